@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` and `make test`.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   ?= demo
+
+# One thread per process: the work is spread over subjects, and results do not depend on the machine.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
+export MPLBACKEND ?= Agg
+
+.PHONY: demo test lint typecheck clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(STAMP) ## a virtual environment with pinned dependencies
+
+demo: $(STAMP) ## the digital reference trial from DICOM to tables, beside the known truth
+	$(BIN)/mri-pipeline demo $(DEMO)
+
+test: $(STAMP) lint typecheck ## style, types, import contract and all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP) ## ruff and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+typecheck: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+constraints: ## renew constraints.txt from a fresh environment
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet '.[dev]'
+	( head -1 constraints.txt; .venv-constraints/bin/pip list --format=freeze | grep -viE '^(pip|setuptools|mri-pipeline)==' ) > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf .venv-constraints
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

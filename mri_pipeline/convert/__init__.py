@@ -1,0 +1,1 @@
+"""De-identified series become BIDS NIfTI."""

@@ -1,0 +1,1 @@
+"""Bias, brain, normalisation, registration, resampling."""

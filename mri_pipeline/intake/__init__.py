@@ -1,0 +1,1 @@
+"""An upload becomes safe, checked, de-identified series."""

@@ -1,0 +1,1 @@
+"""T2 lesions, enhancing lesions, black holes, and their tracking over visits."""

@@ -1,0 +1,89 @@
+"""NIfTI in and out. The only module that opens an image file of the analysis."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from mri_pipeline.errors import ImageError
+from mri_pipeline.model import Grid, Image, LabelImage
+
+
+def _load(path: Path) -> tuple[NDArray[Any], Grid]:
+    name = path.name
+    if not path.is_file():
+        raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
+    try:
+        # the file is trusted to be NIfTI, nothing else: nibabel would also open formats without orientation
+        image = nib.Nifti1Image.from_filename(path)
+        data = np.asanyarray(image.dataobj)
+    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        raise ImageError(
+            f"expected a NIfTI image, found {name} that cannot be read ({type(error).__name__})",
+            hint="export the image again",
+        ) from error
+    header = image.header
+    if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
+        raise ImageError(
+            f"{name}: expected a qform or sform, found neither, so left and right are unknown",
+            hint="convert the image again from DICOM, for example with dcm2niix",
+        )
+    if data.ndim == 4 and data.shape[3] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise ImageError(f"{name}: expected a 3D image, found {data.ndim} dimensions")
+    return data, Grid(data.shape, image.affine)
+
+
+def load_image(path: Path | str) -> Image:
+    """Read intensities.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, broken, not three-dimensional, empty, or has neither qform nor sform.
+    """
+    path = Path(path)
+    data, grid = _load(path)
+    data = np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    if not data.any():
+        raise ImageError(f"{path.name}: expected an image, found only zeros", hint="export the image again")
+    return Image(data, grid)
+
+
+def load_labels(path: Path | str) -> LabelImage:
+    """Read a mask or label image; an empty one is allowed.
+
+    Raises
+    ------
+    ImageError
+        As `load_image`, and if a value is not a whole number of 0 or more.
+    """
+    path = Path(path)
+    data, grid = _load(path)
+    rounded = np.rint(data)
+    if not np.array_equal(rounded, data) or rounded.min() < 0:
+        raise ImageError(
+            f"{path.name}: expected whole labels of 0 or more, found other values",
+            hint="save the segmentation as a label image, not as probabilities",
+        )
+    return LabelImage(rounded.astype(np.uint8 if rounded.max() <= 255 else np.int32), grid)
+
+
+def save(image: Image | LabelImage, path: Path | str) -> Path:
+    """Write an image compressed, with qform and sform set and no text from anywhere in its header.
+
+    The bytes depend on the voxels and the grid alone (no time stamp), so equal images are equal files.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nifti = nib.Nifti1Image(image.data, image.grid.affine)
+    nifti.header.set_data_dtype(image.data.dtype)
+    nifti.set_sform(image.grid.affine, code=2)
+    nifti.set_qform(image.grid.affine, code=2, strip_shears=True)
+    nifti.header.set_xyzt_units("mm", "sec")
+    nib.save(nifti, path)
+    return path

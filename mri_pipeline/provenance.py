@@ -1,0 +1,35 @@
+"""Which software and settings made a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+
+from mri_pipeline import __version__
+from mri_pipeline.protocol import Protocol
+
+_LIBRARIES = ("numpy", "scipy", "nibabel", "SimpleITK", "scikit-image", "pydicom", "dcm2niix", "nipype")
+
+
+def software() -> dict[str, str]:
+    """Versions of this project, Python and the libraries that can change a number."""
+    return {
+        "mri-pipeline": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def protocol_digest(protocol: Protocol) -> str:
+    """A short digest of the settings: equal settings, equal digest.
+
+    Examples
+    --------
+    >>> from mri_pipeline.protocol import parse_protocol, protocol_text
+    >>> len(protocol_digest(parse_protocol(protocol_text())))
+    12
+    """
+    text = json.dumps(protocol.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Blinding, worklists, decisions and locking."""

@@ -1,0 +1,1 @@
+"""Sites, scanners, scans and reads, with an append-only audit trail."""

@@ -1,0 +1,1 @@
+"""The blinded tables and their data dictionary."""

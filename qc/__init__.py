@@ -1,0 +1,1 @@
+"""Is this scan good enough? Compliance, measures, acceptance, report."""

@@ -1,0 +1,1 @@
+"""Nipype workflows and the command line."""

@@ -1,0 +1,1 @@
+"""Thin Nipype interfaces: load, call one library function, save."""
