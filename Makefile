@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
+EXTRAS ?= [dev]
 
 # One thread per process: the work is spread over subjects, and results do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
@@ -11,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: demo test lint typecheck clean
+.PHONY: help install demo test lint typecheck constraints clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -19,7 +20,7 @@ help: ## what can be made
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
 	touch $@
 
 install: $(STAMP) ## a virtual environment with pinned dependencies

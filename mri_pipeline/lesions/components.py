@@ -1,0 +1,133 @@
+"""What one lesion is: a connected component of a lesion mask, and how it is measured.
+
+The only definition of a lesion in this program. Removal of small components, counting, location and tracking
+all use it (docs/definitions.md: 26-connected, at least the protocol's volume).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.model import BoolArray, FloatArray, Grid, LabelImage
+
+IntArray = NDArray[np.integer[Any]]
+
+MM2_PER_CM2 = 100.0
+_ROUNDING_MM3 = 1e-6  # a volume that equals the floor but for floating point passes it
+_POSITION_DECIMALS = 2  # of world positions in mm, for the order of lesions of equal volume
+
+
+def structure(connectivity: int) -> BoolArray:
+    """The neighbourhood of a voxel: 1 shares a face, 2 an edge, 3 a corner (26 neighbours)."""
+    return ndimage.generate_binary_structure(3, connectivity)
+
+
+def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connectivity: int = 3) -> LabelImage:
+    """Number the lesions of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape `grid.shape`
+    grid : Grid
+    min_volume_mm3 : float
+        Components of a smaller volume (voxel count times voxel volume) are left out.
+    connectivity : int
+        1, 2 or 3 (see `structure`); the trial's rule is 3.
+
+    Returns
+    -------
+    LabelImage
+        Lesions 1 to n by descending volume; equal volumes in the order of their left-, then backmost, then
+        lowest voxel in world space. The numbers therefore depend neither on the order nor on the direction of
+        the array's axes. An empty mask gives no label.
+
+    Examples
+    --------
+    >>> mask = np.zeros((6, 6, 6), dtype=bool)
+    >>> mask[0, 0, 0] = mask[2:4, 2:4, 2:4] = True
+    >>> label_lesions(mask, Grid(mask.shape, np.eye(4)), min_volume_mm3=0).data[[0, 2], [0, 2], [0, 2]].tolist()
+    [2, 1]
+    >>> int(label_lesions(mask, Grid(mask.shape, np.eye(4)), min_volume_mm3=2).data.max())
+    1
+    """
+    labels, found = ndimage.label(mask, structure(connectivity))
+    return (
+        renumbered(LabelImage(labels, grid), min_volume_mm3=min_volume_mm3) if found else LabelImage(labels, grid)
+    )
+
+
+def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage:
+    """Number the labels 1 to n in the order of `label_lesions`, without those below the volume."""
+    values, index, counts = np.unique(labels.data, return_inverse=True, return_counts=True)
+    first = _first_positions_mm(index.reshape(labels.data.shape), len(values), labels.grid)
+    floor = min_volume_mm3 - _ROUNDING_MM3
+    kept = [i for i in range(len(values)) if values[i] > 0 and counts[i] * labels.grid.voxel_volume_mm3 >= floor]
+    kept.sort(key=lambda i: (-int(counts[i]), *first[i]))
+    numbers = np.zeros(len(values), dtype=np.int32)
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    return LabelImage(numbers[index].reshape(labels.data.shape), labels.grid)
+
+
+def _first_positions_mm(index: IntArray, n: int, grid: Grid) -> list[tuple[float, ...]]:
+    """The voxel of each value that is first by world x, then y, then z; values of 0 are skipped."""
+    first: list[tuple[float, ...]] = [()] * n
+    for i, box in enumerate(ndimage.find_objects(index, max_label=n - 1), start=1):
+        if box is None:
+            continue
+        voxels = np.argwhere(index[box] == i) + [s.start for s in box]
+        world = np.round(grid.world(voxels), _POSITION_DECIMALS)
+        first[i] = tuple(float(v) for v in min(world.tolist()))
+    return first
+
+
+def lesion_volumes_mm3(labels: LabelImage) -> dict[int, float]:
+    """Volume of every label in mm³ (voxel count times voxel volume), by ascending label."""
+    values, counts = np.unique(labels.data[labels.data > 0], return_counts=True)
+    return {int(v): float(c) * labels.grid.voxel_volume_mm3 for v, c in zip(values, counts, strict=True)}
+
+
+def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
+    """Centre of mass of every label in world mm, shape (3,), by ascending label."""
+    voxels = np.argwhere(labels.data > 0)
+    if not len(voxels):
+        return {}
+    values, index = np.unique(labels.data[labels.data > 0], return_inverse=True)
+    counts = np.bincount(index)
+    centres = np.stack([np.bincount(index, weights=voxels[:, axis]) / counts for axis in range(3)], axis=1)
+    return {int(v): c for v, c in zip(values, labels.grid.world(centres), strict=True)}
+
+
+def axial_axis(grid: Grid) -> int:
+    """The array axis that runs most nearly along world z: axial sections lie across it."""
+    return int(np.flatnonzero(nib.io_orientation(grid.affine)[:, 0] == 2)[0])
+
+
+def largest_axial_areas_cm2(labels: LabelImage) -> dict[int, float]:
+    """Largest axial cross-section of every label in cm², by ascending label.
+
+    The measure of "enlarging" (Arch Neurol 1992;49:261). The voxels of a label within one axial slice of the
+    grid are counted together, whether they touch or not.
+
+    Examples
+    --------
+    >>> block = np.zeros((8, 8, 3), dtype=int)
+    >>> block[2:6, 2:6, 1] = block[2:4, 2:4, 2] = 7
+    >>> largest_axial_areas_cm2(LabelImage(block, Grid(block.shape, np.diag([1.0, 1.0, 3.0, 1.0]))))
+    {7: 0.16}
+    """
+    axis = axial_axis(labels.grid)
+    sides = np.delete(labels.grid.affine[:3, :3], axis, axis=1)
+    pixel_cm2 = float(np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))) / MM2_PER_CM2
+    inside = labels.data > 0
+    if not inside.any():
+        return {}
+    values, index = np.unique(labels.data[inside], return_inverse=True)
+    n_slices = labels.grid.shape[axis]
+    per_slice = np.bincount(index * n_slices + np.nonzero(inside)[axis], minlength=len(values) * n_slices)
+    largest = per_slice.reshape(len(values), n_slices).max(axis=1)
+    return {int(v): round(float(n) * pixel_cm2, 9) for v, n in zip(values, largest, strict=True)}

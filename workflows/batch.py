@@ -1,0 +1,132 @@
+"""Many subjects: one process each, so that one that fails or dies leaves the others running."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, TraitedSpec, traits
+from nipype.pipeline import engine as pe
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workflows.engine import Plugin, Progress, run_workflow
+from workflows.request import SubjectRequest
+
+
+class Outcome(BaseModel):
+    """How one subject's analysis ended; written by its process, read by the batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: str
+    done: bool
+    reason: str = ""
+    cpu_seconds: float = 0.0
+    peak_memory_gib: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """How a batch ended, in the order of the requests."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        """The subjects that failed."""
+        return tuple(o for o in self.outcomes if not o.done)
+
+
+class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-ignore]
+    module = traits.Enum("workflows.job", usedefault=True, argstr="-m %s", position=0)
+    request = File(exists=True, mandatory=True, argstr="%s", position=1, desc="the subject's request")
+    nprocs = traits.Range(low=1, value=1, usedefault=True, argstr="--nprocs %d", desc="processes for its visits")
+
+
+class _RunSubjectOutputSpec(TraitedSpec):  # type: ignore[misc, unused-ignore]
+    outcome = File(exists=True, desc="how the analysis ended")
+
+
+class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
+    """Analyse one subject in a process of its own; what is cached is decided inside."""
+
+    _cmd = sys.executable
+    _always_run = True
+    input_spec = _RunSubjectInputSpec
+    output_spec = _RunSubjectOutputSpec
+
+    def _list_outputs(self) -> dict[str, Any]:
+        return {"outcome": str(outcome_file(Path(self.inputs.request).parent))}
+
+
+def outcome_file(subject_work: Path) -> Path:
+    """Where a subject's process leaves its outcome."""
+    return subject_work / "outcome.json"
+
+
+def init_batch_wf(
+    *,
+    requests: Sequence[SubjectRequest],
+    work: Path,
+    nprocs_per_subject: int = 1,
+    mem_gb: float = 2.0,
+    name: str = "batch_wf",
+) -> pe.Workflow:
+    """One node for each subject, independent of each other.
+
+    Inputs
+    ------
+    none; each node holds its request
+
+    Outputs
+    -------
+    outcomes
+        A file for each subject.
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(work))
+    outputnode = pe.Node(niu.IdentityInterface(fields=["outcomes"]), name="outputnode")
+    outcomes = pe.Node(niu.Merge(len(requests)), name="outcomes", run_without_submitting=True)
+    for position, request in enumerate(requests, start=1):
+        run_subject = pe.Node(
+            RunSubject(request=str(request.save()), nprocs=nprocs_per_subject),
+            name=f"sub_{request.subject}",
+            mem_gb=mem_gb,
+            n_procs=nprocs_per_subject,
+        )
+        workflow.connect([(run_subject, outcomes, [("outcome", f"in{position}")])])
+    workflow.connect([(outcomes, outputnode, [("out", "outcomes")])])
+    return workflow
+
+
+def run_batch(
+    requests: Sequence[SubjectRequest],
+    *,
+    work: Path,
+    plugin: Plugin,
+    nprocs: int,
+    progress: Progress | None = None,
+) -> BatchOutcome:
+    """Analyse all subjects; returns when each is done or has failed.
+
+    A single subject gets all processes for its visits; more subjects get one process each.
+    """
+    for request in requests:
+        outcome_file(request.subject_work).unlink(missing_ok=True)
+    if not requests:
+        return BatchOutcome(())
+    alone = len(requests) == 1 and plugin is Plugin.MULTIPROC
+    workflow = init_batch_wf(requests=requests, work=work, nprocs_per_subject=nprocs if alone else 1)
+    run_workflow(workflow, plugin=plugin, nprocs=nprocs, crash_folder=work / "crashes", progress=progress)
+    return BatchOutcome(tuple(_read_outcome(request) for request in requests))
+
+
+def _read_outcome(request: SubjectRequest) -> Outcome:
+    try:
+        return Outcome.model_validate_json(outcome_file(request.subject_work).read_bytes())
+    except (OSError, ValidationError):
+        reason = "its process ended without a result (killed, or out of memory)"
+        return Outcome(subject=request.subject, done=False, reason=reason)

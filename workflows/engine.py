@@ -1,0 +1,136 @@
+"""How Nipype is run here: settings, plugins, progress, and which nodes failed and why.
+
+Nothing is configured on import. Settings go into the workflow's own configuration, not into Nipype's global one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+from nipype.pipeline.engine import Workflow
+
+from mri_pipeline.errors import SettingsError
+
+_LOGGER = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+"""Called with a node's full name and its new status: ``start``, ``end`` or ``exception``."""
+
+
+class Plugin(StrEnum):
+    """Nipype plugins that are supported and tested."""
+
+    LINEAR = "Linear"
+    MULTIPROC = "MultiProc"
+    SLURM = "SLURM"
+
+
+@dataclass
+class NodeLog:
+    """What became of each node of a run."""
+
+    progress: Progress | None = None
+    failed: list[str] = field(default_factory=list)
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Nipype's status callback."""
+        if status == "exception":
+            self.failed.append(node.fullname)
+        if self.progress is not None:
+            self.progress(node.fullname, status)
+
+
+def memory_limit_gb() -> float:
+    """Memory this process may use, in GB: the machine's, or the control group's where that is less."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = min(limit, int(Path(file).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue
+    return limit / 1e9
+
+
+def _configure(workflow: Workflow, crash_folder: Path) -> None:
+    # nipype keeps its own log level; the command line shows progress and errors itself
+    for name in ("workflow", "utils", "interface"):
+        nipype_logging.getLogger(f"nipype.{name}").setLevel(logging.CRITICAL)
+    nipype_config.update_config({"logging": {"log_to_file": "false"}})
+    workflow.config["execution"] = {
+        "crashdump_dir": str(crash_folder),
+        "crashfile_format": "txt",
+        "stop_on_first_crash": "false",
+        "hash_method": "content",
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+        "remove_unnecessary_outputs": "false",
+        "create_report": "false",
+    }
+
+
+def run_workflow(
+    workflow: Workflow,
+    *,
+    plugin: Plugin,
+    nprocs: int,
+    crash_folder: Path,
+    progress: Progress | None = None,
+    plugin_args: dict[str, Any] | None = None,
+) -> list[str]:
+    """Run a workflow to its end and return the full names of the nodes that failed.
+
+    Raises
+    ------
+    SettingsError
+        If `nprocs` is below 1.
+    """
+    if nprocs < 1:
+        raise SettingsError(f"expected at least one process, found {nprocs}")
+    crash_folder.mkdir(parents=True, exist_ok=True)
+    _configure(workflow, crash_folder)
+    log = NodeLog(progress)
+    arguments: dict[str, Any] = {"status_callback": log, **(plugin_args or {})}
+    if plugin is Plugin.MULTIPROC:
+        # by default nipype believes in 90 % of the host's memory
+        arguments |= {"n_procs": nprocs, "memory_gb": 0.9 * memory_limit_gb(), "raise_insufficient": False}
+    elif plugin is Plugin.SLURM:
+        arguments |= {"max_jobs": nprocs}
+    try:
+        workflow.run(plugin=plugin.value, plugin_args=arguments)
+    except Exception as error:
+        if not log.failed:  # the engine itself failed: nobody expected that
+            raise
+        _LOGGER.info("nodes failed: %s (%s)", ", ".join(log.failed), type(error).__name__)
+    return log.failed
+
+
+def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
+    """What a failed node said, in one line: the last error of its newest crash file.
+
+    The module path of our own errors is left away; of an unexpected one the type is kept.
+    """
+    name = node.rsplit(".", 1)[-1]
+    files = [f for f in crash_folder.glob(f"crash-*-{name}-*.txt") if f.stat().st_mtime >= since]
+    if not files:
+        return "it ended without a word (killed, or out of memory)"
+    newest = max(files, key=lambda f: f.stat().st_mtime)
+    lines = (line.strip() for line in newest.read_text(encoding="utf-8", errors="replace").splitlines())
+    errors = [match for line in lines if (match := _ERROR_LINE.match(line))]
+    if not errors:
+        return "unknown fault (see the crash file)"
+    module, kind, message = errors[-1].group("module", "kind", "message")
+    return message if module == "mri_pipeline.errors." else f"{kind}: {message}"
+
+
+_ERROR_LINE = re.compile(
+    r"^(?P<module>(?!nipype)(?:\w+\.)*)(?P<kind>\w*(?:Error|Exception|Warning)): (?P<message>.+)$"
+)

@@ -1,0 +1,65 @@
+"""One subject's own process: ``python -m workflows.job REQUEST [--nprocs K]``."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mri_pipeline.errors import AnalysisError, ReadingCentreError
+from workflows.batch import Outcome, outcome_file
+from workflows.engine import Plugin, failure_reason, run_workflow
+from workflows.request import SubjectRequest, load_request
+from workflows.subject import init_subject_wf
+
+
+def run_subject(request: SubjectRequest, *, nprocs: int = 1) -> None:
+    """Run the subject workflow in this process (and `nprocs` workers where there are more).
+
+    Raises
+    ------
+    AnalysisError
+        With the step that failed first and what it said.
+    """
+    crashes = request.subject_work / "crashes"
+    started = time.time()
+    plugin = Plugin.MULTIPROC if nprocs > 1 else Plugin.LINEAR
+    failed = run_workflow(init_subject_wf(request=request), plugin=plugin, nprocs=nprocs, crash_folder=crashes)
+    if failed:
+        reason = failure_reason(crashes, failed[0], since=started - 1.0)
+        step = ".".join(part for part in failed[0].split(".")[1:] if part)
+        raise AnalysisError(f"step {step}: {reason}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one request; exit code 0 or that of the error."""
+    parser = argparse.ArgumentParser(prog="workflows.job", description=__doc__)
+    parser.add_argument("request", type=Path)
+    parser.add_argument("--nprocs", type=int, default=1)
+    options = parser.parse_args(arguments)
+    code, reason, subject = 0, "", ""
+    try:
+        request = load_request(options.request)
+        subject = request.subject
+        run_subject(request, nprocs=options.nprocs)
+    except ReadingCentreError as error:
+        code, reason = error.exit_code, error.message
+        sys.stderr.write(f"{reason}\n")
+    if subject:
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        outcome = Outcome(
+            subject=subject,
+            done=code == 0,
+            reason=reason,
+            cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
+            peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
+        )
+        outcome_file(options.request.parent).write_text(outcome.model_dump_json(), encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What one subject's analysis needs, as a file: the border between the batch and a subject's own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mri_pipeline.errors import SettingsError
+from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import LesionRules
+
+
+class VisitScans(BaseModel):
+    """One visit's scans; `week` is None where the label names none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    visit: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    week: int | None
+    scans: dict[Contrast, Path]
+
+
+class SubjectRequest(BaseModel):
+    """One subject: the visits in their order, the rules, and where results and cache go.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code or BIDS label, without ``sub-``.
+    visits : tuple of VisitScans
+        Every visit that has a scan, in the order of time.
+    rules : LesionRules
+        What is counted.
+    derivatives, reports, work : Path
+        Folders for the derivative dataset, the subject's report, and Nipype's cache.
+    settings_digest : str
+        Digest of the protocol that made the result.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    visits: Annotated[tuple[VisitScans, ...], Field(min_length=1)]
+    planned_visits: tuple[str, ...] = ()
+    rules: LesionRules
+    derivatives: Path
+    reports: Path
+    work: Path
+    settings_digest: str = ""
+
+    @property
+    def subject_work(self) -> Path:
+        """The cache of this subject."""
+        return self.work / f"sub-{self.subject}"
+
+    @property
+    def file(self) -> Path:
+        """Where the request is written for the subject's own process."""
+        return self.subject_work / "request.json"
+
+    def save(self) -> Path:
+        """Write the request to `file`."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
+        return self.file
+
+
+def load_request(path: Path) -> SubjectRequest:
+    """Read a request.
+
+    Raises
+    ------
+    SettingsError
+        If the file is not a request.
+    """
+    try:
+        return SubjectRequest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise SettingsError(f"expected an analysis request, found {path.name} that is none") from error
