@@ -6,16 +6,11 @@ all use it (docs/definitions.md: 26-connected, at least the protocol's volume).
 
 from __future__ import annotations
 
-from typing import Any
-
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.model import BoolArray, FloatArray, Grid, LabelImage
-
-IntArray = NDArray[np.integer[Any]]
 
 MM2_PER_CM2 = 100.0
 _ROUNDING_MM3 = 1e-6  # a volume that equals the floor but for floating point passes it
@@ -63,26 +58,22 @@ def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connect
 
 def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage:
     """Number the labels 1 to n in the order of `label_lesions`, without those below the volume."""
-    values, index, counts = np.unique(labels.data, return_inverse=True, return_counts=True)
-    first = _first_positions_mm(index.reshape(labels.data.shape), len(values), labels.grid)
-    floor = min_volume_mm3 - _ROUNDING_MM3
-    kept = [i for i in range(len(values)) if values[i] > 0 and counts[i] * labels.grid.voxel_volume_mm3 >= floor]
-    kept.sort(key=lambda i: (-int(counts[i]), *first[i]))
-    numbers = np.zeros(len(values), dtype=np.int32)
+    voxels = np.argwhere(labels.data > 0)
+    out = np.zeros(labels.grid.shape, dtype=np.int32)
+    if not len(voxels):
+        return LabelImage(out, labels.grid)
+    _, index = np.unique(labels.data[tuple(voxels.T)], return_inverse=True)
+    counts = np.bincount(index)
+    world = np.round(labels.grid.world(voxels.astype(float)), _POSITION_DECIMALS)
+    order = np.lexsort((world[:, 2], world[:, 1], world[:, 0]))
+    first = np.empty(len(counts), dtype=np.int64)  # rank of each lesion's first voxel in world space
+    first[index[order][::-1]] = np.arange(len(order))[::-1]
+    kept = np.flatnonzero(counts * labels.grid.voxel_volume_mm3 >= min_volume_mm3 - _ROUNDING_MM3)
+    kept = kept[np.lexsort((first[kept], -counts[kept]))]
+    numbers = np.zeros(len(counts), dtype=np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
-    return LabelImage(numbers[index].reshape(labels.data.shape), labels.grid)
-
-
-def _first_positions_mm(index: IntArray, n: int, grid: Grid) -> list[tuple[float, ...]]:
-    """The voxel of each value that is first by world x, then y, then z; values of 0 are skipped."""
-    first: list[tuple[float, ...]] = [()] * n
-    for i, box in enumerate(ndimage.find_objects(index, max_label=n - 1), start=1):
-        if box is None:
-            continue
-        voxels = np.argwhere(index[box] == i) + [s.start for s in box]
-        world = np.round(grid.world(voxels), _POSITION_DECIMALS)
-        first[i] = tuple(float(v) for v in min(world.tolist()))
-    return first
+    out[tuple(voxels.T)] = numbers[index]
+    return LabelImage(out, labels.grid)
 
 
 def lesion_volumes_mm3(labels: LabelImage) -> dict[int, float]:
