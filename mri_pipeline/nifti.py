@@ -46,12 +46,16 @@ def load_image(path: Path | str) -> Image:
     ImageError
         If the file is missing, broken, not three-dimensional, empty, or has neither qform nor sform.
     """
-    path = Path(path)
-    data, grid = _load(path)
-    data = np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    if not data.any():
-        raise ImageError(f"{path.name}: expected an image, found only zeros", hint="export the image again")
-    return Image(data, grid)
+    image = load_map(path)
+    if not image.data.any():
+        raise ImageError(f"{Path(path).name}: expected an image, found only zeros", hint="export the image again")
+    return image
+
+
+def load_map(path: Path | str) -> Image:
+    """Read a map such as a probability, which may be zero everywhere; errors otherwise as `load_image`."""
+    data, grid = _load(Path(path))
+    return Image(np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0), grid)
 
 
 def load_labels(path: Path | str) -> LabelImage:

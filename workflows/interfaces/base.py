@@ -8,8 +8,8 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined
 
-from mri_pipeline import nifti
-from mri_pipeline.model import Contrast, Image, LabelImage, VisitImages
+from mri_pipeline import itk, nifti
+from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps
 
 FIELD: Mapping[Contrast, str] = {
     Contrast.FLAIR: "flair",
@@ -41,18 +41,49 @@ class ContrastOutputSpec(TraitedSpec):
     pdw = File(exists=True, desc="proton density")
 
 
+class TissueOutputSpec(TraitedSpec):
+    """The tissue maps of a subject."""
+
+    white_matter = File(exists=True, desc="probability")
+    grey_matter = File(exists=True, desc="probability")
+    csf = File(exists=True, desc="probability")
+    location = File(exists=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    lesion_prior = File(exists=True, desc="probability of a T2 lesion at this place")
+    template_to_subject = File(exists=True, desc="affine from the template's world")
+
+
+class TissueInputSpec(BaseInterfaceInputSpec):
+    """The same fields on the way in."""
+
+    white_matter = File(exists=True, mandatory=True, desc="probability")
+    grey_matter = File(exists=True, mandatory=True, desc="probability")
+    csf = File(exists=True, mandatory=True, desc="probability")
+    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    lesion_prior = File(exists=True, mandatory=True, desc="probability of a T2 lesion at this place")
+    template_to_subject = File(exists=True, mandatory=True, desc="affine from the template's world")
+
+
+_TISSUE_IMAGES = ("white_matter", "grey_matter", "csf", "lesion_prior")
+TISSUE_FIELDS = (*_TISSUE_IMAGES, "location", "template_to_subject")
+"""The fields of the tissue maps, for connecting them."""
+
+
 def load_contrasts(inputs: Any) -> dict[Contrast, Image]:
     """The images of every contrast field that is set."""
     files = {contrast: getattr(inputs, name) for contrast, name in FIELD.items()}
     return {contrast: nifti.load_image(file) for contrast, file in files.items() if isdefined(file)}
 
 
-def load_visit(inputs: Any) -> VisitImages:
-    """The images with the mask in the field ``brain``."""
-    return VisitImages(load_contrasts(inputs), nifti.load_labels(inputs.brain))
+def load_tissue(inputs: Any) -> TissueMaps:
+    """The tissue maps of the fields of `TissueInputSpec`."""
+    return TissueMaps(
+        **{name: nifti.load_map(getattr(inputs, name)) for name in _TISSUE_IMAGES},
+        location=nifti.load_labels(inputs.location),
+        template_to_subject=itk.load_transform(inputs.template_to_subject),
+    )
 
 
-class Step(SimpleInterface):  # type: ignore[misc, unused-ignore]
+class Step(SimpleInterface):
     """An interface that saves what it makes uncompressed in its working folder (fast, and deleted with it)."""
 
     def keep(self, runtime: Any, **results: Image | LabelImage) -> None:
@@ -63,3 +94,12 @@ class Step(SimpleInterface):  # type: ignore[misc, unused-ignore]
     def keep_contrasts(self, runtime: Any, images: Mapping[Contrast, Image]) -> None:
         """Save a visit's images to the fields of their contrasts."""
         self.keep(runtime, **{FIELD[contrast]: image for contrast, image in images.items()})
+
+    def keep_transform(self, runtime: Any, field: str, transform: Affine) -> None:
+        """Save a transform to a field."""
+        self._results[field] = str(itk.save_transform(transform, Path(runtime.cwd) / f"{field}.txt"))
+
+    def keep_tissue(self, runtime: Any, tissue: TissueMaps) -> None:
+        """Save tissue maps to the fields of `TissueOutputSpec`."""
+        self.keep(runtime, location=tissue.location, **{name: getattr(tissue, name) for name in _TISSUE_IMAGES})
+        self.keep_transform(runtime, "template_to_subject", tissue.template_to_subject)

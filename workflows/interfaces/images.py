@@ -1,0 +1,176 @@
+"""Interfaces to `mri_pipeline.images`: brain, registration, midway space, resampling, tissue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
+
+from mri_pipeline import itk, nifti
+from mri_pipeline.model import Contrast
+from workflows import steps
+from workflows.interfaces.base import (
+    FIELD,
+    ContrastInputSpec,
+    ContrastOutputSpec,
+    Step,
+    TissueOutputSpec,
+    load_contrasts,
+)
+
+
+class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
+    flair = File(exists=True, mandatory=True, desc="FLAIR as acquired")
+
+
+class _ExtractBrainOutputSpec(TraitedSpec):
+    brain = File(exists=True, desc="brain mask on the FLAIR's grid")
+    template_to_flair = File(exists=True, desc="affine from the template's world")
+    skull_stripped = traits.Bool(desc="the scan came without skull")
+
+
+class ExtractBrain(Step):
+    """Brain mask of one FLAIR."""
+
+    input_spec = _ExtractBrainInputSpec
+    output_spec = _ExtractBrainOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        found = steps.extract_brain(nifti.load_image(self.inputs.flair))
+        self.keep(runtime, brain=found.mask)
+        self.keep_transform(runtime, "template_to_flair", found.template_to_image)
+        self._results["skull_stripped"] = bool(found.skull_stripped)
+        return runtime
+
+
+class _RegisterInputSpec(BaseInterfaceInputSpec):
+    fixed = File(exists=True, mandatory=True, desc="stays where it is")
+    moving = File(exists=True, mandatory=True, desc="is brought to it")
+    fixed_brain = File(exists=True, desc="brain mask on the fixed grid")
+    same_contrast = traits.Bool(mandatory=True, desc="both are of one contrast")
+    what = traits.Str(mandatory=True, desc="for messages, such as 'T1w to FLAIR of wk04'")
+
+
+class _RegisterOutputSpec(TraitedSpec):
+    moving_to_fixed = File(exists=True, desc="rigid transform")
+    quality = traits.Float(desc="similarity after registration; see Registration")
+
+
+class Register(Step):
+    """Rigid registration; one that failed is an error, never a silent wrong table."""
+
+    input_spec = _RegisterInputSpec
+    output_spec = _RegisterOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        found = steps.register(
+            nifti.load_image(self.inputs.fixed),
+            nifti.load_image(self.inputs.moving),
+            fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
+            same_contrast=self.inputs.same_contrast,
+            what=self.inputs.what,
+        )
+        self.keep_transform(runtime, "moving_to_fixed", found.moving_to_fixed)
+        self._results["quality"] = float(found.quality)
+        return runtime
+
+
+class _MidwayInputSpec(BaseInterfaceInputSpec):
+    flairs = InputMultiObject(File(exists=True), mandatory=True, desc="FLAIR of every visit")
+    brains = InputMultiObject(File(exists=True), mandatory=True, desc="their brain masks")
+    templates_to_flair = InputMultiObject(File(exists=True), mandatory=True, desc="template affine of every visit")
+    to_first = InputMultiObject(File(exists=True), desc="transforms of the second and later visits to the first")
+
+
+class _MidwayOutputSpec(TraitedSpec):
+    brain = File(exists=True, desc="brain mask of the subject; its grid is the subject's grid")
+    flairs_to_subject = traits.List(File(exists=True), desc="transform of every visit's FLAIR")
+    template_to_subject = File(exists=True, desc="affine from the template's world")
+
+
+class Midway(Step):
+    """The subject's space: midway between all visits, with its grid and brain mask."""
+
+    input_spec = _MidwayInputSpec
+    output_spec = _MidwayOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        later = self.inputs.to_first if isdefined(self.inputs.to_first) else []
+        space = steps.subject_space(
+            flairs=[nifti.load_image(f) for f in self.inputs.flairs],
+            brains=[nifti.load_labels(f) for f in self.inputs.brains],
+            templates_to_flair=[itk.load_transform(f) for f in self.inputs.templates_to_flair],
+            later_to_first=[itk.load_transform(f) for f in later],
+        )
+        self.keep(runtime, brain=space.brain)
+        self.keep_transform(runtime, "template_to_subject", space.template_to_subject)
+        self._results["flairs_to_subject"] = [
+            str(itk.save_transform(transform, Path(runtime.cwd) / f"flair_{number}_to_subject.txt"))
+            for number, transform in enumerate(space.flairs_to_subject)
+        ]
+        return runtime
+
+
+class _PrepareInputSpec(ContrastInputSpec):
+    brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
+    flair_to_subject = File(exists=True, mandatory=True, desc="this visit's way to the subject's space")
+    t1w_to_flair = File(exists=True, desc="within-visit transform")
+    t1w_gd_to_flair = File(exists=True, desc="within-visit transform")
+    t2w_to_flair = File(exists=True, desc="within-visit transform")
+    pdw_to_flair = File(exists=True, desc="within-visit transform")
+
+
+class _PrepareOutputSpec(ContrastOutputSpec):
+    transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
+
+
+class Prepare(Step):
+    """Bring every contrast of a visit to the subject's grid in one resampling, and correct its bias."""
+
+    input_spec = _PrepareInputSpec
+    output_spec = _PrepareOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        flair_to_subject = itk.load_transform(self.inputs.flair_to_subject)
+        images = load_contrasts(self.inputs)
+        to_subject = {
+            contrast: flair_to_subject
+            if contrast is Contrast.FLAIR
+            else flair_to_subject @ itk.load_transform(getattr(self.inputs, f"{FIELD[contrast]}_to_flair"))
+            for contrast in images
+        }
+        brain = nifti.load_labels(self.inputs.brain)
+        self.keep_contrasts(runtime, steps.prepare_visit(images, to_subject, brain))
+        self._results["transforms"] = {
+            contrast.value: str(
+                itk.save_transform(transform, Path(runtime.cwd) / f"{FIELD[contrast]}_to_subject.txt")
+            )
+            for contrast, transform in to_subject.items()
+        }
+        return runtime
+
+
+class _MapTissueInputSpec(BaseInterfaceInputSpec):
+    flairs = InputMultiObject(File(exists=True), mandatory=True, desc="prepared FLAIR of every visit")
+    t1ws = InputMultiObject(File(exists=True), desc="prepared T1 of the visits that have one")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
+    template_to_subject = File(exists=True, mandatory=True, desc="affine from the template's world")
+
+
+class MapTissue(Step):
+    """Tissue and location maps of the subject."""
+
+    input_spec = _MapTissueInputSpec
+    output_spec = TissueOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        t1ws = self.inputs.t1ws if isdefined(self.inputs.t1ws) else []
+        tissue = steps.map_subject_tissue(
+            flairs=[nifti.load_image(f) for f in self.inputs.flairs],
+            t1ws=[nifti.load_image(f) for f in t1ws],
+            brain=nifti.load_labels(self.inputs.brain),
+            template_to_subject=itk.load_transform(self.inputs.template_to_subject),
+        )
+        self.keep_tissue(runtime, tissue)
+        return runtime
