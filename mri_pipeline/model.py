@@ -354,6 +354,7 @@ class T2State(StrEnum):
     STABLE = "stable"
     SHRINKING = "shrinking"
     VANISHED = "vanished"  # was a lesion at the reference visit, is none now
+    NONE = "none"  # enhances without a T2 lesion there
 
 
 class BlackHoleState(StrEnum):
