@@ -1,0 +1,264 @@
+"""The brain on a FLAIR: the template fitted by an affine, its mask brought over and moved to the seen edge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+from mri_pipeline.errors import AnalysisError
+from mri_pipeline.images.matching import (
+    Level,
+    Match,
+    Samples,
+    best_of,
+    binned,
+    downsample,
+    evaluate,
+    foreground,
+    level_of,
+    refine,
+)
+from mri_pipeline.images.resample import label_fraction, resample
+from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.template import Template
+
+
+@dataclass(frozen=True)
+class BrainSettings:
+    """How the template is fitted and the edge is found.
+
+    Parameters
+    ----------
+    rim_mm : float
+        Width of the band around the template's brain that takes part in the fit: on FLAIR it is dark (CSF, bone),
+        and holds the fit to the brain and off the scalp.
+    edge_grid_mm : float
+        In-plane voxel size of the grid on which the edge is refined.
+    search_mm : float
+        How far the edge may move from the template's.
+    tissue_share : float
+        Share of the local brightness of brain tissue above which a voxel is tissue.
+    closing_mm : float
+        Width of sulci that belong to the mask.
+    """
+
+    rim_mm: float = 8.0
+    edge_grid_mm: float = 1.5
+    search_mm: float = 8.0
+    tissue_share: float = 0.5
+    closing_mm: float = 4.0
+
+
+@dataclass(frozen=True)
+class BrainExtraction:
+    """The brain of a FLAIR.
+
+    Parameters
+    ----------
+    mask : LabelImage
+        1 in the brain (parenchyma, ventricles, sulci), on the FLAIR's grid.
+    template_to_image : Affine
+        From the template's world to the FLAIR's.
+    skull_stripped : bool
+        Whether the FLAIR came without skull; the mask is then what was left of it.
+    quality : float
+        How much of the FLAIR's variation within the template's brain and rim the template explains (0 to 1).
+    """
+
+    mask: LabelImage
+    template_to_image: Affine
+    skull_stripped: bool
+    quality: float
+
+
+def extract_brain(flair: Image, template: Template, *, settings: BrainSettings | None = None) -> BrainExtraction:
+    """Find the brain on a FLAIR, with or without skull.
+
+    Parameters
+    ----------
+    flair : Image
+        Any orientation, 2D or 3D.
+    template : Template
+
+    Returns
+    -------
+    BrainExtraction
+
+    Raises
+    ------
+    AnalysisError
+        If no brain can be found (the template explains nothing, or the mask has no plausible volume).
+    """
+    settings = settings or BrainSettings()
+    match = fit_template(flair, template, settings)
+    template_to_image = match.fixed_to_moving
+    stripped = is_skull_stripped(flair, template, template_to_image)
+    mask = _nonzero_brain(flair) if stripped else _refined(flair, template, template_to_image, settings)
+    if not 400e3 < mask.volume_mm3 < 2500e3 or match.similarity < 0.2:
+        raise AnalysisError(
+            f"expected a brain of 0.4 to 2.5 litres on the FLAIR, found {mask.volume_mm3 / 1e6:.2f} litres "
+            f"(template similarity {match.similarity:.2f})",
+            hint="look at the FLAIR: is it a whole head or brain, and is its orientation right?",
+        )
+    return BrainExtraction(mask, template_to_image, stripped, match.similarity)
+
+
+def fit_template(flair: Image, template: Template, settings: BrainSettings) -> Match:
+    """The affine from the template to the FLAIR: several starts at 8 mm, then 4 mm."""
+    coarse = _template_samples(template, 8.0, settings.rim_mm, max_points=8_000)
+    level = level_of(flair, 8.0)
+    starts = sorted(
+        (evaluate(coarse, level, start, linear=False) for start in _starts(flair, coarse)),
+        key=lambda m: -m.similarity * min(1.0, m.overlap / 0.8),
+    )[:4]
+    fitted = [_staged(coarse, level, match, (6, 7, 9)) for match in starts]
+    fine = _template_samples(template, 4.0, settings.rim_mm, max_points=30_000)
+    return _staged(fine, level_of(flair, 4.0), best_of(fitted), (9, 12))
+
+
+def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int]) -> Match:
+    for freedom in stages:
+        match = refine(
+            samples,
+            level,
+            match.fixed_to_moving,
+            linear=False,
+            degrees_of_freedom=freedom,
+            iterations=12,
+            tolerance_mm=0.05,
+            scale_floor=0.3,
+        )
+    return match
+
+
+def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, max_points: int) -> Samples:
+    """Points of the template's brain and rim; the rim is a bin of its own."""
+    small = downsample(template.t1, spacing_mm)
+    brain = downsample(Image(template.brain.data.astype(np.float32), template.brain.grid), spacing_mm).data
+    distance = ndimage.distance_transform_edt(brain < 0.5, sampling=small.grid.spacing_mm)
+    index = np.argwhere(distance <= rim_mm)
+    if len(index) > max_points:
+        index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
+    where = tuple(index.T)
+    values = small.data[where].astype(float)
+    bins, n_bins = binned(values, 16)
+    # outside the brain the template is empty: bins by distance, since CSF, bone and scalp follow one another
+    outside = brain[where] < 0.5
+    rings = 3
+    ring = np.clip((distance[where] / rim_mm * rings).astype(int), 0, rings - 1)
+    bins = np.where(outside, n_bins + ring, bins)
+    return Samples(small.grid.world(index), values, bins, n_bins + rings)
+
+
+def _starts(flair: Image, coarse: Samples) -> list[Affine]:
+    """Template placed in the upper part of the foreground: shifts, nods and sizes."""
+    small = downsample(flair, 8.0)
+    points = small.grid.world(np.argwhere(foreground(small.data)))
+    top = np.percentile(points[:, 2], 99.5)
+    upper = points[points[:, 2] > top - 170.0]
+    centre = np.array([*np.median(upper[:, :2], axis=0), top - 80.0])
+    template_centre = coarse.points_mm.mean(axis=0)
+    starts = []
+    for up, forward, nod, size in product((-30, -15, 0, 15, 30), (-20, 0, 20), (-0.35, 0.0, 0.35), (0.92, 1.05)):
+        turn = np.array([[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]]) * size
+        matrix = np.eye(4)
+        matrix[:3, :3] = turn
+        matrix[:3, 3] = centre + (0, forward, up) - turn @ template_centre
+        starts.append(Affine(matrix))
+    return starts
+
+
+def is_skull_stripped(flair: Image, template: Template, template_to_image: Affine) -> bool:
+    """Whether the band 8 to 20 mm outside the template's brain is empty.
+
+    A head has scalp and marrow there; a stripped image has exact or near zeros.
+    """
+    small = downsample(Image(template.brain.data.astype(np.float32), template.brain.grid), 4.0)
+    distance = ndimage.distance_transform_edt(small.data < 0.5, sampling=small.grid.spacing_mm)
+    image = downsample(flair, 4.0)
+    on_template = resample(image, small.grid, template_to_image.inverse(), order=1, outside=np.nan).data
+    band = on_template[(distance > 8) & (distance < 20) & np.isfinite(on_template)]
+    inside = on_template[(small.data > 0.5) & np.isfinite(on_template)]
+    if band.size < 100 or inside.size < 100:
+        return False
+    return float(np.mean(band > 0.1 * np.median(inside))) < 0.05
+
+
+def _nonzero_brain(flair: Image) -> LabelImage:
+    """All that stripping has left, with holes filled."""
+    data = flair.data
+    level = 0.02 * float(np.median(data[data > 0]))
+    mask = ndimage.binary_opening(data > level)
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    mask = np.isin(labels, np.flatnonzero(sizes >= 0.02 * sizes.max()))
+    mask = ndimage.binary_dilation(mask) & (data > level)
+    return LabelImage(_fill(mask), flair.grid)
+
+
+def _fill(mask: BoolArray) -> BoolArray:
+    return np.asarray(ndimage.binary_fill_holes(mask))
+
+
+def _refined(flair: Image, template: Template, template_to_image: Affine, settings: BrainSettings) -> LabelImage:
+    """The template's mask with its edge moved to where tissue ends."""
+    small = downsample(flair, settings.edge_grid_mm)
+    prior = label_fraction(template.brain, small.grid, template_to_image).data > 0.5
+    depth = _signed_distance(prior, small.grid)
+    tissue = small.data > settings.tissue_share * _local_brightness(small, depth)
+    tissue &= depth > -settings.search_mm
+    core = depth > settings.search_mm
+    opened = _eroded(tissue | core, small.grid, 2.0)
+    labels, _ = ndimage.label(opened)
+    keep = np.unique(labels[core & opened])
+    opened = np.isin(labels, keep[keep > 0])
+    opened = _dilated(opened, small.grid, 2.5) & (tissue | core)
+    closed = _eroded(_dilated(opened, small.grid, settings.closing_mm), small.grid, settings.closing_mm)
+    smooth = ndimage.gaussian_filter(_fill(closed).astype(np.float32), [1.0 / s for s in small.grid.spacing_mm])
+    return LabelImage(resample(Image(smooth, small.grid), flair.grid, order=1).data > 0.5, flair.grid)
+
+
+def _signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
+    """Depth in mm: positive inside."""
+    inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
+    outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
+    return np.asarray(inside - outside, dtype=np.float32)
+
+
+def _dilated(mask: BoolArray, grid: Grid, radius_mm: float) -> BoolArray:
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= radius_mm)
+
+
+def _eroded(mask: BoolArray, grid: Grid, radius_mm: float) -> BoolArray:
+    # beyond the field of view the brain goes on: pad with the edge
+    padded = np.pad(mask, 1, mode="edge")
+    return np.asarray(ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm) > radius_mm)[
+        1:-1, 1:-1, 1:-1
+    ]
+
+
+def _local_brightness(image: Image, depth: FloatArray, sigma_mm: float = 20.0) -> FloatArray:
+    """Brightness of brain tissue near each voxel: a wide mean over plausible tissue well inside the brain."""
+    sure = depth > 2
+    middle = float(np.median(image.data[sure]))
+    weight = (sure & (image.data > 0.5 * middle) & (image.data < 1.6 * middle)).astype(np.float32)
+    sigma = [sigma_mm / s for s in image.grid.spacing_mm]
+    total = ndimage.gaussian_filter(weight, sigma)
+    mean = ndimage.gaussian_filter(weight * image.data, sigma)
+    return np.where(total > 1e-3, mean / np.maximum(total, 1e-3), middle)
+
+
+def combine(masks: Sequence[LabelImage], share: float = 0.5) -> LabelImage:
+    """One mask for a subject from those of the visits, already on one grid: where more than `share` of them agree.
+
+    With two visits a voxel that either calls brain is brain.
+    """
+    for mask in masks[1:]:
+        masks[0].grid.require_same(mask.grid, "brain mask")
+    votes = np.sum([mask.mask for mask in masks], axis=0)
+    return LabelImage(_fill(votes >= share * len(masks)), masks[0].grid)

@@ -1,0 +1,305 @@
+"""The engine of all registrations: Gauss-Newton on the unexplained variance of one image given another.
+
+The residual at a point x of the fixed image is ``M(T x) - g(F(x))``: M is the moving image, F the fixed one, and g
+the best prediction of M from F under the current transform. For images of the same contrast g is a straight line;
+across contrasts it is the conditional mean of M in bins of F, whose residual variance is the correlation ratio
+(Roche et al., MICCAI 1998). Tukey's biweight leaves out what does not fit: lesions, vessels, scalp. The parameters
+of g are eliminated from the normal equations (variable projection), so that few iterations are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.linalg import expm
+
+from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
+
+_TUKEY = 4.685
+"""Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
+_MAD_TO_SIGMA = 1.4826
+_MIN_POINTS = 200
+_FULL_OVERLAP = 0.7
+"""Share of the fixed points that the moving image must cover before its similarity counts in full."""
+_ALLOWED_LOSS = 0.01
+_LONGEST_STEP_MM = 12.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Points of the fixed image with their values: `points_mm` (n, 3), `values` (n,), `bins` (n,) in [0, n_bins)."""
+
+    points_mm: FloatArray
+    values: FloatArray
+    bins: NDArray[np.integer[Any]]
+    n_bins: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """The moving image at one resolution, with its gradient in world coordinates.
+
+    `channels` has shape (4, nx, ny, nz): intensity and the three components of its gradient per mm.
+    """
+
+    channels: FloatArray
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Match:
+    """A fitted transform: `fixed_to_moving`, the robust `similarity` in [0, 1], the share of points `overlap`."""
+
+    fixed_to_moving: Affine
+    similarity: float
+    overlap: float
+
+
+def downsample(image: Image, spacing_mm: float) -> Image:
+    """Average blocks of voxels to about `spacing_mm`; axes that are coarser stay as they are."""
+    factors = [max(1, int(spacing_mm / s + 0.26)) for s in image.grid.spacing_mm]
+    shape = [max(1, n // f) for n, f in zip(image.grid.shape, factors, strict=True)]
+    factors = [min(f, n) for f, n in zip(factors, image.grid.shape, strict=True)]
+    data = image.data
+    for axis, (n, f) in enumerate(zip(shape, factors, strict=True)):
+        data = np.moveaxis(data, axis, 0)[: n * f]
+        data = np.moveaxis(data.reshape(n, f, *data.shape[1:]).mean(axis=1, dtype=np.float32), 0, axis)
+    scale = np.diag([*factors, 1.0])
+    scale[:3, 3] = (np.array(factors) - 1.0) / 2.0
+    return Image(data, Grid(data.shape, image.grid.affine @ scale))
+
+
+def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
+    """The moving image averaged to `spacing_mm`, slightly smoothed, with its gradient."""
+    small = downsample(image, spacing_mm)
+    data = _smoothed(small, spacing_mm if smoothing_mm is None else smoothing_mm)
+    steps = [np.gradient(data, axis=a) if data.shape[a] > 1 else np.zeros_like(data) for a in range(3)]
+    to_world = np.linalg.inv(small.grid.affine[:3, :3]).T.astype(np.float32)
+    gradient = np.tensordot(to_world, np.stack(steps), axes=1)
+    return Level(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
+
+
+def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
+    sigma = [0.6 * spacing_mm / s if s < 1.5 * spacing_mm else 0.0 for s in image.grid.spacing_mm]
+    return np.asarray(ndimage.gaussian_filter(image.data, sigma, mode="nearest"))
+
+
+def samples_of(
+    image: Image,
+    spacing_mm: float,
+    *,
+    mask: LabelImage | None = None,
+    n_bins: int = 32,
+    max_points: int = 60_000,
+) -> Samples:
+    """Points of the fixed image: all voxels of the mask (or the foreground) at `spacing_mm`, thinned evenly.
+
+    The same image always gives the same points. `mask` lies on the image's own grid.
+    """
+    small = downsample(image, spacing_mm)
+    data = _smoothed(small, spacing_mm)
+    if mask is not None:
+        wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
+    else:
+        wanted = foreground(data)
+    index = np.argwhere(wanted)
+    if len(index) > max_points:
+        # a fixed seed: an even, reproducible thinning without the stripes of a regular step
+        index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
+    values = data[tuple(index.T)].astype(np.float64)
+    points = small.grid.world(index)
+    return Samples(points, values, *binned(values, n_bins))
+
+
+def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], int]:
+    """Bins of equal width between robust extremes."""
+    if len(values) == 0:
+        return np.zeros(0, dtype=int), 1
+    low, high = np.percentile(values, [0.5, 99.5])
+    width = max(float(high - low), 1e-12)
+    return np.clip((values - low) / width * n_bins, 0, n_bins - 1).astype(int), n_bins
+
+
+def foreground(data: FloatArray) -> NDArray[np.bool_]:
+    """Head or brain against air: above a low share of the bright tissue, with a margin and without holes."""
+    positive = data[data > 0]
+    if positive.size == 0:
+        return np.ones(data.shape, dtype=bool)
+    threshold = 0.15 * float(np.percentile(positive, 95))
+    mask = ndimage.binary_opening(data > threshold)
+    labels, count = ndimage.label(mask)
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        mask = labels == int(sizes.argmax())
+    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(mask))
+    return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))
+
+
+def generators(degrees_of_freedom: int) -> FloatArray:
+    """Infinitesimal motions, shape (k, 3, 4): 3 shifts, 3 turns, then 1 (7), 3 (9) or 6 (12) for size and shear.
+
+    Lengths are in mm: a turn or scale parameter of 1 moves a point at 50 mm from the centre by 1 mm.
+    """
+    basis = np.zeros((12, 3, 4))
+    basis[[0, 1, 2], [0, 1, 2], 3] = 1.0
+    for k, (a, b) in enumerate([(1, 2), (2, 0), (0, 1)]):
+        basis[3 + k, b, a], basis[3 + k, a, b] = 1 / 50, -1 / 50
+        basis[9 + k, b, a], basis[9 + k, a, b] = 1 / 50, 1 / 50
+        basis[6 + k, k, k] = 1 / 50
+    if degrees_of_freedom == 7:
+        return np.concatenate([basis[:6], basis[6:9].sum(axis=0, keepdims=True)])
+    return basis[:degrees_of_freedom]
+
+
+def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Values (channels, n) of the moving level at world points by linear interpolation, and which are inside."""
+    to_index = np.linalg.inv(level.grid.affine)
+    index = (points_mm @ to_index[:3, :3].T + to_index[:3, 3]).T
+    size = np.array(level.grid.shape, dtype=float)[:, None]
+    inside = ((index >= -0.5) & (index <= size - 0.5)).all(axis=0)
+    values = np.empty((channels, index.shape[1]))
+    for k in range(channels):
+        values[k] = ndimage.map_coordinates(level.channels[k], index, order=1, mode="nearest", output=np.float64)
+    return values, inside
+
+
+def _design(samples: Samples, *, linear: bool) -> FloatArray | None:
+    """Columns of the straight line's design, or None for bins."""
+    return np.stack([np.ones_like(samples.values), samples.values]) if linear else None
+
+
+def _remove_explained(
+    columns: FloatArray, samples: Samples, weights: FloatArray, design: FloatArray | None
+) -> FloatArray:
+    """Columns (k, n) less what the fixed image explains of them under the weights."""
+    if design is not None:
+        weighted = design * weights
+        gram = weighted @ design.T + 1e-12 * np.eye(len(design))
+        return np.asarray(columns - np.linalg.solve(gram, weighted @ columns.T).T @ design)
+    total = np.bincount(samples.bins, weights, samples.n_bins)
+    total[total <= 0] = 1.0
+    result = np.empty_like(columns)
+    for k, column in enumerate(columns):
+        mean = np.bincount(samples.bins, weights * column, samples.n_bins) / total
+        result[k] = column - mean[samples.bins]
+    return result
+
+
+def _tukey(residual: FloatArray, inside: NDArray[np.bool_], floor: float) -> FloatArray:
+    scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual[inside]))), floor)
+    u = residual / (_TUKEY * scale)
+    return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
+
+
+def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
+    """The similarity of a transform: the share of the moving image's variation that the fixed image explains.
+
+    It is the square root of the explained share (for a line: the correlation), on points with Tukey weights.
+    """
+    values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
+    return Match(fixed_to_moving, *_similarity(values[0], inside, samples, linear=linear))
+
+
+def _similarity(
+    values: FloatArray, inside: NDArray[np.bool_], samples: Samples, *, linear: bool
+) -> tuple[float, float]:
+    overlap = float(inside.mean()) if inside.size else 0.0
+    if np.count_nonzero(inside) < _MIN_POINTS:
+        return 0.0, overlap
+    weights = inside.astype(float)
+    design = _design(samples, linear=linear)
+    residual = _remove_explained(values[None], samples, weights, design)[0]
+    mean = float(np.average(values, weights=weights))
+    total = float((weights * (values - mean) ** 2).sum())
+    explained = 1.0 - float((weights * residual**2).sum()) / max(total, 1e-12)
+    return float(np.sqrt(max(explained, 0.0))), overlap
+
+
+def refine(
+    samples: Samples,
+    level: Level,
+    start: Affine,
+    *,
+    linear: bool,
+    degrees_of_freedom: int = 6,
+    iterations: int = 20,
+    tolerance_mm: float = 0.005,
+    scale_floor: float = 0.05,
+) -> Match:
+    """Gauss-Newton from `start` (fixed to moving) until the step is below `tolerance_mm`.
+
+    `scale_floor` is the least residual scale, as a share of the moving image's standard deviation: a wide one lets
+    edges that do not meet yet pull, a narrow one leaves out what has changed. A step that loses similarity is
+    halved: a fit must not creep into a uniform region, where there is nothing to explain.
+    """
+    basis = generators(degrees_of_freedom)
+    centre = samples.points_mm.mean(axis=0)
+    centred = np.concatenate([(samples.points_mm - centre).T, np.ones((1, len(samples.points_mm)))])
+    motion = np.einsum("kij,jn->kin", basis, centred)
+    best, step, reached = start, np.zeros(len(basis)), -1.0
+    for _ in range(iterations):
+        current = best @ _motion(basis, step, centre)
+        values, inside = look_up(level, current.points(samples.points_mm))
+        similarity, overlap = _similarity(values[0], inside, samples, linear=linear)
+        similarity *= min(1.0, overlap / _FULL_OVERLAP)
+        if similarity < reached - _ALLOWED_LOSS:
+            step = step / 2
+            continue
+        best, reached = current, max(similarity, reached)
+        if np.count_nonzero(inside) < _MIN_POINTS:
+            break
+        step = _gauss_newton_step(values, inside, samples, current, motion, linear=linear, scale_floor=scale_floor)
+        longest = float(np.abs(step).max())
+        step = step * min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9))
+        if longest < tolerance_mm:
+            best = best @ _motion(basis, step, centre)
+            break
+    return evaluate(samples, level, best, linear=linear)
+
+
+def _gauss_newton_step(
+    values: FloatArray,
+    inside: NDArray[np.bool_],
+    samples: Samples,
+    current: Affine,
+    motion: FloatArray,
+    *,
+    linear: bool,
+    scale_floor: float,
+) -> FloatArray:
+    weights = inside.astype(float)
+    design = _design(samples, linear=linear)
+    spread = float(values[0][inside].std())
+    for _ in range(3):
+        residual = _remove_explained(values[:1], samples, weights, design)[0]
+        weights = _tukey(residual, inside, scale_floor * spread + 1e-12)
+    gradient = current.matrix[:3, :3].T @ values[1:]
+    jacobian = np.einsum("in,kin->kn", gradient, motion)
+    # the slope of log(unexplained / total): without the second term a fit gains by shrinking into a flat region
+    centred = values[0] - np.average(values[0], weights=weights)
+    unexplained = float((weights * residual**2).sum()) / max(float((weights * centred**2).sum()), 1e-12)
+    slope = (jacobian * weights) @ (residual - unexplained * centred)
+    jacobian = _remove_explained(jacobian, samples, weights, design)
+    normal = (jacobian * weights) @ jacobian.T
+    normal += np.eye(len(normal)) * (1e-4 * np.trace(normal) / len(normal) + 1e-12)
+    return np.asarray(-np.linalg.solve(normal, slope))
+
+
+def _motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Affine:
+    """The finite motion exp(sum of steps) about `centre`."""
+    velocity = np.zeros((4, 4))
+    velocity[:3] = np.tensordot(step, basis, axes=1)
+    to_centre, back = np.eye(4), np.eye(4)
+    to_centre[:3, 3], back[:3, 3] = -centre, centre
+    return Affine(back @ expm(velocity) @ to_centre)
+
+
+def best_of(matches: Sequence[Match]) -> Match:
+    """The match of the highest similarity, discounted where little of the fixed image was covered."""
+    return max(matches, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP))
