@@ -2,7 +2,7 @@
 
 From the expert masks of 29 patients (Lesjak et al., Neuroinformatics 2017, CC-BY). Their images are only rigidly
 in MNI space and their brains are smaller than the template by about a seventh, so every mask is brought to the
-template by one mean affine, estimated from the two patients whose T1 is at hand (log-Euclidean mean of two
+template by one mean scaling, estimated from the two patients whose T1 is at hand (log-Euclidean mean of two
 mutual-information fits). The masks are then mirrored (lesions know no side), smoothed and averaged.
 
 Usage::
@@ -28,6 +28,7 @@ from mri_pipeline.template import load_template
 SMOOTHING_MM = 5.0
 """Gaussian width: anatomies differ by about this much after an affine fit."""
 SPACING_MM = 4.0
+BRAIN_CENTRE_MM = (0.0, -20.0, 10.0)
 WITH_IMAGES = ("07", "19")
 
 
@@ -68,9 +69,15 @@ def fit_affine(image: Image) -> Affine:
     return Affine(matrix).inverse()
 
 
-def mean_affine(images: Sequence[Image]) -> Affine:
-    """The log-Euclidean mean of the fits of several images to the template."""
-    return Affine(np.real(expm(np.mean([logm(fit_affine(image).matrix) for image in images], axis=0))))
+def mean_scaling(images: Sequence[Image]) -> Affine:
+    """Mean scaling to the template along the world's axes, from fits of several images.
+
+    Rotations and shears of single patients (up to 15 degrees of head pitch) say nothing of the others.
+    """
+    matrix = np.real(expm(np.mean([logm(fit_affine(image).matrix) for image in images], axis=0)))
+    scaling = np.diag(np.diag(matrix))
+    scaling[:3, 3] = (matrix @ [*BRAIN_CENTRE_MM, 1.0] - scaling @ [*BRAIN_CENTRE_MM, 0.0])[:3]
+    return Affine(scaling)
 
 
 def prior_from_masks(masks: Sequence[LabelImage], to_template: Affine) -> Image:
@@ -100,7 +107,7 @@ def make_prior(data: Path, leave_out: Sequence[str] = ()) -> Image:
     images = [load_image(folder / "cross_sectional_mni" / f"patient{n}" / "T1.nii.gz") for n in WITH_IMAGES]
     paths = sorted((folder / "lesion_masks_mni").glob("patient*.nii.gz"))
     kept = [p for p in paths if p.name.removeprefix("patient").removesuffix(".nii.gz") not in leave_out]
-    return prior_from_masks([load_labels(p) for p in kept], mean_affine(images))
+    return prior_from_masks([load_labels(p) for p in kept], mean_scaling(images))
 
 
 if __name__ == "__main__":
