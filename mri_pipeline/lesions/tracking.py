@@ -1,0 +1,220 @@
+"""The lesions of one subject over all analysed visits: counts, lesions, and the masks of what changed.
+
+Every rule is in docs/definitions.md; the rooms beside this module hold one each: `tracking_compare` (new,
+enlarging, shrinking, vanished), `tracking_identity` (numbers that last), `tracking_gel` (enhancing lesions,
+combined unique active lesions, chronic black holes), `change` (what the images say).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.layout import MaskLabel
+from mri_pipeline.lesions.change import change_evidence, changed_voxels
+from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
+from mri_pipeline.lesions.tracking_gel import chronic_black_holes, gel_states, label_gel, overlaps
+from mri_pipeline.lesions.tracking_identity import Homes
+from mri_pipeline.lesions.tracking_records import Findings, LabelledVisit, count_visit, record_lesions
+from mri_pipeline.model import (
+    BoolArray,
+    Image,
+    LabelImage,
+    LesionRecord,
+    SubjectResult,
+    T2State,
+    VisitCounts,
+    VisitMasks,
+)
+from mri_pipeline.protocol import LesionRules
+
+
+@dataclass(frozen=True)
+class VisitTracking:
+    """One visit's part of the tracking.
+
+    Parameters
+    ----------
+    visit : str
+    lesions : LabelImage
+        Numbered lesions; a lesion keeps its number over all visits.
+    masks : mapping of MaskLabel to LabelImage
+        newT2, enlargingT2 (whole lesions), T2increase, T2decrease (voxels); empty at the first analysed visit.
+    counts : VisitCounts
+    records : tuple of LesionRecord
+        By lesion number; a lesion that vanished since the reference visit has a row of volume 0.
+    """
+
+    visit: str
+    lesions: LabelImage
+    masks: Mapping[MaskLabel, LabelImage]
+    counts: VisitCounts
+    records: tuple[LesionRecord, ...]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """All visits of one subject, in their order."""
+
+    visits: tuple[VisitTracking, ...]
+
+    def result(self, subject: str) -> SubjectResult:
+        """Counts and lesions under the subject's blinded code."""
+        return SubjectResult(
+            subject=subject,
+            visits=tuple(v.counts for v in self.visits),
+            lesions=tuple(record for v in self.visits for record in v.records),
+        )
+
+
+def track_subject(
+    visits: Sequence[VisitMasks],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> Tracking:
+    """Track the lesions of one subject.
+
+    Parameters
+    ----------
+    visits : sequence of VisitMasks
+        The analysed visits in the order of time, on one grid. A missing visit is simply not there.
+    location : LabelImage
+        `model.LOCATION_LABELS` inside the brain, 0 outside.
+    rules : LesionRules
+    weeks : mapping of str to int or None
+        Week of each visit; unknown weeks leave the volume of chronic black holes empty.
+
+    Returns
+    -------
+    Tracking
+        No visits give an empty one.
+
+    Raises
+    ------
+    GridMismatchError
+        If a mask or FLAIR is not on the grid of `location`.
+    UsageError
+        If a visit is given twice.
+    """
+    if len({v.visit for v in visits}) != len(visits):
+        raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
+    for v in visits:
+        for image in (v.t2_lesions, v.gel, v.black_holes, v.flair):
+            if image is not None:
+                location.grid.require_same(image.grid, f"visit {v.visit}")
+    homes = Homes(location.grid)
+    past: list[LabelledVisit] = []
+    tracked = []
+    for masks in visits:
+        now = _labelled(masks, rules, homes)
+        tracked.append(_tracked(now, past, location, rules, weeks))
+        past.append(now)
+    return Tracking(tuple(tracked))
+
+
+def _labelled(masks: VisitMasks, rules: LesionRules, homes: Homes) -> LabelledVisit:
+    t2 = label_lesions(
+        masks.t2_lesions.mask,
+        masks.t2_lesions.grid,
+        min_volume_mm3=rules.t2_min_volume_mm3,
+        connectivity=rules.connectivity,
+    )
+    gel = None if masks.gel is None else label_gel(masks.gel, rules)
+    holes = None
+    if masks.black_holes is not None:
+        holes = label_lesions(
+            masks.black_holes.mask,
+            masks.black_holes.grid,
+            min_volume_mm3=rules.black_hole_min_volume_mm3,
+            connectivity=rules.connectivity,
+        )
+    lesions = t2.data.copy()
+    if gel is not None:
+        within_t2 = [0, *sorted({i for i, _ in overlaps(gel, t2)})]
+        alone = np.setdiff1d(np.arange(int(gel.data.max()) + 1), within_t2)
+        table = np.zeros(int(gel.data.max()) + 1, dtype=lesions.dtype)
+        table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
+        lesions = np.maximum(lesions, table[gel.data])
+    numbered = LabelImage(lesions, t2.grid)
+    return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered))
+
+
+def _tracked(
+    now: LabelledVisit,
+    past: Sequence[LabelledVisit],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> VisitTracking:
+    reference = past[-1] if past else None
+    evidence = None if reference is None else _evidence(reference, now, location.mask)
+    found = _findings(now, past, rules, weeks, evidence)
+    table = np.zeros(max(now.numbers, default=0) + 1, dtype=np.int32)
+    for label, number in now.numbers.items():
+        table[label] = number
+    return VisitTracking(
+        visit=now.masks.visit,
+        lesions=LabelImage(table[now.lesions.data], location.grid),
+        masks=_change_masks(now, reference, found.t2, evidence),
+        counts=count_visit(now, reference, found),
+        records=record_lesions(now, reference, found, location),
+    )
+
+
+def _evidence(reference: LabelledVisit, now: LabelledVisit, brain: BoolArray) -> Image | None:
+    if reference.masks.flair is None or now.masks.flair is None:
+        return None
+    lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
+    return change_evidence(reference.masks.flair, now.masks.flair, brain, lesions=lesions)
+
+
+def _findings(
+    now: LabelledVisit,
+    past: Sequence[LabelledVisit],
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+    evidence: Image | None,
+) -> Findings:
+    t2 = gel = chronic = None
+    before = next((v for v in reversed(past) if v.gel is not None), None)
+    if past:
+        t2 = compare_t2(
+            past[-1].t2,
+            now.t2,
+            reference_mask=past[-1].masks.t2_lesions.mask,
+            followup_mask=now.masks.t2_lesions.mask,
+            rules=rules,
+            evidence=evidence,
+        )
+    if now.gel is not None:
+        gel = gel_states(now.gel, before.gel if before else None, before.t2 if before else None)
+    if now.black_holes is not None:
+        known = [(week, v.t2.mask) for v in past if (week := weeks.get(v.masks.visit)) is not None]
+        complete = known if len(known) == len(past) else None
+        chronic = chronic_black_holes(now.black_holes, complete, weeks.get(now.masks.visit), rules)
+    return Findings(t2, gel, gel is not None and before is not None, chronic)
+
+
+def _change_masks(
+    now: LabelledVisit, reference: LabelledVisit | None, comparison: T2Comparison | None, evidence: Image | None
+) -> dict[MaskLabel, LabelImage]:
+    if reference is None or comparison is None:
+        return {}
+    increase, decrease = changed_voxels(reference.masks.t2_lesions, now.masks.t2_lesions, evidence=evidence)
+    in_state = {
+        state: LabelImage(
+            np.isin(now.t2.data, [n for n, s in comparison.states.items() if s is state]), now.t2.grid
+        )
+        for state in (T2State.NEW, T2State.ENLARGING)
+    }
+    return {
+        MaskLabel.NEW_T2: in_state[T2State.NEW],
+        MaskLabel.ENLARGING_T2: in_state[T2State.ENLARGING],
+        MaskLabel.T2_INCREASE: increase,
+        MaskLabel.T2_DECREASE: decrease,
+    }

@@ -1,0 +1,186 @@
+"""Two visits of one subject: which T2 lesion is new, enlarging, stable, shrinking or vanished.
+
+The rule, for a lesion C of the later visit (26-connected, at least the protocol's volume) against the lesion
+mask R of the reference visit:
+
+1. *Share.* The part of R that belongs to C: the components of R that C overlaps. A component of R that several
+   lesions overlap (a split) is divided among them, each voxel to the nearest (of two equally near ones to that
+   with the larger overlap). A lesion that overlaps several
+   components of R (a merge) has all of them in its share. So lesions that grow together or fall apart are
+   measured against what they were, and are neither new nor lost.
+2. *Event.* C has to be larger than its share by at least the growth floor (12 mm³) and, where both FLAIRs are
+   given, has to have become brighter where it grew (`change.change_evidence`): a border drawn differently on
+   the same image is no event.
+3. *New*, if its share is smaller than a lesion (there was no lesion at that place); *enlarging*, if the largest
+   axial cross-section grew by more than 45.2 % (from below 0.67 cm²) or 24.2 % (from 0.67 cm² on).
+
+*Vanished* is the rule of *new* with the visits' roles swapped, *shrinking* that of *enlarging*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from mri_pipeline.lesions.components import largest_axial_areas_cm2, lesion_volumes_mm3, structure
+from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage, T2State
+from mri_pipeline.protocol import LesionRules
+
+EVIDENCE_MIN_Z = 1.5
+"""Mean change of FLAIR, in units of its noise, over the voxels that a lesion gained (or lost)."""
+
+_EPSILON = 1e-6  # mm³ and relative area: equality but for floating point
+
+
+@dataclass(frozen=True)
+class T2Comparison:
+    """The T2 lesions of one visit against the reference visit.
+
+    Parameters
+    ----------
+    states : mapping of int to T2State
+        For every lesion of the later visit, by its number there: new, enlarging, stable or shrinking.
+    vanished : frozenset of int
+        Lesions of the reference visit, by their number there, that are none now.
+    """
+
+    states: Mapping[int, T2State]
+    vanished: frozenset[int]
+
+
+def compare_t2(
+    reference: LabelImage,
+    followup: LabelImage,
+    *,
+    reference_mask: BoolArray,
+    followup_mask: BoolArray,
+    rules: LesionRules,
+    evidence: Image | None = None,
+) -> T2Comparison:
+    """Compare the T2 lesions of two visits by the rule of this module.
+
+    Parameters
+    ----------
+    reference, followup : LabelImage
+        Numbered lesions of each visit (`components.label_lesions`).
+    reference_mask, followup_mask : ndarray of bool
+        The same masks before small components were left out: what is below the floor was there, too.
+    rules : LesionRules
+    evidence : Image, optional
+        z-map of the change of FLAIR from reference to follow-up; None decides by the masks alone.
+    """
+    gained = None if evidence is None else evidence.data
+    lost = None if evidence is None else -evidence.data
+    grown = _grown(followup, reference_mask, rules, gained)
+    shrunk = _shrunk(followup, reference_mask, rules, lost)
+    vanished = {n for n, s in _grown(reference, followup_mask, rules, lost).items() if s is T2State.NEW}
+    states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
+    return T2Comparison(states, frozenset(vanished))
+
+
+def shares(lesions: LabelImage, other: BoolArray, connectivity: int = 3) -> LabelImage:
+    """Give the components of another visit's mask to the lesions that overlap them (rule 1).
+
+    Returns
+    -------
+    LabelImage
+        Voxels of `other` with the number of their lesion; 0 where a component overlaps none.
+
+    Examples
+    --------
+    >>> from mri_pipeline.model import Grid
+    >>> two = np.array([1, 1, 0, 0, 0, 2, 2]).reshape(7, 1, 1)
+    >>> was_one = np.array([1, 1, 1, 0, 1, 1, 1]).reshape(7, 1, 1) > 0
+    >>> shares(LabelImage(two, Grid((7, 1, 1), np.eye(4))), was_one).data.ravel().tolist()
+    [1, 1, 1, 0, 2, 2, 2]
+    """
+    parts, n_parts = ndimage.label(other, structure(connectivity))
+    both = (lesions.data > 0) & other
+    pairs, counts = np.unique(np.stack([parts[both], lesions.data[both]]), axis=1, return_counts=True)
+    owners: dict[int, list[int]] = {}
+    for i in np.lexsort((pairs[1], -counts)):  # the largest overlap first
+        owners.setdefault(int(pairs[0, i]), []).append(int(pairs[1, i]))
+    table = np.zeros(n_parts + 1, dtype=np.int32)
+    for part, found in owners.items():
+        table[part] = found[0]
+    shared = table[parts]
+    contested = [part for part, found in owners.items() if len(found) > 1]
+    if contested:
+        boxes = ndimage.find_objects(parts)
+        points = _lesion_points(lesions, {lesion for part in contested for lesion in owners[part]})
+        for part in contested:
+            voxels = np.argwhere(parts[boxes[part - 1]] == part) + [s.start for s in boxes[part - 1]]
+            shared[tuple(voxels.T)] = _nearest(lesions, voxels, {n: points[n] for n in owners[part]})
+    return LabelImage(shared, lesions.grid)
+
+
+def _lesion_points(lesions: LabelImage, numbers: set[int]) -> dict[int, FloatArray]:
+    voxels = np.argwhere(lesions.data > 0)
+    values = lesions.data[tuple(voxels.T)]
+    return {n: lesions.grid.world(voxels[values == n].astype(float)) for n in sorted(numbers)}
+
+
+def _nearest(
+    lesions: LabelImage, voxels: NDArray[np.int64], points: Mapping[int, FloatArray]
+) -> NDArray[np.int32]:
+    """Number of the nearest lesion (mm) for each voxel; the one given first where two are equally near."""
+    world = lesions.grid.world(voxels.astype(float))
+    distance = np.stack([np.round(cKDTree(p).query(world)[0], 4) for p in points.values()])
+    numbers: NDArray[np.int32] = np.array(list(points), dtype=np.int32)
+    nearest: NDArray[np.int32] = numbers[distance.argmin(axis=0)]
+    return nearest
+
+
+def _grown(
+    lesions: LabelImage, other: BoolArray, rules: LesionRules, gained: NDArray[np.float32] | None
+) -> dict[int, T2State]:
+    """New and enlarging lesions against another visit's mask."""
+    share = shares(lesions, other, rules.connectivity)
+    volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
+    areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
+    states = {}
+    for number, volume in volumes.items():
+        before = share_volumes.get(number, 0.0)
+        if volume - before < rules.enlarging_min_growth_mm3 - _EPSILON:
+            continue
+        if before < rules.t2_min_volume_mm3 - _EPSILON:
+            state = T2State.NEW
+        elif _area_grew(share_areas[number], areas[number], rules):
+            state = T2State.ENLARGING
+        else:
+            continue
+        if _supported((lesions.data == number) & ~other, gained):
+            states[number] = state
+    return states
+
+
+def _shrunk(
+    lesions: LabelImage, other: BoolArray, rules: LesionRules, lost: NDArray[np.float32] | None
+) -> dict[int, T2State]:
+    """Lesions that are smaller than their share of the reference visit, by the rule of enlarging."""
+    share = shares(lesions, other, rules.connectivity)
+    volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
+    areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
+    return {
+        number: T2State.SHRINKING
+        for number, before in share_volumes.items()
+        if before - volumes[number] >= rules.enlarging_min_growth_mm3 - _EPSILON
+        and _area_grew(areas[number], share_areas[number], rules)
+        and _supported((share.data == number) & (lesions.data == 0), lost)
+    }
+
+
+def _area_grew(before_cm2: float, after_cm2: float, rules: LesionRules) -> bool:
+    small = before_cm2 < rules.enlarging_area_threshold_cm2
+    growth = rules.enlarging_small_growth if small else rules.enlarging_large_growth
+    return after_cm2 > before_cm2 * (1 + growth) * (1 + _EPSILON)
+
+
+def _supported(changed: BoolArray, z: NDArray[np.float32] | None) -> bool:
+    """Whether the images speak for a change of these voxels; True without images."""
+    return z is None or (bool(changed.any()) and float(z[changed].mean()) >= EVIDENCE_MIN_Z)

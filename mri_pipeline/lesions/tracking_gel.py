@@ -1,0 +1,132 @@
+"""Enhancing lesions against the previous visit with contrast, and active lesions counted once each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.model import BoolArray, GelState, LabelImage
+from mri_pipeline.protocol import LesionRules
+
+PLACE_MIN_OVERLAP = 0.1
+"""Share of the smaller of two lesions that must coincide for them to lie "there": the lesion-wise rule of
+docs/definitions.md (found when at least 10 % is covered). Touching borders are not the same place."""
+
+
+def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:
+    """Numbered enhancing lesions: at least 3 mm and never a one-voxel focus."""
+    floor = max(rules.gel_min_volume_mm3, rules.gel_min_voxels * mask.grid.voxel_volume_mm3)
+    return label_lesions(mask.mask, mask.grid, min_volume_mm3=floor, connectivity=rules.connectivity)
+
+
+def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
+    """Number of voxels that each pair of labels shares, by ascending labels."""
+    both = (a.data > 0) & (b.data > 0)
+    pairs, counts = np.unique(np.stack([a.data[both], b.data[both]]), axis=1, return_counts=True)
+    return {(int(i), int(j)): int(n) for (i, j), n in zip(pairs.T, counts, strict=True)}
+
+
+def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
+    """Labels of `lesions` that lie where one of `others` lies."""
+    size_a, size_b = np.bincount(lesions.data.ravel()), np.bincount(others.data.ravel())
+    return {
+        i
+        for (i, j), n in overlaps(lesions, others).items()
+        if n >= PLACE_MIN_OVERLAP * min(int(size_a[i]), int(size_b[j]))
+    }
+
+
+def gel_states(
+    gel: LabelImage, previous_gel: LabelImage | None, previous_t2: LabelImage | None
+) -> dict[int, GelState]:
+    """The state of every enhancing lesion against the previous visit with contrast (Barkhof et al. 1997).
+
+    Parameters
+    ----------
+    gel : LabelImage
+        Numbered enhancing lesions of this visit.
+    previous_gel, previous_t2 : LabelImage or None
+        Numbered lesions of the previous visit with contrast; None if there was none (all undetermined).
+
+    Returns
+    -------
+    dict of int to GelState
+        Persistent if a lesion enhanced there then; else re-enhancing if a T2 lesion was there then; else new.
+    """
+    numbers = [int(n) for n in np.unique(gel.data) if n]
+    if previous_gel is None or previous_t2 is None:
+        return dict.fromkeys(numbers, GelState.UNDETERMINED)
+    enhanced, lesion = _at_place_of(gel, previous_gel), _at_place_of(gel, previous_t2)
+    return {
+        n: GelState.PERSISTENT if n in enhanced else GelState.RE_ENHANCING if n in lesion else GelState.NEW
+        for n in numbers
+    }
+
+
+def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collection[int]) -> int:
+    """Enhancing lesions and new or enlarging T2 lesions, each lesion once.
+
+    An enhancing lesion and an active T2 lesion that overlap are one lesion. Each pairs with one of the other
+    kind at most (as many pairs as possible), so two enhancing lesions within one new T2 lesion count as two,
+    and so do two new T2 lesions under one enhancing lesion: the count lies between the larger of both counts
+    and their sum.
+    """
+    gels = [int(n) for n in np.unique(gel.data) if n]
+    active = sorted(active_t2)
+    row, column = {n: i for i, n in enumerate(gels)}, {n: i for i, n in enumerate(active)}
+    pairs = [(row[i], column[j]) for i, j in overlaps(gel, t2) if j in column]
+    if not pairs:
+        return len(gels) + len(active)
+    rows, columns = np.array(pairs).T
+    graph = sparse.csr_array((np.ones(len(pairs)), (rows, columns)), shape=(len(gels), len(active)))
+    matched = int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
+    return len(gels) + len(active) - matched
+
+
+def lesion_gel_states(gel: LabelImage, lesions: LabelImage, states: Mapping[int, GelState]) -> dict[int, GelState]:
+    """The state of each lesion that enhances; of several enhancing parts the most active one speaks."""
+    rank = [GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED]
+    found: dict[int, GelState] = {}
+    for i, j in overlaps(gel, lesions):
+        found[j] = min(found.get(j, states[i]), states[i], key=rank.index)
+    return found
+
+
+def chronic_black_holes(
+    black_holes: LabelImage, past_t2: Sequence[tuple[int, BoolArray]] | None, week: int | None, rules: LesionRules
+) -> set[int] | None:
+    """Black holes at places that have been a T2 lesion for at least 24 weeks.
+
+    The place has been a lesion at a visit if most of the black hole's voxels were T2 lesion then; it must have
+    been one at every analysed visit from one at least 24 weeks ago up to now.
+
+    Parameters
+    ----------
+    black_holes : LabelImage
+        Numbered black holes of this visit.
+    past_t2 : sequence of (week, ndarray of bool), or None
+        T2 lesions at every earlier analysed visit, in their order; None if a week among them is unknown.
+    week : int or None
+        The week of this visit.
+
+    Returns
+    -------
+    set of int or None
+        None where it cannot be known: a week is unknown, or no analysed visit lies 24 weeks back.
+    """
+    if past_t2 is None or week is None:
+        return None
+    if week - min((then for then, _ in past_t2), default=week) < rules.black_hole_chronic_weeks:
+        return None
+    sizes = np.bincount(black_holes.data.ravel())
+    since = np.full(len(sizes), week)
+    unbroken = np.ones(len(sizes), dtype=bool)
+    for then, t2 in reversed(past_t2):
+        unbroken &= 2 * np.bincount(black_holes.data[t2], minlength=len(sizes)) > sizes
+        since[unbroken] = then
+    chronic = np.flatnonzero(week - since >= rules.black_hole_chronic_weeks)
+    return {int(n) for n in chronic if n and sizes[n]}
