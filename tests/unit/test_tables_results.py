@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mri_pipeline.errors import UsageError
-from mri_pipeline.model import SubjectResult
+from mri_pipeline.model import SubjectResult, VisitCounts
 from mri_pipeline.results import load_result, parse_result, result_text, save_result
 
 
@@ -61,8 +61,6 @@ def test_missing_file(tmp_path):
 
 
 def test_not_finite_is_never_written():
-    from mri_pipeline.model import VisitCounts
-
     visit = VisitCounts("wk00", t2_volume_ml=float("nan"))
     with pytest.raises(ValueError):
         result_text(replace(SubjectResult("BC23"), visits=(visit,)))

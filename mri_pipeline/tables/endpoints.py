@@ -1,0 +1,240 @@
+"""One row per subject: sums over visits, volumes and their changes, freedom from activity.
+
+Everything is computed from the rows of lesion_timepoints.csv as they are published (rounded), so that whoever
+adds those up gets the same numbers. Two rules for missing visits stand side by side, and the trial's statistical
+analysis plan chooses: ``_available`` uses the visits there are and ``_visits`` says how many; ``_complete`` is
+empty unless every visit is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.tables.schema import (
+    SUBJECT,
+    Cell,
+    Column,
+    ColumnType,
+    Row,
+    Table,
+    count,
+    volume_ml,
+)
+
+BASELINE_WEEK = 0
+PERIODS: tuple[tuple[int, ...], ...] = ((4, 12, 24), (28, 36, 48))
+"""Weeks whose numbers are summed (MESEMS: primary endpoint and cross-over)."""
+
+VOLUME_WEEKS = (0, 24, 48)
+CHANGES = ((0, 24), (24, 48))
+
+SUMMED = (
+    ("gel_count", "gadolinium-enhancing lesions"),
+    ("gel_volume_ml", "volume of gadolinium-enhancing lesions"),
+    ("combined_unique_active_count", "combined unique active lesions of each visit"),
+    (
+        "new_or_enlarging_t2_count",
+        "new or enlarging T2 lesions, each visit against its own reference_visit",
+    ),
+)
+VOLUMES = (("t2_volume_ml", "volume of T2 lesions"), ("bh_volume_ml", "volume of black holes"))
+
+_READ_ORDER = (ReadStatus.AUTOMATIC, ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One column of the table and how it comes from the subject's visits, by week."""
+
+    column: Column
+    compute: Callable[[dict[int, Row]], Cell]
+
+
+def _week(week: int) -> str:
+    return f"wk{week:02d}"
+
+
+def _named(measure: str, weeks: Sequence[int]) -> str:
+    return f"{measure}_{_week(weeks[0])}" + "".join(f"_{week:02d}" for week in weeks[1:])
+
+
+def _values(rows: dict[int, Row], measure: str, weeks: Sequence[int]) -> list[int | Decimal]:
+    """The known numbers of the weeks."""
+    values = [rows[week][measure] for week in weeks if week in rows]
+    return [value for value in values if isinstance(value, int | Decimal)]
+
+
+def _sums(measure: str, about: str, weeks: tuple[int, ...]) -> list[Endpoint]:
+    name = _named(measure, weeks)
+    column = volume_ml if measure.endswith("_ml") else count
+    plus = " + ".join(map(str, weeks))
+
+    def available(rows: dict[int, Row]) -> Cell:
+        values = _values(rows, measure, weeks)
+        return sum(values) if values else None
+
+    def visits(rows: dict[int, Row]) -> Cell:
+        return len(_values(rows, measure, weeks))
+
+    def complete(rows: dict[int, Row]) -> Cell:
+        values = _values(rows, measure, weeks)
+        return sum(values) if len(values) == len(weeks) else None
+
+    return [
+        Endpoint(
+            column(
+                f"{name}_available",
+                f"sum over the visits of weeks {plus} whose {measure} is known: {about}",
+                "it is known at none of them",
+            ),
+            available,
+        ),
+        Endpoint(count(f"{name}_visits", f"visits of weeks {plus} whose {measure} is known", "never"), visits),
+        Endpoint(
+            column(
+                f"{name}_complete",
+                f"sum over the visits of weeks {plus}: {about}",
+                f"{measure} is not known at one of them, or the trial has no such visit",
+            ),
+            complete,
+        ),
+    ]
+
+
+def _activity(row: Row) -> bool | None:
+    """Whether a visit shows activity; None where no is not certain."""
+    known = [row[name] for name in ("gel_count", "new_or_enlarging_t2_count")]
+    if any(isinstance(value, int) and value > 0 for value in known):
+        return True
+    return None if None in known else False
+
+
+def _activity_free(weeks: tuple[int, ...]) -> list[Endpoint]:
+    name = _named("activity_free", weeks)
+    visits_named = ", ".join(map(str, weeks))
+
+    def states(rows: dict[int, Row]) -> list[bool]:
+        found = [_activity(rows[week]) for week in weeks if week in rows]
+        return [state for state in found if state is not None]
+
+    def available(rows: dict[int, Row]) -> Cell:
+        return not any(states(rows)) if states(rows) else None
+
+    def visits(rows: dict[int, Row]) -> Cell:
+        return len(states(rows))
+
+    def complete(rows: dict[int, Row]) -> Cell:
+        return not any(states(rows)) if len(states(rows)) == len(weeks) else None
+
+    rule = "no GEL and no new or enlarging T2 lesion"
+    known = "activity is known (some is seen, or both counts are known)"
+    boolean = ColumnType.BOOLEAN
+    return [
+        Endpoint(
+            Column(
+                f"{name}_available",
+                boolean,
+                f"{rule} at any visit of weeks {visits_named} whose {known}",
+                "there is no such visit",
+            ),
+            available,
+        ),
+        Endpoint(count(f"{name}_visits", f"visits of weeks {visits_named} whose {known}", "never"), visits),
+        Endpoint(
+            Column(
+                f"{name}_complete",
+                boolean,
+                f"{rule} at the visits of weeks {visits_named}",
+                "activity is not known at one of them, or the trial has no such visit",
+            ),
+            complete,
+        ),
+    ]
+
+
+def _at(measure: str, about: str, week: int) -> Endpoint:
+    column = volume_ml if measure.endswith("_ml") else count
+
+    def value(rows: dict[int, Row]) -> Cell:
+        return rows[week][measure] if week in rows else None
+
+    missing = f"the trial has no visit of week {week}, or {measure} is not known there"
+    return Endpoint(column(f"{measure}_{_week(week)}", f"{about} at week {week}", missing), value)
+
+
+def _change(measure: str, about: str, first: int, last: int) -> Endpoint:
+    def difference(rows: dict[int, Row]) -> Cell:
+        values = _values(rows, measure, (first, last))
+        return values[1] - values[0] if len(values) == 2 else None
+
+    name = f"{measure}_change_{_week(first)}_{_week(last)}"
+    rule = f"{about} at week {last} less that at week {first}"
+    return Endpoint(volume_ml(name, rule, f"{measure} is not known at one of them"), difference)
+
+
+def _endpoints() -> Iterable[Endpoint]:
+    yield _at("gel_count", "gadolinium-enhancing lesions", BASELINE_WEEK)
+    for measure, about in SUMMED:
+        for weeks in PERIODS:
+            yield from _sums(measure, about, weeks)
+    for measure, about in VOLUMES:
+        for week in VOLUME_WEEKS:
+            yield _at(measure, about, week)
+        for first, last in CHANGES:
+            yield _change(measure, about, first, last)
+    for weeks in PERIODS:
+        yield from _activity_free(weeks)
+
+
+_ENDPOINTS = tuple(_endpoints())
+
+ENDPOINTS = Table(
+    "endpoints.csv",
+    "One row per subject, from the rows of lesion_timepoints.csv; a week counts where exactly one visit has it.",
+    (
+        SUBJECT,
+        Column(
+            "read_status",
+            ColumnType.CATEGORY,
+            "the least advanced read_status of the subject's analysed visits",
+            "no visit was analysed",
+            values=tuple(status.value for status in ReadStatus),
+        ),
+        count("visits_planned", "planned visits", "never"),
+        count("visits_analysed", "analysed visits", "never"),
+        *(endpoint.column for endpoint in _ENDPOINTS),
+    ),
+)
+
+
+def endpoint_row(timepoints: Sequence[Row]) -> Row:
+    """The endpoints of one subject.
+
+    Parameters
+    ----------
+    timepoints : sequence of rows of lesion_timepoints.csv
+        All planned visits of one subject.
+
+    Examples
+    --------
+    >>> "gel_count_wk04_12_24_complete" in ENDPOINTS.names
+    True
+    """
+    weeks = [row["week"] for row in timepoints]
+    by_week = {
+        row["week"]: row for row in timepoints if isinstance(row["week"], int) and weeks.count(row["week"]) == 1
+    }
+    analysed = [row for row in timepoints if row["scan_status"] == ScanStatus.ANALYSED.value]
+    reads = [status.value for status in _READ_ORDER if status.value in {row["read_status"] for row in analysed}]
+    row: Row = {
+        "subject": timepoints[0]["subject"],
+        "read_status": reads[0] if reads else None,
+        "visits_planned": len(timepoints),
+        "visits_analysed": len(analysed),
+    }
+    for endpoint in _ENDPOINTS:
+        row[endpoint.column.name] = endpoint.compute(by_week)
+    return row

@@ -1,0 +1,167 @@
+"""Tables to and from disk. Equal inputs give equal bytes: UTF-8, line feeds, fixed decimals, fixed order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
+from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, require_consistent
+from mri_pipeline.tables.nv import NV, nv_rows
+from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, timepoint_rows
+from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row
+
+DICTIONARY_FILE = "data_dictionary.json"
+TABLES = (TIMEPOINTS, LESIONS, ENDPOINTS, NV)
+
+
+def make_tables(
+    subjects: Iterable[SubjectInput], visits: Sequence[PlannedVisit], *, study: str, provisional: bool
+) -> dict[str, list[Row]]:
+    """All tables, by file name.
+
+    Parameters
+    ----------
+    subjects : iterable of SubjectInput
+        In any order; rows come in the order of their codes.
+    visits : sequence of PlannedVisit
+        In the order of the rows.
+    study : str
+        Name of the trial, for the SDTM table.
+    provisional : bool
+        True: numbers of every analysed visit, whatever its read. False: numbers from locked reads alone.
+
+    Raises
+    ------
+    UsageError
+        If a subject comes twice, has a visit that is not planned, or lacks the numbers of an analysed visit.
+    """
+    ordered = require_consistent(subjects, visits)
+    timepoints = [row for subject in ordered for row in timepoint_rows(subject, visits)]
+    lesions = [row for subject in ordered for row in lesion_rows(subject, visits)]
+    if not provisional:
+        timepoints, lesions = locked_rows(timepoints, lesions)
+    size = len(visits)
+    endpoints = [endpoint_row(timepoints[i : i + size]) for i in range(0, len(timepoints), size)]
+    tables = {
+        TIMEPOINTS.file: timepoints,
+        LESIONS.file: lesions,
+        ENDPOINTS.file: endpoints,
+        NV.file: nv_rows(timepoints, study=study),
+    }
+    for table in TABLES:
+        check_rows(table, tables[table.file])
+    return tables
+
+
+def _text(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:f}" if not isinstance(value, str | int) else str(value)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Row]) -> str:
+    r"""Rows as CSV (RFC 4180 but for line feeds); None is nothing at all.
+
+    Examples
+    --------
+    >>> csv_text(["subject", "week"], [{"subject": "BC23", "week": None}])
+    'subject,week\nBC23,\n'
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_text(row[name]) for name in names] for row in rows)
+    return buffer.getvalue()
+
+
+def data_dictionary(*, settings_digest: str, provisional: bool) -> dict[str, Any]:
+    """Every column of every table, and which settings made them."""
+    return {
+        "settings_digest": settings_digest,
+        "provisional": provisional,
+        "missing_value": "an empty field; never 0, never a sentinel number",
+        "tables": {
+            table.file: {"description": table.about, "columns": [_described(column) for column in table.columns]}
+            for table in TABLES
+        },
+    }
+
+
+def _described(column: Column) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": column.name,
+        "type": column.type.value,
+        "unit": column.unit or None,
+        "rule": column.rule,
+        "missing": column.missing,
+    }
+    if column.decimals:
+        described["decimals"] = column.decimals
+    if column.values:
+        described["values"] = list(column.values)
+    return described
+
+
+def write_tables(
+    folder: Path,
+    subjects: Iterable[SubjectInput],
+    visits: Sequence[PlannedVisit],
+    *,
+    study: str,
+    provisional: bool,
+    settings_digest: str = "",
+) -> list[Path]:
+    """Make and write all tables and their dictionary; returns the files.
+
+    Raises
+    ------
+    UsageError
+        As `make_tables`; nothing is written then.
+    """
+    tables = make_tables(subjects, visits, study=study, provisional=provisional)
+    dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {table.file: csv_text(table.names, tables[table.file]) for table in TABLES}
+    texts[DICTIONARY_FILE] = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
+    return [_write(folder / name, text) for name, text in texts.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.write_text(text, encoding="utf-8", newline="")
+    unfinished.replace(path)
+    return path
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a table as text, by column name.
+
+    Raises
+    ------
+    UsageError
+        If it is missing.
+    """
+    if not path.is_file():
+        raise UsageError(f"expected the table {path.name}, found none", hint="run 'mri-pipeline tables' first")
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def unlocked_visits(subjects: Iterable[SubjectInput]) -> int:
+    """How many analysed visits have no locked read: what a table that is not provisional leaves out."""
+    return sum(
+        subject.read_status(visit) is not ReadStatus.LOCKED
+        for subject in subjects
+        for visit, status in subject.scans.items()
+        if status is ScanStatus.ANALYSED
+    )

@@ -1,0 +1,158 @@
+"""Rows of lesion_timepoints.csv and lesions.csv, from results alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from mri_pipeline.model import BlackHoleState, ReadStatus, ScanStatus, T2State, VisitCounts
+from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput
+from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row, Table
+
+MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
+"""The columns of lesion_timepoints.csv that the analysis measures, without the visit itself."""
+
+COMPARISONS = (
+    "gel_new_count",
+    "gel_re_enhancing_count",
+    "gel_persistent_count",
+    "new_t2_count",
+    "enlarging_t2_count",
+    "new_or_enlarging_t2_count",
+    "bh_chronic_volume_ml",
+    "combined_unique_active_count",
+)
+"""The columns that are made from the masks of earlier visits as well."""
+
+
+def quantised(value: float, decimals: int) -> Decimal:
+    """A number with exactly so many places, half to even; there is no negative zero.
+
+    Raises
+    ------
+    ValueError
+        If the number is not finite.
+
+    Examples
+    --------
+    >>> quantised(0.12345, 4), quantised(-0.00001, 4)
+    (Decimal('0.1234'), Decimal('0.0000'))
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {value}")
+    number = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-decimals))
+    return number or abs(number)
+
+
+def _cell(value: Any, column: Column) -> Cell:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, StrEnum):
+        return value.value
+    if column.decimals:
+        return quantised(value, column.decimals)
+    return value if isinstance(value, str) else int(value)
+
+
+def timepoint_rows(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[Row]:
+    """One row for every planned visit, in their order; a visit without numbers is a row with empty values."""
+    counts = subject.counts()
+    rows: list[Row] = []
+    for visit in visits:
+        measured = counts.get(visit.label)
+        row: Row = {
+            "subject": subject.result.subject,
+            "visit": visit.label,
+            "week": visit.week,
+            "scan_status": subject.scan_status(visit.label).value,
+            "read_status": subject.read_status(visit.label).value if measured else None,
+        }
+        for column in MEASURED:
+            row[column.name] = _cell(getattr(measured, column.name), column) if measured else None
+        rows.append(row)
+    return rows
+
+
+def lesion_rows(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[Row]:
+    """One row for every lesion at every analysed visit, by visit and number."""
+    order = {visit.label: position for position, visit in enumerate(visits)}
+    analysed = subject.counts()
+    lesions = [lesion for lesion in subject.result.lesions if lesion.visit in analysed]
+    rows = []
+    for lesion in sorted(lesions, key=lambda lesion: (order[lesion.visit], lesion.lesion_id)):
+        values = {"subject": subject.result.subject, **asdict(lesion)}
+        rows.append({column.name: _cell(values[column.name], column) for column in LESIONS.columns})
+    return rows
+
+
+def locked_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows with numbers from locked reads alone.
+
+    A visit whose read is not locked loses its numbers and its lesions. What compares a locked visit with earlier
+    ones stays only if the reads of all earlier analysed visits of the subject are locked too: it is made from
+    their masks as well.
+
+    Parameters
+    ----------
+    timepoints, lesions : rows of `timepoint_rows` and `lesion_rows`
+        Of any subjects; the visits of a subject in their order.
+    """
+    visits: list[Row] = []
+    comparable: dict[tuple[Cell, Cell], bool] = {}
+    open_before: set[Cell] = set()
+    for row in timepoints:
+        key = row["subject"], row["visit"]
+        if row["scan_status"] == ScanStatus.ANALYSED.value and row["read_status"] != ReadStatus.LOCKED.value:
+            open_before.add(row["subject"])
+            visits.append(row | dict.fromkeys((column.name for column in MEASURED), None))
+            continue
+        comparable[key] = row["subject"] not in open_before
+        visits.append(row if comparable[key] else row | dict.fromkeys(COMPARISONS, None))
+    return visits, [kept for row in lesions for kept in _locked_lesion(row, comparable)]
+
+
+def _locked_lesion(row: Row, comparable: dict[tuple[Cell, Cell], bool]) -> list[Row]:
+    key = row["subject"], row["visit"]
+    if key not in comparable:
+        return []
+    if comparable[key]:
+        return [row]
+    if row["t2_state"] == T2State.VANISHED.value:
+        return []  # the row stands for a lesion of an earlier visit
+    hole = row["black_hole"] if row["black_hole"] == BlackHoleState.NONE.value else None
+    return [row | {"gel_state": None, "t2_state": None, "black_hole": hole}]
+
+
+def check_rows(table: Table, rows: Iterable[Row]) -> None:
+    """Hold every row against the definition of its table.
+
+    Raises
+    ------
+    ValueError
+        If a row has other columns, an empty value where there must be one, or a value of another type: a fault
+        of this program, never of a user.
+    """
+    for number, row in enumerate(rows, start=1):
+        if tuple(row) != table.names:
+            raise ValueError(f"{table.file}, row {number}: expected the columns of the schema in their order")
+        for column in table.columns:
+            fault = _fault(row[column.name], column)
+            if fault:
+                raise ValueError(f"{table.file}, row {number}, {column.name}: {fault}")
+
+
+def _fault(value: Cell, column: Column) -> str:
+    if value is None:
+        return "expected a value, found none" if column.required else ""
+    expected = column.type.python
+    if type(value) is not expected:
+        return f"expected {column.type.value}, found {type(value).__name__}"
+    if column.values and value not in column.values:
+        return f"expected one of {', '.join(column.values)}, found another"
+    if isinstance(value, Decimal) and value.as_tuple().exponent != -column.decimals:
+        return f"expected {column.decimals} decimals"
+    return ""

@@ -1,0 +1,243 @@
+"""THE definition of every column of every table: name, type, unit, rule, missing values.
+
+The data dictionary is made from it and the writers check every row against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from mri_pipeline.model import BlackHoleState, GelState, Location, ReadStatus, ScanStatus, T2State
+
+Cell = str | int | Decimal | bool | None
+"""What a row may hold; None is a missing value and is written as nothing."""
+
+Row = dict[str, Cell]
+"""One row, by column name."""
+
+VOLUME_ML_DECIMALS = 4
+VOLUME_MM3_DECIMALS = 2
+POSITION_MM_DECIMALS = 2
+
+
+class ColumnType(StrEnum):
+    """The type of a column."""
+
+    TEXT = "text"
+    CATEGORY = "category"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+
+    @property
+    def python(self) -> type[str | int | Decimal | bool]:
+        """The type of a cell."""
+        return {
+            ColumnType.TEXT: str,
+            ColumnType.CATEGORY: str,
+            ColumnType.INTEGER: int,
+            ColumnType.DECIMAL: Decimal,
+            ColumnType.BOOLEAN: bool,
+        }[self]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Parameters
+    ----------
+    name : str
+    type : ColumnType
+    rule : str
+        What the value means and how it comes about.
+    missing : str
+        When the value is empty; "never" where it must not be.
+    unit : str
+        Unit of a number; empty for a plain count.
+    decimals : int
+        Places after the point of a decimal.
+    values : tuple of str
+        The values a category may take.
+    """
+
+    name: str
+    type: ColumnType
+    rule: str
+    missing: str = "never"
+    unit: str = ""
+    decimals: int = 0
+    values: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        """Whether the value must not be empty."""
+        return self.missing == "never"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its file and its columns in their order."""
+
+    file: str
+    about: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The column names in their order."""
+        return tuple(column.name for column in self.columns)
+
+
+NO_NUMBERS = (
+    "the visit was not analysed (scan_status says why) or, in tables made without --provisional, its read is not "
+    "locked"
+)
+NO_CONTRAST = f"{NO_NUMBERS}, or it has no post-contrast T1"
+NO_EARLIER = (
+    "it is the first analysed visit, or, in tables made without --provisional, an earlier read is not locked"
+)
+NO_T1 = f"{NO_NUMBERS}, or it has no T1"
+
+
+def count(name: str, rule: str, missing: str) -> Column:
+    """A column of whole numbers."""
+    return Column(name, ColumnType.INTEGER, rule, missing)
+
+
+def volume_ml(name: str, rule: str, missing: str) -> Column:
+    """A column of volumes (or their changes) in mL."""
+    return Column(name, ColumnType.DECIMAL, rule, missing, unit="mL", decimals=VOLUME_ML_DECIMALS)
+
+
+def _category(name: str, values: type[StrEnum], rule: str, missing: str = "never") -> Column:
+    return Column(name, ColumnType.CATEGORY, rule, missing, values=tuple(value.value for value in values))
+
+
+def _position(axis: str, direction: str) -> Column:
+    rule = f"centre of the lesion in the subject's space, RAS+ millimetres: {direction}"
+    return Column(f"{axis}_mm", ColumnType.DECIMAL, rule, "never", unit="mm", decimals=POSITION_MM_DECIMALS)
+
+
+SUBJECT = Column("subject", ColumnType.TEXT, "blinded code of the subject")
+VISIT = Column("visit", ColumnType.TEXT, "label of the planned visit")
+
+TIMEPOINTS = Table(
+    "lesion_timepoints.csv",
+    "One row for every planned visit of every subject.",
+    (
+        SUBJECT,
+        VISIT,
+        count("week", "planned week of the visit", "the visit's label tells no week (data without a protocol)"),
+        _category(
+            "scan_status",
+            ScanStatus,
+            "analysed: its numbers are known; missing: no scan came; refused: a scan came and was refused; "
+            "failed: a scan was accepted and there are no numbers (yet)",
+        ),
+        _category(
+            "read_status",
+            ReadStatus,
+            "automatic: no reader has seen it, the numbers are provisional; confirmed: a reader accepted, "
+            "rejected or corrected every lesion; adjudicated: two reads were brought together; locked: final",
+            "the visit was not analysed",
+        ),
+        Column(
+            "reference_visit",
+            ColumnType.TEXT,
+            "the previous analysed visit, to which new and enlarging T2 lesions refer",
+            f"{NO_NUMBERS}, or it is the first analysed visit",
+        ),
+        count("gel_count", "gadolinium-enhancing lesions (GEL)", NO_CONTRAST),
+        count(
+            "gel_new_count",
+            "GEL without enhancement and without T2 lesion at that place at the previous visit",
+            f"{NO_CONTRAST}, or {NO_EARLIER}",
+        ),
+        count(
+            "gel_re_enhancing_count",
+            "GEL without enhancement at the previous visit, in a T2 lesion that existed then",
+            f"{NO_CONTRAST}, or {NO_EARLIER}",
+        ),
+        count(
+            "gel_persistent_count", "GEL that enhanced at the previous visit", f"{NO_CONTRAST}, or {NO_EARLIER}"
+        ),
+        volume_ml("gel_volume_ml", "volume of all GEL: voxels times voxel volume", NO_CONTRAST),
+        count("t2_count", "T2 lesions", NO_NUMBERS),
+        volume_ml("t2_volume_ml", "volume of all T2 lesions: voxels times voxel volume", NO_NUMBERS),
+        count(
+            "new_t2_count",
+            "T2 lesions at a place without T2 lesion at the reference visit",
+            f"{NO_NUMBERS}, or {NO_EARLIER}",
+        ),
+        count(
+            "enlarging_t2_count",
+            "T2 lesions of the reference visit that grew beyond the protocol's limits of area and volume",
+            f"{NO_NUMBERS}, or {NO_EARLIER}",
+        ),
+        count(
+            "new_or_enlarging_t2_count",
+            "T2 lesions that are new or enlarging, each counted once",
+            f"{NO_NUMBERS}, or {NO_EARLIER}",
+        ),
+        count("bh_count", "black holes (T1-hypointense, not enhancing, inside a T2 lesion)", NO_T1),
+        volume_ml("bh_volume_ml", "volume of all black holes", NO_T1),
+        volume_ml(
+            "bh_chronic_volume_ml",
+            "volume of black holes where there has been a lesion for at least the protocol's chronic weeks",
+            f"{NO_T1}, or the visits do not reach back so far, or, in tables made without --provisional, "
+            "an earlier read is not locked",
+        ),
+        count(
+            "combined_unique_active_count",
+            "lesions that enhance or are new or enlarging on T2, each counted once, decided by overlap in space",
+            f"{NO_CONTRAST}, or {NO_EARLIER}",
+        ),
+    ),
+)
+
+LESIONS = Table(
+    "lesions.csv",
+    "One row for every lesion at every analysed visit; read_status stands in lesion_timepoints.csv.",
+    (
+        SUBJECT,
+        VISIT,
+        count("lesion_id", "number of the lesion, the same at all visits of the subject", "never"),
+        Column(
+            "volume_mm3",
+            ColumnType.DECIMAL,
+            "volume: voxels times voxel volume",
+            "never",
+            "mm3",
+            VOLUME_MM3_DECIMALS,
+        ),
+        _position("x", "towards the right"),
+        _position("y", "towards the front"),
+        _position("z", "towards the top"),
+        _category("location", Location, "where in the brain the lesion lies (McDonald 2017 regions)"),
+        Column(
+            "enhancing", ColumnType.BOOLEAN, "whether the lesion enhances", "the visit has no post-contrast T1"
+        ),
+        _category(
+            "gel_state",
+            GelState,
+            "against the previous analysed visit with contrast (Barkhof 1997); undetermined: there is none",
+            "the lesion does not enhance, the visit has no post-contrast T1, or, in tables made without "
+            "--provisional, an earlier read is not locked",
+        ),
+        _category(
+            "t2_state",
+            T2State,
+            "against the reference visit; baseline: first analysed visit; vanished: was a lesion, is none now",
+            "in tables made without --provisional, an earlier read is not locked",
+        ),
+        _category(
+            "black_hole",
+            BlackHoleState,
+            "whether the lesion holds a black hole, and a chronic one",
+            "the visit has no T1, or, in tables made without --provisional, an earlier read is not locked",
+        ),
+    ),
+)
