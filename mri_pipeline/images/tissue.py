@@ -1,0 +1,243 @@
+"""Tissue and location maps of one patient: the template as a prior, the patient's own intensities as the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from mri_pipeline.images.matching import downsample
+from mri_pipeline.images.regions import location_labels, template_regions
+from mri_pipeline.images.warp import pull, warp_to_image
+from mri_pipeline.model import Affine, BoolArray, Contrast, FloatArray, Grid, Image, LabelImage, TissueMaps
+from mri_pipeline.template import Template
+
+_WHITE, _GREY, _CSF = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class TissueSettings:
+    """How tissue is told apart.
+
+    Parameters
+    ----------
+    warp_grid_mm : float
+        Voxel size of the grid on which the template is warped.
+    prior_sigma_mm : float
+        Blur of the warped priors: how far the template may be wrong about gyri.
+    prior_floor : float
+        Least prior of a class inside the brain, so that a ventricle may be where the template has none.
+    lesion_flair : float
+        FLAIR above this multiple of white matter says nothing about the class (a lesion); the prior decides.
+    ventricle_reach_mm : float
+        How far the patient's ventricles may lie from the template's.
+    """
+
+    warp_grid_mm: float = 4.0
+    prior_sigma_mm: float = 1.5
+    prior_floor: float = 0.02
+    lesion_flair: float = 1.25
+    ventricle_reach_mm: float = 10.0
+    iterations: int = 6
+
+
+def map_tissue(
+    contrasts: Mapping[Contrast, Image],
+    brain: LabelImage,
+    template_to_subject: Affine,
+    template: Template,
+    prior: Image | None = None,
+    *,
+    settings: TissueSettings | None = None,
+) -> TissueMaps:
+    """White matter, grey matter and CSF, locations and the lesion prior in the subject's space.
+
+    Parameters
+    ----------
+    contrasts : mapping of Contrast to Image
+        FLAIR, and if there is one a T1 (the pre-contrast one is preferred), bias-corrected, white matter about 1,
+        on the grid of `brain`.
+    brain : LabelImage
+    template_to_subject : Affine
+    template : Template
+    prior : Image, optional
+        Lesion prior in the template's world (any grid); zero everywhere when left out.
+    settings : TissueSettings, optional
+
+    Returns
+    -------
+    TissueMaps
+        On the grid of `brain`.
+    """
+    settings = settings or TissueSettings()
+    grid = brain.grid
+    flair = contrasts[Contrast.FLAIR]
+    grid.require_same(flair.grid, "FLAIR")
+    features = _features(contrasts, brain)
+    below, ventricles, deep = template_regions(template)
+    fluid = _template_fluid(template)
+    displacement, coarse = _warp(flair, brain, template, fluid, template_to_subject, settings)
+    warped = pull(
+        [template.white_matter.data, template.grey_matter.data, fluid, below, ventricles, deep],
+        template.t1.grid,
+        grid,
+        template_to_subject,
+        displacement,
+        coarse,
+    )
+    posterior = _classify(features, flair, brain, _priors(warped[:3], brain, settings), settings)
+    maps = [Image(posterior[k], grid) for k in range(3)]
+    location = _locations(maps, brain, warped[3] > 0.5, warped[4], warped[5] > 0.3, settings)
+    return TissueMaps(
+        white_matter=maps[_WHITE],
+        grey_matter=maps[_GREY],
+        csf=maps[_CSF],
+        location=location,
+        lesion_prior=_lesion_prior(prior, brain, template_to_subject, displacement, coarse),
+        template_to_subject=template_to_subject,
+    )
+
+
+def _features(contrasts: Mapping[Contrast, Image], brain: LabelImage) -> list[FloatArray]:
+    """Values of FLAIR and, if any, T1 in the brain, each (n,); images scaled to a brain median of 1."""
+    chosen = [contrasts[Contrast.FLAIR]]
+    for contrast in (Contrast.T1W, Contrast.T1W_GD):
+        if contrast in contrasts:
+            chosen.append(contrasts[contrast])
+            break
+    values = [image.data[brain.mask].astype(np.float32) for image in chosen]
+    return [v / max(float(np.median(v)), 1e-6) for v in values]
+
+
+def _template_fluid(template: Template) -> FloatArray:
+    tissue = template.white_matter.data + template.grey_matter.data
+    return np.where(template.brain.mask, np.clip(1.0 - tissue, 0.0, 1.0), 0.0).astype(np.float32)
+
+
+def _warp(
+    flair: Image,
+    brain: LabelImage,
+    template: Template,
+    fluid: FloatArray,
+    template_to_subject: Affine,
+    settings: TissueSettings,
+) -> tuple[FloatArray, Grid]:
+    """Displacement on a coarse grid driven by fluid (dark on FLAIR) and the brain's outline."""
+    small = downsample(flair, settings.warp_grid_mm)
+    inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
+    middle = float(np.median(flair.data[brain.mask]))
+    dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * inside
+    spacing = template.t1.grid.spacing_mm
+    sigma = [0.4 * settings.warp_grid_mm / s for s in spacing]
+    channels = [ndimage.gaussian_filter(c.astype(np.float32), sigma) for c in (fluid, template.brain.data)]
+    return warp_to_image(small, channels, template.t1.grid, template_to_subject, [dark, inside])
+
+
+def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSettings) -> FloatArray:
+    """Priors (3, n) in the brain: blurred, with a floor, summing to 1."""
+    sigma = [settings.prior_sigma_mm / s for s in brain.grid.spacing_mm]
+    priors = np.stack([ndimage.gaussian_filter(w, sigma)[brain.mask] for w in warped])
+    priors = np.maximum(priors, settings.prior_floor)
+    return np.asarray(priors / priors.sum(axis=0))
+
+
+def _classify(
+    features: list[FloatArray], flair: Image, brain: LabelImage, priors: FloatArray, settings: TissueSettings
+) -> FloatArray:
+    """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps)."""
+    data = np.stack(features)
+    lesion_like = data[0] > settings.lesion_flair
+    usable = ~lesion_like
+    means, spreads = _first_parameters(data, priors, usable)
+    posterior = priors
+    for _ in range(settings.iterations):
+        posterior = priors * _likelihood(data, means, spreads)
+        posterior /= np.maximum(posterior.sum(axis=0), 1e-12)
+        posterior[:, lesion_like] = _without_fluid(priors[:, lesion_like])
+        means, spreads = _parameters(data, posterior, usable)
+    result = np.zeros((3, *brain.grid.shape), dtype=np.float32)
+    result[:, brain.mask] = posterior
+    return result
+
+
+def _without_fluid(priors: FloatArray) -> FloatArray:
+    """What is brighter than tissue on FLAIR is no CSF: the prior decides between white and grey matter."""
+    result = priors.copy()
+    result[_CSF] = 0.0
+    return np.asarray(result / np.maximum(result.sum(axis=0), 1e-12))
+
+
+def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Medians and spreads where the prior is sure; CSF from the darkest of its likely voxels."""
+    means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
+    for k in range(3):
+        sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
+        for f, feature in enumerate(data):
+            values = feature[sure]
+            means[k, f] = np.quantile(values, 0.2) if k == _CSF else np.median(values)
+            spreads[k, f] = max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 0.03)
+    return means, spreads
+
+
+def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
+    weights = posterior * usable
+    total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-6)
+    means = weights @ data.T / total
+    spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, 0.03**2))
+    return means, spreads
+
+
+def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
+    """Gaussian with heavy tails (a share of 0.02 is uniform), so that no voxel is certain by one feature."""
+    result = np.ones((3, data.shape[1]), dtype=np.float32)
+    for k in range(3):
+        for f, feature in enumerate(data):
+            z = (feature - means[k, f]) / spreads[k, f]
+            if k == _CSF and f == 0:
+                z = np.maximum(z, 0)  # darker than the mean of CSF is still CSF
+            result[k] *= np.exp(-0.5 * z**2) / spreads[k, f] + 0.02
+    return result
+
+
+def _locations(
+    maps: list[Image],
+    brain: LabelImage,
+    below: BoolArray,
+    ventricle_prior: FloatArray,
+    deep: BoolArray,
+    settings: TissueSettings,
+) -> LabelImage:
+    """Locations from the patient's own ventricles and cortex, made on a coarser grid and brought back."""
+    grid = brain.grid
+    ventricles = patient_ventricles(maps[_CSF], brain, ventricle_prior, below, settings)
+    cortex = (maps[_GREY].data > 0.5) & ~deep
+    return location_labels(
+        brain=brain.mask, ventricles=ventricles, cortex=cortex, below_tentorium=below, grid=grid
+    )
+
+
+def patient_ventricles(
+    csf: Image, brain: LabelImage, ventricle_prior: FloatArray, below: BoolArray, settings: TissueSettings
+) -> BoolArray:
+    """The patient's lateral ventricles: fluid connected to the template's, within reach of it, inside the brain."""
+    grid = csf.grid
+    seeds = ventricle_prior > 0.3
+    if not seeds.any():
+        return np.zeros(grid.shape, dtype=bool)
+    near = ndimage.distance_transform_edt(~seeds, sampling=grid.spacing_mm) <= settings.ventricle_reach_mm
+    deep_enough = ndimage.distance_transform_edt(brain.mask, sampling=grid.spacing_mm) > 12.0
+    fluid = (csf.data > 0.5) & near & deep_enough & ~below
+    labels, _ = ndimage.label(fluid)
+    keep = np.unique(labels[seeds & fluid])
+    return np.isin(labels, keep[keep > 0])
+
+
+def _lesion_prior(
+    prior: Image | None, brain: LabelImage, template_to_subject: Affine, displacement: FloatArray, coarse: Grid
+) -> Image:
+    if prior is None:
+        return Image(np.zeros(brain.grid.shape, dtype=np.float32), brain.grid)
+    warped = pull([prior.data], prior.grid, brain.grid, template_to_subject, displacement, coarse)[0]
+    return Image(np.where(brain.mask, warped, 0.0), brain.grid)
