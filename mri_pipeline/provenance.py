@@ -7,8 +7,9 @@ import json
 import platform
 from importlib.metadata import version
 
+from pydantic import BaseModel
+
 from mri_pipeline import __version__
-from mri_pipeline.protocol import Protocol
 
 _LIBRARIES = ("numpy", "scipy", "nibabel", "SimpleITK", "scikit-image", "pydicom", "dcm2niix", "nipype")
 
@@ -22,14 +23,14 @@ def software() -> dict[str, str]:
     }
 
 
-def protocol_digest(protocol: Protocol) -> str:
-    """A short digest of the settings: equal settings, equal digest.
+def settings_digest(settings: BaseModel) -> str:
+    """A short digest of a protocol or a part of it: equal settings, equal digest.
 
     Examples
     --------
     >>> from mri_pipeline.protocol import parse_protocol, protocol_text
-    >>> len(protocol_digest(parse_protocol(protocol_text())))
+    >>> len(settings_digest(parse_protocol(protocol_text())))
     12
     """
-    text = json.dumps(protocol.model_dump(mode="json"), sort_keys=True)
+    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,172 @@
+"""Declared = documented = connected: Nipype drops data of misspelt identity fields in silence."""
+
+import re
+from pathlib import Path
+
+import pytest
+from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.pipeline import engine as pe
+
+from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import LesionRules
+from workflows.batch import init_batch_wf
+from workflows.request import SubjectRequest, VisitScans
+from workflows.subject import init_lesions_wf, init_space_wf, init_subject_wf
+from workflows.visit import init_visit_wf
+
+ALL = tuple(Contrast)
+
+
+def make_request(tmp_path, **contrasts_of_visit):
+    scan = tmp_path / "scan.nii.gz"
+    scan.touch()
+    return SubjectRequest(
+        subject="AB12",
+        visits=tuple(
+            VisitScans(visit=visit, week=None, scans=dict.fromkeys(contrasts, scan))
+            for visit, contrasts in contrasts_of_visit.items()
+        ),
+        rules=LesionRules(),
+        derivatives=tmp_path / "derivatives",
+        reports=tmp_path / "reports",
+        work=tmp_path / "work",
+    )
+
+
+@pytest.fixture(params=["one visit", "full", "partial"])
+def request_(request, tmp_path):
+    visits = {
+        "one visit": {"wk00": (Contrast.FLAIR,)},
+        "full": {"wk00": ALL, "wk04": ALL, "wk12": ALL},
+        "partial": {
+            "wk00": (Contrast.FLAIR, Contrast.T2W),
+            "wk04": (Contrast.FLAIR, Contrast.T1W_GD),
+            "wk12": (Contrast.FLAIR, Contrast.T1W),
+        },
+    }[request.param]
+    return make_request(tmp_path, **visits)
+
+
+def source_field(source):
+    return source[0] if isinstance(source, tuple) else source
+
+
+def fields_of(node, side):
+    if isinstance(node.interface, IdentityInterface):
+        return set(node.interface._fields)
+    spec = node.inputs if side == "in" else node.interface._outputs()
+    return set(spec.copyable_trait_names())
+
+
+def resolve(node, field):
+    """The node and field an outer connection such as 'outputnode.t2' means."""
+    while isinstance(node, pe.Workflow):
+        name, _, field = field.partition(".")
+        inner = node.get_node(name)
+        assert inner is not None, f"{node.name} has no node {name}"
+        node = inner
+    return node, field
+
+
+def connections(workflow):
+    for source, target, data in workflow._graph.edges(data=True):
+        for out, into in data["connect"]:
+            yield source, source_field(out), target, into
+
+
+def all_workflows(workflow):
+    yield workflow
+    for node in workflow._graph.nodes():
+        if isinstance(node, pe.Workflow):
+            yield from all_workflows(node)
+
+
+def faults(workflow):
+    """Every field that is connected but not declared, or declared but not connected."""
+    found, fed, used = [], set(), set()
+    for inner in all_workflows(workflow):
+        for source, out, target, into in connections(inner):
+            for node, field, side, seen in ((source, out, "out", used), (target, into, "in", fed)):
+                real, name = resolve(node, field)
+                if name not in fields_of(real, side):
+                    found.append(f"{real.fullname}.{name}: connected, not declared")
+                seen.add((real.fullname, name))
+    for inner in all_workflows(workflow):
+        for node in inner._graph.nodes():
+            if isinstance(node, pe.Workflow):
+                continue
+            if node.name in {"inputnode", "outputnode"} and isinstance(node.interface, IdentityInterface):
+                outer = inner is workflow
+                for name in node.interface._fields:
+                    key = (node.fullname, name)
+                    preset = bool(getattr(node.inputs, name))
+                    if key not in fed and not preset and not (outer and node.name == "inputnode"):
+                        found.append(f"{node.fullname}.{name}: declared, never fed")
+                    if key not in used and not (outer and node.name == "outputnode"):
+                        found.append(f"{node.fullname}.{name}: declared, never used")
+            if isinstance(node.interface, Merge):
+                found += [
+                    f"{node.fullname}.in{i}: never fed"
+                    for i in range(1, node.interface._numinputs + 1)
+                    if (node.fullname, f"in{i}") not in fed
+                ]
+    return found
+
+
+def test_every_connected_field_is_declared_and_every_declared_field_connected(request_):
+    assert faults(init_subject_wf(request=request_)) == []
+
+
+def test_batch_is_wired(tmp_path, request_):
+    assert faults(init_batch_wf(requests=[request_], work=tmp_path)) == []
+
+
+def test_the_contract_test_sees_a_misspelt_field(tmp_path):
+    workflow = init_space_wf(visits=make_request(tmp_path, a=ALL, b=ALL).visits)
+    node = workflow.get_node("midway")
+    workflow.connect([(node, workflow.get_node("outputnode"), [("brain", "brian")])])
+    assert any("brian: connected, not declared" in fault for fault in faults(workflow))
+
+
+def test_mandatory_inputs_are_fed(request_):
+    workflow = init_subject_wf(request=request_)
+    workflow.config["execution"]["hash_method"] = "content"
+    flat = pe.Workflow.__dict__["_create_flat_graph"](workflow)
+    for node in flat.nodes():
+        fed = {into for _, _, data in flat.in_edges(node, data=True) for _, into in data["connect"]}
+        mandatory = {
+            name for name, spec in node.inputs.items() if node.inputs.traits()[name].mandatory
+        } if hasattr(node.inputs, "items") else set()
+        missing = {n for n in mandatory if n not in fed and not node.inputs.get()[n]}
+        assert not missing, f"{node.fullname}: {missing}"
+
+
+def documented(factory):
+    text = factory.__doc__
+    inputs = re.search(r"Inputs\n\s*-+\n(.*?)Outputs", text, re.DOTALL)
+    outputs = re.search(r"Outputs\n\s*-+\n(.*)", text, re.DOTALL)
+    return inputs.group(1), outputs.group(1)
+
+
+@pytest.mark.parametrize(
+    ("factory", "make"),
+    [
+        (init_visit_wf, lambda r: init_visit_wf(visit="a", scans=r.visits[0].scans)),
+        (init_space_wf, lambda r: init_space_wf(visits=r.visits)),
+        (init_lesions_wf, lambda r: init_lesions_wf(request=r)),
+        (init_subject_wf, lambda r: init_subject_wf(request=r)),
+    ],
+)
+def test_declared_fields_are_documented(tmp_path, factory, make):
+    request = make_request(tmp_path, wk00=ALL, wk04=ALL)
+    workflow = make(request)
+    inputs, outputs = documented(factory)
+    names = {Path(v.visit).name for v in request.visits}
+    for node_name, text in (("inputnode", inputs), ("outputnode", outputs)):
+        node = workflow.get_node(node_name)
+        for field in node.interface._fields if node is not None else ():
+            visit, _, rest = field.partition("_")
+            if visit in names:
+                assert "<visit>_<contrast>" in text and (rest != "transforms" or "<visit>_transforms" in text)
+            else:
+                assert re.search(rf"\b{field}\b", text), f"{factory.__name__}: {field} is not documented"

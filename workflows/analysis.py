@@ -1,0 +1,77 @@
+"""Analyse a trial: every subject that has scans, with the protocol's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.layout import Trial
+from mri_pipeline.model import Contrast, ScanStatus
+from mri_pipeline.protocol import Protocol, load_protocol
+from mri_pipeline.provenance import settings_digest
+from mri_pipeline.registry import Registry
+from workflows.batch import BatchOutcome, run_batch
+from workflows.derivatives import write_dataset_description
+from workflows.engine import Plugin, Progress
+from workflows.request import SubjectRequest, VisitScans
+
+
+def make_request(trial: Trial, protocol: Protocol, subject: str) -> SubjectRequest:
+    """The request of one subject: its visits on disk in the order of the protocol."""
+    scans = {visit.label: trial.rawdata.scans(subject, visit.label) for visit in protocol.visits}
+    return SubjectRequest(
+        subject=subject,
+        visits=tuple(
+            VisitScans(
+                visit=visit.label, week=visit.week, scans={c: p.resolve() for c, p in scans[visit.label].items()}
+            )
+            for visit in protocol.visits
+            if Contrast.FLAIR in scans[visit.label]
+        ),
+        planned_visits=tuple(visit.label for visit in protocol.visits),
+        rules=protocol.lesions,
+        derivatives=trial.derivatives.root.resolve(),
+        reports=trial.reports.resolve(),
+        work=trial.work.resolve(),
+        settings_digest=settings_digest(protocol),
+    )
+
+
+def run_trial(
+    folder: Path,
+    *,
+    subjects: Sequence[str] = (),
+    nprocs: int = 1,
+    plugin: Plugin = Plugin.MULTIPROC,
+    progress: Progress | None = None,
+) -> BatchOutcome:
+    """Analyse the subjects (blinded codes; all when none is named) and record what became of each scan.
+
+    Raises
+    ------
+    UsageError
+        If a code is unknown, or no scan has been taken in yet.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    ready = trial.rawdata.subjects()
+    unknown = sorted(set(subjects) - set(ready))
+    if unknown:
+        raise UsageError(
+            f"expected blinded codes of subjects with scans, found unknown {', '.join(unknown)}",
+            hint="'mri-pipeline status TRIAL' lists them",
+        )
+    if not ready:
+        raise UsageError(
+            "expected scans in rawdata, found none", hint="take uploads in with 'mri-pipeline ingest'"
+        )
+    requests = [make_request(trial, protocol, code) for code in subjects or ready]
+    write_dataset_description(trial.derivatives.root, settings_digest=settings_digest(protocol))
+    outcome = run_batch(requests, work=trial.work.resolve(), plugin=plugin, nprocs=nprocs, progress=progress)
+    with Registry.open(trial, protocol) as registry:
+        for request, result in zip(requests, outcome.outcomes, strict=True):
+            status = ScanStatus.ANALYSED if result.done else ScanStatus.FAILED
+            for visit in request.visits:
+                registry.record_analysis(request.subject, visit.visit, status, reason=result.reason)
+    return outcome

@@ -1,0 +1,142 @@
+"""Writing and reading the derivative dataset. The only module of `workflows` that opens its images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline import nifti, provenance
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.model import Contrast, Image, LabelImage, LesionRecord, VisitMasks
+
+_BIDS_VERSION = "1.10.0"
+_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_location.nii.gz")
+
+
+def write_dataset_description(derivatives: Path, *, settings_digest: str) -> None:
+    """Make the folder a BIDS derivative dataset; says which software and settings made it."""
+    derivatives.mkdir(parents=True, exist_ok=True)
+    versions = provenance.software()
+    description = {
+        "Name": "Lesions of multiple sclerosis over time",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "mri-pipeline",
+                "Version": versions["mri-pipeline"],
+                "Description": f"protocol settings {settings_digest}; "
+                + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
+            }
+        ],
+    }
+    _write_json(derivatives / "dataset_description.json", description)
+    (derivatives / ".bidsignore").write_text("\n".join(_IGNORED) + "\n", encoding="utf-8")
+    (derivatives / "README.md").write_text(
+        "Scans in the subject's midway space, lesion masks, and the transforms that made them.\n"
+        "Volumes are voxel count times voxel volume in this space; a lesion keeps its number over all visits.\n",
+        encoding="utf-8",
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _sidecar(image: Path, content: Mapping[str, Any]) -> None:
+    _write_json(image.with_name(image.name.replace(".nii.gz", ".json")), content)
+
+
+def write_visit(
+    derivatives: DerivativeDataset,
+    subject: str,
+    visit: str,
+    *,
+    images: Mapping[Contrast, Image],
+    brain: LabelImage,
+    probability: Image,
+    masks: Mapping[MaskLabel, LabelImage],
+    lesions: LabelImage,
+    records: Sequence[LesionRecord],
+    transforms: Mapping[Contrast, Path],
+) -> Path:
+    """Write one visit; returns the numbered lesions' file, which is written last."""
+    reference = f"bids::{derivatives.brain_mask(subject, visit).relative_to(derivatives.root).as_posix()}"
+    space = {"SpatialReference": {"VolumeReference": reference}}
+    nifti.save(brain, derivatives.brain_mask(subject, visit))
+    _sidecar(derivatives.brain_mask(subject, visit), {"Type": "Brain", **space})
+    for contrast, image in images.items():
+        path = nifti.save(image, derivatives.image(subject, visit, contrast))
+        _sidecar(path, {"SkullStripped": False, "Units": "median of normal-appearing white matter = 1", **space})
+    for label in MaskLabel:  # a mask of an earlier run that this one does not make must not stay
+        path = derivatives.mask(subject, visit, label)
+        path.unlink(missing_ok=True)
+        if label in masks:
+            nifti.save(masks[label], path)
+            _sidecar(path, {"Type": "Lesion", **space})
+    nifti.save(probability, derivatives.probability(subject, visit))
+    _sidecar(derivatives.probability(subject, visit), {"Type": "Lesion", **space})
+    for contrast, source in transforms.items():
+        target = derivatives.transform(subject, visit, contrast)
+        target.write_bytes(source.read_bytes())
+    path = derivatives.lesions(subject, visit)
+    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), records)
+    nifti.save(lesions, path)
+    _sidecar(path, {"Type": "Lesion", **space})
+    return path
+
+
+def _write_lesion_table(path: Path, records: Sequence[LesionRecord]) -> None:
+    names = ["index", "name", *(n for n in LesionRecord.__dataclass_fields__ if n not in {"visit", "lesion_id"})]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            row = asdict(record)
+            number = row.pop("lesion_id")
+            row.pop("visit")
+            values = {name: "n/a" if value is None else value for name, value in row.items()}
+            writer.writerow({"index": number, "name": f"lesion {number}", **values})
+
+
+@dataclass(frozen=True)
+class VisitDerivatives:
+    """One visit's derivatives, read back."""
+
+    images: Mapping[Contrast, Image]
+    brain: LabelImage
+    masks: VisitMasks
+    changes: Mapping[MaskLabel, LabelImage]
+    lesions: LabelImage
+
+
+def read_visit(
+    derivatives: DerivativeDataset, subject: str, visit: str, *, with_images: bool = True
+) -> VisitDerivatives:
+    """Read one visit back; a mask that was not made is None or absent."""
+
+    def mask(label: MaskLabel) -> LabelImage | None:
+        path = derivatives.mask(subject, visit, label)
+        return nifti.load_labels(path) if path.is_file() else None
+
+    wanted = list(Contrast) if with_images else [Contrast.FLAIR]
+    files = {c: derivatives.image(subject, visit, c) for c in wanted}
+    images = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
+    changes = {label: mask(label) for label in MaskLabel}
+    return VisitDerivatives(
+        images=images,
+        brain=nifti.load_labels(derivatives.brain_mask(subject, visit)),
+        masks=VisitMasks(
+            visit=visit,
+            t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
+            gel=changes.pop(MaskLabel.GEL),
+            black_holes=changes.pop(MaskLabel.BLACK_HOLE),
+            flair=images[Contrast.FLAIR],
+        ),
+        changes={k: v for k, v in changes.items() if v is not None and k is not MaskLabel.T2_LESION},
+        lesions=nifti.load_labels(derivatives.lesions(subject, visit)),
+    )

@@ -1,0 +1,123 @@
+"""Interfaces to `mri_pipeline.lesions`: the lesions of one visit, and their tracking over all visits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
+
+from mri_pipeline import nifti
+from mri_pipeline.model import VisitMasks
+from mri_pipeline.protocol import LesionRules
+from mri_pipeline.results import save_result
+from workflows import steps
+from workflows.interfaces.base import (
+    ContrastInputSpec,
+    ContrastOutputSpec,
+    Step,
+    TissueInputSpec,
+    load_contrasts,
+    load_tissue,
+)
+
+
+class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
+    brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
+    rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
+
+
+class _SegmentOutputSpec(ContrastOutputSpec):
+    t2_probability = File(exists=True, desc="T2 lesion probability")
+    t2_lesions = File(exists=True, desc="T2 lesion mask")
+    gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
+    black_holes = File(exists=True, desc="black holes; undefined without a T1")
+
+
+class Segment(Step):
+    """Normalise a visit's images and find its lesions."""
+
+    input_spec = _SegmentInputSpec
+    output_spec = _SegmentOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        found = steps.segment_visit(
+            load_contrasts(self.inputs),
+            brain=nifti.load_labels(self.inputs.brain),
+            tissue=load_tissue(self.inputs),
+            rules=LesionRules.model_validate_json(self.inputs.rules),
+        )
+        self.keep_contrasts(runtime, found.contrasts)
+        self.keep(runtime, t2_probability=found.t2_probability, t2_lesions=found.t2_lesions)
+        if found.gel is not None:
+            self.keep(runtime, gel=found.gel)
+        if found.black_holes is not None:
+            self.keep(runtime, black_holes=found.black_holes)
+        return runtime
+
+
+class _TrackInputSpec(BaseInterfaceInputSpec):
+    subject = traits.Str(mandatory=True, desc="blinded code")
+    visits = traits.List(traits.Str(), mandatory=True, desc="labels in the order of time")
+    weeks = traits.Dict(traits.Str(), traits.Either(None, traits.Int()), mandatory=True, desc="label to week")
+    flairs = InputMultiObject(File(exists=True), mandatory=True, desc="normalised FLAIR of every visit")
+    t2_lesions = InputMultiObject(File(exists=True), mandatory=True, desc="mask of every visit")
+    gel_visits = traits.List(traits.Str(), desc="visits with a post-contrast T1")
+    gels = InputMultiObject(File(exists=True), desc="their masks, in the same order")
+    black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
+    black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
+    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
+
+
+class _TrackOutputSpec(TraitedSpec):
+    result = File(exists=True, desc="counts and lesions of all visits")
+    lesions = traits.List(File(exists=True), desc="numbered lesions of every visit")
+    changes = traits.List(
+        traits.Dict(traits.Str(), File(exists=True)), desc="for every visit, change mask label to file"
+    )
+
+
+class Track(Step):
+    """Follow lesions over visits and count what the protocol counts."""
+
+    input_spec = _TrackInputSpec
+    output_spec = _TrackOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        inputs = self.inputs
+        gels = dict(zip(inputs.gel_visits, inputs.gels, strict=True)) if isdefined(inputs.gels) else {}
+        holes = (
+            dict(zip(inputs.black_hole_visits, inputs.black_holes, strict=True))
+            if isdefined(inputs.black_holes)
+            else {}
+        )
+        masks = [
+            VisitMasks(
+                visit=visit,
+                t2_lesions=nifti.load_labels(t2_lesions),
+                gel=nifti.load_labels(gels[visit]) if visit in gels else None,
+                black_holes=nifti.load_labels(holes[visit]) if visit in holes else None,
+                flair=nifti.load_image(flair),
+            )
+            for visit, t2_lesions, flair in zip(inputs.visits, inputs.t2_lesions, inputs.flairs, strict=True)
+        ]
+        tracking = steps.track(
+            masks,
+            tissue_location=nifti.load_labels(inputs.location),
+            rules=LesionRules.model_validate_json(inputs.rules),
+            weeks=dict(inputs.weeks),
+        )
+        folder = Path(runtime.cwd)
+        self._results["result"] = str(save_result(tracking.result(inputs.subject), folder / "result.json"))
+        self._results["lesions"] = [
+            str(nifti.save(visit.lesions, folder / f"{visit.visit}_lesions.nii")) for visit in tracking.visits
+        ]
+        self._results["changes"] = [
+            {
+                label.value: str(nifti.save(mask, folder / f"{visit.visit}_{label.value}.nii"))
+                for label, mask in visit.masks.items()
+            }
+            for visit in tracking.visits
+        ]
+        return runtime

@@ -1,0 +1,120 @@
+"""Interfaces that write: a visit's derivatives, a subject's numbers, a subject's report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
+
+from mri_pipeline import itk, nifti
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.model import Contrast
+from mri_pipeline.results import load_result, save_result
+from workflows.derivatives import write_visit
+from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
+from workflows.report import write_report
+from workflows.request import SubjectRequest
+
+
+class _WriteVisitInputSpec(ContrastInputSpec):
+    subject = traits.Str(mandatory=True, desc="blinded code")
+    visit = traits.Str(mandatory=True, desc="label")
+    derivatives = traits.Str(mandatory=True, desc="folder of the derivative dataset")
+    brain = File(exists=True, mandatory=True, desc="brain mask")
+    t2_probability = File(exists=True, mandatory=True, desc="T2 lesion probability")
+    t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
+    gel = File(exists=True, desc="enhancing lesions")
+    black_holes = File(exists=True, desc="black holes")
+    changes = traits.Dict(traits.Str(), File(exists=True), desc="change mask label to file")
+    lesions = File(exists=True, mandatory=True, desc="numbered lesions")
+    transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
+    result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
+
+
+class _WriteVisitOutputSpec(TraitedSpec):
+    written = File(exists=True, desc="the file that was written last")
+
+
+class WriteVisit(Step):
+    """Write one visit's derivatives; runs always, since the dataset may have been moved or deleted."""
+
+    _always_run = True
+    input_spec = _WriteVisitInputSpec
+    output_spec = _WriteVisitOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        inputs = self.inputs
+        single = {
+            MaskLabel.T2_LESION: inputs.t2_lesions,
+            MaskLabel.GEL: inputs.gel,
+            MaskLabel.BLACK_HOLE: inputs.black_holes,
+        }
+        files = {label: file for label, file in single.items() if isdefined(file)}
+        files |= {MaskLabel(label): file for label, file in (inputs.changes or {}).items()}
+        result = load_result(Path(inputs.result))
+        self._results["written"] = str(
+            write_visit(
+                DerivativeDataset(Path(inputs.derivatives)),
+                inputs.subject,
+                inputs.visit,
+                images=load_contrasts(inputs),
+                brain=nifti.load_labels(inputs.brain),
+                probability=nifti.load_map(inputs.t2_probability),
+                masks={label: nifti.load_labels(file) for label, file in files.items()},
+                lesions=nifti.load_labels(inputs.lesions),
+                records=[record for record in result.lesions if record.visit == inputs.visit],
+                transforms={Contrast(name): Path(file) for name, file in inputs.transforms.items()},
+            )
+        )
+        return runtime
+
+
+class _WriteSubjectInputSpec(BaseInterfaceInputSpec):
+    subject = traits.Str(mandatory=True, desc="blinded code")
+    derivatives = traits.Str(mandatory=True, desc="folder of the derivative dataset")
+    result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
+    visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
+
+
+class _WriteSubjectOutputSpec(TraitedSpec):
+    result = File(exists=True, desc="the numbers in the derivative dataset")
+
+
+class WriteSubject(Step):
+    """Put the subject's numbers into the derivative dataset, after all its visits."""
+
+    _always_run = True
+    input_spec = _WriteSubjectInputSpec
+    output_spec = _WriteSubjectOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        path = DerivativeDataset(Path(self.inputs.derivatives)).result(self.inputs.subject)
+        self._results["result"] = str(save_result(load_result(Path(self.inputs.result)), path))
+        return runtime
+
+
+class _WriteReportInputSpec(BaseInterfaceInputSpec):
+    request = traits.Str(mandatory=True, desc="the subject's request, as JSON")
+    result = File(exists=True, mandatory=True, desc="the numbers in the derivative dataset")
+    flairs_to_subject = InputMultiObject(
+        File(exists=True), mandatory=True, desc="for before and after registration"
+    )
+
+
+class _WriteReportOutputSpec(TraitedSpec):
+    report = File(exists=True, desc="HTML report")
+
+
+class WriteReport(Step):
+    """Write the subject's HTML report."""
+
+    _always_run = True
+    input_spec = _WriteReportInputSpec
+    output_spec = _WriteReportOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        request = SubjectRequest.model_validate_json(self.inputs.request)
+        transforms = [itk.load_transform(file) for file in self.inputs.flairs_to_subject]
+        self._results["report"] = str(write_report(request, load_result(Path(self.inputs.result)), transforms))
+        return runtime

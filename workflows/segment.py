@@ -1,0 +1,118 @@
+"""One visit without a trial: masks on the FLAIR's own grid."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mri_pipeline import nifti
+from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.model import Affine, Contrast, Image, LabelImage, LesionRecord, VisitMasks
+from mri_pipeline.protocol import LesionRules
+from workflows import steps
+
+_VISIT = "scan"  # the only visit; it appears in no output
+_COLUMNS = (
+    "lesion_id", "volume_mm3", "x_mm", "y_mm", "z_mm", "location", "enhancing", "black_hole",
+)  # fmt: skip
+
+
+def segment_images(
+    images: Mapping[Contrast, Image], *, brain_mask: LabelImage | None = None, rules: LesionRules
+) -> tuple[steps.SegmentedVisit, LabelImage, Sequence[LesionRecord]]:
+    """Segment one visit on its FLAIR's grid.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Any subset that contains FLAIR, each on its own grid.
+    brain_mask : LabelImage, optional
+        On the FLAIR's grid; found where it is not given.
+    rules : LesionRules
+
+    Returns
+    -------
+    tuple
+        The masks and probability, the numbered lesions, and a record of each.
+
+    Raises
+    ------
+    GridMismatchError
+        If the brain mask is on another grid.
+    AnalysisError
+        If a contrast cannot be registered to the FLAIR.
+    """
+    flair = images[Contrast.FLAIR]
+    found = steps.extract_brain(flair)
+    brain = found.mask if brain_mask is None else brain_mask
+    flair.grid.require_same(brain.grid, "brain mask")
+    to_flair = {
+        contrast: steps.register(
+            flair, image, fixed_brain=brain, same_contrast=False, what=f"{contrast.value} to FLAIR"
+        ).moving_to_fixed
+        for contrast, image in images.items()
+        if contrast is not Contrast.FLAIR
+    }
+    prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
+    tissue = steps.map_subject_tissue(
+        flairs=[prepared[Contrast.FLAIR]],
+        t1ws=[prepared[Contrast.T1W]] if Contrast.T1W in prepared else [],
+        brain=brain,
+        template_to_subject=found.template_to_image,
+    )
+    segmented = steps.segment_visit(prepared, brain=brain, tissue=tissue, rules=rules)
+    tracking = steps.track(
+        [VisitMasks(_VISIT, segmented.t2_lesions, segmented.gel, segmented.black_holes)],
+        tissue_location=tissue.location,
+        rules=rules,
+        weeks={_VISIT: None},
+    )
+    (only,) = tracking.visits
+    return segmented, only.lesions, only.records
+
+
+def segment_files(
+    *, flair: Path, t1: Path | None, t1_gd: Path | None, t2: Path | None, brain_mask: Path | None, out: Path
+) -> dict[str, float | int | None]:
+    """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be used (see `mri_pipeline.nifti`).
+    """
+    files = {Contrast.FLAIR: flair, Contrast.T1W: t1, Contrast.T1W_GD: t1_gd, Contrast.T2W: t2}
+    images = {contrast: nifti.load_image(path) for contrast, path in files.items() if path is not None}
+    mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
+    if mask is not None and not mask.mask.any():
+        raise GridMismatchError("brain mask: expected a mask of the brain, found an empty one")
+    segmented, lesions, records = segment_images(images, brain_mask=mask, rules=LesionRules())
+    nifti.save(segmented.t2_probability, out / "t2_probability.nii.gz")
+    masks = {"t2_lesions": segmented.t2_lesions, "gel": segmented.gel, "black_holes": segmented.black_holes}
+    for name, labels in masks.items():
+        path = out / f"{name}.nii.gz"
+        path.unlink(missing_ok=True)  # a mask of an earlier run must not be taken for this one's
+        if labels is not None:
+            nifti.save(labels, path)
+    nifti.save(lesions, out / "lesions.nii.gz")
+    _write_lesions(out / "lesions.csv", records)
+    return {
+        "t2_count": sum(record.volume_mm3 > 0 for record in records),
+        **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
+    }
+
+
+def _write_lesions(path: Path, records: Sequence[LesionRecord]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerow({name: _cell(value) for name, value in asdict(record).items()})
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return round(value, 2) if isinstance(value, float) else value

@@ -1,0 +1,143 @@
+"""The steps of an analysis, each a composition of library functions; no files, no nipype.
+
+Interfaces call one of these each, and ``segment`` calls them in a row: there is one way for the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mri_pipeline.errors import AnalysisError
+from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
+from mri_pipeline.images import register as registration
+from mri_pipeline.lesions import black_holes, gel, t2, tracking
+from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps, VisitImages, VisitMasks
+from mri_pipeline.priors import load_lesion_prior
+from mri_pipeline.protocol import LesionRules
+from mri_pipeline.template import load_template
+
+
+@dataclass(frozen=True)
+class SubjectSpace:
+    """The midway space of a subject: its brain mask (whose grid is the subject's), and the ways into it."""
+
+    brain: LabelImage
+    flairs_to_subject: tuple[Affine, ...]
+    template_to_subject: Affine
+
+
+@dataclass(frozen=True)
+class SegmentedVisit:
+    """One visit, normalised, with its lesions; None is "cannot be known", an empty mask is "none found"."""
+
+    contrasts: Mapping[Contrast, Image]
+    t2_probability: Image
+    t2_lesions: LabelImage
+    gel: LabelImage | None
+    black_holes: LabelImage | None
+
+
+def extract_brain(flair: Image) -> brain.BrainExtraction:
+    """Brain mask of a FLAIR, and the template's way to it."""
+    return brain.extract_brain(flair, load_template())
+
+
+def register(
+    fixed: Image, moving: Image, *, fixed_brain: LabelImage | None, same_contrast: bool, what: str
+) -> registration.Registration:
+    """Rigid registration that is known to have worked.
+
+    Raises
+    ------
+    AnalysisError
+        If both methods failed.
+    """
+    found = registration.register_rigid(fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain)
+    if found.failed:
+        raise AnalysisError(
+            f"registration of {what}: expected a match, found none (quality {found.quality:.2f})",
+            hint="look at the two scans: another head, another body part, or a scan that moved?",
+        )
+    return found
+
+
+def subject_space(
+    *,
+    flairs: Sequence[Image],
+    brains: Sequence[LabelImage],
+    templates_to_flair: Sequence[Affine],
+    later_to_first: Sequence[Affine],
+) -> SubjectSpace:
+    """Midway between all visits: no visit is interpolated less than another.
+
+    Parameters
+    ----------
+    flairs, brains, templates_to_flair
+        FLAIR, its brain mask and the template's way to it, for every visit in one order.
+    later_to_first
+        Rigid transforms of the second and later visits to the first.
+    """
+    to_subject = midway.midway([Affine.identity(), *later_to_first])
+    grid = resample.subject_grid([f.grid for f in flairs], to_subject, brains)
+    return SubjectSpace(
+        brain=brain.combine(
+            [resample.resample_labels(mask, grid, way) for mask, way in zip(brains, to_subject, strict=True)]
+        ),
+        flairs_to_subject=tuple(to_subject),
+        template_to_subject=midway.mean_affine(
+            [visit @ template for visit, template in zip(to_subject, templates_to_flair, strict=True)]
+        ),
+    )
+
+
+def prepare_visit(
+    images: Mapping[Contrast, Image], to_subject: Mapping[Contrast, Affine], brain_mask: LabelImage
+) -> dict[Contrast, Image]:
+    """Resample every contrast once onto the subject's grid and correct its bias field."""
+    return {
+        contrast: bias.correct_bias(resample.resample(image, brain_mask.grid, to_subject[contrast]), brain_mask)
+        for contrast, image in images.items()
+    }
+
+
+def map_subject_tissue(
+    *, flairs: Sequence[Image], t1ws: Sequence[Image], brain: LabelImage, template_to_subject: Affine
+) -> TissueMaps:
+    """Tissue and location maps of the subject from the images of its visits."""
+    return tissue.map_tissue(
+        flairs=flairs,
+        t1ws=t1ws,
+        brain=brain,
+        template=load_template(),
+        template_to_subject=template_to_subject,
+        lesion_prior=load_lesion_prior(),
+    )
+
+
+def segment_visit(
+    images: Mapping[Contrast, Image], *, brain: LabelImage, tissue: TissueMaps, rules: LesionRules
+) -> SegmentedVisit:
+    """Normalise a visit and find its T2 lesions, enhancing lesions and black holes."""
+    visit = VisitImages(
+        {contrast: normalise.normalise(image, tissue, brain) for contrast, image in images.items()}, brain
+    )
+    t2_found = t2.segment_t2(visit, tissue, rules)
+    gel_mask = gel.detect_gel(visit, tissue, t2_found.mask, rules).mask if Contrast.T1W_GD in images else None
+    holes = (
+        black_holes.segment_black_holes(visit, tissue, t2_found.mask, gel_mask, rules)
+        if Contrast.T1W in images
+        else None
+    )
+    return SegmentedVisit(visit.contrasts, t2_found.probability, t2_found.mask, gel_mask, holes)
+
+
+def track(
+    visits: Sequence[VisitMasks],
+    *,
+    tissue_location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> tracking.Tracking:
+    """Follow lesions over the visits of a subject, given in the order of time."""
+    return tracking.track_subject(visits, tissue_location, rules, weeks)
