@@ -8,7 +8,7 @@ combined unique active lesions, chronic black holes), `change` (what the images 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import MaskLabel
 from mri_pipeline.lesions.change import change_evidence, changed_voxels
 from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking_gel import chronic_black_holes, gel_states, label_gel, overlaps
 from mri_pipeline.lesions.tracking_identity import Homes
@@ -107,14 +108,21 @@ def track_subject(
         for image in (v.t2_lesions, v.gel, v.black_holes, v.flair):
             if image is not None:
                 location.grid.require_same(image.grid, f"visit {v.visit}")
-    homes = Homes(location.grid)
+    present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
+    crop = Crop.around([location.mask, *present], location.grid)
+    zones, homes = crop.labels(location), Homes(crop.inner)
     past: list[LabelledVisit] = []
     tracked = []
     for masks in visits:
-        now = _labelled(masks, rules, homes)
-        tracked.append(_tracked(now, past, location, rules, weeks))
+        now = _labelled(crop.masks(masks), rules, homes)
+        tracked.append(_restored(_tracked(now, past, zones, rules, weeks), crop))
         past.append(now)
     return Tracking(tuple(tracked))
+
+
+def _restored(tracking: VisitTracking, crop: Crop) -> VisitTracking:
+    masks = {label: crop.restored(mask) for label, mask in tracking.masks.items()}
+    return replace(tracking, lesions=crop.restored(tracking.lesions), masks=masks)
 
 
 def _labelled(masks: VisitMasks, rules: LesionRules, homes: Homes) -> LabelledVisit:

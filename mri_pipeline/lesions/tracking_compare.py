@@ -143,19 +143,16 @@ def _grown(
     share = shares(lesions, other, rules.connectivity)
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
+    supported = _supported(lesions, ~other, gained)
     states = {}
     for number, volume in volumes.items():
         before = share_volumes.get(number, 0.0)
-        if volume - before < rules.enlarging_min_growth_mm3 - _EPSILON:
+        if number not in supported or volume - before < rules.enlarging_min_growth_mm3 - _EPSILON:
             continue
         if before < rules.t2_min_volume_mm3 - _EPSILON:
-            state = T2State.NEW
+            states[number] = T2State.NEW
         elif _area_grew(share_areas[number], areas[number], rules):
-            state = T2State.ENLARGING
-        else:
-            continue
-        if _supported((lesions.data == number) & ~other, gained):
-            states[number] = state
+            states[number] = T2State.ENLARGING
     return states
 
 
@@ -166,12 +163,13 @@ def _shrunk(
     share = shares(lesions, other, rules.connectivity)
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
+    supported = _supported(share, lesions.data == 0, lost)
     return {
         number: T2State.SHRINKING
         for number, before in share_volumes.items()
-        if before - volumes[number] >= rules.enlarging_min_growth_mm3 - _EPSILON
+        if number in supported
+        and before - volumes[number] >= rules.enlarging_min_growth_mm3 - _EPSILON
         and _area_grew(areas[number], share_areas[number], rules)
-        and _supported((share.data == number) & (lesions.data == 0), lost)
     }
 
 
@@ -181,6 +179,13 @@ def _area_grew(before_cm2: float, after_cm2: float, rules: LesionRules) -> bool:
     return after_cm2 > before_cm2 * (1 + growth) * (1 + _EPSILON)
 
 
-def _supported(changed: BoolArray, z: NDArray[np.float32] | None) -> bool:
-    """Whether the images speak for a change of these voxels; True without images."""
-    return z is None or (bool(changed.any()) and float(z[changed].mean()) >= EVIDENCE_MIN_Z)
+def _supported(labels: LabelImage, where: BoolArray, z: NDArray[np.float32] | None) -> set[int]:
+    """Labels whose voxels in `where` the images support as changed: all labels without images."""
+    chosen = labels.data > 0
+    if z is None:
+        return {int(n) for n in np.unique(labels.data[chosen])}
+    chosen &= where
+    numbers = labels.data[chosen]
+    counts = np.bincount(numbers)
+    means = np.bincount(numbers, weights=z[chosen]) / np.maximum(counts, 1)
+    return {int(n) for n in np.flatnonzero((counts > 0) & (means >= EVIDENCE_MIN_Z))}

@@ -123,13 +123,14 @@ def record_lesions(
     if now.gel is not None and found.gel is not None:
         gel = lesion_gel_states(now.gel, now.lesions, found.gel)
     holes = _black_hole_states(now, found.chronic)
+    t2 = _t2_states(now, found.t2)
     records = [
         _record(
             now,
             (now.numbers[label], volume, centres[label], places[label]),
             enhancing=None if gel is None else label in gel,
             gel_state=None if gel is None else gel.get(label),
-            t2_state=_t2_state(now, found.t2, label),
+            t2_state=t2.get(label, T2State.NONE),
             black_hole=None if holes is None else holes.get(label, BlackHoleState.NONE),
         )
         for label, volume in volumes.items()
@@ -165,10 +166,10 @@ def _record(
     )
 
 
-def _t2_state(now: LabelledVisit, comparison: T2Comparison | None, label: int) -> T2State:
-    if label > int(now.t2.data.max()):
-        return T2State.NONE
-    return T2State.BASELINE if comparison is None else comparison.states[label]
+def _t2_states(now: LabelledVisit, comparison: T2Comparison | None) -> Mapping[int, T2State]:
+    if comparison is not None:
+        return comparison.states
+    return dict.fromkeys(range(1, int(now.t2.data.max()) + 1), T2State.BASELINE)
 
 
 def _vanished(
