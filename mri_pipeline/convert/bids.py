@@ -1,0 +1,117 @@
+"""Write accepted scans into the trial's BIDS data set. Nothing written here tells a name, a date or a site."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from mri_pipeline import __version__
+from mri_pipeline.errors import UsageError
+from mri_pipeline.layout import RawDataset
+from mri_pipeline.model import Contrast, Image
+from mri_pipeline.nifti import save
+
+BIDS_VERSION: Final = "1.10.0"
+
+_README = """# {name}: blinded scans
+
+Anatomical MRI of a clinical trial, written by mri-pipeline {version} from de-identified DICOM.
+Subjects carry blinded codes; sessions are the planned visits. Dates, names, sites and treatment are not part of this
+data set, and nothing here leads back to them.
+
+Faces are not removed: treat the images as personal data.
+"""
+
+
+def ensure_dataset(raw: RawDataset, *, name: str) -> None:
+    """Write what makes a folder a BIDS data set, if it is not there yet.
+
+    Parameters
+    ----------
+    raw : RawDataset
+    name : str
+        The trial's name.
+    """
+    raw.root.mkdir(parents=True, exist_ok=True)
+    description = {
+        "Name": name,
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "GeneratedBy": [{"Name": "mri-pipeline", "Version": __version__}],
+    }
+    for file, text in (
+        ("dataset_description.json", json.dumps(description, indent=2) + "\n"),
+        ("README.md", _README.format(name=name, version=__version__)),
+        ("participants.json", json.dumps({"participant_id": {"Description": "Blinded code"}}, indent=2) + "\n"),
+    ):
+        if not (raw.root / file).exists():
+            _write(raw.root / file, text)
+
+
+def write_visit(
+    raw: RawDataset,
+    subject: str,
+    visit: str,
+    scans: Mapping[Contrast, tuple[Image, Mapping[str, Any]]],
+    *,
+    replace: bool = False,
+) -> dict[Contrast, Path]:
+    """Write the scans of one visit with their sidecars, and the subject into ``participants.tsv``.
+
+    Parameters
+    ----------
+    raw : RawDataset
+        Made a data set by `ensure_dataset`.
+    subject, visit : str
+        Blinded code and visit label.
+    scans : mapping of Contrast to (Image, sidecar)
+    replace : bool, optional
+        Replace a visit that is there; its earlier scans are removed.
+
+    Raises
+    ------
+    UsageError
+        If the visit is there and `replace` is not set.
+    """
+    if raw.scans(subject, visit):
+        if not replace:
+            raise UsageError(
+                f"expected no scans of visit {visit} yet, found some", hint="say explicitly that the visit is replaced"
+            )
+        for old in raw.anat(subject, visit).iterdir():
+            old.unlink()
+    written = {}
+    for contrast, (image, sidecar) in scans.items():
+        path = save(image, raw.image(subject, visit, contrast))
+        _write(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar_text(contrast, sidecar))
+        written[contrast] = path
+    _write(raw.root / "participants.tsv", _participants(raw, subject))
+    return written
+
+
+def _sidecar_text(contrast: Contrast, sidecar: Mapping[str, Any]) -> str:
+    content = dict(sidecar)
+    if contrast is Contrast.T1W_GD:
+        content["ContrastBolusIngredient"] = "GADOLINIUM"
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _participants(raw: RawDataset, subject: str) -> str:
+    codes = {f"sub-{subject}", *(f"sub-{code}" for code in raw.subjects())}
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(["participant_id"])
+    writer.writerows([code] for code in sorted(codes))
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write whole or not at all: another process may read at the same time."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

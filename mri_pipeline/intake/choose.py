@@ -1,0 +1,146 @@
+"""Which T1 was made after gadolinium, and which series of a visit are used. Never silently: each choice says why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.model import Contrast
+
+MIN_ORDER_MINUTES = 3.0
+"""Two equal T1 further apart than this, from start to start, may be before and after contrast; nearer: a rescan."""
+
+_AFTER = re.compile(
+    r"(?<![a-z])(gd|gad|gado|gadolin\w*|ce|km|kontrast|contrast|post|c\+|\+c|\+gd|dotarem|gadovist|gadavist|prohance|"
+    r"clariscan|magnevist|\+k)(?![a-z])|\+\s?(c|gd|km)\b",
+    re.IGNORECASE,
+)
+_BEFORE = re.compile(
+    r"(?<![a-z])(pre(?![a-z])|pre[ _-]?(gd|gad|contrast|km|ce)|nativ\w*|without|ohne|sans|non[ _-]?contrast|unenhanced)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The series used for a contrast.
+
+    `evidence` says by what the contrast was recognised and why this series was taken; `doubtful` asks quality-control
+    staff to look.
+    """
+
+    contrast: Contrast
+    recognised: Recognised
+    evidence: str
+    doubtful: bool
+
+
+def split_gadolinium(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]:
+    """Tell T1 before from T1 after contrast.
+
+    Evidence, the strongest first: the start of the injection in the header against the time of the scan; words in the
+    description; the contrast tag, unless every T1 of the visit carries it (scanners that keep it for the whole exam);
+    the order of equal T1 series. The last two rules of doubt are marked `doubtful`.
+    """
+    t1 = [r for r in recognised if r.contrast is Contrast.T1W]
+    tagged = [r for r in t1 if r.series.first.contrast_agent]
+    tag_tells = len(tagged) < len(t1) or len(t1) == 1
+    decided: dict[int, Recognised] = {}
+    for item in t1:
+        verdict = _by_header(item, tag_tells=tag_tells)
+        if verdict is not None:
+            decided[id(item)] = _marked(item, *verdict)
+    undecided = [r for r in t1 if id(r) not in decided]
+    if not any(r.contrast is Contrast.T1W_GD for r in decided.values()):
+        decided |= _by_order(undecided, all_tagged=bool(tagged) and not tag_tells)
+    return tuple(decided.get(id(r), r) for r in recognised)
+
+
+def _by_header(item: Recognised, *, tag_tells: bool) -> tuple[bool, str, bool] | None:
+    """Whether after contrast, why, and whether that is doubtful; None where the header does not tell."""
+    facts = item.series.first
+    acquired = item.series.acquired_s
+    if facts.contrast_start_s is not None and acquired is not None:
+        after = acquired >= facts.contrast_start_s
+        return after, f"it began {'after' if after else 'before'} the injection in its header", False
+    named_before = _BEFORE.search(facts.description) is not None
+    named_after = _AFTER.search(facts.description) is not None and not named_before
+    tagged = facts.contrast_agent
+    if named_before:
+        return False, "its name says before contrast", tagged and tag_tells
+    if named_after:
+        return True, "its name says after contrast" + (" and so does its contrast tag" if tagged else ""), False
+    if tagged and tag_tells:
+        return True, "its contrast tag is set", False
+    return None
+
+
+def _by_order(undecided: Sequence[Recognised], *, all_tagged: bool) -> dict[int, Recognised]:
+    """The last of equal, unmarked T1 series is after contrast if it began minutes after the first."""
+    timed = sorted(
+        (r for r in undecided if r.series.acquired_s is not None), key=lambda r: r.series.acquired_s or 0.0
+    )
+    decided: dict[int, Recognised] = {}
+    for item in timed[1:]:
+        first = next((r for r in timed if r is not item and _same_protocol(r, item)), None)
+        if first is None or first.series.acquired_s is None or item.series.acquired_s is None:
+            continue
+        minutes = (item.series.acquired_s - first.series.acquired_s) / 60
+        if minutes >= MIN_ORDER_MINUTES:
+            words = f"taken for after contrast by order alone: the same protocol {minutes:.0f} min earlier"
+            decided[id(item)] = _marked(item, True, words, True)
+    if all_tagged and not decided:
+        # every T1 carries the tag and none is a repeat: believe the tag
+        return {
+            id(r): _marked(r, True, "its contrast tag is set, as in every T1 of the visit", True)
+            for r in undecided
+        }
+    return decided
+
+
+def _marked(item: Recognised, after: bool, why: str, doubtful: bool) -> Recognised:  # noqa: FBT001
+    contrast = Contrast.T1W_GD if after else Contrast.T1W
+    return replace(item, contrast=contrast, evidence=f"{item.evidence}; {why}", doubtful=item.doubtful or doubtful)
+
+
+def _same_protocol(a: Recognised, b: Recognised) -> bool:
+    one, two = a.series.first, b.series.first
+    pairs = ((one.repetition_time_ms, two.repetition_time_ms), (one.echo_time_ms, two.echo_time_ms))
+    close = all(x is None or y is None or abs(x - y) <= 0.1 * max(x, y) for x, y in pairs)
+    return close and one.acquisition_type == two.acquisition_type and _plane(a) == _plane(b)
+
+
+def _plane(item: Recognised) -> str:
+    return item.series.geometry.plane if item.series.geometry else ""
+
+
+def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
+    """One series per contrast: whole ones first, then the finest, then the last made (a rescan replaces its forerunner).
+
+    The pre-contrast T1 is the one of the protocol of the post-contrast T1 where there is one, since the two are
+    compared voxel by voxel.
+    """
+    chosen: dict[Contrast, Choice] = {}
+    for contrast in (Contrast.T1W_GD, *(c for c in Contrast if c is not Contrast.T1W_GD)):
+        candidates = [r for r in recognised if r.contrast is contrast]
+        if not candidates:
+            continue
+        partner = chosen.get(Contrast.T1W_GD) if contrast is Contrast.T1W else None
+        best = max(candidates, key=lambda r: _rank(r, partner))
+        words = best.evidence
+        if len(candidates) > 1:
+            words += f"; taken from {len(candidates)} series of this contrast"
+        chosen[contrast] = Choice(contrast, best, words, best.doubtful)
+    return chosen
+
+
+def _rank(item: Recognised, partner: Choice | None) -> tuple[bool, bool, bool, float, float]:
+    geometry = item.series.geometry
+    if geometry is None:
+        return False, False, False, 0.0, 0.0
+    alike = partner is not None and _same_protocol(item, partner.recognised)
+    coarsest = max(geometry.spacing_mm)
+    whole_head = geometry.coverage_mm >= 100  # a slab is no brain; the protocol's own limit is judged later
+    return geometry.complete, whole_head, alike, -round(coarsest, 1), item.series.acquired_s or 0.0

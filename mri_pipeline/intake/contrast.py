@@ -1,0 +1,208 @@
+"""Recognise the contrast of a series: from the physics of the acquisition first, from names second.
+
+Ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
+Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision carries its evidence
+in words that hold no header text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
+from mri_pipeline.intake.series import Series
+from mri_pipeline.model import Contrast
+
+MIN_SLICES = 10
+"""A series of fewer slices is a localizer or a test, not a brain."""
+
+
+class Unwanted(StrEnum):
+    """Why a series is not one of the trial's contrasts; the value completes 'series 3 is …'."""
+
+    NOT_MR = "not an MR image"
+    CAPTURE = "a screenshot (secondary capture)"
+    BURNED_IN = "an image with text burned into it"
+    MOSAIC = "a mosaic"
+    DIFFUSION = "diffusion-weighted"
+    ECHO_PLANAR = "echo-planar (functional, diffusion or perfusion)"
+    DERIVED = "derived or reformatted, not an original acquisition"
+    PHASE = "a phase, real or imaginary image"
+    FAT = "a fat image"
+    ANGIOGRAPHY = "angiography"
+    SUSCEPTIBILITY = "susceptibility-weighted or T2*-weighted"
+    DOUBLE_INVERSION = "double inversion or phase-sensitive inversion recovery"
+    SHORT_INVERSION = "short-inversion (STIR)"
+    LOCALIZER = "a localizer or too few slices for a brain"
+    REPEATED = "several volumes of one place"
+    NO_GEOMETRY = "without position or orientation"
+    OTHER_BODY = "not of the head"
+    UNKNOWN = "of no contrast this trial uses"
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a series is: a contrast, or a reason why not, with the evidence.
+
+    `contrast` is T1W for every T1-weighted series here; `mri_pipeline.intake.choose` tells those after contrast.
+    `doubtful` is set where names and physics disagree or physics is missing.
+    """
+
+    series: Series
+    contrast: Contrast | None
+    unwanted: Unwanted | None
+    evidence: str
+    doubtful: bool = False
+
+
+_NAMES: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
+    (Contrast.FLAIR, re.compile(r"flair|dark[ _-]?fluid|\btirm\b", re.IGNORECASE)),
+    (Contrast.PDW, re.compile(r"(?<![a-z0-9])(pd|dp|rho|proton)(?![a-z])", re.IGNORECASE)),
+    (Contrast.T2W, re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE)),
+    (Contrast.T1W, re.compile(r"(?<![a-z0-9])t1|mp[ _-]?rage|bravo|\btfe\b|spgr", re.IGNORECASE)),
+)
+_T1_FLAIR = re.compile(r"(?<![a-z0-9])t1.{0,12}flair", re.IGNORECASE)
+_LOCALIZER = re.compile(
+    r"localiz|localis|\bloc\b|scout|survey|3[ -]?pl|plan[ _-]?scan|smartbrain|calib|asset[ _-]?cal", re.IGNORECASE
+)
+_DERIVED = re.compile(r"(?<![a-z])(mpr|mip|subtract|sub|adc|fa|trace|cbf|cbv|mtt|ttp)(?![a-z])", re.IGNORECASE)
+_ANGIO = re.compile(r"(?<![a-z])(tof|mra|mrv|angio|pca|venogr)", re.IGNORECASE)
+_SUSCEPTIBILITY = re.compile(
+    r"swi|swan|susceptib|t2[ _-]?\*|t2[ _-]?star|hemo|ffe[ _-]?t2|gre[ _-]?t2|qsm|\bmedic\b", re.IGNORECASE
+)
+_DOUBLE = re.compile(r"(?<![a-z])(dir|psir|double[ _-]?inv\w*)(?![a-z])", re.IGNORECASE)
+_OTHER_BODY = re.compile(r"spine|cervic|thorac|lumb|orbit|c-?spine|\bhws\b", re.IGNORECASE)
+_DIFFUSION = re.compile(r"(?<![a-z])(dwi|dti|diff|adc|b[ _-]?1000)", re.IGNORECASE)
+
+
+def recognise(series: Series) -> Recognised:
+    """Say what a series is."""
+    unwanted = _unwanted(series)
+    if unwanted is not None:
+        return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")
+    facts = series.first
+    physics, reason = by_physics(facts)
+    named = by_name(facts)
+    if physics is None and isinstance(reason, Unwanted):
+        return Recognised(series, None, reason, f"{series.label} is {reason.value}")
+    if physics is not None:
+        disagree = named is not None and named is not physics
+        words = f"{series.label} is {physics.value} by {reason}"
+        if disagree and named is not None:
+            words += f", although it is named like {named.value}"
+        return Recognised(series, physics, None, words, doubtful=disagree)
+    if named is not None and _timing_missing(facts):
+        words = f"{series.label} is {named.value} by its name alone (no timing in the header)"
+        return Recognised(series, named, None, words, doubtful=True)
+    return Recognised(series, None, Unwanted.UNKNOWN, f"{series.label} is {Unwanted.UNKNOWN.value}")
+
+
+def _timing_missing(facts: InstanceFacts) -> bool:
+    return facts.repetition_time_ms is None or facts.echo_time_ms is None
+
+
+def _unwanted(series: Series) -> Unwanted | None:
+    facts, name, kinds = series.first, series.first.description, set(series.first.image_type)
+    pulse = facts.sequence_name.lower()
+    geometry = series.geometry
+    checks: tuple[tuple[bool, Unwanted], ...] = (
+        (facts.kind is ObjectKind.SECONDARY_CAPTURE, Unwanted.CAPTURE),
+        (facts.kind not in (ObjectKind.MR, ObjectKind.ENHANCED_MR) or facts.modality not in ("", "MR"), Unwanted.NOT_MR),
+        (facts.burned_in, Unwanted.BURNED_IN),
+        (bool((facts.b_value or 0) > 0 or kinds & {"DIFFUSION", "ADC", "TRACEW", "FA"}
+              or (_DIFFUSION.search(name) and facts.echo_planar)), Unwanted.DIFFUSION),
+        (facts.echo_planar or "EPI_GEMS" in facts.scan_options or bool(kinds & {"EPI"})
+         or re.search(r"ep(i|2d|fid|_b)", pulse) is not None, Unwanted.ECHO_PLANAR),
+        ("MOSAIC" in kinds, Unwanted.MOSAIC),
+        (bool(kinds & {"LOCALIZER", "SCOUT"}) or _LOCALIZER.search(name) is not None, Unwanted.LOCALIZER),
+        (bool(kinds & {"P", "PHASE", "PHASE MAP", "R", "I", "REAL", "IMAGINARY"}), Unwanted.PHASE),
+        (bool(kinds & {"F", "FAT"}), Unwanted.FAT),
+        (facts.angiography or _ANGIO.search(name) is not None or "tof" in pulse, Unwanted.ANGIOGRAPHY),
+        (bool(kinds & {"SWI", "MINIP", "MNIP"}) or _SUSCEPTIBILITY.search(name) is not None, Unwanted.SUSCEPTIBILITY),
+        (_is_derived(facts), Unwanted.DERIVED),
+        (_DOUBLE.search(name) is not None, Unwanted.DOUBLE_INVERSION),
+        (_OTHER_BODY.search(name) is not None, Unwanted.OTHER_BODY),
+        (geometry is None or facts.frames_differ, Unwanted.NO_GEOMETRY),
+        (geometry is not None and geometry.volumes > 1, Unwanted.REPEATED),
+        (geometry is not None and geometry.slices < MIN_SLICES, Unwanted.LOCALIZER),
+    )  # fmt: skip
+    return next((reason for found, reason in checks if found), None)
+
+
+def _is_derived(facts: InstanceFacts) -> bool:
+    kinds = facts.image_type
+    reformatted = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "RESAMPLED", "SUBTRACTION", "AVERAGE", "MEAN", "CSA MPR",
+                   "COMPOSED", "MAX_IP", "MIN_IP"}  # fmt: skip
+    # DERIVED\PRIMARY stays: scanners write it for images corrected for coil sensitivity or distortion
+    return bool(set(kinds) & reformatted) or kinds[:2] == ("DERIVED", "SECONDARY") or (
+        kinds[:1] == ("DERIVED",) and _DERIVED.search(facts.description) is not None
+    )  # fmt: skip
+
+
+def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
+    """The contrast from TR, TE, TI (ms) and the kind of echo, with the rule in words.
+
+    Returns
+    -------
+    contrast : Contrast or None
+    reason : str or Unwanted
+        The rule that held; a reason of refusal; or ``"no rule"``.
+    """
+    tr, te, ti = facts.repetition_time_ms, facts.echo_time_ms, facts.inversion_time_ms
+    if tr is None or te is None:
+        return None, "no rule"
+    gradient = _is_gradient_echo(facts, tr, te)
+    words = f"TR {tr:.0f}, TE {te:.0f}" + (f", TI {ti:.0f} ms" if ti else " ms")
+    if ti is not None and not gradient:
+        return _inversion_recovery(facts, tr, te, ti, words)
+    if gradient:
+        if te <= 12:
+            return Contrast.T1W, f"a gradient echo of {words}"
+        return None, Unwanted.SUSCEPTIBILITY
+    if tr >= 4000 and te >= 60 and by_name(facts) is Contrast.FLAIR:
+        return Contrast.FLAIR, f"{words} and its name (the inversion time is not in the header)"
+    if tr >= 1800 and te >= 60:
+        return Contrast.T2W, words
+    if tr >= 1800 and te < 50:
+        # a T1 FLAIR without its inversion time looks like proton density
+        if _T1_FLAIR.search(facts.description) and tr < 3500:
+            return Contrast.T1W, f"{words} and its name (the inversion time is not in the header)"
+        return Contrast.PDW, words
+    if tr < 1400 and te <= 35:
+        return Contrast.T1W, words
+    return None, "no rule"
+
+
+def _inversion_recovery(
+    facts: InstanceFacts, tr: float, te: float, ti: float, words: str
+) -> tuple[Contrast | None, str | Unwanted]:
+    if 1400 <= ti <= 3500 and tr >= 4000 and te >= 60:
+        return Contrast.FLAIR, words
+    if ti < 300 and tr >= 1500:
+        return None, Unwanted.SHORT_INVERSION
+    if 300 <= ti <= 1300 and te <= 40:
+        return Contrast.T1W, f"inversion recovery of {words}"
+    return None, "no rule"
+
+
+def _is_gradient_echo(facts: InstanceFacts, tr: float, te: float) -> bool:
+    if "GR" in facts.scanning_sequence:
+        return True
+    if "SE" in facts.scanning_sequence:
+        return False
+    if re.search(r"(^|\*)(tfl|fl\d|fi\d)|ffe|tfe|spgr|bravo|mprage", facts.sequence_name.lower()):
+        return True
+    if re.search(r"(^|\*)(tse|tir|se\d|spc|sp[cr]r)|fse|tse|cube|vista", facts.sequence_name.lower()):
+        return False
+    # spin echoes are not made this fast; enhanced objects state no ScanningSequence
+    return te < 7 and (tr < 100 or (facts.flip_angle_deg or 90) < 30)
+
+
+def by_name(facts: InstanceFacts) -> Contrast | None:
+    """The contrast a series is named after, or None."""
+    name = facts.description
+    if _T1_FLAIR.search(name):
+        return Contrast.T1W
+    return next((contrast for contrast, pattern in _NAMES if pattern.search(name)), None)

@@ -1,0 +1,99 @@
+"""What the intake keeps of a DICOM header: facts of the acquisition, and keyed digests in place of identities."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Vector = tuple[float, float, float]
+Orientation = tuple[float, float, float, float, float, float]
+
+Hidden = Field(repr=False)
+"""Free text or times of a header: used to decide, never shown."""
+
+
+class ObjectKind(StrEnum):
+    """What a DICOM object is."""
+
+    MR = "mr"
+    ENHANCED_MR = "enhanced_mr"
+    SECONDARY_CAPTURE = "secondary_capture"
+    OTHER_IMAGE = "other_image"
+    NOT_IMAGE = "not_image"
+
+
+class InstanceFacts(BaseModel):
+    """The facts of one DICOM image object.
+
+    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal identities,
+    equal keys, and nothing to read. Positions and orientations are DICOM patient coordinates (LPS+, mm), one position
+    per frame. Times are seconds on one axis for all objects of an upload.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    kind: ObjectKind
+    patient_key: str
+    study_key: str
+    series_key: str
+    instance_key: str
+    scanner_key: str
+    study_day: Annotated[int | None, Hidden] = None
+    acquired_s: Annotated[float | None, Hidden] = None
+    contrast_start_s: Annotated[float | None, Hidden] = None
+    description: Annotated[str, Hidden] = ""
+    sequence_name: Annotated[str, Hidden] = ""
+    series_number: int | None = None
+    instance_number: int | None = None
+    images_in_acquisition: int | None = None
+    modality: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    software: str = ""
+    field_strength_t: float | None = None
+    image_type: tuple[str, ...] = ()
+    scanning_sequence: tuple[str, ...] = ()
+    sequence_variant: tuple[str, ...] = ()
+    scan_options: tuple[str, ...] = ()
+    acquisition_type: str = ""
+    angiography: bool = False
+    echo_planar: bool = False
+    repetition_time_ms: float | None = None
+    echo_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    flip_angle_deg: float | None = None
+    b_value: float | None = None
+    contrast_agent: bool = False
+    burned_in: bool = False
+    rows: int = 0
+    columns: int = 0
+    frames: int = 1
+    frames_differ: bool = False
+    pixel_spacing_mm: tuple[float, float] | None = None
+    thickness_mm: float | None = None
+    orientation: Orientation | None = None
+    positions: tuple[Vector, ...] = ()
+
+
+class Fault(StrEnum):
+    """Why a DICOM file cannot be used."""
+
+    TRUNCATED = "truncated"
+    BROKEN = "broken"
+    CRASHED = "crashed the reader"
+
+
+class FileReport(BaseModel):
+    """What became of one file of the upload: facts, or a reason without patient data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: int
+    facts: InstanceFacts | None = None
+    fault: Fault | None = None
+    detail: str = ""
+    skipped: str = ""  # "dicomdir", "not_dicom" or "not_image"

@@ -1,0 +1,258 @@
+"""From a pydicom data set, classic or enhanced multi-frame, to the plain values of `InstanceFacts`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import unicodedata
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from mri_pipeline.intake.facts import ObjectKind
+
+_GYROMAGNETIC_MHZ_PER_T = 42.577
+_GAUSS_PER_T = 10_000.0
+_LONGEST_TEXT = 96
+_MAX_FRAMES = 20_000
+
+_KINDS = {
+    "1.2.840.10008.5.1.4.1.1.4": ObjectKind.MR,
+    "1.2.840.10008.5.1.4.1.1.4.1": ObjectKind.ENHANCED_MR,
+    "1.2.840.10008.5.1.4.1.1.4.4": ObjectKind.ENHANCED_MR,  # legacy converted
+    "1.2.840.10008.5.1.4.1.1.7": ObjectKind.SECONDARY_CAPTURE,
+}
+
+
+def header_values(dataset: Dataset) -> dict[str, Any]:
+    """Every field of `InstanceFacts` but the path and the keys.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As read from the file.
+
+    Returns
+    -------
+    dict
+        Only ``{"kind": NOT_IMAGE}`` for objects without an image (reports, presentation states).
+    """
+    kind = _kind(dataset)
+    if kind is ObjectKind.NOT_IMAGE:
+        return {"kind": kind}
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if not 0 < frames <= _MAX_FRAMES:
+        raise ValueError("impossible number of frames")
+    return {
+        "kind": kind,
+        "frames": frames,
+        "rows": int(dataset.get("Rows", 0) or 0),
+        "columns": int(dataset.get("Columns", 0) or 0),
+        "burned_in": text(dataset.get("BurnedInAnnotation")).upper() == "YES",
+        **_identification(dataset),
+        **_times(dataset),
+        **_physics(dataset),
+        **_geometry(dataset, frames),
+    }
+
+
+def _kind(dataset: Dataset) -> ObjectKind:
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    if sop_class in _KINDS:
+        return _KINDS[sop_class]
+    if sop_class.startswith("1.2.840.10008.5.1.4.1.1.7."):
+        return ObjectKind.SECONDARY_CAPTURE
+    return ObjectKind.OTHER_IMAGE if dataset.get("Rows") else ObjectKind.NOT_IMAGE
+
+
+def _identification(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "modality": text(dataset.get("Modality")).upper(),
+        "manufacturer": text(dataset.get("Manufacturer")),
+        "model": text(dataset.get("ManufacturerModelName")),
+        "software": " ".join(texts(dataset.get("SoftwareVersions")))[:_LONGEST_TEXT],
+        "description": " | ".join(
+            filter(None, (text(dataset.get(k)) for k in ("SeriesDescription", "ProtocolName")))
+        ),
+        "series_number": whole(dataset.get("SeriesNumber")),
+        "instance_number": whole(dataset.get("InstanceNumber")),
+        "images_in_acquisition": whole(dataset.get("ImagesInAcquisition")),
+        "image_type": tuple(t.upper() for t in texts(dataset.get("ImageType"))),
+    }
+
+
+def _times(dataset: Dataset) -> dict[str, Any]:
+    day = None
+    for keyword in ("AcquisitionDate", "SeriesDate", "ContentDate", "StudyDate"):
+        day = day if day is not None else _day(text(dataset.get(keyword)))
+    study_day = _day(text(dataset.get("StudyDate")))
+    moment = text(dataset.get("AcquisitionDateTime"))
+    if moment:
+        day, clock = _day(moment), _clock(moment[8:])
+    else:
+        clock = None
+        for keyword in ("AcquisitionTime", "SeriesTime", "ContentTime"):
+            clock = clock if clock is not None else _clock(text(dataset.get(keyword)))
+    start = _clock(text(dataset.get("ContrastBolusStartTime")))
+    base = (day or 0) * 86400.0
+    return {
+        "study_day": study_day if study_day is not None else day,
+        "acquired_s": None if clock is None else base + clock,
+        "contrast_start_s": None if start is None else base + start,
+    }
+
+
+def _physics(dataset: Dataset) -> dict[str, Any]:
+    timing = _first_group(dataset, "MRTimingAndRelatedParametersSequence")
+    echo = _first_group(dataset, "MREchoSequence")
+    modifier = _first_group(dataset, "MRModifierSequence")
+    diffusion = _first_group(dataset, "MRDiffusionSequence")
+    scanning = tuple(t.upper() for t in texts(dataset.get("ScanningSequence")))
+    inversion = modifier.get("InversionTimes")
+    b_values = [number(part.get("DiffusionBValue")) for part in _groups(dataset, "MRDiffusionSequence")]
+    return {
+        "field_strength_t": field_strength_t(dataset),
+        "scanning_sequence": scanning,
+        "sequence_variant": tuple(t.upper() for t in texts(dataset.get("SequenceVariant"))),
+        "scan_options": tuple(t.upper() for t in texts(dataset.get("ScanOptions"))),
+        "sequence_name": text(dataset.get("SequenceName")) or text(dataset.get("PulseSequenceName")),
+        "acquisition_type": text(dataset.get("MRAcquisitionType")).upper(),
+        "angiography": text(dataset.get("AngioFlag")).upper() == "Y"
+        or text(dataset.get("TimeOfFlightContrast")).upper() == "YES",
+        "echo_planar": "EP" in scanning or text(dataset.get("EchoPlanarPulseSequence")).upper() == "YES",
+        "repetition_time_ms": _positive(dataset.get("RepetitionTime", timing.get("RepetitionTime"))),
+        "echo_time_ms": _positive(dataset.get("EchoTime", echo.get("EffectiveEchoTime"))),
+        "inversion_time_ms": _positive(dataset.get("InversionTime", inversion)),
+        "flip_angle_deg": _positive(dataset.get("FlipAngle", timing.get("FlipAngle"))),
+        "b_value": max(
+            (b for b in [number(dataset.get("DiffusionBValue")), number(diffusion.get("DiffusionBValue")), *b_values]
+             if b is not None), default=None),
+        "contrast_agent": _contrast_agent(dataset),
+    }  # fmt: skip
+
+
+def _contrast_agent(dataset: Dataset) -> bool:
+    agent = text(dataset.get("ContrastBolusAgent")).upper()
+    if agent and agent not in {"NO", "NONE", "N", "0", "NATIVE", "WITHOUT", "OHNE", "SANS", "NULL", "N/A", "-"}:
+        return True
+    volume = number(dataset.get("ContrastBolusVolume"))
+    return bool(volume and volume > 0) or bool(dataset.get("ContrastBolusAgentSequence"))
+
+
+def field_strength_t(dataset: Dataset) -> float | None:
+    """Field strength in tesla: as stated (some old systems state gauss), else from the imaging frequency."""
+    stated = _positive(dataset.get("MagneticFieldStrength"))
+    if stated is not None:
+        return stated / _GAUSS_PER_T if stated > 20 else stated
+    frequency = _positive(dataset.get("ImagingFrequency"))
+    if frequency is None:
+        frequency = _positive(_first_group(dataset, "MRImagingModifierSequence").get("TransmitterFrequency"))
+    return None if frequency is None else round(frequency / _GYROMAGNETIC_MHZ_PER_T, 3)
+
+
+def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
+    measures = _first_group(dataset, "PixelMeasuresSequence")
+    spacing = vector(dataset.get("PixelSpacing", measures.get("PixelSpacing")), 2)
+    orientations: list[tuple[float, ...] | None]
+    positions: list[tuple[float, ...] | None]
+    if "ImageOrientationPatient" in dataset:
+        orientations = [vector(dataset.get("ImageOrientationPatient"), 6)]
+        positions = [vector(dataset.get("ImagePositionPatient"), 3)]
+        echoes = set()
+    else:
+        orientations = [
+            vector(g.get("ImageOrientationPatient"), 6) for g in _groups(dataset, "PlaneOrientationSequence")
+        ]
+        positions = [vector(g.get("ImagePositionPatient"), 3) for g in _groups(dataset, "PlanePositionSequence")]
+        echoes = {number(g.get("EffectiveEchoTime")) for g in _groups(dataset, "MREchoSequence")}
+    first = orientations[0] if orientations else None
+    differ = len(echoes) > 1 or any(
+        o is None or first is None or max(abs(a - b) for a, b in zip(o, first, strict=True)) > 1e-3
+        for o in orientations
+    )
+    return {
+        "pixel_spacing_mm": spacing,
+        "thickness_mm": _positive(dataset.get("SliceThickness", measures.get("SliceThickness"))),
+        "orientation": first,
+        "positions": tuple(p for p in positions if p is not None)[:frames],
+        "frames_differ": differ and frames > 1,
+    }
+
+
+def _groups(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """One item of a functional group per frame (or a single shared one)."""
+    per_frame = [f[keyword][0] for f in dataset.get("PerFrameFunctionalGroupsSequence") or [] if f.get(keyword)]
+    if per_frame:
+        return per_frame
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    return [shared[0][keyword][0]] if shared and shared[0].get(keyword) else []
+
+
+def _first_group(dataset: Dataset, keyword: str) -> Dataset:
+    groups = _groups(dataset, keyword)
+    return groups[0] if groups else Dataset()
+
+
+def text(value: Any) -> str:
+    """One line of printable text, shortened; empty for nothing."""
+    if value is None:
+        return ""
+    clean = "".join(c for c in str(value) if unicodedata.category(c)[0] != "C")
+    return clean.strip()[:_LONGEST_TEXT]
+
+
+def texts(value: Any) -> list[str]:
+    """The parts of a multi-valued text."""
+    if value is None or value == "":
+        return []
+    parts = value if not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") else [value]
+    return [t for t in (text(part) for part in list(parts)[:16]) if t]
+
+
+def number(value: Any) -> float | None:
+    """The first number of a value, finite; None for nothing."""
+    if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, (str, bytes))):
+        value = next(iter(value), None)
+    if value is None or value == "":
+        return None
+    result = float(value)
+    return result if math.isfinite(result) else None
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, or None."""
+    result = number(value)
+    return None if result is None else int(result)
+
+
+def vector(value: Any, length: int) -> tuple[float, ...] | None:
+    """A vector of finite numbers, or None."""
+    if value is None or isinstance(value, str) or len(value) != length:
+        return None
+    result = tuple(float(v) for v in value)
+    return result if all(map(math.isfinite, result)) else None
+
+
+def _positive(value: Any) -> float | None:
+    result = number(value)
+    return result if result is not None and result > 0 else None
+
+
+def _day(value: str) -> int | None:
+    try:
+        return dt.datetime.strptime(value[:8], "%Y%m%d").replace(tzinfo=dt.UTC).toordinal()
+    except ValueError:
+        return None
+
+
+def _clock(value: str) -> float | None:
+    digits = value.replace(":", "")
+    try:
+        hours, minutes, seconds = (
+            int(digits[:2]),
+            int(digits[2:4] or 0),
+            float(digits[4:].split("+")[0].split("-")[0] or 0),
+        )
+    except ValueError:
+        return None
+    return hours * 3600.0 + minutes * 60.0 + seconds

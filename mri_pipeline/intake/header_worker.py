@@ -1,0 +1,149 @@
+"""Reads untrusted DICOM in a process of its own, with bounds on memory and time.
+
+Run as ``python -m mri_pipeline.intake.header_worker`` by `mri_pipeline.intake.read`: a JSON request on standard input,
+one JSON line (`FileReport`) per file on standard output. It writes nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
+from mri_pipeline.intake.header_values import header_values
+
+_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+
+
+class TruncatedError(Exception):
+    """The file ends before its pixel data does."""
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.load(sys.stdin)
+    _bound(memory_bytes=int(request["memory_bytes"]), cpu_s=int(request["cpu_s"]))
+    warnings.simplefilter("ignore")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    key = bytes.fromhex(request["key"])
+    for index, path in request["files"]:
+        report = read_one(index, Path(path), key)
+        sys.stdout.write(report.model_dump_json() + "\n")
+        sys.stdout.flush()
+
+
+def _bound(*, memory_bytes: int, cpu_s: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def read_one(index: int, path: Path, key: bytes) -> FileReport:
+    """Facts of one file, or why there are none; never raises on what the file holds."""
+    try:
+        dataset = _dataset(path)
+        if dataset is None:
+            return FileReport(index=index, skipped="not_dicom")
+        if (
+            str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == _DICOMDIR
+            or "DirectoryRecordSequence" in dataset
+        ):
+            return FileReport(index=index, skipped="dicomdir")
+        values = header_values(dataset)
+        if values["kind"] == "not_image":
+            return FileReport(index=index, skipped="not_image")
+        check_pixels(dataset)
+        return FileReport(index=index, facts=InstanceFacts(path=path, **values, **_keys(dataset, key)))
+    except TruncatedError as error:
+        return FileReport(index=index, fault=Fault.TRUNCATED, detail=str(error))
+    except EOFError:
+        return FileReport(index=index, fault=Fault.TRUNCATED, detail="it ends inside an element")
+    except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
+        return FileReport(index=index, fault=Fault.BROKEN, detail=type(error).__name__)
+
+
+def _dataset(path: Path) -> FileDataset | None:
+    """The data set of a DICOM file, with or without its preamble; None for other files."""
+    try:
+        return pydicom.dcmread(path)
+    except InvalidDicomError:
+        with path.open("rb") as file:
+            head = file.read(8)
+        # a file without preamble begins with an element of group 0008 (some archives export those)
+        if len(head) < 8 or head[:2] != b"\x08\x00" or head[3] != 0:
+            return None
+        dataset = pydicom.dcmread(path, force=True)
+        if "SOPClassUID" not in dataset:
+            return None
+        return dataset
+
+
+def check_pixels(dataset: Dataset) -> None:
+    """Refuse an image whose pixel data is absent or shorter than its header says.
+
+    Raises
+    ------
+    TruncatedError
+        Saying how many bytes or fragments were expected and found.
+    """
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if "PixelData" not in dataset:
+        raise TruncatedError("expected pixel data, found none")
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", _IMPLICIT_LITTLE)))
+    data: bytes = dataset["PixelData"].value or b""
+    if syntax.is_compressed and syntax.is_encapsulated:
+        found = sum(1 for _ in pydicom.encaps.generate_frames(data, number_of_frames=frames))
+        if found < frames:
+            raise TruncatedError(f"expected {frames} compressed frames, found {found}")
+        return
+    expected = (
+        int(dataset.Rows) * int(dataset.Columns) * frames
+        * int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
+    )  # fmt: skip
+    if len(data) < expected:
+        raise TruncatedError(f"expected {expected} bytes of pixel data, found {len(data)}")
+
+
+def _keys(dataset: Dataset, key: bytes) -> dict[str, str]:
+    patient = (
+        f"{dataset.get('PatientID', '')}|{dataset.get('PatientName', '')}|{dataset.get('PatientBirthDate', '')}"
+    )
+    scanner = [
+        dataset.get(k, "") for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
+    ]
+    return {
+        "patient_key": digest(key, "patient", patient.upper().replace(" ", "")),
+        "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
+        "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
+        "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
+        "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
+    }
+
+
+def digest(key: bytes, what: str, text: str) -> str:
+    """A keyed digest of an identity: 16 hexadecimal digits."""
+    return hmac.new(key, f"{what}|{text}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
+
+
+def _required(dataset: Dataset, keyword: str) -> str:
+    value: Any = dataset.get(keyword)
+    if not value:
+        raise ValueError(f"no {keyword} ({tag_for_keyword(keyword)})")
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()

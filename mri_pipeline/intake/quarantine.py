@@ -1,0 +1,105 @@
+"""Keep a refused upload with its reason. Nothing is lost, and the reason holds no patient data."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from mri_pipeline.errors import UploadRefusedError
+
+REASON_FILE = "reason.json"
+
+
+def quarantine(
+    upload: Path,
+    folder: Path,
+    *,
+    reason: UploadRefusedError,
+    context: dict[str, str],
+    now: dt.datetime,
+    max_bytes: int,
+) -> Path:
+    """Copy a refused upload into the quarantine.
+
+    Parameters
+    ----------
+    upload : Path
+        Zip, tar or folder as it came.
+    folder : Path
+        The trial's quarantine.
+    reason : UploadRefusedError
+        Its message and hint are kept (they never hold patient data).
+    context : dict
+        What the caller knows: site, kind of upload, blinded code. No names.
+    now : datetime
+    max_bytes : int
+        A larger upload is not copied; its checksum and size are kept and the sender still has it.
+
+    Returns
+    -------
+    Path
+        A new folder ``<time>-<digest>`` with ``reason.json`` and the upload under a neutral name.
+    """
+    size, digest = _measured(upload)
+    place = _new_folder(folder, f"{now:%Y%m%dT%H%M%S}-{digest[:8]}")
+    copied = size <= max_bytes
+    if copied:
+        _copy(upload, place)
+    entry = {
+        "received": now.isoformat(timespec="seconds"),
+        "refused_as": type(reason).__name__,
+        "reason": reason.message,
+        "next_step": reason.hint,
+        "bytes": size,
+        "sha256": digest,
+        "upload_kept": copied,
+        **context,
+    }
+    (place / REASON_FILE).write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+    return place
+
+
+def _new_folder(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        place = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            place.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return place
+    raise FileExistsError("a thousand equal uploads within one second")
+
+
+def _copy(upload: Path, place: Path) -> None:
+    if upload.is_dir() and not upload.is_symlink():
+        shutil.copytree(upload, place / "upload", symlinks=True, ignore=_special_files)
+    elif upload.is_file():
+        endings = "".join(s for s in upload.suffixes[-2:] if s in {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz"})
+        shutil.copyfile(upload, place / f"upload{endings}")
+
+
+def _special_files(root: str, names: list[str]) -> list[str]:
+    kinds = {name: (Path(root) / name).lstat().st_mode for name in names}
+    return [n for n, mode in kinds.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))]
+
+
+def _measured(upload: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    if upload.is_dir():
+        paths = sorted(Path(root) / name for root, _, names in os.walk(upload) for name in names)
+    else:
+        paths = [upload]
+    for path in paths:
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                size += len(chunk)
+                digest.update(chunk)
+    return size, digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Read the headers of an upload in a bounded process, and say what each file was."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mri_pipeline.errors import UnreadableUploadError
+from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """Bounds on the reading process. Times grow with the number of files; they stop hangs, not slow machines."""
+
+    memory_bytes: int = 3 << 30
+    base_s: int = 60
+    per_file_s: float = 0.2
+    max_crashes: int = 3
+
+
+@dataclass(frozen=True)
+class HeaderReading:
+    """The headers of an upload.
+
+    Parameters
+    ----------
+    instances : tuple of InstanceFacts
+        In the order of the files.
+    broken : tuple of FileReport
+        DICOM files that cannot be used, each with its fault.
+    skipped : mapping of str to int
+        How many files were left aside: ``dicomdir``, ``not_dicom``, ``not_image``.
+    """
+
+    instances: tuple[InstanceFacts, ...]
+    broken: tuple[FileReport, ...]
+    skipped: dict[str, int]
+
+    def require_whole(self) -> None:
+        """Refuse an upload with a broken DICOM file or with no image at all.
+
+        Raises
+        ------
+        UnreadableUploadError
+            With counts; a site sends the visit again rather than the centre analysing what is left of it.
+        """
+        if self.broken:
+            faults = Counter(report.fault.value for report in self.broken if report.fault)
+            words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
+            raise UnreadableUploadError(
+                f"expected whole DICOM files, found {words} of {len(self.instances) + len(self.broken)} "
+                f"(first: {self.broken[0].detail})",
+                hint="export the visit from the scanner or PACS again and upload it again",
+            )
+        if not self.instances:
+            others = sum(self.skipped.values())
+            raise UnreadableUploadError(
+                f"expected DICOM images, found none among {others} files",
+                hint="upload the DICOM files as they come from the scanner or PACS",
+            )
+
+
+def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits | None = None) -> HeaderReading:
+    """Read DICOM headers that nobody has checked yet.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The files of the upload.
+    key : bytes, optional
+        Secret of the digests in `InstanceFacts`. The trial's secret makes a scanner or a patient recognisable from
+        upload to upload; without one the digests hold for this call alone.
+    limits : ReadLimits, optional
+
+    Returns
+    -------
+    HeaderReading
+        Call `HeaderReading.require_whole` before use.
+    """
+    limits = limits or ReadLimits()
+    key = key or secrets.token_bytes(32)
+    waiting = list(enumerate(files))
+    reports: list[FileReport] = []
+    crashes = 0
+    while waiting:
+        done = _run_worker(waiting, key, limits)
+        reports += done
+        waiting = waiting[len(done):]  # fmt: skip
+        if waiting:
+            index, _ = waiting.pop(0)  # the file the worker did not survive
+            reports.append(
+                FileReport(index=index, fault=Fault.CRASHED, detail="it took too long or too much memory")
+            )
+            crashes += 1
+            if crashes >= limits.max_crashes:
+                break
+    return HeaderReading(
+        instances=tuple(r.facts for r in reports if r.facts is not None),
+        broken=tuple(r for r in reports if r.fault is not None),
+        skipped=dict(Counter(r.skipped for r in reports if r.skipped)),
+    )
+
+
+def _run_worker(waiting: Sequence[tuple[int, Path]], key: bytes, limits: ReadLimits) -> list[FileReport]:
+    seconds = limits.base_s + round(limits.per_file_s * len(waiting))
+    request = {
+        "files": [(index, str(path)) for index, path in waiting],
+        "key": key.hex(),
+        "memory_bytes": limits.memory_bytes,
+        "cpu_s": seconds,
+    }
+    environment = {k: os.environ[k] for k in ("PATH", "LD_LIBRARY_PATH", "LANG") if k in os.environ}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as answers:
+        # answers go to a file: those given before a crash or a time-out stay readable
+        try:
+            subprocess.run(
+                [sys.executable, "-I", "-m", "mri_pipeline.intake.header_worker"],
+                input=json.dumps(request), text=True, stdout=answers, stderr=subprocess.DEVNULL,
+                timeout=3 * seconds, check=False, env=environment, cwd="/",
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            pass
+        answers.seek(0)
+        return _parsed(answers.read())
+
+
+def _parsed(answers: str) -> list[FileReport]:
+    reports = []
+    for line in answers.splitlines():
+        try:
+            reports.append(FileReport.model_validate_json(line))
+        except ValidationError:
+            break  # a line cut short by a crash
+    return reports

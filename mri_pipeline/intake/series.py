@@ -1,0 +1,220 @@
+"""Group the images of an upload into series with one geometry each, and look for missing slices."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mri_pipeline.errors import UploadRefusedError
+from mri_pipeline.intake.facts import InstanceFacts
+
+SAME_PLACE_MM = 0.02
+"""Slices closer than this lie at the same place."""
+
+IRREGULAR_SPACING = 0.1
+"""Slice distances that differ by more than this share of the usual one are not regular (rounding stays far below)."""
+
+_COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
+               "IN_PHASE", "OPP_PHASE", "OUT_PHASE"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the slices of one series lie, from the headers alone.
+
+    Parameters
+    ----------
+    slices : int
+        Number of different slice places.
+    volumes : int
+        Images per place (1 for anatomy).
+    spacing_mm : tuple of float
+        Between rows, between columns, between slices.
+    thickness_mm : float
+        As stated; the slice distance where it is not.
+    coverage_mm : float
+        From the outer face of the first to the outer face of the last slice.
+    missing_slices : int
+        Slices absent between the first and the last, and those the scanner says it made beyond what came.
+    regular : bool
+        Whether the distances between the slices that came are one distance or whole multiples of it.
+    slice_direction : tuple of float
+        Unit normal of the slices in DICOM patient coordinates (LPS).
+    corners_ras_mm : tuple
+        Centres of the eight corner voxels in RAS world coordinates, in the order (column, row, slice).
+    """
+
+    slices: int
+    volumes: int
+    columns: int
+    rows: int
+    spacing_mm: tuple[float, float, float]
+    thickness_mm: float
+    coverage_mm: float
+    missing_slices: int
+    regular: bool
+    slice_direction: tuple[float, float, float]
+    corners_ras_mm: tuple[tuple[float, float, float], ...]
+
+    @property
+    def gap_mm(self) -> float:
+        """Space between slices that was not excited; 0 where slices touch or overlap."""
+        return max(0.0, self.spacing_mm[2] - self.thickness_mm)
+
+    @property
+    def complete(self) -> bool:
+        """One volume without holes."""
+        return self.missing_slices == 0 and self.regular and self.volumes == 1
+
+    @property
+    def plane(self) -> str:
+        """The nearest anatomical plane: axial, coronal or sagittal."""
+        return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(self.slice_direction)))]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images of one series that belong to one volume.
+
+    `first` stands for all in what they share; `geometry` is None where the headers give none (a screenshot).
+    """
+
+    first: InstanceFacts
+    files: tuple[Path, ...]
+    geometry: Geometry | None
+    acquired_s: float | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """How messages name a series: its number, never its description."""
+        return f"series {self.first.series_number}" if self.first.series_number is not None else "a series"
+
+    @property
+    def is_3d(self) -> bool:
+        """Whether it was acquired as a volume."""
+        return self.first.acquisition_type == "3D"
+
+
+def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
+    """Refuse an upload that mixes patients or studies.
+
+    Raises
+    ------
+    UploadRefusedError
+        With the number found, never the identities.
+    """
+    for keys, what, hint in (
+        ({i.patient_key for i in instances}, "patient", "upload each patient by itself"),
+        ({i.study_key for i in instances}, "study", "upload each visit by itself"),
+    ):
+        if len(keys) > 1:
+            plural = "studies" if what == "study" else f"{what}s"
+            raise UploadRefusedError(f"expected one {what} in an upload, found {len(keys)} {plural}", hint=hint)
+
+
+def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
+    """Images to series, in the order of their acquisition.
+
+    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water, fat), so
+    that a localizer of three planes gives three groups, and a dual echo gives a PD and a T2. The same object sent twice
+    is used once.
+    """
+    groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
+    seen: set[str] = set()
+    for instance in instances:
+        if instance.instance_key in seen:
+            continue
+        seen.add(instance.instance_key)
+        groups[_group_key(instance)].append(instance)
+    parts: dict[str, int] = defaultdict(int)
+    for group in groups.values():
+        parts[group[0].series_key] += 1
+    series = [_series(group, alone=parts[group[0].series_key] == 1) for group in groups.values()]
+    return tuple(
+        sorted(series, key=lambda s: (s.acquired_s is None, s.acquired_s or 0.0, s.first.series_number or 0))
+    )
+
+
+def _group_key(instance: InstanceFacts) -> tuple[object, ...]:
+    orientation = None if instance.orientation is None else tuple(round(v, 1) + 0.0 for v in instance.orientation)
+    echo = None if instance.echo_time_ms is None else round(instance.echo_time_ms, 0)
+    components = tuple(part for part in instance.image_type[2:] if part in _COMPONENTS)
+    return (
+        instance.series_key, instance.kind, orientation, echo, instance.rows, instance.columns,
+        instance.image_type[:2], components,
+    )  # fmt: skip
+
+
+def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
+    times = [i.acquired_s for i in group if i.acquired_s is not None]
+    group = sorted(group, key=lambda i: (i.instance_number or 0, i.path))
+    return Series(
+        first=group[0],
+        files=tuple(i.path for i in group),
+        geometry=_geometry(group, alone=alone),
+        acquired_s=min(times) if times else None,
+    )
+
+
+def _geometry(group: Sequence[InstanceFacts], *, alone: bool) -> Geometry | None:
+    first = group[0]
+    if first.orientation is None or first.pixel_spacing_mm is None or any(i.orientation is None for i in group):
+        return None
+    along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    normal = np.cross(along_row, along_column)
+    length = float(np.linalg.norm(normal))
+    positions = np.array([p for i in group for p in i.positions])
+    if not 0.99 < length < 1.01 or len(positions) == 0:
+        return None
+    normal /= length
+    depth = positions @ normal
+    order = np.argsort(depth, kind="stable")
+    places = _places(depth[order])
+    spacing, missing, regular = _slice_distances(places, first.thickness_mm)
+    if alone and first.images_in_acquisition is not None and len(group) < first.images_in_acquisition:
+        missing = max(missing, first.images_in_acquisition - len(group))
+    if len(depth) % len(places):
+        regular = False  # some places hold more images than others: a volume is incomplete
+    thickness = first.thickness_mm or spacing
+    # Pixel Spacing is (between rows, between columns): steps along the column and along the row
+    row_step, column_step = first.pixel_spacing_mm
+    low, high = positions[order[0]], positions[order[-1]]
+    across = along_row * column_step * (first.columns - 1)
+    down = along_column * row_step * (first.rows - 1)
+    corners = [start + a * across + b * down for start in (low, high) for b in (0, 1) for a in (0, 1)]
+    return Geometry(
+        slices=len(places),
+        volumes=max(1, round(len(depth) / len(places))),
+        columns=first.columns,
+        rows=first.rows,
+        spacing_mm=(row_step, column_step, spacing),
+        thickness_mm=thickness,
+        coverage_mm=float(places[-1] - places[0]) + thickness,
+        missing_slices=missing,
+        regular=regular,
+        slice_direction=(float(normal[0]), float(normal[1]), float(normal[2])),
+        corners_ras_mm=tuple((-float(c[0]), -float(c[1]), float(c[2])) for c in corners),
+    )
+
+
+def _places(sorted_depth: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
+    places: list[float] = []
+    for depth in sorted_depth.tolist():
+        if not places or depth - places[-1] > SAME_PLACE_MM:
+            places.append(depth)
+    return places
+
+
+def _slice_distances(places: Sequence[float], thickness_mm: float | None) -> tuple[float, int, bool]:
+    """Usual distance, number of slices missing between the ends, and whether all distances are multiples of it."""
+    if len(places) < 2:
+        return thickness_mm or 1.0, 0, True
+    distances = np.diff(places)
+    spacing = float(np.median(distances))
+    steps = np.maximum(np.rint(distances / spacing), 1)
+    regular = bool((np.abs(distances - steps * spacing) <= IRREGULAR_SPACING * spacing * steps).all())
+    return spacing, int((steps - 1).sum()), regular

@@ -1,0 +1,296 @@
+"""An upload (zip, tar or folder) becomes plain files with neutral names in a folder of our own.
+
+Nothing of the upload decides where a file is written: files are numbered, because names given by a site may
+hold a patient's name and may point outside the folder.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO, Protocol, cast
+
+from mri_pipeline.errors import UnreadableUploadError, UnsafeUploadError, UsageError
+
+_CHUNK = 1 << 20
+_MAX_HEADER_BYTES = 1 << 24
+"""A single request of an archive's reader above this is an attack on memory (names, pax headers)."""
+
+_ARCHIVE_MAGIC = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!",
+)
+
+
+@dataclass(frozen=True)
+class UnpackLimits:
+    """What an upload may hold.
+
+    `max_ratio` is judged on the whole archive above `ratio_free_bytes`: MR images compress 2 to 5 times, a black
+    slice alone up to 1000 times.
+    """
+
+    max_bytes: int
+    max_files: int = 50_000
+    max_ratio: float = 200.0
+    ratio_free_bytes: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The files of an upload, numbered in the order of the archive, and their size."""
+
+    files: tuple[Path, ...]
+    total_bytes: int
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Sink:
+    """Writes numbered files and counts bytes and files against the limits."""
+
+    def __init__(self, folder: Path, limits: UnpackLimits, archive_bytes: int | None) -> None:
+        self.folder, self.limits, self.archive_bytes = folder, limits, archive_bytes
+        self.files: list[Path] = []
+        self.total_bytes = 0
+
+    def announce(self, size: int) -> None:
+        """Refuse before a byte is written what says itself that it is too large."""
+        self._check(self.total_bytes + size)
+        if len(self.files) >= self.limits.max_files:
+            raise UnsafeUploadError(
+                f"expected at most {self.limits.max_files} files in an upload, found more",
+                hint="upload one visit of one patient at a time",
+            )
+
+    def _check(self, total: int) -> None:
+        if total > self.limits.max_bytes:
+            raise UnsafeUploadError(
+                f"expected an upload of at most {self.limits.max_bytes / 1e6:.0f} MB unpacked, found more",
+                hint="upload one visit of one patient at a time, or raise max_upload_mb in trial.toml",
+            )
+        if self.archive_bytes is not None and total > self.limits.ratio_free_bytes:
+            ratio = total / max(self.archive_bytes, 1)
+            if ratio > self.limits.max_ratio:
+                raise UnsafeUploadError(
+                    f"expected an archive that unpacks to at most {self.limits.max_ratio:.0f} times its size, "
+                    f"found {ratio:.0f} times (an archive bomb)",
+                    hint="upload the DICOM files as they come from the scanner or PACS",
+                )
+
+    def write(self, source: _Readable) -> None:
+        path = self.folder / f"{len(self.files):06d}"
+        with path.open("xb") as target:
+            while chunk := source.read(_CHUNK):
+                self.total_bytes += len(chunk)
+                self._check(self.total_bytes)
+                target.write(chunk)
+        self.files.append(path)
+        if _is_archive(path):
+            raise UnsafeUploadError(
+                "expected DICOM files, found an archive inside the upload",
+                hint="unpack the inner archive and upload its files in one zip or folder",
+            )
+
+
+def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
+    """Copy or unpack an upload into `destination`.
+
+    Parameters
+    ----------
+    upload : Path
+        A folder, a zip, or a tar (plain, gzip, bzip2 or xz).
+    destination : Path
+        A folder that does not exist yet or is empty.
+    limits : UnpackLimits
+
+    Raises
+    ------
+    UsageError
+        If there is nothing at `upload`, or `destination` holds files.
+    UnsafeUploadError
+        For names that lead outside, links, devices, nested archives, archive bombs, too much data, and files
+        that are neither archive nor folder.
+    UnreadableUploadError
+        If the upload is empty, encrypted or broken.
+    """
+    if not (upload.exists() or upload.is_symlink()):
+        raise UsageError(
+            "expected an upload (zip, tar or folder), found nothing at that path", hint="check the path"
+        )
+    if upload.is_symlink():
+        raise UnsafeUploadError("expected a zip, tar or folder, found a link", hint="give the path it points to")
+    destination.mkdir(parents=True, exist_ok=True)
+    if any(destination.iterdir()):
+        raise UsageError("expected an empty folder to unpack into, found files", hint="use a new work folder")
+    if upload.is_dir():
+        sink = _Sink(destination, limits, None)
+        _copy_folder(upload, sink)
+    elif upload.is_file():
+        size = upload.stat().st_size
+        if size == 0:
+            raise UnreadableUploadError(
+                "expected DICOM files, found an empty upload", hint="upload the visit again"
+            )
+        sink = _Sink(destination, limits, size)
+        _unpack_file(upload, sink)
+    else:
+        raise UnsafeUploadError("expected a zip, tar or folder, found a device or pipe", hint="upload a zip file")
+    if not sink.files or sink.total_bytes == 0:
+        raise UnreadableUploadError("expected DICOM files, found an empty upload", hint="upload the visit again")
+    return Unpacked(tuple(sink.files), sink.total_bytes)
+
+
+def _copy_folder(folder: Path, sink: _Sink) -> None:
+    for root, names, files in os.walk(folder, followlinks=False):
+        names.sort()
+        for name in [*names, *sorted(files)]:
+            path = Path(root) / name
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                continue
+            if not stat.S_ISREG(mode):
+                raise _not_a_file("link" if stat.S_ISLNK(mode) else "device or pipe")
+            sink.announce(path.stat().st_size)
+            with path.open("rb") as source:
+                sink.write(source)
+
+
+def _unpack_file(upload: Path, sink: _Sink) -> None:
+    if zipfile.is_zipfile(upload):
+        with _broken_is_unreadable():
+            _unpack_zip(upload, sink)
+        return
+    with _opened_tar_stream(upload) as stream:
+        bounded = cast("BinaryIO", _BoundedReads(stream))
+        with _broken_is_unreadable():
+            try:
+                archive = tarfile.open(fileobj=bounded, mode="r:")  # noqa: SIM115
+            except tarfile.ReadError as error:
+                raise UnsafeUploadError(
+                    "expected a zip, a tar or a folder, found another kind of file",
+                    hint="put the DICOM files of the visit into one zip file",
+                ) from error
+            with archive:
+                _unpack_tar(archive, sink)
+
+
+def _unpack_zip(upload: Path, sink: _Sink) -> None:
+    with zipfile.ZipFile(upload) as archive:
+        for member in archive.infolist():
+            _check_name(member.filename)
+            mode = member.external_attr >> 16
+            if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_IFMT(mode) == 0):
+                raise _not_a_file("link" if stat.S_ISLNK(mode) else "device or pipe")
+            if member.is_dir():
+                continue
+            if member.flag_bits & 0x1:
+                raise UnreadableUploadError(
+                    "expected an open archive, found one locked by a password", hint="upload it without a password"
+                )
+            sink.announce(member.file_size)
+            with archive.open(member) as source:
+                sink.write(source)
+
+
+def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
+    for member in archive:
+        _check_name(member.name)
+        if member.isdir():
+            continue
+        if not member.isreg() or member.issparse():
+            raise _not_a_file("link" if member.issym() or member.islnk() else "device, pipe or sparse file")
+        sink.announce(member.size)
+        source = archive.extractfile(member)
+        if source is not None:
+            sink.write(source)
+        archive.members = []  # keep no list of what has been written
+
+
+def _check_name(name: str) -> None:
+    windows, posix = PureWindowsPath(name), PurePosixPath(name)
+    if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
+        raise UnsafeUploadError(
+            "expected names inside the archive, found one that leads outside of it",
+            hint="make the archive again from the folder of the visit",
+        )
+
+
+def _not_a_file(what: str) -> UnsafeUploadError:
+    return UnsafeUploadError(
+        f"expected plain files and folders in the upload, found a {what}", hint="upload the DICOM files themselves"
+    )
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head[128:132] == b"DICM":
+        return False
+    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+
+
+class _BoundedReads:
+    """A stream that refuses a single read of more than `_MAX_HEADER_BYTES`: pax headers are read whole."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > _MAX_HEADER_BYTES:
+            raise UnsafeUploadError(
+                "expected an archive with short headers, found one of many megabytes (an archive bomb)",
+                hint="upload the DICOM files as they come from the scanner or PACS",
+            )
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+@contextmanager
+def _opened_tar_stream(path: Path) -> Iterator[BinaryIO]:
+    with path.open("rb") as file:
+        head = file.read(6)
+    if head.startswith(b"\x1f\x8b"):
+        stream = cast("BinaryIO", gzip.open(path))
+    elif head.startswith(b"BZh"):
+        stream = cast("BinaryIO", bz2.open(path))
+    elif head.startswith(b"\xfd7zXZ"):
+        stream = cast("BinaryIO", lzma.open(path))
+    else:
+        stream = path.open("rb")
+    with stream:
+        yield stream
+
+
+@contextmanager
+def _broken_is_unreadable() -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+            NotImplementedError, RuntimeError, UnicodeError) as error:  # fmt: skip
+        raise UnreadableUploadError(
+            f"expected a whole archive, found a broken one ({type(error).__name__})",
+            hint="make the archive again and upload it again",
+        ) from error

@@ -1,0 +1,291 @@
+"""Do the headers of a visit meet the protocol? Each limit gives a finding with what was measured and what it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from mri_pipeline.errors import ComplianceError
+from mri_pipeline.intake.choose import Choice
+from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.series import Geometry, Series
+from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import Action, Limit, Protocol
+
+FIELD_TOLERANCE_T: Final = 0.02
+"""Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is refused."""
+
+ROUNDING_MM: Final = 0.005
+"""Lengths are compared after rounding to 0.01 mm: a header's 3.0000001 mm is 3 mm."""
+
+PROTOCOL_CHANGE: Final = 0.10
+"""Timing or spacing that differs by more than this share from the previous visit is a change of protocol."""
+
+
+class Purpose(StrEnum):
+    """What an upload is for: a dummy run must hold all required sequences, a visit at least FLAIR."""
+
+    DUMMY_RUN = "dummy run"
+    VISIT = "visit"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One limit that was judged.
+
+    Parameters
+    ----------
+    rule : str
+        A stable name of the rule, for tables.
+    action : Action or None
+        What breaking it leads to; None where it is met.
+    words : str
+        What was expected and found, without patient data.
+    contrast : Contrast or None
+    measured, limit : float or None
+    unit : str
+    """
+
+    rule: str
+    action: Action | None
+    words: str
+    contrast: Contrast | None = None
+    measured: float | None = None
+    limit: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How one contrast was made, for comparison with the next visit."""
+
+    repetition_time_ms: float | None
+    echo_time_ms: float | None
+    inversion_time_ms: float | None
+    spacing_mm: tuple[float, float, float]
+    acquisition_type: str
+
+
+@dataclass(frozen=True)
+class ScanProfile:
+    """The scanner and protocol of a visit; `scanner_key` is a keyed digest of maker, model, serial number and station."""
+
+    manufacturer: str
+    model: str
+    software: str
+    field_strength_t: float | None
+    scanner_key: str
+    acquisitions: Mapping[Contrast, Acquisition]
+
+
+@dataclass(frozen=True)
+class ComplianceReport:
+    """All findings, met and broken, in the order in which they were judged."""
+
+    findings: tuple[Finding, ...]
+
+    def of(self, action: Action) -> tuple[Finding, ...]:
+        """The broken limits that lead to `action`."""
+        return tuple(f for f in self.findings if f.action is action)
+
+    def require(self) -> None:
+        """Refuse what has a finding that refuses.
+
+        Raises
+        ------
+        ComplianceError
+            With every reason, in one line.
+        """
+        reasons = self.of(Action.REFUSE)
+        if reasons:
+            raise ComplianceError(
+                "; ".join(finding.words for finding in reasons),
+                hint="the limits stand under [acquisition] in trial.toml; scan again as the protocol says",
+            )
+
+
+def check_compliance(
+    chosen: Mapping[Contrast, Choice],
+    recognised: Sequence[Recognised],
+    protocol: Protocol,
+    *,
+    purpose: Purpose,
+) -> ComplianceReport:
+    """Judge the chosen series of a visit.
+
+    Parameters
+    ----------
+    chosen : mapping of Contrast to Choice
+    recognised : sequence of Recognised
+        All series, so that a missing sequence can be answered with what was sent instead.
+    protocol : Protocol
+    purpose : Purpose
+    """
+    findings = [_field_strength([r.series for r in recognised], protocol.acquisition.min_field_strength_t)]
+    findings += _required(chosen, recognised, protocol, purpose)
+    required = {s.contrast for s in protocol.sequences if s.required}
+    for contrast, choice in chosen.items():
+        geometry = choice.recognised.series.geometry
+        if geometry is None:
+            continue
+        findings.append(_whole(contrast, geometry, required=contrast in required))
+        findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
+        if choice.doubtful:
+            findings.append(Finding("contrast_recognised", Action.QUERY, choice.evidence, contrast))
+    if Contrast.T1W_GD in chosen:
+        findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))
+    return ComplianceReport(tuple(findings))
+
+
+def _field_strength(series: Sequence[Series], minimum: float) -> Finding:
+    stated = [s.first.field_strength_t for s in series if s.first.modality in ("", "MR")]
+    known = [t for t in stated if t is not None]
+    if not known:
+        words = f"expected a field strength of at least {minimum:g} T, found none stated in the headers"
+        return Finding("field_strength", Action.REFUSE, words, limit=minimum, unit="T")
+    weakest = min(known)
+    action = Action.REFUSE if weakest < minimum - FIELD_TOLERANCE_T else None
+    words = f"expected a field strength of at least {minimum:g} T, found {weakest:.4g} T"
+    return Finding("field_strength", action, words, measured=weakest, limit=minimum, unit="T")
+
+
+def _required(
+    chosen: Mapping[Contrast, Choice], recognised: Sequence[Recognised], protocol: Protocol, purpose: Purpose
+) -> list[Finding]:
+    unwanted = [r for r in recognised if r.contrast is None]
+    findings = []
+    for sequence in protocol.sequences:
+        contrast = sequence.contrast
+        if contrast in chosen:
+            findings.append(Finding("sequence", None, f"{contrast.value}: {chosen[contrast].evidence}", contrast))
+        elif not sequence.required:
+            findings.append(Finding("sequence", Action.NOTE, f"{contrast.value} was not sent (optional)", contrast))
+        else:
+            refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
+            found = ", ".join(sorted(c.value for c in chosen)) or "none of the protocol's sequences"
+            words = f"expected {contrast.value}, found {found}"
+            if not chosen and unwanted:
+                words += " (" + "; ".join(r.evidence for r in unwanted[:3]) + ")"
+            findings.append(Finding("sequence", Action.REFUSE if refuse else Action.QUERY, words, contrast))
+    return findings
+
+
+def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding:
+    measured = float(geometry.missing_slices)
+    action = Action.REFUSE if required else Action.QUERY
+    if geometry.missing_slices:
+        words = f"{contrast.value}: expected a whole series, found {geometry.missing_slices} slices missing"
+    elif not geometry.regular:
+        words = f"{contrast.value}: expected one distance between slices, found several"
+    else:
+        words, action_or_none = f"{contrast.value}: {geometry.slices} slices, none missing", None
+        return Finding("whole_series", action_or_none, words, contrast, measured, 0.0, "slices")
+    return Finding("whole_series", action, words, contrast, measured, 0.0, "slices")
+
+
+def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, protocol: Protocol) -> list[Finding]:
+    limits = protocol.acquisition
+    in_plane = max(geometry.spacing_mm[:2])
+    findings = []
+    if series.is_3d:
+        largest = max(geometry.spacing_mm)
+        findings.append(_at_most("spacing_3d", "a 3D voxel", contrast, largest, limits.max_spacing_3d_mm))
+    else:
+        thickness = geometry.thickness_mm
+        findings.append(_at_most("thickness_2d", "a slice thickness", contrast, thickness, limits.max_slice_thickness_2d_mm))
+        findings.append(_at_most("gap", "a gap between slices", contrast, geometry.gap_mm, limits.max_slice_gap_mm))
+        findings.append(_at_most("in_plane_2d", "an in-plane voxel", contrast, in_plane, limits.max_in_plane_2d_mm))
+    covered = _covered_mm(geometry)
+    minimum = limits.min_coverage_mm
+    broken = covered < minimum.value - ROUNDING_MM
+    words = f"{contrast.value}: expected a coverage of at least {minimum.value:g} mm, found {covered:.0f} mm"
+    findings.append(
+        Finding("coverage", minimum.action if broken else None, words, contrast, round(covered, 2), minimum.value, "mm")
+    )
+    return findings
+
+
+def _covered_mm(geometry: Geometry) -> float:
+    """Smallest extent of the volume: across slices, along rows, along columns (a slab is thin in one of them)."""
+    row_mm, column_mm, _ = geometry.spacing_mm
+    return min(geometry.coverage_mm, row_mm * geometry.rows, column_mm * geometry.columns)
+
+
+def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: Limit) -> Finding:
+    measured = round(measured, 2)
+    action = limit.action if measured > limit.value + ROUNDING_MM else None
+    words = f"{contrast.value}: expected {what} of at most {limit.value:g} mm, found {measured:g} mm"
+    return Finding(rule, action, words, contrast, measured, limit.value, "mm")
+
+
+def _minutes(choice: Choice, limit: Limit) -> Finding:
+    series = choice.recognised.series
+    injected, contrast = series.first.contrast_start_s, Contrast.T1W_GD
+    if injected is None or series.acquired_s is None:
+        words = f"the time between injection and {contrast.value} is not in the headers; ask the site"
+        return Finding("minutes_after_contrast", Action.NOTE, words, contrast, None, limit.value, "min")
+    minutes = round((series.acquired_s - injected) / 60, 1)
+    action = limit.action if minutes < limit.value else None
+    words = f"{contrast.value}: expected at least {limit.value:g} min after contrast, found {minutes:g} min"
+    return Finding("minutes_after_contrast", action, words, contrast, minutes, limit.value, "min")
+
+
+def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
+    """Scanner and protocol of a visit, from its FLAIR where there is one.
+
+    Raises
+    ------
+    ComplianceError
+        If nothing was chosen.
+    """
+    if not chosen:
+        raise ComplianceError("expected a sequence of the protocol, found none", hint="send the visit's anatomical series")
+    facts = chosen.get(Contrast.FLAIR, next(iter(chosen.values()))).recognised.series.first
+    acquisitions = {}
+    for contrast, choice in chosen.items():
+        series = choice.recognised.series
+        spacing = series.geometry.spacing_mm if series.geometry else (0.0, 0.0, 0.0)
+        first = series.first
+        acquisitions[contrast] = Acquisition(
+            first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type
+        )
+    return ScanProfile(
+        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions
+    )
+
+
+def compare_with_previous(current: ScanProfile, previous: ScanProfile) -> tuple[Finding, ...]:
+    """Flag another scanner, software or protocol than at the patient's previous visit (queries)."""
+    findings = []
+    if current.scanner_key != previous.scanner_key:
+        words = "expected the scanner of the previous visit, found another"
+        findings.append(Finding("same_scanner", Action.QUERY, words))
+    if current.software != previous.software:
+        words = "expected the scanner software of the previous visit, found another version"
+        findings.append(Finding("same_software", Action.QUERY, words))
+    for contrast, now in current.acquisitions.items():
+        before = previous.acquisitions.get(contrast)
+        changed = [] if before is None else _changes(now, before)
+        if changed:
+            words = f"{contrast.value}: expected the protocol of the previous visit, found another {', '.join(changed)}"
+            findings.append(Finding("same_protocol", Action.QUERY, words, contrast))
+    return tuple(findings)
+
+
+def _changes(now: Acquisition, before: Acquisition) -> list[str]:
+    pairs = (
+        ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
+        ("echo time", now.echo_time_ms, before.echo_time_ms),
+        ("inversion time", now.inversion_time_ms, before.inversion_time_ms),
+        ("slice distance", now.spacing_mm[2], before.spacing_mm[2]),
+        ("in-plane voxel size", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
+    )
+    changed = [
+        what for what, a, b in pairs
+        if a is not None and b is not None and abs(a - b) > PROTOCOL_CHANGE * max(abs(a), abs(b))
+    ]  # fmt: skip
+    if now.acquisition_type != before.acquisition_type:
+        changed.append("2D or 3D mode")
+    return changed
