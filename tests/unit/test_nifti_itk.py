@@ -1,0 +1,94 @@
+"""Files in and out: what is read is what was written, and bad files have one clear line."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mri_pipeline import itk, nifti
+from mri_pipeline.errors import ImageError
+from mri_pipeline.model import Affine, Grid, Image, LabelImage
+
+
+def grid():
+    affine = np.array([[-0.9, 0, 0, 80], [0, -0.85, 0.5, 100], [0, 0.15, 2.9, -60], [0, 0, 0, 1]])
+    return Grid((20, 24, 12), affine)
+
+
+def image():
+    return Image(np.random.default_rng(1).random(grid().shape, dtype=np.float32) + 1, grid())
+
+
+def test_an_image_comes_back_as_it_went_and_the_bytes_depend_on_nothing_else(tmp_path):
+    nifti.save(image(), tmp_path / "a.nii.gz")
+    nifti.save(image(), tmp_path / "later" / "a.nii.gz")
+    back = nifti.load_image(tmp_path / "a.nii.gz")
+    assert back.grid.same_as(grid())
+    assert np.array_equal(back.data, image().data)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "later" / "a.nii.gz").read_bytes()
+
+
+def test_labels_come_back_and_probabilities_are_refused(tmp_path):
+    labels = LabelImage((image().data > 1.9).astype(np.int32) * 300, grid())
+    assert np.array_equal(nifti.load_labels(nifti.save(labels, tmp_path / "l.nii.gz")).data, labels.data)
+    nifti.save(Image(image().data - 1, grid()), tmp_path / "p.nii.gz")
+    with pytest.raises(ImageError, match="expected whole labels of 0 or more"):
+        nifti.load_labels(tmp_path / "p.nii.gz")
+
+
+def test_an_image_without_orientation_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), None), tmp_path / "none.nii.gz")
+    with pytest.raises(ImageError, match="expected a qform or sform, found neither"):
+        nifti.load_image(tmp_path / "none.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "found none named"),
+        (lambda p: p.write_bytes(b"not an image"), "cannot be read"),
+        (lambda p: nifti.save(image(), p) and p.write_bytes(p.read_bytes()[:900]), "cannot be read"),
+        (
+            lambda p: nib.save(nib.Nifti1Image(np.ones((3, 3, 3, 2), np.float32), np.eye(4)), p),
+            "found 4 dimensions",
+        ),
+        (lambda p: nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), p), "found only zeros"),
+    ],
+)
+def test_a_file_that_is_no_image_has_one_clear_line(tmp_path, make, message):
+    path = tmp_path / "x.nii.gz"
+    make(path)
+    with pytest.raises(ImageError, match=message) as caught:
+        nifti.load_image(path)
+    assert "\n" not in caught.value.message
+
+
+def test_itk_transforms_pull_images_as_itk_reads_them(tmp_path):
+    """The witness is ITK itself: the file resamples the source onto the target grid."""
+    blob = np.zeros(grid().shape, np.float32)
+    blob[9:12, 10:14, 5:7] = 1
+    source = Image(blob, grid())
+    matrix = np.eye(4)
+    matrix[:3, 3] = [4.0, -3.0, 5.5]
+    path = itk.save_transform(Affine(matrix), tmp_path / "from-a_to-b_mode-image_xfm.txt")
+    moved = sitk.Resample(itk.to_sitk(source), itk.to_sitk(source), sitk.ReadTransform(str(path)))
+    back = itk.from_sitk(moved, grid())
+
+    def centre(data):
+        return np.average(grid().world(np.argwhere(data > 0)), axis=0, weights=data[data > 0])
+
+    assert centre(back.data) - centre(blob) == pytest.approx([4.0, -3.0, 5.5], abs=0.3)
+    assert np.allclose(itk.load_transform(path).matrix, matrix, atol=1e-6)
+
+
+@pytest.mark.real_data
+def test_the_authors_transforms_are_read(real_data):
+    path = next((real_data / "ljubljana" / "longitudinal" / "patient01").glob("*FLAIR_to_common_space.txt"))
+    matrix = itk.load_transform(path).matrix
+    assert abs(np.linalg.det(matrix[:3, :3])) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_text_that_is_no_transform_is_refused(tmp_path):
+    (tmp_path / "t.txt").write_text("hello")
+    with pytest.raises(ImageError, match="expected an ITK transform file"):
+        itk.load_transform(tmp_path / "t.txt")
