@@ -45,7 +45,7 @@ def quarantine(
     Path
         A new folder ``<time>-<digest>`` with ``reason.json`` and the upload under a neutral name.
     """
-    size, digest = _measured(upload)
+    size, digest = measure_upload(upload)
     place = _new_folder(folder, f"{now:%Y%m%dT%H%M%S}-{digest[:8]}")
     copied = size <= max_bytes
     if copied:
@@ -89,7 +89,8 @@ def _special_files(root: str, names: list[str]) -> list[str]:
     return [n for n, mode in kinds.items() if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))]
 
 
-def _measured(upload: Path) -> tuple[int, str]:
+def measure_upload(upload: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of an upload's file, or of all files of a folder in the order of their paths."""
     digest, size = hashlib.sha256(), 0
     if upload.is_dir():
         paths = sorted(Path(root) / name for root, _, names in os.walk(upload) for name in names)
