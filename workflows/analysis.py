@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import Trial
-from mri_pipeline.model import Contrast, ScanStatus
+from mri_pipeline.model import ScanStatus
 from mri_pipeline.protocol import Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import Registry, ScanState
 from workflows.batch import BatchOutcome, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
 from workflows.request import SubjectRequest, VisitScans
 
 
-def make_request(trial: Trial, protocol: Protocol, subject: str) -> SubjectRequest:
-    """The request of one subject: its visits on disk in the order of the protocol."""
-    scans = {visit.label: trial.rawdata.scans(subject, visit.label) for visit in protocol.visits}
+_ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
+
+
+def make_request(trial: Trial, protocol: Protocol, subject: str, accepted: Collection[str]) -> SubjectRequest:
+    """The request of one subject: its accepted visits (labels) in the order of the protocol."""
     return SubjectRequest(
         subject=subject,
         visits=tuple(
             VisitScans(
-                visit=visit.label, week=visit.week, scans={c: p.resolve() for c, p in scans[visit.label].items()}
+                visit=visit.label,
+                week=visit.week,
+                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject, visit.label).items()},
             )
             for visit in protocol.visits
-            if Contrast.FLAIR in scans[visit.label]
+            if visit.label in accepted
         ),
         planned_visits=tuple(visit.label for visit in protocol.visits),
         rules=protocol.lesions,
@@ -55,23 +59,35 @@ def run_trial(
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    ready = trial.rawdata.subjects()
-    unknown = sorted(set(subjects) - set(ready))
-    if unknown:
-        raise UsageError(
-            f"expected blinded codes of subjects with scans, found unknown {', '.join(unknown)}",
-            hint="'mri-pipeline status TRIAL' lists them",
-        )
-    if not ready:
-        raise UsageError(
-            "expected scans in rawdata, found none", hint="take uploads in with 'mri-pipeline ingest'"
-        )
-    requests = [make_request(trial, protocol, code) for code in subjects or ready]
-    write_dataset_description(trial.derivatives.root, settings_digest=settings_digest(protocol))
-    outcome = run_batch(requests, work=trial.work.resolve(), plugin=plugin, nprocs=nprocs, progress=progress)
     with Registry.open(trial, protocol) as registry:
+        requests = [
+            make_request(trial, protocol, code, accepted)
+            for code, accepted in _ready(registry).items()
+            if not subjects or code in subjects
+        ]
+        unknown = sorted(set(subjects) - {request.subject for request in requests})
+        if unknown:
+            raise UsageError(
+                f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
+                hint="'mri-pipeline status TRIAL' lists them",
+            )
+        if not requests:
+            raise UsageError(
+                "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
+            )
+        write_dataset_description(trial.derivatives.root, settings_digest=settings_digest(protocol))
+        outcome = run_batch(requests, work=trial.work.resolve(), plugin=plugin, nprocs=nprocs, progress=progress)
         for request, result in zip(requests, outcome.outcomes, strict=True):
             status = ScanStatus.ANALYSED if result.done else ScanStatus.FAILED
             for visit in request.visits:
                 registry.record_analysis(request.subject, visit.visit, status, reason=result.reason)
     return outcome
+
+
+def _ready(registry: Registry) -> dict[str, set[str]]:
+    """Accepted visits of every subject that has one, by code."""
+    accepted = {
+        subject.code: {visit.visit for visit in subject.visits if visit.scan in _ACCEPTED}
+        for subject in registry.state().subjects
+    }
+    return {code: visits for code, visits in accepted.items() if visits}

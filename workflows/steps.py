@@ -13,6 +13,7 @@ import numpy as np
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
+from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.lesions import black_holes, gel, t2, tracking
 from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps, VisitImages, VisitMasks
 from mri_pipeline.priors import load_lesion_prior
@@ -81,7 +82,7 @@ def subject_space(
         Rigid transforms of the second and later visits to the first.
     """
     to_subject = midway.midway([Affine.identity(), *later_to_first])
-    grid = resample.subject_grid([f.grid for f in flairs], to_subject, brains)
+    grid = subject_grid([f.grid for f in flairs], to_subject, brains)
     return SubjectSpace(
         brain=brain.combine(
             [resample.resample_labels(mask, grid, way) for mask, way in zip(brains, to_subject, strict=True)]

@@ -1,0 +1,66 @@
+"""Sites, subjects and visits at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.layout import Trial
+from mri_pipeline.protocol import load_protocol
+from mri_pipeline.registry import Registry, ScanState, VisitState
+
+
+@dataclass(frozen=True)
+class SiteLine:
+    """A site: its gate and how many subjects it has."""
+
+    code: str
+    gate: str
+    subjects: int
+
+
+@dataclass(frozen=True)
+class SubjectLine:
+    """A subject: its site, and a word for each planned visit."""
+
+    code: str
+    site: str
+    visits: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """The whole trial."""
+
+    visits: tuple[str, ...]
+    sites: tuple[SiteLine, ...]
+    subjects: tuple[SubjectLine, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def trial_status(folder: Path) -> TrialStatus:
+    """The state of a trial from its registry."""
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        state = registry.state()
+    count = {site.code: sum(s.site == site.code for s in state.subjects) for site in state.sites}
+    return TrialStatus(
+        visits=tuple(visit.label for visit in protocol.visits),
+        sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
+        subjects=tuple(
+            SubjectLine(subject.code, subject.site, {visit.visit: _word(visit) for visit in subject.visits})
+            for subject in state.subjects
+        ),
+    )
+
+
+def _word(visit: VisitState) -> str:
+    """An analysed visit says how far its reading has come."""
+    if visit.scan is ScanState.ANALYSED and visit.read is not None:
+        return visit.read.value
+    return visit.scan.value

@@ -1,0 +1,173 @@
+"""Uploads: a dummy run sets a site's gate, a visit goes through it. Here intake, QC and registry meet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.errors import UploadRefusedError, UsageError
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.quarantine import measure_upload, quarantine
+from mri_pipeline.layout import Trial
+from mri_pipeline.protocol import Action, Protocol, load_protocol
+from mri_pipeline.registry import Registry, ScannerFacts, ScanState
+from mri_pipeline.registry.blinding import Sealed
+from qc.compliance import Purpose, ScanProfile
+from qc.gate import CheckedUpload, check_upload, write_scans
+
+
+@dataclass(frozen=True)
+class ReceivedVisit:
+    """A visit that was taken in."""
+
+    subject: str
+    visit: str
+    contrasts: tuple[str, ...]
+    queries: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What receiving an upload needs at hand."""
+
+    trial: Trial
+    protocol: Protocol
+    registry: Registry
+    sealed: Sealed
+
+    def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
+        """Keep a refused upload and note it."""
+        quarantine(
+            upload,
+            self.trial.quarantine,
+            reason=error,
+            context=context,
+            now=dt.datetime.now(tz=dt.UTC),
+            max_bytes=self.protocol.max_upload_mb * 1_000_000,
+        )
+        known = {name: context[name] for name in ("subject", "visit") if name in context}
+        self.registry.record_refusal(context["site"], reason=error.message, upload_digest=digest, **known)
+
+
+@contextmanager
+def _desk(folder: Path, site: str, upload: Path) -> Iterator[_Desk]:
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    protocol.site(site)
+    if not upload.exists():
+        raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
+    with Registry.open(trial, protocol) as registry:
+        yield _Desk(trial, protocol, registry, Sealed.open(trial))
+
+
+@contextmanager
+def _unpacking(trial: Trial) -> Iterator[Path]:
+    """A private folder for files that are not de-identified yet; gone afterwards, whatever happens."""
+    trial.work.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="intake-", dir=trial.work))
+    try:
+        yield folder / "upload"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scanner(profile: ScanProfile | None) -> ScannerFacts | None:
+    if profile is None:
+        return None
+    return ScannerFacts(
+        manufacturer=profile.manufacturer,
+        model=profile.model,
+        software=profile.software,
+        field_strength_t=profile.field_strength_t or 0.0,
+        serial_digest=profile.scanner_key,
+    )
+
+
+def _words(checked: CheckedUpload, action: Action) -> tuple[str, ...]:
+    return tuple(finding.words for finding in checked.compliance.of(action))
+
+
+def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit: str) -> ReceivedVisit:
+    """Take in one visit's scans, or refuse them into quarantine.
+
+    Parameters
+    ----------
+    folder : Path
+        The trial.
+    upload : Path
+        Folder, zip or tar of DICOM.
+    site, subject, visit : str
+        Code of the site, the site's trial number of the subject, and the visit's label.
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason; the upload is in quarantine.
+    UsageError, SettingsError
+        If the site, visit or path is not one, or the visit already has another scan.
+    """
+    with _desk(folder, site, upload) as desk:
+        desk.protocol.visit(visit)
+        _, digest = measure_upload(upload)
+        context = {"site": site, "kind": "visit"}
+        try:
+            desk.registry.require_open_gate(site)
+        except UploadRefusedError as error:
+            desk.refuse(upload, error, digest=digest, **context)
+            raise
+        code = desk.sealed.code_for(site, subject)
+        context |= {"subject": code, "visit": visit}
+        with _unpacking(desk.trial) as work:
+            try:
+                return _take_in(desk, upload, work, code=code, site=site, visit=visit, digest=digest)
+            except UploadRefusedError as error:
+                desk.refuse(upload, error, digest=digest, **context)
+                raise
+
+
+def _take_in(
+    desk: _Desk, upload: Path, work: Path, *, code: str, site: str, visit: str, digest: str
+) -> ReceivedVisit:
+    checked = check_upload(
+        upload, protocol=desk.protocol, work_dir=work, secret=desk.sealed.secret("intake"), purpose=Purpose.VISIT
+    )
+    checked.compliance.require()
+    queries = _words(checked, Action.QUERY)
+    facts = {"site": site, "upload_digest": digest, "scanner": _scanner(checked.profile), "findings": queries}
+    if _has_scan(desk.registry, code, visit):
+        desk.registry.record_scan(
+            code, visit, **facts
+        )  # the same upload again changes nothing, another is refused
+        scans = desk.trial.rawdata.scans(code, visit)
+    else:
+        # first the scans, then the entry: a scan counts from its entry on, and one left without it is replaced
+        written = write_scans(
+            checked,
+            raw=desk.trial.rawdata,
+            protocol=desk.protocol,
+            visit=visit,
+            blinding=Blinding(code, desk.sealed.secret("blinding")),
+            replace=True,
+        )
+        desk.registry.record_scan(code, visit, **facts)
+        scans = written.scans
+    changed = desk.registry.scanner_changes(code).get(visit, ())
+    if changed:
+        queries = (*queries, f"expected the scanner of the previous visit, found another {', '.join(changed)}")
+    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
+
+
+def _has_scan(registry: Registry, code: str, visit: str) -> bool:
+    if code not in registry.subjects():
+        return False
+    return registry.scan_states(code)[visit] not in {ScanState.MISSING, ScanState.REFUSED}
