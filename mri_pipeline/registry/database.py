@@ -1,0 +1,113 @@
+"""The registry's database: SQLite in the trial folder, or PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
+from sqlalchemy.orm import Session
+
+from mri_pipeline.errors import SettingsError, UsageError
+from mri_pipeline.registry.schema import SCHEMA_VERSION, Base, RegistryRow
+
+BUSY_TIMEOUT_S = 60
+"""How long a process waits for another that is writing."""
+
+_ADVISORY_LOCK = 0x6D7269  # any fixed number: serialises writers, so that the audit chain has one end
+
+
+def open_engine(url: str, sqlite_file: Path) -> Engine:
+    """An engine on `url`, or, where that is empty, on the SQLite file, which is made readable by its owner alone.
+
+    Raises
+    ------
+    SettingsError
+        If the URL cannot be used.
+    """
+    if not url:
+        _private_file(sqlite_file)
+        url = f"sqlite:///{sqlite_file}"
+    try:
+        engine = create_engine(make_url(url), connect_args={"timeout": BUSY_TIMEOUT_S} if "sqlite" in url else {})
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise SettingsError(
+            f"database_url: expected a database that can be opened, found {type(error).__name__}",
+            hint="leave it empty for SQLite, or install the driver the URL names (for example psycopg)",
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _on_sqlite_connect)
+        event.listen(engine, "begin", _on_sqlite_begin)
+    return engine
+
+
+def _private_file(path: Path) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _on_sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=FULL")  # an audit entry survives a power cut
+    cursor.close()
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    # a writer takes its lock at once: a transaction that first reads and then writes could not be upgraded
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """One transaction that may write; one writer at a time; all or nothing."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        if engine.dialect.name == "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ADVISORY_LOCK})
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """One transaction that only reads; it never waits for a writer."""
+    with Session(engine.execution_options(reading=True), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def prepare(engine: Engine) -> None:
+    """Create the tables where there are none, and refuse a database of another layout.
+
+    Raises
+    ------
+    UsageError
+        If the database is no registry, or one of another version.
+    """
+    try:
+        with writing(engine) as session:
+            names = set(inspect(session.connection()).get_table_names())
+            if not names:
+                Base.metadata.create_all(session.connection())
+                session.add(RegistryRow(version=SCHEMA_VERSION))
+                return
+            version = session.scalar(select(RegistryRow.version)) if "registry" in names else None
+    except IntegrityError:
+        raise
+    except DatabaseError as error:
+        raise UsageError(
+            f"expected the trial's registry, found a database that cannot be used ({type(error).__name__})",
+            hint="check database_url in trial.toml and that the registry is a file of this trial",
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"expected a registry of layout {SCHEMA_VERSION}, found {version or 'another database'}",
+            hint="use the version of mri-pipeline that made it",
+        )

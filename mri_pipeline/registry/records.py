@@ -1,0 +1,84 @@
+"""What the registry takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from mri_pipeline.model import ReadStatus
+from mri_pipeline.registry.schema import Gate, ScanState
+
+
+@dataclass(frozen=True)
+class ScannerFacts:
+    """What the images of one scan say about their scanner; `serial_digest` is never the number itself."""
+
+    manufacturer: str = ""
+    model: str = ""
+    software: str = ""
+    field_strength_t: float = 0.0
+    serial_digest: str = ""
+
+    def changes(self, later: ScannerFacts) -> tuple[str, ...]:
+        """What differs in a later scan, in words without the values.
+
+        Examples
+        --------
+        >>> ScannerFacts("A", software="1").changes(ScannerFacts("A", software="2"))
+        ('software',)
+        """
+        return tuple(
+            f.name.replace("_digest", "").replace("_t", "").replace("_", " ")
+            for f in fields(self)
+            if getattr(self, f.name) != getattr(later, f.name)
+        )
+
+
+@dataclass(frozen=True)
+class SiteState:
+    """A site's gate: the verdict of its latest dummy run and when it came (UTC), empty before the first."""
+
+    code: str
+    gate: Gate
+    decided_at: str = ""
+    dummy_run_digest: str = ""
+
+
+@dataclass(frozen=True)
+class VisitState:
+    """One planned visit of a subject."""
+
+    visit: str
+    scan: ScanState
+    read: ReadStatus | None = None
+    readers: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SubjectState:
+    """One subject at a glance, its planned visits in the protocol's order."""
+
+    code: str
+    site: str
+    visits: tuple[VisitState, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadCounts:
+    """What a reader decided at one visit."""
+
+    accepted: int = 0
+    rejected: int = 0
+    added: int = 0
+    edited: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """The whole trial at a glance."""
+
+    sites: tuple[SiteState, ...]
+    subjects: tuple[SubjectState, ...]
+    totals: Mapping[str, int] = field(default_factory=dict)

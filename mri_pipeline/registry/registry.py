@@ -1,0 +1,373 @@
+"""The registry of one trial: sites and their gates, scanners, subjects, scans, reads; every change is audited."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any, Self
+
+from sqlalchemy import Engine, delete, select
+
+from mri_pipeline.errors import GateClosedError, UsageError
+from mri_pipeline.layout import Trial
+from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.protocol import Protocol
+from mri_pipeline.registry.audit import AuditEntry, utc_now, verify_chain
+from mri_pipeline.registry.database import open_engine, prepare, reading, writing
+from mri_pipeline.registry.records import ReadCounts, ScannerFacts, SiteState, SubjectState, TrialState
+from mri_pipeline.registry.schema import Gate, ReadRow, ScannerRow, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.steps import (
+    accepted_scan,
+    append,
+    enter_subject,
+    entries,
+    facts_of,
+    require_not_locked,
+    scanner_id,
+    site_state,
+    subject_state,
+)
+
+
+class Registry:
+    """One trial's registry. Each method is one transaction, safe beside other processes.
+
+    Use it as a context manager, or call `close`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from mri_pipeline.protocol import parse_protocol, protocol_text
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Registry.open(Trial(Path(folder)), parse_protocol(protocol_text())) as registry:
+    ...         registry.record_dummy_run("S01", accepted=True, upload_digest="ab12")
+    ...         registry.site("S01").gate.value
+    'accepted'
+    """
+
+    def __init__(self, engine: Engine, protocol: Protocol) -> None:
+        self._engine = engine
+        self._protocol = protocol
+
+    @classmethod
+    def open(cls, trial: Trial, protocol: Protocol) -> Self:
+        """Open the trial's registry, or make it, and enter sites that ``trial.toml`` newly names.
+
+        Raises
+        ------
+        SettingsError
+            If ``database_url`` cannot be used.
+        UsageError
+            If the database is no registry of this version.
+        """
+        engine = open_engine(protocol.database_url, trial.registry_file)
+        prepare(engine)
+        registry = cls(engine, protocol)
+        with reading(engine) as session:
+            known = set(session.scalars(select(SiteRow.code)))
+        if {site.code for site in protocol.sites} - known:
+            registry._enter_sites()
+        return registry
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # sites and gates
+
+    def record_dummy_run(
+        self,
+        site: str,
+        *,
+        accepted: bool,
+        upload_digest: str,
+        scanner: ScannerFacts | None = None,
+        findings: Sequence[str] = (),
+    ) -> None:
+        """Set a site's gate by the verdict on a dummy run; the latest one counts."""
+        self._protocol.site(site)
+        gate = Gate.ACCEPTED if accepted else Gate.REFUSED
+        with writing(self._engine) as session:
+            row = session.get_one(SiteRow, site)
+            row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
+            if scanner:
+                scanner_id(session, site, scanner)
+            details = {"gate": gate.value, "upload": upload_digest, "findings": list(findings)}
+            append(session, "dummy-run", site, details)
+
+    def site(self, code: str) -> SiteState:
+        """A site's gate.
+
+        Raises
+        ------
+        SettingsError
+            If the trial has no such site.
+        """
+        self._protocol.site(code)
+        with reading(self._engine) as session:
+            return site_state(session.get_one(SiteRow, code))
+
+    def require_open_gate(self, code: str) -> None:
+        """Refuse a visit from a site without an accepted dummy run.
+
+        Raises
+        ------
+        GateClosedError
+            If the site's latest dummy run was refused, or there is none.
+        """
+        gate = self.site(code).gate
+        if gate is not Gate.ACCEPTED:
+            found = "one that was refused" if gate is Gate.REFUSED else "none"
+            raise GateClosedError(
+                f"site {code}: expected an accepted dummy run, found {found}",
+                hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",
+            )
+
+    # subjects and scans
+
+    def record_scan(
+        self,
+        subject: str,
+        visit: str,
+        *,
+        site: str,
+        upload_digest: str,
+        scanner: ScannerFacts | None = None,
+        findings: Sequence[str] = (),
+    ) -> bool:
+        """Enter an accepted scan of a planned visit, and its subject where new.
+
+        Returns
+        -------
+        bool
+            False where this very upload is already in (nothing is changed then).
+
+        Raises
+        ------
+        SettingsError
+            If the protocol plans no such visit or has no such site.
+        UsageError
+            If the subject belongs to another site, or the visit already has another scan.
+        """
+        self._protocol.visit(visit)
+        self._protocol.site(site)
+        with writing(self._engine) as session:
+            enter_subject(session, subject, site)
+            row = session.get(ScanRow, (subject, visit))
+            if row and row.status not in {ScanState.MISSING.value, ScanState.REFUSED.value}:
+                if row.upload_digest == upload_digest:
+                    return False
+                raise UsageError(
+                    f"subject {subject}, visit {visit}: expected no scan yet, found one that was accepted",
+                    hint="withdraw the scan first if it must be replaced",
+                )
+            row = row or ScanRow(subject=subject, visit=visit)
+            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
+            row.scanner = scanner_id(session, site, scanner) if scanner else None
+            session.add(row)
+            details = {"upload": upload_digest, "findings": list(findings)}
+            append(session, "scan received", f"{subject} {visit}", details)
+        return True
+
+    def record_refusal(
+        self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""
+    ) -> None:
+        """Note a refused upload. A visit that has an accepted scan keeps it.
+
+        `subject` and `visit` are given where they are known; a site without open gate enrols no subject, so leave
+        `subject` empty then.
+        """
+        self._protocol.site(site)
+        with writing(self._engine) as session:
+            if subject and visit:
+                self._protocol.visit(visit)
+                enter_subject(session, subject, site)
+                row = session.get(ScanRow, (subject, visit)) or ScanRow(
+                    subject=subject, visit=visit, status=ScanState.MISSING.value
+                )
+                if row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
+                    row.status, row.upload_digest, row.findings = ScanState.REFUSED.value, upload_digest, [reason]
+                    session.add(row)
+            append(
+                session,
+                "upload refused",
+                f"{subject} {visit}".strip() or site,
+                {"upload": upload_digest, "reason": reason},
+            )
+
+    def record_analysis(self, subject: str, visit: str, status: ScanStatus, *, reason: str = "") -> None:
+        """Note that an accepted scan was analysed or failed; no entry where nothing changes.
+
+        Raises
+        ------
+        UsageError
+            If there is no accepted scan of that visit.
+        """
+        if status not in {ScanStatus.ANALYSED, ScanStatus.FAILED}:
+            raise ValueError(f"expected analysed or failed, found {status.value}")
+        with writing(self._engine) as session:
+            row = accepted_scan(session, subject, visit)
+            if row.status != status.value:
+                row.status = status.value
+                details = {"reason": reason} if reason else {}
+                append(session, f"scan {status.value}", f"{subject} {visit}", details)
+
+    def withdraw_scan(self, subject: str, visit: str, *, reason: str) -> None:
+        """Take back an accepted scan, so that another can be taken in; its reads no longer count.
+
+        Raises
+        ------
+        UsageError
+            If there is no accepted scan of that visit, or its read is locked.
+        """
+        with writing(self._engine) as session:
+            row = accepted_scan(session, subject, visit)
+            require_not_locked(session, subject, visit)
+            details = {"reason": reason, "upload": row.upload_digest}
+            row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
+            session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
+            append(session, "scan withdrawn", f"{subject} {visit}", details)
+
+    def subjects(self) -> list[str]:
+        """Codes of all subjects, sorted."""
+        with reading(self._engine) as session:
+            return list(session.scalars(select(SubjectRow.code).order_by(SubjectRow.code)))
+
+    def scan_states(self, subject: str) -> dict[str, ScanState]:
+        """The state of every planned visit's scan, in the protocol's order."""
+        return {state.visit: state.scan for state in self.subject(subject).visits}
+
+    # reads
+
+    def record_read(
+        self, subject: str, visit: str, *, reader: str, status: ReadStatus, counts: ReadCounts | None = None
+    ) -> None:
+        """Enter or renew a reader's read of a visit.
+
+        Raises
+        ------
+        UsageError
+            If the scan is not analysed, or the visit's read is locked.
+        """
+        decided = asdict(counts or ReadCounts())
+        with writing(self._engine) as session:
+            scan = session.get(ScanRow, (subject, visit))
+            if scan is None or scan.status != ScanState.ANALYSED.value:
+                raise UsageError(f"subject {subject}, visit {visit}: expected an analysed scan, found none")
+            require_not_locked(session, subject, visit)
+            row = session.get(ReadRow, (subject, visit, reader)) or ReadRow(
+                subject=subject, visit=visit, reader=reader
+            )
+            row.status = status.value
+            for name, value in decided.items():
+                setattr(row, name, value)
+            session.add(row)
+            details = {"status": status.value, **decided}
+            append(session, "read", f"{subject} {visit}", details, reader=reader)
+
+    def lock_read(self, subject: str, visit: str, *, reader: str) -> None:
+        """Make a read final: the visit takes no further read and its scan cannot be withdrawn.
+
+        Raises
+        ------
+        UsageError
+            If this reader has not read the visit, or its read is already locked.
+        """
+        with writing(self._engine) as session:
+            require_not_locked(session, subject, visit)
+            row = session.get(ReadRow, (subject, visit, reader))
+            if row is None:
+                raise UsageError(
+                    f"subject {subject}, visit {visit}: expected a read by this reader, found none",
+                    hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
+                )
+            row.status = ReadStatus.LOCKED.value
+            append(session, "read locked", f"{subject} {visit}", {"digest": row.digest}, reader=reader)
+
+    def read_statuses(self, subject: str) -> dict[str, ReadStatus]:
+        """How far the reading of each analysed visit has come; automatic where nobody has read it."""
+        visits = self.subject(subject).visits
+        return {
+            state.visit: state.read or ReadStatus.AUTOMATIC for state in visits if state.scan is ScanState.ANALYSED
+        }
+
+    # the whole at a glance
+
+    def subject(self, code: str) -> SubjectState:
+        """One subject.
+
+        Raises
+        ------
+        UsageError
+            If the registry knows no such subject.
+        """
+        with reading(self._engine) as session:
+            row = session.get(SubjectRow, code)
+            if row is None:
+                raise UsageError(f"expected a subject of the trial, found the unknown code {code}")
+            return subject_state(session, self._protocol, row)
+
+    def state(self) -> TrialState:
+        """Sites, subjects and visits, sites and subjects in the order of their codes."""
+        with reading(self._engine) as session:
+            sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
+            rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
+            subjects = [subject_state(session, self._protocol, row) for row in rows]
+        totals = Counter(visit.scan.value for subject in subjects for visit in subject.visits)
+        return TrialState(tuple(sites), tuple(subjects), {s.value: totals[s.value] for s in ScanState})
+
+    def scanner_changes(self, subject: str) -> dict[str, tuple[str, ...]]:
+        """By visit: what differs from the scanner of the subject's previous scan ("software", "model" …)."""
+        with reading(self._engine) as session:
+            found = session.execute(
+                select(ScanRow.visit, ScannerRow)
+                .join(ScannerRow, ScanRow.scanner == ScannerRow.id)
+                .where(ScanRow.subject == subject)
+            )
+            facts = {visit: facts_of(row) for visit, row in found}
+        ordered = [(v.label, facts[v.label]) for v in self._protocol.visits if v.label in facts]
+        return {
+            label: changed for (_, before), (label, now) in pairwise(ordered) if (changed := before.changes(now))
+        }
+
+    # the audit trail
+
+    def audit(
+        self, action: str, *, target: str = "", reader: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append an entry. `details` must be JSON and must hold no patient data."""
+        with writing(self._engine) as session:
+            append(session, action, target, dict(details or {}), reader=reader)
+
+    def audit_trail(self) -> list[AuditEntry]:
+        """All entries, oldest first."""
+        with reading(self._engine) as session:
+            return list(entries(session))
+
+    def verify_audit(self) -> tuple[int, str]:
+        """Check the whole trail; returns the number of entries and the last hash.
+
+        Raises
+        ------
+        UsageError
+            If an entry was changed, removed or put in between.
+        """
+        with reading(self._engine) as session:
+            return verify_chain(entries(session))
+
+    def _enter_sites(self) -> None:
+        with writing(self._engine) as session:
+            known = set(session.scalars(select(SiteRow.code)))
+            for site in self._protocol.sites:
+                if site.code not in known:
+                    session.add(SiteRow(code=site.code, gate=Gate.NONE.value))
+                    append(session, "site entered", site.code, {})

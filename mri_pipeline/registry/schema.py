@@ -1,0 +1,174 @@
+"""The registry's tables, and the triggers that let the audit trail only grow.
+
+A subject is its blinded code and its site. No trial number, no name, no date of a scan and no treatment arm is
+ever stored.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import DDL, JSON, ForeignKey, Integer, String, Table, UniqueConstraint, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import ExecutableDDLElement
+
+from mri_pipeline.model import ScanStatus
+
+SCHEMA_VERSION = 1
+
+
+class Gate(StrEnum):
+    """Whether a site may send visits."""
+
+    NONE = "none"  # no dummy run yet
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class ScanState(StrEnum):
+    """How far a visit's scan has come."""
+
+    MISSING = "missing"
+    REFUSED = "refused"
+    RECEIVED = "received"
+    ANALYSED = "analysed"
+    FAILED = "failed"
+
+    @property
+    def for_tables(self) -> ScanStatus:
+        """The same in the words of the tables: a scan that came but is not analysed yet has no numbers.
+
+        Examples
+        --------
+        >>> ScanState.RECEIVED.for_tables.value
+        'failed'
+        """
+        return ScanStatus.FAILED if self is ScanState.RECEIVED else ScanStatus(self.value)
+
+
+class Base(DeclarativeBase):
+    """All tables of the registry."""
+
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads it so)
+
+
+class RegistryRow(Base):
+    """One row: which layout the database has."""
+
+    __tablename__ = "registry"
+    version: Mapped[int] = mapped_column(primary_key=True)
+
+
+class SiteRow(Base):
+    """A site and its gate: the verdict of its latest dummy run, which one, and when (UTC)."""
+
+    __tablename__ = "sites"
+    code: Mapped[str] = mapped_column(String(16), primary_key=True)
+    gate: Mapped[str] = mapped_column(String(16), default=Gate.NONE.value)
+    dummy_run_digest: Mapped[str | None] = mapped_column(String(64))
+    gate_at: Mapped[str | None] = mapped_column(String(32))
+
+
+class ScannerRow(Base):
+    """A scanner of a site as its images describe it."""
+
+    __tablename__ = "scanners"
+    __table_args__ = (
+        UniqueConstraint("site", "manufacturer", "model", "software", "field_strength_t", "serial_digest"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(ForeignKey("sites.code"))
+    manufacturer: Mapped[str] = mapped_column(String(200))
+    model: Mapped[str] = mapped_column(String(200))
+    software: Mapped[str] = mapped_column(String(200))
+    field_strength_t: Mapped[float]
+    serial_digest: Mapped[str] = mapped_column(String(64))
+
+
+class SubjectRow(Base):
+    """A subject: blinded code and site (for the gate, scanner changes and the status page)."""
+
+    __tablename__ = "subjects"
+    code: Mapped[str] = mapped_column(String(16), primary_key=True)
+    site: Mapped[str] = mapped_column(ForeignKey("sites.code"))
+
+
+class ScanRow(Base):
+    """The present state of one visit's scan; its history is in the audit trail."""
+
+    __tablename__ = "scans"
+    subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
+    visit: Mapped[str] = mapped_column(String(32), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))
+    upload_digest: Mapped[str | None] = mapped_column(String(64))
+    scanner: Mapped[int | None] = mapped_column(ForeignKey("scanners.id"))
+    findings: Mapped[list[str]]
+
+
+class ReadRow(Base):
+    """The present state of one reader's read of one visit."""
+
+    __tablename__ = "reads"
+    subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
+    visit: Mapped[str] = mapped_column(String(32), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(64), primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))
+    accepted: Mapped[int]
+    rejected: Mapped[int]
+    added: Mapped[int]
+    edited: Mapped[bool]
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class AuditRow(Base):
+    """One entry of the audit trail; `hash` covers the entry and the hash before it."""
+
+    __tablename__ = "audit"
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    os_user: Mapped[str] = mapped_column(String(64))
+    reader: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+_AUDIT = AuditRow.__table__
+_REFUSAL = "the audit trail is append-only"
+
+
+def _ddl(statement: str) -> ExecutableDDLElement:
+    return DDL(statement)  # type: ignore[no-untyped-call]
+
+
+def _append_only(table: Table) -> None:
+    """Have the database itself refuse changes of the audit trail."""
+    for change in ("UPDATE", "DELETE"):
+        sqlite = _ddl(
+            f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        )
+        event.listen(table, "after_create", sqlite.execute_if(dialect="sqlite"))
+    replacing = _ddl(  # REPLACE deletes without the trigger above
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+        "WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) "
+        f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+    )
+    event.listen(table, "after_create", replacing.execute_if(dialect="sqlite"))
+    function = _ddl(
+        "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"
+    )
+    postgresql = _ddl(
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
+    )
+    for statement in (function, postgresql):
+        event.listen(table, "after_create", statement.execute_if(dialect="postgresql"))
+
+
+if isinstance(_AUDIT, Table):
+    _append_only(_AUDIT)

@@ -1,0 +1,116 @@
+"""Steps within one transaction of the registry, and its rows as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import ReadStatus
+from mri_pipeline.protocol import Protocol
+from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
+from mri_pipeline.registry.records import ScannerFacts, SiteState, SubjectState, VisitState
+from mri_pipeline.registry.schema import (
+    AuditRow,
+    Gate,
+    ReadRow,
+    ScannerRow,
+    ScanRow,
+    ScanState,
+    SiteRow,
+    SubjectRow,
+)
+
+_READ_ORDER = (ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
+
+
+def append(session: Session, action: str, target: str, details: dict[str, Any], *, reader: str = "") -> None:
+    """Append an audit entry within the caller's transaction: the change and its entry come or go together."""
+    session.flush()
+    last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
+    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
+    entry = AuditEntry(seq + 1, utc_now(), os_user(), reader, action, target, details, previous)
+    session.add(AuditRow(**asdict(replace(entry, hash=entry_hash(entry)))))
+    session.flush()
+
+
+def entries(session: Session) -> Iterator[AuditEntry]:
+    """The audit trail, oldest first."""
+    names = tuple(AuditEntry.__dataclass_fields__)
+    for row in session.scalars(select(AuditRow).order_by(AuditRow.seq)):
+        yield AuditEntry(**{name: getattr(row, name) for name in names})
+
+
+def enter_subject(session: Session, code: str, site: str) -> None:
+    """Enter a subject where new; refuse another site than its own."""
+    row = session.get(SubjectRow, code)
+    if row is None:
+        session.add(SubjectRow(code=code, site=site))
+        append(session, "subject entered", code, {"site": site})
+    elif row.site != site:
+        raise UsageError(f"subject {code}: expected the site it belongs to, found another one")
+
+
+def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
+    """The number of a scanner of the site, entered where new."""
+    values = asdict(facts)
+    row = session.scalar(select(ScannerRow).filter_by(site=site, **values))
+    if row is None:
+        row = ScannerRow(site=site, **values)
+        session.add(row)
+        session.flush()
+        append(session, "scanner entered", site, values)
+    return row.id
+
+
+def facts_of(row: ScannerRow) -> ScannerFacts:
+    """The scanner as a value."""
+    return ScannerFacts(**{name: getattr(row, name) for name in ScannerFacts.__dataclass_fields__})
+
+
+def site_state(row: SiteRow) -> SiteState:
+    """The site as a value."""
+    return SiteState(row.code, Gate(row.gate), row.gate_at or "", row.dummy_run_digest or "")
+
+
+def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:
+    """The visit's scan; refused where none was accepted."""
+    row = session.get(ScanRow, (subject, visit))
+    if row is None or row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
+        raise UsageError(f"subject {subject}, visit {visit}: expected an accepted scan, found none")
+    return row
+
+
+def require_not_locked(session: Session, subject: str, visit: str) -> None:
+    """Refuse to touch a visit whose read is final."""
+    reads = select(ReadRow.status).where(ReadRow.subject == subject, ReadRow.visit == visit)
+    if ReadStatus.LOCKED.value in set(session.scalars(reads)):
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected an open read, found a locked one",
+            hint="a locked read is final",
+        )
+
+
+def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> SubjectState:
+    """One subject with its planned visits in the protocol's order."""
+    scans = {s.visit: s for s in session.scalars(select(ScanRow).where(ScanRow.subject == row.code))}
+    reads: dict[str, list[ReadRow]] = {}
+    for read in session.scalars(select(ReadRow).where(ReadRow.subject == row.code).order_by(ReadRow.reader)):
+        reads.setdefault(read.visit, []).append(read)
+    visits = []
+    for planned in protocol.visits:
+        scan, found = scans.get(planned.label), reads.get(planned.label, [])
+        visits.append(
+            VisitState(
+                visit=planned.label,
+                scan=ScanState(scan.status) if scan else ScanState.MISSING,
+                read=max((ReadStatus(r.status) for r in found), key=_READ_ORDER.index) if found else None,
+                readers=tuple(r.reader for r in found),
+                findings=tuple(scan.findings) if scan else (),
+            )
+        )
+    return SubjectState(row.code, row.site, tuple(visits))

@@ -1,0 +1,271 @@
+"""The registry: gates, scans, reads, several processes, and an audit trail that cannot be changed unseen."""
+
+import multiprocessing
+import re
+import sqlite3
+import stat
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from mri_pipeline.errors import GateClosedError, SettingsError, UsageError
+from mri_pipeline.layout import Trial
+from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.protocol import parse_protocol, protocol_text
+from mri_pipeline.registry import Gate, ReadCounts, Registry, ScannerFacts, ScanState
+from mri_pipeline.registry.audit import verify_chain
+from mri_pipeline.registry.schema import Base
+
+PROTOCOL = parse_protocol(protocol_text())
+SCANNER = ScannerFacts("Maker", "Model", "v1", 1.5, "ab" * 8)
+
+
+@pytest.fixture
+def trial(tmp_path):
+    return Trial(tmp_path)
+
+
+@pytest.fixture
+def registry(trial):
+    with Registry.open(trial, PROTOCOL) as opened:
+        yield opened
+
+
+def analysed(registry, subject="BCDF2345", visit="wk00", site="S01"):
+    registry.record_scan(subject, visit, site=site, upload_digest="d1", scanner=SCANNER)
+    registry.record_analysis(subject, visit, ScanStatus.ANALYSED)
+
+
+def actions(registry):
+    return [entry.action for entry in registry.audit_trail()]
+
+
+def test_registry_is_private_and_opens_again(trial, registry):
+    assert stat.S_IMODE(trial.registry_file.stat().st_mode) == 0o600
+    registry.record_dummy_run("S01", accepted=True, upload_digest="d")
+    with Registry.open(trial, PROTOCOL) as again:
+        assert again.site("S01").gate is Gate.ACCEPTED
+        assert actions(again) == ["site entered", "site entered", "dummy-run"]
+
+
+def test_new_site_of_the_protocol_is_entered(trial, registry):
+    sites = (*PROTOCOL.sites, PROTOCOL.sites[0].model_copy(update={"code": "S99"}))
+    with Registry.open(trial, PROTOCOL.model_copy(update={"sites": sites})) as again:
+        assert [site.code for site in again.state().sites] == ["S01", "S02", "S99"]
+
+
+def test_gate_follows_the_latest_dummy_run(registry):
+    with pytest.raises(GateClosedError, match="site S01: expected an accepted dummy run, found none"):
+        registry.require_open_gate("S01")
+    registry.record_dummy_run("S01", accepted=False, upload_digest="a", findings=["1.0 T"])
+    with pytest.raises(GateClosedError, match="found one that was refused") as caught:
+        registry.require_open_gate("S01")
+    assert caught.value.exit_code == 3
+    assert "dummy-run TRIAL UPLOAD --site S01" in caught.value.hint
+    registry.record_dummy_run("S01", accepted=True, upload_digest="b", scanner=SCANNER)
+    registry.require_open_gate("S01")
+    site = registry.site("S01")
+    assert (site.gate, site.dummy_run_digest) == (Gate.ACCEPTED, "b")
+    assert site.decided_at.endswith("+00:00")
+    with pytest.raises(GateClosedError):
+        registry.require_open_gate("S02")
+    with pytest.raises(SettingsError, match="expected a site"):
+        registry.require_open_gate("S77")
+
+
+def test_a_scan_on_its_way(registry):
+    registry.record_refusal("S01", reason="no FLAIR", upload_digest="d0", subject="BCDF2345", visit="wk00")
+    assert registry.scan_states("BCDF2345")["wk00"] is ScanState.REFUSED
+    assert registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1", findings=["thick slices"])
+    assert not registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1")
+    registry.record_refusal("S01", reason="broken", upload_digest="d2", subject="BCDF2345", visit="wk00")
+    states = registry.scan_states("BCDF2345")
+    assert list(states) == [visit.label for visit in PROTOCOL.visits]
+    assert states["wk00"] is ScanState.RECEIVED
+    assert states["wk04"] is ScanState.MISSING
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.FAILED, reason="no brain found")
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
+    assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.AUTOMATIC}
+    assert registry.subject("BCDF2345").visits[0].findings == ("thick slices",)
+    assert actions(registry)[2:] == [
+        "subject entered", "upload refused", "scan received", "upload refused", "scan failed", "scan analysed",
+    ]  # fmt: skip
+
+
+def test_what_does_not_fit_is_refused_and_leaves_no_trace(registry):
+    analysed(registry)
+    before = actions(registry)
+    with pytest.raises(UsageError, match="expected no scan yet, found one that was accepted"):
+        registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="other")
+    with pytest.raises(UsageError, match="expected the site it belongs to"):
+        registry.record_scan("BCDF2345", "wk04", site="S02", upload_digest="x")
+    with pytest.raises(SettingsError, match="expected a visit of the protocol"):
+        registry.record_scan("BCDF2345", "wk99", site="S01", upload_digest="x")
+    with pytest.raises(UsageError, match="expected an accepted scan, found none"):
+        registry.record_analysis("BCDF2345", "wk04", ScanStatus.ANALYSED)
+    with pytest.raises(UsageError, match="unknown code"):
+        registry.subject("ZZZZ9999")
+    assert actions(registry) == before
+
+
+def test_refused_upload_of_an_unknown_subject_enters_nobody(registry):
+    registry.record_refusal("S01", reason="no accepted dummy run", upload_digest="d")
+    assert registry.subjects() == []
+    assert registry.audit_trail()[-1].target == "S01"
+
+
+def test_withdrawn_scan_makes_room(registry):
+    analysed(registry)
+    registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED)
+    registry.withdraw_scan("BCDF2345", "wk00", reason="wrong subject")
+    assert registry.scan_states("BCDF2345")["wk00"] is ScanState.MISSING
+    assert registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2")
+    assert registry.subject("BCDF2345").visits[0].readers == ()
+
+
+def test_reads_and_lock(registry):
+    analysed(registry)
+    with pytest.raises(UsageError, match="expected an analysed scan"):
+        registry.record_read("BCDF2345", "wk04", reader="R1", status=ReadStatus.CONFIRMED)
+    counts = ReadCounts(accepted=3, rejected=1, added=0, edited=True, digest="ab")
+    registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED, counts=counts)
+    registry.record_read("BCDF2345", "wk00", reader="R2", status=ReadStatus.CONFIRMED)
+    assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.CONFIRMED}
+    with pytest.raises(UsageError, match="expected a read by this reader"):
+        registry.lock_read("BCDF2345", "wk00", reader="R3")
+    registry.lock_read("BCDF2345", "wk00", reader="R1")
+    assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.LOCKED}
+    for change in (
+        lambda: registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED),
+        lambda: registry.record_read("BCDF2345", "wk00", reader="R2", status=ReadStatus.CONFIRMED),
+        lambda: registry.lock_read("BCDF2345", "wk00", reader="R2"),
+        lambda: registry.withdraw_scan("BCDF2345", "wk00", reason="x"),
+    ):
+        with pytest.raises(UsageError, match="found a locked one"):
+            change()
+    last = registry.audit_trail()[-1]
+    assert (last.action, last.reader, last.target) == ("read locked", "R1", "BCDF2345 wk00")
+
+
+def test_scanner_changes_come_in_the_order_of_the_visits(registry):
+    for visit, scanner in (("wk12", replace(SCANNER, software="v2")), ("wk00", SCANNER), ("wk04", SCANNER)):
+        registry.record_scan("BCDF2345", visit, site="S01", upload_digest=visit, scanner=scanner)
+    assert registry.scanner_changes("BCDF2345") == {"wk12": ("software",)}
+
+
+def test_state_at_a_glance(registry):
+    analysed(registry, "BCDF2345", "wk04")
+    analysed(registry, "XCDF2345", "wk00", "S02")
+    state = registry.state()
+    assert [(s.code, s.site) for s in state.subjects] == [("BCDF2345", "S01"), ("XCDF2345", "S02")]
+    assert state.totals == {"missing": 12, "refused": 0, "received": 0, "analysed": 2, "failed": 0}
+    assert registry.subjects() == ["BCDF2345", "XCDF2345"]
+
+
+def test_nothing_in_the_database_names_an_arm_or_a_trial_number(trial, registry):
+    columns = {
+        f"{table.name}.{column.name}" for table in Base.metadata.tables.values() for column in table.columns
+    }
+    assert not [name for name in columns if re.search(r"arm|number|name|birth|date|treat", name)]
+
+
+# --- the audit trail -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET reader = 'x'",
+        "DELETE FROM audit",
+        "REPLACE INTO audit SELECT seq, at, 'x', reader, action, target, details, previous, hash FROM audit",
+    ],
+)
+def test_the_database_refuses_to_change_the_trail(trial, registry, statement):
+    with sqlite3.connect(trial.registry_file) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        raw.execute(statement)
+    raw.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET details = '{}' WHERE seq = 3",
+        "UPDATE audit SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 2",
+        "UPDATE audit SET reader = 'R2' WHERE seq = 4",
+        "DELETE FROM audit WHERE seq = 2",
+        "DELETE FROM audit WHERE seq = 1",
+        "INSERT INTO audit SELECT 99, at, os_user, reader, action, target, details, previous, hash FROM audit LIMIT 1",
+    ],
+)
+def test_a_change_behind_the_triggers_is_found(trial, registry, statement):
+    analysed(registry)
+    count, last = registry.verify_audit()
+    assert (count, last) == (6, registry.audit_trail()[-1].hash)
+    with sqlite3.connect(trial.registry_file) as raw:
+        raw.execute("DROP TRIGGER audit_no_update")
+        raw.execute("DROP TRIGGER audit_no_delete")
+        raw.execute(statement)
+    raw.close()
+    with pytest.raises(UsageError, match="expected an unbroken audit trail, found a change at entry"):
+        registry.verify_audit()
+
+
+def test_entries_cut_off_at_the_end_change_the_head(registry):
+    analysed(registry)
+    trail = registry.audit_trail()
+    assert verify_chain(trail[:-1]) != registry.verify_audit()
+
+
+def test_a_transaction_that_fails_leaves_no_entry(registry):
+    with pytest.raises(TypeError):
+        registry.audit("note", details={"not json": object()})
+    assert actions(registry) == ["site entered", "site entered"]
+
+
+def _write_entries(root, worker):
+    with Registry.open(Trial(root), PROTOCOL) as registry:
+        for i in range(10):
+            registry.audit("note", target=f"{worker}", details={"i": i})
+
+
+def test_processes_write_beside_each_other(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_write_entries, args=(tmp_path, worker)) for worker in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    with Registry.open(Trial(tmp_path), PROTOCOL) as registry:
+        assert registry.verify_audit()[0] == 2 + 30
+
+
+# --- other databases -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nodialect://x/y"])
+def test_a_url_that_cannot_be_used(trial, url):
+    with pytest.raises(SettingsError, match="database_url: expected a database"):
+        Registry.open(trial, PROTOCOL.model_copy(update={"database_url": url}))
+
+
+def test_another_file_is_not_taken_for_a_registry(trial):
+    trial.registry_file.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(UsageError, match="expected the trial's registry"):
+        Registry.open(trial, PROTOCOL)
+
+
+def test_another_layout_is_refused(trial, registry):
+    with sqlite3.connect(trial.registry_file) as raw:
+        raw.execute("UPDATE registry SET version = 99")
+    raw.close()
+    with pytest.raises(UsageError, match="expected a registry of layout 1, found 99"):
+        Registry.open(trial, PROTOCOL)
+
+
+def test_the_tables_can_be_made_on_postgresql():
+    for table in Base.metadata.sorted_tables:
+        assert str(CreateTable(table).compile(dialect=postgresql.dialect()))
