@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.images.subject_grid import subject_grid as subject_grid  # part of this module's interface
 from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
 
 _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy import ndimage
 from mri_pipeline.images.matching import downsample
 from mri_pipeline.images.regions import location_labels, template_regions
 from mri_pipeline.images.warp import pull, warp_to_image
-from mri_pipeline.model import Affine, BoolArray, Contrast, FloatArray, Grid, Image, LabelImage, TissueMaps
+from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps
 from mri_pipeline.template import Template
 
 _WHITE, _GREY, _CSF = 0, 1, 2
@@ -44,38 +44,46 @@ class TissueSettings:
 
 
 def map_tissue(
-    contrasts: Mapping[Contrast, Image],
-    brain: LabelImage,
-    template_to_subject: Affine,
-    template: Template,
-    prior: Image | None = None,
     *,
+    flairs: Sequence[Image],
+    t1ws: Sequence[Image] = (),
+    brain: LabelImage,
+    template: Template,
+    template_to_subject: Affine,
+    lesion_prior: Image | None = None,
     settings: TissueSettings | None = None,
 ) -> TissueMaps:
     """White matter, grey matter and CSF, locations and the lesion prior in the subject's space.
 
     Parameters
     ----------
-    contrasts : mapping of Contrast to Image
-        FLAIR, and if there is one a T1 (the pre-contrast one is preferred), bias-corrected, white matter about 1,
-        on the grid of `brain`.
+    flairs : sequence of Image
+        Bias-corrected FLAIR of every visit on the grid of `brain`; at least one.
+    t1ws : sequence of Image
+        Bias-corrected T1 (before contrast, if there is such) of the visits that have one.
     brain : LabelImage
-    template_to_subject : Affine
     template : Template
-    prior : Image, optional
+    template_to_subject : Affine
+    lesion_prior : Image, optional
         Lesion prior in the template's world (any grid); zero everywhere when left out.
     settings : TissueSettings, optional
 
     Returns
     -------
     TissueMaps
-        On the grid of `brain`.
+        On the grid of `brain`. Independent of the order of the visits and of the images' scales.
+
+    Raises
+    ------
+    GridMismatchError
+        If an image lies on another grid.
     """
     settings = settings or TissueSettings()
     grid = brain.grid
-    flair = contrasts[Contrast.FLAIR]
-    grid.require_same(flair.grid, "FLAIR")
-    features = _features(contrasts, brain)
+    flair = _mean_image(flairs, brain)
+    features = [flair.data[brain.mask]]
+    if t1ws:
+        features.append(_mean_image(t1ws, brain).data[brain.mask])
     below, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
     displacement, coarse = _warp(flair, brain, template, fluid, template_to_subject, settings)
@@ -87,28 +95,29 @@ def map_tissue(
         displacement,
         coarse,
     )
-    posterior = _classify(features, flair, brain, _priors(warped[:3], brain, settings), settings)
+    posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
     maps = [Image(posterior[k], grid) for k in range(3)]
-    location = _locations(maps, brain, warped[3] > 0.5, warped[4], warped[5] > 0.3, settings)
+    patient = patient_ventricles(maps[_CSF], brain, warped[4], warped[3] > 0.5, settings)
+    cortex = (maps[_GREY].data > 0.5) & (warped[5] < 0.3)
     return TissueMaps(
         white_matter=maps[_WHITE],
         grey_matter=maps[_GREY],
         csf=maps[_CSF],
-        location=location,
-        lesion_prior=_lesion_prior(prior, brain, template_to_subject, displacement, coarse),
+        location=location_labels(
+            brain=brain.mask, ventricles=patient, cortex=cortex, below_tentorium=warped[3] > 0.5, grid=grid
+        ),
+        lesion_prior=_warped_prior(lesion_prior, brain, template_to_subject, displacement, coarse),
         template_to_subject=template_to_subject,
     )
 
 
-def _features(contrasts: Mapping[Contrast, Image], brain: LabelImage) -> list[FloatArray]:
-    """Values of FLAIR and, if any, T1 in the brain, each (n,); images scaled to a brain median of 1."""
-    chosen = [contrasts[Contrast.FLAIR]]
-    for contrast in (Contrast.T1W, Contrast.T1W_GD):
-        if contrast in contrasts:
-            chosen.append(contrasts[contrast])
-            break
-    values = [image.data[brain.mask].astype(np.float32) for image in chosen]
-    return [v / max(float(np.median(v)), 1e-6) for v in values]
+def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
+    """Mean over visits of images scaled to a brain median of 1."""
+    total = np.zeros(brain.grid.shape, dtype=np.float32)
+    for image in images:
+        brain.grid.require_same(image.grid, "image for the tissue maps")
+        total += image.data / max(float(np.median(image.data[brain.mask])), 1e-6)
+    return Image(total / len(images), brain.grid)
 
 
 def _template_fluid(template: Template) -> FloatArray:
@@ -143,11 +152,8 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
     return np.asarray(priors / priors.sum(axis=0))
 
 
-def _classify(
-    features: list[FloatArray], flair: Image, brain: LabelImage, priors: FloatArray, settings: TissueSettings
-) -> FloatArray:
+def _classify(data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings) -> FloatArray:
     """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps)."""
-    data = np.stack(features)
     lesion_like = data[0] > settings.lesion_flair
     usable = ~lesion_like
     means, spreads = _first_parameters(data, priors, usable)
@@ -201,23 +207,6 @@ def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> Flo
     return result
 
 
-def _locations(
-    maps: list[Image],
-    brain: LabelImage,
-    below: BoolArray,
-    ventricle_prior: FloatArray,
-    deep: BoolArray,
-    settings: TissueSettings,
-) -> LabelImage:
-    """Locations from the patient's own ventricles and cortex, made on a coarser grid and brought back."""
-    grid = brain.grid
-    ventricles = patient_ventricles(maps[_CSF], brain, ventricle_prior, below, settings)
-    cortex = (maps[_GREY].data > 0.5) & ~deep
-    return location_labels(
-        brain=brain.mask, ventricles=ventricles, cortex=cortex, below_tentorium=below, grid=grid
-    )
-
-
 def patient_ventricles(
     csf: Image, brain: LabelImage, ventricle_prior: FloatArray, below: BoolArray, settings: TissueSettings
 ) -> BoolArray:
@@ -234,7 +223,7 @@ def patient_ventricles(
     return np.isin(labels, keep[keep > 0])
 
 
-def _lesion_prior(
+def _warped_prior(
     prior: Image | None, brain: LabelImage, template_to_subject: Affine, displacement: FloatArray, coarse: Grid
 ) -> Image:
     if prior is None:

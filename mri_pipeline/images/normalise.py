@@ -1,0 +1,138 @@
+"""One scale for all images: normal-appearing white matter is 1; and one scale for all visits of a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from mri_pipeline.errors import AnalysisError
+from mri_pipeline.images.matching import downsample
+from mri_pipeline.images.resample import resample
+from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage, TissueMaps
+
+_SURE_WHITE_MATTER = 0.8
+_LEAST_VOXELS = 200
+_TRIM = 2.5
+_NORMAL_RANGE = (0.55, 1.25)
+"""Multiples of white matter between which tissue is normal on any contrast: no CSF, no lesion, no enhancement."""
+
+
+def normalise(image: Image, tissue: TissueMaps, brain: LabelImage) -> Image:
+    """Divide an image by the median of its normal-appearing white matter.
+
+    Parameters
+    ----------
+    image : Image
+        Any contrast, bias-corrected.
+    tissue : TissueMaps
+    brain : LabelImage
+
+    Returns
+    -------
+    Image
+        White matter 1, same grid.
+
+    Raises
+    ------
+    GridMismatchError
+        If the three are not on one grid.
+    AnalysisError
+        If there is too little white matter to measure.
+    """
+    image.grid.require_same(brain.grid, "brain mask")
+    image.grid.require_same(tissue.white_matter.grid, "tissue map")
+    return Image(image.data / white_matter_median(image, tissue.white_matter, brain), image.grid)
+
+
+def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) -> float:
+    """Median of white matter after lesions and partial volume have been trimmed.
+
+    Values further than 2.5 robust standard deviations from the median are left out and the median is taken again,
+    until nothing changes: 50 mL of lesions are a tenth of white matter and would pull a plain median.
+    """
+    values = image.data[brain.mask & (white_matter.data > _SURE_WHITE_MATTER) & (image.data > 0)]
+    if values.size < _LEAST_VOXELS:
+        raise AnalysisError(
+            f"normalisation: expected at least {_LEAST_VOXELS} voxels of white matter, found {values.size}",
+            hint="look at the brain mask and the registration to the template",
+        )
+    kept = values
+    for _ in range(10):
+        middle = float(np.median(kept))
+        spread = 1.4826 * float(np.median(np.abs(kept - middle)))
+        inside = values[np.abs(values - middle) <= _TRIM * max(spread, 1e-6 * middle)]
+        if inside.size == kept.size:
+            break
+        kept = inside
+    return float(np.median(kept))
+
+
+def match_visits(
+    images: Sequence[Image], tissue: TissueMaps, brain: LabelImage, *, sigma_mm: float = 18.0
+) -> list[Image]:
+    """Bring the visits of one contrast to one scale, fitted on normal tissue alone.
+
+    Each visit is mapped by a straight line (white matter stays 1) and a smooth factor onto the mean of all visits.
+    Both are fitted where every visit is in the normal range and agrees with the mean: a lesion that came or went
+    takes no part, and is changed only as much as its surroundings are.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        Normalised images of the visits, on one grid, in any order (the result does not depend on it).
+    tissue : TissueMaps
+    brain : LabelImage
+    sigma_mm : float
+        Smoothness of the differential bias field.
+
+    Returns
+    -------
+    list of Image
+        In the order given. One image comes back as it is.
+    """
+    for image in images:
+        image.grid.require_same(brain.grid, "brain mask")
+    if len(images) < 2:
+        return list(images)
+    data = np.stack([image.data for image in images])
+    low, high = _NORMAL_RANGE
+    parenchyma = brain.mask & (tissue.white_matter.data + tissue.grey_matter.data > 0.8)
+    normal = parenchyma & ((data > low) & (data < high)).all(axis=0)
+    target = data.mean(axis=0)
+    return [_matched(image, target, normal, sigma_mm) for image in images]
+
+
+def _matched(image: Image, target: FloatArray, normal: BoolArray, sigma_mm: float) -> Image:
+    slope = _contrast_ratio(image.data[normal], target[normal])
+    # around 1: white matter stays where it is
+    stretched = 1.0 + slope * (image.data - 1.0)
+    ratio = np.log(np.maximum(target[normal], 1e-3) / np.maximum(stretched[normal], 1e-3))
+    middle = float(np.median(ratio))
+    spread = max(1.4826 * float(np.median(np.abs(ratio - middle))), 1e-3)
+    agrees = np.zeros(normal.shape, dtype=np.float32)
+    agrees[normal] = np.abs(ratio - middle) < _TRIM * spread
+    difference = np.zeros(normal.shape, dtype=np.float32)
+    difference[normal] = ratio
+    field = _smooth_mean(Image(difference, image.grid), Image(agrees, image.grid), sigma_mm)
+    return Image(np.where(image.data > 0, np.maximum(stretched, 0.0) * np.exp(field), 0.0), image.grid)
+
+
+def _contrast_ratio(values: FloatArray, target: FloatArray) -> float:
+    """How much wider normal tissue is spread around white matter in the target, from 10 to 90 %."""
+    if values.size < _LEAST_VOXELS:
+        return 1.0
+    a, b = np.quantile(values, [0.1, 0.9]), np.quantile(target, [0.1, 0.9])
+    return float(np.clip((b[1] - b[0]) / max(float(a[1] - a[0]), 1e-6), 0.7, 1.4))
+
+
+def _smooth_mean(values: Image, weights: Image, sigma_mm: float) -> FloatArray:
+    """Weighted Gaussian mean, computed on a coarse grid and brought back."""
+    spacing = sigma_mm / 4
+    total = downsample(Image(values.data * weights.data, values.grid), spacing)
+    weight = downsample(weights, spacing)
+    sigma = [sigma_mm / s for s in weight.grid.spacing_mm]
+    below = ndimage.gaussian_filter(weight.data, sigma) + 1e-3
+    mean = Image(ndimage.gaussian_filter(total.data, sigma) / below, weight.grid)
+    return np.asarray(resample(mean, values.grid, order=1, outside=0.0).data)

@@ -1,0 +1,123 @@
+"""The grid of a subject's space: as fine as the FLAIRs are, no finer, around the brain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.images.matching import downsample
+from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
+
+ISOTROPIC_MAX_MM = 1.5
+"""A scan whose voxels are nowhere longer is 3D (MAGNIMS-CMSC-NAIMS 2021)."""
+_ISOTROPIC_GRID_MM = 1.0
+_COARSEST_IN_PLANE_MM = 1.0
+
+
+def subject_grid(
+    flairs: Sequence[Grid], to_subject: Sequence[Affine], brains: Sequence[LabelImage], *, margin_mm: float = 8.0
+) -> Grid:
+    """The grid for all images of a subject.
+
+    Rule: if more than half of the FLAIRs are 3D (no voxel side above 1.5 mm), 1 mm isotropic. Otherwise the 2D
+    FLAIRs decide: slices lie in the direction in which most of them have theirs, as thin as the thinnest; in the
+    plane the voxels are those of the coarsest, at most 1 mm. Axes are RAS, turned to the mean of the scans' axes in
+    the subject's space, so that slices stay slices. One visit alone keeps its own voxels, so that nothing is
+    interpolated. The result does not depend on the order of the visits.
+
+    Parameters
+    ----------
+    flairs : sequence of Grid
+        Grid of each visit's FLAIR.
+    to_subject : sequence of Affine
+        ``flair_to_subject`` of each visit.
+    brains : sequence of LabelImage
+        Brain mask of each visit, on its FLAIR's grid.
+    margin_mm : float
+        Room around the brain.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    UsageError
+        If there is no visit, or the sequences differ in length.
+    """
+    if not flairs or not len(flairs) == len(to_subject) == len(brains):
+        raise UsageError("subject grid: expected a transform and a brain mask for each FLAIR")
+    spacing = _spacing(flairs)
+    directions = _mean_directions(flairs, to_subject)
+    points = np.concatenate(
+        [transform.points(_outline(brain)) for brain, transform in zip(brains, to_subject, strict=True)]
+    )
+    along = points @ directions
+    anchor = _anchor(flairs, to_subject, directions, spacing)
+    low = np.floor((along.min(axis=0) - margin_mm - anchor) / spacing)
+    high = np.ceil((along.max(axis=0) + margin_mm - anchor) / spacing)
+    affine = np.eye(4)
+    affine[:3, :3] = directions * spacing
+    affine[:3, 3] = directions @ (anchor + low * spacing)
+    nx, ny, nz = (int(n) + 1 for n in high - low)
+    return Grid((nx, ny, nz), affine)
+
+
+def is_3d(grid: Grid) -> bool:
+    """Whether a scan is nearly isotropic."""
+    return max(grid.spacing_mm) <= ISOTROPIC_MAX_MM
+
+
+def _ras(grid: Grid) -> Grid:
+    """The same voxels with axes nearest to right, anterior, superior."""
+    return Image(np.broadcast_to(np.float32(0), grid.shape), grid).reoriented("RAS").grid
+
+
+def _spacing(flairs: Sequence[Grid]) -> FloatArray:
+    if len(flairs) == 1:
+        own = np.array(_ras(flairs[0]).spacing_mm)
+        if not is_3d(flairs[0]) or own.min() > 0.8 * _ISOTROPIC_GRID_MM:
+            return own
+    flat = [_ras(grid) for grid in flairs if not is_3d(grid)]
+    if 2 * len(flat) < len(flairs):
+        return np.full(3, _ISOTROPIC_GRID_MM)
+    votes = Counter(grid.slice_axis for grid in flat)
+    axis = max(votes, key=lambda a: (votes[a], a))
+    agreeing = [grid for grid in flat if grid.slice_axis == axis]
+    in_plane = max(s for grid in agreeing for a, s in enumerate(grid.spacing_mm) if a != axis)
+    spacing = np.full(3, min(in_plane, _COARSEST_IN_PLANE_MM))
+    spacing[axis] = min(grid.spacing_mm[axis] for grid in agreeing)
+    return np.round(spacing, 4)
+
+
+def _mean_directions(flairs: Sequence[Grid], to_subject: Sequence[Affine]) -> FloatArray:
+    """Orthonormal axes (columns) nearest to the mean of the scans' RAS axes in the subject's space."""
+    total = np.zeros((3, 3))
+    for grid, transform in zip(flairs, to_subject, strict=True):
+        axes = transform.matrix[:3, :3] @ _ras(grid).affine[:3, :3]
+        total += axes / np.linalg.norm(axes, axis=0)
+    u, _, vt = np.linalg.svd(total)
+    return np.asarray(u @ vt)
+
+
+def _anchor(
+    flairs: Sequence[Grid], to_subject: Sequence[Affine], directions: FloatArray, spacing: FloatArray
+) -> FloatArray:
+    """A point along each axis on which a voxel centre lies: a voxel of the only visit, else the world's origin."""
+    if len(flairs) > 1:
+        return np.zeros(3)
+    origin = to_subject[0].points(_ras(flairs[0]).affine[None, :3, 3])[0]
+    return np.asarray((origin @ directions) % spacing)
+
+
+def _outline(brain: LabelImage) -> FloatArray:
+    """World points of the brain mask, thinned to about 4 mm, with half a block to each side."""
+    small = downsample(Image(brain.mask.astype(np.float32), brain.grid), 4.0)
+    index = np.argwhere(small.data > 0).astype(float)
+    if len(index) == 0:
+        raise UsageError("subject grid: expected a brain mask, found an empty one")
+    half = 0.5 * np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
+    return np.concatenate([small.grid.world(index + h) for h in half])
