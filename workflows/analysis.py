@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.errors import UsageError
@@ -10,30 +10,38 @@ from mri_pipeline.layout import Trial
 from mri_pipeline.model import ScanStatus
 from mri_pipeline.protocol import Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
-from mri_pipeline.registry import Registry, ScanState
+from mri_pipeline.registry import Registry, ScanState, SubjectState
 from workflows.batch import BatchOutcome, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
-from workflows.request import SubjectRequest, VisitScans
-
+from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 
 _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
 
-def make_request(trial: Trial, protocol: Protocol, subject: str, accepted: Collection[str]) -> SubjectRequest:
-    """The request of one subject: its accepted visits (labels) in the order of the protocol."""
+def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectRequest:
+    """The request of one subject: its accepted visits in the order of the protocol."""
+    states = {visit.visit: visit.scan for visit in subject.visits}
     return SubjectRequest(
-        subject=subject,
+        subject=subject.code,
         visits=tuple(
             VisitScans(
                 visit=visit.label,
                 week=visit.week,
-                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject, visit.label).items()},
+                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()},
             )
             for visit in protocol.visits
-            if visit.label in accepted
+            if states[visit.label] in _ACCEPTED
         ),
-        planned_visits=tuple(visit.label for visit in protocol.visits),
+        planned=tuple(
+            PlannedVisit(
+                visit=visit.label,
+                week=visit.week,
+                status=ScanStatus.REFUSED if states[visit.label] is ScanState.REFUSED else ScanStatus.MISSING,
+            )
+            for visit in protocol.visits
+        ),
+        protocol=protocol.name,
         rules=protocol.lesions,
         derivatives=trial.derivatives.root.resolve(),
         reports=trial.reports.resolve(),
@@ -61,9 +69,10 @@ def run_trial(
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
         requests = [
-            make_request(trial, protocol, code, accepted)
-            for code, accepted in _ready(registry).items()
-            if not subjects or code in subjects
+            make_request(trial, protocol, subject)
+            for subject in registry.state().subjects
+            if any(visit.scan in _ACCEPTED for visit in subject.visits)
+            and (not subjects or subject.code in subjects)
         ]
         unknown = sorted(set(subjects) - {request.subject for request in requests})
         if unknown:
@@ -82,12 +91,3 @@ def run_trial(
             for visit in request.visits:
                 registry.record_analysis(request.subject, visit.visit, status, reason=result.reason)
     return outcome
-
-
-def _ready(registry: Registry) -> dict[str, set[str]]:
-    """Accepted visits of every subject that has one, by code."""
-    accepted = {
-        subject.code: {visit.visit for visit in subject.visits if visit.scan in _ACCEPTED}
-        for subject in registry.state().subjects
-    }
-    return {code: visits for code, visits in accepted.items() if visits}

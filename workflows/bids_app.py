@@ -17,7 +17,7 @@ from mri_pipeline.tables.io import write_tables
 from workflows.batch import BatchOutcome, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
-from workflows.request import SubjectRequest, VisitScans
+from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 
 _RULES = LesionRules()
 
@@ -72,7 +72,10 @@ def make_requests(bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work:
             SubjectRequest(
                 subject=subject,
                 visits=visits,
-                planned_visits=tuple(sessions),
+                planned=tuple(
+                    PlannedVisit(visit=visit, week=week_of(visit), status=ScanStatus.REFUSED) for visit in sessions
+                ),
+                protocol="BIDS dataset",
                 rules=_RULES,
                 derivatives=out_dir.resolve(),
                 reports=(out_dir / "reports").resolve(),

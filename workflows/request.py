@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mri_pipeline.errors import SettingsError
-from mri_pipeline.model import Contrast
+from mri_pipeline.model import Contrast, ScanStatus
 from mri_pipeline.protocol import LesionRules
 
 
@@ -22,6 +22,16 @@ class VisitScans(BaseModel):
     scans: dict[Contrast, Path]
 
 
+class PlannedVisit(BaseModel):
+    """A visit that has a row in tables and reports; `status` says why where it is not analysed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    visit: str
+    week: int | None
+    status: ScanStatus = ScanStatus.MISSING
+
+
 class SubjectRequest(BaseModel):
     """One subject: the visits in their order, the rules, and where results and cache go.
 
@@ -31,6 +41,10 @@ class SubjectRequest(BaseModel):
         Blinded code or BIDS label, without ``sub-``.
     visits : tuple of VisitScans
         Every visit that has a scan, in the order of time.
+    planned : tuple of PlannedVisit
+        Every visit, with or without a scan, in the order of time.
+    protocol : str
+        Name of the trial or dataset, for the report.
     rules : LesionRules
         What is counted.
     derivatives, reports, work : Path
@@ -43,7 +57,8 @@ class SubjectRequest(BaseModel):
 
     subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
     visits: Annotated[tuple[VisitScans, ...], Field(min_length=1)]
-    planned_visits: tuple[str, ...] = ()
+    planned: tuple[PlannedVisit, ...]
+    protocol: str
     rules: LesionRules
     derivatives: Path
     reports: Path

@@ -107,7 +107,7 @@ def prepare_visit(
 def map_subject_tissue(
     *, flairs: Sequence[Image], t1ws: Sequence[Image], brain: LabelImage, template_to_subject: Affine
 ) -> TissueMaps:
-    """Tissue and location maps of the subject from the mean image of its visits: less noise, and one answer for all."""
+    """Tissue and location maps of the subject from the mean of its visits: less noise, one answer for all."""
     contrasts = {Contrast.FLAIR: _mean(flairs, brain)}
     if t1ws:
         contrasts[Contrast.T1W] = _mean(t1ws, brain)

@@ -40,7 +40,6 @@ def init_subject_wf(*, request: SubjectRequest, name: str = "subject_wf") -> pe.
         (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(request.visits)]),
         (lesions_wf, write_subject, [("outputnode.result", "result"), ("outputnode.written", "visits_written")]),
         (write_subject, write_report, [("result", "result")]),
-        (space_wf, write_report, [("outputnode.flairs_to_subject", "flairs_to_subject")]),
         (write_subject, outputnode, [("result", "result")]),
         (write_report, outputnode, [("report", "report")]),
     ])  # fmt: skip
@@ -64,17 +63,13 @@ def init_space_wf(*, visits: tuple[VisitScans, ...], name: str = "space_wf") -> 
     -------
     brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
-    flairs_to_subject
-        Transform of every visit's FLAIR.
     <visit>_<contrast>
         Every scan on the subject's grid, bias-corrected.
     <visit>_transforms
         The transforms that brought them there.
     """
     workflow = pe.Workflow(name=name)
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*_handed_over(visits), "flairs_to_subject"]), name="outputnode"
-    )
+    outputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="outputnode")
     midway = pe.Node(Midway(), name="midway", mem_gb=0.8)
     tissue = pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
     flairs, brains, templates = (
@@ -90,7 +85,7 @@ def init_space_wf(*, visits: tuple[VisitScans, ...], name: str = "space_wf") -> 
         (templates, midway, [("out", "templates_to_flair")]),
         (midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")]),
         (prepared, tissue, [("out", "flairs")]),
-        (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
+        (midway, outputnode, [("brain", "brain")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
     if with_t1w:

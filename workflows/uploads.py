@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mri_pipeline.registry.blinding import Sealed
+
 from mri_pipeline.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.layout import Trial
 from mri_pipeline.protocol import Action, Protocol, load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts, ScanState
-from mri_pipeline.registry.blinding import Sealed
 from qc.compliance import Purpose, ScanProfile
 from qc.gate import CheckedUpload, check_upload, write_scans
 

@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from mri_pipeline.model import Contrast
 from mri_pipeline.protocol import LesionRules
 from workflows.batch import init_batch_wf
-from workflows.request import SubjectRequest, VisitScans
+from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 from workflows.subject import init_lesions_wf, init_space_wf, init_subject_wf
 from workflows.visit import init_visit_wf
 
@@ -27,6 +27,8 @@ def make_request(tmp_path, **contrasts_of_visit):
             VisitScans(visit=visit, week=None, scans=dict.fromkeys(contrasts, scan))
             for visit, contrasts in contrasts_of_visit.items()
         ),
+        planned=tuple(PlannedVisit(visit=visit, week=None) for visit in contrasts_of_visit),
+        protocol="test",
         rules=LesionRules(),
         derivatives=tmp_path / "derivatives",
         reports=tmp_path / "reports",

@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline import itk, nifti
+from mri_pipeline import nifti
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.model import Contrast
 from mri_pipeline.results import load_result, save_result
@@ -115,6 +115,5 @@ class WriteReport(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         request = SubjectRequest.model_validate_json(self.inputs.request)
-        transforms = [itk.load_transform(file) for file in self.inputs.flairs_to_subject]
-        self._results["report"] = str(write_report(request, load_result(Path(self.inputs.result)), transforms))
+        self._results["report"] = str(write_report(request, load_result(Path(self.inputs.result))))
         return runtime

@@ -1,0 +1,46 @@
+"""The subject's report, from the derivative dataset and the scans as they came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mri_pipeline import nifti, provenance
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.model import Contrast, ScanStatus, SubjectResult
+from qc.subject_report import SubjectReport, VisitReport, write_subject_report
+from workflows.derivatives import read_visit
+from workflows.request import PlannedVisit, SubjectRequest
+
+
+def write_report(request: SubjectRequest, result: SubjectResult) -> Path:
+    """Write ``sub-<code>.html`` into the reports folder."""
+    report = SubjectReport(
+        result=result,
+        visits=[_visit(request, planned) for planned in request.planned],
+        protocol=request.protocol,
+        protocol_digest=request.settings_digest,
+        software=provenance.software(),
+    )
+    return write_subject_report(report, request.reports / f"sub-{request.subject}.html")
+
+
+def _visit(request: SubjectRequest, planned: PlannedVisit) -> VisitReport:
+    scans = next((v.scans for v in request.visits if v.visit == planned.visit), None)
+    if scans is None:
+        return VisitReport(planned.visit, planned.week, planned.status)
+    found = read_visit(DerivativeDataset(request.derivatives), request.subject, planned.visit)
+    single = {
+        MaskLabel.T2_LESION: found.masks.t2_lesions,
+        MaskLabel.GEL: found.masks.gel,
+        MaskLabel.BLACK_HOLE: found.masks.black_holes,
+    }
+    return VisitReport(
+        planned.visit,
+        planned.week,
+        ScanStatus.ANALYSED,
+        images=found.images,
+        brain=found.brain,
+        masks={**found.changes, **{label: mask for label, mask in single.items() if mask is not None}},
+        lesions=found.lesions,
+        native_flair=nifti.load_image(scans[Contrast.FLAIR]),
+    )
