@@ -1,0 +1,262 @@
+"""One simulated patient: a head, lesions with histories, and scans of any visit, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
+from mri_pipeline.phantom.acquire import Quality, acquire, rigid
+from mri_pipeline.phantom.anatomy import SHAPE, Anatomy, AnatomyTraits, Tissue
+from mri_pipeline.phantom.contrast import PERIVENTRICULAR_CAP, lesion_signal, tissue_signals
+from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field
+from mri_pipeline.phantom.histories import Activity, random_histories
+from mri_pipeline.phantom.lesions import Lesion, LesionPlan, place_lesions
+from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Acquisition, Dimension, ScannerModel, acquisitions
+from mri_pipeline.phantom.tissues import random_anatomy
+
+_SEED_TEXTURE, _SEED_SCAN = 41, 42
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedSubject:
+    """A patient whose every lesion is known.
+
+    Parameters
+    ----------
+    seed : int
+    anatomy : Anatomy
+    lesions : tuple of Lesion
+        One phase per visit each.
+    visits : tuple of str
+        Labels of the planned visits.
+    missing : frozenset of str
+        Planned visits that were not scanned; the disease goes on.
+    """
+
+    seed: int
+    anatomy: Anatomy
+    lesions: tuple[Lesion, ...]
+    visits: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
+
+    def index(self, visit: str) -> int:
+        """Number of a visit, from 0.
+
+        Raises
+        ------
+        UsageError
+            If the subject has no such visit.
+        """
+        if visit not in self.visits:
+            raise UsageError(f"expected a visit of this subject ({', '.join(self.visits)}), found {visit!r}")
+        return self.visits.index(visit)
+
+
+@dataclass(frozen=True, eq=False)
+class VisitScan:
+    """What a scanner delivered at one visit, and how the head lay in it.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        In scanner space, each on its own grid.
+    acquisitions : mapping of Contrast to Acquisition
+    subject_to_scanner : mapping of Contrast to Affine
+        The true pose during each series: differs between visits, and slightly between series.
+    """
+
+    images: Mapping[Contrast, Image]
+    acquisitions: Mapping[Contrast, Acquisition]
+    subject_to_scanner: Mapping[Contrast, Affine]
+
+
+def simulate_subject(
+    seed: int,
+    visits: Sequence[str] = ("wk00", "wk04", "wk12"),
+    *,
+    plans: tuple[LesionPlan, ...] | None = None,
+    missing: Sequence[str] = (),
+    traits: AnatomyTraits | None = None,
+    activity: Activity | None = None,
+) -> SimulatedSubject:
+    """A patient with an own anatomy and lesions.
+
+    Parameters
+    ----------
+    seed : int
+        Same seed, same patient.
+    visits : sequence of str
+    plans : tuple of LesionPlan, optional
+        Default: `random_histories` with `activity`. Empty: a healthy volunteer.
+    missing : sequence of str
+        Visits that are not scanned.
+
+    Raises
+    ------
+    AnalysisError
+        If a lesion finds no place.
+    UsageError
+        If the plans do not have one phase per visit.
+    """
+    if plans is None:
+        plans = random_histories(seed, len(visits), activity)
+    if any(len(plan.phases) != len(visits) for plan in plans):
+        raise UsageError(f"expected lesion plans with {len(visits)} phases, one per visit")
+    anatomy = random_anatomy(seed, traits)
+    lesions = place_lesions(anatomy, plans, seed=seed) if plans else ()
+    return SimulatedSubject(seed, anatomy, lesions, tuple(visits), frozenset(missing))
+
+
+def tissue_texture(anatomy: Anatomy) -> Float32Array:
+    """Fine and slow variation of the parenchyma, as relative signal on T2; the person's own at every visit."""
+    rng = generator(anatomy.seed, _SEED_TEXTURE)
+    texture = 0.018 * smooth_field(rng, SHAPE, sigma=3.0) + 0.025 * smooth_field(rng, SHAPE, sigma=14.0)
+    return texture.astype(np.float32)
+
+
+_TEXTURE_GAIN: Mapping[Contrast, float] = {
+    Contrast.T1W: -0.5, Contrast.T1W_GD: -0.5, Contrast.T2W: 1.0, Contrast.FLAIR: 0.9, Contrast.PDW: 0.5,
+}  # fmt: skip
+
+
+def head_signal(
+    subject: SimulatedSubject, visit: str, acquisition: Acquisition, texture: Float32Array | None = None
+) -> Image:
+    """Signal of the head at 1 mm before any scanner touches it; white matter is 1."""
+    anatomy, contrast = subject.anatomy, acquisition.contrast
+    signals = tissue_signals(contrast, acquisition.technique)
+    data = np.zeros(anatomy.grid.shape, dtype=np.float32)
+    for tissue, fraction in anatomy.fractions.items():
+        data += np.float32(signals[tissue] / 255.0) * fraction
+    texture = tissue_texture(anatomy) if texture is None else texture
+    data *= 1.0 + np.float32(_TEXTURE_GAIN[contrast]) * texture
+    near = np.nonzero(anatomy.ventricle_distance_mm < 4.0)
+    white = anatomy.fractions[Tissue.WHITE][near] / np.float32(255.0)
+    lining = np.exp(-((anatomy.ventricle_distance_mm[near] / 1.8) ** 2))
+    data[near] += np.float32(PERIVENTRICULAR_CAP[contrast]) * lining * white
+    index = subject.index(visit)
+    for lesion in subject.lesions:
+        _insert(data, lesion, index, contrast, subject.seed)
+    return Image(data, anatomy.grid)
+
+
+def _insert(data: Float32Array, lesion: Lesion, visit: int, contrast: Contrast, seed: int) -> None:
+    """Replace tissue by one lesion, in place."""
+    phase = lesion.plan.phases[visit]
+    if phase.volume_mm3 <= 0:
+        return
+    level = lesion_signal(contrast)
+    mottle = 1.0 + 0.04 * smooth_field(
+        generator(seed, lesion.lesion_id, _SEED_TEXTURE), lesion.level.shape, sigma=2.0
+    )
+    signal = (level.acute if phase.acute else level.chronic) * mottle
+    if phase.black_hole:
+        core = lesion.soft(0.85 * phase.volume_mm3, edge_mm=1.2)
+        signal = signal * (1.0 - core) + level.black_hole * mottle * core
+    if contrast is Contrast.T1W_GD:
+        uptake = lesion.enhancing_soft(visit)
+        signal = signal * (1.0 - uptake) + (1.0 + phase.uplift) * mottle * uptake
+    share = lesion.soft(phase.volume_mm3)
+    data[lesion.box] = data[lesion.box] * (1.0 - share) + signal.astype(np.float32) * share
+
+
+def _random_rigid(rng: np.random.Generator, degrees: float, mm: float) -> Affine:
+    turn, shift = rng.normal(0.0, degrees, 3), rng.normal(0.0, mm, 3)
+    x, y, z = (float(v) for v in np.clip(turn, -3 * degrees, 3 * degrees))
+    a, b, c = (float(v) for v in np.clip(shift, -3 * mm, 3 * mm))
+    return rigid((x, y, z), (a, b, c))
+
+
+def simulate_visit(
+    subject: SimulatedSubject,
+    visit: str,
+    *,
+    scanner: ScannerModel = SIEMENS_SKYRA,
+    dimension: Dimension = Dimension.TWO_D,
+    series: Mapping[Contrast, Acquisition] | None = None,
+    quality: Quality | None = None,
+    seed: int = 0,
+) -> VisitScan:
+    """Scan a patient.
+
+    Parameters
+    ----------
+    series : mapping of Contrast to Acquisition, optional
+        Default: everything the scanner runs in `dimension`.
+    quality : Quality, optional
+        Default: signal-to-noise by field strength, usual coil and no motion.
+    seed : int
+        Of this scanning session: pose, noise and coil. The visit counts too.
+
+    Raises
+    ------
+    UsageError
+        If the visit is unknown or missing.
+    """
+    index = subject.index(visit)
+    if visit in subject.missing:
+        raise UsageError(f"expected a scanned visit, found {visit!r}, which is missing")
+    series = acquisitions(scanner, dimension) if series is None else series
+    quality = quality or Quality(snr=9.0 + 8.0 * scanner.field_strength_t)
+    rng = generator(subject.seed, seed, index, _SEED_SCAN)
+    lying = _random_rigid(rng, 3.5, 4.0)
+    prescription = lying @ _random_rigid(rng, 2.0, 2.0)  # the operator aligns slices with the brain, nearly
+    texture = tissue_texture(subject.anatomy)
+    images, poses = {}, {}
+    for contrast, acquisition in series.items():
+        pose = lying @ _random_rigid(rng, 0.35, 0.4)  # patients move a little between series
+        grid = acquisition.grid(prescription)
+        scale = scanner.white_matter_level * float(rng.uniform(0.85, 1.15))
+        images[contrast] = acquire(
+            head_signal(subject, visit, acquisition, texture), grid, pose,
+            slice_thickness_mm=acquisition.thickness_mm, quality=quality, scale=scale, rng=rng,
+        )  # fmt: skip
+        poses[contrast] = pose
+    return VisitScan(images, dict(series), poses)
+
+
+def truth_masks(subject: SimulatedSubject, visit: str) -> dict[str, LabelImage]:
+    """Lesion numbers at one visit in the subject's space: ``t2``, ``gel`` and ``bh``."""
+    index = subject.index(visit)
+    result = {}
+    for name in ("t2", "gel", "bh"):
+        data = np.zeros(subject.anatomy.grid.shape, dtype=np.int16)
+        for lesion in subject.lesions:
+            mask = {"t2": lesion.t2_mask, "gel": lesion.gel_mask, "bh": lesion.black_hole_mask}[name](index)
+            data[lesion.box][mask] = lesion.lesion_id
+        result[name] = LabelImage(data, subject.anatomy.grid)
+    return result
+
+
+def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> LabelImage:
+    """Bring true labels to a scan's grid (or any other): the label that covers at least half of a voxel.
+
+    Parameters
+    ----------
+    subject_to_target : Affine
+        For a scan: its `VisitScan.subject_to_scanner`.
+    """
+    target = np.zeros(grid.shape, dtype=truth.data.dtype)
+    to_index = np.linalg.inv(grid.affine) @ subject_to_target.matrix @ truth.grid.affine
+    voxels = np.argwhere(truth.data > 0)
+    if not len(voxels):
+        return LabelImage(target, grid)
+    labels = truth.data[tuple(voxels.T)]
+    # eight points stand for each true voxel; a target voxel is lesion where its points fill half of it
+    corners = np.array(np.meshgrid(*[[-0.25, 0.25]] * 3)).reshape(3, -1).T
+    points = (voxels[:, None, :] + corners).reshape(-1, 3)
+    index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
+    inside = ((index >= 0) & (index < np.array(grid.shape))).all(axis=1)
+    flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
+    owner = np.repeat(labels, 8)[inside]
+    per_voxel = 8.0 * grid.voxel_volume_mm3 / truth.grid.voxel_volume_mm3
+    where, counts = np.unique(flat, return_counts=True)
+    half = where[counts >= 0.5 * per_voxel]
+    lookup = np.zeros(target.size, dtype=truth.data.dtype)
+    lookup[flat] = owner
+    target.ravel()[half] = lookup[half]
+    return LabelImage(target, grid)
