@@ -154,8 +154,8 @@ def _append_only(table: Table) -> None:
         event.listen(table, "after_create", sqlite.execute_if(dialect="sqlite"))
     replacing = _ddl(  # REPLACE deletes without the trigger above
         "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
-        "WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) "
-        f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        "WHEN NEW.seq <= (SELECT max(seq) FROM audit) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
     )
     event.listen(table, "after_create", replacing.execute_if(dialect="sqlite"))
     function = _ddl(
