@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
@@ -108,20 +106,14 @@ def map_subject_tissue(
     *, flairs: Sequence[Image], t1ws: Sequence[Image], brain: LabelImage, template_to_subject: Affine
 ) -> TissueMaps:
     """Tissue and location maps of the subject from the mean of its visits: less noise, one answer for all."""
-    contrasts = {Contrast.FLAIR: _mean(flairs, brain)}
-    if t1ws:
-        contrasts[Contrast.T1W] = _mean(t1ws, brain)
-    return tissue.map_tissue(contrasts, brain, template_to_subject, load_template(), load_lesion_prior())
-
-
-def _mean(images: Sequence[Image], brain_mask: LabelImage) -> Image:
-    """Mean of visits that may come from scanners of different scales: each counts by its median in the brain."""
-    total = np.zeros(brain_mask.grid.shape, dtype=np.float32)
-    for image in images:
-        inside = image.data[brain_mask.mask]
-        seen = inside[inside > 0]
-        total += image.data / np.float32(np.median(seen) if seen.size else 1.0)
-    return Image(total / np.float32(len(images)), brain_mask.grid)
+    return tissue.map_tissue(
+        flairs=flairs,
+        t1ws=t1ws,
+        brain=brain,
+        template=load_template(),
+        template_to_subject=template_to_subject,
+        lesion_prior=load_lesion_prior(),
+    )
 
 
 def segment_visit(
