@@ -1,0 +1,144 @@
+"""How Nipype is run: what failed is known with its reason, and the rest goes on."""
+
+import os
+import signal
+import sys
+
+import pytest
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline import engine as pe
+
+from mri_pipeline.errors import AnalysisError, SettingsError
+from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import LesionRules
+from workflows import batch, engine
+from workflows.engine import Plugin, failure_reason, memory_limit_gb, run_workflow
+from workflows.request import PlannedVisit, SubjectRequest, VisitScans, load_request
+
+
+class _In(BaseInterfaceInputSpec):
+    fault = traits.Str("")
+
+
+class _Out(TraitedSpec):
+    done = traits.Bool()
+
+
+class Work(SimpleInterface):
+    input_spec = _In
+    output_spec = _Out
+
+    def _run_interface(self, runtime):
+        if self.inputs.fault == "ours":
+            raise AnalysisError("expected a brain, found a pumpkin")
+        if self.inputs.fault == "unexpected":
+            raise ZeroDivisionError("nobody expected this")
+        self._results["done"] = True
+        return runtime
+
+
+def make_workflow(tmp_path, **faults):
+    workflow = pe.Workflow(name="wf", base_dir=str(tmp_path / "work"))
+    for name, fault in faults.items():
+        workflow.add_nodes([pe.Node(Work(fault=fault), name=name)])
+    return workflow
+
+
+@pytest.mark.parametrize("plugin", [Plugin.LINEAR, Plugin.MULTIPROC])
+def test_a_failed_node_is_known_with_its_reason_and_the_others_run(tmp_path, plugin):
+    seen = []
+    workflow = make_workflow(tmp_path, good="", bad="ours", worse="unexpected", fine="")
+    failed = run_workflow(
+        workflow,
+        plugin=plugin,
+        nprocs=2,
+        crash_folder=tmp_path / "crashes",
+        progress=lambda node, status: seen.append((node, status)),
+    )
+    assert sorted(failed) == ["wf.bad", "wf.worse"]
+    assert {node for node, status in seen if status == "end"} >= {"wf.good", "wf.fine"}
+    assert failure_reason(tmp_path / "crashes", "wf.bad") == "expected a brain, found a pumpkin"
+    assert failure_reason(tmp_path / "crashes", "wf.worse") == "ZeroDivisionError: nobody expected this"
+
+
+def test_a_workflow_without_fault_has_no_failed_node(tmp_path):
+    workflow = make_workflow(tmp_path, good="")
+    assert run_workflow(workflow, plugin=Plugin.LINEAR, nprocs=1, crash_folder=tmp_path / "crashes") == []
+    assert failure_reason(tmp_path / "crashes", "wf.good") == "it ended without a word (killed, or out of memory)"
+
+
+def test_processes_and_memory(tmp_path):
+    with pytest.raises(SettingsError, match="expected at least one process, found 0"):
+        run_workflow(make_workflow(tmp_path, a=""), plugin=Plugin.LINEAR, nprocs=0, crash_folder=tmp_path)
+    assert 0.1 < memory_limit_gb() < 100_000
+
+
+def make_request(tmp_path, subject):
+    return SubjectRequest(
+        subject=subject,
+        visits=(VisitScans(visit="a", week=None, scans={Contrast.FLAIR: tmp_path / "f.nii.gz"}),),
+        planned=(PlannedVisit(visit="a", week=None),),
+        protocol="test",
+        rules=LesionRules(),
+        derivatives=tmp_path / "out",
+        reports=tmp_path / "out" / "reports",
+        work=tmp_path / "work",
+    )
+
+
+def test_a_request_comes_back_as_it_went(tmp_path):
+    request = make_request(tmp_path, "AB12")
+    assert load_request(request.save()) == request
+    request.file.write_text("{}")
+    with pytest.raises(SettingsError, match="expected an analysis request"):
+        load_request(request.file)
+
+
+# a stand-in for `python -m workflows.job`: it succeeds, fails with a word, or is killed
+STAND_IN = f"""#!{sys.executable}
+import os, pathlib, sys
+request = pathlib.Path(sys.argv[3])
+name = request.parent.name
+if name == "sub-KILLED":
+    os.kill(os.getpid(), {int(signal.SIGKILL)})
+done = name != "sub-BAD"
+from workflows.batch import Outcome, outcome_file
+outcome = Outcome(subject=name[4:], done=done, reason="" if done else "no brain")
+outcome_file(request.parent).write_text(outcome.model_dump_json())
+sys.exit(0 if done else 4)
+"""
+
+
+@pytest.mark.parametrize("plugin", [Plugin.LINEAR, Plugin.MULTIPROC])
+def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, monkeypatch, plugin):
+    program = tmp_path / "stand-in"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    requests = [make_request(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "FINE")]
+    outcome = batch.run_batch(requests, work=tmp_path / "work", plugin=plugin, nprocs=2)
+    assert [(o.subject, o.done) for o in outcome.outcomes] == [
+        ("GOOD", True), ("BAD", False), ("KILLED", False), ("FINE", True),
+    ]  # fmt: skip
+    assert [o.reason for o in outcome.failed] == [
+        "no brain", "its process ended without a result (killed, or out of memory)",
+    ]  # fmt: skip
+
+
+def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    request = make_request(tmp_path, "KILLED")
+    request.save()
+    stale = batch.Outcome(subject="KILLED", done=True)
+    batch.outcome_file(request.subject_work).write_text(stale.model_dump_json())
+    program = tmp_path / "stand-in"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
+    outcome = batch.run_batch([request], work=tmp_path / "work", plugin=Plugin.LINEAR, nprocs=1)
+    assert not outcome.outcomes[0].done
+
+
+def test_nipype_calls_nobody():
+    assert os.environ["NIPYPE_NO_ET"] == "1"
+    assert engine.Plugin("SLURM") is Plugin.SLURM
