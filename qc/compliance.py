@@ -1,4 +1,4 @@
-"""Do the headers of a visit meet the protocol? Each limit gives a finding with what was measured and what it leads to."""
+"""Do the headers of a visit meet the protocol? Each limit gives a finding and what it leads to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mri_pipeline.model import Contrast
 from mri_pipeline.protocol import Action, Limit, Protocol
 
 FIELD_TOLERANCE_T: Final = 0.02
-"""Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is refused."""
+"""Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is
+refused."""
 
 ROUNDING_MM: Final = 0.005
 """Lengths are compared after rounding to 0.01 mm: a header's 3.0000001 mm is 3 mm."""
@@ -70,7 +71,7 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class ScanProfile:
-    """The scanner and protocol of a visit; `scanner_key` is a keyed digest of maker, model, serial number and station."""
+    """Scanner and protocol of a visit; `scanner_key` is a keyed digest of maker, model, serial number, station."""
 
     manufacturer: str
     model: str
@@ -161,7 +162,9 @@ def _required(
         if contrast in chosen:
             findings.append(Finding("sequence", None, f"{contrast.value}: {chosen[contrast].evidence}", contrast))
         elif not sequence.required:
-            findings.append(Finding("sequence", Action.NOTE, f"{contrast.value} was not sent (optional)", contrast))
+            findings.append(
+                Finding("sequence", Action.NOTE, f"{contrast.value} was not sent (optional)", contrast)
+            )
         else:
             refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
             found = ", ".join(sorted(c.value for c in chosen)) or "none of the protocol's sequences"
@@ -194,15 +197,23 @@ def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, pro
         findings.append(_at_most("spacing_3d", "a 3D voxel", contrast, largest, limits.max_spacing_3d_mm))
     else:
         thickness = geometry.thickness_mm
-        findings.append(_at_most("thickness_2d", "a slice thickness", contrast, thickness, limits.max_slice_thickness_2d_mm))
-        findings.append(_at_most("gap", "a gap between slices", contrast, geometry.gap_mm, limits.max_slice_gap_mm))
-        findings.append(_at_most("in_plane_2d", "an in-plane voxel", contrast, in_plane, limits.max_in_plane_2d_mm))
+        findings.append(
+            _at_most("thickness_2d", "a slice thickness", contrast, thickness, limits.max_slice_thickness_2d_mm)
+        )
+        findings.append(
+            _at_most("gap", "a gap between slices", contrast, geometry.gap_mm, limits.max_slice_gap_mm)
+        )
+        findings.append(
+            _at_most("in_plane_2d", "an in-plane voxel", contrast, in_plane, limits.max_in_plane_2d_mm)
+        )
     covered = _covered_mm(geometry)
     minimum = limits.min_coverage_mm
     broken = covered < minimum.value - ROUNDING_MM
     words = f"{contrast.value}: expected a coverage of at least {minimum.value:g} mm, found {covered:.0f} mm"
     findings.append(
-        Finding("coverage", minimum.action if broken else None, words, contrast, round(covered, 2), minimum.value, "mm")
+        Finding(
+            "coverage", minimum.action if broken else None, words, contrast, round(covered, 2), minimum.value, "mm"
+        )
     )
     return findings
 
@@ -241,7 +252,9 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
         If nothing was chosen.
     """
     if not chosen:
-        raise ComplianceError("expected a sequence of the protocol, found none", hint="send the visit's anatomical series")
+        raise ComplianceError(
+            "expected a sequence of the protocol, found none", hint="send the visit's anatomical series"
+        )
     facts = chosen.get(Contrast.FLAIR, next(iter(chosen.values()))).recognised.series.first
     acquisitions = {}
     for contrast, choice in chosen.items():
@@ -269,7 +282,8 @@ def compare_with_previous(current: ScanProfile, previous: ScanProfile) -> tuple[
         before = previous.acquisitions.get(contrast)
         changed = [] if before is None else _changes(now, before)
         if changed:
-            words = f"{contrast.value}: expected the protocol of the previous visit, found another {', '.join(changed)}"
+            what = ", ".join(changed)
+            words = f"{contrast.value}: expected the protocol of the previous visit, found another {what}"
             findings.append(Finding("same_protocol", Action.QUERY, words, contrast))
     return tuple(findings)
 

@@ -1,7 +1,7 @@
 """From an upload to safe, checked, de-identified scans: the steps that join the rooms of intake and conversion.
 
-`check_upload` looks and judges, `write_scans` de-identifies and converts. Neither knows of the registry, which decides
-whether a site may upload at all.
+`check_upload` looks and judges, `write_scans` de-identifies and converts. Neither knows of the registry,
+which decides whether a site may upload at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.layout import RawDataset
 from mri_pipeline.model import Contrast
 from mri_pipeline.protocol import Protocol
-from qc.compliance import ComplianceReport, Purpose, ScanProfile, check_compliance, compare_with_previous, scan_profile
+from qc.compliance import (
+    ComplianceReport,
+    Purpose,
+    ScanProfile,
+    check_compliance,
+    compare_with_previous,
+    scan_profile,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,9 @@ class CheckedUpload:
 
 @dataclass(frozen=True)
 class WrittenVisit:
-    """The scans of a visit in the BIDS data set, and the moved date of the scan (None if the headers have none)."""
+    """The scans of a visit in the BIDS data set, and the moved date of the scan (None if the headers have
+    none).
+    """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
@@ -100,8 +109,8 @@ def check_upload(
     Raises
     ------
     UploadRefusedError
-        If the upload is unsafe or unreadable, or mixes patients or studies. A protocol that is not met does not raise
-        here: it is in `CheckedUpload.compliance`.
+        If the upload is unsafe or unreadable, or mixes patients or studies. A protocol that is not met does
+        not raise here: it is in `CheckedUpload.compliance`.
     """
     try:
         limits = UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000)

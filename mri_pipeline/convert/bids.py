@@ -21,8 +21,8 @@ BIDS_VERSION: Final = "1.10.0"
 _README = """# {name}: blinded scans
 
 Anatomical MRI of a clinical trial, written by mri-pipeline {version} from de-identified DICOM.
-Subjects carry blinded codes; sessions are the planned visits. Dates, names, sites and treatment are not part of this
-data set, and nothing here leads back to them.
+Subjects carry blinded codes; sessions are the planned visits. Dates, names, sites and treatment are not part
+of this data set, and nothing here leads back to them.
 
 Faces are not removed: treat the images as personal data.
 """
@@ -81,7 +81,8 @@ def write_visit(
     if raw.scans(subject, visit):
         if not replace:
             raise UsageError(
-                f"expected no scans of visit {visit} yet, found some", hint="say explicitly that the visit is replaced"
+                f"expected no scans of visit {visit} yet, found some",
+                hint="say explicitly that the visit is replaced",
             )
         for old in raw.anat(subject, visit).iterdir():
             old.unlink()

@@ -1,8 +1,8 @@
 """DICOM series to NIfTI with dcm2niix, and proof that the image is the one the headers describe.
 
-dcm2niix ends with exit code 0 on series with missing slices (it interpolates an ``_Eq_1`` image), so its word is not
-taken: the number of slices, the spacing and the world position of all eight corner voxels are compared with the DICOM
-headers.
+dcm2niix ends with exit code 0 on series with missing slices (it interpolates an ``_Eq_1`` image), so its
+word is not taken: the number of slices, the spacing and the world position of all eight corner voxels are
+compared with the DICOM headers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from mri_pipeline.model import Grid, Image
 from mri_pipeline.nifti import load_image
 
 CORNER_TOLERANCE_MM: Final = 0.1
-"""Corner voxels of the image and of the headers lie within this distance (headers are rounded to about 0.01 mm)."""
+"""Corner voxels of the image and of the headers lie within this distance (headers are rounded to about 0.01
+mm)."""
 
 SIDECAR_KEYS: Final = frozenset({
     "Manufacturer", "ManufacturersModelName", "SoftwareVersions", "MagneticFieldStrength", "MRAcquisitionType",
-    "ScanningSequence", "SequenceVariant", "ScanOptions", "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle",
-    "SliceThickness", "SpacingBetweenSlices", "EchoTrainLength", "PixelBandwidth", "NumberOfAverages",
+    "ScanningSequence", "SequenceVariant", "ScanOptions", "RepetitionTime", "EchoTime", "InversionTime",
+    "FlipAngle", "SliceThickness", "SpacingBetweenSlices", "EchoTrainLength", "PixelBandwidth", "NumberOfAverages",
     "ConversionSoftware", "ConversionSoftwareVersion",
 })  # fmt: skip
 """What a sidecar keeps: no date, time, name, institution, station, serial number or free text."""
@@ -95,7 +96,9 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
         try:
             image = load_image(images[0])
         except ImageError as error:
-            raise UnreadableUploadError(f"{what}: {error.message}", hint="export the series again whole") from error
+            raise UnreadableUploadError(
+                f"{what}: {error.message}", hint="export the series again whole"
+            ) from error
         verify(image.grid, expected, what)
         sidecars = list(Path(out).glob("*.json"))
         stated = json.loads(sidecars[0].read_text(encoding="utf-8")) if sidecars else {}

@@ -16,7 +16,8 @@ IMAGE: Final = frozenset({
 
 PLACE: Final = frozenset({
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
-    "SliceLocation", "PatientPosition", "InstanceNumber", "SeriesNumber", "AcquisitionNumber", "ImagesInAcquisition",
+    "SliceLocation", "PatientPosition", "InstanceNumber", "SeriesNumber", "AcquisitionNumber",
+    "ImagesInAcquisition",
     "StackID", "InStackPositionNumber", "NumberOfTemporalPositions", "TemporalPositionIndex",
     "DimensionIndexValues", "FrameAcquisitionNumber", "AcquisitionMatrix", "InPlanePhaseEncodingDirection",
     "PercentPhaseFieldOfView", "PercentSampling", "ReconstructionDiameter", "VolumetricProperties",
@@ -29,8 +30,9 @@ PHYSICS: Final = frozenset({
     "InversionTime", "FlipAngle", "NumberOfAverages", "EchoNumbers", "EchoTrainLength", "PixelBandwidth",
     "ImagedNucleus", "NumberOfPhaseEncodingSteps", "AngioFlag", "VariableFlipAngleFlag",
     "EffectiveEchoTime", "InversionTimes", "InversionRecovery", "EchoPlanarPulseSequence", "EchoPulseSequence",
-    "TimeOfFlightContrast", "PhaseContrast", "SteadyStatePulseSequence", "SaturationRecovery", "SpectrallySelectedSuppression",
-    "ResonantNucleus", "AcquisitionContrast", "ComplexImageComponent", "GeometryOfKSpaceTraversal", "FrameType",
+    "TimeOfFlightContrast", "PhaseContrast", "SteadyStatePulseSequence", "SaturationRecovery",
+    "SpectrallySelectedSuppression", "ResonantNucleus", "AcquisitionContrast", "ComplexImageComponent",
+    "GeometryOfKSpaceTraversal", "FrameType",
 })  # fmt: skip
 """How it was made."""
 
@@ -57,12 +59,16 @@ MOMENTS: Final = (
 
 KEPT: Final = IMAGE | PLACE | PHYSICS | GROUPS
 
-CODE_STRINGS_ONLY: Final = frozenset({"ImageType", "ScanOptions", "ScanningSequence", "SequenceVariant", "FrameType"})
+CODE_STRINGS_ONLY: Final = frozenset(
+    {"ImageType", "ScanOptions", "ScanningSequence", "SequenceVariant", "FrameType"}
+)
 """Multi-valued code strings: parts that are no DICOM code string are dropped."""
 
 VENDORS: Final = (
-    ("SIEMENS", "Siemens"), ("GE MEDICAL", "GE MEDICAL SYSTEMS"), ("GE HEALTH", "GE HEALTHCARE"), ("PHILIPS", "Philips"),
-    ("CANON", "Canon"), ("TOSHIBA", "TOSHIBA"), ("HITACHI", "HITACHI"), ("FUJI", "FUJIFILM"), ("UIH", "UIH"),
+    ("SIEMENS", "Siemens"), ("GE MEDICAL", "GE MEDICAL SYSTEMS"), ("GE HEALTH", "GE HEALTHCARE"),
+    ("PHILIPS", "Philips"), ("CANON", "Canon"), ("TOSHIBA", "TOSHIBA"), ("HITACHI", "HITACHI"),
+    ("FUJI", "FUJIFILM"), ("UIH", "UIH"),
     ("UNITED IMAGING", "UIH"), ("ESAOTE", "Esaote"), ("BRUKER", "Bruker"), ("NEUSOFT", "Neusoft"),
 )  # fmt: skip
-"""Makers by how their name begins, and how it is written afterwards; another name is kept and scanned like any text."""
+"""Makers by how their name begins, and how it is written afterwards; another name is kept and scanned like
+any text."""

@@ -1,4 +1,4 @@
-"""Which T1 was made after gadolinium, and which series of a visit are used. Never silently: each choice says why."""
+"""Which T1 was made after gadolinium, and which series of a visit are used; each choice says why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.model import Contrast
 
 MIN_ORDER_MINUTES = 3.0
-"""Two equal T1 further apart than this, from start to start, may be before and after contrast; nearer: a rescan."""
+"""Two equal T1 further apart than this, from start to start, may be before and after contrast; nearer: a
+rescan."""
 
 _AFTER = re.compile(
     r"(?<![a-z])(gd|gad|gado|gadolin\w*|ce|km|kontrast|contrast|post|c\+|\+c|\+gd|dotarem|gadovist|gadavist|prohance|"
@@ -18,7 +19,8 @@ _AFTER = re.compile(
     re.IGNORECASE,
 )
 _BEFORE = re.compile(
-    r"(?<![a-z])(pre(?![a-z])|pre[ _-]?(gd|gad|contrast|km|ce)|nativ\w*|without|ohne|sans|non[ _-]?contrast|unenhanced)",
+    r"(?<![a-z])(pre(?![a-z])|pre[ _-]?(gd|gad|contrast|km|ce)|nativ\w*|without|ohne|sans|"
+    r"non[ _-]?contrast|unenhanced)",
     re.IGNORECASE,
 )
 
@@ -27,8 +29,8 @@ _BEFORE = re.compile(
 class Choice:
     """The series used for a contrast.
 
-    `evidence` says by what the contrast was recognised and why this series was taken; `doubtful` asks quality-control
-    staff to look.
+    `evidence` says by what the contrast was recognised and why this series was taken; `doubtful` asks
+    quality-control staff to look.
     """
 
     contrast: Contrast
@@ -40,9 +42,9 @@ class Choice:
 def split_gadolinium(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]:
     """Tell T1 before from T1 after contrast.
 
-    Evidence, the strongest first: the start of the injection in the header against the time of the scan; words in the
-    description; the contrast tag, unless every T1 of the visit carries it (scanners that keep it for the whole exam);
-    the order of equal T1 series. The last two rules of doubt are marked `doubtful`.
+    Evidence, the strongest first: the start of the injection in the header against the time of the scan;
+    words in the description; the contrast tag, unless every T1 of the visit carries it (scanners that keep
+    it for the whole exam); the order of equal T1 series. The last two rules of doubt are marked `doubtful`.
     """
     t1 = [r for r in recognised if r.contrast is Contrast.T1W]
     tagged = [r for r in t1 if r.series.first.contrast_agent]
@@ -117,7 +119,7 @@ def _plane(item: Recognised) -> str:
 
 
 def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
-    """One series per contrast: whole ones first, then the finest, then the last made (a rescan replaces its forerunner).
+    """One series per contrast: whole ones first, then the finest, then the last made (a rescan).
 
     The pre-contrast T1 is the one of the protocol of the post-contrast T1 where there is one, since the two are
     compared voxel by voxel.

@@ -1,8 +1,8 @@
 """Recognise the contrast of a series: from the physics of the acquisition first, from names second.
 
 Ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
-Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision carries its evidence
-in words that hold no header text.
+Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision carries its
+evidence in words that hold no header text.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from mri_pipeline.model import Contrast
 
 MIN_SLICES = 10
 """A series of fewer slices is a localizer or a test, not a brain."""
+
+
+_MR_KINDS = (ObjectKind.MR, ObjectKind.ENHANCED_MR)
 
 
 class Unwanted(StrEnum):
@@ -109,7 +112,7 @@ def _unwanted(series: Series) -> Unwanted | None:
     geometry = series.geometry
     checks: tuple[tuple[bool, Unwanted], ...] = (
         (facts.kind is ObjectKind.SECONDARY_CAPTURE, Unwanted.CAPTURE),
-        (facts.kind not in (ObjectKind.MR, ObjectKind.ENHANCED_MR) or facts.modality not in ("", "MR"), Unwanted.NOT_MR),
+        (facts.kind not in _MR_KINDS or facts.modality not in ("", "MR"), Unwanted.NOT_MR),
         (facts.burned_in, Unwanted.BURNED_IN),
         (bool((facts.b_value or 0) > 0 or kinds & {"DIFFUSION", "ADC", "TRACEW", "FA"}
               or (_DIFFUSION.search(name) and facts.echo_planar)), Unwanted.DIFFUSION),
@@ -120,7 +123,7 @@ def _unwanted(series: Series) -> Unwanted | None:
         (bool(kinds & {"P", "PHASE", "PHASE MAP", "R", "I", "REAL", "IMAGINARY"}), Unwanted.PHASE),
         (bool(kinds & {"F", "FAT"}), Unwanted.FAT),
         (facts.angiography or _ANGIO.search(name) is not None or "tof" in pulse, Unwanted.ANGIOGRAPHY),
-        (bool(kinds & {"SWI", "MINIP", "MNIP"}) or _SUSCEPTIBILITY.search(name) is not None, Unwanted.SUSCEPTIBILITY),
+        (bool(kinds & {"SWI", "MINIP", "MNIP"} or _SUSCEPTIBILITY.search(name)), Unwanted.SUSCEPTIBILITY),
         (_is_derived(facts), Unwanted.DERIVED),
         (_DOUBLE.search(name) is not None, Unwanted.DOUBLE_INVERSION),
         (_OTHER_BODY.search(name) is not None, Unwanted.OTHER_BODY),
@@ -133,15 +136,17 @@ def _unwanted(series: Series) -> Unwanted | None:
 
 def _is_derived(facts: InstanceFacts) -> bool:
     kinds = facts.image_type
-    reformatted = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "RESAMPLED", "SUBTRACTION", "AVERAGE", "MEAN", "CSA MPR",
-                   "COMPOSED", "MAX_IP", "MIN_IP"}  # fmt: skip
+    reformatted = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "RESAMPLED", "SUBTRACTION", "AVERAGE", "MEAN",
+                   "CSA MPR", "COMPOSED", "MAX_IP", "MIN_IP"}  # fmt: skip
     # DERIVED\PRIMARY stays: scanners write it for images corrected for coil sensitivity or distortion
     return bool(set(kinds) & reformatted) or kinds[:2] == ("DERIVED", "SECONDARY") or (
         kinds[:1] == ("DERIVED",) and _DERIVED.search(facts.description) is not None
     )  # fmt: skip
 
 
-def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
+def by_physics(  # noqa: PLR0911 - one line per rule
+    facts: InstanceFacts,
+) -> tuple[Contrast | None, str | Unwanted]:
     """The contrast from TR, TE, TI (ms) and the kind of echo, with the rule in words.
 
     Returns
@@ -156,7 +161,7 @@ def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
     gradient = _is_gradient_echo(facts, tr, te)
     words = f"TR {tr:.0f}, TE {te:.0f}" + (f", TI {ti:.0f} ms" if ti else " ms")
     if ti is not None and not gradient:
-        return _inversion_recovery(facts, tr, te, ti, words)
+        return _inversion_recovery(tr, te, ti, words)
     if gradient:
         if te <= 12:
             return Contrast.T1W, f"a gradient echo of {words}"
@@ -175,9 +180,7 @@ def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
     return None, "no rule"
 
 
-def _inversion_recovery(
-    facts: InstanceFacts, tr: float, te: float, ti: float, words: str
-) -> tuple[Contrast | None, str | Unwanted]:
+def _inversion_recovery(tr: float, te: float, ti: float, words: str) -> tuple[Contrast | None, str | Unwanted]:
     if 1400 <= ti <= 3500 and tr >= 4000 and te >= 60:
         return Contrast.FLAIR, words
     if ti < 300 and tr >= 1500:

@@ -23,7 +23,7 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
 from mri_pipeline.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
-from mri_pipeline.intake.identities import leaked, original_identities
+from mri_pipeline.intake.identities import is_short_number, leaked, original_identities, text_values
 
 METHOD = "Allow-list of tags, keyed UIDs, moved dates, byte scan"
 _PROFILE_CODES = (
@@ -100,8 +100,8 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     Raises
     ------
     UploadRefusedError
-        If an image has text burned in or is a screenshot, or an identity is found in what would be written; nothing
-        of that file is left in `folder`.
+        If an image has text burned in or is a screenshot, or an identity is found in what would be written;
+        nothing of that file is left in `folder`.
     UnreadableUploadError
         If a file cannot be read or written as DICOM.
     """
@@ -118,7 +118,7 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
                 clean.save_as(target, enforce_file_format=True)
             except UploadRefusedError:
                 raise
-            except Exception as error:  # pydicom lets nearly any exception escape on broken input
+            except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
                 target.unlink(missing_ok=True)
                 raise UnreadableUploadError(
                     f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
@@ -134,7 +134,8 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> 
     pixels = clean["PixelData"].value if "PixelData" in clean else b""
     begin = content.find(pixels) if pixels else -1
     header = content if begin < 0 else content[:begin] + b"\0" + content[begin + len(pixels) :]
-    count = leaked(header, identities)
+    short = frozenset(filter(is_short_number, identities))
+    count = leaked(header, identities - short) + leaked(text_values(clean), short)
     if count or any(content[:128]):
         target.unlink()
         raise UploadRefusedError(
@@ -224,7 +225,9 @@ def _move_dates(original: Dataset, clean: Dataset, shift: dt.timedelta) -> None:
     moment = _moment(stated[:8], stated[8:], shift)
     if moment is not None:
         clean.AcquisitionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
-    start = _moment(str(original.get("AcquisitionDate", "")), str(original.get("ContrastBolusStartTime", "")), shift)
+    start = _moment(
+        str(original.get("AcquisitionDate", "")), str(original.get("ContrastBolusStartTime", "")), shift
+    )
     if start is not None and original.get("ContrastBolusStartTime"):
         clean.ContrastBolusStartTime = start.strftime("%H%M%S.%f")
 

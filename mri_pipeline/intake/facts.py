@@ -28,9 +28,9 @@ class ObjectKind(StrEnum):
 class InstanceFacts(BaseModel):
     """The facts of one DICOM image object.
 
-    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal identities,
-    equal keys, and nothing to read. Positions and orientations are DICOM patient coordinates (LPS+, mm), one position
-    per frame. Times are seconds on one axis for all objects of an upload.
+    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal
+    identities, equal keys, and nothing to read. Positions and orientations are DICOM patient coordinates
+    (LPS+, mm), one position per frame. Times are seconds on one axis for all objects of an upload.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

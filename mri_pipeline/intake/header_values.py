@@ -125,7 +125,8 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
         "inversion_time_ms": _positive(dataset.get("InversionTime", inversion)),
         "flip_angle_deg": _positive(dataset.get("FlipAngle", timing.get("FlipAngle"))),
         "b_value": max(
-            (b for b in [number(dataset.get("DiffusionBValue")), number(diffusion.get("DiffusionBValue")), *b_values]
+            (b for b in [number(dataset.get("DiffusionBValue")), number(diffusion.get("DiffusionBValue")),
+            *b_values]
              if b is not None), default=None),
         "contrast_agent": _contrast_agent(dataset),
     }  # fmt: skip

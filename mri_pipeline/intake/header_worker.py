@@ -1,7 +1,7 @@
 """Reads untrusted DICOM in a process of its own, with bounds on memory and time.
 
-Run as ``python -m mri_pipeline.intake.header_worker`` by `mri_pipeline.intake.read`: a JSON request on standard input,
-one JSON line (`FileReport`) per file on standard output. It writes nothing else.
+Run as ``python -m mri_pipeline.intake.header_worker`` by `mri_pipeline.intake.read`: a JSON request on
+standard input, one JSON line (`FileReport`) per file on standard output. It writes nothing else.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _bound(*, memory_bytes: int, cpu_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def read_one(index: int, path: Path, key: bytes) -> FileReport:
+def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911 - one per outcome
     """Facts of one file, or why there are none; never raises on what the file holds."""
     try:
         dataset = _dataset(path)

@@ -9,28 +9,53 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 
 IDENTIFYING: Final = frozenset({
-    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName",
-    "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers", "MedicalRecordLocator", "IssuerOfPatientID",
+    "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName",
+    "PatientMotherBirthName", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
+    "MedicalRecordLocator",     "IssuerOfPatientID",
     "AccessionNumber", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
-    "DeviceSerialNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "RequestingPhysician",
+    "DeviceSerialNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
+    "RequestingPhysician",
     "NameOfPhysiciansReadingStudy", "PhysiciansOfRecord", "ResponsiblePerson", "PatientComments", "StudyID",
     "AdmissionID", "PerformedProcedureStepID", "ScheduledProcedureStepID", "RequestedProcedureID",
-    "PerformedStationName", "ScheduledPerformingPhysicianName", "StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate",
-    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PerformedProcedureStepStartDate",
+    "PerformedStationName", "ScheduledPerformingPhysicianName", "StudyDate", "SeriesDate", "AcquisitionDate",
+    "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "PerformedProcedureStepStartDate",
 })  # fmt: skip
 """Elements whose values must not be found in a de-identified file, wherever they stand (in sequences too)."""
+
+_NUMERIC_VRS: Final = frozenset({
+    "DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "OB", "OW", "AT", "DA", "TM", "DT", "UI",
+})  # fmt: skip
 
 MIN_LENGTH: Final = 3
 """Shorter values (initials, a study number '1') match everywhere and identify nobody by themselves."""
 
 _COMMON: Final = frozenset("""
-    ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D ENHANCED FAST FLAIR
-    FOR GEMS HEAD HEALTHCARE HITACHI INFORMATION KEYED LIST LONGITUDINAL MAGNITUDE MEDICAL MIXED MODIFIED MONOCHROME MONOCHROME2
-    MOVED NONE NORM NORMAL NOT OPTION ORIGINAL OTHER PHILIPS PRIMARY PROFILE PYDICOM RETAIN SCAN SECONDARY SIEMENS SYSTEMS
-    TAGS TEMPORAL THE TOSHIBA UIDS UNKNOWN VOLUME YES HFS HFP SPIN GRADIENT NO ALLOW MRI ANONYMOUS ANON TEST PATIENT
-    RECTILINEAR BOTH FAT WATER IDENTITY UIH
-""".split())  # fmt: skip
+    ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
+    ENHANCED FAST FLAIR FOR GEMS HEAD HEALTHCARE HITACHI INFORMATION KEYED LIST LONGITUDINAL MAGNITUDE
+    MEDICAL MIXED MODIFIED MONOCHROME MONOCHROME2 MOVED NONE NORM NORMAL NOT OPTION ORIGINAL OTHER PHILIPS
+    PRIMARY PROFILE PYDICOM RETAIN SCAN SECONDARY SIEMENS SYSTEMS TAGS TEMPORAL THE TOSHIBA UIDS UNKNOWN
+    VOLUME YES HFS HFP SPIN GRADIENT NO ALLOW MRI ANONYMOUS ANON TEST PATIENT RECTILINEAR BOTH FAT WATER
+    IDENTITY UIH
+""".split()  # noqa: SIM905 - a word list reads better
+)  # fmt: skip
 """Words of DICOM and of what this project writes: a patient named Fast or Philips is not leaked by them."""
+
+
+def text_values(dataset: Dataset) -> bytes:
+    """All values but numbers and pixels, for short numeric identities: '118' also stands in a slice position."""
+    parts: list[bytes] = []
+    for element in dataset:
+        if element.VR == "SQ":
+            parts += [text_values(item) for item in element.value or []]
+        elif element.VR not in _NUMERIC_VRS:
+            parts.append(str(element.value).encode("utf-8", "replace"))
+    return b"\0".join(parts)
+
+
+def is_short_number(identity: str) -> bool:
+    """Whether an identity is a number that is likely to stand in a header by chance."""
+    return identity.isdigit() and len(identity) <= 6
 
 
 def original_identities(dataset: Dataset, code: str) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -124,14 +125,12 @@ def _run_worker(waiting: Sequence[tuple[int, Path]], key: bytes, limits: ReadLim
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as answers:
         # answers go to a file: those given before a crash or a time-out stay readable
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [sys.executable, "-I", "-m", "mri_pipeline.intake.header_worker"],
                 input=json.dumps(request), text=True, stdout=answers, stderr=subprocess.DEVNULL,
                 timeout=3 * seconds, check=False, env=environment, cwd="/",
             )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            pass
         answers.seek(0)
         return _parsed(answers.read())
 

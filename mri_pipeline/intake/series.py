@@ -16,7 +16,8 @@ SAME_PLACE_MM = 0.02
 """Slices closer than this lie at the same place."""
 
 IRREGULAR_SPACING = 0.1
-"""Slice distances that differ by more than this share of the usual one are not regular (rounding stays far below)."""
+"""Slice distances that differ by more than this share of the usual one are not regular (rounding stays far
+below)."""
 
 _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
                "IN_PHASE", "OPP_PHASE", "OUT_PHASE"}  # fmt: skip
@@ -119,9 +120,9 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
 def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     """Images to series, in the order of their acquisition.
 
-    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water, fat), so
-    that a localizer of three planes gives three groups, and a dual echo gives a PD and a T2. The same object sent twice
-    is used once.
+    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water,
+    fat), so that a localizer of three planes gives three groups, and a dual echo gives a PD and a T2. The
+    same object sent twice is used once.
     """
     groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
     seen: set[str] = set()

@@ -221,7 +221,7 @@ def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
         source = archive.extractfile(member)
         if source is not None:
             sink.write(source)
-        archive.members = []  # keep no list of what has been written
+        archive.members = []  # type: ignore[attr-defined]  # keep no list of what has been written
 
 
 def _check_name(name: str) -> None:
@@ -273,11 +273,11 @@ def _opened_tar_stream(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):
-        stream = cast("BinaryIO", gzip.open(path))
+        stream = cast("BinaryIO", gzip.open(path))  # noqa: SIM115 - closed below
     elif head.startswith(b"BZh"):
-        stream = cast("BinaryIO", bz2.open(path))
+        stream = cast("BinaryIO", bz2.open(path))  # noqa: SIM115
     elif head.startswith(b"\xfd7zXZ"):
-        stream = cast("BinaryIO", lzma.open(path))
+        stream = cast("BinaryIO", lzma.open(path))  # noqa: SIM115
     else:
         stream = path.open("rb")
     with stream:

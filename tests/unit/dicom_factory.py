@@ -44,7 +44,14 @@ T1_GD = replace(T1, number=4, description="t1_se_tra_gd", start_s=1200)
 T2 = SeriesSpec(number=3, description="t2_tse_tra", tr=4500, te=95, ti=None, scanning=("SE",), start_s=600)
 PD = replace(T2, number=5, description="pd_tse_tra", te=15)
 EPI = SeriesSpec(
-    number=9, description="ep2d_bold", tr=2000, te=30, ti=None, scanning=("EP", "GR"), shape=(16, 16, 12), start_s=900
+    number=9,
+    description="ep2d_bold",
+    tr=2000,
+    te=30,
+    ti=None,
+    scanning=("EP", "GR"),
+    shape=(16, 16, 12),
+    start_s=900,
 )
 VISIT = (FLAIR, T1, T2, T1_GD)
 
@@ -64,7 +71,9 @@ def object_volume(shape: tuple[int, int, int]) -> np.ndarray:
     """A head-like ellipse with one bright corner block, shape (slices, rows, columns)."""
     rows, columns, slices = shape
     z, y, x = np.mgrid[0:slices, 0:rows, 0:columns].astype(float)
-    inside = ((x / columns - 0.5) / 0.42) ** 2 + ((y / rows - 0.5) / 0.42) ** 2 + ((z / slices - 0.5) / 0.46) ** 2 < 1
+    inside = ((x / columns - 0.5) / 0.42) ** 2 + ((y / rows - 0.5) / 0.42) ** 2 + (
+        (z / slices - 0.5) / 0.46
+    ) ** 2 < 1
     data = np.where(inside, 400, 10)
     data[: slices // 4, : rows // 4, : columns // 3] = 900
     return data.astype(np.uint16)

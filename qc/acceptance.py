@@ -1,0 +1,177 @@
+"""The verdict on a dummy run: from what the headers and the images say to accepted, queries or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from mri_pipeline.errors import UploadRefusedError
+from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.model import Contrast, Image
+from mri_pipeline.protocol import Action, Limit, Protocol
+from qc.compliance import ComplianceReport, Finding, Purpose, ScanProfile
+from qc.gate import check_upload, convert_checked
+from qc.measures import ImageMeasures, measure
+
+MAX_GHOSTING_PERCENT: Final = 5.0
+"""Ghosts of a head that a reader sees; phantoms are held to 2.5 % (ACR MRI quality control manual 2015)."""
+
+MAX_EDGE_SHARE: Final = 0.05
+"""A nose or an ear may touch the edge of the field of view, a head may not."""
+
+MAX_SLICE_STEP_PERCENT: Final = 25.0
+"""Real clinical 2D scans of good quality stay below 15 % (14 scans of the Ljubljana longitudinal data)."""
+
+
+class Verdict(StrEnum):
+    """What a dummy run leads to. The first two open the site's gate; queries are listed and followed up."""
+
+    ACCEPTED = "accepted"
+    QUERIES = "accepted with queries"
+    REFUSED = "refused"
+
+    @property
+    def opens_gate(self) -> bool:
+        """Whether the site may enrol."""
+        return self is not Verdict.REFUSED
+
+
+@dataclass(frozen=True)
+class DummyRun:
+    """A judged dummy run; without patient data, fit for a report.
+
+    Parameters
+    ----------
+    site : str
+    verdict : Verdict
+    findings : tuple of Finding
+        All of them, met and broken.
+    recognised : tuple of Recognised
+    profile : ScanProfile or None
+    images : mapping of Contrast to Image
+    measures : mapping of Contrast to ImageMeasures
+    """
+
+    site: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    recognised: tuple[Recognised, ...]
+    profile: ScanProfile | None
+    images: Mapping[Contrast, Image]
+    measures: Mapping[Contrast, ImageMeasures]
+
+    def of(self, action: Action) -> tuple[Finding, ...]:
+        """The findings that lead to `action`."""
+        return tuple(f for f in self.findings if f.action is action)
+
+
+def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:
+    """Judge a site's dummy run, headers and images.
+
+    Parameters
+    ----------
+    upload : Path
+        Zip, tar or folder of DICOM.
+    protocol : Protocol
+    site : str
+        A site of the protocol.
+    work_dir : Path
+        A new folder; removed at the end.
+    secret : bytes
+        The trial's secret.
+
+    Returns
+    -------
+    DummyRun
+        Its verdict sets the gate; a refusal by the protocol does not raise, so that the site gets the whole list.
+
+    Raises
+    ------
+    SettingsError
+        If the protocol has no such site.
+    UploadRefusedError
+        If the upload is unsafe or unreadable or mixes patients or studies: there is nothing to judge.
+    """
+    protocol.site(site)
+    checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
+    findings = list(checked.compliance.findings)
+    images: dict[Contrast, Image] = {}
+    try:
+        converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
+        images = {contrast: result.image for contrast, result in converted.items()}
+    except UploadRefusedError as error:
+        findings.append(Finding("conversion", Action.REFUSE, error.message))
+    finally:
+        checked.discard()
+    measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
+    findings += [f for contrast, values in measures.items() for f in judge_image(contrast, values, protocol)]
+    return DummyRun(
+        site, verdict(findings), tuple(findings), checked.recognised, checked.profile, images, measures
+    )
+
+
+def verdict(findings: Sequence[Finding]) -> Verdict:
+    """The verdict that findings lead to: one refusal refuses, one query asks.
+
+    Examples
+    --------
+    >>> verdict([Finding("gap", None, "met"), Finding("snr", Action.QUERY, "low")]).value
+    'accepted with queries'
+    """
+    if ComplianceReport(tuple(findings)).of(Action.REFUSE):
+        return Verdict.REFUSED
+    if ComplianceReport(tuple(findings)).of(Action.QUERY):
+        return Verdict.QUERIES
+    return Verdict.ACCEPTED
+
+
+def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -> list[Finding]:
+    """Findings of one scan's measures."""
+    quality = protocol.image_quality
+    query = Action.QUERY
+    findings = [
+        _at_least("snr", "a signal-to-noise ratio", contrast, values.snr, quality.min_snr),
+        _at_least(
+            "cnr", "a contrast-to-noise ratio of grey and white matter", contrast, values.cnr, quality.min_cnr
+        ),
+        _at_most(
+            "edge",
+            "head at the side of the field of view",
+            contrast,
+            100 * values.edge_share,
+            100 * MAX_EDGE_SHARE,
+        ),
+        _at_most(
+            "slice_step", "a step between slices", contrast, values.slice_step_percent, MAX_SLICE_STEP_PERCENT
+        ),
+    ]
+    if values.ghosting_percent is not None:
+        findings.append(_at_most("ghosting", "ghosting", contrast, values.ghosting_percent, MAX_GHOSTING_PERCENT))
+    reach = "through" if values.cut_at_top else "not beyond"
+    words = f"{contrast.value}: the head reaches {reach} the uppermost slice"
+    findings.append(Finding("vertex", query if values.cut_at_top else None, words, contrast))
+    for rule, count, what in (
+        ("blank_slices", values.blank_slices, "blank slices"),
+        ("repeated_slices", values.repeated_slices, "slices equal to their neighbour"),
+    ):
+        words = f"{contrast.value}: expected no {what}, found {count}"
+        findings.append(Finding(rule, query if count else None, words, contrast, float(count), 0.0, "slices"))
+    return findings
+
+
+def _at_least(rule: str, what: str, contrast: Contrast, measured: float | None, limit: Limit) -> Finding:
+    if measured is None:
+        words = f"{contrast.value}: expected {what} of at least {limit.value:g}, found no noise to measure"
+        return Finding(rule, limit.action, words, contrast, None, limit.value)
+    words = f"{contrast.value}: expected {what} of at least {limit.value:g}, found {measured:.1f}"
+    return Finding(rule, limit.action if measured < limit.value else None, words, contrast, measured, limit.value)
+
+
+def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: float) -> Finding:
+    action = Action.QUERY if measured > limit else None
+    words = f"{contrast.value}: expected {what} of at most {limit:g} %, found {measured:.1f} %"
+    return Finding(rule, action, words, contrast, measured, limit, "%")

@@ -1,0 +1,260 @@
+"""How good is this image? Measured on the voxels alone, without a segmentation or a template.
+
+The measures find scans that are clearly bad (noise, ghosts, a head that is cut, slices that flicker or are
+missing).
+They are no substitute for looking, and values of different sequences are not comparable with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_multiotsu, threshold_otsu
+
+from mri_pipeline.model import BoolArray, Contrast, Image
+
+_AIR_STD: Final = 0.68
+"""Standard deviation of magnitude noise in air over sigma: 0.655 (one coil) to 0.707 (many). Constantinides
+1997."""
+
+_BRAIN_DEPTH_MM: Final = 20.0
+"""Deeper than scalp, skull and most cortex below the head's surface."""
+
+_BRAIN_HEIGHT_MM: Final = 90.0
+"""The brain's part of the head, from the vertex down to about the midbrain."""
+
+_WORK_MM: Final = 3.0
+"""Masks are made on a grid of about this spacing."""
+
+_CUT_AREA: Final = 0.4
+"""Head in the uppermost slice over the largest slice: a sphere of 8 cm radius cut 1.6 cm below its top, into
+brain."""
+
+_DARK_CSF: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
+
+
+@dataclass(frozen=True)
+class ImageMeasures:
+    """Measures of one scan; None where the image does not allow the measurement.
+
+    Parameters
+    ----------
+    noise : float
+        Standard deviation of the noise, in the image's own unit: the larger of an estimate from second
+        differences in smooth tissue and one from the quietest corner of air (images made finer by
+        interpolation hide their noise from the first, scanners that blank the air from the second).
+    snr : float or None
+        Median of smooth tissue over noise.
+    cnr : float or None
+        Distance of the two tissue classes inside the brain (grey and white matter, by a three-class Otsu
+        threshold) over noise.
+    ghosting_percent : float or None
+        Difference of the air beside the head along the two in-plane axes over twice the signal (as in the
+        ACR phantom test); also raised by wrap-around. None where the scanner blanks the air.
+    head_mm : tuple of float
+        Extent of the head: left to right, back to front, foot to head.
+    cut_at_top : bool
+        Whether the head reaches through the uppermost slice.
+    edge_share : float
+        Largest share of a side face (left, right, front, back) of the volume that is head: clipped or wrapped.
+    slice_step_percent : float
+        Largest jump of a slice's median signal against its two neighbours, in the middle of the head.
+    blank_slices, repeated_slices : int
+        Slices without content between others; slices equal to the one before.
+    """
+
+    noise: float
+    snr: float | None
+    cnr: float | None
+    ghosting_percent: float | None
+    head_mm: tuple[float, float, float]
+    cut_at_top: bool
+    edge_share: float
+    slice_step_percent: float
+    blank_slices: int
+    repeated_slices: int
+
+
+def measure(image: Image, contrast: Contrast) -> ImageMeasures:
+    """Measure one scan, in any orientation.
+
+    Parameters
+    ----------
+    image : Image
+        As converted, not corrected or normalised.
+    contrast : Contrast
+        Decides which classes are grey and white matter.
+    """
+    image = image.reoriented("RAS")
+    axis = image.grid.slice_axis
+    head = head_mask(image)
+    noise, signal = _noise_and_signal(image, head, axis)
+    measurable = noise > 0 and signal > 0
+    return ImageMeasures(
+        noise=noise,
+        snr=signal / noise if measurable else None,
+        cnr=_class_distance(image, head, contrast, axis) / noise if measurable else None,
+        ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
+        head_mm=_extent_mm(head, image.grid.spacing_mm),
+        cut_at_top=_cut_at_top(head),
+        edge_share=_edge_share(head),
+        slice_step_percent=_slice_step_percent(image.data, head, axis),
+        blank_slices=_blank_slices(image.data, axis),
+        repeated_slices=_repeated_slices(image.data, axis),
+    )
+
+
+def head_mask(image: Image) -> BoolArray:
+    """The head without air, roughly: Otsu's threshold on a coarse, smoothed copy, largest piece, holes filled."""
+    step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
+    smooth = ndimage.uniform_filter(image.data, step)
+    coarse = smooth[:: step[0], :: step[1], :: step[2]]
+    top = float(np.percentile(coarse, 99.5))
+    if top <= 0:
+        return np.zeros(image.data.shape, dtype=bool)
+    threshold = 0.6 * float(
+        threshold_otsu(np.clip(coarse, 0, top))
+    )  # below the middle: CSF and bone belong to the head
+    labels, count = ndimage.label(coarse > threshold)
+    if count == 0:
+        return np.zeros(image.data.shape, dtype=bool)
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    filled = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(largest, 2, 0)], axis=2)
+    full = filled.repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
+    shape = image.data.shape
+    return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
+
+
+def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, float]:
+    data = np.moveaxis(image.data, axis, 0)
+    inside = ndimage.binary_erosion(np.moveaxis(head, axis, 0), iterations=2)
+    if np.count_nonzero(inside) < 100:
+        return 0.0, 0.0
+    kernel = np.outer([1, -2, 1], [1, -2, 1])[None]  # variance 36 sigma² (Immerkaer 1996)
+    response = ndimage.convolve(data, kernel.astype(np.float32))
+    smooth = ndimage.gaussian_filter(data, (0, 1.5, 1.5))
+    slope = np.hypot(ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=2))
+    # the flattest third of the brighter half: tissue, not edges, air cells or CSF spaces
+    bright = inside & (data > np.median(data[inside]))
+    flat = bright & (slope <= np.percentile(slope[bright], 33))
+    by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / 6
+    return max(by_differences, _air_noise(data, np.moveaxis(head, axis, 0))), float(np.median(data[flat]))
+
+
+def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
+    """Noise in the quietest in-plane corner that is free of head and not blanked; 0 where there is none."""
+    rows, columns = (max(4, n // 10) for n in data.shape[1:])
+    found = []
+    for corner in (
+        np.s_[:, :rows, :columns], np.s_[:, :rows, -columns:], np.s_[:, -rows:, :columns], np.s_[:, -rows:,
+        -columns:],
+    ):  # fmt: skip
+        values = data[corner]
+        if not head[corner].any() and np.count_nonzero(values) > 0.9 * values.size:
+            found.append(float(values.std()) / _AIR_STD)
+    return min(found, default=0.0)
+
+
+def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float:
+    """Distance between the medians of the two tissue classes deep in the upper head."""
+    spacing = image.grid.spacing_mm
+    step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
+    coarse_head = head[:: step[0], :: step[1], :: step[2]]
+    depth = ndimage.distance_transform_edt(
+        coarse_head, sampling=[n * s for n, s in zip(step, spacing, strict=True)]
+    )
+    top = int(np.flatnonzero(coarse_head.any(axis=(0, 1))).max(initial=0))
+    lowest = max(0, round(top - _BRAIN_HEIGHT_MM / (spacing[2] * step[2])))
+    deep = depth > _BRAIN_DEPTH_MM
+    deep[:, :, :lowest] = False
+    if np.count_nonzero(deep) < 200:
+        return 0.0
+    size = [1 if a == axis else 3 for a in range(3)]
+    averaged = ndimage.uniform_filter(image.data, size)[:: step[0], :: step[1], :: step[2]]
+    flat = averaged / _slow_shading(averaged, deep, [n * s for n, s in zip(step, spacing, strict=True)])
+    values = flat[deep]
+    values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]
+    if np.unique(values).size < 10:
+        return 0.0
+    low, high = threshold_multiotsu(values, classes=3)
+    medians = [
+        float(np.median(part)) if part.size else np.nan
+        for part in (values[values < low], values[(values >= low) & (values < high)], values[values >= high])
+    ]
+    pair = (1, 2) if contrast in _DARK_CSF else (0, 1)
+    distance = abs(medians[pair[1]] - medians[pair[0]])
+    return distance if np.isfinite(distance) else 0.0
+
+
+def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:
+    """Coil shading over about 4 cm relative to its mean; 1 where unknown."""
+    sigma = [30.0 / s for s in spacing_mm]
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
+    shade = ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
+    return np.asarray(
+        np.where(mask, np.maximum(shade, 1e-6) / max(float(shade[mask].mean()), 1e-6), 1), np.float32
+    )
+
+
+def _ghosting_percent(data: NDArray[np.float32], head: BoolArray, axis: int, signal: float) -> float | None:
+    data, head = np.moveaxis(data, axis, 0), np.moveaxis(head, axis, 0)
+    plane = np.any(head, axis=0)
+    if signal <= 0 or not plane.any():
+        return None
+    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
+    beside, along = np.zeros_like(plane), np.zeros_like(plane)
+    beside[: max(rows[0] - 2, 0), columns[0] : columns[-1]] = True
+    beside[rows[-1] + 3 :, columns[0] : columns[-1]] = True
+    along[rows[0] : rows[-1], : max(columns[0] - 2, 0)] = True
+    along[rows[0] : rows[-1], columns[-1] + 3 :] = True
+    if beside.sum() < 30 or along.sum() < 30:
+        return None
+    one, two = data[:, beside], data[:, along]
+    if min(np.count_nonzero(one) / one.size, np.count_nonzero(two) / two.size) < 0.5:
+        return None
+    return 100 * abs(float(one.mean()) - float(two.mean())) / (2 * signal)
+
+
+def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    extents = []
+    for axis in range(3):
+        used = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
+        extents.append(0.0 if used.size == 0 else float((used[-1] - used[0] + 1) * spacing_mm[axis]))
+    return extents[0], extents[1], extents[2]
+
+
+def _cut_at_top(head: BoolArray) -> bool:
+    areas = head.sum(axis=(0, 1))
+    return bool(areas.max(initial=0) > 0 and areas[-1] > _CUT_AREA * areas.max())
+
+
+def _edge_share(head: BoolArray) -> float:
+    return float(max(face.mean() for face in (head[0], head[-1], head[:, 0], head[:, -1])))
+
+
+def _slice_step_percent(data: NDArray[np.float32], head: BoolArray, axis: int) -> float:
+    data, head = np.moveaxis(data, axis, 0), np.moveaxis(head, axis, 0)
+    areas = head.reshape(len(head), -1).sum(axis=1)
+    used = np.flatnonzero(areas > 0.5 * areas.max(initial=1))
+    medians = np.array([np.median(data[i][head[i]]) for i in used])
+    if medians.size < 3 or np.median(medians) <= 0:
+        return 0.0
+    jumps = np.abs(medians[1:-1] - (medians[:-2] + medians[2:]) / 2)
+    return float(100 * jumps.max() / np.median(medians))
+
+
+def _blank_slices(data: NDArray[np.float32], axis: int) -> int:
+    slices = np.moveaxis(data, axis, 0)
+    blank = np.array([float(np.ptp(s)) == 0 for s in slices])
+    filled = np.flatnonzero(~blank)
+    return int(blank[filled[0] : filled[-1]].sum()) if filled.size else 0
+
+
+def _repeated_slices(data: NDArray[np.float32], axis: int) -> int:
+    slices = np.moveaxis(data, axis, 0)
+    return sum(bool(np.array_equal(a, b) and np.ptp(a) > 0) for a, b in pairwise(slices))
