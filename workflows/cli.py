@@ -141,7 +141,7 @@ def dummy_run(trial: TrialFolder, upload: Upload, site: SiteCode, as_json: AsJso
     if as_json:
         _emit(result.as_dict())
         return
-    _say(f"site {site}: dummy run accepted" + (f" with {len(result.queries)} queries" if result.queries else ""))
+    _say(f"site {site}: dummy run {result.verdict}")
     for query in result.queries:
         _say(f"  query: {query}")
     _say(f"report: {result.report}")

@@ -11,16 +11,32 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.registry.blinding import Sealed
-
-from mri_pipeline.errors import UploadRefusedError, UsageError
+from mri_pipeline.errors import ComplianceError, UploadRefusedError, UsageError
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.layout import Trial
 from mri_pipeline.protocol import Action, Protocol, load_protocol
+from mri_pipeline.provenance import settings_digest
+from mri_pipeline.reading.blinding import Sealed
 from mri_pipeline.registry import Registry, ScannerFacts, ScanState
+from qc.acceptance import DummyRun, accept_dummy_run
+from qc.acceptance_report import acceptance_html
 from qc.compliance import Purpose, ScanProfile
 from qc.gate import CheckedUpload, check_upload, write_scans
+
+
+@dataclass(frozen=True)
+class ReceivedDummyRun:
+    """A dummy run that opened its site's gate."""
+
+    site: str
+    verdict: str
+    queries: tuple[str, ...]
+    report: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,47 @@ def _scanner(profile: ScanProfile | None) -> ScannerFacts | None:
 
 def _words(checked: CheckedUpload, action: Action) -> tuple[str, ...]:
     return tuple(finding.words for finding in checked.compliance.of(action))
+
+
+def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummyRun:
+    """Judge a dummy run, write the acceptance report, and set the site's gate.
+
+    Raises
+    ------
+    UploadRefusedError
+        If the dummy run is refused: the gate is closed, the upload in quarantine, the report written where there was
+        anything to judge.
+    UsageError, SettingsError
+        If the site or path is not one.
+    """
+    with _desk(folder, site, upload) as desk, _unpacking(desk.trial) as work:
+        _, digest = measure_upload(upload)
+        try:
+            run = accept_dummy_run(
+                upload, protocol=desk.protocol, site=site, work_dir=work, secret=desk.sealed.secret("intake")
+            )
+            report = _write_acceptance(desk, run, digest)
+            queries = tuple(finding.words for finding in run.of(Action.QUERY))
+            if not run.verdict.opens_gate:
+                raise ComplianceError(
+                    "; ".join(finding.words for finding in run.of(Action.REFUSE)),
+                    hint=f"send the site its acceptance report: {report}",
+                )
+        except UploadRefusedError as error:
+            desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
+            desk.registry.record_dummy_run(site, accepted=False, upload_digest=digest, findings=[error.message])
+            raise
+        desk.registry.record_dummy_run(
+            site, accepted=True, upload_digest=digest, scanner=_scanner(run.profile), findings=queries
+        )
+        return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
+
+
+def _write_acceptance(desk: _Desk, run: DummyRun, digest: str) -> Path:
+    path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
+    html = acceptance_html(run, trial=desk.protocol.name, settings_digest=settings_digest(desk.protocol))
+    path.write_text(html, encoding="utf-8")
+    return path
 
 
 def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit: str) -> ReceivedVisit:
