@@ -48,7 +48,7 @@ def segment_images(
     found = steps.extract_brain(flair)
     brain = found.mask if brain_mask is None else brain_mask
     flair.grid.require_same(brain.grid, "brain mask")
-    to_flair = {
+    to_flair: dict[Contrast, Affine] = {
         contrast: steps.register(
             flair, image, fixed_brain=brain, same_contrast=False, what=f"{contrast.value} to FLAIR"
         ).moving_to_fixed

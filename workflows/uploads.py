@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,8 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
     Raises
     ------
     UploadRefusedError
-        If the dummy run is refused: the gate is closed, the upload in quarantine, the report written where there was
-        anything to judge.
+        If the dummy run is refused: the gate is closed, the upload in quarantine, and the report written where there
+        was anything to judge.
     UsageError, SettingsError
         If the site or path is not one.
     """
@@ -201,7 +202,15 @@ def _take_in(
     )
     checked.compliance.require()
     queries = _words(checked, Action.QUERY)
-    facts = {"site": site, "upload_digest": digest, "scanner": _scanner(checked.profile), "findings": queries}
+    record = partial(
+        desk.registry.record_scan,
+        code,
+        visit,
+        site=site,
+        upload_digest=digest,
+        scanner=_scanner(checked.profile),
+        findings=queries,
+    )
     if _has_scan(desk.registry, code, visit):
         desk.registry.record_scan(
             code, visit, **facts
@@ -217,8 +226,8 @@ def _take_in(
             blinding=Blinding(code, desk.sealed.secret("blinding")),
             replace=True,
         )
-        desk.registry.record_scan(code, visit, **facts)
-        scans = written.scans
+        record()
+        scans = dict(written.scans)
     changed = desk.registry.scanner_changes(code).get(visit, ())
     if changed:
         queries = (*queries, f"expected the scanner of the previous visit, found another {', '.join(changed)}")
