@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -62,19 +61,15 @@ def main() -> None:
 def invoke(arguments: list[str] | None = None) -> int:
     """Run the command line on `arguments` (default: the process's own) and return the exit code."""
     try:
-        result = app(args=arguments, standalone_mode=False)
+        app(args=arguments)
     except ReadingCentreError as error:
         _STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
         if error.hint:
             _STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return UsageError.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _STDERR.print("stopped; what was finished is kept, and the next run resumes")
-        return 130
-    return result if isinstance(result, int) else 0
+    except SystemExit as leave:  # typer prints what was wrong with the options, and leaves with 2
+        return leave.code if isinstance(leave.code, int) else 0
+    return 0
 
 
 def _say(text: str) -> None:
@@ -179,23 +174,24 @@ def run(
     nprocs: Processes = 1,
     plugin: PluginName = Plugin.MULTIPROC,
     as_json: AsJson = False,
-) -> int:
+) -> None:
     """Analyse all that is ready; resumes, and one subject's failure leaves the others running."""
     from workflows.analysis import run_trial
 
     with _progress_bar("subjects") as progress:
         outcome = run_trial(trial, subjects=tuple(subject or ()), nprocs=nprocs, plugin=plugin, progress=progress)
-    return _report_batch(outcome, as_json=as_json)
+    _report_batch(outcome, as_json=as_json)
 
 
-def _report_batch(outcome: BatchOutcome, *, as_json: bool) -> int:
+def _report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
     if as_json:
         _emit([o.model_dump() for o in outcome.outcomes])
     else:
         for o in outcome.outcomes:
             _say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
         _say(f"{len(outcome.outcomes) - len(outcome.failed)} of {len(outcome.outcomes)} subjects done")
-    return AnalysisError.exit_code if outcome.failed else 0
+    if outcome.failed:
+        raise typer.Exit(AnalysisError.exit_code)
 
 
 @app.command()
@@ -280,11 +276,11 @@ def demo(
         "demo"
     ),
     nprocs: Processes = 2,
-) -> int:
+) -> None:
     """Run everything on the digital reference trial and show the tables beside the known truth."""
     from workflows.demo import run_demo
 
-    return run_demo(folder, nprocs=nprocs, say=_say, table=_STDOUT.print)
+    run_demo(folder, nprocs=nprocs, say=_say, table=_STDOUT.print)
 
 
 @app.command()
@@ -299,7 +295,7 @@ def bids(
     plugin: PluginName = Plugin.MULTIPROC,
     work_dir: Annotated[Path | None, typer.Option("--work-dir", help="Cache. Default: OUT_DIR/work.")] = None,
     as_json: AsJson = False,
-) -> int:
+) -> None:
     """Analyse a BIDS dataset (BIDS App): no registry, no readers; sessions in the order of their labels."""
     from workflows import bids_app
 
@@ -307,12 +303,12 @@ def bids(
     if level is Level.GROUP:
         for path in bids_app.write_group_tables(bids_dir, out_dir, labels=labels):
             _say(str(path))
-        return 0
+        return
     with _progress_bar("subjects") as progress:
         outcome = bids_app.run_participants(
             bids_dir, out_dir, labels=labels, nprocs=nprocs, plugin=plugin, work_dir=work_dir, progress=progress
         )
-    return _report_batch(outcome, as_json=as_json)
+    _report_batch(outcome, as_json=as_json)
 
 
 @app.command()

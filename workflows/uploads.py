@@ -121,8 +121,8 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
     Raises
     ------
     UploadRefusedError
-        If the dummy run is refused: the gate is closed, the upload in quarantine, and the report written where there
-        was anything to judge.
+        If the dummy run is refused: the gate is closed, the upload in quarantine, and the report written where
+        there was anything to judge.
     UsageError, SettingsError
         If the site or path is not one.
     """
@@ -212,9 +212,7 @@ def _take_in(
         findings=queries,
     )
     if _has_scan(desk.registry, code, visit):
-        desk.registry.record_scan(
-            code, visit, **facts
-        )  # the same upload again changes nothing, another is refused
+        record()  # the same upload again changes nothing, another is refused
         scans = desk.trial.rawdata.scans(code, visit)
     else:
         # first the scans, then the entry: a scan counts from its entry on, and one left without it is replaced

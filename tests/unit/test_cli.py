@@ -1,0 +1,103 @@
+"""The error boundary: one line, a next step, the exit code of the contract."""
+
+import json
+import pickle
+
+import pytest
+
+from mri_pipeline.errors import (
+    AnalysisError,
+    ExternalToolError,
+    ReadingCentreError,
+    UploadRefusedError,
+    UsageError,
+)
+from workflows import cli
+
+
+def errors(kind=ReadingCentreError):
+    for child in kind.__subclasses__():
+        yield child
+        yield from errors(child)
+
+
+@pytest.mark.parametrize("kind", sorted(set(errors()), key=lambda kind: kind.__name__))
+def test_every_error_has_an_exit_code_of_the_contract_and_survives_a_process_border(kind):
+    error = pickle.loads(pickle.dumps(kind("expected this, found that", hint="do this")))
+    assert type(error) is kind
+    assert (error.message, error.hint) == ("expected this, found that", "do this")
+    base = next(
+        b for b in (UsageError, UploadRefusedError, AnalysisError, ExternalToolError) if issubclass(kind, b)
+    )
+    assert error.exit_code == {UsageError: 2, UploadRefusedError: 3, AnalysisError: 4, ExternalToolError: 1}[base]
+
+
+def test_help_names_every_command_and_exit_code(capsys):
+    assert cli.invoke(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment"):
+        assert f"\n  {command} " in text
+    assert "Exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "{tmp}"], "expected a trial folder with trial.toml, found none"),
+        (
+            ["ingest", "{tmp}", "x", "--site", "S01", "--subject", "1", "--visit", "wk00"],
+            "expected a trial folder",
+        ),
+        (["read", "{tmp}"], "expected one of --export DIR, --import DIR and --lock, found none"),
+        (["read", "{tmp}", "--lock"], "expected --reader"),
+        (["init", "{tmp}/new", "--protocol", "nothing"], "expected a known protocol"),
+        (["bids", "{tmp}", "{tmp}/out", "participant"], "expected a BIDS dataset with dataset_description.json"),
+        (
+            ["segment", "--flair", "{tmp}/none.nii.gz", "--out", "{tmp}"],
+            "expected an image file, found none named",
+        ),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert cli.invoke([a.format(tmp=tmp_path) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {message}")
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["run"], ["bids", "a", "b", "elsewhere"], ["ingest", "t", "u"]]
+)
+def test_wrong_options_are_exit_code_2(capsys, arguments):
+    assert cli.invoke(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_nobody_expected_keeps_its_traceback(tmp_path, monkeypatch):
+    def fault(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("workflows.status.trial_status", fault)
+    with pytest.raises(ZeroDivisionError):
+        cli.invoke(["status", str(tmp_path)])
+
+
+def test_a_trial_is_laid_out_once(tmp_path, capsys):
+    trial = tmp_path / "trial"
+    assert cli.invoke(["init", str(trial)]) == 0
+    assert cli.invoke(["status", str(trial), "--json"]) == 0
+    state = json.loads(capsys.readouterr().out.split("upload\n", 1)[1])
+    assert [site["gate"] for site in state["sites"]] == ["none", "none"]
+    assert state["visits"] == ["wk00", "wk04", "wk12", "wk24", "wk28", "wk36", "wk48"]
+    assert (trial / "sealed").stat().st_mode & 0o077 == 0
+    assert cli.invoke(["init", str(trial)]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_run_without_scans_says_what_to_do(tmp_path, capsys):
+    cli.invoke(["init", str(tmp_path / "trial")])
+    assert cli.invoke(["run", str(tmp_path / "trial")]) == 2
+    assert "take uploads in with 'mri-pipeline ingest'" in capsys.readouterr().err
+    assert cli.invoke(["run", str(tmp_path / "trial"), "--subject", "AB12"]) == 2
+    assert "expected blinded codes" in capsys.readouterr().err
