@@ -52,8 +52,8 @@ _FLAIR = _table(1.21, 1.10, 0.82, 1.00, 0.18, 0.32, 0.45, 0.30, 0.95, 0.60, 0.06
 _PD = _table(1.18, 1.10, 0.90, 1.00, 1.25, 1.15, 0.40, 0.25, 1.20, 0.60, 0.08, 0.90, 1.40, 0.80, 0.90, 1.20)
 
 _LESIONS: Mapping[Contrast, LesionSignal] = {
-    Contrast.T1W: LesionSignal(acute=0.86, chronic=0.88, black_hole=0.58),
-    Contrast.T1W_GD: LesionSignal(acute=0.87, chronic=0.89, black_hole=0.59),
+    Contrast.T1W: LesionSignal(acute=0.88, chronic=0.90, black_hole=0.58),
+    Contrast.T1W_GD: LesionSignal(acute=0.89, chronic=0.91, black_hole=0.59),
     Contrast.T2W: LesionSignal(acute=1.90, chronic=1.75, black_hole=2.10),
     Contrast.FLAIR: LesionSignal(acute=1.50, chronic=1.42, black_hole=1.38),
     Contrast.PDW: LesionSignal(acute=1.35, chronic=1.30, black_hole=1.35),

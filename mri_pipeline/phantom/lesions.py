@@ -15,7 +15,7 @@ from scipy import ndimage
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.model import Location
 from mri_pipeline.phantom.anatomy import Anatomy, Tissue
-from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field
+from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field, upsample
 
 _SEED_LESIONS = 21
 _TRIES = 400
@@ -148,14 +148,18 @@ class _Ground:
 
     anatomy: Anatomy
     white: Float32Array
+    around: Float32Array  # white matter within a few millimetres
     occupiable: NDArray[np.bool_]
     grey: Float32Array
 
     @classmethod
     def of(cls, anatomy: Anatomy) -> _Ground:
         white = anatomy.fraction(Tissue.WHITE)
-        grey = anatomy.fraction(Tissue.GREY, Tissue.DEEP_GREY, Tissue.IRON)
-        return cls(anatomy, white, (white + grey) > 0.75, grey)
+        cortex = anatomy.fraction(Tissue.GREY)
+        nuclei = anatomy.fraction(Tissue.DEEP_GREY, Tissue.IRON)
+        around = ndimage.gaussian_filter(white[::2, ::2, ::2], 1.5)
+        room = (white + cortex + nuclei) > 0.75
+        return cls(anatomy, white, upsample(around, white.shape, 2), room, cortex + 2.0 * nuclei)
 
     def candidates(self, location: Location, radius: float) -> NDArray[np.intp]:
         """Voxels (n, 3) where a lesion of this radius may be centred."""
@@ -171,8 +175,11 @@ class _Ground:
             where = a.infratentorial & (cortex > 0.5)
         else:
             where = (cortex > radius + 2.0) & (ventricle > radius + 6.0) & ~a.infratentorial
-        needed = 0.45 if location is Location.INFRATENTORIAL else 0.8
-        return np.argwhere(where & (self.white > needed))
+        if location is Location.INFRATENTORIAL:
+            return np.argwhere(where & (self.white > 0.45))
+        # not in the deep nuclei, which are mixed with white matter; near a ventricle half of what is around is fluid
+        surrounded = {Location.PERIVENTRICULAR: 0.6, Location.JUXTACORTICAL: 0.4}.get(location, 0.8)
+        return np.argwhere(where & (self.white > 0.85) & (self.around > surrounded))
 
 
 def _directions(
