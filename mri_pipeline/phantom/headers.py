@@ -60,7 +60,9 @@ def add_sequence(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisiti
 
 def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: datetime) -> None:
     """Attributes of the contrast agent (0.1 mmol/kg of a 0.5 molar agent in a patient of 70 kg), in place."""
-    dataset.ContrastBolusAgent = {Vendor.SIEMENS: "Gd-DOTA", Vendor.GE: "DOTAREM", Vendor.PHILIPS: "Yes"}[scanner.vendor]
+    dataset.ContrastBolusAgent = {Vendor.SIEMENS: "Gd-DOTA", Vendor.GE: "DOTAREM", Vendor.PHILIPS: "Yes"}[
+        scanner.vendor
+    ]
     if scanner.vendor is Vendor.PHILIPS:
         return  # the operator only ticked a box
     dataset.ContrastBolusRoute = "IV"
@@ -71,7 +73,9 @@ def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: dat
     dataset.ContrastBolusIngredientConcentration = 500.0
 
 
-def add_private(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition, person: str, slope: float) -> None:
+def add_private(
+    dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition, person: str, slope: float
+) -> None:
     """Private blocks as the makers use them; one element names the patient, as free text sometimes does."""
     field_of_view = f"{acquisition.columns * acquisition.in_plane_mm:.0f}"
     note = f"Planned for {person}"
@@ -95,7 +99,9 @@ def add_private(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisitio
         block.add_new(0x0E, "FL", 1.0 / slope)  # scale slope: floating value = stored value / scale slope
 
 
-def file_name(scanner: ScannerModel, folder: Path, *, series: int, instance: int, uid: str, description: str) -> Path:
+def file_name(
+    scanner: ScannerModel, folder: Path, *, series: int, instance: int, uid: str, description: str
+) -> Path:
     """Where each maker's export puts an instance below `folder`."""
     if scanner.vendor is Vendor.SIEMENS:
         name = "".join(c if c.isalnum() else "_" for c in description).upper()

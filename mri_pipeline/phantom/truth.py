@@ -154,7 +154,11 @@ def _true_lesion(
 
 
 def _counts(
-    subject: SimulatedSubject, visit: int, found: list[tuple[TrueLesion, float]], analysed: Sequence[int], rules: LesionRules
+    subject: SimulatedSubject,
+    visit: int,
+    found: list[tuple[TrueLesion, float]],
+    analysed: Sequence[int],
+    rules: LesionRules,
 ) -> VisitCounts:
     records = [true.record for true, _ in found if true.record.t2_state is not T2State.VANISHED]
     gel = [r for r in records if r.enhancing]

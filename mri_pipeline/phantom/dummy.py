@@ -1,0 +1,96 @@
+"""Dummy runs: the scan a site sends before it may enrol, good and in every way that must be noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from mri_pipeline.model import Contrast
+from mri_pipeline.phantom.acquire import Quality
+from mri_pipeline.phantom.dicom import Patient, Study
+from mri_pipeline.phantom.scanner import (
+    SIEMENS_SKYRA,
+    Acquisition,
+    Dimension,
+    ScannerModel,
+    acquisitions,
+    with_gap,
+)
+from mri_pipeline.phantom.session import write_session
+from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit
+
+
+class DummyRun(StrEnum):
+    """What is wrong with a dummy run."""
+
+    GOOD = "good"
+    LOW_FIELD = "low_field"
+    NO_FLAIR = "no_flair"
+    NO_CONTRAST = "no_contrast"
+    NOISY = "noisy"
+    MOTION = "motion"
+    GAP = "gap"
+    THICK = "thick"
+
+    @property
+    def reason(self) -> str:
+        """Why the reading centre objects; empty for the good one."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    DummyRun.GOOD: "",
+    DummyRun.LOW_FIELD: "field strength below 1.5 T",
+    DummyRun.NO_FLAIR: "FLAIR is missing",
+    DummyRun.NO_CONTRAST: "post-contrast T1 is missing",
+    DummyRun.NOISY: "signal-to-noise ratio too low",
+    DummyRun.MOTION: "the volunteer moved",
+    DummyRun.GAP: "gap of 1.5 mm between slices",
+    DummyRun.THICK: "slices of 5 mm",
+}
+_LOW_FIELD_T = 1.0
+
+
+def _prescribed(run: DummyRun, scanner: ScannerModel, dimension: Dimension) -> dict[Contrast, Acquisition]:
+    series = acquisitions(scanner, dimension)
+    if run is DummyRun.NO_FLAIR:
+        series.pop(Contrast.FLAIR)
+    elif run is DummyRun.NO_CONTRAST:
+        series.pop(Contrast.T1W_GD)
+    elif run is DummyRun.GAP:
+        series = {contrast: with_gap(item, 1.5) for contrast, item in series.items()}
+    elif run is DummyRun.THICK:
+        series = {c: replace(a, thickness_mm=5.0, spacing_mm=5.0, slices=33) for c, a in series.items()}
+    return series
+
+
+def write_dummy_run(
+    volunteer: SimulatedSubject,
+    out_dir: Path,
+    *,
+    run: DummyRun = DummyRun.GOOD,
+    scanner: ScannerModel = SIEMENS_SKYRA,
+    dimension: Dimension = Dimension.TWO_D,
+    seed: int = 0,
+) -> list[Path]:
+    """Scan a volunteer and write the upload.
+
+    Parameters
+    ----------
+    volunteer : SimulatedSubject
+        Its first visit is scanned. Without lesions (``plans=()``): healthy.
+    run : DummyRun
+        `LOW_FIELD` sets 1.0 T whatever the scanner; gap and thick slices are for 2D.
+    """
+    if run is DummyRun.LOW_FIELD:
+        scanner = replace(scanner, field_strength_t=_LOW_FIELD_T)
+    quality = {DummyRun.NOISY: Quality(snr=4.0), DummyRun.MOTION: Quality(motion_mm=6.0)}.get(run)
+    scan = simulate_visit(
+        volunteer, volunteer.visits[0], scanner=scanner, quality=quality, seed=seed,
+        series=_prescribed(run, scanner, dimension),
+    )  # fmt: skip
+    patient = Patient("Volunteer^Vera", "VOL001", date(1990, 5, 17))
+    study = Study(datetime(2019, 1, 15, 14, 30), description="Dummy run MS trial", accession="DUMMY01")  # noqa: DTZ001
+    return write_session(scan, scanner=scanner, patient=patient, study=study, out_dir=out_dir)
