@@ -62,6 +62,9 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911
             or "DirectoryRecordSequence" in dataset
         ):
             return FileReport(index=index, skipped="dicomdir")
+        if "SOPClassUID" not in dataset:
+            # pydicom gives back an empty data set where a compressed file ends early
+            raise TruncatedError("expected what kind of object it is, found none")
         values = header_values(dataset)
         if values["kind"] == "not_image":
             return FileReport(index=index, skipped="not_image")

@@ -1,0 +1,165 @@
+"""Headers of good, broken and hostile files."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from mri_pipeline.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.intake.facts import Fault
+from mri_pipeline.intake.header_worker import read_one
+from mri_pipeline.intake.read import ReadLimits, read_headers
+from mri_pipeline.intake.series import group_series, require_one_visit
+from tests.unit import dicom_factory as factory
+
+KEY = b"k" * 32
+SMALL = replace(factory.FLAIR, shape=(16, 12, 12))
+
+
+def test_facts_hold_the_acquisition_and_no_identity(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)
+    facts = read_headers(files, key=KEY).instances[0]
+    assert (facts.repetition_time_ms, facts.echo_time_ms, facts.inversion_time_ms) == (9000, 110, 2500)
+    assert facts.field_strength_t == 1.5
+    shown = repr(facts).replace(str(tmp_path), "").replace(files[0].name, "").upper()
+    for identity in ("MUSTERMANN", "ERIKA", "4711", "19640812", "20210314", "SN-55512", "KLINIKUM", "1.2.826"):
+        assert identity not in shown
+
+
+def test_keys_are_stable_under_one_secret_only(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)[:1]
+    one, again, other = (read_headers(files, key=k).instances[0] for k in (KEY, KEY, b"another secret, 32 bytes long ok"))
+    assert (one.patient_key, one.scanner_key) == (again.patient_key, again.scanner_key)
+    assert one.patient_key != other.patient_key
+
+
+def test_other_files_are_counted_and_left_aside(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)[:2]
+    (tmp_path / "readme.txt").write_text("not DICOM")
+    directory = pydicom.dcmread(files[0])
+    directory.DirectoryRecordSequence = []
+    directory.save_as(tmp_path / "DICOMDIR")
+    report = pydicom.dcmread(files[0])
+    for keyword in ("PixelData", "Rows", "Columns"):
+        del report[keyword]
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    report.save_as(tmp_path / "sr.dcm")
+    reading = read_headers([*files, tmp_path / "readme.txt", tmp_path / "DICOMDIR", tmp_path / "sr.dcm"])
+    assert len(reading.instances) == 2
+    assert reading.skipped == {"not_dicom": 1, "dicomdir": 1, "not_image": 1}
+    reading.require_whole()
+
+
+def test_text_files_alone_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(UnreadableUploadError, match="found none among 1 files"):
+        read_headers([tmp_path / "a.txt"]).require_whole()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_truncated_files_are_found_wherever_they_end(tmp_path, share):
+    files = factory.write_series(tmp_path, SMALL)
+    content = files[3].read_bytes()
+    files[3].write_bytes(content[: int(len(content) * share)])
+    reading = read_headers(files)
+    assert len(reading.broken) == 1
+    assert reading.broken[0].index == 3
+    with pytest.raises(UnreadableUploadError, match="expected whole DICOM files, found 1 (truncated|broken) of 12"):
+        reading.require_whole()
+
+
+def test_a_file_without_preamble_is_read(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)[:1]
+    dataset = pydicom.dcmread(files[0])
+    bare = tmp_path / "bare.dcm"
+    buffer = pydicom.filebase.DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    pydicom.filewriter.write_dataset(buffer, dataset)
+    bare.write_bytes(buffer.getvalue())
+    facts = read_headers([bare]).instances
+    assert len(facts) == 1
+    assert facts[0].repetition_time_ms == 9000
+
+
+def test_the_worker_survives_mutations_of_a_file(tmp_path):
+    """Every mutated file ends as facts, a fault or skipped: nothing escapes."""
+    content = factory.write_series(tmp_path, SMALL)[0].read_bytes()
+    header = content.index(b"\xe0\x7f\x10\x00")
+    draw = random.Random(7)
+    path = tmp_path / "mutant"
+    outcomes = set()
+    for _ in range(300):
+        mutant = bytearray(content)
+        for _ in range(draw.randint(1, 6)):
+            mutant[draw.randrange(128, header)] = draw.randrange(256)
+        path.write_bytes(mutant)
+        report = read_one(0, path, KEY)
+        assert (report.facts is not None) + (report.fault is not None) + bool(report.skipped) == 1
+        outcomes.add(report.fault)
+    assert None in outcomes
+    assert Fault.BROKEN in outcomes
+
+
+def test_a_file_larger_than_the_memory_allowed_is_a_fault(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)[:3]
+    content = bytearray(files[1].read_bytes())
+    element = content.index(b"\xe0\x7f\x10\x00OW")
+    content[element + 8 : element + 12] = (900_000_000).to_bytes(4, "little")
+    files[1].write_bytes(content)
+    with files[1].open("ab") as file:
+        file.truncate(900_001_000)  # sparse: costs no disk
+    reading = read_headers(files, limits=ReadLimits(memory_bytes=450_000_000))
+    assert [report.index for report in reading.broken] == [1]
+    assert len(reading.instances) == 2
+
+
+def test_a_file_that_takes_the_reader_for_ever_does_not_take_the_others_with_it(tmp_path):
+    files = factory.write_series(tmp_path, SMALL)[:3]
+    with files[1].open("ab") as file:
+        file.truncate(900_000_000)  # a hundred million empty elements
+    reading = read_headers(files, limits=ReadLimits(base_s=2))
+    assert [(report.index, report.fault) for report in reading.broken] == [(1, Fault.CRASHED)]
+    assert len(reading.instances) == 2
+    with pytest.raises(UnreadableUploadError, match="1 crashed the reader of 3"):
+        reading.require_whole()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (replace(factory.Patient(), number="HOSP-1"), "expected one patient in an upload, found 2 patients"),
+        (factory.new_study(factory.Patient()), "expected one study in an upload, found 2 studies"),
+    ],
+)
+def test_mixed_patients_and_studies_are_refused(tmp_path, other, words):
+    files = [
+        *factory.write_series(tmp_path / "a", SMALL),
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2), other),
+    ]
+    with pytest.raises(UploadRefusedError, match=words) as caught:
+        require_one_visit(read_headers(files).instances)
+    assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.real_data
+def test_real_series_are_read(real_data: Path):
+    for name, frames in (("ge_epi", 1), ("siemens_enhanced", 6), ("siemens_jpeg", 1), ("siemens_jpeg2000", 1)):
+        reading = read_headers(sorted((real_data / "dicom" / name).glob("*.dcm")))
+        reading.require_whole()
+        assert {i.frames for i in reading.instances} == {frames}
+        assert all(i.field_strength_t == 3 and i.orientation for i in reading.instances)
+    enhanced = group_series(read_headers(sorted((real_data / "dicom" / "siemens_enhanced").glob("*.dcm"))).instances)
+    assert enhanced[0].geometry is not None
+    assert enhanced[0].geometry.slices == 6
+    assert enhanced[0].geometry.volumes == 4
+    assert enhanced[0].geometry.spacing_mm[2] == pytest.approx(2.4, abs=0.01)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["siemens_jpeg/jpg1.dcm", "siemens_jpeg2000/jp2k1.dcm", "siemens_enhanced/6_1.dcm"])
+def test_truncated_compressed_and_enhanced_files_are_found(real_data: Path, tmp_path, name):
+    content = (real_data / "dicom" / name).read_bytes()
+    (tmp_path / "half.dcm").write_bytes(content[: len(content) * 3 // 4])
+    assert len(read_headers([tmp_path / "half.dcm"]).broken) == 1
