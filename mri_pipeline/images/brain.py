@@ -22,7 +22,7 @@ from mri_pipeline.images.matching import (
     level_of,
     refine,
 )
-from mri_pipeline.images.resample import label_fraction, resample
+from mri_pipeline.images.resample import resample
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.template import Template
 
@@ -138,7 +138,7 @@ def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int])
 def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, max_points: int) -> Samples:
     """Points of the template's brain and rim; the rim is a bin of its own."""
     small = downsample(template.t1, spacing_mm)
-    brain = downsample(Image(template.brain.data.astype(np.float32), template.brain.grid), spacing_mm).data
+    brain = downsample(_as_float(template.brain), spacing_mm).data
     distance = ndimage.distance_transform_edt(brain < 0.5, sampling=small.grid.spacing_mm)
     index = np.argwhere(distance <= rim_mm)
     if len(index) > max_points:
@@ -177,7 +177,7 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
 
     A head has scalp and marrow there; a stripped image has exact or near zeros.
     """
-    small = downsample(Image(template.brain.data.astype(np.float32), template.brain.grid), 4.0)
+    small = downsample(_as_float(template.brain), 4.0)
     distance = ndimage.distance_transform_edt(small.data < 0.5, sampling=small.grid.spacing_mm)
     image = downsample(flair, 4.0)
     on_template = resample(image, small.grid, template_to_image.inverse(), order=1, outside=np.nan).data
@@ -201,6 +201,10 @@ def _nonzero_brain(flair: Image) -> LabelImage:
     return LabelImage(_fill(mask), flair.grid)
 
 
+def _as_float(mask: LabelImage) -> Image:
+    return Image(mask.mask.astype(np.float32), mask.grid)
+
+
 def _fill(mask: BoolArray) -> BoolArray:
     return np.asarray(ndimage.binary_fill_holes(mask))
 
@@ -208,8 +212,9 @@ def _fill(mask: BoolArray) -> BoolArray:
 def _refined(flair: Image, template: Template, template_to_image: Affine, settings: BrainSettings) -> LabelImage:
     """The template's mask with its edge moved to where tissue ends."""
     small = downsample(flair, settings.edge_grid_mm)
-    prior = label_fraction(template.brain, small.grid, template_to_image).data > 0.5
-    depth = _signed_distance(prior, small.grid)
+    prior = _as_float(template.brain)
+    prior_mask = resample(prior, small.grid, template_to_image, order=1).data > 0.5
+    depth = _signed_distance(prior_mask, small.grid)
     tissue = small.data > settings.tissue_share * _local_brightness(small, depth)
     tissue &= depth > -settings.search_mm
     core = depth > settings.search_mm

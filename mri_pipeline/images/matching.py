@@ -94,19 +94,22 @@ def samples_of(
     spacing_mm: float,
     *,
     mask: LabelImage | None = None,
+    margin_mm: float = 0.0,
     n_bins: int = 32,
     max_points: int = 60_000,
 ) -> Samples:
-    """Points of the fixed image: all voxels of the mask (or the foreground) at `spacing_mm`, thinned evenly.
+    """Points of the fixed image: all voxels of the mask (or of the inner foreground) at `spacing_mm`, thinned evenly.
 
-    The same image always gives the same points. `mask` lies on the image's own grid.
+    The same image always gives the same points. `mask` lies on the image's own grid and is widened by `margin_mm`.
     """
     small = downsample(image, spacing_mm)
     data = _smoothed(small, spacing_mm)
     if mask is not None:
         wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
+        if margin_mm > 0:
+            wanted = ndimage.distance_transform_edt(~wanted, sampling=small.grid.spacing_mm) <= margin_mm
     else:
-        wanted = foreground(data)
+        wanted = _inner(foreground(data), small.grid)
     index = np.argwhere(wanted)
     if len(index) > max_points:
         # a fixed seed: an even, reproducible thinning without the stripes of a regular step
@@ -114,6 +117,12 @@ def samples_of(
     values = data[tuple(index.T)].astype(np.float64)
     points = small.grid.world(index)
     return Samples(points, values, *binned(values, n_bins))
+
+
+def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:
+    """The part of the foreground well below its surface: brain rather than scalp."""
+    inner = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm) > depth_mm
+    return np.asarray(inner if np.count_nonzero(inner) > _MIN_POINTS else mask)
 
 
 def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], int]:

@@ -14,6 +14,8 @@ _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))
 _EXACT = 1e-4
 """Voxel mappings closer than this (in voxels) to whole steps copy voxels and interpolate nothing."""
 _MAX_SUBSAMPLES = 5
+_LARGE_LABEL_VOXELS = 100_000
+"""Labels of this size (a brain mask) are sampled at 2 points per axis, small ones (lesions) at 3 or more."""
 
 
 def index_map(source: Grid, target: Grid, source_to_target: Affine) -> FloatArray:
@@ -125,7 +127,8 @@ def label_fraction(
     start = np.array([s.start for s in box])
     shape = tuple(int(s.stop - s.start) for s in box)
     extent = np.abs(matrix[:3, :3]).sum(axis=0)
-    counts = np.clip(np.ceil(2.0 * extent), 3, _MAX_SUBSAMPLES).astype(int)
+    least = 3 if np.count_nonzero(mask) < _LARGE_LABEL_VOXELS else 2
+    counts = np.clip(np.ceil(least / 1.5 * extent), least, _MAX_SUBSAMPLES).astype(int)
     total = np.zeros(shape, dtype=np.float32)
     data = mask.astype(np.uint8)
     for offset in product(*[(np.arange(n) + 0.5) / n - 0.5 for n in counts]):
