@@ -66,12 +66,12 @@ class SubjectState:
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """What a reader decided at one visit."""
+    """What a reader decided at one visit; `digest` is that of the stored record."""
 
     accepted: int = 0
     rejected: int = 0
-    added: int = 0
-    edited: bool = False
+    voxels_added: int = 0
+    voxels_erased: int = 0
     digest: str = ""
 
 

@@ -116,8 +116,8 @@ class ReadRow(Base):
     status: Mapped[str] = mapped_column(String(16))
     accepted: Mapped[int]
     rejected: Mapped[int]
-    added: Mapped[int]
-    edited: Mapped[bool]
+    voxels_added: Mapped[int]
+    voxels_erased: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
 
 

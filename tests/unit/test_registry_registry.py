@@ -130,7 +130,7 @@ def test_reads_and_lock(registry):
     analysed(registry)
     with pytest.raises(UsageError, match="expected an analysed scan"):
         registry.record_read("BCDF2345", "wk04", reader="R1", status=ReadStatus.CONFIRMED)
-    counts = ReadCounts(accepted=3, rejected=1, added=0, edited=True, digest="ab")
+    counts = ReadCounts(accepted=3, rejected=1, voxels_added=12, voxels_erased=3, digest="ab")
     registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED, counts=counts)
     registry.record_read("BCDF2345", "wk00", reader="R2", status=ReadStatus.CONFIRMED)
     assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.CONFIRMED}

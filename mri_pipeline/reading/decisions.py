@@ -1,0 +1,181 @@
+"""Import what readers decided: all or nothing, blinded, and on the exported grid alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mri_pipeline import nifti, provenance
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import LabelImage, ReadStatus
+from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
+from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
+from mri_pipeline.reading.store import (
+    LesionDecision,
+    ReadRecord,
+    StoredProposal,
+    is_locked,
+    load_proposed,
+    stage_read,
+    staging,
+    stored_proposals,
+    take_over,
+)
+from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
+
+_READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was taken in: the records in the order of the reading codes, and the codes of items not read yet."""
+
+    reads: tuple[ReadRecord, ...]
+    unread: tuple[str, ...]
+
+
+def import_decisions(folder: Path, *, reads: Path, reader: str) -> Imported:
+    """Take back a worklist; nothing is stored unless every item is in order.
+
+    An item counts as read where it is marked done, or where all its proposed lesions are decided. An item without
+    mark, decision and edited mask is not read yet; anything in between is refused.
+
+    Parameters
+    ----------
+    folder : Path
+        The exported folder, as it came back.
+    reads : Path
+        ``reads/`` of the trial.
+    reader : str
+        Code of the reader.
+
+    Raises
+    ------
+    UsageError
+        If the folder is no worklist of this trial, was exported before the present proposals, lesions are
+        undecided, mask and decisions contradict each other, or a read is locked.
+    GridMismatchError
+        If a mask is on another grid than the one exported.
+    ImageError
+        If a mask is broken, or holds something else than whole labels.
+    """
+    if not _READER.fullmatch(reader):
+        raise UsageError("expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another")
+    exported = _exported_items(folder)
+    known = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
+    strangers = sorted(set(exported) - set(known))
+    if strangers:
+        raise UsageError(
+            f"expected reading codes of this trial, found unknown {', '.join(strangers)}",
+            hint="import the folder into the trial that exported it",
+        )
+    marks = done_marks(folder)
+    read_at = datetime.now(UTC).isoformat(timespec="seconds")
+    records, unread = [], []
+    with staging(reads) as stage:
+        for code, digests in exported.items():
+            read = _read_item(folder / ITEMS / code, known[code], digests, reads, done=marks.get(code, False))
+            if read is None:
+                unread.append(code)
+                continue
+            record = _record(known[code], read, reader=reader, read_at=read_at)
+            masks = {kind: mask.mask for kind, mask in read.masks.items()}
+            records.append(stage_read(Path(stage), record, masks))
+        for record in records:
+            take_over(Path(stage), reads, record)
+    return Imported(tuple(records), tuple(unread))
+
+
+@dataclass(frozen=True)
+class _ItemRead:
+    decisions: tuple[LesionDecision, ...]
+    masks: Mapping[LesionKind, ConfirmedMask]
+
+
+def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
+    """Digests of the exported proposals by reading code, of the items that came back."""
+    problem = "expected an exported worklist, found "
+    hint = f"send back the whole exported folder with {WORKLIST_JSON}"
+    path = folder / WORKLIST_JSON
+    if not path.is_file():
+        raise UsageError(f"{problem}none", hint=hint)
+    try:
+        content = json.loads(path.read_bytes())
+        items = {str(code): dict(digests) for code, digests in content["items"].items()}
+        if content["format"] != FORMAT:
+            raise UsageError(f"{problem}one of another format", hint="export the worklist again")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{problem}a damaged {WORKLIST_JSON}", hint=hint) from error
+    present = {path.name for path in (folder / ITEMS).glob("*") if path.is_dir()}
+    unlisted = sorted(present - set(items))
+    if unlisted:
+        raise UsageError(f"{problem}folders that it does not list: {', '.join(unlisted)}", hint=hint)
+    return {code: digests for code, digests in sorted(items.items()) if code in present}
+
+
+def _read_item(
+    folder: Path, proposal: StoredProposal, digests: Mapping[str, str], reads: Path, *, done: bool
+) -> _ItemRead | None:
+    """One item's read; None where nobody has read it yet."""
+    code = proposal.reading_code
+    if digests != {kind.value: digest for kind, digest in proposal.digests.items()}:
+        raise UsageError(
+            f"item {code}: expected the lesions that are proposed now, found those of an earlier export",
+            hint="export the worklist again and read this item anew",
+        )
+    require_no_stray_image(folder, code)
+    proposed = load_proposed(reads, proposal)
+    numbers = {kind: range(1, int(mask.data.max()) + 1) for kind, mask in proposed.items()}
+    decisions, undecided = lesion_decisions(folder, code, numbers)
+    returned = {
+        kind: onto_grid_of(mask, nifti.load_labels(folder / kind.file), f"item {code}, {kind.file}")
+        for kind, mask in proposed.items()
+    }
+    edited = [kind.file for kind, mask in proposed.items() if (returned[kind].data != mask.data).any()]
+    if not done and not decisions and not edited:
+        return None
+    if undecided:
+        found = f"{undecided} of {undecided + len(decisions)} undecided"
+        raise UsageError(
+            f"item {code}: expected accept or reject for every proposed lesion, found {found}",
+            hint="finish the item, or clear its decisions and its mark to leave it for later",
+        )
+    if is_locked(reads, proposal.subject, proposal.visit):
+        raise UsageError(f"item {code}: expected an open read, found a locked one", hint="a locked read is final")
+    masks = _confirmed(proposed, returned, decisions, code)
+    return _ItemRead(tuple(decisions), masks)
+
+
+def _confirmed(
+    proposed: Mapping[LesionKind, LabelImage],
+    returned: Mapping[LesionKind, LabelImage],
+    decisions: list[LesionDecision],
+    code: str,
+) -> dict[LesionKind, ConfirmedMask]:
+    masks = {}
+    for kind, mask in proposed.items():
+        own = {decision.lesion: decision.accepted for decision in decisions if decision.kind is kind}
+        masks[kind] = confirm_mask(mask, returned[kind], own, what=f"item {code}, {kind.file}")
+    require_holes_in_lesions(proposed, masks, what=f"item {code}")
+    return masks
+
+
+def _record(proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str) -> ReadRecord:
+    return ReadRecord(
+        subject=proposal.subject,
+        visit=proposal.visit,
+        reading_code=proposal.reading_code,
+        reader=reader,
+        read_at=read_at,
+        status=ReadStatus.CONFIRMED,
+        decisions=read.decisions,
+        voxels_added=sum(mask.voxels_added for mask in read.masks.values()),
+        voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
+        digests={},
+        software=provenance.software(),
+    )

@@ -1,0 +1,96 @@
+"""What a reader reads: one visit's images and proposed lesions, under a code that tells nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.model import Contrast
+
+
+class LesionKind(StrEnum):
+    """A kind of lesion a reader decides on; the value stands in ``lesions.csv``."""
+
+    T2 = "T2"
+    GEL = "GEL"
+    BLACK_HOLE = "BH"
+
+    @property
+    def file(self) -> str:
+        """Name of the mask in a worklist and in ``reads/``.
+
+        Examples
+        --------
+        >>> LesionKind.BLACK_HOLE.file
+        'black_holes.nii.gz'
+        """
+        return _MASK_FILES[self]
+
+
+_MASK_FILES: Mapping[LesionKind, str] = {
+    LesionKind.T2: "t2_lesions.nii.gz",
+    LesionKind.GEL: "gel.nii.gz",
+    LesionKind.BLACK_HOLE: "black_holes.nii.gz",
+}
+_MASK_LABELS: Mapping[LesionKind, MaskLabel] = {
+    LesionKind.T2: MaskLabel.T2_LESION,
+    LesionKind.GEL: MaskLabel.GEL,
+    LesionKind.BLACK_HOLE: MaskLabel.BLACK_HOLE,
+}
+IMAGE_FILES: Mapping[Contrast, str] = {
+    Contrast.FLAIR: "FLAIR.nii.gz",
+    Contrast.T1W: "T1.nii.gz",
+    Contrast.T1W_GD: "T1_Gd.nii.gz",
+    Contrast.T2W: "T2.nii.gz",
+    Contrast.PDW: "PD.nii.gz",
+}
+"""Names of the images in a worklist."""
+
+
+@dataclass(frozen=True)
+class ReadingItem:
+    """One visit to be read.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label; neither leaves the trial folder.
+    images : mapping of Contrast to Path
+        In the subject's space. FLAIR is always there.
+    masks : mapping of LesionKind to Path
+        Proposed lesions on the same grid (any label above 0 is lesion). T2 is always there; a kind that the visit
+        cannot show (no post-contrast T1, no T1) is absent.
+    """
+
+    subject: str
+    visit: str
+    images: Mapping[Contrast, Path]
+    masks: Mapping[LesionKind, Path]
+
+
+def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: str) -> ReadingItem:
+    """The images and masks of an analysed visit.
+
+    Raises
+    ------
+    UsageError
+        If its FLAIR or T2 lesion mask is not there.
+    """
+    images = {contrast: derivatives.image(subject, visit, contrast) for contrast in Contrast}
+    masks = {kind: derivatives.mask(subject, visit, label) for kind, label in _MASK_LABELS.items()}
+    item = ReadingItem(
+        subject,
+        visit,
+        {contrast: path for contrast, path in images.items() if path.is_file()},
+        {kind: path for kind, path in masks.items() if path.is_file()},
+    )
+    if Contrast.FLAIR not in item.images or LesionKind.T2 not in item.masks:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected its FLAIR and T2 lesion mask, found none",
+            hint="run the analysis of this subject again",
+        )
+    return item

@@ -1,0 +1,265 @@
+"""``reads/`` of a trial: what was proposed to readers, what they confirmed, and what is locked.
+
+::
+
+    reads/<subject>/<visit>/proposed/    the numbered masks as they were exported, and proposal.json
+    reads/<subject>/<visit>/             t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
+    reads/<subject>/<visit>/history/01/  an earlier read that was replaced; nothing is ever deleted
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from mri_pipeline import nifti
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import LabelImage, ReadStatus, VisitMasks
+from mri_pipeline.reading.items import LesionKind
+
+READ_FILE = "read.json"
+PROPOSAL_FILE = "proposal.json"
+
+
+@dataclass(frozen=True)
+class LesionDecision:
+    """What a reader decided on one proposed lesion."""
+
+    kind: LesionKind
+    lesion: int
+    accepted: bool
+    comment: str = ""
+
+
+@dataclass(frozen=True)
+class ReadRecord:
+    """One reader's read of one visit: who, when (UTC), with which software, and what was decided.
+
+    `digests` holds the SHA-256 of every mask file beside the record.
+    """
+
+    subject: str
+    visit: str
+    reading_code: str
+    reader: str
+    read_at: str
+    status: ReadStatus
+    decisions: tuple[LesionDecision, ...]
+    voxels_added: int
+    voxels_erased: int
+    digests: dict[str, str]
+    software: dict[str, str]
+
+    @property
+    def accepted(self) -> int:
+        """Number of accepted lesions."""
+        return sum(decision.accepted for decision in self.decisions)
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected lesions."""
+        return len(self.decisions) - self.accepted
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the record, for the audit trail; it covers the masks by their digests."""
+        return hashlib.sha256(_record_text(self).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ConfirmedRead:
+    """A stored read: its record and the confirmed lesions on the subject's grid."""
+
+    record: ReadRecord
+    masks: VisitMasks
+
+
+@dataclass(frozen=True)
+class StoredProposal:
+    """What was exported for one visit; `digests` are `proposals.labels_digest` by kind."""
+
+    subject: str
+    visit: str
+    reading_code: str
+    digests: dict[LesionKind, str]
+
+
+_RECORD = TypeAdapter(ReadRecord)
+_PROPOSAL = TypeAdapter(StoredProposal)
+
+
+def visit_folder(reads: Path, subject: str, visit: str) -> Path:
+    """Where the read of one visit lies."""
+    return reads / subject / visit
+
+
+# proposals
+
+
+def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
+    """Keep what is exported, so that what comes back is held against it and against nothing a reader may touch."""
+    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
+    if folder.exists():
+        shutil.rmtree(folder)
+    for kind, mask in masks.items():
+        nifti.save(mask, folder / kind.file)
+    (folder / PROPOSAL_FILE).write_bytes(_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
+
+
+def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
+    """Every exported visit, in the order of codes and labels."""
+    for path in sorted(reads.glob(f"*/*/proposed/{PROPOSAL_FILE}")):
+        try:
+            yield _PROPOSAL.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise UsageError(
+                f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
+                hint="export the worklist again",
+            ) from error
+
+
+def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:
+    """The numbered masks as they were exported."""
+    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
+    return {kind: nifti.load_labels(folder / kind.file) for kind in proposal.digests}
+
+
+# reads
+
+
+def _record_text(record: ReadRecord) -> str:
+    return (
+        json.dumps(_RECORD.dump_python(record, mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
+    """Write a read to a staging folder; returns the record with the digests of its files."""
+    folder = visit_folder(stage, record.subject, record.visit)
+    files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
+    record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
+    (folder / READ_FILE).write_text(_record_text(record), encoding="utf-8")
+    return record
+
+
+def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside the reads, from which whole reads are moved into place."""
+    reads.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
+
+
+def take_over(stage: Path, reads: Path, record: ReadRecord) -> None:
+    """Move a staged read into place; a read that is there goes into its history. The record comes last."""
+    source = visit_folder(stage, record.subject, record.visit)
+    target = visit_folder(reads, record.subject, record.visit)
+    target.mkdir(parents=True, exist_ok=True)
+    _to_history(target)
+    for path in sorted(source.iterdir(), key=lambda path: path.name == READ_FILE):
+        path.replace(target / path.name)
+
+
+def _to_history(folder: Path) -> None:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    if not files:
+        return
+    number = 1 + len(list((folder / "history").glob("*")))
+    earlier = folder / "history" / f"{number:02d}"
+    earlier.mkdir(parents=True)
+    for path in sorted(files, key=lambda path: path.name != READ_FILE):
+        path.replace(earlier / path.name)
+
+
+def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
+    """The record of a visit's read, or None where nobody has read it.
+
+    Raises
+    ------
+    UsageError
+        If the record is damaged or belongs to another visit.
+    """
+    path = visit_folder(reads, subject, visit) / READ_FILE
+    if not path.is_file():
+        return None
+    damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
+    hint = "restore reads/ from its backup and report the deviation"
+    try:
+        record = _RECORD.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        raise UsageError(damaged, hint=hint) from error
+    if (record.subject, record.visit) != (subject, visit):
+        raise UsageError(damaged, hint=hint)
+    return record
+
+
+def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
+    """A visit's confirmed lesions with their record, or None where nobody has read it.
+
+    Raises
+    ------
+    UsageError
+        If the record is damaged, or a mask is not the one the reader confirmed.
+    """
+    record = load_record(reads, subject, visit)
+    if record is None:
+        return None
+    folder = visit_folder(reads, subject, visit)
+    masks = {}
+    for kind in LesionKind:
+        if kind.file not in record.digests:
+            continue
+        path = folder / kind.file
+        if not path.is_file() or file_digest(path) != record.digests[kind.file]:
+            raise UsageError(
+                f"subject {subject}, visit {visit}: expected the confirmed {kind.file}, found another",
+                hint="restore reads/ from its backup and report the deviation",
+            )
+        masks[kind] = nifti.load_labels(path)
+    confirmed = VisitMasks(
+        visit, masks[LesionKind.T2], gel=masks.get(LesionKind.GEL), black_holes=masks.get(LesionKind.BLACK_HOLE)
+    )
+    return ConfirmedRead(record, confirmed)
+
+
+def is_locked(reads: Path, subject: str, visit: str) -> bool:
+    """Whether a visit's read is final."""
+    record = load_record(reads, subject, visit)
+    return record is not None and record.status is ReadStatus.LOCKED
+
+
+def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadRecord:
+    """Make a read final, after checking its masks; returns the locked record.
+
+    Raises
+    ------
+    UsageError
+        If there is no read by this reader, it is already locked, or its files are not what was confirmed.
+    """
+    read = load_read(reads, subject, visit)
+    if read is None or read.record.reader != reader:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected a read by this reader, found none",
+            hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
+        )
+    if read.record.status is ReadStatus.LOCKED:
+        raise UsageError(f"subject {subject}, visit {visit}: expected an open read, found a locked one")
+    locked = replace(read.record, status=ReadStatus.LOCKED)
+    folder = visit_folder(reads, subject, visit)
+    unfinished = folder / f"{READ_FILE}.part"
+    unfinished.write_text(_record_text(locked), encoding="utf-8")
+    unfinished.replace(folder / READ_FILE)
+    for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(0o444)
+    return locked

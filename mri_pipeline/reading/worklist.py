@@ -1,0 +1,203 @@
+"""Export a blinded worklist: images and numbered proposals under codes that tell nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from mri_pipeline import __version__, nifti
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import LabelImage
+from mri_pipeline.reading.codes import derived_key, keyed_code
+from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
+from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
+from mri_pipeline.reading.store import StoredProposal, is_locked, save_proposal
+
+FORMAT = 1
+WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
+ITEMS = "items"
+EXPORT_TIME = 946_684_800
+"""Time stamp (2000-01-01 UTC) of every exported file: when a scan was analysed tells of its visit."""
+
+LESION_COLUMNS = (
+    "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
+    "decision", "comment",
+)  # fmt: skip
+WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes", "done")
+SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
+
+NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
+"""Numbers the lesions of a mask by the one definition of a lesion; the order of its numbers does not matter."""
+
+
+@dataclass(frozen=True)
+class Worklist:
+    """What was exported: reading codes in the order of the list, and how many final reads were left out."""
+
+    folder: Path
+    codes: tuple[str, ...]
+    locked: int = 0
+
+
+def reading_code(key: bytes, subject: str, visit: str) -> str:
+    """The code of one visit: keyed, unrelated to subject, visit and order; the same at every export."""
+    return keyed_code(derived_key(key, "reading"), f"{subject}|{visit}")
+
+
+def export_worklist(
+    items: Iterable[ReadingItem],
+    folder: Path,
+    *,
+    reads: Path,
+    key: bytes,
+    number_lesions: NumberLesions,
+    order_of_visits_known: bool = False,
+) -> Worklist:
+    """Write a worklist for readers, and keep what was proposed under ``reads/``.
+
+    Parameters
+    ----------
+    items : iterable of ReadingItem
+        The visits to read; those of a subject in the order of time. A visit whose read is locked is left out.
+    folder : Path
+        New or empty.
+    reads : Path
+        ``reads/`` of the trial.
+    key : bytes
+        Secret of the trial for reading codes.
+    number_lesions : callable
+        From a mask to one label for each lesion.
+    order_of_visits_known : bool
+        Whether readers may know which visits belong together and their order (``[reading]`` of the protocol). If
+        not, nothing but the anatomy in the images links two visits.
+
+    Raises
+    ------
+    UsageError
+        If the folder is not empty, or there is nothing to read.
+    GridMismatchError
+        If an image or mask of a visit is on another grid than its FLAIR.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "expected a new or empty folder for the worklist, found one with files", hint="name another"
+        )
+    everything = list(items)
+    chosen = [item for item in everything if not is_locked(reads, item.subject, item.visit)]
+    if not chosen:
+        raise UsageError(
+            "expected analysed visits that are not locked, found none", hint="run 'mri-pipeline run TRIAL' first"
+        )
+    coded = _coded(chosen, key)
+    series = _series(chosen, key)
+    rows, digests = [], {}
+    for code in sorted(coded):  # in the order of the codes: also what a file system may keep tells nothing
+        item = coded[code]
+        row, digests[code] = _export_item(item, code, folder / ITEMS / code, reads, number_lesions)
+        rows.append(row | series[item.subject, item.visit])
+    columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
+    _write_csv(folder / WORKLIST_CSV, columns, rows)
+    content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests}
+    (folder / WORKLIST_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = (files("mri_pipeline.reading") / "README.reader.md").read_text(encoding="utf-8")
+    (folder / README).write_text(text, encoding="utf-8")
+    _one_time(folder)
+    return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen))
+
+
+def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
+    coded: dict[str, ReadingItem] = {}
+    for item in items:
+        other = coded.setdefault(reading_code(key, item.subject, item.visit), item)
+        if other is not item:
+            raise UsageError("expected every visit once, found one twice (or two visits with one reading code)")
+    return coded
+
+
+def _series(items: Sequence[ReadingItem], key: bytes) -> dict[tuple[str, str], dict[str, object]]:
+    """For protocols that let readers know it: a code for each subject, and the position of each visit."""
+    series_key = derived_key(key, "series")
+    positions: dict[str, int] = {}
+    found: dict[tuple[str, str], dict[str, object]] = {}
+    for item in items:
+        positions[item.subject] = positions.get(item.subject, 0) + 1
+        found[item.subject, item.visit] = {
+            "series": keyed_code(series_key, item.subject),
+            "position": positions[item.subject],
+        }
+    return found
+
+
+def _export_item(
+    item: ReadingItem, code: str, folder: Path, reads: Path, number_lesions: NumberLesions
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Write one visit; returns its row of the worklist and the digests of its proposals."""
+    masks = {}
+    for kind, path in item.masks.items():
+        mask = nifti.load_labels(path)
+        masks[kind] = numbered_by_place(number_lesions(kind, mask))
+    grid = masks[LesionKind.T2].grid
+    for kind, mask in masks.items():
+        grid.require_same(mask.grid, f"item {code}, {kind.file}")
+    names = []
+    for contrast, name in IMAGE_FILES.items():
+        if contrast in item.images:
+            image = nifti.load_image(item.images[contrast])
+            grid.require_same(image.grid, f"item {code}, {name}")
+            nifti.save(image, folder / name)
+            names.append(name.removesuffix(".nii.gz"))
+    rows = []
+    for kind, mask in masks.items():
+        nifti.save(mask, folder / kind.file)
+        rows += _lesion_rows(code, kind, mask)
+    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS, rows)
+    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
+    save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests), masks)
+    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
+    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
+    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
+    return row, {kind.value: digest for kind, digest in digests.items()}
+
+
+def _lesion_rows(code: str, kind: LesionKind, mask: LabelImage) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for proposal in describe_proposals(mask):
+        i, j, k = proposal.voxel
+        x, y, z = proposal.position_mm
+        rows.append(
+            {
+                "reading_code": code,
+                "type": kind.value,
+                "lesion": proposal.number,
+                "volume_mm3": f"{proposal.volume_mm3:.1f}",
+                "voxel_x": i + 1,
+                "voxel_y": j + 1,
+                "voxel_z": k + 1,
+                "x_mm": f"{x:.1f}",
+                "y_mm": f"{y:.1f}",
+                "z_mm": f"{z:.1f}",
+                "decision": "",
+                "comment": "",
+            }
+        )
+    return rows
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _one_time(folder: Path) -> None:
+    """Give every file and folder the same time stamps; folders after what is in them."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        os.utime(path, (EXPORT_TIME, EXPORT_TIME))
+    os.utime(folder, (EXPORT_TIME, EXPORT_TIME))
