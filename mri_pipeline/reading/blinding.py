@@ -20,9 +20,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import Trial
@@ -35,8 +34,7 @@ _PART = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _ATTEMPTS = 100
 
 
-@dataclass(frozen=True)
-class TrialSubject:
+class TrialSubject(NamedTuple):
     """A subject as the trial names it: never outside the sealed folder and a release."""
 
     site: str

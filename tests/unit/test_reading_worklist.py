@@ -123,7 +123,7 @@ CODE = reading_code(KEY, SUBJECT, "wk00")
 def test_nothing_tells_subject_visit_time_or_machine(export, tmp_path):
     export()
     folder = tmp_path / "out"
-    secrets = [SUBJECT, OTHER, *VISITS, "week", "S01", "sub-", "ses-", str(Path.home()), str(tmp_path)]
+    secrets = [SUBJECT, OTHER, *VISITS, "week", "sub-", "ses-", str(Path.home()), str(tmp_path)]
     for path in [folder, *folder.rglob("*")]:
         assert path.stat().st_mtime == EXPORT_TIME
         relative = str(path.relative_to(folder))
@@ -140,9 +140,8 @@ def test_nothing_tells_subject_visit_time_or_machine(export, tmp_path):
             for secret in secrets:
                 assert secret.encode() not in content
                 assert secret.lower().encode() not in content
-            assert not re.search(
-                rb"20(1[5-9]|2\d)[-/]?[01]\d[-/]?[0-3]\d", content[:10_000] if b"\0" not in content else b""
-            )
+            if b"\0" not in content:  # text
+                assert not re.search(rb"20[12]\d[-/][01]\d[-/][0-3]\d", content)
 
 
 def test_image_headers_hold_no_text_and_images_are_those_of_the_visit(export, derivatives, tmp_path):

@@ -1,0 +1,129 @@
+"""Turn blinded tables into tables with trial numbers. The only place where the two meet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
+from mri_pipeline.tables.nv import NV
+
+SITE_COLUMN = {
+    "name": "site",
+    "type": "text",
+    "unit": None,
+    "rule": "code of the site of the subject",
+    "missing": "never",
+}
+_NUMBER_RULE = "trial number of the subject (released with the sealed key)"
+
+
+@dataclass(frozen=True)
+class Released:
+    """What was released: the files, and how many subjects are in them. For the audit trail."""
+
+    files: tuple[Path, ...]
+    subjects: int
+
+
+def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], *, reason: str) -> Released:
+    """Write the tables again with site and trial number in place of the blinded code.
+
+    The caller reads the key from the sealed folder, and enters the release and its reason in the audit trail
+    *before* calling this.
+
+    Parameters
+    ----------
+    tables : Path
+        Folder of the blinded tables.
+    out : Path
+        New folder outside of `tables`; made readable by its owner alone (0700, files 0600).
+    key : mapping of code to (site, trial number)
+    reason : str
+        Why the blinding is lifted; must not be empty. It is not written to the tables.
+
+    Raises
+    ------
+    UsageError
+        If a table is missing, a code is not in the key, the folder exists or lies in `tables`, or there is no
+        reason.
+    """
+    if not reason.strip():
+        raise UsageError("expected a reason for the release, found none", hint="say why the blinding is lifted")
+    inside = tables.resolve() in {out.resolve(), *out.resolve().parents}
+    if inside or out.exists():
+        raise UsageError(
+            "expected a new folder outside of the blinded tables, found "
+            + ("one inside" if inside else "one that exists"),
+            hint="name another folder, away from readers and analysts who must stay blinded",
+        )
+    texts = {table.file: read_table(tables / table.file) for table in TABLES}
+    subject_columns = {table.file: "USUBJID" if table is NV else "subject" for table in TABLES}
+    codes = {row[subject_columns[name]] for name, rows in texts.items() for row in rows}
+    unknown = sorted(codes - set(key))
+    if unknown:
+        raise UsageError(
+            f"expected every code in the sealed key, found {len(unknown)} that are not",
+            hint="the tables and the sealed folder must be those of one trial",
+        )
+    dictionary = _released_dictionary(tables / DICTIONARY_FILE)
+    out.mkdir(mode=0o700, parents=True)
+    out.chmod(0o700)
+    try:
+        files = [
+            _write_table(out / table.file, table.names, texts[table.file], subject_columns[table.file], key)
+            for table in TABLES
+        ]
+        files.append(_write_private(out / DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False)))
+    except BaseException:
+        shutil.rmtree(out)  # half a release is none
+        raise
+    return Released(tuple(files), len(codes))
+
+
+def _write_table(
+    path: Path,
+    names: tuple[str, ...],
+    rows: list[dict[str, str]],
+    subject: str,
+    key: Mapping[str, tuple[str, str]],
+) -> Path:
+    """SDTM has a column of its own for the site (SITEID in DM): there USUBJID becomes site and number."""
+    sdtm = subject == "USUBJID"
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names if sdtm else ("site", *names))
+        for row in rows:
+            site, number = key[row[subject]]
+            named = row | {subject: f"{site}-{number}" if sdtm else number}
+            values = [named[name] for name in names]
+            writer.writerow(values if sdtm else [site, *values])
+    return path
+
+
+def _write_private(path: Path, text: str) -> Path:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+    return path
+
+
+def _released_dictionary(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"expected {path.name} beside the tables, found none", hint="make the tables again")
+    dictionary: dict[str, Any] = json.loads(path.read_bytes())
+    for name, table in dictionary["tables"].items():
+        for column in table["columns"]:
+            if column["name"] in {"subject", "USUBJID"}:
+                column["rule"] = _NUMBER_RULE
+        if name != NV.file:
+            table["columns"].insert(0, SITE_COLUMN)
+    return dictionary
