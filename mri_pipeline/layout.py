@@ -112,6 +112,10 @@ class DerivativeDataset:
         source = contrast.value.replace("ce-gadolinium_T1w", "T1wGd")
         return self._file(subject, visit, f"from-{source}_to-subject_mode-image_xfm.txt")
 
+    def location(self, subject: str) -> Path:
+        """Where in the brain each voxel lies (labels of `model.LOCATION_LABELS`), for all visits of the subject."""
+        return self.root / f"sub-{subject}" / "anat" / f"sub-{subject}_space-subject_desc-location_dseg.nii.gz"
+
     def result(self, subject: str) -> Path:
         """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-lesions_result.json"

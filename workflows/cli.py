@@ -238,12 +238,22 @@ def tables(
     provisional: Annotated[
         bool, typer.Option("--provisional", help="From all reads and automatic results, each row saying which.")
     ] = False,
+    release: Annotated[
+        Path | None,
+        typer.Option("--release", help="Lift the blinding: copy the tables with trial numbers to here."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the blinding is lifted; needed with --release.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables; without --provisional from locked reads alone."""
-    from workflows.finalise import write_trial_tables
+    from workflows.finalise import release_trial_tables, write_trial_tables
 
-    written = write_trial_tables(trial, provisional=provisional)
+    if release is not None:
+        written = release_trial_tables(trial, reason=reason, out=release)
+    else:
+        written = write_trial_tables(trial, provisional=provisional)
     if as_json:
         _emit([str(path) for path in written])
     else:

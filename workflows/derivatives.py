@@ -11,10 +11,10 @@ from typing import Any
 
 from mri_pipeline import nifti, provenance
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import Contrast, Image, LabelImage, LesionRecord, VisitMasks
+from mri_pipeline.model import LOCATION_LABELS, Contrast, Image, LabelImage, LesionRecord, VisitMasks
 
 _BIDS_VERSION = "1.10.0"
-_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_location.nii.gz")
+_IGNORED = ("work/", "tables/", "reports/", "*_result.json")
 
 
 def write_dataset_description(derivatives: Path, *, settings_digest: str) -> None:
@@ -88,6 +88,14 @@ def write_visit(
     nifti.save(lesions, path)
     _sidecar(path, {"Type": "Lesion", **space})
     return path
+
+
+def write_location(derivatives: DerivativeDataset, subject: str, location: LabelImage) -> None:
+    """Write the location map with the names of its labels."""
+    path = nifti.save(location, derivatives.location(subject))
+    _sidecar(path, {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}})
+    rows = "".join(f"{index}\t{place.value}\n" for index, place in LOCATION_LABELS.items())
+    path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text(f"index\tname\n{rows}", encoding="utf-8")
 
 
 def _write_lesion_table(path: Path, records: Sequence[LesionRecord]) -> None:

@@ -39,6 +39,7 @@ def init_subject_wf(*, request: SubjectRequest, name: str = "subject_wf") -> pe.
     workflow.connect([
         (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(request.visits)]),
         (lesions_wf, write_subject, [("outputnode.result", "result"), ("outputnode.written", "visits_written")]),
+        (space_wf, write_subject, [("outputnode.location", "location")]),
         (write_subject, write_report, [("result", "result")]),
         (write_subject, outputnode, [("result", "result")]),
         (write_report, outputnode, [("report", "report")]),

@@ -11,7 +11,7 @@ from mri_pipeline import nifti
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.model import Contrast
 from mri_pipeline.results import load_result, save_result
-from workflows.derivatives import write_visit
+from workflows.derivatives import write_location, write_visit
 from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
 from workflows.report import write_report
 from workflows.request import SubjectRequest
@@ -74,6 +74,7 @@ class _WriteSubjectInputSpec(BaseInterfaceInputSpec):
     subject = traits.Str(mandatory=True, desc="blinded code")
     derivatives = traits.Str(mandatory=True, desc="folder of the derivative dataset")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
+    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
 
@@ -82,15 +83,17 @@ class _WriteSubjectOutputSpec(TraitedSpec):
 
 
 class WriteSubject(Step):
-    """Put the subject's numbers into the derivative dataset, after all its visits."""
+    """Put the subject's numbers and location map into the derivative dataset, after all its visits."""
 
     _always_run = True
     input_spec = _WriteSubjectInputSpec
     output_spec = _WriteSubjectOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        path = DerivativeDataset(Path(self.inputs.derivatives)).result(self.inputs.subject)
-        self._results["result"] = str(save_result(load_result(Path(self.inputs.result)), path))
+        derivatives, subject = DerivativeDataset(Path(self.inputs.derivatives)), self.inputs.subject
+        write_location(derivatives, subject, nifti.load_labels(self.inputs.location))
+        result = load_result(Path(self.inputs.result))
+        self._results["result"] = str(save_result(result, derivatives.result(subject)))
         return runtime
 
 

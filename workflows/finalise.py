@@ -1,0 +1,126 @@
+"""The tables of a trial: automatic results, replaced by what readers confirmed, counted by the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from mri_pipeline import nifti
+from mri_pipeline.errors import GridMismatchError, UsageError
+from mri_pipeline.layout import DerivativeDataset, Trial
+from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitMasks
+from mri_pipeline.protocol import LesionRules, Protocol, load_protocol
+from mri_pipeline.provenance import settings_digest
+from mri_pipeline.reading.blinding import Sealed
+from mri_pipeline.reading.store import load_read
+from mri_pipeline.registry import Registry, SubjectState
+from mri_pipeline.results import load_result
+from mri_pipeline.tables.inputs import SubjectInput, planned_visits
+from mri_pipeline.tables.io import unlocked_visits, write_tables
+from mri_pipeline.tables.release import release_tables
+from workflows import steps
+from workflows.derivatives import read_visit
+
+
+def write_trial_tables(folder: Path, *, provisional: bool) -> list[Path]:
+    """Write the blinded tables; returns the files.
+
+    Parameters
+    ----------
+    folder : Path
+        The trial.
+    provisional : bool
+        True: numbers of every analysed visit, each row saying how far its read has come. False: locked reads alone.
+
+    Raises
+    ------
+    UsageError
+        If nothing is analysed, or no read is locked where only locked reads count.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        subjects = list(_subjects(trial, protocol, registry))
+        analysed = sum(status is ScanStatus.ANALYSED for s in subjects for status in s.scans.values())
+        if not analysed:
+            raise UsageError("expected analysed visits, found none", hint="run 'mri-pipeline run TRIAL' first")
+        if not provisional and unlocked_visits(subjects) == analysed:
+            raise UsageError(
+                "expected locked reads, found none",
+                hint="confirm and lock reads with 'mri-pipeline read', or ask for --provisional tables",
+            )
+        written = write_tables(
+            trial.tables,
+            subjects,
+            planned_visits(protocol),
+            study=protocol.name,
+            provisional=provisional,
+            settings_digest=settings_digest(protocol),
+        )
+        registry.audit("tables written", details={"provisional": provisional, "analysed visits": analysed})
+    return written
+
+
+def _subjects(trial: Trial, protocol: Protocol, registry: Registry) -> Iterator[SubjectInput]:
+    for state in registry.state().subjects:
+        scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
+        analysed = [visit for visit, status in scans.items() if status is ScanStatus.ANALYSED]
+        reads = {visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits}
+        yield SubjectInput(_result(trial, protocol, state, analysed), scans=scans, reads=reads)
+
+
+def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str]) -> SubjectResult:
+    """The subject's numbers; counted again where a reader has confirmed a visit."""
+    if not analysed:
+        return SubjectResult(state.code)
+    confirmed = {}
+    for visit in analysed:
+        read = load_read(trial.reads, state.code, visit)
+        if read is not None:
+            confirmed[visit] = read.masks
+    if not confirmed:
+        return load_result(trial.derivatives.result(state.code))
+    weeks = {visit.label: visit.week for visit in protocol.visits}
+    return _recount(trial.derivatives, state.code, analysed, confirmed, rules=protocol.lesions, weeks=weeks)
+
+
+def _recount(
+    derivatives: DerivativeDataset,
+    subject: str,
+    visits: list[str],
+    confirmed: Mapping[str, VisitMasks],
+    *,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> SubjectResult:
+    """Track again with the readers' masks and the same images: a read that accepts everything changes no count."""
+    masks = []
+    for visit in visits:
+        automatic = read_visit(derivatives, subject, visit, with_images=False).masks
+        read = replace(confirmed.get(visit, automatic), flair=automatic.flair)
+        if not read.t2_lesions.grid.same_as(automatic.t2_lesions.grid):
+            raise GridMismatchError(
+                f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
+                hint="the subject was analysed again since it was read: export and read it again",
+            )
+        masks.append(read)
+    location = nifti.load_labels(derivatives.location(subject))
+    return steps.track(masks, tissue_location=location, rules=rules, weeks=weeks).result(subject)
+
+
+def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
+    """Turn codes into trial numbers with the sealed key, in a folder of their own; the audit trail says why.
+
+    Raises
+    ------
+    UsageError
+        As `mri_pipeline.tables.release.release_tables`.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
+    with Registry.open(trial, protocol) as registry:
+        # before, not after: a release that breaks off has lifted the blinding all the same
+        registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
+    return list(release_tables(trial.tables, out, key, reason=reason).files)
