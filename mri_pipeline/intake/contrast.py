@@ -116,8 +116,8 @@ def _unwanted(series: Series) -> Unwanted | None:
         (facts.burned_in, Unwanted.BURNED_IN),
         (bool((facts.b_value or 0) > 0 or kinds & {"DIFFUSION", "ADC", "TRACEW", "FA"}
               or (_DIFFUSION.search(name) and facts.echo_planar)), Unwanted.DIFFUSION),
-        (facts.echo_planar or "EPI_GEMS" in facts.scan_options or bool(kinds & {"EPI"})
-         or re.search(r"ep(i|2d|fid|_b)", pulse) is not None, Unwanted.ECHO_PLANAR),
+        (facts.echo_planar or "EP" in facts.scanning_sequence or "EPI_GEMS" in facts.scan_options
+         or "EPI" in kinds or re.search(r"ep(i|2d|fid|_b)", pulse) is not None, Unwanted.ECHO_PLANAR),
         ("MOSAIC" in kinds, Unwanted.MOSAIC),
         (bool(kinds & {"LOCALIZER", "SCOUT"}) or _LOCALIZER.search(name) is not None, Unwanted.LOCALIZER),
         (bool(kinds & {"P", "PHASE", "PHASE MAP", "R", "I", "REAL", "IMAGINARY"}), Unwanted.PHASE),

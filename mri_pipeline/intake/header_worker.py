@@ -62,9 +62,6 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911
             or "DirectoryRecordSequence" in dataset
         ):
             return FileReport(index=index, skipped="dicomdir")
-        if "SOPClassUID" not in dataset:
-            # pydicom gives back an empty data set where a compressed file ends early
-            raise TruncatedError("expected what kind of object it is, found none")
         values = header_values(dataset)
         if values["kind"] == "not_image":
             return FileReport(index=index, skipped="not_image")
@@ -81,7 +78,7 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911
 def _dataset(path: Path) -> FileDataset | None:
     """The data set of a DICOM file, with or without its preamble; None for other files."""
     try:
-        return pydicom.dcmread(path)
+        return _with_class(pydicom.dcmread(path))
     except InvalidDicomError:
         with path.open("rb") as file:
             head = file.read(8)
@@ -92,6 +89,13 @@ def _dataset(path: Path) -> FileDataset | None:
         if "SOPClassUID" not in dataset:
             return None
         return dataset
+
+
+def _with_class(dataset: FileDataset) -> FileDataset:
+    if "SOPClassUID" not in dataset and "DirectoryRecordSequence" not in dataset:
+        # pydicom gives back an empty data set where a compressed file ends early
+        raise TruncatedError("expected what kind of object it is, found none")
+    return dataset
 
 
 def check_pixels(dataset: Dataset) -> None:

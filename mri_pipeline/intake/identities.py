@@ -27,6 +27,8 @@ _NUMERIC_VRS: Final = frozenset({
     "DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "OB", "OW", "AT", "DA", "TM", "DT", "UI",
 })  # fmt: skip
 
+_ENCODINGS: Final = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "iso8859_9")
+
 MIN_LENGTH: Final = 3
 """Shorter values (initials, a study number '1') match everywhere and identify nobody by themselves."""
 
@@ -55,7 +57,7 @@ def text_values(dataset: Dataset) -> bytes:
 
 def is_short_number(identity: str) -> bool:
     """Whether an identity is a number that is likely to stand in a header by chance."""
-    return identity.isdigit() and len(identity) <= 6
+    return re.fullmatch(r"[-+.\d]{1,6}", identity) is not None
 
 
 def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
@@ -97,19 +99,12 @@ def leaked(content: bytes, identities: Iterable[str]) -> int:
     1
     """
     upper = content.upper()
-    text = content.decode("utf-8", "ignore").upper()
-    count = 0
-    for identity in identities:
-        pattern = rf"(?<![A-Z0-9]){re.escape(identity)}(?![A-Z0-9])"
-        encodings = ("latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "utf-16-le")
-        count += bool(re.search(pattern, text)) or any(
-            _encoded(identity, encoding) in upper for encoding in encodings if not identity.isascii()
-        ) or (identity.isascii() and re.search(pattern.encode(), upper) is not None)  # fmt: skip
-    return count
+    texts = [content.decode(encoding, "ignore").upper() for encoding in _ENCODINGS]
+    return sum(_is_in(identity, upper, texts) for identity in identities)
 
 
-def _encoded(identity: str, encoding: str) -> bytes:
-    try:
-        return identity.encode(encoding).upper()
-    except UnicodeEncodeError:
-        return b"\0never\0"
+def _is_in(identity: str, upper: bytes, texts: Iterable[str]) -> bool:
+    if identity.isascii():
+        pattern = rf"(?<![A-Z0-9]){re.escape(identity)}(?![A-Z0-9])".encode()
+        return re.search(pattern, upper) is not None
+    return any(re.search(rf"(?<!\w){re.escape(identity)}(?!\w)", text) for text in texts)

@@ -30,7 +30,9 @@ def test_facts_hold_the_acquisition_and_no_identity(tmp_path):
 
 def test_keys_are_stable_under_one_secret_only(tmp_path):
     files = factory.write_series(tmp_path, SMALL)[:1]
-    one, again, other = (read_headers(files, key=k).instances[0] for k in (KEY, KEY, b"another secret, 32 bytes long ok"))
+    one, again, other = (
+        read_headers(files, key=k).instances[0] for k in (KEY, KEY, b"another secret, 32 bytes long ok")
+    )
     assert (one.patient_key, one.scanner_key) == (again.patient_key, again.scanner_key)
     assert one.patient_key != other.patient_key
 
@@ -66,7 +68,9 @@ def test_truncated_files_are_found_wherever_they_end(tmp_path, share):
     reading = read_headers(files)
     assert len(reading.broken) == 1
     assert reading.broken[0].index == 3
-    with pytest.raises(UnreadableUploadError, match="expected whole DICOM files, found 1 (truncated|broken) of 12"):
+    with pytest.raises(
+        UnreadableUploadError, match=r"expected whole DICOM files, found 1 (truncated|broken) of 12"
+    ):
         reading.require_whole()
 
 
@@ -150,7 +154,9 @@ def test_real_series_are_read(real_data: Path):
         reading.require_whole()
         assert {i.frames for i in reading.instances} == {frames}
         assert all(i.field_strength_t == 3 and i.orientation for i in reading.instances)
-    enhanced = group_series(read_headers(sorted((real_data / "dicom" / "siemens_enhanced").glob("*.dcm"))).instances)
+    enhanced = group_series(
+        read_headers(sorted((real_data / "dicom" / "siemens_enhanced").glob("*.dcm"))).instances
+    )
     assert enhanced[0].geometry is not None
     assert enhanced[0].geometry.slices == 6
     assert enhanced[0].geometry.volumes == 4
@@ -158,7 +164,9 @@ def test_real_series_are_read(real_data: Path):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["siemens_jpeg/jpg1.dcm", "siemens_jpeg2000/jp2k1.dcm", "siemens_enhanced/6_1.dcm"])
+@pytest.mark.parametrize(
+    "name", ["siemens_jpeg/jpg1.dcm", "siemens_jpeg2000/jp2k1.dcm", "siemens_enhanced/6_1.dcm"]
+)
 def test_truncated_compressed_and_enhanced_files_are_found(real_data: Path, tmp_path, name):
     content = (real_data / "dicom" / name).read_bytes()
     (tmp_path / "half.dcm").write_bytes(content[: len(content) * 3 // 4])

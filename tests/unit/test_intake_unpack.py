@@ -47,7 +47,9 @@ def test_zip_tar_and_folder_give_the_same_numbered_files(tmp_path):
         assert not any("Mustermann" in str(p.relative_to(out)) for p in out.rglob("*"))
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "..\\evil", "\\\\host\\evil"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "..\\evil", "\\\\host\\evil"]
+)
 def test_names_that_lead_outside_are_refused(tmp_path, name):
     with pytest.raises(UnsafeUploadError, match="leads outside"):
         unpack(make_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "zip", LIMITS)

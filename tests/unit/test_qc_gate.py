@@ -1,0 +1,236 @@
+"""An upload through the whole gate: the bad inputs of real sites, each with one clear line."""
+
+import os
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mri_pipeline.errors import (
+    ComplianceError,
+    UnreadableUploadError,
+    UnsafeUploadError,
+    UploadRefusedError,
+    UsageError,
+)
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.layout import RawDataset
+from mri_pipeline.model import Contrast
+from mri_pipeline.nifti import load_image
+from mri_pipeline.protocol import Action, Protocol, parse_protocol, protocol_text
+from qc.compliance import Purpose
+from qc.gate import CheckedUpload, check_upload, write_scans
+from tests.unit import dicom_factory as factory
+
+SECRET = b"0123456789abcdef"
+PROTOCOL = parse_protocol(protocol_text())
+BLINDING = Blinding("AB12", SECRET)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A function that checks an upload as a visit."""
+
+    def run(
+        upload: Path, purpose: Purpose = Purpose.VISIT, protocol: Protocol = PROTOCOL, **more: object
+    ) -> CheckedUpload:
+        return check_upload(
+            upload,
+            protocol=protocol,
+            work_dir=tmp_path / f"work{os.urandom(4).hex()}",
+            secret=SECRET,
+            purpose=purpose,
+            **more,
+        )
+
+    return run
+
+
+def test_a_good_visit_becomes_bids(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up", (*factory.VISIT, factory.PD, factory.EPI))
+    archive = tmp_path / "up.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for path in sorted(upload.iterdir()):
+            target.write(path, f"Mustermann/DICOM/{path.name}")
+    checked = gate(archive)
+    assert set(checked.chosen) == set(Contrast)
+    assert len(checked.recognised) == 6
+    raw = RawDataset(tmp_path / "raw")
+    written = write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk04", blinding=BLINDING)
+    assert set(raw.scans("AB12", "wk04")) == set(written.scans) == set(Contrast)
+    assert load_image(written.scans[Contrast.FLAIR]).grid.shape == (24, 32, 44)
+    for path in raw.root.rglob("*"):
+        assert "Mustermann" not in path.name
+        if path.is_file():
+            assert b"Mustermann" not in path.read_bytes()
+    checked.discard()
+    assert not checked.work_dir.exists()
+
+
+def test_weaker_than_the_trial_allows_is_refused(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, field_t=1.0) for s in factory.VISIT])
+    with pytest.raises(ComplianceError, match=r"expected a field strength of at least 1.5 T, found 1 T"):
+        gate(upload).compliance.require()
+
+
+@pytest.mark.parametrize(
+    ("stated", "refused"),
+    [(1.494, False), (1.5, False), (15000.0, False), (1.4, True), (10000.0, True), (None, True)],
+)
+def test_a_nominal_field_of_one_and_a_half_tesla_is_accepted(tmp_path, gate, stated, refused):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, field_t=stated) for s in factory.VISIT])
+    found = [f.rule for f in gate(upload).compliance.of(Action.REFUSE)]
+    assert found == (["field_strength"] if refused else [])
+
+
+def test_missing_sequences_refuse_a_dummy_run_and_only_flair_refuses_a_visit(tmp_path, gate):
+    no_flair = factory.write_visit(tmp_path / "a", [factory.T1, factory.T2, factory.T1_GD])
+    with pytest.raises(ComplianceError, match="expected FLAIR, found T1w, T2w, ce-gadolinium_T1w"):
+        gate(no_flair).compliance.require()
+    no_contrast = factory.write_visit(tmp_path / "b", [factory.FLAIR, factory.T1, factory.T2])
+    visit = gate(no_contrast)
+    visit.compliance.require()
+    assert any("expected ce-gadolinium_T1w" in f.words for f in visit.compliance.of(Action.QUERY))
+    with pytest.raises(ComplianceError, match="expected ce-gadolinium_T1w, found FLAIR, T1w, T2w"):
+        gate(no_contrast, Purpose.DUMMY_RUN).compliance.require()
+
+
+def test_two_missing_slices_are_refused_and_nothing_is_written(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up")
+    for index in (20, 21):
+        (upload / f"Mustermann_3_{index:03d}.dcm").unlink()
+    checked = gate(upload)
+    raw = RawDataset(tmp_path / "raw")
+    with pytest.raises(ComplianceError, match="T2w: expected a whole series, found 2 slices missing") as caught:
+        write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+    assert "Mustermann" not in str(caught.value)
+    assert not raw.root.exists()
+
+
+def test_an_incomplete_optional_sequence_is_a_query_and_left_out(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up", (*factory.VISIT, factory.PD))
+    (upload / "Mustermann_5_020.dcm").unlink()
+    checked = gate(upload)
+    assert any("PDw: expected a whole series" in f.words for f in checked.compliance.of(Action.QUERY))
+    written = write_scans(
+        checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
+    )
+    assert Contrast.PDW not in written.scans
+
+
+def test_a_truncated_file_refuses_the_upload(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up")
+    path = upload / "Mustermann_1_010.dcm"
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(UnreadableUploadError, match="expected whole DICOM files, found 1 truncated of 176"):
+        gate(upload)
+
+
+def test_empty_text_traversal_nested_and_mixed_uploads(tmp_path, gate):
+    empty, text = tmp_path / "empty", tmp_path / "text"
+    for folder in (empty, text):
+        folder.mkdir()
+    (text / "a.txt").write_text("see attached")
+    with pytest.raises(UnreadableUploadError, match="empty upload"):
+        gate(empty)
+    with pytest.raises(UnreadableUploadError, match="expected DICOM images, found none among 1 files"):
+        gate(text)
+    for name, content, words in (("../x", b"x", "leads outside"), ("x.zip", b"PK\x03\x04....", "archive inside")):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr(name, content)
+        with pytest.raises(UnsafeUploadError, match=words):
+            gate(tmp_path / "a.zip")
+    small = replace(factory.FLAIR, shape=(16, 12, 12))
+    factory.write_series(tmp_path / "mix", small)
+    factory.write_series(
+        tmp_path / "mix", replace(small, number=7), replace(factory.Patient(), name="Anders^Otto")
+    )
+    with pytest.raises(UploadRefusedError, match="expected one patient in an upload, found 2"):
+        gate(tmp_path / "mix")
+    assert not list(tmp_path.glob("work*"))  # what is not de-identified does not stay
+
+
+def test_queries_of_geometry_follow_the_actions_of_the_protocol(tmp_path, gate):
+    thick = replace(factory.FLAIR, thickness=5.0, spacing=6.0, pixel=(1.2, 1.2))
+    upload = factory.write_visit(tmp_path / "up", (thick, *factory.VISIT[1:]))
+    queries = {f.rule: f for f in gate(upload).compliance.of(Action.QUERY) if f.contrast is Contrast.FLAIR}
+    assert {"thickness_2d", "gap", "in_plane_2d"} <= set(queries)
+    assert (queries["gap"].measured, queries["gap"].limit) == (1.0, 0.05)
+    strict = parse_protocol(
+        protocol_text().replace(
+            'gap_mm = { value = 0.05, action = "query"', 'gap_mm = { value = 0.05, action = "refuse"'
+        )
+    )
+    with pytest.raises(
+        ComplianceError, match=r"FLAIR: expected a gap between slices of at most 0.05 mm, found 1 mm"
+    ):
+        gate(upload, protocol=strict).compliance.require()
+
+
+def test_minutes_after_contrast_are_measured_where_the_header_tells(tmp_path, gate):
+    early = replace(
+        factory.T1_GD, extra={"ContrastBolusAgent": "x", "ContrastBolusStartTime": "094453"}
+    )  # scan at 09:46:53
+    upload = factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2, early))
+    (finding,) = [f for f in gate(upload).compliance.findings if f.rule == "minutes_after_contrast"]
+    assert (finding.action, finding.measured) == (Action.QUERY, 2.0)
+
+
+def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
+    first = gate(factory.write_visit(tmp_path / "a"))
+    same = gate(factory.write_visit(tmp_path / "b"), previous=first.profile)
+    assert [f.rule for f in same.compliance.findings if f.rule.startswith("same")] == []
+    changed = [
+        replace(
+            s,
+            te=s.te * 1.5 if s.number == 3 else s.te,
+            extra={"DeviceSerialNumber": "SN-2", "SoftwareVersions": "VE11"},
+        )
+        for s in factory.VISIT
+    ]
+    other = gate(factory.write_visit(tmp_path / "c", changed), previous=first.profile)
+    flagged = [(f.rule, f.contrast, f.action) for f in other.compliance.findings if f.rule.startswith("same")]
+    assert flagged == [
+        ("same_scanner", None, Action.QUERY),
+        ("same_software", None, Action.QUERY),
+        ("same_protocol", Contrast.T2W, Action.QUERY),
+    ]
+
+
+def test_a_visit_written_twice_and_an_unplanned_visit_are_refused(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, shape=(16, 12, 12)) for s in factory.VISIT])
+    raw = RawDataset(tmp_path / "raw")
+    write_scans(gate(upload), raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+    with pytest.raises(UsageError, match="expected no scans of visit wk00"):
+        write_scans(gate(upload), raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+    with pytest.raises(UsageError, match="expected a visit of the protocol"):
+        write_scans(gate(upload), raw=raw, protocol=PROTOCOL, visit="wk99", blinding=BLINDING)
+
+
+def test_the_order_of_files_changes_nothing(tmp_path, gate):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, shape=(16, 12, 12)) for s in factory.VISIT])
+    other = tmp_path / "shuffled"
+    other.mkdir()
+    files = sorted(upload.iterdir())
+    for new, old in enumerate(np.random.default_rng(1).permutation(len(files))):
+        (other / f"IM{new:05d}").write_bytes(files[old].read_bytes())
+    images = []
+    for number, folder in enumerate((upload, other)):
+        raw = RawDataset(tmp_path / f"raw{number}")
+        written = write_scans(gate(folder), raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+        images.append({contrast: path.read_bytes() for contrast, path in written.scans.items()})
+    assert images[0] == images[1]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["ge_epi", "siemens_epi", "siemens_jpeg", "siemens_jpeg2000", "siemens_enhanced"])
+def test_real_functional_series_are_refused_with_reasons(real_data, gate, name):
+    checked = gate(real_data / "dicom" / name)
+    with pytest.raises(
+        ComplianceError, match=r"expected FLAIR, found none of the protocol's sequences .*echo-planar"
+    ) as caught:
+        checked.compliance.require()
+    assert checked.profile is None
+    assert "Regression" not in str(caught.value)
