@@ -8,24 +8,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
+from mri_pipeline.lesions.change_model import (
+    NORMAL_RANGE,
+    contrast_difference,
+    gradient_magnitude,
+    noise_by_gradient,
+    smooth_difference,
+)
+from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.model import BoolArray, Image, LabelImage
 
-NORMAL_RANGE = (0.6, 1.3)
-"""Normal tissue on a FLAIR whose white matter is 1: above CSF, below lesions (1.40 to 1.44 in every case seen).
-
-The intensity mapping between visits is fitted here alone; a free one would erase true change."""
-
-BIAS_SIGMA_MM = 18.0
 SMOOTHING_SIGMA_MM = 0.7
-NOISE_FLOOR = 0.02
-"""Smallest noise of a difference, in white matters: for images without any, such as two identical ones."""
-
-_GRADIENT_BINS = 12
-_MAD_TO_SIGMA = 1.4826
-_BIAS_GRID_MM = 6.0
+EXTENT_Z, SEED_Z = 2.0, 3.0
+"""A changed voxel differs by two noises, and a changed component holds one that differs by three."""
+HYPERINTENSE = 1.15
+"""Brighter than white matter (1) by more than its spread; lesions are 1.40 to 1.44 at their core."""
+REACH_MM = 3.0
+"""How far beyond a drawn border a change may reach: the smallest lesion's diameter."""
 _MIN_VOXELS = 50
-_CLIP = 3.0
 
 
 def change_evidence(
@@ -33,8 +35,9 @@ def change_evidence(
 ) -> Image:
     """z-map of the change from the reference to the follow-up FLAIR (positive: brighter at follow-up).
 
-    The steps: one linear intensity mapping from normal tissue, smooth local bias (18 mm) removed, difference
-    divided by a noise that depends on the local gradient (edges differ by registration and partial volume).
+    The steps (`change_model`): the difference of contrast in normal tissue removed, then the smooth local bias
+    (18 mm), then divided by a noise that depends on the local gradient (edges differ by registration and partial
+    volume).
 
     Parameters
     ----------
@@ -57,6 +60,12 @@ def change_evidence(
     """
     flair_reference.grid.require_same(flair_followup.grid, "follow-up FLAIR")
     grid = flair_reference.grid
+    if grid.orientation != "RAS":  # one orientation for all: blocks of voxels begin at the same end
+        turned = [image.reoriented("RAS") for image in (flair_reference, flair_followup)]
+        masks = [None if m is None else LabelImage(m, grid).reoriented("RAS").mask for m in (brain, lesions)]
+        if masks[0] is not None:
+            z = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
+            return Image(z.reoriented(grid.orientation).data, grid)
     inside = brain & (flair_reference.data > 0) & (flair_followup.data > 0)
     spacing = np.array(grid.spacing_mm)
     before, after = (_smooth(i.data, SMOOTHING_SIGMA_MM / spacing) for i in (flair_reference, flair_followup))
@@ -65,11 +74,12 @@ def change_evidence(
         normal &= ~lesions
     if np.count_nonzero(normal) < _MIN_VOXELS:
         return Image(np.zeros(grid.shape, dtype=np.float32), grid)
-    before, after = _matched(before, after, normal)
     difference = after - before
-    difference -= _bias(difference, normal, spacing)
-    gradient = np.maximum(_gradient(before, spacing), _gradient(after, spacing))
-    noise = _noise(difference, gradient, inside if lesions is None else inside & ~lesions)
+    difference -= contrast_difference(difference, (after + before) * np.float32(0.5), normal)
+    difference -= smooth_difference(difference, normal, spacing)
+    # an edge of both visits blurs and moves; one of a single visit is change itself
+    gradient = np.minimum(gradient_magnitude(before, spacing), gradient_magnitude(after, spacing))
+    noise = noise_by_gradient(difference, gradient, inside if lesions is None else inside & ~lesions)
     return Image(np.where(inside, difference / noise, 0).astype(np.float32), grid)
 
 
@@ -83,105 +93,61 @@ def _smooth(data: NDArray[np.float32], sigma: NDArray[np.float64]) -> NDArray[np
     return ndimage.gaussian_filter(data, sigma, truncate=3.0)
 
 
-def _matched(
-    before: NDArray[np.float32], after: NDArray[np.float32], normal: BoolArray
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both images on their common scale: equal medians and equal spread of normal tissue."""
-    x, y = before[normal], after[normal]
-    middle_x, middle_y = float(np.median(x)), float(np.median(y))
-    residual = (y - middle_y) - (x - middle_x)
-    calm = np.abs(residual) <= _CLIP * (_MAD_TO_SIGMA * float(np.median(np.abs(residual))) + NOISE_FLOOR)
-    spread_x, spread_y = float(np.std(x[calm])), float(np.std(y[calm]))
-    if min(spread_x, spread_y) < NOISE_FLOOR:  # flat images have no spread to match
-        spread_x = spread_y = 1.0
-    spread, middle = np.sqrt(spread_x * spread_y), (middle_x + middle_y) / 2
-    return (
-        ((before - middle_x) * (spread / spread_x) + middle).astype(np.float32),
-        ((after - middle_y) * (spread / spread_y) + middle).astype(np.float32),
-    )
-
-
-def _bias(difference: NDArray[np.float32], normal: BoolArray, spacing: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Smooth part of the difference in normal tissue, on a coarse grid (normalised convolution)."""
-    values = difference[normal]
-    middle = float(np.median(values))
-    limit = _CLIP * _MAD_TO_SIGMA * float(np.median(np.abs(values - middle)))
-    weight = (normal & (np.abs(difference - middle) <= limit)).astype(np.float32)
-    step = np.maximum(1, np.round(_BIAS_GRID_MM / spacing)).astype(int)
-    pad = [(0, int(-n % s)) for n, s in zip(difference.shape, step, strict=True)]
-    coarse = []
-    for data in (weight, weight * difference):
-        padded = np.pad(data, pad)
-        nx, ny, nz = (n // s for n, s in zip(padded.shape, step, strict=True))
-        blocks = padded.reshape(nx, step[0], ny, step[1], nz, step[2]).sum(axis=(1, 3, 5))
-        coarse.append(ndimage.gaussian_filter(blocks, BIAS_SIGMA_MM / (spacing * step), mode="constant"))
-    field = ((coarse[1] + middle * 1e-3) / (coarse[0] + 1e-3)).astype(np.float32)
-    at = [(np.arange(n) + 0.5) / s - 0.5 for n, s in zip(difference.shape, step, strict=True)]
-    return _interpolated(field, at)
-
-
-def _interpolated(field: NDArray[np.float32], at: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-    """Linear interpolation of a coarse field, axis by axis."""
-    for axis, positions in enumerate(at):
-        clipped = np.clip(positions, 0, field.shape[axis] - 1)
-        low = np.minimum(clipped.astype(int), max(field.shape[axis] - 2, 0))
-        high = np.minimum(low + 1, field.shape[axis] - 1)
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        part = (clipped - low).astype(np.float32).reshape(shape)
-        field = np.take(field, low, axis) * (1 - part) + np.take(field, high, axis) * part
-    return field
-
-
-def _gradient(data: NDArray[np.float32], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
-    squared = np.zeros(data.shape, dtype=np.float32)
-    for axis in range(3):
-        if data.shape[axis] > 1:
-            squared += np.square(np.gradient(data, float(spacing[axis]), axis=axis), dtype=np.float32)
-    return np.sqrt(squared)
-
-
-def _noise(
-    difference: NDArray[np.float32], gradient: NDArray[np.float32], inside: BoolArray
-) -> NDArray[np.float32]:
-    """Robust noise of the difference as a rising function of the local gradient."""
-    values, slopes = difference[inside], gradient[inside]
-    edges = np.unique(np.quantile(slopes, np.linspace(0, 1, _GRADIENT_BINS + 1)))
-    index = np.clip(np.searchsorted(edges, slopes, side="right") - 1, 0, max(len(edges) - 2, 0))
-    centres, sigmas = [], []
-    for i in range(max(len(edges) - 1, 1)):
-        chosen = values[index == i]
-        if len(chosen) >= _MIN_VOXELS:
-            centres.append(float(np.median(slopes[index == i])))
-            sigmas.append(_MAD_TO_SIGMA * float(np.median(np.abs(chosen))))
-    if not centres:
-        return np.full(difference.shape, max(NOISE_FLOOR, float(np.std(values))), dtype=np.float32)
-    rising = np.maximum(np.maximum.accumulate(sigmas), NOISE_FLOOR)
-    return np.interp(gradient, centres, rising).astype(np.float32)
-
-
-EXTENT_Z = 1.0
-SEED_Z = 2.5
-
-
 def changed_voxels(
-    reference: LabelImage, followup: LabelImage, *, evidence: Image | None = None
+    reference: LabelImage,
+    followup: LabelImage,
+    *,
+    flairs: tuple[Image, Image] | None = None,
+    evidence: Image | None = None,
+    min_volume_mm3: float = 0.0,
+    connectivity: int = 3,
 ) -> tuple[LabelImage, LabelImage]:
     """Voxels that became lesion and voxels that ceased to be lesion, from masks and images together.
+
+    By the masks alone: lesion at one visit and not at the other. With images: a component of voxels that changed
+    by at least 2 noises, are lesion-like at the visit where they are lesion (in its mask, or hyperintense within
+    3 mm of it) and not lesion at both visits; it must hold a voxel of that mask that changed by at least 3.
 
     Parameters
     ----------
     reference, followup : LabelImage
         Lesion masks of both visits.
+    flairs : (Image, Image), optional
+        FLAIR of reference and follow-up, white matter 1.
     evidence : Image, optional
-        `change_evidence` of the visits; None leaves the plain difference of the masks.
+        `change_evidence` of these images; None leaves the plain difference of the masks.
+    min_volume_mm3 : float
+        Smaller components are left out.
+    connectivity : int
+        As in `components.label_lesions`.
 
     Returns
     -------
     increase, decrease : LabelImage
+        Exchanging the visits exchanges them.
     """
-    became = followup.mask & ~reference.mask
-    ceased = reference.mask & ~followup.mask
-    if evidence is not None:
-        became &= evidence.data >= EXTENT_Z
-        ceased &= evidence.data <= -EXTENT_Z
-    return LabelImage(became, reference.grid), LabelImage(ceased, reference.grid)
+    if evidence is None or flairs is None:
+        became, ceased = followup.mask & ~reference.mask, reference.mask & ~followup.mask
+        return LabelImage(became, reference.grid), LabelImage(ceased, reference.grid)
+    both = reference.mask & followup.mask
+    results = []
+    for mask, flair, z in ((followup, flairs[1], evidence.data), (reference, flairs[0], -evidence.data)):
+        sigma = SMOOTHING_SIGMA_MM / np.array(flair.grid.spacing_mm)
+        changed = (z >= EXTENT_Z) & ~both
+        changed &= mask.mask | (_smooth(flair.data, sigma) > HYPERINTENSE)
+        changed &= mask.mask | _near(changed, mask)
+        labels = label_lesions(changed, flair.grid, min_volume_mm3=min_volume_mm3, connectivity=connectivity)
+        seeded = np.unique(labels.data[(z >= SEED_Z) & mask.mask])
+        results.append(LabelImage(np.isin(labels.data, seeded[seeded > 0]), flair.grid))
+    return results[0], results[1]
+
+
+def _near(candidates: BoolArray, mask: LabelImage) -> BoolArray:
+    """Which of the candidates lie within reach of the mask, in mm."""
+    near = np.zeros_like(candidates)
+    points, target = np.argwhere(candidates), np.argwhere(mask.mask)
+    if len(points) and len(target):
+        tree = cKDTree(mask.grid.world(target.astype(float)))
+        distance, _ = tree.query(mask.grid.world(points.astype(float)), distance_upper_bound=REACH_MM)
+        near[tuple(points[np.isfinite(distance)].T)] = True
+    return near

@@ -168,7 +168,7 @@ def _tracked(
     return VisitTracking(
         visit=now.masks.visit,
         lesions=LabelImage(table[now.lesions.data], location.grid),
-        masks=_change_masks(now, reference, found.t2, evidence),
+        masks=_change_masks(now, reference, found.t2, evidence, rules),
         counts=count_visit(now, reference, found),
         records=record_lesions(now, reference, found, location),
     )
@@ -209,20 +209,32 @@ def _findings(
 
 
 def _change_masks(
-    now: LabelledVisit, reference: LabelledVisit | None, comparison: T2Comparison | None, evidence: Image | None
+    now: LabelledVisit,
+    reference: LabelledVisit | None,
+    comparison: T2Comparison | None,
+    evidence: Image | None,
+    rules: LesionRules,
 ) -> dict[MaskLabel, LabelImage]:
     if reference is None or comparison is None:
         return {}
-    increase, decrease = changed_voxels(reference.masks.t2_lesions, now.masks.t2_lesions, evidence=evidence)
-    in_state = {
-        state: LabelImage(
-            np.isin(now.t2.data, [n for n, s in comparison.states.items() if s is state]), now.t2.grid
-        )
-        for state in (T2State.NEW, T2State.ENLARGING)
-    }
+    before, after = reference.masks, now.masks
+    increase, decrease = changed_voxels(
+        before.t2_lesions,
+        after.t2_lesions,
+        flairs=None if before.flair is None or after.flair is None else (before.flair, after.flair),
+        evidence=evidence,
+        min_volume_mm3=rules.enlarging_min_growth_mm3,
+        connectivity=rules.connectivity,
+    )
+    grid = now.t2.grid
+    states = comparison.states.items()
+    new = np.isin(now.t2.data, [n for n, state in states if state is T2State.NEW])
+    enlarging = np.isin(now.t2.data, [n for n, state in states if state is T2State.ENLARGING])
+    vanished = np.isin(reference.t2.data, list(comparison.vanished))
     return {
-        MaskLabel.NEW_T2: in_state[T2State.NEW],
-        MaskLabel.ENLARGING_T2: in_state[T2State.ENLARGING],
-        MaskLabel.T2_INCREASE: increase,
-        MaskLabel.T2_DECREASE: decrease,
+        MaskLabel.NEW_T2: LabelImage(new, grid),
+        MaskLabel.ENLARGING_T2: LabelImage(enlarging, grid),
+        # what is counted as new or vanished is in these masks whole
+        MaskLabel.T2_INCREASE: LabelImage(increase.mask | (new & ~before.t2_lesions.mask), grid),
+        MaskLabel.T2_DECREASE: LabelImage(decrease.mask | (vanished & ~after.t2_lesions.mask), grid),
     }

@@ -1,0 +1,186 @@
+"""Change between two FLAIRs: blind to contrast, bias and noise; not to lesions; and no visit is preferred."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.lesions.change import SEED_Z, change_evidence, changed_voxels
+from mri_pipeline.lesions.change_model import binned_medians, noise_by_gradient
+from mri_pipeline.lesions.tracking import track_subject
+from mri_pipeline.model import Grid, Image, LabelImage, T2State, VisitMasks
+from mri_pipeline.protocol import LesionRules
+
+SHAPE = (70, 84, 22)
+GRID = Grid(SHAPE, np.array([[1.5, 0, 0, -52], [0, 1.5, 0, -63], [0, 0, 4.0, -44], [0, 0, 0, 1]]))
+X, Y, Z = (np.indices(SHAPE)[a] - (SHAPE[a] - 1) / 2 for a in range(3))
+RADIUS = np.sqrt((X / 30) ** 2 + (Y / 37) ** 2 + (Z / 10) ** 2)
+BRAIN = RADIUS < 1
+NOISE = 0.05
+
+
+def anatomy(grey=1.2):
+    """White matter 1, grey matter, ventricles."""
+    data = np.where(RADIUS < 0.85, 1.0, grey)
+    data[RADIUS < 0.25] = 0.25
+    return ndimage.gaussian_filter(np.where(BRAIN, data, 0.1), (0.8, 0.8, 0.4))
+
+
+def ball(x, y, z, radius_mm):
+    return ((X - x) * 1.5) ** 2 + ((Y - y) * 1.5) ** 2 + ((Z - z) * 4) ** 2 < radius_mm**2
+
+
+LESION = ball(14, 6, 2, 5)
+OTHER = ball(-15, -10, -2, 5)
+
+
+def scan(*lesions, seed, gain=0.45, grey=1.2, bias=0.0):
+    data = anatomy(grey) + gain * np.any([*lesions, np.zeros(SHAPE, bool)], axis=0)
+    data = data * (1 + bias * np.sin(X / 25) * np.cos(Y / 30))
+    return Image(data + NOISE * np.random.default_rng(seed).normal(size=SHAPE), GRID)
+
+
+def labels(*lesions):
+    return LabelImage(np.any([*lesions, np.zeros(SHAPE, bool)], axis=0), GRID)
+
+
+def test_identical_images_do_not_change():
+    image = scan(LESION, seed=1)
+    assert not change_evidence(image, image, BRAIN).data.any()
+
+
+def test_exchanging_the_visits_changes_the_sign():
+    a, b = scan(LESION, seed=1), scan(OTHER, seed=2, bias=0.1, grey=1.3)
+    np.testing.assert_allclose(change_evidence(a, b, BRAIN).data, -change_evidence(b, a, BRAIN).data, atol=2e-3)
+
+
+def test_noise_alone_has_a_standard_deviation_of_one():
+    z = change_evidence(scan(seed=1), scan(seed=2), BRAIN).data[BRAIN]
+    assert 0.85 < z.std() < 1.15
+    assert abs(z.mean()) < 0.05
+    assert (np.abs(z) > 4).mean() < 1e-3
+
+
+@pytest.mark.parametrize(("bias", "grey"), [(0.15, 1.2), (0.0, 1.32), (0.15, 1.32)])
+def test_bias_and_contrast_of_the_scan_are_no_change(bias, grey):
+    z = change_evidence(scan(seed=1), scan(seed=2, bias=bias, grey=grey), BRAIN).data[BRAIN]
+    assert (np.abs(z) > 4).mean() < 5e-3
+    raw = (scan(seed=2, bias=bias, grey=grey).data - scan(seed=1).data)[BRAIN] / (NOISE * np.sqrt(2))
+    assert (np.abs(z) > 2.5).mean() < 0.5 * (np.abs(raw) > 2.5).mean()
+
+
+def test_true_change_is_kept_under_bias_and_contrast():
+    z = change_evidence(scan(OTHER, seed=1), scan(LESION, seed=2, bias=0.15, grey=1.32), BRAIN).data
+    assert z[LESION].mean() > SEED_Z
+    assert z[OTHER].mean() < -SEED_Z
+
+
+def test_outside_the_brain_and_in_an_empty_brain_nothing_is_said():
+    a, b = scan(seed=1), scan(LESION, seed=2)
+    assert not change_evidence(a, b, BRAIN).data[~BRAIN].any()
+    assert not change_evidence(a, b, np.zeros(SHAPE, dtype=bool)).data.any()
+
+
+def test_images_on_different_grids_are_refused():
+    other = Image(scan(seed=1).data, Grid(SHAPE, np.eye(4)))
+    with pytest.raises(GridMismatchError, match="follow-up FLAIR"):
+        change_evidence(scan(seed=1), other, BRAIN)
+
+
+@pytest.mark.parametrize("turn", ["LPS", "PIR", "SAL"])
+def test_orientation_means_nothing(turn):
+    a, b = scan(OTHER, seed=1), scan(LESION, seed=2)
+    here = change_evidence(a, b, BRAIN)
+    brain = LabelImage(BRAIN, GRID).reoriented(turn)
+    there = change_evidence(a.reoriented(turn), b.reoriented(turn), brain.mask)
+    np.testing.assert_array_equal(there.reoriented("RAS").data, here.data)
+
+
+def test_changed_voxels_are_the_true_ones_and_exchange_with_the_visits():
+    a, b = scan(OTHER, seed=1), scan(LESION, seed=2)
+    z = change_evidence(a, b, BRAIN, lesions=LESION | OTHER)
+    increase, decrease = changed_voxels(labels(OTHER), labels(LESION), flairs=(a, b), evidence=z)
+    for found, truth in ((increase.mask, LESION), (decrease.mask, OTHER)):
+        assert 2 * np.count_nonzero(found & truth) / (found.sum() + truth.sum()) > 0.85
+    back = change_evidence(b, a, BRAIN, lesions=LESION | OTHER)
+    swapped = changed_voxels(labels(LESION), labels(OTHER), flairs=(b, a), evidence=back)
+    assert np.mean(swapped[0].mask != decrease.mask) < 1e-4
+    assert np.mean(swapped[1].mask != increase.mask) < 1e-4
+
+
+def test_a_change_reaches_a_little_beyond_a_mask_drawn_too_small_and_no_further():
+    small, far = ball(14, 6, 2, 3.5), ball(-15, 20, 0, 5)
+    a, b = scan(seed=1), scan(LESION, far, seed=2)
+    z = change_evidence(a, b, BRAIN)
+    increase, decrease = changed_voxels(labels(), labels(small), flairs=(a, b), evidence=z)
+    assert increase.mask[LESION].mean() > 0.8
+    assert not increase.mask[far].any()
+    assert not decrease.mask.any()
+
+
+def test_without_images_the_masks_decide():
+    increase, decrease = changed_voxels(labels(OTHER), labels(LESION))
+    assert np.array_equal(increase.mask, LESION)
+    assert np.array_equal(decrease.mask, OTHER)
+
+
+def events(before, after, flair_before, flair_after):
+    visits = [
+        VisitMasks(v, labels(m), flair=f)
+        for v, m, f in (("wk00", before, flair_before), ("wk04", after, flair_after))
+    ]
+    tracking = track_subject(visits, labels(BRAIN), LesionRules(), {}).visits[1]
+    return [record.t2_state for record in tracking.records], tracking
+
+
+def test_a_border_drawn_differently_on_the_same_brain_is_no_event():
+    wide = ball(14, 6, 2, 8)
+    seen = (scan(LESION, seed=1), scan(LESION, seed=2))
+    assert events(LESION, wide, None, None)[0] == [T2State.ENLARGING]
+    states, tracking = events(LESION, wide, *seen)
+    assert states == [T2State.STABLE]
+    assert not any(m.mask.any() for m in tracking.masks.values())
+    assert events(wide, LESION, *seen)[0] == [T2State.STABLE]
+    # a lesion overlooked at one visit, in the image at both
+    assert events(labels().mask, LESION, *seen)[0] == [T2State.STABLE]
+    assert events(LESION, labels().mask, *seen)[0] == []
+
+
+def test_true_events_are_seen_with_images():
+    wide = ball(14, 6, 2, 8)
+    assert events(LESION, wide, scan(LESION, seed=1), scan(wide, seed=2))[0] == [T2State.ENLARGING]
+    assert events(wide, LESION, scan(wide, seed=1), scan(LESION, seed=2))[0] == [T2State.SHRINKING]
+    assert events(labels().mask, LESION, scan(seed=1), scan(LESION, seed=2))[0] == [T2State.NEW]
+    assert events(LESION, labels().mask, scan(LESION, seed=1), scan(seed=2))[0] == [T2State.VANISHED]
+
+
+@pytest.mark.parametrize("radius_mm", [2.5, 3.0, 4.0])
+def test_small_new_lesions_are_seen(radius_mm):
+    spot = ball(14, 6, 2, radius_mm)
+    found = [events(labels().mask, spot, scan(seed=s), scan(spot, seed=s + 50))[0] for s in range(5)]
+    assert found == [[T2State.NEW]] * 5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_binned_medians_are_numpys(seed, n_bins):
+    rng = np.random.default_rng(seed)
+    values, bins = rng.normal(scale=0.2, size=900).clip(-1, 1).astype(np.float32), rng.integers(0, n_bins, 900)
+    found = binned_medians(values, bins, n_bins)
+    for i in range(n_bins):
+        if np.isfinite(found[i]):
+            assert found[i] == pytest.approx(np.median(values[bins == i]), abs=1.1e-3)
+        else:
+            assert np.count_nonzero(bins == i) < 50
+
+
+def test_noise_rises_with_the_gradient():
+    rng = np.random.default_rng(0)
+    gradient = np.broadcast_to(np.linspace(0, 0.5, SHAPE[0])[:, None, None], SHAPE).astype(np.float32)
+    truth = 0.03 + 0.2 * gradient
+    found = noise_by_gradient(
+        (truth * rng.normal(size=SHAPE)).astype(np.float32), gradient, np.ones(SHAPE, dtype=bool)
+    )
+    np.testing.assert_allclose(found[5:-5], truth[5:-5], rtol=0.12)
