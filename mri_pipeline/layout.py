@@ -113,7 +113,7 @@ class DerivativeDataset:
         return self._file(subject, visit, f"from-{source}_to-subject_mode-image_xfm.txt")
 
     def location(self, subject: str) -> Path:
-        """Where in the brain each voxel lies (labels of `model.LOCATION_LABELS`), for all visits of the subject."""
+        """Where in the brain each voxel lies (labels of `model.LOCATION_LABELS`), for all visits."""
         return self.root / f"sub-{subject}" / "anat" / f"sub-{subject}_space-subject_desc-location_dseg.nii.gz"
 
     def result(self, subject: str) -> Path:

@@ -240,11 +240,9 @@ def tables(
     ] = False,
     release: Annotated[
         Path | None,
-        typer.Option("--release", help="Lift the blinding: copy the tables with trial numbers to here."),
+        typer.Option("--release", help="Lift the blinding: tables with trial numbers, to here."),
     ] = None,
-    reason: Annotated[
-        str, typer.Option("--reason", help="Why the blinding is lifted; needed with --release.")
-    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; needed with --release.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables; without --provisional from locked reads alone."""

@@ -31,7 +31,7 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> list[Path]:
     folder : Path
         The trial.
     provisional : bool
-        True: numbers of every analysed visit, each row saying how far its read has come. False: locked reads alone.
+        True: numbers of every analysed visit, each row saying how far its read is. False: locked reads alone.
 
     Raises
     ------

@@ -61,8 +61,8 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
             counts = ReadCounts(
                 accepted=record.accepted,
                 rejected=record.rejected,
-                added=record.voxels_added,
-                edited=bool(record.voxels_added or record.voxels_erased),
+                voxels_added=record.voxels_added,
+                voxels_erased=record.voxels_erased,
                 digest=record.digest,
             )
             registry.record_read(
