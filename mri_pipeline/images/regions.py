@@ -76,15 +76,20 @@ def location_labels(
     Infratentorial goes before periventricular, that before juxtacortical; what is left is deep white matter.
     """
     labels = np.where(brain, 4, 0).astype(np.uint8)
-    labels[brain & (_distance(cortex, grid) <= JUXTACORTICAL_MM)] = 2
-    labels[brain & (_distance(ventricles, grid) <= PERIVENTRICULAR_MM)] = 1
+    labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = 2
+    labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = 1
     labels[brain & below_tentorium] = 3
     return LabelImage(labels, grid)
 
 
-def _distance(mask: BoolArray, grid: Grid) -> FloatArray:
-    """Distance in mm to the surface of the mask's voxels; infinite where the mask is empty."""
-    if not mask.any():
-        return np.full(grid.shape, np.inf)
-    centres = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
-    return np.asarray(centres - 0.5 * min(grid.spacing_mm))
+def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
+    """Voxels of the mask and those whose centre is at most `distance_mm` from the surface of its voxels."""
+    result = np.zeros(grid.shape, dtype=bool)
+    found = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
+    if found is None:
+        return result
+    reach = distance_mm + 0.5 * min(grid.spacing_mm)
+    margin = [int(np.ceil(reach / s)) + 1 for s in grid.spacing_mm]
+    box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(found, margin, strict=True))
+    result[box] = ndimage.distance_transform_edt(~mask[box], sampling=grid.spacing_mm) <= reach
+    return result

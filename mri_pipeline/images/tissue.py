@@ -9,12 +9,15 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.images.matching import downsample
-from mri_pipeline.images.regions import location_labels, template_regions
+from mri_pipeline.images.regions import location_labels, template_regions, within
+from mri_pipeline.images.resample import resample
 from mri_pipeline.images.warp import pull, warp_to_image
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps
 from mri_pipeline.template import Template
 
 _WHITE, _GREY, _CSF = 0, 1, 2
+_VENTRICLE_DEPTH_MM = 12.0
+_SULCUS_DEPTH_MM = 12.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class TissueSettings:
     prior_floor: float = 0.02
     lesion_flair: float = 1.25
     ventricle_reach_mm: float = 10.0
-    iterations: int = 6
+    iterations: int = 3
 
 
 def map_tissue(
@@ -97,8 +100,12 @@ def map_tissue(
     )
     posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
     maps = [Image(posterior[k], grid) for k in range(3)]
-    patient = patient_ventricles(maps[_CSF], brain, warped[4], warped[3] > 0.5, settings)
-    cortex = (maps[_GREY].data > 0.5) & (warped[5] < 0.3)
+    depth = _depth(brain)
+    patient = patient_ventricles(
+        maps[_CSF], warped[4], (depth > _VENTRICLE_DEPTH_MM) & (warped[3] <= 0.5), settings
+    )
+    # fluid at the surface is sulcus: what lies there abuts cortex
+    cortex = (maps[_GREY].data > 0.5) & (warped[5] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
     return TissueMaps(
         white_matter=maps[_WHITE],
         grey_matter=maps[_GREY],
@@ -133,15 +140,25 @@ def _warp(
     template_to_subject: Affine,
     settings: TissueSettings,
 ) -> tuple[FloatArray, Grid]:
-    """Displacement on a coarse grid driven by fluid (dark on FLAIR) and the brain's outline."""
+    """Displacement on a coarse grid driven by the ventricles (dark on FLAIR, deep inside) and the brain's outline.
+
+    Fluid near the surface stays out: sulci differ from head to head, and would push the cortex away.
+    """
     small = downsample(flair, settings.warp_grid_mm)
     inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
     middle = float(np.median(flair.data[brain.mask]))
-    dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * inside
-    spacing = template.t1.grid.spacing_mm
-    sigma = [0.4 * settings.warp_grid_mm / s for s in spacing]
-    channels = [ndimage.gaussian_filter(c.astype(np.float32), sigma) for c in (fluid, template.brain.data)]
+    dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * _deep_inside(inside > 0.5, small.grid)
+    theirs = template.brain.data.astype(np.float32)
+    deep_fluid = fluid * _deep_inside(theirs > 0.5, template.brain.grid)
+    sigma = [0.4 * settings.warp_grid_mm / s for s in template.t1.grid.spacing_mm]
+    channels = [ndimage.gaussian_filter(c.astype(np.float32), sigma) for c in (deep_fluid, theirs)]
     return warp_to_image(small, channels, template.t1.grid, template_to_subject, [dark, inside])
+
+
+def _deep_inside(mask: BoolArray, grid: Grid) -> FloatArray:
+    """0 at the brain's surface to 1 from 20 mm inside on."""
+    depth = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
+    return np.clip((depth - 10.0) / 10.0, 0.0, 1.0)
 
 
 def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSettings) -> FloatArray:
@@ -208,19 +225,38 @@ def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> Flo
 
 
 def patient_ventricles(
-    csf: Image, brain: LabelImage, ventricle_prior: FloatArray, below: BoolArray, settings: TissueSettings
+    csf: Image, ventricle_prior: FloatArray, allowed: BoolArray, settings: TissueSettings
 ) -> BoolArray:
-    """The patient's lateral ventricles: fluid connected to the template's, within reach of it, inside the brain."""
-    grid = csf.grid
+    """The patient's lateral ventricles: fluid connected to the template's and within reach of it.
+
+    Parameters
+    ----------
+    csf : Image
+        Probability of fluid.
+    ventricle_prior : ndarray
+        The template's lateral ventricles brought to the grid of `csf`, 0 to 1.
+    allowed : ndarray of bool
+        Where they may be: inside the brain, above the tentorium.
+    settings : TissueSettings
+
+    Returns
+    -------
+    ndarray of bool
+        Empty where the template's ventricles lie outside the grid or hold no fluid.
+    """
     seeds = ventricle_prior > 0.3
-    if not seeds.any():
-        return np.zeros(grid.shape, dtype=bool)
-    near = ndimage.distance_transform_edt(~seeds, sampling=grid.spacing_mm) <= settings.ventricle_reach_mm
-    deep_enough = ndimage.distance_transform_edt(brain.mask, sampling=grid.spacing_mm) > 12.0
-    fluid = (csf.data > 0.5) & near & deep_enough & ~below
+    fluid = (csf.data > 0.5) & within(seeds, csf.grid, settings.ventricle_reach_mm) & allowed
     labels, _ = ndimage.label(fluid)
     keep = np.unique(labels[seeds & fluid])
     return np.isin(labels, keep[keep > 0])
+
+
+def _depth(brain: LabelImage) -> FloatArray:
+    """Depth below the brain's surface in mm, computed on a coarse grid."""
+    small = downsample(Image(brain.mask.astype(np.float32), brain.grid), 3.0)
+    padded = np.pad(small.data > 0.5, 1, mode="edge")  # the brain goes on beyond the field of view
+    depth = ndimage.distance_transform_edt(padded, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    return resample(Image(depth.astype(np.float32), small.grid), brain.grid, order=1).data
 
 
 def _warped_prior(
