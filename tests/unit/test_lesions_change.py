@@ -63,6 +63,16 @@ def test_noise_alone_has_a_standard_deviation_of_one():
     assert (np.abs(z) > 4).mean() < 1e-3
 
 
+def test_bias_and_contrast_leave_no_trace_in_a_whole_region():
+    grey, inner = (RADIUS > 0.9) & (RADIUS < 0.96), (RADIUS > 0.35) & (RADIUS < 0.7)
+    contrast = change_evidence(scan(seed=1, grey=1.12), scan(seed=2), BRAIN).data
+    assert abs(contrast[grey].mean()) < 0.5
+    assert abs(contrast[inner].mean()) < 0.2
+    bias = change_evidence(scan(seed=1), scan(seed=2, bias=0.15), BRAIN).data
+    for side in (X > 12, X < -12, Y > 15, Y < -15):
+        assert abs(bias[inner & side].mean()) < 0.3
+
+
 @pytest.mark.parametrize(("bias", "grey"), [(0.15, 1.2), (0.0, 1.32), (0.15, 1.32)])
 def test_bias_and_contrast_of_the_scan_are_no_change(bias, grey):
     z = change_evidence(scan(seed=1), scan(seed=2, bias=bias, grey=grey), BRAIN).data[BRAIN]
@@ -118,6 +128,17 @@ def test_a_change_reaches_a_little_beyond_a_mask_drawn_too_small_and_no_further(
     assert increase.mask[LESION].mean() > 0.8
     assert not increase.mask[far].any()
     assert not decrease.mask.any()
+
+
+def test_a_streak_of_change_ends_where_the_lesion_is_out_of_reach():
+    streak = (np.abs(Y - 6) < 2.5) & (np.abs(Z - 2) < 1) & (X > -16) & (X < 16)
+    a, b = scan(seed=1), scan(streak, seed=2)
+    increase, _ = changed_voxels(
+        labels(), labels(streak & (X > 8)), flairs=(a, b), evidence=change_evidence(a, b, BRAIN)
+    )
+    assert increase.mask[streak & (X > 8)].mean() > 0.8
+    assert increase.mask[streak & (X > 6.5) & (X < 8)].mean() > 0.8
+    assert not increase.mask[streak & (X < 5)].any()
 
 
 def test_without_images_the_masks_decide():

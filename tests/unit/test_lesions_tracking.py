@@ -264,6 +264,29 @@ def test_numbers_last_over_merge_split_and_return():
         assert sorted(set(np.unique(v.lesions.data)) - {0}) == present
 
 
+def test_a_merged_lesion_remembers_its_parts():
+    a, b = (2, 7, 2, 6, 2, 4), (9, 12, 2, 6, 2, 4)
+    grown = (9, 18, 2, 8, 2, 4)  # the smaller one is the larger one when they separate
+    tracking = track_t2(boxes(a, b), boxes((2, 18, 2, 6, 2, 4)), boxes((2, 5, 2, 6, 2, 4), grown))
+    first, last = tracking.visits[0].records, tracking.visits[2].records
+    assert [r.lesion_id for r in tracking.visits[1].records] == [1]
+    assert [(r.lesion_id, r.x_mm < -5) for r in first] == [(1, True), (2, False)]
+    assert [(r.lesion_id, r.x_mm < -5) for r in last] == [(1, True), (2, False)]
+
+
+def test_a_vanished_lesion_that_still_enhances_has_one_row():
+    tracking = track(visit("wk00", boxes(A), gel=NOTHING), visit("wk04", NOTHING, gel=boxes(A)))
+    (record,) = tracking.visits[1].records
+    assert (record.lesion_id, record.t2_state, record.gel_state) == (1, T2State.NONE, GelState.RE_ENHANCING)
+
+
+def test_enhancement_is_compared_with_the_previous_visit_not_with_an_earlier_one():
+    gels = (boxes(A), NOTHING, boxes(A), boxes(A))
+    tracking = track(*(visit(v, boxes(A), gel=gel) for v, gel in zip(VISITS, gels, strict=False)))
+    found = [[r.gel_state for r in v.records] for v in tracking.visits]
+    assert found == [[GelState.UNDETERMINED], [None], [GelState.RE_ENHANCING], [GelState.PERSISTENT]]
+
+
 def test_masks_of_change():
     grown = (2, 8, 2, 6, 2, 4)
     new = (12, 16, 12, 16, 2, 4)
