@@ -59,7 +59,8 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     outcome = run_trial(trial.root, nprocs=nprocs, plugin=Plugin.MULTIPROC)
     for subject in outcome.outcomes:
         say(
-            f"       {subject.subject}: {'done' if subject.done else subject.reason} ({subject.cpu_seconds:.0f} CPU s)"
+            f"       {subject.subject}: {'done' if subject.done else subject.reason}"
+            f" ({subject.cpu_seconds:.0f} CPU s)"
         )
     if outcome.failed:
         raise AnalysisError(f"expected every subject analysed, found {len(outcome.failed)} that failed")

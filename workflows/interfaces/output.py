@@ -100,9 +100,6 @@ class WriteSubject(Step):
 class _WriteReportInputSpec(BaseInterfaceInputSpec):
     request = traits.Str(mandatory=True, desc="the subject's request, as JSON")
     result = File(exists=True, mandatory=True, desc="the numbers in the derivative dataset")
-    flairs_to_subject = InputMultiObject(
-        File(exists=True), mandatory=True, desc="for before and after registration"
-    )
 
 
 class _WriteReportOutputSpec(TraitedSpec):
