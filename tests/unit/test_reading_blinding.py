@@ -36,6 +36,14 @@ def test_codes_have_one_form_and_depend_on_key_and_text(key, one, other):
     assert keyed_code(key + b"x", one) != code
 
 
+def test_codes_use_their_whole_alphabet_at_every_place():
+    found = [keyed_code(b"key", str(n)) for n in range(3000)]
+    assert len(set(found)) == 3000
+    assert {code[0] for code in found} == set(codes.LETTERS)
+    for place in range(1, codes.CODE_LENGTH):
+        assert {code[place] for code in found} == set(codes.ALPHABET)
+
+
 def test_sealed_is_private_whatever_the_umask(tmp_path):
     before = os.umask(0)
     try:

@@ -15,7 +15,7 @@ from mri_pipeline.layout import Trial
 from mri_pipeline.model import ReadStatus, ScanStatus
 from mri_pipeline.protocol import parse_protocol, protocol_text
 from mri_pipeline.registry import Gate, ReadCounts, Registry, ScannerFacts, ScanState
-from mri_pipeline.registry.audit import verify_chain
+from mri_pipeline.registry.audit import GENESIS, entry_hash, verify_chain
 from mri_pipeline.registry.schema import Base
 
 PROTOCOL = parse_protocol(protocol_text())
@@ -211,6 +211,22 @@ def test_a_change_behind_the_triggers_is_found(trial, registry, statement):
     raw.close()
     with pytest.raises(UsageError, match="expected an unbroken audit trail, found a change at entry"):
         registry.verify_audit()
+
+
+def _forged(entry, **changes):
+    changed = replace(entry, **changes)
+    return replace(changed, hash=entry_hash(changed))
+
+
+def test_a_forger_who_knows_the_hash_breaks_the_chain_all_the_same(registry):
+    analysed(registry)
+    trail = registry.audit_trail()
+    with pytest.raises(UsageError, match="found a change at entry 4"):
+        verify_chain([*trail[:2], _forged(trail[2], reader="R9"), *trail[3:]])
+    with pytest.raises(UsageError, match="found a change at entry 1"):
+        verify_chain([_forged(trail[1], previous=GENESIS)])
+    with pytest.raises(UsageError, match="found a change at entry 2"):
+        verify_chain([trail[0], replace(trail[1], reader="R9")])
 
 
 def test_entries_cut_off_at_the_end_change_the_head(registry):
