@@ -204,7 +204,7 @@ def _findings(
     if now.black_holes is not None:
         known = [(week, v.t2.mask) for v in past if (week := weeks.get(v.masks.visit)) is not None]
         complete = known if len(known) == len(past) else None
-        chronic = chronic_black_holes(now.black_holes, complete, weeks.get(now.masks.visit), rules)
+        chronic = chronic_black_holes(now.black_holes, now.t2.mask, complete, weeks.get(now.masks.visit), rules)
     return Findings(t2, gel, gel is not None and before is not None, chronic)
 
 

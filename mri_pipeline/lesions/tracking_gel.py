@@ -97,17 +97,23 @@ def lesion_gel_states(gel: LabelImage, lesions: LabelImage, states: Mapping[int,
 
 
 def chronic_black_holes(
-    black_holes: LabelImage, past_t2: Sequence[tuple[int, BoolArray]] | None, week: int | None, rules: LesionRules
-) -> set[int] | None:
-    """Black holes at places that have been a T2 lesion for at least 24 weeks.
+    black_holes: LabelImage,
+    t2: BoolArray,
+    past_t2: Sequence[tuple[int, BoolArray]] | None,
+    week: int | None,
+    rules: LesionRules,
+) -> BoolArray | None:
+    """The part of the black holes where there has been a T2 lesion for at least 24 weeks.
 
-    The place has been a lesion at a visit if most of the black hole's voxels were T2 lesion then; it must have
-    been one at every analysed visit from one at least 24 weeks ago up to now.
+    A place has been a lesion so long if it was one at every analysed visit from the latest one that lies at least
+    24 weeks back up to now.
 
     Parameters
     ----------
     black_holes : LabelImage
-        Numbered black holes of this visit.
+        Black holes of this visit.
+    t2 : ndarray of bool
+        T2 lesions of this visit.
     past_t2 : sequence of (week, ndarray of bool), or None
         T2 lesions at every earlier analysed visit, in their order; None if a week among them is unknown.
     week : int or None
@@ -115,18 +121,14 @@ def chronic_black_holes(
 
     Returns
     -------
-    set of int or None
+    ndarray of bool or None
         None where it cannot be known: a week is unknown, or no analysed visit lies 24 weeks back.
     """
     if past_t2 is None or week is None:
         return None
-    if week - min((then for then, _ in past_t2), default=week) < rules.black_hole_chronic_weeks:
-        return None
-    sizes = np.bincount(black_holes.data.ravel())
-    since = np.full(len(sizes), week)
-    unbroken = np.ones(len(sizes), dtype=bool)
-    for then, t2 in reversed(past_t2):
-        unbroken &= 2 * np.bincount(black_holes.data[t2], minlength=len(sizes)) > sizes
-        since[unbroken] = then
-    chronic = np.flatnonzero(week - since >= rules.black_hole_chronic_weeks)
-    return {int(n) for n in chronic if n and sizes[n]}
+    chronic = black_holes.mask & t2
+    for then, lesions in reversed(past_t2):
+        chronic &= lesions
+        if week - then >= rules.black_hole_chronic_weeks:
+            return chronic
+    return None

@@ -13,6 +13,7 @@ from mri_pipeline.lesions.tracking_gel import combined_unique_active, lesion_gel
 from mri_pipeline.model import (
     LOCATION_LABELS,
     BlackHoleState,
+    BoolArray,
     FloatArray,
     GelState,
     LabelImage,
@@ -55,14 +56,14 @@ class Findings:
         By the number of the enhancing lesion.
     gel_compared : bool
         Whether there was an earlier visit with contrast.
-    chronic : set of int or None
-        Numbers of the chronic black holes.
+    chronic : ndarray of bool or None
+        The part of the black holes that is chronic.
     """
 
     t2: T2Comparison | None
     gel: Mapping[int, GelState] | None
     gel_compared: bool
-    chronic: set[int] | None
+    chronic: BoolArray | None
 
 
 def count_visit(now: LabelledVisit, reference: LabelledVisit | None, found: Findings) -> VisitCounts:
@@ -103,11 +104,10 @@ def _volume_ml(lesions: LabelImage | None) -> float | None:
     return None if lesions is None else lesions.volume_mm3 * ML_PER_MM3
 
 
-def _chronic_volume_ml(black_holes: LabelImage | None, chronic: set[int] | None) -> float | None:
+def _chronic_volume_ml(black_holes: LabelImage | None, chronic: BoolArray | None) -> float | None:
     if black_holes is None or chronic is None:
         return None
-    volumes = lesion_volumes_mm3(black_holes)
-    return sum(volumes[n] for n in sorted(chronic)) * ML_PER_MM3
+    return LabelImage(chronic, black_holes.grid).volume_mm3 * ML_PER_MM3
 
 
 def record_lesions(
@@ -192,13 +192,16 @@ def _vanished(
     ]
 
 
-def _black_hole_states(now: LabelledVisit, chronic: set[int] | None) -> dict[int, BlackHoleState] | None:
-    """State of each lesion that holds a black hole; chronic if one of several is."""
+def _black_hole_states(now: LabelledVisit, chronic: BoolArray | None) -> dict[int, BlackHoleState] | None:
+    """State of each lesion that holds a black hole; chronic if most of one of its black holes is."""
     if now.black_holes is None:
         return None
+    holes = now.black_holes.data
+    sizes = np.bincount(holes.ravel())
+    old = np.zeros_like(sizes) if chronic is None else np.bincount(holes[chronic], minlength=len(sizes))
     states: dict[int, BlackHoleState] = {}
     for hole, label in overlaps(now.black_holes, now.lesions):
-        if chronic is not None and hole in chronic:
+        if 2 * old[hole] > sizes[hole]:
             states[label] = BlackHoleState.CHRONIC
         else:
             states.setdefault(label, BlackHoleState.BLACK_HOLE)

@@ -236,6 +236,15 @@ def test_chronic_black_holes(lesion_at, weeks, chronic_ml):
     assert hole is (BlackHoleState.CHRONIC if chronic_ml else BlackHoleState.BLACK_HOLE)
 
 
+def test_only_the_part_that_has_been_lesion_is_chronic():
+    early, late = boxes((2, 5, 2, 6, 2, 4)), boxes((2, 10, 2, 6, 2, 4))
+    holes = boxes((3, 10, 3, 5, 2, 4))
+    tracking = track(visit("wk00", early, black_holes=holes & early), visit("wk24", late, black_holes=holes))
+    counts = tracking.visits[1].counts
+    assert (counts.bh_volume_ml, counts.bh_chronic_volume_ml) == (pytest.approx(0.056), pytest.approx(0.016))
+    assert tracking.visits[1].records[0].black_hole is BlackHoleState.BLACK_HOLE  # most of it is younger
+
+
 def test_chronic_is_empty_before_week_24():
     tracking = track(*(visit(v, boxes(A), black_holes=boxes(HOLE)) for v in ("wk00", "wk12")))
     assert [v.counts.bh_chronic_volume_ml for v in tracking.visits] == [None, None]
