@@ -69,8 +69,8 @@ class ReadRecord:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the record, for the audit trail; it covers the masks by their digests."""
-        return hashlib.sha256(_record_text(self).encode()).hexdigest()
+        """SHA-256 of the record, for the registry; it covers the masks by their digests. Locking keeps it."""
+        return hashlib.sha256(_record_text(replace(self, status=ReadStatus.CONFIRMED)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,13 @@ class SiteState:
 
 @dataclass(frozen=True)
 class VisitState:
-    """One planned visit of a subject."""
+    """One planned visit of a subject; `read_digest` is that of the stored record of the read that counts."""
 
     visit: str
     scan: ScanState
     read: ReadStatus | None = None
     readers: tuple[str, ...] = ()
+    read_digest: str = ""
     findings: tuple[str, ...] = ()
 
 

@@ -251,26 +251,23 @@ class Registry:
     def record_read(
         self, subject: str, visit: str, *, reader: str, status: ReadStatus, counts: ReadCounts | None = None
     ) -> None:
-        """Enter or renew a reader's read of a visit.
+        """Enter the read of a visit: the latest one counts, an earlier one stays in the audit trail.
 
         Raises
         ------
         UsageError
             If the scan is not analysed, or the visit's read is locked.
         """
+        if status is ReadStatus.AUTOMATIC:
+            raise ValueError("expected a reader's status, found automatic")
         decided = asdict(counts or ReadCounts())
         with writing(self._engine) as session:
             scan = session.get(ScanRow, (subject, visit))
             if scan is None or scan.status != ScanState.ANALYSED.value:
                 raise UsageError(f"subject {subject}, visit {visit}: expected an analysed scan, found none")
             require_not_locked(session, subject, visit)
-            row = session.get(ReadRow, (subject, visit, reader)) or ReadRow(
-                subject=subject, visit=visit, reader=reader
-            )
-            row.status = status.value
-            for name, value in decided.items():
-                setattr(row, name, value)
-            session.add(row)
+            session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
+            session.add(ReadRow(subject=subject, visit=visit, reader=reader, status=status.value, **decided))
             details = {"status": status.value, **decided}
             append(session, "read", f"{subject} {visit}", details, reader=reader)
 

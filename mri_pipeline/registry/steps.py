@@ -110,6 +110,7 @@ def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> Subj
                 scan=ScanState(scan.status) if scan else ScanState.MISSING,
                 read=max((ReadStatus(r.status) for r in found), key=_READ_ORDER.index) if found else None,
                 readers=tuple(r.reader for r in found),
+                read_digest=found[0].digest if found else "",
                 findings=tuple(scan.findings) if scan else (),
             )
         )

@@ -458,6 +458,7 @@ def test_a_locked_read_is_final(export, reads, tmp_path):
     assert not is_locked(reads, SUBJECT, "wk00")
     locked = lock_read(reads, SUBJECT, "wk00", reader="R1")
     assert locked == replace(imported, status=ReadStatus.LOCKED)
+    assert locked.digest == imported.digest == load_record(reads, SUBJECT, "wk00").digest
     assert is_locked(reads, SUBJECT, "wk00")
     assert stat.S_IMODE((reads / SUBJECT / "wk00" / "t2_lesions.nii.gz").stat().st_mode) == 0o444
     with pytest.raises(UsageError, match="found a locked one"):

@@ -132,7 +132,14 @@ def test_reads_and_lock(registry):
         registry.record_read("BCDF2345", "wk04", reader="R1", status=ReadStatus.CONFIRMED)
     counts = ReadCounts(accepted=3, rejected=1, voxels_added=12, voxels_erased=3, digest="ab")
     registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED, counts=counts)
+    assert registry.subject("BCDF2345").visits[0].read_digest == "ab"
     registry.record_read("BCDF2345", "wk00", reader="R2", status=ReadStatus.CONFIRMED)
+    assert registry.subject("BCDF2345").visits[0].readers == ("R2",)  # the latest read counts
+    with pytest.raises(UsageError, match="expected a read by this reader"):
+        registry.lock_read("BCDF2345", "wk00", reader="R1")
+    with pytest.raises(ValueError, match="found automatic"):
+        registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.AUTOMATIC)
+    registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED, counts=counts)
     assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.CONFIRMED}
     with pytest.raises(UsageError, match="expected a read by this reader"):
         registry.lock_read("BCDF2345", "wk00", reader="R3")
