@@ -23,13 +23,14 @@ from mri_pipeline.images.matching import (
     samples_of,
 )
 from mri_pipeline.itk import to_sitk
-from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
 
 
 _FULL_OVERLAP = 0.7
 _LEAST_EXPLAINED = 0.01
 _AWAY_MM = 8.0
 _AWAY_DEGREES = 10.0
+_EVERY = 97
 
 
 class Method(StrEnum):
@@ -61,7 +62,7 @@ class RegisterSettings:
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
     max_points: int = 40_000
     margin_across_mm: float = 3.0
-    kept_starts: tuple[int, int] = (5, 24)
+    kept_starts: tuple[int, int] = (5, 16)
     min_quality: float = 0.28
 
 
@@ -287,8 +288,7 @@ def _as_affine(transform: sitk.Transform) -> Affine:
     return Affine(matrix)
 
 
-def position_error_mm(one: Affine, other: Affine, grid: Grid, mask: LabelImage) -> float:
-    """Mean distance over a mask between where two transforms (of the mask's world) put its voxels."""
-    index = np.argwhere(mask.mask)[::97]
-    points = grid.world(index)
+def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
+    """Mean distance over a mask between the places to which two transforms of its world bring its voxels, in mm."""
+    points = mask.grid.world(np.argwhere(mask.mask)[::_EVERY].astype(float))
     return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

@@ -7,7 +7,6 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.images.subject_grid import subject_grid as subject_grid  # part of this module's interface
 from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
 
 _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))
@@ -55,8 +54,6 @@ def resample(
         data = ndimage.gaussian_filter(data, sigma, mode="nearest")
     # half a voxel beyond the outermost centres still belongs to the image: repeat the edge, then blank the rest
     result = _interpolate(data, matrix, grid.shape, order=_useful_order(matrix, order), outside=outside)
-    if order > 1:
-        np.clip(result, float(image.data.min()), float(image.data.max()), out=result)
     return Image(result, grid)
 
 
@@ -72,6 +69,8 @@ def _interpolate(
     ndimage.affine_transform(
         data, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=result, order=order, mode="nearest"
     )
+    if order > 1:
+        np.clip(result, float(data.min()), float(data.max()), out=result)
     corner_index = np.array(list(product(*[(0, n - 1) for n in shape]))) @ matrix[:3, :3].T + matrix[:3, 3]
     if (corner_index < -0.5).any() or (corner_index > np.array(data.shape) - 0.5).any():
         result[~_inside(matrix, shape, data.shape)] = outside
@@ -162,7 +161,7 @@ def resample_labels(labels: LabelImage, grid: Grid, source_to_target: Affine | N
     """Bring labels to a grid and keep the volume of each.
 
     Each label takes the target voxels it fills most, as many as its volume asks for (the part of it inside the
-    grid); where two labels want a voxel, the one that fills more of it has it.
+    grid). Where two labels want a voxel, the one that fills more of it has it, and the other takes its next best.
 
     Parameters
     ----------
@@ -175,18 +174,22 @@ def resample_labels(labels: LabelImage, grid: Grid, source_to_target: Affine | N
     LabelImage
         On `grid`, in the integer type of the source.
     """
-    result = np.zeros(grid.shape, dtype=labels.data.dtype)
-    best = np.zeros(grid.shape, dtype=np.float32)
+    result = np.zeros(int(np.prod(grid.shape)), dtype=labels.data.dtype)
+    best = np.zeros(result.shape, dtype=np.float32)
+    found = []
     for label in np.unique(labels.data[labels.data > 0]):
-        share = label_fraction(labels, grid, source_to_target, label=int(label)).data
+        share = label_fraction(labels, grid, source_to_target, label=int(label)).data.ravel()
         candidates = np.flatnonzero(share)
+        ranked = candidates[np.argsort(-share[candidates], kind="stable")]
         wanted = round(float(share.sum(dtype=np.float64)))
-        order = np.argsort(-share.ravel()[candidates], kind="stable")[:wanted]
-        chosen = candidates[order]
-        chosen = chosen[share.ravel()[chosen] > best.ravel()[chosen]]
-        result.ravel()[chosen] = label
-        best.ravel()[chosen] = share.ravel()[chosen]
-    return LabelImage(result, grid)
+        chosen = ranked[:wanted]
+        chosen = chosen[share[chosen] > best[chosen]]
+        result[chosen], best[chosen] = label, share[chosen]
+        found.append((label, ranked, wanted))
+    for label, ranked, wanted in found:
+        free = ranked[result[ranked] == 0]
+        result[free[: max(0, wanted - np.count_nonzero(result[ranked] == label))]] = label
+    return LabelImage(result.reshape(grid.shape), grid)
 
 
 def resample_nearest(labels: LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:

@@ -1,0 +1,210 @@
+"""Registration: known motions are found in every orientation, and a failure is known to be one."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from mri_pipeline.errors import GridMismatchError, UsageError
+from mri_pipeline.images.midway import mean_affine, midway
+from mri_pipeline.images.register import Method, position_error_mm, register_rigid
+from mri_pipeline.images.resample import resample, resample_labels
+from mri_pipeline.images.subject_grid import subject_grid
+from mri_pipeline.itk import load_transform
+from mri_pipeline.model import Affine, Grid, Image, LabelImage
+from mri_pipeline.nifti import load_image, load_labels
+from mri_pipeline.template import load_template
+
+
+def rigid(shift=(0.0, 0.0, 0.0), degrees=(0.0, 0.0, 0.0)) -> Affine:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
+    matrix[:3, 3] = shift
+    return Affine(matrix)
+
+
+@pytest.fixture(scope="module")
+def head() -> dict[str, Image]:
+    """The template as two contrasts at 2 mm: a T1 and a FLAIR-like image, with some texture of their own."""
+    template = load_template()
+    grid = Grid((90, 110, 90), np.array([[2.0, 0, 0, -89], [0, 2, 0, -125], [0, 0, 2, -70], [0, 0, 0, 1]]))
+    brain = resample(Image(template.brain.mask.astype(np.float32), template.brain.grid), grid, order=1).data
+    grey = resample(template.grey_matter, grid, order=1).data
+    white = resample(template.white_matter, grid, order=1).data
+    noise = np.random.default_rng(3).standard_normal((2, *grid.shape)).astype(np.float32)
+    return {
+        "t1": Image(300 * white + 200 * grey + 60 * brain + 8 * noise[0], grid),
+        "flair": Image(200 * white + 260 * grey + 30 * brain + 8 * noise[1], grid),
+        "mask": Image(brain, grid),
+    }
+
+
+def scan(
+    image: Image, move: Affine, *, spacing=(1.0, 1.0, 3.0), orientation="RAS", seed=0
+) -> tuple[Image, Affine]:
+    """The head after a motion, as slices of another grid; returns image and the way from the head to it."""
+    extent = np.array((190.0, 226.0, 186.0))
+    shape = tuple(int(n) for n in extent / spacing)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = move.points(np.array([[0.0, -18, 8]]))[0] - (np.array(shape) - 1) / 2 * spacing
+    moved = resample(image, Grid(shape, affine), move, order=1)
+    noise = np.random.default_rng(seed).standard_normal(shape) * 6
+    return Image(moved.data + noise, moved.grid).reoriented(orientation), move
+
+
+def brain_of(head, grid: Grid, move: Affine) -> LabelImage:
+    return LabelImage(resample(head["mask"], grid, move, order=1).data > 0.5, grid)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "same", "limit"),
+    [("RAS", True, 0.15), ("LPS", False, 0.3), ("LAS", True, 0.15), ("PSR", False, 0.3)],
+)
+def test_known_motion_is_found(head, orientation, same, limit):
+    fixed, to_fixed = scan(head["flair"], rigid((3, -5, 2), (2, 0, -3)), orientation="RAS", seed=1)
+    moving, to_moving = scan(
+        head["flair" if same else "t1"],
+        rigid((-6, 8, -4), (-6, 5, 8)),
+        orientation=orientation,
+        spacing=(1.2, 1.2, 2.5),
+    )
+    mask = brain_of(head, fixed.grid, to_fixed)
+    found = register_rigid(fixed, moving, same_contrast=same, fixed_mask=mask)
+    truth = to_moving @ to_fixed.inverse()
+    assert not found.failed
+    assert found.quality > 0.4
+    assert position_error_mm(found.moving_to_fixed.inverse(), truth, mask) < limit
+
+
+def test_a_position_far_off_is_found(head):
+    fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
+    moving, to_moving = scan(head["flair"], rigid((50, -55, 60), (25, -20, 28)), seed=2)
+    mask = brain_of(head, fixed.grid, to_fixed)
+    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask)
+    assert not found.failed
+    assert position_error_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.3
+
+
+def test_there_and_back_agree(head):
+    one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
+    other, to_other = scan(head["flair"], rigid((4, -3, 1), (0, 5, -4)), seed=2)
+    masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
+    there = register_rigid(one, other, same_contrast=True, fixed_mask=masks[0])
+    back = register_rigid(other, one, same_contrast=True, fixed_mask=masks[1])
+    assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.1
+
+
+def test_new_lesions_do_not_pull(head):
+    fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
+    lesions = np.zeros(head["flair"].grid.shape, dtype=np.float32)
+    for place in [(30, 50, 50), (33, 60, 52), (60, 45, 48), (28, 40, 45)]:
+        lesions[place] = 1
+    lesions = ndimage.binary_dilation(lesions, iterations=4)
+    bright = Image(np.where(lesions, 420, head["flair"].data), head["flair"].grid)
+    moving, to_moving = scan(bright, rigid((2, 3, -2), (3, -2, 4)), seed=2)
+    mask = brain_of(head, fixed.grid, to_fixed)
+    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask)
+    assert position_error_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.15
+
+
+def test_what_does_not_match_is_marked_failed(head):
+    fixed, to_fixed = scan(head["flair"], rigid(), spacing=(2.0, 2.0, 3.0))
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(fixed.grid.shape), 3) * 500 + 200
+    ball = np.linalg.norm(np.indices(fixed.grid.shape).T - np.array(fixed.grid.shape) / 2, axis=-1).T < 30
+    other = Image(np.where(ball, noise, 0), fixed.grid)
+    found = register_rigid(fixed, other, same_contrast=False, fixed_mask=brain_of(head, fixed.grid, to_fixed))
+    assert found.failed
+    assert found.method in Method
+    assert found.quality < 0.28
+
+
+def test_a_mask_of_another_grid_is_refused(head):
+    mask = LabelImage(np.ones((3, 3, 3), dtype=np.uint8), Grid((3, 3, 3), np.eye(4)))
+    with pytest.raises(GridMismatchError, match="mask of the fixed image"):
+        register_rigid(head["t1"], head["flair"], same_contrast=False, fixed_mask=mask)
+
+
+TRANSFORMS = [
+    rigid(),
+    rigid((10, -4, 3), (5, -8, 12)),
+    rigid((-3, 6, 8), (-10, 2, 4)),
+    rigid((1, 2, -7), (3, 9, -15)),
+]
+
+
+def test_midway_does_not_depend_on_order_or_reference():
+    way = midway(TRANSFORMS)
+    order = [2, 0, 3, 1]
+    shuffled = midway([TRANSFORMS[k] for k in order])
+    for place, k in enumerate(order):
+        assert np.allclose(shuffled[place].matrix, way[k].matrix, atol=1e-9)
+    # another visit as the reference of the star
+    elsewhere = midway([TRANSFORMS[2].inverse() @ t for t in TRANSFORMS])
+    for one, other in zip(elsewhere, way, strict=True):
+        assert np.allclose(one.matrix, other.matrix, atol=1e-9)
+
+
+def test_midway_of_two_moves_both_alike_and_of_one_not_at_all():
+    a, b = midway([rigid(), rigid((8, 0, 0), (0, 0, 10))])
+    assert np.allclose((a @ b).matrix, np.eye(4), atol=1e-9)
+    assert np.allclose(midway([rigid((5, 5, 5))])[0].matrix, np.eye(4), atol=1e-12)
+    assert np.allclose(np.linalg.det(mean_affine(TRANSFORMS).matrix[:3, :3]), 1)
+    with pytest.raises(UsageError, match="at least one"):
+        midway([])
+
+
+def _flair(spacing, shape=(200, 210, 40), orientation="LPS"):
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
+    image = Image(np.zeros(shape, dtype=np.float32), Grid(shape, affine)).reoriented(orientation)
+    index = np.indices(image.grid.shape).reshape(3, -1).T.astype(float)
+    inside = np.linalg.norm(image.grid.world(index) / (35, 40, 30), axis=1) < 1
+    return image.grid, LabelImage(inside.reshape(image.grid.shape), image.grid)
+
+
+def test_grid_of_2d_visits_is_that_of_their_slices():
+    visits = [_flair((0.72, 0.72, 4.0), (120, 130, 22)), _flair((0.6, 0.6, 3.0), (150, 160, 28), "RAS")]
+    ways = midway([rigid(), rigid((2, 3, 4), (6, 0, 0))])
+    grids, brains = zip(*visits, strict=True)
+    grid = subject_grid(grids, ways, brains)
+    assert grid.spacing_mm == pytest.approx((0.72, 0.72, 3.0))
+    assert grid.orientation == "RAS"
+    again = subject_grid(grids[::-1], ways[::-1], brains[::-1])
+    assert again.same_as(grid)
+    # the brain is inside, with its margin, and not much more
+    for brain, way in zip(brains, ways, strict=True):
+        assert resample_labels(brain, grid, way).volume_mm3 == pytest.approx(brain.volume_mm3, rel=0.01)
+    assert grid.shape[0] * 0.72 < 70 + 2 * 8 + 12
+
+
+def test_grid_rules_for_3d_and_mixtures():
+    flat, three_d = _flair((0.72, 0.72, 3.0), (120, 130, 28)), _flair((0.9, 0.9, 0.9), (90, 100, 80))
+    still = Affine.identity()
+    alone = subject_grid([flat[0]], [still], [flat[1]])
+    assert np.array_equal(alone.spacing_mm, flat[0].spacing_mm)
+    offsets = np.linalg.inv(flat[0].affine) @ alone.affine @ [0, 0, 0, 1]
+    assert np.allclose(offsets, np.rint(offsets), atol=1e-6)  # voxels coincide: nothing is interpolated
+    mostly_3d = subject_grid([three_d[0], three_d[0], flat[0]], [still] * 3, [three_d[1], three_d[1], flat[1]])
+    assert mostly_3d.spacing_mm == pytest.approx((1.0, 1.0, 1.0))
+    mostly_2d = subject_grid([three_d[0], flat[0], flat[0]], [still] * 3, [three_d[1], flat[1], flat[1]])
+    assert mostly_2d.spacing_mm == pytest.approx((0.72, 0.72, 3.0))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("study", "contrast", "limit"), [(1, "T1W", 0.75), (2, "T2W", 0.75), (0, "FLAIR", 0.25)])
+def test_real_scans_against_the_authors_transforms(real_data, study, contrast, limit):
+    folder = real_data / "ljubljana" / "longitudinal" / "patient01"
+    to_common = {s: load_transform(folder / f"study{s}_FLAIR_to_common_space.txt") for s in (1, 2)}
+    fixed_study = study or 1
+    fixed = load_image(folder / f"study{fixed_study}_FLAIR.nii.gz")
+    if study:
+        moving = load_image(folder / f"study{study}_{contrast}.nii.gz")
+        truth = load_transform(folder / f"study{study}_{contrast}_intrastudy_to_FLAIR.txt")
+    else:
+        moving = load_image(folder / "study2_FLAIR.nii.gz")
+        truth = to_common[1].inverse() @ to_common[2]
+    common = load_labels(folder / "brainmask.nii.gz")
+    mask = resample_labels(common, fixed.grid, to_common[fixed_study].inverse())
+    found = register_rigid(fixed, moving, same_contrast=not study, fixed_mask=mask)
+    assert not found.failed
+    assert position_error_mm(found.moving_to_fixed.inverse(), truth.inverse(), mask) < limit
