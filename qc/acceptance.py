@@ -17,8 +17,9 @@ from qc.compliance import ComplianceReport, Finding, Purpose, ScanProfile
 from qc.gate import check_upload, convert_checked
 from qc.measures import ImageMeasures, measure
 
-MAX_GHOSTING_PERCENT: Final = 5.0
-"""Ghosts of a head that a reader sees; phantoms are held to 2.5 % (ACR MRI quality control manual 2015)."""
+MAX_GHOSTING_PERCENT: Final = 1.5
+"""A look is asked for well below the 2.5 % that phantoms are held to (ACR MRI quality control manual 2015): a head
+that moved by 6 mm gives 0.7 to 2.2 % in the digital reference trial, one that lay still less than 0.1 %."""
 
 MAX_EDGE_SHARE: Final = 0.05
 """A nose or an ear may touch the edge of the field of view, a head may not."""

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
-from mri_pipeline.errors import UnreadableUploadError
+from mri_pipeline.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
@@ -156,7 +158,19 @@ def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast
             geometry.columns, geometry.rows, geometry.slices, geometry.spacing_mm, geometry.corners_ras_mm
         )
         converted[contrast] = convert_series(folder, expected, what=contrast.value)
+    _require_two_t1(converted)
     return converted
+
+
+def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
+    """Refuse one scan sent twice: without a difference, no lesion would seem to enhance."""
+    if Contrast.T1W in converted and Contrast.T1W_GD in converted:
+        before, after = converted[Contrast.T1W].image.data, converted[Contrast.T1W_GD].image.data
+        if np.array_equal(before, after):
+            raise UploadRefusedError(
+                "expected two T1 scans, before and after contrast, found one scan twice",
+                hint="export the T1 made after the injection and upload the visit again",
+            )
 
 
 def write_scans(

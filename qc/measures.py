@@ -120,11 +120,12 @@ def head_mask(image: Image) -> BoolArray:
     threshold = 0.6 * float(
         threshold_otsu(np.clip(coarse, 0, top))
     )  # below the middle: CSF and bone belong to the head
-    labels, count = ndimage.label(coarse > threshold)
+    # holes first: a dark skull parts the scalp from the brain
+    solid = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
+    labels, count = ndimage.label(solid)
     if count == 0:
         return np.zeros(image.data.shape, dtype=bool)
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    filled = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(largest, 2, 0)], axis=2)
+    filled = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     full = filled.repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
     shape = image.data.shape
     return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
@@ -139,8 +140,10 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
     response = ndimage.convolve(data, kernel.astype(np.float32))
     smooth = ndimage.gaussian_filter(data, (0, 1.5, 1.5))
     slope = np.hypot(ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=2))
-    # the flattest third of the brighter half: tissue, not edges, air cells or CSF spaces
     bright = inside & (data > np.median(data[inside]))
+    if not bright.any():
+        return 0.0, 0.0
+    # the flattest third of the brighter half: tissue, not edges, air cells or CSF spaces
     flat = bright & (slope <= np.percentile(slope[bright], 33))
     by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / 6
     return max(by_differences, _air_noise(data, np.moveaxis(head, axis, 0))), float(np.median(data[flat]))

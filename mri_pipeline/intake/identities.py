@@ -29,6 +29,8 @@ _NUMERIC_VRS: Final = frozenset({
 
 _ENCODINGS: Final = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "iso8859_9")
 
+_OF_THE_DEVICE: Final = frozenset({"StationName", "PerformedStationName", "DeviceSerialNumber"})
+
 MIN_LENGTH: Final = 3
 """Shorter values (initials, a study number '1') match everywhere and identify nobody by themselves."""
 
@@ -70,24 +72,30 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     code : str
         The blinded code, which may be in the output.
     """
+    device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
     found: set[str] = set()
-    for value in _values(dataset):
+    for keyword, value in _values(dataset):
         text = str(value).strip().upper()
-        found.add(text)
-        if not re.fullmatch(r"[\d.]+", text):
-            found.update(part for part in re.split(r"[\^=,;\s\\/_|]+", text) if len(part) > MIN_LENGTH)
+        words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
+        # a station is often named after its model, which is kept
+        found |= words - device if keyword in _OF_THE_DEVICE else words
     common = _COMMON | {code.upper()}
     return frozenset(text for text in found if len(text) >= MIN_LENGTH and text not in common)
 
 
-def _values(dataset: Dataset) -> Iterator[Any]:
+def _words(text: str) -> set[str]:
+    return {part for part in re.split(r"[\^=,;\s\\/_|]+", text.upper()) if len(part) > MIN_LENGTH}
+
+
+def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value or []:
                 yield from _values(item)
         elif element.keyword in IDENTIFYING and element.value not in (None, ""):
             many = element.VM > 1
-            yield from element.value if many else [element.value]
+            for value in element.value if many else [element.value]:
+                yield element.keyword, value
 
 
 def leaked(content: bytes, identities: Iterable[str]) -> int:

@@ -137,7 +137,7 @@ def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
         )
     if upload.is_symlink():
         raise UnsafeUploadError("expected a zip, tar or folder, found a link", hint="give the path it points to")
-    destination.mkdir(parents=True, exist_ok=True)
+    destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(destination.iterdir()):
         raise UsageError("expected an empty folder to unpack into, found files", hint="use a new work folder")
     if upload.is_dir():

@@ -28,7 +28,7 @@ class SeriesSpec:
     scanning: tuple[str, ...] = ("SE", "IR")
     acquisition: str = "2D"
     image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "M", "ND")
-    shape: tuple[int, int, int] = (32, 24, 44)  # rows, columns, slices
+    shape: tuple[int, int, int] = (32, 24, 24)  # rows, columns, slices
     pixel: tuple[float, float] = (1.0, 1.0)
     thickness: float = 3.0
     spacing: float = 3.0
@@ -82,7 +82,7 @@ def object_volume(shape: tuple[int, int, int]) -> np.ndarray:
 def write_series(folder: Path, spec: SeriesSpec, patient: Patient = Patient()) -> list[Path]:
     """Write one series; the files of one slice each, in slice order."""
     folder.mkdir(parents=True, exist_ok=True)
-    volume = object_volume(spec.shape)
+    volume = object_volume(spec.shape) + np.uint16(spec.number)  # no two series are equal
     uid = f"{patient.study_uid}.{spec.number}"
     paths = []
     for index in range(spec.shape[2]):

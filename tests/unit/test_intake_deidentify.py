@@ -119,6 +119,15 @@ def test_a_short_numeric_patient_number_that_is_also_a_coordinate_is_no_leak(tmp
         deidentify(factory.write_series(tmp_path / "c", spec, patient), tmp_path / "outc", BLINDING)
 
 
+def test_a_station_named_after_its_model_is_no_leak_but_a_patient_is(tmp_path):
+    extra = {"StationName": "PANORAMA", "ManufacturerModelName": "Panorama HFO"}
+    deidentify(factory.write_series(tmp_path / "a", replace(SMALL, extra=extra)), tmp_path / "outa", BLINDING)
+    patient = replace(factory.Patient(), name="Panorama^Pia")
+    files = factory.write_series(tmp_path / "b", replace(SMALL, extra=extra), patient)
+    with pytest.raises(UploadRefusedError, match="found 1"):
+        deidentify(files, tmp_path / "outb", BLINDING)
+
+
 @pytest.mark.parametrize("name", ["Müller^Jörg", "Łukasz^Żak", "Иванов^Пётр"])
 def test_names_in_other_alphabets_are_found(name):
     dataset = Dataset()

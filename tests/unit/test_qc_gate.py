@@ -1,5 +1,6 @@
 """An upload through the whole gate: the bad inputs of real sites, each with one clear line."""
 
+import datetime as dt
 import os
 import zipfile
 from dataclasses import replace
@@ -17,8 +18,17 @@ from mri_pipeline.errors import (
 )
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.layout import RawDataset
-from mri_pipeline.model import Contrast
+from mri_pipeline.model import Contrast, Grid, Image
 from mri_pipeline.nifti import load_image
+from mri_pipeline.phantom.dicom import Patient, Study, write_series
+from mri_pipeline.phantom.scanner import (
+    GE_MR750,
+    PHILIPS_ACHIEVA,
+    SIEMENS_SKYRA,
+    Dimension,
+    Plane,
+    acquisitions,
+)
 from mri_pipeline.protocol import Action, Protocol, parse_protocol, protocol_text
 from qc.compliance import Purpose
 from qc.gate import CheckedUpload, check_upload, write_scans
@@ -60,7 +70,7 @@ def test_a_good_visit_becomes_bids(tmp_path, gate):
     raw = RawDataset(tmp_path / "raw")
     written = write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk04", blinding=BLINDING)
     assert set(raw.scans("AB12", "wk04")) == set(written.scans) == set(Contrast)
-    assert load_image(written.scans[Contrast.FLAIR]).grid.shape == (24, 32, 44)
+    assert load_image(written.scans[Contrast.FLAIR]).grid.shape == (24, 32, 24)
     for path in raw.root.rglob("*"):
         assert "Mustermann" not in path.name
         if path.is_file():
@@ -97,6 +107,21 @@ def test_missing_sequences_refuse_a_dummy_run_and_only_flair_refuses_a_visit(tmp
         gate(no_contrast, Purpose.DUMMY_RUN).compliance.require()
 
 
+def test_the_same_scan_sent_as_before_and_after_contrast_is_refused(tmp_path, gate):
+    factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2))
+    original = factory.object_volume(factory.T1.shape) + np.uint16(factory.T1.number)
+    uid = "1.2.826.0.1.3680043.8.498.1001.44"
+    for index, pixels in enumerate(original):
+        dataset = factory.slice_dataset(factory.T1_GD, factory.Patient(), uid, index, pixels)
+        dataset.save_as(tmp_path / "up" / f"gd{index}.dcm", enforce_file_format=True)
+    raw = RawDataset(tmp_path / "raw")
+    with pytest.raises(
+        UploadRefusedError, match="expected two T1 scans, before and after contrast, found one scan twice"
+    ):
+        write_scans(gate(tmp_path / "up"), raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+    assert not raw.root.exists()
+
+
 def test_two_missing_slices_are_refused_and_nothing_is_written(tmp_path, gate):
     upload = factory.write_visit(tmp_path / "up")
     for index in (20, 21):
@@ -124,7 +149,7 @@ def test_a_truncated_file_refuses_the_upload(tmp_path, gate):
     upload = factory.write_visit(tmp_path / "up")
     path = upload / "Mustermann_1_010.dcm"
     path.write_bytes(path.read_bytes()[:1500])
-    with pytest.raises(UnreadableUploadError, match="expected whole DICOM files, found 1 truncated of 176"):
+    with pytest.raises(UnreadableUploadError, match="expected whole DICOM files, found 1 truncated of 96"):
         gate(upload)
 
 
@@ -222,6 +247,45 @@ def test_the_order_of_files_changes_nothing(tmp_path, gate):
         written = write_scans(gate(folder), raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
         images.append({contrast: path.read_bytes() for contrast, path in written.scans.items()})
     assert images[0] == images[1]
+
+
+@pytest.mark.parametrize("dimension", list(Dimension))
+@pytest.mark.parametrize("scanner", [SIEMENS_SKYRA, GE_MR750, PHILIPS_ACHIEVA], ids=lambda s: s.vendor.name)
+def test_every_maker_s_headers_are_understood_and_its_voxels_kept(tmp_path, gate, scanner, dimension):
+    """Witness: the reference trial's DICOM writer, written without knowledge of this intake."""
+    study = Study(dt.datetime(2020, 5, 6, 8, 0), injected_after=dt.timedelta(minutes=20))  # noqa: DTZ001
+    protocol = acquisitions(scanner, dimension)
+    sent = {}
+    for number, contrast in enumerate(protocol, start=1):
+        spacing = 3.0 if dimension is Dimension.TWO_D else 1.2
+        data = np.random.default_rng(number).integers(1, 900, (20, 24, 16)).astype(np.float32)
+        sent[contrast] = Image(data, Grid(data.shape, np.diag([1.2, 1.2, spacing, 1.0])))
+        prescribed = replace(
+            protocol[contrast],
+            thickness_mm=spacing,
+            spacing_mm=spacing,
+            columns=20,
+            rows=24,
+            in_plane_mm=1.2,
+            plane=Plane.AXIAL,
+        )
+        write_series(
+            sent[contrast], contrast=contrast, scanner=scanner, study=study, acquisition=prescribed,
+            series_number=number,
+            patient=Patient("Volunteer^Vera", "VOL001"), out_dir=tmp_path / "up" / str(number),
+            started=None if contrast is Contrast.T1W_GD else study.started + dt.timedelta(minutes=number),
+        )  # fmt: skip
+    checked = gate(tmp_path / "up", Purpose.DUMMY_RUN)
+    assert set(checked.chosen) == set(sent)
+    assert [f.words for f in checked.compliance.of(Action.REFUSE)] == []
+    assert not any(choice.doubtful for choice in checked.chosen.values())
+    written = write_scans(
+        checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
+    )
+    for contrast, path in written.scans.items():
+        found = load_image(path).reoriented("RAS")
+        found.grid.require_same(sent[contrast].grid, contrast.value)
+        assert np.corrcoef(found.data.ravel(), sent[contrast].data.ravel())[0, 1] > 0.9999
 
 
 @pytest.mark.real_data
