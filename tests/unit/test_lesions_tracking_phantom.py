@@ -1,0 +1,76 @@
+"""Tracking against the phantom's truth, in which a lesion is an object of the design and never a component."""
+
+from dataclasses import asdict
+
+import pytest
+
+from mri_pipeline.lesions.tracking import track_subject
+from mri_pipeline.model import LabelImage, T2State, VisitMasks, week_of
+from mri_pipeline.phantom.designs import VISITS, active_subject, interrupted_subject
+from mri_pipeline.phantom.histories import random_histories
+from mri_pipeline.phantom.lesions import place_lesions
+from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
+from mri_pipeline.phantom.tissues import random_anatomy
+from mri_pipeline.phantom.truth import subject_truth
+from mri_pipeline.protocol import LesionRules
+
+SEVEN = ("wk00", "wk04", "wk12", "wk24", "wk28", "wk36", "wk48")
+COURSES = {
+    "active": (VISITS, active_subject().plans, ()),
+    "interrupted": (VISITS, interrupted_subject().plans, ("wk04",)),
+    "seven visits, two missing": (SEVEN, random_histories(13, 7), ("wk04", "wk28")),
+}
+
+
+@pytest.fixture(scope="module")
+def anatomy():
+    return random_anatomy(11)
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_true_masks_give_the_true_counts(name, anatomy):
+    visits, plans, missing = COURSES[name]
+    subject = SimulatedSubject(11, anatomy, place_lesions(anatomy, plans, seed=11), visits, frozenset(missing))
+    analysed = [v for v in subject.visits if v not in subject.missing]
+    masks = [truth_masks(subject, v) for v in analysed]
+    grid = subject.anatomy.grid
+    tracking = track_subject(
+        [
+            VisitMasks(
+                v, LabelImage(m["t2"].mask, grid), LabelImage(m["gel"].mask, grid), LabelImage(m["bh"].mask, grid)
+            )
+            for v, m in zip(analysed, masks, strict=True)
+        ],
+        LabelImage(masks[0]["t2"].mask, grid),
+        LesionRules(),
+        {v: week_of(v) for v in analysed},
+    )
+    truth = subject_truth(subject, name)
+    expected = {c.visit: asdict(c) for c in truth.counts}
+    for v in tracking.visits:
+        found = asdict(v.counts)
+        for column, value in expected[v.visit].items():
+            assert found[column] == (pytest.approx(value) if isinstance(value, float) else value), (
+                v.visit,
+                column,
+            )
+    lesions = {(t.record.visit, t.record.lesion_id): t.record for t in truth.lesions}
+    keys = {}
+    for v, m in zip(tracking.visits, masks, strict=True):
+        for record in v.records:
+            if record.t2_state in (T2State.VANISHED, T2State.NONE):
+                continue
+            (true_id,) = {int(n) for n in m["t2"].data[v.lesions.data == record.lesion_id]}
+            # one number per true lesion, over all visits
+            assert keys.setdefault(record.lesion_id, true_id) == true_id
+            true = lesions[v.visit, true_id]
+            assert (record.t2_state, record.gel_state, record.enhancing) == (
+                true.t2_state,
+                true.gel_state,
+                true.enhancing,
+            )
+            assert record.volume_mm3 == pytest.approx(true.volume_mm3)
+            assert (record.x_mm, record.y_mm, record.z_mm) == pytest.approx(
+                (true.x_mm, true.y_mm, true.z_mm), abs=0.01
+            )
+    assert len(set(keys.values())) == len(keys)
