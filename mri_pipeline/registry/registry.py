@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from typing import Any, Self
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import delete, select
 
-from mri_pipeline.errors import GateClosedError, UsageError
+from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import Trial
 from mri_pipeline.model import ReadStatus, ScanStatus
 from mri_pipeline.protocol import Protocol
-from mri_pipeline.registry.audit import AuditEntry, utc_now, verify_chain
+from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import open_engine, prepare, reading, writing
-from mri_pipeline.registry.records import ReadCounts, ScannerFacts, SiteState, SubjectState, TrialState
-from mri_pipeline.registry.schema import Gate, ReadRow, ScannerRow, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.queries import RegistryQueries
+from mri_pipeline.registry.records import ReadCounts, ScannerFacts
+from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow
 from mri_pipeline.registry.steps import (
     accepted_scan,
     append,
     enter_subject,
-    entries,
-    facts_of,
     require_not_locked,
     scanner_id,
-    site_state,
-    subject_state,
 )
 
 
-class Registry:
+class Registry(RegistryQueries):
     """One trial's registry. Each method is one transaction, safe beside other processes.
 
     Use it as a context manager, or call `close`.
@@ -48,10 +43,6 @@ class Registry:
     'accepted'
     """
 
-    def __init__(self, engine: Engine, protocol: Protocol) -> None:
-        self._engine = engine
-        self._protocol = protocol
-
     @classmethod
     def open(cls, trial: Trial, protocol: Protocol) -> Self:
         """Open the trial's registry, or make it, and enter sites that ``trial.toml`` newly names.
@@ -64,7 +55,11 @@ class Registry:
             If the database is no registry of this version.
         """
         engine = open_engine(protocol.database_url, trial.registry_file)
-        prepare(engine)
+        try:
+            prepare(engine)
+        except BaseException:
+            engine.dispose()
+            raise
         registry = cls(engine, protocol)
         with reading(engine) as session:
             known = set(session.scalars(select(SiteRow.code)))
@@ -103,34 +98,6 @@ class Registry:
                 scanner_id(session, site, scanner)
             details = {"gate": gate.value, "upload": upload_digest, "findings": list(findings)}
             append(session, "dummy-run", site, details)
-
-    def site(self, code: str) -> SiteState:
-        """A site's gate.
-
-        Raises
-        ------
-        SettingsError
-            If the trial has no such site.
-        """
-        self._protocol.site(code)
-        with reading(self._engine) as session:
-            return site_state(session.get_one(SiteRow, code))
-
-    def require_open_gate(self, code: str) -> None:
-        """Refuse a visit from a site without an accepted dummy run.
-
-        Raises
-        ------
-        GateClosedError
-            If the site's latest dummy run was refused, or there is none.
-        """
-        gate = self.site(code).gate
-        if gate is not Gate.ACCEPTED:
-            found = "one that was refused" if gate is Gate.REFUSED else "none"
-            raise GateClosedError(
-                f"site {code}: expected an accepted dummy run, found {found}",
-                hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",
-            )
 
     # subjects and scans
 
@@ -237,15 +204,6 @@ class Registry:
             session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
             append(session, "scan withdrawn", f"{subject} {visit}", details)
 
-    def subjects(self) -> list[str]:
-        """Codes of all subjects, sorted."""
-        with reading(self._engine) as session:
-            return list(session.scalars(select(SubjectRow.code).order_by(SubjectRow.code)))
-
-    def scan_states(self, subject: str) -> dict[str, ScanState]:
-        """The state of every planned visit's scan, in the protocol's order."""
-        return {state.visit: state.scan for state in self.subject(subject).visits}
-
     # reads
 
     def record_read(
@@ -290,52 +248,6 @@ class Registry:
             row.status = ReadStatus.LOCKED.value
             append(session, "read locked", f"{subject} {visit}", {"digest": row.digest}, reader=reader)
 
-    def read_statuses(self, subject: str) -> dict[str, ReadStatus]:
-        """How far the reading of each analysed visit has come; automatic where nobody has read it."""
-        visits = self.subject(subject).visits
-        return {
-            state.visit: state.read or ReadStatus.AUTOMATIC for state in visits if state.scan is ScanState.ANALYSED
-        }
-
-    # the whole at a glance
-
-    def subject(self, code: str) -> SubjectState:
-        """One subject.
-
-        Raises
-        ------
-        UsageError
-            If the registry knows no such subject.
-        """
-        with reading(self._engine) as session:
-            row = session.get(SubjectRow, code)
-            if row is None:
-                raise UsageError(f"expected a subject of the trial, found the unknown code {code}")
-            return subject_state(session, self._protocol, row)
-
-    def state(self) -> TrialState:
-        """Sites, subjects and visits, sites and subjects in the order of their codes."""
-        with reading(self._engine) as session:
-            sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
-            rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
-            subjects = [subject_state(session, self._protocol, row) for row in rows]
-        totals = Counter(visit.scan.value for subject in subjects for visit in subject.visits)
-        return TrialState(tuple(sites), tuple(subjects), {s.value: totals[s.value] for s in ScanState})
-
-    def scanner_changes(self, subject: str) -> dict[str, tuple[str, ...]]:
-        """By visit: what differs from the scanner of the subject's previous scan ("software", "model" …)."""
-        with reading(self._engine) as session:
-            found = session.execute(
-                select(ScanRow.visit, ScannerRow)
-                .join(ScannerRow, ScanRow.scanner == ScannerRow.id)
-                .where(ScanRow.subject == subject)
-            )
-            facts = {visit: facts_of(row) for visit, row in found}
-        ordered = [(v.label, facts[v.label]) for v in self._protocol.visits if v.label in facts]
-        return {
-            label: changed for (_, before), (label, now) in pairwise(ordered) if (changed := before.changes(now))
-        }
-
     # the audit trail
 
     def audit(
@@ -344,22 +256,6 @@ class Registry:
         """Append an entry. `details` must be JSON and must hold no patient data."""
         with writing(self._engine) as session:
             append(session, action, target, dict(details or {}), reader=reader)
-
-    def audit_trail(self) -> list[AuditEntry]:
-        """All entries, oldest first."""
-        with reading(self._engine) as session:
-            return list(entries(session))
-
-    def verify_audit(self) -> tuple[int, str]:
-        """Check the whole trail; returns the number of entries and the last hash.
-
-        Raises
-        ------
-        UsageError
-            If an entry was changed, removed or put in between.
-        """
-        with reading(self._engine) as session:
-            return verify_chain(entries(session))
 
     def _enter_sites(self) -> None:
         with writing(self._engine) as session:
