@@ -1,7 +1,7 @@
 """Image formation: the head as a scanner of given geometry sees it.
 
-The order is the physical one: the head moves, slices of a profile are excited, coil sensitivity weights the signal,
-noise enters both channels of the receiver, and the magnitude is kept.
+The order is the physical one: the head moves, slices of a profile are excited, coil sensitivity weights the
+signal, noise enters both channels of the receiver, and the magnitude is kept.
 """
 
 from __future__ import annotations

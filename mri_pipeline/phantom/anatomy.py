@@ -60,7 +60,7 @@ class AnatomyTraits:
     ventricle_growth_mm : float
         Outward shift of the ventricles' wall; negative is narrower than the template's.
     atrophy : float
-        Weight of CSF in mixed voxels: 1 is a young brain, 2.5 has wide sulci.
+        Weight of CSF in mixed voxels: 1.5 is a young brain, 2.8 has wide sulci.
     size : tuple of float
         Scale along x, y and z.
     deformation_mm : float
@@ -68,7 +68,7 @@ class AnatomyTraits:
     """
 
     ventricle_growth_mm: float = 0.5
-    atrophy: float = 1.6
+    atrophy: float = 1.9
     size: tuple[float, float, float] = (1.0, 1.0, 1.0)
     deformation_mm: float = 3.0
 
@@ -76,9 +76,9 @@ class AnatomyTraits:
     def random(cls, seed: int) -> AnatomyTraits:
         """Traits of the person `seed`."""
         rng = generator(seed, _SEED_ANATOMY, 0)
-        x, y, z = (float(s) for s in np.clip(rng.normal(1.0, 0.03, 3) * rng.normal(1.0, 0.02), 0.92, 1.07))
+        x, y, z = (float(s) for s in np.clip(rng.normal(0.97, 0.025, 3) * rng.normal(1.0, 0.02), 0.9, 1.04))
         return cls(
-            float(rng.uniform(-0.8, 3.0)), float(rng.uniform(1.3, 2.4)), (x, y, z), float(rng.uniform(2.2, 3.2))
+            float(rng.uniform(-0.8, 3.0)), float(rng.uniform(1.5, 2.8)), (x, y, z), float(rng.uniform(2.0, 2.8))
         )
 
 
@@ -239,6 +239,8 @@ def random_deformation(seed: int, traits: AnatomyTraits) -> Deformation:
     distance = ndimage.gaussian_filter(distance, 1.0)
     # the wall moves by the whole growth, tissue 20 mm away hardly at all
     weight = traits.ventricle_growth_mm * np.exp(-np.maximum(distance, 0.0) / 12.0)
-    for axis, slope in enumerate(np.gradient(distance, _COARSE_MM)):
-        field[axis] -= weight * slope
+    slope = np.array(np.gradient(distance, _COARSE_MM), dtype=np.float32)
+    # outwards from the wall; between the two walls of a narrow ventricle the direction turns over smoothly
+    slope /= np.maximum(np.linalg.norm(slope, axis=0), 0.6)
+    field -= ndimage.gaussian_filter(weight * slope, (0, 0.7, 0.7, 0.7))
     return Deformation(field)

@@ -1,8 +1,9 @@
 """How bright each tissue is in each contrast, relative to normal white matter.
 
-White matter is 1. Grey matter, CSF and lesions follow the 3 T and 1.5 T scans of the Ljubljana data sets (Lesjak et
-al. 2016, 2018: FLAIR grey 1.2, lesions 1.4 to 1.5, CSF 0.15 to 0.3; T1 grey 0.72 to 0.85; T2 grey 1.3 to 1.4,
-lesions 1.5 to 2.1); the other tissues follow textbook appearance.
+White matter is 1. Grey matter, CSF and lesions follow the 3 T and 1.5 T scans of the Ljubljana data sets (Lesjak
+et al. 2016, 2018: FLAIR grey 1.2, lesions 1.4 to 1.5, CSF 0.15 to 0.3; T1 grey 0.72 to 0.85; T2 grey 1.3 to 1.4,
+lesions 1.5 to 2.1); the other tissues follow textbook appearance. Lesion values are those of a core: partial
+volume at the soft edge brings the median over the whole mask to the values above.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ _PD = _table(1.18, 1.10, 0.90, 1.00, 1.25, 1.15, 0.40, 0.25, 1.20, 0.60, 0.08, 0
 _LESIONS: Mapping[Contrast, LesionSignal] = {
     Contrast.T1W: LesionSignal(acute=0.88, chronic=0.90, black_hole=0.58),
     Contrast.T1W_GD: LesionSignal(acute=0.89, chronic=0.91, black_hole=0.59),
-    Contrast.T2W: LesionSignal(acute=1.90, chronic=1.75, black_hole=2.10),
-    Contrast.FLAIR: LesionSignal(acute=1.50, chronic=1.42, black_hole=1.38),
+    Contrast.T2W: LesionSignal(acute=2.00, chronic=1.85, black_hole=2.20),
+    Contrast.FLAIR: LesionSignal(acute=1.62, chronic=1.52, black_hole=1.44),
     Contrast.PDW: LesionSignal(acute=1.35, chronic=1.30, black_hole=1.35),
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from mri_pipeline.errors import ImageError
 from mri_pipeline.model import Contrast, Grid, Image
@@ -237,13 +237,16 @@ def write_series(
     if enhanced:
         add_contrast_agent(dataset, scanner, study.injected_at)
     add_private(dataset, scanner, acquisition, patient.name, slope or 1.0)
-    return _write_slices(dataset, pixels, image.grid, scanner, acquisition, started, out_dir)
+    return _write_slices(
+        dataset, pixels, image.grid, scanner=scanner, acquisition=acquisition, started=started, out_dir=out_dir
+    )
 
 
 def _write_slices(
     dataset: Dataset,
     pixels: NDArray[np.uint16],
     grid: Grid,
+    *,
     scanner: ScannerModel,
     acquisition: Acquisition,
     started: datetime,
@@ -279,7 +282,7 @@ def _write_slices(
 def _save(dataset: Dataset, path: Path, uid: str, scanner: ScannerModel) -> None:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
-    meta.MediaStorageSOPInstanceUID = uid
+    meta.MediaStorageSOPInstanceUID = UID(uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     # a preamble may hold anything; some exports leave text there
     note = f"{scanner.station} {dataset.PatientName}" if scanner.vendor is Vendor.GE else ""

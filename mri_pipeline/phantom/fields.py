@@ -65,14 +65,16 @@ def smooth_field(
 
 
 def polyline(points: NDArray[np.floating[Any]], *, step: float = 0.6) -> NDArray[np.float64]:
-    """Points every `step` mm on a smooth curve through `points`, shape (n, k): columns beyond 3 are carried along."""
+    """Points every `step` mm on a smooth curve near `points`, shape (n, k); columns beyond 3 are carried along."""
     points = np.asarray(points, dtype=float)
     lengths = np.linalg.norm(np.diff(points[:, :3], axis=0), axis=1)
     position = np.concatenate([[0.0], np.cumsum(lengths)])
     samples = np.linspace(0.0, position[-1], max(2, int(position[-1] / step) + 1))
     curve = np.stack([np.interp(samples, position, column) for column in points.T], axis=1)
-    # corners of the polygon are rounded over about 3 mm
-    smooth = ndimage.gaussian_filter1d(curve, 3.0 / step, axis=0, mode="nearest")
+    # corners of the polygon are rounded over about 3 mm; point reflection at both ends keeps them in place
+    reach = min(len(samples) - 1, round(9.0 / step))
+    padded = np.pad(curve, [(reach, reach), (0, 0)], mode="reflect", reflect_type="odd")
+    smooth = ndimage.gaussian_filter1d(padded, 3.0 / step, axis=0, mode="nearest")[reach : reach + len(curve)]
     smooth[[0, -1]] = curve[[0, -1]]
     return np.asarray(smooth)
 

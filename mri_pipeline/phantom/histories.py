@@ -60,9 +60,15 @@ def appearing(
 
 
 def growing(
-    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 2.4, uplift: float = 0.0
+    location: Location,
+    volume_mm3: float,
+    visits: int,
+    *,
+    at: int,
+    factor: float = 2.4,
+    uplift: float = 0.0,
 ) -> LesionPlan:
-    """Stable, then `factor` times as large from visit `at` on, with enhancement at that visit if `uplift` is above 0.
+    """Stable, then `factor` times as large from visit `at` on, enhancing at that visit by `uplift` if above 0.
 
     2.4 times the volume is about 1.8 times the area: beyond the rule's 45 %, and beyond measurement error.
     """

@@ -91,7 +91,7 @@ class Lesion:
 
     def threshold(self, volume_mm3: float) -> float:
         """The level below which the shape has this volume (voxels are 1 mm³)."""
-        count = int(round(volume_mm3))
+        count = round(volume_mm3)
         values = self.level[np.isfinite(self.level)]
         if count <= 0 or count >= values.size:
             return -np.inf if count <= 0 else np.inf
@@ -106,7 +106,7 @@ class Lesion:
         if volume_mm3 <= 0:
             return np.zeros(self.level.shape, dtype=np.float32)
         depth = self.threshold(volume_mm3) - np.nan_to_num(self.level, posinf=1e6)
-        return np.clip(0.5 + depth / edge_mm, 0.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(0.5 + depth / edge_mm, 0.0, 1.0), dtype=np.float32)
 
     def t2_mask(self, visit: int) -> NDArray[np.bool_]:
         """The true T2 lesion at a visit, in the box."""
@@ -177,7 +177,7 @@ class _Ground:
             where = (cortex > radius + 2.0) & (ventricle > radius + 6.0) & ~a.infratentorial
         if location is Location.INFRATENTORIAL:
             return np.argwhere(where & (self.white > 0.45))
-        # not in the deep nuclei, which are mixed with white matter; near a ventricle half of what is around is fluid
+        # not in the deep nuclei, mixed with white matter; near a ventricle half of what is around is fluid
         surrounded = {Location.PERIVENTRICULAR: 0.6, Location.JUXTACORTICAL: 0.4}.get(location, 0.8)
         return np.argwhere(where & (self.white > 0.85) & (self.around > surrounded))
 
@@ -208,7 +208,7 @@ def _shape_field(
     offset = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"))
     offset = offset - voxel.reshape(3, 1, 1, 1) + rng.uniform(-0.5, 0.5, (3, 1, 1, 1))
     axes = _directions(ground, plan.location, voxel, rng)
-    long = rng.uniform(1.4, 2.0) if plan.location is Location.PERIVENTRICULAR else rng.uniform(1.0, 1.5)
+    long = rng.uniform(1.5, 2.4) if plan.location is Location.PERIVENTRICULAR else rng.uniform(1.0, 1.5)
     stretch = np.array([long, rng.uniform(0.85, 1.15), 1.0])
     stretch /= np.prod(stretch) ** (1.0 / 3.0)
     level = None

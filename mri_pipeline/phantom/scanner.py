@@ -132,8 +132,8 @@ _NAMES: Mapping[tuple[Vendor, Dimension], Mapping[Contrast, str]] = {
         Contrast.T2W: "Ax T2 FSE", Contrast.PDW: "Ax PD FSE",
     },
     (Vendor.GE, Dimension.THREE_D): {
-        Contrast.FLAIR: "Sag CUBE T2 FLAIR", Contrast.T1W: "Sag 3D T1 BRAVO", Contrast.T1W_GD: "Sag 3D T1 BRAVO +C",
-        Contrast.T2W: "Sag CUBE T2",
+        Contrast.FLAIR: "Sag CUBE T2 FLAIR", Contrast.T1W: "Sag 3D T1 BRAVO",
+        Contrast.T1W_GD: "Sag 3D T1 BRAVO +C", Contrast.T2W: "Sag CUBE T2",
     },
     (Vendor.PHILIPS, Dimension.TWO_D): {
         Contrast.FLAIR: "T2W_FLAIR_TRA", Contrast.T1W: "T1W_SE_TRA", Contrast.T1W_GD: "T1W_SE_TRA GD",
@@ -174,8 +174,8 @@ _TIMING_3D: Mapping[Contrast, _Timing] = {
 }
 _SEQUENCE_NAMES: Mapping[tuple[Vendor, Dimension], Mapping[Contrast, str]] = {
     (Vendor.SIEMENS, Dimension.TWO_D): {
-        Contrast.FLAIR: "*tir2d1_16", Contrast.T1W: "*se2d1", Contrast.T1W_GD: "*se2d1", Contrast.T2W: "*tse2d1_15",
-        Contrast.PDW: "*tse2d1_6",
+        Contrast.FLAIR: "*tir2d1_16", Contrast.T1W: "*se2d1", Contrast.T1W_GD: "*se2d1",
+        Contrast.T2W: "*tse2d1_15", Contrast.PDW: "*tse2d1_6",
     },
     (Vendor.SIEMENS, Dimension.THREE_D): {
         Contrast.FLAIR: "*spcir_251ns", Contrast.T1W: "*tfl3d1_16ns", Contrast.T1W_GD: "*tfl3d1_16ns",

@@ -74,8 +74,8 @@ def write_session(
         if contrast is Contrast.T1W_GD:
             started = study.injected_at + timedelta(minutes=_MINUTES_AFTER_INJECTION)
         paths += write_series(
-            scan.images[contrast], contrast=contrast, scanner=scanner, patient=patient, study=study, out_dir=out_dir,
-            series_number=_series_number(scanner, position + 2), started=started,
+            scan.images[contrast], contrast=contrast, scanner=scanner, patient=patient, study=study,
+            out_dir=out_dir, series_number=_series_number(scanner, position + 2), started=started,
             acquisition=scan.acquisitions[contrast],
         )  # fmt: skip
     return paths
