@@ -1,0 +1,249 @@
+"""The whole way on the digital reference trial: one demo run, looked at from every side."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mri_pipeline.layout import MaskLabel, Trial
+from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
+from mri_pipeline.tables.io import read_table
+from workflows import cli
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    assert cli.invoke(["demo", str(folder), "--nprocs", "2"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trial(demo):
+    return Trial(demo / "trial")
+
+
+@pytest.fixture(scope="module")
+def source(demo):
+    return ReferenceTrial.load(demo / "source")
+
+
+@pytest.fixture
+def copy(trial, tmp_path):
+    """The trial as it was after the demo, to be changed at will (work/ stays behind: it names the old folder)."""
+    folder = tmp_path / "trial"
+    shutil.copytree(trial.root, folder, ignore=shutil.ignore_patterns("work"))
+    (folder / "work").mkdir()
+    return Trial(folder)
+
+
+def timepoints(trial):
+    return read_table(trial.tables / "lesion_timepoints.csv")
+
+
+def test_the_low_field_site_is_refused_and_its_upload_kept(trial, capsys):
+    assert cli.invoke(["status", str(trial.root), "--json"]) == 0
+    gates = {site["code"]: site["gate"] for site in json.loads(capsys.readouterr().out)["sites"]}
+    assert gates == {"S01": "accepted", "S02": "refused"}
+    (kept,) = trial.quarantine.iterdir()
+    reason = json.loads((kept / "reason.json").read_text())
+    assert "expected a field strength of at least 1.5 T, found 1 T" in reason["reason"]
+    assert any((kept / "upload").rglob("*"))
+
+
+def test_a_missing_visit_is_a_row_without_numbers(trial):
+    rows = timepoints(trial)
+    assert len(rows) == 6
+    (missing,) = [row for row in rows if row["scan_status"] == "missing"]
+    assert missing["week"] == "4"
+    assert {v for k, v in missing.items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
+
+
+def test_first_visits_have_no_comparison_and_all_others_have(trial):
+    for row in timepoints(trial):
+        if row["scan_status"] == "analysed":
+            compared = [row[name] for name in ("new_t2_count", "gel_new_count", "combined_unique_active_count")]
+            assert all(compared) if row["reference_visit"] else not any(compared)
+            assert row["gel_count"]
+            assert float(row["t2_volume_ml"]) > 0
+
+
+def test_enhancing_lesions_are_those_that_were_put_there(trial, source):
+    """GEL of the reference trial are at least 5 mm: each one must be found, and nothing else."""
+    measured = [row["gel_count"] for row in timepoints(trial)]
+    codes = {
+        code: [r for r in timepoints(trial) if r["subject"] == code]
+        for code in {r["subject"] for r in timepoints(trial)}
+    }
+    truth = read_table(source.truth / "lesion_timepoints.csv")
+    expected = {n: [r["gel_count"] for r in truth if r["subject"] == n] for n in {r["subject"] for r in truth}}
+    assert sorted([r["gel_count"] for r in rows] for rows in codes.values()) == sorted(expected.values())
+    assert len(measured) == 6
+
+
+def known_identities(source):
+    for upload in source.uploads:
+        if upload.subject:
+            patient = made_up_patient(upload.subject, source.seed)
+            yield from patient.name.split("^")
+            yield patient.patient_id
+            yield f"{patient.birth_date:%Y%m%d}"
+            study = visit_study(upload.subject, upload.visit, source.seed)
+            yield f"{study.started:%Y%m%d}"
+            yield f"{study.started:%Y-%m-%d}"
+            yield upload.subject
+
+
+def test_no_identity_leaves_the_gate(trial, source):
+    """Names, numbers, birth dates, scan dates and trial numbers stand nowhere but in sealed/ and quarantine/."""
+    pattern = re.compile(
+        "|".join(re.escape(i) for i in sorted(set(known_identities(source)))).encode(), re.IGNORECASE
+    )
+    looked_at = 0
+    for path in trial.root.rglob("*"):
+        inside = path.relative_to(trial.root).parts[0]
+        if not path.is_file() or inside in {"sealed", "quarantine"}:
+            continue
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = bytes(nib.load(path).header.binaryblock)
+        elif path.suffix == ".nii":
+            content = content[:352]
+        elif path.suffix == ".html":  # embedded pictures are random text
+            content = re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", content)
+        elif path.suffix in {".pklz", ".sqlite-wal"}:
+            continue
+        assert not pattern.search(str(path.relative_to(trial.root)).encode())
+        assert not pattern.search(content), path.relative_to(trial.root)
+        looked_at += 1
+    assert looked_at > 100
+
+
+def validate(dataset):
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    result = subprocess.run([validator, "--json", str(dataset)], capture_output=True, text=True, check=False)
+    issues = json.loads(result.stdout)["issues"]["issues"]
+    return [(i["code"], i.get("subCode"), i["location"]) for i in issues if i["severity"] == "error"]
+
+
+def test_rawdata_and_derivatives_are_valid_bids(trial):
+    assert validate(trial.rawdata.root) == []
+    assert validate(trial.derivatives.root) == []
+
+
+def test_derivatives_fit_together(trial):
+    """Masks, numbers and tables of one visit say the same."""
+    lesions = read_table(trial.tables / "lesions.csv")
+    for row in timepoints(trial):
+        if row["scan_status"] != "analysed":
+            continue
+        subject, visit = row["subject"], row["visit"]
+        t2 = nib.load(trial.derivatives.mask(subject, visit, MaskLabel.T2_LESION))
+        voxel_ml = abs(np.linalg.det(t2.affine[:3, :3])) / 1000
+        assert np.count_nonzero(t2.dataobj) * voxel_ml == pytest.approx(float(row["t2_volume_ml"]), abs=2e-4)
+        numbers = nib.load(trial.derivatives.lesions(subject, visit))
+        in_table = {
+            int(r["lesion_id"]) for r in lesions
+            if (r["subject"], r["visit"]) == (subject, visit) and r["t2_state"] != "vanished"
+        }  # fmt: skip
+        assert set(np.unique(numbers.dataobj)) - {0} == in_table
+        with (
+            trial.derivatives.lesions(subject, visit)
+            .with_name(trial.derivatives.lesions(subject, visit).name.replace(".nii.gz", ".tsv"))
+            .open() as file
+        ):
+            assert in_table <= {int(r["index"]) for r in csv.DictReader(file, delimiter="\t")}
+
+
+def test_reports_are_there(trial):
+    for code in {row["subject"] for row in timepoints(trial)}:
+        html = (trial.reports / f"sub-{code}.html").read_text()
+        assert code in html
+        assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_a_second_run_is_cached_and_changes_no_byte(trial, capsys):
+    assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
+    before = {path.name: path.read_bytes() for path in trial.tables.iterdir()}
+    segmented = sorted(trial.work.rglob("segment_*/result_*.pklz"))
+    stamps = [path.stat().st_mtime_ns for path in segmented]
+    assert segmented
+    capsys.readouterr()
+    assert cli.invoke(["run", str(trial.root), "--nprocs", "2", "--json"]) == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert all(o["done"] for o in outcome)
+    assert [path.stat().st_mtime_ns for path in segmented] == stamps
+    assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
+    assert {path.name: path.read_bytes() for path in trial.tables.iterdir()} == before
+
+
+def decide(worklist, decide_row, done="yes"):
+    for path in (worklist / "items").glob("*/lesions.csv"):
+        rows = read_table(path)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys() if rows else ["reading_code"], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(row | {"decision": decide_row(row)} for row in rows)
+    path = worklist / "worklist.csv"
+    rows = [row | {"done": done} for row in read_table(path)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path, capsys):
+    automatic = timepoints(copy)
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    decide(worklist, lambda row: "accept")
+    assert cli.invoke(["tables", str(copy.root)]) == 2
+    assert "expected locked reads, found none" in capsys.readouterr().err
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
+    confirmed = timepoints(copy)
+    assert {row["read_status"] for row in confirmed} == {"confirmed", ""}
+    assert [row | {"read_status": ""} for row in confirmed] == [row | {"read_status": ""} for row in automatic]
+    assert cli.invoke(["read", str(copy.root), "--lock", "--reader", "R1"]) == 0
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+    assert {row["read_status"] for row in timepoints(copy)} == {"locked", ""}
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 2
+
+
+def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
+    before = sum(int(row["gel_count"] or 0) for row in timepoints(copy))
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    proposed = [row for path in (worklist / "items").glob("*/lesions.csv") for row in read_table(path)]
+    gel = sum(row["type"] == "GEL" for row in proposed)
+    assert gel == before
+    decide(worklist, lambda row: "reject" if (row["type"], row["lesion"]) == ("GEL", "1") else "accept")
+    rejected = sum((row["type"], row["lesion"]) == ("GEL", "1") for row in proposed)
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
+    assert sum(int(row["gel_count"] or 0) for row in timepoints(copy)) == before - rejected
+
+
+def test_one_subject_that_fails_leaves_the_other_done(copy, capsys):
+    good, bad = sorted({row["subject"] for row in timepoints(copy)})
+    for path in copy.rawdata.anat(bad, "wk00").glob("*_FLAIR.nii.gz"):
+        path.write_bytes(path.read_bytes()[:2000])
+    for result in (good, bad):
+        copy.derivatives.result(result).unlink()
+    assert cli.invoke(["run", str(copy.root), "--nprocs", "2"]) == 4
+    out = capsys.readouterr().out
+    assert f"sub-{good}: done" in out
+    assert re.search(rf"sub-{bad}: FAILED: .*FLAIR\.nii\.gz.*cannot be read", out)
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
+    status = {(row["subject"], row["visit"]): row["scan_status"] for row in timepoints(copy)}
+    assert status[good, "wk00"] == "analysed"
+    assert status[bad, "wk00"] == "failed"
