@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.errors import AnalysisError
-from mri_pipeline.images.matching import downsample
+from mri_pipeline.images.sampling import downsample
 from mri_pipeline.itk import from_sitk, to_sitk
 from mri_pipeline.model import Image, LabelImage
 
@@ -61,7 +61,7 @@ def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | No
         If there is nothing in the mask.
     """
     log_field = log_bias(image, brain, settings=settings)
-    return Image(image.data * np.exp(-log_field), image.grid)
+    return Image((image.data * np.exp(-log_field)).astype(np.float32), image.grid)
 
 
 def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> NDArray[np.float32]:
@@ -79,7 +79,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     # means over the usable voxels of each block; a block with too few of them says nothing
     mask = weight.data > 0.25
     mean = np.where(mask, total.data / np.maximum(weight.data, 1e-6), middle)
-    coarse = _n4(Image(mean / middle, total.grid), LabelImage(mask, total.grid), settings)
+    coarse = _n4(Image((mean / middle).astype(np.float32), total.grid), LabelImage(mask, total.grid), settings)
     field = _refined_to(coarse, image)
     return np.asarray(field - field[usable].mean(), dtype=np.float32)
 

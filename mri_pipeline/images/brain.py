@@ -10,19 +10,9 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.errors import AnalysisError
-from mri_pipeline.images.matching import (
-    Level,
-    Match,
-    Samples,
-    best_of,
-    binned,
-    downsample,
-    evaluate,
-    foreground,
-    level_of,
-    refine,
-)
+from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
+from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.template import Template
 
@@ -151,13 +141,13 @@ def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, m
     rings = 3
     ring = np.clip((distance[where] / rim_mm * rings).astype(int), 0, rings - 1)
     bins = np.where(outside, n_bins + ring, bins)
-    return Samples(small.grid.world(index), values, bins, n_bins + rings)
+    return Samples(small.grid.world(index.astype(float)), values, bins, n_bins + rings)
 
 
 def _starts(flair: Image, coarse: Samples) -> list[Affine]:
     """Template placed in the upper part of the foreground: shifts, nods and sizes."""
     small = downsample(flair, 8.0)
-    points = small.grid.world(np.argwhere(foreground(small.data)))
+    points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)
     upper = points[points[:, 2] > top - 170.0]
     centre = np.array([*np.median(upper[:, :2], axis=0), top - 80.0])
@@ -167,7 +157,7 @@ def _starts(flair: Image, coarse: Samples) -> list[Affine]:
         turn = np.array([[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]]) * size
         matrix = np.eye(4)
         matrix[:3, :3] = turn
-        matrix[:3, 3] = centre + (0, forward, up) - turn @ template_centre
+        matrix[:3, 3] = centre + np.array([0.0, forward, up]) - turn @ template_centre
         starts.append(Affine(matrix))
     return starts
 

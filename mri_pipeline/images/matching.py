@@ -11,44 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.linalg import expm
 
-from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
+from mri_pipeline.model import Affine, BoolArray, FloatArray
 
 _TUKEY = 4.685
 """Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
 _MAD_TO_SIGMA = 1.4826
-_MIN_POINTS = 200
 _FULL_OVERLAP = 0.7
 """Share of the fixed points that the moving image must cover before its similarity counts in full."""
 _ALLOWED_LOSS = 0.01
 _LONGEST_STEP_MM = 12.0
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Points of the fixed image with their values: `points_mm` (n, 3), `values` (n,), `bins` (n,) in [0, n_bins)."""
-
-    points_mm: FloatArray
-    values: FloatArray
-    bins: NDArray[np.integer[Any]]
-    n_bins: int
-
-
-@dataclass(frozen=True)
-class Level:
-    """The moving image at one resolution, with its gradient in world coordinates.
-
-    `channels` has shape (4, nx, ny, nz): intensity and the three components of its gradient per mm.
-    """
-
-    channels: FloatArray
-    grid: Grid
 
 
 @dataclass(frozen=True)
@@ -58,96 +35,6 @@ class Match:
     fixed_to_moving: Affine
     similarity: float
     overlap: float
-
-
-def downsample(image: Image, spacing_mm: float) -> Image:
-    """Average blocks of voxels to about `spacing_mm`; axes that are coarser stay as they are."""
-    factors = [max(1, int(spacing_mm / s + 0.26)) for s in image.grid.spacing_mm]
-    shape = [max(1, n // f) for n, f in zip(image.grid.shape, factors, strict=True)]
-    factors = [min(f, n) for f, n in zip(factors, image.grid.shape, strict=True)]
-    data = image.data
-    for axis, (n, f) in enumerate(zip(shape, factors, strict=True)):
-        data = np.moveaxis(data, axis, 0)[: n * f]
-        data = np.moveaxis(data.reshape(n, f, *data.shape[1:]).mean(axis=1, dtype=np.float32), 0, axis)
-    scale = np.diag([*factors, 1.0])
-    scale[:3, 3] = (np.array(factors) - 1.0) / 2.0
-    return Image(data, Grid(data.shape, image.grid.affine @ scale))
-
-
-def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
-    """The moving image averaged to `spacing_mm`, slightly smoothed, with its gradient."""
-    small = downsample(image, spacing_mm)
-    data = _smoothed(small, spacing_mm if smoothing_mm is None else smoothing_mm)
-    steps = [np.gradient(data, axis=a) if data.shape[a] > 1 else np.zeros_like(data) for a in range(3)]
-    to_world = np.linalg.inv(small.grid.affine[:3, :3]).T.astype(np.float32)
-    gradient = np.tensordot(to_world, np.stack(steps), axes=1)
-    return Level(np.concatenate([data[None], gradient]).astype(np.float32), small.grid)
-
-
-def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
-    sigma = [0.6 * spacing_mm / s if s < 1.5 * spacing_mm else 0.0 for s in image.grid.spacing_mm]
-    return np.asarray(ndimage.gaussian_filter(image.data, sigma, mode="nearest"))
-
-
-def samples_of(
-    image: Image,
-    spacing_mm: float,
-    *,
-    mask: LabelImage | None = None,
-    margin_mm: float = 0.0,
-    n_bins: int = 32,
-    max_points: int = 60_000,
-) -> Samples:
-    """Points of the fixed image: all voxels of the mask (or of the inner foreground) at `spacing_mm`, thinned evenly.
-
-    The same image always gives the same points. `mask` lies on the image's own grid and is widened by `margin_mm`.
-    """
-    small = downsample(image, spacing_mm)
-    data = _smoothed(small, spacing_mm)
-    if mask is not None:
-        wanted = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm).data > 0.5
-        if margin_mm > 0:
-            wanted = ndimage.distance_transform_edt(~wanted, sampling=small.grid.spacing_mm) <= margin_mm
-    else:
-        wanted = _inner(foreground(data), small.grid)
-    index = np.argwhere(wanted)
-    if len(index) > max_points:
-        # a fixed seed: an even, reproducible thinning without the stripes of a regular step
-        index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
-    values = data[tuple(index.T)].astype(np.float64)
-    points = small.grid.world(index)
-    return Samples(points, values, *binned(values, n_bins))
-
-
-def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:
-    """The part of the foreground well below its surface: brain rather than scalp."""
-    inner = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm) > depth_mm
-    return np.asarray(inner if np.count_nonzero(inner) > _MIN_POINTS else mask)
-
-
-def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], int]:
-    """Bins of equal width between robust extremes."""
-    if len(values) == 0:
-        return np.zeros(0, dtype=int), 1
-    low, high = np.percentile(values, [0.5, 99.5])
-    width = max(float(high - low), 1e-12)
-    return np.clip((values - low) / width * n_bins, 0, n_bins - 1).astype(int), n_bins
-
-
-def foreground(data: FloatArray) -> NDArray[np.bool_]:
-    """Head or brain against air: above a low share of the bright tissue, with a margin and without holes."""
-    positive = data[data > 0]
-    if positive.size == 0:
-        return np.ones(data.shape, dtype=bool)
-    threshold = 0.15 * float(np.percentile(positive, 95))
-    mask = ndimage.binary_opening(data > threshold)
-    labels, count = ndimage.label(mask)
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        mask = labels == int(sizes.argmax())
-    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(mask))
-    return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))
 
 
 def generators(degrees_of_freedom: int) -> FloatArray:
@@ -166,7 +53,7 @@ def generators(degrees_of_freedom: int) -> FloatArray:
     return basis[:degrees_of_freedom]
 
 
-def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, NDArray[np.bool_]]:
+def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
     """Values (channels, n) of the moving level at world points by linear interpolation, and which are inside."""
     to_index = np.linalg.inv(level.grid.affine)
     index = (points_mm @ to_index[:3, :3].T + to_index[:3, 3]).T
@@ -200,7 +87,7 @@ def _remove_explained(
     return result
 
 
-def _tukey(residual: FloatArray, inside: NDArray[np.bool_], floor: float) -> FloatArray:
+def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
     scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual[inside]))), floor)
     u = residual / (_TUKEY * scale)
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
@@ -215,11 +102,9 @@ def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear:
     return Match(fixed_to_moving, *_similarity(values[0], inside, samples, linear=linear))
 
 
-def _similarity(
-    values: FloatArray, inside: NDArray[np.bool_], samples: Samples, *, linear: bool
-) -> tuple[float, float]:
+def _similarity(values: FloatArray, inside: BoolArray, samples: Samples, *, linear: bool) -> tuple[float, float]:
     overlap = float(inside.mean()) if inside.size else 0.0
-    if np.count_nonzero(inside) < _MIN_POINTS:
+    if np.count_nonzero(inside) < MIN_POINTS:
         return 0.0, overlap
     weights = inside.astype(float)
     design = _design(samples, linear=linear)
@@ -251,7 +136,8 @@ def refine(
     centre = samples.points_mm.mean(axis=0)
     centred = np.concatenate([(samples.points_mm - centre).T, np.ones((1, len(samples.points_mm)))])
     motion = np.einsum("kij,jn->kin", basis, centred)
-    best, step, reached = start, np.zeros(len(basis)), -1.0
+    best, reached = start, -1.0
+    step: FloatArray = np.zeros(len(basis))
     for _ in range(iterations):
         current = best @ _motion(basis, step, centre)
         values, inside = look_up(level, current.points(samples.points_mm))
@@ -261,7 +147,7 @@ def refine(
             step = step / 2
             continue
         best, reached = current, max(similarity, reached)
-        if np.count_nonzero(inside) < _MIN_POINTS:
+        if np.count_nonzero(inside) < MIN_POINTS:
             break
         step = _gauss_newton_step(values, inside, samples, current, motion, linear=linear, scale_floor=scale_floor)
         longest = float(np.abs(step).max())
@@ -274,7 +160,7 @@ def refine(
 
 def _gauss_newton_step(
     values: FloatArray,
-    inside: NDArray[np.bool_],
+    inside: BoolArray,
     samples: Samples,
     current: Affine,
     motion: FloatArray,

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.errors import AnalysisError
-from mri_pipeline.images.matching import downsample
 from mri_pipeline.images.resample import resample
+from mri_pipeline.images.sampling import downsample
 from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage, TissueMaps
 
 _SURE_WHITE_MATTER = 0.8

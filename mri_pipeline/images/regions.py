@@ -1,7 +1,7 @@
-"""Regions that lesions are assigned to: the template's landmarks in MNI millimetres, and the patient's own distances.
+"""Regions that lesions are assigned to: landmarks of the template in MNI millimetres, distances in the patient.
 
-The template (ICBM 2009a) has no labels for ventricles or the posterior fossa, so both are made here from its tissue
-maps and a few planes in MNI coordinates, checked by eye on the template in all three directions.
+The template (ICBM 2009a) has no labels for ventricles or the posterior fossa, so both are made here from its
+tissue maps and a few planes in MNI coordinates, checked by eye on the template in all three directions.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
 
     Examples
     --------
-    >>> infratentorial(np.array([[0, -25, -30], [20, -65, -40], [30, -20, 40], [0, -20, 5], [45, -10, -25.0]])).tolist()
-    [True, True, False, False, False]
+    >>> pons, cerebellum = [0, -25, -30], [20, -65, -40]
+    >>> white_matter, temporal_pole = [30, -20, 40], [45, -10, -25.0]
+    >>> infratentorial(np.array([pons, cerebellum, white_matter, temporal_pole])).tolist()
+    [True, True, False, False]
     """
     x, y, z = np.abs(points_mm[..., 0]), points_mm[..., 1], points_mm[..., 2]
     roof = np.maximum(4.0 - 0.75 * x - 0.35 * np.maximum(0.0, -(y + 60.0)), -32.0)
@@ -48,8 +50,8 @@ def _world(grid: Grid) -> FloatArray:
 def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Infratentorial region, lateral ventricles and deep grey matter on the template's grid.
 
-    Ventricles are the fluid more than 15 mm inside the brain that holds the frontal horns; deep grey matter is grey
-    matter more than 20 mm inside, near the midline and above the tentorium.
+    Ventricles are the fluid more than 15 mm inside the brain that holds the frontal horns; deep grey matter is
+    grey matter more than 20 mm inside, near the midline and above the tentorium.
     """
     grid = template.t1.grid
     points = _world(grid)

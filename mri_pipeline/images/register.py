@@ -11,20 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from mri_pipeline.images.matching import (
-    Level,
-    Match,
-    Samples,
-    downsample,
-    evaluate,
-    foreground,
-    level_of,
-    refine,
-    samples_of,
-)
+from mri_pipeline.images.matching import Match, evaluate, refine
+from mri_pipeline.images.sampling import Level, Samples, downsample, foreground, level_of, samples_of
 from mri_pipeline.itk import to_sitk
 from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
-
 
 _FULL_OVERLAP = 0.7
 _LEAST_EXPLAINED = 0.01
@@ -130,11 +120,12 @@ def register_rigid(
         )
         for mm in settings.levels_mm
     ]
+    pair = _Pair(fixed, moving, fixed_mask, same_contrast=same_contrast)
     best, method = Affine.identity(), Method.GAUSS_NEWTON
     quality = -np.inf
     for candidate in Method:
-        for start in _attempts(candidate, pyramid[0], fixed, moving, fixed_mask, same_contrast, settings):
-            match = _descend(pyramid[1:], start, same_contrast)
+        for start in _attempts(candidate, pyramid[0], pair, settings):
+            match = _descend(pyramid[1:], start, linear=same_contrast)
             reached = peak_quality(*pyramid[-2], match.fixed_to_moving, linear=same_contrast)
             if reached > quality:
                 best, quality, method = match.fixed_to_moving, reached, candidate
@@ -143,22 +134,26 @@ def register_rigid(
     return Registration(best.inverse(), max(quality, 0.0), method, failed=True)
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """What is to be registered."""
+
+    fixed: Image
+    moving: Image
+    fixed_mask: LabelImage | None
+    same_contrast: bool
+
+
 def _attempts(
-    method: Method,
-    coarsest: tuple[Samples, Level],
-    fixed: Image,
-    moving: Image,
-    fixed_mask: LabelImage | None,
-    same_contrast: bool,
-    settings: RegisterSettings,
+    method: Method, coarsest: tuple[Samples, Level], pair: _Pair, settings: RegisterSettings
 ) -> Iterator[Affine]:
     """Starts (fixed to moving) for the finer levels, the cheap ones first; made only when asked for."""
     if method is Method.GAUSS_NEWTON:
         yield Affine.identity()  # as the headers say: nearly always within a few millimetres
         for kept in settings.kept_starts:
-            yield _coarse(*coarsest, fixed, moving, same_contrast, kept)
+            yield _coarse(coarsest, pair, kept)
     else:
-        yield mutual_information(fixed, moving, fixed_mask)
+        yield mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
 
 
 def peak_quality(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> float:
@@ -193,19 +188,21 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
     return Affine(matrix)
 
 
-def _coarse(samples: Samples, level: Level, fixed: Image, moving: Image, same_contrast: bool, kept: int) -> Affine:
+def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
     """The best of many starts, refined, at the coarsest level; sharpness decides, not similarity."""
-    starts = [evaluate(samples, level, s, linear=same_contrast) for s in _starts(fixed, moving, samples)]
+    samples, level = coarsest
+    linear = pair.same_contrast
+    starts = [evaluate(samples, level, s, linear=linear) for s in _starts(pair.fixed, pair.moving, samples)]
     ranked = sorted(starts, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP), reverse=True)
     refined = [
-        refine(samples, level, m.fixed_to_moving, linear=same_contrast, scale_floor=0.3, tolerance_mm=0.1)
+        refine(samples, level, m.fixed_to_moving, linear=linear, scale_floor=0.3, tolerance_mm=0.1)
         for m in ranked[:kept]
     ]
     found = [m.fixed_to_moving for m in refined]
-    return max(found, key=lambda t: peak_quality(samples, level, t, linear=same_contrast))
+    return max(found, key=lambda t: peak_quality(samples, level, t, linear=linear))
 
 
-def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, same_contrast: bool) -> Match:
+def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, *, linear: bool) -> Match:
     match = Match(start, 0.0, 0.0)
     for number, (samples, level) in enumerate(pyramid):
         last = number == len(pyramid) - 1
@@ -213,7 +210,7 @@ def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, same_contrast:
             samples,
             level,
             match.fixed_to_moving,
-            linear=same_contrast,
+            linear=linear,
             scale_floor=0.02 if last else 0.1,
             tolerance_mm=0.003 if last else 0.02,
         )
@@ -233,13 +230,13 @@ def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
 def _head_centre(image: Image) -> FloatArray:
     """Middle of the foreground's top 150 mm (a neck in the field of view must not pull it down)."""
     small = downsample(image, 8.0)
-    points = small.grid.world(np.argwhere(foreground(small.data)))
+    points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)
     return np.asarray(points[points[:, 2] > top - 150.0].mean(axis=0))
 
 
 def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | None) -> Affine:
-    """Fixed to moving by SimpleITK's Mattes mutual information from three starts: the independent second method."""
+    """Fixed to moving by SimpleITK's Mattes mutual information from two starts: the independent second way."""
     small_fixed, small_moving = downsample(fixed, 2.0), downsample(moving, 2.0)
     region = None if fixed_mask is None else downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), 2.0)
     target, source = to_sitk(small_fixed), to_sitk(small_moving)
@@ -289,6 +286,6 @@ def _as_affine(transform: sitk.Transform) -> Affine:
 
 
 def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
-    """Mean distance over a mask between the places to which two transforms of its world bring its voxels, in mm."""
+    """Mean distance in mm between where two transforms of a mask's world put its voxels."""
     points = mask.grid.world(np.argwhere(mask.mask)[::_EVERY].astype(float))
     return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 
+Order = Literal[0, 1, 3]
+"""Order of an interpolating B-spline; 0 copies the nearest voxel."""
 _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))
 _EXACT = 1e-4
 """Voxel mappings closer than this (in voxels) to whole steps copy voxels and interpolate nothing."""
@@ -23,7 +27,7 @@ def index_map(source: Grid, target: Grid, source_to_target: Affine) -> FloatArra
 
 
 def resample(
-    image: Image, grid: Grid, source_to_target: Affine | None = None, *, order: int = 3, outside: float = 0.0
+    image: Image, grid: Grid, source_to_target: Affine | None = None, *, order: Order = 3, outside: float = 0.0
 ) -> Image:
     """Bring intensities to a grid by interpolating once.
 
@@ -34,7 +38,7 @@ def resample(
         The target grid.
     source_to_target : Affine, optional
         From the image's world to the grid's world; the identity when left out.
-    order : int
+    order : {3, 1}
         Order of the B-spline: 3 (cubic, keeps detail) or 1 (linear, never overshoots). Values are clipped to the
         range of the source, so that a cubic spline rings at no bright edge beyond what was measured.
     outside : float
@@ -57,14 +61,14 @@ def resample(
     return Image(result, grid)
 
 
-def _useful_order(matrix: FloatArray, order: int) -> int:
+def _useful_order(matrix: FloatArray, order: Order) -> Order:
     whole_steps = np.abs(matrix - np.rint(matrix)).max() < _EXACT
     return 0 if whole_steps else order
 
 
 def _interpolate(
-    data: FloatArray, matrix: FloatArray, shape: tuple[int, int, int], *, order: int, outside: float
-) -> FloatArray:
+    data: NDArray[np.float32], matrix: FloatArray, shape: tuple[int, int, int], *, order: Order, outside: float
+) -> NDArray[np.float32]:
     result = np.empty(shape, dtype=np.float32)
     ndimage.affine_transform(
         data, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=result, order=order, mode="nearest"
@@ -77,7 +81,7 @@ def _interpolate(
     return result
 
 
-def _inside(matrix: FloatArray, shape: tuple[int, int, int], source_shape: tuple[int, ...]) -> FloatArray:
+def _inside(matrix: FloatArray, shape: tuple[int, int, int], source_shape: tuple[int, ...]) -> BoolArray:
     """Which target voxels have their centre within the source's voxels."""
     axes = [
         np.arange(n, dtype=np.float32).reshape([-1 if k == a else 1 for k in range(3)])
@@ -140,7 +144,7 @@ def label_fraction(
 
 
 def _target_box(
-    mask: FloatArray, matrix: FloatArray, shape: tuple[int, int, int]
+    mask: BoolArray, matrix: FloatArray, shape: tuple[int, int, int]
 ) -> tuple[slice, slice, slice] | None:
     """The part of the target grid that can meet the mask, with a voxel to spare."""
     found = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]

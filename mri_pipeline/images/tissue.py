@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.images.matching import downsample
 from mri_pipeline.images.regions import location_labels, template_regions, within
 from mri_pipeline.images.resample import resample
+from mri_pipeline.images.sampling import downsample
 from mri_pipeline.images.warp import pull, warp_to_image
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps
 from mri_pipeline.template import Template
@@ -89,14 +89,15 @@ def map_tissue(
         features.append(_mean_image(t1ws, brain).data[brain.mask])
     below, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
-    displacement, coarse = _warp(flair, brain, template, fluid, template_to_subject, settings)
+    displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
+
     warped = pull(
         [template.white_matter.data, template.grey_matter.data, fluid, below, ventricles, deep],
-        template.t1.grid,
-        grid,
-        template_to_subject,
-        displacement,
-        coarse,
+        source=template.t1.grid,
+        target=grid,
+        source_to_target=template_to_subject,
+        displacement=displacement,
+        coarse=coarse,
     )
     posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
     maps = [Image(posterior[k], grid) for k in range(3)]
@@ -124,7 +125,7 @@ def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
     for image in images:
         brain.grid.require_same(image.grid, "image for the tissue maps")
         total += image.data / max(float(np.median(image.data[brain.mask])), 1e-6)
-    return Image(total / len(images), brain.grid)
+    return Image((total / len(images)).astype(np.float32), brain.grid)
 
 
 def _template_fluid(template: Template) -> FloatArray:
@@ -136,7 +137,6 @@ def _warp(
     flair: Image,
     brain: LabelImage,
     template: Template,
-    fluid: FloatArray,
     template_to_subject: Affine,
     settings: TissueSettings,
 ) -> tuple[FloatArray, Grid]:
@@ -149,7 +149,7 @@ def _warp(
     middle = float(np.median(flair.data[brain.mask]))
     dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * _deep_inside(inside > 0.5, small.grid)
     theirs = template.brain.data.astype(np.float32)
-    deep_fluid = fluid * _deep_inside(theirs > 0.5, template.brain.grid)
+    deep_fluid = _template_fluid(template) * _deep_inside(theirs > 0.5, template.brain.grid)
     sigma = [0.4 * settings.warp_grid_mm / s for s in template.t1.grid.spacing_mm]
     channels = [ndimage.gaussian_filter(c.astype(np.float32), sigma) for c in (deep_fluid, theirs)]
     return warp_to_image(small, channels, template.t1.grid, template_to_subject, [dark, inside])
@@ -264,5 +264,12 @@ def _warped_prior(
 ) -> Image:
     if prior is None:
         return Image(np.zeros(brain.grid.shape, dtype=np.float32), brain.grid)
-    warped = pull([prior.data], prior.grid, brain.grid, template_to_subject, displacement, coarse)[0]
+    warped = pull(
+        [prior.data],
+        source=prior.grid,
+        target=brain.grid,
+        source_to_target=template_to_subject,
+        displacement=displacement,
+        coarse=coarse,
+    )[0]
     return Image(np.where(brain.mask, warped, 0.0), brain.grid)

@@ -39,9 +39,9 @@ def demons(
         In voxels: ``moving[x + displacement(x)]`` resembles ``fixed[x]``.
     """
     spacing = np.array(grid.spacing_mm).reshape(3, 1, 1, 1)
-    index = np.indices(grid.shape, dtype=np.float32)
+    index: FloatArray = np.indices(grid.shape, dtype=np.float32)
     displacement = np.zeros_like(index)
-    gradients = [np.stack(np.gradient(channel)) for channel in moving]
+    gradients = [np.stack([np.gradient(channel, axis=a) for a in range(3)]) for channel in moving]
     for _ in range(iterations):
         at = index + displacement
         force = np.zeros_like(displacement)
@@ -60,11 +60,12 @@ def demons(
 
 def _smooth(field: FloatArray, grid: Grid, sigma_mm: float) -> FloatArray:
     sigma = [sigma_mm / s for s in grid.spacing_mm]
-    return np.stack([ndimage.gaussian_filter(component, sigma) for component in field])
+    return np.stack([np.asarray(ndimage.gaussian_filter(component, sigma)) for component in field])
 
 
 def pull(
     images: Sequence[FloatArray | BoolArray],
+    *,
     source: Grid,
     target: Grid,
     source_to_target: Affine,
