@@ -11,7 +11,8 @@ import hashlib
 import hmac
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,27 +107,41 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
         If a file cannot be read or written as DICOM.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    identities: frozenset[str] = frozenset()
+    for source in files:
+        # of all files first: one with a damaged tag may hold as anything what another says is a name
+        with _pydicom_faults_are_refusals():
+            identities |= original_identities(
+                pydicom.dcmread(source, force=True, stop_before_pixels=True), blinding.code
+            )
     written = []
     for number, source in enumerate(files):
         target = folder / f"{number:06d}.dcm"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pydicom, about values in the original that are not kept
-            try:
-                original = pydicom.dcmread(source, force=True)
-                clean = deidentified(original, blinding)
-                identities = original_identities(original, blinding.code)
+        try:
+            with _pydicom_faults_are_refusals():
+                clean = deidentified(pydicom.dcmread(source, force=True), blinding)
                 clean.save_as(target, enforce_file_format=True)
-            except UploadRefusedError:
-                raise
-            except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
-                target.unlink(missing_ok=True)
-                raise UnreadableUploadError(
-                    f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
-                    hint="export the series again; if it stays so, send it to the reading centre's support",
-                ) from None
-        _require_clean(target, clean, identities)
+            _require_clean(target, clean, identities)
+        except UploadRefusedError:
+            target.unlink(missing_ok=True)
+            raise
         written.append(target)
     return tuple(written)
+
+
+@contextmanager
+def _pydicom_faults_are_refusals() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about values in the original that are not kept
+        try:
+            yield
+        except UploadRefusedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
+            raise UnreadableUploadError(
+                f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
+                hint="export the series again; if it stays so, send it to the reading centre's support",
+            ) from None
 
 
 def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> None:
@@ -137,7 +152,6 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> 
     short = frozenset(filter(is_short_number, identities))
     count = leaked(header, identities - short) + leaked(text_values(clean), short)
     if count or any(content[:128]):
-        target.unlink()
         raise UploadRefusedError(
             f"expected no identity after de-identification, found {count} in a header that must be kept",
             hint="the centre's support must look at this scanner's headers before its scans can be used",

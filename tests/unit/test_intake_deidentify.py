@@ -109,6 +109,15 @@ def test_an_identity_in_a_tag_that_must_be_kept_refuses_the_file(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_name_in_a_damaged_file_is_known_from_its_neighbours(tmp_path):
+    files = factory.write_series(tmp_path / "in", SMALL)
+    damaged = pydicom.dcmread(files[0])
+    damaged.SoftwareVersions, damaged.PatientName, damaged.PatientComments = "Mustermann", "", ""
+    damaged.save_as(files[0])
+    with pytest.raises(UploadRefusedError, match="found 1"):
+        deidentify(files, tmp_path / "out", BLINDING)
+
+
 def test_a_short_numeric_patient_number_that_is_also_a_coordinate_is_no_leak(tmp_path):
     patient = replace(factory.Patient(), number="-30")
     deidentify(factory.write_series(tmp_path / "a", SMALL, patient), tmp_path / "outa", BLINDING)
