@@ -2,10 +2,10 @@
 
     python benchmarks/real_pairs.py DATA WORK [--patients 01 03 19] [--nprocs 2]
 
-DATA is the folder of the public data sets (README, "Real data"); ``ljubljana/longitudinal`` of it is used (Lesjak et
-al., Neuroinformatics 2016, CC-BY). Each patient becomes a BIDS dataset of two sessions and goes through
-``mri-pipeline bids``. The experts' mask holds every change (new, enlarging, shrinking, vanished) without a sign; it is
-brought onto the subject's grid by the authors' transform and ours, and compared with T2increase and T2decrease together.
+DATA is the folder of the public data sets (README, "Real data"); its ``ljubljana/longitudinal`` is used (Lesjak et
+al., Neuroinformatics 2016, CC-BY). Each patient becomes a BIDS dataset of two sessions and goes through ``mri-pipeline
+bids``. The experts' mask holds every change (new, enlarging, shrinking, vanished) without a sign; it is brought onto
+the subject's grid by the authors' transform and ours, and compared with T2increase and T2decrease together.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from mri_pipeline import __version__
 from mri_pipeline.errors import AnalysisError, ReadingCentreError, UsageError
@@ -271,11 +271,12 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     sites = Table("site", "dummy run", "subjects", title="Sites", title_justify="left")
     for site in state.sites:
         sites.add_row(site.code, site.gate, str(site.subjects))
-    subjects = Table("subject", "site", *state.visits, title="Visits", title_justify="left")
+    subjects = Table(Column("subject", no_wrap=True), "site", *state.visits, title="Visits", title_justify="left")
     for row in state.subjects:
         subjects.add_row(row.code, row.site, *(row.visits[v] for v in state.visits))
     _STDOUT.print(sites)
     _STDOUT.print(subjects)
+    _say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from mri_pipeline.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.reading.blinding import Sealed
 from mri_pipeline.reading.store import load_read
-from mri_pipeline.registry import Registry, SubjectState
+from mri_pipeline.registry import Registry, SubjectState, VisitState
 from mri_pipeline.results import load_result
 from mri_pipeline.tables.inputs import SubjectInput, planned_visits
 from mri_pipeline.tables.io import unlocked_visits, write_tables
@@ -75,14 +75,25 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
     if not analysed:
         return SubjectResult(state.code)
     confirmed = {}
-    for visit in analysed:
-        read = load_read(trial.reads, state.code, visit)
-        if read is not None:
-            confirmed[visit] = read.masks
+    for visit in state.visits:
+        if visit.visit in analysed and visit.read is not None:
+            confirmed[visit.visit] = _confirmed(trial, state.code, visit)
     if not confirmed:
         return load_result(trial.derivatives.result(state.code))
     weeks = {visit.label: visit.week for visit in protocol.visits}
     return _recount(trial.derivatives, state.code, analysed, confirmed, rules=protocol.lesions, weeks=weeks)
+
+
+def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
+    """The read that the registry knows, and no other."""
+    read = load_read(trial.reads, subject, visit.visit)
+    if read is None or read.record.digest != visit.read_digest:
+        raise UsageError(
+            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
+            + ("none" if read is None else "another"),
+            hint="import the reader's worklist again",
+        )
+    return read.masks
 
 
 def _recount(
@@ -119,6 +130,8 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
+    if not reason.strip():
+        raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
     key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
     with Registry.open(trial, protocol) as registry:
         # before, not after: a release that breaks off has lifted the blinding all the same

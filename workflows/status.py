@@ -31,9 +31,11 @@ class SubjectLine:
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """The whole trial."""
+    """The whole trial; number and last hash of the audit trail, kept elsewhere, show if entries were cut off."""
 
     visits: tuple[str, ...]
+    audit_entries: int
+    audit_hash: str
     sites: tuple[SiteLine, ...]
     subjects: tuple[SubjectLine, ...]
 
@@ -43,14 +45,23 @@ class TrialStatus:
 
 
 def trial_status(folder: Path) -> TrialStatus:
-    """The state of a trial from its registry."""
+    """The state of a trial from its registry, whose audit trail is verified on the way.
+
+    Raises
+    ------
+    UsageError
+        If there is no trial, or its audit trail was tampered with.
+    """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
         state = registry.state()
+        entries, last_hash = registry.verify_audit()
     count = {site.code: sum(s.site == site.code for s in state.subjects) for site in state.sites}
     return TrialStatus(
         visits=tuple(visit.label for visit in protocol.visits),
+        audit_entries=entries,
+        audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
         subjects=tuple(
             SubjectLine(subject.code, subject.site, {visit.visit: _word(visit) for visit in subject.visits})
