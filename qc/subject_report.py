@@ -49,6 +49,7 @@ _COLUMNS = {
     "bh_chronic_volume_ml": "chronic BH mL",
     "combined_unique_active_count": "combined unique active",
 }
+_BRIGHTEST = 1.9  # medians of the brain: vessels and scalp must not darken everything else
 _ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
 
 
@@ -213,8 +214,9 @@ def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, f
     values = [v for v in values if v.size]
     if not values:
         return 0.0, 1.0
-    low = float(np.median([np.percentile(v[:: max(1, v.size // 50_000)], 1) for v in values]))
-    high = float(np.median([np.percentile(v[:: max(1, v.size // 50_000)], 99.7) for v in values]))
+    few = [v[:: max(1, v.size // 50_000)] for v in values]
+    low = float(np.median([np.percentile(v, 1) for v in few]))
+    high = float(np.median([min(np.percentile(v, 99.7), _BRIGHTEST * np.median(v)) for v in few]))
     return (low, high) if high > low else (low, low + 1)
 
 

@@ -131,11 +131,11 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
             ("T2 lesions", BLUE, "o", values("t2_volume_ml")),
             ("black holes", PURPLE, "s", values("bh_volume_ml")),
         ]),
-        ("Enhancing lesions", "volume (mL)", [("enhancing", ORANGE, "D", values("gel_volume_ml"))]),
+        ("Enhancing lesions", "volume (mL)", [("GEL", ORANGE, "D", values("gel_volume_ml"))]),
         ("Active lesions", "lesions", [
-            ("combined unique", GREY, "v", values("combined_unique_active_count")),
-            ("enhancing", ORANGE, "D", values("gel_count")),
-            ("new, enlarging", BLUE, "o", values("new_or_enlarging_t2_count")),
+            ("combined", GREY, "v", values("combined_unique_active_count")),
+            ("GEL", ORANGE, "D", values("gel_count")),
+            ("new/enlarging T2", BLUE, "o", values("new_or_enlarging_t2_count")),
         ]),
     ]  # fmt: skip
     for ax, (title, unit, series) in zip(axes, panels, strict=True):
