@@ -1,0 +1,380 @@
+"""Gadolinium-enhancing lesions on post-contrast T1, with or without a T1 before contrast (Barkhof et al. 1997).
+
+An enhancing lesion is a well-demarcated increase against the surrounding tissue and, where a pre-contrast T1
+exists, against it. It has a T2 correlate and is neither vessel nor choroid plexus nor dura. What enhances but is
+no lesion is kept as a candidate with the reasons, for the reader.
+
+Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; an open ring is one lesion,
+since gaps of up to `GelSettings.gap_mm` inside the same T2 lesion are closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.t2_features import smoothed, standardised, surround
+from mri_pipeline.model import BoolArray, Contrast, FloatArray, Grid, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.protocol import LesionRules
+
+
+class GelReason(StrEnum):
+    """Why something that enhances is not counted."""
+
+    TOO_SMALL = "too_small"
+    NO_T2_CORRELATE = "no_t2_correlate"
+    BRAIN_EDGE = "brain_edge"  # dura, cortical vein, partial volume
+    IN_FLUID = "in_fluid"  # choroid plexus, flow
+    NOT_IN_WHITE_MATTER = "not_in_white_matter"
+    TUBULAR = "tubular"  # vessel
+
+
+@dataclass(frozen=True)
+class GelCandidate:
+    """Something that enhances.
+
+    Parameters
+    ----------
+    x_mm, y_mm, z_mm : float
+        Centroid in world space (RAS).
+    volume_mm3 : float
+    uplift : float
+        Upper decile of the increase, as a share of white matter.
+    t2_overlap : float
+        Share of the voxels with a correlate on FLAIR.
+    reasons : tuple of GelReason
+        Why it was rejected; empty for a lesion.
+    """
+
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    volume_mm3: float
+    uplift: float
+    t2_overlap: float
+    reasons: tuple[GelReason, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is counted as a lesion."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class GelDetection:
+    """Enhancing lesions of a visit: their `mask` (lesions numbered) and all `candidates`, brightest first."""
+
+    mask: LabelImage
+    candidates: tuple[GelCandidate, ...]
+
+
+@dataclass(frozen=True)
+class GelSettings:
+    """Thresholds of the detector. Increases are shares of white matter, after a 1 mm mean.
+
+    Parameters
+    ----------
+    seed_uplift, seed_noise : float
+        A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
+    edge_share : float
+        Its border is where the increase falls to this share of its own upper decile.
+    least_uplift : float
+        No enhancing voxel is below this increase.
+    least_local_uplift : float
+        With a pre-contrast T1: least increase against the surroundings as well (an enhancing lesion inside a
+        black hole is hardly brighter than white matter).
+    flair_correlate, above_grey_matter : float
+        FLAIR (1 mm mean) in standard deviations of white matter, and above the upper quartile of grey matter, that
+        counts as a T2 correlate outside the T2 mask.
+    reach_mm : float
+        The T2 mask is widened by this before the overlap is taken.
+    edge_depth_mm : float
+        Candidates with a median depth below this lie at the brain's edge.
+    fluid_share, fluid_reach_mm : float
+        Share of voxels in fluid (dark on FLAIR) or this near to it that makes a choroid plexus or a vein.
+    white_matter_share : float
+        Least mean of the white-matter map within `surround_mm`.
+    surround_mm : float
+    vessel_elongation, vessel_width_mm : float
+        Longer than this many times its width, and thinner than this: a vessel.
+    gap_mm : float
+    """
+
+    seed_uplift: float = 0.15
+    seed_noise: float = 3.5
+    edge_share: float = 0.5
+    least_uplift: float = 0.08
+    least_local_uplift: float = 0.0
+    flair_correlate: float = 2.5
+    above_grey_matter: float = 1.0
+    reach_mm: float = 1.5
+    edge_depth_mm: float = 4.0
+    fluid_share: float = 0.5
+    fluid_reach_mm: float = 2.0
+    white_matter_share: float = 0.25
+    surround_mm: float = 4.0
+    vessel_elongation: float = 3.5
+    vessel_width_mm: float = 3.5
+    gap_mm: float = 2.0
+
+
+_LEAST_VOXELS = 50
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """Maps the rules look at, all on the visit's grid."""
+
+    grid: Grid
+    uplift: FloatArray
+    noise: float
+    correlate: BoolArray
+    fluid: BoolArray
+    depth_mm: FloatArray
+    white_matter: FloatArray
+
+
+def detect_gel(
+    visit: VisitImages,
+    tissue: TissueMaps,
+    t2_mask: LabelImage,
+    rules: LesionRules,
+    *,
+    settings: GelSettings | None = None,
+) -> GelDetection:
+    """Find the enhancing lesions of a visit with a post-contrast T1.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.T1W_GD`; `Contrast.T1W` is used as the pre-contrast T1 where present.
+    tissue : TissueMaps
+    t2_mask : LabelImage
+        T2 lesions of the same visit.
+    rules : LesionRules
+    settings : GelSettings, optional
+
+    Returns
+    -------
+    GelDetection
+        With an empty mask if nothing enhances.
+
+    Raises
+    ------
+    GridMismatchError
+        If the mask lies on another grid.
+    KeyError
+        If the visit has no post-contrast T1 (the caller's to know: "not known" is not "none").
+    """
+    settings = settings or GelSettings()
+    visit.grid.require_same(t2_mask.grid, "T2 mask")
+    evidence = _evidence(visit, tissue, t2_mask, settings)
+    accepted = np.zeros(visit.grid.shape, dtype=bool)
+    candidates: list[GelCandidate] = []
+    for where, voxels in _components(evidence, visit.brain.mask, settings):
+        for part, candidate in _judge(where, voxels, evidence, rules, settings):
+            candidates.append(candidate)
+            if candidate.accepted:
+                accepted[where] |= part
+    accepted = _close_gaps(accepted, t2_mask.mask, visit.grid, settings.gap_mm)
+    mask = label_lesions(
+        accepted, visit.grid, min_volume_mm3=rules.gel_min_volume_mm3, connectivity=rules.connectivity
+    )
+    return GelDetection(mask, tuple(sorted(candidates, key=lambda c: (bool(c.reasons), -c.uplift, c.x_mm))))
+
+
+def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: float = 0.0) -> Image:
+    """Increase on post-contrast T1 as a share of white matter.
+
+    Without a pre-contrast T1: against the normal tissue within about 8 mm. With one: the change from it, where the
+    voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its own
+    surroundings first, so that differences of the coil's field cancel.
+    """
+    post, around = _smooth_ratio(visit.contrasts[Contrast.T1W_GD], visit, tissue)
+    if Contrast.T1W not in visit.contrasts:
+        return Image((post - around).astype(np.float32), visit.grid)
+    pre, _ = _smooth_ratio(visit.contrasts[Contrast.T1W], visit, tissue)
+    return Image(
+        np.where(post - around >= least_local_uplift, post - pre, np.minimum(post - pre, 0.0)), visit.grid
+    )
+
+
+def _smooth_ratio(image: Image, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
+    """The 1 mm mean over the local level of white matter, and that of all normal tissue around, on that scale."""
+    mean = smoothed(image.data, visit.grid, 1.0)
+    white = visit.brain.mask & (np.abs(mean - 1.0) < 0.25)
+    level = surround(mean, (white * tissue.white_matter.data).astype(np.float32), visit.grid)
+    level = np.where(level > 0.5, level, 1.0)
+    normal = visit.brain.mask & (mean > 0.5) & (mean < 1.25)
+    around = surround(mean, normal.astype(np.float32), visit.grid)
+    return mean / level, np.where(around > 0.3, around, 1.0) / level
+
+
+def _normal_change(change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
+    """What grey matter and fluid gain between two T1 of unlike weighting (0.14 of white matter in a real pair)."""
+    expected = np.zeros(visit.grid.shape, dtype=np.float32)
+    for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
+        sure = visit.brain.mask & (part.data > 0.8)
+        if np.count_nonzero(sure) >= _LEAST_VOXELS:
+            expected += np.float32(np.median(change[sure])) * smoothed(part.data, visit.grid, 1.0)
+    return expected
+
+
+def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, settings: GelSettings) -> _Evidence:
+    grid, brain = visit.grid, visit.brain.mask
+    uplift = enhancement(visit, tissue, least_local_uplift=settings.least_local_uplift).data
+    sure = brain & (tissue.white_matter.data > 0.8)
+    noise = 1.4826 * float(np.median(np.abs(uplift[sure] - np.median(uplift[sure])))) if sure.any() else 0.0
+    flair = visit.contrasts[Contrast.FLAIR]
+    flair_1 = smoothed(standardised(flair, visit, tissue), grid, 1.0)
+    near = _widened(t2_mask.mask, grid, settings.reach_mm)
+    bright = _bright_flair(flair_1, visit, tissue, settings)
+    # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
+    level = smoothed(flair.data, grid, 1.0)
+    fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
+    padded = np.pad(brain, 1, mode="edge")
+    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    return _Evidence(
+        grid=grid,
+        uplift=uplift,
+        noise=noise,
+        correlate=near | bright,
+        fluid=_widened(fluid, grid, settings.fluid_reach_mm),
+        depth_mm=depth,
+        white_matter=tissue.white_matter.data,
+    )
+
+
+def _bright_flair(flair_1: FloatArray, visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> BoolArray:
+    """FLAIR well above white and grey matter."""
+    grey = flair_1[visit.brain.mask & (tissue.grey_matter.data > 0.8)]
+    level = float(np.quantile(grey, 0.75)) + settings.above_grey_matter if grey.size else 0.0
+    return np.asarray(flair_1 > max(level, settings.flair_correlate))
+
+
+def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
+    if not mask.any():
+        return mask
+    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= reach_mm)
+
+
+def _components(
+    evidence: _Evidence, brain: BoolArray, settings: GelSettings
+) -> list[tuple[tuple[slice, ...], BoolArray]]:
+    """Connected enhancing voxels with a seed among them, each within its box (and a margin)."""
+    high = max(settings.seed_uplift, settings.seed_noise * evidence.noise)
+    low = max(settings.least_uplift, settings.edge_share * high)
+    labels, _ = ndimage.label(brain & (evidence.uplift >= low), structure(3))
+    margin = [int(np.ceil(settings.surround_mm / s)) for s in evidence.grid.spacing_mm]
+    seeded = np.zeros(int(labels.max()) + 1, dtype=bool)
+    seeded[np.unique(labels[evidence.uplift >= high])] = True
+    found = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if not seeded[number]:
+            continue
+        where = tuple(
+            slice(max(s.start - m, 0), min(s.stop + m, n))
+            for s, m, n in zip(box, margin, evidence.grid.shape, strict=True)
+        )
+        found.append((where, labels[where] == number))
+    return found
+
+
+def _judge(
+    where: tuple[slice, ...],
+    voxels: BoolArray,
+    evidence: _Evidence,
+    rules: LesionRules,
+    settings: GelSettings,
+) -> list[tuple[BoolArray, GelCandidate]]:
+    """The component as a whole; if it is rejected, its parts, so that a lesion is not lost with its vessel."""
+    whole = _to_border(voxels, evidence.uplift[where], settings)
+    verdict = _candidate(whole, where, evidence, rules, settings)
+    correlated = np.count_nonzero(voxels & evidence.correlate[where]) * evidence.grid.voxel_volume_mm3
+    if verdict.accepted or correlated < rules.gel_min_volume_mm3:
+        return [(whole, verdict)]
+    parts = [_to_border(p, evidence.uplift[where], settings) for p in _split(voxels, evidence, where)]
+    judged = [(p, _candidate(p, where, evidence, rules, settings)) for p in parts if p.any()]
+    kept = [(p, c) for p, c in judged if c.accepted]
+    return kept or [(whole, verdict)]
+
+
+def _to_border(voxels: BoolArray, uplift: FloatArray, settings: GelSettings) -> BoolArray:
+    """Voxels above a share of the component's own upper decile: its half-way border."""
+    if not voxels.any():
+        return voxels
+    top = float(np.quantile(uplift[voxels], 0.9))
+    return voxels & (uplift >= max(settings.edge_share * top, settings.least_uplift))
+
+
+def _split(voxels: BoolArray, evidence: _Evidence, where: tuple[slice, ...]) -> list[BoolArray]:
+    """Parts separated at the narrow places (watershed on the distance to the edge)."""
+    inside = voxels
+    distance = ndimage.distance_transform_edt(inside, sampling=evidence.grid.spacing_mm)
+    size = [2 * int(2.0 / s) + 1 for s in evidence.grid.spacing_mm]
+    peaks = inside & (distance == ndimage.maximum_filter(distance, size))
+    markers, _ = ndimage.label(peaks, structure(3))
+    parts = watershed(-distance, markers, mask=inside)
+    return [parts == n for n in range(1, int(parts.max()) + 1)]
+
+
+def _candidate(
+    voxels: BoolArray,
+    where: tuple[slice, ...],
+    evidence: _Evidence,
+    rules: LesionRules,
+    settings: GelSettings,
+) -> GelCandidate:
+    """Measure a component against every rule."""
+    grid = evidence.grid
+    index = np.argwhere(voxels)
+    points = grid.world((index + [s.start for s in where]).astype(float))
+    overlap = float(evidence.correlate[where][voxels].mean())
+    outside = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm)
+    shell = outside <= settings.surround_mm
+    volume = len(index) * grid.voxel_volume_mm3
+    rules_broken = {
+        GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
+        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap,
+        GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
+        GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
+        GelReason.NOT_IN_WHITE_MATTER: float(evidence.white_matter[where][shell].mean())
+        < settings.white_matter_share,
+        GelReason.TUBULAR: _is_tube(points, volume, settings),
+    }
+    x, y, z = (float(v) for v in points.mean(axis=0))
+    return GelCandidate(
+        x_mm=x,
+        y_mm=y,
+        z_mm=z,
+        volume_mm3=volume,
+        uplift=float(np.quantile(evidence.uplift[where][voxels], 0.9)),
+        t2_overlap=overlap,
+        reasons=tuple(reason for reason, broken in rules_broken.items() if broken),
+    )
+
+
+def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
+    """Long and thin: a cylinder of the same volume and length is narrower than a lesion."""
+    if len(points_mm) < 4:
+        return False
+    centred = points_mm - points_mm.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
+    width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
+    return length > settings.vessel_elongation * width and width < settings.vessel_width_mm
+
+
+def _close_gaps(mask: BoolArray, t2_lesions: BoolArray, grid: Grid, gap_mm: float) -> BoolArray:
+    """Bridge gaps inside T2 lesions: the two ends of an open ring are one lesion."""
+    if not mask.any():
+        return mask
+    radius = gap_mm / 2
+    wide = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= radius
+    closed = ndimage.distance_transform_edt(np.pad(wide, 1), sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1] > radius
+    return np.asarray(mask | (closed & t2_lesions))

@@ -1,0 +1,154 @@
+"""T2 lesions: brighter than grey matter on FLAIR, at a place where lesions occur, not CSF's rim, not grey matter.
+
+One visible rule with few constants instead of a large model: there are three labelled patients with images. The
+score of a voxel is its FLAIR in standard deviations of white matter, plus a bonus for the place (location prior),
+minus a malus for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
+lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and the lesions.
+Components need a sure core (hysteresis) and must pass the gates for the normal rim of the ventricles and for grey
+matter on T1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.t2_features import Evidence, evidence_of
+from mri_pipeline.model import BoolArray, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.protocol import LesionRules
+
+
+@dataclass(frozen=True)
+class T2Settings:
+    """Constants of the rule; brightness in standard deviations of white matter.
+
+    Parameters
+    ----------
+    prior_weight, grey_matter_malus : float
+        Ratios of the coefficients of logistic models fitted on two of three labelled patients at a time: 0.4 to
+        0.8 per unit of log prior, 0.9 to 2 for grey matter. Dice is flat between 0.3 and 0.7, and 0 and 1.5.
+    above_grey_matter : float
+        The threshold lies this far above the upper quartile of grey matter (SLS, Roura et al., Neuroradiology
+        2015, also threshold at grey matter plus a multiple of its spread).
+    lesion_share : float
+        The threshold is at least this share of the lesions' own brightness: the half-way border.
+    least_threshold : float
+    core : float
+        A component holds a voxel this far above the threshold ...
+    border : float
+        ... and reaches to this far below it.
+    sure_score, likely_prior : float
+        Voxels above this score at places of at least this prior tell the lesions' brightness.
+    rim_darkest, rim_volume_mm3 : float
+        Components up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this hug CSF: rim and
+        caps of the ventricles, choroid plexus, flow.
+    grey_t1_share, grey_core : float
+        Components darker on T1 than this share of the way to grey matter are grey matter, unless their core is
+        this far above the threshold.
+    """
+
+    prior_weight: float = 0.5
+    grey_matter_malus: float = 0.8
+    above_grey_matter: float = 1.75
+    lesion_share: float = 0.5
+    least_threshold: float = 1.6
+    core: float = 0.6
+    border: float = 0.3
+    sure_score: float = 1.5
+    likely_prior: float = 0.018
+    rim_darkest: float = -2.0
+    rim_volume_mm3: float = 500.0
+    grey_t1_share: float = 0.6
+    grey_core: float = 1.5
+
+
+@dataclass(frozen=True)
+class T2Segmentation:
+    """T2 lesions of a visit.
+
+    Parameters
+    ----------
+    probability : Image
+        0 to 1, 0.5 at the threshold: a rank for readers, not a calibrated probability.
+    mask : LabelImage
+        Lesions, numbered.
+    threshold : float
+        What was found for this visit, in standard deviations of white matter.
+    """
+
+    probability: Image
+    mask: LabelImage
+    threshold: float
+
+
+def segment_t2(
+    visit: VisitImages, tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
+) -> T2Segmentation:
+    """Find the T2 lesions of a visit.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        FLAIR, and T1 (before or after contrast) if there is one.
+    tissue : TissueMaps
+        On the visit's grid, with the location prior.
+    rules : LesionRules
+    settings : T2Settings, optional
+
+    Returns
+    -------
+    T2Segmentation
+        With an empty mask if there is no lesion.
+
+    Raises
+    ------
+    GridMismatchError
+        If the tissue maps lie on another grid.
+    """
+    settings = settings or T2Settings()
+    evidence = evidence_of(
+        visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
+    )
+    threshold = patient_threshold(evidence, tissue, settings)
+    found = _gated(evidence, threshold, visit.grid.voxel_volume_mm3, settings)
+    mask = label_lesions(
+        found, visit.grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
+    )
+    with np.errstate(over="ignore"):
+        probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
+    return T2Segmentation(Image(probability.astype(np.float32), visit.grid), mask, threshold)
+
+
+def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settings) -> float:
+    """The score above which a voxel is lesion in this patient.
+
+    The largest of: grey matter plus `above_grey_matter`, `lesion_share` of the upper decile of what is surely
+    bright at likely places, and `least_threshold`.
+    """
+    sure = (evidence.score > settings.sure_score) & (tissue.lesion_prior.data > settings.likely_prior)
+    brightness = float(np.quantile(evidence.score[sure], 0.9)) if sure.any() else 0.0
+    return max(
+        evidence.grey_flair + settings.above_grey_matter,
+        settings.lesion_share * brightness,
+        settings.least_threshold,
+    )
+
+
+def _gated(evidence: Evidence, threshold: float, voxel_mm3: float, settings: T2Settings) -> BoolArray:
+    """Connected voxels above the border, of components with a core that are neither rim nor grey matter."""
+    labels, count = ndimage.label(evidence.score > threshold - settings.border, structure(3))
+    if not count:
+        return np.zeros(labels.shape, dtype=bool)
+    numbers = np.arange(1, count + 1)
+    peak = ndimage.maximum(evidence.score, labels, numbers)
+    volume = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_mm3
+    keep = peak > threshold + settings.core
+    darkest = ndimage.mean(evidence.darkest, labels, numbers)
+    keep &= (darkest >= settings.rim_darkest) | (volume > settings.rim_volume_mm3)
+    if evidence.t1 is not None and evidence.grey_t1 < 0:
+        t1 = ndimage.mean(evidence.t1, labels, numbers)
+        keep &= (t1 >= settings.grey_t1_share * evidence.grey_t1) | (peak > threshold + settings.grey_core)
+    return np.asarray(np.concatenate([[False], keep])[labels])
