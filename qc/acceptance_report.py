@@ -152,9 +152,10 @@ def mosaic_png(image: Image) -> str:
     depth = turned.grid.shape[2]
     count = _MOSAIC_ROWS * _MOSAIC_COLUMNS
     picked = np.unique(np.linspace(0.06 * depth, 0.94 * depth - 1, count).round().astype(int).clip(0, depth - 1))
-    columns, rows = (n // 4 for n in turned.grid.shape[:2])
-    middle = turned.data[columns:-columns, rows:-rows]  # brain; the fat of the scalp would darken it
-    low, high = 0.0, 1.1 * float(np.percentile(middle, 99.5)) or 1.0
+    columns, rows, slices = (n // 4 for n in turned.grid.shape)
+    # the brain sets the window: the fat of the scalp would darken it
+    middle = turned.data[columns : -columns or None, rows : -rows or None, slices : -slices or None]
+    low, high = 0.0, 1.2 * float(np.percentile(middle, 99)) or 1.0
     figure = Figure(figsize=(12, 4.4), facecolor="black")
     aspect = turned.grid.spacing_mm[1] / turned.grid.spacing_mm[0]
     for number, index in enumerate(picked):

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 IDENTIFYING: Final = frozenset({
     "PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName",
     "PatientMotherBirthName", "PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers",
-    "MedicalRecordLocator",     "IssuerOfPatientID",
+    "MedicalRecordLocator", "IssuerOfPatientID",
     "AccessionNumber", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
     "DeviceSerialNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
     "RequestingPhysician",
