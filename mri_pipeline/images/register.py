@@ -40,6 +40,8 @@ class RegisterSettings:
         Voxel sizes of the pyramid, coarse to fine; the first one is searched for starts.
     max_points : int
         Points of the fixed image at each level.
+    coarse_margin_mm : float
+        By how much the mask is widened where starts are searched: the head's outline finds the way from far off.
     margin_across_mm : float
         By how much the mask is widened across contrasts: the fluid around the brain has the best contrast there.
     kept_starts : tuple of int
@@ -51,6 +53,7 @@ class RegisterSettings:
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
     max_points: int = 40_000
+    coarse_margin_mm: float = 20.0
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
     min_quality: float = 0.28
@@ -113,12 +116,13 @@ def register_rigid(
     if fixed_mask is not None:
         fixed.grid.require_same(fixed_mask.grid, "mask of the fixed image")
     margin_mm = 0.0 if same_contrast else settings.margin_across_mm
+    margins_mm = [settings.coarse_margin_mm] + [margin_mm] * (len(settings.levels_mm) - 1)
     pyramid = [
         (
-            samples_of(fixed, mm, mask=fixed_mask, margin_mm=margin_mm, max_points=settings.max_points),
+            samples_of(fixed, mm, mask=fixed_mask, margin_mm=margin, max_points=settings.max_points),
             level_of(moving, mm),
         )
-        for mm in settings.levels_mm
+        for mm, margin in zip(settings.levels_mm, margins_mm, strict=True)
     ]
     pair = _Pair(fixed, moving, fixed_mask, same_contrast=same_contrast)
     best, method = Affine.identity(), Method.GAUSS_NEWTON
