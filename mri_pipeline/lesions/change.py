@@ -14,6 +14,7 @@ from mri_pipeline.lesions.change_model import (
     NORMAL_RANGE,
     contrast_difference,
     gradient_magnitude,
+    local_noise,
     noise_by_gradient,
     smooth_difference,
 )
@@ -37,7 +38,7 @@ def change_evidence(
 
     The steps (`change_model`): the difference of contrast in normal tissue removed, then the smooth local bias
     (18 mm), then divided by a noise that depends on the local gradient (edges differ by registration and partial
-    volume).
+    volume) and on how restless the surroundings are.
 
     Parameters
     ----------
@@ -64,8 +65,8 @@ def change_evidence(
         turned = [image.reoriented("RAS") for image in (flair_reference, flair_followup)]
         masks = [None if m is None else LabelImage(m, grid).reoriented("RAS").mask for m in (brain, lesions)]
         if masks[0] is not None:
-            z = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
-            return Image(z.reoriented(grid.orientation).data, grid)
+            canonical = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
+            return Image(canonical.reoriented(grid.orientation).data, grid)
     inside = brain & (flair_reference.data > 0) & (flair_followup.data > 0)
     spacing = np.array(grid.spacing_mm)
     before, after = (_smooth(i.data, SMOOTHING_SIGMA_MM / spacing) for i in (flair_reference, flair_followup))
@@ -79,8 +80,9 @@ def change_evidence(
     difference -= smooth_difference(difference, normal, spacing)
     # an edge of both visits blurs and moves; one of a single visit is change itself
     gradient = np.minimum(gradient_magnitude(before, spacing), gradient_magnitude(after, spacing))
-    noise = noise_by_gradient(difference, gradient, inside if lesions is None else inside & ~lesions)
-    return Image(np.where(inside, difference / noise, 0).astype(np.float32), grid)
+    unchanged = inside if lesions is None else inside & ~lesions
+    z = np.where(inside, difference / noise_by_gradient(difference, gradient, unchanged), 0).astype(np.float32)
+    return Image((z / local_noise(z, unchanged, spacing)).astype(np.float32), grid)
 
 
 def _within(data: NDArray[np.float32]) -> BoolArray:

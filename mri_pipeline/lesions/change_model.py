@@ -20,6 +20,7 @@ NORMAL_RANGE = (0.6, 1.3)
 The intensity mapping between visits is fitted here alone; a free one would erase true change."""
 
 BIAS_SIGMA_MM = 18.0
+LOCAL_NOISE_SIGMA_MM = 12.0
 NOISE_FLOOR = 0.02
 """Smallest noise of a difference, in white matters: for images without any, such as two identical ones."""
 
@@ -30,6 +31,8 @@ _BIAS_GRID_MM = 6.0
 _BIAS_CLIPS = (8.0, 4.0, 3.0)
 _MAD_TO_SIGMA = 1.4826
 _MIN_VOXELS = 50
+_MEAN_ABS_Z = 0.8  # of a standard normal variable
+_RESTLESS_Z = 6.0
 _LEVELS = 2001  # of a histogram of values between -1 and 1, in steps of 0.001
 _Float = NDArray[np.float32]
 
@@ -164,3 +167,21 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
         return np.full(difference.shape, NOISE_FLOOR, dtype=np.float32)
     rising = np.maximum(np.maximum.accumulate(sigmas[known]), NOISE_FLOOR)
     return _looked_up(gradient, centres[known], rising, 0.0, float(centres[known][-1]) + _GRADIENT_STEP)
+
+
+def local_noise(z: _Float, normal: BoolArray, spacing_mm: NDArray[np.float64]) -> _Float:
+    """How much noisier than elsewhere the surroundings are, at least 1.
+
+    Flow, a coil's end, or a bias steeper than its model leave whole regions restless: at the skull base, a z of 3
+    is nothing unusual. The mean of |z| in normal tissue (lesions left out, 6 at most), smoothed by 12 mm.
+    """
+    step = np.maximum(1, np.round(_BIAS_GRID_MM / spacing_mm)).astype(int)
+    at = [(np.arange(n) + 0.5) / s - 0.5 for n, s in zip(z.shape, step, strict=True)]
+    weight = normal.astype(np.float32)
+    size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * weight
+    low, total = (
+        ndimage.gaussian_filter(_blocks(data, step), LOCAL_NOISE_SIGMA_MM / (spacing_mm * step), mode="constant")
+        for data in (weight, size)
+    )
+    mean = (total + _MEAN_ABS_Z * 1e-3) / (low + 1e-3)
+    return np.maximum(_interpolated((mean / _MEAN_ABS_Z).astype(np.float32), at), np.float32(1))
