@@ -76,9 +76,11 @@ def compare_t2(
     """
     gained = None if evidence is None else evidence.data
     lost = None if evidence is None else -evidence.data
-    grown = _grown(followup, reference_mask, rules, gained)
-    shrunk = _shrunk(followup, reference_mask, rules, lost)
-    vanished = {n for n, s in _grown(reference, followup_mask, rules, lost).items() if s is T2State.NEW}
+    was = shares(followup, reference_mask, rules.connectivity)
+    will_be = shares(reference, followup_mask, rules.connectivity)
+    grown = _grown(followup, was, ~reference_mask, rules, gained)
+    shrunk = _shrunk(followup, was, rules, lost)
+    vanished = {n for n, s in _grown(reference, will_be, ~followup_mask, rules, lost).items() if s is T2State.NEW}
     states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
     return T2Comparison(states, frozenset(vanished))
 
@@ -137,13 +139,12 @@ def _nearest(
 
 
 def _grown(
-    lesions: LabelImage, other: BoolArray, rules: LesionRules, gained: NDArray[np.float32] | None
+    lesions: LabelImage, share: LabelImage, gain: BoolArray, rules: LesionRules, gained: NDArray[np.float32] | None
 ) -> dict[int, T2State]:
-    """New and enlarging lesions against another visit's mask."""
-    share = shares(lesions, other, rules.connectivity)
+    """New and enlarging lesions against their share; `gain` is where the other visit has no lesion."""
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
-    supported = _supported(lesions, ~other, gained)
+    supported = _supported(lesions, gain, gained)
     states = {}
     for number, volume in volumes.items():
         before = share_volumes.get(number, 0.0)
@@ -157,10 +158,9 @@ def _grown(
 
 
 def _shrunk(
-    lesions: LabelImage, other: BoolArray, rules: LesionRules, lost: NDArray[np.float32] | None
+    lesions: LabelImage, share: LabelImage, rules: LesionRules, lost: NDArray[np.float32] | None
 ) -> dict[int, T2State]:
     """Lesions that are smaller than their share of the reference visit, by the rule of enlarging."""
-    share = shares(lesions, other, rules.connectivity)
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
     supported = _supported(share, lesions.data == 0, lost)
