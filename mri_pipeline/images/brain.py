@@ -248,12 +248,24 @@ def _local_brightness(image: Image, depth: FloatArray, sigma_mm: float = 20.0) -
     return np.where(total > 1e-3, mean / np.maximum(total, 1e-3), middle)
 
 
-def combine(masks: Sequence[LabelImage], share: float = 0.5) -> LabelImage:
-    """One mask for a subject from those of the visits, already on one grid: where more than `share` of them agree.
+def combine(
+    masks: Sequence[LabelImage], share: float = 0.5, *, fields_of_view: Sequence[LabelImage] = ()
+) -> LabelImage:
+    """One mask for a subject from those of the visits, already on one grid: where `share` of them or more agree.
 
-    With two visits a voxel that either calls brain is brain.
+    With two visits a voxel that either calls brain is brain. Where `fields_of_view` are given (see
+    `mri_pipeline.images.resample.covered`), only what every visit has scanned is kept: beyond it nothing can be
+    compared, and a lesion would seem to come or go.
+
+    Raises
+    ------
+    GridMismatchError
+        If the masks do not share a grid.
     """
-    for mask in masks[1:]:
+    for mask in [*masks[1:], *fields_of_view]:
         masks[0].grid.require_same(mask.grid, "brain mask")
     votes = np.sum([mask.mask for mask in masks], axis=0)
-    return LabelImage(_fill(votes >= share * len(masks)), masks[0].grid)
+    brain = _fill(votes >= share * len(masks))
+    for seen in fields_of_view:
+        brain = brain & seen.mask
+    return LabelImage(brain, masks[0].grid)

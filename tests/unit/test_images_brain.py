@@ -104,6 +104,10 @@ def test_masks_are_combined_in_any_order(head):
     shifted = LabelImage(np.roll(head["brain"].mask, 2, axis=0), grid)
     one, other = combine([head["brain"], shifted]), combine([shifted, head["brain"]])
     assert np.array_equal(one.data, other.data)
+    seen = np.ones(grid.shape, dtype=bool)
+    seen[:, :, :20] = False
+    cut = combine([head["brain"], shifted], fields_of_view=[LabelImage(seen, grid)])
+    assert np.array_equal(cut.mask, one.mask & seen)
     assert (one.mask | ~(head["brain"].mask | shifted.mask)).all()
     with pytest.raises(GridMismatchError):
         combine([head["brain"], LabelImage(np.ones((2, 2, 2), np.uint8), Grid((2, 2, 2), np.eye(4)))])
