@@ -8,12 +8,11 @@ from enum import StrEnum
 from itertools import product
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from mri_pipeline.images.matching import Match, evaluate, refine
-from mri_pipeline.images.sampling import Level, Samples, downsample, foreground, level_of, samples_of
-from mri_pipeline.itk import to_sitk
+from mri_pipeline.images.mutual_information import head_centre, mutual_information
+from mri_pipeline.images.sampling import Level, Samples, level_of, samples_of
 from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
 
 _FULL_OVERLAP = 0.7
@@ -47,9 +46,12 @@ class RegisterSettings:
     kept_starts : tuple of int
         Starts that are refined at the coarsest level, in the first attempt and in a wider second one.
     sure_quality, min_quality : float
-        From `sure_quality` on the first match is taken; below it every attempt is made and the best is taken;
-        below `min_quality` it counts as failed. On real pairs true matches reached 0.42 to 0.65 whatever the contrasts,
-        false ones at most 0.13, but for one of 0.39 that was half a match (benchmarks/registration).
+        From `sure_quality` on the first match is taken (from `min_quality` on, if it stays near the headers'
+        position); else every attempt is made and the best taken. Below `min_quality` it counts as failed. On real
+        pairs true matches reached 0.37 to 0.65 whatever the contrasts, false ones at most 0.13, but for one of
+        0.39 that was half a match, far from the headers' position (benchmarks/registration).
+    near_header_mm : float
+        Mean motion up to which a match counts as near the headers' position.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
@@ -57,8 +59,9 @@ class RegisterSettings:
     coarse_margin_mm: float = 20.0
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
-    sure_quality: float = 0.5
+    sure_quality: float = 0.45
     min_quality: float = 0.3
+    near_header_mm: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,15 @@ def register_rigid(
             reached = peak_quality(*pyramid[-2], match.fixed_to_moving, linear=same_contrast)
             if reached > quality:
                 best, quality, method = match.fixed_to_moving, reached, candidate
-            if quality >= settings.sure_quality:
+            near = _mean_motion_mm(pyramid[-1][0], best) <= settings.near_header_mm
+            if quality >= (settings.min_quality if near else settings.sure_quality):
                 return Registration(best.inverse(), quality, method, failed=False)
     return Registration(best.inverse(), max(quality, 0.0), method, failed=quality < settings.min_quality)
+
+
+def _mean_motion_mm(samples: Samples, transform: Affine) -> float:
+    moved = transform.points(samples.points_mm) - samples.points_mm
+    return float(np.linalg.norm(moved, axis=1).mean())
 
 
 @dataclass(frozen=True)
@@ -230,69 +239,11 @@ def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, *, linear: boo
 def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
     """Fixed to moving: as the headers say, then heads laid over each other with 27 turns."""
     centre = samples.points_mm.mean(axis=0)
-    shift = _head_centre(moving) - _head_centre(fixed)
+    shift = head_centre(moving) - head_centre(fixed)
     turns = [Rotation.from_euler("xyz", t, degrees=True).as_matrix() for t in product((0, -22, 22), repeat=3)]
     return [Affine.identity()] + [
         _motion_about(centre, turn, offset) for offset in (shift, np.zeros(3)) for turn in turns
     ]
-
-
-def _head_centre(image: Image) -> FloatArray:
-    """Middle of the foreground's top 150 mm (a neck in the field of view must not pull it down)."""
-    small = downsample(image, 8.0)
-    points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
-    top = np.percentile(points[:, 2], 99.5)
-    return np.asarray(points[points[:, 2] > top - 150.0].mean(axis=0))
-
-
-def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | None) -> Affine:
-    """Fixed to moving by SimpleITK's Mattes mutual information from two starts: the independent second way."""
-    small_fixed, small_moving = downsample(fixed, 2.0), downsample(moving, 2.0)
-    region = None if fixed_mask is None else downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), 2.0)
-    target, source = to_sitk(small_fixed), to_sitk(small_moving)
-    found = []
-    for offset in (np.zeros(3), _head_centre(moving) - _head_centre(fixed)):
-        method = _itk_method()
-        if region is not None:
-            method.SetMetricFixedMask(sitk.Cast(to_sitk(region) > 0.5, sitk.sitkUInt8))
-        centre = small_fixed.grid.world((np.array(small_fixed.grid.shape)[None] - 1) / 2)[0] * (-1, -1, 1)
-        start = sitk.Euler3DTransform()
-        start.SetCenter([float(x) for x in centre])
-        start.SetTranslation([float(x) for x in offset * (-1, -1, 1)])
-        method.SetInitialTransform(start, inPlace=False)
-        try:
-            transform = method.Execute(target, source)
-        except RuntimeError:  # ITK raises where the images do not meet
-            continue
-        found.append((method.GetMetricValue(), _as_affine(transform)))
-    return min(found, key=lambda pair: pair[0])[1] if found else Affine.identity()
-
-
-def _itk_method() -> sitk.ImageRegistrationMethod:
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2, 42)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.01, 100)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([4, 2, 1])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    return method
-
-
-def _as_affine(transform: sitk.Transform) -> Affine:
-    """ITK's map of points (LPS) as a RAS matrix."""
-    flip = np.array([-1.0, -1.0, 1.0])
-    origin = flip * transform.TransformPoint((0.0, 0.0, 0.0))
-    matrix = np.eye(4)
-    for axis in range(3):
-        unit = [0.0, 0.0, 0.0]
-        unit[axis] = float(flip[axis])
-        matrix[:3, axis] = flip * transform.TransformPoint(unit) - origin
-    matrix[:3, 3] = origin
-    return Affine(matrix)
 
 
 def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
