@@ -10,16 +10,29 @@ since gaps of up to `GelSettings.gap_mm` inside the same T2 lesion are closed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.t2_features import smoothed, standardised, surround
-from mri_pipeline.model import BoolArray, Contrast, FloatArray, Grid, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.model import (
+    LOCATION_LABELS,
+    BoolArray,
+    Contrast,
+    FloatArray,
+    Grid,
+    Image,
+    LabelImage,
+    Location,
+    TissueMaps,
+    VisitImages,
+)
 from mri_pipeline.protocol import LesionRules
 
 
@@ -81,6 +94,8 @@ class GelSettings:
     ----------
     seed_uplift, seed_noise : float
         A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
+    seed_uplift_alone : float
+        The least increase without a pre-contrast T1: normal tissue varies by up to 0.15.
     edge_share : float
         Its border is where the increase falls to this share of its own upper decile.
     least_uplift : float
@@ -106,6 +121,7 @@ class GelSettings:
     """
 
     seed_uplift: float = 0.15
+    seed_uplift_alone: float = 0.2
     seed_noise: float = 3.5
     edge_share: float = 0.5
     least_uplift: float = 0.08
@@ -133,10 +149,20 @@ class _Evidence:
     grid: Grid
     uplift: FloatArray
     noise: float
+    compared: bool  # with a pre-contrast T1
     correlate: BoolArray
     fluid: BoolArray
     depth_mm: FloatArray
     white_matter: FloatArray
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A component in its box: `where` in the image, `voxels` of the box's shape."""
+
+    number: int
+    where: tuple[slice, ...]
+    voxels: BoolArray
 
 
 def detect_gel(
@@ -176,11 +202,11 @@ def detect_gel(
     evidence = _evidence(visit, tissue, t2_mask, settings)
     accepted = np.zeros(visit.grid.shape, dtype=bool)
     candidates: list[GelCandidate] = []
-    for where, voxels in _components(evidence, visit.brain.mask, settings):
-        for part, candidate in _judge(where, voxels, evidence, rules, settings):
+    for component in _components(evidence, visit.brain.mask, settings):
+        for piece, candidate in _judge(component, evidence, rules, settings):
             candidates.append(candidate)
             if candidate.accepted:
-                accepted[where] |= part
+                accepted[piece.where] |= piece.voxels
     accepted = _close_gaps(accepted, t2_mask.mask, visit.grid, settings.gap_mm)
     mask = label_lesions(
         accepted, visit.grid, min_volume_mm3=rules.gel_min_volume_mm3, connectivity=rules.connectivity
@@ -233,6 +259,10 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
     flair = visit.contrasts[Contrast.FLAIR]
     flair_1 = smoothed(standardised(flair, visit, tissue), grid, 1.0)
     near = _widened(t2_mask.mask, grid, settings.reach_mm)
+    # in the posterior fossa FLAIR is full of flow artefacts: a T2 lesion is mandatory (Barkhof 1997)
+    infratentorial = np.isin(
+        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
+    )
     bright = _bright_flair(flair_1, visit, tissue, settings)
     # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
     level = smoothed(flair.data, grid, 1.0)
@@ -243,7 +273,8 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         grid=grid,
         uplift=uplift,
         noise=noise,
-        correlate=near | bright,
+        compared=Contrast.T1W in visit.contrasts,
+        correlate=near | (bright & ~infratentorial),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
         white_matter=tissue.white_matter.data,
@@ -263,90 +294,88 @@ def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
     return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= reach_mm)
 
 
-def _components(
-    evidence: _Evidence, brain: BoolArray, settings: GelSettings
-) -> list[tuple[tuple[slice, ...], BoolArray]]:
-    """Connected enhancing voxels with a seed among them, each within its box (and a margin)."""
-    high = max(settings.seed_uplift, settings.seed_noise * evidence.noise)
+def _components(evidence: _Evidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
+    """Connected enhancing voxels with a seed among them."""
+    least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
+    high = max(least, settings.seed_noise * evidence.noise)
     low = max(settings.least_uplift, settings.edge_share * high)
-    labels, _ = ndimage.label(brain & (evidence.uplift >= low), structure(3))
-    margin = [int(np.ceil(settings.surround_mm / s)) for s in evidence.grid.spacing_mm]
-    seeded = np.zeros(int(labels.max()) + 1, dtype=bool)
+    labels, count = ndimage.label(brain & (evidence.uplift >= low), structure(3))
+    seeded = np.zeros(count + 1, dtype=bool)
     seeded[np.unique(labels[evidence.uplift >= high])] = True
+    return [piece for piece in _pieces(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
+
+
+def _pieces(
+    labels: NDArray[np.integer[Any]], start: tuple[int, ...], grid: Grid, settings: GelSettings
+) -> list[_Piece]:
+    """The labels of an array that begins at `start`, each in its box with a margin for its surroundings."""
+    margin = [int(np.ceil(settings.surround_mm / s)) for s in grid.spacing_mm]
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        if not seeded[number]:
+        if box is None:
             continue
-        where = tuple(
-            slice(max(s.start - m, 0), min(s.stop + m, n))
-            for s, m, n in zip(box, margin, evidence.grid.shape, strict=True)
-        )
-        found.append((where, labels[where] == number))
+        low = [max(s.start + o - m, 0) for s, o, m in zip(box, start, margin, strict=True)]
+        high = [min(s.stop + o + m, n) for s, o, m, n in zip(box, start, margin, grid.shape, strict=True)]
+        voxels = np.zeros([h - w for w, h in zip(low, high, strict=True)], dtype=bool)
+        inner = tuple(slice(s.start + o - w, s.stop + o - w) for s, o, w in zip(box, start, low, strict=True))
+        voxels[inner] = labels[box] == number
+        found.append(_Piece(number, tuple(slice(w, h) for w, h in zip(low, high, strict=True)), voxels))
     return found
 
 
 def _judge(
-    where: tuple[slice, ...],
-    voxels: BoolArray,
-    evidence: _Evidence,
-    rules: LesionRules,
-    settings: GelSettings,
-) -> list[tuple[BoolArray, GelCandidate]]:
+    piece: _Piece, evidence: _Evidence, rules: LesionRules, settings: GelSettings
+) -> list[tuple[_Piece, GelCandidate]]:
     """The component as a whole; if it is rejected, its parts, so that a lesion is not lost with its vessel."""
-    whole = _to_border(voxels, evidence.uplift[where], settings)
-    verdict = _candidate(whole, where, evidence, rules, settings)
-    correlated = np.count_nonzero(voxels & evidence.correlate[where]) * evidence.grid.voxel_volume_mm3
+    whole = _to_border(piece, evidence.uplift, settings)
+    verdict = _candidate(whole, evidence, rules, settings)
+    correlated = np.count_nonzero(piece.voxels & evidence.correlate[piece.where]) * evidence.grid.voxel_volume_mm3
     if verdict.accepted or correlated < rules.gel_min_volume_mm3:
         return [(whole, verdict)]
-    parts = [_to_border(p, evidence.uplift[where], settings) for p in _split(voxels, evidence, where)]
-    judged = [(p, _candidate(p, where, evidence, rules, settings)) for p in parts if p.any()]
-    kept = [(p, c) for p, c in judged if c.accepted]
-    return kept or [(whole, verdict)]
+    parts = [_to_border(p, evidence.uplift, settings) for p in _split(piece, evidence, settings)]
+    judged = [
+        (p, _candidate(p, evidence, rules, settings)) for p in parts if evidence.correlate[p.where][p.voxels].any()
+    ]
+    return [(p, c) for p, c in judged if c.accepted] or [(whole, verdict)]
 
 
-def _to_border(voxels: BoolArray, uplift: FloatArray, settings: GelSettings) -> BoolArray:
+def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
     """Voxels above a share of the component's own upper decile: its half-way border."""
-    if not voxels.any():
-        return voxels
-    top = float(np.quantile(uplift[voxels], 0.9))
-    return voxels & (uplift >= max(settings.edge_share * top, settings.least_uplift))
+    values = uplift[piece.where]
+    top = float(np.quantile(values[piece.voxels], 0.9))
+    keep = piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift))
+    return replace(piece, voxels=keep)
 
 
-def _split(voxels: BoolArray, evidence: _Evidence, where: tuple[slice, ...]) -> list[BoolArray]:
+def _split(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> list[_Piece]:
     """Parts separated at the narrow places (watershed on the distance to the edge)."""
-    inside = voxels
-    distance = ndimage.distance_transform_edt(inside, sampling=evidence.grid.spacing_mm)
+    distance = ndimage.distance_transform_edt(piece.voxels, sampling=evidence.grid.spacing_mm)
     size = [2 * int(2.0 / s) + 1 for s in evidence.grid.spacing_mm]
-    peaks = inside & (distance == ndimage.maximum_filter(distance, size))
+    peaks = piece.voxels & (distance == ndimage.maximum_filter(distance, size))
     markers, _ = ndimage.label(peaks, structure(3))
-    parts = watershed(-distance, markers, mask=inside)
-    return [parts == n for n in range(1, int(parts.max()) + 1)]
+    parts = watershed(-distance, markers, mask=piece.voxels)
+    start = tuple(s.start for s in piece.where)
+    return _pieces(parts, start, evidence.grid, settings)
 
 
-def _candidate(
-    voxels: BoolArray,
-    where: tuple[slice, ...],
-    evidence: _Evidence,
-    rules: LesionRules,
-    settings: GelSettings,
-) -> GelCandidate:
+def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings: GelSettings) -> GelCandidate:
     """Measure a component against every rule."""
-    grid = evidence.grid
+    grid, where, voxels = evidence.grid, piece.where, piece.voxels
     index = np.argwhere(voxels)
     points = grid.world((index + [s.start for s in where]).astype(float))
     overlap = float(evidence.correlate[where][voxels].mean())
-    outside = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm)
-    shell = outside <= settings.surround_mm
     volume = len(index) * grid.voxel_volume_mm3
     rules_broken = {
         GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
         GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap,
         GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
         GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
-        GelReason.NOT_IN_WHITE_MATTER: float(evidence.white_matter[where][shell].mean())
-        < settings.white_matter_share,
-        GelReason.TUBULAR: _is_tube(points, volume, settings),
     }
+    if not any(rules_broken.values()):  # the costly ones
+        near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
+        white_matter = float(evidence.white_matter[where][near].mean())
+        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = white_matter < settings.white_matter_share
+        rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     return GelCandidate(
         x_mm=x,

@@ -3,7 +3,7 @@
 One visible rule with few constants instead of a large model: there are three labelled patients with images. The
 score of a voxel is its FLAIR in standard deviations of white matter, plus a bonus for the place (location prior),
 minus a malus for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
-lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and the lesions.
+lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and lesions.
 Components need a sure core (hysteresis) and must pass the gates for the normal rim of the ventricles and for grey
 matter on T1.
 """
