@@ -52,9 +52,10 @@ _T2 = _table(1.36, 1.20, 0.80, 1.00, 2.90, 2.60, 0.45, 0.25, 2.00, 0.50, 0.08, 0
 _FLAIR = _table(1.21, 1.10, 0.82, 1.00, 0.18, 0.32, 0.45, 0.30, 0.95, 0.60, 0.06, 0.55, 0.75, 0.55, 0.70, 0.20)
 _PD = _table(1.18, 1.10, 0.90, 1.00, 1.25, 1.15, 0.40, 0.25, 1.20, 0.60, 0.08, 0.90, 1.40, 0.80, 0.90, 1.20)
 
+# on spin-echo T1 most lesions look like white matter; gradient-echo T1 shows all of them darker
+_LESIONS_T1_SE = LesionSignal(acute=0.92, chronic=0.95, black_hole=0.62)
+_LESIONS_T1_GRE = LesionSignal(acute=0.86, chronic=0.88, black_hole=0.55)
 _LESIONS: Mapping[Contrast, LesionSignal] = {
-    Contrast.T1W: LesionSignal(acute=0.88, chronic=0.90, black_hole=0.58),
-    Contrast.T1W_GD: LesionSignal(acute=0.89, chronic=0.91, black_hole=0.59),
     Contrast.T2W: LesionSignal(acute=2.00, chronic=1.85, black_hole=2.20),
     Contrast.FLAIR: LesionSignal(acute=1.62, chronic=1.52, black_hole=1.44),
     Contrast.PDW: LesionSignal(acute=1.35, chronic=1.30, black_hole=1.35),
@@ -82,6 +83,8 @@ def tissue_signals(contrast: Contrast, technique: T1Technique = T1Technique.SPIN
     return {Contrast.T2W: _T2, Contrast.FLAIR: _FLAIR, Contrast.PDW: _PD}[contrast]
 
 
-def lesion_signal(contrast: Contrast) -> LesionSignal:
+def lesion_signal(contrast: Contrast, technique: T1Technique = T1Technique.SPIN_ECHO) -> LesionSignal:
     """Signal of a lesion that does not enhance; an enhancing one has 1 + its uplift on post-contrast T1."""
+    if contrast in (Contrast.T1W, Contrast.T1W_GD):
+        return _LESIONS_T1_SE if technique is T1Technique.SPIN_ECHO else _LESIONS_T1_GRE
     return _LESIONS[contrast]

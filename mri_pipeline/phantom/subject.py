@@ -140,16 +140,16 @@ def head_signal(
     data[near] += np.float32(PERIVENTRICULAR_CAP[contrast]) * lining * white
     index = subject.index(visit)
     for lesion in subject.lesions:
-        _insert(data, lesion, index, contrast, subject.seed)
+        _insert(data, lesion, index, acquisition, subject.seed)
     return Image(data, anatomy.grid)
 
 
-def _insert(data: Float32Array, lesion: Lesion, visit: int, contrast: Contrast, seed: int) -> None:
+def _insert(data: Float32Array, lesion: Lesion, visit: int, acquisition: Acquisition, seed: int) -> None:
     """Replace tissue by one lesion, in place."""
     phase = lesion.plan.phases[visit]
     if phase.volume_mm3 <= 0:
         return
-    level = lesion_signal(contrast)
+    level = lesion_signal(acquisition.contrast, acquisition.technique)
     mottle = 1.0 + 0.04 * smooth_field(
         generator(seed, lesion.lesion_id, _SEED_TEXTURE), lesion.level.shape, sigma=2.0
     )
@@ -157,7 +157,7 @@ def _insert(data: Float32Array, lesion: Lesion, visit: int, contrast: Contrast, 
     if phase.black_hole:
         core = lesion.soft(0.85 * phase.volume_mm3, edge_mm=1.2)
         signal = signal * (1.0 - core) + level.black_hole * mottle * core
-    if contrast is Contrast.T1W_GD:
+    if acquisition.contrast is Contrast.T1W_GD:
         uptake = lesion.enhancing_soft(visit)
         signal = signal * (1.0 - uptake) + (1.0 + phase.uplift) * mottle * uptake
     share = lesion.soft(phase.volume_mm3)
