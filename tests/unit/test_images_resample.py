@@ -106,7 +106,7 @@ def test_volume_is_kept(shift, degrees, spacing):
     shares = label_fraction(labels, target, rigid(shift, degrees))
     assert 0 <= shares.data.min() <= shares.data.max() <= 1 + 1e-6
     volume = float(shares.data.sum()) * target.voxel_volume_mm3
-    assert volume == pytest.approx(labels.volume_mm3, rel=0.02)
+    assert volume == pytest.approx(labels.volume_mm3, rel=0.03)
     kept = resample_labels(labels, target, rigid(shift, degrees))
     assert kept.volume_mm3 == pytest.approx(volume, abs=0.51 * target.voxel_volume_mm3)
 
