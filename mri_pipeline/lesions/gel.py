@@ -206,7 +206,8 @@ def detect_gel(
         for piece, candidate in _judge(component, evidence, rules, settings):
             candidates.append(candidate)
             if candidate.accepted:
-                accepted[piece.where] |= piece.voxels
+                # what runs on beyond the T2 correlate is a vessel
+                accepted[piece.where] |= piece.voxels & evidence.correlate[piece.where]
     accepted = _close_gaps(accepted, t2_mask.mask, visit.grid, settings.gap_mm)
     mask = label_lesions(
         accepted, visit.grid, min_volume_mm3=rules.gel_min_volume_mm3, connectivity=rules.connectivity

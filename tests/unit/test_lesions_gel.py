@@ -1,0 +1,149 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lesion_phantom import Head
+
+from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.lesions.gel import GelReason, detect_gel
+from mri_pipeline.model import Contrast, Grid, LabelImage
+from mri_pipeline.protocol import LesionRules
+
+FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
+RULES = LesionRules()
+WITH_PRE, ALONE = (FLAIR, T1W, GD), (FLAIR, GD)
+both = pytest.mark.parametrize("contrasts", [WITH_PRE, ALONE], ids=["pre", "alone"])
+
+
+def lesion(head, centre=(15, 5, 0), radius=2.5, enhancing=1.3):
+    """A T2 lesion 2 mm wider than its enhancement."""
+    oedema, core = head.inside(centre, radius + 2), head.inside(centre, radius)
+    head.paint(oedema, FLAIR=1.45, T1W=0.85, T1W_GD=0.87)
+    head.paint(core, T1W_GD=enhancing)
+    return oedema, core
+
+
+@both
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+def test_five_millimetres_at_thirty_percent_is_found(contrasts, spacing):
+    head = Head(spacing)
+    masks = [lesion(head, centre) for centre in ((15, 5, 0), (-15, 5, 3))]
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(masks[0][0] | masks[1][0]), RULES)
+    assert found.mask.data.max() == 2
+    assert sum(c.accepted for c in found.candidates) == 2
+    truth = masks[0][1] | masks[1][1]
+    assert found.mask.mask[truth].mean() > 0.5
+    assert not found.mask.mask[~(masks[0][0] | masks[1][0])].any()
+
+
+@both
+def test_nothing_enhances(contrasts):
+    head = Head()
+    oedema, _ = lesion(head, enhancing=0.87)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.volume_mm3 == 0
+    assert not [c for c in found.candidates if c.accepted]
+
+
+@both
+def test_no_t2_correlate_is_no_lesion(contrasts):
+    head = Head()
+    head.paint(head.inside((15, 5, 0), 3), T1W_GD=1.5)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(np.zeros(head.grid.shape, bool)), RULES)
+    assert found.mask.volume_mm3 == 0
+    assert found.candidates[0].reasons == (GelReason.NO_T2_CORRELATE,)
+    assert found.candidates[0].x_mm == pytest.approx(15, abs=1)
+
+
+def test_bright_before_contrast_is_no_enhancement():
+    """Blood or fat: only the T1 before contrast can tell."""
+    head = Head()
+    spot = head.inside((15, 5, 0), 3)
+    head.paint(spot, FLAIR=1.4, T1W=1.5, T1W_GD=1.5)
+    assert detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(spot), RULES).mask.volume_mm3 == 0
+    assert detect_gel(head.visit(*ALONE), head.tissue(), head.labels(spot), RULES).mask.data.max() == 1
+
+
+@both
+def test_choroid_plexus_in_the_ventricle_is_rejected(contrasts):
+    head = Head()
+    plexus = head.inside((0, 3, 0), 2.5)
+    head.paint(plexus, FLAIR=1.3, T1W_GD=2.0)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(plexus), RULES)
+    assert found.mask.volume_mm3 == 0
+    assert GelReason.IN_FLUID in found.candidates[0].reasons
+
+
+@both
+def test_dura_at_the_edge_is_rejected(contrasts):
+    head = Head()
+    edge = head.brain & (head.at[1] > 36)
+    head.paint(edge, FLAIR=1.5, T1W_GD=1.8)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(edge), RULES)
+    assert found.mask.volume_mm3 == 0
+    assert GelReason.BRAIN_EDGE in found.candidates[0].reasons
+
+
+@both
+def test_vessel_through_a_t2_lesion_is_rejected(contrasts):
+    head = Head()
+    vessel = (abs(head.at[0] - 15) <= 1) & (abs(head.at[2]) <= 1) & (abs(head.at[1]) < 10)
+    oedema = head.inside((15, 0, 0), 11) & head.white
+    head.paint(oedema, FLAIR=1.4)
+    head.paint(vessel, T1W_GD=1.8)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    assert found.candidates[0].reasons == (GelReason.TUBULAR,)
+    assert found.mask.volume_mm3 == 0
+
+
+@both
+def test_lesion_that_touches_a_vessel_is_not_lost(contrasts):
+    head = Head()
+    oedema, core = lesion(head, radius=3.5, enhancing=1.6)
+    vessel = (abs(head.at[0] - 15) <= 1) & (abs(head.at[2]) <= 1) & (head.at[1] > 7) & (head.at[1] < 28)
+    head.paint(vessel & ~core, T1W_GD=1.6)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == 1
+    assert found.mask.mask[core].mean() > 0.6
+    assert not found.mask.mask[head.at[1] > 14].any()
+
+
+@both
+def test_open_ring_is_one_lesion_and_its_centre_does_not_count(contrasts):
+    head = Head()
+    outer, inner = head.inside((16, 5, 0), 6.5), head.inside((16, 5, 0), 3.5)
+    opening = (head.at[0] > 16) & (abs(head.at[1] - 5) < 2)
+    oedema = head.inside((16, 5, 0), 8)
+    head.paint(oedema, FLAIR=1.5, T1W=0.8, T1W_GD=0.8)
+    head.paint(outer & ~inner & ~opening, T1W_GD=1.6)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == 1
+    assert found.mask.mask[head.inside((16, 5, 0), 2)].mean() < 0.2
+
+
+def test_one_voxel_is_never_a_lesion():
+    head = Head((1.0, 1.0, 20.0))  # one voxel has more than the minimum volume
+    spot = head.inside((15, 5, head.at[2][0, 0, 1]), 0.6)
+    head.paint(head.inside((15, 5, head.at[2][0, 0, 1]), 3), FLAIR=1.5)
+    head.data[GD][spot] = 4.0
+    found = detect_gel(
+        head.visit(*WITH_PRE), head.tissue(), head.labels(head.inside((15, 5, head.at[2][0, 0, 1]), 3)),
+        RULES.model_copy(update={"gel_min_voxels": 50}),
+    )  # fmt: skip
+    assert found.mask.volume_mm3 == 0
+    assert all(GelReason.TOO_SMALL in c.reasons for c in found.candidates)
+
+
+def test_misuse():
+    head = Head()
+    with pytest.raises(GridMismatchError, match="T2 mask"):
+        detect_gel(
+            head.visit(*WITH_PRE), head.tissue(),
+            LabelImage(np.zeros((4, 4, 4), int), Grid((4, 4, 4), np.eye(4))), RULES,
+        )  # fmt: skip
+    with pytest.raises(KeyError):
+        detect_gel(head.visit(FLAIR, T1W), head.tissue(), head.labels(head.csf), RULES)

@@ -1,0 +1,147 @@
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lesion_phantom import Head
+
+from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.lesions.t2 import segment_t2
+from mri_pipeline.model import Contrast, Grid, Image, LabelImage, VisitImages
+from mri_pipeline.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
+from mri_pipeline.protocol import LesionRules
+
+FLAIR, T1W, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T2W
+RULES = LesionRules()
+PLACES = [(15, 5, 0), (-15, 5, 3), (0, 22, 6)]
+
+
+def head_with_lesions(radius=4.0, spacing=(1.0, 1.0, 1.0)):
+    head = Head(spacing)
+    truth = np.zeros(head.grid.shape, bool)
+    for place in PLACES:
+        truth |= head.inside(place, radius)
+    head.paint(truth, FLAIR=1.45, T1W=0.8, T2W=1.8)
+    return head, truth
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+@pytest.mark.parametrize("contrasts", [(FLAIR,), (FLAIR, T1W), (FLAIR, T2W), (FLAIR, T1W, T2W)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+def test_lesions_are_found_and_counted(contrasts, spacing):
+    head, truth = head_with_lesions(spacing=spacing)
+    found = segment_t2(head.visit(*contrasts), head.tissue(), RULES)
+    assert found.mask.data.max() == 3
+    assert dice(found.mask.mask, truth) > 0.85
+
+
+def test_probability_is_a_half_at_the_threshold():
+    head, truth = head_with_lesions()
+    found = segment_t2(head.visit(FLAIR), head.tissue(), RULES)
+    assert np.median(found.probability.data[truth]) > 0.9
+    assert np.median(found.probability.data[head.white & ~truth]) < 0.1
+    assert found.probability.data.min() >= 0
+    assert found.probability.data.max() <= 1
+
+
+def test_no_lesion_gives_an_empty_mask():
+    head = Head()
+    found = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
+    assert found.mask.volume_mm3 == 0
+
+
+def test_below_the_minimum_volume_is_no_lesion():
+    head = Head()
+    head.paint(head.inside((15, 5, 0), 1.1), FLAIR=1.6)  # 7 mm3
+    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 == 0
+    loose = RULES.model_copy(update={"t2_min_volume_mm3": 3.0})
+    assert segment_t2(head.visit(FLAIR), head.tissue(), loose).mask.data.max() == 1
+
+
+def test_bright_cortex_is_no_lesion():
+    head = Head()
+    head.paint(head.grey, FLAIR=1.3)
+    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 == 0
+
+
+def test_thin_rim_of_the_ventricle_is_no_lesion_but_a_thick_one_is():
+    thin, thick = Head(), Head()
+    for head, width in ((thin, 2.0), (thick, 6.0)):
+        cap = head.inside((0, 0, 0), 7 + width) & ~head.csf & (head.at[1] > 4) & (abs(head.at[0]) < 4)
+        head.paint(cap, FLAIR=1.4)
+    assert segment_t2(thin.visit(FLAIR), thin.tissue(), RULES).mask.volume_mm3 == 0
+    assert segment_t2(thick.visit(FLAIR), thick.tissue(), RULES).mask.data.max() == 1
+
+
+def test_grey_matter_on_t1_is_no_lesion():
+    head = Head()
+    nucleus = head.inside((15, 5, 0), 4)
+    head.paint(nucleus, FLAIR=1.26, T1W=0.7)
+    only_flair = segment_t2(head.visit(FLAIR), head.tissue(), RULES)
+    with_t1 = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
+    assert with_t1.mask.volume_mm3 <= only_flair.mask.volume_mm3
+    assert with_t1.mask.volume_mm3 == 0
+
+
+def test_threshold_follows_the_lesions_brightness():
+    """The border stays half-way whatever the scanner's contrast: volume must not."""
+    volumes = []
+    for bright in (1.4, 1.8):
+        head, truth = head_with_lesions()
+        head.paint(truth, FLAIR=bright)
+        head.paint(head.grey, FLAIR=0.85)  # else grey matter sets the threshold
+        head.data[FLAIR] = ndimage.gaussian_filter(head.data[FLAIR], 0.8)
+        volumes.append(segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 / truth.sum())
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.35)
+
+
+def test_place_matters():
+    head = Head()
+    weak = head.inside((15, 5, 0), 4)
+    head.paint(weak, FLAIR=1.19)
+    likely = segment_t2(head.visit(FLAIR), head.tissue(0.1), RULES).probability.data[weak].mean()
+    unlikely = segment_t2(head.visit(FLAIR), head.tissue(0.001), RULES).probability.data[weak].mean()
+    assert likely > unlikely + 0.1
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "PIR"])
+def test_orientation_does_not_matter(orientation):
+    head, _ = head_with_lesions()
+    visit, tissue = head.visit(FLAIR, T1W), head.tissue()
+    turned = VisitImages(
+        {c: i.reoriented(orientation) for c, i in visit.contrasts.items()}, visit.brain.reoriented(orientation)
+    )
+    maps = {
+        f.name: getattr(tissue, f.name).reoriented(orientation)
+        for f in dataclasses.fields(tissue)
+        if f.name != "template_to_subject"
+    }
+    here = segment_t2(visit, tissue, RULES).mask
+    there = segment_t2(turned, dataclasses.replace(tissue, **maps), RULES).mask.reoriented("RAS")
+    assert np.array_equal(here.data, there.data)
+
+
+def test_another_grid_is_refused():
+    head = Head()
+    other = dataclasses.replace(
+        head.tissue(), lesion_prior=Image(np.zeros((4, 4, 4), np.float32), Grid((4, 4, 4), np.eye(4)))
+    )
+    with pytest.raises(GridMismatchError, match="tissue map"):
+        segment_t2(head.visit(FLAIR), other, RULES)
+
+
+def test_prior_survives_its_file(tmp_path):
+    prior = load_lesion_prior()
+    again = read_lesion_prior(save_lesion_prior(prior, tmp_path / "p.npz"))
+    assert np.allclose(again.data, prior.data, rtol=0.06)
+    assert np.array_equal(prior.data, prior.data[::-1])  # no side is preferred
+    assert isinstance(again, Image)
+    assert not isinstance(again, LabelImage)
