@@ -81,10 +81,14 @@ def subject_space(
     """
     to_subject = midway.midway([Affine.identity(), *later_to_first])
     grid = subject_grid([f.grid for f in flairs], to_subject, brains)
+    ways = list(zip(flairs, brains, to_subject, strict=True))
+    # only what every visit has scanned can be compared: elsewhere a lesion would seem to come or to go
+    mask = brain.combine(
+        [resample.resample_nearest(mask, grid, way) for _, mask, way in ways],
+        fields_of_view=[resample.covered(flair, grid, way) for flair, _, way in ways],
+    )
     return SubjectSpace(
-        brain=brain.combine(
-            [resample.resample_labels(mask, grid, way) for mask, way in zip(brains, to_subject, strict=True)]
-        ),
+        brain=mask,
         flairs_to_subject=tuple(to_subject),
         template_to_subject=midway.mean_affine(
             [visit @ template for visit, template in zip(to_subject, templates_to_flair, strict=True)]
