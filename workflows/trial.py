@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mri_pipeline.reading.blinding import Sealed
-
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import Trial
 from mri_pipeline.protocol import parse_protocol, protocol_text
+from mri_pipeline.reading.blinding import Sealed
 from mri_pipeline.registry import Registry
 
 
