@@ -1,9 +1,9 @@
 """Lesion segmentation of single visits against expert masks: Dice, lesion F1, volume error, GEL candidates, CPU s.
 
 Data: Ljubljana cross-sectional patients 07 and 19 (3 T) and MSLesSeg P14 at three visits (1.5 T): 3 patients, 5
-visits, each as published (1 mm) and averaged to 3 mm slices. Leave-out: the location prior is made again without the
-scored patient. The few constants of the T2 rule were chosen by looking at all three patients (coefficient ratios on
-two of three at a time), so the figures are in-sample for those constants; the settings are the package's defaults.
+visits, each as published (1 mm) and averaged to 3 mm slices. Leave-out: the location prior is made again without
+the scored patient. The few constants of the T2 rule were chosen by looking at all three patients (coefficient
+ratios on two of three at a time), so the figures are in-sample for those constants; the settings are the defaults.
 
 Usage::
 

@@ -74,7 +74,7 @@ def segment_black_holes(
     t1 = visit.contrasts[Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD]
     lesions = t2_mask.mask & visit.brain.mask
     flair = visit.contrasts[Contrast.FLAIR].data
-    threshold = darkness_threshold(t1.data, visit.brain.mask & ~lesions, tissue, flair, settings)
+    threshold = darkness_threshold(t1.data, visit.brain.mask & ~lesions, tissue, settings)
     dark = lesions & (t1.data <= threshold) & ~_csf(flair, visit.brain.mask, lesions, settings)
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
@@ -85,19 +85,13 @@ def segment_black_holes(
 
 
 def darkness_threshold(
-    t1: FloatArray, outside_lesions: BoolArray, tissue: TissueMaps, flair: FloatArray, settings: BlackHoleSettings
+    t1: FloatArray, outside_lesions: BoolArray, tissue: TissueMaps, settings: BlackHoleSettings
 ) -> float:
-    """Median of grey matter on T1, at most ``1 - least_darkening``.
-
-    The half of grey matter that is darker on FLAIR is left out: it is mixed with CSF, and in atrophied brains it
-    would pull the median far down.
-    """
-    grey_matter = outside_lesions & (tissue.grey_matter.data > 0.7)
+    """Median of grey matter on T1, at most ``1 - least_darkening``."""
+    grey_matter = outside_lesions & (tissue.grey_matter.data > 0.8)
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
-    pure = grey_matter & (flair >= np.median(flair[grey_matter]))
-    grey = float(np.median(t1[pure]))
-    return min(grey, 1.0 - settings.least_darkening)
+    return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
 
 
 def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: BlackHoleSettings) -> BoolArray:
