@@ -52,7 +52,7 @@ class T2Settings:
 
     prior_weight: float = 0.5
     grey_matter_malus: float = 0.8
-    above_grey_matter: float = 1.4
+    above_grey_matter: float = 1.6
     lesion_share: float = 0.5
     least_threshold: float = 1.6
     core: float = 0.6
