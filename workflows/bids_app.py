@@ -131,4 +131,5 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] =
         study="",
         provisional=True,
         settings_digest=settings_digest(_RULES),
+        with_missing=False,
     )

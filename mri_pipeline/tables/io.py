@@ -23,7 +23,12 @@ TABLES = (TIMEPOINTS, LESIONS, ENDPOINTS, NV)
 
 
 def make_tables(
-    subjects: Iterable[SubjectInput], visits: Sequence[PlannedVisit], *, study: str, provisional: bool
+    subjects: Iterable[SubjectInput],
+    visits: Sequence[PlannedVisit],
+    *,
+    study: str,
+    provisional: bool,
+    with_missing: bool = True,
 ) -> dict[str, list[Row]]:
     """All tables, by file name.
 
@@ -37,6 +42,9 @@ def make_tables(
         Name of the trial, for the SDTM table.
     provisional : bool
         True: numbers of every analysed visit, whatever its read. False: numbers from locked reads alone.
+    with_missing : bool
+        Whether a visit without a scan has a row. False where nothing was planned: what other subjects have is no
+        visit that this one missed.
 
     Raises
     ------
@@ -50,6 +58,8 @@ def make_tables(
         timepoints, lesions = locked_rows(timepoints, lesions)
     size = len(visits)
     endpoints = [endpoint_row(timepoints[i : i + size]) for i in range(0, len(timepoints), size)]
+    if not with_missing:
+        timepoints = [row for row in timepoints if row["scan_status"] != ScanStatus.MISSING.value]
     tables = {
         TIMEPOINTS.file: timepoints,
         LESIONS.file: lesions,
@@ -120,6 +130,7 @@ def write_tables(
     study: str,
     provisional: bool,
     settings_digest: str = "",
+    with_missing: bool = True,
 ) -> list[Path]:
     """Make and write all tables and their dictionary; returns the files.
 
@@ -128,7 +139,7 @@ def write_tables(
     UsageError
         As `make_tables`; nothing is written then.
     """
-    tables = make_tables(subjects, visits, study=study, provisional=provisional)
+    tables = make_tables(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
     dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {table.file: csv_text(table.names, tables[table.file]) for table in TABLES}

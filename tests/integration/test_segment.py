@@ -1,0 +1,135 @@
+"""``segment`` on the stored simulated visit, and what it says to bad input."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mri_pipeline import nifti
+from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.tables.io import read_table
+from workflows import cli
+
+IMAGES = Path(__file__).parents[2] / "test_images"
+FILES = {"--flair": "FLAIR", "--t1": "T1w", "--t1-gd": "ce-gadolinium_T1w", "--t2": "T2w"}
+
+
+def image(name):
+    return str(IMAGES / f"sub-phantom_ses-wk04_{name}.nii.gz")
+
+
+def truth(name):
+    return nifti.load_labels(image(f"truth-{name}"))
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    out = tmp_path_factory.mktemp("segmented")
+    options = [part for option, name in FILES.items() for part in (option, image(name))]
+    assert cli.invoke(["segment", *options, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_masks_lie_on_the_flair_and_on_the_lesions(segmented):
+    flair = nifti.load_image(image("FLAIR"))
+    for name, known in (("t2_lesions", "t2"), ("gel", "gel"), ("black_holes", "bh")):
+        found = nifti.load_labels(segmented / f"{name}.nii.gz")
+        assert found.grid.same_as(flair.grid)
+        both = (found.mask & truth(known).mask).sum()
+        assert 2 * both / (found.mask.sum() + truth(known).mask.sum()) > 0.5, name
+
+
+@pytest.mark.slow
+def test_every_enhancing_lesion_is_found_and_no_vessel(segmented):
+    """All of them are at least 5 mm and 45 % brighter than their surroundings."""
+    found = nifti.load_labels(segmented / "gel.nii.gz")
+    known = truth("gel")
+    numbers = set(np.unique(known.data)) - {0}
+    assert {n for n in numbers if found.mask[known.data == n].any()} == numbers
+    parts = label_lesions(found.mask, found.grid, min_volume_mm3=0)
+    assert {int(n) for n in np.unique(parts.data[known.mask])} - {0} == set(range(1, int(parts.data.max()) + 1))
+
+
+@pytest.mark.slow
+def test_the_table_tells_the_lesions_of_the_mask(segmented):
+    rows = read_table(segmented / "lesions.csv")
+    numbers = nifti.load_labels(segmented / "lesions.nii.gz")
+    assert {int(row["lesion_id"]) for row in rows} == set(np.unique(numbers.data)) - {0}
+    volumes = np.bincount(numbers.data.ravel()) * numbers.grid.voxel_volume_mm3
+    for row in rows:
+        assert float(row["volume_mm3"]) == pytest.approx(volumes[int(row["lesion_id"])], abs=0.01)
+
+
+def other_grid(tmp_path, what):
+    mask = nib.load(image("truth-t2"))
+    data, affine = np.asarray(mask.dataobj), mask.affine.copy()
+    if what == "cropped":
+        data = data[:-3]
+    else:
+        affine[0, 3] += 5.0
+    path = tmp_path / "brain.nii.gz"
+    nib.save(nib.Nifti1Image((data * 0 + 1).astype(np.uint8), affine), path)
+    return path
+
+
+@pytest.mark.parametrize("what", ["cropped", "moved"])
+def test_a_brain_mask_on_another_grid_is_refused(tmp_path, capsys, what):
+    arguments = [
+        "--flair",
+        image("FLAIR"),
+        "--brain-mask",
+        str(other_grid(tmp_path, what)),
+        "--out",
+        str(tmp_path),
+    ]
+    assert cli.invoke(["segment", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("error: brain mask: expected the grid")
+
+
+def test_an_image_without_orientation_is_refused(tmp_path, capsys):
+    path = tmp_path / "flair.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(image("FLAIR")).dataobj), None), path)
+    assert cli.invoke(["segment", "--flair", str(path), "--out", str(tmp_path)]) == 2
+    assert "expected a qform or sform, found neither" in capsys.readouterr().err
+
+
+def test_a_scan_that_is_no_head_is_refused(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "noise.nii.gz"
+    nib.save(nib.Nifti1Image(rng.random((60, 60, 30), dtype=np.float32), np.diag([3.0, 3, 5, 1])), path)
+    assert cli.invoke(["segment", "--flair", str(path), "--out", str(tmp_path)]) == 4
+    assert capsys.readouterr().err.startswith("error: expected a brain")
+
+
+@pytest.mark.slow
+def test_one_visit_and_identical_visits_have_defined_results(tmp_path, capsys):
+    """A subject with one visit compares nothing; two identical visits have no new lesion."""
+    bids = tmp_path / "bids"
+    for subject, visits in (("one", ["1"]), ("same", ["1", "2"])):
+        for visit in visits:
+            folder = bids / f"sub-{subject}" / f"ses-{visit}" / "anat"
+            folder.mkdir(parents=True)
+            for name in ("FLAIR", "T1w"):
+                target = folder / f"sub-{subject}_ses-{visit}_{name}.nii.gz"
+                target.write_bytes(Path(image(name)).read_bytes())
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    out = tmp_path / "out"
+    assert cli.invoke(["bids", str(bids), str(out), "participant", "--nprocs", "2"]) == 0
+    one, *same = read_table(out / "tables" / "lesion_timepoints.csv")
+    assert (one["subject"], one["new_t2_count"], one["reference_visit"], one["gel_count"]) == ("one", "", "", "")
+    assert int(one["t2_count"]) > 0
+    assert (same[1]["new_t2_count"], same[1]["enlarging_t2_count"], same[1]["reference_visit"]) == ("0", "0", "1")
+    assert same[0]["t2_count"] == same[1]["t2_count"]
+    assert same[0]["t2_volume_ml"] == same[1]["t2_volume_ml"]
+
+
+def test_a_session_without_flair_is_a_row_and_a_subject_without_any_is_refused(tmp_path, capsys):
+    folder = tmp_path / "bids" / "sub-x" / "ses-1" / "anat"
+    folder.mkdir(parents=True)
+    (folder / "sub-x_ses-1_T1w.nii.gz").write_bytes(Path(image("T1w")).read_bytes())
+    (tmp_path / "bids" / "dataset_description.json").write_text("{}")
+    assert cli.invoke(["bids", str(tmp_path / "bids"), str(tmp_path / "out"), "participant"]) == 2
+    assert "sub-x: expected a session with a FLAIR, found none" in capsys.readouterr().err
