@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mri_pipeline import __version__
 from mri_pipeline.errors import SettingsError
 from mri_pipeline.model import Contrast, ScanStatus
 from mri_pipeline.protocol import LesionRules
@@ -67,8 +68,8 @@ class SubjectRequest(BaseModel):
 
     @property
     def subject_work(self) -> Path:
-        """The cache of this subject."""
-        return self.work / f"sub-{self.subject}"
+        """The cache of this subject; another version of the software starts a new one."""
+        return self.work / f"v{__version__}" / f"sub-{self.subject}"
 
     @property
     def file(self) -> Path:

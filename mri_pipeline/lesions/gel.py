@@ -106,8 +106,6 @@ class GelSettings:
     flair_correlate, above_grey_matter : float
         FLAIR (1 mm mean) in standard deviations of white matter, and above the upper quartile of grey matter, that
         counts as a T2 correlate outside the T2 mask.
-    reach_mm : float
-        The T2 mask is widened by this before the overlap is taken.
     edge_depth_mm : float
         Candidates with a median depth below this lie at the brain's edge.
     fluid_share, fluid_reach_mm : float
@@ -128,7 +126,6 @@ class GelSettings:
     least_local_uplift: float = 0.0
     flair_correlate: float = 2.5
     above_grey_matter: float = 1.0
-    reach_mm: float = 1.5
     edge_depth_mm: float = 4.0
     fluid_share: float = 0.5
     fluid_reach_mm: float = 2.0
@@ -259,7 +256,6 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
     noise = 1.4826 * float(np.median(np.abs(uplift[sure] - np.median(uplift[sure])))) if sure.any() else 0.0
     flair = visit.contrasts[Contrast.FLAIR]
     flair_1 = smoothed(standardised(flair, visit, tissue), grid, 1.0)
-    near = _widened(t2_mask.mask, grid, settings.reach_mm)
     # in the posterior fossa FLAIR is full of flow artefacts: a T2 lesion is mandatory (Barkhof 1997)
     infratentorial = np.isin(
         tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
@@ -275,7 +271,7 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         uplift=uplift,
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
-        correlate=near | (bright & ~infratentorial),
+        correlate=t2_mask.mask | (bright & ~infratentorial),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
         white_matter=tissue.white_matter.data,
