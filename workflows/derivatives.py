@@ -14,7 +14,7 @@ from mri_pipeline.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.model import LOCATION_LABELS, Contrast, Image, LabelImage, LesionRecord, VisitMasks
 
 _BIDS_VERSION = "1.10.0"
-_IGNORED = ("work/", "tables/", "reports/", "*_result.json")
+_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_xfm.txt")  # BIDS has no name for transforms yet
 
 
 def write_dataset_description(derivatives: Path, *, settings_digest: str) -> None:
