@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mri_pipeline.errors import UsageError
-from mri_pipeline.model import Contrast
+from mri_pipeline.model import Contrast, visit_order
 
 TRIAL_FILE = "trial.toml"
 
@@ -53,11 +53,8 @@ class RawDataset:
     def visits(self, subject: str) -> list[str]:
         """Labels of the sessions on disk that hold a scan, in the order of their labels."""
         folder = self.root / f"sub-{subject}"
-        return sorted(
-            p.name.removeprefix("ses-")
-            for p in folder.glob("ses-*")
-            if self.scans(subject, p.name.removeprefix("ses-"))
-        )
+        labels = (p.name.removeprefix("ses-") for p in folder.glob("ses-*"))
+        return sorted((label for label in labels if self.scans(subject, label)), key=visit_order)
 
     def scans(self, subject: str, visit: str) -> dict[Contrast, Path]:
         """The scans of one visit on disk, ``.nii.gz`` or ``.nii``."""

@@ -426,3 +426,15 @@ def week_of(visit: str) -> int | None:
     """
     match = _WEEK.match(visit)
     return int(match.group(1)) if match else None
+
+
+def visit_order(visit: str) -> list[tuple[bool, int, str]]:
+    """Sort key that puts visit labels in the order people read them: numbers by value.
+
+    Examples
+    --------
+    >>> sorted(["wk12", "10", "2", "wk04"], key=visit_order)
+    ['2', '10', 'wk04', 'wk12']
+    """
+    parts = [part for part in re.split(r"(\d+)", visit) if part]
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -31,7 +31,7 @@ def found_visits(labels: Iterable[str]) -> tuple[PlannedVisit, ...]:
     >>> [visit.week for visit in found_visits(["wk12", "2", "wk04"])]
     [None, 4, 12]
     """
-    return tuple(PlannedVisit(label, week_of(label)) for label in sorted(labels))
+    return tuple(PlannedVisit(label, week_of(label)) for label in sorted(labels, key=visit_order))
 
 
 @dataclass(frozen=True)
