@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitCounts, week_of
+from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitCounts, visit_order, week_of
 from mri_pipeline.protocol import Protocol
 
 
