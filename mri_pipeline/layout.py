@@ -148,7 +148,7 @@ class Trial:
                 "expected a trial folder with trial.toml, found none",
                 hint="run 'mri-pipeline init TRIAL' first",
             )
-        return cls(root)
+        return cls(root.resolve())
 
     @property
     def protocol_file(self) -> Path:

@@ -406,11 +406,15 @@ class VisitCounts:
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """Everything the tables need of one subject: blinded code, counts by visit, lesions by visit."""
+    """Everything the tables need of one subject: blinded code, counts by visit, lesions by visit.
+
+    `rules_digest` is `provenance.settings_digest` of the lesion rules that counted.
+    """
 
     subject: str
     visits: tuple[VisitCounts, ...] = ()
     lesions: tuple[LesionRecord, ...] = field(default=())
+    rules_digest: str = ""
 
 
 _WEEK = re.compile(r"^wk(\d{1,4})$")

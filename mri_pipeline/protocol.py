@@ -192,7 +192,10 @@ def load_protocol(path: Path) -> Protocol:
         raise SettingsError(
             "expected a trial folder with trial.toml, found none", hint="run 'mri-pipeline init TRIAL' first"
         )
-    return parse_protocol(path.read_text(encoding="utf-8"))
+    try:
+        return parse_protocol(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SettingsError("trial.toml: expected UTF-8 text, found other bytes") from error
 
 
 def protocol_text(name: str = "mesems") -> str:

@@ -11,7 +11,8 @@ from mri_pipeline.model import ScanStatus
 from mri_pipeline.protocol import Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.registry import Registry, ScanState, SubjectState
-from workflows.batch import BatchOutcome, run_batch
+from mri_pipeline.results import load_result
+from workflows.batch import BatchOutcome, only_run, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
@@ -85,9 +86,14 @@ def run_trial(
                 "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
             )
         write_dataset_description(trial.derivatives.root, settings_digest=settings_digest(protocol))
-        outcome = run_batch(requests, work=trial.work.resolve(), plugin=plugin, nprocs=nprocs, progress=progress)
+        with only_run(trial.work):
+            outcome = run_batch(requests, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
         for request, result in zip(requests, outcome.outcomes, strict=True):
-            status = ScanStatus.ANALYSED if result.done else ScanStatus.FAILED
+            numbers = trial.derivatives.result(request.subject)
+            known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
             for visit in request.visits:
+                # a run that fails takes nothing away: what an earlier one measured, and a reader locked, stays
+                analysed = result.done or visit.visit in known
+                status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
                 registry.record_analysis(request.subject, visit.visit, status, reason=result.reason)
     return outcome

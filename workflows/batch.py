@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, Trai
 from nipype.pipeline import engine as pe
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mri_pipeline.errors import UsageError
 from workflows.engine import Plugin, Progress, run_workflow
 from workflows.request import SubjectRequest
 
@@ -100,6 +103,24 @@ def init_batch_wf(
         workflow.connect([(run_subject, outcomes, [("outcome", f"in{position}")])])
     workflow.connect([(outcomes, outputnode, [("out", "outcomes")])])
     return workflow
+
+
+@contextmanager
+def only_run(work: Path) -> Iterator[None]:
+    """Hold the cache for one run at a time.
+
+    Raises
+    ------
+    UsageError
+        If another run holds it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError("expected no other run on this folder, found one that is going on") from error
+        yield
 
 
 def run_batch(

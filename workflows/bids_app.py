@@ -14,12 +14,13 @@ from mri_pipeline.provenance import settings_digest
 from mri_pipeline.results import load_result
 from mri_pipeline.tables.inputs import SubjectInput, found_visits
 from mri_pipeline.tables.io import write_tables
-from workflows.batch import BatchOutcome, run_batch
+from workflows.batch import BatchOutcome, Outcome, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 
 _RULES = LesionRules()
+_NO_FLAIR = "expected a session with a FLAIR, found none"
 
 
 def _dataset(bids_dir: Path) -> RawDataset:
@@ -46,16 +47,20 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
     return sorted(set(wanted))
 
 
-def make_requests(bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path) -> list[SubjectRequest]:
-    """A request for each participant; sessions in the order of their labels, those without FLAIR left out.
+def make_requests(
+    bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path
+) -> tuple[list[SubjectRequest], list[str]]:
+    """A request for each participant with a FLAIR, and the labels of those without any.
+
+    Sessions come in the order of their labels; those without FLAIR are left out.
 
     Raises
     ------
     UsageError
-        If there is no dataset, no participant, or a participant has no session with a FLAIR.
+        If there is no dataset or participant, or nobody has a session with a FLAIR.
     """
     raw = _dataset(bids_dir)
-    requests = []
+    requests, without = [], []
     for subject in _chosen(raw, labels):
         sessions = {visit: raw.scans(subject, visit) for visit in raw.visits(subject)}
         visits = tuple(
@@ -64,10 +69,8 @@ def make_requests(bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work:
             if Contrast.FLAIR in scans
         )
         if not visits:
-            raise UsageError(
-                f"sub-{subject}: expected a session with a FLAIR, found none",
-                hint=f"expected sub-{subject}/ses-<label>/anat/sub-{subject}_ses-<label>_FLAIR.nii.gz",
-            )
+            without.append(subject)
+            continue
         requests.append(
             SubjectRequest(
                 subject=subject,
@@ -77,13 +80,18 @@ def make_requests(bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work:
                 ),
                 protocol="BIDS dataset",
                 rules=_RULES,
-                derivatives=out_dir.resolve(),
-                reports=(out_dir / "reports").resolve(),
-                work=work.resolve(),
+                derivatives=out_dir,
+                reports=out_dir / "reports",
+                work=work,
                 settings_digest=settings_digest(_RULES),
             )
         )
-    return requests
+    if not requests:
+        raise UsageError(
+            f"sub-{without[0]}: {_NO_FLAIR}",
+            hint="expected files are sub-<label>/ses-<label>/anat/sub-<label>_ses-<label>_FLAIR.nii.gz",
+        )
+    return requests, without
 
 
 def run_participants(
@@ -96,20 +104,51 @@ def run_participants(
     work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> BatchOutcome:
-    """Analyse participants and write their tables, with all participants that have results in OUT_DIR."""
-    work = work_dir or out_dir / "work"
-    requests = make_requests(bids_dir, out_dir, labels=labels, work=work)
+    """Analyse participants, then write the tables of all participants that were ever asked for in OUT_DIR.
+
+    Raises
+    ------
+    UsageError
+        As `make_requests`, and if OUT_DIR is BIDS_DIR.
+    """
+    bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
+    if out_dir == bids_dir:
+        raise UsageError("expected OUT_DIR apart from BIDS_DIR, found the same folder", hint="name another folder")
+    work = (work_dir or out_dir / "work").resolve()
+    requests, without = make_requests(bids_dir, out_dir, labels=labels, work=work)
     write_dataset_description(out_dir, settings_digest=settings_digest(_RULES))
-    outcome = run_batch(requests, work=work.resolve(), plugin=plugin, nprocs=nprocs, progress=progress)
-    write_group_tables(bids_dir, out_dir, labels=labels)
-    return outcome
+    derivatives = DerivativeDataset(out_dir)
+    for subject in (*(request.subject for request in requests), *without):
+        # what an earlier run measured must not pass for this one's
+        derivatives.result(subject).unlink(missing_ok=True)
+        derivatives.result(subject).parent.mkdir(parents=True, exist_ok=True)
+    outcome = run_batch(requests, work=work, plugin=plugin, nprocs=nprocs, progress=progress)
+    _write_tables(RawDataset(bids_dir), derivatives, subjects=derivatives.subjects())
+    refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
+    return BatchOutcome((*outcome.outcomes, *refused))
 
 
 def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] = ()) -> list[Path]:
-    """Write the tables of all participants: a row for every session found, analysed or not."""
+    """Write the tables of all participants (or those of `labels`): a row for every session found.
+
+    Raises
+    ------
+    UsageError
+        If no participant has been analysed yet.
+    """
     raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
-    subjects, visits = [], set()
-    for subject in _chosen(raw, labels):
+    subjects = _chosen(raw, labels)
+    if not any(derivatives.result(subject).is_file() for subject in subjects):
+        raise UsageError(
+            "expected analysed participants in OUT_DIR, found none",
+            hint="run 'mri-pipeline bids BIDS_DIR OUT_DIR participant' first",
+        )
+    return _write_tables(raw, derivatives, subjects=subjects)
+
+
+def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str]) -> list[Path]:
+    inputs, visits = [], set()
+    for subject in subjects:
         sessions = raw.visits(subject)
         visits.update(sessions)
         file = derivatives.result(subject)
@@ -123,10 +162,10 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] =
             else ScanStatus.REFUSED
             for visit in sessions
         }
-        subjects.append(SubjectInput(result, scans=status))
+        inputs.append(SubjectInput(result, scans=status))
     return write_tables(
-        out_dir / "tables",
-        subjects,
+        derivatives.root / "tables",
+        inputs,
         found_visits(visits),
         study="",
         provisional=True,

@@ -67,6 +67,10 @@ def invoke(arguments: list[str] | None = None) -> int:
         if error.hint:
             _STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
         return error.exit_code
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        _STDERR.print(f"error: expected a folder that can be written, found: {error.strerror}", markup=False)
+        _STDERR.print(f"next:  look at {error.filename}", soft_wrap=True, markup=False)
+        return UsageError.exit_code
     except SystemExit as leave:  # typer prints what was wrong with the options, and leaves with 2
         return leave.code if isinstance(leave.code, int) else 0
     return 0
@@ -151,12 +155,15 @@ def ingest(
         str, typer.Option("--subject", help="Trial number of the subject; it is not stored openly.")
     ],
     visit: Annotated[str, typer.Option("--visit", help="Visit label, such as wk04.")],
+    replace: Annotated[
+        str, typer.Option("--replace", metavar="REASON", help="Replace the visit's earlier scan, and say why.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Take one visit's DICOM through the gate: unpack, check, de-identify, convert."""
     from workflows.uploads import receive_visit
 
-    result = receive_visit(trial, upload, site=site, subject=subject, visit=visit)
+    result = receive_visit(trial, upload, site=site, subject=subject, visit=visit, replace_because=replace)
     if as_json:
         _emit(result.as_dict())
         return
@@ -252,10 +259,14 @@ def tables(
         written = release_trial_tables(trial, reason=reason, out=release)
     else:
         written = write_trial_tables(trial, provisional=provisional)
+    _say_paths(written, as_json=as_json)
+
+
+def _say_paths(paths: list[Path], *, as_json: bool) -> None:
     if as_json:
-        _emit([str(path) for path in written])
+        _emit([str(path) for path in paths])
     else:
-        for path in written:
+        for path in paths:
             _say(str(path))
 
 
@@ -310,8 +321,7 @@ def bids(
 
     labels = tuple(participant_label or ())
     if level is Level.GROUP:
-        for path in bids_app.write_group_tables(bids_dir, out_dir, labels=labels):
-            _say(str(path))
+        _say_paths(bids_app.write_group_tables(bids_dir, out_dir, labels=labels), as_json=as_json)
         return
     with _progress_bar("subjects") as progress:
         outcome = bids_app.run_participants(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +66,8 @@ def write_visit(
     transforms: Mapping[Contrast, Path],
 ) -> Path:
     """Write one visit; returns the numbered lesions' file, which is written last."""
+    if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
+        shutil.rmtree(derivatives.anat(subject, visit))
     reference = f"bids::{derivatives.brain_mask(subject, visit).relative_to(derivatives.root).as_posix()}"
     space = {"SpatialReference": {"VolumeReference": reference}}
     nifti.save(brain, derivatives.brain_mask(subject, visit))
@@ -72,12 +75,8 @@ def write_visit(
     for contrast, image in images.items():
         path = nifti.save(image, derivatives.image(subject, visit, contrast))
         _sidecar(path, {"SkullStripped": False, "Units": "median of normal-appearing white matter = 1", **space})
-    for label in MaskLabel:  # a mask of an earlier run that this one does not make must not stay
-        path = derivatives.mask(subject, visit, label)
-        path.unlink(missing_ok=True)
-        if label in masks:
-            nifti.save(masks[label], path)
-            _sidecar(path, {"Type": "Lesion", **space})
+    for label, mask in masks.items():
+        _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space})
     nifti.save(probability, derivatives.probability(subject, visit))
     _sidecar(derivatives.probability(subject, visit), {"Type": "Lesion", **space})
     for contrast, source in transforms.items():

@@ -119,7 +119,12 @@ def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
     The module path of our own errors is left away; of an unexpected one the type is kept.
     """
     name = node.rsplit(".", 1)[-1]
-    files = [f for f in crash_folder.glob(f"crash-*-{name}-*.txt") if f.stat().st_mtime >= since]
+    files = [
+        file
+        for file in crash_folder.glob(f"crash-*-{name}-*.txt")
+        if file.stat().st_mtime >= since
+        and _first_line(file) == f"Node: {node}"  # other visits have such nodes too
+    ]
     if not files:
         return "it ended without a word (killed, or out of memory)"
     newest = max(files, key=lambda f: f.stat().st_mtime)
@@ -129,6 +134,11 @@ def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
         return "unknown fault (see the crash file)"
     module, kind, message = errors[-1].group("module", "kind", "message")
     return message if module == "mri_pipeline.errors." else f"{kind}: {message}"
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().strip()
 
 
 _ERROR_LINE = re.compile(

@@ -74,12 +74,18 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
     """The subject's numbers; counted again where a reader has confirmed a visit."""
     if not analysed:
         return SubjectResult(state.code)
+    automatic = load_result(trial.derivatives.result(state.code))
+    if automatic.rules_digest != settings_digest(protocol.lesions):
+        raise UsageError(
+            f"subject {state.code}: expected an analysis by the present lesion rules, found one by others",
+            hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
+        )
     confirmed = {}
     for visit in state.visits:
         if visit.visit in analysed and visit.read is not None:
             confirmed[visit.visit] = _confirmed(trial, state.code, visit)
     if not confirmed:
-        return load_result(trial.derivatives.result(state.code))
+        return automatic
     weeks = {visit.label: visit.week for visit in protocol.visits}
     return _recount(trial.derivatives, state.code, analysed, confirmed, rules=protocol.lesions, weeks=weeks)
 

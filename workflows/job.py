@@ -6,6 +6,7 @@ import argparse
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ReadingCentreError as error:
         code, reason = error.exit_code, error.message
         sys.stderr.write(f"{reason}\n")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the batch must hear of it
+        traceback.print_exc()
+        code, reason = 1, f"unexpected {type(error).__name__}"
     if subject:
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         outcome = Outcome(

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from mri_pipeline import nifti
-from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.errors import ImageError
 from mri_pipeline.model import Affine, Contrast, Image, LabelImage, LesionRecord, VisitMasks
 from mri_pipeline.protocol import LesionRules
 from workflows import steps
@@ -86,8 +88,9 @@ def segment_files(
     files = {Contrast.FLAIR: flair, Contrast.T1W: t1, Contrast.T1W_GD: t1_gd, Contrast.T2W: t2}
     images = {contrast: nifti.load_image(path) for contrast, path in files.items() if path is not None}
     mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
-    if mask is not None and not mask.mask.any():
-        raise GridMismatchError("brain mask: expected a mask of the brain, found an empty one")
+    if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
+        raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
+    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
     segmented, lesions, records = segment_images(images, brain_mask=mask, rules=LesionRules())
     nifti.save(segmented.t2_probability, out / "t2_probability.nii.gz")
     masks = {"t2_lesions": segmented.t2_lesions, "gel": segmented.gel, "black_holes": segmented.black_holes}

@@ -19,7 +19,7 @@ from mri_pipeline.layout import Trial
 from mri_pipeline.protocol import Action, Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.reading.blinding import Sealed
-from mri_pipeline.registry import Registry, ScannerFacts, ScanState
+from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScanState
 from qc.acceptance import DummyRun, accept_dummy_run
 from qc.acceptance_report import acceptance_html
 from qc.compliance import Purpose, ScanProfile
@@ -64,12 +64,12 @@ class _Desk:
     sealed: Sealed
 
     def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
-        """Keep a refused upload and note it."""
+        """Keep a refused upload and note it; its code is not kept beside it, where the patient is known by name."""
         quarantine(
             upload,
             self.trial.quarantine,
             reason=error,
-            context=context,
+            context={name: value for name, value in context.items() if name != "subject"},
             now=dt.datetime.now(tz=dt.UTC),
             max_bytes=self.protocol.max_upload_mb * 1_000_000,
         )
@@ -84,6 +84,8 @@ def _desk(folder: Path, site: str, upload: Path) -> Iterator[_Desk]:
     protocol.site(site)
     if not upload.exists():
         raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
+    if trial.root.is_relative_to(upload) or upload.is_relative_to(trial.root):
+        raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
     with Registry.open(trial, protocol) as registry:
         yield _Desk(trial, protocol, registry, Sealed.open(trial))
 
@@ -126,6 +128,7 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
     UsageError, SettingsError
         If the site or path is not one.
     """
+    upload = upload.resolve()
     with _desk(folder, site, upload) as desk, _unpacking(desk.trial) as work:
         _, digest = measure_upload(upload)
         try:
@@ -141,7 +144,11 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 )
         except UploadRefusedError as error:
             desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
-            desk.registry.record_dummy_run(site, accepted=False, upload_digest=digest, findings=[error.message])
+            # a file that could not be read says nothing about the scanner: it leaves an open gate open
+            if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
+                desk.registry.record_dummy_run(
+                    site, accepted=False, upload_digest=digest, findings=[error.message]
+                )
             raise
         desk.registry.record_dummy_run(
             site, accepted=True, upload_digest=digest, scanner=_scanner(run.profile), findings=queries
@@ -156,7 +163,9 @@ def _write_acceptance(desk: _Desk, run: DummyRun, digest: str) -> Path:
     return path
 
 
-def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit: str) -> ReceivedVisit:
+def receive_visit(
+    folder: Path, upload: Path, *, site: str, subject: str, visit: str, replace_because: str = ""
+) -> ReceivedVisit:
     """Take in one visit's scans, or refuse them into quarantine.
 
     Parameters
@@ -167,6 +176,8 @@ def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit:
         Folder, zip or tar of DICOM.
     site, subject, visit : str
         Code of the site, the site's trial number of the subject, and the visit's label.
+    replace_because : str
+        Why this upload replaces the visit's earlier scan; empty: an earlier scan is never replaced.
 
     Raises
     ------
@@ -175,6 +186,7 @@ def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit:
     UsageError, SettingsError
         If the site, visit or path is not one, or the visit already has another scan.
     """
+    upload = upload.resolve()
     with _desk(folder, site, upload) as desk:
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
@@ -188,14 +200,15 @@ def receive_visit(folder: Path, upload: Path, *, site: str, subject: str, visit:
         context |= {"subject": code, "visit": visit}
         with _unpacking(desk.trial) as work:
             try:
-                return _take_in(desk, upload, work, code=code, site=site, visit=visit, digest=digest)
+                facts = {"code": code, "site": site, "visit": visit, "digest": digest}
+                return _take_in(desk, upload, work, **facts, replace_because=replace_because)
             except UploadRefusedError as error:
                 desk.refuse(upload, error, digest=digest, **context)
                 raise
 
 
 def _take_in(
-    desk: _Desk, upload: Path, work: Path, *, code: str, site: str, visit: str, digest: str
+    desk: _Desk, upload: Path, work: Path, *, code: str, site: str, visit: str, digest: str, replace_because: str
 ) -> ReceivedVisit:
     checked = check_upload(
         upload, protocol=desk.protocol, work_dir=work, secret=desk.sealed.secret("intake"), purpose=Purpose.VISIT
@@ -211,6 +224,8 @@ def _take_in(
         scanner=_scanner(checked.profile),
         findings=queries,
     )
+    if replace_because and _has_scan(desk.registry, code, visit):
+        desk.registry.withdraw_scan(code, visit, reason=replace_because)
     if _has_scan(desk.registry, code, visit):
         record()  # the same upload again changes nothing, another is refused
         scans = desk.trial.rawdata.scans(code, visit)

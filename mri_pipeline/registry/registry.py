@@ -135,7 +135,7 @@ class Registry(RegistryQueries):
                     return False
                 raise UsageError(
                     f"subject {subject}, visit {visit}: expected no scan yet, found one that was accepted",
-                    hint="withdraw the scan first if it must be replaced",
+                    hint="if it must be replaced: mri-pipeline ingest ... --replace REASON",
                 )
             row = row or ScanRow(subject=subject, visit=visit)
             row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -275,3 +276,62 @@ def test_one_subject_that_fails_leaves_the_other_done(copy, capsys):
     status = {(row["subject"], row["visit"]): row["scan_status"] for row in timepoints(copy)}
     assert status[good, "wk00"] == "analysed"
     assert status[bad, "wk00"] == "failed"
+
+
+def test_uploads_and_trials_may_be_named_relative_to_here(copy, source, monkeypatch, capsys):
+    monkeypatch.chdir(copy.root.parent)
+    upload = os.path.relpath(source.root / "uploads" / "S01" / "dummy")
+    assert cli.invoke(["dummy-run", "trial", upload, "--site", "S01"]) == 0
+    assert "dummy run accepted" in capsys.readouterr().out
+
+
+def gate_of(trial, site, capsys):
+    capsys.readouterr()
+    cli.invoke(["status", str(trial.root), "--json"])
+    return {s["code"]: s["gate"] for s in json.loads(capsys.readouterr().out)["sites"]}[site]
+
+
+def test_a_dummy_run_that_cannot_be_read_leaves_an_open_gate_open(copy, tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no DICOM")
+    assert cli.invoke(["dummy-run", str(copy.root), str(tmp_path / "texts"), "--site", "S01"]) == 3
+    assert gate_of(copy, "S01", capsys) == "accepted"
+    assert cli.invoke(["dummy-run", str(copy.root), str(copy.root), "--site", "S01"]) == 2
+    assert "expected an upload outside of the trial folder" in capsys.readouterr().err
+
+
+def test_a_visit_has_one_scan_until_it_is_replaced_for_a_reason(copy, source, capsys):
+    (first, other) = [u for u in source.uploads if u.subject == "S01-001"][:2]
+    arguments = ["--site", "S01", "--subject", first.subject, "--visit", first.visit]
+    assert cli.invoke(["ingest", str(copy.root), str(source.path(first)), *arguments]) == 0
+    assert cli.invoke(["ingest", str(copy.root), str(source.path(other)), *arguments]) == 2
+    assert "--replace REASON" in capsys.readouterr().err
+    replaced = ["ingest", str(copy.root), str(source.path(other)), *arguments, "--replace", "wrong visit sent"]
+    assert cli.invoke(replaced) == 0
+    capsys.readouterr()
+    cli.invoke(["status", str(copy.root), "--json"])
+    states = [s["visits"][first.visit] for s in json.loads(capsys.readouterr().out)["subjects"]]
+    assert "received" in states
+
+
+def test_tables_are_refused_when_the_rules_have_changed_since_the_analysis(copy, capsys):
+    text = copy.protocol_file.read_text()
+    copy.protocol_file.write_text(text.replace("[reading]", "[lesions]\nt2_min_volume_mm3 = 500.0\n\n[reading]"))
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 2
+    assert "expected an analysis by the present lesion rules" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_takes_no_locked_result_away(copy, tmp_path):
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    decide(worklist, lambda row: "accept")
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    assert cli.invoke(["read", str(copy.root), "--lock", "--reader", "R1"]) == 0
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+    before = timepoints(copy)
+    subject = before[0]["subject"]
+    for path in copy.rawdata.anat(subject, "wk12").glob("*_FLAIR.nii.gz"):
+        path.write_bytes(path.read_bytes()[:2000])
+    assert cli.invoke(["run", str(copy.root), "--subject", subject]) == 4
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+    assert timepoints(copy) == before

@@ -125,6 +125,13 @@ def test_one_visit_and_identical_visits_have_defined_results(tmp_path, capsys):
     assert same[0]["t2_count"] == same[1]["t2_count"]
     assert same[0]["t2_volume_ml"] == same[1]["t2_volume_ml"]
 
+    broken = bids / "sub-one" / "ses-1" / "anat" / "sub-one_ses-1_FLAIR.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "one"]) == 4
+    again, *others = read_table(out / "tables" / "lesion_timepoints.csv")
+    assert (again["scan_status"], again["t2_count"]) == ("failed", "")  # no number of the earlier run
+    assert others == same  # participants that were not asked for keep their rows
+
 
 def test_a_session_without_flair_is_a_row_and_a_subject_without_any_is_refused(tmp_path, capsys):
     folder = tmp_path / "bids" / "sub-x" / "ses-1" / "anat"
@@ -133,3 +140,23 @@ def test_a_session_without_flair_is_a_row_and_a_subject_without_any_is_refused(t
     (tmp_path / "bids" / "dataset_description.json").write_text("{}")
     assert cli.invoke(["bids", str(tmp_path / "bids"), str(tmp_path / "out"), "participant"]) == 2
     assert "sub-x: expected a session with a FLAIR, found none" in capsys.readouterr().err
+
+
+def test_bids_output_may_not_be_its_input_and_group_needs_results(tmp_path, capsys):
+    folder = tmp_path / "sub-x" / "ses-1" / "anat"
+    folder.mkdir(parents=True)
+    (folder / "sub-x_ses-1_FLAIR.nii.gz").write_bytes(Path(image("FLAIR")).read_bytes())
+    (tmp_path / "dataset_description.json").write_text("{}")
+    assert cli.invoke(["bids", str(tmp_path), str(tmp_path), "participant"]) == 2
+    assert "expected OUT_DIR apart from BIDS_DIR" in capsys.readouterr().err
+    assert cli.invoke(["bids", str(tmp_path), str(tmp_path / "out"), "group"]) == 2
+    assert "expected analysed participants in OUT_DIR, found none" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_and_a_mask_that_is_an_image_are_refused(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert cli.invoke(["segment", "--flair", image("FLAIR"), "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("error: expected a folder that can be written")
+    arguments = ["--flair", image("FLAIR"), "--brain-mask", image("FLAIR"), "--out", str(tmp_path / "out")]
+    assert cli.invoke(["segment", *arguments]) == 2
+    assert "brain mask: expected 0 outside and one other value" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 from mri_pipeline import nifti
 from mri_pipeline.model import VisitMasks
 from mri_pipeline.protocol import LesionRules
+from mri_pipeline.provenance import settings_digest
 from mri_pipeline.results import save_result
 from workflows import steps
 from workflows.interfaces.base import (
@@ -102,14 +104,16 @@ class Track(Step):
             )
             for visit, t2_lesions, flair in zip(inputs.visits, inputs.t2_lesions, inputs.flairs, strict=True)
         ]
+        rules = LesionRules.model_validate_json(inputs.rules)
         tracking = steps.track(
             masks,
             tissue_location=nifti.load_labels(inputs.location),
-            rules=LesionRules.model_validate_json(inputs.rules),
+            rules=rules,
             weeks=dict(inputs.weeks),
         )
         folder = Path(runtime.cwd)
-        self._results["result"] = str(save_result(tracking.result(inputs.subject), folder / "result.json"))
+        result = replace(tracking.result(inputs.subject), rules_digest=settings_digest(rules))
+        self._results["result"] = str(save_result(result, folder / "result.json"))
         self._results["lesions"] = [
             str(nifti.save(visit.lesions, folder / f"{visit.visit}_lesions.nii")) for visit in tracking.visits
         ]
