@@ -17,8 +17,14 @@ from scipy import ndimage
 
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.t2_features import Evidence, evidence_of
-from mri_pipeline.model import BoolArray, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.model import LOCATION_LABELS, BoolArray, Image, LabelImage, Location, TissueMaps, VisitImages
 from mri_pipeline.protocol import LesionRules
+
+_BESIDE_VENTRICLES = [
+    label
+    for label, place in LOCATION_LABELS.items()
+    if place in {Location.PERIVENTRICULAR, Location.INFRATENTORIAL}
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class T2Settings:
         Voxels above this score at places of at least this prior tell the lesions' brightness.
     rim_darkest, rim_volume_mm3 : float
         Components up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this hug CSF: rim and
-        caps of the ventricles, choroid plexus, flow.
+        caps of the ventricles, choroid plexus, flow; but not a bright one nowhere near a ventricle (`grey_core`).
     grey_t1_share, grey_core : float
         Components darker on T1 than this share of the way to grey matter are grey matter, unless their core is
         this far above the threshold.
@@ -113,7 +119,7 @@ def segment_t2(
         visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
     )
     threshold = patient_threshold(evidence, tissue, settings)
-    found = _gated(evidence, threshold, visit.grid.voxel_volume_mm3, settings)
+    found = _gated(evidence, threshold, tissue.location, settings)
     mask = label_lesions(
         found, visit.grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
     )
@@ -137,17 +143,20 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
     )
 
 
-def _gated(evidence: Evidence, threshold: float, voxel_mm3: float, settings: T2Settings) -> BoolArray:
+def _gated(evidence: Evidence, threshold: float, location: LabelImage, settings: T2Settings) -> BoolArray:
     """Connected voxels above the border, of components with a core that are neither rim nor grey matter."""
     labels, count = ndimage.label(evidence.score > threshold - settings.border, structure(3))
     if not count:
         return np.zeros(labels.shape, dtype=bool)
     numbers = np.arange(1, count + 1)
     peak = ndimage.maximum(evidence.score, labels, numbers)
-    volume = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_mm3
+    volume = np.bincount(labels.ravel(), minlength=count + 1)[1:] * location.grid.voxel_volume_mm3
     keep = peak > threshold + settings.core
     darkest = ndimage.mean(evidence.darkest, labels, numbers)
-    keep &= (darkest >= settings.rim_darkest) | (volume > settings.rim_volume_mm3)
+    # beside a sulcus there is fluid too: what is bright and nowhere near a ventricle is no rim of one
+    near_ventricle = ndimage.maximum(np.isin(location.data, _BESIDE_VENTRICLES), labels, numbers) > 0
+    in_gyrus = ~near_ventricle & (peak > threshold + settings.grey_core)
+    keep &= (darkest >= settings.rim_darkest) | (volume > settings.rim_volume_mm3) | in_gyrus
     if evidence.t1 is not None and evidence.grey_t1 < 0:
         t1 = ndimage.mean(evidence.t1, labels, numbers)
         keep &= (t1 >= settings.grey_t1_share * evidence.grey_t1) | (peak > threshold + settings.grey_core)
