@@ -60,7 +60,9 @@ class Head:
             image(self.white),
             image(self.grey),
             image(self.csf),
-            LabelImage(4 * self.brain, self.grid),
+            LabelImage(
+                np.where(self.inside((0, 0, 0), 11), 1, 4) * self.brain, self.grid
+            ),  # beside the ventricle, or deep
             image(prior * self.brain),
             Affine.identity(),
         )
