@@ -111,7 +111,8 @@ class GelSettings:
     fluid_share, fluid_reach_mm : float
         Share of voxels in fluid (dark on FLAIR) or this near to it that makes a choroid plexus or a vein.
     white_matter_share : float
-        Least mean of the white-matter map within `surround_mm`.
+        Least mean of the white-matter map within `surround_mm`, unless most of it lies in a T2 lesion: bright
+        FLAIR alone is found in cortex too.
     surround_mm : float
     vessel_elongation, vessel_width_mm : float
         Longer than this many times its width, and thinner than this: a vessel.
@@ -147,6 +148,7 @@ class _Evidence:
     uplift: FloatArray
     noise: float
     compared: bool  # with a pre-contrast T1
+    t2_lesions: BoolArray
     correlate: BoolArray
     fluid: BoolArray
     depth_mm: FloatArray
@@ -271,6 +273,7 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         uplift=uplift,
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
+        t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | (bright & ~infratentorial),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
@@ -371,7 +374,8 @@ def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings:
     if not any(rules_broken.values()):  # the costly ones
         near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
         white_matter = float(evidence.white_matter[where][near].mean())
-        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = white_matter < settings.white_matter_share
+        in_lesion = float(evidence.t2_lesions[where][voxels].mean()) >= rules.gel_min_t2_overlap
+        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = white_matter < settings.white_matter_share and not in_lesion
         rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     return GelCandidate(

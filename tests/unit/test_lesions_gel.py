@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from lesion_phantom import Head
 
 from mri_pipeline.errors import GridMismatchError
 from mri_pipeline.lesions.gel import GelReason, detect_gel
-from mri_pipeline.model import Contrast, Grid, LabelImage
+from mri_pipeline.model import Contrast, Grid, Image, LabelImage
 from mri_pipeline.protocol import LesionRules
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
@@ -76,6 +77,21 @@ def test_choroid_plexus_in_the_ventricle_is_rejected(contrasts):
     found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(plexus), RULES)
     assert found.mask.volume_mm3 == 0
     assert GelReason.IN_FLUID in found.candidates[0].reasons
+
+
+@both
+def test_in_grey_matter_a_t2_lesion_is_needed(contrasts):
+    """Bright FLAIR alone is found in cortex; a T2 lesion in a gyrus that enhances is a lesion."""
+    head = Head()
+    at = (15, 5, 0)
+    oedema, _ = lesion(head, at)
+    tissue = head.tissue()
+    cortex = replace(
+        tissue, white_matter=Image(np.where(head.inside(at, 12), 0.1, tissue.white_matter.data), head.grid)
+    )
+    alone = detect_gel(head.visit(*contrasts), cortex, head.labels(np.zeros(head.grid.shape, bool)), RULES)
+    assert alone.candidates[0].reasons == (GelReason.NOT_IN_WHITE_MATTER,)
+    assert detect_gel(head.visit(*contrasts), cortex, head.labels(oedema), RULES).mask.data.max() == 1
 
 
 @both
