@@ -67,6 +67,8 @@ class AcquisitionLimits(_Settings):
     max_in_plane_2d_mm: Limit = Field(default_factory=lambda: _query(1.0))
     min_coverage_mm: Limit = Field(default_factory=lambda: _query(120.0))
     min_minutes_after_contrast: Limit = Field(default_factory=lambda: _query(5.0))
+    max_protocol_change: Limit = Field(default_factory=lambda: _query(0.10))  # share, of times and voxel sizes
+    scanner_change: Action = Action.QUERY  # another scanner or software version than at the subject's other visits
 
 
 class ImageLimits(_Settings):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from mri_pipeline.errors import ComplianceError
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.series import Geometry, Series
 from mri_pipeline.model import Contrast
-from mri_pipeline.protocol import Action, Limit, Protocol
+from mri_pipeline.protocol import AcquisitionLimits, Action, Limit, Protocol
 
 FIELD_TOLERANCE_T: Final = 0.02
 """Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is
@@ -20,9 +22,6 @@ refused."""
 
 ROUNDING_MM: Final = 0.005
 """Lengths are compared after rounding to 0.01 mm: a header's 3.0000001 mm is 3 mm."""
-
-PROTOCOL_CHANGE: Final = 0.10
-"""Timing or spacing that differs by more than this share from the previous visit is a change of protocol."""
 
 
 class Purpose(StrEnum):
@@ -269,26 +268,52 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
     )
 
 
-def compare_with_previous(current: ScanProfile, previous: ScanProfile) -> tuple[Finding, ...]:
-    """Flag another scanner, software or protocol than at the patient's previous visit (queries)."""
+_PROFILE = TypeAdapter(ScanProfile)
+
+
+def profile_record(profile: ScanProfile) -> dict[str, Any]:
+    """A profile as JSON values, for the registry."""
+    return dict(_PROFILE.dump_python(profile, mode="json"))
+
+
+def profile_of_record(record: Mapping[str, Any]) -> ScanProfile:
+    """Read back what `profile_record` made."""
+    return _PROFILE.validate_python(record)
+
+
+@dataclass(frozen=True)
+class PreviousScan:
+    """The visit with which a new one is compared, and how it was made."""
+
+    visit: str
+    profile: ScanProfile
+
+
+def compare_with_previous(
+    current: ScanProfile, previous: PreviousScan, limits: AcquisitionLimits
+) -> tuple[Finding, ...]:
+    """Flag another scanner, software or protocol than at another visit of the patient."""
+    before = previous.profile
     findings = []
-    if current.scanner_key != previous.scanner_key:
-        words = "expected the scanner of the previous visit, found another"
-        findings.append(Finding("same_scanner", Action.QUERY, words))
-    if current.software != previous.software:
-        words = "expected the scanner software of the previous visit, found another version"
-        findings.append(Finding("same_software", Action.QUERY, words))
+    if current.scanner_key != before.scanner_key:
+        words = f"expected the scanner of visit {previous.visit}, found another"
+        findings.append(Finding("same_scanner", limits.scanner_change, words))
+    if current.software != before.software:
+        words = f"expected the scanner software of visit {previous.visit}, found another version"
+        findings.append(Finding("same_software", limits.scanner_change, words))
+    change = limits.max_protocol_change
     for contrast, now in current.acquisitions.items():
-        before = previous.acquisitions.get(contrast)
-        changed = [] if before is None else _changes(now, before)
+        then = before.acquisitions.get(contrast)
+        changed = [] if then is None else _changes(now, then, change.value)
         if changed:
             what = ", ".join(changed)
-            words = f"{contrast.value}: expected the protocol of the previous visit, found another {what}"
-            findings.append(Finding("same_protocol", Action.QUERY, words, contrast))
+            words = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
+            findings.append(Finding("same_protocol", change.action, words, contrast))
     return tuple(findings)
 
 
-def _changes(now: Acquisition, before: Acquisition) -> list[str]:
+def _changes(now: Acquisition, before: Acquisition, share: float) -> list[str]:
+    """What differs by more than a share of the larger value."""
     pairs = (
         ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
         ("echo time", now.echo_time_ms, before.echo_time_ms),
@@ -298,7 +323,7 @@ def _changes(now: Acquisition, before: Acquisition) -> list[str]:
     )
     changed = [
         what for what, a, b in pairs
-        if a is not None and b is not None and abs(a - b) > PROTOCOL_CHANGE * max(abs(a), abs(b))
+        if a is not None and b is not None and abs(a - b) > share * max(abs(a), abs(b))
     ]  # fmt: skip
     if now.acquisition_type != before.acquisition_type:
         changed.append("2D or 3D mode")

@@ -28,6 +28,7 @@ from mri_pipeline.model import Contrast
 from mri_pipeline.protocol import Protocol
 from qc.compliance import (
     ComplianceReport,
+    PreviousScan,
     Purpose,
     ScanProfile,
     check_compliance,
@@ -91,7 +92,7 @@ def check_upload(
     work_dir: Path,
     secret: bytes,
     purpose: Purpose,
-    previous: ScanProfile | None = None,
+    previous: PreviousScan | None = None,
 ) -> CheckedUpload:
     """Unpack, read, recognise and judge an upload.
 
@@ -105,8 +106,8 @@ def check_upload(
     secret : bytes
         The trial's secret, for the keys of patients, studies and scanners.
     purpose : Purpose
-    previous : ScanProfile, optional
-        Of the patient's previous visit, to flag another scanner or protocol.
+    previous : PreviousScan, optional
+        Another visit of the patient, to flag another scanner or protocol.
 
     Raises
     ------
@@ -128,7 +129,9 @@ def check_upload(
     compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
     profile = scan_profile(chosen) if chosen else None
     if profile is not None and previous is not None:
-        compliance = ComplianceReport((*compliance.findings, *compare_with_previous(profile, previous)))
+        compliance = ComplianceReport(
+            (*compliance.findings, *compare_with_previous(profile, previous, protocol.acquisition))
+        )
     first = reading.instances[0]
     return CheckedUpload(
         work_dir, recognised, chosen, compliance, profile, first.patient_key, first.study_key, first.study_day,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.errors import UsageError
@@ -13,9 +14,11 @@ from mri_pipeline.protocol import LesionRules, load_protocol
 from mri_pipeline.reading.blinding import Sealed
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
-from mri_pipeline.reading.store import lock_read
+from mri_pipeline.reading.store import ReadRecord, lock_read, unlock_read
+from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import export_worklist
-from mri_pipeline.registry import ReadCounts, Registry, ScanState
+from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
+from workflows.space import keep_space, load_record
 
 Summary = dict[str, int | str]
 
@@ -29,7 +32,10 @@ def _number(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImag
 
 
 def export_reads(folder: Path, out: Path) -> Summary:
-    """Write a blinded worklist of every analysed visit whose read is not locked."""
+    """Write a blinded worklist of every analysed visit whose read is not locked.
+
+    From now on the subjects' spaces are kept: masks that readers return lie on their grids (`workflows.space`).
+    """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
@@ -39,6 +45,9 @@ def export_reads(folder: Path, out: Path) -> Summary:
             for visit in subject.visits
             if visit.scan is ScanState.ANALYSED
         ]
+        spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
+        for space in spaces:
+            load_record(space)  # before anything is written
         worklist = export_worklist(
             items,
             out,
@@ -47,53 +56,80 @@ def export_reads(folder: Path, out: Path) -> Summary:
             number_lesions=lambda kind, mask: _number(kind, mask, protocol.lesions),
             order_of_visits_known=protocol.reading.order_of_visits_known,
         )
+        for space in spaces:
+            keep_space(space, trial.kept_space(space.subject))
         registry.audit("worklist exported", details={"items": len(worklist.codes), "locked": worklist.locked})
     return {"exported": len(worklist.codes), "locked": worklist.locked, "folder": str(worklist.folder)}
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
-    """Take a reader's decisions back; what is not read yet stays open."""
+    """Take a reader's decisions back, files and registry together; what is not read yet stays open."""
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        imported = import_decisions(worklist, reads=trial.reads, reader=reader)
-        for record in imported.reads:
-            counts = ReadCounts(
-                accepted=record.accepted,
-                rejected=record.rejected,
-                voxels_added=record.voxels_added,
-                voxels_erased=record.voxels_erased,
-                digest=record.digest,
-            )
-            registry.record_read(
-                record.subject, record.visit, reader=reader, status=ReadStatus.CONFIRMED, counts=counts
-            )
+
+        def enter(records: Sequence[ReadRecord]) -> None:
+            reads = {(record.subject, record.visit): _counts(record) for record in records}
+            registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
+
+        imported = import_decisions(worklist, reads=trial.reads, reader=reader, enter=enter)
     return {"confirmed": len(imported.reads), "not_read_yet": len(imported.unread)}
 
 
+def _counts(record: ReadRecord) -> ReadCounts:
+    return ReadCounts(
+        accepted=record.accepted,
+        rejected=record.rejected,
+        voxels_added=record.voxels_added,
+        voxels_erased=record.voxels_erased,
+        digest=record.digest,
+    )
+
+
 def lock_reads(folder: Path, *, reader: str) -> Summary:
-    """Make every confirmed read of this reader final.
+    """Make every confirmed read of this reader final, in the files and in the registry: all or none.
+
+    A lock that was cut off between the two is completed.
 
     Raises
     ------
     UsageError
-        If the reader has no confirmed read.
+        If the reader has no confirmed read, or one in the files is not the one the registry knows.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        confirmed = [
-            (subject.code, visit.visit)
+        confirmed = {
+            (subject.code, visit.visit): _known_record(trial, subject.code, visit)
             for subject in registry.state().subjects
             for visit in subject.visits
             if visit.read is ReadStatus.CONFIRMED and reader in visit.readers
-        ]
+        }
         if not confirmed:
             raise UsageError(
                 "expected confirmed reads of this reader, found none",
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
-        for subject, visit in confirmed:
-            lock_read(trial.reads, subject, visit, reader=reader)
-            registry.lock_read(subject, visit, reader=reader)
+        locked: list[ReadRecord] = []
+        try:
+            for (subject, visit), record in confirmed.items():
+                if record.status is not ReadStatus.LOCKED:
+                    lock_read(trial.reads, subject, visit, reader=reader)
+                    locked.append(record)
+            registry.lock_reads(confirmed, reader=reader)
+        except BaseException:
+            for record in locked:
+                unlock_read(trial.reads, record)
+            raise
     return {"locked": len(confirmed)}
+
+
+def _known_record(trial: Trial, subject: str, visit: VisitState) -> ReadRecord:
+    record = load_read_record(trial.reads, subject, visit.visit)
+    if record is None or record.digest != visit.read_digest:
+        raise UsageError(
+            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
+            + ("none" if record is None else "another"),
+            hint="import the reader's worklist again",
+        )
+    return record

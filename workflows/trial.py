@@ -30,7 +30,7 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)
     trial.protocol_file.write_text(text, encoding="utf-8")
-    Sealed.create(trial)
-    with Registry.open(trial, parse_protocol(text)) as registry:
+    with Registry.open(trial, parse_protocol(text)) as registry:  # first: without secrets the trial is a new one
         registry.audit("trial laid out", details={"protocol": protocol})
+    Sealed.create(trial)
     return trial

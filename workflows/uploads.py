@@ -22,7 +22,7 @@ from mri_pipeline.reading.blinding import Sealed
 from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScanState
 from qc.acceptance import DummyRun, accept_dummy_run
 from qc.acceptance_report import acceptance_html
-from qc.compliance import Purpose, ScanProfile
+from qc.compliance import PreviousScan, Purpose, ScanProfile, profile_of_record, profile_record
 from qc.gate import CheckedUpload, check_upload, write_scans
 
 
@@ -196,22 +196,37 @@ def receive_visit(
         except UploadRefusedError as error:
             desk.refuse(upload, error, digest=digest, **context)
             raise
-        code = desk.sealed.code_for(site, subject)
-        context |= {"subject": code, "visit": visit}
+        # nobody is entered before a scan is accepted: the number may be mistyped
+        visitor = _Visitor(desk.sealed.preview(site, subject), site, subject, visit, digest)
+        context |= {"subject": visitor.code, "visit": visit}
         with _unpacking(desk.trial) as work:
             try:
-                facts = {"code": code, "site": site, "visit": visit, "digest": digest}
-                return _take_in(desk, upload, work, **facts, replace_because=replace_because)
+                return _take_in(desk, upload, work, visitor, replace_because=replace_because)
             except UploadRefusedError as error:
                 desk.refuse(upload, error, digest=digest, **context)
                 raise
 
 
-def _take_in(
-    desk: _Desk, upload: Path, work: Path, *, code: str, site: str, visit: str, digest: str, replace_because: str
-) -> ReceivedVisit:
+@dataclass(frozen=True)
+class _Visitor:
+    """Whose visit an upload is: blinded code, site, trial number, visit, and the upload's digest."""
+
+    code: str
+    site: str
+    number: str
+    visit: str
+    digest: str
+
+
+def _take_in(desk: _Desk, upload: Path, work: Path, visitor: _Visitor, *, replace_because: str) -> ReceivedVisit:
+    code, visit = visitor.code, visitor.visit
     checked = check_upload(
-        upload, protocol=desk.protocol, work_dir=work, secret=desk.sealed.secret("intake"), purpose=Purpose.VISIT
+        upload,
+        protocol=desk.protocol,
+        work_dir=work,
+        secret=desk.sealed.secret("intake"),
+        purpose=Purpose.VISIT,
+        previous=_compared_with(desk, code, visit),
     )
     checked.compliance.require()
     queries = _words(checked, Action.QUERY)
@@ -219,9 +234,10 @@ def _take_in(
         desk.registry.record_scan,
         code,
         visit,
-        site=site,
-        upload_digest=digest,
+        site=visitor.site,
+        upload_digest=visitor.digest,
         scanner=_scanner(checked.profile),
+        profile=profile_record(checked.profile) if checked.profile is not None else {},
         findings=queries,
     )
     if replace_because and _has_scan(desk.registry, code, visit):
@@ -239,12 +255,21 @@ def _take_in(
             blinding=Blinding(code, desk.sealed.secret("blinding")),
             replace=True,
         )
+        desk.sealed.code_for(visitor.site, visitor.number)
         record()
         scans = dict(written.scans)
-    changed = desk.registry.scanner_changes(code).get(visit, ())
-    if changed:
-        queries = (*queries, f"expected the scanner of the previous visit, found another {', '.join(changed)}")
     return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
+
+
+def _compared_with(desk: _Desk, code: str, visit: str) -> PreviousScan | None:
+    """The scan of the subject's nearest earlier visit, or the nearest later one where visits come out of order."""
+    profiles = desk.registry.scan_profiles(code)
+    labels = [planned.label for planned in desk.protocol.visits]
+    here = labels.index(visit)
+    for label in (*reversed(labels[:here]), *labels[here + 1 :]):
+        if profiles.get(label):
+            return PreviousScan(label, profile_of_record(profiles[label]))
+    return None
 
 
 def _has_scan(registry: Registry, code: str, visit: str) -> bool:

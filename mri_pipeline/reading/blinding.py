@@ -121,21 +121,36 @@ class Sealed:
         UsageError
             If the site or number has other characters than letters, digits, "-" and "_", or more than 32.
         """
+        identity, check = self._identity(site, number)
+        with self._given_out() as given:
+            code = self._known_or_free(identity, check, given)
+            if code not in given:
+                _append(self._folder / _KEY, f"{code},{site},{number}\n")
+                _append(self._folder / _CODES, f"{code},{check}\n")
+        return code
+
+    def preview(self, site: str, number: str) -> str:
+        """The code that `code_for` gives a trial subject, without entering it; errors as there.
+
+        For an upload that is not accepted yet: a mistyped number whose upload is refused leaves nobody behind.
+        """
+        identity, check = self._identity(site, number)
+        with self._given_out() as given:
+            return self._known_or_free(identity, check, given)
+
+    def _identity(self, site: str, number: str) -> tuple[str, str]:
+        """What the code is made from, and its keyed check value."""
         if not (_PART.fullmatch(site) and _PART.fullmatch(number)):
             raise UsageError(
                 "expected a site and a subject number of 1 to 32 letters, digits, '-' or '_', found others",
                 hint="write the subject number as in the trial's randomisation list",
             )
         identity = f"{site}|{number}".upper()
-        check = hmac.new(derived_key(self._pepper, "check"), identity.encode(), "sha256").hexdigest()[:32]
-        with self._given_out() as given:
-            known = {check: code for code, check in given.items()}
-            if check in known:
-                return known[check]
-            code = self._free_code(identity, given)
-            _append(self._folder / _KEY, f"{code},{site},{number}\n")
-            _append(self._folder / _CODES, f"{code},{check}\n")
-        return code
+        return identity, hmac.new(derived_key(self._pepper, "check"), identity.encode(), "sha256").hexdigest()[:32]
+
+    def _known_or_free(self, identity: str, check: str, given: dict[str, str]) -> str:
+        known = {value: code for code, value in given.items()}
+        return known[check] if check in known else self._free_code(identity, given)
 
     def _free_code(self, identity: str, given: dict[str, str]) -> str:
         key = derived_key(self._pepper, "subject code")

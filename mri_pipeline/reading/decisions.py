@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,17 @@ from mri_pipeline.reading.store import (
     LesionDecision,
     ReadRecord,
     StoredProposal,
+    TakeOver,
     is_locked,
     load_proposed,
     stage_read,
     staging,
     stored_proposals,
-    take_over,
 )
 from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
+
+Enter = Callable[[Sequence[ReadRecord]], None]
+"""Enters reads in the registry: all or none."""
 
 _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -39,8 +42,8 @@ class Imported:
     unread: tuple[str, ...]
 
 
-def import_decisions(folder: Path, *, reads: Path, reader: str) -> Imported:
-    """Take back a worklist; nothing is stored unless every item is in order.
+def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | None = None) -> Imported:
+    """Take back a worklist; nothing is stored unless every item is in order and all are entered.
 
     An item counts as read where it is marked done, or where all its proposed lesions are decided. An item without
     mark, decision and edited mask is not read yet; anything in between is refused.
@@ -53,6 +56,8 @@ def import_decisions(folder: Path, *, reads: Path, reader: str) -> Imported:
         ``reads/`` of the trial.
     reader : str
         Code of the reader.
+    enter : callable, optional
+        Called with all records once their files are in place; if it raises, every file goes back where it was.
 
     Raises
     ------
@@ -86,9 +91,21 @@ def import_decisions(folder: Path, *, reads: Path, reader: str) -> Imported:
             record = _record(known[code], read, reader=reader, read_at=read_at)
             masks = {kind: mask.mask for kind, mask in read.masks.items()}
             records.append(stage_read(Path(stage), record, masks))
-        for record in records:
-            take_over(Path(stage), reads, record)
+        _take_over([TakeOver(Path(stage), reads, record) for record in records], records, enter)
     return Imported(tuple(records), tuple(unread))
+
+
+def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: Enter | None) -> None:
+    """All reads are stored and entered, or none is."""
+    try:
+        for step in steps:
+            step.apply()
+        if enter is not None:
+            enter(records)
+    except BaseException:
+        for step in reversed(steps):
+            step.undo()
+        raise
 
 
 @dataclass(frozen=True)

@@ -160,25 +160,38 @@ def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
 
 
-def take_over(stage: Path, reads: Path, record: ReadRecord) -> None:
-    """Move a staged read into place; a read that is there goes into its history. The record comes last."""
-    source = visit_folder(stage, record.subject, record.visit)
-    target = visit_folder(reads, record.subject, record.visit)
-    target.mkdir(parents=True, exist_ok=True)
-    _to_history(target)
-    for path in sorted(source.iterdir(), key=lambda path: path.name == READ_FILE):
-        path.replace(target / path.name)
+class TakeOver:
+    """Moves a staged read into place, a read that is there into its history, and both back if asked to."""
 
+    def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
+        self._source = visit_folder(stage, record.subject, record.visit)
+        self._target = visit_folder(reads, record.subject, record.visit)
+        self._moved: list[tuple[Path, Path]] = []
 
-def _to_history(folder: Path) -> None:
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if not files:
-        return
-    number = 1 + len(list((folder / "history").glob("*")))
-    earlier = folder / "history" / f"{number:02d}"
-    earlier.mkdir(parents=True)
-    for path in sorted(files, key=lambda path: path.name != READ_FILE):
-        path.replace(earlier / path.name)
+    def apply(self) -> None:
+        """Take the read over. Its record comes last: a read without record is none."""
+        self._target.mkdir(parents=True, exist_ok=True)
+        replaced = [path for path in self._target.iterdir() if path.is_file()]
+        if replaced:
+            number = 1 + len(list((self._target / "history").glob("*")))
+            earlier = self._target / "history" / f"{number:02d}"
+            earlier.mkdir(parents=True)
+            for path in sorted(replaced, key=lambda path: path.name != READ_FILE):
+                self._move(path, earlier / path.name)
+        for path in sorted(self._source.iterdir(), key=lambda path: path.name == READ_FILE):
+            self._move(path, self._target / path.name)
+
+    def undo(self) -> None:
+        """Put everything back where it was."""
+        while self._moved:
+            source, target = self._moved.pop()
+            target.replace(source)
+            if target.parent.parent.name == "history" and not any(target.parent.iterdir()):
+                target.parent.rmdir()
+
+    def _move(self, source: Path, target: Path) -> None:
+        source.replace(target)
+        self._moved.append((source, target))
 
 
 def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
@@ -255,11 +268,23 @@ def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadReco
     if read.record.status is ReadStatus.LOCKED:
         raise UsageError(f"subject {subject}, visit {visit}: expected an open read, found a locked one")
     locked = replace(read.record, status=ReadStatus.LOCKED)
-    folder = visit_folder(reads, subject, visit)
-    unfinished = folder / f"{READ_FILE}.part"
-    unfinished.write_text(_record_text(locked), encoding="utf-8")
-    unfinished.replace(folder / READ_FILE)
-    for path in folder.iterdir():
+    _replace_record(reads, locked)
+    for path in visit_folder(reads, subject, visit).iterdir():
         if path.is_file():
             path.chmod(0o444)
     return locked
+
+
+def unlock_read(reads: Path, record: ReadRecord) -> None:
+    """Take a lock back that could not be entered in the registry: `record` is that of the read before."""
+    for path in visit_folder(reads, record.subject, record.visit).iterdir():
+        if path.is_file():
+            path.chmod(0o644)
+    _replace_record(reads, record)
+
+
+def _replace_record(reads: Path, record: ReadRecord) -> None:
+    folder = visit_folder(reads, record.subject, record.visit)
+    unfinished = folder / f"{READ_FILE}.part"
+    unfinished.write_text(_record_text(record), encoding="utf-8")
+    unfinished.replace(folder / READ_FILE)

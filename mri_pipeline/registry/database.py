@@ -83,17 +83,27 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def prepare(engine: Engine) -> None:
-    """Create the tables where there are none, and refuse a database of another layout.
+def no_registry() -> UsageError:
+    """The error of a trial that has lost its registry."""
+    return UsageError(
+        "expected the registry of this trial, which is under way, found none",
+        hint="restore registry.sqlite (or the database of database_url) from its backup",
+    )
+
+
+def prepare(engine: Engine, *, may_create: bool = True) -> None:
+    """Create the tables where there are none (if `may_create`), and refuse a database of another layout.
 
     Raises
     ------
     UsageError
-        If the database is no registry, or one of another version.
+        If the database is no registry, or one of another version, or empty where it may not be.
     """
     try:
         with writing(engine) as session:
             names = set(inspect(session.connection()).get_table_names())
+            if not names and not may_create:
+                raise no_registry()
             if not names:
                 Base.metadata.create_all(session.connection())
                 session.add(RegistryRow(version=SCHEMA_VERSION))

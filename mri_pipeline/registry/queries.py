@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -13,8 +13,8 @@ from mri_pipeline.protocol import Protocol
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import SiteState, SubjectState, TrialState
-from mri_pipeline.registry.schema import Gate, ScannerRow, ScanRow, ScanState, SiteRow, SubjectRow
-from mri_pipeline.registry.steps import entries, facts_of, site_state, subject_state
+from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.steps import entries, site_state, subject_state
 
 
 class RegistryQueries:
@@ -91,19 +91,11 @@ class RegistryQueries:
         totals = Counter(visit.scan.value for subject in subjects for visit in subject.visits)
         return TrialState(tuple(sites), tuple(subjects), {s.value: totals[s.value] for s in ScanState})
 
-    def scanner_changes(self, subject: str) -> dict[str, tuple[str, ...]]:
-        """By visit: what differs from the scanner of the subject's previous scan ("software", "model" …)."""
+    def scan_profiles(self, subject: str) -> dict[str, dict[str, Any]]:
+        """By visit: how each accepted scan of a subject was made; an unknown subject has none."""
         with reading(self._engine) as session:
-            found = session.execute(
-                select(ScanRow.visit, ScannerRow)
-                .join(ScannerRow, ScanRow.scanner == ScannerRow.id)
-                .where(ScanRow.subject == subject)
-            )
-            facts = {visit: facts_of(row) for visit, row in found}
-        ordered = [(v.label, facts[v.label]) for v in self._protocol.visits if v.label in facts]
-        return {
-            label: changed for (_, before), (label, now) in pairwise(ordered) if (changed := before.changes(now))
-        }
+            rows = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
+            return {row.visit: dict(row.profile) for row in rows if row.profile}
 
     def audit_trail(self) -> list[AuditEntry]:
         """All entries, oldest first."""

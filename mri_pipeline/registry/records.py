@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from mri_pipeline.model import ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
@@ -18,20 +18,6 @@ class ScannerFacts:
     software: str = ""
     field_strength_t: float = 0.0
     serial_digest: str = ""
-
-    def changes(self, later: ScannerFacts) -> tuple[str, ...]:
-        """What differs in a later scan, in words without the values.
-
-        Examples
-        --------
-        >>> ScannerFacts("A", software="1").changes(ScannerFacts("A", software="2"))
-        ('software',)
-        """
-        return tuple(
-            f.name.replace("_digest", "").replace("_t", "").replace("_", " ")
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(later, f.name)
-        )
 
 
 @dataclass(frozen=True)

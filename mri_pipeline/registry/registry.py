@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -13,14 +13,17 @@ from mri_pipeline.layout import Trial
 from mri_pipeline.model import ReadStatus, ScanStatus
 from mri_pipeline.protocol import Protocol
 from mri_pipeline.registry.audit import utc_now
-from mri_pipeline.registry.database import open_engine, prepare, reading, writing
+from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ScannerFacts
-from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow
+from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
 from mri_pipeline.registry.steps import (
+    REFUSED,
     accepted_scan,
     append,
+    enter_refusal,
     enter_subject,
+    refusals_of,
     require_not_locked,
     scanner_id,
 )
@@ -45,18 +48,23 @@ class Registry(RegistryQueries):
 
     @classmethod
     def open(cls, trial: Trial, protocol: Protocol) -> Self:
-        """Open the trial's registry, or make it, and enter sites that ``trial.toml`` newly names.
+        """Open the trial's registry, or make that of a new trial, and enter sites that ``trial.toml`` newly names.
 
         Raises
         ------
         SettingsError
             If ``database_url`` cannot be used.
         UsageError
-            If the database is no registry of this version.
+            If the database is no registry of this version, or there is none though the trial is under way: a new one
+            would know no gate, no scan, no read and no audit trail.
         """
+        embedded = not protocol.database_url
+        under_way = _under_way(trial, embedded=embedded)
+        if embedded and under_way and not trial.registry_file.is_file():
+            raise no_registry()
         engine = open_engine(protocol.database_url, trial.registry_file)
         try:
-            prepare(engine)
+            prepare(engine, may_create=not under_way)
         except BaseException:
             engine.dispose()
             raise
@@ -109,9 +117,12 @@ class Registry(RegistryQueries):
         site: str,
         upload_digest: str,
         scanner: ScannerFacts | None = None,
+        profile: Mapping[str, Any] | None = None,
         findings: Sequence[str] = (),
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject where new.
+
+        `profile` says how the scan was made, as JSON and without patient data (`RegistryQueries.scan_profiles`).
 
         Returns
         -------
@@ -128,7 +139,9 @@ class Registry(RegistryQueries):
         self._protocol.visit(visit)
         self._protocol.site(site)
         with writing(self._engine) as session:
-            enter_subject(session, subject, site)
+            if enter_subject(session, subject, site):
+                for entry in refusals_of(session, subject):
+                    enter_refusal(session, subject, **entry)
             row = session.get(ScanRow, (subject, visit))
             if row and row.status not in {ScanState.MISSING.value, ScanState.REFUSED.value}:
                 if row.upload_digest == upload_digest:
@@ -140,6 +153,7 @@ class Registry(RegistryQueries):
             row = row or ScanRow(subject=subject, visit=visit)
             row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
             row.scanner = scanner_id(session, site, scanner) if scanner else None
+            row.profile = dict(profile or {})
             session.add(row)
             details = {"upload": upload_digest, "findings": list(findings)}
             append(session, "scan received", f"{subject} {visit}", details)
@@ -150,23 +164,20 @@ class Registry(RegistryQueries):
     ) -> None:
         """Note a refused upload. A visit that has an accepted scan keeps it.
 
-        `subject` and `visit` are given where they are known; a site without open gate enrols no subject, so leave
-        `subject` empty then.
+        `subject` and `visit` are given where they are known. Nobody is entered by a refused upload, since its number
+        may be mistyped: a subject without any accepted scan has its refusals in the audit trail alone, and gets them
+        as the state of its visits with its first accepted scan (`record_scan`).
         """
         self._protocol.site(site)
         with writing(self._engine) as session:
             if subject and visit:
                 self._protocol.visit(visit)
-                enter_subject(session, subject, site)
-                row = session.get(ScanRow, (subject, visit)) or ScanRow(
-                    subject=subject, visit=visit, status=ScanState.MISSING.value
-                )
-                if row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
-                    row.status, row.upload_digest, row.findings = ScanState.REFUSED.value, upload_digest, [reason]
-                    session.add(row)
+                if session.get(SubjectRow, subject) is not None:
+                    enter_subject(session, subject, site)
+                    enter_refusal(session, subject, visit, reason=reason, upload_digest=upload_digest)
             append(
                 session,
-                "upload refused",
+                REFUSED,
                 f"{subject} {visit}".strip() or site,
                 {"upload": upload_digest, "reason": reason},
             )
@@ -201,6 +212,7 @@ class Registry(RegistryQueries):
             require_not_locked(session, subject, visit)
             details = {"reason": reason, "upload": row.upload_digest}
             row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
+            row.profile = {}
             session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
             append(session, "scan withdrawn", f"{subject} {visit}", details)
 
@@ -216,18 +228,25 @@ class Registry(RegistryQueries):
         UsageError
             If the scan is not analysed, or the visit's read is locked.
         """
+        self.record_reads({(subject, visit): counts or ReadCounts()}, reader=reader, status=status)
+
+    def record_reads(
+        self, reads: Mapping[tuple[str, str], ReadCounts], *, reader: str, status: ReadStatus
+    ) -> None:
+        """Enter the reads of several visits (subject and visit), all or none; errors as `record_read`."""
         if status is ReadStatus.AUTOMATIC:
             raise ValueError("expected a reader's status, found automatic")
-        decided = asdict(counts or ReadCounts())
         with writing(self._engine) as session:
-            scan = session.get(ScanRow, (subject, visit))
-            if scan is None or scan.status != ScanState.ANALYSED.value:
-                raise UsageError(f"subject {subject}, visit {visit}: expected an analysed scan, found none")
-            require_not_locked(session, subject, visit)
-            session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
-            session.add(ReadRow(subject=subject, visit=visit, reader=reader, status=status.value, **decided))
-            details = {"status": status.value, **decided}
-            append(session, "read", f"{subject} {visit}", details, reader=reader)
+            for (subject, visit), counts in reads.items():
+                scan = session.get(ScanRow, (subject, visit))
+                if scan is None or scan.status != ScanState.ANALYSED.value:
+                    raise UsageError(f"subject {subject}, visit {visit}: expected an analysed scan, found none")
+                require_not_locked(session, subject, visit)
+                session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
+                decided = asdict(counts)
+                session.add(ReadRow(subject=subject, visit=visit, reader=reader, status=status.value, **decided))
+                details = {"status": status.value, **decided}
+                append(session, "read", f"{subject} {visit}", details, reader=reader)
 
     def lock_read(self, subject: str, visit: str, *, reader: str) -> None:
         """Make a read final: the visit takes no further read and its scan cannot be withdrawn.
@@ -237,16 +256,21 @@ class Registry(RegistryQueries):
         UsageError
             If this reader has not read the visit, or its read is already locked.
         """
+        self.lock_reads([(subject, visit)], reader=reader)
+
+    def lock_reads(self, visits: Iterable[tuple[str, str]], *, reader: str) -> None:
+        """Make the reads of several visits (subject and visit) final, all or none; errors as `lock_read`."""
         with writing(self._engine) as session:
-            require_not_locked(session, subject, visit)
-            row = session.get(ReadRow, (subject, visit, reader))
-            if row is None:
-                raise UsageError(
-                    f"subject {subject}, visit {visit}: expected a read by this reader, found none",
-                    hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
-                )
-            row.status = ReadStatus.LOCKED.value
-            append(session, "read locked", f"{subject} {visit}", {"digest": row.digest}, reader=reader)
+            for subject, visit in visits:
+                require_not_locked(session, subject, visit)
+                row = session.get(ReadRow, (subject, visit, reader))
+                if row is None:
+                    raise UsageError(
+                        f"subject {subject}, visit {visit}: expected a read by this reader, found none",
+                        hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
+                    )
+                row.status = ReadStatus.LOCKED.value
+                append(session, "read locked", f"{subject} {visit}", {"digest": row.digest}, reader=reader)
 
     # the audit trail
 
@@ -264,3 +288,11 @@ class Registry(RegistryQueries):
                 if site.code not in known:
                     session.add(SiteRow(code=site.code, gate=Gate.NONE.value))
                     append(session, "site entered", site.code, {})
+
+
+def _under_way(trial: Trial, *, embedded: bool) -> bool:
+    """Whether a trial has scans, results or reads, or has been laid out with a registry in its own folder."""
+    if embedded and trial.sealed.is_dir() and any(trial.sealed.iterdir()):
+        return True
+    kept = (trial.rawdata.root, trial.derivatives.root, trial.reads)
+    return any(path.is_dir() for folder in kept for path in folder.glob("*"))

@@ -15,7 +15,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 
 from mri_pipeline.model import ScanStatus
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Gate(StrEnum):
@@ -103,6 +103,9 @@ class ScanRow(Base):
     status: Mapped[str] = mapped_column(String(16))
     upload_digest: Mapped[str | None] = mapped_column(String(64))
     scanner: Mapped[int | None] = mapped_column(ForeignKey("scanners.id"))
+    profile: Mapped[dict[str, Any]] = mapped_column(
+        default=dict
+    )  # how it was made, for comparison with other visits
     findings: Mapped[list[str]]
 
 

@@ -45,14 +45,47 @@ def entries(session: Session) -> Iterator[AuditEntry]:
         yield AuditEntry(**{name: getattr(row, name) for name in names})
 
 
-def enter_subject(session: Session, code: str, site: str) -> None:
-    """Enter a subject where new; refuse another site than its own."""
+REFUSED = "upload refused"
+"""The audit trail's word for a refused upload."""
+
+
+def enter_subject(session: Session, code: str, site: str) -> bool:
+    """Enter a subject where new (True then); refuse another site than its own."""
     row = session.get(SubjectRow, code)
     if row is None:
         session.add(SubjectRow(code=code, site=site))
         append(session, "subject entered", code, {"site": site})
-    elif row.site != site:
+        return True
+    if row.site != site:
         raise UsageError(f"subject {code}: expected the site it belongs to, found another one")
+    return False
+
+
+def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, upload_digest: str) -> None:
+    """Let a visit without accepted scan be a refused one."""
+    row = session.get(ScanRow, (subject, visit)) or ScanRow(
+        subject=subject, visit=visit, status=ScanState.MISSING.value
+    )
+    if row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
+        row.status, row.upload_digest, row.findings = ScanState.REFUSED.value, upload_digest, [reason]
+        session.add(row)
+
+
+def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
+    """The refused uploads of a subject by the audit trail, oldest first, as arguments of `enter_refusal`."""
+    rows = session.scalars(
+        select(AuditRow)
+        .where(AuditRow.action == REFUSED, AuditRow.target.startswith(f"{subject} "))
+        .order_by(AuditRow.seq)
+    )
+    return [
+        {
+            "visit": row.target.removeprefix(f"{subject} "),
+            "reason": str(row.details["reason"]),
+            "upload_digest": str(row.details["upload"]),
+        }
+        for row in rows
+    ]
 
 
 def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
@@ -65,11 +98,6 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
         session.flush()
         append(session, "scanner entered", site, values)
     return row.id
-
-
-def facts_of(row: ScannerRow) -> ScannerFacts:
-    """The scanner as a value."""
-    return ScannerFacts(**{name: getattr(row, name) for name in ScannerFacts.__dataclass_fields__})
 
 
 def site_state(row: SiteRow) -> SiteState:

@@ -1,6 +1,7 @@
 """An upload through the whole gate: the bad inputs of real sites, each with one clear line."""
 
 import datetime as dt
+import json
 import os
 import zipfile
 from dataclasses import replace
@@ -29,8 +30,8 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from mri_pipeline.protocol import Action, Protocol, parse_protocol, protocol_text
-from qc.compliance import Purpose
+from mri_pipeline.protocol import Action, Limit, Protocol, parse_protocol, protocol_text
+from qc.compliance import PreviousScan, Purpose, profile_of_record, profile_record
 from qc.gate import CheckedUpload, check_upload, write_scans
 from tests.unit import dicom_factory as factory
 
@@ -205,7 +206,7 @@ def test_minutes_after_contrast_are_measured_where_the_header_tells(tmp_path, ga
 
 def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
     first = gate(factory.write_visit(tmp_path / "a"))
-    same = gate(factory.write_visit(tmp_path / "b"), previous=first.profile)
+    same = gate(factory.write_visit(tmp_path / "b"), previous=PreviousScan("wk00", first.profile))
     assert [f.rule for f in same.compliance.findings if f.rule.startswith("same")] == []
     changed = [
         replace(
@@ -215,13 +216,26 @@ def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
         )
         for s in factory.VISIT
     ]
-    other = gate(factory.write_visit(tmp_path / "c", changed), previous=first.profile)
+    assert profile_of_record(json.loads(json.dumps(profile_record(first.profile)))) == first.profile
+    upload = factory.write_visit(tmp_path / "c", changed)
+    other = gate(upload, previous=PreviousScan("wk00", first.profile))
     flagged = [(f.rule, f.contrast, f.action) for f in other.compliance.findings if f.rule.startswith("same")]
     assert flagged == [
         ("same_scanner", None, Action.QUERY),
         ("same_software", None, Action.QUERY),
         ("same_protocol", Contrast.T2W, Action.QUERY),
     ]
+    assert "T2w: expected the protocol of visit wk00, found another echo time" in [
+        f.words for f in other.compliance.findings
+    ]
+    limits = PROTOCOL.acquisition.model_copy(
+        update={"max_protocol_change": Limit(value=0.6, action=Action.REFUSE), "scanner_change": Action.REFUSE}
+    )
+    strict = PROTOCOL.model_copy(update={"acquisition": limits})
+    refused = gate(upload, protocol=strict, previous=PreviousScan("wk00", first.profile)).compliance.of(
+        Action.REFUSE
+    )
+    assert [f.rule for f in refused] == ["same_scanner", "same_software"]  # 50 % longer is within 60 %
 
 
 def test_a_visit_written_twice_and_an_unplanned_visit_are_refused(tmp_path, gate):

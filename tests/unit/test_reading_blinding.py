@@ -163,3 +163,13 @@ def test_processes_take_in_beside_each_other(tmp_path):
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert len((tmp_path / "sealed" / "subjects.csv").read_text().splitlines()) == 1 + 20
     assert len(sealed.release()) == 20
+
+
+def test_a_preview_tells_the_code_and_enters_nobody(tmp_path):
+    sealed = Sealed.create(Trial(tmp_path))
+    before = {path: path.read_bytes() for path in (tmp_path / "sealed").iterdir()}
+    code = sealed.preview("S01", "0012")
+    assert {path: path.read_bytes() for path in (tmp_path / "sealed").iterdir()} == before
+    assert sealed.code_for("S01", "0012") == code == sealed.preview("s01", "0012")
+    with pytest.raises(UsageError, match="expected a site and a subject number"):
+        sealed.preview("S01", "00 12")

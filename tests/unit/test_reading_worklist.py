@@ -23,7 +23,7 @@ from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import item_from_derivatives
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.store import is_locked, load_read, load_record, lock_read
+from mri_pipeline.reading.store import is_locked, load_read, load_record, lock_read, unlock_read
 from mri_pipeline.reading.worklist import EXPORT_TIME, export_worklist, reading_code
 
 KEY = b"k" * 32
@@ -535,3 +535,41 @@ def test_an_empty_mask_has_no_lesions_and_digests_tell_grids_apart():
     assert labels_digest(empty) != labels_digest(moved)
     with pytest.raises(GridMismatchError, match="mask: expected the grid"):
         onto_grid_of(empty, moved, "mask")
+
+
+def files_of(reads):
+    return {path.relative_to(reads): path.read_bytes() for path in sorted(reads.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_import_that_cannot_be_entered_leaves_every_file_where_it_was(export, reads, tmp_path, earlier):
+    export()
+    decide(tmp_path / "out", CODE)
+    if earlier:
+        import_decisions(tmp_path / "out", reads=reads, reader="R1")
+        decide(tmp_path / "out", CODE, reject={("GEL", 1)})
+    before = files_of(reads)
+    seen = []
+
+    def enter(records):
+        seen.extend(load_record(reads, r.subject, r.visit).reader for r in records)
+        raise OSError("the registry cannot be written")
+
+    with pytest.raises(OSError, match="cannot be written"):
+        import_decisions(tmp_path / "out", reads=reads, reader="R2", enter=enter)
+    assert seen == ["R2"]  # the files were in place
+    assert files_of(reads) == before
+    import_decisions(tmp_path / "out", reads=reads, reader="R2", enter=lambda _: None)
+    assert load_record(reads, SUBJECT, "wk00").reader == "R2"
+
+
+def test_a_lock_can_be_taken_back(export, reads, tmp_path):
+    export()
+    decide(tmp_path / "out", CODE)
+    record = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
+    before = files_of(reads)
+    lock_read(reads, SUBJECT, "wk00", reader="R1")
+    assert files_of(reads) != before
+    unlock_read(reads, record)
+    assert files_of(reads) == before
+    assert not is_locked(reads, SUBJECT, "wk00")

@@ -75,9 +75,19 @@ def test_gate_follows_the_latest_dummy_run(registry):
         registry.require_open_gate("S77")
 
 
+def test_a_refused_upload_enters_nobody_and_is_known_once_there_is_a_subject(registry):
+    for reason in ("no FLAIR", "broken"):
+        registry.record_refusal("S01", reason=reason, upload_digest="d0", subject="BCDF2345", visit="wk04")
+    assert registry.subjects() == []
+    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1")
+    assert registry.subject("BCDF2345").visits[1].scan is ScanState.REFUSED
+    assert registry.subject("BCDF2345").visits[1].findings == ("broken",)
+    registry.record_scan("BCDF2345", "wk04", site="S01", upload_digest="d2")
+    assert registry.scan_states("BCDF2345")["wk04"] is ScanState.RECEIVED
+
+
 def test_a_scan_on_its_way(registry):
     registry.record_refusal("S01", reason="no FLAIR", upload_digest="d0", subject="BCDF2345", visit="wk00")
-    assert registry.scan_states("BCDF2345")["wk00"] is ScanState.REFUSED
     assert registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1", findings=["thick slices"])
     assert not registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1")
     registry.record_refusal("S01", reason="broken", upload_digest="d2", subject="BCDF2345", visit="wk00")
@@ -91,7 +101,7 @@ def test_a_scan_on_its_way(registry):
     assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.AUTOMATIC}
     assert registry.subject("BCDF2345").visits[0].findings == ("thick slices",)
     assert actions(registry)[2:] == [
-        "subject entered", "upload refused", "scan received", "upload refused", "scan failed", "scan analysed",
+        "upload refused", "subject entered", "scan received", "upload refused", "scan failed", "scan analysed",
     ]  # fmt: skip
 
 
@@ -157,10 +167,47 @@ def test_reads_and_lock(registry):
     assert (last.action, last.reader, last.target) == ("read locked", "R1", "BCDF2345 wk00")
 
 
-def test_scanner_changes_come_in_the_order_of_the_visits(registry):
-    for visit, scanner in (("wk12", replace(SCANNER, software="v2")), ("wk00", SCANNER), ("wk04", SCANNER)):
-        registry.record_scan("BCDF2345", visit, site="S01", upload_digest=visit, scanner=scanner)
-    assert registry.scanner_changes("BCDF2345") == {"wk12": ("software",)}
+def test_a_scan_keeps_how_it_was_made(registry):
+    assert registry.scan_profiles("BCDF2345") == {}
+    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="a", profile={"software": "v1"})
+    registry.record_scan("BCDF2345", "wk04", site="S01", upload_digest="b")
+    assert registry.scan_profiles("BCDF2345") == {"wk00": {"software": "v1"}}
+    registry.withdraw_scan("BCDF2345", "wk00", reason="wrong subject")
+    assert registry.scan_profiles("BCDF2345") == {}
+
+
+def test_reads_are_entered_and_locked_all_or_none(registry):
+    analysed(registry)
+    both = {("BCDF2345", "wk00"): ReadCounts(accepted=1, digest="a"), ("BCDF2345", "wk04"): ReadCounts()}
+    before = actions(registry)
+    with pytest.raises(UsageError, match="visit wk04: expected an analysed scan"):
+        registry.record_reads(both, reader="R1", status=ReadStatus.CONFIRMED)
+    assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.AUTOMATIC}
+    assert actions(registry) == before
+    registry.record_read("BCDF2345", "wk00", reader="R1", status=ReadStatus.CONFIRMED)
+    with pytest.raises(UsageError, match="visit wk04: expected a read by this reader"):
+        registry.lock_reads(both, reader="R1")
+    assert registry.read_statuses("BCDF2345") == {"wk00": ReadStatus.CONFIRMED}
+
+
+def test_a_trial_under_way_gets_no_new_registry(trial):
+    trial.rawdata.anat("BCDF2345", "wk00").mkdir(parents=True)
+    with pytest.raises(UsageError, match="expected the registry of this trial, which is under way, found none"):
+        Registry.open(trial, PROTOCOL)
+    assert not trial.registry_file.exists()
+    url = f"sqlite:///{trial.root / 'elsewhere.sqlite'}"
+    with pytest.raises(UsageError, match="found none"):  # an empty database of a url is no registry either
+        Registry.open(trial, PROTOCOL.model_copy(update={"database_url": url}))
+
+
+def test_a_trial_that_was_laid_out_has_its_registry(trial):
+    trial.sealed.mkdir()
+    (trial.sealed / "pepper").write_bytes(b"x")
+    with pytest.raises(UsageError, match="expected the registry of this trial"):
+        Registry.open(trial, PROTOCOL)
+    url = f"sqlite:///{trial.root / 'elsewhere.sqlite'}"
+    with Registry.open(trial, PROTOCOL.model_copy(update={"database_url": url})) as registry:
+        assert registry.subjects() == []  # nothing has come in: the trial may move to another database
 
 
 def test_state_at_a_glance(registry):
@@ -285,7 +332,7 @@ def test_another_layout_is_refused(trial, registry):
     with sqlite3.connect(trial.registry_file) as raw:
         raw.execute("UPDATE registry SET version = 99")
     raw.close()
-    with pytest.raises(UsageError, match="expected a registry of layout 1, found 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2, found 99"):
         Registry.open(trial, PROTOCOL)
 
 
