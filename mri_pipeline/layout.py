@@ -69,6 +69,57 @@ class RawDataset:
 
 
 @dataclass(frozen=True)
+class SpaceFiles:
+    """The files of a subject's space: in the derivative dataset, and a copy beside the reads that were made in it.
+
+    Examples
+    --------
+    >>> SpaceFiles(Path("anat"), "AB12").brain.as_posix()
+    'anat/sub-AB12_space-subject_desc-brain_mask.nii.gz'
+    """
+
+    folder: Path
+    subject: str
+
+    def _file(self, rest: str) -> Path:
+        return self.folder / f"sub-{self.subject}_{rest}"
+
+    @property
+    def record(self) -> Path:
+        """Which visits the space was made from and which were brought to it, as JSON; written last."""
+        return self._file("space-subject_space.json")
+
+    @property
+    def brain(self) -> Path:
+        """The subject's brain mask; its grid is the grid of the space."""
+        return self._file("space-subject_desc-brain_mask.nii.gz")
+
+    @property
+    def location(self) -> Path:
+        """Where in the brain each voxel lies (labels of `model.LOCATION_LABELS`)."""
+        return self._file("space-subject_desc-location_dseg.nii.gz")
+
+    @property
+    def maps(self) -> dict[str, Path]:
+        """The probability maps by their field in `model.TissueMaps`."""
+        labels = {"white_matter": "WM", "grey_matter": "GM", "csf": "CSF", "lesion_prior": "T2lesion_desc-prior"}
+        return {name: self._file(f"space-subject_label-{label}_probseg.nii.gz") for name, label in labels.items()}
+
+    @property
+    def template_to_subject(self) -> Path:
+        """The ITK text affine from the template."""
+        return self._file("from-template_to-subject_mode-image_xfm.txt")
+
+    def flair_to_subject(self, visit: str) -> Path:
+        """The ITK text transform of a visit's FLAIR, as the analysis uses it."""
+        return self._file(f"ses-{visit}_from-FLAIR_to-subject_mode-image_xfm.txt")
+
+    def of_all_visits(self) -> list[Path]:
+        """The files that stay as they are when a visit is added."""
+        return [self.brain, self.location, *self.maps.values(), self.template_to_subject]
+
+
+@dataclass(frozen=True)
 class DerivativeDataset:
     """The analysis of a BIDS dataset, itself a BIDS derivative dataset."""
 
@@ -109,9 +160,14 @@ class DerivativeDataset:
         source = contrast.value.replace("ce-gadolinium_T1w", "T1wGd")
         return self._file(subject, visit, f"from-{source}_to-subject_mode-image_xfm.txt")
 
-    def location(self, subject: str) -> Path:
-        """Where in the brain each voxel lies (labels of `model.LOCATION_LABELS`), for all visits."""
-        return self.root / f"sub-{subject}" / "anat" / f"sub-{subject}_space-subject_desc-location_dseg.nii.gz"
+    def space(self, subject: str) -> SpaceFiles:
+        """The subject's space: what all visits share."""
+        return SpaceFiles(self.root / f"sub-{subject}" / "anat", subject)
+
+    def visits(self, subject: str) -> list[str]:
+        """Labels of the visits with results, in the order of their labels."""
+        folders = (self.root / f"sub-{subject}").glob("ses-*")
+        return sorted((p.name.removeprefix("ses-") for p in folders if p.is_dir()), key=visit_order)
 
     def result(self, subject: str) -> Path:
         """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
@@ -179,6 +235,10 @@ class Trial:
     def reads(self) -> Path:
         """What readers confirmed."""
         return self.root / "reads"
+
+    def kept_space(self, subject: str) -> SpaceFiles:
+        """The space in which a subject's reads are made, from the first export on (no visit label has a "_")."""
+        return SpaceFiles(self.reads / subject / "_space", subject)
 
     @property
     def reports(self) -> Path:

@@ -405,16 +405,68 @@ class VisitCounts:
 
 
 @dataclass(frozen=True)
+class RegistrationRecord:
+    """How one scan was brought to another.
+
+    Parameters
+    ----------
+    contrast : Contrast
+        Of the scan that was moved.
+    reference : str
+        The visit whose FLAIR it was brought to: its own one, or for a FLAIR that of another visit; empty for the
+        FLAIR to which the others were brought.
+    quality : float or None
+        See `mri_pipeline.images.register.Registration`; None where nothing was registered.
+    method : str
+        Which method found the transform; empty where nothing was registered.
+    failed : bool
+        Whether no match was found. The scan is left out then.
+    """
+
+    contrast: Contrast
+    reference: str
+    quality: float | None
+    method: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class VisitQuality:
+    """What is known of the scans of one visit before its lesions are counted.
+
+    Parameters
+    ----------
+    visit : str
+    failure : str
+        Why the visit could not be analysed; empty where it was.
+    skull_stripped : bool or None
+        Whether its FLAIR came without skull; None where no brain was found.
+    brain_covered : float or None
+        Share (0 to 1) of the subject's brain that its FLAIR has scanned; None where the visit failed.
+    registrations : tuple of RegistrationRecord
+        One for each scan, the FLAIR first where it was reached.
+    """
+
+    visit: str
+    failure: str
+    skull_stripped: bool | None
+    brain_covered: float | None
+    registrations: tuple[RegistrationRecord, ...]
+
+
+@dataclass(frozen=True)
 class SubjectResult:
     """Everything the tables need of one subject: blinded code, counts by visit, lesions by visit.
 
-    `rules_digest` is `provenance.settings_digest` of the lesion rules that counted.
+    `rules_digest` is `provenance.settings_digest` of the lesion rules that counted. `quality` holds every visit that
+    had a FLAIR, also those that could not be analysed, in the order of time.
     """
 
     subject: str
     visits: tuple[VisitCounts, ...] = ()
     lesions: tuple[LesionRecord, ...] = field(default=())
     rules_digest: str = ""
+    quality: tuple[VisitQuality, ...] = ()
 
 
 _WEEK = re.compile(r"^wk(\d{1,4})$")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from mri_pipeline.errors import UsageError
-from mri_pipeline.model import SubjectResult
+from mri_pipeline.model import SubjectResult, VisitQuality
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file; another version is refused."""
 
 _RESULT = TypeAdapter(SubjectResult)
+_QUALITY = TypeAdapter(tuple[VisitQuality, ...])
 
 
 def result_text(result: SubjectResult) -> str:
@@ -78,3 +80,19 @@ def load_result(path: Path | str) -> SubjectResult:
     if not path.is_file():
         raise UsageError("expected a subject's result, found none", hint="run the analysis of this subject first")
     return parse_result(path.read_bytes(), source=path.name)
+
+
+def quality_text(quality: Sequence[VisitQuality]) -> str:
+    """What is known of scans as JSON text, on its way to a result."""
+    return _QUALITY.dump_json(tuple(quality)).decode()
+
+
+def parse_quality(text: str) -> tuple[VisitQuality, ...]:
+    """Read the JSON text of `quality_text`.
+
+    Examples
+    --------
+    >>> parse_quality(quality_text([VisitQuality("wk00", "", False, 1.0, ())]))[0].visit
+    'wk00'
+    """
+    return _QUALITY.validate_json(text)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from mri_pipeline.images.register import RegisterSettings
 from mri_pipeline.layout import MaskLabel
 from mri_pipeline.model import (
     Contrast,
@@ -23,11 +24,14 @@ from mri_pipeline.model import (
     LabelImage,
     LesionRecord,
     ReadStatus,
+    RegistrationRecord,
     ScanStatus,
     SubjectResult,
     T2State,
     VisitCounts,
+    VisitQuality,
 )
+from qc.registration import Verdict, all_concerns, concerns, judge
 from qc.subject_report_figures import over_time, overlay
 from qc.subject_report_slices import View, choose_view, mosaic
 
@@ -154,6 +158,10 @@ def subject_report_html(report: SubjectReport) -> str:
         plots=over_time(report.result, [(v.visit, v.week) for v in report.visits]),
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
+        scans=_scans(report.result.quality),
+        contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
+        sure=RegisterSettings(),
+        to_look_at=all_concerns(report.result.quality),
         confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
     )
 
@@ -275,3 +283,29 @@ def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
                 entry[f"{when}_r"] = "" if math.isnan(correlation) else f"{correlation:.3f}"
         pairs.append(entry)
     return pairs
+
+
+def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
+    """What was found before any lesion was looked for: a line for each visit, a cell for each registration."""
+    return [
+        {
+            "visit": quality.visit,
+            "brain": {None: "not found", True: "came without skull", False: "found"}[quality.skull_stripped],
+            "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
+            "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
+            "flagged": bool(concerns(quality)),
+        }
+        for quality in qualities
+    ]
+
+
+def _registration(record: RegistrationRecord) -> dict[str, str]:
+    verdict = judge(record)
+    words = {
+        Verdict.REFERENCE: "the others were brought to it",
+        Verdict.GOOD: f"to {record.reference}: ",
+        Verdict.DOUBTFUL: f"DOUBTFUL to {record.reference}: ",
+        Verdict.FAILED: f"NO MATCH to {record.reference}: ",
+    }[verdict]
+    number = "" if record.quality is None else f"{record.quality:.2f}"
+    return {"verdict": verdict.value, "text": words + number, "method": record.method}

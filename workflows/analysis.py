@@ -12,7 +12,7 @@ from mri_pipeline.protocol import Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.registry import Registry, ScanState, SubjectState
 from mri_pipeline.results import load_result
-from workflows.batch import BatchOutcome, only_run, run_batch
+from workflows.batch import BatchOutcome, Outcome, only_run, run_batch
 from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
@@ -23,6 +23,7 @@ _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectRequest:
     """The request of one subject: its accepted visits in the order of the protocol."""
     states = {visit.visit: visit.scan for visit in subject.visits}
+    kept = trial.kept_space(subject.code)
     return SubjectRequest(
         subject=subject.code,
         visits=tuple(
@@ -48,6 +49,8 @@ def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> Sub
         reports=trial.reports.resolve(),
         work=trial.work.resolve(),
         settings_digest=settings_digest(protocol),
+        kept_space=kept.folder.resolve() if kept.record.is_file() else None,
+        settled=tuple(label for label, state in states.items() if state is ScanState.ANALYSED),
     )
 
 
@@ -89,11 +92,23 @@ def run_trial(
         with only_run(trial.work):
             outcome = run_batch(requests, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
         for request, result in zip(requests, outcome.outcomes, strict=True):
-            numbers = trial.derivatives.result(request.subject)
-            known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
-            for visit in request.visits:
-                # a run that fails takes nothing away: what an earlier one measured, and a reader locked, stays
-                analysed = result.done or visit.visit in known
-                status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
-                registry.record_analysis(request.subject, visit.visit, status, reason=result.reason)
+            _record(trial, registry, request, result)
     return outcome
+
+
+def _record(trial: Trial, registry: Registry, request: SubjectRequest, result: Outcome) -> None:
+    """Note what became of each scan of a subject.
+
+    A run that fails takes nothing away: what an earlier one measured, and a reader locked, stays. A scan that came
+    in since has no numbers, also where the one it replaced had.
+    """
+    numbers = trial.derivatives.result(request.subject)
+    known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
+    for visit in request.visits:
+        label = visit.visit
+        analysed = (
+            label not in result.failed_visits if result.done else label in known and label in request.settled
+        )
+        status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
+        reason = result.failed_visits.get(label, result.reason)
+        registry.record_analysis(request.subject, label, status, reason=reason)

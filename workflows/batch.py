@@ -21,13 +21,18 @@ from workflows.request import SubjectRequest
 
 
 class Outcome(BaseModel):
-    """How one subject's analysis ended; written by its process, read by the batch."""
+    """How one subject's analysis ended; written by its process, read by the batch.
+
+    A subject may be done while some of its visits failed; `concerns` are what a person has to look at in the others.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     subject: str
     done: bool
     reason: str = ""
+    failed_visits: dict[str, str] = {}
+    concerns: list[str] = []
     cpu_seconds: float = 0.0
     peak_memory_gib: float = 0.0
 
@@ -40,8 +45,8 @@ class BatchOutcome:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """The subjects that failed."""
-        return tuple(o for o in self.outcomes if not o.done)
+        """The subjects that failed, whole or with some of their visits."""
+        return tuple(o for o in self.outcomes if not o.done or o.failed_visits)
 
 
 class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-ignore]

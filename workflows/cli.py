@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -196,6 +196,10 @@ def _report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
     else:
         for o in outcome.outcomes:
             _say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
+            for visit, reason in o.failed_visits.items():
+                _say(f"  {visit} FAILED: {reason}")
+            for words in o.concerns:
+                _say(f"  look at {words}")
         _say(f"{len(outcome.outcomes) - len(outcome.failed)} of {len(outcome.outcomes)} subjects done")
     if outcome.failed:
         raise typer.Exit(AnalysisError.exit_code)
@@ -256,13 +260,20 @@ def tables(
     from workflows.finalise import release_trial_tables, write_trial_tables
 
     if release is not None:
-        written = release_trial_tables(trial, reason=reason, out=release)
-    else:
-        written = write_trial_tables(trial, provisional=provisional)
-    _say_paths(written, as_json=as_json)
+        _say_paths(release_trial_tables(trial, reason=reason, out=release), as_json=as_json)
+        return
+    written = write_trial_tables(trial, provisional=provisional)
+    _say_paths(written.files, as_json=as_json)
+    for code, error in written.refused.items():
+        _STDERR.print(
+            f"sub-{code} FAILED, its rows have no numbers: {error.message}", soft_wrap=True, markup=False
+        )
+        _STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
+    if written.refused:
+        raise typer.Exit(AnalysisError.exit_code)
 
 
-def _say_paths(paths: list[Path], *, as_json: bool) -> None:
+def _say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
     if as_json:
         _emit([str(path) for path in paths])
     else:

@@ -11,11 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline import nifti, provenance
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import LOCATION_LABELS, Contrast, Image, LabelImage, LesionRecord, VisitMasks
+from mri_pipeline.layout import DerivativeDataset, MaskLabel, SpaceFiles
+from mri_pipeline.model import (
+    LOCATION_LABELS,
+    Contrast,
+    Image,
+    LabelImage,
+    LesionRecord,
+    RegistrationRecord,
+    TissueMaps,
+    VisitMasks,
+    VisitQuality,
+)
+from qc.registration import judge
 
 _BIDS_VERSION = "1.10.0"
-_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_xfm.txt")  # BIDS has no name for transforms yet
+# BIDS has no name for transforms yet
+_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_space.json", "*_xfm.txt", "*_xfm.json")
 
 
 def write_dataset_description(derivatives: Path, *, settings_digest: str) -> None:
@@ -64,17 +76,28 @@ def write_visit(
     lesions: LabelImage,
     records: Sequence[LesionRecord],
     transforms: Mapping[Contrast, Path],
+    quality: VisitQuality,
 ) -> Path:
-    """Write one visit; returns the numbered lesions' file, which is written last."""
+    """Write one visit; returns the numbered lesions' file, which is written last.
+
+    `quality` goes into the sidecars: whether the scans came without skull (as seen on the FLAIR), and how each was
+    registered.
+    """
     if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
         shutil.rmtree(derivatives.anat(subject, visit))
     reference = f"bids::{derivatives.brain_mask(subject, visit).relative_to(derivatives.root).as_posix()}"
     space = {"SpatialReference": {"VolumeReference": reference}}
     nifti.save(brain, derivatives.brain_mask(subject, visit))
     _sidecar(derivatives.brain_mask(subject, visit), {"Type": "Brain", **space})
+    registered = {record.contrast: _registration(record) for record in quality.registrations}
     for contrast, image in images.items():
         path = nifti.save(image, derivatives.image(subject, visit, contrast))
-        _sidecar(path, {"SkullStripped": False, "Units": "median of normal-appearing white matter = 1", **space})
+        content = {
+            "SkullStripped": bool(quality.skull_stripped),
+            "Units": "median of normal-appearing white matter = 1",
+            "Registration": registered[contrast],
+        }
+        _sidecar(path, content | space)
     for label, mask in masks.items():
         _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space})
     nifti.save(probability, derivatives.probability(subject, visit))
@@ -82,6 +105,7 @@ def write_visit(
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
         target.write_bytes(source.read_bytes())
+        _write_json(target.with_suffix(".json"), {"Registration": registered[contrast]})
     path = derivatives.lesions(subject, visit)
     _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), records)
     nifti.save(lesions, path)
@@ -89,12 +113,50 @@ def write_visit(
     return path
 
 
-def write_location(derivatives: DerivativeDataset, subject: str, location: LabelImage) -> None:
-    """Write the location map with the names of its labels."""
-    path = nifti.save(location, derivatives.location(subject))
-    _sidecar(path, {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}})
+def _registration(record: RegistrationRecord) -> dict[str, Any]:
+    """A registration in the words of a sidecar."""
+    return {
+        "Reference": f"FLAIR of {record.reference}"
+        if record.reference
+        else "none; other visits were brought to it",
+        "Quality": record.quality,
+        "Method": record.method or None,
+        "Verdict": judge(record).value,
+    }
+
+
+def remove_other_visits(derivatives: DerivativeDataset, subject: str, *, keep: Sequence[str]) -> None:
+    """Remove what an earlier analysis left of visits that are not analysed any more."""
+    for visit in set(derivatives.visits(subject)) - set(keep):
+        shutil.rmtree(derivatives.anat(subject, visit).parent)
+
+
+def write_space(
+    space: SpaceFiles,
+    *,
+    brain: LabelImage,
+    tissue: TissueMaps,
+    template_to_subject: Path,
+    flairs_to_subject: Mapping[str, Path],
+    record: str,
+) -> None:
+    """Write what all visits of a subject share; the record comes last.
+
+    Transforms are copied byte by byte: an analysis in this space uses the very numbers of the one that made it.
+    """
+    shutil.rmtree(space.folder, ignore_errors=True)
+    grid = {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}}
+    _sidecar(nifti.save(brain, space.brain), {"Type": "Brain", **grid})
+    for name, path in space.maps.items():
+        _sidecar(nifti.save(getattr(tissue, name), path), grid)
+    _sidecar(nifti.save(tissue.location, space.location), grid)
     rows = "".join(f"{index}\t{place.value}\n" for index, place in LOCATION_LABELS.items())
-    path.with_name(path.name.replace(".nii.gz", ".tsv")).write_text(f"index\tname\n{rows}", encoding="utf-8")
+    table = space.location.with_name(space.location.name.replace(".nii.gz", ".tsv"))
+    table.write_text(f"index\tname\n{rows}", encoding="utf-8")
+    space.template_to_subject.write_bytes(template_to_subject.read_bytes())
+    for visit, source in flairs_to_subject.items():
+        space.flair_to_subject(visit).write_bytes(source.read_bytes())
+    space.record.write_text(record + "\n", encoding="utf-8")
 
 
 def _write_lesion_table(path: Path, records: Sequence[LesionRecord]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mri_pipeline import nifti
-from mri_pipeline.errors import GridMismatchError, UsageError
+from mri_pipeline.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.layout import DerivativeDataset, Trial
 from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitMasks
 from mri_pipeline.protocol import LesionRules, Protocol, load_protocol
@@ -23,8 +23,16 @@ from workflows import steps
 from workflows.derivatives import read_visit
 
 
-def write_trial_tables(folder: Path, *, provisional: bool) -> list[Path]:
-    """Write the blinded tables; returns the files.
+@dataclass(frozen=True)
+class WrittenTables:
+    """The files, and the subjects whose numbers cannot be used, by code: their rows are there, without numbers."""
+
+    files: tuple[Path, ...]
+    refused: Mapping[str, ReadingCentreError]
+
+
+def write_trial_tables(folder: Path, *, provisional: bool) -> WrittenTables:
+    """Write the blinded tables.
 
     Parameters
     ----------
@@ -33,17 +41,24 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> list[Path]:
     provisional : bool
         True: numbers of every analysed visit, each row saying how far its read is. False: locked reads alone.
 
+    Returns
+    -------
+    WrittenTables
+        One subject whose analysis and reads do not fit together leaves the others' numbers as they are.
+
     Raises
     ------
     UsageError
-        If nothing is analysed, or no read is locked where only locked reads count.
+        If nothing is analysed, no subject can be used, or no read is locked where only locked reads count.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        subjects = list(_subjects(trial, protocol, registry))
+        subjects, refused = _subjects(trial, protocol, registry)
         analysed = sum(status is ScanStatus.ANALYSED for s in subjects for status in s.scans.values())
         if not analysed:
+            for error in refused.values():
+                raise error
             raise UsageError("expected analysed visits, found none", hint="run 'mri-pipeline run TRIAL' first")
         if not provisional and unlocked_visits(subjects) == analysed:
             raise UsageError(
@@ -58,16 +73,29 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> list[Path]:
             provisional=provisional,
             settings_digest=settings_digest(protocol),
         )
-        registry.audit("tables written", details={"provisional": provisional, "analysed visits": analysed})
-    return written
+        registry.audit(
+            "tables written",
+            details={"provisional": provisional, "analysed visits": analysed, "refused": sorted(refused)},
+        )
+    return WrittenTables(tuple(written), refused)
 
 
-def _subjects(trial: Trial, protocol: Protocol, registry: Registry) -> Iterator[SubjectInput]:
+def _subjects(
+    trial: Trial, protocol: Protocol, registry: Registry
+) -> tuple[list[SubjectInput], dict[str, ReadingCentreError]]:
+    """Every subject, and why the numbers of some cannot be used: their visits count as failed."""
+    subjects, refused = [], {}
     for state in registry.state().subjects:
         scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
         analysed = [visit for visit, status in scans.items() if status is ScanStatus.ANALYSED]
         reads = {visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits}
-        yield SubjectInput(_result(trial, protocol, state, analysed), scans=scans, reads=reads)
+        try:
+            result = _result(trial, protocol, state, analysed)
+        except ReadingCentreError as error:
+            refused[state.code] = error
+            result, scans = SubjectResult(state.code), scans | dict.fromkeys(analysed, ScanStatus.FAILED)
+        subjects.append(SubjectInput(result, scans=scans, reads=reads))
+    return subjects, refused
 
 
 def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str]) -> SubjectResult:
@@ -79,6 +107,11 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
         raise UsageError(
             f"subject {state.code}: expected an analysis by the present lesion rules, found one by others",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
+        )
+    if {counts.visit for counts in automatic.visits} != set(analysed):
+        raise UsageError(
+            f"subject {state.code}: expected numbers of the visits whose scans count, found those of others",
+            hint="a scan was withdrawn or replaced since: run the analysis again",
         )
     confirmed = {}
     for visit in state.visits:
@@ -119,10 +152,10 @@ def _recount(
         if not read.t2_lesions.grid.same_as(automatic.t2_lesions.grid):
             raise GridMismatchError(
                 f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
-                hint="the subject was analysed again since it was read: export and read it again",
+                hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
             )
         masks.append(read)
-    location = nifti.load_labels(derivatives.location(subject))
+    location = nifti.load_labels(derivatives.space(subject).location)
     return steps.track(masks, tissue_location=location, rules=rules, weeks=weeks).result(subject)
 
 

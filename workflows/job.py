@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.errors import AnalysisError, ReadingCentreError
+from mri_pipeline.layout import DerivativeDataset
+from mri_pipeline.model import VisitQuality
+from mri_pipeline.results import load_result
+from qc.registration import all_concerns
+from workflows.alignment import align
 from workflows.batch import Outcome, outcome_file
 from workflows.engine import Plugin, failure_reason, run_workflow
 from workflows.request import SubjectRequest, load_request
@@ -18,17 +23,19 @@ from workflows.subject import init_subject_wf
 
 
 def run_subject(request: SubjectRequest, *, nprocs: int = 1) -> None:
-    """Run the subject workflow in this process (and `nprocs` workers where there are more).
+    """Run both workflows of a subject in this process (and `nprocs` workers where there are more).
 
     Raises
     ------
     AnalysisError
-        With the step that failed first and what it said.
+        With the step that failed first and what it said, or where no visit can be used.
     """
     crashes = request.subject_work / "crashes"
-    started = time.time()
     plugin = Plugin.MULTIPROC if nprocs > 1 else Plugin.LINEAR
-    failed = run_workflow(init_subject_wf(request=request), plugin=plugin, nprocs=nprocs, crash_folder=crashes)
+    alignment = align(request, plugin=plugin, nprocs=nprocs)
+    started = time.time()
+    workflow = init_subject_wf(request=request, alignment=alignment)
+    failed = run_workflow(workflow, plugin=plugin, nprocs=nprocs, crash_folder=crashes)
     if failed:
         reason = failure_reason(crashes, failed[0], since=started - 1.0)
         step = ".".join(part for part in failed[0].split(".")[1:] if part)
@@ -42,10 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--nprocs", type=int, default=1)
     options = parser.parse_args(arguments)
     code, reason, subject = 0, "", ""
+    quality: list[VisitQuality] = []
     try:
         request = load_request(options.request)
         subject = request.subject
         run_subject(request, nprocs=options.nprocs)
+        quality = list(load_result(DerivativeDataset(request.derivatives).result(subject)).quality)
     except ReadingCentreError as error:
         code, reason = error.exit_code, error.message
         sys.stderr.write(f"{reason}\n")
@@ -58,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subject=subject,
             done=code == 0,
             reason=reason,
+            failed_visits={visit.visit: visit.failure for visit in quality if visit.failure},
+            concerns=[words for visit in quality if not visit.failure for words in all_concerns([visit])],
             cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
             peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
         )

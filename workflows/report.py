@@ -16,7 +16,7 @@ def write_report(request: SubjectRequest, result: SubjectResult) -> Path:
     """Write ``sub-<code>.html`` into the reports folder."""
     report = SubjectReport(
         result=result,
-        visits=[_visit(request, planned) for planned in request.planned],
+        visits=[_visit(request, result, planned) for planned in request.planned],
         protocol=request.protocol,
         protocol_digest=request.settings_digest,
         software=provenance.software(),
@@ -24,10 +24,11 @@ def write_report(request: SubjectRequest, result: SubjectResult) -> Path:
     return write_subject_report(report, request.reports / f"sub-{request.subject}.html")
 
 
-def _visit(request: SubjectRequest, planned: PlannedVisit) -> VisitReport:
+def _visit(request: SubjectRequest, result: SubjectResult, planned: PlannedVisit) -> VisitReport:
     scans = next((v.scans for v in request.visits if v.visit == planned.visit), None)
     if scans is None:
-        return VisitReport(planned.visit, planned.week, planned.status)
+        failed = any(quality.failure for quality in result.quality if quality.visit == planned.visit)
+        return VisitReport(planned.visit, planned.week, ScanStatus.FAILED if failed else planned.status)
     found = read_visit(DerivativeDataset(request.derivatives), request.subject, planned.visit)
     single = {
         MaskLabel.T2_LESION: found.masks.t2_lesions,

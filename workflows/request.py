@@ -52,6 +52,10 @@ class SubjectRequest(BaseModel):
         Folders for the derivative dataset, the subject's report, and Nipype's cache.
     settings_digest : str
         Digest of the protocol that made the result.
+    kept_space : Path or None
+        Folder of the space in which readers have masks of this subject; None: the space is made anew.
+    settled : tuple of str
+        Visits whose numbers count already: where one of them cannot be analysed any more, nothing is changed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +69,8 @@ class SubjectRequest(BaseModel):
     reports: Path
     work: Path
     settings_digest: str = ""
+    kept_space: Path | None = None
+    settled: tuple[str, ...] = ()
 
     @property
     def subject_work(self) -> Path:

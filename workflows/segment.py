@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mri_pipeline import nifti
 from mri_pipeline.errors import ImageError
-from mri_pipeline.model import Affine, Contrast, Image, LabelImage, LesionRecord, VisitMasks
+from mri_pipeline.model import (
+    Affine,
+    Contrast,
+    Image,
+    LabelImage,
+    LesionRecord,
+    RegistrationRecord,
+    VisitMasks,
+    VisitQuality,
+)
 from mri_pipeline.protocol import LesionRules
+from qc.registration import concerns
 from workflows import steps
 
 _VISIT = "scan"  # the only visit; it appears in no output
@@ -21,9 +31,19 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class SegmentedScan:
+    """The masks and probability, the numbered lesions with a record of each, and what is known of the scans."""
+
+    found: steps.SegmentedVisit
+    lesions: LabelImage
+    records: Sequence[LesionRecord]
+    quality: VisitQuality
+
+
 def segment_images(
     images: Mapping[Contrast, Image], *, brain_mask: LabelImage | None = None, rules: LesionRules
-) -> tuple[steps.SegmentedVisit, LabelImage, Sequence[LesionRecord]]:
+) -> SegmentedScan:
     """Segment one visit on its FLAIR's grid.
 
     Parameters
@@ -36,8 +56,7 @@ def segment_images(
 
     Returns
     -------
-    tuple
-        The masks and probability, the numbered lesions, and a record of each.
+    SegmentedScan
 
     Raises
     ------
@@ -50,12 +69,14 @@ def segment_images(
     found = steps.extract_brain(flair)
     brain = found.mask if brain_mask is None else brain_mask
     flair.grid.require_same(brain.grid, "brain mask")
-    to_flair: dict[Contrast, Affine] = {
-        contrast: steps.register(
-            flair, image, fixed_brain=brain, same_contrast=False, what=f"{contrast.value} to FLAIR"
-        ).moving_to_fixed
+    registered = {
+        contrast: steps.register(flair, image, fixed_brain=brain, same_contrast=False)
         for contrast, image in images.items()
         if contrast is not Contrast.FLAIR
+    }
+    to_flair: dict[Contrast, Affine] = {
+        contrast: steps.require_match(match, f"{contrast.value} to FLAIR")
+        for contrast, match in registered.items()
     }
     prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
     tissue = steps.map_subject_tissue(
@@ -72,12 +93,17 @@ def segment_images(
         weeks={_VISIT: None},
     )
     (only,) = tracking.visits
-    return segmented, only.lesions, only.records
+    records = [
+        RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
+        for contrast, match in registered.items()
+    ]
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records))
+    return SegmentedScan(segmented, only.lesions, only.records, quality)
 
 
 def segment_files(
     *, flair: Path, t1: Path | None, t1_gd: Path | None, t2: Path | None, brain_mask: Path | None, out: Path
-) -> dict[str, float | int | None]:
+) -> dict[str, float | int | str | None]:
     """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
 
     Raises
@@ -91,19 +117,22 @@ def segment_files(
     if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
-    segmented, lesions, records = segment_images(images, brain_mask=mask, rules=LesionRules())
-    nifti.save(segmented.t2_probability, out / "t2_probability.nii.gz")
-    masks = {"t2_lesions": segmented.t2_lesions, "gel": segmented.gel, "black_holes": segmented.black_holes}
+    scan = segment_images(images, brain_mask=mask, rules=LesionRules())
+    nifti.save(scan.found.t2_probability, out / "t2_probability.nii.gz")
+    masks = {"t2_lesions": scan.found.t2_lesions, "gel": scan.found.gel, "black_holes": scan.found.black_holes}
     for name, labels in masks.items():
         path = out / f"{name}.nii.gz"
         path.unlink(missing_ok=True)  # a mask of an earlier run must not be taken for this one's
         if labels is not None:
             nifti.save(labels, path)
-    nifti.save(lesions, out / "lesions.nii.gz")
-    _write_lesions(out / "lesions.csv", records)
+    nifti.save(scan.lesions, out / "lesions.nii.gz")
+    _write_lesions(out / "lesions.csv", scan.records)
     return {
-        "t2_count": sum(record.volume_mm3 > 0 for record in records),
+        "t2_count": sum(record.volume_mm3 > 0 for record in scan.records),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
+        "skull_stripped": bool(scan.quality.skull_stripped),
+        **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
+        "look_at": "; ".join(concerns(scan.quality)) or None,
     }
 
 

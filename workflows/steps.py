@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
@@ -17,6 +19,9 @@ from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps, 
 from mri_pipeline.priors import load_lesion_prior
 from mri_pipeline.protocol import LesionRules
 from mri_pipeline.template import load_template
+
+LEAST_SCANNED = 0.5
+"""Share of the subject's brain that a FLAIR must hold: with less it is cut off, or of another body part."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +50,26 @@ def extract_brain(flair: Image) -> brain.BrainExtraction:
 
 
 def register(
-    fixed: Image, moving: Image, *, fixed_brain: LabelImage | None, same_contrast: bool, what: str
+    fixed: Image, moving: Image, *, fixed_brain: LabelImage | None, same_contrast: bool
 ) -> registration.Registration:
-    """Rigid registration that is known to have worked.
+    """Rigid registration; one that found no match says so (`failed`) and must not be used."""
+    return registration.register_rigid(fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain)
+
+
+def require_match(found: registration.Registration, what: str) -> Affine:
+    """The transform of a registration that must have worked.
 
     Raises
     ------
     AnalysisError
-        If both methods failed.
+        If no match was found; `what` names the scans.
     """
-    found = registration.register_rigid(fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain)
     if found.failed:
         raise AnalysisError(
             f"registration of {what}: expected a match, found none (quality {found.quality:.2f})",
             hint="look at the two scans: another head, another body part, or a scan that moved?",
         )
-    return found
+    return found.moving_to_fixed
 
 
 def subject_space(
@@ -94,6 +103,27 @@ def subject_space(
             [visit @ template for visit, template in zip(to_subject, templates_to_flair, strict=True)]
         ),
     )
+
+
+def brain_of_visit(brain_mask: LabelImage, flair: Image, flair_to_subject: Affine) -> tuple[LabelImage, float]:
+    """The subject's brain as far as a visit's FLAIR has scanned it, and the share that is.
+
+    In a midway space the share is 1, since the subject's brain is what every visit has scanned. A visit that is
+    added to a kept space may have scanned less.
+
+    Raises
+    ------
+    AnalysisError
+        If the FLAIR has scanned less than half of the brain.
+    """
+    seen = resample.covered(flair, brain_mask.grid, flair_to_subject).mask & brain_mask.mask
+    share = int(np.count_nonzero(seen)) / max(int(np.count_nonzero(brain_mask.mask)), 1)
+    if share < LEAST_SCANNED:
+        raise AnalysisError(
+            f"expected a FLAIR of the whole brain, found {100 * share:.0f} % of the subject's brain in it",
+            hint="look at the FLAIR: is it cut off, or of another body part?",
+        )
+    return LabelImage(seen, brain_mask.grid), share
 
 
 def prepare_visit(

@@ -5,21 +5,29 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from mri_pipeline.layout import SpaceFiles
 from mri_pipeline.model import Contrast
+from mri_pipeline.results import quality_text
+from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
-from workflows.interfaces.images import MapTissue, Midway, Prepare, Register
+from workflows.interfaces.images import MapTissue, Midway, Prepare
 from workflows.interfaces.lesions import Segment, Track
 from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
 from workflows.request import SubjectRequest, VisitScans
-from workflows.visit import init_visit_wf
 
 
-def init_subject_wf(*, request: SubjectRequest, name: str = "subject_wf") -> pe.Workflow:
+def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:
     """Analyse one subject.
+
+    Parameters
+    ----------
+    request : SubjectRequest
+    alignment : Alignment
+        Which of its visits and scans take part, and how they lie to each other.
 
     Inputs
     ------
-    none; the scans are those of the request
+    none; the scans are those of the alignment
 
     Outputs
     -------
@@ -30,16 +38,24 @@ def init_subject_wf(*, request: SubjectRequest, name: str = "subject_wf") -> pe.
     """
     workflow = pe.Workflow(name=name, base_dir=str(request.subject_work))
     outputnode = pe.Node(niu.IdentityInterface(fields=["result", "report"]), name="outputnode")
-    space_wf = init_space_wf(visits=request.visits)
-    lesions_wf = init_lesions_wf(request=request)
+    space_wf = init_space_wf(alignment=alignment)
+    lesions_wf = init_lesions_wf(request=request, alignment=alignment)
     write_subject = pe.Node(
-        WriteSubject(subject=request.subject, derivatives=str(request.derivatives)), name="write_subject"
+        WriteSubject(
+            subject=request.subject,
+            derivatives=str(request.derivatives),
+            visits=[visit.visit for visit in alignment.visits],
+            quality=quality_text(alignment.quality_of(request.visits)),
+            space_record=alignment.space_record().model_dump_json(indent=1),
+        ),
+        name="write_subject",
     )
-    write_report = pe.Node(WriteReport(request=request.model_dump_json()), name="write_report", mem_gb=1.0)
+    analysed = request.model_copy(update={"visits": alignment.scans})
+    write_report = pe.Node(WriteReport(request=analysed.model_dump_json()), name="write_report", mem_gb=1.0)
     workflow.connect([
-        (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(request.visits)]),
+        (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(alignment.scans)]),
+        (space_wf, write_subject, [(f"outputnode.{f}", f) for f in (*TISSUE_FIELDS, *_OF_THE_SPACE)]),
         (lesions_wf, write_subject, [("outputnode.result", "result"), ("outputnode.written", "visits_written")]),
-        (space_wf, write_subject, [("outputnode.location", "location")]),
         (write_subject, write_report, [("result", "result")]),
         (write_subject, outputnode, [("result", "result")]),
         (write_report, outputnode, [("report", "report")]),
@@ -47,99 +63,119 @@ def init_subject_wf(*, request: SubjectRequest, name: str = "subject_wf") -> pe.
     return workflow
 
 
+_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered")
+
+
 def _handed_over(visits: tuple[VisitScans, ...]) -> list[str]:
     """What the space workflow gives to the lesions workflow: maps of the subject, images of every visit."""
     images = [f"{v.visit}_{FIELD[c]}" for v in visits for c in v.scans]
-    return ["brain", *TISSUE_FIELDS, *images, *(f"{v.visit}_transforms" for v in visits)]
+    return [*TISSUE_FIELDS, *images, *(f"{v.visit}_{what}" for v in visits for what in ("transforms", "brain"))]
 
 
-def init_space_wf(*, visits: tuple[VisitScans, ...], name: str = "space_wf") -> pe.Workflow:
-    """Bring all visits into the subject's midway space and map its tissue.
+def _midway(alignment: Alignment) -> pe.Node:
+    """The node that knows the subject's space: made from all visits, or kept as it is."""
+    visits = alignment.visits
+    if alignment.space is not None:
+        files = alignment.space[0]
+        node = pe.Node(
+            niu.IdentityInterface(fields=["brain", "flairs_to_subject", "template_to_subject"]), name="midway"
+        )
+        node.inputs.trait_set(
+            brain=str(files.brain),
+            flairs_to_subject=[str(visit.flair_to_subject) for visit in visits],
+            template_to_subject=str(files.template_to_subject),
+        )
+        return node
+    midway = Midway(
+        flairs=[str(visit.scans.scans[Contrast.FLAIR]) for visit in visits],
+        brains=[str(visit.brain) for visit in visits],
+        templates_to_flair=[str(visit.template_to_flair) for visit in visits],
+    )
+    if len(visits) > 1:
+        midway.inputs.to_first = [str(visit.flair_to_reference) for visit in visits[1:]]
+    return pe.Node(midway, name="midway", mem_gb=0.8)
+
+
+def _kept_tissue(space: SpaceFiles) -> pe.Node:
+    node = pe.Node(niu.IdentityInterface(fields=list(TISSUE_FIELDS)), name="tissue")
+    node.inputs.trait_set(
+        location=str(space.location),
+        template_to_subject=str(space.template_to_subject),
+        **{field: str(path) for field, path in space.maps.items()},
+    )
+    return node
+
+
+def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflow:
+    """Bring all visits into the subject's space and map its tissue; both are taken as they are in a kept space.
 
     Inputs
     ------
-    none; the scans are those of `visits`
+    none; the scans are those of `alignment`
 
     Outputs
     -------
     brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
+    flairs_to_subject, brain_covered
+        Of every visit: its FLAIR's transform, and the share of the brain that it has scanned.
     <visit>_<contrast>
         Every scan on the subject's grid, bias-corrected.
-    <visit>_transforms
-        The transforms that brought them there.
+    <visit>_transforms, <visit>_brain
+        The transforms that brought them there, and the brain as far as the visit has scanned it.
     """
+    visits = alignment.visits
     workflow = pe.Workflow(name=name)
-    outputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="outputnode")
-    midway = pe.Node(Midway(), name="midway", mem_gb=0.8)
-    tissue = pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
-    flairs, brains, templates = (
-        pe.Node(niu.Merge(len(visits)), name=name, run_without_submitting=True)
-        for name in ("flairs", "brains", "templates")
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=[*_handed_over(alignment.scans), *_OF_THE_SPACE]), name="outputnode"
     )
-    prepared = pe.Node(niu.Merge(len(visits)), name="prepared_flairs", run_without_submitting=True)
-    with_t1w = [v for v in visits if Contrast.T1W in v.scans]
-    first = visits[0]
+    midway = _midway(alignment)
+    tissue = (
+        _kept_tissue(alignment.space[0]) if alignment.space else pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
+    )
+    covered = pe.Node(niu.Merge(len(visits)), name="brain_covered", run_without_submitting=True)
     workflow.connect([
-        (flairs, midway, [("out", "flairs")]),
-        (brains, midway, [("out", "brains")]),
-        (templates, midway, [("out", "templates_to_flair")]),
-        (midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")]),
-        (prepared, tissue, [("out", "flairs")]),
-        (midway, outputnode, [("brain", "brain")]),
+        (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
+        (covered, outputnode, [("out", "brain_covered")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
-    if with_t1w:
-        prepared_t1ws = pe.Node(niu.Merge(len(with_t1w)), name="prepared_t1ws", run_without_submitting=True)
-        workflow.connect([(prepared_t1ws, tissue, [("out", "t1ws")])])
-    if len(visits) > 1:
-        to_first = pe.Node(niu.Merge(len(visits) - 1), name="to_first", run_without_submitting=True)
-        workflow.connect([(to_first, midway, [("out", "to_first")])])
-
-    visit_wfs = {v.visit: init_visit_wf(visit=v.visit, scans=v.scans, name=f"visit_{v.visit}_wf") for v in visits}
+    prepared = {}
     for number, visit in enumerate(visits):
-        visit_wf = visit_wfs[visit.visit]
-        others = [c for c in visit.scans if c is not Contrast.FLAIR]
-        prepare = pe.Node(Prepare(), name=f"prepare_{visit.visit}", mem_gb=1.0)
+        prepare = pe.Node(
+            Prepare(
+                **{FIELD[contrast]: str(path) for contrast, path in visit.scans.scans.items()},
+                **{f"{FIELD[contrast]}_to_flair": str(path) for contrast, path in visit.to_flair.items()},
+            ),
+            name=f"prepare_{visit.visit}",
+            mem_gb=1.0,
+        )
+        prepared[visit.visit] = prepare
         workflow.connect([
-            (visit_wf, flairs, [("inputnode.flair", f"in{number + 1}")]),
-            (visit_wf, brains, [("outputnode.brain", f"in{number + 1}")]),
-            (visit_wf, templates, [("outputnode.template_to_flair", f"in{number + 1}")]),
-            (visit_wf, prepare, [(f"inputnode.{FIELD[c]}", FIELD[c]) for c in visit.scans]),
-            (visit_wf, prepare, [(f"outputnode.{FIELD[c]}_to_flair", f"{FIELD[c]}_to_flair") for c in others]),
             (midway, prepare, [("brain", "brain"), (("flairs_to_subject", _pick, number), "flair_to_subject")]),
-            (prepare, prepared, [("flair", f"in{number + 1}")]),
-            (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in visit.scans]),
-            (prepare, outputnode, [("transforms", f"{visit.visit}_transforms")]),
+            (prepare, covered, [("brain_covered", f"in{number + 1}")]),
+            (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in visit.scans.scans]),
+            (prepare, outputnode, [(what, f"{visit.visit}_{what}") for what in ("transforms", "brain")]),
         ])  # fmt: skip
-        if visit in with_t1w:
-            workflow.connect([(prepare, prepared_t1ws, [("t1w", f"in{with_t1w.index(visit) + 1}")])])
-        if number:
-            register = pe.Node(
-                Register(same_contrast=True, what=f"FLAIR of {visit.visit} to {first.visit}"),
-                name=f"register_{visit.visit}_to_first",
-                mem_gb=0.8,
-            )
-            workflow.connect([
-                (visit_wfs[first.visit], register, [
-                    ("inputnode.flair", "fixed"),
-                    ("outputnode.brain", "fixed_brain"),
-                ]),
-                (visit_wf, register, [("inputnode.flair", "moving")]),
-                (register, to_first, [("moving_to_fixed", f"in{number}")]),
-            ])  # fmt: skip
+    if alignment.space is None:
+        workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
+        for field, contrast in (("flair", Contrast.FLAIR), ("t1w", Contrast.T1W)):
+            having = [prepared[visit.visit] for visit in visits if contrast in visit.scans.scans]
+            if having:
+                images = pe.Node(niu.Merge(len(having)), name=f"prepared_{field}s", run_without_submitting=True)
+                workflow.connect([(node, images, [(field, f"in{i}")]) for i, node in enumerate(having, start=1)])
+                workflow.connect([(images, tissue, [("out", f"{field}s")])])
     return workflow
 
 
-def init_lesions_wf(*, request: SubjectRequest, name: str = "lesions_wf") -> pe.Workflow:
+def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
     """Find the lesions of every visit, follow them over the visits, and write the derivatives.
 
     Inputs
     ------
-    brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
+    white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
-    <visit>_<contrast>, <visit>_transforms
-        Every scan on the subject's grid, and its transform.
+    <visit>_<contrast>, <visit>_transforms, <visit>_brain
+        Every scan on the subject's grid, its transform, and the brain that the visit has scanned.
 
     Outputs
     -------
@@ -148,7 +184,8 @@ def init_lesions_wf(*, request: SubjectRequest, name: str = "lesions_wf") -> pe.
     written
         A file for each visit whose derivatives are written.
     """
-    visits, rules = request.visits, request.rules.model_dump_json()
+    visits, rules = alignment.scans, request.rules.model_dump_json()
+    quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(fields=["result", "written"]), name="outputnode")
@@ -185,12 +222,18 @@ def init_lesions_wf(*, request: SubjectRequest, name: str = "lesions_wf") -> pe.
         found = ["t2_probability", "t2_lesions"]
         segment = pe.Node(Segment(rules=rules), name=f"segment_{visit.visit}", mem_gb=1.5)
         write = pe.Node(
-            WriteVisit(subject=request.subject, visit=visit.visit, derivatives=str(request.derivatives)),
+            WriteVisit(
+                subject=request.subject,
+                visit=visit.visit,
+                derivatives=str(request.derivatives),
+                quality=quality[visit.visit],
+            ),
             name=f"write_{visit.visit}",
         )
         workflow.connect([
             (inputnode, segment, [(f"{visit.visit}_{field}", field) for field in contrasts]),
-            (inputnode, segment, [(field, field) for field in ("brain", *TISSUE_FIELDS)]),
+            (inputnode, segment, [(field, field) for field in TISSUE_FIELDS]),
+            (inputnode, segment, [(f"{visit.visit}_brain", "brain")]),
             (segment, lists["flairs"], [("flair", f"in{number + 1}")]),
             (segment, lists["t2_lesions"], [("t2_lesions", f"in{number + 1}")]),
             (track, write, [
@@ -198,7 +241,7 @@ def init_lesions_wf(*, request: SubjectRequest, name: str = "lesions_wf") -> pe.
                 (("changes", _pick, number), "changes"),
                 ("result", "result"),
             ]),
-            (inputnode, write, [("brain", "brain"), (f"{visit.visit}_transforms", "transforms")]),
+            (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
             (write, lists["written"], [("written", f"in{number + 1}")]),
         ])  # fmt: skip
         for field, having in (("gel", with_gel), ("black_holes", with_t1w)):

@@ -1,8 +1,8 @@
-"""Workflow of one visit before the visits meet: brain, and every contrast to the FLAIR."""
+"""Workflows before the visits meet: brain, every contrast to the FLAIR, and every visit to one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype.interfaces import utility as niu
@@ -10,16 +10,15 @@ from nipype.pipeline import engine as pe
 
 from mri_pipeline.model import Contrast
 from workflows.interfaces.base import FIELD
-from workflows.interfaces.images import ExtractBrain, Register
+from workflows.interfaces.images import ExtractBrain, NoteMatch, NoteVisit, Register
+from workflows.request import VisitScans
 
 
-def init_visit_wf(*, visit: str, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> pe.Workflow:
+def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> pe.Workflow:
     """Find the brain of one visit and bring its contrasts to its FLAIR.
 
     Parameters
     ----------
-    visit : str
-        Label, for messages.
     scans : mapping of Contrast to Path
         What the visit has; FLAIR is needed.
 
@@ -34,33 +33,103 @@ def init_visit_wf(*, visit: str, scans: Mapping[Contrast, Path], name: str = "vi
         Brain mask on the FLAIR's grid.
     template_to_flair
         Affine from the template's world.
-    t1w_to_flair, t1w_gd_to_flair, t2w_to_flair, pdw_to_flair
-        Rigid transforms of the contrasts the visit has.
+    skull_stripped
+        Whether the FLAIR came without skull.
+    t1w_match, t1w_gd_match, t2w_match, pdw_match
+        Registrations of the contrasts the visit has; a failed one says so.
     """
     workflow = pe.Workflow(name=name)
     others = [contrast for contrast in scans if contrast is not Contrast.FLAIR]
+    found = ["brain", "template_to_flair", "skull_stripped"]
     inputnode = pe.Node(niu.IdentityInterface(fields=[FIELD[c] for c in scans]), name="inputnode")
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=["brain", "template_to_flair", *(f"{FIELD[c]}_to_flair" for c in others)]),
-        name="outputnode",
+        niu.IdentityInterface(fields=[*found, *(f"{FIELD[c]}_match" for c in others)]), name="outputnode"
     )
     inputnode.inputs.trait_set(**{FIELD[contrast]: str(path) for contrast, path in scans.items()})
 
     brain = pe.Node(ExtractBrain(), name="brain", mem_gb=0.8)
     workflow.connect([
         (inputnode, brain, [("flair", "flair")]),
-        (brain, outputnode, [("brain", "brain"), ("template_to_flair", "template_to_flair")]),
+        (brain, outputnode, [(field, field) for field in found]),
     ])  # fmt: skip
     for contrast in others:
         field = FIELD[contrast]
-        register = pe.Node(
-            Register(same_contrast=False, what=f"{contrast.value} to FLAIR of {visit}"),
-            name=f"register_{field}",
-            mem_gb=0.8,
-        )
+        register = pe.Node(Register(same_contrast=False), name=f"register_{field}", mem_gb=0.8)
         workflow.connect([
             (inputnode, register, [("flair", "fixed"), (field, "moving")]),
             (brain, register, [("brain", "fixed_brain")]),
-            (register, outputnode, [("moving_to_fixed", f"{field}_to_flair")]),
+            (register, outputnode, [("match", f"{field}_match")]),
+        ])  # fmt: skip
+    return workflow
+
+
+def note_of_visit(folder: Path, visit: str) -> Path:
+    """Where `init_alignment_wf` notes what it found in a visit."""
+    return folder / f"{visit}.json"
+
+
+def note_of_match(folder: Path, visit: str, reference: str) -> Path:
+    """Where `init_alignment_wf` notes how a visit was brought to the reference."""
+    return folder / f"{visit}-to-{reference}.json"
+
+
+def init_alignment_wf(
+    *,
+    visits: Sequence[VisitScans],
+    reference: str,
+    registered: Sequence[str],
+    folder: Path,
+    name: str = "alignment_wf",
+) -> pe.Workflow:
+    """Find the brains of all visits, and bring their contrasts to their FLAIR and their FLAIRs to one of them.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        In the order of time.
+    reference : str
+        The visit to which the others are brought.
+    registered : sequence of str
+        Those others.
+    folder : Path
+        Where it is noted what was found; a visit that could not be used leaves no note.
+
+    Inputs
+    ------
+    none; the scans are those of `visits`
+
+    Outputs
+    -------
+    notes
+        The notes, where every visit could be used.
+    """
+    workflow = pe.Workflow(name=name)
+    outputnode = pe.Node(niu.IdentityInterface(fields=["notes"]), name="outputnode")
+    notes = pe.Node(niu.Merge(len(visits) + len(registered)), name="notes", run_without_submitting=True)
+    workflow.connect([(notes, outputnode, [("out", "notes")])])
+    visit_wfs = {v.visit: init_visit_wf(scans=v.scans, name=f"visit_{v.visit}_wf") for v in visits}
+    for number, visit in enumerate(visits, start=1):
+        others = [FIELD[c] for c in visit.scans if c is not Contrast.FLAIR]
+        found = ["brain", "template_to_flair", "skull_stripped", *(f"{field}_match" for field in others)]
+        note_visit = pe.Node(
+            NoteVisit(note=str(note_of_visit(folder, visit.visit))), name=f"note_{visit.visit}",
+            run_without_submitting=True,
+        )  # fmt: skip
+        workflow.connect([
+            (visit_wfs[visit.visit], note_visit, [(f"outputnode.{field}", field) for field in found]),
+            (note_visit, notes, [("note", f"in{number}")]),
+        ])  # fmt: skip
+    for number, label in enumerate(registered, start=len(visits) + 1):
+        way = f"{label}_to_{reference}"
+        register = pe.Node(Register(same_contrast=True), name=f"register_{way}", mem_gb=0.8)
+        note_match = pe.Node(
+            NoteMatch(note=str(note_of_match(folder, label, reference))), name=f"note_{way}",
+            run_without_submitting=True,
+        )  # fmt: skip
+        workflow.connect([
+            (visit_wfs[reference], register, [("inputnode.flair", "fixed"), ("outputnode.brain", "fixed_brain")]),
+            (visit_wfs[label], register, [("inputnode.flair", "moving")]),
+            (register, note_match, [("match", "match")]),
+            (note_match, notes, [("note", f"in{number}")]),
         ])  # fmt: skip
     return workflow

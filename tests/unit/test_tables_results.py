@@ -34,7 +34,7 @@ def test_file_is_written_whole_and_with_equal_bytes(tmp_path):
     "damage",
     [
         lambda c: c.pop("format"),
-        lambda c: c.update(format=2),
+        lambda c: c.update(format=1),
         lambda c: c["result"].pop("lesions"),
         lambda c: c["result"].update(arm="A"),
         lambda c: c["result"].update(subject=12),

@@ -8,12 +8,15 @@ from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.model import Contrast
+from mri_pipeline.layout import SpaceFiles
+from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
 from mri_pipeline.protocol import LesionRules
+from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
+from workflows.space import SpaceRecord
 from workflows.subject import init_lesions_wf, init_space_wf, init_subject_wf
-from workflows.visit import init_visit_wf
+from workflows.visit import init_alignment_wf, init_visit_wf
 
 ALL = tuple(Contrast)
 
@@ -34,6 +37,38 @@ def make_request(tmp_path, **contrasts_of_visit):
         reports=tmp_path / "reports",
         work=tmp_path / "work",
     )
+
+
+def make_alignment(tmp_path, request, *, kept=False):
+    """All visits of a request belong together; in a kept space or in a new one."""
+    file = tmp_path / "file.txt"
+    file.touch()
+    space = None
+    if kept:
+        files = SpaceFiles(tmp_path / "space", request.subject)
+        files.folder.mkdir()
+        for path in files.of_all_visits():
+            path.touch()
+        space = files, SpaceRecord(made_from=("wk00",), visits=(), software={})
+    visits = tuple(
+        AlignedVisit(
+            scans=scans,
+            brain=file,
+            template_to_flair=file,
+            to_flair={c: file for c in scans.scans if c is not Contrast.FLAIR},
+            flair_to_reference=file if number and not kept else None,
+            flair_to_subject=file if kept else None,
+            quality=VisitQuality(
+                scans.visit,
+                "",
+                skull_stripped=False,
+                brain_covered=None,
+                registrations=(RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False),),
+            ),
+        )
+        for number, scans in enumerate(request.visits)
+    )
+    return Alignment(visits, (), space)
 
 
 @pytest.fixture(params=["one visit", "full", "partial"])
@@ -116,8 +151,20 @@ def faults(workflow):
     return found
 
 
-def test_every_connected_field_is_declared_and_every_declared_field_connected(request_):
-    assert faults(init_subject_wf(request=request_)) == []
+@pytest.fixture(params=[False, True], ids=["new space", "kept space"])
+def subject_wf(request, request_, tmp_path):
+    return init_subject_wf(request=request_, alignment=make_alignment(tmp_path, request_, kept=request.param))
+
+
+@pytest.fixture
+def alignment_wf(request_, tmp_path):
+    first, *others = (visit.visit for visit in request_.visits)
+    return init_alignment_wf(visits=request_.visits, reference=first, registered=others, folder=tmp_path)
+
+
+def test_every_connected_field_is_declared_and_every_declared_field_connected(subject_wf, alignment_wf):
+    assert faults(subject_wf) == []
+    assert faults(alignment_wf) == []
 
 
 def test_batch_is_wired(tmp_path, request_):
@@ -125,15 +172,28 @@ def test_batch_is_wired(tmp_path, request_):
 
 
 def test_the_contract_test_sees_a_misspelt_field(tmp_path):
-    workflow = init_space_wf(visits=make_request(tmp_path, a=ALL, b=ALL).visits)
+    workflow = init_space_wf(alignment=make_alignment(tmp_path, make_request(tmp_path, a=ALL, b=ALL)))
     node = workflow.get_node("midway")
     workflow.connect([(node, workflow.get_node("outputnode"), [("brain", "brian")])])
     assert any("brian: connected, not declared" in fault for fault in faults(workflow))
 
 
-def test_mandatory_inputs_are_fed(request_):
-    flat = init_subject_wf(request=request_)._create_flat_graph()
+def test_every_quality_reaches_the_result_and_the_sidecars(tmp_path):
+    """What registration and brain extraction find out is used: nothing of it ends in its own node."""
+    request = make_request(tmp_path, wk00=ALL, wk04=ALL)
+    workflow = init_alignment_wf(visits=request.visits, reference="wk00", registered=["wk04"], folder=tmp_path)
+    flat = workflow._create_flat_graph()
     for node in flat.nodes():
+        if not isinstance(node.interface, (IdentityInterface, Merge)):
+            used = {out for _, _, data in flat.out_edges(node, data=True) for out, _ in data["connect"]}
+            assert used == fields_of(node, "out"), node.fullname
+
+
+def test_mandatory_inputs_are_fed(subject_wf, alignment_wf):
+    nodes = [
+        (flat, n) for flat in (w._create_flat_graph() for w in (subject_wf, alignment_wf)) for n in flat.nodes()
+    ]
+    for flat, node in nodes:
         fed = {into for _, _, data in flat.in_edges(node, data=True) for _, into in data["connect"]}
         mandatory = node.inputs.traits(mandatory=True)
         unset = {name for name in mandatory if not isdefined(getattr(node.inputs, name))}
@@ -150,15 +210,19 @@ def documented(factory):
 @pytest.mark.parametrize(
     ("factory", "make"),
     [
-        (init_visit_wf, lambda r: init_visit_wf(visit="a", scans=r.visits[0].scans)),
-        (init_space_wf, lambda r: init_space_wf(visits=r.visits)),
-        (init_lesions_wf, lambda r: init_lesions_wf(request=r)),
-        (init_subject_wf, lambda r: init_subject_wf(request=r)),
+        (init_visit_wf, lambda r, a: init_visit_wf(scans=r.visits[0].scans)),
+        (
+            init_alignment_wf,
+            lambda r, a: init_alignment_wf(visits=r.visits, reference="wk00", registered=["wk04"], folder=r.work),
+        ),
+        (init_space_wf, lambda r, a: init_space_wf(alignment=a)),
+        (init_lesions_wf, lambda r, a: init_lesions_wf(request=r, alignment=a)),
+        (init_subject_wf, lambda r, a: init_subject_wf(request=r, alignment=a)),
     ],
 )
 def test_declared_fields_are_documented(tmp_path, factory, make):
     request = make_request(tmp_path, wk00=ALL, wk04=ALL)
-    workflow = make(request)
+    workflow = make(request, make_alignment(tmp_path, request))
     inputs, outputs = documented(factory)
     names = {Path(v.visit).name for v in request.visits}
     for node_name, text in (("inputnode", inputs), ("outputnode", outputs)):
@@ -167,6 +231,6 @@ def test_declared_fields_are_documented(tmp_path, factory, make):
             visit, _, rest = field.partition("_")
             if visit in names:
                 assert "<visit>_<contrast>" in text
-                assert rest != "transforms" or "<visit>_transforms" in text
+                assert rest not in {"transforms", "brain"} or f"<visit>_{rest}" in text
             else:
                 assert re.search(rf"\b{field}\b", text), f"{factory.__name__}: {field} is not documented"

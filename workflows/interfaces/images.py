@@ -18,6 +18,7 @@ from workflows.interfaces.base import (
     TissueOutputSpec,
     load_contrasts,
 )
+from workflows.notes import Match, VisitNote, load_note, save_note
 
 
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
@@ -49,16 +50,14 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
     moving = File(exists=True, mandatory=True, desc="is brought to it")
     fixed_brain = File(exists=True, desc="brain mask on the fixed grid")
     same_contrast = traits.Bool(mandatory=True, desc="both are of one contrast")
-    what = traits.Str(mandatory=True, desc="for messages, such as 'T1w to FLAIR of wk04'")
 
 
 class _RegisterOutputSpec(TraitedSpec):
-    moving_to_fixed = File(exists=True, desc="rigid transform")
-    quality = traits.Float(desc="similarity after registration; see Registration")
+    match = File(exists=True, desc="transform, quality and method, as JSON of workflows.notes.Match")
 
 
 class Register(Step):
-    """Rigid registration; one that failed is an error, never a silent wrong table."""
+    """Rigid registration; one that failed says so in its match, which nobody may use then."""
 
     input_spec = _RegisterInputSpec
     output_spec = _RegisterOutputSpec
@@ -69,10 +68,67 @@ class Register(Step):
             nifti.load_image(self.inputs.moving),
             fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
             same_contrast=self.inputs.same_contrast,
-            what=self.inputs.what,
         )
-        self.keep_transform(runtime, "moving_to_fixed", found.moving_to_fixed)
-        self._results["quality"] = float(found.quality)
+        folder = Path(runtime.cwd)
+        match = Match(
+            moving_to_fixed=itk.save_transform(found.moving_to_fixed, folder / "moving_to_fixed.txt"),
+            quality=found.quality,
+            method=found.method.value,
+            failed=found.failed,
+        )
+        self._results["match"] = str(save_note(match, folder / "match.json"))
+        return runtime
+
+
+class _NoteVisitInputSpec(BaseInterfaceInputSpec):
+    note = traits.Str(mandatory=True, desc="file to write, outside of the cache")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the FLAIR's grid")
+    template_to_flair = File(exists=True, mandatory=True, desc="affine from the template's world")
+    skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR came without skull")
+    t1w_match = File(exists=True, desc="within-visit registration")
+    t1w_gd_match = File(exists=True, desc="within-visit registration")
+    t2w_match = File(exists=True, desc="within-visit registration")
+    pdw_match = File(exists=True, desc="within-visit registration")
+
+
+class _NoteOutputSpec(TraitedSpec):
+    note = File(exists=True, desc="the note that was written")
+
+
+class NoteVisit(Step):
+    """Note what was found in one visit, for whoever puts the visits together."""
+
+    _always_run = True
+    input_spec = _NoteVisitInputSpec
+    output_spec = _NoteOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        matches = {c: getattr(self.inputs, f"{name}_match", None) for c, name in FIELD.items()}
+        note = VisitNote(
+            brain=Path(self.inputs.brain),
+            template_to_flair=Path(self.inputs.template_to_flair),
+            skull_stripped=self.inputs.skull_stripped,
+            scans={c: load_note(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)},
+        )
+        self._results["note"] = str(save_note(note, Path(self.inputs.note)))
+        return runtime
+
+
+class _NoteMatchInputSpec(BaseInterfaceInputSpec):
+    note = traits.Str(mandatory=True, desc="file to write, outside of the cache")
+    match = File(exists=True, mandatory=True, desc="registration of one visit's FLAIR to another's")
+
+
+class NoteMatch(Step):
+    """Note how one visit was brought to another."""
+
+    _always_run = True
+    input_spec = _NoteMatchInputSpec
+    output_spec = _NoteOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        match = load_note(Match, Path(self.inputs.match))
+        self._results["note"] = str(save_note(match, Path(self.inputs.note)))
         return runtime
 
 
@@ -122,6 +178,8 @@ class _PrepareInputSpec(ContrastInputSpec):
 
 
 class _PrepareOutputSpec(ContrastOutputSpec):
+    brain = File(exists=True, desc="the brain as far as this visit's FLAIR has scanned it")
+    brain_covered = traits.Float(desc="the share that is")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
@@ -140,7 +198,10 @@ class Prepare(Step):
             else flair_to_subject @ itk.load_transform(getattr(self.inputs, f"{FIELD[contrast]}_to_flair"))
             for contrast in images
         }
-        brain = nifti.load_labels(self.inputs.brain)
+        brain, self._results["brain_covered"] = steps.brain_of_visit(
+            nifti.load_labels(self.inputs.brain), images[Contrast.FLAIR], flair_to_subject
+        )
+        self.keep(runtime, brain=brain)
         self.keep_contrasts(runtime, steps.prepare_visit(images, to_subject, brain))
         self._results["transforms"] = {
             contrast.value: str(

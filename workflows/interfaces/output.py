@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 from mri_pipeline import nifti
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.model import Contrast
-from mri_pipeline.results import load_result, save_result
-from workflows.derivatives import write_location, write_visit
-from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
+from mri_pipeline.results import load_result, parse_quality, save_result
+from workflows.derivatives import remove_other_visits, write_space, write_visit
+from workflows.interfaces.base import ContrastInputSpec, Step, TissueInputSpec, load_contrasts, load_tissue
 from workflows.report import write_report
 from workflows.request import SubjectRequest
 
@@ -30,6 +31,7 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     lesions = File(exists=True, mandatory=True, desc="numbered lesions")
     transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
+    quality = traits.Str(mandatory=True, desc="what is known of its scans, as JSON of results.quality_text")
 
 
 class _WriteVisitOutputSpec(TraitedSpec):
@@ -65,16 +67,22 @@ class WriteVisit(Step):
                 lesions=nifti.load_labels(inputs.lesions),
                 records=[record for record in result.lesions if record.visit == inputs.visit],
                 transforms={Contrast(name): Path(file) for name, file in inputs.transforms.items()},
+                quality=parse_quality(inputs.quality)[0],
             )
         )
         return runtime
 
 
-class _WriteSubjectInputSpec(BaseInterfaceInputSpec):
+class _WriteSubjectInputSpec(TissueInputSpec):
     subject = traits.Str(mandatory=True, desc="blinded code")
     derivatives = traits.Str(mandatory=True, desc="folder of the derivative dataset")
+    visits = traits.List(traits.Str(), mandatory=True, desc="the analysed visits, in their order")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
-    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    quality = traits.Str(mandatory=True, desc="what is known of all scans, as JSON of results.quality_text")
+    space_record = traits.Str(mandatory=True, desc="JSON of workflows.space.SpaceRecord")
+    brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
+    flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
+    brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
 
@@ -83,16 +91,30 @@ class _WriteSubjectOutputSpec(TraitedSpec):
 
 
 class WriteSubject(Step):
-    """Put the subject's numbers and location map into the derivative dataset, after all its visits."""
+    """Put the subject's numbers and space into the derivative dataset, after all its visits."""
 
     _always_run = True
     input_spec = _WriteSubjectInputSpec
     output_spec = _WriteSubjectOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        derivatives, subject = DerivativeDataset(Path(self.inputs.derivatives)), self.inputs.subject
-        write_location(derivatives, subject, nifti.load_labels(self.inputs.location))
-        result = load_result(Path(self.inputs.result))
+        inputs = self.inputs
+        derivatives, subject = DerivativeDataset(Path(inputs.derivatives)), inputs.subject
+        remove_other_visits(derivatives, subject, keep=inputs.visits)
+        write_space(
+            derivatives.space(subject),
+            brain=nifti.load_labels(inputs.brain),
+            tissue=load_tissue(inputs),
+            template_to_subject=Path(inputs.template_to_subject),
+            flairs_to_subject=dict(zip(inputs.visits, map(Path, inputs.flairs_to_subject), strict=True)),
+            record=inputs.space_record,
+        )
+        covered = dict(zip(inputs.visits, inputs.brain_covered, strict=True))
+        quality = tuple(
+            replace(visit, brain_covered=round(covered[visit.visit], 4)) if visit.visit in covered else visit
+            for visit in parse_quality(inputs.quality)
+        )
+        result = replace(load_result(Path(inputs.result)), quality=quality)
         self._results["result"] = str(save_result(result, derivatives.result(subject)))
         return runtime
 

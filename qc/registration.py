@@ -1,0 +1,68 @@
+"""Which scans a person has to look at: a failed or doubtful registration, a brain that was not scanned whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from mri_pipeline.images.register import RegisterSettings
+from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
+
+LEAST_COVERED = 0.99
+"""Share of the subject's brain that a visit must have scanned. The rim of a mask on slices of 3 mm is about 1 %."""
+
+
+class Verdict(StrEnum):
+    """What is thought of one registration."""
+
+    REFERENCE = "reference"  # the others were brought to it
+    GOOD = "good"
+    DOUBTFUL = "doubtful"
+    FAILED = "failed"
+
+
+def judge(record: RegistrationRecord) -> Verdict:
+    """What is thought of one registration: doubtful is whatever the method itself does not take at once.
+
+    Examples
+    --------
+    >>> judge(RegistrationRecord(Contrast.FLAIR, "wk00", 0.47, "gauss-newton", failed=False)).value
+    'doubtful'
+    """
+    if record.failed:
+        return Verdict.FAILED
+    if record.quality is None:
+        return Verdict.REFERENCE
+    settings = RegisterSettings()
+    sure = settings.sure_quality_same if record.contrast is Contrast.FLAIR else settings.sure_quality_across
+    return Verdict.DOUBTFUL if record.quality < sure else Verdict.GOOD
+
+
+def concerns(quality: VisitQuality) -> list[str]:
+    """What a person has to look at in one visit, a line each; none where all is well.
+
+    Examples
+    --------
+    >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
+    >>> concerns(VisitQuality("wk04", "", False, 1.0, (t2w,)))
+    ['T2w left out: no match to the FLAIR (quality 0.12)']
+    """
+    found = [f"not analysed: {quality.failure}"] if quality.failure else []
+    for record in quality.registrations:
+        verdict, name = judge(record), record.contrast.value
+        to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
+        if verdict is Verdict.FAILED and not quality.failure:
+            found.append(f"{name} left out: no match to {to} (quality {record.quality or 0.0:.2f})")
+        elif verdict is Verdict.DOUBTFUL:
+            found.append(f"{name} to {to}: a doubtful match (quality {record.quality:.2f}), look at the pictures")
+    if quality.brain_covered is not None and quality.brain_covered < LEAST_COVERED:
+        found.append(
+            f"FLAIR: has scanned {100 * quality.brain_covered:.0f} % of the brain that earlier visits show; "
+            "lesions beyond seem to vanish"
+        )
+    return found
+
+
+def all_concerns(qualities: Sequence[VisitQuality]) -> list[str]:
+    """The concerns of every visit, each under the visit's label."""
+    return [f"{quality.visit}: {words}" for quality in qualities for words in concerns(quality)]

@@ -1,0 +1,252 @@
+"""Which scans of a subject belong together: the first of the two workflows of a subject, and what follows from it.
+
+The first workflow registers and judges. From what it notes follows which visits and contrasts the second one, the
+analysis proper, is made of: a contrast that matches no FLAIR is left out, a visit whose FLAIR matches no other is a
+failed visit. Both are told, in the result and in the report; neither takes the other visits down.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mri_pipeline import itk
+from mri_pipeline.errors import AnalysisError
+from mri_pipeline.layout import SpaceFiles
+from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
+from workflows.engine import Plugin, failure_reason, run_workflow
+from workflows.notes import Match, VisitNote, load_note
+from workflows.request import SubjectRequest, VisitScans
+from workflows.space import SpaceRecord, load_record, make_record
+from workflows.visit import init_alignment_wf, note_of_match, note_of_visit
+
+
+@dataclass(frozen=True)
+class AlignedVisit:
+    """A visit that takes part in the analysis.
+
+    Parameters
+    ----------
+    scans : VisitScans
+        Without the contrasts that match nothing.
+    brain, template_to_flair : Path
+        Of its FLAIR.
+    to_flair : mapping of Contrast to Path
+        Transforms of the other contrasts.
+    flair_to_reference : Path or None
+        Transform to the reference visit's FLAIR; None for the reference, and in a kept space.
+    flair_to_subject : Path or None
+        Transform to the kept space; None where the space is made anew.
+    quality : VisitQuality
+    """
+
+    scans: VisitScans
+    brain: Path
+    template_to_flair: Path
+    to_flair: Mapping[Contrast, Path]
+    flair_to_reference: Path | None
+    flair_to_subject: Path | None
+    quality: VisitQuality
+
+    @property
+    def visit(self) -> str:
+        """Its label."""
+        return self.scans.visit
+
+    @property
+    def flair_record(self) -> RegistrationRecord:
+        """How its FLAIR was registered."""
+        return next(r for r in self.quality.registrations if r.contrast is Contrast.FLAIR)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The visits that belong together, in the order of time, and those that do not.
+
+    `space` is the kept space they are brought to, with its record; None where a midway space is to be made.
+    """
+
+    visits: tuple[AlignedVisit, ...]
+    failed: tuple[VisitQuality, ...]
+    space: tuple[SpaceFiles, SpaceRecord] | None = None
+
+    @property
+    def scans(self) -> tuple[VisitScans, ...]:
+        """What is analysed."""
+        return tuple(visit.scans for visit in self.visits)
+
+    def quality_of(self, visits: Sequence[VisitScans]) -> list[VisitQuality]:
+        """What is known of the scans of every visit, analysed or not, in the order of `visits`."""
+        known = {quality.visit: quality for quality in (*(v.quality for v in self.visits), *self.failed)}
+        return [known[visit.visit] for visit in visits]
+
+    def space_record(self) -> SpaceRecord:
+        """The record of the space after this analysis."""
+        return make_record(
+            [visit.flair_record for visit in self.visits],
+            {visit.visit: visit.scans.scans[Contrast.FLAIR] for visit in self.visits},
+            kept=self.space[1] if self.space is not None else None,
+        )
+
+
+def align(request: SubjectRequest, *, plugin: Plugin, nprocs: int) -> Alignment:
+    """Register all scans of a subject and tell which belong together.
+
+    Between visits the rule is: they are held against the earliest one; those that do not match it are held against
+    the earliest of themselves, and so on. The largest group is the subject (of two equal ones the earlier); all other
+    visits fail. In a kept space the visits that are in it are the subject, and a further visit must match the earliest
+    of them.
+
+    Raises
+    ------
+    AnalysisError
+        If no visit can be used, or one that has been analysed before cannot: what it gave stays as it is.
+    """
+    rounds = _Rounds(request, plugin, nprocs)
+    flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in request.visits}
+    space, known = None, {}
+    if request.kept_space is not None:
+        files = SpaceFiles(request.kept_space, request.subject)
+        space = files, load_record(files)
+        known = space[1].known(flairs)
+    if known:
+        reference = next(iter(known))
+        matching = rounds.star(list(flairs), reference, free=set(known))
+        group = [label for label in flairs if label in matching or (label in known and label in rounds.notes)]
+    else:
+        space = None
+        group = _largest_group(rounds, list(flairs))
+        reference = group[0] if group else ""
+    alignment = _put_together(request, rounds, group, reference, space)
+    _require_usable(request, alignment)
+    return alignment
+
+
+def _largest_group(rounds: _Rounds, labels: list[str]) -> list[str]:
+    groups: list[list[str]] = []
+    remaining = labels
+    while remaining:
+        # a visit that is left alone has been found already
+        group = rounds.star(remaining, remaining[0]) if not groups or len(remaining) > 1 else remaining
+        groups.append(group)
+        remaining = [label for label in remaining[1:] if label not in group and label in rounds.notes]
+    return max(groups, key=len)
+
+
+def _require_usable(request: SubjectRequest, alignment: Alignment) -> None:
+    for quality in alignment.failed:
+        if quality.visit in request.settled or not alignment.visits:
+            raise AnalysisError(
+                f"{quality.visit}: {quality.failure}",
+                hint="restore its scan, or withdraw it: mri-pipeline ingest ... --replace REASON",
+            )
+
+
+class _Rounds:
+    """Runs the first workflow, as often as another reference is needed; visits are cached in between."""
+
+    def __init__(self, request: SubjectRequest, plugin: Plugin, nprocs: int) -> None:
+        self._request, self._plugin, self._nprocs = request, plugin, nprocs
+        self.folder = request.subject_work / "notes"
+        shutil.rmtree(self.folder, ignore_errors=True)  # a note of an earlier run must not pass for this one's
+        self.notes: dict[str, VisitNote] = {}
+        self.faults: dict[str, str] = {}
+        self.matches: dict[str, tuple[str, Match]] = {}
+
+    def star(self, labels: Sequence[str], reference: str, *, free: set[str] | None = None) -> list[str]:
+        """Hold visits against a reference; returns those that match it, with the reference, none without its brain.
+
+        `free` visits are not registered: they are where they are.
+        """
+        visits = [visit for visit in self._request.visits if visit.visit in labels]
+        crashes, started = self._request.subject_work / "crashes", time.time()
+        workflow = init_alignment_wf(
+            visits=visits,
+            reference=reference,
+            registered=[label for label in labels if label not in {reference, *(free or ())}],
+            folder=self.folder,
+        )
+        workflow.base_dir = str(self._request.subject_work)
+        failed = run_workflow(workflow, plugin=self._plugin, nprocs=self._nprocs, crash_folder=crashes)
+        for label in labels:
+            file = note_of_visit(self.folder, label)
+            if file.is_file():
+                self.notes[label] = load_note(VisitNote, file)
+            else:
+                node = next(
+                    (node for node in failed if f".visit_{label}_wf." in node), failed[0] if failed else ""
+                )
+                self.faults[label] = failure_reason(crashes, node, since=started - 1.0)
+        found = [reference] if reference in self.notes else []
+        for label in labels:
+            file = note_of_match(self.folder, label, reference)
+            if label != reference and file.is_file():
+                match = load_note(Match, file)
+                self.matches[label] = reference, match
+                if not match.failed:
+                    found.append(label)
+        return found
+
+
+def _put_together(
+    request: SubjectRequest,
+    rounds: _Rounds,
+    group: list[str],
+    reference: str,
+    space: tuple[SpaceFiles, SpaceRecord] | None,
+) -> Alignment:
+    visits, failed = [], []
+    for scans in request.visits:
+        if scans.visit in group:
+            visits.append(_aligned(scans, rounds, reference, space))
+        else:
+            failed.append(_failed(scans, rounds))
+    return Alignment(tuple(visits), tuple(failed), space)
+
+
+def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
+    visit = scans.visit
+    if visit not in rounds.notes:
+        return VisitQuality(visit, rounds.faults.get(visit, "its process ended without a word"), None, None, ())
+    note = rounds.notes[visit]
+    records = [match.record(contrast, visit) for contrast, match in note.scans.items()]
+    words = "its FLAIR matches none of the subject's other visits (another head, or a scan that moved?)"
+    if visit in rounds.matches:
+        reference, match = rounds.matches[visit]
+        records.insert(0, match.record(Contrast.FLAIR, reference))
+        if match.failed:
+            words = f"its FLAIR matches not that of {reference} (quality {match.quality:.2f}): another head?"
+    return VisitQuality(visit, words, note.skull_stripped, None, tuple(records))
+
+
+def _aligned(
+    scans: VisitScans, rounds: _Rounds, reference: str, space: tuple[SpaceFiles, SpaceRecord] | None
+) -> AlignedVisit:
+    visit, note = scans.visit, rounds.notes[scans.visit]
+    usable = {contrast: match for contrast, match in note.scans.items() if not match.failed}
+    # the reference of a later round has a match too: the one that failed in an earlier round
+    match = rounds.matches[visit][1] if visit != reference and visit in rounds.matches else None
+    record, to_subject = RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False), None
+    if match is not None:
+        record = match.record(Contrast.FLAIR, reference)
+    if space is not None:
+        files, known = space[0], {v.visit: v for v in space[1].visits}
+        if match is None:
+            record, to_subject = known[visit].registration, files.flair_to_subject(visit)
+        else:
+            way = itk.load_transform(files.flair_to_subject(reference)) @ itk.load_transform(match.moving_to_fixed)
+            to_subject = itk.save_transform(way, rounds.folder / f"{visit}_to_subject.txt")
+    records = [record, *(match.record(contrast, visit) for contrast, match in note.scans.items())]
+    present = {c: path for c, path in scans.scans.items() if c is Contrast.FLAIR or c in usable}
+    return AlignedVisit(
+        scans=scans.model_copy(update={"scans": present}),
+        brain=note.brain,
+        template_to_flair=note.template_to_flair,
+        to_flair={contrast: match.moving_to_fixed for contrast, match in usable.items()},
+        flair_to_reference=match.moving_to_fixed if match is not None and space is None else None,
+        flair_to_subject=to_subject,
+        quality=VisitQuality(visit, "", note.skull_stripped, None, tuple(records)),
+    )
