@@ -50,8 +50,18 @@ def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> Sub
         work=trial.work.resolve(),
         settings_digest=settings_digest(protocol),
         kept_space=kept.folder.resolve() if kept.record.is_file() else None,
-        settled=tuple(label for label, state in states.items() if state is ScanState.ANALYSED),
+        settled=tuple(
+            label for label in _measured(trial, subject.code) if states.get(label) is ScanState.ANALYSED
+        ),
     )
+
+
+def _measured(trial: Trial, subject: str) -> list[str]:
+    """The visits of which the derivative dataset holds numbers; a result of another version holds none."""
+    try:
+        return [counts.visit for counts in load_result(trial.derivatives.result(subject)).visits]
+    except UsageError:
+        return []
 
 
 def run_trial(

@@ -298,6 +298,9 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
         subjects.add_row(row.code, row.site, *(row.visits[v] for v in state.visits))
     _STDOUT.print(sites)
     _STDOUT.print(subjects)
+    for code, concerns in state.concerns.items():
+        for words in concerns:
+            _say(f"look at sub-{code} {words}")
     _say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")
 
 

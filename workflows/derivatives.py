@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,9 @@ from mri_pipeline.model import (
     VisitMasks,
     VisitQuality,
 )
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import lesion_row
+from mri_pipeline.tables.schema import LESIONS, Row
 from qc.registration import judge
 
 _BIDS_VERSION = "1.10.0"
@@ -107,7 +109,7 @@ def write_visit(
         target.write_bytes(source.read_bytes())
         _write_json(target.with_suffix(".json"), {"Registration": registered[contrast]})
     path = derivatives.lesions(subject, visit)
-    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), records)
+    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
     nifti.save(lesions, path)
     _sidecar(path, {"Type": "Lesion", **space})
     return path
@@ -159,17 +161,14 @@ def write_space(
     space.record.write_text(record + "\n", encoding="utf-8")
 
 
-def _write_lesion_table(path: Path, records: Sequence[LesionRecord]) -> None:
-    names = ["index", "name", *(n for n in LesionRecord.__dataclass_fields__ if n not in {"visit", "lesion_id"})]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            row = asdict(record)
-            number = row.pop("lesion_id")
-            row.pop("visit")
-            values = {name: "n/a" if value is None else value for name, value in row.items()}
-            writer.writerow({"index": number, "name": f"lesion {number}", **values})
+def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
+    """The lesions of one visit as BIDS wants a table of labels, the values as in lesions.csv."""
+    names = ["index", "name", *(n for n in LESIONS.names if n not in {"subject", "visit", "lesion_id"})]
+    rows: list[Row] = [
+        {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
+        for record in records
+    ]
+    path.write_text(csv_text(names, rows, delimiter="\t", missing="n/a"), encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,8 @@ from mri_pipeline.model import (
     VisitQuality,
 )
 from mri_pipeline.protocol import LesionRules
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import lesion_row
 from qc.registration import concerns
 from workflows import steps
 
@@ -126,7 +127,8 @@ def segment_files(
         if labels is not None:
             nifti.save(labels, path)
     nifti.save(scan.lesions, out / "lesions.nii.gz")
-    _write_lesions(out / "lesions.csv", scan.records)
+    rows = [lesion_row("", record) for record in scan.records]
+    (out / "lesions.csv").write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
     return {
         "t2_count": sum(record.volume_mm3 > 0 for record in scan.records),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
@@ -134,17 +136,3 @@ def segment_files(
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
         "look_at": "; ".join(concerns(scan.quality)) or None,
     }
-
-
-def _write_lesions(path: Path, records: Sequence[LesionRecord]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for record in records:
-            writer.writerow({name: _cell(value) for name, value in asdict(record).items()})
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return round(value, 2) if isinstance(value, float) else value

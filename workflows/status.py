@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import Trial
 from mri_pipeline.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.results import load_result
+from qc.registration import all_concerns
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,17 @@ class SubjectLine:
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """The whole trial; number and last hash of the audit trail, kept elsewhere, show if entries were cut off."""
+    """The whole trial; number and last hash of the audit trail, kept elsewhere, show if entries were cut off.
+
+    `concerns` are what a person has to look at in the analysed scans, by blinded code.
+    """
 
     visits: tuple[str, ...]
     audit_entries: int
     audit_hash: str
     sites: tuple[SiteLine, ...]
     subjects: tuple[SubjectLine, ...]
+    concerns: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -67,7 +74,15 @@ def trial_status(folder: Path) -> TrialStatus:
             SubjectLine(subject.code, subject.site, {visit.visit: _word(visit) for visit in subject.visits})
             for subject in state.subjects
         ),
+        concerns={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
     )
+
+
+def _concerns(trial: Trial, subject: str) -> list[str]:
+    try:
+        return all_concerns(load_result(trial.derivatives.result(subject)).quality)
+    except UsageError:  # not analysed yet, or by another version
+        return []
 
 
 def _word(visit: VisitState) -> str:

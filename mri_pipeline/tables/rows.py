@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from mri_pipeline.model import BlackHoleState, ReadStatus, ScanStatus, T2State, VisitCounts
+from mri_pipeline.model import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row, Table
 
@@ -82,11 +82,14 @@ def lesion_rows(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[R
     order = {visit.label: position for position, visit in enumerate(visits)}
     analysed = subject.counts()
     lesions = [lesion for lesion in subject.result.lesions if lesion.visit in analysed]
-    rows = []
-    for lesion in sorted(lesions, key=lambda lesion: (order[lesion.visit], lesion.lesion_id)):
-        values = {"subject": subject.result.subject, **asdict(lesion)}
-        rows.append({column.name: _cell(values[column.name], column) for column in LESIONS.columns})
-    return rows
+    ordered = sorted(lesions, key=lambda lesion: (order[lesion.visit], lesion.lesion_id))
+    return [lesion_row(subject.result.subject, lesion) for lesion in ordered]
+
+
+def lesion_row(subject: str, lesion: LesionRecord) -> Row:
+    """One lesion as lesions.csv writes it; every other list of lesions takes its columns from here."""
+    values = {"subject": subject, **asdict(lesion)}
+    return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
 
 
 def locked_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> tuple[list[Row], list[Row]]:

@@ -21,6 +21,8 @@ from mri_pipeline.layout import MaskLabel, Trial
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.model import Contrast
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
+from mri_pipeline.protocol import load_protocol
+from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from workflows import cli
 
@@ -262,7 +264,7 @@ def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
     assert sum(int(row["gel_count"] or 0) for row in timepoints(copy)) == before - rejected
 
 
-def test_one_subject_that_fails_leaves_the_other_done(copy, capsys):
+def test_one_visit_that_fails_leaves_all_others_done(copy, capsys):
     good, bad = sorted({row["subject"] for row in timepoints(copy)})
     for path in copy.rawdata.anat(bad, "wk00").glob("*_FLAIR.nii.gz"):
         path.write_bytes(path.read_bytes()[:2000])
@@ -271,11 +273,17 @@ def test_one_subject_that_fails_leaves_the_other_done(copy, capsys):
     assert cli.invoke(["run", str(copy.root), "--nprocs", "2"]) == 4
     out = capsys.readouterr().out
     assert f"sub-{good}: done" in out
-    assert re.search(rf"sub-{bad}: FAILED: .*FLAIR\.nii\.gz.*cannot be read", out)
+    assert f"sub-{bad}: done" in out
+    assert re.search(r"  wk00 FAILED: .*FLAIR\.nii\.gz.*cannot be read", out)
     assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
-    status = {(row["subject"], row["visit"]): row["scan_status"] for row in timepoints(copy)}
-    assert status[good, "wk00"] == "analysed"
-    assert status[bad, "wk00"] == "failed"
+    rows = {(row["subject"], row["visit"]): row for row in timepoints(copy)}
+    assert rows[good, "wk00"]["scan_status"] == "analysed"
+    assert (rows[bad, "wk00"]["scan_status"], rows[bad, "wk00"]["t2_count"]) == ("failed", "")
+    assert (rows[bad, "wk12"]["scan_status"], rows[bad, "wk12"]["t2_count"] != "") == ("analysed", True)
+    assert not copy.derivatives.anat(bad, "wk00").exists()  # nothing of an earlier run passes for this one's
+    report = (copy.reports / f"sub-{bad}.html").read_text()
+    assert "A person has to look at this." in report
+    assert "wk00: not analysed: expected a NIfTI image" in report
 
 
 def test_uploads_and_trials_may_be_named_relative_to_here(copy, source, monkeypatch, capsys):
@@ -335,3 +343,58 @@ def test_a_run_that_fails_takes_no_locked_result_away(copy, tmp_path):
     assert cli.invoke(["run", str(copy.root), "--subject", subject]) == 4
     assert cli.invoke(["tables", str(copy.root)]) == 0
     assert timepoints(copy) == before
+
+
+def test_a_replaced_scan_that_fails_has_no_numbers_of_the_old_one(copy, source, capsys):
+    """Nor has the rest of its subject, which was compared with it; the other subject's numbers stay."""
+    other = timepoints(copy)
+    code = subject_codes(copy, source)["S01-001"]
+    with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
+        registry.withdraw_scan(code, "wk04", reason="another person's scan")
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 4
+    assert f"sub-{code} FAILED, its rows have no numbers" in capsys.readouterr().err
+    rows = timepoints(copy)
+    assert {row["t2_count"] for row in rows if row["subject"] == code} == {""}
+    assert [r for r in rows if r["subject"] != code] == [r for r in other if r["subject"] != code]
+
+
+def test_a_visit_that_is_added_leaves_locked_reads_and_earlier_results_as_they_are(copy, source, tmp_path, capsys):
+    """Two visits analysed, read and locked; the third is brought to their space and changes nothing of them."""
+    code = subject_codes(copy, source)["S01-001"]
+    (third,) = [u for u in source.uploads if (u.subject, u.visit) == ("S01-001", "wk12")]
+    with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
+        registry.withdraw_scan(code, "wk12", reason="to be added again")
+    shutil.rmtree(copy.rawdata.anat(code, "wk12").parent)
+    assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    decide(worklist, lambda row: "reject" if (row["type"], row["lesion"]) == ("GEL", "1") else "accept")
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    assert cli.invoke(["read", str(copy.root), "--lock", "--reader", "R1"]) == 0
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+    before = [r for r in timepoints(copy) if (r["subject"], r["read_status"]) == (code, "locked")]
+    lesions = [r for r in read_table(copy.tables / "lesions.csv") if r["subject"] == code]
+    folders = [copy.derivatives.anat(code, visit) for visit in ("wk00", "wk04")]
+    images = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
+    assert len(before) == 2
+
+    arguments = ["--site", third.site, "--subject", third.subject, "--visit", third.visit]
+    assert cli.invoke(["ingest", str(copy.root), str(source.path(third)), *arguments]) == 0
+    assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+    rows = [r for r in timepoints(copy) if r["subject"] == code]
+    assert [r for r in rows if r["visit"] != "wk12"] == before
+    now = [r for r in read_table(copy.tables / "lesions.csv") if r["subject"] == code]
+    assert [r for r in now if r["visit"] != "wk12"] == lesions
+    assert {path: path.read_bytes() for folder in folders for path in folder.iterdir()} == images
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 0
+    (added,) = [r for r in timepoints(copy) if (r["subject"], r["visit"]) == (code, "wk12")]
+    assert (added["scan_status"], added["reference_visit"], added["read_status"]) == (
+        "analysed",
+        "wk04",
+        "automatic",
+    )
+    assert added["new_t2_count"] != ""
+    shutil.rmtree(copy.derivatives.root)  # the space lies with the reads: the analysis can be made again
+    assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
+    assert {path: path.read_bytes() for folder in folders for path in folder.iterdir()} == images

@@ -1,0 +1,238 @@
+"""Which visits belong together: the largest group, whoever comes first; who fails is told and takes nobody down."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from mri_pipeline import itk
+from mri_pipeline.errors import AnalysisError, UsageError
+from mri_pipeline.layout import SpaceFiles
+from mri_pipeline.model import Affine, Contrast, RegistrationRecord
+from mri_pipeline.protocol import LesionRules
+from qc.registration import Verdict, concerns, judge
+from workflows import alignment
+from workflows.alignment import align
+from workflows.engine import Plugin
+from workflows.notes import Match, VisitNote
+from workflows.request import PlannedVisit, SubjectRequest, VisitScans
+from workflows.space import file_digest, keep_space, load_record, make_record
+
+
+def shift(x_mm):
+    matrix = np.eye(4)
+    matrix[0, 3] = x_mm
+    return Affine(matrix)
+
+
+class Rounds:
+    """Registrations whose outcome is known: `strangers` are pairs that do not match, `broken` have no brain."""
+
+    def __init__(self, strangers=(), broken=(), bad_contrasts=()):
+        self.strangers, self.broken, self.bad = {frozenset(p) for p in strangers}, set(broken), set(bad_contrasts)
+        self.notes, self.faults, self.matches, self.stars = {}, {}, {}, []
+
+    def __call__(self, request, plugin, nprocs):
+        self.request, self.folder = request, request.work / "notes"
+        return self
+
+    def match(self, name, failed):
+        path = itk.save_transform(shift(1.0), self.folder / f"{name}.txt")
+        return Match(moving_to_fixed=path, quality=0.1 if failed else 0.9, method="gauss-newton", failed=failed)
+
+    def star(self, labels, reference, *, free=()):
+        self.stars.append((reference, [x for x in labels if x != reference and x not in free]))
+        for visit in self.request.visits:
+            if visit.visit in self.broken:
+                self.faults[visit.visit] = "expected a brain, found a pumpkin"
+            elif visit.visit in labels:
+                others = [c for c in visit.scans if c is not Contrast.FLAIR]
+                self.notes[visit.visit] = VisitNote(
+                    brain=self.folder / "brain.nii",
+                    template_to_flair=self.folder / "template.txt",
+                    skull_stripped=False,
+                    scans={c: self.match(f"{visit.visit}{c}", (visit.visit, c) in self.bad) for c in others},
+                )
+        if reference in self.broken:
+            return []
+        found = [reference]
+        for label in self.stars[-1][1]:
+            if label not in self.broken:
+                failed = frozenset((label, reference)) in self.strangers
+                self.matches[label] = reference, self.match(f"{label}-{reference}", failed)
+                found += [] if failed else [label]
+        return found
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    def make(*labels, **more):
+        scans = {}
+        for label in labels:
+            scans[label] = {c: tmp_path / f"{label}_{c.value}.nii.gz" for c in (Contrast.FLAIR, Contrast.T1W_GD)}
+            for path in scans[label].values():
+                path.write_text(path.name)
+        return SubjectRequest(
+            subject="AB12",
+            visits=tuple(VisitScans(visit=label, week=None, scans=files) for label, files in scans.items()),
+            planned=tuple(PlannedVisit(visit=label, week=None) for label in labels),
+            protocol="test",
+            rules=LesionRules(),
+            derivatives=tmp_path / "derivatives",
+            reports=tmp_path / "reports",
+            work=tmp_path / "work",
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def aligned(monkeypatch):
+    def run(request, **rounds):
+        fake = Rounds(**rounds)
+        monkeypatch.setattr(alignment, "_Rounds", fake)
+        return align(request, plugin=Plugin.LINEAR, nprocs=1), fake
+
+    return run
+
+
+def of(found):
+    return [v.visit for v in found.visits], {q.visit: q.failure for q in found.failed}
+
+
+def test_visits_that_match_are_held_against_the_first_alone(request_of, aligned):
+    found, rounds = aligned(request_of("a", "b", "c"))
+    assert of(found) == (["a", "b", "c"], {})
+    assert rounds.stars == [("a", ["b", "c"])]
+    assert [v.flair_to_reference is None for v in found.visits] == [True, False, False]
+    assert [v.flair_record.reference for v in found.visits] == ["", "a", "a"]
+
+
+@pytest.mark.parametrize("stranger", ["a", "b", "c", "d"])
+def test_one_stranger_fails_wherever_it_stands(request_of, aligned, stranger):
+    labels = ["a", "b", "c", "d"]
+    pairs = [pair for pair in combinations(labels, 2) if stranger in pair]
+    found, _ = aligned(request_of(*labels), strangers=pairs)
+    visits, failed = of(found)
+    assert visits == [label for label in labels if label != stranger]
+    assert list(failed) == [stranger]
+    assert "matches" in failed[stranger]
+    reference, *others = found.visits
+    assert reference.flair_to_reference is None  # also where it was held against the stranger before, in vain
+    assert judge(reference.flair_record) is Verdict.REFERENCE
+    assert all(v.flair_to_reference is not None for v in others)
+
+
+def test_of_two_visits_that_do_not_match_the_earlier_stays(request_of, aligned):
+    found, _ = aligned(request_of("a", "b"), strangers=[("a", "b")])
+    assert of(found)[0] == ["a"]
+    (quality,) = found.failed
+    assert quality.failure == "its FLAIR matches not that of a (quality 0.10): another head?"
+    assert [(r.contrast, r.failed) for r in quality.registrations] == [
+        (Contrast.FLAIR, True), (Contrast.T1W_GD, False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", ["a", "b"])
+def test_a_visit_without_brain_fails_with_its_reason(request_of, aligned, broken):
+    found, _ = aligned(request_of("a", "b", "c"), broken=[broken])
+    assert of(found) == (
+        [label for label in "abc" if label != broken],
+        {broken: "expected a brain, found a pumpkin"},
+    )
+
+
+def test_no_visit_at_all_is_an_error(request_of, aligned):
+    with pytest.raises(AnalysisError, match="a: expected a brain, found a pumpkin"):
+        aligned(request_of("a", "b"), broken=["a", "b"])
+
+
+def test_what_counts_already_is_never_taken_away(request_of, aligned):
+    with pytest.raises(AnalysisError, match="b: expected a brain"):
+        aligned(request_of("a", "b", settled=("a", "b")), broken=["b"])
+    assert of(aligned(request_of("a", "b", settled=("a",)), broken=["b"])[0])[0] == ["a"]
+
+
+def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
+    request = request_of("a", "b")
+    found, _ = aligned(request, bad_contrasts=[("b", Contrast.T1W_GD)])
+    assert [set(v.scans.scans) for v in found.visits] == [{Contrast.FLAIR, Contrast.T1W_GD}, {Contrast.FLAIR}]
+    assert Contrast.T1W_GD not in found.visits[1].to_flair
+    told = [concerns(quality) for quality in found.quality_of(request.visits)]
+    assert told == [[], ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]]
+
+
+def kept(tmp_path, request, ways):
+    """A space with the visits of a request, as an analysis leaves it."""
+    space = SpaceFiles(tmp_path / "derived", request.subject)
+    space.folder.mkdir(exist_ok=True)
+    for path in space.of_all_visits():
+        path.write_text(path.name)
+    for visit, way in ways.items():
+        itk.save_transform(way, space.flair_to_subject(visit))
+    flairs = {v.visit: v.scans[Contrast.FLAIR] for v in request.visits if v.visit in ways}
+    records = [RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False) for _ in flairs]
+    space.record.write_text(make_record(records, flairs, None).model_dump_json())
+    return space
+
+
+def test_in_a_kept_space_old_visits_stay_and_new_ones_come_to_them(tmp_path, request_of, aligned):
+    space = kept(tmp_path, request_of("b", "c"), {"b": shift(-5.0), "c": shift(5.0)})
+    request = request_of("a", "b", "c", "d", kept_space=space.folder)
+    found, rounds = aligned(request, strangers=[("d", "b")])
+    assert rounds.stars == [("b", ["a", "d"])]
+    assert of(found)[0] == ["a", "b", "c"]
+    ways = {v.visit: v.flair_to_subject for v in found.visits}
+    assert ways["b"] == space.flair_to_subject("b")
+    assert ways["c"] == space.flair_to_subject("c")
+    assert itk.load_transform(ways["a"]).matrix[0, 3] == pytest.approx(-4.0)  # 1 mm to b, and b's -5 mm
+    record = found.space_record()
+    assert record.made_from == ("b", "c")
+    assert [v.visit for v in record.visits] == ["a", "b", "c"]
+
+
+def test_a_replaced_scan_has_no_place_in_a_kept_space(tmp_path, request_of, aligned):
+    space = kept(tmp_path, request_of("a", "b"), {"a": shift(-5.0), "b": shift(5.0)})
+    request = request_of("a", "b", kept_space=space.folder)
+    request.visits[0].scans[Contrast.FLAIR].write_text("another scan")
+    found, rounds = aligned(request)
+    assert rounds.stars == [("b", ["a"])]  # registered anew, to the one that is still what it was
+    assert found.space is not None
+    for visit in request.visits:
+        visit.scans[Contrast.FLAIR].write_text("another scan")
+    found, _ = aligned(request)
+    assert found.space is None  # nothing of the old space is left: a new one is made
+
+
+def test_a_kept_space_that_is_damaged_is_refused(tmp_path, request_of, aligned):
+    space = kept(tmp_path, request_of("a"), {"a": shift(0.0)})
+    request = request_of("a", kept_space=space.folder)
+    space.flair_to_subject("a").unlink()
+    with pytest.raises(UsageError, match="expected its space of format 1 whole, found another or a part of it"):
+        aligned(request)
+    space.record.write_text("{")
+    with pytest.raises(UsageError, match="expected its space, found a damaged record"):
+        aligned(request)
+
+
+def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
+    request = request_of("a", "b")
+    reads = SpaceFiles(tmp_path / "reads" / "_space", request.subject)
+    keep_space(kept(tmp_path, request, {"a": shift(1.0)}), reads)
+    first = {path.name: path.read_bytes() for path in reads.folder.iterdir()}
+    keep_space(kept(tmp_path, request, {"a": shift(1.0), "b": shift(2.0)}), reads)
+    assert [v.visit for v in load_record(reads).visits] == ["a", "b"]
+    assert all((reads.folder / name).read_bytes() == first[name] for name in first if not name.endswith(".json"))
+    another = kept(tmp_path, request, {"a": shift(1.0)})
+    another.brain.write_text("another grid")
+    keep_space(another, reads)
+    assert reads.brain.read_text() == "another grid"
+    assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
+    with pytest.raises(UsageError, match="expected its space, found none"):
+        keep_space(SpaceFiles(tmp_path / "none", request.subject), reads)
+
+
+def test_the_digest_is_that_of_the_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_digest(tmp_path / "a").startswith("ba7816bf")  # FIPS 180-2
