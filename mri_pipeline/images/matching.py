@@ -53,6 +53,12 @@ def generators(degrees_of_freedom: int) -> FloatArray:
     return basis[:degrees_of_freedom]
 
 
+def motion_fields(basis: FloatArray, points_mm: FloatArray, centre: FloatArray) -> FloatArray:
+    """How each infinitesimal motion about a centre moves each point, shape (k, 3, n)."""
+    centred = np.concatenate([(points_mm - centre).T, np.ones((1, len(points_mm)))])
+    return np.asarray(np.einsum("kij,jn->kin", basis, centred, optimize=True))
+
+
 def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
     """Values (channels, n) of the moving level at world points by linear interpolation, and which are inside."""
     to_index = np.linalg.inv(level.grid.affine)
@@ -91,6 +97,16 @@ def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
     scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual[inside]))), floor)
     u = residual / (_TUKEY * scale)
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
+
+
+def predict(values: FloatArray, inside: BoolArray, samples: Samples, *, linear: bool) -> FloatArray:
+    """What the fixed image predicts of the moving image's values, as most points have it."""
+    weights = inside.astype(float)
+    design = _design(samples, linear=linear)
+    floor = 0.02 * float(values[inside].std()) + 1e-12
+    residual = _remove_explained(values[None], samples, weights, design)[0]
+    weights = _tukey(residual, inside, floor)
+    return np.asarray(values - _remove_explained(values[None], samples, weights, design)[0])
 
 
 def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
@@ -134,12 +150,11 @@ def refine(
     """
     basis = generators(degrees_of_freedom)
     centre = samples.points_mm.mean(axis=0)
-    centred = np.concatenate([(samples.points_mm - centre).T, np.ones((1, len(samples.points_mm)))])
-    motion = np.einsum("kij,jn->kin", basis, centred)
+    motion = motion_fields(basis, samples.points_mm, centre)
     best, reached = start, -1.0
     step: FloatArray = np.zeros(len(basis))
     for _ in range(iterations):
-        current = best @ _motion(basis, step, centre)
+        current = best @ finite_motion(basis, step, centre)
         values, inside = look_up(level, current.points(samples.points_mm))
         similarity, overlap = _similarity(values[0], inside, samples, linear=linear)
         similarity *= min(1.0, overlap / _FULL_OVERLAP)
@@ -153,7 +168,7 @@ def refine(
         longest = float(np.abs(step).max())
         step = step * min(1.0, _LONGEST_STEP_MM / max(longest, 1e-9))
         if longest < tolerance_mm:
-            best = best @ _motion(basis, step, centre)
+            best = best @ finite_motion(basis, step, centre)
             break
     return evaluate(samples, level, best, linear=linear)
 
@@ -186,7 +201,7 @@ def _gauss_newton_step(
     return np.asarray(-np.linalg.solve(normal, slope))
 
 
-def _motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Affine:
+def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Affine:
     """The finite motion exp(sum of steps) about `centre`."""
     velocity = np.zeros((4, 4))
     velocity[:3] = np.tensordot(step, basis, axes=1)

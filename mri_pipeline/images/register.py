@@ -10,15 +10,14 @@ from itertools import product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.images.agreement import agreement
+from mri_pipeline.images.joint_density import sharpen
 from mri_pipeline.images.matching import Match, evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
-from mri_pipeline.images.sampling import Level, Samples, level_of, samples_of
+from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
 from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
 
 _FULL_OVERLAP = 0.7
-_LEAST_EXPLAINED = 0.01
-_AWAY_MM = 8.0
-_AWAY_DEGREES = 10.0
 _EVERY = 97
 
 
@@ -37,36 +36,29 @@ class RegisterSettings:
     ----------
     levels_mm : tuple of float
         Voxel sizes of the pyramid, coarse to fine; the first one is searched for starts.
-    max_points : int
-        Points of the fixed image at each level.
+    sharp_mm : float
+        Voxel size of the last step, on mutual information.
+    max_points : tuple of int
+        Points of the fixed image at each level, and of either image in the last step.
     coarse_margin_mm : float
         By how much the mask is widened where starts are searched: the head's outline finds the way from far off.
     margin_across_mm : float
         By how much the mask is widened across contrasts: the fluid around the brain has the best contrast there.
     kept_starts : tuple of int
-        Starts that are refined at the coarsest level, in the first attempt and in a wider second one.
-    sure_quality_same, sure_quality_across, min_quality : float
-        From the sure quality on a match is taken at once; else attempts from other starts are made until two agree,
-        or the best of all is taken. Across contrasts (one session) a match near the headers' position needs
-        `min_quality` alone. Below `min_quality` a match counts as failed. True matches reached 0.37 to 0.74; of the
-        false ones two were half a match: 0.39 across contrasts, far from the headers' position, and 0.47 between
-        visits that differ by 13° and 15 mm.
-    agreement_mm : float
-        Mean distance up to which two attempts found the same.
-    near_header_mm : float
-        Mean motion up to which a match counts as near the headers' position.
+        Starts that are refined at the coarsest level, in the first search and in a wider second one.
+    min_quality_same, min_quality_across : float
+        A match of this quality is taken; below it other starts and then the other method are tried, and at last the
+        best is marked as failed. Where they come from: `benchmarks/registration`.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
-    max_points: int = 40_000
+    sharp_mm: float = 1.0
+    max_points: tuple[int, ...] = (15_000, 15_000, 20_000, 25_000)
     coarse_margin_mm: float = 20.0
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
-    sure_quality_same: float = 0.6
-    sure_quality_across: float = 0.45
-    min_quality: float = 0.3
-    agreement_mm: float = 1.0
-    near_header_mm: float = 15.0
+    min_quality_same: float = 0.7
+    min_quality_across: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -78,9 +70,8 @@ class Registration:
     moving_to_fixed : Affine
         Rigid, in RAS+ mm.
     quality : float
-        How much is lost by moving away: 1 less the explained variation after shifts of 8 mm and turns of 10°,
-        relative to that at the transform found. Unlike the similarity itself it means the same for every pair of
-        contrasts: near 0 for a false match, 0.4 and more for a true one.
+        Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, 0.3
+        and more for a true one across contrasts, 0.9 for one of the same contrast.
     method : Method
     failed : bool
         Whether the quality is too low; the transform must not be used.
@@ -125,44 +116,31 @@ def register_rigid(
     settings = settings or RegisterSettings()
     if fixed_mask is not None:
         fixed.grid.require_same(fixed_mask.grid, "mask of the fixed image")
-    margin_mm = 0.0 if same_contrast else settings.margin_across_mm
-    margins_mm = [settings.coarse_margin_mm] + [margin_mm] * (len(settings.levels_mm) - 1)
-    pyramid = [
-        (
-            samples_of(fixed, mm, mask=fixed_mask, margin_mm=margin, max_points=settings.max_points),
-            level_of(moving, mm),
-        )
-        for mm, margin in zip(settings.levels_mm, margins_mm, strict=True)
-    ]
-    pair = _Pair(fixed, moving, fixed_mask, same_contrast=same_contrast)
-    best, method = Affine.identity(), Method.GAUSS_NEWTON
-    quality = -np.inf
+    pair = _Pair(fixed, moving, fixed_mask, 0.0 if same_contrast else settings.margin_across_mm, same_contrast)
+    fine = [_level(pair, k, pair.margin_mm, settings) for k in range(1, len(settings.levels_mm))]
+    enough = settings.min_quality_same if same_contrast else settings.min_quality_across
+    best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
     for candidate in Method:
-        for start in _attempts(candidate, pyramid[0], pair, margin_mm, settings):
-            found = _descend(pyramid[1:], start, linear=same_contrast).fixed_to_moving
-            reached = peak_quality(*pyramid[-2], found, linear=same_contrast)
-            agreed = min(reached, quality) >= settings.min_quality and (
-                _mean_motion_mm(pyramid[-1][0], best.inverse() @ found) <= settings.agreement_mm
-            )
+        for start in _attempts(candidate, pair, settings):
+            found = _descend(fine, start, linear=same_contrast).fixed_to_moving
+            reached = agreement(*fine[-1], found, linear=same_contrast)
             if reached > quality:
                 best, quality, method = found, reached, candidate
-            if agreed or quality >= _sure_quality(pyramid[-1][0], best, settings, same_contrast=same_contrast):
-                return Registration(best.inverse(), quality, method, failed=False)
-    return Registration(best.inverse(), max(quality, 0.0), method, failed=quality < settings.min_quality)
-
-
-def _sure_quality(
-    samples: Samples, transform: Affine, settings: RegisterSettings, *, same_contrast: bool
-) -> float:
-    if same_contrast:
-        return settings.sure_quality_same
-    near = _mean_motion_mm(samples, transform) <= settings.near_header_mm
-    return settings.min_quality if near else settings.sure_quality_across
-
-
-def _mean_motion_mm(samples: Samples, transform: Affine) -> float:
-    moved = transform.points(samples.points_mm) - samples.points_mm
-    return float(np.linalg.norm(moved, axis=1).mean())
+            if quality >= enough:
+                break
+        if quality >= enough:
+            break
+    sharp = sharpen(
+        fixed,
+        moving,
+        fixed_mask or inner_foreground(fixed),
+        best,
+        spacing_mm=settings.sharp_mm,
+        margin_mm=pair.margin_mm,
+        max_points=settings.max_points[-1],
+    )
+    quality = agreement(*fine[-1], sharp, linear=same_contrast)
+    return Registration(sharp.inverse(), quality, method, failed=quality < enough)
 
 
 @dataclass(frozen=True)
@@ -172,48 +150,30 @@ class _Pair:
     fixed: Image
     moving: Image
     fixed_mask: LabelImage | None
+    margin_mm: float
     same_contrast: bool
 
 
-def _attempts(
-    method: Method, coarsest: tuple[Samples, Level], pair: _Pair, margin_mm: float, settings: RegisterSettings
-) -> Iterator[Affine]:
+def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, Level]:
+    spacing_mm, points = settings.levels_mm[number], settings.max_points[number]
+    samples = samples_of(pair.fixed, spacing_mm, mask=pair.fixed_mask, margin_mm=margin_mm, max_points=points)
+    return samples, level_of(pair.moving, spacing_mm)
+
+
+def _attempts(method: Method, pair: _Pair, settings: RegisterSettings) -> Iterator[Affine]:
     """Starts (fixed to moving) for the finer levels, the cheap ones first; made only when asked for."""
     if method is Method.GAUSS_NEWTON:
         yield Affine.identity()  # as the headers say: nearly always within a few millimetres
         few, many = settings.kept_starts
+        coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
         yield _coarse(coarsest, pair, few)
         # the outline can mislead where the fields of view differ: once more with the inside alone
-        inside = samples_of(pair.fixed, settings.levels_mm[0], mask=pair.fixed_mask, margin_mm=margin_mm)
-        yield _coarse((inside, coarsest[1]), pair, few)
+        inside = _level(pair, 0, pair.margin_mm, settings)
+        yield _coarse(inside, pair, few)
         yield _coarse(coarsest, pair, many)
+        yield _coarse(inside, pair, many)
     else:
         yield mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
-
-
-def peak_quality(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> float:
-    """How sharp a peak a transform stands on; see `Registration.quality`."""
-
-    def explained(transform: Affine) -> float:
-        match = evaluate(samples, level, transform, linear=linear)
-        return match.similarity**2 * min(1.0, match.overlap / _FULL_OVERLAP)
-
-    at_peak = explained(fixed_to_moving)
-    if at_peak < _LEAST_EXPLAINED:
-        return 0.0
-    centre = samples.points_mm.mean(axis=0)
-    around = [explained(fixed_to_moving @ motion) for motion in _nearby(centre)]
-    return float(np.clip(1.0 - np.mean(around) / at_peak, 0.0, 1.0))
-
-
-def _nearby(centre: FloatArray) -> list[Affine]:
-    """Shifts of 8 mm and turns of 10° to either side of each axis about a point."""
-    motions = []
-    for axis, sign in product(np.eye(3), (-1, 1)):
-        motions.append(_motion_about(centre, np.eye(3), sign * _AWAY_MM * axis))
-        turn = Rotation.from_rotvec(sign * _AWAY_DEGREES * axis, degrees=True).as_matrix()
-        motions.append(_motion_about(centre, turn, np.zeros(3)))
-    return motions
 
 
 def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Affine:
@@ -234,7 +194,7 @@ def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
         for m in ranked[:kept]
     ]
     found = [m.fixed_to_moving for m in refined]
-    return max(found, key=lambda t: peak_quality(samples, level, t, linear=linear))
+    return max(found, key=lambda t: agreement(samples, level, t, linear=linear))
 
 
 def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, *, linear: bool) -> Match:

@@ -65,6 +65,55 @@ def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
     return np.asarray(ndimage.gaussian_filter(image.data, sigma, mode="nearest"))
 
 
+def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Image:
+    """The part of an image within the box of some world points, averaged to `spacing_mm` and slightly smoothed."""
+    to_index = np.linalg.inv(image.grid.affine)
+    index = corners_mm @ to_index[:3, :3].T + to_index[:3, 3]
+    # a few voxels more: smoothing must not see the box, and the fit may move
+    pad = np.ceil(3 * spacing_mm / np.array(image.grid.spacing_mm)) + 1
+    shape = np.array(image.grid.shape)
+    low = np.clip(np.floor(index.min(axis=0) - pad), 0, shape - 1).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0) + pad) + 1, low + 1, shape).astype(int)
+    data = image.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    moved = np.eye(4)
+    moved[:3, 3] = low
+    small = downsample(Image(data, Grid(data.shape, image.grid.affine @ moved)), spacing_mm)
+    return Image(_smoothed(small, spacing_mm).astype(np.float32), small.grid)
+
+
+def values_and_gradients(image: Image, points_mm: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Linear interpolation at world points and its exact gradient.
+
+    Returns
+    -------
+    values, gradients, inside
+        Shapes (n,), (3, n) in world coordinates per mm, and (n,): whether a point is within the image.
+    """
+    to_index = np.linalg.inv(image.grid.affine)
+    index = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
+    size = np.array(image.grid.shape)[:, None]
+    inside = ((index >= -0.5) & (index <= size - 0.5)).all(axis=0)
+    clipped = np.clip(index, 0, size - 1)
+    low = np.minimum(clipped.astype(np.intp), np.maximum(size - 2, 0))
+    x, y, z = (clipped - low).astype(np.float32)
+    ny, nz = image.grid.shape[1:]
+    dx, dy, dz = (step if n > 1 else 0 for step, n in zip((ny * nz, nz, 1), image.grid.shape, strict=True))
+    flat = np.ascontiguousarray(image.data, dtype=np.float32).ravel()
+    corner = (low[0] * ny + low[1]) * nz + low[2]
+    # along z first: the four edges of the cell and their slopes
+    edges, slopes = [], []
+    for offset in (0, dy, dx, dx + dy):
+        near = flat.take(corner + offset)
+        slope = flat.take(corner + (offset + dz)) - near
+        edges.append(near + z * slope)
+        slopes.append(slope)
+    left, right = (edges[0] + y * (edges[1] - edges[0])), (edges[2] + y * (edges[3] - edges[2]))
+    across = (edges[1] - edges[0]) * (1 - x) + (edges[3] - edges[2]) * x
+    up_left, up_right = slopes[0] + y * (slopes[1] - slopes[0]), slopes[2] + y * (slopes[3] - slopes[2])
+    gradient = np.stack([right - left, across, up_left + x * (up_right - up_left)])
+    return left + x * (right - left), to_index[:3, :3].T @ gradient, np.asarray(inside)
+
+
 def samples_of(
     image: Image,
     spacing_mm: float,
@@ -93,6 +142,12 @@ def samples_of(
     values = data[tuple(index.T)].astype(np.float64)
     points = small.grid.world(index.astype(float))
     return Samples(points, values, *binned(values, n_bins))
+
+
+def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
+    """The part of the head well below its surface, on a grid of about `spacing_mm`."""
+    small = downsample(image, spacing_mm)
+    return LabelImage(_inner(foreground(small.data), small.grid), small.grid)
 
 
 def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:

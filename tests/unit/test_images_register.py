@@ -6,9 +6,11 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from mri_pipeline.errors import GridMismatchError, UsageError
+from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.midway import mean_affine, midway
 from mri_pipeline.images.register import Method, RegisterSettings, position_error_mm, register_rigid
 from mri_pipeline.images.resample import resample, resample_labels
+from mri_pipeline.images.sampling import level_of, samples_of, values_and_gradients
 from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.itk import load_transform
 from mri_pipeline.model import Affine, Grid, Image, LabelImage
@@ -58,7 +60,7 @@ def brain_of(head, grid: Grid, move: Affine) -> LabelImage:
 
 @pytest.mark.parametrize(
     ("orientation", "same", "limit"),
-    [("RAS", True, 0.15), ("LPS", False, 0.3), ("LAS", True, 0.15), ("PSR", False, 0.3)],
+    [("RAS", True, 0.1), ("LPS", False, 0.15), ("LAS", True, 0.1), ("PSR", False, 0.15)],
 )
 def test_known_motion_is_found(head, orientation, same, limit):
     fixed, to_fixed = scan(head["flair"], rigid((3, -5, 2), (2, 0, -3)), orientation="RAS", seed=1)
@@ -91,7 +93,46 @@ def test_there_and_back_agree(head):
     masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
     there = register_rigid(one, other, same_contrast=True, fixed_mask=masks[0])
     back = register_rigid(other, one, same_contrast=True, fixed_mask=masks[1])
-    assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.1
+    assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.05
+
+
+def test_three_visits_agree(head):
+    moves = [rigid((0, 2, 3), (3, 0, 0)), rigid((4, -3, 1), (0, 5, -4)), rigid((-3, 0, 6), (-4, -2, 5))]
+    scans = [scan(head["flair"], move, seed=k)[0] for k, move in enumerate(moves)]
+    masks = [brain_of(head, image.grid, move) for image, move in zip(scans, moves, strict=True)]
+
+    def way(fixed, moving):
+        found = register_rigid(scans[fixed], scans[moving], same_contrast=True, fixed_mask=masks[fixed])
+        return found.moving_to_fixed.inverse()
+
+    assert position_error_mm(way(1, 2) @ way(0, 1), way(0, 2), masks[0]) < 0.05
+
+
+def test_quality_falls_as_a_match_is_left(head):
+    fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
+    moving, to_moving = scan(head["t1"], rigid((2, 3, -2), (3, -2, 4)), seed=2)
+    samples = samples_of(fixed, 2.0, mask=brain_of(head, fixed.grid, to_fixed))
+    truth = to_moving @ to_fixed.inverse()
+    quality = [
+        agreement(samples, level_of(moving, 2.0), truth @ rigid((mm, 0, 0)), linear=False) for mm in (0, 3, 8)
+    ]
+    assert quality[0] > 0.7
+    assert quality[0] > quality[1] > quality[2]
+    assert quality[2] < 0.2
+
+
+def test_gradient_is_that_of_the_interpolation():
+    affine = np.array([[0, -1, 0.1, 3], [2, 0, 0, 1], [0, 0.2, 3, 0], [0, 0, 0, 1.0]])
+    image = Image(np.random.default_rng(0).random((7, 8, 9)).astype(np.float32), Grid((7, 8, 9), affine))
+    index = np.random.default_rng(1).integers(0, 6, (50, 3)) + np.random.default_rng(2).uniform(0.1, 0.9, (50, 3))
+    points = image.grid.world(index)
+    values, gradients, inside = values_and_gradients(image, points)
+    assert inside.all()
+    assert np.allclose(values, ndimage.map_coordinates(image.data, index.T, order=1), atol=1e-6)
+    for axis in range(3):
+        step = np.eye(3)[axis] * 0.01
+        ahead, behind = (values_and_gradients(image, points + s * step)[0] for s in (1, -1))
+        assert np.allclose((ahead - behind) / 0.02, gradients[axis], atol=1e-3)
 
 
 def test_new_lesions_do_not_pull(head):
@@ -113,11 +154,11 @@ def test_what_does_not_match_is_marked_failed(head):
     ball = np.linalg.norm(np.indices(fixed.grid.shape).T - np.array(fixed.grid.shape) / 2, axis=-1).T < 30
     other = Image(np.where(ball, noise, 0), fixed.grid)
     mask = brain_of(head, fixed.grid, to_fixed)
-    few = RegisterSettings(kept_starts=(1, 2), max_points=8000)
+    few = RegisterSettings(kept_starts=(1, 2), max_points=(8000,) * 4)
     found = register_rigid(fixed, other, same_contrast=False, fixed_mask=mask, settings=few)
     assert found.failed
     assert found.method in Method
-    assert found.quality < 0.3
+    assert found.quality < 0.2
 
 
 def test_a_mask_of_another_grid_is_refused(head):
@@ -193,7 +234,9 @@ def test_grid_rules_for_3d_and_mixtures():
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("study", "contrast", "limit"), [(1, "T1W", 0.75), (2, "T2W", 0.75), (0, "FLAIR", 0.25)])
+@pytest.mark.parametrize(
+    ("study", "contrast", "limit"), [(1, "T1W", 0.45), (1, "T2W", 0.45), (2, "T2W", 0.45), (0, "FLAIR", 0.25)]
+)
 def test_real_scans_against_the_authors_transforms(real_data, study, contrast, limit):
     folder = real_data / "ljubljana" / "longitudinal" / "patient01"
     to_common = {s: load_transform(folder / f"study{s}_FLAIR_to_common_space.txt") for s in (1, 2)}
