@@ -1,19 +1,20 @@
-"""The brain on a FLAIR: the template fitted by an affine, its mask brought over and moved to the seen edge."""
+"""The brain on a FLAIR: the template fitted by an affine, its surface moved to the seen edge."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.errors import AnalysisError
+from mri_pipeline.images.brain_edge import EdgeSettings, find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.model import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.template import Template
 
 
@@ -26,21 +27,12 @@ class BrainSettings:
     rim_mm : float
         Width of the band around the template's brain that takes part in the fit: on FLAIR it is dark (CSF, bone),
         and holds the fit to the brain and off the scalp.
-    edge_grid_mm : float
-        In-plane voxel size of the grid on which the edge is refined.
-    search_mm : float
-        How far the edge may move from the template's.
-    tissue_share : float
-        Share of the local brightness of brain tissue above which a voxel is tissue.
-    closing_mm : float
-        Width of sulci that belong to the mask.
+    edge : EdgeSettings
+        How the template's surface is moved to the seen edge.
     """
 
     rim_mm: float = 8.0
-    edge_grid_mm: float = 1.5
-    search_mm: float = 8.0
-    tissue_share: float = 0.5
-    closing_mm: float = 4.0
+    edge: EdgeSettings = field(default_factory=EdgeSettings)
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,11 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
     match = fit_template(flair, template, settings)
     template_to_image = match.fixed_to_moving
     stripped = is_skull_stripped(flair, template, template_to_image)
-    mask = _nonzero_brain(flair) if stripped else _refined(flair, template, template_to_image, settings)
+    mask = (
+        _nonzero_brain(flair)
+        if stripped
+        else find_edge(flair, template, template_to_image, settings=settings.edge)
+    )
     if not 400e3 < mask.volume_mm3 < 2500e3 or match.similarity < 0.2:
         raise AnalysisError(
             f"expected a brain of 0.4 to 2.5 litres on the FLAIR, found {mask.volume_mm3 / 1e6:.2f} litres "
@@ -197,55 +193,6 @@ def _as_float(mask: LabelImage) -> Image:
 
 def _fill(mask: BoolArray) -> BoolArray:
     return np.asarray(ndimage.binary_fill_holes(mask))
-
-
-def _refined(flair: Image, template: Template, template_to_image: Affine, settings: BrainSettings) -> LabelImage:
-    """The template's mask with its edge moved to where tissue ends."""
-    small = downsample(flair, settings.edge_grid_mm)
-    prior = _as_float(template.brain)
-    prior_mask = resample(prior, small.grid, template_to_image, order=1).data > 0.5
-    depth = _signed_distance(prior_mask, small.grid)
-    tissue = small.data > settings.tissue_share * _local_brightness(small, depth)
-    tissue &= depth > -settings.search_mm
-    core = depth > settings.search_mm
-    opened = _eroded(tissue | core, small.grid, 2.0)
-    labels, _ = ndimage.label(opened)
-    keep = np.unique(labels[core & opened])
-    opened = np.isin(labels, keep[keep > 0])
-    opened = _dilated(opened, small.grid, 2.5) & (tissue | core)
-    closed = _eroded(_dilated(opened, small.grid, settings.closing_mm), small.grid, settings.closing_mm)
-    smooth = ndimage.gaussian_filter(_fill(closed).astype(np.float32), [1.0 / s for s in small.grid.spacing_mm])
-    return LabelImage(resample(Image(smooth, small.grid), flair.grid, order=1).data > 0.5, flair.grid)
-
-
-def _signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
-    """Depth in mm: positive inside."""
-    inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
-    outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
-    return np.asarray(inside - outside, dtype=np.float32)
-
-
-def _dilated(mask: BoolArray, grid: Grid, radius_mm: float) -> BoolArray:
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= radius_mm)
-
-
-def _eroded(mask: BoolArray, grid: Grid, radius_mm: float) -> BoolArray:
-    # beyond the field of view the brain goes on: pad with the edge
-    padded = np.pad(mask, 1, mode="edge")
-    return np.asarray(ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm) > radius_mm)[
-        1:-1, 1:-1, 1:-1
-    ]
-
-
-def _local_brightness(image: Image, depth: FloatArray, sigma_mm: float = 20.0) -> FloatArray:
-    """Brightness of brain tissue near each voxel: a wide mean over plausible tissue well inside the brain."""
-    sure = depth > 2
-    middle = float(np.median(image.data[sure]))
-    weight = (sure & (image.data > 0.5 * middle) & (image.data < 1.6 * middle)).astype(np.float32)
-    sigma = [sigma_mm / s for s in image.grid.spacing_mm]
-    total = ndimage.gaussian_filter(weight, sigma)
-    mean = ndimage.gaussian_filter(weight * image.data, sigma)
-    return np.where(total > 1e-3, mean / np.maximum(total, 1e-3), middle)
 
 
 def combine(

@@ -1,0 +1,268 @@
+"""The brain's edge on one scan: the template's surface, moved along its normals to where tissue ends.
+
+An active surface in one step (Cootes et al., Comput Vis Image Underst 1995;61:38, search along normals): at every
+point of the template's brain surface a profile of the scan is read from inside to outside, and the place is sought
+that parts tissue best from what follows (CSF, bone). Neighbouring points decide together, so that the surface runs
+over sulci, stays off eyes and scalp, and keeps the shape of a brain where the scan does not tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+from scipy.spatial import cKDTree
+
+from mri_pipeline.images.resample import resample
+from mri_pipeline.images.sampling import downsample
+from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.template import Template
+
+_PADDING_MM = 16.0
+_STEP_MM = 1.0
+_SAME_SIDE = 0.3
+"""Neighbours whose normals have a smaller cosine lie on another wall: across a fissure, or around an edge."""
+
+
+@dataclass(frozen=True)
+class EdgeSettings:
+    """How the surface is moved.
+
+    Parameters
+    ----------
+    surface_mm : float
+        Distance of the points of the surface; finer ones cost more and gain nothing.
+    reach_mm : float
+        How far the edge may lie from the template's.
+    inside_mm, outside_mm : float
+        Lengths of the profile that must be tissue and must not be: bone and CSF before the scalp are 5 mm and more.
+    tissue_share, softness : float
+        Shares of the local brightness of brain: at the first a voxel is as likely tissue as not; that much above
+        (below) it is surely (not) tissue.
+    smoothing_mm : float
+        Gaussian width over which neighbouring points decide together: about half a gyrus.
+    stay : float
+        Cost of moving by 1 mm, in mm of tissue on the wrong side: decides where the scan tells nothing.
+    margin_mm : float
+        Room beyond the place where brightness is halved: the voxel that cortex shares with what lies outside.
+    crown_mm : float
+        How far tissue beyond the smooth surface still belongs to the brain: the crowns of gyri.
+    """
+
+    surface_mm: float = 3.0
+    reach_mm: float = 8.0
+    inside_mm: float = 8.0
+    outside_mm: float = 5.0
+    tissue_share: float = 0.5
+    softness: float = 0.25
+    smoothing_mm: float = 3.0
+    stay: float = 0.03
+    margin_mm: float = 1.0
+    crown_mm: float = 1.5
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The brain surface of the template.
+
+    Parameters
+    ----------
+    depth : Image
+        Signed distance in mm, positive inside.
+    points_mm, normals : ndarray, shape (n, 3)
+        In the template's world; normals point outwards and have length 1.
+    neighbours : csr_array, shape (n, n)
+        Weights with which points decide together; rows sum to 1.
+    band : ndarray of bool
+        Voxels of `depth` that the surface can reach.
+    nearest : ndarray, shape (m,)
+        The nearest point of each of them.
+    """
+
+    depth: Image
+    points_mm: FloatArray
+    normals: FloatArray
+    neighbours: sparse.csr_array
+    band: BoolArray
+    nearest: NDArray[np.integer[Any]]
+
+
+def signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
+    """Depth in mm: positive inside."""
+    inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
+    outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
+    return np.asarray(inside - outside, dtype=np.float32)
+
+
+@cache
+def template_surface(template: Template, settings: EdgeSettings) -> Surface:
+    """The surface of the template's brain with what does not depend on the scan."""
+    small = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), settings.surface_mm)
+    pad = int(np.ceil(_PADDING_MM / min(small.grid.spacing_mm)))
+    affine = small.grid.affine.copy()
+    affine[:3, 3] = small.grid.world(np.full((1, 3), -float(pad)))[0]
+    brain = np.pad(small.data, pad)
+    grid = Grid((brain.shape[0], brain.shape[1], brain.shape[2]), affine)
+    mask = ndimage.gaussian_filter(brain, 0.5) > 0.5
+    depth = ndimage.gaussian_filter(signed_distance(mask, grid), 0.8)
+    index = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    at = tuple(index.T)
+    slope = np.stack([-np.gradient(depth, axis=a)[at] for a in range(3)], axis=1)
+    normals = slope @ np.linalg.inv(affine[:3, :3])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+    points = grid.world(index.astype(float)) + normals * depth[at][:, None]
+    band = np.abs(depth) < settings.reach_mm + 2 * settings.surface_mm
+    _, nearest = cKDTree(points).query(grid.world(np.argwhere(band).astype(float)))
+    neighbours = _neighbours(points, normals, settings.smoothing_mm)
+    return Surface(Image(depth, grid), points, normals, neighbours, band, np.asarray(nearest))
+
+
+def _neighbours(points: FloatArray, normals: FloatArray, sigma_mm: float) -> sparse.csr_array:
+    tree = cKDTree(points)
+    pairs = tree.sparse_distance_matrix(tree, 2 * sigma_mm, output_type="coo_matrix")
+    weight = np.exp(-0.5 * (pairs.data / sigma_mm) ** 2)
+    weight *= (normals[pairs.row] * normals[pairs.col]).sum(axis=1) > _SAME_SIDE
+    total = np.bincount(pairs.row, weight, len(points)) + 1.0
+    own = np.arange(len(points))
+    return sparse.csr_array(
+        (
+            np.concatenate([weight / total[pairs.row], 1.0 / total]),
+            (np.concatenate([pairs.row, own]), np.concatenate([pairs.col, own])),
+        ),
+        shape=(len(points), len(points)),
+    )
+
+
+def find_edge(
+    image: Image, template: Template, template_to_image: Affine, *, settings: EdgeSettings | None = None
+) -> LabelImage:
+    """The brain on a scan on which tissue is bright and what surrounds it is dark (FLAIR).
+
+    Parameters
+    ----------
+    image : Image
+        Any grid.
+    template : Template
+    template_to_image : Affine
+        Brings the template's surface to within `reach_mm` of the scan's.
+    settings : EdgeSettings, optional
+
+    Returns
+    -------
+    LabelImage
+        1 in the brain with its sulci and ventricles, on the scan's grid. Where the scan has no voxels or tells
+        nothing, the template's edge.
+    """
+    settings = settings or EdgeSettings()
+    surface = template_surface(template, settings)
+    small = downsample(image, 1.5)  # less noise, and no detail that matters
+    brightness = _local_brightness(image, surface.depth, template_to_image)
+    evidence = _evidence(small, brightness, surface, template_to_image, settings)
+    moved = _moved(surface, _best_shift(evidence, surface, settings), settings.margin_mm)
+    box = _box(moved, image.grid, template_to_image)
+    depth = resample(moved, _part_of(image.grid, box), template_to_image, order=1, outside=-_PADDING_MM)
+    brain = depth.data > 0
+    crowns = np.argwhere(~brain & (depth.data > -settings.crown_mm))
+    points = depth.grid.world(crowns.astype(float))
+    brain[tuple(crowns.T)] = _read(small, points)[0] > settings.tissue_share * _read(brightness, points)[0]
+    mask = np.zeros(image.grid.shape, dtype=bool)
+    mask[box] = ndimage.binary_fill_holes(_largest(brain))
+    return LabelImage(mask, image.grid)
+
+
+def _moved(surface: Surface, shift: FloatArray, margin_mm: float) -> Image:
+    """The signed distance to the moved surface, in the template's space."""
+    field: FloatArray = np.zeros(surface.band.shape, dtype=np.float32)
+    field[surface.band] = shift[surface.nearest]
+    weight = ndimage.gaussian_filter(surface.band.astype(np.float32), 0.7)
+    field = ndimage.gaussian_filter(field, 0.7) / np.maximum(weight, 1e-3)
+    return Image((surface.depth.data + field + margin_mm).astype(np.float32), surface.depth.grid)
+
+
+def _evidence(
+    image: Image, brightness: Image, surface: Surface, template_to_image: Affine, settings: EdgeSettings
+) -> FloatArray:
+    """How sure the scan shows tissue (1) or none (-1) along every profile, shape (points, steps); 0 is unknown."""
+    before = settings.reach_mm + settings.inside_mm
+    steps = np.arange(-before, settings.reach_mm + settings.outside_mm, _STEP_MM) + 0.5 * _STEP_MM
+    profile = surface.points_mm[:, None] + surface.normals[:, None] * steps[:, None]
+    points = template_to_image.points(profile.reshape(-1, 3))
+    data, seen = _read(image, points)
+    nearby, _ = _read(brightness, points)
+    share = data / np.maximum(nearby, 1e-6)
+    sure = np.clip((share - settings.tissue_share) / settings.softness, -1.0, 1.0)
+    return np.where(seen, sure, 0.0).reshape(len(profile), len(steps))
+
+
+def _read(image: Image, points_mm: FloatArray) -> tuple[FloatArray, BoolArray]:
+    matrix = np.linalg.inv(image.grid.affine)
+    index = matrix[:3, :3] @ points_mm.T + matrix[:3, 3:]
+    size = np.array(image.grid.shape)[:, None]
+    inside: BoolArray = np.asarray(((index >= -0.5) & (index <= size - 0.5)).all(axis=0))
+    return ndimage.map_coordinates(image.data, index, order=1, mode="nearest"), inside
+
+
+def _local_brightness(image: Image, depth: Image, template_to_image: Affine, sigma_mm: float = 20.0) -> Image:
+    """Brightness of brain tissue near each voxel: a wide mean over plausible tissue well inside the brain."""
+    small = downsample(image, 4.0)
+    sure = resample(depth, small.grid, template_to_image, order=1, outside=-1.0).data > 2
+    if not sure.any():
+        return Image(np.ones_like(small.data), small.grid)
+    middle = float(np.median(small.data[sure]))
+    weight = (sure & (small.data > 0.5 * middle) & (small.data < 1.6 * middle)).astype(np.float32)
+    sigma = [sigma_mm / s for s in small.grid.spacing_mm]
+    total = ndimage.gaussian_filter(weight, sigma)
+    mean = ndimage.gaussian_filter(weight * small.data, sigma)
+    data = np.where(total > 1e-3, mean / np.maximum(total, 1e-3), middle)
+    return Image(data.astype(np.float32), small.grid)
+
+
+def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) -> FloatArray:
+    """Outward shift in mm of every point: most tissue inside, least outside, agreed upon with the neighbours."""
+    shifts = np.arange(-settings.reach_mm, settings.reach_mm + 0.5 * _STEP_MM, _STEP_MM)
+    inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
+    total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
+    at = inside + np.arange(len(shifts))
+    cost = total[:, at - inside] + total[:, at + outside] - 2 * total[:, at] + settings.stay * np.abs(shifts)
+    cost = surface.neighbours @ cost
+    rows, best = np.arange(len(cost)), cost.argmin(axis=1)
+    middle = np.clip(best, 1, len(shifts) - 2)
+    low, at_best, high = (cost[rows, middle + k] for k in (-1, 0, 1))
+    bend = low - 2 * at_best + high
+    # the vertex of the parabola through the best shift and its neighbours
+    part = np.where((middle == best) & (bend > 1e-6), 0.5 * (low - high) / np.maximum(bend, 1e-6), 0.0)
+    return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * np.clip(part, -0.5, 0.5)))
+
+
+def _box(depth: Image, grid: Grid, template_to_image: Affine) -> tuple[slice, slice, slice]:
+    """The part of a grid that the brain can meet."""
+    index = np.argwhere(depth.data > 0).astype(float)
+    ends = np.array([[index[:, a].min() - 1, index[:, a].max() + 1] for a in range(3)])
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    world = template_to_image.points(depth.grid.world(corners))
+    matrix = np.linalg.inv(grid.affine)
+    voxels = world @ matrix[:3, :3].T + matrix[:3, 3]
+    low = np.clip(np.floor(voxels.min(axis=0)).astype(int), 0, np.array(grid.shape) - 1)
+    high = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 1, low + 1, grid.shape)
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return x, y, z
+
+
+def _largest(mask: BoolArray) -> BoolArray:
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == sizes.argmax())
+
+
+def _part_of(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.world(np.array([[s.start for s in box]], dtype=float))[0]
+    nx, ny, nz = (s.stop - s.start for s in box)
+    return Grid((nx, ny, nz), affine)
