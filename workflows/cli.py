@@ -200,7 +200,12 @@ def _report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
                 _say(f"  {visit} FAILED: {reason}")
             for words in o.concerns:
                 _say(f"  look at {words}")
-        _say(f"{len(outcome.outcomes) - len(outcome.failed)} of {len(outcome.outcomes)} subjects done")
+        done = [o for o in outcome.outcomes if o.done]
+        partly = sum(bool(o.failed_visits) for o in done)
+        _say(
+            f"{len(done)} of {len(outcome.outcomes)} subjects done"
+            + (f", {partly} without some visits" * bool(partly))
+        )
     if outcome.failed:
         raise typer.Exit(AnalysisError.exit_code)
 

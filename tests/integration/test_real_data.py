@@ -72,6 +72,21 @@ def test_two_sessions_of_different_geometry_are_compared(by_nifti):
         assert (by_nifti.root / "reports" / f"sub-{row['subject']}.html").is_file()
 
 
+def test_another_patients_scan_fails_and_leaves_the_others_as_they_are(real_data, by_nifti, tmp_path, capsys):
+    """Patient 03 under the name of 01: told, no numbers, and not a digit of the other visits is another."""
+    bids = bids_dataset(tmp_path / "bids", real_data, ["01"], ["wk00", "wk12"])
+    stranger = RawDataset(bids).image("01", "wk04", Contrast.FLAIR)
+    stranger.parent.mkdir(parents=True)
+    shutil.copy(scans(real_data, "03", 2)[Contrast.FLAIR], stranger)
+    out = DerivativeDataset(tmp_path / "out")
+    assert cli.invoke(["bids", str(bids), str(out.root), "participant"]) == 4
+    assert "wk04 FAILED: its FLAIR matches not that of wk00" in capsys.readouterr().out
+    rows = read_table(out.root / "tables" / "lesion_timepoints.csv")
+    assert [r["scan_status"] for r in rows] == ["analysed", "failed", "analysed"]
+    alone = [r for r in read_table(by_nifti.root / "tables" / "lesion_timepoints.csv") if r["subject"] == "01"]
+    assert [rows[0], rows[2]] == alone
+
+
 def as_dicom(data, study, folder, at):
     for number, (contrast, path) in enumerate(scans(data, "01", study).items(), start=1):
         image = nifti.load_image(path)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mri_pipeline import nifti
+from mri_pipeline.errors import UsageError
 from mri_pipeline.images.resample import resample_labels
 from mri_pipeline.itk import load_transform
 from mri_pipeline.layout import MaskLabel, Trial
@@ -22,7 +23,9 @@ from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.model import Contrast
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
 from mri_pipeline.protocol import load_protocol
+from mri_pipeline.reading.store import lock_read
 from mri_pipeline.registry import Registry
+from mri_pipeline.results import load_result
 from mri_pipeline.tables.io import read_table
 from workflows import cli
 
@@ -398,3 +401,101 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_earlier_results_as_they_a
     shutil.rmtree(copy.derivatives.root)  # the space lies with the reads: the analysis can be made again
     assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
     assert {path: path.read_bytes() for folder in folders for path in folder.iterdir()} == images
+
+
+def test_another_scanner_or_protocol_than_at_the_other_visits_is_a_query(copy, source, capsys):
+    """The visit that S01-002 missed, made on the scanner of S01-001."""
+    (upload,) = [u for u in source.uploads if (u.subject, u.visit) == ("S01-001", "wk04")]
+    arguments = ["--site", upload.site, "--subject", "S01-002", "--visit", "wk04"]
+    assert cli.invoke(["ingest", str(copy.root), str(source.path(upload)), *arguments, "--json"]) == 0
+    received = json.loads(capsys.readouterr().out)
+    assert "expected the scanner of visit wk00, found another" in received["queries"]
+    assert any(re.match(r"FLAIR: expected the protocol of visit wk00, found", q) for q in received["queries"])
+    with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
+        findings = {v.visit: v.findings for v in registry.subject(received["subject"]).visits}
+    assert list(findings["wk04"]) == received["queries"]
+    assert findings["wk12"] == ()
+
+
+def test_a_mistyped_number_on_a_refused_upload_leaves_no_subject_behind(copy, tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no DICOM")
+    keys = {path: path.read_bytes() for path in copy.sealed.iterdir()}
+    arguments = ["--site", "S01", "--subject", "S01-999", "--visit", "wk00"]
+    assert cli.invoke(["ingest", str(copy.root), str(tmp_path / "texts"), *arguments]) == 3
+    assert {path: path.read_bytes() for path in copy.sealed.iterdir()} == keys
+    capsys.readouterr()
+    assert cli.invoke(["status", str(copy.root), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["subjects"]) == 2
+
+
+def test_a_trial_that_lost_its_registry_gets_no_empty_one(copy, capsys):
+    copy.registry_file.unlink()
+    for command in (["status"], ["run"], ["tables", "--provisional"]):
+        assert cli.invoke([command[0], str(copy.root), *command[1:]]) == 2
+        assert "expected the registry of this trial, which is under way, found none" in capsys.readouterr().err
+    assert not copy.registry_file.exists()
+
+
+def test_locks_hold_in_files_and_registry_or_in_neither(copy, tmp_path, monkeypatch, capsys):
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    decide(worklist, lambda row: "accept")
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    lock = ["read", str(copy.root), "--lock", "--reader", "R1"]
+    with monkeypatch.context() as patch:
+
+        def broken(*_, **__):
+            raise UsageError("expected a registry that can be written, found a full disk")
+
+        patch.setattr(Registry, "lock_reads", broken)
+        assert cli.invoke(lock) == 2
+    records = sorted(copy.reads.glob("*/*/read.json"))
+    assert len(records) == 5
+    assert {json.loads(path.read_text())["status"] for path in records} == {"confirmed"}
+    subject, visit = records[0].parent.parent.name, records[0].parent.name
+    lock_read(copy.reads, subject, visit, reader="R1")  # as if the power had failed in between
+    assert cli.invoke(lock) == 0
+    assert {json.loads(path.read_text())["status"] for path in records} == {"locked"}
+    assert cli.invoke(["tables", str(copy.root)]) == 0
+
+
+def test_one_subject_whose_reads_are_damaged_leaves_the_tables_of_the_others(copy, tmp_path, capsys):
+    automatic = timepoints(copy)
+    worklist = tmp_path / "worklist"
+    assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    decide(worklist, lambda row: "accept")
+    assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    bad = automatic[0]["subject"]
+    (copy.reads / bad / "wk00" / "t2_lesions.nii.gz").write_bytes(b"")
+    capsys.readouterr()
+    assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 4
+    assert f"sub-{bad} FAILED, its rows have no numbers: subject {bad}, visit wk00" in capsys.readouterr().err
+    rows = timepoints(copy)
+    assert len(rows) == len(automatic)
+    assert {(r["scan_status"], r["t2_count"]) for r in rows if r["subject"] == bad} <= {
+        ("failed", ""),
+        ("missing", ""),
+    }
+    good = [r | {"read_status": ""} for r in rows if r["subject"] != bad]
+    assert good == [r | {"read_status": ""} for r in automatic if r["subject"] != bad]
+
+
+def test_what_was_found_out_about_scans_reaches_sidecars_result_and_report(trial):
+    for row in timepoints(trial):
+        if row["scan_status"] != "analysed":
+            continue
+        subject, visit = row["subject"], row["visit"]
+        result = load_result(trial.derivatives.result(subject))
+        (quality,) = [q for q in result.quality if q.visit == visit]
+        assert (quality.failure, quality.skull_stripped, quality.brain_covered) == ("", False, 1.0)
+        assert {r.contrast for r in quality.registrations} == set(trial.rawdata.scans(subject, visit))
+        for record in quality.registrations:
+            image = trial.derivatives.image(subject, visit, record.contrast)
+            sidecar = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+            transform = trial.derivatives.transform(subject, visit, record.contrast).with_suffix(".json")
+            assert sidecar["SkullStripped"] is False
+            assert sidecar["Registration"] == json.loads(transform.read_text())["Registration"]
+            assert sidecar["Registration"]["Quality"] == record.quality
+        html = (trial.reports / f"sub-{subject}.html").read_text()
+        assert "Scans and their registration" in html

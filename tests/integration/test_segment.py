@@ -9,6 +9,7 @@ import pytest
 
 from mri_pipeline import nifti
 from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.model import Image
 from mri_pipeline.tables.io import read_table
 from workflows import cli
 
@@ -131,6 +132,46 @@ def test_one_visit_and_identical_visits_have_defined_results(tmp_path, capsys):
     again, *others = read_table(out / "tables" / "lesion_timepoints.csv")
     assert (again["scan_status"], again["t2_count"]) == ("failed", "")  # no number of the earlier run
     assert others == same  # participants that were not asked for keep their rows
+
+
+def without_anatomy(path):
+    """An image on the grid of a scan with nothing of a head in it: the air, and a mark in a corner."""
+    scan = nifti.load_image(path)
+    air = np.full(scan.data.shape, 100.0, np.float32)
+    air[:3, :3, :2] = 500.0
+    return Image(air, scan.grid)
+
+
+@pytest.mark.slow
+def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, capsys):
+    """No head on a post-contrast T1: no GEL columns. No head on a FLAIR: a failed visit, and exit code 4."""
+    bids = tmp_path / "bids"
+    scans = {"wk00": ("FLAIR", "T1w"), "wk04": ("FLAIR", "ce-gadolinium_T1w"), "wk12": ("FLAIR",)}
+    for visit, names in scans.items():
+        for name in names:
+            target = bids / "sub-x" / f"ses-{visit}" / "anat" / f"sub-x_ses-{visit}_{name}.nii.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (visit, name) in {("wk04", "ce-gadolinium_T1w"), ("wk12", "FLAIR")}:
+                nifti.save(without_anatomy(image(name)), target)
+            else:
+                target.write_bytes(Path(image(name)).read_bytes())
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    out = tmp_path / "out"
+    assert cli.invoke(["bids", str(bids), str(out), "participant"]) == 4
+    said = capsys.readouterr().out
+    assert "sub-x: done" in said
+    assert "  wk12 FAILED: " in said
+    assert "  look at wk04: ce-gadolinium_T1w left out: no match to the FLAIR" in said
+    rows = {row["visit"]: row for row in read_table(out / "tables" / "lesion_timepoints.csv")}
+    assert [rows[visit]["scan_status"] for visit in scans] == ["analysed", "analysed", "failed"]
+    assert (rows["wk04"]["gel_count"], rows["wk04"]["combined_unique_active_count"]) == ("", "")
+    assert (rows["wk04"]["new_t2_count"], rows["wk00"]["bh_count"] != "") == ("0", True)
+    assert {v for k, v in rows["wk12"].items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
+    html = (out / "reports" / "sub-x.html").read_text()
+    assert "A person has to look at this." in html
+    assert "NO MATCH" in html
+    assert not list(out.glob("sub-x/ses-wk04/anat/*gadolinium*"))
+    assert not (out / "sub-x" / "ses-wk12").exists()
 
 
 def test_a_session_without_flair_is_a_row_and_a_subject_without_any_is_refused(tmp_path, capsys):
