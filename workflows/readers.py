@@ -56,10 +56,16 @@ def export_reads(folder: Path, out: Path) -> Summary:
             number_lesions=lambda kind, mask: _number(kind, mask, protocol.lesions),
             order_of_visits_known=protocol.reading.order_of_visits_known,
         )
+        alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
         registry.audit("worklist exported", details={"items": len(worklist.codes), "locked": worklist.locked})
-    return {"exported": len(worklist.codes), "locked": worklist.locked, "folder": str(worklist.folder)}
+    return {
+        "exported": len(worklist.codes),
+        "locked": worklist.locked,
+        "spaces_kept_from_one_visit": alone,  # which is interpolated less than the later ones: better wait for a second
+        "folder": str(worklist.folder),
+    }
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:

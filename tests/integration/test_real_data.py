@@ -150,6 +150,8 @@ def test_a_skull_stripped_visit_is_segmented_on_its_own_grid(real_data, tmp_path
     options = [part for option, name in files.items() for part in (option, str(folder / f"{name}.nii.gz"))]
     assert cli.invoke(["segment", *options, "--out", str(tmp_path), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
+    assert summary["skull_stripped"] is True
+    assert 0.0 < summary["registration_T1w"] <= 1.0
     flair = nifti.load_image(folder / "FLAIR.nii.gz")
     for name in ("t2_lesions", "gel", "black_holes"):
         mask = nifti.load_labels(tmp_path / f"{name}.nii.gz")
