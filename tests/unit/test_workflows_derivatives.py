@@ -1,0 +1,134 @@
+"""What the derivative dataset says of its scans, and that its table of lesions reads as lesions.csv does."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mri_pipeline import itk, nifti
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.model import (
+    Affine,
+    Contrast,
+    Grid,
+    Image,
+    LabelImage,
+    LesionRecord,
+    Location,
+    RegistrationRecord,
+    T2State,
+    TissueMaps,
+    VisitQuality,
+)
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import lesion_row
+from mri_pipeline.tables.schema import LESIONS
+from workflows.derivatives import remove_other_visits, write_space, write_visit
+
+GRID = Grid((4, 5, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
+ONES = LabelImage(np.ones(GRID.shape, np.uint8), GRID)
+IMAGE = Image(np.random.default_rng(0).random(GRID.shape, dtype=np.float32), GRID)
+LESION = LesionRecord(
+    "wk04", 3, 14.123456789, -10.0, 2.005, 30.5, Location.JUXTACORTICAL, False, None, T2State.STABLE, None
+)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*, skull_stripped, visit="wk04"):
+        derivatives = DerivativeDataset(tmp_path / "derivatives")
+        transform = itk.save_transform(Affine.identity(), tmp_path / "t.txt")
+        quality = VisitQuality(
+            visit,
+            "",
+            skull_stripped=skull_stripped,
+            brain_covered=None,
+            registrations=(
+                RegistrationRecord(Contrast.FLAIR, "wk00", 0.98, "gauss-newton", failed=False),
+                RegistrationRecord(Contrast.T1W, visit, 0.3, "mutual-information", failed=False),
+                RegistrationRecord(Contrast.T2W, visit, 0.01, "gauss-newton", failed=True),
+            ),
+        )
+        images = {Contrast.FLAIR: IMAGE, Contrast.T1W: IMAGE}
+        write_visit(
+            derivatives,
+            "AB12",
+            visit,
+            images=images,
+            brain=ONES,
+            probability=IMAGE,
+            masks={MaskLabel.T2_LESION: ONES},
+            lesions=ONES,
+            records=[LESION],
+            transforms=dict.fromkeys(images, transform),
+            quality=quality,
+        )
+        return derivatives
+
+    return write
+
+
+def beside(path, ending=".json"):
+    return path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ending)
+
+
+@pytest.mark.parametrize("skull_stripped", [True, False])
+def test_sidecars_say_how_a_scan_came_and_how_it_was_registered(written, skull_stripped):
+    derivatives = written(skull_stripped=skull_stripped)
+    expected = {
+        Contrast.FLAIR: ("FLAIR of wk00", 0.98, "gauss-newton", "good"),
+        Contrast.T1W: ("FLAIR of wk04", 0.3, "mutual-information", "doubtful"),
+    }
+    for contrast, values in expected.items():
+        sidecar = json.loads(beside(derivatives.image("AB12", "wk04", contrast)).read_text())
+        assert sidecar["SkullStripped"] is skull_stripped
+        assert tuple(sidecar["Registration"][k] for k in ("Reference", "Quality", "Method", "Verdict")) == values
+        transform = derivatives.transform("AB12", "wk04", contrast).with_suffix(".json")
+        assert json.loads(transform.read_text())["Registration"] == sidecar["Registration"]
+
+
+def test_the_table_beside_the_numbers_has_the_cells_of_lesions_csv(written):
+    path = beside(written(skull_stripped=False).lesions("AB12", "wk04"), ".tsv")
+    names, values = (line.split("\t") for line in path.read_text().splitlines())
+    row = dict(zip(names, values, strict=True))
+    as_csv = csv_text(LESIONS.names, [lesion_row("AB12", LESION)]).splitlines()[1].split(",")
+    other = dict(zip(LESIONS.names, as_csv, strict=True))
+    assert row["index"] == other["lesion_id"] == "3"
+    for name in set(row) & set(other):
+        assert row[name] == (other[name] or "n/a")
+    assert (row["enhancing"], row["volume_mm3"], row["y_mm"]) == ("false", "14.12", other["y_mm"])
+
+
+def test_visits_that_are_not_analysed_any_more_go(written):
+    for visit in ("wk00", "wk04", "wk12"):
+        derivatives = written(skull_stripped=False, visit=visit)
+    remove_other_visits(derivatives, "AB12", keep=["wk00", "wk12"])
+    assert derivatives.visits("AB12") == ["wk00", "wk12"]
+
+
+def test_a_space_is_written_to_the_last_bit(tmp_path):
+    """What a later analysis reads back are the numbers of the first one: maps, grid and transforms."""
+    rng = np.random.default_rng(1)
+    grid = Grid(
+        GRID.shape, np.array([[0.937, 0.01, 0, -3.3], [-0.01, 0.937, 0, 7.1], [0, 0, 3.3, 1], [0, 0, 0, 1.0]])
+    )
+    first = nifti.load_map(nifti.save(Image(rng.random(grid.shape, dtype=np.float32), grid), tmp_path / "a.nii"))
+    matrix = np.eye(4)
+    matrix[:3] += rng.normal(0, 0.01, (3, 4))
+    way = itk.save_transform(Affine(matrix), tmp_path / "way.txt")
+    tissue = TissueMaps(first, first, first, LabelImage(ONES.data, first.grid), first, itk.load_transform(way))
+    space = DerivativeDataset(tmp_path / "derivatives").space("AB12")
+    write_space(
+        space,
+        brain=LabelImage(ONES.data, first.grid),
+        tissue=tissue,
+        template_to_subject=way,
+        flairs_to_subject={"wk00": way},
+        record="{}",
+    )
+    for path in space.maps.values():
+        again = nifti.load_map(path)
+        assert again.data.tobytes() == first.data.tobytes()
+        assert again.grid.affine.tobytes() == first.grid.affine.tobytes()
+    for path in (space.template_to_subject, space.flair_to_subject("wk00")):
+        assert path.read_bytes() == way.read_bytes()
