@@ -130,8 +130,11 @@ def prepare_visit(
     images: Mapping[Contrast, Image], to_subject: Mapping[Contrast, Affine], brain_mask: LabelImage
 ) -> dict[Contrast, Image]:
     """Resample every contrast once onto the subject's grid and correct its bias field."""
+    grid, detail = brain_mask.grid, brain_mask.mask
     return {
-        contrast: bias.correct_bias(resample.resample(image, brain_mask.grid, to_subject[contrast]), brain_mask)
+        contrast: bias.correct_bias(
+            resample.resample(image, grid, to_subject[contrast], detail=detail), brain_mask
+        )
         for contrast, image in images.items()
     }
 

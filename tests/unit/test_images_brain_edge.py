@@ -55,7 +55,7 @@ def test_scalp_and_a_bright_orbit_stay_out(brain):
     data = np.where(orbit & ~brain, 150.0, data)
     found = find_edge(Image(data, GRID), load_template(), moved((2, 2, -2))).mask
     assert (found & (depth < -8)).sum() < 1e-3 * found.sum()
-    assert (found & orbit & ~brain).sum() < 0.15 * (orbit & ~brain).sum()
+    assert (found & orbit & ~brain).sum() < 0.35 * (orbit & ~brain).sum()
     assert brain[found].mean() > 0.95
     assert found[brain].mean() > 0.995
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from mri_pipeline.images.resample import (
@@ -139,3 +140,18 @@ def test_there_and_back_by_the_inverse():
     move = rigid((2.5, -1.5, 0.7), (5, -3, 8))
     back = resample(resample(image, grid, move), grid, move.inverse()).data[10:-10, 10:-10, 10:-10]
     assert np.abs(back - image.data[10:-10, 10:-10, 10:-10]).max() < 0.05
+
+
+def test_detail_is_cubic_where_asked_for_and_linear_elsewhere():
+    rng = np.random.default_rng(8)
+    source = Image(
+        ndimage.gaussian_filter(rng.random((40, 44, 20)), 1.0), Grid((40, 44, 20), np.diag([1, 1, 3, 1.0]))
+    )
+    turned, detail = rigid(degrees=(3, -2, 4)), np.zeros(source.grid.shape, dtype=bool)
+    detail[10:30, 12:30, 4:15] = True
+    mixed, cubic, linear = (
+        resample(source, source.grid, turned, **options).data for options in ({"detail": detail}, {}, {"order": 1})
+    )
+    assert np.allclose(mixed[detail], cubic[detail], atol=1e-6)
+    assert np.array_equal(mixed[~detail], linear[~detail])
+    assert np.abs(cubic - linear)[detail].max() > 0.01
