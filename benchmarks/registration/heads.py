@@ -29,7 +29,7 @@ HEADS = {
 CONTRASTS = ("FLAIR", "T1W", "T2W", "T1", "T2", "T1POST")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """Two scans: of one head, or (`stranger`) of two; `truth` is the authors' way from moving to fixed."""
 
@@ -81,9 +81,14 @@ def true_pairs(data: Path) -> Iterator[Pair]:
 
 
 def stranger_pairs(data: Path) -> Iterator[Pair]:
-    """The first visit's FLAIR of one patient, and every contrast of another's last visit."""
+    """The first visit's FLAIR of one patient, and every contrast of another's last visit.
+
+    Whole heads with whole heads and skull-stripped ones with their like: what an upload can mix up.
+    """
     for one, other in permutations(HEADS, 2):
-        for contrast in CONTRASTS:
+        if one.isdigit() != other.isdigit():
+            continue
+        for contrast in ("FLAIR", "T1W", "T2W", "T1", "T2"):
             moving = data / scan_file(HEADS[other][-1], contrast)
             if moving.exists():
                 fixed = data / scan_file(HEADS[one][0], "FLAIR")

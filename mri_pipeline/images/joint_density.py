@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.images.matching import finite_motion, generators, motion_fields
+from mri_pipeline.images.matching import TURN_ARM_MM, finite_motion, generators
 from mri_pipeline.images.sampling import MIN_POINTS, binned, downsample, smoothed_box, values_and_gradients
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Image, LabelImage
 
@@ -50,7 +50,6 @@ def sharpen(
     fixed_to_moving: Affine,
     *,
     spacing_mm: float,
-    margin_mm: float,
     max_points: int,
     iterations: int = 25,
     tolerance_mm: float = 0.003,
@@ -61,7 +60,7 @@ def sharpen(
     ----------
     fixed, moving : Image
     region : LabelImage
-        Where to look, on any grid of the fixed image's world (the brain); widened by `margin_mm`.
+        Where to look, on a grid of the fixed image's world (see `widened`).
     fixed_to_moving : Affine
         The start.
     spacing_mm : float
@@ -74,10 +73,9 @@ def sharpen(
     Affine
         Fixed to moving. The start, if the images hardly meet.
     """
-    wide = _widened(region, margin_mm)
     sides = (
-        _side(fixed, wide, Affine.identity(), spacing_mm, max_points),
-        _side(moving, wide, fixed_to_moving.inverse(), spacing_mm, max_points),
+        _side(fixed, region, Affine.identity(), spacing_mm, max_points),
+        _side(moving, region, fixed_to_moving.inverse(), spacing_mm, max_points),
     )
     if min(len(side.points_mm) for side in sides) < MIN_POINTS:
         return fixed_to_moving
@@ -87,7 +85,7 @@ def sharpen(
     step: FloatArray = np.zeros(6)
     for _ in range(iterations):
         current = best @ finite_motion(basis, step, centre)
-        information, slope, value = _both(sides, current, basis, centre)
+        information, slope, value = _both(sides, current, centre)
         if value < reached:
             step = step / 2
         else:
@@ -100,8 +98,8 @@ def sharpen(
     return best
 
 
-def _widened(region: LabelImage, margin_mm: float) -> LabelImage:
-    """The region on a coarser grid, with its margin."""
+def widened(region: LabelImage, margin_mm: float) -> LabelImage:
+    """A region on a coarser grid, with a margin."""
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _REGION_MM)
     mask = small.data > 0.5
     if margin_mm > 0:
@@ -143,21 +141,27 @@ def _within(region: LabelImage, points_mm: FloatArray) -> BoolArray:
 
 
 def _both(
-    sides: tuple[_Side, _Side], fixed_to_moving: Affine, basis: FloatArray, centre: FloatArray
+    sides: tuple[_Side, _Side], fixed_to_moving: Affine, centre: FloatArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Information matrix, slope and mutual information, summed over what either image sees of the other."""
     fixed, moving = sides
     there, gradient, inside = values_and_gradients(moving.image, fixed_to_moving.points(fixed.points_mm))
     turned = fixed_to_moving.matrix[:3, :3].T @ gradient
-    one = _slopes(there, inside, fixed.bins, turned, motion_fields(basis, fixed.points_mm, centre))
+    one = _slopes(there, inside, fixed.bins, _along_motions(turned, fixed.points_mm - centre))
     at = fixed_to_moving.inverse().points(moving.points_mm)
     back, gradient, inside = values_and_gradients(fixed.image, at)
-    other = _slopes(back, inside, moving.bins, -gradient, motion_fields(basis, at, centre))
+    other = _slopes(back, inside, moving.bins, _along_motions(-gradient, at - centre))
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
+def _along_motions(gradient: FloatArray, from_centre_mm: FloatArray) -> FloatArray:
+    """Change of the value under each of the six motions of `generators`, shape (6, n)."""
+    turns = np.cross(from_centre_mm.T, gradient, axis=0) / TURN_ARM_MM
+    return np.concatenate([gradient, turns])
+
+
 def _slopes(
-    values: FloatArray, inside: BoolArray, bins: NDArray[np.intp], gradient: FloatArray, motion: FloatArray
+    values: FloatArray, inside: BoolArray, bins: NDArray[np.intp], along: FloatArray
 ) -> tuple[FloatArray, FloatArray, float]:
     """Mutual information of the values with the bins, its slope and information over the motions."""
     n = np.count_nonzero(inside)
@@ -177,5 +181,5 @@ def _slopes(
     rise = np.gradient(ratio, axis=1).ravel() / per_bin
     # beyond the last bin the density does not change
     slope = np.where((place > 0) & (place < _BINS - 1.001), rise[cell] * (1 - part) + rise[cell + 1] * part, 0.0)
-    along = np.einsum("in,kin->kn", gradient[:, inside] * slope, motion[:, :, inside])
+    along = along[:, inside] * slope
     return along @ along.T / n, along.sum(axis=1) / n, float((density * ratio).sum())

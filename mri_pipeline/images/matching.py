@@ -26,6 +26,8 @@ _FULL_OVERLAP = 0.7
 """Share of the fixed points that the moving image must cover before its similarity counts in full."""
 _ALLOWED_LOSS = 0.01
 _LONGEST_STEP_MM = 12.0
+TURN_ARM_MM = 50.0
+"""A turn parameter of 1 moves a point at this distance from the centre by 1 mm."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def generators(degrees_of_freedom: int) -> FloatArray:
     basis = np.zeros((12, 3, 4))
     basis[[0, 1, 2], [0, 1, 2], 3] = 1.0
     for k, (a, b) in enumerate([(1, 2), (2, 0), (0, 1)]):
-        basis[3 + k, b, a], basis[3 + k, a, b] = 1 / 50, -1 / 50
-        basis[9 + k, b, a], basis[9 + k, a, b] = 1 / 50, 1 / 50
-        basis[6 + k, k, k] = 1 / 50
+        basis[3 + k, b, a], basis[3 + k, a, b] = 1 / TURN_ARM_MM, -1 / TURN_ARM_MM
+        basis[9 + k, b, a], basis[9 + k, a, b] = 1 / TURN_ARM_MM, 1 / TURN_ARM_MM
+        basis[6 + k, k, k] = 1 / TURN_ARM_MM
     if degrees_of_freedom == 7:
         return np.concatenate([basis[:6], basis[6:9].sum(axis=0, keepdims=True)])
     return basis[:degrees_of_freedom]

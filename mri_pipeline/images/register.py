@@ -11,8 +11,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mri_pipeline.images.agreement import agreement
-from mri_pipeline.images.joint_density import sharpen
-from mri_pipeline.images.matching import Match, evaluate, refine
+from mri_pipeline.images.joint_density import sharpen, widened
+from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
 from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
 from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
@@ -37,7 +37,8 @@ class RegisterSettings:
     levels_mm : tuple of float
         Voxel sizes of the pyramid, coarse to fine; the first one is searched for starts.
     sharp_mm : float
-        Voxel size of the last step, on mutual information.
+        Voxel size of the last step. It and the finest level are fitted on mutual information: at 2 mm the conditional
+        mean of T2 given FLAIR has false optima a few millimetres from the true one.
     max_points : tuple of int
         Points of the fixed image at each level, and of either image in the last step.
     coarse_margin_mm : float
@@ -57,7 +58,7 @@ class RegisterSettings:
     coarse_margin_mm: float = 20.0
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
-    min_quality_same: float = 0.7
+    min_quality_same: float = 0.6
     min_quality_across: float = 0.25
 
 
@@ -116,30 +117,22 @@ def register_rigid(
     settings = settings or RegisterSettings()
     if fixed_mask is not None:
         fixed.grid.require_same(fixed_mask.grid, "mask of the fixed image")
-    pair = _Pair(fixed, moving, fixed_mask, 0.0 if same_contrast else settings.margin_across_mm, same_contrast)
-    fine = [_level(pair, k, pair.margin_mm, settings) for k in range(1, len(settings.levels_mm))]
+    margin_mm = 0.0 if same_contrast else settings.margin_across_mm
+    region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
+    pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, same_contrast)
+    middle, fine = (_level(pair, number, pair.margin_mm, settings) for number in (1, 2))
     enough = settings.min_quality_same if same_contrast else settings.min_quality_across
     best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
-    for candidate in Method:
-        for start in _attempts(candidate, pair, settings):
-            found = _descend(fine, start, linear=same_contrast).fixed_to_moving
-            reached = agreement(*fine[-1], found, linear=same_contrast)
-            if reached > quality:
-                best, quality, method = found, reached, candidate
-            if quality >= enough:
-                break
+    for candidate, start in _attempts(pair, settings):
+        found = refine(*middle, start, linear=same_contrast, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
+        found = _sharpened(pair, found, settings.levels_mm[2], settings, iterations=12, tolerance_mm=0.02)
+        reached = agreement(*fine, found, linear=same_contrast)
+        if reached > quality:
+            best, quality, method = found, reached, candidate
         if quality >= enough:
             break
-    sharp = sharpen(
-        fixed,
-        moving,
-        fixed_mask or inner_foreground(fixed),
-        best,
-        spacing_mm=settings.sharp_mm,
-        margin_mm=pair.margin_mm,
-        max_points=settings.max_points[-1],
-    )
-    quality = agreement(*fine[-1], sharp, linear=same_contrast)
+    sharp = _sharpened(pair, best, settings.sharp_mm, settings, iterations=25, tolerance_mm=0.003)
+    quality = agreement(*fine, sharp, linear=same_contrast)
     return Registration(sharp.inverse(), quality, method, failed=quality < enough)
 
 
@@ -150,6 +143,7 @@ class _Pair:
     fixed: Image
     moving: Image
     fixed_mask: LabelImage | None
+    region: LabelImage
     margin_mm: float
     same_contrast: bool
 
@@ -160,20 +154,37 @@ def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSetting
     return samples, level_of(pair.moving, spacing_mm)
 
 
-def _attempts(method: Method, pair: _Pair, settings: RegisterSettings) -> Iterator[Affine]:
+def _sharpened(
+    pair: _Pair,
+    start: Affine,
+    spacing_mm: float,
+    settings: RegisterSettings,
+    *,
+    iterations: int,
+    tolerance_mm: float,
+) -> Affine:
+    return sharpen(
+        pair.fixed,
+        pair.moving,
+        pair.region,
+        start,
+        spacing_mm=spacing_mm,
+        max_points=settings.max_points[-1],
+        iterations=iterations,
+        tolerance_mm=tolerance_mm,
+    )
+
+
+def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[Method, Affine]]:
     """Starts (fixed to moving) for the finer levels, the cheap ones first; made only when asked for."""
-    if method is Method.GAUSS_NEWTON:
-        yield Affine.identity()  # as the headers say: nearly always within a few millimetres
-        few, many = settings.kept_starts
-        coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
-        yield _coarse(coarsest, pair, few)
-        # the outline can mislead where the fields of view differ: once more with the inside alone
-        inside = _level(pair, 0, pair.margin_mm, settings)
-        yield _coarse(inside, pair, few)
-        yield _coarse(coarsest, pair, many)
-        yield _coarse(inside, pair, many)
-    else:
-        yield mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
+    yield Method.GAUSS_NEWTON, Affine.identity()  # as the headers say: nearly always within a few millimetres
+    few, many = settings.kept_starts
+    coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
+    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, few)
+    # the outline can mislead where the fields of view differ: once more with the inside alone
+    yield Method.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few)
+    yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, many)
+    yield Method.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
 
 
 def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Affine:
@@ -195,21 +206,6 @@ def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
     ]
     found = [m.fixed_to_moving for m in refined]
     return max(found, key=lambda t: agreement(samples, level, t, linear=linear))
-
-
-def _descend(pyramid: list[tuple[Samples, Level]], start: Affine, *, linear: bool) -> Match:
-    match = Match(start, 0.0, 0.0)
-    for number, (samples, level) in enumerate(pyramid):
-        last = number == len(pyramid) - 1
-        match = refine(
-            samples,
-            level,
-            match.fixed_to_moving,
-            linear=linear,
-            scale_floor=0.02 if last else 0.1,
-            tolerance_mm=0.003 if last else 0.02,
-        )
-    return match
 
 
 def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:

@@ -1,0 +1,89 @@
+"""From how far off a registration finds home, and whether it knows when it does not.
+
+Usage: ``python benchmarks/registration/capture.py DATA RESULTS.jsonl [--trials N]``
+
+The moving scan's header is turned by up to 30° about each axis and shifted by up to 60 mm along each. The error is
+the mean distance over the brain to the transform found from the true header. *Silent failure*: taken, and more than
+2 mm off; *flagged*: marked as failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from heads import Pair, brain_mask, displaced, distance_mm, reference_pairs
+
+from mri_pipeline.images.register import Registration, register_rigid
+from mri_pipeline.nifti import load_image
+
+WRONG_MM = 2.0
+
+
+@cache
+def at_home(pair: Pair) -> Registration:
+    """The pair registered from its true headers."""
+    return register_rigid(
+        load_image(pair.fixed),
+        load_image(pair.moving),
+        same_contrast=pair.same_contrast,
+        fixed_mask=brain_mask(pair.fixed),
+    )
+
+
+def trial(pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
+    fixed, moving, mask = load_image(pair.fixed), load_image(pair.moving), brain_mask(pair.fixed)
+    home = at_home(pair)
+    away, way = displaced(moving, rng, 60.0, 30.0)
+    start = time.process_time()
+    found = register_rigid(fixed, away, same_contrast=pair.same_contrast, fixed_mask=mask)
+    cpu_s = time.process_time() - start
+    error = distance_mm(found.moving_to_fixed.inverse(), way @ home.moving_to_fixed.inverse(), mask)
+    return {
+        "name": pair.name,
+        "error_mm": error,
+        "quality": found.quality,
+        "failed": found.failed,
+        "method": found.method,
+        "cpu_s": cpu_s,
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> None:
+    print("| moving | trials | silent failures | flagged | error in mm: median, 95 %, greatest | CPU s: median |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for contrast in ("FLAIR", "T1W", "T2W"):
+        of = [r for r in rows if r["name"].split()[1].startswith(contrast)]
+        if not of:
+            continue
+        error = np.array([r["error_mm"] for r in of if not r["failed"]])
+        spread = ", ".join(f"{x:.3f}" for x in np.percentile(error, [50, 95, 100]))
+        flagged = sum(r["failed"] for r in of)
+        cpu_s = np.median([r["cpu_s"] for r in of])
+        print(f"| {contrast} | {len(of)} | {(error > WRONG_MM).sum()} | {flagged} | {spread} | {cpu_s:.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--summary", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.summary:
+        rng = np.random.default_rng(2026)
+        with arguments.results.open("w") as file:
+            for pair in islice(cycle(list(reference_pairs(arguments.data))), arguments.trials):
+                file.write(json.dumps(trial(pair, rng)) + "\n")
+                file.flush()
+    summary([json.loads(line) for line in arguments.results.read_text().splitlines()])
+
+
+if __name__ == "__main__":
+    main()
