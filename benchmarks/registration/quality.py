@@ -71,7 +71,7 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
                 found = sharpen(fixed, moving, region, found, spacing_mm=size, max_points=settings.max_points[-1])
             error = distance_mm(found, there, mask)
             if error > WRONG_MM:
-                yield {"kind": kind, "quality": agreement(*levels[-1], found, linear=same), "error_mm": error}
+                yield {"kind": kind, "quality": agreement(*levels[-1], found), "error_mm": error}
 
 
 def of_strangers(pair: Pair) -> Iterator[dict[str, Any]]:

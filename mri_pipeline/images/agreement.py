@@ -13,18 +13,20 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.images.matching import look_up, predict
-from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
-from mri_pipeline.model import Affine, BoolArray, FloatArray
+from mri_pipeline.images.joint_density import log_density_ratio
+from mri_pipeline.images.matching import look_up
+from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples, binned
+from mri_pipeline.model import Affine, FloatArray
 
 _PART_MM = 30.0
 """Size of a part: large enough to hold structure, small enough to have a say of its own."""
 _AWAY_MM = 4.0
 _LEAST_SHARE = 0.3
 """Parts with fewer points than this share of a full one are left out."""
+_BINS = 32
 
 
-def agreement(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> float:
+def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
     """Share of the brain's parts that match best where the transform puts them.
 
     Parameters
@@ -32,29 +34,40 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear
     samples, level
         Points of the fixed image and the moving image, at about 2 mm.
     fixed_to_moving : Affine
-    linear : bool
-        Whether the intensities are of the same contrast.
 
     Returns
     -------
     float
-        From 0 to 1; 0 where the images hardly meet. A part counts if the correlation of the moving image with what
-        the fixed one predicts (one prediction for the whole brain, at `fixed_to_moving`) is higher there than after
+        From 0 to 1; 0 where the images hardly meet. A part counts if its mean log density ratio (its share of the
+        mutual information, by the joint density of the whole brain at `fixed_to_moving`) is higher there than after
         shifts of 4 mm to either side of each axis.
     """
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     if np.count_nonzero(inside) < MIN_POINTS:
         return 0.0
-    predicted = predict(values[0], inside, samples, linear=linear)
+    low, high = np.percentile(values[0][inside], [0.5, 99.5])
+    per_bin = max(float(high - low), 1e-12) / _BINS
+
+    def bins(of: FloatArray) -> NDArray[np.intp]:
+        return np.asarray(np.clip((of - low) / per_bin, 0, _BINS - 1).astype(np.intp))
+
+    fixed_bins, n_bins = binned(samples.values, _BINS)
+    cells = (fixed_bins * _BINS + bins(values[0]))[inside]
+    counts = np.bincount(cells, minlength=n_bins * _BINS).astype(float)
+    ratio = log_density_ratio(counts.reshape(n_bins, _BINS))
     parts, n_parts = _parts(samples.points_mm)
-    here = _correlations(values[0], predicted, inside, parts, n_parts)
-    wins = here > 0
-    for axis, sign in product(np.eye(3), (-1, 1)):
-        moved = samples.points_mm + sign * _AWAY_MM * axis
-        values, inside_too = look_up(level, fixed_to_moving.points(moved), channels=1)
-        wins &= here > _correlations(values[0], predicted, inside & inside_too, parts, n_parts)
-    counts = np.bincount(parts, minlength=n_parts)
-    counted = counts > _LEAST_SHARE * np.percentile(counts, 90)
+
+    def scores(at_mm: FloatArray) -> FloatArray:
+        found, within = look_up(level, fixed_to_moving.points(at_mm), channels=1)
+        weights = within.astype(float)
+        total = np.bincount(parts, weights * ratio[fixed_bins, bins(found[0])], n_parts)
+        return np.asarray(total / np.maximum(np.bincount(parts, weights, n_parts), 1.0))
+
+    here = scores(samples.points_mm)
+    shifts = [sign * _AWAY_MM * axis for axis, sign in product(np.eye(3), (-1, 1))]
+    wins = np.all([here > scores(samples.points_mm + shift) for shift in shifts], axis=0)
+    sizes = np.bincount(parts, minlength=n_parts)
+    counted = sizes > _LEAST_SHARE * np.percentile(sizes, 90)
     return float(wins[counted].mean())
 
 
@@ -65,19 +78,3 @@ def _parts(points_mm: FloatArray) -> tuple[NDArray[np.intp], int]:
     flat = np.ravel_multi_index(tuple(cube.T), tuple(cube.max(axis=0) + 1))
     known, parts = np.unique(flat, return_inverse=True)
     return parts, len(known)
-
-
-def _correlations(
-    values: FloatArray, predicted: FloatArray, inside: BoolArray, parts: NDArray[np.intp], n_parts: int
-) -> FloatArray:
-    """Correlation within each part; 0 where nothing varies."""
-    weights = inside.astype(float)
-    total = np.maximum(np.bincount(parts, weights, n_parts), 1.0)
-
-    def mean(of: FloatArray) -> FloatArray:
-        return np.asarray(np.bincount(parts, weights * of, n_parts) / total)
-
-    one, other = mean(values), mean(predicted)
-    spread = np.sqrt(np.maximum((mean(values**2) - one**2) * (mean(predicted**2) - other**2), 0.0))
-    shared = mean(values * predicted) - one * other
-    return np.divide(shared, spread, out=np.zeros(n_parts), where=spread > 1e-9)

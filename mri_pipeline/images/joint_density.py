@@ -154,6 +154,13 @@ def _both(
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
+def log_density_ratio(counts: FloatArray) -> FloatArray:
+    """Log of the joint density over the product of its margins, from a joint histogram, by a Parzen window."""
+    density = ndimage.gaussian_filter(counts, _PARZEN_BINS, mode="constant")
+    density = density / density.sum() + _LEAST_DENSITY / density.size
+    return np.asarray(np.log(density / (density.sum(axis=0) * density.sum(axis=1, keepdims=True))))
+
+
 def _along_motions(gradient: FloatArray, from_centre_mm: FloatArray) -> FloatArray:
     """Change of the value under each of the six motions of `generators`, shape (6, n)."""
     turns = np.cross(from_centre_mm.T, gradient, axis=0) / TURN_ARM_MM
@@ -175,11 +182,9 @@ def _slopes(
     part = place - left
     cell = bins * _BINS + left
     counts = np.bincount(cell, 1 - part, _BINS**2) + np.bincount(cell + 1, part, _BINS**2)
-    density = ndimage.gaussian_filter(counts.reshape(_BINS, _BINS), _PARZEN_BINS, mode="constant")
-    density = density / density.sum() + _LEAST_DENSITY / _BINS**2
-    ratio = np.log(density / (density.sum(axis=0) * density.sum(axis=1, keepdims=True)))
+    ratio = log_density_ratio(counts.astype(float).reshape(_BINS, _BINS))
     rise = np.gradient(ratio, axis=1).ravel() / per_bin
     # beyond the last bin the density does not change
     slope = np.where((place > 0) & (place < _BINS - 1.001), rise[cell] * (1 - part) + rise[cell + 1] * part, 0.0)
     along = along[:, inside] * slope
-    return along @ along.T / n, along.sum(axis=1) / n, float((density * ratio).sum())
+    return along @ along.T / n, along.sum(axis=1) / n, float(ratio.ravel() @ counts / counts.sum())

@@ -101,16 +101,6 @@ def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
 
 
-def predict(values: FloatArray, inside: BoolArray, samples: Samples, *, linear: bool) -> FloatArray:
-    """What the fixed image predicts of the moving image's values, as most points have it."""
-    weights = inside.astype(float)
-    design = _design(samples, linear=linear)
-    floor = 0.02 * float(values[inside].std()) + 1e-12
-    residual = _remove_explained(values[None], samples, weights, design)[0]
-    weights = _tukey(residual, inside, floor)
-    return np.asarray(values - _remove_explained(values[None], samples, weights, design)[0])
-
-
 def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
     """The similarity of a transform: the share of the moving image's variation that the fixed image explains.
 

@@ -59,7 +59,7 @@ class RegisterSettings:
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
     min_quality_same: float = 0.6
-    min_quality_across: float = 0.25
+    min_quality_across: float = 0.45
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Registration:
     moving_to_fixed : Affine
         Rigid, in RAS+ mm.
     quality : float
-        Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, 0.3
-        and more for a true one across contrasts, 0.9 for one of the same contrast.
+        Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, up
+        to 0.35 for another patient's head, 0.6 and more for a true one.
     method : Method
     failed : bool
         Whether the quality is too low; the transform must not be used.
@@ -126,13 +126,13 @@ def register_rigid(
     for candidate, start in _attempts(pair, settings):
         found = refine(*middle, start, linear=same_contrast, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
         found = _sharpened(pair, found, settings.levels_mm[2], settings, iterations=12, tolerance_mm=0.02)
-        reached = agreement(*fine, found, linear=same_contrast)
+        reached = agreement(*fine, found)
         if reached > quality:
             best, quality, method = found, reached, candidate
         if quality >= enough:
             break
     sharp = _sharpened(pair, best, settings.sharp_mm, settings, iterations=25, tolerance_mm=0.003)
-    quality = agreement(*fine, sharp, linear=same_contrast)
+    quality = agreement(*fine, sharp)
     return Registration(sharp.inverse(), quality, method, failed=quality < enough)
 
 
@@ -205,7 +205,7 @@ def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
         for m in ranked[:kept]
     ]
     found = [m.fixed_to_moving for m in refined]
-    return max(found, key=lambda t: agreement(samples, level, t, linear=linear))
+    return max(found, key=lambda t: agreement(samples, level, t))
 
 
 def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:

@@ -113,12 +113,9 @@ def test_quality_falls_as_a_match_is_left(head):
     moving, to_moving = scan(head["t1"], rigid((2, 3, -2), (3, -2, 4)), seed=2)
     samples = samples_of(fixed, 2.0, mask=brain_of(head, fixed.grid, to_fixed))
     truth = to_moving @ to_fixed.inverse()
-    quality = [
-        agreement(samples, level_of(moving, 2.0), truth @ rigid((mm, 0, 0)), linear=False) for mm in (0, 3, 8)
-    ]
+    quality = [agreement(samples, level_of(moving, 2.0), truth @ rigid((mm, 0, 0))) for mm in (0, 3, 8)]
     assert quality[0] > 0.7
-    assert quality[0] > quality[1] > quality[2]
-    assert quality[2] < 0.2
+    assert max(quality[1:]) < 0.2
 
 
 def test_gradient_is_that_of_the_interpolation():
