@@ -7,11 +7,14 @@ tissue maps and a few planes in MNI coordinates, checked by eye on the template 
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.model import BoolArray, FloatArray, Grid, LabelImage
+from mri_pipeline.images.resample import resample
+from mri_pipeline.images.sampling import downsample
+from mri_pipeline.model import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.template import Template
 
 PERIVENTRICULAR_MM = 3.0
@@ -41,11 +44,6 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     return np.asarray(below_roof | brainstem | floor)
 
 
-def _world(grid: Grid) -> FloatArray:
-    index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in grid.shape], indexing="ij"), axis=-1)
-    return np.asarray(index @ grid.affine[:3, :3].T.astype(np.float32) + grid.affine[:3, 3].astype(np.float32))
-
-
 @cache
 def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Infratentorial region, lateral ventricles and deep grey matter on the template's grid.
@@ -53,21 +51,27 @@ def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArra
     Ventricles are the fluid more than 15 mm inside the brain that holds the frontal horns; deep grey matter is
     grey matter more than 20 mm inside, near the midline and above the tentorium.
     """
-    grid = template.t1.grid
-    points = _world(grid)
-    below = infratentorial(points) & template.brain.mask
-    x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
-    depth = ndimage.distance_transform_edt(template.brain.mask)
-    fluid = template.brain.mask & (template.grey_matter.data + template.white_matter.data < 0.5) & (depth > 15)
-    labels, _ = ndimage.label(fluid)
+    brain = template.brain.mask
+    points = template.brain.grid.world(np.argwhere(brain).astype(np.float32))
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    grey, white, depth = (
+        image[brain] for image in (template.grey_matter.data, template.white_matter.data, depth_mm(template.brain))
+    )
+    below = infratentorial(points)
+    labels, _ = ndimage.label(_volume((grey + white < 0.5) & (depth > 15), brain))
     horns = (x < 20) & (y > -5) & (y < 25) & (z > 5) & (z < 20)
-    counts = np.bincount(labels[horns], minlength=2)
+    counts = np.bincount(labels[brain][horns], minlength=2)
     counts[0] = 0
     third = (x < 4) & (z < 6) | (y > -45) & (y < -22) & (x < 9) & (z < 14) & (z > -12)
-    ventricles = (labels == int(counts.argmax())) & ~third & ~below
-    deep = (template.grey_matter.data > 0.4) & (x < 36) & (y > -36) & (y < 24) & (z > -12) & (z < 22) & ~below
-    deep &= depth > 20
-    return below, ventricles, deep
+    ventricles = (labels[brain] == int(counts.argmax())) & ~third & ~below
+    deep = (grey > 0.4) & (x < 36) & (y > -36) & (y < 24) & (z > -12) & (z < 22) & ~below & (depth > 20)
+    return _volume(below, brain), _volume(ventricles, brain), _volume(deep, brain)
+
+
+def _volume(values: BoolArray, where: BoolArray) -> BoolArray:
+    result = np.zeros(where.shape, dtype=bool)
+    result[where] = values
+    return result
 
 
 def location_labels(
@@ -85,13 +89,27 @@ def location_labels(
 
 
 def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
-    """Voxels of the mask and those whose centre is at most `distance_mm` from the surface of its voxels."""
-    result = np.zeros(grid.shape, dtype=bool)
-    found = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
-    if found is None:
-        return result
+    """Voxels of the mask and those whose centre is at most `distance_mm` from the surface of its voxels.
+
+    For a few millimetres: the mask is laid over itself with every shift up to the distance.
+    """
     reach = distance_mm + 0.5 * min(grid.spacing_mm)
-    margin = [int(np.ceil(reach / s)) + 1 for s in grid.spacing_mm]
-    box = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(found, margin, strict=True))
-    result[box] = ndimage.distance_transform_edt(~mask[box], sampling=grid.spacing_mm) <= reach
+    steps = [int(reach / s) for s in grid.spacing_mm]
+    padded = np.pad(mask, [(n, n) for n in steps])
+    result = np.zeros(grid.shape, dtype=bool)
+    for shift in product(*[range(-n, n + 1) for n in steps]):
+        if np.linalg.norm(np.array(shift) * grid.spacing_mm) <= reach:
+            x, y, z = (slice(n + k, n + k + size) for n, k, size in zip(steps, shift, grid.shape, strict=True))
+            result |= padded[x, y, z]
     return result
+
+
+def depth_mm(mask: LabelImage, spacing_mm: float = 3.0) -> FloatArray:
+    """Depth below the surface of a mask in mm, 0 outside; computed on a coarse grid.
+
+    Beyond the field of view the mask goes on.
+    """
+    small = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm)
+    padded = np.pad(small.data > 0.5, 1, mode="edge")
+    depth = ndimage.distance_transform_edt(padded, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    return resample(Image(depth.astype(np.float32), small.grid), mask.grid, order=1).data

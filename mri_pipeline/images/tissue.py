@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.images.regions import location_labels, template_regions, within
+from mri_pipeline.images.regions import depth_mm, location_labels, template_regions
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
 from mri_pipeline.images.warp import pull, warp_to_image
@@ -95,13 +96,14 @@ def map_tissue(
         [template.white_matter.data, template.grey_matter.data, fluid, below, ventricles, deep],
         source=template.t1.grid,
         target=grid,
+        wanted=brain.mask,
         source_to_target=template_to_subject,
         displacement=displacement,
         coarse=coarse,
     )
     posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
     maps = [Image(posterior[k], grid) for k in range(3)]
-    depth = _depth(brain)
+    depth = depth_mm(brain)
     patient = patient_ventricles(
         maps[_CSF], warped[4], (depth > _VENTRICLE_DEPTH_MM) & (warped[3] <= 0.5), settings
     )
@@ -128,6 +130,7 @@ def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
     return Image((total / len(images)).astype(np.float32), brain.grid)
 
 
+@cache
 def _template_fluid(template: Template) -> FloatArray:
     tissue = template.white_matter.data + template.grey_matter.data
     return np.where(template.brain.mask, np.clip(1.0 - tissue, 0.0, 1.0), 0.0).astype(np.float32)
@@ -145,14 +148,21 @@ def _warp(
     Fluid near the surface stays out: sulci differ from head to head, and would push the cortex away.
     """
     small = downsample(flair, settings.warp_grid_mm)
+    theirs, deep_fluid = _template_channels(template, settings.warp_grid_mm / 2)
     inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
     middle = float(np.median(flair.data[brain.mask]))
     dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * _deep_inside(inside > 0.5, small.grid)
-    theirs = template.brain.data.astype(np.float32)
-    deep_fluid = _template_fluid(template) * _deep_inside(theirs > 0.5, template.brain.grid)
-    sigma = [0.4 * settings.warp_grid_mm / s for s in template.t1.grid.spacing_mm]
-    channels = [ndimage.gaussian_filter(c.astype(np.float32), sigma) for c in (deep_fluid, theirs)]
-    return warp_to_image(small, channels, template.t1.grid, template_to_subject, [dark, inside])
+    return warp_to_image(small, [deep_fluid.data, theirs.data], theirs.grid, template_to_subject, [dark, inside])
+
+
+@cache
+def _template_channels(template: Template, spacing_mm: float) -> tuple[Image, Image]:
+    """How much brain and how much fluid deep inside the template's blocks hold."""
+    grid = template.brain.grid
+    brain = downsample(Image(template.brain.mask.astype(np.float32), grid), spacing_mm)
+    fluid = downsample(Image(_template_fluid(template), grid), spacing_mm)
+    deep = _deep_inside(brain.data > 0.5, brain.grid)
+    return brain, Image((fluid.data * deep).astype(np.float32), brain.grid)
 
 
 def _deep_inside(mask: BoolArray, grid: Grid) -> FloatArray:
@@ -245,18 +255,20 @@ def patient_ventricles(
         Empty where the template's ventricles lie outside the grid or hold no fluid.
     """
     seeds = ventricle_prior > 0.3
-    fluid = (csf.data > 0.5) & within(seeds, csf.grid, settings.ventricle_reach_mm) & allowed
+    fluid = (csf.data > 0.5) & (_distance_mm(seeds, csf.grid) <= settings.ventricle_reach_mm) & allowed
     labels, _ = ndimage.label(fluid)
     keep = np.unique(labels[seeds & fluid])
     return np.isin(labels, keep[keep > 0])
 
 
-def _depth(brain: LabelImage) -> FloatArray:
-    """Depth below the brain's surface in mm, computed on a coarse grid."""
-    small = downsample(Image(brain.mask.astype(np.float32), brain.grid), 3.0)
-    padded = np.pad(small.data > 0.5, 1, mode="edge")  # the brain goes on beyond the field of view
-    depth = ndimage.distance_transform_edt(padded, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    return resample(Image(depth.astype(np.float32), small.grid), brain.grid, order=1).data
+def _distance_mm(mask: BoolArray, grid: Grid, spacing_mm: float = 3.0) -> FloatArray:
+    """Distance to a mask, from its coarse blocks of which it fills at least an eighth."""
+    small = downsample(Image(mask.astype(np.float32), grid), spacing_mm)
+    near = small.data >= 0.125
+    if not near.any():
+        return np.full(grid.shape, np.inf, dtype=np.float32)
+    distance = ndimage.distance_transform_edt(~near, sampling=small.grid.spacing_mm)
+    return resample(Image(distance.astype(np.float32), small.grid), grid, order=1).data
 
 
 def _warped_prior(
@@ -268,8 +280,9 @@ def _warped_prior(
         [prior.data],
         source=prior.grid,
         target=brain.grid,
+        wanted=brain.mask,
         source_to_target=template_to_subject,
         displacement=displacement,
         coarse=coarse,
     )[0]
-    return Image(np.where(brain.mask, warped, 0.0), brain.grid)
+    return Image(warped, brain.grid)

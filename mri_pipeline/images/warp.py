@@ -41,14 +41,14 @@ def demons(
     spacing = np.array(grid.spacing_mm).reshape(3, 1, 1, 1)
     index: FloatArray = np.indices(grid.shape, dtype=np.float32)
     displacement = np.zeros_like(index)
-    gradients = [np.stack([np.gradient(channel, axis=a) for a in range(3)]) for channel in moving]
     for _ in range(iterations):
         at = index + displacement
         force = np.zeros_like(displacement)
         weight = np.full(grid.shape, 1e-3, dtype=np.float32)
-        for target, source, gradient in zip(fixed, moving, gradients, strict=True):
-            difference = target - ndimage.map_coordinates(source, at, order=1, mode="nearest")
-            slope = np.stack([ndimage.map_coordinates(g, at, order=1, mode="nearest") for g in gradient])
+        for target, source in zip(fixed, moving, strict=True):
+            warped = ndimage.map_coordinates(source, at, order=1, mode="nearest")
+            difference = target - warped
+            slope = np.stack([np.gradient(warped, axis=a) for a in range(3)])
             force += difference * slope
             weight += (slope**2).sum(axis=0) + 0.25 * difference**2
         step = force / weight
@@ -68,34 +68,29 @@ def pull(
     *,
     source: Grid,
     target: Grid,
+    wanted: BoolArray,
     source_to_target: Affine,
     displacement: FloatArray,
     coarse: Grid,
 ) -> list[FloatArray]:
-    """Bring images on `source` to `target` through the affine and a displacement given on `coarse`.
+    """Bring images on `source` to the wanted voxels of `target`; zeros elsewhere.
 
-    `coarse` covers the target's world and shares its directions; each image is interpolated once.
+    The way leads through the affine and a displacement given on `coarse`, a grid that covers the target's world.
+    Each image is interpolated once.
     """
     to_coarse = np.linalg.inv(coarse.affine) @ target.affine
-    dense = np.stack(
-        [
-            ndimage.affine_transform(
-                component, to_coarse[:3, :3], to_coarse[:3, 3], output_shape=target.shape, order=1, mode="nearest"
-            )
-            for component in displacement
-        ]
+    at_coarse = to_coarse[:3, :3] @ np.argwhere(wanted).T + to_coarse[:3, 3:]
+    moved = at_coarse + np.stack(
+        [ndimage.map_coordinates(component, at_coarse, order=1, mode="nearest") for component in displacement]
     )
-    # coarse voxels -> world -> source voxels, as one linear map of the displaced coarse index
-    coarse_to_source = np.linalg.inv(source.affine) @ source_to_target.inverse().matrix @ coarse.affine
-    whole = coarse_to_source @ to_coarse
-    index = np.indices(target.shape, dtype=np.float32)
-    at = np.tensordot(whole[:3, :3].astype(np.float32), index, axes=1)
-    at += np.tensordot(coarse_to_source[:3, :3].astype(np.float32), dense, axes=1)
-    at += whole[:3, 3].astype(np.float32).reshape(3, 1, 1, 1)
-    return [
-        ndimage.map_coordinates(np.asarray(image, dtype=np.float32), at, order=1, mode="constant", cval=0.0)
-        for image in images
-    ]
+    to_source = np.linalg.inv(source.affine) @ source_to_target.inverse().matrix @ coarse.affine
+    at = to_source[:3, :3] @ moved + to_source[:3, 3:]
+    result = []
+    for image in images:
+        pulled: FloatArray = np.zeros(target.shape, dtype=np.float32)
+        pulled[wanted] = ndimage.map_coordinates(np.asarray(image, dtype=np.float32), at, order=1)
+        result.append(pulled)
+    return result
 
 
 def warp_to_image(
