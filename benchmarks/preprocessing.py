@@ -16,7 +16,7 @@ import argparse
 import multiprocessing
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +43,7 @@ class Clock:
     """CPU seconds by stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def run(self, stage: str, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Run a step and add what it cost to a stage."""

@@ -153,6 +153,11 @@ def map_subject_tissue(
     )
 
 
+def match_flairs(flairs: Sequence[Image], *, brain: LabelImage, tissue: TissueMaps) -> list[Image]:
+    """FLAIRs of all visits on one scale: white matter 1, grey matter the same, no field between them."""
+    return normalise.match_visits([normalise.normalise(flair, tissue, brain) for flair in flairs], tissue, brain)
+
+
 def segment_visit(
     images: Mapping[Contrast, Image], *, brain: LabelImage, tissue: TissueMaps, rules: LesionRules
 ) -> SegmentedVisit:

@@ -10,7 +10,7 @@ from mri_pipeline.model import Contrast
 from mri_pipeline.results import quality_text
 from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
-from workflows.interfaces.images import MapTissue, Midway, Prepare
+from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
 from workflows.interfaces.lesions import Segment, Track
 from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
 from workflows.request import SubjectRequest, VisitScans
@@ -120,7 +120,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     flairs_to_subject, brain_covered
         Of every visit: its FLAIR's transform, and the share of the brain that it has scanned.
     <visit>_<contrast>
-        Every scan on the subject's grid, bias-corrected.
+        Every scan on the subject's grid, bias-corrected; the FLAIRs on one scale.
     <visit>_transforms, <visit>_brain
         The transforms that brought them there, and the brain as far as the visit has scanned it.
     """
@@ -134,12 +134,17 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         _kept_tissue(alignment.space[0]) if alignment.space else pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
     )
     covered = pe.Node(niu.Merge(len(visits)), name="brain_covered", run_without_submitting=True)
+    flairs = pe.Node(niu.Merge(len(visits)), name="prepared_flairs", run_without_submitting=True)
+    match = pe.Node(MatchFlairs(), name="match", mem_gb=1.0)
     workflow.connect([
         (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
+        (midway, match, [("brain", "brain")]),
+        (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
+        (flairs, match, [("out", "flairs")]),
         (covered, outputnode, [("out", "brain_covered")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
-    prepared = {}
+    prepared = []
     for number, visit in enumerate(visits):
         prepare = pe.Node(
             Prepare(
@@ -149,21 +154,24 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
             name=f"prepare_{visit.visit}",
             mem_gb=1.0,
         )
-        prepared[visit.visit] = prepare
+        prepared.append((visit, prepare))
+        others = [c for c in visit.scans.scans if c is not Contrast.FLAIR]
         workflow.connect([
             (midway, prepare, [("brain", "brain"), (("flairs_to_subject", _pick, number), "flair_to_subject")]),
             (prepare, covered, [("brain_covered", f"in{number + 1}")]),
-            (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in visit.scans.scans]),
+            (prepare, flairs, [("flair", f"in{number + 1}")]),
+            (match, outputnode, [(("flairs", _pick, number), f"{visit.visit}_flair")]),
+            (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in others]),
             (prepare, outputnode, [(what, f"{visit.visit}_{what}") for what in ("transforms", "brain")]),
         ])  # fmt: skip
     if alignment.space is None:
         workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
-        for field, contrast in (("flair", Contrast.FLAIR), ("t1w", Contrast.T1W)):
-            having = [prepared[visit.visit] for visit in visits if contrast in visit.scans.scans]
-            if having:
-                images = pe.Node(niu.Merge(len(having)), name=f"prepared_{field}s", run_without_submitting=True)
-                workflow.connect([(node, images, [(field, f"in{i}")]) for i, node in enumerate(having, start=1)])
-                workflow.connect([(images, tissue, [("out", f"{field}s")])])
+        workflow.connect([(flairs, tissue, [("out", "flairs")])])
+        having = [node for visit, node in prepared if Contrast.T1W in visit.scans.scans]
+        if having:
+            t1ws = pe.Node(niu.Merge(len(having)), name="prepared_t1ws", run_without_submitting=True)
+            workflow.connect([(node, t1ws, [("t1w", f"in{i}")]) for i, node in enumerate(having, start=1)])
+            workflow.connect([(t1ws, tissue, [("out", "t1ws")])])
     return workflow
 
 

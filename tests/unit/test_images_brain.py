@@ -218,6 +218,20 @@ def test_visits_match_on_normal_tissue_and_keep_their_change(head, maps):
     assert match_visits([first], maps, head["brain"])[0] is first
 
 
+def test_grey_matter_is_as_bright_at_every_visit_and_lesions_stay(head, maps):
+    """A sequence with more contrast between grey and white matter: thresholds above grey matter must not differ."""
+    first = normalise(head["flair"], maps, head["brain"])
+    lesion = np.zeros(first.grid.shape, dtype=bool)
+    lesion[60:66, 75:81, 35:37] = True
+    lesion &= maps.white_matter.data > 0.9
+    grey = (maps.grey_matter.data > 0.9) & head["brain"].mask
+    second = Image(first.data + 0.1 * maps.grey_matter.data + 0.5 * lesion, first.grid)
+    a, b = match_visits([first, second], maps, head["brain"])
+    assert np.median((second.data - first.data)[grey]) > 0.09
+    assert abs(np.median((b.data - a.data)[grey])) < 0.01
+    assert np.median((b.data - a.data)[lesion]) == pytest.approx(0.5, abs=0.03)
+
+
 @pytest.mark.real_data
 def test_brain_of_a_real_scan(real_data):
     folder = real_data / "ljubljana" / "longitudinal" / "patient01"

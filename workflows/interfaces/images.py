@@ -15,8 +15,10 @@ from workflows.interfaces.base import (
     ContrastInputSpec,
     ContrastOutputSpec,
     Step,
+    TissueInputSpec,
     TissueOutputSpec,
     load_contrasts,
+    load_tissue,
 )
 from workflows.notes import Match, VisitNote, load_note, save_note
 
@@ -234,4 +236,32 @@ class MapTissue(Step):
             template_to_subject=itk.load_transform(self.inputs.template_to_subject),
         )
         self.keep_tissue(runtime, tissue)
+        return runtime
+
+
+class _MatchFlairsInputSpec(TissueInputSpec):
+    flairs = InputMultiObject(File(exists=True), mandatory=True, desc="prepared FLAIR of every visit")
+    brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
+
+
+class _MatchFlairsOutputSpec(TraitedSpec):
+    flairs = traits.List(File(exists=True), desc="the FLAIRs on one scale, in the same order")
+
+
+class MatchFlairs(Step):
+    """Bring the FLAIRs of all visits to one scale."""
+
+    input_spec = _MatchFlairsInputSpec
+    output_spec = _MatchFlairsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        matched = steps.match_flairs(
+            [nifti.load_image(f) for f in self.inputs.flairs],
+            brain=nifti.load_labels(self.inputs.brain),
+            tissue=load_tissue(self.inputs),
+        )
+        folder = Path(runtime.cwd)
+        self._results["flairs"] = [
+            str(nifti.save(image, folder / f"flair_{number}.nii")) for number, image in enumerate(matched)
+        ]
         return runtime
