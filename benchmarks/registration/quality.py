@@ -86,7 +86,7 @@ def summary(rows: list[dict[str, Any]]) -> None:
     settings = RegisterSettings()
     print("| contrasts | matches | number | quality: least, median, greatest | area under the ROC | taken |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for same, limit in ((True, settings.min_quality_same), (False, settings.min_quality_across)):
+    for same in (True, False):
         of = {
             kind: np.array([r["quality"] for r in rows if r["same"] == same and r["kind"] == kind])
             for kind in ("true", "half match", "false optimum", "stranger")
@@ -97,7 +97,7 @@ def summary(rows: list[dict[str, Any]]) -> None:
             spread = ", ".join(f"{x:.2f}" for x in (found.min(), np.median(found), found.max()))
             true = of["true"][:, None]
             area = "" if kind == "true" else f"{np.mean((true > found) + 0.5 * (true == found)):.4f}"
-            share = f"{np.count_nonzero(found >= limit)} of {len(found)}"
+            share = f"{np.count_nonzero(found >= settings.min_quality)} of {len(found)}"
             print(f"| {'same' if same else 'across'} | {kind} | {len(found)} | {spread} | {area} | {share} |")
 
 

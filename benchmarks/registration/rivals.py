@@ -62,10 +62,13 @@ def simpleitk(fixed: str, moving: str, mask: str) -> np.ndarray:
             continue
     valued.sort(key=lambda pair: pair[0])
     best = None
-    for _, start in valued[:3]:
+    for start in [starts[0], *(start for _, start in valued[:3])]:
         method = itk_method(region, shrink=[4, 2], sigma=[3, 1.5], share=0.2)
         method.SetInitialTransform(start, inPlace=False)
-        found = method.Execute(target, source)
+        try:
+            found = method.Execute(target, source)
+        except RuntimeError:
+            continue
         if best is None or method.GetMetricValue() < best[0]:
             best = (method.GetMetricValue(), found)
     if best is None:
@@ -95,14 +98,14 @@ def itk_method(region: Any, *, shrink: list[int], sigma: list[float], share: flo
 
 
 def greedy(fixed: str, moving: str, mask: str) -> np.ndarray:
-    """Greedy's rigid mode with mutual information; its random search is left out, since with a mask it fails."""
+    """Greedy's rigid mode with mutual information; from the headers: its random search fails with a mask."""
     from picsl_greedy import Greedy3D  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         matrix = Path(folder) / "rigid.mat"
         Greedy3D().execute(
             f"-d 3 -a -dof 6 -threads 1 -m NMI -i {fixed} {moving} -gm {mask} "
-            f"-ia-image-centers -n 100x100x50 -V 0 -o {matrix}"
+            f"-ia-identity -n 100x100x50 -V 0 -o {matrix}"
         )
         return np.loadtxt(matrix)  # fixed to moving, RAS
 

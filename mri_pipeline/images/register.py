@@ -47,9 +47,10 @@ class RegisterSettings:
         By how much the mask is widened across contrasts: the fluid around the brain has the best contrast there.
     kept_starts : tuple of int
         Starts that are refined at the coarsest level, in the first search and in a wider second one.
-    min_quality_same, min_quality_across : float
+    min_quality : float
         A match of this quality is taken; below it other starts and then the other method are tried, and at last the
-        best is marked as failed. Where they come from: `benchmarks/registration`.
+        best is marked as failed. It lies between other patients' heads (at most 0.41) and true matches (at least
+        0.61); see `benchmarks/registration`.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
@@ -58,8 +59,7 @@ class RegisterSettings:
     coarse_margin_mm: float = 20.0
     margin_across_mm: float = 3.0
     kept_starts: tuple[int, int] = (5, 16)
-    min_quality_same: float = 0.6
-    min_quality_across: float = 0.45
+    min_quality: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Registration:
         Rigid, in RAS+ mm.
     quality : float
         Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, up
-        to 0.35 for another patient's head, 0.6 and more for a true one.
+        to 0.4 for another patient's head, 0.6 and more for a true one.
     method : Method
     failed : bool
         Whether the quality is too low; the transform must not be used.
@@ -121,7 +121,6 @@ def register_rigid(
     region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
     pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, same_contrast)
     middle, fine = (_level(pair, number, pair.margin_mm, settings) for number in (1, 2))
-    enough = settings.min_quality_same if same_contrast else settings.min_quality_across
     best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
     for candidate, start in _attempts(pair, settings):
         found = refine(*middle, start, linear=same_contrast, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
@@ -129,11 +128,11 @@ def register_rigid(
         reached = agreement(*fine, found)
         if reached > quality:
             best, quality, method = found, reached, candidate
-        if quality >= enough:
+        if quality >= settings.min_quality:
             break
     sharp = _sharpened(pair, best, settings.sharp_mm, settings, iterations=25, tolerance_mm=0.003)
     quality = agreement(*fine, sharp)
-    return Registration(sharp.inverse(), quality, method, failed=quality < enough)
+    return Registration(sharp.inverse(), quality, method, failed=quality < settings.min_quality)
 
 
 @dataclass(frozen=True)
