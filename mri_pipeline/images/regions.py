@@ -26,8 +26,8 @@ JUXTACORTICAL_MM = 2.0
 def infratentorial(points_mm: FloatArray) -> BoolArray:
     """Whether MNI points, shape (..., 3) in mm, lie below the tentorium: cerebellum and brainstem.
 
-    The tentorium is a roof that falls from the midline to the sides and to the back; in front the region ends at
-    the petrous ridges; the brainstem is an upright elliptic column up to the midbrain.
+    The tentorium is a roof that falls from the midline to the sides, steeply at first, and to the back; in front the
+    region ends at the petrous ridges; the brainstem is an upright elliptic column up to the midbrain.
 
     Examples
     --------
@@ -37,8 +37,9 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     [True, True, False, False]
     """
     x, y, z = np.abs(points_mm[..., 0]), points_mm[..., 1], points_mm[..., 2]
-    roof = np.maximum(4.0 - 0.75 * x - 0.35 * np.maximum(0.0, -(y + 60.0)), -32.0)
-    below_roof = (z < roof) & (y < -20.0 - (x - 15.0)) & ((y < -36.0) | (z < -20.0))
+    sides = np.maximum(4.0 - 0.75 * x, -8.0 - 0.36 * x)
+    roof = np.maximum(sides - 0.35 * np.maximum(0.0, -(y + 60.0)), -32.0)
+    below_roof = (z < roof) & (y < -20.0 - 0.75 * (x - 15.0)) & ((y < -36.0) | (z < -20.0))
     brainstem = ((x / 17.0) ** 2 + ((y + 25.0) / 16.0) ** 2 < 1.0) & (z < -12.0)
     floor = (z < -42.0) & (y < -18.0)
     return np.asarray(below_roof | brainstem | floor)

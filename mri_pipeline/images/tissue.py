@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.images.regions import depth_mm, location_labels, template_regions
+from mri_pipeline.images.regions import depth_mm, infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.images.warp import pull, warp_to_image
+from mri_pipeline.images.warp import pull, warp_to_image, way_back
 from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps
 from mri_pipeline.template import Template
 
@@ -88,35 +88,33 @@ def map_tissue(
     features = [flair.data[brain.mask]]
     if t1ws:
         features.append(_mean_image(t1ws, brain).data[brain.mask])
-    below, ventricles, deep = template_regions(template)
+    _, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
     displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
-
+    points = way_back(grid, brain.mask, template_to_subject, displacement, coarse)
     warped = pull(
-        [template.white_matter.data, template.grey_matter.data, fluid, below, ventricles, deep],
-        source=template.t1.grid,
-        target=grid,
-        wanted=brain.mask,
-        source_to_target=template_to_subject,
-        displacement=displacement,
-        coarse=coarse,
+        [template.white_matter.data, template.grey_matter.data, fluid, ventricles, deep],
+        template.t1.grid,
+        points,
+        brain.mask,
     )
+    # by place and not by the template's own cerebellum: what lies beside that is cerebellum too
+    below = np.zeros(grid.shape, dtype=bool)
+    below[brain.mask] = infratentorial(points)
     posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
     maps = [Image(posterior[k], grid) for k in range(3)]
     depth = depth_mm(brain)
-    patient = patient_ventricles(
-        maps[_CSF], warped[4], (depth > _VENTRICLE_DEPTH_MM) & (warped[3] <= 0.5), settings
-    )
+    patient = patient_ventricles(maps[_CSF], warped[3], (depth > _VENTRICLE_DEPTH_MM) & ~below, settings)
     # fluid at the surface is sulcus: what lies there abuts cortex
-    cortex = (maps[_GREY].data > 0.5) & (warped[5] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
+    cortex = (maps[_GREY].data > 0.5) & (warped[4] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
     return TissueMaps(
         white_matter=maps[_WHITE],
         grey_matter=maps[_GREY],
         csf=maps[_CSF],
         location=location_labels(
-            brain=brain.mask, ventricles=patient, cortex=cortex, below_tentorium=warped[3] > 0.5, grid=grid
+            brain=brain.mask, ventricles=patient, cortex=cortex, below_tentorium=below, grid=grid
         ),
-        lesion_prior=_warped_prior(lesion_prior, brain, template_to_subject, displacement, coarse),
+        lesion_prior=_warped_prior(lesion_prior, brain, points),
         template_to_subject=template_to_subject,
     )
 
@@ -271,18 +269,7 @@ def _distance_mm(mask: BoolArray, grid: Grid, spacing_mm: float = 3.0) -> FloatA
     return resample(Image(distance.astype(np.float32), small.grid), grid, order=1).data
 
 
-def _warped_prior(
-    prior: Image | None, brain: LabelImage, template_to_subject: Affine, displacement: FloatArray, coarse: Grid
-) -> Image:
+def _warped_prior(prior: Image | None, brain: LabelImage, points_mm: FloatArray) -> Image:
     if prior is None:
         return Image(np.zeros(brain.grid.shape, dtype=np.float32), brain.grid)
-    warped = pull(
-        [prior.data],
-        source=prior.grid,
-        target=brain.grid,
-        wanted=brain.mask,
-        source_to_target=template_to_subject,
-        displacement=displacement,
-        coarse=coarse,
-    )[0]
-    return Image(warped, brain.grid)
+    return Image(pull([prior.data], prior.grid, points_mm, brain.mask)[0], brain.grid)

@@ -63,31 +63,31 @@ def _smooth(field: FloatArray, grid: Grid, sigma_mm: float) -> FloatArray:
     return np.stack([np.asarray(ndimage.gaussian_filter(component, sigma)) for component in field])
 
 
-def pull(
-    images: Sequence[FloatArray | BoolArray],
-    *,
-    source: Grid,
-    target: Grid,
-    wanted: BoolArray,
-    source_to_target: Affine,
-    displacement: FloatArray,
-    coarse: Grid,
-) -> list[FloatArray]:
-    """Bring images on `source` to the wanted voxels of `target`; zeros elsewhere.
+def way_back(
+    target: Grid, wanted: BoolArray, source_to_target: Affine, displacement: FloatArray, coarse: Grid
+) -> FloatArray:
+    """Points of the source's world, shape (n, 3) in mm, that lie at the wanted voxels of `target`.
 
     The way leads through the affine and a displacement given on `coarse`, a grid that covers the target's world.
-    Each image is interpolated once.
     """
     to_coarse = np.linalg.inv(coarse.affine) @ target.affine
     at_coarse = to_coarse[:3, :3] @ np.argwhere(wanted).T + to_coarse[:3, 3:]
     moved = at_coarse + np.stack(
         [ndimage.map_coordinates(component, at_coarse, order=1, mode="nearest") for component in displacement]
     )
-    to_source = np.linalg.inv(source.affine) @ source_to_target.inverse().matrix @ coarse.affine
-    at = to_source[:3, :3] @ moved + to_source[:3, 3:]
+    to_source = source_to_target.inverse().matrix @ coarse.affine
+    return np.asarray((to_source[:3, :3] @ moved + to_source[:3, 3:]).T)
+
+
+def pull(
+    images: Sequence[FloatArray | BoolArray], source: Grid, points_mm: FloatArray, wanted: BoolArray
+) -> list[FloatArray]:
+    """Read images on `source` at points of its world and put the values at the wanted voxels; zeros elsewhere."""
+    to_index = np.linalg.inv(source.affine)
+    at = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
     result = []
     for image in images:
-        pulled: FloatArray = np.zeros(target.shape, dtype=np.float32)
+        pulled: FloatArray = np.zeros(wanted.shape, dtype=np.float32)
         pulled[wanted] = ndimage.map_coordinates(np.asarray(image, dtype=np.float32), at, order=1)
         result.append(pulled)
     return result

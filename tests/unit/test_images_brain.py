@@ -183,7 +183,10 @@ def test_places_by_hand():
     assert [labels[10, k, 4] for k in (10, 13, 14)] == [1, 1, 4]
     assert [labels[k, 0, 4] for k in (0, 2, 3)] == [2, 2, 4]
     assert (labels[:, :, 0] == 3).all()
-    assert infratentorial(np.array([[0.0, -70, -30]])).all()
+    inside = [[0.0, -70, -30], [-48, -60, -32], [46, -50, -38]]
+    outside = [[40.0, -45, -16], [55, -50, -20], [0, -85, 5], [30, 0, -35]]
+    assert infratentorial(np.array(inside)).all()
+    assert not infratentorial(np.array(outside)).any()
 
 
 def test_white_matter_is_one_whatever_the_scale_and_the_lesions(head, maps):
