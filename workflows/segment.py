@@ -10,6 +10,7 @@ import numpy as np
 
 from mri_pipeline import nifti
 from mri_pipeline.errors import ImageError
+from mri_pipeline.lesions.t2 import T2Segmentation
 from mri_pipeline.model import (
     Affine,
     Contrast,
@@ -36,6 +37,7 @@ _COLUMNS = (
 class SegmentedScan:
     """The masks and probability, the numbered lesions with a record of each, and what is known of the scans."""
 
+    t2: T2Segmentation
     found: steps.SegmentedVisit
     lesions: LabelImage
     records: Sequence[LesionRecord]
@@ -86,9 +88,10 @@ def segment_images(
         brain=brain,
         template_to_subject=found.template_to_image,
     )
-    segmented = steps.segment_visit(prepared, brain=brain, tissue=tissue, rules=rules)
+    (t2,) = steps.segment_t2([prepared], brains=[brain], tissue=tissue, rules=rules)
+    segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     tracking = steps.track(
-        [VisitMasks(_VISIT, segmented.t2_lesions, segmented.gel, segmented.black_holes)],
+        [VisitMasks(_VISIT, t2.mask, segmented.gel, segmented.black_holes)],
         tissue_location=tissue.location,
         rules=rules,
         weeks={_VISIT: None},
@@ -99,7 +102,7 @@ def segment_images(
         for contrast, match in registered.items()
     ]
     quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records))
-    return SegmentedScan(segmented, only.lesions, only.records, quality)
+    return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
 
 
 def segment_files(
@@ -119,8 +122,8 @@ def segment_files(
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
     scan = segment_images(images, brain_mask=mask, rules=LesionRules())
-    nifti.save(scan.found.t2_probability, out / "t2_probability.nii.gz")
-    masks = {"t2_lesions": scan.found.t2_lesions, "gel": scan.found.gel, "black_holes": scan.found.black_holes}
+    nifti.save(scan.t2.probability, out / "t2_probability.nii.gz")
+    masks = {"t2_lesions": scan.t2.mask, "gel": scan.found.gel, "black_holes": scan.found.black_holes}
     for name, labels in masks.items():
         path = out / f"{name}.nii.gz"
         path.unlink(missing_ok=True)  # a mask of an earlier run must not be taken for this one's

@@ -35,11 +35,9 @@ class SubjectSpace:
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """One visit, normalised, with its lesions; None is "cannot be known", an empty mask is "none found"."""
+    """One visit, normalised, with its lesions on T1; None is "cannot be known", an empty mask is "none found"."""
 
     contrasts: Mapping[Contrast, Image]
-    t2_probability: Image
-    t2_lesions: LabelImage
     gel: LabelImage | None
     black_holes: LabelImage | None
 
@@ -158,21 +156,42 @@ def match_flairs(flairs: Sequence[Image], *, brain: LabelImage, tissue: TissueMa
     return normalise.match_visits([normalise.normalise(flair, tissue, brain) for flair in flairs], tissue, brain)
 
 
-def segment_visit(
-    images: Mapping[Contrast, Image], *, brain: LabelImage, tissue: TissueMaps, rules: LesionRules
-) -> SegmentedVisit:
-    """Normalise a visit and find its T2 lesions, enhancing lesions and black holes."""
-    visit = VisitImages(
-        {contrast: normalise.normalise(image, tissue, brain) for contrast, image in images.items()}, brain
+def segment_t2(
+    visits: Sequence[Mapping[Contrast, Image]],
+    *,
+    brains: Sequence[LabelImage],
+    tissue: TissueMaps,
+    rules: LesionRules,
+) -> list[t2.T2Segmentation]:
+    """T2 lesions of all visits of a subject together: one threshold, one answer where nothing changed."""
+    return t2.segment_t2(
+        [_normalised(images, brain, tissue) for images, brain in zip(visits, brains, strict=True)], tissue, rules
     )
-    t2_found = t2.segment_t2(visit, tissue, rules)
-    gel_mask = gel.detect_gel(visit, tissue, t2_found.mask, rules).mask if Contrast.T1W_GD in images else None
+
+
+def segment_visit(
+    images: Mapping[Contrast, Image],
+    t2_lesions: LabelImage,
+    *,
+    brain: LabelImage,
+    tissue: TissueMaps,
+    rules: LesionRules,
+) -> SegmentedVisit:
+    """Normalise a visit and find its enhancing lesions and black holes, given its T2 lesions."""
+    visit = _normalised(images, brain, tissue)
+    gel_mask = gel.detect_gel(visit, tissue, t2_lesions, rules).mask if Contrast.T1W_GD in images else None
     holes = (
-        black_holes.segment_black_holes(visit, tissue, t2_found.mask, gel_mask, rules)
+        black_holes.segment_black_holes(visit, tissue, t2_lesions, gel_mask, rules)
         if Contrast.T1W in images
         else None
     )
-    return SegmentedVisit(visit.contrasts, t2_found.probability, t2_found.mask, gel_mask, holes)
+    return SegmentedVisit(visit.contrasts, gel_mask, holes)
+
+
+def _normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:
+    return VisitImages(
+        {contrast: normalise.normalise(image, tissue, brain) for contrast, image in images.items()}, brain
+    )
 
 
 def track(

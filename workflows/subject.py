@@ -11,7 +11,7 @@ from mri_pipeline.results import quality_text
 from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
-from workflows.interfaces.lesions import Segment, Track
+from workflows.interfaces.lesions import Segment, SegmentT2, Track
 from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
 from workflows.request import SubjectRequest, VisitScans
 
@@ -211,23 +211,32 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         name="track",
         mem_gb=1.5,
     )
+    t1_of = {v.visit: FIELD[c] for v in visits for c in (Contrast.T1W_GD, Contrast.T1W) if c in v.scans}
+    segment_t2 = pe.Node(
+        SegmentT2(with_t1=[n for n, v in enumerate(visits) if v.visit in t1_of], rules=rules),
+        name="segment_t2",
+        mem_gb=2.0,
+    )
     lists = {
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
         for field, having in (
-            ("flairs", visits), ("t2_lesions", visits), ("written", visits),
+            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits),
             ("gels", with_gel), ("black_holes", with_t1w),
         )
         if having
     }  # fmt: skip
     workflow.connect([
+        (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
+        *((lists[field], segment_t2, [("out", field)]) for field in ("flairs", "brains", "t1s") if field in lists),
         (inputnode, track, [("location", "location")]),
-        *((lists[field], track, [("out", field)]) for field in lists if field != "written"),
+        (segment_t2, track, [("t2_lesions", "t2_lesions")]),
+        *((lists[field], track, [("out", field)]) for field in ("flairs", "gels", "black_holes") if field in lists),
         (track, outputnode, [("result", "result")]),
         (lists["written"], outputnode, [("out", "written")]),
     ])  # fmt: skip
     for number, visit in enumerate(visits):
         contrasts = [FIELD[c] for c in visit.scans]
-        found = ["t2_probability", "t2_lesions"]
+        found = []
         segment = pe.Node(Segment(rules=rules), name=f"segment_{visit.visit}", mem_gb=1.5)
         write = pe.Node(
             WriteVisit(
@@ -242,8 +251,13 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             (inputnode, segment, [(f"{visit.visit}_{field}", field) for field in contrasts]),
             (inputnode, segment, [(field, field) for field in TISSUE_FIELDS]),
             (inputnode, segment, [(f"{visit.visit}_brain", "brain")]),
-            (segment, lists["flairs"], [("flair", f"in{number + 1}")]),
-            (segment, lists["t2_lesions"], [("t2_lesions", f"in{number + 1}")]),
+            (inputnode, lists["flairs"], [(f"{visit.visit}_flair", f"in{number + 1}")]),
+            (inputnode, lists["brains"], [(f"{visit.visit}_brain", f"in{number + 1}")]),
+            (segment_t2, segment, [(("t2_lesions", _pick, number), "t2_lesions")]),
+            (segment_t2, write, [
+                (("t2_lesions", _pick, number), "t2_lesions"),
+                (("probabilities", _pick, number), "t2_probability"),
+            ]),
             (track, write, [
                 (("lesions", _pick, number), "lesions"),
                 (("changes", _pick, number), "changes"),
@@ -252,6 +266,11 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
             (write, lists["written"], [("written", f"in{number + 1}")]),
         ])  # fmt: skip
+        if visit.visit in t1_of:
+            position = list(t1_of).index(visit.visit) + 1
+            workflow.connect(
+                [(inputnode, lists["t1s"], [(f"{visit.visit}_{t1_of[visit.visit]}", f"in{position}")])]
+            )
         for field, having in (("gel", with_gel), ("black_holes", with_t1w)):
             if visit in having:
                 found.append(field)

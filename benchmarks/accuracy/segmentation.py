@@ -104,7 +104,7 @@ def analyse(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior
     )
     visit = VisitImages({c: normalise.normalise(i, maps, head.mask) for c, i in corrected.items()}, head.mask)
     prepared = time.process_time()
-    lesions = t2.segment_t2(visit, maps, rules)
+    (lesions,) = t2.segment_t2([visit], maps, rules)
     enhancing, candidates = None, "-"
     if Contrast.T1W_GD in images:
         detected = gel.detect_gel(visit, maps, lesions.mask, rules)

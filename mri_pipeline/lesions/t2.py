@@ -10,14 +10,25 @@ matter on T1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.t2_features import Evidence, evidence_of
-from mri_pipeline.model import LOCATION_LABELS, BoolArray, Image, LabelImage, Location, TissueMaps, VisitImages
+from mri_pipeline.lesions.t2_visits import agree
+from mri_pipeline.model import (
+    LOCATION_LABELS,
+    BoolArray,
+    Contrast,
+    Image,
+    LabelImage,
+    Location,
+    TissueMaps,
+    VisitImages,
+)
 from mri_pipeline.protocol import LesionRules
 
 _BESIDE_VENTRICLES = [
@@ -73,7 +84,7 @@ class T2Settings:
 
 @dataclass(frozen=True)
 class T2Segmentation:
-    """T2 lesions of a visit.
+    """T2 lesions of one visit.
 
     Parameters
     ----------
@@ -82,7 +93,7 @@ class T2Segmentation:
     mask : LabelImage
         Lesions, numbered.
     threshold : float
-        What was found for this visit, in standard deviations of white matter.
+        What was found for this subject, in standard deviations of white matter.
     """
 
     probability: Image
@@ -91,45 +102,65 @@ class T2Segmentation:
 
 
 def segment_t2(
-    visit: VisitImages, tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
-) -> T2Segmentation:
-    """Find the T2 lesions of a visit.
+    visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
+) -> list[T2Segmentation]:
+    """Find the T2 lesions of all visits of a subject.
+
+    One threshold holds for all visits, and where the image did not change they vote together (`agree`): the same
+    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote.
 
     Parameters
     ----------
-    visit : VisitImages
-        FLAIR, and T1 (before or after contrast) if there is one.
+    visits : sequence of VisitImages
+        FLAIR, and T1 (before or after contrast) if there is one, in any order; the FLAIRs of all visits on one
+        scale. Brain masks may differ.
     tissue : TissueMaps
-        On the visit's grid, with the location prior.
+        On the visits' grid, with the location prior.
     rules : LesionRules
     settings : T2Settings, optional
 
     Returns
     -------
-    T2Segmentation
-        With an empty mask if there is no lesion.
+    list of T2Segmentation
+        One for each visit, with an empty mask if there is no lesion.
 
     Raises
     ------
     GridMismatchError
-        If the tissue maps lie on another grid.
+        If the visits or the tissue maps lie on different grids.
     """
     settings = settings or T2Settings()
-    evidence = evidence_of(
-        visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
+    seen = [
+        evidence_of(
+            visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
+        )
+        for visit in visits
+    ]
+    threshold = float(np.median([patient_threshold(evidence, tissue, settings) for evidence in seen]))
+    agreed = agree(
+        [Image(evidence.score - np.float32(threshold), tissue.location.grid) for evidence in seen],
+        [visit.contrasts[Contrast.FLAIR] for visit in visits],
+        [visit.brain for visit in visits],
     )
-    threshold = patient_threshold(evidence, tissue, settings)
+    return [
+        _segmented(replace(evidence, score=above.data + np.float32(threshold)), threshold, tissue, rules, settings)
+        for evidence, above in zip(seen, agreed, strict=True)
+    ]
+
+
+def _segmented(
+    evidence: Evidence, threshold: float, tissue: TissueMaps, rules: LesionRules, settings: T2Settings
+) -> T2Segmentation:
+    grid = tissue.location.grid
     found = _gated(evidence, threshold, tissue.location, settings)
-    mask = label_lesions(
-        found, visit.grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
-    )
+    mask = label_lesions(found, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity)
     with np.errstate(over="ignore"):
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
-    return T2Segmentation(Image(probability.astype(np.float32), visit.grid), mask, threshold)
+    return T2Segmentation(Image(probability.astype(np.float32), grid), mask, threshold)
 
 
 def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settings) -> float:
-    """The score above which a voxel is lesion in this patient.
+    """The score above which a voxel is lesion in this patient, as one visit tells it.
 
     The largest of: grey matter plus `above_grey_matter`, `lesion_share` of the upper decile of what is surely
     bright at likely places, and `least_threshold`.

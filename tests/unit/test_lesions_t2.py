@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lesion_phantom import Head
 
 from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions.t2 import segment_t2
+from mri_pipeline.lesions import t2
 from mri_pipeline.model import Contrast, Grid, Image, LabelImage, VisitImages
 from mri_pipeline.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
 from mri_pipeline.protocol import LesionRules
@@ -19,6 +19,11 @@ from mri_pipeline.protocol import LesionRules
 FLAIR, T1W, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T2W
 RULES = LesionRules()
 PLACES = [(15, 5, 0), (-15, 5, 3), (0, 22, 6)]
+
+
+def segment_t2(visit, tissue, rules):
+    (only,) = t2.segment_t2([visit], tissue, rules)
+    return only
 
 
 def head_with_lesions(radius=4.0, spacing=(1.0, 1.0, 1.0)):

@@ -9,7 +9,7 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
 from mri_pipeline import nifti
-from mri_pipeline.model import VisitMasks
+from mri_pipeline.model import Contrast, VisitMasks
 from mri_pipeline.protocol import LesionRules
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.results import save_result
@@ -24,20 +24,59 @@ from workflows.interfaces.base import (
 )
 
 
+class _SegmentT2InputSpec(TissueInputSpec):
+    flairs = InputMultiObject(
+        File(exists=True), mandatory=True, desc="prepared FLAIR of every visit, on one scale"
+    )
+    t1s = InputMultiObject(File(exists=True), desc="prepared T1 (before contrast, else after) of visits with one")
+    with_t1 = traits.List(traits.Int(), desc="positions of those visits")
+    brains = InputMultiObject(File(exists=True), mandatory=True, desc="brain mask of every visit")
+    rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
+
+
+class _SegmentT2OutputSpec(TraitedSpec):
+    probabilities = traits.List(File(exists=True), desc="T2 lesion probability of every visit")
+    t2_lesions = traits.List(File(exists=True), desc="T2 lesion mask of every visit")
+
+
+class SegmentT2(Step):
+    """Find the T2 lesions of all visits together."""
+
+    input_spec = _SegmentT2InputSpec
+    output_spec = _SegmentT2OutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        inputs = self.inputs
+        visits = [{Contrast.FLAIR: nifti.load_image(file)} for file in inputs.flairs]
+        for position, file in zip(inputs.with_t1, inputs.t1s, strict=True) if isdefined(inputs.t1s) else ():
+            visits[position][Contrast.T1W] = nifti.load_image(file)
+        found = steps.segment_t2(
+            visits,
+            brains=[nifti.load_labels(file) for file in inputs.brains],
+            tissue=load_tissue(inputs),
+            rules=LesionRules.model_validate_json(inputs.rules),
+        )
+        folder = Path(runtime.cwd)
+        self._results |= {"probabilities": [], "t2_lesions": []}
+        for number, visit in enumerate(found):
+            self._results["probabilities"].append(str(nifti.save(visit.probability, folder / f"t2_{number}.nii")))
+            self._results["t2_lesions"].append(str(nifti.save(visit.mask, folder / f"t2_{number}_lesions.nii")))
+        return runtime
+
+
 class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
+    t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 
 class _SegmentOutputSpec(ContrastOutputSpec):
-    t2_probability = File(exists=True, desc="T2 lesion probability")
-    t2_lesions = File(exists=True, desc="T2 lesion mask")
     gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
     black_holes = File(exists=True, desc="black holes; undefined without a T1")
 
 
 class Segment(Step):
-    """Normalise a visit's images and find its lesions."""
+    """Normalise a visit's images and find its enhancing lesions and black holes."""
 
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
@@ -45,12 +84,12 @@ class Segment(Step):
     def _run_interface(self, runtime: Any) -> Any:
         found = steps.segment_visit(
             load_contrasts(self.inputs),
+            nifti.load_labels(self.inputs.t2_lesions),
             brain=nifti.load_labels(self.inputs.brain),
             tissue=load_tissue(self.inputs),
             rules=LesionRules.model_validate_json(self.inputs.rules),
         )
         self.keep_contrasts(runtime, found.contrasts)
-        self.keep(runtime, t2_probability=found.t2_probability, t2_lesions=found.t2_lesions)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel)
         if found.black_holes is not None:
