@@ -20,22 +20,15 @@ from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.t2_features import Evidence, evidence_of
 from mri_pipeline.lesions.t2_visits import agree
 from mri_pipeline.model import (
-    LOCATION_LABELS,
     BoolArray,
     Contrast,
+    Grid,
     Image,
     LabelImage,
-    Location,
     TissueMaps,
     VisitImages,
 )
 from mri_pipeline.protocol import LesionRules
-
-_BESIDE_VENTRICLES = [
-    label
-    for label, place in LOCATION_LABELS.items()
-    if place in {Location.PERIVENTRICULAR, Location.INFRATENTORIAL}
-]
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,10 @@ class T2Settings:
         Voxels above this score at places of at least this prior tell the lesions' brightness.
     rim_darkest, rim_volume_mm3 : float
         Components up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this hug CSF: rim and
-        caps of the ventricles, choroid plexus, flow; but not a bright one nowhere near a ventricle (`grey_core`).
+        caps of the ventricles, choroid plexus, flow ...
+    bright : float
+        ... but not if their mean lies this far above the threshold: of 32 rims in five real scans the brightest
+        had 0.8, most 0.3.
     grey_t1_share, grey_core : float
         Components darker on T1 than this share of the way to grey matter are grey matter, unless their core is
         this far above the threshold.
@@ -78,6 +74,7 @@ class T2Settings:
     likely_prior: float = 0.018
     rim_darkest: float = -2.0
     rim_volume_mm3: float = 500.0
+    bright: float = 1.0
     grey_t1_share: float = 0.6
     grey_core: float = 1.5
 
@@ -152,7 +149,7 @@ def _segmented(
     evidence: Evidence, threshold: float, tissue: TissueMaps, rules: LesionRules, settings: T2Settings
 ) -> T2Segmentation:
     grid = tissue.location.grid
-    found = _gated(evidence, threshold, tissue.location, settings)
+    found = _gated(evidence, threshold, grid, settings)
     mask = label_lesions(found, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity)
     with np.errstate(over="ignore"):
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
@@ -174,20 +171,19 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
     )
 
 
-def _gated(evidence: Evidence, threshold: float, location: LabelImage, settings: T2Settings) -> BoolArray:
+def _gated(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings) -> BoolArray:
     """Connected voxels above the border, of components with a core that are neither rim nor grey matter."""
     labels, count = ndimage.label(evidence.score > threshold - settings.border, structure(3))
     if not count:
         return np.zeros(labels.shape, dtype=bool)
     numbers = np.arange(1, count + 1)
     peak = ndimage.maximum(evidence.score, labels, numbers)
-    volume = np.bincount(labels.ravel(), minlength=count + 1)[1:] * location.grid.voxel_volume_mm3
+    volume = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_volume_mm3
     keep = peak > threshold + settings.core
     darkest = ndimage.mean(evidence.darkest, labels, numbers)
-    # beside a sulcus there is fluid too: what is bright and nowhere near a ventricle is no rim of one
-    near_ventricle = ndimage.maximum(np.isin(location.data, _BESIDE_VENTRICLES), labels, numbers) > 0
-    in_gyrus = ~near_ventricle & (peak > threshold + settings.grey_core)
-    keep &= (darkest >= settings.rim_darkest) | (volume > settings.rim_volume_mm3) | in_gyrus
+    # a rim is a bright line that fades to both sides; a lesion beside fluid is bright throughout
+    bright = ndimage.mean(evidence.score, labels, numbers) > threshold + settings.bright
+    keep &= (darkest >= settings.rim_darkest) | (volume > settings.rim_volume_mm3) | bright
     if evidence.t1 is not None and evidence.grey_t1 < 0:
         t1 = ndimage.mean(evidence.t1, labels, numbers)
         keep &= (t1 >= settings.grey_t1_share * evidence.grey_t1) | (peak > threshold + settings.grey_core)
