@@ -96,6 +96,17 @@ def test_there_and_back_agree(head):
     assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.05
 
 
+@pytest.mark.parametrize(("shift_mm", "told"), [(0.0, False), (0.004, False), (0.2, True)])
+def test_only_a_motion_that_can_be_told_is_a_motion(head, shift_mm, told):
+    fixed, move = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
+    way = rigid((shift_mm, 0, 0))
+    moving = Image(fixed.data, Grid(fixed.grid.shape, way.matrix @ fixed.grid.affine))
+    mask = brain_of(head, fixed.grid, move)
+    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask).moving_to_fixed.inverse()
+    assert np.array_equal(found.matrix, np.eye(4)) != told
+    assert position_error_mm(found, way, mask) < 0.03
+
+
 def test_three_visits_agree(head):
     moves = [rigid((0, 2, 3), (3, 0, 0)), rigid((4, -3, 1), (0, 5, -4)), rigid((-3, 0, 6), (-4, -2, 5))]
     scans = [scan(head["flair"], move, seed=k)[0] for k, move in enumerate(moves)]
