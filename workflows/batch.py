@@ -16,6 +16,7 @@ from nipype.pipeline import engine as pe
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.errors import UsageError
+from workflows import ONE_THREAD
 from workflows.engine import Plugin, Progress, run_workflow
 from workflows.request import SubjectRequest
 
@@ -84,7 +85,7 @@ def init_batch_wf(
     mem_gb: float = 2.0,
     name: str = "batch_wf",
 ) -> pe.Workflow:
-    """One node for each subject, independent of each other.
+    """One node for each subject, independent of each other; each of its processes runs on one thread.
 
     Inputs
     ------
@@ -100,7 +101,7 @@ def init_batch_wf(
     outcomes = pe.Node(niu.Merge(len(requests)), name="outcomes", run_without_submitting=True)
     for position, request in enumerate(requests, start=1):
         run_subject = pe.Node(
-            RunSubject(request=str(request.save()), nprocs=nprocs_per_subject),
+            RunSubject(request=str(request.save()), nprocs=nprocs_per_subject, environ=ONE_THREAD),
             name=f"sub_{request.subject}",
             mem_gb=mem_gb,
             n_procs=nprocs_per_subject,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -11,7 +12,7 @@ from nipype.pipeline import engine as pe
 from mri_pipeline.errors import AnalysisError, SettingsError
 from mri_pipeline.model import Contrast
 from mri_pipeline.protocol import LesionRules
-from workflows import batch, engine
+from workflows import ONE_THREAD, batch, engine
 from workflows.engine import Plugin, failure_reason, memory_limit_gb, run_workflow
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans, load_request
 
@@ -137,6 +138,25 @@ def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, monkey
     monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
     outcome = batch.run_batch([request], work=tmp_path / "work", plugin=Plugin.LINEAR, nprocs=1)
     assert not outcome.outcomes[0].done
+
+
+def test_a_subject_runs_on_one_thread_whatever_the_shell_says(tmp_path, monkeypatch):
+    program = tmp_path / "stand-in"
+    kept = tmp_path / "environment"
+    program.write_text(f"#!/bin/sh\nenv > {kept}\nexit 4\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    batch.run_batch([make_request(tmp_path, "ANY")], work=tmp_path / "work", plugin=Plugin.MULTIPROC, nprocs=2)
+    told = dict(line.split("=", 1) for line in kept.read_text().splitlines() if "=" in line)
+    assert {name: told.get(name) for name in ONE_THREAD} == dict.fromkeys(ONE_THREAD, "1")
+
+
+def test_the_command_line_runs_on_one_thread():
+    program = "import workflows, os; print(*(os.environ[name] for name in workflows.ONE_THREAD))"
+    bare = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    found = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "1", "1"]
 
 
 def test_nipype_calls_nobody():
