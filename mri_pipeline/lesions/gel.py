@@ -105,7 +105,8 @@ class GelSettings:
         black hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
         FLAIR (1 mm mean) in standard deviations of white matter, and above the upper quartile of grey matter, that
-        counts as a T2 correlate outside the T2 mask.
+        counts as a T2 correlate around a T2 lesion. Some of the candidate must lie in the T2 lesion itself: bright
+        FLAIR alone is found in choroid plexus and around veins.
     edge_depth_mm : float
         Candidates with a median depth below this lie at the brain's edge.
     fluid_share, fluid_reach_mm : float
@@ -148,7 +149,7 @@ class _Evidence:
     uplift: FloatArray
     noise: float
     compared: bool  # with a pre-contrast T1
-    t2_lesions: BoolArray
+    t2_lesions: NDArray[np.integer[Any]]  # numbered
     correlate: BoolArray
     fluid: BoolArray
     depth_mm: FloatArray
@@ -273,7 +274,7 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         uplift=uplift,
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
-        t2_lesions=t2_mask.mask,
+        t2_lesions=label_lesions(t2_mask.mask, grid, min_volume_mm3=0.0).data.astype(np.int32),
         correlate=t2_mask.mask | (bright & ~infratentorial),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
@@ -333,10 +334,18 @@ def _judge(
     if verdict.accepted or correlated < rules.gel_min_volume_mm3:
         return [(whole, verdict)]
     parts = [_to_border(p, evidence.uplift, settings) for p in _split(piece, evidence, settings)]
-    judged = [
-        (p, _candidate(p, evidence, rules, settings)) for p in parts if evidence.correlate[p.where][p.voxels].any()
+    parts = [p for p in parts if evidence.correlate[p.where][p.voxels].any()]
+    judged = [(p, _candidate(p, evidence, rules, settings)) for p in parts]
+    accepted = [(p, c) for p, c in judged if c.accepted]
+    if not accepted:
+        return [(whole, verdict)]
+    # what else enhances in the same T2 lesion belongs to it: a ring that a vessel crosses is one lesion
+    lesions = np.concatenate([evidence.t2_lesions[p.where][p.voxels] for p, _ in accepted])
+    same = [
+        replace(p, voxels=p.voxels & np.isin(evidence.t2_lesions[p.where], lesions[lesions > 0])) for p in parts
     ]
-    return [(p, c) for p, c in judged if c.accepted] or [(whole, verdict)]
+    rest = [(q, replace(c, reasons=())) for q, (_, c) in zip(same, judged, strict=True) if q.voxels.any()]
+    return accepted + rest
 
 
 def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
@@ -348,12 +357,20 @@ def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Pie
 
 
 def _split(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> list[_Piece]:
-    """Parts separated at the narrow places (watershed on the distance to the edge)."""
+    """Parts separated at the narrow places (watershed on the distance to the edge), or by T2 lesions.
+
+    Parts that lie mostly in one T2 lesion are one part.
+    """
     distance = ndimage.distance_transform_edt(piece.voxels, sampling=evidence.grid.spacing_mm)
     size = [2 * int(2.0 / s) + 1 for s in evidence.grid.spacing_mm]
     peaks = piece.voxels & (distance == ndimage.maximum_filter(distance, size))
     markers, _ = ndimage.label(peaks, structure(3))
     parts = watershed(-distance, markers, mask=piece.voxels)
+    for lesion in np.unique(evidence.t2_lesions[piece.where][piece.voxels]):
+        if lesion:
+            inside = np.bincount(parts[evidence.t2_lesions[piece.where] == lesion], minlength=parts.max() + 1)
+            mostly = np.flatnonzero(2 * inside[1:] >= np.bincount(parts.ravel())[1:]) + 1
+            parts[np.isin(parts, mostly)] = mostly[0] if len(mostly) else 0
     start = tuple(s.start for s in piece.where)
     return _pieces(parts, start, evidence.grid, settings)
 
@@ -367,14 +384,15 @@ def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings:
     volume = len(index) * grid.voxel_volume_mm3
     rules_broken = {
         GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
-        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap,
+        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap
+        or not evidence.t2_lesions[where][voxels].any(),
         GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
         GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
     }
     if not any(rules_broken.values()):  # the costly ones
         near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
         white_matter = float(evidence.white_matter[where][near].mean())
-        in_lesion = float(evidence.t2_lesions[where][voxels].mean()) >= rules.gel_min_t2_overlap
+        in_lesion = np.count_nonzero(evidence.t2_lesions[where][voxels]) >= 0.5 * len(index)
         rules_broken[GelReason.NOT_IN_WHITE_MATTER] = white_matter < settings.white_matter_share and not in_lesion
         rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))

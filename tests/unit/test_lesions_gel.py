@@ -90,7 +90,7 @@ def test_in_grey_matter_a_t2_lesion_is_needed(contrasts):
         tissue, white_matter=Image(np.where(head.inside(at, 12), 0.1, tissue.white_matter.data), head.grid)
     )
     alone = detect_gel(head.visit(*contrasts), cortex, head.labels(np.zeros(head.grid.shape, bool)), RULES)
-    assert alone.candidates[0].reasons == (GelReason.NOT_IN_WHITE_MATTER,)
+    assert alone.candidates[0].reasons == (GelReason.NO_T2_CORRELATE,)
     assert detect_gel(head.visit(*contrasts), cortex, head.labels(oedema), RULES).mask.data.max() == 1
 
 
@@ -126,6 +126,19 @@ def test_lesion_that_touches_a_vessel_is_not_lost(contrasts):
     assert found.mask.data.max() == 1
     assert found.mask.mask[core].mean() > 0.6
     assert not found.mask.mask[head.at[1] > 14].any()
+
+
+@both
+def test_a_ring_that_a_vessel_crosses_is_one_lesion(contrasts):
+    head = Head()
+    oedema, _ = lesion(head, radius=5.0, enhancing=0.87)
+    ring = head.inside((15, 5, 0), 5.0) & ~head.inside((15, 5, 0), 3.0)
+    vessel = head.white & (np.hypot(head.at[0] - 15, head.at[2]) <= 1.0) & ~head.inside((15, 5, 0), 3.0)
+    head.paint(ring, T1W_GD=1.4)
+    head.paint(vessel, T1W_GD=2.2, FLAIR=0.5)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema & ~vessel), RULES)
+    assert found.mask.data.max() == 1
+    assert found.mask.mask[ring & ~vessel].mean() > 0.6
 
 
 @both

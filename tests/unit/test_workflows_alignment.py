@@ -7,10 +7,11 @@ import pytest
 
 from mri_pipeline import itk
 from mri_pipeline.errors import AnalysisError, UsageError
+from mri_pipeline.images.register import RegisterSettings
 from mri_pipeline.layout import SpaceFiles
 from mri_pipeline.model import Affine, Contrast, RegistrationRecord
 from mri_pipeline.protocol import LesionRules
-from qc.registration import Verdict, concerns, judge
+from qc.registration import SURE, Verdict, concerns, judge
 from workflows import alignment
 from workflows.alignment import align
 from workflows.engine import Plugin
@@ -161,6 +162,13 @@ def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
     assert Contrast.T1W_GD not in found.visits[1].to_flair
     told = [concerns(quality) for quality in found.quality_of(request.visits)]
     assert told == [[], ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]]
+
+
+@pytest.mark.parametrize("contrast", [Contrast.FLAIR, Contrast.T2W])
+def test_what_is_barely_taken_is_looked_at(contrast):
+    taken = RegisterSettings().min_quality
+    verdicts = [judge(RegistrationRecord(contrast, "a", q, "", failed=False)) for q in (taken, SURE - 0.01, SURE)]
+    assert verdicts == [Verdict.DOUBTFUL, Verdict.DOUBTFUL, Verdict.GOOD]
 
 
 def kept(tmp_path, request, ways):

@@ -45,7 +45,7 @@ def written(tmp_path):
             brain_covered=None,
             registrations=(
                 RegistrationRecord(Contrast.FLAIR, "wk00", 0.98, "gauss-newton", failed=False),
-                RegistrationRecord(Contrast.T1W, visit, 0.3, "mutual-information", failed=False),
+                RegistrationRecord(Contrast.T1W, visit, 0.55, "mutual-information", failed=False),
                 RegistrationRecord(Contrast.T2W, visit, 0.01, "gauss-newton", failed=True),
             ),
         )
@@ -77,7 +77,7 @@ def test_sidecars_say_how_a_scan_came_and_how_it_was_registered(written, skull_s
     derivatives = written(skull_stripped=skull_stripped)
     expected = {
         Contrast.FLAIR: ("FLAIR of wk00", 0.98, "gauss-newton", "good"),
-        Contrast.T1W: ("FLAIR of wk04", 0.3, "mutual-information", "doubtful"),
+        Contrast.T1W: ("FLAIR of wk04", 0.55, "mutual-information", "doubtful"),
     }
     for contrast, values in expected.items():
         sidecar = json.loads(beside(derivatives.image("AB12", "wk04", contrast)).read_text())

@@ -1,0 +1,91 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lesion_phantom import Head
+
+from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.lesions.t2 import segment_t2
+from mri_pipeline.lesions.t2_visits import agree
+from mri_pipeline.model import Contrast, Grid, Image, LabelImage
+from mri_pipeline.protocol import LesionRules
+
+FLAIR = Contrast.FLAIR
+RULES = LesionRules()
+
+
+def visit(*lesions, seed=1):
+    """A head whose noise is its own, with lesions of a brightness."""
+    head = Head(noise=0.0)
+    for place, radius, bright in lesions:
+        head.paint(head.inside(place, radius), FLAIR=bright)
+    rng = np.random.default_rng(seed)
+    head.data[FLAIR] = head.data[FLAIR] + rng.normal(0, 0.08, head.grid.shape) * head.brain
+    return head
+
+
+def agreed(heads, scores):
+    flairs = [head.visit(FLAIR).contrasts[FLAIR] for head in heads]
+    brains = [LabelImage(head.brain, head.grid) for head in heads]
+    return [image.data for image in agree([Image(s, heads[0].grid) for s in scores], flairs, brains)]
+
+
+def score(head):
+    return ((head.data[FLAIR] - 1.3) / 0.1).astype(np.float32)
+
+
+def test_one_visit_has_nobody_to_ask():
+    head = visit(((15, 5, 0), 4, 1.5))
+    assert np.array_equal(agreed([head], [score(head)])[0], score(head))
+
+
+def test_identical_visits_keep_their_answer():
+    head = visit(((15, 5, 0), 4, 1.5))
+    own = np.clip(score(head), -3, 3)
+    for found in agreed([head, head, head], [score(head)] * 3):
+        assert found[head.brain] == pytest.approx(own[head.brain], abs=1e-4)
+
+
+def test_noise_is_voted_down_and_a_change_stays():
+    before, after = visit(seed=1), visit(((15, 5, 0), 4, 1.7), seed=2)
+    place = before.inside((15, 5, 0), 3)
+    still = before.white & ~before.inside((15, 5, 0), 7)
+    first, second = agreed([before, after], [score(before), score(after)])
+    assert first[place].max() < 0 < np.median(second[place])
+    own = np.clip(score(before), -3, 3)
+    assert first[still].std() < 0.85 * own[still].std()
+
+
+def test_order_changes_nothing():
+    heads = [visit(seed=1), visit(((15, 5, 0), 4, 1.6), seed=2), visit(((-15, 5, 0), 4, 1.4), seed=3)]
+    forward = agreed(heads, [score(h) for h in heads])
+    backward = agreed(heads[::-1], [score(h) for h in heads[::-1]])[::-1]
+    for one, other in zip(forward, backward, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_visit_that_did_not_scan_a_place_has_no_vote_there():
+    one, other = visit(((15, 5, 0), 4, 1.5), seed=1), visit(((15, 5, 0), 4, 1.5), seed=1)
+    other.brain &= other.at[0] < 5
+    found, _ = agreed([one, other], [score(one), np.full(one.grid.shape, -3, np.float32)])
+    place = one.inside((15, 5, 0), 3)
+    assert found[place] == pytest.approx(np.clip(score(one), -3, 3)[place], abs=1e-4)
+
+
+def test_one_threshold_for_all_visits():
+    heads = [visit(((15, 5, 0), 4, 1.5), seed=n) for n in (1, 2)]
+    found = segment_t2([h.visit(FLAIR) for h in heads], heads[0].tissue(), RULES)
+    assert len({f.threshold for f in found}) == 1
+    assert [f.mask.data.max() for f in found] == [1, 1]
+
+
+def test_another_grid_is_refused():
+    head = visit()
+    images = [head.visit(FLAIR).contrasts[FLAIR]]
+    moved = Grid(head.grid.shape, np.diag([1, 1, 1, 1.0]))
+    with pytest.raises(GridMismatchError, match="image of a visit"):
+        agree([Image(images[0].data, moved)], images, [LabelImage(head.brain, head.grid)])
