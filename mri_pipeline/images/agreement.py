@@ -39,8 +39,9 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
     -------
     float
         From 0 to 1; 0 where the images hardly meet. A part counts if its mean log density ratio (its share of the
-        mutual information, by the joint density of the whole brain at `fixed_to_moving`) is higher there than after
-        shifts of 4 mm to either side of each axis.
+        mutual information, by the joint density of all other parts at `fixed_to_moving`) is higher there than after
+        shifts of 4 mm to either side of each axis. Its own points are left out of that density: they would fit
+        themselves, and pure noise would agree in two parts of three.
     """
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     if np.count_nonzero(inside) < MIN_POINTS:
@@ -52,15 +53,15 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
         return np.asarray(np.clip((of - low) / per_bin, 0, _BINS - 1).astype(np.intp))
 
     fixed_bins, n_bins = binned(samples.values, _BINS)
-    cells = (fixed_bins * _BINS + bins(values[0]))[inside]
-    counts = np.bincount(cells, minlength=n_bins * _BINS).astype(float)
-    ratio = log_density_ratio(counts.reshape(n_bins, _BINS))
     parts, n_parts = _parts(samples.points_mm)
+    cells = ((parts * n_bins + fixed_bins) * _BINS + bins(values[0]))[inside]
+    counts = np.bincount(cells, minlength=n_parts * n_bins * _BINS).astype(float).reshape(n_parts, n_bins, _BINS)
+    ratio = np.stack([log_density_ratio(others) for others in counts.sum(axis=0) - counts])
 
     def scores(at_mm: FloatArray) -> FloatArray:
         found, within = look_up(level, fixed_to_moving.points(at_mm), channels=1)
         weights = within.astype(float)
-        total = np.bincount(parts, weights * ratio[fixed_bins, bins(found[0])], n_parts)
+        total = np.bincount(parts, weights * ratio[parts, fixed_bins, bins(found[0])], n_parts)
         return np.asarray(total / np.maximum(np.bincount(parts, weights, n_parts), 1.0))
 
     here = scores(samples.points_mm)

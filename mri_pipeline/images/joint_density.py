@@ -155,9 +155,12 @@ def _both(
 
 
 def log_density_ratio(counts: FloatArray) -> FloatArray:
-    """Log of the joint density over the product of its margins, from a joint histogram, by a Parzen window."""
+    """Log of the joint density over the product of its margins, from a joint histogram, by a Parzen window.
+
+    Zero throughout where the histogram is empty.
+    """
     density = ndimage.gaussian_filter(counts, _PARZEN_BINS, mode="constant")
-    density = density / density.sum() + _LEAST_DENSITY / density.size
+    density = density / max(float(density.sum()), 1e-12) + _LEAST_DENSITY / density.size
     return np.asarray(np.log(density / (density.sum(axis=0) * density.sum(axis=1, keepdims=True))))
 
 

@@ -169,6 +169,17 @@ def test_what_does_not_match_is_marked_failed(head):
     assert found.quality < 0.2
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_noise_does_not_agree_with_a_head(head, same):
+    """Noise is fitted at whatever place it is: a part must not be judged by a density of its own points."""
+    fixed, to_fixed = scan(head["flair"], rigid(), spacing=(2.0, 2.0, 3.0))
+    noise = np.random.default_rng(4).gamma(2.0, 100.0, fixed.grid.shape).astype(np.float32)
+    mask = brain_of(head, fixed.grid, to_fixed)
+    found = register_rigid(fixed, Image(noise, fixed.grid), same_contrast=same, fixed_mask=mask)
+    assert found.failed
+    assert found.quality < 0.35
+
+
 def test_a_mask_of_another_grid_is_refused(head):
     mask = LabelImage(np.ones((3, 3, 3), dtype=np.uint8), Grid((3, 3, 3), np.eye(4)))
     with pytest.raises(GridMismatchError, match="mask of the fixed image"):
