@@ -7,6 +7,7 @@ Usage: ``python benchmarks/registration/quality.py DATA RESULTS.jsonl [--restart
   the true match (mean over the brain).
 - *half match*: the same from starts 8 to 20 mm and 8 to 20° away: the fits that end beside the true match.
 - *stranger*: heads of two patients, registered with all attempts.
+- *noise*: a head and pure noise on its grid, without any structure, registered with all attempts.
 
 Results are appended a line at a time; the summary is printed at the end (``--summary`` prints it alone).
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads import Pair, brain_mask, distance_mm, stranger_pairs, true_pairs
+from heads import HEADS, Pair, brain_mask, distance_mm, scan_file, stranger_pairs, true_pairs
 from scipy.spatial.transform import Rotation
 
 from mri_pipeline.images.agreement import agreement
@@ -28,7 +29,7 @@ from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.matching import refine
 from mri_pipeline.images.register import RegisterSettings, register_rigid
 from mri_pipeline.images.sampling import level_of, samples_of
-from mri_pipeline.model import Affine, FloatArray
+from mri_pipeline.model import Affine, FloatArray, Image
 from mri_pipeline.nifti import load_image
 
 WRONG_MM = 2.0
@@ -82,6 +83,14 @@ def of_strangers(pair: Pair) -> Iterator[dict[str, Any]]:
     yield {"kind": "stranger", "quality": found.quality, "error_mm": None}
 
 
+def of_noise(flair: Path, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    fixed = load_image(flair)
+    for same in (True, False):
+        noise = Image(rng.gamma(2.0, 100.0, fixed.grid.shape).astype(np.float32), fixed.grid)
+        found = register_rigid(fixed, noise, same_contrast=same, fixed_mask=brain_mask(flair))
+        yield {"name": "noise", "same": same, "kind": "noise", "quality": found.quality, "error_mm": None}
+
+
 def summary(rows: list[dict[str, Any]]) -> None:
     settings = RegisterSettings()
     print("| contrasts | matches | number | quality: least, median, greatest | area under the ROC | taken |")
@@ -89,7 +98,7 @@ def summary(rows: list[dict[str, Any]]) -> None:
     for same in (True, False):
         of = {
             kind: np.array([r["quality"] for r in rows if r["same"] == same and r["kind"] == kind])
-            for kind in ("true", "half match", "false optimum", "stranger")
+            for kind in ("true", "half match", "false optimum", "stranger", "noise")
         }
         for kind, found in of.items():
             if not len(found):
@@ -118,6 +127,9 @@ def main() -> None:
                 for row in found:
                     file.write(json.dumps({"name": pair.name, "same": pair.same_contrast} | row) + "\n")
                     file.flush()
+            for visits in HEADS.values():
+                for row in of_noise(arguments.data / scan_file(visits[0], "FLAIR"), rng):
+                    file.write(json.dumps(row) + "\n")
     summary([json.loads(line) for line in arguments.results.read_text().splitlines()])
 
 

@@ -1,9 +1,16 @@
 """Rigid registration by other tools, in an environment of their own: jobs in, matrices and CPU seconds out.
 
-Usage: ``python rivals.py JOBS.json RESULTS.json``, called by ``run.py --rivals``. A job names fixed, moving and mask
-files and the tools to run; a result holds the tool's map from the fixed to the moving world (RAS, 4 x 4) and its
-CPU seconds, without reading files where the tool allows that. Every tool gets one thread and the same mask of the
-fixed image. A tool that fails has an ``error`` in place of a matrix: none is left out in silence.
+Usage::
+
+    python3.11 -m venv rivals
+    rivals/bin/pip install -r benchmarks/registration/rivals-requirements.txt
+    rivals/bin/python benchmarks/registration/rivals.py JOBS.json RESULTS.json
+
+The jobs are a list of objects: ``name``, the paths ``fixed``, ``moving`` and ``mask`` (of the fixed image), and
+``tools``, names of `TOOLS`. This file imports nothing of the project. A result holds the tool's map from the fixed to
+the moving world (RAS, 4 x 4) and its CPU seconds, without reading files where the tool allows that. Every tool gets
+one thread and the same mask of the fixed image. A tool that fails has an ``error`` in place of a matrix: none is left
+out in silence.
 """
 
 from __future__ import annotations
