@@ -30,7 +30,7 @@ from mri_pipeline.model import (
     VisitCounts,
     VisitQuality,
 )
-from qc.registration import SURE_ACROSS, SURE_SAME, Verdict, all_concerns, concerns, judge
+from qc.registration import SURE, Verdict, all_concerns, concerns, judge
 from qc.subject_report_figures import over_time, overlay
 from qc.subject_report_slices import View, choose_view, mosaic
 
@@ -159,7 +159,7 @@ def subject_report_html(report: SubjectReport) -> str:
         registrations=_registrations(shown),
         scans=_scans(report.result.quality),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
-        sure={"same": SURE_SAME, "across": SURE_ACROSS},
+        sure=SURE,
         to_look_at=all_concerns(report.result.quality),
         confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
     )

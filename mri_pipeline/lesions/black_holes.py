@@ -20,6 +20,9 @@ class BlackHoleSettings:
     ----------
     least_darkening : float
         A black hole is at least this share below white matter, however bright grey matter is.
+    core_share : float
+        A black hole is unequivocal: the least volume of one lies darker than grey matter by this share of the
+        contrast between white and grey matter. Beside cortex a lesion's edge is as dark as grey matter.
     fluid_flair : float
         FLAIR below this multiple of white matter is fluid: CSF, or a cavity if it lies mostly within lesions.
     mixed_flair : float
@@ -27,6 +30,7 @@ class BlackHoleSettings:
     """
 
     least_darkening: float = 0.1
+    core_share: float = 1 / 3
     fluid_flair: float = 0.6
     mixed_flair: float = 1.0
 
@@ -42,8 +46,8 @@ def segment_black_holes(
 ) -> LabelImage:
     """Find the black holes of a visit with a T1.
 
-    The rule: at or below the median of grey matter on T1, inside a T2 lesion, not enhancing at this visit and not
-    CSF, at least `rules.black_hole_min_volume_mm3`. The T1 before contrast is used; where there is none, the one
+    The rule: at or below the median of grey matter on T1 with a core that is darker still, inside a T2 lesion, not
+    enhancing at this visit and not CSF, at least `rules.black_hole_min_volume_mm3`. The T1 before contrast is used; where there is none, the one
     after it. A dark piece that touches enhancement is no black hole: it is acute oedema or the centre of a ring.
 
     Parameters
@@ -79,6 +83,8 @@ def segment_black_holes(
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
         dark &= ~_touching(dark, gel_mask.mask)
+    core = dark & (t1.data <= threshold - settings.core_share * (1.0 - threshold))
+    dark = _with_core(dark, core, rules.black_hole_min_volume_mm3 / visit.grid.voxel_volume_mm3)
     return label_lesions(
         dark, visit.grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
     )
@@ -107,6 +113,14 @@ def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: Blac
     csf = is_csf[labels]
     mixed = ndimage.binary_dilation(csf) & (flair < settings.mixed_flair)
     return np.asarray(csf | mixed)
+
+
+def _with_core(dark: BoolArray, core: BoolArray, least_voxels: float) -> BoolArray:
+    """Connected dark pieces with so many voxels of core."""
+    labels, count = ndimage.label(dark, structure(3))
+    enough = np.bincount(labels[core], minlength=count + 1) >= least_voxels
+    enough[0] = False
+    return np.asarray(enough[labels])
 
 
 def _touching(dark: BoolArray, enhancing: BoolArray) -> BoolArray:

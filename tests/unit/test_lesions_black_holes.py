@@ -48,6 +48,13 @@ def test_brighter_than_grey_matter_is_no_black_hole():
     assert find(head, lesion).volume_mm3 == 0
 
 
+def test_as_dark_as_cortex_is_not_unequivocal():
+    head, lesion, _ = dark_lesion(t1=0.67)  # grey matter is 0.7, a third of the contrast below it 0.6
+    assert find(head, lesion).volume_mm3 == 0
+    head.paint(head.inside((15, 5, 0), 2), T1W=0.5)
+    assert find(head, lesion).data.max() == 1
+
+
 def test_darkness_outside_t2_lesions_does_not_count():
     head, lesion, _ = dark_lesion()
     assert find(head, head.inside((-15, 5, 0), 6)).volume_mm3 == 0
