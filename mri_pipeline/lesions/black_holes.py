@@ -47,8 +47,9 @@ def segment_black_holes(
     """Find the black holes of a visit with a T1.
 
     The rule: at or below the median of grey matter on T1 with a core that is darker still, inside a T2 lesion, not
-    enhancing at this visit and not CSF, at least `rules.black_hole_min_volume_mm3`. The T1 before contrast is used; where there is none, the one
-    after it. A dark piece that touches enhancement is no black hole: it is acute oedema or the centre of a ring.
+    enhancing at this visit and not CSF, at least `rules.black_hole_min_volume_mm3`. The T1 before contrast is used;
+    where there is none, the one after it. A dark piece that touches enhancement is no black hole: it is acute
+    oedema or the centre of a ring.
 
     Parameters
     ----------
