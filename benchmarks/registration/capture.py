@@ -4,7 +4,7 @@ Usage: ``python benchmarks/registration/capture.py DATA RESULTS.jsonl [--trials 
 
 The moving scan's header is turned by up to 30° about each axis and shifted by up to 60 mm along each. The error is
 the mean distance over the brain to the transform found from the true header. *Silent failure*: taken, and more than
-2 mm off; *flagged*: marked as failed.
+2 mm off; *flagged*: marked as failed. Trials that are already in the results are not made again.
 """
 
 from __future__ import annotations
@@ -77,10 +77,12 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
     if not arguments.summary:
-        rng = np.random.default_rng(2026)
-        with arguments.results.open("w") as file:
-            for pair in islice(cycle(list(reference_pairs(arguments.data))), arguments.trials):
-                file.write(json.dumps(trial(pair, rng)) + "\n")
+        with arguments.results.open("a+") as file:
+            file.seek(0)
+            done = len(file.readlines())
+            pairs = cycle(list(reference_pairs(arguments.data)))
+            for number, pair in islice(enumerate(pairs), done, arguments.trials):
+                file.write(json.dumps(trial(pair, np.random.default_rng([2026, number]))) + "\n")
                 file.flush()
     summary([json.loads(line) for line in arguments.results.read_text().splitlines()])
 

@@ -49,7 +49,10 @@ class T2Settings:
     core : float
         A component holds a voxel this far above the threshold ...
     border : float
-        ... and reaches to this far below it.
+        ... and reaches to this far below it ...
+    reach_mm : float
+        ... and by up to this much further, as far as it is bright whatever the place: the location prior and grey
+        matter tell whether there is a lesion, not where it ends.
     sure_score, likely_prior : float
         Voxels above this score at places of at least this prior tell the lesions' brightness.
     rim_darkest, rim_volume_mm3 : float
@@ -70,6 +73,7 @@ class T2Settings:
     least_threshold: float = 1.6
     core: float = 0.6
     border: float = 0.3
+    reach_mm: float = 2.0
     sure_score: float = 1.5
     likely_prior: float = 0.018
     rim_darkest: float = -2.0
@@ -149,7 +153,9 @@ def _segmented(
     evidence: Evidence, threshold: float, tissue: TissueMaps, rules: LesionRules, settings: T2Settings
 ) -> T2Segmentation:
     grid = tissue.location.grid
-    found = _gated(evidence, threshold, grid, settings)
+    found = _to_border(
+        _gated(evidence, threshold, grid, settings), evidence.brightness > threshold, grid, settings
+    )
     mask = label_lesions(found, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity)
     with np.errstate(over="ignore"):
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
@@ -188,3 +194,11 @@ def _gated(evidence: Evidence, threshold: float, grid: Grid, settings: T2Setting
         t1 = ndimage.mean(evidence.t1, labels, numbers)
         keep &= (t1 >= settings.grey_t1_share * evidence.grey_t1) | (peak > threshold + settings.grey_core)
     return np.asarray(np.concatenate([[False], keep])[labels])
+
+
+def _to_border(found: BoolArray, bright: BoolArray, grid: Grid, settings: T2Settings) -> BoolArray:
+    """Lesions with the bright voxels connected to them within reach."""
+    if not found.any():
+        return found
+    near = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm) <= settings.reach_mm
+    return np.asarray(ndimage.binary_propagation(found, structure(3), mask=found | (bright & near)))

@@ -38,6 +38,8 @@ class Evidence:
     score : ndarray of float32
         FLAIR brightness with the bonus of a likely place and the malus of grey matter; very low outside the brain
         and within 2 mm of its edge.
+    brightness : ndarray of float32
+        The same without bonus and malus: where a lesion ends does not depend on the place.
     darkest : ndarray of float32
         The darkest FLAIR within 2.5 mm: far below 0 beside CSF.
     t1 : ndarray of float32 or None
@@ -47,6 +49,7 @@ class Evidence:
     """
 
     score: NDArray[np.float32]
+    brightness: NDArray[np.float32]
     darkest: NDArray[np.float32]
     t1: NDArray[np.float32] | None
     grey_flair: float
@@ -108,13 +111,14 @@ def evidence_of(
     grid.require_same(tissue.lesion_prior.grid, "tissue map")
     flair = standardised(visit.contrasts[Contrast.FLAIR], visit, tissue)
     fine = smoothed(flair, grid, FINE_MM)
-    score = (1.0 - _COARSE_SHARE) * fine + _COARSE_SHARE * smoothed(flair, grid, _COARSE_MM)
+    brightness = (1.0 - _COARSE_SHARE) * fine + _COARSE_SHARE * smoothed(flair, grid, _COARSE_MM)
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
-    score += prior_weight * np.clip(place, -4.0, 1.2)
+    score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
     score -= grey_matter_malus * smoothed(tissue.grey_matter.data, grid, 1.5)
     padded = np.pad(brain, 1, mode="edge")  # beyond the field of view the brain goes on
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    score[depth <= _EDGE_MM] = OUTSIDE
+    edge = depth <= _EDGE_MM
+    score[edge] = brightness[edge] = OUTSIDE
     reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
     t1 = visit.contrasts.get(Contrast.T1W) or visit.contrasts.get(Contrast.T1W_GD)
     dark = None if t1 is None else smoothed(standardised(t1, visit, tissue), grid, FINE_MM)
@@ -122,6 +126,7 @@ def evidence_of(
     known = bool(grey.any())
     return Evidence(
         score=score.astype(np.float32),
+        brightness=brightness.astype(np.float32),
         darkest=ndimage.minimum_filter(fine, reach),
         t1=dark,
         # the lower part of grey matter is mixed with CSF
