@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nib
@@ -381,7 +382,9 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     folders = [copy.derivatives.anat(code, visit) for visit in ("wk00", "wk04")]
 
     def contents(*patterns):
-        return {path: path.read_bytes() for f in folders for pattern in patterns for path in f.glob(pattern)}
+        return {
+            p: sha256(p.read_bytes()).hexdigest() for f in folders for pattern in patterns for p in f.glob(pattern)
+        }
 
     of_the_space = ("*_xfm.txt", "*_desc-preproc_T?w.nii.gz", "*_desc-brain_mask.nii.gz")
     space = contents(*of_the_space)
