@@ -31,6 +31,7 @@ def judge(record: RegistrationRecord) -> Verdict:
 
     Examples
     --------
+    >>> from mri_pipeline.model import Contrast
     >>> judge(RegistrationRecord(Contrast.FLAIR, "wk00", 0.55, "gauss-newton", failed=False)).value
     'doubtful'
     """
@@ -46,6 +47,7 @@ def concerns(quality: VisitQuality) -> list[str]:
 
     Examples
     --------
+    >>> from mri_pipeline.model import Contrast
     >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
     >>> concerns(VisitQuality("wk04", "", False, 1.0, (t2w,)))
     ['T2w left out: no match to the FLAIR (quality 0.12)']
