@@ -105,8 +105,7 @@ class GelSettings:
         black hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
         FLAIR (1 mm mean) in standard deviations of white matter, and above the upper quartile of grey matter, that
-        counts as a T2 correlate around a T2 lesion. Some of the candidate must lie in the T2 lesion itself: bright
-        FLAIR alone is found in choroid plexus and around veins.
+        counts as a T2 correlate outside the T2 mask.
     edge_depth_mm : float
         Candidates with a median depth below this lie at the brain's edge.
     fluid_share, fluid_reach_mm : float
@@ -384,8 +383,7 @@ def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings:
     volume = len(index) * grid.voxel_volume_mm3
     rules_broken = {
         GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
-        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap
-        or not evidence.t2_lesions[where][voxels].any(),
+        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap,
         GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
         GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
     }

@@ -90,7 +90,7 @@ def test_in_grey_matter_a_t2_lesion_is_needed(contrasts):
         tissue, white_matter=Image(np.where(head.inside(at, 12), 0.1, tissue.white_matter.data), head.grid)
     )
     alone = detect_gel(head.visit(*contrasts), cortex, head.labels(np.zeros(head.grid.shape, bool)), RULES)
-    assert alone.candidates[0].reasons == (GelReason.NO_T2_CORRELATE,)
+    assert alone.candidates[0].reasons == (GelReason.NOT_IN_WHITE_MATTER,)
     assert detect_gel(head.visit(*contrasts), cortex, head.labels(oedema), RULES).mask.data.max() == 1
 
 
