@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+from heads import displaced
 
 from mri_pipeline.images.brain import extract_brain
 from mri_pipeline.images.register import Registration, position_error_mm, register_rigid
 from mri_pipeline.images.resample import resample_labels
 from mri_pipeline.itk import load_transform
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
+from mri_pipeline.model import LabelImage
 from mri_pipeline.nifti import load_image, load_labels
 from mri_pipeline.template import load_template
 
@@ -43,15 +43,6 @@ def row(what: str, pair: str, found: Registration, error_mm: float, cpu_s: float
     print(
         f"{what:<11}{pair:<24}{error_mm:8.2f} mm{found.quality:8.2f}  {found.method:<19}{state:<7}{cpu_s:6.1f} s"
     )
-
-
-def displaced(image: Image, rng: np.random.Generator, mm: float, degrees: float) -> tuple[Image, Affine]:
-    """The same voxels with another header position; also the way from the old world to the new one."""
-    centre = image.grid.world((np.array(image.grid.shape)[None] - 1) / 2)[0]
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
-    matrix[:3, 3] = centre + rng.uniform(-mm, mm, 3) - matrix[:3, :3] @ centre
-    return Image(image.data, Grid(image.grid.shape, matrix @ image.grid.affine)), Affine(matrix)
 
 
 def dice(a: LabelImage, b: LabelImage) -> float:
