@@ -1,10 +1,13 @@
 """From how far off a registration finds home, and whether it knows when it does not.
 
-Usage: ``python benchmarks/registration/capture.py DATA RESULTS.jsonl [--trials N]``
+Usage: ``python benchmarks/registration/capture.py DATA RESULTS.jsonl [--trials N] [--stripped] [--no-mask]``
 
 The moving scan's header is turned by up to 30° about each axis and shifted by up to 60 mm along each. The error is
-the mean distance over the brain to the transform found from the true header. *Silent failure*: taken, and more than
-2 mm off; *flagged*: marked as failed. Trials that are already in the results are not made again.
+the mean distance over the brain to the transform found from the true header, with the brain mask. *Silent failure*:
+taken, and more than 2 mm off; *flagged*: marked as failed. Trials that are already in the results are not made again.
+
+`--stripped` takes the published skull-stripped heads in place of the whole ones; `--no-mask` registers the displaced
+scans without a mask of the fixed one.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads import Pair, brain_mask, displaced, distance_mm, reference_pairs
+from heads import Pair, brain_mask, displaced, distance_mm, reference_pairs, true_pairs
 
 from mri_pipeline.images.register import Registration, register_rigid
 from mri_pipeline.nifti import load_image
@@ -37,12 +40,12 @@ def at_home(pair: Pair) -> Registration:
     )
 
 
-def trial(pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
+def trial(pair: Pair, rng: np.random.Generator, *, masked: bool) -> dict[str, Any]:
     fixed, moving, mask = load_image(pair.fixed), load_image(pair.moving), brain_mask(pair.fixed)
     home = at_home(pair)
     away, way = displaced(moving, rng, 60.0, 30.0)
     start = time.process_time()
-    found = register_rigid(fixed, away, same_contrast=pair.same_contrast, fixed_mask=mask)
+    found = register_rigid(fixed, away, same_contrast=pair.same_contrast, fixed_mask=mask if masked else None)
     cpu_s = time.process_time() - start
     error = distance_mm(found.moving_to_fixed.inverse(), way @ home.moving_to_fixed.inverse(), mask)
     return {
@@ -58,7 +61,7 @@ def trial(pair: Pair, rng: np.random.Generator) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]]) -> None:
     print("| moving | trials | silent failures | flagged | error in mm: median, 95 %, greatest | CPU s: median |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for contrast in ("FLAIR", "T1W", "T2W"):
+    for contrast in ("FLAIR", "T1", "T2"):
         of = [r for r in rows if r["name"].split()[1].startswith(contrast)]
         if not of:
             continue
@@ -74,15 +77,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--stripped", action="store_true", help="skull-stripped heads")
+    parser.add_argument("--no-mask", action="store_true", help="no mask of the fixed scan")
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
     if not arguments.summary:
         with arguments.results.open("a+") as file:
             file.seek(0)
             done = len(file.readlines())
-            pairs = cycle(list(reference_pairs(arguments.data)))
+            stripped = (pair for pair in true_pairs(arguments.data) if not pair.name[0].isdigit())
+            pairs = cycle(list(stripped if arguments.stripped else reference_pairs(arguments.data)))
             for number, pair in islice(enumerate(pairs), done, arguments.trials):
-                file.write(json.dumps(trial(pair, np.random.default_rng([2026, number]))) + "\n")
+                row = trial(pair, np.random.default_rng([2026, number]), masked=not arguments.no_mask)
+                file.write(json.dumps(row) + "\n")
                 file.flush()
     summary([json.loads(line) for line in arguments.results.read_text().splitlines()])
 

@@ -1,14 +1,18 @@
-"""Known motions: real 1 mm scans cut into thick slices after a random motion.
+"""Known motions: real 1 mm scans cut into thick slices after a random motion, and scans of a simulated head.
 
-Usage: ``python benchmarks/registration/simulated.py DATA RESULTS.jsonl [--trials N]``
+Usage: ``python benchmarks/registration/simulated.py DATA RESULTS.jsonl [--trials N] [--phantom]``
 
-The scans are those of `cross_sectional_mni` (3 T, skull-stripped, four contrasts of one visit on one grid). Each trial
-moves both scans by up to 5 mm and 5° along and about each axis, averages 3 mm slices and adds 2 % noise to the noise
-they have. Two errors are told, mean distances over the brain:
+*Published*: the scans of `cross_sectional_mni` (3 T, skull-stripped, four contrasts of one visit on one grid), averaged
+to 3 mm slices, with 2 % noise added to the noise they have. *Phantom*: the heads of the digital reference trial, whole,
+with noise, coil sensitivity and slices of 3 mm; contrasts lie on each other by construction, and the moving scan is of
+a later visit with other lesions. The fixed scan is moved by up to 5 mm and 5° along and about each axis, the moving one
+by up to 10 mm and 10°. Errors are mean distances over the brain:
 
-- to the *publishers*: the true motions, as if the four scans lay on each other without fault;
-- to *ourselves*: the true motions with our own transform of the scans as published (1 mm, unmoved) between them. It
-  tells how well the same answer is found again, and nothing of an error that is made every time.
+- to the *truth*: of the published scans as if they lay on each other without fault;
+- to *ourselves* (published): the motions with our own transform of the scans as published (1 mm, unmoved) between
+  them. It tells how well the same answer is found again, and nothing of an error that is made every time.
+
+Motions that are already in the results are not made again.
 """
 
 from __future__ import annotations
@@ -28,22 +32,36 @@ from scipy.spatial.transform import Rotation
 
 from mri_pipeline.images.register import register_rigid
 from mri_pipeline.images.resample import resample
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
+from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
 from mri_pipeline.nifti import load_image
+from mri_pipeline.phantom.acquire import Quality, acquire
+from mri_pipeline.phantom.anatomy import Tissue
+from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, acquisitions
+from mri_pipeline.phantom.subject import SimulatedSubject, head_signal, simulate_subject
 
 SLICE_MM = 3
 NOISE = 0.02
 FOLDER = Path("ljubljana") / "cross_sectional_mni"
 PATIENTS = ("patient07", "patient19")
 CONTRASTS = ("FLAIR", "T1", "T1POST", "T2")
+PHANTOM_SEEDS = (101, 102)
+PHANTOM_PAIRS = {
+    "FLAIR": (Contrast.FLAIR, Contrast.FLAIR),
+    "T1": (Contrast.FLAIR, Contrast.T1W),
+    "T1POST": (Contrast.FLAIR, Contrast.T1W_GD),
+    "T2": (Contrast.FLAIR, Contrast.T2W),
+    "T1 to T1": (Contrast.T1W, Contrast.T1W),
+}
+BRAIN = (Tissue.GREY, Tissue.DEEP_GREY, Tissue.IRON, Tissue.WHITE)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Two cut scans, the fixed one's brain, and where either was moved to from where it was published."""
+    """Two scans, the fixed one's brain, and where either was moved to from the head's own place."""
 
-    patient: str
+    head: str
     contrast: str
+    same: bool
     fixed: Image
     moving: Image
     mask: LabelImage
@@ -89,64 +107,110 @@ def unmoved(data: Path, patient: str, contrast: str) -> Affine:
     return register_rigid(flair, other, same_contrast=same, fixed_mask=brain(flair)).moving_to_fixed.inverse()
 
 
-def trials(data: Path, number: int, seed: int = 2026) -> Iterator[Trial]:
-    """`number` trials for each contrast against FLAIR, patients in turn."""
-    rng = np.random.default_rng(seed)
-    for k in range(number):
-        patient = PATIENTS[k % 2]
-        flair = scan(data, patient, "FLAIR")
-        inside = Image((flair.data > 0).astype(np.float32), flair.grid)
-        to_fixed = motion(rng, 5.0, 5.0)
-        fixed = cut(flair, to_fixed, rng)
-        mask = LabelImage(resample(inside, fixed.grid, to_fixed, order=1).data > 0.5, fixed.grid)
-        for contrast in CONTRASTS:
-            to_moving = motion(rng, 5.0, 5.0)
-            moving = cut(scan(data, patient, contrast), to_moving, rng)
-            yield Trial(patient, contrast, fixed, moving, mask, to_fixed, to_moving)
+def published_trials(data: Path, number: int) -> Iterator[Trial]:
+    """A motion of the FLAIR, and one of each contrast; patients in turn."""
+    rng = np.random.default_rng([2026, number])
+    patient = PATIENTS[number % 2]
+    flair = scan(data, patient, "FLAIR")
+    to_fixed = motion(rng, 5.0, 5.0)
+    fixed = cut(flair, to_fixed, rng)
+    mask = moved_mask(brain(flair), fixed.grid, to_fixed)
+    for contrast in CONTRASTS:
+        to_moving = motion(rng, 10.0, 10.0)
+        moving = cut(scan(data, patient, contrast), to_moving, rng)
+        yield Trial(patient, contrast, contrast == "FLAIR", fixed, moving, mask, to_fixed, to_moving)
 
 
-def result(data: Path, trial: Trial) -> dict[str, Any]:
-    same = trial.contrast == "FLAIR"
+def moved_mask(mask: LabelImage, grid: Grid, move: Affine) -> LabelImage:
+    share = resample(Image(mask.mask.astype(np.float32), mask.grid), grid, move, order=1)
+    return LabelImage(share.data > 0.5, grid)
+
+
+@cache
+def phantom(seed: int) -> SimulatedSubject:
+    return simulate_subject(seed)
+
+
+@cache
+def phantom_signal(seed: int, visit: int, contrast: Contrast) -> Image:
+    subject = phantom(seed)
+    return head_signal(subject, subject.visits[visit], acquisitions(SIEMENS_SKYRA)[contrast])
+
+
+def phantom_scan(seed: int, visit: int, contrast: Contrast, pose: Affine, rng: np.random.Generator) -> Image:
+    """A scan of a simulated head; the operator lays the slices nearly as the head lies."""
+    acquisition = acquisitions(SIEMENS_SKYRA)[contrast]
+    return acquire(
+        phantom_signal(seed, visit, contrast),
+        acquisition.grid(pose @ motion(rng, 3.0, 3.0)),
+        pose,
+        slice_thickness_mm=acquisition.thickness_mm,
+        quality=Quality(),
+        scale=SIEMENS_SKYRA.white_matter_level,
+        rng=rng,
+    )
+
+
+def phantom_trials(number: int) -> Iterator[Trial]:
+    """A motion of the first visit's scan, and one of each contrast of the last visit; heads in turn."""
+    rng = np.random.default_rng([2027, number])
+    seed = PHANTOM_SEEDS[number % 2]
+    anatomy = phantom(seed).anatomy
+    head = LabelImage(sum(anatomy.fractions[t].astype(int) for t in BRAIN) > 127, anatomy.grid)
+    to_fixed = motion(rng, 5.0, 5.0)
+    fixed = {c: phantom_scan(seed, 0, c, to_fixed, rng) for c in (Contrast.FLAIR, Contrast.T1W)}
+    for name, (first, second) in PHANTOM_PAIRS.items():
+        to_moving = motion(rng, 10.0, 10.0)
+        moving = phantom_scan(seed, -1, second, to_moving, rng)
+        mask = moved_mask(head, fixed[first].grid, to_fixed)
+        yield Trial(f"phantom {seed}", name, first == second, fixed[first], moving, mask, to_fixed, to_moving)
+
+
+def result(trial: Trial, between: Affine | None) -> dict[str, Any]:
+    """Errors of a trial; `between` is our own transform of the scans as published."""
     start = time.process_time()
-    found = register_rigid(trial.fixed, trial.moving, same_contrast=same, fixed_mask=trial.mask)
+    found = register_rigid(trial.fixed, trial.moving, same_contrast=trial.same, fixed_mask=trial.mask)
     cpu_s = time.process_time() - start
     way, back = found.moving_to_fixed.inverse(), trial.to_fixed.inverse()
-    ours = unmoved(data, trial.patient, trial.contrast)
-    between = trial.to_moving.inverse() @ way @ trial.to_fixed  # in the head as published; the identity if right
-    centre = back.points(trial.mask.grid.world(np.argwhere(trial.mask.mask)[::97].astype(float))).mean(axis=0)[
-        None
-    ]
-    return {
-        "patient": trial.patient,
+    row = {
+        "head": trial.head,
         "contrast": trial.contrast,
-        "publishers_mm": distance_mm(way, trial.to_moving @ back, trial.mask),
-        "ourselves_mm": distance_mm(way, trial.to_moving @ ours @ back, trial.mask),
-        "shift_mm": (between.points(centre) - centre)[0].tolist(),
+        "truth_mm": distance_mm(way, trial.to_moving @ back, trial.mask),
+        "shift_mm": shift_mm(trial, way).tolist(),
         "quality": found.quality,
         "failed": found.failed,
         "cpu_s": cpu_s,
     }
+    if between is not None:
+        row["ourselves_mm"] = distance_mm(way, trial.to_moving @ between @ back, trial.mask)
+    return row
+
+
+def shift_mm(trial: Trial, way: Affine) -> np.ndarray:
+    """By how much a transform (fixed to moving) puts the brain's centre beside the truth, in the head's own axes."""
+    back = trial.to_fixed.inverse()
+    points = trial.mask.grid.world(np.argwhere(trial.mask.mask)[::97].astype(float))
+    centre = back.points(points).mean(axis=0)[None]
+    found = trial.to_moving.inverse() @ way @ trial.to_fixed
+    return np.asarray((found.points(centre) - centre)[0])
 
 
 def summary(rows: list[dict[str, Any]]) -> None:
     print(
-        "| patient | moving | trials (failed) | to the publishers | to ourselves | shift of the centre: mean, SD |"
+        "| head | moving | motions (failed) | least quality | to the truth | to ourselves | shift: mean; SD | CPU s |"
     )
-    print("| --- | --- | --- | --- | --- | --- |")
-    for patient in PATIENTS:
-        for contrast in CONTRASTS:
-            of = [r for r in rows if (r["patient"], r["contrast"]) == (patient, contrast)]
-            if not of:
-                continue
-            cells = [
-                ", ".join(f"{x:.2f}" for x in np.percentile([r[name] for r in of], [50, 95, 100]))
-                for name in ("publishers_mm", "ourselves_mm")
-            ]
-            shift = np.array([r["shift_mm"] for r in of])
-            cells += [
-                "; ".join(", ".join(f"{x:+.2f}" for x in v) for v in (shift.mean(axis=0), shift.std(axis=0)))
-            ]
-            print(f"| {patient} | {contrast} | {len(of)} ({sum(r['failed'] for r in of)}) | {' | '.join(cells)} |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for head, contrast in dict.fromkeys((r["head"], r["contrast"]) for r in rows):
+        of = [r for r in rows if (r["head"], r["contrast"]) == (head, contrast)]
+        spread = [
+            ", ".join(f"{x:.2f}" for x in (np.mean(e), *np.percentile(e, [50, 95, 100]))) if e else ""
+            for e in ([r[name] for r in of if name in r] for name in ("truth_mm", "ourselves_mm"))
+        ]
+        shift = np.array([r["shift_mm"] for r in of])
+        shifts = "; ".join(", ".join(f"{x:+.2f}" for x in v) for v in (shift.mean(axis=0), shift.std(axis=0)))
+        quality, cpu_s = min(r["quality"] for r in of), np.median([r["cpu_s"] for r in of])
+        count = f"{len(of)} ({sum(r['failed'] for r in of)})"
+        print(f"| {head} | {contrast} | {count} | {quality:.2f} | {' | '.join(spread)} | {shifts} | {cpu_s:.1f} |")
 
 
 def main() -> None:
@@ -154,12 +218,21 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--trials", type=int, default=50, help="motions for each contrast")
+    parser.add_argument("--phantom", action="store_true", help="heads of the digital reference trial")
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
     if not arguments.summary:
-        with arguments.results.open("w") as file:
-            for trial in trials(arguments.data, arguments.trials):
-                file.write(json.dumps(result(arguments.data, trial)) + "\n")
+        kinds = len(PHANTOM_PAIRS if arguments.phantom else CONTRASTS)
+        with arguments.results.open("a+") as file:
+            file.seek(0)
+            done = len(file.readlines()) // kinds
+            for number in range(done, arguments.trials):
+                data = arguments.data
+                trials = phantom_trials(number) if arguments.phantom else published_trials(data, number)
+                rows = [
+                    result(t, None if arguments.phantom else unmoved(data, t.head, t.contrast)) for t in trials
+                ]
+                file.write("".join(json.dumps(row) + "\n" for row in rows))
                 file.flush()
     summary([json.loads(line) for line in arguments.results.read_text().splitlines()])
 

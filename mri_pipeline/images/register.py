@@ -128,13 +128,13 @@ def register_rigid(
     best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
     for candidate, start in _attempts(pair, settings):
         found = refine(*middle, start, linear=same_contrast, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
-        found = _sharpened(pair, found, settings.levels_mm[2], settings, iterations=12, tolerance_mm=0.02)
+        found = _sharpened(pair, found, settings.levels_mm[2], settings, tolerance_mm=0.02)
         reached = agreement(*fine, found)
         if reached > quality:
             best, quality, method = found, reached, candidate
         if quality >= settings.min_quality:
             break
-    sharp = _sharpened(pair, best, settings.sharp_mm, settings, iterations=25, tolerance_mm=0.003)
+    sharp = _sharpened(pair, best, settings.sharp_mm, settings, tolerance_mm=0.003)
     sharp = _as_headers_say_if_near(sharp, fine[0].points_mm)
     quality = agreement(*fine, sharp)
     return Registration(sharp.inverse(), quality, method, failed=quality < settings.min_quality)
@@ -164,7 +164,6 @@ def _sharpened(
     spacing_mm: float,
     settings: RegisterSettings,
     *,
-    iterations: int,
     tolerance_mm: float,
 ) -> Affine:
     return sharpen(
@@ -174,7 +173,6 @@ def _sharpened(
         start,
         spacing_mm=spacing_mm,
         max_points=settings.max_points[-1],
-        iterations=iterations,
         tolerance_mm=tolerance_mm,
     )
 

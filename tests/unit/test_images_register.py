@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from mri_pipeline.errors import GridMismatchError, UsageError
 from mri_pipeline.images.agreement import agreement
+from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.midway import mean_affine, midway
 from mri_pipeline.images.register import Method, RegisterSettings, position_error_mm, register_rigid
 from mri_pipeline.images.resample import resample, resample_labels
@@ -85,6 +86,32 @@ def test_a_position_far_off_is_found(head):
     found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask)
     assert not found.failed
     assert position_error_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.3
+
+
+@pytest.mark.parametrize("mm", [4.0, 13.0])
+def test_a_start_that_is_off_is_sharpened_to_the_end(head, mm):
+    fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
+    moving, to_moving = scan(head["t1"], rigid((2, 3, -2), (3, -2, 4)), seed=2)
+    mask = brain_of(head, fixed.grid, to_fixed)
+    truth = to_moving @ to_fixed.inverse()
+    start = truth @ rigid((0, mm, 0))
+    found = sharpen(fixed, moving, widened(mask, 3.0), start, spacing_mm=2.0, max_points=25_000)
+    assert position_error_mm(found, truth, mask) < 0.2
+
+
+@pytest.mark.parametrize("orientation", ["LAS", "LIA", "PSR"])
+def test_the_way_of_storage_changes_nothing(head, orientation):
+    fixed, to_fixed = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
+    moving, _ = scan(head["t1"], rigid((4, -3, 1), (0, 5, -4)), spacing=(1.2, 1.2, 2.5), seed=2)
+    mask = brain_of(head, fixed.grid, to_fixed)
+    found = register_rigid(fixed, moving, same_contrast=False, fixed_mask=mask).moving_to_fixed.inverse()
+    pairs = [
+        (fixed, moving.reoriented(orientation), mask),
+        (fixed.reoriented(orientation), moving, mask.reoriented(orientation)),
+    ]
+    for one, other, where in pairs:
+        again = register_rigid(one, other, same_contrast=False, fixed_mask=where)
+        assert position_error_mm(again.moving_to_fixed.inverse(), found, mask) < 0.05
 
 
 def test_there_and_back_agree(head):

@@ -1,0 +1,137 @@
+"""Ours beside the other tools on the same scans.
+
+Usage::
+
+    python benchmarks/registration/against.py prepare DATA FOLDER [--motions N]
+    rivals/bin/python benchmarks/registration/rivals.py FOLDER/jobs.json FOLDER/results.json
+    python benchmarks/registration/against.py compare FOLDER
+
+- *real*: the pairs with the authors' transforms.
+- *unmoved*: FLAIR and the other contrasts of `cross_sectional_mni`, as published.
+- *simulated*: motions of `simulated.py`.
+
+All get the mask that ours fits on: the brain, 3 mm wider across contrasts. The error is the mean distance over the
+brain to the authors' transform, or to the motion made. *Shift*: where the brain's centre comes to lie beside it, in the
+axes of the head.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from heads import brain_mask, reference_pairs
+from scipy import ndimage
+from simulated import CONTRASTS, PATIENTS, Trial, brain, published_trials, scan
+
+from mri_pipeline.images.register import RegisterSettings, register_rigid
+from mri_pipeline.model import Affine, Image, LabelImage
+from mri_pipeline.nifti import load_image, load_labels, save
+
+TOOLS = ("SimpleITK", "greedy", "elastix", "ANTs")
+
+
+def pairs(data: Path, motions: int) -> Iterator[tuple[str, Trial]]:
+    """Everything to be registered, the unmoved pairs first."""
+    here = Affine.identity()
+    for patient in PATIENTS:
+        flair = scan(data, patient, "FLAIR")
+        for contrast in CONTRASTS[1:]:
+            other = scan(data, patient, contrast)
+            yield "unmoved", Trial(patient, contrast, False, flair, other, brain(flair), here, here)
+    for number in range(motions):
+        for trial in published_trials(data, number):
+            yield "simulated", trial
+    for pair in reference_pairs(data):
+        head, contrast = pair.name.split()[:2]
+        fixed, moving, way = load_image(pair.fixed), load_image(pair.moving), pair.truth.inverse()
+        yield "real", Trial(head, contrast, pair.same_contrast, fixed, moving, brain_mask(pair.fixed), here, way)
+
+
+def region(trial: Trial) -> LabelImage:
+    """The brain, wider across contrasts: where ours looks."""
+    if trial.same:
+        return trial.mask
+    far = ndimage.distance_transform_edt(~trial.mask.mask, sampling=trial.mask.grid.spacing_mm)
+    return LabelImage(far <= RegisterSettings().margin_across_mm, trial.mask.grid)
+
+
+def prepare(data: Path, folder: Path, motions: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for number, (kind, trial) in enumerate(pairs(data, motions)):
+        images: dict[str, Image | LabelImage] = {
+            "fixed": trial.fixed,
+            "moving": trial.moving,
+            "mask": region(trial),
+            "brain": trial.mask,
+        }
+        files = {name: str(save(image, folder / f"{number}_{name}.nii.gz")) for name, image in images.items()}
+        start = time.process_time()
+        ours = register_rigid(trial.fixed, trial.moving, same_contrast=trial.same, fixed_mask=trial.mask)
+        jobs.append(
+            files
+            | {
+                "name": str(number),
+                "kind": kind,
+                "head": trial.head,
+                "contrast": trial.contrast,
+                "tools": TOOLS,
+                "to_fixed": trial.to_fixed.matrix.tolist(),
+                "to_moving": trial.to_moving.matrix.tolist(),
+                "ours": ours.moving_to_fixed.inverse().matrix.tolist(),
+                "cpu_s": time.process_time() - start,
+            }
+        )
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+
+
+def compared(job: dict[str, Any], matrix: list[list[float]]) -> tuple[float, np.ndarray]:
+    """Error in mm and shift of the centre of a tool's answer (fixed to moving)."""
+    mask = load_labels(job["brain"])
+    to_fixed, to_moving = (Affine(np.array(job[name])) for name in ("to_fixed", "to_moving"))
+    points = to_fixed.inverse().points(mask.grid.world(np.argwhere(mask.mask)[::97].astype(float)))
+    moves = (to_moving.inverse() @ Affine(np.array(matrix)) @ to_fixed).points(points) - points
+    return float(np.linalg.norm(moves, axis=1).mean()), moves.mean(axis=0)
+
+
+def compare(folder: Path) -> None:
+    jobs = {job["name"]: job for job in json.loads((folder / "jobs.json").read_text())}
+    answers = [{"name": n, "tool": "ours", "matrix": j["ours"], "cpu_s": j["cpu_s"]} for n, j in jobs.items()]
+    answers += json.loads((folder / "results.json").read_text())
+    print("| pair | head | moving | tool | number (failed) | mm: median, greatest | shift: mean | CPU s: median |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for answer in answers:
+        job = jobs[answer["name"]]
+        groups.setdefault((job["kind"], job["head"], job["contrast"], answer["tool"]), []).append(answer)
+    for group, of in sorted(groups.items()):
+        found = [compared(jobs[a["name"]], a["matrix"]) for a in of if "matrix" in a]
+        error = np.array([mm for mm, _ in found] or [np.nan])
+        shift = ", ".join(f"{x:+.2f}" for x in np.mean([s for _, s in found], axis=0)) if found else ""
+        cells = f"{len(of)} ({len(of) - len(found)}) | {np.median(error):.2f}, {error.max():.2f} | {shift}"
+        print(f"| {' | '.join(group)} | {cells} | {np.median([a['cpu_s'] for a in of]):.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("prepare")
+    making.add_argument("data", type=Path)
+    making.add_argument("folder", type=Path)
+    making.add_argument("--motions", type=int, default=4)
+    commands.add_parser("compare").add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.command == "prepare":
+        prepare(arguments.data, arguments.folder, arguments.motions)
+    else:
+        compare(arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
