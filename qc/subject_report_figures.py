@@ -145,6 +145,11 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
         ax.set_ylabel(unit)
         ax.set_xticks(x, [str(w) if by_week else v for v, w in planned])
         ax.set_xlabel("week" if by_week else "visit")
+    return figure_uri(figure)
+
+
+def figure_uri(figure: Figure) -> str:
+    """A figure as a PNG data URI; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_PNG_DPI, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -367,3 +367,33 @@ def segment(
         _emit(summary)
     else:
         _say(", ".join(f"{name}: {'-' if value is None else value}" for name, value in summary.items()))
+
+
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for evaluation.html and the CSV files.")],
+    predicted: Annotated[Path | None, typer.Option("--predicted", help="Folder of predicted masks.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Folder of reference masks with the same file names.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="Name of the data, for the page.")] = "Data not named",
+    as_json: AsJson = False,
+) -> None:
+    """Score predicted against reference lesion masks: Dice, volume, lesions found by size; a page and CSV files."""
+    from workflows import evaluate as evaluation
+
+    if pairs is not None and predicted is None and reference is None:
+        chosen = evaluation.pairs_of_csv(pairs)
+    elif pairs is None and predicted is not None and reference is not None:
+        chosen = evaluation.pairs_of_folders(predicted, reference)
+    else:
+        raise UsageError("expected either --predicted and --reference, or --pairs, found something else")
+    summary = evaluation.evaluate(chosen, out, data=data)
+    if as_json:
+        _emit(summary)
+    else:
+        _say(", ".join(f"{name}: {'-' if value is None else value}" for name, value in summary.items()))

@@ -23,15 +23,13 @@ from lesion_prior import WITH_IMAGES, mean_scaling, prior_from_masks
 
 from mri_pipeline.images import bias, brain, normalise, tissue
 from mri_pipeline.lesions import black_holes, gel, t2
-from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.model import BoolArray, Contrast, Grid, Image, VisitImages
+from mri_pipeline.lesions.scores import Rule, score_masks
+from mri_pipeline.model import BoolArray, Contrast, Grid, Image, LabelImage, VisitImages
 from mri_pipeline.nifti import load_image, load_labels
 from mri_pipeline.protocol import LesionRules
 from mri_pipeline.template import load_template
 
 FILES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1", Contrast.T1W_GD: "T1POST", Contrast.T2W: "T2"}
-REFERENCE_LEAST_MM3 = 3.0
-COVERED = 0.1
 
 
 def cases(data: Path) -> dict[str, tuple[Path, Path, str]]:
@@ -76,19 +74,6 @@ def thick(image: Image, slices: int = 3) -> Image:
     return Image(data, Grid(data.shape, image.grid.affine @ step))
 
 
-def lesion_scores(found: BoolArray, truth: BoolArray, grid: Grid) -> tuple[float, float, float]:
-    """Recall, precision and F1: found is what is covered to 10 %; references from 3 mm³, 26-connected."""
-
-    def share(lesions: BoolArray, by: BoolArray, least: float) -> float:
-        labels = label_lesions(lesions, grid, min_volume_mm3=least).data
-        size = np.bincount(labels.ravel())[1:]
-        covered = np.bincount(labels[by], minlength=len(size) + 1)[1:]
-        return float((covered >= COVERED * size).mean()) if len(size) else float("nan")
-
-    recall, precision = share(truth, found, REFERENCE_LEAST_MM3), share(found, truth, 0.0)
-    return recall, precision, 2 * recall * precision / max(recall + precision, 1e-9)
-
-
 def analyse(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior: Image) -> None:
     rules, template = LesionRules(), load_template()
     start = time.process_time()
@@ -112,13 +97,12 @@ def analyse(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior
         candidates = f"{int(enhancing.data.max())}/{len(detected.candidates)}"
     holes = black_holes.segment_black_holes(visit, maps, lesions.mask, enhancing, rules)
     done = time.process_time()
-    found = lesions.mask.mask
-    dice = 2 * np.count_nonzero(found & truth) / max(np.count_nonzero(found) + np.count_nonzero(truth), 1)
-    recall, precision, f1 = lesion_scores(found, truth, visit.grid)
-    reference = np.count_nonzero(truth) * visit.grid.voxel_volume_mm3
+    scores = score_masks(lesions.mask, LabelImage(truth, visit.grid))
+    tenth, anima = (scores.detection(rule) for rule in (Rule.TENTH, Rule.ANIMA))
+    lesion_wise = (tenth.recall, tenth.precision, tenth.f1, anima.f1)
     print(
-        f"{name:18s} {dice:5.2f} {recall:6.2f} {precision:5.2f} {f1:5.2f} {reference / 1000:7.2f} "
-        f"{lesions.mask.volume_mm3 / 1000:7.2f} {100 * (lesions.mask.volume_mm3 / reference - 1):+6.0f}% "
+        f"{name:18s} {scores.dice:5.2f} {' '.join('    -' if v is None else f'{v:5.2f}' for v in lesion_wise)} "
+        f"{scores.reference_ml:7.2f} {scores.predicted_ml:7.2f} {scores.difference_percent:+6.0f}% "
         f"{candidates:>7s} {int(holes.data.max()):3d} {holes.volume_mm3 / 1000:5.2f} "
         f"{prepared - start:6.1f} {done - prepared:6.1f}",
         flush=True,
@@ -127,7 +111,9 @@ def analyse(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior
 
 def main(data: Path, wanted: list[str]) -> None:
     made = priors(data)
-    print("case                Dice recall  prec    F1  ref mL  our mL  volume GEL/cand BH    mL  prep s  les. s")
+    print(
+        "case                Dice  rec. prec.    F1 Anima  ref mL  our mL  volume GEL/cand BH    mL  prep s  les. s"
+    )
     for name, (folder, mask, left_out) in cases(data).items():
         if wanted and name not in wanted:
             continue

@@ -35,7 +35,9 @@ def test_every_error_has_an_exit_code_of_the_contract_and_survives_a_process_bor
 def test_help_names_every_command_and_exit_code(capsys):
     assert cli.invoke(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment"):
+    for command in (
+        "init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment", "evaluate",
+    ):  # fmt: skip
         assert f"\n  {command} " in text
     assert "Exit codes: 0 done" in text
 

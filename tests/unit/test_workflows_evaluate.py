@@ -1,0 +1,157 @@
+"""`mri-pipeline evaluate` from files to the page, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from mri_pipeline import nifti
+from mri_pipeline.model import Grid, Image, LabelImage
+from workflows import cli
+from workflows.evaluate import pairs_of_csv
+
+GRID = Grid((12, 10, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
+
+
+def save(path, *blocks, grid=GRID):
+    data = np.zeros(grid.shape, dtype=np.uint8)
+    for low, high in blocks:
+        data[low:high, 1:4, 1:3] = 1
+    return nifti.save(LabelImage(data, grid), path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases: half found and one invented, perfect, missed."""
+    for case, reference, predicted in (
+        ("a", [(0, 4)], [(2, 4), (8, 10)]),
+        ("b", [(0, 4)], [(0, 4)]),
+        ("c", [(0, 2)], []),
+    ):
+        save(tmp_path / "reference" / f"{case}.nii.gz", *reference)
+        save(tmp_path / "predicted" / f"{case}.nii", *predicted)
+    return tmp_path
+
+
+def run(folder, *more):
+    return cli.invoke(
+        ["evaluate", "--predicted", f"{folder}/predicted", "--reference", f"{folder}/reference",
+         "--out", f"{folder}/out", *more]
+    )  # fmt: skip
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_three_pairs_from_folders_to_page_and_tables(folders, capsys):
+    assert run(folders, "--data", "Three <blocks>", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["cases"], summary["dice"]) == (3, 0.5)
+    assert summary["lesion_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3, abs=1e-4)
+    cases = table(folders / "out" / "cases.csv")
+    assert [(row["case"], row["dice"], row["lesion_precision"]) for row in cases] == [
+        ("a", "0.5000", "0.5000"), ("b", "1.0000", "1.0000"), ("c", "0.0000", ""),
+    ]  # fmt: skip
+    assert (cases[0]["reference_ml"], cases[0]["volume_difference_percent"]) == ("0.0240", "0.0000")
+    assert [(r["case"], r["mask"], r["volume_mm3"], r["covered"], r["found_10_percent"])
+            for r in table(folders / "out" / "lesions.csv")] == [
+        ("a", "reference", "24.00", "0.5000", "true"),
+        ("a", "predicted", "12.00", "1.0000", "true"),
+        ("a", "predicted", "12.00", "0.0000", "false"),
+        ("b", "reference", "24.00", "1.0000", "true"),
+        ("b", "predicted", "24.00", "1.0000", "true"),
+        ("c", "reference", "12.00", "0.0000", "false"),
+    ]  # fmt: skip
+    sizes = table(folders / "out" / "sizes.csv")
+    assert [(r["reference_lesions"], r["found"]) for r in sizes if r["rule"] == "10 % rule"][:2] == [
+        ("1", "0"), ("2", "2"),
+    ]  # fmt: skip
+    page = (folders / "out" / "evaluation.html").read_text(encoding="utf-8")
+    assert "Three &lt;blocks&gt;" in page
+    assert "3 cases; whether the segmentation was tuned on them: not stated" in page
+    assert "src=" not in page.replace('src="data:image/png;base64,', "")
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_same_masks_give_the_same_files(folders):
+    assert run(folders) == 0
+    first = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
+    assert run(folders) == 0
+    assert {path.name: path.read_bytes() for path in (folders / "out").iterdir()} == first
+
+
+def test_a_csv_names_the_pairs_and_which_were_tuned_on(folders, capsys):
+    file = folders / "pairs.csv"
+    file.write_text(
+        "case,predicted,reference,tuned_on,scanner\n"
+        "one,predicted/a.nii,reference/a.nii.gz,yes,S1\ntwo,predicted/b.nii,reference/b.nii.gz,no,S2\n"
+    )
+    assert cli.invoke(["evaluate", "--pairs", str(file), "--out", str(folders / "out")]) == 0
+    assert "cases: 2, dice: 0.75" in capsys.readouterr().out
+    assert [row["tuned_on"] for row in table(folders / "out" / "cases.csv")] == ["true", "false"]
+    assert "1 of them used while the segmentation was made" in (folders / "out" / "evaluation.html").read_text()
+
+
+def test_masks_on_different_grids_are_refused_by_the_label_of_the_case(folders, capsys):
+    save(folders / "predicted" / "b.nii", (0, 4), grid=Grid(GRID.shape, np.diag([1.0, 1.0, 2.0, 1.0])))
+    assert run(folders) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: case b: predicted mask: expected the grid 12 x 10 x 8 voxels of 1.00")
+    assert "bring the predicted mask to the grid of the reference" in error
+    assert not list((folders / "out").iterdir())
+
+
+def test_a_probability_is_no_mask(folders, capsys):
+    nifti.save(Image(np.full(GRID.shape, 0.3, dtype=np.float32), GRID), folders / "predicted" / "a.nii")
+    assert run(folders) == 2
+    assert capsys.readouterr().err.startswith("error: case a: a.nii: expected whole labels")
+
+
+def test_a_case_without_its_mask_does_not_vanish(folders, capsys):
+    (folders / "predicted" / "c.nii").unlink()
+    assert run(folders) == 2
+    assert "expected a predicted mask for every reference one, found none for 1 of 3: c" in capsys.readouterr().err
+    save(folders / "predicted" / "c.nii")
+    save(folders / "predicted" / "d.nii")
+    assert run(folders) == 2
+    assert "expected a reference mask for every predicted one, found none for 1 of 4: d" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected either --predicted and --reference, or --pairs"),
+        (["--predicted", "{tmp}"], "expected either"),
+        (
+            ["--predicted", "{tmp}/none", "--reference", "{tmp}"],
+            "expected a folder of predicted masks, found none",
+        ),
+        (
+            ["--predicted", "{tmp}", "--reference", "{tmp}"],
+            "expected NIfTI files in the folder of predicted masks",
+        ),
+        (["--pairs", "{tmp}/none.csv"], "expected a CSV file of pairs, found none that can be read"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
+    assert cli.invoke(["evaluate", "--out", f"{tmp_path}/out", *(a.format(tmp=tmp_path) for a in arguments)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found no row"),
+        ("case,predicted\na,b\n", "found no reference"),
+        ("case,predicted,reference\na,b,\n", "line 2: expected a case, two paths"),
+        ("case,predicted,reference,tuned_on\na,b,c,perhaps\n", "line 2: expected a case, two paths"),
+        ("case,predicted,reference\na,b,c\na,d,e\n", "line 3: expected every case once, found a again"),
+    ],
+)
+def test_a_csv_that_does_not_name_pairs_is_refused(tmp_path, text, message):
+    file = tmp_path / "pairs.csv"
+    file.write_text(text)
+    with pytest.raises(cli.UsageError, match=message):
+        pairs_of_csv(file)
