@@ -48,7 +48,7 @@ def pairs(data: Path, motions: int) -> Iterator[tuple[str, Trial]]:
         for trial in published_trials(data, number):
             yield "simulated", trial
     for pair in reference_pairs(data):
-        head, contrast = pair.name.split()[:2]
+        head, contrast = pair.name.replace(",", "").split()[:2]
         fixed, moving, way = load_image(pair.fixed), load_image(pair.moving), pair.truth.inverse()
         yield "real", Trial(head, contrast, pair.same_contrast, fixed, moving, brain_mask(pair.fixed), here, way)
 
