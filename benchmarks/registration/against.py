@@ -12,7 +12,8 @@ Usage::
 
 All get the mask that ours fits on: the brain, 3 mm wider across contrasts. The error is the mean distance over the
 brain to the authors' transform, or to the motion made. *Shift*: where the brain's centre comes to lie beside it, in the
-axes of the head.
+axes of the head. *To the tools' mean*: distance to the mean answer of the other tools, without ours, on the unmoved
+pair; for simulated motions with the motion between.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from heads import brain_mask, reference_pairs
 from scipy import ndimage
 from simulated import CONTRASTS, PATIENTS, Trial, brain, published_trials, scan
 
+from mri_pipeline.images.midway import mean_affine
 from mri_pipeline.images.register import RegisterSettings, register_rigid
 from mri_pipeline.model import Affine, Image, LabelImage
 from mri_pipeline.nifti import load_image, load_labels, save
@@ -91,30 +93,58 @@ def prepare(data: Path, folder: Path, motions: int) -> None:
         (folder / "jobs.json").write_text(json.dumps(jobs))
 
 
-def compared(job: dict[str, Any], matrix: list[list[float]]) -> tuple[float, np.ndarray]:
-    """Error in mm and shift of the centre of a tool's answer (fixed to moving)."""
-    mask = load_labels(job["brain"])
+def beside_truth(job: dict[str, Any], matrix: list[list[float]]) -> Affine:
+    """An answer (fixed to moving) in the head's own place; the identity if right."""
     to_fixed, to_moving = (Affine(np.array(job[name])) for name in ("to_fixed", "to_moving"))
-    points = to_fixed.inverse().points(mask.grid.world(np.argwhere(mask.mask)[::97].astype(float)))
-    moves = (to_moving.inverse() @ Affine(np.array(matrix)) @ to_fixed).points(points) - points
-    return float(np.linalg.norm(moves, axis=1).mean()), moves.mean(axis=0)
+    return to_moving.inverse() @ Affine(np.array(matrix)) @ to_fixed
+
+
+def consensus(jobs: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> dict[tuple[str, str], Affine]:
+    """The mean answer of the other tools on each unmoved pair."""
+    found: dict[tuple[str, str], list[Affine]] = {}
+    for result in results:
+        job = jobs[result["name"]]
+        if job["kind"] == "unmoved" and "matrix" in result:
+            found.setdefault((job["head"], job["contrast"]), []).append(beside_truth(job, result["matrix"]))
+    return {pair: mean_affine(ways) for pair, ways in found.items()}
+
+
+def compared(
+    job: dict[str, Any], matrix: list[list[float]], agreed: Affine | None
+) -> tuple[float, float, np.ndarray]:
+    """Error in mm, distance to what the tools agree on, and shift of the centre."""
+    mask = load_labels(job["brain"])
+    points = mask.grid.world(np.argwhere(mask.mask)[::97].astype(float))
+    points = Affine(np.array(job["to_fixed"])).inverse().points(points)
+    answer = beside_truth(job, matrix).points(points)
+    moves, apart = (
+        np.linalg.norm(answer - at, axis=1).mean() for at in (points, (agreed or Affine.identity()).points(points))
+    )
+    return float(moves), float(apart), (answer - points).mean(axis=0)
 
 
 def compare(folder: Path) -> None:
     jobs = {job["name"]: job for job in json.loads((folder / "jobs.json").read_text())}
+    results = json.loads((folder / "results.json").read_text())
+    agreed = consensus(jobs, results)
     answers = [{"name": n, "tool": "ours", "matrix": j["ours"], "cpu_s": j["cpu_s"]} for n, j in jobs.items()]
-    answers += json.loads((folder / "results.json").read_text())
-    print("| pair | head | moving | tool | number (failed) | mm: median, greatest | shift: mean | CPU s: median |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| pair | head | moving | tool | number (failed) | mm: median, greatest | to the tools' mean | shift | CPU s |"
+    )
+    print("| --- " * 9 + "|")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for answer in answers:
+    for answer in answers + results:
         job = jobs[answer["name"]]
         groups.setdefault((job["kind"], job["head"], job["contrast"], answer["tool"]), []).append(answer)
     for group, of in sorted(groups.items()):
-        found = [compared(jobs[a["name"]], a["matrix"]) for a in of if "matrix" in a]
-        error = np.array([mm for mm, _ in found] or [np.nan])
-        shift = ", ".join(f"{x:+.2f}" for x in np.mean([s for _, s in found], axis=0)) if found else ""
-        cells = f"{len(of)} ({len(of) - len(found)}) | {np.median(error):.2f}, {error.max():.2f} | {shift}"
+        truth = agreed.get(group[1:3])
+        found = [compared(jobs[a["name"]], a["matrix"], truth) for a in of if "matrix" in a]
+        spread = [
+            f"{np.median(values):.2f}, {max(values):.2f}" if values else ""
+            for values in ([f[column] for f in found] for column in (0, 1))
+        ]
+        shift = ", ".join(f"{x:+.2f}" for x in np.mean([f[2] for f in found], axis=0)) if found else ""
+        cells = f"{len(of)} ({len(of) - len(found)}) | {spread[0]} | {spread[1] if truth else ''} | {shift}"
         print(f"| {' | '.join(group)} | {cells} | {np.median([a['cpu_s'] for a in of]):.1f} |")
 
 

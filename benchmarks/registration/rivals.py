@@ -33,8 +33,7 @@ FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS to LPS and back."""
 TURNS_DEGREES = (-20.0, 0.0, 20.0)
 """Starts of SimpleITK's search about each axis, beside the headers' position."""
-SAMPLED = {4: 1.0, 2: 0.3, 1: 0.1}
-"""Share of the voxels that SimpleITK looks at, by how much a level is shrunk."""
+COARSE_MM, FINE_MM = 4.0, 1.0
 LEAST_COVERED = 0.7
 """A start counts if the moving image covers this share of the mask: with few points any two images look alike."""
 
@@ -51,31 +50,28 @@ def as_ras(transform: Any) -> np.ndarray:
 
 
 def simpleitk(fixed: str, moving: str, mask: str) -> np.ndarray:
-    """Mattes mutual information in three levels (4, 2, 1 voxels of about 1 mm), from the best of 28 starts."""
-    target, source, region = read(fixed, moving, mask)
-    coarse = itk_method(region, shrink=[4], sigma=[4])
-    valued = [(metric(coarse, target, source, start), start) for start in starts(target, source)]
-    valued = [
-        (value, start) for value, start in valued if covered(region, source, start) >= LEAST_COVERED and value < 0
-    ]
-    few = sorted(valued, key=lambda pair: pair[0])[:3]
+    """Mattes mutual information at 4, 2 and 1 mm, from the best of 28 starts."""
+    target, source, region = read(fixed, moving, mask, COARSE_MM)
+    coarse = itk_method(region, shrink=[1], sigma=[COARSE_MM], sampled=1.0)
+    meeting = [start for start in starts(target, source) if covered(region, source, start) >= LEAST_COVERED]
     found = []
-    for _, start in few:
+    for start in sorted(meeting, key=lambda start: metric(coarse, target, source, start))[:3]:
         coarse.SetInitialTransform(start, inPlace=False)
         better = rigid(coarse.Execute(target, source))
         if covered(region, source, better) >= LEAST_COVERED:
             found.append((metric(coarse, target, source, better), better))
     if not found:
         raise RuntimeError("no start where the images meet")
-    method = itk_method(region, shrink=[4, 2, 1], sigma=[2, 1, 0])
+    target, source, region = read(fixed, moving, mask, FINE_MM)
+    method = itk_method(region, shrink=[2, 1], sigma=[1, 0], sampled=0.1)
     method.SetInitialTransform(min(found, key=lambda pair: pair[0])[1], inPlace=False)
     return as_ras(method.Execute(target, source))
 
 
-def read(fixed: str, moving: str, mask: str) -> tuple[Any, Any, Any]:
-    """The scans at about 1 mm, and the mask on the fixed one's grid."""
-    target, source = (shrunk(sitk.ReadImage(f, sitk.sitkFloat32)) for f in (fixed, moving))
-    region = shrunk(sitk.ReadImage(mask, sitk.sitkFloat32)) > 0.5
+def read(fixed: str, moving: str, mask: str, mm: float) -> tuple[Any, Any, Any]:
+    """The scans averaged to voxels of some size, and the mask on the fixed one's grid."""
+    target, source = (shrunk(sitk.ReadImage(f, sitk.sitkFloat32), mm) for f in (fixed, moving))
+    region = shrunk(sitk.ReadImage(mask, sitk.sitkFloat32), mm) > 0.5
     return target, source, sitk.Cast(region, sitk.sitkUInt8)
 
 
@@ -115,16 +111,16 @@ def rigid(transform: Any) -> Any:
     return sitk.Euler3DTransform(sitk.CompositeTransform(transform).GetBackTransform())
 
 
-def shrunk(image: Any) -> Any:
-    return sitk.BinShrink(image, [max(1, round(1.0 / s)) for s in image.GetSpacing()])
+def shrunk(image: Any, mm: float) -> Any:
+    return sitk.BinShrink(image, [max(1, round(mm / s)) for s in image.GetSpacing()])
 
 
-def itk_method(region: Any, *, shrink: list[int], sigma: list[float]) -> Any:
-    """Mattes mutual information of some 20,000 points or more at each level, steps from 1 mm down to 0.001 mm."""
+def itk_method(region: Any, *, shrink: list[int], sigma: list[float], sampled: float) -> Any:
+    """Mattes mutual information of a regular share of the voxels, steps from 1 mm down to 0.001 mm."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(50)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([SAMPLED[factor] for factor in shrink], 42)
+    method.SetMetricSamplingPercentage(sampled, 42)
     method.SetMetricFixedMask(region)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 0.001, 200, 0.5, 1e-8)
@@ -142,8 +138,8 @@ def greedy(fixed: str, moving: str, mask: str) -> np.ndarray:
     """
     from picsl_greedy import Greedy3D  # noqa: PLC0415
 
-    target, source, region = read(fixed, moving, mask)
-    judge = itk_method(region, shrink=[4], sigma=[2])
+    target, source, region = read(fixed, moving, mask, FINE_MM)
+    judge = itk_method(region, shrink=[1], sigma=[2], sampled=0.1)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         files = {name: str(Path(folder) / f"{name}.nii") for name in ("target", "source", "region")}
