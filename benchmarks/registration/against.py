@@ -4,7 +4,7 @@ Usage::
 
     python benchmarks/registration/against.py prepare DATA FOLDER [--motions N]
     rivals/bin/python benchmarks/registration/rivals.py FOLDER/jobs.json FOLDER/results.json
-    python benchmarks/registration/against.py compare FOLDER
+    python benchmarks/registration/against.py compare FOLDER [--simulated RESULTS.jsonl]
 
 - *real*: the pairs with the authors' transforms.
 - *unmoved*: FLAIR and the other contrasts of `cross_sectional_mni`, as published.
@@ -148,6 +148,25 @@ def compare(folder: Path) -> None:
         print(f"| {' | '.join(group)} | {cells} | {np.median([a['cpu_s'] for a in of]):.1f} |")
 
 
+def centre_errors(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Motions of `simulated.py`: how far the brain's centre lies from where the other tools agree it should."""
+    jobs = {job["name"]: job for job in json.loads((folder / "jobs.json").read_text())}
+    agreed = consensus(jobs, json.loads((folder / "results.json").read_text()))
+    shifts = {}
+    for job in jobs.values():
+        if job["kind"] == "unmoved":
+            mask = load_labels(job["brain"])
+            centre = mask.grid.world(np.argwhere(mask.mask)[::97].astype(float)).mean(axis=0)[None]
+            pair = job["head"], job["contrast"]
+            shifts[pair] = (agreed[pair].points(centre) - centre)[0]
+    print("\n| moving | motions | centre, mm to the tools' mean: mean, greatest |")
+    print("| --- | --- | --- |")
+    for contrast in CONTRASTS[1:]:
+        of = [r for r in rows if r["contrast"] == contrast]
+        error = [np.linalg.norm(np.array(r["shift_mm"]) - shifts[r["head"], contrast]) for r in of]
+        print(f"| {contrast} | {len(of)} | {np.mean(error):.2f}, {max(error):.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -155,12 +174,17 @@ def main() -> None:
     making.add_argument("data", type=Path)
     making.add_argument("folder", type=Path)
     making.add_argument("--motions", type=int, default=4)
-    commands.add_parser("compare").add_argument("folder", type=Path)
+    comparing = commands.add_parser("compare")
+    comparing.add_argument("folder", type=Path)
+    comparing.add_argument("--simulated", type=Path, help="results of simulated.py")
     arguments = parser.parse_args()
     if arguments.command == "prepare":
         prepare(arguments.data, arguments.folder, arguments.motions)
     else:
         compare(arguments.folder)
+        if arguments.simulated:
+            rows = arguments.simulated.read_text().splitlines()
+            centre_errors(arguments.folder, [json.loads(row) for row in rows])
 
 
 if __name__ == "__main__":
