@@ -445,6 +445,8 @@ class VisitQuality:
         Share (0 to 1) of the subject's brain that its FLAIR has scanned; None where the visit failed.
     registrations : tuple of RegistrationRecord
         One for each scan, the FLAIR first where it was reached.
+    note : str
+        What a person has to look at in its lesions; empty where nothing is known.
     """
 
     visit: str
@@ -452,6 +454,7 @@ class VisitQuality:
     skull_stripped: bool | None
     brain_covered: float | None
     registrations: tuple[RegistrationRecord, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)

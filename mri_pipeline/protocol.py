@@ -6,13 +6,24 @@ Every threshold that makes an endpoint is a named setting here, with its default
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from mri_pipeline.errors import SettingsError
 from mri_pipeline.model import Contrast, week_of
@@ -78,9 +89,83 @@ class ImageLimits(_Settings):
     min_cnr: Limit = Field(default_factory=lambda: _query(2.0))
 
 
+BUILTIN = "builtin"
+"""The name of this project's own T2 segmentation in a settings file."""
+
+PLACEHOLDERS: Mapping[str, Contrast] = {
+    "flair": Contrast.FLAIR,
+    "t1": Contrast.T1W,
+    "t1_gd": Contrast.T1W_GD,
+    "t2": Contrast.T2W,
+    "pd": Contrast.PDW,
+}
+"""What a segmenter's command calls the images of a visit; beside them ``brain``, ``mask`` and ``folder``."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
+
+
+class Segmenter(_Settings):
+    """A program that finds T2 lesions in place of the built-in segmentation (docs/segmenters.md).
+
+    Its name and version are part of every result: numbers of another one do not get into the same tables.
+    """
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    version: Annotated[str, Field(pattern=_NAME)]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]  # a program and its arguments; no shell
+    output: Annotated[str, Field(pattern=r"^\w[\w./-]*\.nii(\.gz)?$")] = "mask.nii.gz"  # in its folder: {mask}
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5  # from this probability on a voxel is lesion
+    timeout_minutes: Annotated[float, Field(gt=0)] = 180.0
+
+    @field_validator("name")
+    @classmethod
+    def _not_builtin(cls, name: str) -> str:
+        if name == BUILTIN:
+            raise ValueError("another program cannot be called builtin")
+        return name
+
+    @model_validator(mode="after")
+    def _command_is_whole(self) -> Segmenter:
+        known = {*PLACEHOLDERS, "brain", "mask", "folder"}
+        named = {name for argument in self.command for name in _PLACEHOLDER.findall(argument)}
+        if named - known:
+            raise ValueError(f"command: {{{min(named - known)}}} is none of {', '.join(sorted(known))}")
+        if "flair" not in named or not named & {"mask", "folder"}:
+            raise ValueError("command must name {flair}, and {mask} or {folder}")
+        if ".." in self.output.split("/"):
+            raise ValueError("output must lie in the command's folder")
+        return self
+
+    @field_serializer("timeout_minutes")
+    def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
+        return None if info.context == DIGEST else value  # how long one waits changes no number
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The contrasts that the command cannot do without."""
+        return tuple(c for name, c in PLACEHOLDERS.items() if any(f"{{{name}}}" in a for a in self.command))
+
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """The command with its placeholders filled in.
+
+        Examples
+        --------
+        >>> segmenter = Segmenter(name="x", version="1", command=("x", "--in={flair}", "{mask}"))
+        >>> segmenter.arguments({"flair": "f.nii.gz", "mask": "m.nii.gz"})
+        ['x', '--in=f.nii.gz', 'm.nii.gz']
+        """
+        return [_PLACEHOLDER.sub(lambda match: values[match.group(1)], argument) for argument in self.command]
+
+
+DIGEST = "digest"
+"""Serialisation context of `provenance.settings_digest`."""
+
+
 class LesionRules(_Settings):
     """What is counted (sources: docs/definitions.md)."""
 
+    segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2.py
     connectivity: Annotated[int, Field(ge=1, le=3)] = 3  # 3 = 26-connected
     t2_min_volume_mm3: float = 14.0  # a 3 mm sphere (MAGNIMS / McDonald usage)
     gel_min_volume_mm3: float = 14.0  # at least 3 mm, never a one-voxel focus (Barkhof 1997)
@@ -92,6 +177,15 @@ class LesionRules(_Settings):
     enlarging_small_growth: float = 0.452  # largest axial area, lesions below the threshold
     enlarging_large_growth: float = 0.242  # lesions at or above it
     enlarging_min_growth_mm3: float = 12.0  # growth floor as in Anima's lesion evolution tool
+
+    @field_validator("segmenter", mode="before")
+    @classmethod
+    def _builtin(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != BUILTIN:
+                raise ValueError(f'expected "{BUILTIN}" or a table with name, version and command')
+            return None
+        return value
 
 
 class Site(_Settings):
@@ -169,6 +263,9 @@ class Protocol(_Settings):
         )
 
 
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
+
+
 def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
     """Validate the text of a ``trial.toml``.
 
@@ -177,15 +274,34 @@ def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
     SettingsError
         With every fault found, one line.
     """
+    return _parse(Protocol, text, source=source, hint="see docs/protocol.md for every setting")
+
+
+def _parse(kind: type[_Parsed], text: str, *, source: str, hint: str) -> _Parsed:
     try:
-        return Protocol.model_validate(tomllib.loads(text))
+        return kind.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{source}: expected TOML, found {error}") from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'protocol'}: {fault['msg']}" for fault in error.errors()
         )
-        raise SettingsError(f"{source}: {faults}", hint="see docs/protocol.md for every setting") from error
+        raise SettingsError(f"{source}: {faults}", hint=hint) from error
+
+
+def load_segmenter(path: Path) -> Segmenter:
+    """Read a segmenter's settings from a file of its own: what stands under ``[lesions.segmenter]`` in a trial.
+
+    Raises
+    ------
+    SettingsError
+        If there is none, or with every fault found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError("expected a file with a segmenter's settings, found none that can be read") from error
+    return _parse(Segmenter, text, source=path.name, hint="see docs/segmenters.md")
 
 
 def load_protocol(path: Path) -> Protocol:

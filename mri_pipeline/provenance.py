@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pydantic import BaseModel
 
 from mri_pipeline import __version__
+from mri_pipeline.protocol import DIGEST, LesionRules
 
 _LIBRARIES = ("numpy", "scipy", "nibabel", "SimpleITK", "scikit-image", "pydicom", "dcm2niix", "nipype")
 
@@ -23,6 +24,17 @@ def software() -> dict[str, str]:
     }
 
 
+def t2_segmenter(rules: LesionRules) -> tuple[str, str]:
+    """Name and version of what finds T2 lesions.
+
+    Examples
+    --------
+    >>> t2_segmenter(LesionRules())[0]
+    'mri-pipeline'
+    """
+    return (rules.segmenter.name, rules.segmenter.version) if rules.segmenter else ("mri-pipeline", __version__)
+
+
 def settings_digest(settings: BaseModel) -> str:
     """A short digest of a protocol or a part of it: equal settings, equal digest.
 
@@ -32,5 +44,5 @@ def settings_digest(settings: BaseModel) -> str:
     >>> len(settings_digest(parse_protocol(protocol_text())))
     12
     """
-    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    text = json.dumps(settings.model_dump(mode="json", exclude_none=True, context=DIGEST), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -65,6 +65,8 @@ def concerns(quality: VisitQuality) -> list[str]:
             f"FLAIR: has scanned {100 * quality.brain_covered:.0f} % of the brain that earlier visits show; "
             "lesions beyond seem to vanish"
         )
+    if quality.note:
+        found.append(quality.note)
     return found
 
 

@@ -98,7 +98,9 @@ def run_trial(
             raise UsageError(
                 "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
             )
-        write_dataset_description(trial.derivatives.root, settings_digest=settings_digest(protocol))
+        write_dataset_description(
+            trial.derivatives.root, settings_digest=settings_digest(protocol), rules=protocol.lesions
+        )
         with only_run(trial.work):
             outcome = run_batch(requests, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
         for request, result in zip(requests, outcome.outcomes, strict=True):

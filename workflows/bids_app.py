@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import DerivativeDataset, RawDataset
 from mri_pipeline.model import Contrast, ScanStatus, SubjectResult, week_of
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.results import load_result
 from mri_pipeline.tables.inputs import SubjectInput, found_visits
@@ -19,7 +19,6 @@ from workflows.derivatives import write_dataset_description
 from workflows.engine import Plugin, Progress
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 
-_RULES = LesionRules()
 _NO_FLAIR = "expected a session with a FLAIR, found none"
 
 
@@ -48,7 +47,7 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
 
 
 def make_requests(
-    bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path
+    bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path, rules: LesionRules
 ) -> tuple[list[SubjectRequest], list[str]]:
     """A request for each participant with a FLAIR, and the labels of those without any.
 
@@ -79,11 +78,11 @@ def make_requests(
                     PlannedVisit(visit=visit, week=week_of(visit), status=ScanStatus.REFUSED) for visit in sessions
                 ),
                 protocol="BIDS dataset",
-                rules=_RULES,
+                rules=rules,
                 derivatives=out_dir,
                 reports=out_dir / "reports",
                 work=work,
-                settings_digest=settings_digest(_RULES),
+                settings_digest=settings_digest(rules),
             )
         )
     if not requests:
@@ -102,6 +101,7 @@ def run_participants(
     nprocs: int = 1,
     plugin: Plugin = Plugin.MULTIPROC,
     work_dir: Path | None = None,
+    segmenter: Segmenter | None = None,
     progress: Progress | None = None,
 ) -> BatchOutcome:
     """Analyse participants, then write the tables of all participants that were ever asked for in OUT_DIR.
@@ -109,16 +109,19 @@ def run_participants(
     Raises
     ------
     UsageError
-        As `make_requests`, and if OUT_DIR is BIDS_DIR.
+        As `make_requests`, if OUT_DIR is BIDS_DIR, or if it holds numbers of other participants by another segmenter.
     """
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
     if out_dir == bids_dir:
         raise UsageError("expected OUT_DIR apart from BIDS_DIR, found the same folder", hint="name another folder")
     work = (work_dir or out_dir / "work").resolve()
-    requests, without = make_requests(bids_dir, out_dir, labels=labels, work=work)
-    write_dataset_description(out_dir, settings_digest=settings_digest(_RULES))
+    rules = LesionRules(segmenter=segmenter)
+    requests, without = make_requests(bids_dir, out_dir, labels=labels, work=work, rules=rules)
     derivatives = DerivativeDataset(out_dir)
-    for subject in (*(request.subject for request in requests), *without):
+    asked = {*(request.subject for request in requests), *without}
+    _one_digest(_results(derivatives, set(derivatives.subjects()) - asked), settings_digest(rules))
+    write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules)
+    for subject in asked:
         # what an earlier run measured must not pass for this one's
         derivatives.result(subject).unlink(missing_ok=True)
         derivatives.result(subject).parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,7 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] =
     Raises
     ------
     UsageError
-        If no participant has been analysed yet.
+        If no participant has been analysed yet, or not all by the same rules and segmenter.
     """
     raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
     subjects = _chosen(raw, labels)
@@ -146,13 +149,38 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] =
     return _write_tables(raw, derivatives, subjects=subjects)
 
 
+def _results(derivatives: DerivativeDataset, subjects: Iterable[str]) -> dict[str, SubjectResult]:
+    """The results there are of the subjects, in the order of their labels."""
+    files = {subject: derivatives.result(subject) for subject in sorted(subjects)}
+    return {subject: load_result(file) for subject, file in files.items() if file.is_file()}
+
+
+def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None) -> str:
+    """The digest of the rules that made all results, which is `digest` where that is given.
+
+    Raises
+    ------
+    UsageError
+        If there are others: their numbers do not belong in one table.
+    """
+    for subject, result in results.items():
+        digest = digest or result.rules_digest
+        if result.rules_digest != digest:
+            raise UsageError(
+                f"expected participants analysed by one set of lesion rules and one segmenter, found sub-{subject} "
+                "by another",
+                hint="analyse all participants again, or name another OUT_DIR",
+            )
+    return digest or ""
+
+
 def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str]) -> list[Path]:
     inputs, visits = [], set()
+    results = _results(derivatives, subjects)
     for subject in subjects:
         sessions = raw.visits(subject)
         visits.update(sessions)
-        file = derivatives.result(subject)
-        result = load_result(file) if file.is_file() else SubjectResult(subject)
+        result = results.get(subject, SubjectResult(subject))
         analysed = {counts.visit for counts in result.visits}
         status = {
             visit: ScanStatus.ANALYSED
@@ -169,6 +197,6 @@ def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: 
         found_visits(visits),
         study="",
         provisional=True,
-        settings_digest=settings_digest(_RULES),
+        settings_digest=_one_digest(results),
         with_missing=False,
     )

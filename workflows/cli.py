@@ -43,6 +43,10 @@ Upload = Annotated[Path, typer.Argument(metavar="UPLOAD", help="DICOM as a folde
 SiteCode = Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")]
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
 PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
+SegmenterFile = Annotated[
+    Path | None,
+    typer.Option("--segmenter", help="TOML naming another program for the T2 lesions (docs/segmenters.md)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
 
 
@@ -333,9 +337,11 @@ def bids(
     nprocs: Processes = 1,
     plugin: PluginName = Plugin.MULTIPROC,
     work_dir: Annotated[Path | None, typer.Option("--work-dir", help="Cache. Default: OUT_DIR/work.")] = None,
+    segmenter: SegmenterFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Analyse a BIDS dataset (BIDS App): no registry, no readers; sessions in the order of their labels."""
+    from mri_pipeline.protocol import load_segmenter
     from workflows import bids_app
 
     labels = tuple(participant_label or ())
@@ -344,7 +350,14 @@ def bids(
         return
     with _progress_bar("subjects") as progress:
         outcome = bids_app.run_participants(
-            bids_dir, out_dir, labels=labels, nprocs=nprocs, plugin=plugin, work_dir=work_dir, progress=progress
+            bids_dir,
+            out_dir,
+            labels=labels,
+            nprocs=nprocs,
+            plugin=plugin,
+            work_dir=work_dir,
+            segmenter=load_segmenter(segmenter) if segmenter else None,
+            progress=progress,
         )
     _report_batch(outcome, as_json=as_json)
 
@@ -357,12 +370,22 @@ def segment(
     t1_gd: Annotated[Path | None, typer.Option("--t1-gd", help="T1 after gadolinium.")] = None,
     t2: Annotated[Path | None, typer.Option("--t2", help="T2.")] = None,
     brain_mask: Annotated[Path | None, typer.Option("--brain-mask", help="On the FLAIR's grid.")] = None,
+    segmenter: SegmenterFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Segment one visit: T2 lesions, enhancing lesions and black holes on the FLAIR's own grid."""
+    from mri_pipeline.protocol import load_segmenter
     from workflows.segment import segment_files
 
-    summary = segment_files(flair=flair, t1=t1, t1_gd=t1_gd, t2=t2, brain_mask=brain_mask, out=out)
+    summary = segment_files(
+        flair=flair,
+        t1=t1,
+        t1_gd=t1_gd,
+        t2=t2,
+        brain_mask=brain_mask,
+        out=out,
+        segmenter=load_segmenter(segmenter) if segmenter else None,
+    )
     if as_json:
         _emit(summary)
     else:

@@ -22,6 +22,7 @@ from mri_pipeline.model import (
     VisitMasks,
     VisitQuality,
 )
+from mri_pipeline.protocol import LesionRules
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS, Row
@@ -32,23 +33,27 @@ _BIDS_VERSION = "1.10.0"
 _IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_space.json", "*_xfm.txt", "*_xfm.json")
 
 
-def write_dataset_description(derivatives: Path, *, settings_digest: str) -> None:
-    """Make the folder a BIDS derivative dataset; says which software and settings made it."""
+def write_dataset_description(derivatives: Path, *, settings_digest: str, rules: LesionRules) -> None:
+    """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it."""
     derivatives.mkdir(parents=True, exist_ok=True)
     versions = provenance.software()
+    generated = [
+        {
+            "Name": "mri-pipeline",
+            "Version": versions["mri-pipeline"],
+            "Description": f"protocol settings {settings_digest}; "
+            + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
+        }
+    ]
     description = {
         "Name": "Lesions of multiple sclerosis over time",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [
-            {
-                "Name": "mri-pipeline",
-                "Version": versions["mri-pipeline"],
-                "Description": f"protocol settings {settings_digest}; "
-                + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
-            }
-        ],
+        "GeneratedBy": generated,
     }
+    if rules.segmenter is not None:
+        name, version = provenance.t2_segmenter(rules)
+        generated.append({"Name": name, "Version": version, "Description": "T2 lesions"})
     _write_json(derivatives / "dataset_description.json", description)
     (derivatives / ".bidsignore").write_text("\n".join(_IGNORED) + "\n", encoding="utf-8")
     (derivatives / "README.md").write_text(
@@ -79,11 +84,12 @@ def write_visit(
     records: Sequence[LesionRecord],
     transforms: Mapping[Contrast, Path],
     quality: VisitQuality,
+    t2_segmenter: tuple[str, str],
 ) -> Path:
     """Write one visit; returns the numbered lesions' file, which is written last.
 
     `quality` goes into the sidecars: whether the scans came without skull (as seen on the FLAIR), and how each was
-    registered.
+    registered. `t2_segmenter` is the name and version of what found the T2 lesions.
     """
     if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
         shutil.rmtree(derivatives.anat(subject, visit))
@@ -100,10 +106,12 @@ def write_visit(
             "Registration": registered[contrast],
         }
         _sidecar(path, content | space)
+    generated = {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}
     for label, mask in masks.items():
-        _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space})
+        made = generated if label is MaskLabel.T2_LESION else {}
+        _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space, **made})
     nifti.save(probability, derivatives.probability(subject, visit))
-    _sidecar(derivatives.probability(subject, visit), {"Type": "Lesion", **space})
+    _sidecar(derivatives.probability(subject, visit), {"Type": "Lesion", **space, **generated})
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
         target.write_bytes(source.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mri_pipeline import nifti
-from mri_pipeline.errors import ImageError
+from mri_pipeline.errors import ImageError, SettingsError
 from mri_pipeline.lesions.t2 import T2Segmentation
 from mri_pipeline.model import (
     Affine,
@@ -18,14 +19,16 @@ from mri_pipeline.model import (
     LabelImage,
     LesionRecord,
     RegistrationRecord,
+    TissueMaps,
     VisitMasks,
     VisitQuality,
 )
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from qc.registration import concerns
 from workflows import steps
+from workflows.segmenter import run_segmenter
 
 _VISIT = "scan"  # the only visit; it appears in no output
 _COLUMNS = (
@@ -45,7 +48,11 @@ class SegmentedScan:
 
 
 def segment_images(
-    images: Mapping[Contrast, Image], *, brain_mask: LabelImage | None = None, rules: LesionRules
+    images: Mapping[Contrast, Image],
+    *,
+    brain_mask: LabelImage | None = None,
+    rules: LesionRules,
+    work: Path | None = None,
 ) -> SegmentedScan:
     """Segment one visit on its FLAIR's grid.
 
@@ -56,6 +63,8 @@ def segment_images(
     brain_mask : LabelImage, optional
         On the FLAIR's grid; found where it is not given.
     rules : LesionRules
+    work : Path, optional
+        Folder for the segmenter, where `rules` names one.
 
     Returns
     -------
@@ -66,7 +75,9 @@ def segment_images(
     GridMismatchError
         If the brain mask is on another grid.
     AnalysisError
-        If a contrast cannot be registered to the FLAIR.
+        If a contrast cannot be registered to the FLAIR, or the segmenter fails.
+    SettingsError
+        If a segmenter is named without a folder to work in.
     """
     flair = images[Contrast.FLAIR]
     found = steps.extract_brain(flair)
@@ -88,7 +99,7 @@ def segment_images(
         brain=brain,
         template_to_subject=found.template_to_image,
     )
-    (t2,) = steps.segment_t2([prepared], brains=[brain], tissue=tissue, rules=rules)
+    t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     tracking = steps.track(
         [VisitMasks(_VISIT, t2.mask, segmented.gel, segmented.black_holes)],
@@ -101,14 +112,44 @@ def segment_images(
         RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
         for contrast, match in registered.items()
     ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records))
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), note)
     return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
 
 
+def _t2_lesions(
+    images: Mapping[Contrast, Image],
+    *,
+    brain: LabelImage,
+    tissue: TissueMaps,
+    rules: LesionRules,
+    work: Path | None,
+) -> tuple[T2Segmentation, str]:
+    """T2 lesions of the one visit, and what a person has to look at in them."""
+    if rules.segmenter is None:
+        (found,) = steps.segment_t2([images], brains=[brain], tissue=tissue, rules=rules)
+        return found, ""
+    if work is None:
+        raise SettingsError("expected a folder for the segmenter, found none")
+    made = run_segmenter(rules.segmenter, images, brain, work)
+    (found,), (note,) = steps.take_t2(
+        [made], [images], brains=[brain], tissue=tissue, segmenter=rules.segmenter, rules=rules
+    )
+    return found, note
+
+
 def segment_files(
-    *, flair: Path, t1: Path | None, t1_gd: Path | None, t2: Path | None, brain_mask: Path | None, out: Path
+    *,
+    flair: Path,
+    t1: Path | None,
+    t1_gd: Path | None,
+    t2: Path | None,
+    brain_mask: Path | None,
+    out: Path,
+    segmenter: Segmenter | None = None,
 ) -> dict[str, float | int | str | None]:
     """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
+
+    A `segmenter` works in ``out/segmenter``, which stays where it fails.
 
     Raises
     ------
@@ -121,7 +162,9 @@ def segment_files(
     if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
-    scan = segment_images(images, brain_mask=mask, rules=LesionRules())
+    work = out / "segmenter"
+    scan = segment_images(images, brain_mask=mask, rules=LesionRules(segmenter=segmenter), work=work)
+    shutil.rmtree(work, ignore_errors=True)
     nifti.save(scan.t2.probability, out / "t2_probability.nii.gz")
     masks = {"t2_lesions": scan.t2.mask, "gel": scan.found.gel, "black_holes": scan.found.black_holes}
     for name, labels in masks.items():
@@ -137,5 +180,6 @@ def segment_files(
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
         "skull_stripped": bool(scan.quality.skull_stripped),
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
+        **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
         "look_at": "; ".join(concerns(scan.quality)) or None,
     }

@@ -14,10 +14,10 @@ from mri_pipeline.errors import AnalysisError
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
 from mri_pipeline.images.subject_grid import subject_grid
-from mri_pipeline.lesions import black_holes, gel, t2, tracking
+from mri_pipeline.lesions import black_holes, external, gel, t2, tracking
 from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps, VisitImages, VisitMasks
 from mri_pipeline.priors import load_lesion_prior
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.template import load_template
 
 LEAST_SCANNED = 0.5
@@ -167,6 +167,35 @@ def segment_t2(
     return t2.segment_t2(
         [_normalised(images, brain, tissue) for images, brain in zip(visits, brains, strict=True)], tissue, rules
     )
+
+
+def take_t2(
+    found: Sequence[Image],
+    visits: Sequence[Mapping[Contrast, Image]],
+    *,
+    brains: Sequence[LabelImage],
+    tissue: TissueMaps,
+    segmenter: Segmenter,
+    rules: LesionRules,
+) -> tuple[list[t2.T2Segmentation], list[str]]:
+    """T2 lesions from what another program made of every visit, and what a person has to look at in each.
+
+    A visit in which it found nothing is held against the built-in segmentation: an empty mask is an answer, and what
+    a program leaves that failed in silence.
+    """
+    taken = [
+        external.lesions_of_map(image, brain, segmenter, rules) for image, brain in zip(found, brains, strict=True)
+    ]
+    notes = ["" for _ in taken]
+    if all(one.mask.mask.any() for one in taken):
+        return taken, notes
+    for number, own in enumerate(segment_t2(visits, brains=brains, tissue=tissue, rules=rules)):
+        if own.mask.mask.any() and not taken[number].mask.mask.any():
+            notes[number] = (
+                f"T2 lesions: {segmenter.name} {segmenter.version} found none, the built-in segmentation "
+                f"{int(own.mask.data.max())} ({own.mask.volume_mm3 / 1000:.2f} mL)"
+            )
+    return taken, notes
 
 
 def segment_visit(

@@ -7,12 +7,14 @@ from nipype.pipeline import engine as pe
 
 from mri_pipeline.layout import SpaceFiles
 from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import Segmenter
 from mri_pipeline.results import quality_text
 from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
 from workflows.interfaces.lesions import Segment, SegmentT2, Track
 from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
+from workflows.interfaces.segmenter import RunSegmenter
 from workflows.request import SubjectRequest, VisitScans
 
 
@@ -55,7 +57,11 @@ def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     workflow.connect([
         (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(alignment.scans)]),
         (space_wf, write_subject, [(f"outputnode.{f}", f) for f in (*TISSUE_FIELDS, *_OF_THE_SPACE)]),
-        (lesions_wf, write_subject, [("outputnode.result", "result"), ("outputnode.written", "visits_written")]),
+        (lesions_wf, write_subject, [
+            ("outputnode.result", "result"),
+            ("outputnode.look_at", "look_at"),
+            ("outputnode.written", "visits_written"),
+        ]),
         (write_subject, write_report, [("result", "result")]),
         (write_subject, outputnode, [("result", "result")]),
         (write_report, outputnode, [("report", "report")]),
@@ -189,6 +195,8 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     -------
     result
         Counts and lesions, as JSON in the cache.
+    look_at
+        Of every visit, what a person has to look at in its T2 lesions.
     written
         A file for each visit whose derivatives are written.
     """
@@ -196,7 +204,7 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="inputnode")
-    outputnode = pe.Node(niu.IdentityInterface(fields=["result", "written"]), name="outputnode")
+    outputnode = pe.Node(niu.IdentityInterface(fields=["result", "look_at", "written"]), name="outputnode")
     with_gel = [v for v in visits if Contrast.T1W_GD in v.scans]
     with_t1w = [v for v in visits if Contrast.T1W in v.scans]
     track = pe.Node(
@@ -222,16 +230,19 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         for field, having in (
             ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits),
             ("gels", with_gel), ("black_holes", with_t1w),
+            ("external", visits if request.rules.segmenter else ()),
         )
         if having
     }  # fmt: skip
+    t2_inputs = ("flairs", "brains", "t1s", "external")
     workflow.connect([
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
-        *((lists[field], segment_t2, [("out", field)]) for field in ("flairs", "brains", "t1s") if field in lists),
+        *((lists[field], segment_t2, [("out", field)]) for field in t2_inputs if field in lists),
         (inputnode, track, [("location", "location")]),
         (segment_t2, track, [("t2_lesions", "t2_lesions")]),
         *((lists[field], track, [("out", field)]) for field in ("flairs", "gels", "black_holes") if field in lists),
         (track, outputnode, [("result", "result")]),
+        (segment_t2, outputnode, [("look_at", "look_at")]),
         (lists["written"], outputnode, [("out", "written")]),
     ])  # fmt: skip
     for number, visit in enumerate(visits):
@@ -244,6 +255,7 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
                 visit=visit.visit,
                 derivatives=str(request.derivatives),
                 quality=quality[visit.visit],
+                rules=rules,
             ),
             name=f"write_{visit.visit}",
         )
@@ -266,6 +278,13 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
             (write, lists["written"], [("written", f"in{number + 1}")]),
         ])  # fmt: skip
+        if request.rules.segmenter is not None:
+            external = _external(request.rules.segmenter, visit)
+            named = [FIELD[c] for c in request.rules.segmenter.contrasts if c in visit.scans]
+            workflow.connect([
+                (inputnode, external, [(f"{visit.visit}_{field}", field) for field in (*named, "brain")]),
+                (external, lists["external"], [("found", f"in{number + 1}")]),
+            ])  # fmt: skip
         if visit.visit in t1_of:
             position = list(t1_of).index(visit.visit) + 1
             workflow.connect(
@@ -278,6 +297,16 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
                 workflow.connect([(segment, target, [(field, f"in{having.index(visit) + 1}")])])
         workflow.connect([(segment, write, [(field, field) for field in (*contrasts, *found)])])
     return workflow
+
+
+def _external(segmenter: Segmenter, visit: VisitScans) -> pe.Node:
+    """The node that runs another program on one visit."""
+    run = RunSegmenter(
+        segmenter=segmenter.model_dump_json(exclude={"timeout_minutes"}),
+        timeout_minutes=segmenter.timeout_minutes,
+        visit=visit.visit,
+    )
+    return pe.Node(run, name=f"external_{visit.visit}", mem_gb=4.0)
 
 
 # without annotations: nipype sends the source of this function to the node, where no name is imported

@@ -11,6 +11,7 @@ from mri_pipeline import nifti
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.model import Image
 from mri_pipeline.tables.io import read_table
+from tests.unit.stand_in import stand_in
 from workflows import cli
 
 IMAGES = Path(__file__).parents[2] / "test_images"
@@ -201,3 +202,61 @@ def test_an_output_that_is_a_file_and_a_mask_that_is_an_image_are_refused(tmp_pa
     arguments = ["--flair", image("FLAIR"), "--brain-mask", image("FLAIR"), "--out", str(tmp_path / "out")]
     assert cli.invoke(["segment", *arguments]) == 2
     assert "brain mask: expected 0 outside and one other value" in capsys.readouterr().err
+
+
+def settings_of(segmenter, folder):
+    file = folder / "segmenter.toml"
+    lines = [f"{key} = {json.dumps(value)}" for key, value in segmenter.model_dump(mode="json").items()]
+    file.write_text("\n".join(lines))
+    return ["--segmenter", str(file)]
+
+
+@pytest.mark.slow
+def test_another_segmenter_gives_the_t2_lesions_and_the_rest_goes_on(tmp_path, capsys):
+    options = [part for option, name in FILES.items() for part in (option, image(name))]
+    out = tmp_path / "out"
+    other = settings_of(stand_in(tmp_path), tmp_path)
+    assert cli.invoke(["segment", *options, *other, "--out", str(out), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["t2_segmenter"] == "stand-in 1.2"
+    assert summary["t2_count"] > 0
+    found = nifti.load_labels(out / "t2_lesions.nii.gz")
+    probability = nifti.load_map(out / "t2_probability.nii.gz")
+    assert set(np.unique(probability.data)) == {0.0, 1.0}  # the program's own answer
+    assert (found.mask & (probability.data < 0.5)).sum() == 0
+    assert nifti.load_labels(out / "gel.nii.gz").mask.any()
+    assert not (out / "segmenter").exists()
+
+    fails = settings_of(stand_in(tmp_path, "fails"), tmp_path)
+    assert cli.invoke(["segment", *options[:2], *fails, "--out", str(out)]) == 4
+    assert "segmenter stand-in 1.2: expected exit code 0, found 3" in capsys.readouterr().err
+    assert (out / "segmenter" / "segmenter.log").is_file()
+
+
+@pytest.mark.slow
+def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_segmenter(tmp_path, capsys):
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    for subject, names in (("with", ("FLAIR", "T1w")), ("without", ("FLAIR",))):
+        folder = bids / f"sub-{subject}" / "ses-1" / "anat"
+        folder.mkdir(parents=True)
+        for name in names:
+            target = folder / f"sub-{subject}_ses-1_{name}.nii.gz"
+            target.write_bytes(Path(image(name)).read_bytes())
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    other = settings_of(stand_in(tmp_path, more=("{t1}",)), tmp_path)
+    assert cli.invoke(["bids", str(bids), str(out), "participant", *other]) == 4
+    said = capsys.readouterr().out
+    assert "sub-with: done" in said
+    assert "sub-without: FAILED: step lesions_wf.external_1: segmenter stand-in 1.2, visit 1: expected T1w" in said
+    rows = {row["subject"]: row for row in read_table(out / "tables" / "lesion_timepoints.csv")}
+    assert int(rows["with"]["t2_count"]) > 0
+    assert (rows["without"]["scan_status"], rows["without"]["t2_count"]) == ("failed", "")
+    sidecar = out / "sub-with" / "ses-1" / "anat" / "sub-with_ses-1_space-subject_label-T2lesion_mask.json"
+    assert json.loads(sidecar.read_text())["GeneratedBy"] == [{"Name": "stand-in", "Version": "1.2"}]
+    assert "stand-in <b>1.2</b>" in (out / "reports" / "sub-with.html").read_text()
+
+    before = (out / "tables" / "lesion_timepoints.csv").read_bytes()
+    assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "without"]) == 2
+    assert "one set of lesion rules and one segmenter, found sub-with by another" in capsys.readouterr().err
+    assert (out / "tables" / "lesion_timepoints.csv").read_bytes() == before
+    assert cli.invoke(["bids", str(bids), str(out), "group"]) == 0

@@ -62,6 +62,7 @@ def written(tmp_path):
             records=[LESION],
             transforms=dict.fromkeys(images, transform),
             quality=quality,
+            t2_segmenter=("mri-pipeline", "1"),
         )
         return derivatives
 

@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 
 from mri_pipeline.layout import SpaceFiles
 from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.protocol import LesionRules, Segmenter
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
@@ -71,7 +71,10 @@ def make_alignment(tmp_path, request, *, kept=False):
     return Alignment(visits, (), space)
 
 
-@pytest.fixture(params=["one visit", "full", "partial"])
+OTHER = Segmenter(name="other", version="1", command=("other", "{flair}", "{t1}", "{mask}"))
+
+
+@pytest.fixture(params=["one visit", "full", "partial", "other segmenter"])
 def request_(request, tmp_path):
     visits = {
         "one visit": {"wk00": (Contrast.FLAIR,)},
@@ -81,8 +84,12 @@ def request_(request, tmp_path):
             "wk04": (Contrast.FLAIR, Contrast.T1W_GD),
             "wk12": (Contrast.FLAIR, Contrast.T1W),
         },
-    }[request.param]
-    return make_request(tmp_path, **visits)
+    }
+    visits["other segmenter"] = visits["full"]
+    made = make_request(tmp_path, **visits[request.param])
+    if request.param == "other segmenter":
+        return made.model_copy(update={"rules": LesionRules(segmenter=OTHER)})
+    return made
 
 
 def source_field(source):

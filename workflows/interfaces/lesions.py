@@ -31,16 +31,18 @@ class _SegmentT2InputSpec(TissueInputSpec):
     t1s = InputMultiObject(File(exists=True), desc="prepared T1 (before contrast, else after) of visits with one")
     with_t1 = traits.List(traits.Int(), desc="positions of those visits")
     brains = InputMultiObject(File(exists=True), mandatory=True, desc="brain mask of every visit")
+    external = InputMultiObject(File(exists=True), desc="what another segmenter found in every visit")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 
 class _SegmentT2OutputSpec(TraitedSpec):
     probabilities = traits.List(File(exists=True), desc="T2 lesion probability of every visit")
     t2_lesions = traits.List(File(exists=True), desc="T2 lesion mask of every visit")
+    look_at = traits.List(traits.Str(), desc="what a person has to look at in every visit")
 
 
 class SegmentT2(Step):
-    """Find the T2 lesions of all visits together."""
+    """Find the T2 lesions of all visits together, or take those of another segmenter."""
 
     input_spec = _SegmentT2InputSpec
     output_spec = _SegmentT2OutputSpec
@@ -50,14 +52,19 @@ class SegmentT2(Step):
         visits = [{Contrast.FLAIR: nifti.load_image(file)} for file in inputs.flairs]
         for position, file in zip(inputs.with_t1, inputs.t1s, strict=True) if isdefined(inputs.t1s) else ():
             visits[position][Contrast.T1W] = nifti.load_image(file)
-        found = steps.segment_t2(
-            visits,
-            brains=[nifti.load_labels(file) for file in inputs.brains],
-            tissue=load_tissue(inputs),
-            rules=LesionRules.model_validate_json(inputs.rules),
-        )
+        rules = LesionRules.model_validate_json(inputs.rules)
+        brains = [nifti.load_labels(file) for file in inputs.brains]
+        tissue = load_tissue(inputs)
+        if rules.segmenter is None:
+            found = steps.segment_t2(visits, brains=brains, tissue=tissue, rules=rules)
+            look_at = ["" for _ in found]
+        else:
+            maps = [nifti.load_map(file) for file in inputs.external]
+            found, look_at = steps.take_t2(
+                maps, visits, brains=brains, tissue=tissue, segmenter=rules.segmenter, rules=rules
+            )
         folder = Path(runtime.cwd)
-        self._results |= {"probabilities": [], "t2_lesions": []}
+        self._results |= {"probabilities": [], "t2_lesions": [], "look_at": look_at}
         for number, visit in enumerate(found):
             self._results["probabilities"].append(str(nifti.save(visit.probability, folder / f"t2_{number}.nii")))
             self._results["t2_lesions"].append(str(nifti.save(visit.mask, folder / f"t2_{number}_lesions.nii")))

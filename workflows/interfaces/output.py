@@ -11,6 +11,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 from mri_pipeline import nifti
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.model import Contrast
+from mri_pipeline.protocol import LesionRules
+from mri_pipeline.provenance import t2_segmenter
 from mri_pipeline.results import load_result, parse_quality, save_result
 from workflows.derivatives import remove_other_visits, write_space, write_visit
 from workflows.interfaces.base import ContrastInputSpec, Step, TissueInputSpec, load_contrasts, load_tissue
@@ -32,6 +34,7 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
     quality = traits.Str(mandatory=True, desc="what is known of its scans, as JSON of results.quality_text")
+    rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 
 class _WriteVisitOutputSpec(TraitedSpec):
@@ -68,6 +71,7 @@ class WriteVisit(Step):
                 records=[record for record in result.lesions if record.visit == inputs.visit],
                 transforms={Contrast(name): Path(file) for name, file in inputs.transforms.items()},
                 quality=parse_quality(inputs.quality)[0],
+                t2_segmenter=t2_segmenter(LesionRules.model_validate_json(inputs.rules)),
             )
         )
         return runtime
@@ -83,6 +87,7 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
+    look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the lesions of every visit")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
 
@@ -110,8 +115,11 @@ class WriteSubject(Step):
             record=inputs.space_record,
         )
         covered = dict(zip(inputs.visits, inputs.brain_covered, strict=True))
+        notes = dict(zip(inputs.visits, inputs.look_at, strict=True))
         quality = tuple(
-            replace(visit, brain_covered=round(covered[visit.visit], 4)) if visit.visit in covered else visit
+            replace(visit, brain_covered=round(covered[visit.visit], 4), note=notes[visit.visit])
+            if visit.visit in covered
+            else visit
             for visit in parse_quality(inputs.quality)
         )
         result = replace(load_result(Path(inputs.result)), quality=quality)
