@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from rich.table import Table
@@ -71,7 +73,8 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     truth = [
         row | {"subject": codes[row["subject"]]} for row in read_table(source.truth / "lesion_timepoints.csv")
     ]
-    table(beside_truth(measured, truth))
+    for subject in beside_truth(measured, truth):
+        table(subject)
     say(f"tables:  {trial.tables}")
     for code in codes.values():
         say(f"report:  {trial.reports / f'sub-{code}.html'}")
@@ -105,15 +108,19 @@ def _receive(source: ReferenceTrial, upload: Upload, trial: Path, codes: dict[st
     return f"{visit.subject} {visit.visit}: {', '.join(visit.contrasts)}"
 
 
-def beside_truth(measured: list[dict[str, str]], truth: list[dict[str, str]]) -> Table:
-    """A table of measured / truth for every visit; equal counts are shown once."""
+def beside_truth(measured: list[dict[str, str]], truth: list[dict[str, str]]) -> list[Table]:
+    """A table of measured / truth for every subject, a column for each visit; equal counts are shown once."""
     known: Mapping[tuple[str, str], dict[str, str]] = {(row["subject"], row["visit"]): row for row in truth}
-    table = Table("subject", "visit", *(name.replace("_count", "").replace("_", " ") for name in COMPARED))
-    for row in measured:
-        expected = known[row["subject"], row["visit"]]
-        cells = [_beside(row[name], expected[name]) for name in COMPARED]
-        table.add_row(row["subject"], row["visit"], *cells if any(cells) else [row["scan_status"], *cells[1:]])
-    return table
+    tables = []
+    for subject, visits in groupby(measured, key=itemgetter("subject")):
+        rows = list(visits)
+        table = Table(subject, *(row["visit"] for row in rows))
+        table.add_row("scan", *(row["scan_status"] for row in rows))
+        for name in COMPARED:
+            cells = (_beside(row[name], known[subject, row["visit"]][name]) for row in rows)
+            table.add_row(name.replace("_count", "").replace("_", " "), *cells)
+        tables.append(table)
+    return tables
 
 
 def _beside(measured: str, truth: str) -> str:

@@ -12,6 +12,7 @@ from lesion_phantom import Head
 
 from mri_pipeline.errors import GridMismatchError
 from mri_pipeline.lesions import t2
+from mri_pipeline.lesions.t2_features import standardised
 from mri_pipeline.model import Contrast, Grid, Image, LabelImage, VisitImages
 from mri_pipeline.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
 from mri_pipeline.protocol import LesionRules
@@ -106,6 +107,16 @@ def test_threshold_follows_the_lesions_brightness():
         head.data[FLAIR] = ndimage.gaussian_filter(head.data[FLAIR], 0.8)
         volumes.append(segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 / truth.sum())
     assert volumes[1] == pytest.approx(volumes[0], rel=0.35)
+
+
+def test_a_heavy_load_does_not_move_the_scale():
+    head = Head((1.0, 1.0, 1.0))
+    maps = head.tissue()
+    clean = standardised(head.visit(FLAIR).contrasts[FLAIR], head.visit(FLAIR), maps)
+    burden = (maps.white_matter.data > 0.8) & (np.random.default_rng(5).random(head.grid.shape) < 0.25)
+    head.paint(burden, FLAIR=1.3)
+    heavy = standardised(head.visit(FLAIR).contrasts[FLAIR], head.visit(FLAIR), maps)
+    np.testing.assert_allclose(heavy[~burden], clean[~burden], atol=0.25)
 
 
 def test_place_matters():
