@@ -130,17 +130,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     scans = Scans(parser.parse_args().data)
-    legs = [leg for head in HEADS_USED for leg in star(scans, head)]
-    same = [leg for leg in legs if leg[0][2] == leg[1][2]]
-    across = [leg for leg in legs if leg not in same]
+    legs = {head: list(star(scans, head)) for head in HEADS_USED}
     print("| what | number | mm: median, 95 %, greatest |")
     print("| --- | --- | --- |")
-    row("there and back, FLAIR to FLAIR", [around(scans, leg) for leg in same])
-    row("there and back, across contrasts", [around(scans, leg) for leg in across])
+    for head in HEADS_USED:
+        row(f"there and back, {head}", [around(scans, leg) for leg in legs[head]])
     for head in HEADS_USED:
         for loop in loops(scans, head):
             row(f"loop of {head}: " + ", ".join(f"{c} {v + 1}" for _, v, c in loop), [around(scans, loop)])
-    row("other orientations", [mm for leg in legs if leg[0][0] == "01" for mm in turned(scans, *leg)])
+    row("other orientations", [mm for leg in legs["01"] for mm in turned(scans, *leg)])
     moves = list(added(scans, "P14"))
     row("third visit added: into the midway space", [space for space, _ in moves])
     row("third visit added: against each other", [between for _, between in moves])
