@@ -14,6 +14,7 @@ from mri_pipeline.lesions.scores import Rule
 from qc.subject_report_figures import BLUE, GREY, ORANGE, figure_uri
 
 _WIDE = 20.0  # volumes that span more than this factor are drawn on a logarithmic axis
+_LABEL = 24  # characters of a case's label
 _NAMED = 3  # cases with the largest differences carry their label
 
 Point = tuple[str, float, float]  # label, x, y
@@ -73,11 +74,12 @@ def detection(dice: Sequence[Point], sizes: Sequence[SizeClass]) -> str:
         ("precision, Anima", "#eaae7f", 0.3, [s.detections[Rule.ANIMA].precision for s in sizes]),
     ]
     for label, colour, shift, values in bars:
-        known = [(x + shift, value) for x, value in zip(at, values, strict=True) if value is not None]
-        right.bar([x for x, _ in known], [v for _, v in known], width=0.18, color=colour, label=label)
-        right.plot(
-            [x for x, v in known if v == 0], [0 for _, v in known if v == 0], "_", color=colour, ms=9, mew=3
-        )
+        right.bar(at + shift, [value or 0.0 for value in values], width=0.18, color=colour, label=label)
+        zeros = [
+            x + shift for x, value in zip(at, values, strict=True) if value == 0
+        ]  # seen, unlike "not defined"
+        right.plot(zeros, [0.0] * len(zeros), "_", color=colour, ms=9, mew=3)
+    right.set_xlim(-0.6, len(sizes) - 0.4)
     right.set_xticks(at, [size.name for size in sizes])
     right.set_ylim(0, 1)
     _dress(right, "Lesions of all cases by size", "volume of the lesion (mm³)", "share")
@@ -89,8 +91,12 @@ def detection(dice: Sequence[Point], sizes: Sequence[SizeClass]) -> str:
 def _scatter(ax: Axes, points: Sequence[Point], named: Sequence[Point]) -> None:
     ax.scatter([x for _, x, _ in points], [y for _, _, y in points], s=36, color=BLUE, alpha=0.75, linewidths=0,
                clip_on=False, zorder=3)  # fmt: skip
-    for label, x, y in named:
-        ax.annotate(label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=GREY)
+    left = max((x for _, x, _ in points), default=0.0) / 4
+    for label, x, y in named:  # a label points away from the edge, and does not make it smaller
+        text = label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
+        way, ha = (-7, "right") if x > left else (7, "left")
+        shown = ax.annotate(text, (x, y), (way, 4), textcoords="offset points", ha=ha, fontsize=8, color=GREY)
+        shown.set_in_layout(False)
 
 
 def _level(ax: Axes, value: float, name: str, colour: str, line: str) -> None:

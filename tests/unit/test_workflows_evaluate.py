@@ -75,6 +75,20 @@ def test_three_pairs_from_folders_to_page_and_tables(folders, capsys):
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.parametrize(
+    ("reference", "predicted", "dice"), [([], [], ""), ([], [(0, 4)], "0.0000"), ([(0, 1)], [(0, 12)], "0.1538")]
+)
+def test_one_case_is_a_data_set_too_with_or_without_lesions(tmp_path, reference, predicted, dice):
+    name = f"sub-{'x' * 60}_mask.nii.gz"
+    save(tmp_path / "reference" / name, *reference)
+    save(tmp_path / "predicted" / name, *predicted)
+    assert run(tmp_path) == 0
+    (row,) = table(tmp_path / "out" / "cases.csv")
+    assert row["dice"] == dice
+    page = (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
+    assert ("Both masks are empty in 1 case (sub-" in page) is (dice == "")
+
+
 def test_the_same_masks_give_the_same_files(folders):
     assert run(folders) == 0
     first = {path.name: path.read_bytes() for path in (folders / "out").iterdir()}
