@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri_pipeline import nifti
+from mri_pipeline import itk, nifti
 from mri_pipeline.errors import AnalysisError, SettingsError
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.external import lesions_of_map
@@ -19,6 +19,7 @@ from tests.unit.lesion_phantom import Head
 from tests.unit.stand_in import stand_in
 from workflows import steps
 from workflows.derivatives import write_dataset_description
+from workflows.interfaces.lesions import SegmentT2
 from workflows.interfaces.segmenter import RunSegmenter
 from workflows.segmenter import LOG, run_segmenter
 
@@ -183,6 +184,31 @@ def test_the_interface_runs_in_its_own_folder(head, images, tmp_path):
     assert (tmp_path / "segmenter" / LOG).is_file()
     node.inputs.timeout_minutes = 7.0
     assert node.inputs.get_hashval()[1] == before
+
+
+def test_every_visit_gets_its_own_map_and_its_own_note(head, images, tmp_path):
+    tissue = head.tissue()
+    flair = str(nifti.save(images[Contrast.FLAIR], tmp_path / "flair.nii"))
+    brain = str(nifti.save(brain_of(head), tmp_path / "brain.nii"))
+    places = [head.inside((18, 0, 8), 5), np.zeros(head.grid.shape, dtype=bool), head.inside((-18, 0, 8), 5)]
+    node = SegmentT2(
+        flairs=[flair] * 3,
+        brains=[brain] * 3,
+        external=[str(nifti.save(head.labels(at), tmp_path / f"{i}.nii")) for i, at in enumerate(places)],
+        rules=LesionRules(segmenter=stand_in(tmp_path)).model_dump_json(),
+        location=str(nifti.save(head.labels(tissue.location.data.astype(np.uint8)), tmp_path / "location.nii")),
+        template_to_subject=str(itk.save_transform(tissue.template_to_subject, tmp_path / "t.txt")),
+        **{
+            name: str(nifti.save(getattr(tissue, name), tmp_path / f"{name}.nii"))
+            for name in ("white_matter", "grey_matter", "csf", "lesion_prior")
+        },
+    )
+    outputs = node.run(cwd=str(tmp_path)).outputs
+    masks = [nifti.load_labels(file).mask for file in outputs.t2_lesions]
+    assert np.array_equal(masks[0], places[0])
+    assert np.array_equal(masks[2], places[2])
+    assert not masks[1].any()
+    assert [bool(note) for note in outputs.look_at] == [False, True, False]
 
 
 def trial(lesions):
