@@ -53,7 +53,7 @@ class RegisterSettings:
     min_quality : float
         A match of this quality is taken; below it other starts and then the other method are tried, and at last the
         best is marked as failed. It lies between other patients' heads (at most 0.34) and true matches (at least
-        0.60); see `benchmarks/registration`.
+        0.57); see `benchmarks/registration`.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
