@@ -1,6 +1,7 @@
 """A segmenter that is not part of this project: how it is named, run, checked and told of."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -251,6 +252,16 @@ def test_a_table_names_another(tmp_path):
 def test_wrong_settings_are_named(lesions, message):
     with pytest.raises(SettingsError, match=message):
         parse_protocol(trial(lesions))
+
+
+def test_the_examples_of_the_documentation_can_be_used(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "segmenters.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    for number, example in enumerate(examples):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(example.removeprefix("[lesions.segmenter]\n"))
+        assert Contrast.FLAIR in load_segmenter(file).contrasts
 
 
 def test_a_segmenter_file_that_is_not_there(tmp_path):
