@@ -73,8 +73,8 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     truth = [
         row | {"subject": codes[row["subject"]]} for row in read_table(source.truth / "lesion_timepoints.csv")
     ]
-    for subject in beside_truth(measured, truth):
-        table(subject)
+    for compared in beside_truth(measured, truth):
+        table(compared)
     say(f"tables:  {trial.tables}")
     for code in codes.values():
         say(f"report:  {trial.reports / f'sub-{code}.html'}")

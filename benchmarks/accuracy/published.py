@@ -1,0 +1,105 @@
+"""The published cases, and the analysis of one visit that the benchmarks here share."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
+
+from lesion_prior import WITH_IMAGES, mean_scaling, prior_from_masks
+
+from mri_pipeline.images import bias, brain, normalise, tissue
+from mri_pipeline.lesions import gel, t2
+from mri_pipeline.model import BoolArray, Contrast, Grid, Image, TissueMaps, VisitImages
+from mri_pipeline.nifti import load_image, load_labels
+from mri_pipeline.protocol import LesionRules
+from mri_pipeline.template import load_template
+
+FILES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1", Contrast.T1W_GD: "T1POST", Contrast.T2W: "T2"}
+
+
+def cases(data: Path) -> dict[str, tuple[Path, Path, str]]:
+    """Name to folder, reference mask, and the patient to leave out of the prior ('' for none)."""
+    ljubljana = data / "ljubljana"
+    found = {
+        f"ljubljana-{n}": (
+            ljubljana / "cross_sectional_mni" / f"patient{n}",
+            ljubljana / "lesion_masks_mni" / f"patient{n}.nii.gz",
+            n,
+        )
+        for n in WITH_IMAGES
+    }
+    for visit in ("T1", "T2", "T3"):
+        folder = data / "mslesseg" / "P14" / visit
+        found[f"P14-{visit}"] = (folder, folder / "MASK.nii.gz", "")
+    return found
+
+
+def priors(data: Path) -> dict[str, Image]:
+    """Location priors by the patient left out."""
+    folder = data / "ljubljana"
+    images = [load_image(folder / "cross_sectional_mni" / f"patient{n}" / "T1.nii.gz") for n in WITH_IMAGES]
+    scaling = mean_scaling(images)
+    single = {
+        p.name[7:9]: prior_from_masks([load_labels(p)], scaling)
+        for p in sorted((folder / "lesion_masks_mni").glob("patient*.nii.gz"))
+    }
+    grid = next(iter(single.values())).grid
+    return {
+        out: Image(np.mean([i.data for n, i in single.items() if n != out], axis=0), grid)
+        for out in ("", *WITH_IMAGES)
+    }
+
+
+def thick(image: Image, slices: int = 3) -> Image:
+    """Average neighbouring slices along the third axis: a 2D scan of the same head."""
+    kept = image.data.shape[2] // slices * slices
+    data = image.data[:, :, :kept].reshape(*image.data.shape[:2], -1, slices).mean(axis=3)
+    step = np.diag([1.0, 1.0, slices, 1.0])
+    step[2, 3] = (slices - 1) / 2
+    return Image(data, Grid(data.shape, image.grid.affine @ step))
+
+
+def load_case(folder: Path, mask: Path) -> tuple[dict[Contrast, Image], BoolArray]:
+    """The scans of a case and its T2 lesions."""
+    images = {c: load_image(folder / f"{f}.nii.gz") for c, f in FILES.items() if (folder / f"{f}.nii.gz").exists()}
+    truth = load_image(mask)
+    truth.grid.require_same(images[Contrast.FLAIR].grid, "reference mask")
+    return images, truth.data > 0.5
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What the product finds at one visit, and the CPU seconds of preparing and of finding lesions."""
+
+    visit: VisitImages
+    tissue: TissueMaps
+    t2_lesions: t2.T2Segmentation
+    enhancing: gel.GelDetection | None
+    prepare_s: float
+    lesions_s: float
+
+
+def analyse(images: Mapping[Contrast, Image], prior: Image) -> Analysed:
+    """Brain, bias, tissue, one scale, T2 lesions and enhancing lesions of one visit whose scans share a grid."""
+    rules, template = LesionRules(), load_template()
+    start = time.process_time()
+    head = brain.extract_brain(images[Contrast.FLAIR], template)
+    corrected = {c: bias.correct_bias(i, head.mask) for c, i in images.items()}
+    maps = tissue.map_tissue(
+        flairs=[corrected[Contrast.FLAIR]],
+        t1ws=[corrected[Contrast.T1W]] if Contrast.T1W in corrected else [],
+        brain=head.mask,
+        template=template,
+        template_to_subject=head.template_to_image,
+        lesion_prior=prior,
+    )
+    visit = VisitImages({c: normalise.normalise(i, maps, head.mask) for c, i in corrected.items()}, head.mask)
+    prepared = time.process_time()
+    (lesions,) = t2.segment_t2([visit], maps, rules)
+    enhancing = gel.detect_gel(visit, maps, lesions.mask, rules) if Contrast.T1W_GD in images else None
+    return Analysed(visit, maps, lesions, enhancing, prepared - start, time.process_time() - prepared)
