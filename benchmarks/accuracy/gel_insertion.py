@@ -8,9 +8,9 @@ Scans: Ljubljana cross-sectional patients 07 and 19 (3 T, T1 before and after ga
 and averaged to 3 mm slices. Into each copy of a head up to eight lesions are put at least 12 mm apart and 5 mm from the
 patient's own: shapes of real T2 lesions of *other* patients brought to a diameter of 3 to 10 mm; solid, ring or open
 ring (from 6 mm on); deep, juxtacortical, infratentorial or touching a ventricle. After gadolinium their enhancing
-part lies 15 to 60 % above what is there; on FLAIR they are 40 % brighter, on T2 60 %, on T1 10 % darker, to 1 mm
-beyond it. Edges are soft (0.7 mm). Signal is multiplied, so that the scan's own noise, tissue and partial volume stay.
-Then everything is analysed from the start: brain, bias, tissue maps, T2 lesions, GEL.
+part is 15 to 60 % brighter than white matter; to 1 mm beyond it FLAIR is at 1.4 of white matter, T2 at 1.6, T1 at 0.9
+(what lay there is scaled, so that the scan's own noise, texture and partial volume with CSF stay). Edges are soft
+(0.7 mm). Then everything is analysed from the start: brain, bias, tissue maps, T2 lesions, GEL.
 
 A lesion is found if accepted voxels lie on it. *False*: an accepted lesion that touches none put in. What is found in
 the untouched scans is listed with its place, to be looked at one by one.
@@ -32,7 +32,7 @@ from mri_pipeline.lesions.components import structure
 from mri_pipeline.model import LOCATION_LABELS, BoolArray, Contrast, FloatArray, Grid, Image, Location
 from mri_pipeline.nifti import load_labels
 
-FACTORS = {Contrast.FLAIR: 0.4, Contrast.T2W: 0.6, Contrast.T1W: -0.1}
+LEVELS = {Contrast.FLAIR: 1.4, Contrast.T2W: 1.6, Contrast.T1W: 0.9}
 DIAMETERS_MM = (3.0, 10.0)
 UPLIFTS = (0.15, 0.6)
 LEAST_RING_MM = 6.0
@@ -40,6 +40,7 @@ APART_MM = 12.0
 FROM_OWN_MM = 5.0
 EDGE_MM = 0.7
 OEDEMA_MM = 1.0
+TISSUE = 0.7
 LESIONS = 8
 PLACES = {
     "deep": Location.DEEP_WHITE_MATTER,
@@ -118,6 +119,12 @@ def placed(found: Analysed, own: BoolArray, rng: np.random.Generator) -> Iterato
         yield str(place), at
 
 
+def mean(found: Analysed, contrast: Contrast, box: tuple[slice, ...], voxels: BoolArray) -> float:
+    """The mean of a scan there, in multiples of white matter."""
+    values = found.visit.contrasts[contrast].data[box][voxels]
+    return float(values.mean()) if values.size else 1.0
+
+
 def insert(
     images: dict[Contrast, Image], found: Analysed, own: BoolArray, pool: list[BoolArray], rng: np.random.Generator
 ) -> tuple[dict[Contrast, Image], list[Inserted]]:
@@ -135,9 +142,12 @@ def insert(
             continue
         box = tuple(slice(s, s + n) for s, n in zip(start, lesion.shape, strict=True))
         around = soft(ndimage.distance_transform_edt(~lesion) <= OEDEMA_MM)
-        for contrast, factor in FACTORS.items():
-            data[contrast][box] *= 1.0 + factor * around
-        data[Contrast.T1W_GD][box] *= 1.0 + uplift * soft(bright)
+        solid = found.visit.contrasts[Contrast.FLAIR].data[box] > TISSUE
+        for contrast, level in LEVELS.items():
+            data[contrast][box] *= 1.0 + around * (level / mean(found, contrast, box, lesion & solid) - 1.0)
+        data[Contrast.T1W_GD][box] *= 1.0 + soft(bright) * (
+            (1.0 + uplift) / mean(found, Contrast.T1W_GD, box, lesion & solid) - 1.0
+        )
         inside = np.argwhere(bright & found.visit.brain.mask[box]) + start
         lesions.append(Inserted(place, form, float(diameter), float(uplift), tuple(inside.T)))
     return {c: Image(d, images[c].grid) for c, d in data.items()}, lesions

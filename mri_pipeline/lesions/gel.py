@@ -4,8 +4,8 @@ An enhancing lesion is a well-demarcated increase against the surrounding tissue
 exists, against it. It has a T2 correlate and is neither vessel nor choroid plexus nor dura. What enhances but is
 no lesion is kept as a candidate with the reasons, for the reader.
 
-Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; an open ring is one lesion,
-since gaps of up to `GelSettings.gap_mm` inside the same T2 lesion are closed.
+Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; a ring that its half-way border
+cuts is bridged where it enhances most, since it is one lesion.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
+from skimage.graph import MCP_Geometric
 
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.t2_features import smoothed, standardised, surround
@@ -59,7 +59,7 @@ class GelCandidate:
     uplift : float
         Upper decile of the increase, as a share of white matter.
     t2_overlap : float
-        Share of the voxels with a correlate on FLAIR.
+        Share with a T2 correlate of what enhances there.
     reasons : tuple of GelReason
         Why it was rejected; empty for a lesion.
     """
@@ -104,8 +104,10 @@ class GelSettings:
         With a pre-contrast T1: least increase against the surroundings as well (an enhancing lesion inside a
         black hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
-        FLAIR (1 mm mean) in standard deviations of white matter, and above the upper quartile of grey matter, that
-        counts as a T2 correlate outside the T2 mask.
+        FLAIR (1 mm mean) that counts as a T2 correlate outside the T2 mask: in white matter, in its standard
+        deviations; in grey matter, as much above its upper quartile.
+    t2_correlate : float
+        T2 in standard deviations of white matter that is needed as well in the posterior fossa.
     edge_depth_mm : float
         Candidates with a median depth below this lie at the brain's edge.
     fluid_share, fluid_reach_mm : float
@@ -114,9 +116,11 @@ class GelSettings:
         Least mean of the white-matter map within `surround_mm`, unless most of it lies in a T2 lesion: bright
         FLAIR alone is found in cortex too.
     surround_mm : float
+    vessel_reach_mm : float
+        How far what enhances is followed beyond its T2 correlate: a lesion ends there, but for a vessel it touches;
+        choroid plexus, dura and cortical veins run on.
     vessel_elongation, vessel_width_mm : float
         Longer than this many times its width, and thinner than this: a vessel.
-    gap_mm : float
     """
 
     seed_uplift: float = 0.15
@@ -125,16 +129,17 @@ class GelSettings:
     edge_share: float = 0.5
     least_uplift: float = 0.08
     least_local_uplift: float = 0.0
-    flair_correlate: float = 2.5
+    flair_correlate: float = 2.0
     above_grey_matter: float = 1.0
+    t2_correlate: float = 2.0
     edge_depth_mm: float = 4.0
     fluid_share: float = 0.5
     fluid_reach_mm: float = 2.0
     white_matter_share: float = 0.25
     surround_mm: float = 4.0
+    vessel_reach_mm: float = 2.0
     vessel_elongation: float = 3.5
     vessel_width_mm: float = 3.5
-    gap_mm: float = 2.0
 
 
 _LEAST_VOXELS = 50
@@ -205,9 +210,7 @@ def detect_gel(
         for piece, candidate in _judge(component, evidence, rules, settings):
             candidates.append(candidate)
             if candidate.accepted:
-                # what runs on beyond the T2 correlate is a vessel
-                accepted[piece.where] |= piece.voxels & evidence.correlate[piece.where]
-    accepted = _close_gaps(accepted, t2_mask.mask, visit.grid, settings.gap_mm)
+                accepted[piece.where] |= piece.voxels
     mask = label_lesions(
         accepted, visit.grid, min_volume_mm3=rules.gel_min_volume_mm3, connectivity=rules.connectivity
     )
@@ -219,15 +222,16 @@ def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: f
 
     Without a pre-contrast T1: against the normal tissue within about 8 mm. With one: the change from it, where the
     voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its own
-    surroundings first, so that differences of the coil's field cancel.
+    surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
+    taken off.
     """
     post, around = _smooth_ratio(visit.contrasts[Contrast.T1W_GD], visit, tissue)
     if Contrast.T1W not in visit.contrasts:
         return Image((post - around).astype(np.float32), visit.grid)
     pre, _ = _smooth_ratio(visit.contrasts[Contrast.T1W], visit, tissue)
-    return Image(
-        np.where(post - around >= least_local_uplift, post - pre, np.minimum(post - pre, 0.0)), visit.grid
-    )
+    change = post - pre
+    change -= _normal_change(change, visit, tissue)
+    return Image(np.where(post - around >= least_local_uplift, change, np.minimum(change, 0.0)), visit.grid)
 
 
 def _smooth_ratio(image: Image, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
@@ -257,12 +261,6 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
     sure = brain & (tissue.white_matter.data > 0.8)
     noise = 1.4826 * float(np.median(np.abs(uplift[sure] - np.median(uplift[sure])))) if sure.any() else 0.0
     flair = visit.contrasts[Contrast.FLAIR]
-    flair_1 = smoothed(standardised(flair, visit, tissue), grid, 1.0)
-    # in the posterior fossa FLAIR is full of flow artefacts: a T2 lesion is mandatory (Barkhof 1997)
-    infratentorial = np.isin(
-        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
-    )
-    bright = _bright_flair(flair_1, visit, tissue, settings)
     # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
     level = smoothed(flair.data, grid, 1.0)
     fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
@@ -274,18 +272,36 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=label_lesions(t2_mask.mask, grid, min_volume_mm3=0.0).data.astype(np.int32),
-        correlate=t2_mask.mask | (bright & ~infratentorial),
+        correlate=t2_mask.mask | _bright(visit, tissue, settings),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
         white_matter=tissue.white_matter.data,
     )
 
 
-def _bright_flair(flair_1: FloatArray, visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> BoolArray:
-    """FLAIR well above white and grey matter."""
-    grey = flair_1[visit.brain.mask & (tissue.grey_matter.data > 0.8)]
-    level = float(np.quantile(grey, 0.75)) + settings.above_grey_matter if grey.size else 0.0
-    return np.asarray(flair_1 > max(level, settings.flair_correlate))
+def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> BoolArray:
+    """What is brighter than normal tissue there: on FLAIR, in the posterior fossa on FLAIR and T2.
+
+    In white matter `flair_correlate` is enough; the more grey matter or fluid, the more the brightness of grey
+    matter counts. In the posterior fossa FLAIR is full of flow artefacts, and the T2 correlate is mandatory
+    (Barkhof 1997).
+    """
+    flair = _deviation(Contrast.FLAIR, visit, tissue)
+    grey = flair[visit.brain.mask & (tissue.grey_matter.data > 0.8)]
+    above = float(np.quantile(grey, 0.75)) + settings.above_grey_matter if grey.size else 0.0
+    white = smoothed(tissue.white_matter.data, visit.grid, 1.0)
+    least = settings.flair_correlate
+    bright = flair > least + (1.0 - white) * max(above - least, 0.0)
+    infratentorial = np.isin(
+        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
+    )
+    if Contrast.T2W in visit.contrasts:
+        infratentorial &= _deviation(Contrast.T2W, visit, tissue) < settings.t2_correlate
+    return np.asarray(bright & ~infratentorial)
+
+
+def _deviation(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
+    return smoothed(standardised(visit.contrasts[contrast], visit, tissue), visit.grid, 1.0)
 
 
 def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
@@ -296,8 +312,7 @@ def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
 
 def _components(evidence: _Evidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
     """Connected enhancing voxels with a seed among them."""
-    least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
-    high = max(least, settings.seed_noise * evidence.noise)
+    high = _seed_level(evidence, settings)
     low = max(settings.least_uplift, settings.edge_share * high)
     labels, count = ndimage.label(brain & (evidence.uplift >= low), structure(3))
     seeded = np.zeros(count + 1, dtype=bool)
@@ -326,64 +341,84 @@ def _pieces(
 def _judge(
     piece: _Piece, evidence: _Evidence, rules: LesionRules, settings: GelSettings
 ) -> list[tuple[_Piece, GelCandidate]]:
-    """The component as a whole; if it is rejected, its parts, so that a lesion is not lost with its vessel."""
-    whole = _to_border(piece, evidence.uplift, settings)
-    verdict = _candidate(whole, evidence, rules, settings)
-    correlated = np.count_nonzero(piece.voxels & evidence.correlate[piece.where]) * evidence.grid.voxel_volume_mm3
-    if verdict.accepted or correlated < rules.gel_min_volume_mm3:
-        return [(whole, verdict)]
-    parts = [_to_border(p, evidence.uplift, settings) for p in _split(piece, evidence, settings)]
-    parts = [p for p in parts if evidence.correlate[p.where][p.voxels].any()]
-    judged = [(p, _candidate(p, evidence, rules, settings)) for p in parts]
-    accepted = [(p, c) for p, c in judged if c.accepted]
-    if not accepted:
-        return [(whole, verdict)]
-    # what else enhances in the same T2 lesion belongs to it: a ring that a vessel crosses is one lesion
-    lesions = np.concatenate([evidence.t2_lesions[p.where][p.voxels] for p, _ in accepted])
-    same = [
-        replace(p, voxels=p.voxels & np.isin(evidence.t2_lesions[p.where], lesions[lesions > 0])) for p in parts
-    ]
-    rest = [(q, replace(c, reasons=())) for q, (_, c) in zip(same, judged, strict=True) if q.voxels.any()]
-    return accepted + rest
+    """The parts of a component that have a T2 correlate, each by itself: what runs on beyond is a vessel.
+
+    Vessels, dura and choroid plexus may join most of what enhances in a head; the T2 correlate parts it again.
+    """
+    labels, _ = ndimage.label(piece.voxels & evidence.correlate[piece.where], structure(3))
+    start = tuple(s.start for s in piece.where)
+    parts = [p for p in _pieces(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
+    if not parts:
+        whole = _to_border(piece, evidence.uplift, settings)
+        return [(whole, _candidate(whole, 0.0, evidence, rules, settings))]
+    judged = []
+    for part in parts:
+        lesion = _joined(part, _to_border(part, evidence.uplift, settings), evidence, rules)
+        judged.append(
+            (lesion, _candidate(lesion, _own_share(lesion, evidence, settings), evidence, rules, settings))
+        )
+    return judged
+
+
+def _has_seed(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> bool:
+    return bool((evidence.uplift[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
+
+
+def _seed_level(evidence: _Evidence, settings: GelSettings) -> float:
+    least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
+    return max(least, settings.seed_noise * evidence.noise)
+
+
+def _border_level(values: FloatArray, settings: GelSettings) -> float:
+    """The half-way border of what has these increases."""
+    return max(settings.edge_share * float(np.quantile(values, 0.9)), settings.least_uplift)
 
 
 def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
-    """Voxels above a share of the component's own upper decile: its half-way border."""
     values = uplift[piece.where]
-    top = float(np.quantile(values[piece.voxels], 0.9))
-    keep = piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift))
-    return replace(piece, voxels=keep)
+    return replace(piece, voxels=piece.voxels & (values >= _border_level(values[piece.voxels], settings)))
 
 
-def _split(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> list[_Piece]:
-    """Parts separated at the narrow places (watershed on the distance to the edge), or by T2 lesions.
-
-    Parts that lie mostly in one T2 lesion are one part.
-    """
-    distance = ndimage.distance_transform_edt(piece.voxels, sampling=evidence.grid.spacing_mm)
-    size = [2 * int(2.0 / s) + 1 for s in evidence.grid.spacing_mm]
-    peaks = piece.voxels & (distance == ndimage.maximum_filter(distance, size))
-    markers, _ = ndimage.label(peaks, structure(3))
-    parts = watershed(-distance, markers, mask=piece.voxels)
-    for lesion in np.unique(evidence.t2_lesions[piece.where][piece.voxels]):
-        if lesion:
-            inside = np.bincount(parts[evidence.t2_lesions[piece.where] == lesion], minlength=parts.max() + 1)
-            mostly = np.flatnonzero(2 * inside[1:] >= np.bincount(parts.ravel())[1:]) + 1
-            parts[np.isin(parts, mostly)] = mostly[0] if len(mostly) else 0
-    start = tuple(s.start for s in piece.where)
-    return _pieces(parts, start, evidence.grid, settings)
+def _joined(part: _Piece, lesion: _Piece, evidence: _Evidence, rules: LesionRules) -> _Piece:
+    """One component: a ring that its border cuts is bridged where it enhances most."""
+    labels, count = ndimage.label(lesion.voxels, structure(3))
+    if count < 2:
+        return lesion
+    values = evidence.uplift[part.where]
+    volume = np.bincount(labels.ravel())[1:] * evidence.grid.voxel_volume_mm3
+    brightest = ndimage.maximum_position(values, labels, np.arange(1, count + 1))
+    ways = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: no way
+    ways.find_costs([brightest[int(volume.argmax())]])
+    voxels = lesion.voxels.copy()
+    for size, end in zip(volume, brightest, strict=True):
+        if size >= rules.gel_min_volume_mm3:
+            voxels[tuple(np.transpose(ways.traceback(end)))] = True
+    return replace(lesion, voxels=voxels)
 
 
-def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings: GelSettings) -> GelCandidate:
+def _own_share(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> float:
+    """Share of the piece in all that enhances as much and is joined to it within `vessel_reach_mm`."""
+    values = evidence.uplift[piece.where]
+    alike = values >= values[piece.voxels].min()
+    near = (
+        ndimage.distance_transform_edt(~piece.voxels, sampling=evidence.grid.spacing_mm)
+        <= settings.vessel_reach_mm
+    )
+    joined = ndimage.binary_propagation(piece.voxels, structure(3), mask=alike & near | piece.voxels)
+    return float(np.count_nonzero(piece.voxels) / np.count_nonzero(joined))
+
+
+def _candidate(
+    piece: _Piece, own_share: float, evidence: _Evidence, rules: LesionRules, settings: GelSettings
+) -> GelCandidate:
     """Measure a component against every rule."""
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     index = np.argwhere(voxels)
     points = grid.world((index + [s.start for s in where]).astype(float))
-    overlap = float(evidence.correlate[where][voxels].mean())
     volume = len(index) * grid.voxel_volume_mm3
     rules_broken = {
         GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
-        GelReason.NO_T2_CORRELATE: overlap < rules.gel_min_t2_overlap,
+        GelReason.NO_T2_CORRELATE: own_share < rules.gel_min_t2_overlap,
         GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
         GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
     }
@@ -400,7 +435,7 @@ def _candidate(piece: _Piece, evidence: _Evidence, rules: LesionRules, settings:
         z_mm=z,
         volume_mm3=volume,
         uplift=float(np.quantile(evidence.uplift[where][voxels], 0.9)),
-        t2_overlap=overlap,
+        t2_overlap=own_share,
         reasons=tuple(reason for reason, broken in rules_broken.items() if broken),
     )
 
@@ -414,13 +449,3 @@ def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) ->
     length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
     width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
     return length > settings.vessel_elongation * width and width < settings.vessel_width_mm
-
-
-def _close_gaps(mask: BoolArray, t2_lesions: BoolArray, grid: Grid, gap_mm: float) -> BoolArray:
-    """Bridge gaps inside T2 lesions: the two ends of an open ring are one lesion."""
-    if not mask.any():
-        return mask
-    radius = gap_mm / 2
-    wide = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= radius
-    closed = ndimage.distance_transform_edt(np.pad(wide, 1), sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1] > radius
-    return np.asarray(mask | (closed & t2_lesions))
