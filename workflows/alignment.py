@@ -186,7 +186,7 @@ class _Rounds:
             if label != reference and file.is_file():
                 match = load_note(Match, file)
                 self.matches[label] = reference, match
-                if not match.failed:
+                if not match.failed and label in self.notes:  # a FLAIR may match although its brain is not found
                     found.append(label)
         return found
 

@@ -18,6 +18,7 @@ from workflows.engine import Plugin
 from workflows.notes import Match, VisitNote
 from workflows.request import PlannedVisit, SubjectRequest, VisitScans
 from workflows.space import file_digest, keep_space, load_record, make_record
+from workflows.visit import note_of_match, note_of_visit
 
 
 def shift(x_mm):
@@ -142,6 +143,26 @@ def test_a_visit_without_brain_fails_with_its_reason(request_of, aligned, broken
         [label for label in "abc" if label != broken],
         {broken: "expected a brain, found a pumpkin"},
     )
+
+
+def test_a_visit_without_brain_fails_even_if_its_flair_matches(monkeypatch, request_of):
+    request = request_of("wk00", "wk04")
+    fake = Rounds()(request, None, 1)
+
+    def run(_workflow, **_more):
+        fake.star(["wk00", "wk04"], "wk00")
+        for file, note in (
+            (note_of_visit(fake.folder, "wk00"), fake.notes["wk00"]),
+            (note_of_match(fake.folder, "wk04", "wk00"), fake.matches["wk04"][1]),
+        ):
+            file.write_text(note.model_dump_json())
+        return ["alignment_wf.visit_wk04_wf.brain"]
+
+    rounds = alignment._Rounds(request, Plugin.LINEAR, 1)
+    fake.folder = rounds.folder
+    monkeypatch.setattr(alignment, "run_workflow", run)
+    assert rounds.star(["wk00", "wk04"], "wk00") == ["wk00"]
+    assert set(rounds.faults) == {"wk04"}
 
 
 def test_no_visit_at_all_is_an_error(request_of, aligned):
