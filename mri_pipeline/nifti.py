@@ -68,13 +68,14 @@ def load_labels(path: Path | str) -> LabelImage:
     """
     path = Path(path)
     data, grid = _load(path)
-    rounded = np.rint(data)
+    rounded: NDArray[Any] = data if np.issubdtype(data.dtype, np.integer) else np.rint(data)
     if not np.array_equal(rounded, data) or rounded.min() < 0:
         raise ImageError(
             f"{path.name}: expected whole labels of 0 or more, found other values",
             hint="save the segmentation as a label image, not as probabilities",
         )
-    return LabelImage(rounded.astype(np.uint8 if rounded.max() <= 255 else np.int32), grid)
+    kind: type[np.integer[Any]] = np.uint8 if rounded.max() <= 255 else np.int32
+    return LabelImage(rounded.astype(kind), grid)
 
 
 def save(image: Image | LabelImage, path: Path | str) -> Path:

@@ -5,6 +5,8 @@ Both visits play the same part: exchanging them only changes the sign of every r
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,8 +20,8 @@ from mri_pipeline.lesions.change_model import (
     noise_by_gradient,
     smooth_difference,
 )
-from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.model import BoolArray, Image, LabelImage
+from mri_pipeline.lesions.components import label_lesions, voxels_of
+from mri_pipeline.model import BoolArray, Grid, Image, LabelImage
 
 SMOOTHING_SIGMA_MM = 0.7
 EXTENT_Z, SEED_Z = 2.0, 3.0
@@ -31,8 +33,54 @@ REACH_MM = 3.0
 _MIN_VOXELS = 50
 
 
+@dataclass(frozen=True, eq=False)
+class SmoothFlair:
+    """A FLAIR as comparisons look at it, made once for a visit that is compared with two others.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the FLAIR; the arrays lie on it.
+    seen : ndarray of bool
+        Where the FLAIR has a signal.
+    data : ndarray of float32
+        The FLAIR, smoothed by 0.7 mm within thin slices.
+    gradient : ndarray of float32
+        Its gradient, per mm.
+    """
+
+    grid: Grid
+    seen: BoolArray
+    data: NDArray[np.float32]
+    gradient: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, flair: Image | SmoothFlair) -> SmoothFlair:
+        """Smooth an image; what is smooth stays as it is."""
+        if isinstance(flair, SmoothFlair):
+            return flair
+        if flair.grid.orientation != "RAS":  # one order of the axes for all: sums are rounded
+            return cls.of(flair.reoriented("RAS")).reoriented(flair.grid.orientation)
+        spacing = np.array(flair.grid.spacing_mm)
+        sigma = SMOOTHING_SIGMA_MM / spacing
+        # across thick slices the kernel would be narrower than a voxel: nothing to gain there
+        data = ndimage.gaussian_filter(flair.data, np.where(sigma < 0.3, 0, sigma), truncate=3.0)
+        return cls(flair.grid, flair.data > 0, data, gradient_magnitude(data, spacing))
+
+    def reoriented(self, orientation: str) -> SmoothFlair:
+        """The same with axes permuted and flipped."""
+        data, gradient = (Image(a, self.grid).reoriented(orientation) for a in (self.data, self.gradient))
+        return SmoothFlair(
+            data.grid, LabelImage(self.seen, self.grid).reoriented(orientation).mask, data.data, gradient.data
+        )
+
+
 def change_evidence(
-    flair_reference: Image, flair_followup: Image, brain: BoolArray, *, lesions: BoolArray | None = None
+    flair_reference: Image | SmoothFlair,
+    flair_followup: Image | SmoothFlair,
+    brain: BoolArray,
+    *,
+    lesions: BoolArray | None = None,
 ) -> Image:
     """z-map of the change from the reference to the follow-up FLAIR (positive: brighter at follow-up).
 
@@ -42,7 +90,7 @@ def change_evidence(
 
     Parameters
     ----------
-    flair_reference, flair_followup : Image
+    flair_reference, flair_followup : Image or SmoothFlair
         On one grid, white matter about 1.
     brain : ndarray of bool
         Where the brain is; outside, z is 0.
@@ -61,25 +109,25 @@ def change_evidence(
     """
     flair_reference.grid.require_same(flair_followup.grid, "follow-up FLAIR")
     grid = flair_reference.grid
+    before, after = SmoothFlair.of(flair_reference), SmoothFlair.of(flair_followup)
     if grid.orientation != "RAS":  # one orientation for all: blocks of voxels begin at the same end
-        turned = [image.reoriented("RAS") for image in (flair_reference, flair_followup)]
+        turned = [flair.reoriented("RAS") for flair in (before, after)]
         masks = [None if m is None else LabelImage(m, grid).reoriented("RAS").mask for m in (brain, lesions)]
         if masks[0] is not None:
             canonical = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
             return Image(canonical.reoriented(grid.orientation).data, grid)
-    inside = brain & (flair_reference.data > 0) & (flair_followup.data > 0)
+    inside = brain & before.seen & after.seen
     spacing = np.array(grid.spacing_mm)
-    before, after = (_smooth(i.data, SMOOTHING_SIGMA_MM / spacing) for i in (flair_reference, flair_followup))
-    normal = inside & _within(before) & _within(after)
+    normal = inside & _within(before.data) & _within(after.data)
     if lesions is not None:
         normal &= ~lesions
     if np.count_nonzero(normal) < _MIN_VOXELS:
         return Image(np.zeros(grid.shape, dtype=np.float32), grid)
-    difference = after - before
-    difference -= contrast_difference(difference, (after + before) * np.float32(0.5), normal)
+    difference = after.data - before.data
+    difference -= contrast_difference(difference, (after.data + before.data) * np.float32(0.5), normal)
     difference -= smooth_difference(difference, normal, spacing)
     # an edge of both visits blurs and moves; one of a single visit is change itself
-    gradient = np.minimum(gradient_magnitude(before, spacing), gradient_magnitude(after, spacing))
+    gradient = np.minimum(before.gradient, after.gradient)
     unchanged = inside if lesions is None else inside & ~lesions
     z = np.where(inside, difference / noise_by_gradient(difference, gradient, unchanged), 0).astype(np.float32)
     return Image((z / local_noise(z, unchanged, spacing)).astype(np.float32), grid)
@@ -89,17 +137,11 @@ def _within(data: NDArray[np.float32]) -> BoolArray:
     return (data > NORMAL_RANGE[0]) & (data < NORMAL_RANGE[1])
 
 
-def _smooth(data: NDArray[np.float32], sigma: NDArray[np.float64]) -> NDArray[np.float32]:
-    # across thick slices the kernel would be narrower than a voxel: nothing to gain there
-    sigma = np.where(sigma < 0.3, 0, sigma)
-    return ndimage.gaussian_filter(data, sigma, truncate=3.0)
-
-
 def changed_voxels(
     reference: LabelImage,
     followup: LabelImage,
     *,
-    flairs: tuple[Image, Image] | None = None,
+    flairs: tuple[Image | SmoothFlair, Image | SmoothFlair] | None = None,
     evidence: Image | None = None,
     min_volume_mm3: float = 0.0,
     connectivity: int = 3,
@@ -114,7 +156,7 @@ def changed_voxels(
     ----------
     reference, followup : LabelImage
         Lesion masks of both visits.
-    flairs : (Image, Image), optional
+    flairs : pair of Image or SmoothFlair, optional
         FLAIR of reference and follow-up, white matter 1.
     evidence : Image, optional
         `change_evidence` of these images; None leaves the plain difference of the masks.
@@ -134,20 +176,21 @@ def changed_voxels(
     both = reference.mask & followup.mask
     results = []
     for mask, flair, z in ((followup, flairs[1], evidence.data), (reference, flairs[0], -evidence.data)):
-        sigma = SMOOTHING_SIGMA_MM / np.array(flair.grid.spacing_mm)
         changed = (z >= EXTENT_Z) & ~both
-        changed &= mask.mask | (_smooth(flair.data, sigma) > HYPERINTENSE)
+        changed &= mask.mask | (SmoothFlair.of(flair).data > HYPERINTENSE)
         changed &= mask.mask | _near(changed, mask)
         labels = label_lesions(changed, flair.grid, min_volume_mm3=min_volume_mm3, connectivity=connectivity)
-        seeded = np.unique(labels.data[(z >= SEED_Z) & mask.mask])
-        results.append(LabelImage(np.isin(labels.data, seeded[seeded > 0]), flair.grid))
+        seeded = np.zeros(int(labels.data.max()) + 1, dtype=bool)
+        seeded[labels.data.ravel()[np.flatnonzero(mask.mask & (z >= SEED_Z))]] = True
+        seeded[0] = False
+        results.append(LabelImage(seeded[labels.data], flair.grid))
     return results[0], results[1]
 
 
 def _near(candidates: BoolArray, mask: LabelImage) -> BoolArray:
     """Which of the candidates lie within reach of the mask, in mm."""
     near = np.zeros_like(candidates)
-    points, target = np.argwhere(candidates), np.argwhere(mask.mask)
+    points, target = voxels_of(candidates), voxels_of(mask.mask)
     if len(points) and len(target):
         tree = cKDTree(mask.grid.world(target.astype(float)))
         distance, _ = tree.query(mask.grid.world(points.astype(float)), distance_upper_bound=REACH_MM)

@@ -6,6 +6,7 @@ opposite result. Medians are taken from histograms: the same for every order of 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,8 @@ def _blocks(data: _Float, step: NDArray[np.int64]) -> _Float:
     """Sums over blocks of voxels."""
     padded = np.pad(data, [(0, int(-n % s)) for n, s in zip(data.shape, step, strict=True)])
     for axis in (2, 1, 0):
-        padded = np.add.reduceat(padded, np.arange(0, padded.shape[axis], step[axis]), axis=axis)
+        first, *others = (padded[(slice(None),) * axis + (slice(i, None, step[axis]),)] for i in range(step[axis]))
+        padded = first + functools.reduce(np.add, others) if others else first
     return padded
 
 

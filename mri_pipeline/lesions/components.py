@@ -6,8 +6,11 @@ all use it (docs/definitions.md: 26-connected, at least the protocol's volume).
 
 from __future__ import annotations
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.model import BoolArray, FloatArray, Grid, LabelImage
@@ -50,19 +53,51 @@ def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connect
     >>> int(label_lesions(mask, Grid(mask.shape, np.eye(4)), min_volume_mm3=2).data.max())
     1
     """
-    labels, found = ndimage.label(mask, structure(connectivity))
-    return (
-        renumbered(LabelImage(labels, grid), min_volume_mm3=min_volume_mm3) if found else LabelImage(labels, grid)
-    )
+    labels, _ = connected_parts(mask, connectivity)
+    return renumbered(LabelImage(labels, grid), min_volume_mm3=min_volume_mm3)
+
+
+def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.int32], int]:
+    """`scipy.ndimage.label`, which only looks where the mask is: the connected parts of a mask, and how many."""
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    voxels = voxels_of(mask)
+    if not len(voxels):
+        return labels, 0
+    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
+    found = ndimage.label(mask[box], structure(connectivity), output=labels[box])
+    return labels, int(found)
+
+
+def voxels_of(mask: BoolArray) -> NDArray[np.int64]:
+    """Indices of the voxels of a mask, shape (n, 3), in the order of the array.
+
+    What `numpy.argwhere` gives, in a tenth of its time.
+
+    Examples
+    --------
+    >>> voxels_of(np.array([[[0, 1]], [[1, 0]]]) > 0).tolist()
+    [[0, 0, 1], [1, 0, 0]]
+    """
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
+
+
+def values_of(labels: LabelImage) -> NDArray[Any]:
+    """The labels of all voxels that have one, in the order of the array."""
+    return labels.data.ravel()[np.flatnonzero(labels.mask)]
+
+
+def numbers_of(labels: LabelImage) -> list[int]:
+    """The labels there are, ascending."""
+    return np.flatnonzero(np.bincount(values_of(labels))).tolist()
 
 
 def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage:
     """Number the labels 1 to n in the order of `label_lesions`, without those below the volume."""
-    voxels = np.argwhere(labels.data > 0)
     out = np.zeros(labels.grid.shape, dtype=np.int32)
+    voxels = voxels_of(labels.mask)
     if not len(voxels):
         return LabelImage(out, labels.grid)
-    _, index = np.unique(labels.data[tuple(voxels.T)], return_inverse=True)
+    _, index = np.unique(values_of(labels), return_inverse=True)
     counts = np.bincount(index)
     world = np.round(labels.grid.world(voxels.astype(float)), _POSITION_DECIMALS)
     order = np.lexsort((world[:, 2], world[:, 1], world[:, 0]))
@@ -78,16 +113,16 @@ def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage
 
 def lesion_volumes_mm3(labels: LabelImage) -> dict[int, float]:
     """Volume of every label in mm³ (voxel count times voxel volume), by ascending label."""
-    values, counts = np.unique(labels.data[labels.data > 0], return_counts=True)
-    return {int(v): float(c) * labels.grid.voxel_volume_mm3 for v, c in zip(values, counts, strict=True)}
+    counts = np.bincount(values_of(labels))
+    return {int(v): float(counts[v]) * labels.grid.voxel_volume_mm3 for v in np.flatnonzero(counts)}
 
 
 def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
     """Centre of mass of every label in world mm, shape (3,), by ascending label."""
-    voxels = np.argwhere(labels.data > 0)
+    voxels = voxels_of(labels.mask)
     if not len(voxels):
         return {}
-    values, index = np.unique(labels.data[labels.data > 0], return_inverse=True)
+    values, index = np.unique(values_of(labels), return_inverse=True)
     counts = np.bincount(index)
     centres = np.stack([np.bincount(index, weights=voxels[:, axis]) / counts for axis in range(3)], axis=1)
     return {int(v): c for v, c in zip(values, labels.grid.world(centres), strict=True)}
@@ -114,11 +149,11 @@ def largest_axial_areas_cm2(labels: LabelImage) -> dict[int, float]:
     axis = axial_axis(labels.grid)
     sides = np.delete(labels.grid.affine[:3, :3], axis, axis=1)
     pixel_cm2 = float(np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))) / MM2_PER_CM2
-    inside = labels.data > 0
-    if not inside.any():
+    voxels = voxels_of(labels.mask)
+    if not len(voxels):
         return {}
-    values, index = np.unique(labels.data[inside], return_inverse=True)
+    values, index = np.unique(values_of(labels), return_inverse=True)
     n_slices = labels.grid.shape[axis]
-    per_slice = np.bincount(index * n_slices + np.nonzero(inside)[axis], minlength=len(values) * n_slices)
+    per_slice = np.bincount(index * n_slices + voxels[:, axis], minlength=len(values) * n_slices)
     largest = per_slice.reshape(len(values), n_slices).max(axis=1)
     return {int(v): round(float(n) * pixel_cm2, 9) for v, n in zip(values, largest, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -32,10 +33,9 @@ class Crop:
     def around(cls, masks: Iterable[BoolArray], grid: Grid, *, margin: int = 1) -> Crop:
         """The smallest box around all masks, and a margin; the whole grid if they are empty."""
         slices = []
-        found = list(masks)
+        union = functools.reduce(np.logical_or, masks, np.zeros(grid.shape, dtype=bool))
         for axis in range(3):
-            others = tuple(a for a in range(3) if a != axis)
-            used = np.flatnonzero(np.any([m.any(axis=others) for m in found], axis=0))
+            used = np.flatnonzero(union.any(axis=tuple(a for a in range(3) if a != axis)))
             if not len(used):
                 return cls(grid, (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, grid.shape[2])))
             low, high = int(used[0]) - margin, int(used[-1]) + margin + 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import MaskLabel
-from mri_pipeline.lesions.change import change_evidence, changed_voxels
+from mri_pipeline.lesions.change import SmoothFlair, change_evidence, changed_voxels
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
@@ -116,7 +116,8 @@ def track_subject(
     for masks in visits:
         now = _labelled(crop.masks(masks), rules, homes)
         tracked.append(_restored(_tracked(now, past, zones, rules, weeks), crop))
-        past.append(now)
+        # images are compared with the previous visit alone; older ones would only fill the memory
+        past = [*(replace(v, flair=None) for v in past), now]
     return Tracking(tuple(tracked))
 
 
@@ -149,7 +150,8 @@ def _labelled(masks: VisitMasks, rules: LesionRules, homes: Homes) -> LabelledVi
         table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
         lesions = np.maximum(lesions, table[gel.data])
     numbered = LabelImage(lesions, t2.grid)
-    return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered))
+    flair = None if masks.flair is None else SmoothFlair.of(masks.flair)
+    return LabelledVisit(replace(masks, flair=None), t2, gel, holes, numbered, homes.numbered(numbered), flair)
 
 
 def _tracked(
@@ -175,10 +177,10 @@ def _tracked(
 
 
 def _evidence(reference: LabelledVisit, now: LabelledVisit, brain: BoolArray) -> Image | None:
-    if reference.masks.flair is None or now.masks.flair is None:
+    if reference.flair is None or now.flair is None:
         return None
     lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
-    return change_evidence(reference.masks.flair, now.masks.flair, brain, lesions=lesions)
+    return change_evidence(reference.flair, now.flair, brain, lesions=lesions)
 
 
 def _findings(
@@ -221,7 +223,7 @@ def _change_masks(
     increase, decrease = changed_voxels(
         before.t2_lesions,
         after.t2_lesions,
-        flairs=None if before.flair is None or after.flair is None else (before.flair, after.flair),
+        flairs=None if reference.flair is None or now.flair is None else (reference.flair, now.flair),
         evidence=evidence,
         min_volume_mm3=rules.enlarging_min_growth_mm3,
         connectivity=rules.connectivity,

@@ -27,7 +27,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from mri_pipeline.lesions.components import largest_axial_areas_cm2, lesion_volumes_mm3, structure
+from mri_pipeline.lesions.components import (
+    connected_parts,
+    largest_axial_areas_cm2,
+    lesion_volumes_mm3,
+    numbers_of,
+    values_of,
+    voxels_of,
+)
+from mri_pipeline.lesions.tracking_gel import overlaps
 from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage, T2State
 from mri_pipeline.protocol import LesionRules
 
@@ -101,12 +109,11 @@ def shares(lesions: LabelImage, other: BoolArray, connectivity: int = 3) -> Labe
     >>> shares(LabelImage(two, Grid((7, 1, 1), np.eye(4))), was_one).data.ravel().tolist()
     [1, 1, 1, 0, 2, 2, 2]
     """
-    parts, n_parts = ndimage.label(other, structure(connectivity))
-    both = (lesions.data > 0) & other
-    pairs, counts = np.unique(np.stack([parts[both], lesions.data[both]]), axis=1, return_counts=True)
+    parts, n_parts = connected_parts(other, connectivity)
     owners: dict[int, list[int]] = {}
-    for i in np.lexsort((pairs[1], -counts)):  # the largest overlap first
-        owners.setdefault(int(pairs[0, i]), []).append(int(pairs[1, i]))
+    pairs = overlaps(LabelImage(parts, lesions.grid), lesions)
+    for (part, lesion), _ in sorted(pairs.items(), key=lambda item: (-item[1], item[0][1])):  # the largest first
+        owners.setdefault(part, []).append(lesion)
     table = np.zeros(n_parts + 1, dtype=np.int32)
     for part, found in owners.items():
         table[part] = found[0]
@@ -116,14 +123,13 @@ def shares(lesions: LabelImage, other: BoolArray, connectivity: int = 3) -> Labe
         boxes = ndimage.find_objects(parts)
         points = _lesion_points(lesions, {lesion for part in contested for lesion in owners[part]})
         for part in contested:
-            voxels = np.argwhere(parts[boxes[part - 1]] == part) + [s.start for s in boxes[part - 1]]
+            voxels = voxels_of(parts[boxes[part - 1]] == part) + [s.start for s in boxes[part - 1]]
             shared[tuple(voxels.T)] = _nearest(lesions, voxels, {n: points[n] for n in owners[part]})
     return LabelImage(shared, lesions.grid)
 
 
 def _lesion_points(lesions: LabelImage, numbers: set[int]) -> dict[int, FloatArray]:
-    voxels = np.argwhere(lesions.data > 0)
-    values = lesions.data[tuple(voxels.T)]
+    voxels, values = voxels_of(lesions.mask), values_of(lesions)
     return {n: lesions.grid.world(voxels[values == n].astype(float)) for n in sorted(numbers)}
 
 
@@ -181,11 +187,10 @@ def _area_grew(before_cm2: float, after_cm2: float, rules: LesionRules) -> bool:
 
 def _supported(labels: LabelImage, where: BoolArray, z: NDArray[np.float32] | None) -> set[int]:
     """Labels whose voxels in `where` the images support as changed: all labels without images."""
-    chosen = labels.data > 0
     if z is None:
-        return {int(n) for n in np.unique(labels.data[chosen])}
-    chosen &= where
-    numbers = labels.data[chosen]
+        return set(numbers_of(labels))
+    chosen = np.flatnonzero(labels.mask & where)
+    numbers = labels.data.ravel()[chosen]
     counts = np.bincount(numbers)
-    means = np.bincount(numbers, weights=z[chosen]) / np.maximum(counts, 1)
+    means = np.bincount(numbers, weights=z.ravel()[chosen]) / np.maximum(counts, 1)
     return {int(n) for n in np.flatnonzero((counts > 0) & (means >= EVIDENCE_MIN_Z))}

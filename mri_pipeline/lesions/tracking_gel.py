@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.components import label_lesions, numbers_of, values_of
 from mri_pipeline.model import BoolArray, GelState, LabelImage
 from mri_pipeline.protocol import LesionRules
 
@@ -25,14 +25,16 @@ def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:
 
 def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
     """Number of voxels that each pair of labels shares, by ascending labels."""
-    both = (a.data > 0) & (b.data > 0)
-    pairs, counts = np.unique(np.stack([a.data[both], b.data[both]]), axis=1, return_counts=True)
-    return {(int(i), int(j)): int(n) for (i, j), n in zip(pairs.T, counts, strict=True)}
+    both = np.flatnonzero(a.mask & b.mask)
+    of_a, of_b = (labels.data.ravel()[both].astype(np.int64) for labels in (a, b))
+    width = int(of_b.max(initial=0)) + 1
+    pairs, counts = np.unique(of_a * width + of_b, return_counts=True)
+    return {(int(p) // width, int(p) % width): int(n) for p, n in zip(pairs, counts, strict=True)}
 
 
 def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
     """Labels of `lesions` that lie where one of `others` lies."""
-    size_a, size_b = np.bincount(lesions.data.ravel()), np.bincount(others.data.ravel())
+    size_a, size_b = np.bincount(values_of(lesions)), np.bincount(values_of(others))
     return {
         i
         for (i, j), n in overlaps(lesions, others).items()
@@ -57,7 +59,7 @@ def gel_states(
     dict of int to GelState
         Persistent if a lesion enhanced there then; else re-enhancing if a T2 lesion was there then; else new.
     """
-    numbers = [int(n) for n in np.unique(gel.data) if n]
+    numbers = numbers_of(gel)
     if previous_gel is None or previous_t2 is None:
         return dict.fromkeys(numbers, GelState.UNDETERMINED)
     enhanced, lesion = _at_place_of(gel, previous_gel), _at_place_of(gel, previous_t2)
@@ -75,7 +77,7 @@ def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collectio
     and so do two new T2 lesions under one enhancing lesion: the count lies between the larger of both counts
     and their sum.
     """
-    gels = [int(n) for n in np.unique(gel.data) if n]
+    gels = numbers_of(gel)
     active = sorted(active_t2)
     row, column = {n: i for i, n in enumerate(gels)}, {n: i for i, n in enumerate(active)}
     pairs = [(row[i], column[j]) for i, j in overlaps(gel, t2) if j in column]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.lesions.components import lesion_centroids_mm, lesion_volumes_mm3
+from mri_pipeline.lesions.change import SmoothFlair
+from mri_pipeline.lesions.components import lesion_centroids_mm, lesion_volumes_mm3, values_of
 from mri_pipeline.lesions.tracking_compare import T2Comparison
 from mri_pipeline.lesions.tracking_gel import combined_unique_active, lesion_gel_states, overlaps
 from mri_pipeline.model import (
@@ -34,7 +35,8 @@ class LabelledVisit:
     """The lesions of one visit; all label images are numbered 1 to n at this visit alone.
 
     `lesions` holds the T2 lesions under the numbers of `t2`, then the enhancing lesions that overlap none of
-    them. `numbers` leads from these to the numbers that last over all visits.
+    them. `numbers` leads from these to the numbers that last over all visits. `flair` is None
+    where there is none, or it is no longer needed.
     """
 
     masks: VisitMasks
@@ -43,6 +45,7 @@ class LabelledVisit:
     black_holes: LabelImage | None
     lesions: LabelImage
     numbers: Mapping[int, int]
+    flair: SmoothFlair | None
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ def _black_hole_states(now: LabelledVisit, chronic: BoolArray | None) -> dict[in
     if now.black_holes is None:
         return None
     holes = now.black_holes.data
-    sizes = np.bincount(holes.ravel())
+    sizes = np.bincount(values_of(now.black_holes))
     old = np.zeros_like(sizes) if chronic is None else np.bincount(holes[chronic], minlength=len(sizes))
     states: dict[int, BlackHoleState] = {}
     for hole, label in overlaps(now.black_holes, now.lesions):
