@@ -60,16 +60,19 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
     region = widened(mask, margin)
     there = true.moving_to_fixed.inverse()
     centre = levels[0][0].points_mm.mean(axis=0)
-    for kind, mm, degrees in (("false optimum", (20, 60), (0, 35)), ("half match", (8, 20), (8, 20))):
+    for kind, least_and_most_mm, degrees in (
+        ("false optimum", (20, 60), (0, 35)),
+        ("half match", (8, 20), (8, 20)),
+    ):
         for _ in range(restarts):
-            start = there @ away(rng, centre, mm, degrees)
+            start = there @ away(rng, centre, least_and_most_mm, degrees)
             if kind == "false optimum":
                 match = refine(*levels[0], start, linear=same, scale_floor=0.3, tolerance_mm=0.1)
                 start = match.fixed_to_moving
             match = refine(*levels[1], start, linear=same, scale_floor=0.1, tolerance_mm=0.02)
             found = match.fixed_to_moving
-            for size in (settings.levels_mm[-1], settings.sharp_mm):
-                found = sharpen(fixed, moving, region, found, spacing_mm=size, max_points=settings.max_points[-1])
+            for mm, n in zip((settings.levels_mm[2], settings.sharp_mm), settings.max_points[2:], strict=True):
+                found = sharpen(fixed, moving, region, found, spacing_mm=mm, max_points=n)
             error = distance_mm(found, there, mask)
             if error > WRONG_MM:
                 yield {"kind": kind, "quality": agreement(*levels[-1], found), "error_mm": error}

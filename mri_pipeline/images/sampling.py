@@ -38,7 +38,7 @@ class Level:
 
 def downsample(image: Image, spacing_mm: float) -> Image:
     """Average blocks of voxels to about `spacing_mm`; axes that are coarser stay as they are."""
-    factors = [max(1, int(spacing_mm / s + 0.26)) for s in image.grid.spacing_mm]
+    factors = _block(image.grid, spacing_mm)
     shape = [max(1, n // f) for n, f in zip(image.grid.shape, factors, strict=True)]
     factors = [min(f, n) for f, n in zip(factors, image.grid.shape, strict=True)]
     data = image.data
@@ -48,6 +48,11 @@ def downsample(image: Image, spacing_mm: float) -> Image:
     scale = np.diag([*factors, 1.0])
     scale[:3, 3] = (np.array(factors) - 1.0) / 2.0
     return Image(data, Grid(data.shape, image.grid.affine @ scale))
+
+
+def _block(grid: Grid, spacing_mm: float) -> list[int]:
+    """How many voxels along each axis are averaged into one of about `spacing_mm`."""
+    return [max(1, int(spacing_mm / s + 0.26)) for s in grid.spacing_mm]
 
 
 def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
@@ -66,13 +71,17 @@ def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
 
 
 def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Image:
-    """The part of an image within the box of some world points, averaged to `spacing_mm` and slightly smoothed."""
+    """The part of an image within the box of some world points, averaged to `spacing_mm` and slightly smoothed.
+
+    Its voxels are those of the whole image averaged, whatever the box.
+    """
     to_index = np.linalg.inv(image.grid.affine)
     index = corners_mm @ to_index[:3, :3].T + to_index[:3, 3]
     # a few voxels more: smoothing must not see the box, and the fit may move
     pad = np.ceil(3 * spacing_mm / np.array(image.grid.spacing_mm)) + 1
     shape = np.array(image.grid.shape)
     low = np.clip(np.floor(index.min(axis=0) - pad), 0, shape - 1).astype(int)
+    low -= low % _block(image.grid, spacing_mm)
     high = np.clip(np.ceil(index.max(axis=0) + pad) + 1, low + 1, shape).astype(int)
     data = image.data[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     moved = np.eye(4)
