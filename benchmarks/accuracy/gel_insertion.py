@@ -227,6 +227,7 @@ def main() -> None:
     )
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--without-pre", action="store_true", help="analysed without the T1 before gadolinium")
     parser.add_argument("--summary", action="store_true", help="of results that are there")
     arguments = parser.parse_args()
     if not arguments.summary:
@@ -243,6 +244,8 @@ def main() -> None:
                     copy, lesions = images, []
                     if head:
                         copy, lesions = insert(images, untouched, own, shapes(pools, left_out), rng)
+                    if arguments.without_pre:
+                        copy = {c: i for c, i in copy.items() if c is not Contrast.T1W}
                     for slices in arguments.slices:
                         found = analyse({c: thick(i, slices) for c, i in copy.items()}, made[left_out])
                         for row in rows_of(found, lesions, untouched.visit.grid, slices):

@@ -154,6 +154,43 @@ def test_open_ring_is_one_lesion_and_its_centre_does_not_count(contrasts):
     assert found.mask.mask[head.inside((16, 5, 0), 2)].mean() < 0.2
 
 
+def test_a_ring_that_its_border_cuts_is_one_lesion():
+    head = Head()
+    ring = head.inside((15, 5, 0), 5.0) & ~head.inside((15, 5, 0), 2.5)
+    faint = ring & (abs(head.at[1] - 5) < 2)
+    oedema, _ = lesion(head, radius=5.0, enhancing=0.87)
+    head.paint(ring, T1W_GD=1.6)
+    head.paint(faint, T1W_GD=1.1)
+    found = detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == 1
+    assert found.mask.mask[ring & ~faint].mean() > 0.6
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.14])
+def test_what_grey_matter_gains_everywhere_is_no_enhancement(gain):
+    """Two T1 of unlike weighting: cortex, dura and a lesion beside them must not become one thing."""
+    head = Head()
+    oedema, core = lesion(head, centre=(23, 5, 0))
+    head.data[GD][head.grey & ~oedema] += gain
+    found = detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == 1
+    assert found.mask.mask[core].mean() > 0.5
+    assert len(found.candidates) < 5
+
+
+@pytest.mark.parametrize(("values", "count"), [({"T2W": 1.6}, 1), ({}, 0)], ids=["bright on T2", "FLAIR alone"])
+def test_in_the_posterior_fossa_flair_alone_is_no_correlate(values, count):
+    head = Head()
+    oedema, _ = lesion(head)
+    head.paint(oedema, **values)
+    tissue = head.tissue()
+    below = replace(tissue, location=LabelImage(np.where(head.brain, 3, 0), head.grid))
+    visit = head.visit(FLAIR, T1W, GD, Contrast.T2W)
+    nothing = head.labels(np.zeros(head.grid.shape, bool))
+    assert detect_gel(visit, below, nothing, RULES).mask.data.max() == count
+    assert detect_gel(visit, tissue, nothing, RULES).mask.data.max() == 1
+
+
 def test_one_voxel_is_never_a_lesion():
     head = Head((1.0, 1.0, 20.0))  # one voxel has more than the minimum volume
     spot = head.inside((15, 5, head.at[2][0, 0, 1]), 0.6)
