@@ -153,7 +153,7 @@ class _Evidence:
     uplift: FloatArray
     noise: float
     compared: bool  # with a pre-contrast T1
-    t2_lesions: NDArray[np.integer[Any]]  # numbered
+    t2_lesions: BoolArray
     correlate: BoolArray
     fluid: BoolArray
     depth_mm: FloatArray
@@ -271,7 +271,7 @@ def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, setti
         uplift=uplift,
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
-        t2_lesions=label_lesions(t2_mask.mask, grid, min_volume_mm3=0.0).data.astype(np.int32),
+        t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | _bright(visit, tissue, settings),
         fluid=_widened(fluid, grid, settings.fluid_reach_mm),
         depth_mm=depth,
