@@ -263,6 +263,7 @@ def tables(
         typer.Option("--release", help="Lift the blinding: tables with trial numbers, to here."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; needed with --release.")] = "",
+    nprocs: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables; without --provisional from locked reads alone."""
@@ -271,7 +272,7 @@ def tables(
     if release is not None:
         _say_paths(release_trial_tables(trial, reason=reason, out=release), as_json=as_json)
         return
-    written = write_trial_tables(trial, provisional=provisional)
+    written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
     _say_paths(written.files, as_json=as_json)
     for code, error in written.refused.items():
         _STDERR.print(

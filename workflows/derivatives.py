@@ -190,29 +190,38 @@ class VisitDerivatives:
     lesions: LabelImage
 
 
-def read_visit(
-    derivatives: DerivativeDataset, subject: str, visit: str, *, with_images: bool = True
-) -> VisitDerivatives:
+def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitDerivatives:
     """Read one visit back; a mask that was not made is None or absent."""
-
-    def mask(label: MaskLabel) -> LabelImage | None:
-        path = derivatives.mask(subject, visit, label)
-        return nifti.load_labels(path) if path.is_file() else None
-
-    wanted = list(Contrast) if with_images else [Contrast.FLAIR]
-    files = {c: derivatives.image(subject, visit, c) for c in wanted}
-    images = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
-    changes = {label: mask(label) for label in MaskLabel}
+    masks = read_masks(derivatives, subject, visit)
+    files = {c: derivatives.image(subject, visit, c) for c in Contrast if c is not Contrast.FLAIR}
+    images: dict[Contrast, Image] = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
+    if masks.flair is not None:
+        images[Contrast.FLAIR] = masks.flair
+    changes = {
+        label: _mask(derivatives, subject, visit, label)
+        for label in MaskLabel
+        if label not in {MaskLabel.T2_LESION, MaskLabel.GEL, MaskLabel.BLACK_HOLE}
+    }
     return VisitDerivatives(
         images=images,
         brain=nifti.load_labels(derivatives.brain_mask(subject, visit)),
-        masks=VisitMasks(
-            visit=visit,
-            t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
-            gel=changes.pop(MaskLabel.GEL),
-            black_holes=changes.pop(MaskLabel.BLACK_HOLE),
-            flair=images[Contrast.FLAIR],
-        ),
-        changes={k: v for k, v in changes.items() if v is not None and k is not MaskLabel.T2_LESION},
+        masks=masks,
+        changes={label: mask for label, mask in changes.items() if mask is not None},
         lesions=nifti.load_labels(derivatives.lesions(subject, visit)),
     )
+
+
+def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitMasks:
+    """Read back what the tracking needs of one visit; a mask that was not made is None."""
+    return VisitMasks(
+        visit=visit,
+        t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
+        gel=_mask(derivatives, subject, visit, MaskLabel.GEL),
+        black_holes=_mask(derivatives, subject, visit, MaskLabel.BLACK_HOLE),
+        flair=nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR)),
+    )
+
+
+def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskLabel) -> LabelImage | None:
+    path = derivatives.mask(subject, visit, label)
+    return nifti.load_labels(path) if path.is_file() else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from mri_pipeline import nifti
@@ -17,10 +20,10 @@ from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry, SubjectState, VisitState
 from mri_pipeline.results import load_result
 from mri_pipeline.tables.inputs import SubjectInput, planned_visits
-from mri_pipeline.tables.io import unlocked_visits, write_tables
+from mri_pipeline.tables.io import save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.release import release_tables
 from workflows import steps
-from workflows.derivatives import read_visit
+from workflows.derivatives import read_masks
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class WrittenTables:
     refused: Mapping[str, ReadingCentreError]
 
 
-def write_trial_tables(folder: Path, *, provisional: bool) -> WrittenTables:
+def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> WrittenTables:
     """Write the blinded tables.
 
     Parameters
@@ -40,6 +43,9 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> WrittenTables:
         The trial.
     provisional : bool
         True: numbers of every analysed visit, each row saying how far its read is. False: locked reads alone.
+    nprocs : int
+        Processes that count subjects at once. The tables are the same bytes for any number, and the memory of each
+        process does not depend on how many subjects there are.
 
     Returns
     -------
@@ -54,24 +60,26 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> WrittenTables:
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        subjects, refused = _subjects(trial, protocol, registry)
-        analysed = sum(status is ScanStatus.ANALYSED for s in subjects for status in s.scans.values())
+        seen: list[SubjectInput] = []  # without their lesions: a trial may have more than fit into memory
+        refused: dict[str, ReadingCentreError] = {}
+        texts = table_texts(
+            _subjects(trial, protocol, registry.state().subjects, seen, refused, nprocs=nprocs),
+            planned_visits(protocol),
+            study=protocol.name,
+            provisional=provisional,
+        )
+        analysed = sum(status is ScanStatus.ANALYSED for s in seen for status in s.scans.values())
         if not analysed:
             for error in refused.values():
                 raise error
             raise UsageError("expected analysed visits, found none", hint="run 'mri-pipeline run TRIAL' first")
-        if not provisional and unlocked_visits(subjects) == analysed:
+        if not provisional and unlocked_visits(seen) == analysed:
             raise UsageError(
                 "expected locked reads, found none",
                 hint="confirm and lock reads with 'mri-pipeline read', or ask for --provisional tables",
             )
-        written = write_tables(
-            trial.tables,
-            subjects,
-            planned_visits(protocol),
-            study=protocol.name,
-            provisional=provisional,
-            settings_digest=settings_digest(protocol),
+        written = save_tables(
+            trial.tables, texts, provisional=provisional, settings_digest=settings_digest(protocol)
         )
         registry.audit(
             "tables written",
@@ -81,21 +89,50 @@ def write_trial_tables(folder: Path, *, provisional: bool) -> WrittenTables:
 
 
 def _subjects(
-    trial: Trial, protocol: Protocol, registry: Registry
-) -> tuple[list[SubjectInput], dict[str, ReadingCentreError]]:
-    """Every subject, and why the numbers of some cannot be used: their visits count as failed."""
-    subjects, refused = [], {}
-    for state in registry.state().subjects:
+    trial: Trial,
+    protocol: Protocol,
+    states: Sequence[SubjectState],
+    seen: list[SubjectInput],
+    refused: dict[str, ReadingCentreError],
+    *,
+    nprocs: int,
+) -> Iterator[SubjectInput]:
+    """Every subject; the visits of one whose numbers cannot be used count as failed.
+
+    Enters into `seen` each subject without its numbers, and into `refused` why some cannot be used.
+    """
+    for state, result in zip(states, _counted(trial, protocol, states, nprocs=nprocs), strict=True):
         scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
-        analysed = [visit for visit, status in scans.items() if status is ScanStatus.ANALYSED]
         reads = {visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits}
-        try:
-            result = _result(trial, protocol, state, analysed)
-        except ReadingCentreError as error:
-            refused[state.code] = error
-            result, scans = SubjectResult(state.code), scans | dict.fromkeys(analysed, ScanStatus.FAILED)
-        subjects.append(SubjectInput(result, scans=scans, reads=reads))
-    return subjects, refused
+        empty = SubjectResult(state.code)
+        if isinstance(result, ReadingCentreError):
+            refused[state.code] = result
+            scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
+        seen.append(SubjectInput(empty, scans=scans, reads=reads))
+        yield replace(seen[-1], result=empty if isinstance(result, ReadingCentreError) else result)
+
+
+def _counted(
+    trial: Trial, protocol: Protocol, states: Sequence[SubjectState], *, nprocs: int
+) -> Iterator[SubjectResult | ReadingCentreError]:
+    count = partial(_result_or_error, trial, protocol)
+    if nprocs == 1:
+        yield from map(count, states)
+        return
+    # a fresh process: this one holds the registry open
+    with ProcessPoolExecutor(max_workers=nprocs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(count, states)
+
+
+def _result_or_error(trial: Trial, protocol: Protocol, state: SubjectState) -> SubjectResult | ReadingCentreError:
+    try:
+        return _result(trial, protocol, state, _analysed(state))
+    except ReadingCentreError as error:
+        return error
+
+
+def _analysed(state: SubjectState) -> list[str]:
+    return [visit.visit for visit in state.visits if visit.scan.for_tables is ScanStatus.ANALYSED]
 
 
 def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str]) -> SubjectResult:
@@ -147,7 +184,7 @@ def _recount(
     """Track again with the readers' masks and the same images: a read that accepts everything changes no count."""
     masks = []
     for visit in visits:
-        automatic = read_visit(derivatives, subject, visit, with_images=False).masks
+        automatic = read_masks(derivatives, subject, visit)
         read = replace(confirmed.get(visit, automatic), flair=automatic.flair)
         if not read.t2_lesions.grid.same_as(automatic.t2_lesions.grid):
             raise GridMismatchError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mri_pipeline.errors import UsageError
@@ -80,25 +80,30 @@ class SubjectInput:
         return {visit: known[visit] for visit in analysed}
 
 
-def require_consistent(subjects: Iterable[SubjectInput], visits: Iterable[PlannedVisit]) -> list[SubjectInput]:
-    """The subjects in the order of their codes.
+def new_code(subject: SubjectInput, known: Container[str]) -> str:
+    """The code of a subject that must not be among the known ones.
 
     Raises
     ------
     UsageError
-        If a code comes twice, or a subject has a visit that is not planned.
+        If it is.
     """
-    planned = {visit.label for visit in visits}
-    ordered = sorted(subjects, key=lambda subject: subject.result.subject)
-    codes = [subject.result.subject for subject in ordered]
-    if len(set(codes)) != len(codes):
+    if subject.result.subject in known:
         raise UsageError("expected every subject once, found a code twice")
-    for subject in ordered:
-        unknown = {*subject.scans, *subject.reads} - planned
-        if unknown:
-            raise UsageError(
-                f"subject {subject.result.subject}: expected planned visits alone, "
-                f"found {', '.join(sorted(unknown))}",
-                hint="add the visit to trial.toml, or remove its scan",
-            )
-    return ordered
+    return subject.result.subject
+
+
+def require_planned(subject: SubjectInput, visits: Iterable[PlannedVisit]) -> None:
+    """Refuse a visit that is not planned.
+
+    Raises
+    ------
+    UsageError
+        If the subject has one.
+    """
+    unknown = {*subject.scans, *subject.reads} - {visit.label for visit in visits}
+    if unknown:
+        raise UsageError(
+            f"subject {subject.result.subject}: expected planned visits alone, found {', '.join(sorted(unknown))}",
+            hint="add the visit to trial.toml, or remove its scan",
+        )

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.model import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
-from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, require_consistent
+from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, new_code, require_planned
 from mri_pipeline.tables.nv import NV, nv_rows
 from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, timepoint_rows
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row
@@ -51,13 +51,22 @@ def make_tables(
     UsageError
         If a subject comes twice, has a visit that is not planned, or lacks the numbers of an analysed visit.
     """
-    ordered = require_consistent(subjects, visits)
-    timepoints = [row for subject in ordered for row in timepoint_rows(subject, visits)]
-    lesions = [row for subject in ordered for row in lesion_rows(subject, visits)]
+    made: dict[str, dict[str, list[Row]]] = {}
+    for subject in subjects:
+        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
+        made[new_code(subject, made)] = rows
+    return {table.file: [row for code in sorted(made) for row in made[code][table.file]] for table in TABLES}
+
+
+def _subject_tables(
+    subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool, with_missing: bool
+) -> dict[str, list[Row]]:
+    """The rows of one subject in every table: no row knows of another subject."""
+    require_planned(subject, visits)
+    timepoints, lesions = timepoint_rows(subject, visits), lesion_rows(subject, visits)
     if not provisional:
         timepoints, lesions = locked_rows(timepoints, lesions)
-    size = len(visits)
-    endpoints = [endpoint_row(timepoints[i : i + size]) for i in range(0, len(timepoints), size)]
+    endpoints = [endpoint_row(timepoints)] if timepoints else []
     if not with_missing:
         timepoints = [row for row in timepoints if row["scan_status"] != ScanStatus.MISSING.value]
     tables = {
@@ -91,10 +100,16 @@ def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",",
     >>> csv_text(["index", "enhancing"], [{"index": 1, "enhancing": None}], delimiter="\t", missing="n/a")
     'index\tenhancing\n1\tn/a\n'
     """
+    return _lines([names, *_cells(names, rows, missing)], delimiter)
+
+
+def _cells(names: Sequence[str], rows: Iterable[Row], missing: str = "") -> list[list[str]]:
+    return [[_text(row[name], missing) for name in names] for row in rows]
+
+
+def _lines(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n", delimiter=delimiter)
-    writer.writerow(names)
-    writer.writerows([_text(row[name], missing) for name in names] for row in rows)
+    csv.writer(buffer, lineterminator="\n", delimiter=delimiter).writerows(rows)
     return buffer.getvalue()
 
 
@@ -126,6 +141,44 @@ def _described(column: Column) -> dict[str, Any]:
     return described
 
 
+def table_texts(
+    subjects: Iterable[SubjectInput],
+    visits: Sequence[PlannedVisit],
+    *,
+    study: str,
+    provisional: bool,
+    with_missing: bool = True,
+) -> dict[str, str]:
+    """All tables as CSV, by file name: `make_tables` for trials of any size.
+
+    Subjects are taken one at a time, in any order, and kept as lines of text alone: some 50 kB each.
+
+    Raises
+    ------
+    UsageError
+        As `make_tables`.
+    """
+    made: dict[str, dict[str, str]] = {}
+    for subject in subjects:
+        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
+        lines = {table.file: _lines(_cells(table.names, rows[table.file])) for table in TABLES}
+        made[new_code(subject, made)] = lines
+    return {
+        table.file: csv_text(table.names, []) + "".join(made[code][table.file] for code in sorted(made))
+        for table in TABLES
+    }
+
+
+def save_tables(
+    folder: Path, texts: Mapping[str, str], *, provisional: bool, settings_digest: str = ""
+) -> list[Path]:
+    """Write the tables of `table_texts` with their dictionary; returns the files."""
+    dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [*texts.items(), (DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n")]
+    return [_write(folder / name, text) for name, text in files]
+
+
 def write_tables(
     folder: Path,
     subjects: Iterable[SubjectInput],
@@ -143,12 +196,8 @@ def write_tables(
     UsageError
         As `make_tables`; nothing is written then.
     """
-    tables = make_tables(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
-    dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {table.file: csv_text(table.names, tables[table.file]) for table in TABLES}
-    texts[DICTIONARY_FILE] = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
-    return [_write(folder / name, text) for name, text in texts.items()]
+    texts = table_texts(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
+    return save_tables(folder, texts, provisional=provisional, settings_digest=settings_digest)
 
 
 def _write(path: Path, text: str) -> Path:

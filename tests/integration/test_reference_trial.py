@@ -250,7 +250,7 @@ def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path,
     assert {row["read_status"] for row in confirmed} == {"confirmed", ""}
     assert [row | {"read_status": ""} for row in confirmed] == [row | {"read_status": ""} for row in automatic]
     assert cli.invoke(["read", str(copy.root), "--lock", "--reader", "R1"]) == 0
-    assert cli.invoke(["tables", str(copy.root)]) == 0
+    assert cli.invoke(["tables", str(copy.root), "--nprocs", "2"]) == 0
     assert {row["read_status"] for row in timepoints(copy)} == {"locked", ""}
     assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 2
 

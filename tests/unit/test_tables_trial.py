@@ -1,0 +1,70 @@
+"""The tables of a trial on disk: the same bytes for any number of processes, one subject in memory at a time."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.tables import tables_digest, write_trial
+from mri_pipeline.errors import UsageError
+from mri_pipeline.model import ScanStatus, SubjectResult, VisitCounts
+from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.tables.inputs import SubjectInput, found_visits
+from mri_pipeline.tables.io import csv_text, make_tables, read_table, table_texts
+from mri_pipeline.tables.schema import TIMEPOINTS
+from workflows.finalise import write_trial_tables
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    return write_trial(tmp_path_factory.mktemp("bench") / "trial", subjects=5, shape=(40, 44, 14))
+
+
+def test_one_process_and_two_write_the_same_bytes(trial):
+    digests = set()
+    for nprocs in (1, 2):
+        assert not write_trial_tables(trial.root, provisional=False, nprocs=nprocs).refused
+        digests.add(tables_digest(trial))
+    assert len(digests) == 1
+    rows = read_table(trial.tables / "lesion_timepoints.csv")
+    assert [row["visit"] for row in rows[:7]] == [row["visit"] for row in rows[-7:]]
+    assert {row["read_status"] for row in rows} == {"locked"}
+    assert sum(int(row["new_t2_count"] or 0) for row in rows) > 0
+    codes = [row["subject"] for row in rows]
+    assert codes == sorted(codes)
+
+
+def test_a_damaged_read_is_told_from_another_process_too(trial):
+    path = trial.reads / "BENCH001" / "wk12" / LesionKind.GEL.file
+    whole = path.read_bytes()
+    path.unlink()  # a link: the other subjects keep theirs
+    path.write_bytes(whole[:-1])
+    try:
+        said = [
+            {code: error.message for code, error in written.refused.items()}
+            for written in (write_trial_tables(trial.root, provisional=False, nprocs=n) for n in (1, 2))
+        ]
+    finally:
+        path.write_bytes(whole)
+    assert said[0] == said[1]
+    assert list(said[0]) == ["BENCH001"]
+    assert "expected the confirmed gel.nii.gz, found another" in said[0]["BENCH001"]
+    statuses = {
+        r["scan_status"] for r in read_table(trial.tables / "lesion_timepoints.csv") if r["subject"] == "BENCH001"
+    }
+    assert statuses == {"failed"}
+
+
+def counted(code, n):
+    visits = (VisitCounts("wk00", t2_count=n), VisitCounts("wk04", t2_count=n, new_t2_count=0))
+    return SubjectInput(SubjectResult(code, visits), dict.fromkeys(("wk00", "wk04"), ScanStatus.ANALYSED))
+
+
+def test_subjects_are_taken_one_at_a_time_and_the_text_is_that_of_all_rows():
+    visits = found_visits(["wk00", "wk04"])
+    subjects = [counted(code, n) for n, code in enumerate(["DCDF2345", "BCDF2345", "CCDF2345"])]
+    rows = make_tables(subjects, visits, study="x", provisional=True)
+    texts = table_texts(iter(subjects), visits, study="x", provisional=True)
+    assert texts[TIMEPOINTS.file] == csv_text(TIMEPOINTS.names, rows[TIMEPOINTS.file])
+    assert [row["subject"] for row in rows[TIMEPOINTS.file][::2]] == ["BCDF2345", "CCDF2345", "DCDF2345"]
+    with pytest.raises(UsageError, match="found a code twice"):
+        table_texts(iter([*subjects, replace(subjects[0], scans={})]), visits, study="x", provisional=True)
