@@ -438,6 +438,21 @@ def test_new_one_way_is_vanished_the_other_way(before, after):
     assert np.array_equal(masks[0][MaskLabel.T2_INCREASE].data, masks[1][MaskLabel.T2_DECREASE].data)
 
 
+@settings(max_examples=40, deadline=None)
+@given(masks=st.lists(blobs(), min_size=2, max_size=3), gels=st.lists(blobs(), min_size=3, max_size=3))
+def test_the_states_add_up_to_the_lesions(masks, gels):
+    visits = [visit(v, t2, gel=gel) for v, t2, gel in zip(VISITS, masks, gels, strict=False)]
+    for v in track(*visits).visits[1:]:
+        kinds = [r.t2_state for r in v.records]
+        known = [T2State.NEW, T2State.ENLARGING, T2State.STABLE, T2State.SHRINKING]
+        assert sum(kinds.count(kind) for kind in known) == v.counts.t2_count
+        assert kinds.count(T2State.NEW) == v.counts.new_t2_count
+        assert kinds.count(T2State.ENLARGING) == v.counts.enlarging_t2_count
+        assert set(kinds) <= {*known, T2State.VANISHED, T2State.NONE}
+        parts = (v.counts.gel_new_count, v.counts.gel_re_enhancing_count, v.counts.gel_persistent_count)
+        assert sum(parts) == v.counts.gel_count
+
+
 @settings(max_examples=60, deadline=None)
 @given(before=blobs(), after=blobs(), gel=blobs())
 def test_combined_unique_active_lies_between_the_larger_count_and_the_sum(before, after, gel):

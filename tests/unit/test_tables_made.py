@@ -217,6 +217,17 @@ def test_sessions_without_week_and_double_weeks_have_no_endpoint():
     assert row["visits_analysed"] == 3
 
 
+def test_a_visit_nobody_came_to_adds_a_row_and_changes_no_number():
+    extra = found_visits([*LABELS, "wk08"])
+    one = subject()
+    without, added = made(one), made(one, visits=extra)
+    rows = [row for row in added["lesion_timepoints.csv"] if row["visit"] != "wk08"]
+    assert rows == without["lesion_timepoints.csv"]
+    assert added["lesions.csv"] == without["lesions.csv"]
+    planned = {"visits_planned": len(extra)}
+    assert added["endpoints.csv"] == [row | planned for row in without["endpoints.csv"]]
+
+
 def test_read_status_of_a_subject_is_the_least_advanced():
     reads = dict.fromkeys(LABELS, ReadStatus.LOCKED) | {"wk28": ReadStatus.CONFIRMED}
     assert made(subject(reads=reads))["endpoints.csv"][0]["read_status"] == "confirmed"
