@@ -55,7 +55,8 @@ def load_image(path: Path | str) -> Image:
 def load_map(path: Path | str) -> Image:
     """Read a map such as a probability, which may be zero everywhere; errors otherwise as `load_image`."""
     data, grid = _load(Path(path))
-    return Image(np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0), grid)
+    values = np.asarray(data, dtype=np.float32)
+    return Image(values if np.isfinite(values).all() else np.nan_to_num(values, posinf=0.0, neginf=0.0), grid)
 
 
 def load_labels(path: Path | str) -> LabelImage:

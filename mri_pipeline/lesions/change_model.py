@@ -41,6 +41,8 @@ _Float = NDArray[np.float32]
 def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) -> NDArray[np.float64]:
     """Median of the values (between -1 and 1, to 0.001) in every bin; NaN in bins of fewer than 50.
 
+    With a single bin, `bins` is not looked at.
+
     Examples
     --------
     >>> values = np.repeat(np.float32([0.1, -0.25]), 60)
@@ -49,7 +51,9 @@ def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) 
     """
     half = (_LEVELS - 1) // 2
     level = np.clip(np.rint(values * half), -half, half).astype(np.int64) + half
-    counts = np.bincount(bins.astype(np.int64) * _LEVELS + level, minlength=n_bins * _LEVELS)
+    if n_bins > 1:
+        level += bins.astype(np.int64) * _LEVELS
+    counts = np.bincount(level, minlength=n_bins * _LEVELS)
     below = np.cumsum(counts.reshape(n_bins, _LEVELS), axis=1)
     total = below[:, -1:]
     # the mean of the lower and the upper median: a mirrored histogram has the mirrored median
@@ -60,7 +64,7 @@ def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) 
 
 
 def _median(values: _Float) -> float:
-    return float(binned_medians(values, np.zeros(len(values), dtype=np.int64), 1)[0])
+    return float(binned_medians(values, np.zeros(0, dtype=np.int64), 1)[0])
 
 
 def contrast_difference(difference: _Float, mean: _Float, normal: BoolArray) -> _Float:
@@ -105,9 +109,10 @@ def smooth_difference(difference: _Float, normal: BoolArray, spacing_mm: NDArray
     step = np.maximum(1, np.round(_BIAS_GRID_MM / spacing_mm)).astype(int)
     at = [(np.arange(n) + 0.5) / s - 0.5 for n, s in zip(difference.shape, step, strict=True)]
     field = np.zeros_like(difference)
+    voxels = np.flatnonzero(normal)
     for clip in _BIAS_CLIPS:
         residual = difference - field
-        values = residual[normal]
+        values = residual.ravel()[voxels]
         middle = _median(values)
         limit = clip * _MAD_TO_SIGMA * _median(np.abs(values - middle)) + 1e-3
         weight = (normal & (np.abs(residual - np.float32(middle)) <= limit)).astype(np.float32)
@@ -136,7 +141,11 @@ def _interpolated(field: _Float, at: list[NDArray[np.float64]]) -> _Float:
         high = np.minimum(low + 1, field.shape[axis] - 1)
         shape = [-1 if a == axis else 1 for a in range(3)]
         part = (clipped - low).astype(np.float32).reshape(shape)
-        field = np.take(field, low, axis) * (1 - part) + np.take(field, high, axis) * part
+        before, after = np.take(field, low, axis), np.take(field, high, axis)
+        before *= 1 - part
+        after *= part
+        before += after
+        field = before
     return field
 
 
