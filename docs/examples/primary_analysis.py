@@ -1,6 +1,6 @@
 """The primary analysis of the protocol, from the released tables and the trial's own randomisation list.
 
-    pip install 'mri-pipeline[stats]'
+    pip install --constraint constraints.txt --editable '.[stats]'
     python docs/examples/primary_analysis.py RELEASED/endpoints.csv RANDOMISATION.csv --reference placebo
 
 RELEASED is what ``mri-pipeline tables TRIAL --release RELEASED --reason "…"`` writes. RANDOMISATION.csv has the columns
