@@ -95,7 +95,7 @@ def segment_images(
     prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
     tissue = steps.map_subject_tissue(
         flairs=[prepared[Contrast.FLAIR]],
-        t1ws=[prepared[Contrast.T1W]] if Contrast.T1W in prepared else [],
+        t1ws=[prepared[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in prepared][:1],
         brain=brain,
         template_to_subject=found.template_to_image,
     )

@@ -173,11 +173,15 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     if alignment.space is None:
         workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
         workflow.connect([(flairs, tissue, [("out", "flairs")])])
-        having = [node for visit, node in prepared if Contrast.T1W in visit.scans.scans]
-        if having:
-            t1ws = pe.Node(niu.Merge(len(having)), name="prepared_t1ws", run_without_submitting=True)
-            workflow.connect([(node, t1ws, [("t1w", f"in{i}")]) for i, node in enumerate(having, start=1)])
-            workflow.connect([(t1ws, tissue, [("out", "t1ws")])])
+        for contrast in (Contrast.T1W, Contrast.T1W_GD):  # after contrast where no visit has one before it
+            having = [node for visit, node in prepared if contrast in visit.scans.scans]
+            if having:
+                t1ws = pe.Node(niu.Merge(len(having)), name="prepared_t1ws", run_without_submitting=True)
+                workflow.connect([
+                    (node, t1ws, [(FIELD[contrast], f"in{i}")]) for i, node in enumerate(having, start=1)
+                ])  # fmt: skip
+                workflow.connect([(t1ws, tissue, [("out", "t1ws")])])
+                break
     return workflow
 
 

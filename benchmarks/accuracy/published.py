@@ -92,7 +92,7 @@ def analyse(images: Mapping[Contrast, Image], prior: Image) -> Analysed:
     corrected = {c: bias.correct_bias(i, head.mask) for c, i in images.items()}
     maps = tissue.map_tissue(
         flairs=[corrected[Contrast.FLAIR]],
-        t1ws=[corrected[Contrast.T1W]] if Contrast.T1W in corrected else [],
+        t1ws=[corrected[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in corrected][:1],
         brain=head.mask,
         template=template,
         template_to_subject=head.template_to_image,

@@ -178,6 +178,26 @@ def test_batch_is_wired(tmp_path, request_):
     assert faults(init_batch_wf(requests=[request_], work=tmp_path)) == []
 
 
+@pytest.mark.parametrize(
+    ("contrasts", "field"),
+    [
+        ((Contrast.T1W, Contrast.T1W_GD), "t1w"),
+        ((Contrast.T1W_GD,), "t1w_gd"),
+    ],
+)
+def test_tissue_is_told_by_t1_before_contrast_else_after_it(tmp_path, contrasts, field):
+    request = make_request(tmp_path, wk00=(Contrast.FLAIR, *contrasts), wk04=(Contrast.FLAIR, Contrast.T1W_GD))
+    workflow = init_subject_wf(request=request, alignment=make_alignment(tmp_path, request))
+    space = next(w for w in all_workflows(workflow) if w.name == "space_wf")
+    fed = {
+        source_field(source)
+        for _, target, data in space._graph.edges(data=True)
+        if target.name == "prepared_t1ws"
+        for source, _ in data["connect"]
+    }
+    assert fed == {field}
+
+
 def test_the_contract_test_sees_a_misspelt_field(tmp_path):
     workflow = init_space_wf(alignment=make_alignment(tmp_path, make_request(tmp_path, a=ALL, b=ALL)))
     node = workflow.get_node("midway")

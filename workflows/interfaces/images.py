@@ -216,7 +216,9 @@ class Prepare(Step):
 
 class _MapTissueInputSpec(BaseInterfaceInputSpec):
     flairs = InputMultiObject(File(exists=True), mandatory=True, desc="prepared FLAIR of every visit")
-    t1ws = InputMultiObject(File(exists=True), desc="prepared T1 of the visits that have one")
+    t1ws = InputMultiObject(
+        File(exists=True), desc="prepared T1 of the visits that have one, before contrast if any has"
+    )
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
     template_to_subject = File(exists=True, mandatory=True, desc="affine from the template's world")
 
