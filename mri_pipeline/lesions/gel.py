@@ -369,14 +369,11 @@ def _seed_level(evidence: _Evidence, settings: GelSettings) -> float:
     return max(least, settings.seed_noise * evidence.noise)
 
 
-def _border_level(values: FloatArray, settings: GelSettings) -> float:
-    """The half-way border of what has these increases."""
-    return max(settings.edge_share * float(np.quantile(values, 0.9)), settings.least_uplift)
-
-
 def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
+    """Voxels above a share of the component's own upper decile: its half-way border."""
     values = uplift[piece.where]
-    return replace(piece, voxels=piece.voxels & (values >= _border_level(values[piece.voxels], settings)))
+    top = float(np.quantile(values[piece.voxels], 0.9))
+    return replace(piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift)))
 
 
 def _joined(part: _Piece, lesion: _Piece, evidence: _Evidence, rules: LesionRules) -> _Piece:
