@@ -53,8 +53,8 @@ class RegisterSettings:
         Starts that are refined at the coarsest level, in the first search and in a wider second one.
     min_quality : float
         A match of this quality is taken; below it other starts and then the other method are tried, and at last the
-        best is marked as failed. It lies between other patients' heads (at most 0.34) and true matches (at least
-        0.57); see `benchmarks/registration`.
+        best is marked as failed. It lies between false fits (at most 0.36; other patients' heads 0.32) and true
+        matches (at least 0.57); see `benchmarks/registration`.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
@@ -76,7 +76,7 @@ class Registration:
         Rigid, in RAS+ mm.
     quality : float
         Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, up
-        to 0.34 for another patient's head, 0.6 and more for a true one.
+        to 0.32 for another patient's head, 0.6 and more for a true one.
     method : Method
     failed : bool
         Whether the quality is too low; the transform must not be used.

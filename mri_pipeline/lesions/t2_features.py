@@ -27,6 +27,7 @@ OUTSIDE = -99.0
 """Score where no lesion can be."""
 _LEAST_SPREAD = 0.05
 _MODE_WIDTH = 0.3
+_BINS_PER_SPREAD = 30
 _MAD_TO_SIGMA = 1.4826
 _TYPICAL_SPREAD = 0.1
 
@@ -157,6 +158,6 @@ def _mode(values: FloatArray) -> float:
     """The peak of the histogram, smoothed by a third of the spread."""
     median = float(np.median(values))
     spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(values - median))), _LEAST_SPREAD)
-    counts, edges = np.histogram(values, 240, (median - 4.0 * spread, median + 4.0 * spread))
-    peak = int(ndimage.gaussian_filter1d(counts.astype(float), _MODE_WIDTH * 30.0).argmax())
+    counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (median - 4 * spread, median + 4 * spread))
+    peak = int(ndimage.gaussian_filter1d(counts.astype(float), _MODE_WIDTH * _BINS_PER_SPREAD).argmax())
     return float(edges[peak] + edges[peak + 1]) / 2
