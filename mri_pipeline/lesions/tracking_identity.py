@@ -6,8 +6,8 @@ visit the lesions and the homes that overlap are paired one to one, the largest 
 gets the next number, in the order of its volume.
 
 - *Merge*: a lesion that covers several homes is one lesion there and bears the number of the home with the largest
-  overlap. The other numbers are absent while it lasts; the merged lesion's voxels go to the nearest of these
-  homes, so that each number finds its lesion again when they separate.
+  overlap, as long as it lasts. The other numbers are absent then; the merged lesion's voxels go to the nearest of
+  these homes, so that each number finds its lesion again when they separate.
 - *Split*: the part with the largest overlap keeps the number, the others get a number of their own.
 - *Return*: a lesion that comes back at the home of a vanished one is that lesion again.
 """
@@ -31,6 +31,8 @@ class Homes:
 
     grid: Grid
     voxels: dict[int, _Voxels] = field(default_factory=dict)
+    absorbed: dict[int, list[int]] = field(default_factory=dict)
+    """Of a number whose lesion has grown together with others: their numbers."""
 
     def numbered(self, lesions: LabelImage) -> dict[int, int]:
         """Give the lesions of the next visit their numbers and remember where they are.
@@ -47,9 +49,10 @@ class Homes:
         """
         here = _by_label(lesions)
         overlap = self._overlaps(lesions)
+        ranked = self._with_absorbed(overlap)
         numbers: dict[int, int] = {}
         taken: set[int] = set()
-        for (label, home), _ in sorted(overlap.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
+        for (label, home), _ in sorted(ranked.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
             if label not in numbers and home not in taken:
                 numbers[label] = home
                 taken.add(home)
@@ -73,11 +76,31 @@ class Homes:
                     found[label, home] = count
         return found
 
+    def _with_absorbed(self, overlap: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
+        """The overlaps, where a lesion that is merged still has all that it was made of at its number's home.
+
+        Else its number would change where the part of an absorbed home is the larger one.
+        """
+        largest: dict[int, tuple[int, int]] = {}
+        for (label, home), n in sorted(overlap.items()):
+            if n > largest.get(home, (0, 0))[1]:
+                largest[home] = (label, n)
+        ranked = dict(overlap)
+        for home, others in self.absorbed.items():
+            label, _ = largest.get(home, (0, 0))
+            for other in others:
+                same, n = largest.get(other, (0, 0))
+                if label and same == label:
+                    ranked[label, home] += n
+        return ranked
+
     def _settle(self, number: int, absorbed: list[int], voxels: _Voxels) -> None:
         """The lesion's voxels become its home, or the homes of all lesions that have grown together in it."""
+        self.absorbed.pop(number, None)
         if not absorbed:
             self.voxels[number] = voxels
             return
+        self.absorbed[number] = absorbed
         members = sorted([number, *absorbed])
         points = self._world(voxels)
         distance = np.stack([np.round(cKDTree(self._world(self.voxels[m])).query(points)[0], 4) for m in members])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,6 +93,24 @@ def re_enhancing(
 ) -> LesionPlan:
     """An old lesion of constant size that takes up contrast again at some visits."""
     return LesionPlan(location, tuple(Phase(volume_mm3, uplift if v in at else 0.0) for v in range(visits)))
+
+
+def merging(
+    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0, uplift: float = 0.0
+) -> tuple[LesionPlan, LesionPlan]:
+    """Two neighbours of twice and once `volume_mm3`; the smaller one grows until they touch at visit `at`."""
+    first = stable(location, 2.0 * volume_mm3, visits)
+    second = growing(location, volume_mm3, visits, at=at, factor=factor, uplift=uplift)
+    return first, replace(second, beside=first)
+
+
+def splitting(
+    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0
+) -> tuple[LesionPlan, LesionPlan]:
+    """One lesion that falls into two of twice and once `volume_mm3` at visit `at`: `merging` the other way."""
+    first = stable(location, 2.0 * volume_mm3, visits)
+    second = shrinking(location, factor * volume_mm3, visits, at=at, factor=1.0 / factor)
+    return first, replace(second, beside=first)
 
 
 @dataclass(frozen=True)

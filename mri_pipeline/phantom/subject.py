@@ -12,9 +12,11 @@ from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
 from mri_pipeline.phantom.acquire import Quality, acquire, rigid
 from mri_pipeline.phantom.anatomy import SHAPE, Anatomy, AnatomyTraits, Tissue
 from mri_pipeline.phantom.contrast import PERIVENTRICULAR_CAP, lesion_signal, tissue_signals
+from mri_pipeline.phantom.families import families
 from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field
 from mri_pipeline.phantom.histories import Activity, random_histories
-from mri_pipeline.phantom.lesions import Lesion, LesionPlan, place_lesions
+from mri_pipeline.phantom.lesions import Lesion, LesionPlan
+from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Acquisition, Dimension, ScannerModel, acquisitions
 from mri_pipeline.phantom.tissues import random_anatomy
 
@@ -220,16 +222,18 @@ def simulate_visit(
 
 
 def truth_masks(subject: SimulatedSubject, visit: str) -> dict[str, LabelImage]:
-    """Lesion numbers at one visit in the subject's space: ``t2``, ``gel`` and ``bh``."""
+    """Lesion numbers at one visit in the subject's space: ``t2``, ``gel`` and ``bh``.
+
+    Lesions that have grown together bear one number (`families`).
+    """
     index = subject.index(visit)
-    result = {}
-    for name in ("t2", "gel", "bh"):
-        data = np.zeros(subject.anatomy.grid.shape, dtype=np.int16)
-        for lesion in subject.lesions:
-            mask = {"t2": lesion.t2_mask, "gel": lesion.gel_mask, "bh": lesion.black_hole_mask}[name](index)
-            data[lesion.box][mask] = lesion.lesion_id
-        result[name] = LabelImage(data, subject.anatomy.grid)
-    return result
+    data = {name: np.zeros(subject.anatomy.grid.shape, dtype=np.int16) for name in ("t2", "gel", "bh")}
+    for family in families(subject.lesions):
+        gel, holes = family.gel_mask(index), family.black_hole_mask(index)
+        for unit in family.units(index):
+            for name, mask in (("t2", unit.mask), ("gel", gel & unit.mask), ("bh", holes & unit.mask)):
+                data[name][family.box][mask] = unit.lesion_id
+    return {name: LabelImage(labels, subject.anatomy.grid) for name, labels in data.items()}
 
 
 def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> LabelImage:

@@ -1,7 +1,8 @@
 """What a perfect reader would report: counts, volumes and states from the design, by the rules of the protocol.
 
 Written independently of `mri_pipeline.lesions`: a lesion is an object of the design, never a connected component,
-so that the two ways to a number can disagree.
+so that the two ways to a number can disagree. Only lesions that are planned beside each other are one where they touch
+(`families`), and merge and split by the written rule (docs/definitions.md).
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from mri_pipeline.model import (
     VisitCounts,
     week_of,
 )
-from mri_pipeline.phantom.lesions import Lesion
+from mri_pipeline.phantom.families import Family, Unit, families
+from mri_pipeline.phantom.states import gel_state, t2_states
 from mri_pipeline.phantom.subject import SimulatedSubject
 from mri_pipeline.protocol import LesionRules
+
+_ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED)
 
 
 @dataclass(frozen=True)
@@ -58,68 +62,33 @@ class SubjectTruth:
     lesions: tuple[TrueLesion, ...]
 
 
-def largest_axial_area_mm2(mask: NDArray[np.bool_]) -> float:
-    """Largest cross-section of a 1 mm mask over its slices (last axis)."""
-    return float(mask.sum(axis=(0, 1)).max(initial=0))
+@dataclass(frozen=True)
+class _Moment:
+    """A visit of a subject that is analysed, and what it is compared with."""
 
+    subject: SimulatedSubject
+    visit: int
+    analysed: tuple[int, ...]
+    rules: LesionRules
 
-def has_enlarged(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
-    """The rule of Arch Neurol 1992;49:261 with the growth floor, on two 1 mm masks of one lesion."""
-    area_before, area_after = largest_axial_area_mm2(before), largest_axial_area_mm2(after)
-    small = area_before / 100.0 < rules.enlarging_area_threshold_cm2
-    limit = rules.enlarging_small_growth if small else rules.enlarging_large_growth
-    growth_mm3 = float(after.sum()) - float(before.sum())
-    return area_after > (1.0 + limit) * area_before and growth_mm3 >= rules.enlarging_min_growth_mm3
-
-
-def _exists(lesion: Lesion, visit: int, rules: LesionRules) -> bool:
-    return bool(lesion.t2_mask(visit).sum() >= rules.t2_min_volume_mm3)
-
-
-def _enhances(lesion: Lesion, visit: int, rules: LesionRules) -> bool:
-    voxels = int(lesion.gel_mask(visit).sum())
-    return voxels >= max(rules.gel_min_volume_mm3, rules.gel_min_voxels)
-
-
-def _t2_state(lesion: Lesion, visit: int, reference: int | None, rules: LesionRules) -> T2State | None:
-    """The lesion's state, or None where it neither is nor was one."""
-    now = _exists(lesion, visit, rules)
-    if reference is None:
-        return T2State.BASELINE if now else None
-    before = _exists(lesion, reference, rules)
-    if not before:
-        return T2State.NEW if now else None
-    if not now:
-        return T2State.VANISHED
-    old, new = lesion.t2_mask(reference), lesion.t2_mask(visit)
-    if has_enlarged(old, new, rules):
-        return T2State.ENLARGING
-    return T2State.SHRINKING if has_enlarged(new, old, rules) else T2State.STABLE
-
-
-def _gel_state(lesion: Lesion, visit: int, reference: int | None, rules: LesionRules) -> GelState | None:
-    if not _enhances(lesion, visit, rules):
-        return None
-    if reference is None:
-        return GelState.UNDETERMINED
-    if _enhances(lesion, reference, rules):
-        return GelState.PERSISTENT
-    return GelState.RE_ENHANCING if _exists(lesion, reference, rules) else GelState.NEW
+    @property
+    def reference(self) -> int | None:
+        return max((i for i in self.analysed if i < self.visit), default=None)
 
 
 def _black_hole_state(
-    subject: SimulatedSubject, lesion: Lesion, visit: int, analysed: Sequence[int], rules: LesionRules
+    family: Family, hole: NDArray[np.bool_], moment: _Moment
 ) -> tuple[BlackHoleState, float, float]:
     """The state, the hole's volume and the volume of it that has been lesion for long enough (mm³)."""
-    hole = lesion.black_hole_mask(visit)
     volume = float(hole.sum())
-    if volume < rules.black_hole_min_volume_mm3:
+    if volume < moment.rules.black_hole_min_volume_mm3:
         return BlackHoleState.NONE, 0.0, 0.0
-    week = _week(subject, visit)
-    old = [i for i in analysed if week - _week(subject, i) >= rules.black_hole_chronic_weeks]
+    weeks = {i: _week(moment.subject, i) for i in moment.analysed if i <= moment.visit}
+    least = moment.rules.black_hole_chronic_weeks
+    old = [i for i, week in weeks.items() if weeks[moment.visit] - week >= least]
     chronic = 0.0
     if old:
-        always = np.logical_and.reduce([lesion.t2_mask(i) for i in analysed if old[-1] <= i <= visit])
+        always = np.logical_and.reduce([family.t2_mask(i) for i in weeks if i >= old[-1]])
         chronic = float((hole & always).sum())
     return (BlackHoleState.CHRONIC if chronic > 0 else BlackHoleState.BLACK_HOLE), volume, chronic
 
@@ -129,27 +98,28 @@ def _week(subject: SimulatedSubject, visit: int) -> int:
     return visit if week is None else week
 
 
-def _true_lesion(
-    subject: SimulatedSubject, lesion: Lesion, visit: int, analysed: Sequence[int], rules: LesionRules
-) -> tuple[TrueLesion, float] | None:
-    """The lesion's record with its chronic volume, or None where there is nothing to record."""
-    earlier = [i for i in analysed if i < visit]
-    reference = earlier[-1] if earlier else None
-    state = _t2_state(lesion, visit, reference, rules)
-    if state is None:
-        return None
-    here = lesion.t2_mask(visit) if state is not T2State.VANISHED else lesion.t2_mask(reference or 0)
-    start = np.array([s.start for s in lesion.box])
-    centre = subject.anatomy.grid.world(np.argwhere(here).mean(axis=0, keepdims=True) + start)[0]
-    gel_state = _gel_state(lesion, visit, reference, rules)
-    hole, hole_mm3, chronic_mm3 = _black_hole_state(subject, lesion, visit, analysed, rules)
-    phase = lesion.plan.phases[visit]
+def _true_lesion(family: Family, unit: Unit, state: T2State, moment: _Moment) -> tuple[TrueLesion, float]:
+    """The lesion's record, with its chronic volume."""
+    visit, reference, rules = moment.visit, moment.reference, moment.rules
+    start = np.array([s.start for s in family.box])
+    centre = moment.subject.anatomy.grid.world(np.argwhere(unit.mask).mean(axis=0, keepdims=True) + start)[0]
+    gone = state is T2State.VANISHED
+    seen = visit if reference is None or not gone else reference
+    members = [m for m in family.members if (family.placed(m, m.t2_mask(seen)) & unit.mask).any()]
+    here = np.zeros_like(unit.mask) if gone else unit.mask
+    enhancing = (
+        [] if gone else [(s, m) for m in members if (s := gel_state(m, visit, reference, rules)) is not None]
+    )
+    # of several that enhance the most active one speaks
+    gel, speaker = min(enhancing, key=lambda e: _ACTIVITY.index(e[0]), default=(None, members[0]))
+    hole, hole_mm3, chronic_mm3 = _black_hole_state(family, family.black_hole_mask(visit) & here, moment)
+    phase = speaker.plan.phases[visit]
     record = LesionRecord(
-        visit=subject.visits[visit], lesion_id=lesion.lesion_id, volume_mm3=float(lesion.t2_mask(visit).sum()),
-        x_mm=float(centre[0]), y_mm=float(centre[1]), z_mm=float(centre[2]), location=lesion.plan.location,
-        enhancing=gel_state is not None, gel_state=gel_state, t2_state=state, black_hole=hole,
+        visit=moment.subject.visits[visit], lesion_id=unit.lesion_id, volume_mm3=float(here.sum()),
+        x_mm=float(centre[0]), y_mm=float(centre[1]), z_mm=float(centre[2]), location=speaker.plan.location,
+        enhancing=gel is not None, gel_state=gel, t2_state=state, black_hole=hole,
     )  # fmt: skip
-    gel_mm3 = float(lesion.gel_mask(visit).sum()) if gel_state is not None else 0.0
+    gel_mm3 = float(sum(m.gel_mask(visit).sum() for _, m in enhancing))
     return TrueLesion(record, phase.uplift, phase.ring, gel_mm3, hole_mm3), chronic_mm3
 
 
@@ -208,12 +178,18 @@ def subject_truth(subject: SimulatedSubject, name: str, rules: LesionRules | Non
     """
     rules = rules or LesionRules()
     analysed = [i for i, visit in enumerate(subject.visits) if visit not in subject.missing]
+    together = families(subject.lesions)
     counts, lesions = [], []
     for i, visit in enumerate(subject.visits):
         if i not in analysed:
             counts.append(VisitCounts(visit))
             continue
-        found = [f for lesion in subject.lesions if (f := _true_lesion(subject, lesion, i, analysed, rules))]
+        moment = _Moment(subject, i, tuple(analysed), rules)
+        found = [
+            _true_lesion(family, unit, state, moment)
+            for family in together
+            for unit, state in t2_states(family, i, moment.reference, rules)
+        ]
         counts.append(_counts(subject, i, found, analysed, rules))
         lesions += [true for true, _ in found]
     status = {v: ScanStatus.MISSING if v in subject.missing else ScanStatus.ANALYSED for v in subject.visits}

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import LabelImage, T2State, VisitMasks, week_of
+from mri_pipeline.model import LabelImage, Location, T2State, VisitMasks, week_of
 from mri_pipeline.phantom.designs import VISITS, active_subject, interrupted_subject
-from mri_pipeline.phantom.histories import random_histories
-from mri_pipeline.phantom.lesions import place_lesions
+from mri_pipeline.phantom.histories import merging, random_histories, splitting
+from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.tissues import random_anatomy
 from mri_pipeline.phantom.truth import subject_truth
@@ -19,6 +19,16 @@ COURSES = {
     "active": (VISITS, active_subject().plans, ()),
     "interrupted": (VISITS, interrupted_subject().plans, ("wk04",)),
     "seven visits, two missing": (SEVEN, random_histories(13, 7), ("wk04", "wk28")),
+    "growing together and falling apart": (
+        VISITS,
+        (
+            *merging(Location.PERIVENTRICULAR, 90.0, 3, at=1, uplift=0.6),
+            *merging(Location.DEEP_WHITE_MATTER, 60.0, 3, at=2),
+            *splitting(Location.PERIVENTRICULAR, 70.0, 3, at=1),
+            *splitting(Location.DEEP_WHITE_MATTER, 110.0, 3, at=2),
+        ),
+        (),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from mri_pipeline.model import Affine, Contrast, Grid, LabelImage, Location
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.anatomy import AnatomyTraits, Tissue, random_deformation, template_head
 from mri_pipeline.phantom.designs import VISITS, active_subject
-from mri_pipeline.phantom.lesions import place_lesions
+from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
 from mri_pipeline.phantom.truth import subject_truth
 

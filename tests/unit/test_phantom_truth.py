@@ -12,15 +12,18 @@ from mri_pipeline.phantom.histories import (
     Activity,
     appearing,
     growing,
+    merging,
     random_histories,
     re_enhancing,
     shrinking,
+    splitting,
     stable,
     vanishing,
 )
 from mri_pipeline.phantom.lesions import Lesion
+from mri_pipeline.phantom.states import has_enlarged
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
-from mri_pipeline.phantom.truth import has_enlarged, subject_truth, write_truth_tables
+from mri_pipeline.phantom.truth import subject_truth, write_truth_tables
 from mri_pipeline.protocol import LesionRules
 
 PLACE = Location.DEEP_WHITE_MATTER
@@ -162,6 +165,45 @@ def test_growing_lesions_are_enlarging_and_no_other_old_lesion_is():
             assert [t.record.t2_state for t in truth.lesions[:2]] == [T2State.BASELINE, state]
         settling = subject_truth(_subject([appearing(PLACE, size, 3, at=1)]), "F")
         assert [t.record.t2_state for t in settling.lesions] == [T2State.NEW, T2State.STABLE]
+
+
+def _neighbours(plans):
+    """Two balls whose centres are 16 mm apart, in one box."""
+    first, second = plans
+    index = np.indices((40, SIDE, SIDE)) - np.array([0.1137, 11.5301, 11.4287]).reshape(3, 1, 1, 1)
+    lesions = []
+    for lesion_id, (plan, x) in enumerate(((first, 10), (second, 26)), start=1):
+        level = np.sqrt((index[0] - x) ** 2 + index[1] ** 2 + index[2] ** 2)
+        lesions.append(Lesion(lesion_id, plan, tuple(slice(0, n) for n in level.shape), level.astype(np.float32)))
+    empty = np.zeros((40, SIDE, SIDE), dtype=np.float32)
+    anatomy = Anatomy(Grid(empty.shape, np.eye(4)), {}, empty, empty, empty > 0, 0, AnatomyTraits())
+    return SimulatedSubject(0, anatomy, tuple(lesions), ("wk00", "wk04", "wk12"))
+
+
+def test_neighbours_that_grow_together_are_one_lesion_that_enlarged():
+    # radii 6.2 and 4.9 mm leave 5 mm between them; 6.2 and 10.2 mm overlap
+    subject = _neighbours(merging(PLACE, 500, 3, at=1, factor=9.0, uplift=0.5))
+    truth = subject_truth(subject, "G")
+    assert [c.t2_count for c in truth.counts] == [2, 1, 1]
+    second = truth.counts[1]
+    assert (second.new_t2_count, second.enlarging_t2_count, second.combined_unique_active_count) == (0, 1, 1)
+    assert (second.gel_count, second.gel_re_enhancing_count) == (1, 1)
+    assert [t.record.t2_state for t in truth.lesions] == [
+        T2State.BASELINE, T2State.BASELINE, T2State.ENLARGING, T2State.STABLE,
+    ]  # fmt: skip
+    assert {t.record.lesion_id for t in truth.lesions[2:]} == {1}
+    masks = truth_masks(subject, "wk04")["t2"]
+    assert set(np.unique(masks.data)) == {0, 1}
+    assert second.t2_volume_ml == pytest.approx(masks.volume_mm3 / 1000)
+    assert second.t2_volume_ml < 1.0 + 4.5  # what they have in common counts once
+
+
+def test_a_lesion_that_falls_apart_gives_no_new_one():
+    truth = subject_truth(_neighbours(splitting(PLACE, 500, 3, at=2, factor=9.0)), "H")
+    assert [c.t2_count for c in truth.counts] == [1, 1, 2]
+    assert (truth.counts[2].new_t2_count, truth.counts[2].enlarging_t2_count) == (0, 0)
+    states = {t.record.lesion_id: t.record.t2_state for t in truth.lesions if t.record.visit == "wk12"}
+    assert states[2] is T2State.SHRINKING  # its share of what they were is what lay nearest to it
 
 
 def test_first_enhancement_has_nothing_to_compare_with():

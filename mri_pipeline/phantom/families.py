@@ -1,0 +1,102 @@
+"""Lesions that lie beside each other, and how many they are at a visit.
+
+A lesion of the design that lies beside no other is always one lesion. Neighbours are as many as there are connected
+shapes at that visit: two that have grown together are one, which bears the number of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.phantom.lesions import Lesion
+
+_CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is one lesion at one visit.
+
+    Parameters
+    ----------
+    lesion_id : int
+        Of the first of the members that it is made of.
+    mask : ndarray of bool
+        In the family's box.
+    """
+
+    lesion_id: int
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """A lesion and those that lie beside it.
+
+    Parameters
+    ----------
+    members : tuple of Lesion
+        By lesion number.
+    box : tuple of slice
+        The part of the anatomy's grid that holds them all.
+    """
+
+    members: tuple[Lesion, ...]
+    box: Box
+
+    def placed(self, lesion: Lesion, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A member's mask, in the family's box."""
+        result = np.zeros([s.stop - s.start for s in self.box], dtype=bool)
+        inner = tuple(
+            slice(s.start - b.start, s.stop - b.start) for s, b in zip(lesion.box, self.box, strict=True)
+        )
+        result[inner] = mask
+        return result
+
+    def t2_mask(self, visit: int) -> NDArray[np.bool_]:
+        """All T2 lesions at a visit."""
+        return self._union([m.t2_mask(visit) for m in self.members])
+
+    def gel_mask(self, visit: int) -> NDArray[np.bool_]:
+        """All that enhances at a visit."""
+        return self._union([m.gel_mask(visit) for m in self.members])
+
+    def black_hole_mask(self, visit: int) -> NDArray[np.bool_]:
+        """All black holes at a visit."""
+        return self._union([m.black_hole_mask(visit) for m in self.members])
+
+    def _union(self, masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+        placed = [self.placed(member, mask) for member, mask in zip(self.members, masks, strict=True)]
+        return np.asarray(np.logical_or.reduce(placed))
+
+    def units(self, visit: int) -> tuple[Unit, ...]:
+        """The lesions that its members are at a visit."""
+        labels, count = ndimage.label(self.t2_mask(visit), _CONNECTED)
+        found: dict[int, Unit] = {}
+        for member in self.members:
+            here = np.bincount(labels[self.placed(member, member.t2_mask(visit))], minlength=count + 1)
+            label = int(here.argmax())
+            if here.any() and label not in found:
+                found[label] = Unit(member.lesion_id, labels == label)
+        return tuple(found.values())
+
+
+def families(lesions: Sequence[Lesion]) -> tuple[Family, ...]:
+    """Every lesion in one family, in the order of their first members."""
+    result = []
+    for lesion in lesions:
+        if lesion.plan.beside is not None:
+            continue
+        members = (lesion, *(other for other in lesions if other.plan.beside is lesion.plan))
+        spans = [
+            slice(min(m.box[axis].start for m in members), max(m.box[axis].stop for m in members))
+            for axis in range(3)
+        ]
+        result.append(Family(members, (spans[0], spans[1], spans[2])))
+    return tuple(result)
