@@ -12,7 +12,7 @@ from pathlib import Path
 from mri_pipeline import nifti
 from mri_pipeline.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.layout import DerivativeDataset, Trial
-from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitMasks
+from mri_pipeline.model import Contrast, ReadStatus, ScanStatus, SubjectResult, VisitMasks
 from mri_pipeline.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.reading.blinding import Sealed
@@ -182,18 +182,24 @@ def _recount(
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
     """Track again with the readers' masks and the same images: a read that accepts everything changes no count."""
-    masks = []
-    for visit in visits:
-        automatic = read_masks(derivatives, subject, visit)
-        read = replace(confirmed.get(visit, automatic), flair=automatic.flair)
-        if not read.t2_lesions.grid.same_as(automatic.t2_lesions.grid):
-            raise GridMismatchError(
-                f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
-                hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
-            )
-        masks.append(read)
+    masks = [_images_beside(derivatives, subject, visit, confirmed.get(visit)) for visit in visits]
     location = nifti.load_labels(derivatives.space(subject).location)
-    return steps.track(masks, tissue_location=location, rules=rules, weeks=weeks).result(subject)
+    return steps.count(subject, masks, tissue_location=location, rules=rules, weeks=weeks)
+
+
+def _images_beside(
+    derivatives: DerivativeDataset, subject: str, visit: str, confirmed: VisitMasks | None
+) -> VisitMasks:
+    """The masks that count, with the visit's FLAIR; the automatic ones where nobody has read it."""
+    if confirmed is None:
+        return read_masks(derivatives, subject, visit)
+    flair = nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR))
+    if not confirmed.t2_lesions.grid.same_as(flair.grid):
+        raise GridMismatchError(
+            f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
+            hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
+        )
+    return replace(confirmed, flair=flair)
 
 
 def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:

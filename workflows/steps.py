@@ -15,7 +15,16 @@ from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
 from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.lesions import black_holes, external, gel, t2, tracking
-from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps, VisitImages, VisitMasks
+from mri_pipeline.model import (
+    Affine,
+    Contrast,
+    Image,
+    LabelImage,
+    SubjectResult,
+    TissueMaps,
+    VisitImages,
+    VisitMasks,
+)
 from mri_pipeline.priors import load_lesion_prior
 from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.template import load_template
@@ -232,3 +241,15 @@ def track(
 ) -> tracking.Tracking:
     """Follow lesions over the visits of a subject, given in the order of time."""
     return tracking.track_subject(visits, tissue_location, rules, weeks)
+
+
+def count(
+    subject: str,
+    visits: Sequence[VisitMasks],
+    *,
+    tissue_location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> SubjectResult:
+    """What `track` counts, without masks of what changed."""
+    return tracking.count_subject(subject, visits, tissue_location, rules, weeks)

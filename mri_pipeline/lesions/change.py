@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from mri_pipeline.lesions.change_model import (
     NORMAL_RANGE,
+    Blocks,
     contrast_difference,
     gradient_magnitude,
     local_noise,
@@ -21,6 +22,7 @@ from mri_pipeline.lesions.change_model import (
     smooth_difference,
 )
 from mri_pipeline.lesions.components import label_lesions, voxels_of
+from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.model import BoolArray, Grid, Image, LabelImage
 
 SMOOTHING_SIGMA_MM = 0.7
@@ -74,6 +76,11 @@ class SmoothFlair:
             data.grid, LabelImage(self.seen, self.grid).reoriented(orientation).mask, data.data, gradient.data
         )
 
+    def within(self, crop: Crop) -> SmoothFlair:
+        """The part within a box of its grid."""
+        data, gradient = (np.ascontiguousarray(a[crop.box]) for a in (self.data, self.gradient))
+        return SmoothFlair(crop.inner, self.seen[crop.box], data, gradient)
+
 
 def change_evidence(
     flair_reference: Image | SmoothFlair,
@@ -116,21 +123,20 @@ def change_evidence(
         if masks[0] is not None:
             canonical = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
             return Image(canonical.reoriented(grid.orientation).data, grid)
-    inside = brain & before.seen & after.seen
-    spacing = np.array(grid.spacing_mm)
-    normal = inside & _within(before.data) & _within(after.data)
-    if lesions is not None:
-        normal &= ~lesions
+    # the rest looks at the voxels of the brain alone, as rows
+    blocks = Blocks.of(brain & before.seen & after.seen, np.array(grid.spacing_mm))
+    old, new = blocks.row(before.data), blocks.row(after.data)
+    unchanged = np.ones(old.shape, dtype=bool) if lesions is None else ~blocks.row(lesions)
+    normal = unchanged & _within(old) & _within(new)
     if np.count_nonzero(normal) < _MIN_VOXELS:
         return Image(np.zeros(grid.shape, dtype=np.float32), grid)
-    difference = after.data - before.data
-    difference -= contrast_difference(difference, (after.data + before.data) * np.float32(0.5), normal)
-    difference -= smooth_difference(difference, normal, spacing)
+    difference = new - old
+    difference -= contrast_difference(difference, (new + old) * np.float32(0.5), normal)
+    difference -= smooth_difference(difference, normal, blocks)
     # an edge of both visits blurs and moves; one of a single visit is change itself
-    gradient = np.minimum(before.gradient, after.gradient)
-    unchanged = inside if lesions is None else inside & ~lesions
-    z = np.where(inside, difference / noise_by_gradient(difference, gradient, unchanged), 0).astype(np.float32)
-    return Image((z / local_noise(z, unchanged, spacing)).astype(np.float32), grid)
+    gradient = blocks.row(np.minimum(before.gradient, after.gradient))
+    z = difference / noise_by_gradient(difference, gradient, unchanged)
+    return Image(blocks.image(z / local_noise(z, unchanged, blocks)), grid)
 
 
 def _within(data: NDArray[np.float32]) -> BoolArray:

@@ -6,8 +6,9 @@ opposite result. Medians are taken from histograms: the same for every order of 
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ NOISE_FLOOR = 0.02
 _INTENSITY_BINS = 14
 _GRADIENT_BINS = 12
 _GRADIENT_STEP = 1e-3  # white matters per mm
-_BIAS_GRID_MM = 6.0
+_BLOCK_MM = 6.0
 _BIAS_CLIPS = (8.0, 4.0, 3.0)
 _MAD_TO_SIGMA = 1.4826
 _MIN_VOXELS = 50
@@ -36,6 +37,7 @@ _MEAN_ABS_Z = 0.8  # of a standard normal variable
 _RESTLESS_Z = 6.0
 _LEVELS = 2001  # of a histogram of values between -1 and 1, in steps of 0.001
 _Float = NDArray[np.float32]
+_Any = TypeVar("_Any", bound=np.generic)
 
 
 def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) -> NDArray[np.float64]:
@@ -50,10 +52,13 @@ def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) 
     [0.1, -0.25, nan]
     """
     half = (_LEVELS - 1) // 2
-    level = np.clip(np.rint(values * half), -half, half).astype(np.int64) + half
+    level = values * np.float32(half)
+    np.clip(np.rint(level, out=level), -half, half, out=level)
+    place = level.astype(np.int32)  # from float, much faster than to 64 bits
+    place += half
     if n_bins > 1:
-        level += bins.astype(np.int64) * _LEVELS
-    counts = np.bincount(level, minlength=n_bins * _LEVELS)
+        place += bins.astype(np.int32) * np.int32(_LEVELS)
+    counts = np.bincount(place, minlength=n_bins * _LEVELS)
     below = np.cumsum(counts.reshape(n_bins, _LEVELS), axis=1)
     total = below[:, -1:]
     # the mean of the lower and the upper median: a mirrored histogram has the mirrored median
@@ -82,7 +87,7 @@ def contrast_difference(difference: _Float, mean: _Float, normal: BoolArray) -> 
     """
     low, high = NORMAL_RANGE
     width = (high - low) / _INTENSITY_BINS
-    bins = np.clip(((mean[normal] - low) / width).astype(np.int64), 0, _INTENSITY_BINS - 1)
+    bins = np.clip(((mean[normal] - low) / width).astype(np.int32), 0, _INTENSITY_BINS - 1)
     medians = binned_medians(difference[normal], bins, _INTENSITY_BINS)
     known = np.isfinite(medians)
     if not known.any():
@@ -101,52 +106,97 @@ def _looked_up(
     return result
 
 
-def smooth_difference(difference: _Float, normal: BoolArray, spacing_mm: NDArray[np.float64]) -> _Float:
-    """Smooth part of the difference in normal tissue (normalised convolution on a 6 mm grid).
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The voxels of a mask as one row, and a grid of 6 mm blocks over them, on which smooth things are looked at.
+
+    Parameters
+    ----------
+    shape, coarse : tuple of int
+        Of the image, and of the grid of blocks.
+    voxels, block : ndarray of int
+        For every voxel of the row: its flat index in the image, and that of its block.
+    hats : tuple of ndarray
+        For each axis, how much each block has to say at each voxel (linear interpolation).
+    size_mm : ndarray
+        Sides of a block.
+    """
+
+    shape: tuple[int, ...]
+    coarse: tuple[int, ...]
+    voxels: NDArray[np.intp]
+    block: NDArray[np.intp]
+    hats: tuple[_Float, ...]
+    size_mm: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, mask: BoolArray, spacing_mm: NDArray[np.float64]) -> Blocks:
+        """Blocks over a mask of voxels of this spacing."""
+        step = np.maximum(1, np.round(_BLOCK_MM / spacing_mm)).astype(int)
+        coarse = tuple(int(-(-n // s)) for n, s in zip(mask.shape, step, strict=True))
+        at = [np.arange(n, dtype=np.int32) // s for n, s in zip(mask.shape, step, strict=True)]
+        voxels = np.flatnonzero(mask)
+        x, y, z = np.ix_(*at)
+        block = ((x * coarse[1] + y) * coarse[2] + z).ravel()[voxels].astype(np.intp)
+        hats = (_hats(n, m, s) for n, m, s in zip(mask.shape, coarse, step, strict=True))
+        return cls(mask.shape, coarse, voxels, block, tuple(hats), spacing_mm * step)
+
+    def row(self, data: NDArray[_Any]) -> NDArray[_Any]:
+        """The voxels of an image as a row."""
+        return data.ravel()[self.voxels]
+
+    def image(self, row: _Float) -> _Float:
+        """An image of the row, 0 elsewhere."""
+        data = np.zeros(self.shape, dtype=np.float32)
+        data.ravel()[self.voxels] = row
+        return data
+
+    def part(self, chosen: BoolArray) -> Blocks:
+        """Some voxels of the row, on the same blocks."""
+        return replace(self, voxels=self.voxels[chosen], block=self.block[chosen])
+
+    def smoothed(self, row: _Float | BoolArray, sigma_mm: float) -> _Float:
+        """Sums over blocks, smoothed."""
+        sums = np.bincount(self.block, weights=row, minlength=math.prod(self.coarse))
+        blocks = sums.reshape(self.coarse).astype(np.float32)
+        return ndimage.gaussian_filter(blocks, sigma_mm / self.size_mm, mode="constant")
+
+    def at_voxels(self, field: _Float) -> _Float:
+        """Linear interpolation of a field of blocks at every voxel of the row."""
+        for hats in self.hats:
+            field = np.tensordot(field, hats, axes=(0, 1))
+        return self.row(field)
+
+
+def _hats(n: int, blocks: int, step: int) -> _Float:
+    at = np.clip((np.arange(n) + 0.5) / step - 0.5, 0, blocks - 1)
+    hats: _Float = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(blocks))).astype(np.float32)
+    return hats
+
+
+def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
+    """Smooth part of the difference in normal tissue (normalised convolution of blocks of 6 mm).
 
     Voxels that differ much from their surroundings take no part; what "much" is, is found in three rounds.
+
+    Parameters
+    ----------
+    difference, normal : ndarray
+        As rows of `blocks`.
+    blocks : Blocks
     """
-    step = np.maximum(1, np.round(_BIAS_GRID_MM / spacing_mm)).astype(int)
-    at = [(np.arange(n) + 0.5) / s - 0.5 for n, s in zip(difference.shape, step, strict=True)]
-    field = np.zeros_like(difference)
-    voxels = np.flatnonzero(normal)
+    part = blocks.part(normal)
+    residual = difference = difference[normal]
+    field = np.zeros(blocks.coarse, dtype=np.float32)
     for clip in _BIAS_CLIPS:
-        residual = difference - field
-        values = residual.ravel()[voxels]
-        middle = _median(values)
-        limit = clip * _MAD_TO_SIGMA * _median(np.abs(values - middle)) + 1e-3
-        weight = (normal & (np.abs(residual - np.float32(middle)) <= limit)).astype(np.float32)
-        low, total = (
-            ndimage.gaussian_filter(_blocks(data, step), BIAS_SIGMA_MM / (spacing_mm * step), mode="constant")
-            for data in (weight, weight * residual)
-        )
-        field += _interpolated(((total + middle * 1e-3) / (low + 1e-3)).astype(np.float32), at)
-    return field
-
-
-def _blocks(data: _Float, step: NDArray[np.int64]) -> _Float:
-    """Sums over blocks of voxels."""
-    padded = np.pad(data, [(0, int(-n % s)) for n, s in zip(data.shape, step, strict=True)])
-    for axis in (2, 1, 0):
-        first, *others = (padded[(slice(None),) * axis + (slice(i, None, step[axis]),)] for i in range(step[axis]))
-        padded = first + functools.reduce(np.add, others) if others else first
-    return padded
-
-
-def _interpolated(field: _Float, at: list[NDArray[np.float64]]) -> _Float:
-    """Linear interpolation of a coarse field, axis by axis."""
-    for axis, positions in enumerate(at):
-        clipped = np.clip(positions, 0, field.shape[axis] - 1)
-        low = np.minimum(clipped.astype(int), max(field.shape[axis] - 2, 0))
-        high = np.minimum(low + 1, field.shape[axis] - 1)
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        part = (clipped - low).astype(np.float32).reshape(shape)
-        before, after = np.take(field, low, axis), np.take(field, high, axis)
-        before *= 1 - part
-        after *= part
-        before += after
-        field = before
-    return field
+        middle = np.float32(_median(residual))
+        distance = np.abs(residual - middle)
+        weight = distance <= clip * _MAD_TO_SIGMA * _median(distance) + 1e-3
+        low, total = (part.smoothed(row, BIAS_SIGMA_MM) for row in (weight, weight * residual))
+        field += ((total + middle * 1e-3) / (low + 1e-3)).astype(np.float32)
+        if clip != _BIAS_CLIPS[-1]:
+            residual = difference - part.at_voxels(field)
+    return blocks.at_voxels(field)
 
 
 def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
@@ -155,8 +205,9 @@ def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
     for axis in range(3):
         if data.shape[axis] > 1:
             slope = np.gradient(data, float(spacing_mm[axis]), axis=axis)
-            squared += slope * slope
-    return np.sqrt(squared)
+            squared += np.square(slope, out=slope)
+    length: _Float = np.sqrt(squared, out=squared)
+    return length
 
 
 def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -> _Float:
@@ -164,15 +215,15 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
 
     Voxels are grouped by their gradient into twelve groups of equal size.
     """
-    values = np.abs(difference[inside])
-    level = (gradient / np.float32(_GRADIENT_STEP)).astype(np.int32)[inside]
-    cumulative = np.cumsum(np.bincount(level)) if len(level) else np.zeros(1)
-    ranks = (cumulative - 0.5) / max(float(cumulative[-1]), 1.0)
-    group = np.clip((ranks * _GRADIENT_BINS).astype(np.int64), 0, _GRADIENT_BINS - 1)
-    bins = group[level]
-    sigmas = _MAD_TO_SIGMA * binned_medians(values, bins, _GRADIENT_BINS)
-    sizes = np.maximum(np.bincount(bins, minlength=_GRADIENT_BINS), 1)
-    centres = (np.bincount(bins, weights=level, minlength=_GRADIENT_BINS) / sizes + 0.5) * _GRADIENT_STEP
+    level = (gradient[inside] / np.float32(_GRADIENT_STEP)).astype(np.int32)
+    counts = np.bincount(level, minlength=1)
+    ranks = (np.cumsum(counts) - 0.5) / max(len(level), 1)
+    group = np.clip((ranks * _GRADIENT_BINS).astype(np.int32), 0, _GRADIENT_BINS - 1)
+    sigmas = _MAD_TO_SIGMA * binned_medians(np.abs(difference[inside]), group[level], _GRADIENT_BINS)
+    sizes, sums = (
+        np.bincount(group, weights=w, minlength=_GRADIENT_BINS) for w in (counts, counts * np.arange(len(counts)))
+    )
+    centres = (sums / np.maximum(sizes, 1) + 0.5) * _GRADIENT_STEP
     known = np.isfinite(sigmas)
     if not known.any():
         return np.full(difference.shape, NOISE_FLOOR, dtype=np.float32)
@@ -180,19 +231,13 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
     return _looked_up(gradient, centres[known], rising, 0.0, float(centres[known][-1]) + _GRADIENT_STEP)
 
 
-def local_noise(z: _Float, normal: BoolArray, spacing_mm: NDArray[np.float64]) -> _Float:
+def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     """How much noisier than elsewhere the surroundings are, at least 1.
 
     Flow, a coil's end, or a bias steeper than its model leave whole regions restless: at the skull base, a z of 3
     is nothing unusual. The mean of |z| in normal tissue (lesions left out, 6 at most), smoothed by 12 mm.
     """
-    step = np.maximum(1, np.round(_BIAS_GRID_MM / spacing_mm)).astype(int)
-    at = [(np.arange(n) + 0.5) / s - 0.5 for n, s in zip(z.shape, step, strict=True)]
-    weight = normal.astype(np.float32)
-    size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * weight
-    low, total = (
-        ndimage.gaussian_filter(_blocks(data, step), LOCAL_NOISE_SIGMA_MM / (spacing_mm * step), mode="constant")
-        for data in (weight, size)
-    )
+    size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * normal
+    low, total = (blocks.smoothed(row, LOCAL_NOISE_SIGMA_MM) for row in (normal, size))
     mean = (total + _MEAN_ABS_Z * 1e-3) / (low + 1e-3)
-    return np.maximum(_interpolated((mean / _MEAN_ABS_Z).astype(np.float32), at), np.float32(1))
+    return np.maximum(blocks.at_voxels((mean / _MEAN_ABS_Z).astype(np.float32)), np.float32(1))

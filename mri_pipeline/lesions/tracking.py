@@ -7,17 +7,19 @@ combined unique active lesions, chronic black holes), `change` (what the images 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import MaskLabel
-from mri_pipeline.lesions.change import SmoothFlair, change_evidence, changed_voxels
+from mri_pipeline.lesions.change import REACH_MM, SmoothFlair, change_evidence, changed_voxels
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.crop import Crop
-from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
+from mri_pipeline.lesions.tracking_compare import compare_t2
 from mri_pipeline.lesions.tracking_gel import chronic_black_holes, gel_states, label_gel, overlaps
 from mri_pipeline.lesions.tracking_identity import Homes
 from mri_pipeline.lesions.tracking_records import Findings, LabelledVisit, count_visit, record_lesions
@@ -102,31 +104,111 @@ def track_subject(
     UsageError
         If a visit is given twice.
     """
-    if len({v.visit for v in visits}) != len(visits):
-        raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
-    for v in visits:
-        for image in (v.t2_lesions, v.gel, v.black_holes, v.flair):
-            if image is not None:
-                location.grid.require_same(image.grid, f"visit {v.visit}")
-    present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
-    crop = Crop.around([location.mask, *present], location.grid)
-    zones, homes = crop.labels(location), Homes(crop.inner)
+    field = _Field.of(visits, location)
+    return Tracking(tuple(_tracked(step, field, rules) for step in _followed(visits, field, rules, weeks)))
+
+
+def count_subject(
+    subject: str,
+    visits: Sequence[VisitMasks],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> SubjectResult:
+    """The counts and lesions of `track_subject`, without the masks of what changed: all that tables need.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits, location, rules, weeks
+        As in `track_subject`, which also says what is refused.
+    """
+    field = _Field.of(visits, location)
+    counts: list[VisitCounts] = []
+    lesions: list[LesionRecord] = []
+    for step in _followed(visits, field, rules, weeks):
+        counts.append(count_visit(step.now, step.reference, step.found))
+        lesions += record_lesions(step.now, step.reference, step.found, field.location)
+    return SubjectResult(subject, tuple(counts), tuple(lesions))
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """The parts of the grid that are worked on: images within the brain, masks around the lesions of all visits.
+
+    `around` is a box of the grid of `head`; `location` lies on the grid of `around`, `brain` on that of `head`.
+    """
+
+    head: Crop
+    around: Crop
+    brain: BoolArray
+    location: LabelImage
+
+    @classmethod
+    def of(cls, visits: Sequence[VisitMasks], location: LabelImage) -> _Field:
+        """Where these visits are to be looked at; refuses visits that do not belong together."""
+        if len({v.visit for v in visits}) != len(visits):
+            raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
+        for v in visits:
+            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair):
+                if image is not None:
+                    location.grid.require_same(image.grid, f"visit {v.visit}")
+        present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
+        lesions = functools.reduce(np.logical_or, present, np.zeros(location.grid.shape, dtype=bool))
+        head = Crop.around([location.mask, lesions], location.grid)
+        reach = math.ceil(REACH_MM / min(location.grid.spacing_mm))
+        around = Crop.around([lesions[head.box]], head.inner, margin=reach)
+        inside = head.labels(location)
+        return cls(head, around, inside.mask, around.labels(inside))
+
+    def masks(self, visit: VisitMasks) -> VisitMasks:
+        """A visit's masks around the lesions, and no image."""
+        return self.around.masks(self.head.masks(replace(visit, flair=None)))
+
+    def flair(self, visit: VisitMasks) -> SmoothFlair | None:
+        """A visit's FLAIR within the brain."""
+        return None if visit.flair is None else SmoothFlair.of(self.head.image(visit.flair))
+
+    def evidence(self, reference: LabelledVisit, now: LabelledVisit) -> Image | None:
+        """What the images say around the lesions; None where one is missing."""
+        if reference.flair is None or now.flair is None:
+            return None
+        lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
+        whole = self.around.restored(LabelImage(lesions, self.around.inner)).mask
+        return self.around.image(change_evidence(reference.flair, now.flair, self.brain, lesions=whole))
+
+    def restored(self, image: LabelImage) -> LabelImage:
+        """Labels on the subject's whole grid."""
+        return self.head.restored(self.around.restored(image))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A visit beside the one before it, and what was found."""
+
+    now: LabelledVisit
+    reference: LabelledVisit | None
+    evidence: Image | None
+    found: Findings
+
+
+def _followed(
+    visits: Sequence[VisitMasks], field: _Field, rules: LesionRules, weeks: Mapping[str, int | None]
+) -> Iterator[_Step]:
+    """One visit after the other, each with those before it."""
+    homes = Homes(field.around.inner)
     past: list[LabelledVisit] = []
-    tracked = []
-    for masks in visits:
-        now = _labelled(crop.masks(masks), rules, homes)
-        tracked.append(_restored(_tracked(now, past, zones, rules, weeks), crop))
+    for visit in visits:
+        now = _labelled(field.masks(visit), field.flair(visit), rules, homes)
+        reference = past[-1] if past else None
+        evidence = None if reference is None else field.evidence(reference, now)
+        yield _Step(now, reference, evidence, _findings(now, past, rules, weeks, evidence))
         # images are compared with the previous visit alone; older ones would only fill the memory
         past = [*(replace(v, flair=None) for v in past), now]
-    return Tracking(tuple(tracked))
 
 
-def _restored(tracking: VisitTracking, crop: Crop) -> VisitTracking:
-    masks = {label: crop.restored(mask) for label, mask in tracking.masks.items()}
-    return replace(tracking, lesions=crop.restored(tracking.lesions), masks=masks)
-
-
-def _labelled(masks: VisitMasks, rules: LesionRules, homes: Homes) -> LabelledVisit:
+def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, homes: Homes) -> LabelledVisit:
     t2 = label_lesions(
         masks.t2_lesions.mask,
         masks.t2_lesions.grid,
@@ -150,37 +232,21 @@ def _labelled(masks: VisitMasks, rules: LesionRules, homes: Homes) -> LabelledVi
         table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
         lesions = np.maximum(lesions, table[gel.data])
     numbered = LabelImage(lesions, t2.grid)
-    flair = None if masks.flair is None else SmoothFlair.of(masks.flair)
-    return LabelledVisit(replace(masks, flair=None), t2, gel, holes, numbered, homes.numbered(numbered), flair)
+    return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered), flair)
 
 
-def _tracked(
-    now: LabelledVisit,
-    past: Sequence[LabelledVisit],
-    location: LabelImage,
-    rules: LesionRules,
-    weeks: Mapping[str, int | None],
-) -> VisitTracking:
-    reference = past[-1] if past else None
-    evidence = None if reference is None else _evidence(reference, now, location.mask)
-    found = _findings(now, past, rules, weeks, evidence)
+def _tracked(step: _Step, field: _Field, rules: LesionRules) -> VisitTracking:
+    now, reference, found = step.now, step.reference, step.found
     table = np.zeros(max(now.numbers, default=0) + 1, dtype=np.int32)
     for label, number in now.numbers.items():
         table[label] = number
     return VisitTracking(
         visit=now.masks.visit,
-        lesions=LabelImage(table[now.lesions.data], location.grid),
-        masks=_change_masks(now, reference, found.t2, evidence, rules),
+        lesions=field.restored(LabelImage(table[now.lesions.data], now.lesions.grid)),
+        masks={label: field.restored(mask) for label, mask in _change_masks(step, field, rules).items()},
         counts=count_visit(now, reference, found),
-        records=record_lesions(now, reference, found, location),
+        records=record_lesions(now, reference, found, field.location),
     )
-
-
-def _evidence(reference: LabelledVisit, now: LabelledVisit, brain: BoolArray) -> Image | None:
-    if reference.flair is None or now.flair is None:
-        return None
-    lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
-    return change_evidence(reference.flair, now.flair, brain, lesions=lesions)
 
 
 def _findings(
@@ -210,21 +276,19 @@ def _findings(
     return Findings(t2, gel, gel is not None and before is not None, chronic)
 
 
-def _change_masks(
-    now: LabelledVisit,
-    reference: LabelledVisit | None,
-    comparison: T2Comparison | None,
-    evidence: Image | None,
-    rules: LesionRules,
-) -> dict[MaskLabel, LabelImage]:
+def _change_masks(step: _Step, field: _Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:
+    now, reference, comparison = step.now, step.reference, step.found.t2
     if reference is None or comparison is None:
         return {}
     before, after = reference.masks, now.masks
+    flairs = None
+    if reference.flair is not None and now.flair is not None:
+        flairs = reference.flair.within(field.around), now.flair.within(field.around)
     increase, decrease = changed_voxels(
         before.t2_lesions,
         after.t2_lesions,
-        flairs=None if reference.flair is None or now.flair is None else (reference.flair, now.flair),
-        evidence=evidence,
+        flairs=flairs,
+        evidence=step.evidence,
         min_volume_mm3=rules.enlarging_min_growth_mm3,
         connectivity=rules.connectivity,
     )

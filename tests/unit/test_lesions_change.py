@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.layout import MaskLabel
 from mri_pipeline.lesions.change import SEED_Z, change_evidence, changed_voxels
 from mri_pipeline.lesions.change_model import binned_medians, noise_by_gradient
-from mri_pipeline.lesions.tracking import track_subject
+from mri_pipeline.lesions.tracking import count_subject, track_subject
 from mri_pipeline.model import Grid, Image, LabelImage, T2State, VisitMasks
 from mri_pipeline.protocol import LesionRules
 
@@ -184,6 +185,31 @@ def test_true_events_are_seen_with_images():
     assert events(wide, LESION, scan(wide, seed=1), scan(LESION, seed=2))[0] == [T2State.SHRINKING]
     assert events(labels().mask, LESION, scan(seed=1), scan(LESION, seed=2))[0] == [T2State.NEW]
     assert events(LESION, labels().mask, scan(LESION, seed=1), scan(seed=2))[0] == [T2State.VANISHED]
+
+
+def test_the_boxes_that_are_worked_on_change_nothing():
+    before, after = OTHER | LESION, ball(14, 6, 2, 8)
+    seen = scan(before, seed=1), scan(after, seed=2, bias=0.1)
+    _, tracking = events(before, after, *seen)
+    z = change_evidence(*seen, BRAIN, lesions=before | after)
+    rules = LesionRules()
+    increase, decrease = changed_voxels(
+        labels(before), labels(after), flairs=seen, evidence=z, min_volume_mm3=rules.enlarging_min_growth_mm3
+    )
+    np.testing.assert_array_equal(tracking.masks[MaskLabel.T2_INCREASE].mask, increase.mask)
+    np.testing.assert_array_equal(tracking.masks[MaskLabel.T2_DECREASE].mask, decrease.mask | (OTHER & ~after))
+
+
+def test_what_is_counted_without_masks_of_change_is_the_same():
+    visits = [
+        VisitMasks("wk00", labels(OTHER), gel=labels(OTHER), flair=scan(OTHER, seed=1)),
+        VisitMasks("wk04", labels(OTHER, LESION), gel=labels(LESION), flair=scan(OTHER, LESION, seed=2)),
+        VisitMasks("wk12", labels(LESION), black_holes=labels(LESION), flair=scan(LESION, seed=3)),
+    ]
+    arguments = visits, labels(BRAIN), LesionRules(), {"wk00": 0, "wk04": 4, "wk12": 12}
+    counted = count_subject("X1", *arguments)
+    assert counted == track_subject(*arguments).result("X1")
+    assert [v.new_t2_count for v in counted.visits] == [None, 1, 0]
 
 
 @pytest.mark.parametrize("radius_mm", [2.5, 3.0, 4.0])
