@@ -1,0 +1,136 @@
+"""One simulated visit against its truth: the count columns, and every lesion found or missed in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_pipeline.itk import load_transform
+from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.model import Affine, Contrast, LabelImage, T2State
+from mri_pipeline.nifti import load_labels
+from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
+from mri_pipeline.phantom.truth import SubjectTruth, TrueLesion
+
+FOUND_SHARE = 0.1
+"""A lesion is found when a tenth of its volume is covered (docs/definitions.md)."""
+KINDS = ("t2", "new", "enlarging", "gel")
+_MASKS = {
+    "t2": MaskLabel.T2_LESION,
+    "new": MaskLabel.NEW_T2,
+    "enlarging": MaskLabel.ENLARGING_T2,
+    "gel": MaskLabel.GEL,
+}
+_T2_STATES = {"new": T2State.NEW, "enlarging": T2State.ENLARGING}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A lesion of one side.
+
+    Parameters
+    ----------
+    number : int
+        The true lesion's, or the found component's at this visit.
+    diameter_mm : float
+        Of the sphere of its volume.
+    share : float
+        How much of it the other side's lesions of this kind cover.
+    on : int
+        The true T2 lesion that most of a found one lies on; 0 where there is none.
+    """
+
+    number: int
+    diameter_mm: float
+    share: float
+    on: int = 0
+
+    @property
+    def matched(self) -> bool:
+        """Whether the other side has it."""
+        return self.share >= FOUND_SHARE
+
+
+def diameter_mm(volume_mm3: float) -> float:
+    """Diameter of the sphere of this volume."""
+    return float((6.0 * volume_mm3 / np.pi) ** (1.0 / 3.0))
+
+
+def looked_up(labels: LabelImage, source: LabelImage, source_to_labels: Affine) -> tuple[np.ndarray, np.ndarray]:
+    """Of every voxel of `source` that has a label: that label, and the label of `labels` at its place (or 0)."""
+    voxels = np.argwhere(source.mask)
+    world = source_to_labels.points(source.grid.world(voxels.astype(float)))
+    to_index = np.linalg.inv(labels.grid.affine)
+    index = np.rint(world @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
+    inside = ((index >= 0) & (index < np.array(labels.grid.shape))).all(axis=1)
+    there = np.zeros(len(voxels), dtype=np.int64)
+    there[inside] = labels.data[tuple(index[inside].T)]
+    return source.data[tuple(voxels.T)].astype(np.int64), there
+
+
+def _most(values: np.ndarray) -> int:
+    """The commonest of the values above 0, or 0."""
+    counts = np.bincount(values, minlength=1)
+    counts[0] = 0
+    return int(counts.argmax()) if counts.any() else 0
+
+
+def both_sides(
+    true: LabelImage, wanted: Collection[int], found: LabelImage, true_to_found: Affine, lesions: LabelImage
+) -> dict[str, list[Seen]]:
+    """Every true lesion of `wanted` and every found one with the share of it that the other side covers.
+
+    `lesions` are the true T2 lesions, which tell what a found lesion lies on.
+    """
+    chosen = LabelImage(np.where(np.isin(true.data, sorted(wanted)), true.data, 0), true.grid)
+    numbers, there = looked_up(found, chosen, true_to_found)
+    ours, back = looked_up(chosen, found, true_to_found.inverse())
+    _, on = looked_up(lesions, found, true_to_found.inverse())
+    sides: dict[str, list[Seen]] = {"true": [], "found": []}
+    for n in sorted(wanted):
+        here = numbers == n
+        size = diameter_mm(float(here.sum()) * true.grid.voxel_volume_mm3)
+        sides["true"].append(Seen(n, size, float((there[here] > 0).mean()) if here.any() else 0.0))
+    for n in np.unique(ours):
+        here = ours == n
+        size = diameter_mm(float(here.sum()) * found.grid.voxel_volume_mm3)
+        sides["found"].append(Seen(int(n), size, float((back[here] > 0).mean()), _most(on[here])))
+    return sides
+
+
+def _wanted(truth: Iterable[TrueLesion], visit: str, kind: str) -> set[int]:
+    records = [t.record for t in truth if t.record.visit == visit and t.record.t2_state is not T2State.VANISHED]
+    if kind == "t2":
+        return {r.lesion_id for r in records}
+    if kind == "gel":
+        return {r.lesion_id for r in records if r.enhancing}
+    return {r.lesion_id for r in records if r.t2_state is _T2_STATES[kind]}
+
+
+def score_visit(
+    subject: SimulatedSubject,
+    truth: SubjectTruth,
+    visit: str,
+    derivatives: DerivativeDataset,
+    true_to_found: Affine,
+) -> dict[str, dict[str, list[Seen]]]:
+    """Both sides of every kind of lesion at one visit; kinds without a mask (the first visit) are left out."""
+    masks = truth_masks(subject, visit)
+    result = {}
+    for kind in KINDS:
+        path = derivatives.mask(truth.subject, visit, _MASKS[kind])
+        if not path.is_file():
+            continue
+        mask = load_labels(path)
+        found = label_lesions(mask.mask, mask.grid, min_volume_mm3=0.0)
+        true = masks["gel" if kind == "gel" else "t2"]
+        result[kind] = both_sides(true, _wanted(truth.lesions, visit, kind), found, true_to_found, masks["t2"])
+    return result
+
+
+def true_to_found(derivatives: DerivativeDataset, subject: str, visit: str, pose: Affine) -> Affine:
+    """From the simulated subject's space to the analysis' one: by the true pose of the FLAIR, and our transform."""
+    return load_transform(derivatives.transform(subject, visit, Contrast.FLAIR)) @ pose
