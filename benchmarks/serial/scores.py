@@ -9,7 +9,7 @@ import numpy as np
 
 from mri_pipeline.itk import load_transform
 from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.components import label_lesions, lesion_volumes_mm3
 from mri_pipeline.model import Affine, Contrast, LabelImage, T2State
 from mri_pipeline.nifti import load_labels
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
@@ -60,15 +60,21 @@ def diameter_mm(volume_mm3: float) -> float:
 
 
 def looked_up(labels: LabelImage, source: LabelImage, source_to_labels: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """Of every voxel of `source` that has a label: that label, and the label of `labels` at its place (or 0)."""
+    """At points that fill the labelled voxels of `source` evenly: its label, and that of `labels` there (or 0).
+
+    The points lie about a millimetre apart: the centre of a 3 mm slice does not stand for all of it.
+    """
     voxels = np.argwhere(source.mask)
-    world = source_to_labels.points(source.grid.world(voxels.astype(float)))
+    steps = [max(1, round(spacing)) for spacing in source.grid.spacing_mm]
+    within = np.meshgrid(*[(np.arange(n) + 0.5) / n - 0.5 for n in steps], indexing="ij")
+    points = (voxels[:, None, :] + np.stack(within, axis=-1).reshape(-1, 3)).reshape(-1, 3)
+    world = source_to_labels.points(source.grid.world(points))
     to_index = np.linalg.inv(labels.grid.affine)
     index = np.rint(world @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
     inside = ((index >= 0) & (index < np.array(labels.grid.shape))).all(axis=1)
-    there = np.zeros(len(voxels), dtype=np.int64)
+    there = np.zeros(len(points), dtype=np.int64)
     there[inside] = labels.data[tuple(index[inside].T)]
-    return source.data[tuple(voxels.T)].astype(np.int64), there
+    return np.repeat(source.data[tuple(voxels.T)].astype(np.int64), int(np.prod(steps))), there
 
 
 def _most(values: np.ndarray) -> int:
@@ -89,15 +95,16 @@ def both_sides(
     numbers, there = looked_up(found, chosen, true_to_found)
     ours, back = looked_up(chosen, found, true_to_found.inverse())
     _, on = looked_up(lesions, found, true_to_found.inverse())
+    true_mm3, found_mm3 = lesion_volumes_mm3(true), lesion_volumes_mm3(found)
     sides: dict[str, list[Seen]] = {"true": [], "found": []}
     for n in sorted(wanted):
-        here = numbers == n
-        size = diameter_mm(float(here.sum()) * true.grid.voxel_volume_mm3)
-        sides["true"].append(Seen(n, size, float((there[here] > 0).mean()) if here.any() else 0.0))
+        here = there[numbers == n] > 0
+        share = float(here.mean()) if here.size else 0.0
+        sides["true"].append(Seen(n, diameter_mm(true_mm3.get(n, 0.0)), share))
     for n in np.unique(ours):
         here = ours == n
-        size = diameter_mm(float(here.sum()) * found.grid.voxel_volume_mm3)
-        sides["found"].append(Seen(int(n), size, float((back[here] > 0).mean()), _most(on[here])))
+        share = float((back[here] > 0).mean())
+        sides["found"].append(Seen(int(n), diameter_mm(found_mm3[int(n)]), share, _most(on[here])))
     return sides
 
 

@@ -473,3 +473,19 @@ def test_counts_are_those_of_connected_components(masks):
         assert v.counts.t2_volume_ml == pytest.approx(sum(kept) / 1000)
         assert sorted(r.volume_mm3 for r in v.records if r.t2_state is not T2State.VANISHED) == sorted(kept)
         assert v.counts.t2_count == sum(r.t2_state is not T2State.VANISHED for r in v.records)
+
+
+@pytest.mark.parametrize(("rise", "state"), [(2.0, T2State.STABLE), (2.9, T2State.STABLE), (3.1, T2State.NEW)])
+def test_a_lesion_is_new_where_the_image_rose_by_three_noises(rise, state):
+    grid = Grid((12, 12, 12), np.eye(4))
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[4:7, 4:7, 4:7] = True
+    lesions = label_lesions(mask, grid, min_volume_mm3=0)
+    evidence = Image(np.where(mask, rise, 0.0).astype(np.float32), grid)
+    nothing = np.zeros_like(mask)
+    empty = label_lesions(nothing, grid, min_volume_mm3=0)
+    found = compare_t2(empty, lesions, reference_mask=nothing, followup_mask=mask, rules=RULES, evidence=evidence)
+    assert found.states == {1: state}
+    back = Image(-evidence.data, grid)
+    gone = compare_t2(lesions, empty, reference_mask=mask, followup_mask=nothing, rules=RULES, evidence=back)
+    assert gone.vanished == (frozenset({1}) if state is T2State.NEW else frozenset())
