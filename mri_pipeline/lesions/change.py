@@ -107,7 +107,8 @@ def change_evidence(
     Returns
     -------
     Image
-        z on the same grid. Identical images give 0 everywhere; an empty brain, too.
+        z on the same grid; 0 where one visit shows no tissue. Identical images give 0 everywhere; an empty brain,
+        too.
 
     Raises
     ------
@@ -136,7 +137,10 @@ def change_evidence(
     # an edge of both visits blurs and moves; one of a single visit is change itself
     gradient = blocks.row(np.minimum(before.gradient, after.gradient))
     z = difference / noise_by_gradient(difference, gradient, unchanged)
-    return Image(blocks.image(z / local_noise(z, unchanged, blocks)), grid)
+    z /= local_noise(z, unchanged, blocks)
+    # what is no tissue at one of the visits was not there to be compared: fluid that moved, flow, fat beyond a gap
+    z *= np.minimum(old, new) > NORMAL_RANGE[0]
+    return Image(blocks.image(z), grid)
 
 
 def _within(data: NDArray[np.float32]) -> BoolArray:

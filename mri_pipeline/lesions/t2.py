@@ -17,6 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.t2_changes import proven_lesions
 from mri_pipeline.lesions.t2_features import Evidence, evidence_of
 from mri_pipeline.lesions.t2_visits import agree
 from mri_pipeline.model import (
@@ -143,10 +144,30 @@ def segment_t2(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
     )
-    return [
+    found = [
         _segmented(replace(evidence, score=above.data + np.float32(threshold)), threshold, tissue, rules, settings)
         for evidence, above in zip(seen, agreed, strict=True)
     ]
+    proven = proven_lesions(
+        [visit.contrasts[Contrast.FLAIR] for visit in visits],
+        [visit.brain for visit in visits],
+        [visit.mask for visit in found],
+        tissue.white_matter,
+        rules,
+    )
+    return [_with(visit, more, rules) for visit, more in zip(found, proven, strict=True)]
+
+
+def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
+    """The visit with lesions that were proven otherwise: they are at least as probable as the threshold."""
+    if not more.any():
+        return found
+    grid = found.mask.grid
+    mask = label_lesions(
+        found.mask.mask | more, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
+    )
+    probability = np.where(more, np.maximum(found.probability.data, 0.5), found.probability.data)
+    return replace(found, probability=Image(probability, grid), mask=mask)
 
 
 def _segmented(
