@@ -7,7 +7,7 @@ opposite result. Medians are taken from histograms: the same for every order of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -151,10 +151,6 @@ class Blocks:
         data.ravel()[self.voxels] = row
         return data
 
-    def part(self, chosen: BoolArray) -> Blocks:
-        """Some voxels of the row, on the same blocks."""
-        return replace(self, voxels=self.voxels[chosen], block=self.block[chosen])
-
     def smoothed(self, row: _Float | BoolArray, sigma_mm: float) -> _Float:
         """Sums over blocks, smoothed."""
         sums = np.bincount(self.block, weights=row, minlength=math.prod(self.coarse))
@@ -185,17 +181,17 @@ def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> 
         As rows of `blocks`.
     blocks : Blocks
     """
-    part = blocks.part(normal)
-    residual = difference = difference[normal]
+    residual = difference
     field = np.zeros(blocks.coarse, dtype=np.float32)
     for clip in _BIAS_CLIPS:
-        middle = np.float32(_median(residual))
-        distance = np.abs(residual - middle)
-        weight = distance <= clip * _MAD_TO_SIGMA * _median(distance) + 1e-3
-        low, total = (part.smoothed(row, BIAS_SIGMA_MM) for row in (weight, weight * residual))
+        inner = residual[normal]
+        middle = np.float32(_median(inner))
+        limit = clip * _MAD_TO_SIGMA * _median(np.abs(inner - middle)) + 1e-3
+        weight = normal & (np.abs(residual - middle) <= limit)
+        low, total = (blocks.smoothed(row, BIAS_SIGMA_MM) for row in (weight, weight * residual))
         field += ((total + middle * 1e-3) / (low + 1e-3)).astype(np.float32)
         if clip != _BIAS_CLIPS[-1]:
-            residual = difference - part.at_voxels(field)
+            residual = difference - blocks.at_voxels(field)
     return blocks.at_voxels(field)
 
 
