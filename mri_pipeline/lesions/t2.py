@@ -109,7 +109,8 @@ def segment_t2(
     """Find the T2 lesions of all visits of a subject.
 
     One threshold holds for all visits, and where the image did not change they vote together (`agree`): the same
-    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote.
+    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote, and
+    by what its comparison with them proves (`proven_lesions`).
 
     Parameters
     ----------
@@ -131,7 +132,21 @@ def segment_t2(
     GridMismatchError
         If the visits or the tissue maps lie on different grids.
     """
-    settings = settings or T2Settings()
+    found = _as_seen(visits, tissue, rules, settings or T2Settings())
+    proven = proven_lesions(
+        [visit.contrasts[Contrast.FLAIR] for visit in visits],
+        [visit.brain for visit in visits],
+        [visit.mask for visit in found],
+        tissue.white_matter,
+        rules,
+    )
+    return [_with(visit, more, rules) for visit, more in zip(found, proven, strict=True)]
+
+
+def _as_seen(
+    visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, settings: T2Settings
+) -> list[T2Segmentation]:
+    """What the scans show by themselves, with one vote each."""
     seen = [
         evidence_of(
             visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
@@ -144,18 +159,10 @@ def segment_t2(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
     )
-    found = [
+    return [
         _segmented(replace(evidence, score=above.data + np.float32(threshold)), threshold, tissue, rules, settings)
         for evidence, above in zip(seen, agreed, strict=True)
     ]
-    proven = proven_lesions(
-        [visit.contrasts[Contrast.FLAIR] for visit in visits],
-        [visit.brain for visit in visits],
-        [visit.mask for visit in found],
-        tissue.white_matter,
-        rules,
-    )
-    return [_with(visit, more, rules) for visit, more in zip(found, proven, strict=True)]
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
