@@ -24,6 +24,7 @@ _COUNTS = (
     "combined_unique_active_count",
 )
 _VOLUMES = ("t2_volume_ml", "gel_volume_ml", "bh_volume_ml", "bh_chronic_volume_ml")
+LARGE_MM = 5.0
 _LEAST_VOLUME_ML = 0.1  # relative errors of less say nothing
 
 
@@ -57,6 +58,28 @@ def print_counts(visits: Sequence[Line]) -> None:
         )
         if unknown := _unknown_on_one_side(visits, name):
             print(f"{'':30s} {unknown} visits empty on one side alone")
+
+
+def _smallest_active_mm(visit: Line) -> float:
+    """T2 diameter of the smallest lesion that is truly active at a visit; infinite where none is."""
+    sizes = {x["number"]: x["diameter_mm"] for x in visit["lesions"]["t2"]["true"]}
+    active = {
+        x["number"] for kind in ("new", "enlarging", "gel") for x in visit["lesions"].get(kind, {}).get("true", [])
+    }
+    return min((sizes[n] for n in active), default=np.inf)
+
+
+def print_combined(visits: Sequence[Line]) -> None:
+    """Combined unique active lesions, where all true ones have 5 mm, and where any is smaller."""
+    compared = [v for v in visits if v["true"]["combined_unique_active_count"] is not None]
+    for name, chosen in (
+        ("all of 5 mm and more", [v for v in compared if _smallest_active_mm(v) >= LARGE_MM]),
+        ("some of 3 to 5 mm", [v for v in compared if _smallest_active_mm(v) < LARGE_MM]),
+    ):
+        pairs = _pairs(chosen, "combined_unique_active_count")
+        if len(pairs):
+            exact = int((pairs[:, 0] == pairs[:, 1]).sum())
+            print(f"combined unique, {name}: exact {exact}/{len(pairs)} = {100 * exact / len(pairs):.0f} %")
 
 
 def print_volumes(visits: Sequence[Line]) -> None:
@@ -94,7 +117,7 @@ def print_lesions(visits: Sequence[Line]) -> None:
     """Sensitivity, precision and F1 by kind and size."""
     print("lesions       diameter    sensitivity        precision          F1")
     for kind in ("new", "gel", "enlarging", "t2"):
-        for low, high in (*BANDS_MM, (5.0, np.inf), (0.0, np.inf)):
+        for low, high in (*BANDS_MM, (LARGE_MM, np.inf), (0.0, np.inf)):
             f = band_figures(visits, kind, low, high)
             if f["true"] or f["found"]:
                 shares = [
@@ -137,6 +160,7 @@ def print_summary(lines: Sequence[Line]) -> None:
             f"\n{dimension}: {len(chosen)} subjects, {len(visits)} visits, failed: {', '.join(failed) or 'none'}"
         )
         print_counts(visits)
+        print_combined(visits)
         print_volumes(visits)
         print_lesions(visits)
         print_quiet([line for line in chosen if line["quiet"]])

@@ -16,6 +16,7 @@ On disk: `mri_pipeline.phantom.trial.write_reference_trial`. Any image as DICOM,
 `mri_pipeline.phantom.dicom.write_series`.
 
 The way of an image: `anatomy` and `tissues` (a warped template with `head` and `vessels` around and in it) →
-`lesions` placed by `histories` → `contrast` gives every tissue its signal → `acquire` makes slices with noise →
-`session` and `dicom` write them as `scanner` and `headers` say.
+`lesions` of `histories`, put in their places by `placing` → `contrast` gives every tissue its signal → `acquire`
+makes slices with noise → `session` and `dicom` write them as `scanner` and `headers` say. What a perfect reader would
+say of it: `families` (which lesions are one), `states` (what became of them), `truth`.
 """
