@@ -147,9 +147,13 @@ class DerivativeDataset:
         """A lesion mask in the subject's space."""
         return self._file(subject, visit, f"space-subject_label-{label.value}_mask.nii.gz")
 
-    def probability(self, subject: str, visit: str) -> Path:
-        """The T2 lesion probability in the subject's space."""
-        return self._file(subject, visit, "space-subject_label-T2lesion_probseg.nii.gz")
+    def probability(self, subject: str, visit: str, label: MaskLabel) -> Path:
+        """The probability of T2 lesions, or of enhancing ones, in the subject's space."""
+        return self._file(subject, visit, f"space-subject_label-{label.value}_probseg.nii.gz")
+
+    def darkness(self, subject: str, visit: str) -> Path:
+        """How dark T1 is, in the subject's space; the table beside it has the same name with ``.tsv``."""
+        return self._file(subject, visit, "space-subject_desc-T1hypointensity_dseg.nii.gz")
 
     def lesions(self, subject: str, visit: str) -> Path:
         """The numbered lesions; the table beside it has the same name with ``.tsv``."""

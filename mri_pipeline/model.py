@@ -308,7 +308,8 @@ class VisitMasks:
     """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
 
     `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1.
-    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone.
+    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `darkness`
+    (`lesions.black_holes.Darkness` of every voxel) tells how dark a lesion is on T1.
     """
 
     visit: str
@@ -316,6 +317,7 @@ class VisitMasks:
     gel: LabelImage | None = None
     black_holes: LabelImage | None = None
     flair: Image | None = None
+    darkness: LabelImage | None = None
 
 
 class ScanStatus(StrEnum):
@@ -401,6 +403,9 @@ class VisitCounts:
     bh_count: int | None = None
     bh_volume_ml: float | None = None
     bh_chronic_volume_ml: float | None = None
+    new_t2_since_first_count: int | None = None
+    bh_severe_volume_ml: float | None = None
+    t1_hypointense_volume_ml: float | None = None
     combined_unique_active_count: int | None = None
 
 

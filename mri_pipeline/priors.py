@@ -3,6 +3,7 @@
 Origin, licence and citation of each file stand in ``mri_pipeline/data/ORIGIN.md``.
 """
 
+import json
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mri_pipeline.errors import ImageError
-from mri_pipeline.model import Grid, Image
+from mri_pipeline.model import FloatArray, Grid, Image
 
 LESION_PRIOR_FILE = "lesion_prior.npz"
+GEL_COEFFICIENTS_FILE = "gel_coefficients.json"
 
 _FLOOR = 1e-5
 _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the floor to 1
@@ -60,3 +62,17 @@ def load_lesion_prior() -> Image:
     """
     with as_file(files("mri_pipeline") / "data" / LESION_PRIOR_FILE) as path:
         return read_lesion_prior(path)
+
+
+@cache
+def load_gel_coefficients() -> tuple[float, FloatArray]:
+    """Intercept and coefficients of `mri_pipeline.lesions.gel_probability`, in the order of its features.
+
+    Examples
+    --------
+    >>> load_gel_coefficients()[1].shape
+    (5,)
+    """
+    text = (files("mri_pipeline") / "data" / GEL_COEFFICIENTS_FILE).read_text(encoding="utf-8")
+    stored = json.loads(text)
+    return float(stored["intercept"]), np.array(list(stored["coefficients"].values()), dtype=float)

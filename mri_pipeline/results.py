@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from mri_pipeline.errors import UsageError
 from mri_pipeline.model import SubjectResult, VisitQuality
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file; another version is refused."""
 
 _RESULT = TypeAdapter(SubjectResult)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from mri_pipeline.model import RegistrationRecord, VisitQuality
+from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
 
 LEAST_COVERED = 0.99
 """Share of the subject's brain that a visit must have scanned. The rim of a mask on slices of 3 mm is about 1 %."""
@@ -60,6 +60,11 @@ def concerns(quality: VisitQuality) -> list[str]:
             found.append(f"{name} left out: no match to {to} (quality {record.quality or 0.0:.2f})")
         elif verdict is Verdict.DOUBTFUL:
             found.append(f"{name} to {to}: a doubtful match (quality {record.quality:.2f}), look at the pictures")
+    used = {record.contrast for record in quality.registrations if not record.failed}
+    if not quality.failure and Contrast.T1W_GD in used and Contrast.T1W not in used:
+        found.append(
+            "enhancing lesions judged on T1 after contrast alone: what was bright before cannot be told from them"
+        )
     if quality.brain_covered is not None and quality.brain_covered < LEAST_COVERED:
         found.append(
             f"FLAIR: has scanned {100 * quality.brain_covered:.0f} % of the brain that earlier visits show; "

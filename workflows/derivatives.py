@@ -11,6 +11,7 @@ from typing import Any
 
 from mri_pipeline import nifti, provenance
 from mri_pipeline.layout import DerivativeDataset, MaskLabel, SpaceFiles
+from mri_pipeline.lesions.black_holes import Darkness
 from mri_pipeline.model import (
     LOCATION_LABELS,
     Contrast,
@@ -78,8 +79,9 @@ def write_visit(
     *,
     images: Mapping[Contrast, Image],
     brain: LabelImage,
-    probability: Image,
+    probabilities: Mapping[MaskLabel, Image],
     masks: Mapping[MaskLabel, LabelImage],
+    darkness: LabelImage | None,
     lesions: LabelImage,
     records: Sequence[LesionRecord],
     transforms: Mapping[Contrast, Path],
@@ -110,8 +112,14 @@ def write_visit(
     for label, mask in masks.items():
         made = generated if label is MaskLabel.T2_LESION else {}
         _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space, **made})
-    nifti.save(probability, derivatives.probability(subject, visit))
-    _sidecar(derivatives.probability(subject, visit), {"Type": "Lesion", **space, **generated})
+    for label, probability in probabilities.items():
+        made = generated if label is MaskLabel.T2_LESION else {}
+        path = nifti.save(probability, derivatives.probability(subject, visit, label))
+        _sidecar(path, {"Type": "Lesion", **space, **made})
+    if darkness is not None:
+        path = nifti.save(darkness, derivatives.darkness(subject, visit))
+        _sidecar(path, space)
+        _write_labels(path, {grade.value: grade.name.lower() for grade in Darkness if grade})
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
         target.write_bytes(source.read_bytes())
@@ -160,13 +168,17 @@ def write_space(
     for name, path in space.maps.items():
         _sidecar(nifti.save(getattr(tissue, name), path), grid)
     _sidecar(nifti.save(tissue.location, space.location), grid)
-    rows = "".join(f"{index}\t{place.value}\n" for index, place in LOCATION_LABELS.items())
-    table = space.location.with_name(space.location.name.replace(".nii.gz", ".tsv"))
-    table.write_text(f"index\tname\n{rows}", encoding="utf-8")
+    _write_labels(space.location, {index: place.value for index, place in LOCATION_LABELS.items()})
     space.template_to_subject.write_bytes(template_to_subject.read_bytes())
     for visit, source in flairs_to_subject.items():
         space.flair_to_subject(visit).write_bytes(source.read_bytes())
     space.record.write_text(record + "\n", encoding="utf-8")
+
+
+def _write_labels(image: Path, names: Mapping[int, str]) -> None:
+    """The table of labels beside an image of them."""
+    rows = "".join(f"{index}\t{name}\n" for index, name in names.items())
+    image.with_name(image.name.replace(".nii.gz", ".tsv")).write_text(f"index\tname\n{rows}", encoding="utf-8")
 
 
 def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
@@ -219,9 +231,14 @@ def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
         gel=_mask(derivatives, subject, visit, MaskLabel.GEL),
         black_holes=_mask(derivatives, subject, visit, MaskLabel.BLACK_HOLE),
         flair=nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR)),
+        darkness=read_labels(derivatives.darkness(subject, visit)),
     )
 
 
 def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskLabel) -> LabelImage | None:
-    path = derivatives.mask(subject, visit, label)
+    return read_labels(derivatives.mask(subject, visit, label))
+
+
+def read_labels(path: Path) -> LabelImage | None:
+    """Labels of a derivative; None where it was not made."""
     return nifti.load_labels(path) if path.is_file() else None

@@ -23,7 +23,7 @@ from mri_pipeline.tables.inputs import SubjectInput, planned_visits
 from mri_pipeline.tables.io import save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.release import release_tables
 from workflows import steps
-from workflows.derivatives import read_masks
+from workflows.derivatives import read_labels, read_masks
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _images_beside(
             f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
             hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
         )
-    return replace(confirmed, flair=flair)
+    return replace(confirmed, flair=flair, darkness=read_labels(derivatives.darkness(subject, visit)))
 
 
 def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:

@@ -101,8 +101,10 @@ def segment_images(
     )
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
+    gel = segmented.gel.mask if segmented.gel else None
+    holes = segmented.dark.black_holes if segmented.dark else None
     tracking = steps.track(
-        [VisitMasks(_VISIT, t2.mask, segmented.gel, segmented.black_holes)],
+        [VisitMasks(_VISIT, t2.mask, gel, holes)],
         tissue_location=tissue.location,
         rules=rules,
         weeks={_VISIT: None},
@@ -166,7 +168,13 @@ def segment_files(
     scan = segment_images(images, brain_mask=mask, rules=LesionRules(segmenter=segmenter), work=work)
     shutil.rmtree(work, ignore_errors=True)
     nifti.save(scan.t2.probability, out / "t2_probability.nii.gz")
-    masks = {"t2_lesions": scan.t2.mask, "gel": scan.found.gel, "black_holes": scan.found.black_holes}
+    if scan.found.gel is not None:
+        nifti.save(scan.found.gel.probability, out / "gel_probability.nii.gz")
+    masks = {
+        "t2_lesions": scan.t2.mask,
+        "gel": scan.found.gel.mask if scan.found.gel else None,
+        "black_holes": scan.found.dark.black_holes if scan.found.dark else None,
+    }
     for name, labels in masks.items():
         path = out / f"{name}.nii.gz"
         path.unlink(missing_ok=True)  # a mask of an earlier run must not be taken for this one's

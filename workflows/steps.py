@@ -47,8 +47,8 @@ class SegmentedVisit:
     """One visit, normalised, with its lesions on T1; None is "cannot be known", an empty mask is "none found"."""
 
     contrasts: Mapping[Contrast, Image]
-    gel: LabelImage | None
-    black_holes: LabelImage | None
+    gel: gel.GelDetection | None
+    dark: black_holes.DarkTissue | None
 
 
 def extract_brain(flair: Image) -> brain.BrainExtraction:
@@ -217,13 +217,14 @@ def segment_visit(
 ) -> SegmentedVisit:
     """Normalise a visit and find its enhancing lesions and black holes, given its T2 lesions."""
     visit = _normalised(images, brain, tissue)
-    gel_mask = gel.detect_gel(visit, tissue, t2_lesions, rules).mask if Contrast.T1W_GD in images else None
-    holes = (
+    enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules) if Contrast.T1W_GD in images else None
+    gel_mask = enhancing.mask if enhancing else None
+    dark = (
         black_holes.segment_black_holes(visit, tissue, t2_lesions, gel_mask, rules)
         if Contrast.T1W in images
         else None
     )
-    return SegmentedVisit(visit.contrasts, gel_mask, holes)
+    return SegmentedVisit(visit.contrasts, enhancing, dark)
 
 
 def _normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:

@@ -233,18 +233,18 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
         for field, having in (
             ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits),
-            ("gels", with_gel), ("black_holes", with_t1w),
+            ("gels", with_gel), ("black_holes", with_t1w), ("darkness", with_t1w),
             ("external", visits if request.rules.segmenter else ()),
         )
         if having
     }  # fmt: skip
-    t2_inputs = ("flairs", "brains", "t1s", "external")
+    t2_inputs, taken = ("flairs", "brains", "t1s", "external"), ("flairs", "gels", "black_holes", "darkness")
     workflow.connect([
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
         *((lists[field], segment_t2, [("out", field)]) for field in t2_inputs if field in lists),
         (inputnode, track, [("location", "location")]),
         (segment_t2, track, [("t2_lesions", "t2_lesions")]),
-        *((lists[field], track, [("out", field)]) for field in ("flairs", "gels", "black_holes") if field in lists),
+        *((lists[field], track, [("out", field)]) for field in taken if field in lists),
         (track, outputnode, [("result", "result")]),
         (segment_t2, outputnode, [("look_at", "look_at")]),
         (lists["written"], outputnode, [("out", "written")]),
@@ -294,7 +294,9 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             workflow.connect(
                 [(inputnode, lists["t1s"], [(f"{visit.visit}_{t1_of[visit.visit]}", f"in{position}")])]
             )
-        for field, having in (("gel", with_gel), ("black_holes", with_t1w)):
+        if visit in with_gel:
+            found.append("gel_probability")
+        for field, having in (("gel", with_gel), ("black_holes", with_t1w), ("darkness", with_t1w)):
             if visit in having:
                 found.append(field)
                 target = lists["gels" if field == "gel" else field]

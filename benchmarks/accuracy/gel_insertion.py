@@ -171,7 +171,18 @@ def rows_of(found: Analysed, lesions: list[Inserted], grid: Grid, slices: int) -
     near = thick(Image(ndimage.binary_dilation(true, iterations=2).astype(np.float32), grid), slices).data > 0
     numbers = np.setdiff1d(np.unique(mask), np.append(np.unique(mask[near]), 0))
     places = [mask_place(found, mask == number) for number in numbers]
-    yield {"false": places, "lesions": len(lesions)}
+    yield {"false": places, "lesions": len(lesions), "candidates": list(candidates_of(found, near))}
+
+
+def candidates_of(found: Analysed, true: BoolArray) -> Iterator[dict[str, Any]]:
+    """Everything that was judged: its features, and the share of it that lies on what was put in."""
+    places = found.enhancing.places.data
+    for number, candidate in enumerate(found.enhancing.candidates, start=1):
+        own = places == number
+        yield asdict(candidate.features) | {
+            "accepted": candidate.accepted,
+            "lesion_put_in": float(true[own].mean()) if own.any() else 0.0,
+        }
 
 
 def mask_place(found: Analysed, voxels: BoolArray) -> dict[str, Any]:
@@ -249,7 +260,7 @@ def main() -> None:
                     for slices in arguments.slices:
                         found = analyse({c: thick(i, slices) for c, i in copy.items()}, made[left_out])
                         for row in rows_of(found, lesions, untouched.visit.grid, slices):
-                            key = {"patient": name, "head": head, "slices": slices}
+                            key = {"patient": name, "head": head, "slices": slices, "pre": Contrast.T1W in copy}
                             file.write(json.dumps(key | row) + "\n")
                         file.flush()
     summary([json.loads(line) for line in arguments.results.read_text().splitlines()])

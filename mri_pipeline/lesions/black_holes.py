@@ -1,15 +1,33 @@
-"""Black holes: the part of T2 lesions that is as dark as grey matter on T1 and does not enhance."""
+"""Black holes: the part of T2 lesions that is as dark as grey matter on T1 and does not enhance.
+
+How dark the tissue is, is measured for the whole brain, so that a lesion that a reader draws is measured too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.model import BoolArray, Contrast, FloatArray, LabelImage, TissueMaps, VisitImages
 from mri_pipeline.protocol import LesionRules
+
+
+class Darkness(IntEnum):
+    """How dark a voxel is on T1, by the medians of white matter, grey matter and CSF; fluid outside lesions is 0.
+
+    The limits are half-way between two medians, or a median itself, so that neither gain nor offset of a scan moves
+    them.
+    """
+
+    NORMAL = 0
+    HYPOINTENSE = 1  # nearer to grey than to white matter
+    AS_GREY_MATTER = 2  # at or below grey matter: may be a black hole
+    SEVERE = 3  # nearer to CSF than to grey matter
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,22 @@ class BlackHoleSettings:
     mixed_flair: float = 1.0
 
 
+@dataclass(frozen=True)
+class DarkTissue:
+    """What T1 shows at a visit.
+
+    Parameters
+    ----------
+    black_holes : LabelImage
+        Numbered. Empty if there is none.
+    darkness : LabelImage
+        The `Darkness` of every voxel of the brain.
+    """
+
+    black_holes: LabelImage
+    darkness: LabelImage
+
+
 def segment_black_holes(
     visit: VisitImages,
     tissue: TissueMaps,
@@ -43,7 +77,7 @@ def segment_black_holes(
     rules: LesionRules,
     *,
     settings: BlackHoleSettings | None = None,
-) -> LabelImage:
+) -> DarkTissue:
     """Find the black holes of a visit with a T1.
 
     The rule: at or below the median of grey matter on T1 with a core that is darker still, inside a T2 lesion, not
@@ -64,8 +98,7 @@ def segment_black_holes(
 
     Returns
     -------
-    LabelImage
-        Black holes, numbered. Empty if there is none.
+    DarkTissue
 
     Raises
     ------
@@ -76,22 +109,24 @@ def segment_black_holes(
     """
     settings = settings or BlackHoleSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
-    t1 = visit.contrasts[Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD]
+    t1 = visit.contrasts[Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD].data
     lesions = t2_mask.mask & visit.brain.mask
-    flair = visit.contrasts[Contrast.FLAIR].data
-    threshold = darkness_threshold(t1.data, visit.brain.mask & ~lesions, tissue, settings)
-    dark = lesions & (t1.data <= threshold) & ~_csf(flair, visit.brain.mask, lesions, settings)
+    grey = grey_matter_level(t1, visit.brain.mask & ~lesions, tissue, settings)
+    seen = visit.brain.mask & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
+    darkness = _darkness(t1, seen, grey, _fluid_level(t1, visit, tissue, settings))
+    dark = lesions & (darkness >= Darkness.AS_GREY_MATTER)
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
         dark &= ~_touching(dark, gel_mask.mask)
-    core = dark & (t1.data <= threshold - settings.core_share * (1.0 - threshold))
+    core = dark & (t1 <= grey - settings.core_share * (1.0 - grey))
     dark = _with_core(dark, core, rules.black_hole_min_volume_mm3 / visit.grid.voxel_volume_mm3)
-    return label_lesions(
+    holes = label_lesions(
         dark, visit.grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
     )
+    return DarkTissue(holes, LabelImage(darkness, visit.grid))
 
 
-def darkness_threshold(
+def grey_matter_level(
     t1: FloatArray, outside_lesions: BoolArray, tissue: TissueMaps, settings: BlackHoleSettings
 ) -> float:
     """Median of grey matter on T1, at most ``1 - least_darkening``."""
@@ -99,6 +134,64 @@ def darkness_threshold(
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
+
+
+def _fluid_level(t1: FloatArray, visit: VisitImages, tissue: TissueMaps, settings: BlackHoleSettings) -> float:
+    """Median of CSF on T1; 0 where none is seen."""
+    flair = visit.contrasts[Contrast.FLAIR].data
+    fluid = visit.brain.mask & (tissue.csf.data > 0.8) & (flair < settings.fluid_flair)
+    return float(np.median(t1[fluid])) if fluid.any() else 0.0
+
+
+def _darkness(t1: FloatArray, seen: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
+    """The grade of every voxel that is seen, by the levels of grey matter and CSF; white matter is 1."""
+    limits = {
+        Darkness.HYPOINTENSE: (1.0 + grey) / 2,
+        Darkness.AS_GREY_MATTER: grey,
+        Darkness.SEVERE: (grey + min(fluid, grey)) / 2,
+    }
+    darkness = np.zeros(t1.shape, dtype=np.uint8)
+    for grade, limit in limits.items():
+        darkness[seen & (t1 <= limit)] = grade
+    return darkness
+
+
+def hypointense(
+    darkness: LabelImage | None,
+    t2: LabelImage,
+    gel: LabelImage | None,
+    black_holes: LabelImage | None,
+    rules: LesionRules,
+) -> LabelImage | None:
+    """T1-hypointense lesions: dark parts of T2 lesions that do not enhance, with the black holes; None if not known.
+
+    Parameters
+    ----------
+    darkness : LabelImage or None
+        `Darkness` of the visit.
+    t2, gel, black_holes : LabelImage
+        Lesions of the visit, confirmed or not; `gel` is None where it is not known.
+    rules : LesionRules
+        A T1-hypointense lesion has at least the volume of a black hole.
+    """
+    if darkness is None or black_holes is None:
+        return None
+    dark = t2.mask & (darkness.data >= Darkness.HYPOINTENSE)
+    if gel is not None:
+        dark &= ~gel.mask
+    return label_lesions(
+        dark | black_holes.mask,
+        t2.grid,
+        min_volume_mm3=rules.black_hole_min_volume_mm3,
+        connectivity=rules.connectivity,
+    )
+
+
+def severe(darkness: LabelImage | None, black_holes: LabelImage | None) -> LabelImage | None:
+    """The part of the black holes that is nearer to CSF than to grey matter; None if not known."""
+    if darkness is None or black_holes is None:
+        return None
+    return LabelImage(black_holes.mask & (darkness.data == Darkness.SEVERE), black_holes.grid)
 
 
 def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: BlackHoleSettings) -> BoolArray:

@@ -2,7 +2,7 @@
 
 An enhancing lesion is a well-demarcated increase against the surrounding tissue and, where a pre-contrast T1
 exists, against it. It has a T2 correlate and is neither vessel nor choroid plexus nor dura. What enhances but is
-no lesion is kept as a candidate with the reasons, for the reader.
+no lesion is kept as a candidate with the reasons. Each has a probability of being a lesion, for the reader.
 
 Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; a ring that its half-way border
 cuts is bridged where it enhances most, since it is one lesion.
@@ -20,19 +20,9 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
 from mri_pipeline.lesions.components import label_lesions, structure
-from mri_pipeline.lesions.t2_features import smoothed, standardised, surround
-from mri_pipeline.model import (
-    LOCATION_LABELS,
-    BoolArray,
-    Contrast,
-    FloatArray,
-    Grid,
-    Image,
-    LabelImage,
-    Location,
-    TissueMaps,
-    VisitImages,
-)
+from mri_pipeline.lesions.gel_evidence import GelEvidence, GelSettings, gel_evidence
+from mri_pipeline.lesions.gel_probability import GelFeatures, gel_probability
+from mri_pipeline.model import BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps, VisitImages
 from mri_pipeline.protocol import LesionRules
 
 
@@ -58,8 +48,8 @@ class GelCandidate:
     volume_mm3 : float
     uplift : float
         Upper decile of the increase, as a share of white matter.
-    t2_overlap : float
-        Share with a T2 correlate of what enhances there.
+    features : GelFeatures
+        What its probability is made from.
     reasons : tuple of GelReason
         Why it was rejected; empty for a lesion.
     """
@@ -69,7 +59,7 @@ class GelCandidate:
     z_mm: float
     volume_mm3: float
     uplift: float
-    t2_overlap: float
+    features: GelFeatures
     reasons: tuple[GelReason, ...] = ()
 
     @property
@@ -77,87 +67,35 @@ class GelCandidate:
         """Whether it is counted as a lesion."""
         return not self.reasons
 
+    @property
+    def probability(self) -> float:
+        """How likely a lesion like it is one; the rules, not this figure, decide what is counted."""
+        return gel_probability(self.features)
+
 
 @dataclass(frozen=True)
 class GelDetection:
-    """Enhancing lesions of a visit: their `mask` (lesions numbered) and all `candidates`, brightest first."""
-
-    mask: LabelImage
-    candidates: tuple[GelCandidate, ...]
-
-
-@dataclass(frozen=True)
-class GelSettings:
-    """Thresholds of the detector. Increases are shares of white matter, after a 1 mm mean.
+    """Enhancing lesions of a visit.
 
     Parameters
     ----------
-    seed_uplift, seed_noise : float
-        A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
-    seed_uplift_alone : float
-        The least increase without a pre-contrast T1: normal tissue varies by up to 0.15.
-    edge_share : float
-        Its border is where the increase falls to this share of its own upper decile.
-    least_uplift : float
-        No enhancing voxel is below this increase.
-    least_local_uplift : float
-        With a pre-contrast T1: least increase against the surroundings as well (an enhancing lesion inside a
-        black hole is hardly brighter than white matter).
-    flair_correlate, above_grey_matter : float
-        FLAIR (1 mm mean) that counts as a T2 correlate outside the T2 mask: in white matter, in its standard
-        deviations; in grey matter, as much above its upper quartile.
-    t2_correlate : float
-        T2 in standard deviations of white matter that is needed as well in the posterior fossa.
-    edge_depth_mm : float
-        Candidates with a median depth below this lie at the brain's edge.
-    fluid_share, fluid_reach_mm : float
-        Share of voxels in fluid (dark on FLAIR) or this near to it that makes a choroid plexus or a vein.
-    white_matter_share : float
-        Least mean of the white-matter map within `surround_mm`, unless most of it lies in a T2 lesion: bright
-        FLAIR alone is found in cortex too.
-    surround_mm : float
-    vessel_reach_mm : float
-        How far what enhances is followed beyond its T2 correlate: a lesion ends there, but for a vessel it touches;
-        choroid plexus, dura and cortical veins run on.
-    vessel_elongation, vessel_width_mm : float
-        Longer than this many times its width, and thinner than this: a vessel.
+    mask : LabelImage
+        The lesions, numbered.
+    candidates : tuple of GelCandidate
+        All that was looked at: lesions first, the brightest first.
+    places : LabelImage
+        Where the candidates lie, by their position in `candidates`, from 1.
     """
 
-    seed_uplift: float = 0.15
-    seed_uplift_alone: float = 0.2
-    seed_noise: float = 3.5
-    edge_share: float = 0.5
-    least_uplift: float = 0.08
-    least_local_uplift: float = 0.0
-    flair_correlate: float = 2.0
-    above_grey_matter: float = 1.0
-    t2_correlate: float = 2.0
-    edge_depth_mm: float = 4.0
-    fluid_share: float = 0.5
-    fluid_reach_mm: float = 2.0
-    white_matter_share: float = 0.25
-    surround_mm: float = 4.0
-    vessel_reach_mm: float = 2.0
-    vessel_elongation: float = 3.5
-    vessel_width_mm: float = 3.5
+    mask: LabelImage
+    candidates: tuple[GelCandidate, ...]
+    places: LabelImage
 
-
-_LEAST_VOXELS = 50
-
-
-@dataclass(frozen=True)
-class _Evidence:
-    """Maps the rules look at, all on the visit's grid."""
-
-    grid: Grid
-    uplift: FloatArray
-    noise: float
-    compared: bool  # with a pre-contrast T1
-    t2_lesions: BoolArray
-    correlate: BoolArray
-    fluid: BoolArray
-    depth_mm: FloatArray
-    white_matter: FloatArray
+    @property
+    def probability(self) -> Image:
+        """In each candidate's voxels its probability, elsewhere 0."""
+        table = np.array([0.0, *(candidate.probability for candidate in self.candidates)], dtype=np.float32)
+        return Image(table[self.places.data], self.places.grid)
 
 
 @dataclass(frozen=True)
@@ -203,114 +141,27 @@ def detect_gel(
     """
     settings = settings or GelSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
-    evidence = _evidence(visit, tissue, t2_mask, settings)
-    accepted = np.zeros(visit.grid.shape, dtype=bool)
-    candidates: list[GelCandidate] = []
-    for component in _components(evidence, visit.brain.mask, settings):
-        for piece, candidate in _judge(component, evidence, rules, settings):
-            candidates.append(candidate)
-            if candidate.accepted:
-                accepted[piece.where] |= piece.voxels
+    evidence = gel_evidence(visit, tissue, t2_mask, settings)
+    judged = [
+        found
+        for component in _components(evidence, visit.brain.mask, settings)
+        for found in _judge(component, evidence, rules, settings)
+    ]
+    judged.sort(key=lambda found: (not found[1].accepted, -found[1].uplift, found[1].x_mm))
+    places = np.zeros(visit.grid.shape, dtype=np.int32)
+    for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # what is a lesion lies on top
+        places[piece.where][piece.voxels] = number
+    accepted = sum(candidate.accepted for _, candidate in judged)
     mask = label_lesions(
-        accepted, visit.grid, min_volume_mm3=rules.gel_min_volume_mm3, connectivity=rules.connectivity
+        (places > 0) & (places <= accepted),
+        visit.grid,
+        min_volume_mm3=rules.gel_min_volume_mm3,
+        connectivity=rules.connectivity,
     )
-    return GelDetection(mask, tuple(sorted(candidates, key=lambda c: (bool(c.reasons), -c.uplift, c.x_mm))))
+    return GelDetection(mask, tuple(candidate for _, candidate in judged), LabelImage(places, visit.grid))
 
 
-def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: float = 0.0) -> Image:
-    """Increase on post-contrast T1 as a share of white matter.
-
-    Without a pre-contrast T1: against the normal tissue within about 8 mm. With one: the change from it, where the
-    voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its own
-    surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
-    taken off.
-    """
-    post, around = _smooth_ratio(visit.contrasts[Contrast.T1W_GD], visit, tissue)
-    if Contrast.T1W not in visit.contrasts:
-        return Image((post - around).astype(np.float32), visit.grid)
-    pre, _ = _smooth_ratio(visit.contrasts[Contrast.T1W], visit, tissue)
-    change = post - pre
-    change -= _normal_change(change, visit, tissue)
-    return Image(np.where(post - around >= least_local_uplift, change, np.minimum(change, 0.0)), visit.grid)
-
-
-def _smooth_ratio(image: Image, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
-    """The 1 mm mean over the local level of white matter, and that of all normal tissue around, on that scale."""
-    mean = smoothed(image.data, visit.grid, 1.0)
-    white = visit.brain.mask & (np.abs(mean - 1.0) < 0.25)
-    level = surround(mean, (white * tissue.white_matter.data).astype(np.float32), visit.grid)
-    level = np.where(level > 0.5, level, 1.0)
-    normal = visit.brain.mask & (mean > 0.5) & (mean < 1.25)
-    around = surround(mean, normal.astype(np.float32), visit.grid)
-    return mean / level, np.where(around > 0.3, around, 1.0) / level
-
-
-def _normal_change(change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
-    """What grey matter and fluid gain between two T1 of unlike weighting (0.14 of white matter in a real pair)."""
-    expected = np.zeros(visit.grid.shape, dtype=np.float32)
-    for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
-        sure = visit.brain.mask & (part.data > 0.8)
-        if np.count_nonzero(sure) >= _LEAST_VOXELS:
-            expected += np.float32(np.median(change[sure])) * smoothed(part.data, visit.grid, 1.0)
-    return expected
-
-
-def _evidence(visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, settings: GelSettings) -> _Evidence:
-    grid, brain = visit.grid, visit.brain.mask
-    uplift = enhancement(visit, tissue, least_local_uplift=settings.least_local_uplift).data
-    sure = brain & (tissue.white_matter.data > 0.8)
-    noise = 1.4826 * float(np.median(np.abs(uplift[sure] - np.median(uplift[sure])))) if sure.any() else 0.0
-    flair = visit.contrasts[Contrast.FLAIR]
-    # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
-    level = smoothed(flair.data, grid, 1.0)
-    fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
-    padded = np.pad(brain, 1, mode="edge")
-    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    return _Evidence(
-        grid=grid,
-        uplift=uplift,
-        noise=noise,
-        compared=Contrast.T1W in visit.contrasts,
-        t2_lesions=t2_mask.mask,
-        correlate=t2_mask.mask | _bright(visit, tissue, settings),
-        fluid=_widened(fluid, grid, settings.fluid_reach_mm),
-        depth_mm=depth,
-        white_matter=tissue.white_matter.data,
-    )
-
-
-def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> BoolArray:
-    """What is brighter than normal tissue there: on FLAIR, in the posterior fossa on FLAIR and T2.
-
-    In white matter `flair_correlate` is enough; the more grey matter or fluid, the more the brightness of grey
-    matter counts. In the posterior fossa FLAIR is full of flow artefacts, and the T2 correlate is mandatory
-    (Barkhof 1997).
-    """
-    flair = _deviation(Contrast.FLAIR, visit, tissue)
-    grey = flair[visit.brain.mask & (tissue.grey_matter.data > 0.8)]
-    above = float(np.quantile(grey, 0.75)) + settings.above_grey_matter if grey.size else 0.0
-    white = smoothed(tissue.white_matter.data, visit.grid, 1.0)
-    least = settings.flair_correlate
-    bright = flair > least + (1.0 - white) * max(above - least, 0.0)
-    infratentorial = np.isin(
-        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
-    )
-    if Contrast.T2W in visit.contrasts:
-        infratentorial &= _deviation(Contrast.T2W, visit, tissue) < settings.t2_correlate
-    return np.asarray(bright & ~infratentorial)
-
-
-def _deviation(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
-    return smoothed(standardised(visit.contrasts[contrast], visit, tissue), visit.grid, 1.0)
-
-
-def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
-    if not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= reach_mm)
-
-
-def _components(evidence: _Evidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
+def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
     """Connected enhancing voxels with a seed among them."""
     high = _seed_level(evidence, settings)
     low = max(settings.least_uplift, settings.edge_share * high)
@@ -339,7 +190,7 @@ def _pieces(
 
 
 def _judge(
-    piece: _Piece, evidence: _Evidence, rules: LesionRules, settings: GelSettings
+    piece: _Piece, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
 ) -> list[tuple[_Piece, GelCandidate]]:
     """The parts of a component that have a T2 correlate, each by itself: what runs on beyond is a vessel.
 
@@ -360,11 +211,11 @@ def _judge(
     return judged
 
 
-def _has_seed(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> bool:
+def _has_seed(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> bool:
     return bool((evidence.uplift[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
 
 
-def _seed_level(evidence: _Evidence, settings: GelSettings) -> float:
+def _seed_level(evidence: GelEvidence, settings: GelSettings) -> float:
     least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
     return max(least, settings.seed_noise * evidence.noise)
 
@@ -376,7 +227,7 @@ def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Pie
     return replace(piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift)))
 
 
-def _joined(part: _Piece, lesion: _Piece, evidence: _Evidence, rules: LesionRules) -> _Piece:
+def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRules) -> _Piece:
     """One component: a ring that its border cuts is bridged where it enhances most."""
     labels, count = ndimage.label(lesion.voxels, structure(3))
     if count < 2:
@@ -393,7 +244,7 @@ def _joined(part: _Piece, lesion: _Piece, evidence: _Evidence, rules: LesionRule
     return replace(lesion, voxels=voxels)
 
 
-def _own_share(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> float:
+def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> float:
     """Share of the piece in all that enhances as much and is joined to it within `vessel_reach_mm`."""
     values = evidence.uplift[piece.where]
     alike = values >= values[piece.voxels].min()
@@ -406,35 +257,40 @@ def _own_share(piece: _Piece, evidence: _Evidence, settings: GelSettings) -> flo
 
 
 def _candidate(
-    piece: _Piece, own_share: float, evidence: _Evidence, rules: LesionRules, settings: GelSettings
+    piece: _Piece, own_share: float, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
 ) -> GelCandidate:
     """Measure a component against every rule."""
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     index = np.argwhere(voxels)
     points = grid.world((index + [s.start for s in where]).astype(float))
     volume = len(index) * grid.voxel_volume_mm3
+    uplift = float(np.quantile(evidence.uplift[where][voxels], 0.9))
+    features = GelFeatures(
+        size=volume / rules.gel_min_volume_mm3,
+        own_share=own_share,
+        depth_mm=float(np.median(evidence.depth_mm[where][voxels])),
+        fluid_share=float(evidence.fluid[where][voxels].mean()),
+        lesion_share=float(evidence.t2_lesions[where][voxels].mean()),
+    )
+    least_share = rules.gel_min_t2_overlap
+    if features.size < settings.small_size:
+        least_share = max(least_share, settings.small_own_share)
     rules_broken = {
         GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
-        GelReason.NO_T2_CORRELATE: own_share < rules.gel_min_t2_overlap,
-        GelReason.BRAIN_EDGE: float(np.median(evidence.depth_mm[where][voxels])) < settings.edge_depth_mm,
-        GelReason.IN_FLUID: float(evidence.fluid[where][voxels].mean()) > settings.fluid_share,
+        GelReason.NO_T2_CORRELATE: own_share < least_share,
+        GelReason.BRAIN_EDGE: features.depth_mm < settings.edge_depth_mm,
+        GelReason.IN_FLUID: features.fluid_share > settings.fluid_share,
     }
     if not any(rules_broken.values()):  # the costly ones
         near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
         white_matter = float(evidence.white_matter[where][near].mean())
-        in_lesion = np.count_nonzero(evidence.t2_lesions[where][voxels]) >= 0.5 * len(index)
-        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = white_matter < settings.white_matter_share and not in_lesion
+        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
+            white_matter < settings.white_matter_share and features.lesion_share < 0.5
+        )
         rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
-    return GelCandidate(
-        x_mm=x,
-        y_mm=y,
-        z_mm=z,
-        volume_mm3=volume,
-        uplift=float(np.quantile(evidence.uplift[where][voxels], 0.9)),
-        t2_overlap=own_share,
-        reasons=tuple(reason for reason, broken in rules_broken.items() if broken),
-    )
+    reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
+    return GelCandidate(x, y, z, volume, uplift, features, reasons)
 
 
 def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:

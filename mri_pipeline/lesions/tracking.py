@@ -19,7 +19,7 @@ from mri_pipeline.layout import MaskLabel
 from mri_pipeline.lesions.change import REACH_MM, SmoothFlair, change_evidence, changed_voxels
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.crop import Crop
-from mri_pipeline.lesions.tracking_compare import compare_t2
+from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking_gel import chronic_black_holes, gel_states, label_gel, overlaps
 from mri_pipeline.lesions.tracking_identity import Homes
 from mri_pipeline.lesions.tracking_records import Findings, LabelledVisit, count_visit, record_lesions
@@ -128,7 +128,7 @@ def count_subject(
     counts: list[VisitCounts] = []
     lesions: list[LesionRecord] = []
     for step in _followed(visits, field, rules, weeks):
-        counts.append(count_visit(step.now, step.reference, step.found))
+        counts.append(count_visit(step.now, step.reference, step.found, rules))
         lesions += record_lesions(step.now, step.reference, step.found, field.location)
     return SubjectResult(subject, tuple(counts), tuple(lesions))
 
@@ -151,7 +151,7 @@ class _Field:
         if len({v.visit for v in visits}) != len(visits):
             raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
         for v in visits:
-            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair):
+            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.darkness):
                 if image is not None:
                     location.grid.require_same(image.grid, f"visit {v.visit}")
         present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
@@ -199,13 +199,35 @@ def _followed(
     """One visit after the other, each with those before it."""
     homes = Homes(field.around.inner)
     past: list[LabelledVisit] = []
+    history = _SinceFirst()
     for visit in visits:
         now = _labelled(field.masks(visit), field.flair(visit), rules, homes)
         reference = past[-1] if past else None
         evidence = None if reference is None else field.evidence(reference, now)
-        yield _Step(now, reference, evidence, _findings(now, past, rules, weeks, evidence))
+        found = _findings(now, past, rules, weeks, evidence)
+        yield _Step(now, reference, evidence, replace(found, new_since_first=history.count(now, found.t2)))
         # images are compared with the previous visit alone; older ones would only fill the memory
         past = [*(replace(v, flair=None) for v in past), now]
+
+
+class _SinceFirst:
+    """New T2 lesions against the first analysed visit: those that were new at a visit since, and are still there.
+
+    What vanished and came back is new against the visit before, not against the first.
+    """
+
+    def __init__(self) -> None:
+        self._first: frozenset[int] | None = None
+        self._new: set[int] = set()
+
+    def count(self, now: LabelledVisit, comparison: T2Comparison | None) -> int | None:
+        """How many there are at the next visit; None at the first."""
+        present = frozenset(now.numbers[label] for label in range(1, int(now.t2.data.max()) + 1))
+        if self._first is None or comparison is None:
+            self._first = present
+            return None
+        self._new |= {now.numbers[n] for n, state in comparison.states.items() if state is T2State.NEW}
+        return len(present & self._new - self._first)
 
 
 def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, homes: Homes) -> LabelledVisit:
@@ -244,7 +266,7 @@ def _tracked(step: _Step, field: _Field, rules: LesionRules) -> VisitTracking:
         visit=now.masks.visit,
         lesions=field.restored(LabelImage(table[now.lesions.data], now.lesions.grid)),
         masks={label: field.restored(mask) for label, mask in _change_masks(step, field, rules).items()},
-        counts=count_visit(now, reference, found),
+        counts=count_visit(now, reference, found, rules),
         records=record_lesions(now, reference, found, field.location),
     )
 

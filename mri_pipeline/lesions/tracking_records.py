@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mri_pipeline.lesions.black_holes import hypointense, severe
 from mri_pipeline.lesions.change import SmoothFlair
 from mri_pipeline.lesions.components import lesion_centroids_mm, lesion_volumes_mm3, values_of
 from mri_pipeline.lesions.tracking_compare import T2Comparison
@@ -24,6 +25,7 @@ from mri_pipeline.model import (
     VisitCounts,
     VisitMasks,
 )
+from mri_pipeline.protocol import LesionRules
 
 ML_PER_MM3 = 1e-3
 ZONE_MIN_SHARE = 0.1
@@ -61,15 +63,20 @@ class Findings:
         Whether there was an earlier visit with contrast.
     chronic : ndarray of bool or None
         The part of the black holes that is chronic.
+    new_since_first : int or None
+        T2 lesions that are new against the first analysed visit.
     """
 
     t2: T2Comparison | None
     gel: Mapping[int, GelState] | None
     gel_compared: bool
     chronic: BoolArray | None
+    new_since_first: int | None = None
 
 
-def count_visit(now: LabelledVisit, reference: LabelledVisit | None, found: Findings) -> VisitCounts:
+def count_visit(
+    now: LabelledVisit, reference: LabelledVisit | None, found: Findings, rules: LesionRules
+) -> VisitCounts:
     """The measured columns of the visit's row; what is not known is None, never zero."""
     gel = None if found.gel is None else list(found.gel.values())
     compared = gel if found.gel_compared else None
@@ -95,6 +102,11 @@ def count_visit(now: LabelledVisit, reference: LabelledVisit | None, found: Find
         bh_count=None if now.black_holes is None else int(now.black_holes.data.max()),
         bh_volume_ml=_volume_ml(now.black_holes),
         bh_chronic_volume_ml=_chronic_volume_ml(now.black_holes, found.chronic),
+        new_t2_since_first_count=found.new_since_first,
+        bh_severe_volume_ml=_volume_ml(severe(now.masks.darkness, now.black_holes)),
+        t1_hypointense_volume_ml=_volume_ml(
+            hypointense(now.masks.darkness, now.t2, now.gel, now.black_holes, rules)
+        ),
         combined_unique_active_count=combined,
     )
 

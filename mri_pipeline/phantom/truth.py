@@ -29,6 +29,8 @@ from mri_pipeline.phantom.states import gel_state, t2_states
 from mri_pipeline.phantom.subject import SimulatedSubject
 from mri_pipeline.protocol import LesionRules
 
+_NOT_DESIGNED = ("new_t2_since_first_count", "bh_severe_volume_ml", "t1_hypointense_volume_ml")
+"""Measured, but not known from the design, which has black holes of one grade."""
 _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED)
 
 
@@ -207,7 +209,7 @@ def _cell(value: object) -> object:
 def write_truth_tables(truths: Sequence[SubjectTruth], folder: Path) -> tuple[Path, Path]:
     """Write ``lesion_timepoints.csv`` and ``lesions.csv``; what is not known is an empty cell."""
     folder.mkdir(parents=True, exist_ok=True)
-    measured = [f.name for f in fields(VisitCounts) if f.name != "visit"]
+    measured = [f.name for f in fields(VisitCounts) if f.name not in {"visit", *_NOT_DESIGNED}]
     timepoints = folder / "lesion_timepoints.csv"
     with timepoints.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -64,12 +64,15 @@ class ReadingItem:
     masks : mapping of LesionKind to Path
         Proposed lesions on the same grid (any label above 0 is lesion). T2 is always there; a kind that the visit
         cannot show (no post-contrast T1, no T1) is absent.
+    probabilities : mapping of LesionKind to Path
+        How likely each voxel is such a lesion, on the same grid; a kind without such a map is absent.
     """
 
     subject: str
     visit: str
     images: Mapping[Contrast, Path]
     masks: Mapping[LesionKind, Path]
+    probabilities: Mapping[LesionKind, Path] = field(default_factory=dict)
 
 
 def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: str) -> ReadingItem:
@@ -82,11 +85,13 @@ def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: s
     """
     images = {contrast: derivatives.image(subject, visit, contrast) for contrast in Contrast}
     masks = {kind: derivatives.mask(subject, visit, label) for kind, label in _MASK_LABELS.items()}
+    probabilities = {kind: derivatives.probability(subject, visit, label) for kind, label in _MASK_LABELS.items()}
     item = ReadingItem(
         subject,
         visit,
         {contrast: path for contrast, path in images.items() if path.is_file()},
         {kind: path for kind, path in masks.items() if path.is_file()},
+        {kind: path for kind, path in probabilities.items() if path.is_file()},
     )
     if Contrast.FLAIR not in item.images or LesionKind.T2 not in item.masks:
         raise UsageError(

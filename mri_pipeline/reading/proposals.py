@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.model import LabelImage
+from mri_pipeline.model import Image, LabelImage
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,15 @@ class Proposal:
         Index (from 0) of the lesion's voxel that is nearest to its centre.
     position_mm : tuple of float
         RAS+ position of that voxel.
+    probability : float or None
+        Mean over its voxels of how likely it is such a lesion: a help for the eye, no decision.
     """
 
     number: int
     volume_mm3: float
     voxel: tuple[int, int, int]
     position_mm: tuple[float, float, float]
+    probability: float | None = None
 
 
 def numbered_by_place(labels: LabelImage) -> LabelImage:
@@ -65,7 +68,7 @@ def numbered_by_place(labels: LabelImage) -> LabelImage:
     return LabelImage(data, labels.grid)
 
 
-def describe_proposals(labels: LabelImage) -> list[Proposal]:
+def describe_proposals(labels: LabelImage, probability: Image | None = None) -> list[Proposal]:
     """Every lesion of a numbered mask, by number; an empty mask gives none."""
     voxels = np.argwhere(labels.data)
     if not len(voxels):
@@ -78,7 +81,8 @@ def describe_proposals(labels: LabelImage) -> list[Proposal]:
         i, j, k = (int(n) for n in own[int(np.argmin(np.round(distance, 6)))])
         x, y, z = (float(c) for c in labels.grid.world(np.array([[i, j, k]], dtype=float))[0])
         volume = len(own) * labels.grid.voxel_volume_mm3
-        proposals.append(Proposal(int(number), volume, (i, j, k), (x, y, z)))
+        likely = None if probability is None else float(probability.data[tuple(own.T)].mean())
+        proposals.append(Proposal(int(number), volume, (i, j, k), (x, y, z), likely))
     return proposals
 
 

@@ -15,7 +15,7 @@ from mri_pipeline.errors import UsageError
 from mri_pipeline.model import LabelImage
 from mri_pipeline.reading.codes import derived_key, keyed_code
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
-from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
+from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.store import StoredProposal, is_locked, save_proposal
 
 FORMAT = 1
@@ -26,7 +26,7 @@ EXPORT_TIME = 946_684_800
 
 LESION_COLUMNS = (
     "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
-    "decision", "comment",
+    "probability", "decision", "comment",
 )  # fmt: skip
 WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes", "done")
 SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
@@ -154,7 +154,10 @@ def _export_item(
     rows = []
     for kind, mask in masks.items():
         nifti.save(mask, folder / kind.file)
-        rows += _lesion_rows(code, kind, mask)
+        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
+        if probability is not None:
+            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
+        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
     _write_csv(folder / LESIONS_CSV, LESION_COLUMNS, rows)
     digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
     save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests), masks)
@@ -164,9 +167,9 @@ def _export_item(
     return row, {kind.value: digest for kind, digest in digests.items()}
 
 
-def _lesion_rows(code: str, kind: LesionKind, mask: LabelImage) -> list[dict[str, object]]:
+def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for proposal in describe_proposals(mask):
+    for proposal in proposals:
         i, j, k = proposal.voxel
         x, y, z = proposal.position_mm
         rows.append(
@@ -181,6 +184,7 @@ def _lesion_rows(code: str, kind: LesionKind, mask: LabelImage) -> list[dict[str
                 "x_mm": f"{x:.1f}",
                 "y_mm": f"{y:.1f}",
                 "z_mm": f"{z:.1f}",
+                "probability": "" if proposal.probability is None else f"{proposal.probability:.2f}",
                 "decision": "",
                 "comment": "",
             }

@@ -15,11 +15,11 @@ from mri_pipeline.model import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, new_code, require_planned
 from mri_pipeline.tables.nv import NV, nv_rows
-from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, timepoint_rows
-from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row
+from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, supplementary_rows, timepoint_rows
+from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
 
 DICTIONARY_FILE = "data_dictionary.json"
-TABLES = (TIMEPOINTS, LESIONS, ENDPOINTS, NV)
+TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV)
 
 
 def make_tables(
@@ -72,6 +72,7 @@ def _subject_tables(
     tables = {
         TIMEPOINTS.file: timepoints,
         LESIONS.file: lesions,
+        SUPPLEMENTARY.file: supplementary_rows(subject, timepoints),
         ENDPOINTS.file: endpoints,
         NV.file: nv_rows(timepoints, study=study),
     }

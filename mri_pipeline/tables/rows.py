@@ -1,4 +1,4 @@
-"""Rows of lesion_timepoints.csv and lesions.csv, from results alone."""
+"""Rows of lesion_timepoints.csv, lesions.csv and supplementary_timepoints.csv, from results alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from mri_pipeline.model import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput
-from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, Cell, Column, Row, Table
+from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
 """The columns of lesion_timepoints.csv that the analysis measures, without the visit itself."""
@@ -27,6 +27,14 @@ COMPARISONS = (
     "combined_unique_active_count",
 )
 """The columns that are made from the masks of earlier visits as well."""
+
+
+_GOES_WITH = {
+    "new_t2_since_first_count": "new_t2_count",
+    "t1_hypointense_volume_ml": "bh_volume_ml",
+    "bh_severe_volume_ml": "bh_volume_ml",
+}
+"""Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv that is known where they are."""
 
 
 def quantised(value: float, decimals: int) -> Decimal:
@@ -90,6 +98,19 @@ def lesion_row(subject: str, lesion: LesionRecord) -> Row:
     """One lesion as lesions.csv writes it; every other list of lesions takes its columns from here."""
     values = {"subject": subject, **asdict(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
+
+
+def supplementary_rows(subject: SubjectInput, timepoints: Iterable[Row]) -> list[Row]:
+    """One row for each row of the subject in lesion_timepoints.csv; known where that knows what it goes with."""
+    counts = subject.counts()
+    rows: list[Row] = []
+    for row in timepoints:
+        values: Row = {"subject": row["subject"], "visit": row["visit"]}
+        for column in SUPPLEMENTARY.columns[2:]:
+            known = row[_GOES_WITH[column.name]] is not None
+            values[column.name] = _cell(getattr(counts[str(row["visit"])], column.name), column) if known else None
+        rows.append(values)
+    return rows
 
 
 def locked_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> tuple[list[Row], list[Row]]:

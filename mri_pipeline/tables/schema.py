@@ -198,6 +198,31 @@ TIMEPOINTS = Table(
     ),
 )
 
+SUPPLEMENTARY = Table(
+    "supplementary_timepoints.csv",
+    "One row for every row of lesion_timepoints.csv: measures beside those of the protocol.",
+    (
+        SUBJECT,
+        VISIT,
+        count(
+            "new_t2_since_first_count",
+            "T2 lesions at a place without T2 lesion at the first analysed visit that were new at that visit or since",
+            f"{NO_NUMBERS}, or {NO_EARLIER}",
+        ),
+        volume_ml(
+            "t1_hypointense_volume_ml",
+            "volume of T1-hypointense lesions: parts of T2 lesions nearer to grey than to white matter on T1, not "
+            "enhancing, not CSF, and the black holes",
+            NO_T1,
+        ),
+        volume_ml(
+            "bh_severe_volume_ml",
+            "the part of the black holes (bh_volume_ml) that is nearer to CSF than to grey matter on T1",
+            NO_T1,
+        ),
+    ),
+)
+
 LESIONS = Table(
     "lesions.csv",
     "One row for every lesion at every analysed visit; read_status stands in lesion_timepoints.csv.",

@@ -9,15 +9,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lesion_phantom import Head
 
 from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions.black_holes import segment_black_holes
-from mri_pipeline.model import Contrast, Grid, LabelImage
+from mri_pipeline.lesions.black_holes import Darkness, hypointense, segment_black_holes, severe
+from mri_pipeline.lesions.tracking import track_subject
+from mri_pipeline.model import Contrast, Grid, LabelImage, VisitMasks
 from mri_pipeline.protocol import LesionRules
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
 RULES = LesionRules()
 
 
-def find(head, lesions, gel=None, contrasts=(FLAIR, T1W)):
+def segment(head, lesions, gel=None, contrasts=(FLAIR, T1W)):
     return segment_black_holes(
         head.visit(*contrasts),
         head.tissue(),
@@ -25,6 +26,10 @@ def find(head, lesions, gel=None, contrasts=(FLAIR, T1W)):
         None if gel is None else head.labels(gel),
         RULES,
     )
+
+
+def find(head, lesions, gel=None, contrasts=(FLAIR, T1W)):
+    return segment(head, lesions, gel, contrasts).black_holes
 
 
 def dark_lesion(t1=0.5, centre=(15, 5, 0)):
@@ -77,6 +82,62 @@ def test_csf_in_the_mask_is_no_black_hole_but_a_cavity_is():
     beside = head.inside((0, 8, 0), 4)  # reaches into the ventricle
     found = find(head, lesion | beside)
     assert np.array_equal(found.mask, hole)
+
+
+def shaded_lesion():
+    """A lesion of three shells: T1-hypointense, as dark as grey matter (0.7), and nearer to CSF (0.3) than to it."""
+    head, at = Head(noise=0.0), (15, 5, 0)
+    shells = [head.inside(at, radius) for radius in (7, 5.5, 3.5)]
+    for shell, t1 in zip(shells, (0.8, 0.6, 0.4), strict=True):
+        head.paint(shell, FLAIR=1.4, T1W=t1)
+    return head, shells
+
+
+def test_three_grades_of_darkness_of_which_each_holds_the_next():
+    head, (lesion, hole, core) = shaded_lesion()
+    found = segment(head, lesion)
+    t2 = head.labels(lesion)
+    assert np.array_equal(found.black_holes.mask, hole)
+    assert np.array_equal(hypointense(found.darkness, t2, None, found.black_holes, RULES).mask, lesion)
+    assert np.array_equal(severe(found.darkness, found.black_holes).mask, core)
+    assert (found.darkness.data[head.white & ~lesion] == Darkness.NORMAL).all()
+
+
+def test_gain_and_offset_of_grey_matter_do_not_move_the_grades():
+    """Every limit lies between medians of the scan itself: white matter stays 1, the rest may be of any contrast."""
+    head, (lesion, *_) = shaded_lesion()
+    expected = segment(head, lesion)
+    head.data[T1W] = np.where(head.brain, 1.0 + 0.5 * (head.data[T1W] - 1.0), 0.0)  # half the contrast
+    found = segment(head, lesion)
+    assert np.array_equal(found.darkness.data[lesion], expected.darkness.data[lesion])
+    assert np.array_equal(found.black_holes.data, expected.black_holes.data)
+
+
+def test_the_grades_follow_what_the_reader_confirmed():
+    head, (lesion, hole, core) = shaded_lesion()
+    found = segment(head, lesion)
+    location = LabelImage(np.where(head.brain, 4, 0), head.grid)
+
+    def counted(t2, gel, holes):
+        masks = VisitMasks("wk00", *(head.labels(m) for m in (t2, gel, holes)), darkness=found.darkness)
+        (visit,) = track_subject([masks], location, RULES, {"wk00": 0}).visits
+        return [getattr(visit.counts, f"{name}_volume_ml") for name in ("t1_hypointense", "bh", "bh_severe")]
+
+    nothing = np.zeros_like(lesion)
+    assert counted(lesion, nothing, hole) == pytest.approx([m.sum() / 1000 for m in (lesion, hole, core)])
+    right = head.at[0] > 15  # the reader cut the lesion
+    assert counted(lesion & right, nothing, hole & right) == pytest.approx(
+        [(m & right).sum() / 1000 for m in (lesion, hole, core)]
+    )
+    assert counted(lesion, core, nothing) == pytest.approx([(lesion & ~core).sum() / 1000, 0, 0])
+    assert counted(nothing, nothing, nothing) == [0, 0, 0]
+
+
+def test_darkness_that_is_not_known_is_not_zero():
+    head, (lesion, *_) = shaded_lesion()
+    location = LabelImage(np.where(head.brain, 4, 0), head.grid)
+    (visit,) = track_subject([VisitMasks("wk00", head.labels(lesion))], location, RULES, {"wk00": 0}).visits
+    assert visit.counts.t1_hypointense_volume_ml is visit.counts.bh_severe_volume_ml is None
 
 
 def test_minimum_volume():

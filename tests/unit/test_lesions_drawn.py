@@ -19,6 +19,7 @@ COLUMNS = {
     "gel": "gel_count", "gel_new": "gel_new_count", "re": "gel_re_enhancing_count",
     "persistent": "gel_persistent_count",
     "combined": "combined_unique_active_count", "holes": "bh_count", "against": "reference_visit",
+    "since_first": "new_t2_since_first_count",
 }  # fmt: skip
 VOLUMES = {
     "gel_mm3": "gel_volume_ml",
@@ -56,6 +57,17 @@ CASES = [
     ("a first visit that is not week 0 is the first all the same", """
         wk12
         oo.**.""", "t2=2 gel=1 new=- combined=- against=-"),
+    ("against the first visit: what was new since and is still there", """
+        wk00    wk04    wk12    wk24
+        oo..... oo..oo. oo..oo. oo..oo.
+        ....... ....... ....... .......
+        ....... ooo.... ....... ...oo..""", "new=1 since_first=2"),
+    ("against the first visit nothing is new that was there", """
+        wk00    wk04    wk12
+        oo..oo. oo..... oo..oo.""", "new=1 since_first=0"),
+    ("the first visit is compared with nothing, nor with itself", """
+        wk00
+        oo..oo.""", "new=- since_first=-"),
     ("nothing seen is 0, not empty", """
         wk00    wk04
         ......  ......""", "t2=0 t2_mm3=0 gel=0 gel_mm3=0 new=0 enlarging=0 gel_new=0 combined=0 holes=0"),

@@ -42,6 +42,25 @@ def test_five_millimetres_at_thirty_percent_is_found(contrasts, spacing):
 
 
 @both
+def test_every_candidate_has_a_probability_and_a_place(contrasts):
+    head = Head()
+    oedema, _core = lesion(head)
+    edge = head.brain & (head.at[1] > 36)
+    head.paint(edge, T1W_GD=1.8)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    first, *others = found.candidates
+    assert first.accepted
+    assert first.probability > 0.7
+    assert others
+    assert max(c.probability for c in others) < 0.2
+    probability = found.probability.data
+    assert np.array_equal(found.places.data == 1, found.mask.mask)
+    assert np.allclose(probability[found.mask.mask], first.probability)
+    assert probability[edge].max() > 0
+    assert not probability[found.places.data == 0].any()
+
+
+@both
 def test_nothing_enhances(contrasts):
     head = Head()
     oedema, _ = lesion(head, enhancing=0.87)

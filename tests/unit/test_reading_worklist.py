@@ -205,6 +205,16 @@ def test_proposals_are_numbered_labels_with_a_place_to_find_them(export, tmp_pat
     assert not (without_contrast / "T1_Gd.nii.gz").exists()
 
 
+def test_a_proposal_has_the_mean_probability_of_its_voxels(export, derivatives, tmp_path):
+    probability = np.zeros(GRID.shape, dtype=np.float32)
+    probability[1:3, 1:3, 6:8], probability[6:8, 6:8, 1] = 0.25, 0.9  # one lesion, and half of another
+    path = derivatives.probability(SUBJECT, "wk00", MaskLabel.T2_LESION)
+    nifti.save(Image(probability, GRID), path)
+    export()
+    rows = rows_of(tmp_path / "out" / "items" / CODE / "lesions.csv")
+    assert [row["probability"] for row in rows] == ["0.45", "0.00", "0.25", "", ""]
+
+
 def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
     export()
     with pytest.raises(UsageError, match="expected a new or empty folder"):

@@ -61,6 +61,9 @@ def counts(visit, *, reference=None, n=1):
         bh_count=2,
         bh_volume_ml=0.4,
         bh_chronic_volume_ml=None if first else 0.3,
+        new_t2_since_first_count=None if first else n + 2,
+        bh_severe_volume_ml=0.1,
+        t1_hypointense_volume_ml=0.7,
         combined_unique_active_count=None if first else n + 1,
     )
 
@@ -95,6 +98,16 @@ def test_every_column_is_described_and_every_measured_column_is_in_nv():
     measured = {column.name for column in MEASURED} - {"reference_visit"}
     assert {name for name, _, _ in TESTS} == measured
     assert all(len(code) <= 8 and len(title) <= 40 for _, code, title in TESTS)
+
+
+def test_supplementary_measures_are_known_where_the_timepoints_know_what_they_go_with():
+    one = subject(labels=["wk00", "wk04"], reads={"wk00": ReadStatus.CONFIRMED, "wk04": ReadStatus.LOCKED})
+    names = ("new_t2_since_first_count", "t1_hypointense_volume_ml", "bh_severe_volume_ml")
+    dark, none = (Decimal("0.7000"), Decimal("0.1000")), (None, None)
+    for provisional, first, second in ((True, (None, *dark), (3, *dark)), (False, (None, *none), (None, *dark))):
+        rows = made(one, provisional=provisional)["supplementary_timepoints.csv"]
+        assert [row["visit"] for row in rows] == LABELS
+        assert [tuple(row[name] for name in names) for row in rows] == [first, second, *[(None, *none)] * 5]
 
 
 def test_missing_visit_is_a_row_with_empty_values():
@@ -245,7 +258,10 @@ def test_files_are_the_same_bytes_whatever_the_order(tmp_path):
     for folder, subjects in (("a", [one, two]), ("b", [two, shuffled])):
         write_tables(tmp_path / folder, subjects, VISITS, study="mesems", provisional=True, settings_digest="x")
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert names == ["data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv"]
+    assert names == [
+        "data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv",
+        "supplementary_timepoints.csv",
+    ]  # fmt: skip
     for name in names:
         content = (tmp_path / "a" / name).read_bytes()
         assert content == (tmp_path / "b" / name).read_bytes()

@@ -182,7 +182,10 @@ def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
     assert [set(v.scans.scans) for v in found.visits] == [{Contrast.FLAIR, Contrast.T1W_GD}, {Contrast.FLAIR}]
     assert Contrast.T1W_GD not in found.visits[1].to_flair
     told = [concerns(quality) for quality in found.quality_of(request.visits)]
-    assert told == [[], ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]]
+    alone, left_out = told
+    assert len(alone) == 1
+    assert "T1 after contrast alone" in alone[0]  # neither visit has a T1 before contrast
+    assert left_out == ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]
 
 
 @pytest.mark.parametrize("contrast", [Contrast.FLAIR, Contrast.T2W])

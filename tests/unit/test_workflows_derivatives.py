@@ -23,7 +23,7 @@ from mri_pipeline.model import (
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS
-from workflows.derivatives import remove_other_visits, write_space, write_visit
+from workflows.derivatives import read_masks, remove_other_visits, write_space, write_visit
 
 GRID = Grid((4, 5, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
 ONES = LabelImage(np.ones(GRID.shape, np.uint8), GRID)
@@ -56,8 +56,9 @@ def written(tmp_path):
             visit,
             images=images,
             brain=ONES,
-            probability=IMAGE,
+            probabilities={MaskLabel.T2_LESION: IMAGE, MaskLabel.GEL: IMAGE},
             masks={MaskLabel.T2_LESION: ONES},
+            darkness=ONES,
             lesions=ONES,
             records=[LESION],
             transforms=dict.fromkeys(images, transform),
@@ -98,6 +99,17 @@ def test_the_table_beside_the_numbers_has_the_cells_of_lesions_csv(written):
     for name in set(row) & set(other):
         assert row[name] == (other[name] or "n/a")
     assert (row["enhancing"], row["volume_mm3"], row["y_mm"]) == ("false", "14.12", other["y_mm"])
+
+
+def test_probabilities_and_darkness_have_a_file_each(written):
+    derivatives = written(skull_stripped=False)
+    for label in (MaskLabel.T2_LESION, MaskLabel.GEL):
+        path = derivatives.probability("AB12", "wk04", label)
+        assert np.allclose(nifti.load_map(path).data, IMAGE.data, atol=1e-4)
+        assert ("GeneratedBy" in json.loads(beside(path).read_text())) is (label is MaskLabel.T2_LESION)
+    table = beside(derivatives.darkness("AB12", "wk04"), ".tsv").read_text().splitlines()
+    assert table == ["index\tname", "1\thypointense", "2\tas_grey_matter", "3\tsevere"]
+    assert read_masks(derivatives, "AB12", "wk04").darkness.mask.all()
 
 
 def test_visits_that_are_not_analysed_any_more_go(written):

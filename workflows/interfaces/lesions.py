@@ -79,7 +79,9 @@ class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
 
 class _SegmentOutputSpec(ContrastOutputSpec):
     gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
+    gel_probability = File(exists=True, desc="probability of what enhances; undefined without a post-contrast T1")
     black_holes = File(exists=True, desc="black holes; undefined without a T1")
+    darkness = File(exists=True, desc="how dark T1 is; undefined without a T1")
 
 
 class Segment(Step):
@@ -98,9 +100,9 @@ class Segment(Step):
         )
         self.keep_contrasts(runtime, found.contrasts)
         if found.gel is not None:
-            self.keep(runtime, gel=found.gel)
-        if found.black_holes is not None:
-            self.keep(runtime, black_holes=found.black_holes)
+            self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)
+        if found.dark is not None:
+            self.keep(runtime, black_holes=found.dark.black_holes, darkness=found.dark.darkness)
         return runtime
 
 
@@ -114,6 +116,7 @@ class _TrackInputSpec(BaseInterfaceInputSpec):
     gels = InputMultiObject(File(exists=True), desc="their masks, in the same order")
     black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
     black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
+    darkness = InputMultiObject(File(exists=True), desc="how dark their T1 is, in the same order")
     location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
@@ -135,10 +138,9 @@ class Track(Step):
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         gels = dict(zip(inputs.gel_visits, inputs.gels, strict=True)) if isdefined(inputs.gels) else {}
-        holes = (
-            dict(zip(inputs.black_hole_visits, inputs.black_holes, strict=True))
-            if isdefined(inputs.black_holes)
-            else {}
+        holes, darkness = (
+            dict(zip(inputs.black_hole_visits, files, strict=True)) if isdefined(files) else {}
+            for files in (inputs.black_holes, inputs.darkness)
         )
         masks = [
             VisitMasks(
@@ -147,6 +149,7 @@ class Track(Step):
                 gel=nifti.load_labels(gels[visit]) if visit in gels else None,
                 black_holes=nifti.load_labels(holes[visit]) if visit in holes else None,
                 flair=nifti.load_image(flair),
+                darkness=nifti.load_labels(darkness[visit]) if visit in darkness else None,
             )
             for visit, t2_lesions, flair in zip(inputs.visits, inputs.t2_lesions, inputs.flairs, strict=True)
         ]

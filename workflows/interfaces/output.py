@@ -28,7 +28,9 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     t2_probability = File(exists=True, mandatory=True, desc="T2 lesion probability")
     t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
     gel = File(exists=True, desc="enhancing lesions")
+    gel_probability = File(exists=True, desc="probability of what enhances")
     black_holes = File(exists=True, desc="black holes")
+    darkness = File(exists=True, desc="how dark T1 is")
     changes = traits.Dict(traits.Str(), File(exists=True), desc="change mask label to file")
     lesions = File(exists=True, mandatory=True, desc="numbered lesions")
     transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
@@ -56,6 +58,9 @@ class WriteVisit(Step):
             MaskLabel.BLACK_HOLE: inputs.black_holes,
         }
         files = {label: file for label, file in single.items() if isdefined(file)}
+        probabilities = {MaskLabel.T2_LESION: inputs.t2_probability}
+        if isdefined(inputs.gel_probability):
+            probabilities[MaskLabel.GEL] = inputs.gel_probability
         files |= {MaskLabel(label): file for label, file in (inputs.changes or {}).items()}
         result = load_result(Path(inputs.result))
         self._results["written"] = str(
@@ -65,7 +70,8 @@ class WriteVisit(Step):
                 inputs.visit,
                 images=load_contrasts(inputs),
                 brain=nifti.load_labels(inputs.brain),
-                probability=nifti.load_map(inputs.t2_probability),
+                probabilities={label: nifti.load_map(file) for label, file in probabilities.items()},
+                darkness=nifti.load_labels(inputs.darkness) if isdefined(inputs.darkness) else None,
                 masks={label: nifti.load_labels(file) for label, file in files.items()},
                 lesions=nifti.load_labels(inputs.lesions),
                 records=[record for record in result.lesions if record.visit == inputs.visit],

@@ -1,0 +1,71 @@
+"""Black holes of real scans: how dark T2 lesions are, and how far the volumes move with the limits and with a field.
+
+    python benchmarks/accuracy/black_holes.py DATA [--cases ljubljana-19 ...]
+
+There is no reference for black holes in the public data. Measured is what a trial has to rely on: the volumes of
+T1-hypointense lesions, of black holes and of severe ones; how they move when the lesions are 3 % darker or brighter
+against everything else (as much as every limit moved the other way), and under a smooth field of 5 %.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from published import Analysed, analyse, cases, load_case, priors
+
+from mri_pipeline.lesions.black_holes import hypointense, segment_black_holes, severe
+from mri_pipeline.model import Contrast, FloatArray, Image
+from mri_pipeline.protocol import LesionRules
+
+RULES = LesionRules()
+
+
+def volumes_ml(found: Analysed, factor: float | FloatArray = 1.0) -> FloatArray:
+    """T1-hypointense, black holes, severe, with T1 times a factor."""
+    t1 = found.visit.contrasts[Contrast.T1W]
+    darker = Image((t1.data * factor).astype(np.float32), t1.grid)
+    visit = replace(found.visit, contrasts={**found.visit.contrasts, Contrast.T1W: darker})
+    gel = found.enhancing.mask if found.enhancing else None
+    t2 = found.t2_lesions.mask
+    dark = segment_black_holes(visit, found.tissue, t2, gel, RULES)
+    wide = hypointense(dark.darkness, t2, gel, dark.black_holes, RULES)
+    return np.array(
+        [m.volume_mm3 / 1000 for m in (wide, dark.black_holes, severe(dark.darkness, dark.black_holes))]
+    )
+
+
+def field(shape: tuple[int, ...], size: float) -> FloatArray:
+    """A smooth field that runs from 1 - size to 1 + size along the diagonal."""
+    ramp = sum(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True))
+    return np.asarray(1.0 + size * ramp / 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cases", nargs="+")
+    arguments = parser.parse_args()
+    made = priors(arguments.data)
+    for name, (folder, mask, left_out) in cases(arguments.data).items():
+        if arguments.cases and name not in arguments.cases:
+            continue
+        found = analyse(load_case(folder, mask)[0], made[left_out])
+        base = volumes_ml(found)
+        print(f"{name}: T2 {found.t2_lesions.mask.volume_mm3 / 1000:.2f} mL, ", end="")
+        print("hypointense {:.2f}, black holes {:.2f}, severe {:.2f} mL".format(*base))
+        lesions = found.t2_lesions.mask.mask
+        for words, factor in (
+            ("lesions 3 % darker", np.where(lesions, 0.97, 1.0)),
+            ("lesions 3 % brighter", np.where(lesions, 1.03, 1.0)),
+            ("field of 5 %", field(lesions.shape, 0.05)),
+        ):
+            change = [
+                f"{100 * (new / old - 1):+.0f} %" if old else "-"
+                for new, old in zip(volumes_ml(found, factor), base, strict=True)
+            ]
+            print(f"  {words}: " + "  ".join(change))
+
+
+if __name__ == "__main__":
+    main()

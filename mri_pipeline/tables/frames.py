@@ -1,0 +1,92 @@
+"""The tables as pandas frames, held against pandera schemas: for whoever analyses them (extra ``stats``).
+
+The schemas are made from the one definition of every column (`mri_pipeline.tables.schema`), as the data dictionary is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pandera.pandas as pa
+
+from mri_pipeline.errors import UsageError
+from mri_pipeline.tables.schema import Column, ColumnType, Table
+
+_DTYPES = {
+    ColumnType.TEXT: "string",
+    ColumnType.CATEGORY: "string",
+    ColumnType.INTEGER: "Int64",  # as "boolean" one that knows missing values
+    ColumnType.DECIMAL: "Float64",
+    ColumnType.BOOLEAN: "boolean",
+}
+_SITE = Column("site", ColumnType.TEXT, "code of the site of the subject")
+
+
+def frame_schema(table: Table, *, released: bool = False) -> pa.DataFrameSchema:
+    """The pandera schema of a table: columns in their order, types, categories, where a value must stand.
+
+    Parameters
+    ----------
+    table : Table
+        As `mri_pipeline.tables.schema.TIMEPOINTS`.
+    released : bool
+        With the column ``site`` of a released table, where `subject` is the trial number.
+
+    Examples
+    --------
+    >>> from mri_pipeline.tables.schema import TIMEPOINTS
+    >>> frame_schema(TIMEPOINTS).columns["gel_count"].nullable
+    True
+    """
+    columns = (_SITE, *table.columns) if released else table.columns
+    return pa.DataFrameSchema(
+        {column.name: _pandera(column) for column in columns}, name=table.file, strict=True, ordered=True
+    )
+
+
+def _pandera(column: Column) -> pa.Column:
+    checks = [pa.Check.isin(column.values)] if column.values else []
+    return pa.Column(
+        _DTYPES[column.type], checks, nullable=not column.required, title=column.name, description=column.rule
+    )
+
+
+def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFrame:
+    """Read a table and hold it against its schema; what is missing is `pandas.NA`.
+
+    Parameters
+    ----------
+    path : Path
+        The file, under any name.
+    table : Table
+    released : bool
+        See `frame_schema`.
+
+    Raises
+    ------
+    UsageError
+        If the file is no such table; the message names columns and kinds of fault, and no value.
+    """
+    schema = frame_schema(table, released=released)
+    types = {name: column.dtype.type for name, column in schema.columns.items()}
+    try:
+        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+        return schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise UsageError(
+            f"{path.name}: expected the table {table.file}, found another: {_faults(error.failure_cases)}",
+            hint="data_dictionary.json beside the table says what each column holds",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{path.name}: expected the table {table.file}, found {type(error).__name__} while reading it",
+            hint="name a file that 'mri-pipeline tables' wrote",
+        ) from None
+
+
+def _faults(cases: pd.DataFrame) -> str:
+    """Each column that is at fault and the check it fails; of a check of the columns themselves, which one."""
+    about_columns = cases["check"].str.startswith("column_")
+    columns = cases["failure_case"].where(about_columns, cases["column"])
+    return "; ".join(sorted({f"{column}: {check}" for column, check in zip(columns, cases["check"], strict=True)}))
