@@ -5,8 +5,8 @@
 DATA is the folder of the public data sets (README, "Real data"); its ``ljubljana/longitudinal`` is used (Lesjak et
 al., Neuroinformatics 2016, CC-BY). Each patient becomes a BIDS dataset of two sessions and goes through ``mri-pipeline
 bids``. The experts' mask holds every change (new, enlarging, shrinking, vanished) without a sign; it is brought onto
-the subject's grid by the authors' transform and ours, and compared with T2increase and T2decrease together. Figures, and
-what every miss was: `accuracy/README.md`.
+the subject's grid by the authors' transform and ours, and compared with T2increase and T2decrease together. Figures
+and what every miss was: `accuracy/README.md`.
 """
 
 from __future__ import annotations
