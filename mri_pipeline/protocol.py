@@ -170,7 +170,7 @@ class LesionRules(_Settings):
     t2_min_volume_mm3: float = 14.0  # a 3 mm sphere (MAGNIMS / McDonald usage)
     gel_min_volume_mm3: float = 14.0  # at least 3 mm, never a one-voxel focus (Barkhof 1997)
     gel_min_voxels: int = 2
-    gel_min_t2_overlap: float = 0.5  # share of what enhances there that has a T2 correlate
+    gel_min_t2_overlap: float = 0.6  # share of what enhances there that has a T2 correlate
     black_hole_min_volume_mm3: float = 14.0
     black_hole_chronic_weeks: int = 24
     enlarging_area_threshold_cm2: float = 0.67  # Arch Neurol 1992;49:261

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.lesions.components import label_lesions, structure
@@ -54,6 +55,9 @@ class T2Settings:
     reach_mm : float
         ... and by up to this much further, as far as it is bright whatever the place: the location prior and grey
         matter tell whether there is a lesion, not where it ends.
+    small_mm3 : float
+        Lesions below this volume (a 5 mm sphere) are blurred as a whole: their peak is lower, so that the threshold
+        cuts them short. They reach, by up to `reach_mm`, to half-way between their peak and white matter.
     sure_score, likely_prior : float
         Voxels above this score at places of at least this prior tell the lesions' brightness.
     rim_darkest, rim_volume_mm3 : float
@@ -72,9 +76,10 @@ class T2Settings:
     above_grey_matter: float = 1.6
     lesion_share: float = 0.5
     least_threshold: float = 1.6
-    core: float = 0.6
+    core: float = 0.3
     border: float = 0.3
     reach_mm: float = 2.0
+    small_mm3: float = 65.0
     sure_score: float = 1.5
     likely_prior: float = 0.018
     rim_darkest: float = -2.0
@@ -184,6 +189,7 @@ def _segmented(
     found = _to_border(
         _gated(evidence, threshold, grid, settings), evidence.brightness > threshold, grid, settings
     )
+    found = _small_to_half_height(found, evidence.brightness, grid, settings)
     mask = label_lesions(found, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity)
     with np.errstate(over="ignore"):
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))
@@ -230,3 +236,21 @@ def _to_border(found: BoolArray, bright: BoolArray, grid: Grid, settings: T2Sett
         return found
     near = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm) <= settings.reach_mm
     return np.asarray(ndimage.binary_propagation(found, structure(3), mask=found | (bright & near)))
+
+
+def _small_to_half_height(
+    found: BoolArray, brightness: NDArray[np.float32], grid: Grid, settings: T2Settings
+) -> BoolArray:
+    """Small lesions with what is connected to them, within reach, above the half of their height."""
+    labels, _ = ndimage.label(found, structure(3))
+    margin = [int(np.ceil(settings.reach_mm / s)) for s in grid.spacing_mm]
+    grown = found.copy()
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        where = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
+        lesion, values = labels[where] == number, brightness[where]
+        if np.count_nonzero(lesion) * grid.voxel_volume_mm3 >= settings.small_mm3:
+            continue
+        near = ndimage.distance_transform_edt(~lesion, sampling=grid.spacing_mm) <= settings.reach_mm
+        high = values > float(values[lesion].max()) / 2  # white matter is 0
+        grown[where] |= ndimage.binary_propagation(lesion, structure(3), mask=lesion | (high & near))
+    return grown
