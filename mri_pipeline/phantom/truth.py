@@ -29,8 +29,8 @@ from mri_pipeline.phantom.states import gel_state, t2_states
 from mri_pipeline.phantom.subject import SimulatedSubject
 from mri_pipeline.protocol import LesionRules
 
-_NOT_DESIGNED = ("new_t2_since_first_count", "bh_severe_volume_ml", "t1_hypointense_volume_ml")
-"""Measured, but not known from the design, which has black holes of one grade."""
+_NOT_IN_TIMEPOINTS = ("new_t2_since_first_count", "bh_severe_volume_ml", "t1_hypointense_volume_ml")
+"""Columns of another table; of the volumes the design tells nothing: it has black holes of one grade."""
 _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED)
 
 
@@ -125,13 +125,8 @@ def _true_lesion(family: Family, unit: Unit, state: T2State, moment: _Moment) ->
     return TrueLesion(record, phase.uplift, phase.ring, gel_mm3, hole_mm3), chronic_mm3
 
 
-def _counts(
-    subject: SimulatedSubject,
-    visit: int,
-    found: list[tuple[TrueLesion, float]],
-    analysed: Sequence[int],
-    rules: LesionRules,
-) -> VisitCounts:
+def _counts(moment: _Moment, found: list[tuple[TrueLesion, float]], new_since_first: int) -> VisitCounts:
+    subject, visit, analysed, rules = moment.subject, moment.visit, moment.analysed, moment.rules
     records = [true.record for true, _ in found if true.record.t2_state is not T2State.VANISHED]
     gel = [r for r in records if r.enhancing]
     holes = [r for r in records if r.black_hole is not BlackHoleState.NONE]
@@ -165,6 +160,7 @@ def _counts(
         bh_volume_ml=sum(t.black_hole_volume_mm3 for t, _ in found) / 1000.0,
         bh_chronic_volume_ml=chronic_ml if followed_weeks >= rules.black_hole_chronic_weeks else None,
         combined_unique_active_count=compared(active),
+        new_t2_since_first_count=compared(new_since_first),
     )
 
 
@@ -192,7 +188,8 @@ def subject_truth(subject: SimulatedSubject, name: str, rules: LesionRules | Non
             for family in together
             for unit, state in t2_states(family, i, moment.reference, rules)
         ]
-        counts.append(_counts(subject, i, found, analysed, rules))
+        since_first = [state for family in together for _, state in t2_states(family, i, analysed[0], rules)]
+        counts.append(_counts(moment, found, since_first.count(T2State.NEW)))
         lesions += [true for true, _ in found]
     status = {v: ScanStatus.MISSING if v in subject.missing else ScanStatus.ANALYSED for v in subject.visits}
     return SubjectTruth(name, tuple(counts), status, tuple(lesions))
@@ -209,7 +206,7 @@ def _cell(value: object) -> object:
 def write_truth_tables(truths: Sequence[SubjectTruth], folder: Path) -> tuple[Path, Path]:
     """Write ``lesion_timepoints.csv`` and ``lesions.csv``; what is not known is an empty cell."""
     folder.mkdir(parents=True, exist_ok=True)
-    measured = [f.name for f in fields(VisitCounts) if f.name not in {"visit", *_NOT_DESIGNED}]
+    measured = [f.name for f in fields(VisitCounts) if f.name not in {"visit", *_NOT_IN_TIMEPOINTS}]
     timepoints = folder / "lesion_timepoints.csv"
     with timepoints.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
