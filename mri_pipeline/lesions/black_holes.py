@@ -20,8 +20,8 @@ from mri_pipeline.protocol import LesionRules
 class Darkness(IntEnum):
     """How dark a voxel is on T1, by the medians of white matter, grey matter and CSF; fluid outside lesions is 0.
 
-    The limits are half-way between two medians, or a median itself: gain and offset of a scan do not move them, but where
-    grey matter is less than `BlackHoleSettings.least_darkening` below white matter.
+    The limits are half-way between two medians, or a median itself: gain and offset of a scan do not move them, but
+    where grey matter is less than `BlackHoleSettings.least_darkening` below white matter.
     """
 
     NORMAL = 0
