@@ -2,11 +2,11 @@
 
     python benchmarks/tables.py WORK [--subjects 36 72 144] [--nprocs 2]
 
-Makes trials of simulated subjects with seven visits each: FLAIR, T2 lesions, enhancing lesions and black holes of
-2D scans in the subject's space, every visit read and locked, so that all of them are counted again. Four subjects
+Makes trials of simulated subjects with seven visits each: FLAIR, darkness on T1, T2 lesions, enhancing lesions and
+black holes of 2D scans in the subject's space, every visit read and locked, so that all are counted again. Four subjects
 are simulated; the others are links to their files. Printed for each trial: wall and CPU seconds of
 ``mri-pipeline tables``, the peak memory of its process and of the largest of those that count, and the digest of the
-tables; first the CPU seconds that tracking takes for one subject.
+tables.
 """
 
 from __future__ import annotations
@@ -22,12 +22,23 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline import nifti
 from mri_pipeline.layout import MaskLabel, Trial
 from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage, ReadStatus, ScanStatus, VisitMasks
+from mri_pipeline.model import (
+    BoolArray,
+    Contrast,
+    FloatArray,
+    Grid,
+    Image,
+    LabelImage,
+    ReadStatus,
+    ScanStatus,
+    VisitMasks,
+)
 from mri_pipeline.protocol import load_protocol
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.reading.items import LesionKind
@@ -41,6 +52,8 @@ SHAPE, SPACING_MM = (181, 208, 59), (0.9375, 0.9375, 3.0)
 SIMULATED = 4
 LESIONS = 30
 NOISE = 0.04
+GREY_MATTER, FLUID = 0.8, 0.3
+"""Medians on T1, white matter 1."""
 SITE = "S01"
 KINDS = {LesionKind.T2: "t2_lesions", LesionKind.GEL: "gel", LesionKind.BLACK_HOLE: "black_holes"}
 
@@ -72,8 +85,20 @@ def simulated_subject(
         flair = anatomy + 0.42 * ndimage.gaussian_filter(masks["t2_lesions"].astype(float), (0.6, 0.6, 0.2))
         flair = np.where(brain, flair + NOISE * rng.standard_normal(shape), 0)
         labels = {name: LabelImage(mask & brain, grid) for name, mask in masks.items()}
-        visits.append(VisitMasks(visit, **labels, flair=Image(flair.astype(np.float32), grid)))
+        # a severe core in an equally dark shell in hypointense tissue; cortex as dark as grey matter is
+        dark = ndimage.gaussian_filter(masks["black_holes"].astype(float), (0.8, 0.8, 0.3))
+        t1 = np.where(radius < 0.8, 1.0, GREY_MATTER) - 0.15 * masks["t2_lesions"] - 0.6 * dark
+        darkness = LabelImage(_darkness(t1 + NOISE * rng.standard_normal(shape), brain), grid)
+        visits.append(
+            VisitMasks(visit, **labels, flair=Image(flair.astype(np.float32), grid), darkness=darkness)
+        )
     return visits, LabelImage(np.where(brain, 4, 0).astype(np.uint8), grid)
+
+
+def _darkness(t1: FloatArray, brain: BoolArray) -> NDArray[np.uint8]:
+    """`lesions.black_holes.Darkness` of every voxel, as an analysis writes it."""
+    limits = ((1 + GREY_MATTER) / 2, GREY_MATTER, (GREY_MATTER + FLUID) / 2)
+    return np.where(brain, sum((t1 <= limit).astype(np.uint8) for limit in limits), 0).astype(np.uint8)
 
 
 def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SHAPE) -> Trial:
@@ -110,6 +135,7 @@ def _write_subject(
     records = []
     for masks in visits:
         nifti.save(masks.flair, derivatives.image(code, masks.visit, Contrast.FLAIR))
+        nifti.save(masks.darkness, derivatives.darkness(code, masks.visit))
         for name, label in labels.items():
             nifti.save(getattr(masks, name), derivatives.mask(code, masks.visit, label))
         read = {kind: getattr(masks, name) for kind, name in KINDS.items()}
