@@ -3,8 +3,8 @@
     python benchmarks/tables.py WORK [--subjects 36 72 144] [--nprocs 2]
 
 Makes trials of simulated subjects with seven visits each: FLAIR, darkness on T1, T2 lesions, enhancing lesions and
-black holes of 2D scans in the subject's space, every visit read and locked, so that all are counted again. Four subjects
-are simulated; the others are links to their files. Printed for each trial: wall and CPU seconds of
+black holes of 2D scans in the subject's space, every visit read and locked, so that all are counted again. Four
+subjects are simulated; the others are links to their files. Printed for each trial: wall and CPU seconds of
 ``mri-pipeline tables``, the peak memory of its process and of the largest of those that count, and the digest of the
 tables.
 """
@@ -89,9 +89,7 @@ def simulated_subject(
         dark = ndimage.gaussian_filter(masks["black_holes"].astype(float), (0.8, 0.8, 0.3))
         t1 = np.where(radius < 0.8, 1.0, GREY_MATTER) - 0.15 * masks["t2_lesions"] - 0.6 * dark
         darkness = LabelImage(_darkness(t1 + NOISE * rng.standard_normal(shape), brain), grid)
-        visits.append(
-            VisitMasks(visit, **labels, flair=Image(flair.astype(np.float32), grid), darkness=darkness)
-        )
+        visits.append(VisitMasks(visit, **labels, flair=Image(flair.astype(np.float32), grid), darkness=darkness))
     return visits, LabelImage(np.where(brain, 4, 0).astype(np.uint8), grid)
 
 

@@ -1,5 +1,7 @@
 """NIfTI in and out. The only module that opens an image file of the analysis."""
 
+import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,37 @@ from numpy.typing import NDArray
 from mri_pipeline.errors import ImageError
 from mri_pipeline.model import Grid, Image, LabelImage
 
+_STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
+
+
+def _read(path: Path) -> tuple[NDArray[Any], nib.Nifti1Header]:
+    """Voxels and header of NIfTI and nothing else: nibabel would also open formats without orientation."""
+    if path.suffix == ".gz":  # at once, which takes two thirds of the time that pieces take
+        image = nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
+    else:
+        image = nib.Nifti1Image.from_filename(path)
+    return np.asanyarray(image.dataobj), image.header
+
+
+def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
+    """A volume of a file, which lies there with its first axis together, as arrays lie in memory."""
+    copied = np.empty(data.shape, dtype=data.dtype)
+    for start in range(0, data.shape[1], _STRIP):
+        copied[:, start : start + _STRIP] = data[:, start : start + _STRIP]
+    return copied
+
 
 def _load(path: Path) -> tuple[NDArray[Any], Grid]:
     name = path.name
     if not path.is_file():
         raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
     try:
-        # the file is trusted to be NIfTI, nothing else: nibabel would also open formats without orientation
-        image = nib.Nifti1Image.from_filename(path)
-        data = np.asanyarray(image.dataobj)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        data, header = _read(path)
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ImageError(
             f"expected a NIfTI image, found {name} that cannot be read ({type(error).__name__})",
             hint="export the image again",
         ) from error
-    header = image.header
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
         raise ImageError(
             f"{name}: expected a qform or sform, found neither, so left and right are unknown",
@@ -35,7 +53,7 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
         data = data[..., 0]
     if data.ndim != 3:
         raise ImageError(f"{name}: expected a 3D image, found {data.ndim} dimensions")
-    return data, Grid(data.shape, image.affine)
+    return _c_ordered(data), Grid(data.shape, header.get_best_affine())
 
 
 def load_image(path: Path | str) -> Image:

@@ -24,6 +24,7 @@ from mri_pipeline.tables.io import save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.release import release_tables
 from workflows import steps
 from workflows.derivatives import read_labels, read_masks
+from workflows.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _counted(
         yield from map(count, states)
         return
     # a fresh process: this one holds the registry open
-    with ProcessPoolExecutor(max_workers=nprocs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(nprocs, get_context("spawn"), initializer=keep_freed_memory) as pool:
         yield from pool.map(count, states)
 
 

@@ -126,21 +126,28 @@ def change_evidence(
             return Image(canonical.reoriented(grid.orientation).data, grid)
     # the rest looks at the voxels of the brain alone, as rows
     blocks = Blocks.of(brain & before.seen & after.seen, np.array(grid.spacing_mm))
-    old, new = blocks.row(before.data), blocks.row(after.data)
-    unchanged = np.ones(old.shape, dtype=bool) if lesions is None else ~blocks.row(lesions)
-    normal = unchanged & _within(old) & _within(new)
+    unchanged = np.ones(len(blocks.voxels), dtype=bool) if lesions is None else ~blocks.row(lesions)
+    difference, normal, tissue = _compared(blocks.row(before.data), blocks.row(after.data), unchanged)
     if np.count_nonzero(normal) < _MIN_VOXELS:
         return Image(np.zeros(grid.shape, dtype=np.float32), grid)
-    difference = new - old
-    difference -= contrast_difference(difference, (new + old) * np.float32(0.5), normal)
     difference -= smooth_difference(difference, normal, blocks)
     # an edge of both visits blurs and moves; one of a single visit is change itself
     gradient = blocks.row(np.minimum(before.gradient, after.gradient))
     z = difference / noise_by_gradient(difference, gradient, unchanged)
     z /= local_noise(z, unchanged, blocks)
     # what is no tissue at one of the visits was not there to be compared: fluid that moved, flow, fat beyond a gap
-    z *= np.minimum(old, new) > NORMAL_RANGE[0]
+    z *= tissue
     return Image(blocks.image(z), grid)
+
+
+def _compared(
+    old: NDArray[np.float32], new: NDArray[np.float32], unchanged: BoolArray
+) -> tuple[NDArray[np.float32], BoolArray, BoolArray]:
+    """The difference but for contrast; where normal tissue is at both visits, and where any tissue is."""
+    normal = unchanged & _within(old) & _within(new)
+    difference = new - old
+    difference -= contrast_difference(difference, (new + old) * np.float32(0.5), normal)
+    return difference, normal, np.minimum(old, new) > NORMAL_RANGE[0]
 
 
 def _within(data: NDArray[np.float32]) -> BoolArray:

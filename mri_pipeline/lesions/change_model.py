@@ -132,18 +132,18 @@ class Blocks:
     @classmethod
     def of(cls, mask: BoolArray, spacing_mm: NDArray[np.float64]) -> Blocks:
         """Blocks over a mask of voxels of this spacing."""
-        step = np.maximum(1, np.round(_BLOCK_MM / spacing_mm)).astype(int)
-        coarse = tuple(int(-(-n // s)) for n, s in zip(mask.shape, step, strict=True))
+        step = np.maximum(1, np.round(_BLOCK_MM / spacing_mm)).astype(int).tolist()
+        coarse = tuple(-(-n // s) for n, s in zip(mask.shape, step, strict=True))
         at = [np.arange(n, dtype=np.int32) // s for n, s in zip(mask.shape, step, strict=True)]
         voxels = np.flatnonzero(mask)
         x, y, z = np.ix_(*at)
-        block = ((x * coarse[1] + y) * coarse[2] + z).ravel()[voxels].astype(np.intp)
+        block = ((x * coarse[1] + y) * coarse[2] + z).ravel().take(voxels).astype(np.intp)
         hats = (_hats(n, m, s) for n, m, s in zip(mask.shape, coarse, step, strict=True))
         return cls(mask.shape, coarse, voxels, block, tuple(hats), spacing_mm * step)
 
     def row(self, data: NDArray[_Any]) -> NDArray[_Any]:
         """The voxels of an image as a row."""
-        return data.ravel()[self.voxels]
+        return data.ravel().take(self.voxels)
 
     def image(self, row: _Float) -> _Float:
         """An image of the row, 0 elsewhere."""
@@ -151,17 +151,24 @@ class Blocks:
         data.ravel()[self.voxels] = row
         return data
 
-    def smoothed(self, row: _Float | BoolArray, sigma_mm: float) -> _Float:
-        """Sums over blocks, smoothed."""
-        sums = np.bincount(self.block, weights=row, minlength=math.prod(self.coarse))
-        blocks = sums.reshape(self.coarse).astype(np.float32)
-        return ndimage.gaussian_filter(blocks, sigma_mm / self.size_mm, mode="constant")
+    def sums(self, block: NDArray[np.intp], row: _Float | BoolArray | None = None) -> NDArray[np.float64]:
+        """Sums of what a row holds for voxels of these blocks, for every block; without a row, their number."""
+        return np.bincount(block, weights=row, minlength=math.prod(self.coarse)).astype(np.float64)
+
+    def smoothed(self, sums: NDArray[np.float64], sigma_mm: float) -> _Float:
+        """Sums over blocks, smoothed by a Gaussian; 0 beyond the blocks."""
+        field: _Float = sums.reshape(self.coarse).astype(np.float32)
+        for n, sigma in zip(self.coarse, sigma_mm / self.size_mm, strict=True):
+            kernel = ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="constant")
+            field = np.tensordot(field, kernel, axes=(0, 1)).astype(np.float32)
+        return field
 
     def at_voxels(self, field: _Float) -> _Float:
         """Linear interpolation of a field of blocks at every voxel of the row."""
-        for hats in self.hats:
-            field = np.tensordot(field, hats, axes=(0, 1))
-        return self.row(field)
+        along_x, along_y, along_z = self.hats
+        part = along_x @ field.reshape(len(field), -1)
+        part = along_y @ part.reshape(-1, *field.shape[1:])
+        return self.row(part.reshape(-1, field.shape[2]) @ np.ascontiguousarray(along_z.T))
 
 
 def _hats(n: int, blocks: int, step: int) -> _Float:
@@ -181,26 +188,34 @@ def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> 
         As rows of `blocks`.
     blocks : Blocks
     """
-    residual = difference
+    block, residual = blocks.block[normal], difference[normal]
+    number = blocks.sums(block)
     field = np.zeros(blocks.coarse, dtype=np.float32)
     for clip in _BIAS_CLIPS:
-        inner = residual[normal]
-        middle = np.float32(_median(inner))
-        limit = clip * _MAD_TO_SIGMA * _median(np.abs(inner - middle)) + 1e-3
-        weight = normal & (np.abs(residual - middle) <= limit)
-        low, total = (blocks.smoothed(row, BIAS_SIGMA_MM) for row in (weight, weight * residual))
+        middle = np.float32(_median(residual))
+        away = np.abs(residual - middle)
+        limit = clip * _MAD_TO_SIGMA * _median(away) + 1e-3
+        far = np.flatnonzero(away > limit)
+        residual[far] = 0
+        sums = number - blocks.sums(block[far]), blocks.sums(block, residual)
+        low, total = (blocks.smoothed(one, BIAS_SIGMA_MM) for one in sums)
         field += ((total + middle * 1e-3) / (low + 1e-3)).astype(np.float32)
         if clip != _BIAS_CLIPS[-1]:
-            residual = difference - blocks.at_voxels(field)
+            residual = (difference - blocks.at_voxels(field))[normal]
     return blocks.at_voxels(field)
 
 
 def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
-    """Length of the gradient, per mm; axes of one voxel take no part."""
-    squared = np.zeros(data.shape, dtype=np.float32)
+    """Length of the gradient, per mm; axes of one voxel take no part.
+
+    As `numpy.gradient`, in half its time.
+    """
+    squared, slope = np.zeros(data.shape, dtype=np.float32), np.empty(data.shape, dtype=np.float32)
     for axis in range(3):
         if data.shape[axis] > 1:
-            slope = np.gradient(data, float(spacing_mm[axis]), axis=axis)
+            values, out, step = np.moveaxis(data, axis, 0), np.moveaxis(slope, axis, 0), float(spacing_mm[axis])
+            np.divide(np.subtract(values[2:], values[:-2], out=out[1:-1]), 2 * step, out=out[1:-1])
+            out[0], out[-1] = (values[1] - values[0]) / step, (values[-1] - values[-2]) / step
             squared += np.square(slope, out=slope)
     length: _Float = np.sqrt(squared, out=squared)
     return length
@@ -234,6 +249,6 @@ def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     is nothing unusual. The mean of |z| in normal tissue (lesions left out, 6 at most), smoothed by 12 mm.
     """
     size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * normal
-    low, total = (blocks.smoothed(row, LOCAL_NOISE_SIGMA_MM) for row in (normal, size))
+    low, total = (blocks.smoothed(blocks.sums(blocks.block, row), LOCAL_NOISE_SIGMA_MM) for row in (normal, size))
     mean = (total + _MEAN_ABS_Z * 1e-3) / (low + 1e-3)
     return np.maximum(blocks.at_voxels((mean / _MEAN_ABS_Z).astype(np.float32)), np.float32(1))

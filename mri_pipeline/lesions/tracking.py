@@ -17,7 +17,7 @@ import numpy as np
 from mri_pipeline.errors import UsageError
 from mri_pipeline.layout import MaskLabel
 from mri_pipeline.lesions.change import REACH_MM, SmoothFlair, change_evidence, changed_voxels
-from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.components import label_lesions, renumbered
 from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.lesions.tracking_compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking_gel import chronic_black_holes, gel_states, label_gel, overlaps
@@ -207,7 +207,7 @@ def _followed(
         found = _findings(now, past, rules, weeks, evidence)
         yield _Step(now, reference, evidence, replace(found, new_since_first=history.count(now, found.t2)))
         # images are compared with the previous visit alone; older ones would only fill the memory
-        past = [*(replace(v, flair=None) for v in past), now]
+        past = [*(replace(v, flair=None) for v in past), replace(now, black_holes=None)]
 
 
 class _SinceFirst:
@@ -231,12 +231,9 @@ class _SinceFirst:
 
 
 def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, homes: Homes) -> LabelledVisit:
-    t2 = label_lesions(
-        masks.t2_lesions.mask,
-        masks.t2_lesions.grid,
-        min_volume_mm3=rules.t2_min_volume_mm3,
-        connectivity=rules.connectivity,
-    )
+    grid = masks.t2_lesions.grid
+    parts = label_lesions(masks.t2_lesions.mask, grid, min_volume_mm3=0, connectivity=rules.connectivity)
+    t2 = renumbered(parts, min_volume_mm3=rules.t2_min_volume_mm3)
     gel = None if masks.gel is None else label_gel(masks.gel, rules)
     holes = None
     if masks.black_holes is not None:
@@ -254,6 +251,7 @@ def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, 
         table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
         lesions = np.maximum(lesions, table[gel.data])
     numbered = LabelImage(lesions, t2.grid)
+    masks = replace(masks, t2_lesions=parts)
     return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered), flair)
 
 
@@ -284,8 +282,8 @@ def _findings(
         t2 = compare_t2(
             past[-1].t2,
             now.t2,
-            reference_mask=past[-1].masks.t2_lesions.mask,
-            followup_mask=now.masks.t2_lesions.mask,
+            reference_parts=past[-1].masks.t2_lesions,
+            followup_parts=now.masks.t2_lesions,
             rules=rules,
             evidence=evidence,
         )

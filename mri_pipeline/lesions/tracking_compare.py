@@ -28,7 +28,6 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from mri_pipeline.lesions.components import (
-    connected_parts,
     largest_axial_areas_cm2,
     lesion_volumes_mm3,
     numbers_of,
@@ -70,8 +69,8 @@ def compare_t2(
     reference: LabelImage,
     followup: LabelImage,
     *,
-    reference_mask: BoolArray,
-    followup_mask: BoolArray,
+    reference_parts: LabelImage,
+    followup_parts: LabelImage,
     rules: LesionRules,
     evidence: Image | None = None,
 ) -> T2Comparison:
@@ -81,54 +80,54 @@ def compare_t2(
     ----------
     reference, followup : LabelImage
         Numbered lesions of each visit (`components.label_lesions`).
-    reference_mask, followup_mask : ndarray of bool
-        The same masks before small components were left out: what is below the floor was there, too.
+    reference_parts, followup_parts : LabelImage
+        All components of the same masks, numbered in any way: what is below the floor was there, too.
     rules : LesionRules
     evidence : Image, optional
         z-map of the change of FLAIR from reference to follow-up; None decides by the masks alone.
     """
     gained = None if evidence is None else evidence.data
     lost = None if evidence is None else -evidence.data
-    was = shares(followup, reference_mask, rules.connectivity)
-    will_be = shares(reference, followup_mask, rules.connectivity)
-    grown = _grown(followup, was, ~reference_mask, rules, gained)
+    was, will_be = shares(followup, reference_parts), shares(reference, followup_parts)
+    grown = _grown(followup, was, ~reference_parts.mask, rules, gained)
     shrunk = _shrunk(followup, was, rules, lost)
-    vanished = {n for n, s in _grown(reference, will_be, ~followup_mask, rules, lost).items() if s is T2State.NEW}
+    vanishing = _grown(reference, will_be, ~followup_parts.mask, rules, lost)
+    vanished = {n for n, s in vanishing.items() if s is T2State.NEW}
     states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
     return T2Comparison(states, frozenset(vanished))
 
 
-def shares(lesions: LabelImage, other: BoolArray, connectivity: int = 3) -> LabelImage:
+def shares(lesions: LabelImage, parts: LabelImage) -> LabelImage:
     """Give the components of another visit's mask to the lesions that overlap them (rule 1).
 
     Returns
     -------
     LabelImage
-        Voxels of `other` with the number of their lesion; 0 where a component overlaps none.
+        Voxels of `parts` with the number of their lesion; 0 where a component overlaps none.
 
     Examples
     --------
     >>> from mri_pipeline.model import Grid
-    >>> two = np.array([1, 1, 0, 0, 0, 2, 2]).reshape(7, 1, 1)
-    >>> was_one = np.array([1, 1, 1, 0, 1, 1, 1]).reshape(7, 1, 1) > 0
-    >>> shares(LabelImage(two, Grid((7, 1, 1), np.eye(4))), was_one).data.ravel().tolist()
-    [1, 1, 1, 0, 2, 2, 2]
+    >>> line = Grid((7, 1, 1), np.eye(4))
+    >>> two = LabelImage(np.array([1, 1, 0, 0, 0, 2, 2]).reshape(7, 1, 1), line)
+    >>> was_one = LabelImage(np.array([1, 1, 1, 1, 1, 1, 1]).reshape(7, 1, 1), line)
+    >>> shares(two, was_one).data.ravel().tolist()
+    [1, 1, 1, 1, 2, 2, 2]
     """
-    parts, n_parts = connected_parts(other, connectivity)
     owners: dict[int, list[int]] = {}
-    pairs = overlaps(LabelImage(parts, lesions.grid), lesions)
+    pairs = overlaps(parts, lesions)
     for (part, lesion), _ in sorted(pairs.items(), key=lambda item: (-item[1], item[0][1])):  # the largest first
         owners.setdefault(part, []).append(lesion)
-    table = np.zeros(n_parts + 1, dtype=np.int32)
+    table = np.zeros(int(parts.data.max()) + 1, dtype=np.int32)
     for part, found in owners.items():
         table[part] = found[0]
-    shared = table[parts]
+    shared = table[parts.data]
     contested = [part for part, found in owners.items() if len(found) > 1]
     if contested:
-        boxes = ndimage.find_objects(parts)
+        boxes = ndimage.find_objects(parts.data)
         points = _lesion_points(lesions, {lesion for part in contested for lesion in owners[part]})
         for part in contested:
-            voxels = voxels_of(parts[boxes[part - 1]] == part) + [s.start for s in boxes[part - 1]]
+            voxels = voxels_of(parts.data[boxes[part - 1]] == part) + [s.start for s in boxes[part - 1]]
             shared[tuple(voxels.T)] = _nearest(lesions, voxels, {n: points[n] for n in owners[part]})
     return LabelImage(shared, lesions.grid)
 

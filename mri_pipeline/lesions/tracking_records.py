@@ -36,6 +36,7 @@ ZONE_MIN_SHARE = 0.1
 class LabelledVisit:
     """The lesions of one visit; all label images are numbered 1 to n at this visit alone.
 
+    In `masks` the components of T2 lesions are numbered, also those that are too small to be a lesion.
     `lesions` holds the T2 lesions under the numbers of `t2`, then the enhancing lesions that overlap none of
     them. `numbers` leads from these to the numbers that last over all visits. `flair` is None
     where there is none, or it is no longer needed.

@@ -9,7 +9,7 @@ from scipy import ndimage
 from mri_pipeline.errors import GridMismatchError
 from mri_pipeline.layout import MaskLabel
 from mri_pipeline.lesions.change import SEED_Z, change_evidence, changed_voxels
-from mri_pipeline.lesions.change_model import binned_medians, noise_by_gradient
+from mri_pipeline.lesions.change_model import Blocks, binned_medians, gradient_magnitude, noise_by_gradient
 from mri_pipeline.lesions.tracking import count_subject, track_subject
 from mri_pipeline.model import Grid, Image, LabelImage, T2State, VisitMasks
 from mri_pipeline.protocol import LesionRules
@@ -240,3 +240,26 @@ def test_noise_rises_with_the_gradient():
         (truth * rng.normal(size=SHAPE)).astype(np.float32), gradient, np.ones(SHAPE, dtype=bool)
     )
     np.testing.assert_allclose(found[5:-5], truth[5:-5], rtol=0.12)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 5), (2, 1, 6)])
+def test_the_gradient_is_that_of_numpy(shape):
+    data = np.random.default_rng(3).random(shape, dtype=np.float32)
+    spacing = np.array([0.9, 1.1, 3.0])
+    slopes = [np.gradient(data, spacing[axis], axis=axis) for axis in range(3) if shape[axis] > 1]
+    assert np.allclose(gradient_magnitude(data, spacing), np.linalg.norm(slopes, axis=0), rtol=1e-5)
+
+
+def test_blocks_are_smoothed_as_scipy_does_and_read_between_their_centres():
+    spacing = np.array([1.5, 1.5, 4.0])  # blocks of 4 x 4 x 2 voxels
+    blocks = Blocks.of(BRAIN, spacing)
+    row = np.random.default_rng(4).random(len(blocks.voxels), dtype=np.float32)
+    image = blocks.image(row)
+    whole = np.pad(image, [(0, -n % s) for n, s in zip(SHAPE, (4, 4, 2), strict=True)])
+    sums = whole.reshape(18, 4, 21, 4, 11, 2).sum(axis=(1, 3, 5))
+    expected = ndimage.gaussian_filter(sums, 18 / (spacing * (4, 4, 2)), mode="constant")
+    found = blocks.smoothed(blocks.sums(blocks.block, row), 18)
+    assert np.allclose(found, expected, rtol=1e-4)
+    at = [(np.indices(SHAPE)[axis] + 0.5) / s - 0.5 for axis, s in enumerate((4, 4, 2))]
+    between = ndimage.map_coordinates(expected, at, order=1, mode="nearest")
+    assert np.allclose(blocks.at_voxels(found), between[BRAIN], rtol=1e-4)

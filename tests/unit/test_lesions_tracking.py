@@ -428,8 +428,9 @@ def test_the_numbers_in_the_masks_mean_nothing(before, after, numbers):
 @given(before=blobs(), after=blobs())
 def test_new_one_way_is_vanished_the_other_way(before, after):
     a, b = (label_lesions(m, GRID, min_volume_mm3=RULES.t2_min_volume_mm3) for m in (before, after))
-    there = compare_t2(a, b, reference_mask=before, followup_mask=after, rules=RULES)
-    back = compare_t2(b, a, reference_mask=after, followup_mask=before, rules=RULES)
+    all_a, all_b = (label_lesions(m, GRID, min_volume_mm3=0) for m in (before, after))
+    there = compare_t2(a, b, reference_parts=all_a, followup_parts=all_b, rules=RULES)
+    back = compare_t2(b, a, reference_parts=all_b, followup_parts=all_a, rules=RULES)
     assert {n for n, s in there.states.items() if s is T2State.NEW} == back.vanished
     assert {n for n, s in back.states.items() if s is T2State.NEW} == there.vanished
     masks = [
@@ -482,10 +483,11 @@ def test_a_lesion_is_new_where_the_image_rose_by_three_noises(rise, state):
     mask[4:7, 4:7, 4:7] = True
     lesions = label_lesions(mask, grid, min_volume_mm3=0)
     evidence = Image(np.where(mask, rise, 0.0).astype(np.float32), grid)
-    nothing = np.zeros_like(mask)
-    empty = label_lesions(nothing, grid, min_volume_mm3=0)
-    found = compare_t2(empty, lesions, reference_mask=nothing, followup_mask=mask, rules=RULES, evidence=evidence)
+    empty = label_lesions(np.zeros_like(mask), grid, min_volume_mm3=0)
+    found = compare_t2(
+        empty, lesions, reference_parts=empty, followup_parts=lesions, rules=RULES, evidence=evidence
+    )
     assert found.states == {1: state}
     back = Image(-evidence.data, grid)
-    gone = compare_t2(lesions, empty, reference_mask=mask, followup_mask=nothing, rules=RULES, evidence=back)
+    gone = compare_t2(lesions, empty, reference_parts=lesions, followup_parts=empty, rules=RULES, evidence=back)
     assert gone.vanished == (frozenset({1}) if state is T2State.NEW else frozenset())

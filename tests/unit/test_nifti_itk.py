@@ -19,6 +19,10 @@ def image():
     return Image(np.random.default_rng(1).random(grid().shape, dtype=np.float32) + 1, grid())
 
 
+def overwritten(compressed):
+    return compressed[:400] + b"\xff" * 200 + compressed[600:]
+
+
 def test_an_image_comes_back_as_it_went_and_the_bytes_depend_on_nothing_else(tmp_path):
     nifti.save(image(), tmp_path / "a.nii.gz")
     nifti.save(image(), tmp_path / "later" / "a.nii.gz")
@@ -48,6 +52,7 @@ def test_an_image_without_orientation_is_refused(tmp_path):
         (lambda p: None, "found none named"),
         (lambda p: p.write_bytes(b"not an image"), "cannot be read"),
         (lambda p: nifti.save(image(), p) and p.write_bytes(p.read_bytes()[:900]), "cannot be read"),
+        (lambda p: nifti.save(image(), p) and p.write_bytes(overwritten(p.read_bytes())), "cannot be read"),
         (
             lambda p: nib.save(nib.Nifti1Image(np.ones((3, 3, 3, 2), np.float32), np.eye(4)), p),
             "found 4 dimensions",
