@@ -4,7 +4,8 @@
 
 There is no reference for black holes in the public data. Measured is what a trial has to rely on: the volumes of
 T1-hypointense lesions, of black holes and of severe ones; how they move when the lesions are 3 % darker or brighter
-against everything else (as much as every limit moved the other way), and under a smooth field of 5 %.
+against everything else (as much as every limit moved the other way), and under a smooth field of 5 %; and what the
+T1 after contrast would give in place of that before it.
 """
 
 import argparse
@@ -15,17 +16,21 @@ import numpy as np
 from published import Analysed, analyse, cases, load_case, priors
 
 from mri_pipeline.lesions.black_holes import hypointense, segment_black_holes, severe
-from mri_pipeline.model import Contrast, FloatArray, Image
+from mri_pipeline.model import Contrast, FloatArray, Image, VisitImages
 from mri_pipeline.protocol import LesionRules
 
 RULES = LesionRules()
 
 
-def volumes_ml(found: Analysed, factor: float | FloatArray = 1.0) -> FloatArray:
-    """T1-hypointense, black holes, severe, with T1 times a factor."""
+def darker(found: Analysed, factor: FloatArray) -> VisitImages:
+    """The visit with T1 times a factor."""
     t1 = found.visit.contrasts[Contrast.T1W]
-    darker = Image((t1.data * factor).astype(np.float32), t1.grid)
-    visit = replace(found.visit, contrasts={**found.visit.contrasts, Contrast.T1W: darker})
+    image = Image((t1.data * factor).astype(np.float32), t1.grid)
+    return replace(found.visit, contrasts={**found.visit.contrasts, Contrast.T1W: image})
+
+
+def volumes_ml(found: Analysed, visit: VisitImages) -> FloatArray:
+    """T1-hypointense, black holes, severe, by the T1 of `visit` (after contrast where there is none before it)."""
     gel = found.enhancing.mask if found.enhancing else None
     t2 = found.t2_lesions.mask
     dark = segment_black_holes(visit, found.tissue, t2, gel, RULES)
@@ -51,18 +56,22 @@ def main() -> None:
         if arguments.cases and name not in arguments.cases:
             continue
         found = analyse(load_case(folder, mask)[0], made[left_out])
-        base = volumes_ml(found)
+        base = volumes_ml(found, found.visit)
         print(f"{name}: T2 {found.t2_lesions.mask.volume_mm3 / 1000:.2f} mL, ", end="")
         print("hypointense {:.2f}, black holes {:.2f}, severe {:.2f} mL".format(*base))
         lesions = found.t2_lesions.mask.mask
-        for words, factor in (
-            ("lesions 3 % darker", np.where(lesions, 0.97, 1.0)),
-            ("lesions 3 % brighter", np.where(lesions, 1.03, 1.0)),
-            ("field of 5 %", field(lesions.shape, 0.05)),
-        ):
+        changed = {
+            "lesions 3 % darker": darker(found, np.where(lesions, 0.97, 1.0)),
+            "lesions 3 % brighter": darker(found, np.where(lesions, 1.03, 1.0)),
+            "field of 5 %": darker(found, field(lesions.shape, 0.05)),
+        }
+        if Contrast.T1W_GD in found.visit.contrasts:
+            others = {c: image for c, image in found.visit.contrasts.items() if c is not Contrast.T1W}
+            changed["T1 after contrast"] = replace(found.visit, contrasts=others)
+        for words, visit in changed.items():
             change = [
                 f"{100 * (new / old - 1):+.0f} %" if old else "-"
-                for new, old in zip(volumes_ml(found, factor), base, strict=True)
+                for new, old in zip(volumes_ml(found, visit), base, strict=True)
             ]
             print(f"  {words}: " + "  ".join(change))
 

@@ -99,7 +99,7 @@ NO_CONTRAST = f"{NO_NUMBERS}, or it has no post-contrast T1"
 NO_EARLIER = (
     "it is the first analysed visit, or, in tables made without --provisional, an earlier read is not locked"
 )
-NO_T1 = f"{NO_NUMBERS}, or it has no T1"
+NO_T1 = f"{NO_NUMBERS}, or it has no T1 before contrast"
 
 
 def count(name: str, rule: str, missing: str) -> Column:
@@ -262,7 +262,8 @@ LESIONS = Table(
             "black_hole",
             BlackHoleState,
             "whether the lesion holds a black hole, and a chronic one",
-            "the visit has no T1, or, in tables made without --provisional, an earlier read is not locked",
+            "the visit has no T1 before contrast, or, in tables made without --provisional, an earlier read is not "
+            "locked",
         ),
     ),
 )
