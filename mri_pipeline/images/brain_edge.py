@@ -23,6 +23,7 @@ from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, Label
 from mri_pipeline.template import Template
 
 _PADDING_MM = 16.0
+_AROUND_MM = 10.0
 _STEP_MM = 1.0
 _SAME_SIDE = 0.3
 """Neighbours whose normals have a smaller cosine lie on another wall: across a fissure, or around an edge."""
@@ -51,6 +52,10 @@ class EdgeSettings:
         Room beyond the place where brightness is halved: the voxel that cortex shares with what lies outside.
     crown_mm : float
         How far tissue beyond the smooth surface still belongs to the brain: the crowns of gyri.
+    fat_share : float
+        Share of the local brightness of brain above which a voxel is fat, if what is as bright around it lies mostly
+        outside the brain. Without fat suppression fat is at twice and more; lesions are rarely above 1.7, and lie
+        inside.
     """
 
     surface_mm: float = 3.0
@@ -63,6 +68,7 @@ class EdgeSettings:
     stay: float = 0.03
     margin_mm: float = 1.0
     crown_mm: float = 1.5
+    fat_share: float = 1.7
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,7 @@ def find_edge(
     crowns = np.argwhere(~brain & (depth.data > -settings.crown_mm))
     points = depth.grid.world(crowns.astype(float))
     brain[tuple(crowns.T)] = _read(small, points)[0] > settings.tissue_share * _read(brightness, points)[0]
+    brain &= ~_fat(image, brightness, brain, box, settings.fat_share)
     mask = np.zeros(image.grid.shape, dtype=bool)
     mask[box] = ndimage.binary_fill_holes(_largest(brain))
     return LabelImage(mask, image.grid)
@@ -238,9 +245,22 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * np.clip(part, -0.5, 0.5)))
 
 
+def _fat(
+    image: Image, brightness: Image, brain: BoolArray, box: tuple[slice, slice, slice], share: float
+) -> BoolArray:
+    """What is far brighter than brain and lies mostly outside it: fat of the orbit, no lesion."""
+    part = _part_of(image.grid, box)
+    nearby = resample(brightness, part, Affine.identity(), order=1, outside=float(np.median(brightness.data))).data
+    labels, count = ndimage.label(image.data[box] > share * nearby)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    outside = np.bincount(labels[~brain], minlength=count + 1) > 0.5 * sizes
+    outside[0] = False
+    return np.asarray(outside[labels])
+
+
 def _box(depth: Image, grid: Grid, template_to_image: Affine) -> tuple[slice, slice, slice]:
-    """The part of a grid that the brain can meet."""
-    index = np.argwhere(depth.data > 0).astype(float)
+    """The part of a grid that the brain can meet, with some of what lies around it."""
+    index = np.argwhere(depth.data > -_AROUND_MM).astype(float)
     ends = np.array([[index[:, a].min() - 1, index[:, a].max() + 1] for a in range(3)])
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
     world = template_to_image.points(depth.grid.world(corners))

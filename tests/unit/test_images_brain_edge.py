@@ -60,6 +60,20 @@ def test_scalp_and_a_bright_orbit_stay_out(brain):
     assert found[brain].mean() > 0.995
 
 
+def test_fat_that_reaches_in_is_left_out_and_a_lesion_at_the_surface_is_not(brain):
+    depth = signed_distance(brain, GRID)
+    x, y, z = GRID.world(np.indices(GRID.shape).reshape(3, -1).T).T.reshape(3, *GRID.shape)
+    front, side = (y > 30) & (np.abs(x) < 8) & (z > 0) & (z < 12), (x > 30) & (np.abs(y) < 8) & (z > 20) & (z < 32)
+    fat, lesion = front & (depth < 3) & (depth > -12), side & (depth > 0) & (depth < 8)
+    data = np.select([fat, lesion, brain], [250.0, 200.0, 100.0])
+    found = find_edge(Image(data, GRID), load_template(), Affine.identity()).mask
+    assert fat.sum() > 100
+    assert not (found & fat).any()
+    assert lesion.sum() > 50
+    assert found[lesion].all()
+    assert found[brain & ~fat].mean() > 0.995
+
+
 def test_sulci_belong_to_the_brain_and_crowns_are_kept(brain):
     depth = signed_distance(brain, GRID)
     sulci = (np.indices(GRID.shape)[0] % 8 == 0) & (depth < 10)
