@@ -118,6 +118,7 @@ def _counted(
 ) -> Iterator[SubjectResult | ReadingCentreError]:
     count = partial(_result_or_error, trial, protocol)
     if nprocs == 1:
+        keep_freed_memory()
         yield from map(count, states)
         return
     # a fresh process: this one holds the registry open
