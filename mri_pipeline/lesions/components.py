@@ -6,6 +6,7 @@ all use it (docs/definitions.md: 26-connected, at least the protocol's volume).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import nibabel as nib
@@ -66,6 +67,57 @@ def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.
     box = tuple(slice(int(a), int(b) + 1) for a, b in zip(voxels.min(axis=0), voxels.max(axis=0), strict=True))
     found = ndimage.label(mask[box], structure(connectivity), output=labels[box])
     return labels, int(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The connected parts of a mask, and what images hold in each of them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the mask.
+    voxels : ndarray of int, shape (n,)
+        Flat indices of the mask's voxels.
+    number : ndarray of int, shape (n,)
+        The part of each voxel, from 0.
+    sizes : ndarray of int, shape (parts,)
+        Voxels of each part.
+    """
+
+    shape: tuple[int, ...]
+    voxels: NDArray[np.intp]
+    number: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, mask: BoolArray, connectivity: int = 3) -> Parts:
+        """Part a mask; `structure` tells what is connected."""
+        labels, count = connected_parts(mask, connectivity)
+        voxels = np.flatnonzero(labels)
+        number = labels.ravel()[voxels].astype(np.intp) - 1
+        return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
+
+    def sums(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
+        """Sum of an image of the mask's shape over each part, shape (parts,)."""
+        weights = image.ravel()[self.voxels].astype(np.float64)
+        return np.asarray(np.bincount(self.number, weights, len(self.sizes)), dtype=np.float64)
+
+    def means(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
+        """Mean of an image over each part, shape (parts,)."""
+        return self.sums(image) / self.sizes
+
+    def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Greatest value of an image in each part, shape (parts,)."""
+        highest = np.full(len(self.sizes), -np.inf)
+        np.maximum.at(highest, self.number, image.ravel()[self.voxels])
+        return highest
+
+    def chosen(self, keep: BoolArray) -> BoolArray:
+        """The mask of some of the parts; `keep` has shape (parts,)."""
+        mask = np.zeros(self.shape, dtype=bool)
+        mask.ravel()[self.voxels] = keep[self.number]
+        return mask
 
 
 def voxels_of(mask: BoolArray) -> NDArray[np.int64]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mri_pipeline.lesions.change import EXTENT_Z, HYPERINTENSE, SEED_Z, SmoothFlair, change_evidence
 from mri_pipeline.lesions.change_model import NORMAL_RANGE
-from mri_pipeline.lesions.components import connected_parts
+from mri_pipeline.lesions.components import Parts
 from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.model import BoolArray, Image, LabelImage
 from mri_pipeline.protocol import LesionRules
@@ -86,7 +85,7 @@ def _proven(
 ) -> BoolArray:
     """Components that are lesion at the bright visit and none at the dark one, beyond doubt."""
     changed = (z >= EXTENT_Z) & (bright.data > HYPERINTENSE)
-    parts = _Parts.of(changed | apart_from, rules)
+    parts = Parts.of(changed | apart_from, rules.connectivity)
     lesion = (z >= SEED_Z) & (bright.data > NORMAL_RANGE[1])
     keep = parts.sums(lesion) * white_matter.grid.voxel_volume_mm3 >= rules.t2_min_volume_mm3
     keep &= parts.sums(z >= PROVEN_Z) > 0
@@ -100,37 +99,10 @@ def _where_bright(
     places: BoolArray, seen: Sequence[SmoothFlair], scanned: Sequence[BoolArray], rules: LesionRules
 ) -> list[BoolArray]:
     """The places at each visit at which they are nearer to their brightest than to their darkest."""
-    parts = _Parts.of(places, rules)
-    if not len(parts.voxels):
+    parts = Parts.of(places, rules.connectivity)
+    if not len(parts.sizes):
         return [places for _ in seen]
     means = np.array([parts.means(flair.data) for flair in seen])
     means[np.array([parts.means(brain) for brain in scanned]) < 1] = np.nan  # not wholly scanned
     bright = means > (np.nanmax(means, axis=0) + np.nanmin(means, axis=0)) / 2
     return [parts.chosen(now) & (flair.data > HYPERINTENSE) for now, flair in zip(bright, seen, strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The connected parts of a mask, and what images hold in each of them."""
-
-    shape: tuple[int, ...]
-    voxels: NDArray[np.intp]
-    number: NDArray[np.intp]  # of the part of each voxel, from 0
-
-    @classmethod
-    def of(cls, mask: BoolArray, rules: LesionRules) -> _Parts:
-        labels, _ = connected_parts(mask, rules.connectivity)
-        voxels = np.flatnonzero(labels)
-        return cls(mask.shape, voxels, labels.ravel()[voxels].astype(np.intp) - 1)
-
-    def sums(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        sums = np.bincount(self.number, weights=image.ravel()[self.voxels].astype(np.float64))
-        return np.asarray(sums, dtype=np.float64)
-
-    def means(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        return self.sums(image) / np.bincount(self.number)
-
-    def chosen(self, parts: BoolArray) -> BoolArray:
-        mask = np.zeros(self.shape, dtype=bool)
-        mask.ravel()[self.voxels] = parts[self.number]
-        return mask

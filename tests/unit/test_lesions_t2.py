@@ -108,6 +108,37 @@ def test_grey_matter_on_t1_is_no_lesion():
     assert with_t1.mask.volume_mm3 == 0
 
 
+@pytest.mark.parametrize(
+    ("contrasts", "t1", "lesions"), [((FLAIR,), 1.0, 0), ((FLAIR, T1W), 1.0, 1), ((FLAIR, T1W), 0.85, 0)]
+)
+def test_what_t1_shows_to_be_white_matter_may_be_fainter(contrasts, t1, lesions):
+    """The threshold is as high as it is for the sake of grey matter."""
+    head = Head()
+    faint = head.inside((15, 5, 0), 3)
+    head.paint(faint, FLAIR=1.21, T1W=t1)
+    found = segment_t2(head.visit(*contrasts), head.tissue(), RULES)
+    assert found.mask.data.max() == lesions
+    if lesions:
+        assert dice(found.mask.mask, faint) > 0.7
+        assert found.probability.data[found.mask.mask].min() >= 0.5
+
+
+def test_a_faint_place_in_grey_matter_or_beside_fluid_is_no_lesion():
+    head = Head()
+    for place in [(29, 0, 0), (0, 9, 0)]:
+        head.paint(head.inside(place, 2.5) & ~head.csf, FLAIR=1.21, T1W=1.0)
+    assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.volume_mm3 == 0
+
+
+@pytest.mark.parametrize(("flair", "lesions"), [(1.3, 0), (1.4, 1)])
+def test_what_is_grey_on_t1_must_be_bright_throughout(flair, lesions):
+    """Grey matter passes the threshold by its noise; a lesion as dark on T1 lies above it as a whole."""
+    head = Head()
+    head.paint(head.inside((15, 5, 0), 4), FLAIR=flair, T1W=0.7)
+    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.data.max() == 1
+    assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.data.max() == lesions
+
+
 def test_threshold_follows_the_lesions_brightness():
     """The border stays half-way whatever the scanner's contrast: volume must not."""
     volumes = []

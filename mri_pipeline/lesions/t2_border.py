@@ -1,0 +1,36 @@
+"""Where a T2 lesion ends: as far as it is bright, whatever the place."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.lesions.components import structure
+from mri_pipeline.model import BoolArray, Grid
+
+
+def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: float) -> BoolArray:
+    """Lesions with the bright voxels connected to them within reach."""
+    if not found.any():
+        return found
+    near = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm) <= reach_mm
+    return np.asarray(ndimage.binary_propagation(found, structure(3), mask=found | (bright & near)))
+
+
+def small_to_half_height(
+    found: BoolArray, brightness: NDArray[np.float32], grid: Grid, *, small_mm3: float, reach_mm: float
+) -> BoolArray:
+    """Small lesions with what is connected to them, within reach, above the half of their height."""
+    labels, _ = ndimage.label(found, structure(3))
+    margin = [int(np.ceil(reach_mm / s)) for s in grid.spacing_mm]
+    grown = found.copy()
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        where = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
+        lesion, values = labels[where] == number, brightness[where]
+        if np.count_nonzero(lesion) * grid.voxel_volume_mm3 >= small_mm3:
+            continue
+        near = ndimage.distance_transform_edt(~lesion, sampling=grid.spacing_mm) <= reach_mm
+        high = values > float(values[lesion].max()) / 2  # white matter is 0
+        grown[where] |= ndimage.binary_propagation(lesion, structure(3), mask=lesion | (high & near))
+    return grown
