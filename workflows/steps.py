@@ -57,10 +57,17 @@ def extract_brain(flair: Image) -> brain.BrainExtraction:
 
 
 def register(
-    fixed: Image, moving: Image, *, fixed_brain: LabelImage | None, same_contrast: bool
+    fixed: Image,
+    moving: Image,
+    *,
+    fixed_brain: LabelImage | None,
+    moving_brain: LabelImage | None = None,
+    same_contrast: bool,
 ) -> registration.Registration:
     """Rigid registration; one that found no match says so (`failed`) and must not be used."""
-    return registration.register_rigid(fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain)
+    return registration.register_rigid(
+        fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain, moving_mask=moving_brain
+    )
 
 
 def require_match(found: registration.Registration, what: str) -> Affine:

@@ -128,7 +128,7 @@ def init_alignment_wf(
         )  # fmt: skip
         workflow.connect([
             (visit_wfs[reference], register, [("inputnode.flair", "fixed"), ("outputnode.brain", "fixed_brain")]),
-            (visit_wfs[label], register, [("inputnode.flair", "moving")]),
+            (visit_wfs[label], register, [("inputnode.flair", "moving"), ("outputnode.brain", "moving_brain")]),
             (register, note_match, [("match", "match")]),
             (note_match, notes, [("note", f"in{number}")]),
         ])  # fmt: skip

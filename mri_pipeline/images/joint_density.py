@@ -12,6 +12,7 @@ the way back is the inverse of the way there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,7 @@ def sharpen(
     spacing_mm: float,
     max_points: int,
     tolerance_mm: float = 0.003,
+    moving_region: LabelImage | None = None,
 ) -> Affine:
     """Move a rigid transform that is right within some millimetres to the maximum of mutual information.
 
@@ -70,15 +72,22 @@ def sharpen(
         Voxels finer than this are averaged.
     max_points : int
         Points of each image.
+    moving_region : LabelImage, optional
+        The same in the moving image's world: only what lies in both is looked at, whichever image is the fixed one.
 
     Returns
     -------
     Affine
         Fixed to moving. The start, if the images hardly meet.
     """
+    moving_to_fixed, still = fixed_to_moving.inverse(), Affine.identity()
+    of_fixed, of_moving = [(region, still)], [(region, moving_to_fixed)]
+    if moving_region is not None:
+        # each image's own region first, which gives its box: the same points from either side
+        of_fixed, of_moving = [*of_fixed, (moving_region, fixed_to_moving)], [(moving_region, still), *of_moving]
     sides = (
-        _side(fixed, region, Affine.identity(), spacing_mm, max_points),
-        _side(moving, region, fixed_to_moving.inverse(), spacing_mm, max_points),
+        _side(fixed, of_fixed, spacing_mm, max_points),
+        _side(moving, of_moving, spacing_mm, max_points),
     )
     if min(len(side.points_mm) for side in sides) < MIN_POINTS:
         return fixed_to_moving
@@ -110,13 +119,14 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     return LabelImage(mask, small.grid)
 
 
-def _side(image: Image, region: LabelImage, to_region: Affine, spacing_mm: float, max_points: int) -> _Side:
-    """Points of an image whose place in the fixed image's world lies in the region, and the image around them."""
+def _side(image: Image, regions: Sequence[tuple[LabelImage, Affine]], spacing_mm: float, max_points: int) -> _Side:
+    """Points of an image that lie in all regions, each with the way into its world; and the image around the first."""
+    region, to_region = regions[0]
     box = smoothed_box(image, spacing_mm, _corners(region, to_region.inverse()))
     rank = _even_rank(box.grid)
     chosen = np.flatnonzero(rank * box.data.size < _CANDIDATES * max_points)
     points = box.grid.world(np.stack(np.unravel_index(chosen, box.grid.shape), axis=1).astype(float))
-    inside = np.flatnonzero(_within(region, to_region.points(points)))
+    inside = np.flatnonzero(np.all([_within(where, way.points(points)) for where, way in regions], axis=0))
     if len(inside) > max_points:
         inside = inside[np.argpartition(rank[chosen[inside]], max_points)[:max_points]]
     bins, _ = binned(box.data.ravel()[chosen[inside]].astype(float), _BINS)

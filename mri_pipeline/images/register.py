@@ -95,6 +95,7 @@ def register_rigid(
     *,
     same_contrast: bool,
     fixed_mask: LabelImage | None = None,
+    moving_mask: LabelImage | None = None,
     settings: RegisterSettings | None = None,
 ) -> Registration:
     """Bring one scan of a head to another of the same head.
@@ -107,6 +108,9 @@ def register_rigid(
         Whether a straight line between the intensities will do.
     fixed_mask : LabelImage, optional
         Region of the fixed image to match, on its grid (the brain); its foreground when left out.
+    moving_mask : LabelImage, optional
+        The same of the moving image, on its grid. The last step then looks at what lies in both, so that the way back
+        is the inverse of the way there.
     settings : RegisterSettings, optional
 
     Returns
@@ -118,11 +122,13 @@ def register_rigid(
     Raises
     ------
     GridMismatchError
-        If the mask lies on another grid.
+        If a mask lies on another grid.
     """
     settings = settings or RegisterSettings()
     if fixed_mask is not None:
         fixed.grid.require_same(fixed_mask.grid, "mask of the fixed image")
+    if moving_mask is not None:
+        moving.grid.require_same(moving_mask.grid, "mask of the moving image")
     margin_mm = 0.0 if same_contrast else settings.margin_across_mm
     region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
     pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, same_contrast)
@@ -136,7 +142,10 @@ def register_rigid(
             best, quality, method = found, reached, candidate
         if quality >= settings.min_quality:
             break
-    sharp = _sharpened(pair, best, settings.sharp_mm, settings.max_points[3], tolerance_mm=0.003)
+    both = None if moving_mask is None else widened(moving_mask, margin_mm)
+    sharp = _sharpened(
+        pair, best, settings.sharp_mm, settings.max_points[3], tolerance_mm=0.003, moving_region=both
+    )
     sharp = _as_headers_say_if_near(sharp, fine[0].points_mm)
     quality = agreement(*fine, sharp)
     return Registration(sharp.inverse(), quality, method, failed=quality < settings.min_quality)
@@ -167,6 +176,7 @@ def _sharpened(
     max_points: int,
     *,
     tolerance_mm: float,
+    moving_region: LabelImage | None = None,
 ) -> Affine:
     return sharpen(
         pair.fixed,
@@ -176,6 +186,7 @@ def _sharpened(
         spacing_mm=spacing_mm,
         max_points=max_points,
         tolerance_mm=tolerance_mm,
+        moving_region=moving_region,
     )
 
 

@@ -123,6 +123,18 @@ def test_there_and_back_agree(head):
     assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.05
 
 
+def test_with_both_masks_the_way_back_is_the_inverse(head):
+    """Masks that differ as those of two visits do: one misses what the other holds."""
+    one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
+    other, to_other = scan(head["flair"], rigid((4, -3, 1), (0, 5, -4)), seed=2)
+    masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
+    masks[0].data[:, :, :20] = 0
+    masks[1] = LabelImage(ndimage.binary_dilation(masks[1].mask, iterations=3), other.grid)
+    there = register_rigid(one, other, same_contrast=True, fixed_mask=masks[0], moving_mask=masks[1])
+    back = register_rigid(other, one, same_contrast=True, fixed_mask=masks[1], moving_mask=masks[0])
+    assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.005
+
+
 def test_the_way_back_looks_at_the_same_points(head):
     """With few points of many: drawn anew for each way, they would differ by 0.06 mm."""
     one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), spacing=(0.5, 0.5, 3.0), seed=1)
@@ -234,6 +246,8 @@ def test_a_mask_of_another_grid_is_refused(head):
     mask = LabelImage(np.ones((3, 3, 3), dtype=np.uint8), Grid((3, 3, 3), np.eye(4)))
     with pytest.raises(GridMismatchError, match="mask of the fixed image"):
         register_rigid(head["t1"], head["flair"], same_contrast=False, fixed_mask=mask)
+    with pytest.raises(GridMismatchError, match="mask of the moving image"):
+        register_rigid(head["t1"], head["flair"], same_contrast=False, moving_mask=mask)
 
 
 TRANSFORMS = [

@@ -51,6 +51,7 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
     fixed = File(exists=True, mandatory=True, desc="stays where it is")
     moving = File(exists=True, mandatory=True, desc="is brought to it")
     fixed_brain = File(exists=True, desc="brain mask on the fixed grid")
+    moving_brain = File(exists=True, desc="brain mask on the moving grid")
     same_contrast = traits.Bool(mandatory=True, desc="both are of one contrast")
 
 
@@ -69,6 +70,9 @@ class Register(Step):
             nifti.load_image(self.inputs.fixed),
             nifti.load_image(self.inputs.moving),
             fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
+            moving_brain=nifti.load_labels(self.inputs.moving_brain)
+            if isdefined(self.inputs.moving_brain)
+            else None,
             same_contrast=self.inputs.same_contrast,
         )
         folder = Path(runtime.cwd)
