@@ -4,7 +4,8 @@ Usage: ``python benchmarks/registration/consistency.py DATA``
 
 Distances are means over the brain, in mm.
 
-- *there and back*: fixed to moving to fixed, each registered on its own with a mask of its own fixed scan.
+- *there and back*: fixed to moving to fixed, each registered on its own: FLAIRs with the brains of both, as the
+  pipeline does, other contrasts with that of the fixed scan.
 - *loop*: FLAIR to T1 to T2 to FLAIR of one visit; FLAIRs of three visits; FLAIRs and T1 (or T2) of two visits. Every
   leg is registered directly; the pipeline itself registers a star, whose ways close by construction.
 - *orientation*: either scan stored along other axes, against the same scans as they are.
@@ -65,11 +66,17 @@ class Scans:
 
     def _way(self, fixed: Scan, moving: Scan) -> Affine:
         """From the fixed scan to the moving one."""
-        return way_between(self.image(fixed), self.image(moving), self.mask(fixed), same=fixed[2] == moving[2])
+        masks, same = (self.mask(fixed), self.other_mask(fixed, moving)), fixed[2] == moving[2]
+        return way_between(self.image(fixed), self.image(moving), masks, same=same)
+
+    def other_mask(self, fixed: Scan, moving: Scan) -> LabelImage | None:
+        """The brain of the moving scan, where the pipeline knows it: between FLAIRs."""
+        return self.mask(moving) if fixed[2] == moving[2] == "FLAIR" else None
 
 
-def way_between(fixed: Image, moving: Image, mask: LabelImage, *, same: bool) -> Affine:
-    return register_rigid(fixed, moving, same_contrast=same, fixed_mask=mask).moving_to_fixed.inverse()
+def way_between(fixed: Image, moving: Image, masks: tuple[LabelImage, LabelImage | None], *, same: bool) -> Affine:
+    found = register_rigid(fixed, moving, same_contrast=same, fixed_mask=masks[0], moving_mask=masks[1])
+    return found.moving_to_fixed.inverse()
 
 
 def star(scans: Scans, head: str) -> Iterator[tuple[Scan, Scan]]:
@@ -100,11 +107,15 @@ def around(scans: Scans, loop: Sequence[Scan]) -> float:
 
 def turned(scans: Scans, fixed: Scan, moving: Scan) -> list[float]:
     """What other storage of either scan changes."""
-    way, mask, same = scans.way(fixed, moving), scans.mask(fixed), fixed[2] == moving[2]
+    way, same = scans.way(fixed, moving), fixed[2] == moving[2]
+    mask, other_mask = scans.mask(fixed), scans.other_mask(fixed, moving)
     one, other = scans.image(fixed), scans.image(moving)
-    ways = [way_between(one, other.reoriented(axes), mask, same=same) for axes in ORIENTATIONS]
+    ways = []
+    for axes in ORIENTATIONS:
+        masks = mask, other_mask and other_mask.reoriented(axes)
+        ways.append(way_between(one, other.reoriented(axes), masks, same=same))
     axes = ORIENTATIONS[1]
-    ways.append(way_between(one.reoriented(axes), other, mask.reoriented(axes), same=same))
+    ways.append(way_between(one.reoriented(axes), other, (mask.reoriented(axes), other_mask), same=same))
     return [distance_mm(way, found, mask) for found in ways]
 
 

@@ -87,7 +87,9 @@ def main() -> None:
     for name, study, moving, truth, same in pairs:
         fixed, mask = flair[study], masks[study]
         found, cpu_s = timed(
-            lambda f=fixed, m=moving, s=same, k=mask: register_rigid(f, m, same_contrast=s, fixed_mask=k)
+            lambda f=fixed, m=moving, s=same, k=mask: register_rigid(
+                f, m, same_contrast=s, fixed_mask=k, moving_mask=masks[2] if s else None
+            )
         )
         error = position_error_mm(found.moving_to_fixed.inverse(), truth.inverse(), reference[study])
         row("between" if same else "within", name, found, error, cpu_s)

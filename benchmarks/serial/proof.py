@@ -74,8 +74,9 @@ def score(
     """A line for every scanned visit: its counts beside the true ones, and every lesion of both sides."""
     truth, derivatives = subject_truth(subject, design.number), DerivativeDataset(out)
     lines = []
-    for row in read_table(out / "tables" / "lesion_timepoints.csv"):
-        visit = row["visit"]
+    tables = (read_table(out / "tables" / f"{name}_timepoints.csv") for name in ("lesion", "supplementary"))
+    for counted, supplementary in zip(*tables, strict=True):
+        row, visit = counted | supplementary, counted["visit"]
         line = _visit_line(design, visit, truth, row)
         if row["scan_status"] == "analysed":
             way = true_to_found(derivatives, design.number, visit, poses[visit])

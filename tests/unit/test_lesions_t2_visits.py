@@ -89,3 +89,21 @@ def test_another_grid_is_refused():
     moved = Grid(head.grid.shape, np.diag([1, 1, 1, 1.0]))
     with pytest.raises(GridMismatchError, match="image of a visit"):
         agree([Image(images[0].data, moved)], images, [LabelImage(head.brain, head.grid)])
+
+
+@pytest.mark.parametrize(("other", "lesions"), [(1.25, [1, 1]), (1.0, [0, 0])])
+def test_what_is_faint_must_be_there_at_every_visit(other, lesions):
+    """Near the threshold a lesion comes and goes with the position of the slices."""
+    place = ((15, 5, 0), 3)
+    heads = [visit((*place, bright), seed=n) for n, bright in enumerate((1.25, other), start=1)]
+    images = [head.visit(FLAIR, Contrast.T1W) for head in heads]
+    found = segment_t2(images, heads[0].tissue(), RULES)
+    assert [int(one.mask.data.max()) for one in found] == lesions
+
+
+def test_a_faint_lesion_that_becomes_sure_was_there_before():
+    place = ((15, 5, 0), 3)
+    heads = [visit((*place, bright), seed=n) for n, bright in enumerate((1.25, 1.8), start=1)]
+    before, after = segment_t2([head.visit(FLAIR, Contrast.T1W) for head in heads], heads[0].tissue(), RULES)
+    assert before.mask.data.max() == after.mask.data.max() == 1
+    assert segment_t2([heads[0].visit(FLAIR)], heads[0].tissue(), RULES)[0].mask.volume_mm3 == 0
