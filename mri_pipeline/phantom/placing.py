@@ -184,10 +184,13 @@ def place_lesions(
 
 
 def _take(taken: NDArray[np.bool_], lesion: Lesion, gap_mm: float) -> None:
-    near = np.pad(lesion.mask(lesion.plan.largest_mm3), int(gap_mm))
-    near = ndimage.distance_transform_edt(~near) <= gap_mm
-    grown = tuple(slice(s.start - int(gap_mm), s.stop + int(gap_mm)) for s in lesion.box)
-    taken[grown] |= near
+    """Mark a lesion and the gap around it, as far as it lies on the grid."""
+    gap = int(gap_mm)
+    near = ndimage.distance_transform_edt(~np.pad(lesion.mask(lesion.plan.largest_mm3), gap)) <= gap_mm
+    grown = tuple(slice(max(s.start - gap, 0), s.stop + gap) for s in lesion.box)
+    first = [max(gap - s.start, 0) for s in lesion.box]
+    there = tuple(slice(a, a + n) for a, n in zip(first, taken[grown].shape, strict=True))
+    taken[grown] |= near[there]
 
 
 def _no_room(plan: LesionPlan) -> AnalysisError:

@@ -1,5 +1,7 @@
 """One whole simulated patient; the head is built once for all tests here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,6 +11,7 @@ from mri_pipeline.model import Affine, Contrast, Grid, LabelImage, Location
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.anatomy import AnatomyTraits, Tissue, random_deformation, template_head
 from mri_pipeline.phantom.designs import VISITS, active_subject
+from mri_pipeline.phantom.histories import stable
 from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
 from mri_pipeline.phantom.truth import subject_truth
@@ -241,3 +244,29 @@ def test_the_same_seed_gives_the_same_patient(subject):
         assert np.array_equal(one.level, two.level)
     first, second = (random_deformation(SEED, AnatomyTraits.random(SEED)).displacement_mm for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_lesions_at_the_edge_of_the_grid_keep_apart(subject):
+    """The field of view ends within white matter; the gap around a lesion ends with it."""
+    anatomy = subject.anatomy
+    white = anatomy.fractions[Tissue.WHITE] > 200
+    bottom = int(np.median(np.argwhere(white & anatomy.infratentorial)[:, 2]))
+    part = (slice(None), slice(None), slice(bottom, bottom + 24))
+    cut = replace(
+        anatomy,
+        grid=Grid(anatomy.cortex_distance_mm[part].shape, anatomy.grid.affine),
+        fractions={tissue: fraction[part] for tissue, fraction in anatomy.fractions.items()},
+        ventricle_distance_mm=anatomy.ventricle_distance_mm[part],
+        cortex_distance_mm=anatomy.cortex_distance_mm[part],
+        infratentorial=anatomy.infratentorial[part],
+    )
+    lesions = place_lesions(cut, [stable(Location.INFRATENTORIAL, 40.0, 1)] * 6, seed=3, gap_mm=3.0)
+    assert min(lesion.box[2].start for lesion in lesions) == 0
+    masks = []
+    for lesion in lesions:
+        mask = np.zeros(cut.grid.shape, bool)
+        mask[lesion.box] = lesion.mask(40.0)
+        masks.append(mask)
+    for number, mask in enumerate(masks):
+        others = np.any([m for n, m in enumerate(masks) if n != number], axis=0)
+        assert ndimage.distance_transform_edt(~others)[mask].min() > 3.0
