@@ -123,8 +123,8 @@ def segment_t2(
     """Find the T2 lesions of all visits of a subject.
 
     One threshold holds for all visits, and where the image did not change they vote together (`agree`): the same
-    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote, and
-    by what its comparison with them proves (`proven_lesions`).
+    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote, by
+    faint lesions that it does not show, and by what its comparison with them proves (`proven_lesions`).
 
     Parameters
     ----------
