@@ -54,7 +54,7 @@ class RegisterSettings:
         Starts that are refined at the coarsest level, in the first search and in a wider second one.
     min_quality : float
         A match of this quality is taken; below it other starts and then the other method are tried, and at last the
-        best is marked as failed. It lies between false fits (at most 0.36; other patients' heads 0.32) and true
+        best is marked as failed. It lies between false fits (at most 0.38; other patients' heads 0.35) and true
         matches (at least 0.57); see `benchmarks/registration`.
     """
 
@@ -77,7 +77,7 @@ class Registration:
         Rigid, in RAS+ mm.
     quality : float
         Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, up
-        to 0.32 for another patient's head, 0.6 and more for a true one.
+        to 0.35 for another patient's head, 0.6 and more for a true one.
     method : Method
     failed : bool
         Whether the quality is too low; the transform must not be used.
