@@ -12,9 +12,9 @@ LEAST_COVERED = 0.99
 
 SURE = 0.6
 """Quality of a registration from which on no person has to look, within and across contrasts alike. What is taken
-begins at 0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmarks/registration`): true matches 0.81 to
-1.00 within and 0.57 to 1.00 across contrasts, two of 24 below this limit; fits that ended elsewhere up to 0.36, other
-patients' heads up to 0.32, noise up to 0.25. What lies between is so rare that nobody knows what it is worth."""
+begins at 0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmarks/registration`): true matches 0.79 to
+1.00 within and 0.57 to 1.00 across contrasts, one of 24 below this limit; fits that ended elsewhere up to 0.38, other
+patients' heads up to 0.35, noise up to 0.25. What lies between is so rare that nobody knows what it is worth."""
 
 
 class Verdict(StrEnum):

@@ -67,8 +67,8 @@ class T2Settings:
         had 0.8, most 0.3.
     grey_t1_share, grey_bright : float
         Components darker on T1 than this share of the way to grey matter are grey matter, unless their mean lies
-        this far above the threshold: of 65 mm³ and more the faintest true one in five real scans and six of the
-        reference trial had 0.65, the brightest false one apart from CSF 0.41.
+        this far above the threshold: of 65 mm³ and more the faintest true ones in five real scans, at 1 and 3 mm,
+        and six of the reference trial had 0.45 and 0.65, the brightest false one apart from CSF 0.41.
     faint : float
         Where there is T1, components are lesions from this far below the threshold on, if every visit shows them,
         they hug no CSF and are surely not grey matter: for its sake the threshold is as high as it is.
