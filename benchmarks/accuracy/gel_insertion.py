@@ -180,6 +180,7 @@ def candidates_of(found: Analysed, true: BoolArray) -> Iterator[dict[str, Any]]:
     for number, candidate in enumerate(found.enhancing.candidates, start=1):
         own = places == number
         yield asdict(candidate.features) | {
+            "uplift": candidate.uplift,
             "accepted": candidate.accepted,
             "lesion_put_in": float(true[own].mean()) if own.any() else 0.0,
         }

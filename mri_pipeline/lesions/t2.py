@@ -66,9 +66,10 @@ class T2Settings:
         ... but not if their mean lies this far above the threshold: of 32 rims in five real scans the brightest
         had 0.8, most 0.3.
     grey_t1_share, grey_bright : float
-        Components darker on T1 than this share of the way to grey matter are grey matter, unless their mean lies
-        this far above the threshold: of 65 mm³ and more the faintest true ones in five real scans, at 1 and 3 mm,
-        and six of the reference trial had 0.45 and 0.65, the brightest false one apart from CSF 0.41.
+        Components darker on T1 than this share of the way to grey matter, and all where there is no T1, are grey
+        matter, unless their mean lies this far above the threshold: of 65 mm³ and more the faintest true ones in
+        five real scans, at 1 and 3 mm, and six of the reference trial had 0.45 and 0.65, the brightest false one
+        apart from CSF 0.41.
     faint : float
         Where there is T1, components are lesions from this far below the threshold on, if every visit shows them,
         they hug no CSF and are surely not grey matter: for its sake the threshold is as high as it is.
@@ -175,10 +176,19 @@ def _as_seen(
     )
     seen = [
         replace(evidence, score=above.data + np.float32(threshold))
-        for evidence, above in zip(seen, agreed, strict=True)
+        for evidence, above in zip(_with_t1(seen), agreed, strict=True)
     ]
     faint = _faint(seen, threshold - settings.faint, tissue, settings)
     return [_segmented(evidence, faint, threshold, tissue, rules=rules, settings=settings) for evidence in seen]
+
+
+def _with_t1(seen: Sequence[Evidence]) -> list[Evidence]:
+    """Visits without a T1 with the mean of the others': grey matter stays where it is, and is judged alike."""
+    known = [(evidence.t1, evidence.grey_t1) for evidence in seen if evidence.t1 is not None]
+    if not known or len(known) == len(seen):
+        return list(seen)
+    t1, grey = np.mean([t1 for t1, _ in known], axis=0), float(np.mean([grey for _, grey in known]))
+    return [e if e.t1 is not None else replace(e, t1=t1, grey_t1=grey) for e in seen]
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
@@ -240,10 +250,10 @@ def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings
     apart = parts.means(evidence.darkest) >= settings.rim_darkest
     large = parts.sizes * grid.voxel_volume_mm3 > settings.rim_volume_mm3
     keep &= apart | large | (mean > settings.bright)
+    no_grey = mean > settings.grey_bright
     if evidence.t1 is not None and evidence.grey_t1 < 0:
-        no_grey = parts.means(evidence.t1) >= settings.grey_t1_share * evidence.grey_t1
-        keep &= no_grey | (mean > settings.grey_bright)
-    return parts.chosen(keep)
+        no_grey |= parts.means(evidence.t1) >= settings.grey_t1_share * evidence.grey_t1
+    return parts.chosen(keep & no_grey)
 
 
 def _faint(seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings) -> Parts:

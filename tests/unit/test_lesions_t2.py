@@ -67,9 +67,9 @@ def test_no_lesion_gives_an_empty_mask():
 def test_below_the_minimum_volume_is_no_lesion():
     head = Head()
     head.paint(head.inside((15, 5, 0), 1.1), FLAIR=1.6)  # 7 mm3
-    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.volume_mm3 == 0
+    assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.volume_mm3 == 0
     loose = RULES.model_copy(update={"t2_min_volume_mm3": 3.0})
-    assert segment_t2(head.visit(FLAIR), head.tissue(), loose).mask.data.max() == 1
+    assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), loose).mask.data.max() == 1
 
 
 @pytest.mark.parametrize(("radius", "gain", "blur"), [(1.9, 0.55, 0.9), (2.3, 0.45, 1.1)])
@@ -78,7 +78,7 @@ def test_a_small_blurred_lesion_has_most_of_its_volume(radius, gain, blur):
     head = Head(noise=0.04)
     truth = head.inside((15, 5, 0), radius)
     head.data[FLAIR] += gain * ndimage.gaussian_filter(truth.astype(float), blur)
-    found = segment_t2(head.visit(FLAIR), head.tissue(), RULES)
+    found = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
     assert found.mask.data.max() == 1
     assert found.mask.volume_mm3 == pytest.approx(truth.sum(), rel=0.4)
 
@@ -131,11 +131,13 @@ def test_a_faint_place_in_grey_matter_or_beside_fluid_is_no_lesion(place, flair)
 
 
 @pytest.mark.parametrize(("flair", "lesions"), [(1.3, 0), (1.4, 1)])
-def test_what_is_grey_on_t1_must_be_bright_throughout(flair, lesions):
+def test_what_may_be_grey_matter_must_be_bright_throughout(flair, lesions):
     """Grey matter passes the threshold by its noise; a lesion as dark on T1 lies above it as a whole."""
     head = Head()
-    head.paint(head.inside((15, 5, 0), 4), FLAIR=flair, T1W=0.7)
-    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.data.max() == 1
+    head.paint(head.inside((15, 5, 0), 4), FLAIR=flair)
+    assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.data.max() == 1
+    assert segment_t2(head.visit(FLAIR), head.tissue(), RULES).mask.data.max() == lesions
+    head.paint(head.inside((15, 5, 0), 4), T1W=0.7)
     assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.data.max() == lesions
 
 

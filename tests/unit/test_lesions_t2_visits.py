@@ -14,7 +14,7 @@ from mri_pipeline.lesions.t2_visits import agree
 from mri_pipeline.model import Contrast, Grid, Image, LabelImage
 from mri_pipeline.protocol import LesionRules
 
-FLAIR = Contrast.FLAIR
+FLAIR, T1W = Contrast.FLAIR, Contrast.T1W
 RULES = LesionRules()
 
 
@@ -74,6 +74,15 @@ def test_a_visit_that_did_not_scan_a_place_has_no_vote_there():
     found, _ = agreed([one, other], [score(one), np.full(one.grid.shape, -3, np.float32)])
     place = one.inside((15, 5, 0), 3)
     assert found[place] == pytest.approx(np.clip(score(one), -3, 3)[place], abs=1e-4)
+
+
+@pytest.mark.parametrize(("t1", "lesions"), [(1.0, 1), (0.7, 0)])
+def test_a_visit_without_t1_is_judged_by_that_of_the_others(t1, lesions):
+    """Else grey matter, or a lesion, would come and go with the scan that tells them apart."""
+    head = Head()
+    head.paint(head.inside((15, 5, 0), 4), FLAIR=1.3, T1W=t1)
+    for scans in ([head.visit(FLAIR, T1W), head.visit(FLAIR)], [head.visit(FLAIR), head.visit(FLAIR, T1W)]):
+        assert [found.mask.data.max() for found in segment_t2(scans, head.tissue(), RULES)] == [lesions] * 2
 
 
 def test_one_threshold_for_all_visits():
