@@ -12,11 +12,12 @@ OUT/slices_3mm and OUT/reference_trial. Printed besides: GEL and their candidate
 Usage::
 
     python benchmarks/accuracy/segmentation.py SHARED_DATA OUT [--cases CASE ...] [--seeds 101 102 103 104]
+        [--contrasts FLAIR ...]
 """
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,22 +59,28 @@ def published(name: str, images: Mapping[Contrast, Image], truth: BoolArray, pri
     mask = found.t2_lesions.mask
     gel = found.enhancing.mask if found.enhancing else None
     start = time.process_time()
-    dark = black_holes.segment_black_holes(found.visit, found.tissue, mask, gel, LesionRules())
+    holes = None
+    if Contrast.T1W in images:
+        holes = black_holes.segment_black_holes(found.visit, found.tissue, mask, gel, LesionRules()).black_holes
     lesions_s = found.lesions_s + time.process_time() - start
-    return Segmented(name, mask, truth, found.enhancing, dark.black_holes, (found.prepare_s, lesions_s))
+    return Segmented(name, mask, truth, found.enhancing, holes, (found.prepare_s, lesions_s))
 
 
-def simulated(seed: int) -> Segmented:
+def simulated(seed: int, contrasts: Collection[Contrast]) -> Segmented:
     """The first visit of a subject of the reference trial, from scans that do not share a grid."""
     subject = simulate_subject(seed, ("wk00",))
     scan = simulate_visit(subject, "wk00")
     start = time.process_time()
-    found = segment_images(scan.images, rules=LesionRules())
+    found = segment_images(only(scan.images, contrasts), rules=LesionRules())
     seconds = time.process_time() - start
     mask = found.t2.mask
     truth = truth_on_grid(truth_masks(subject, "wk00")["t2"], scan.subject_to_scanner[Contrast.FLAIR], mask.grid)
     holes = found.found.dark.black_holes if found.found.dark else None
     return Segmented(f"subject-{seed}", mask, truth.mask, found.found.gel, holes, (seconds,))
+
+
+def only(images: Mapping[Contrast, Image], contrasts: Collection[Contrast]) -> dict[Contrast, Image]:
+    return {contrast: image for contrast, image in images.items() if contrast in contrasts}
 
 
 def scored(folder: Path, segmented: Iterator[Segmented], *, data: str, tuned_on: bool) -> None:
@@ -99,6 +106,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cases", nargs="+")
     parser.add_argument("--seeds", nargs="*", type=int, default=[101, 102, 103, 104])
+    parser.add_argument(
+        "--contrasts", nargs="+", type=Contrast, default=list(Contrast), help="what is used of the scans"
+    )
     arguments = parser.parse_args()
     made = priors(arguments.data)
     chosen = {n: c for n, c in cases(arguments.data).items() if not arguments.cases or n in arguments.cases}
@@ -106,7 +116,7 @@ def main() -> None:
     def real(slices: int) -> Iterator[Segmented]:
         for name, (folder, mask, left_out) in chosen.items():
             images, truth = load_case(folder, mask)
-            slabs = {c: thick(i, slices) for c, i in images.items()}
+            slabs = {c: thick(i, slices) for c, i in only(images, arguments.contrasts).items()}
             share = thick(Image(truth.astype(np.float32), images[Contrast.FLAIR].grid), slices).data
             yield published(name, slabs, share >= 0.5, made[left_out])
 
@@ -114,7 +124,7 @@ def main() -> None:
     scored(
         arguments.out / "slices_3mm", real(3), data="Ljubljana 07, 19; MSLesSeg P14; 3 mm slices", tuned_on=True
     )
-    trial = (simulated(seed) for seed in arguments.seeds)
+    trial = (simulated(seed, arguments.contrasts) for seed in arguments.seeds)
     scored(arguments.out / "reference_trial", trial, data="digital reference trial, 2D", tuned_on=False)
 
 
