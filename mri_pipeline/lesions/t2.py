@@ -5,7 +5,8 @@ score of a voxel is its FLAIR in standard deviations of white matter, plus a bon
 minus a malus for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
 lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and lesions.
 Components need a sure core (hysteresis) and must pass the gates for the normal rim of the ventricles and for grey
-matter on T1. What T1 shows to be white matter may be fainter on FLAIR.
+matter on T1. What T1 shows to be white matter may be fainter on FLAIR; without T1 only what is bright throughout is
+a lesion.
 """
 
 from __future__ import annotations
