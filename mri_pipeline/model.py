@@ -302,12 +302,16 @@ class VisitImages:
         """The grid all images of the visit share."""
         return self.brain.grid
 
+    def scanned(self, contrast: Contrast) -> BoolArray:
+        """Where in the brain a contrast has a signal: beyond its field of view it is 0, which says nothing."""
+        return np.asarray(self.brain.mask & (self.contrasts[contrast].data > 0))
+
 
 @dataclass(frozen=True)
 class VisitMasks:
     """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
 
-    `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1.
+    `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1 before contrast.
     `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `darkness`
     (`lesions.black_holes.Darkness` of every voxel) tells how dark a lesion is on T1.
     """

@@ -167,24 +167,25 @@ def segment_files(
     work = out / "segmenter"
     scan = segment_images(images, brain_mask=mask, rules=LesionRules(segmenter=segmenter), work=work)
     shutil.rmtree(work, ignore_errors=True)
-    nifti.save(scan.t2.probability, out / "t2_probability.nii.gz")
-    if scan.found.gel is not None:
-        nifti.save(scan.found.gel.probability, out / "gel_probability.nii.gz")
     masks = {
         "t2_lesions": scan.t2.mask,
         "gel": scan.found.gel.mask if scan.found.gel else None,
         "black_holes": scan.found.dark.black_holes if scan.found.dark else None,
     }
-    for name, labels in masks.items():
+    maps = {
+        "t2_probability": scan.t2.probability,
+        "gel_probability": scan.found.gel.probability if scan.found.gel else None,
+    }
+    for name, made in (masks | maps).items():
         path = out / f"{name}.nii.gz"
-        path.unlink(missing_ok=True)  # a mask of an earlier run must not be taken for this one's
-        if labels is not None:
-            nifti.save(labels, path)
+        path.unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+        if made is not None:
+            nifti.save(made, path)
     nifti.save(scan.lesions, out / "lesions.nii.gz")
     rows = [lesion_row("", record) for record in scan.records]
     (out / "lesions.csv").write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
     return {
-        "t2_count": sum(record.volume_mm3 > 0 for record in scan.records),
+        "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
         "skull_stripped": bool(scan.quality.skull_stripped),
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},

@@ -19,6 +19,8 @@ from mri_pipeline.template import Template
 _WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = 12.0
 _SULCUS_DEPTH_MM = 12.0
+_LEAST_SCANNED = 0.5
+"""A T1 of less than this share of the brain tells its tissues apart nowhere."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def map_tissue(
     flair = _mean_image(flairs, brain)
     features = [flair.data[brain.mask]]
     if t1ws:
-        features.append(_mean_image(t1ws, brain).data[brain.mask])
+        t1 = _mean_image(t1ws, brain).data[brain.mask]
+        if np.mean(t1 > 0) > _LEAST_SCANNED:
+            features.append(np.where(t1 > 0, t1, np.nan))
     _, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
     displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
@@ -120,12 +124,13 @@ def map_tissue(
 
 
 def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
-    """Mean over visits of images scaled to a brain median of 1."""
-    total = np.zeros(brain.grid.shape, dtype=np.float32)
+    """Mean over the visits that scanned a place of images scaled to a brain median of 1; 0 where none did."""
+    total, number = (np.zeros(brain.grid.shape, dtype=np.float32) for _ in range(2))
     for image in images:
         brain.grid.require_same(image.grid, "image for the tissue maps")
         total += image.data / max(float(np.median(image.data[brain.mask])), 1e-6)
-    return Image((total / len(images)).astype(np.float32), brain.grid)
+        number += image.data > 0
+    return Image(np.asarray(total / np.maximum(number, 1.0), dtype=np.float32), brain.grid)
 
 
 @cache
@@ -178,7 +183,10 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
 
 
 def _classify(data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings) -> FloatArray:
-    """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps)."""
+    """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps).
+
+    A feature that is NaN at a voxel (T1 has not scanned it) says nothing there.
+    """
     lesion_like = data[0] > settings.lesion_flair
     usable = ~lesion_like
     means, spreads = _first_parameters(data, priors, usable)
@@ -206,15 +214,16 @@ def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -
     for k in range(3):
         sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
         for f, feature in enumerate(data):
-            values = feature[sure]
+            values = feature[sure & np.isfinite(feature)]
             means[k, f] = np.quantile(values, 0.2) if k == _CSF else np.median(values)
             spreads[k, f] = max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 0.03)
     return means, spreads
 
 
 def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    weights = posterior * usable
-    total = np.maximum(weights.sum(axis=1, keepdims=True), 1e-6)
+    weights, known = posterior * usable, np.isfinite(data)
+    data = np.where(known, data, 0.0)
+    total = np.maximum(weights @ known.T, 1e-6)
     means = weights @ data.T / total
     spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, 0.03**2))
     return means, spreads
@@ -228,7 +237,7 @@ def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> Flo
             z = (feature - means[k, f]) / spreads[k, f]
             if k == _CSF and f == 0:
                 z = np.maximum(z, 0)  # darker than the mean of CSF is still CSF
-            result[k] *= np.exp(-0.5 * z**2) / spreads[k, f] + 0.02
+            result[k] *= np.where(np.isnan(z), 1.0, np.exp(-0.5 * z**2) / spreads[k, f] + 0.02)
     return result
 
 

@@ -26,7 +26,7 @@ class Darkness(IntEnum):
 
     NORMAL = 0
     HYPOINTENSE = 1  # nearer to grey than to white matter
-    AS_GREY_MATTER = 2  # at or below grey matter: may be a black hole
+    AS_GREY_MATTER = 2  # at or below grey matter, in grey matter by `core_share`: may be a black hole
     SEVERE = 3  # nearer to CSF than to grey matter
 
 
@@ -40,7 +40,8 @@ class BlackHoleSettings:
         A black hole is at least this share below white matter, however bright grey matter is.
     core_share : float
         A black hole is unequivocal: the least volume of one lies darker than grey matter by this share of the
-        contrast between white and grey matter. Beside cortex a lesion's edge is as dark as grey matter.
+        contrast between white and grey matter. Beside cortex a lesion's edge is as dark as grey matter; what the
+        tissue maps take for grey matter is dark only from there on.
     fluid_flair : float
         FLAIR below this multiple of white matter is fluid: CSF, or a cavity if it lies mostly within lesions.
     mixed_flair : float
@@ -81,8 +82,9 @@ def segment_black_holes(
     """Find the black holes of a visit with a T1.
 
     The rule: at or below the median of grey matter on T1 with a core that is darker still, inside a T2 lesion, not
-    enhancing at this visit and not CSF, at least `rules.black_hole_min_volume_mm3`. The T1 before contrast is used;
-    where there is none, the one after it. A dark piece that touches enhancement is no black hole: it is acute
+    enhancing at this visit, not CSF and not grey matter, at least `rules.black_hole_min_volume_mm3`. Where T1 has
+    not scanned, there is none. The T1 before contrast is used; without, the one after it, which has other levels
+    (the pipeline then leaves black holes empty). A dark piece that touches enhancement is no black hole: it is acute
     oedema or the centre of a ring.
 
     Parameters
@@ -109,17 +111,22 @@ def segment_black_holes(
     """
     settings = settings or BlackHoleSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
-    t1 = visit.contrasts[Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD].data
+    used = Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD
+    t1, scanned = visit.contrasts[used].data, visit.scanned(used)
     lesions = t2_mask.mask & visit.brain.mask
-    grey = grey_matter_level(t1, visit.brain.mask & ~lesions, tissue, settings)
-    seen = visit.brain.mask & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
+    grey = grey_matter_level(t1, scanned & ~lesions, tissue, settings)
+    core = grey - settings.core_share * (1.0 - grey)
+    seen = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
     darkness = _darkness(t1, seen, grey, _fluid_level(t1, visit, tissue, settings))
+    # grey matter is as dark as grey matter
+    darkness[(tissue.grey_matter.data > 0.5) & (darkness == Darkness.AS_GREY_MATTER) & (t1 > core)] = (
+        Darkness.HYPOINTENSE
+    )
     dark = lesions & (darkness >= Darkness.AS_GREY_MATTER)
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
         dark &= ~_touching(dark, gel_mask.mask)
-    core = dark & (t1 <= grey - settings.core_share * (1.0 - grey))
-    dark = _with_core(dark, core, rules.black_hole_min_volume_mm3 / visit.grid.voxel_volume_mm3)
+    dark = _with_core(dark, dark & (t1 <= core), rules.black_hole_min_volume_mm3 / visit.grid.voxel_volume_mm3)
     holes = label_lesions(
         dark, visit.grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
     )

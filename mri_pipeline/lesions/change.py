@@ -66,8 +66,11 @@ class SmoothFlair:
         spacing = np.array(flair.grid.spacing_mm)
         sigma = SMOOTHING_SIGMA_MM / spacing
         # across thick slices the kernel would be narrower than a voxel: nothing to gain there
-        data = ndimage.gaussian_filter(flair.data, np.where(sigma < 0.3, 0, sigma), truncate=3.0)
-        return cls(flair.grid, flair.data > 0, data, gradient_magnitude(data, spacing))
+        sigma = np.where(sigma < 0.3, 0, sigma)
+        data, seen = ndimage.gaussian_filter(flair.data, sigma, truncate=3.0), flair.data > 0
+        if not seen.all():  # the mean of what was scanned: at the end of one visit's scan nothing has changed
+            data[seen] /= ndimage.gaussian_filter(seen.astype(np.float32), sigma, truncate=3.0)[seen]
+        return cls(flair.grid, seen, data, gradient_magnitude(data, spacing))
 
     def reoriented(self, orientation: str) -> SmoothFlair:
         """The same with axes permuted and flipped."""

@@ -103,23 +103,29 @@ class GelEvidence:
 def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: float = 0.0) -> Image:
     """Increase on post-contrast T1 as a share of white matter.
 
-    Without a pre-contrast T1: against the normal tissue within about 8 mm. With one: the change from it, where the
-    voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its own
-    surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
-    taken off.
+    Where there is no pre-contrast T1: against the normal tissue within about 8 mm. Where there is: the change from
+    it, where the voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its
+    own surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
+    taken off. Where the post-contrast T1 has not scanned, nothing enhances.
     """
-    post, around = _smooth_ratio(visit.contrasts[Contrast.T1W_GD], visit, tissue)
-    if Contrast.T1W not in visit.contrasts:
-        return Image((post - around).astype(np.float32), visit.grid)
-    pre, _ = _smooth_ratio(visit.contrasts[Contrast.T1W], visit, tissue)
-    change = post - pre
-    change -= _normal_change(change, visit, tissue)
-    return Image(np.where(post - around >= least_local_uplift, change, np.minimum(change, 0.0)), visit.grid)
+    post, around = _smooth_ratio(Contrast.T1W_GD, visit, tissue)
+    local = post - around
+    if Contrast.T1W in visit.contrasts:
+        pre, _ = _smooth_ratio(Contrast.T1W, visit, tissue)
+        change = post - pre
+        change -= _normal_change(change, visit, tissue)
+        change = np.where(local >= least_local_uplift, change, np.minimum(change, 0.0))
+        local = np.where(visit.brain.mask & ~visit.scanned(Contrast.T1W), local, change)
+    local[visit.brain.mask & ~visit.scanned(Contrast.T1W_GD)] = 0.0
+    return Image(local.astype(np.float32), visit.grid)
 
 
-def _smooth_ratio(image: Image, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
+def _smooth_ratio(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
     """The 1 mm mean over the local level of white matter, and that of all normal tissue around, on that scale."""
-    mean = smoothed(image.data, visit.grid, 1.0)
+    scanned = visit.scanned(contrast) | ~visit.brain.mask
+    mean = smoothed(visit.contrasts[contrast].data, visit.grid, 1.0)
+    if not scanned.all():  # the mean of what was scanned
+        mean /= np.maximum(smoothed(scanned.astype(np.float32), visit.grid, 1.0), 1e-3)
     white = visit.brain.mask & (np.abs(mean - 1.0) < 0.25)
     level = surround(mean, (white * tissue.white_matter.data).astype(np.float32), visit.grid)
     level = np.where(level > 0.5, level, 1.0)

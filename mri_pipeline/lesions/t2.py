@@ -19,7 +19,7 @@ import numpy as np
 from mri_pipeline.lesions.components import Parts, label_lesions
 from mri_pipeline.lesions.t2_border import small_to_half_height, to_border
 from mri_pipeline.lesions.t2_changes import proven_lesions
-from mri_pipeline.lesions.t2_features import Evidence, evidence_of
+from mri_pipeline.lesions.t2_features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2_visits import agree
 from mri_pipeline.model import (
     BoolArray,
@@ -184,12 +184,20 @@ def _as_seen(
 
 
 def _with_t1(seen: Sequence[Evidence]) -> list[Evidence]:
-    """Visits without a T1 with the mean of the others': grey matter stays where it is, and is judged alike."""
+    """Where a visit has no T1, the mean of the others': grey matter stays where it is, and is judged alike."""
     known = [(evidence.t1, evidence.grey_t1) for evidence in seen if evidence.t1 is not None]
-    if not known or len(known) == len(seen):
+    if not known or (len(known) == len(seen) and not any(np.isnan(t1).any() for t1, _ in known)):
         return list(seen)
-    t1, grey = np.mean([t1 for t1, _ in known], axis=0), float(np.mean([grey for _, grey in known]))
-    return [e if e.t1 is not None else replace(e, t1=t1, grey_t1=grey) for e in seen]
+    number = np.sum([np.isfinite(t1) for t1, _ in known], axis=0, dtype=np.float32)
+    total = np.sum([np.nan_to_num(t1) for t1, _ in known], axis=0)
+    mean = np.where(number > 0, total / np.maximum(number, 1.0), np.float32(np.nan))
+    grey = float(np.mean([grey for _, grey in known]))
+    return [
+        replace(evidence, t1=mean, grey_t1=grey)
+        if evidence.t1 is None
+        else replace(evidence, t1=np.where(np.isnan(evidence.t1), mean, evidence.t1))
+        for evidence in seen
+    ]
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
@@ -260,16 +268,19 @@ def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings
 def _faint(seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings) -> Parts:
     """Fainter components of all visits together, apart from fluid, no grey matter on T1 nor by the template.
 
-    Each must be there at every visit: what comes or goes must be sure.
+    Each must be there at every visit that scanned the place: what comes or goes must be sure.
     """
-    score = np.min([evidence.score for evidence in seen], axis=0)
-    parts = Parts.of(score > threshold - settings.border)
+    scanned = [evidence.brightness > OUTSIDE for evidence in seen]
+    score = np.min([np.where(there, e.score, np.inf) for e, there in zip(seen, scanned, strict=True)], axis=0)
+    parts = Parts.of(np.isfinite(score) & (score > threshold - settings.border))
     keep = parts.maxima(score) > threshold + settings.core
     keep &= parts.means(tissue.grey_matter.data) < settings.faint_grey_matter
     known = False
-    for evidence in seen:
-        keep &= parts.means(evidence.darkest) >= settings.rim_darkest
+    for evidence, there in zip(seen, scanned, strict=True):
+        size = parts.sums(there)
+        keep &= parts.sums(np.where(there, evidence.darkest, 0)) >= settings.rim_darkest * size
         if evidence.t1 is not None and evidence.grey_t1 < 0:
-            keep &= parts.means(evidence.t1) >= settings.faint_t1_share * evidence.grey_t1
+            least = settings.faint_t1_share * evidence.grey_t1
+            keep &= parts.sums(np.where(there, evidence.t1, 0)) >= least * size
             known = True
     return Parts.of(parts.chosen(keep & known))

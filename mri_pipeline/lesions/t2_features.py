@@ -46,7 +46,7 @@ class Evidence:
     darkest : ndarray of float32
         The darkest FLAIR within 2.5 mm: far below 0 beside CSF.
     t1 : ndarray of float32 or None
-        T1, before contrast if there is such.
+        T1, before contrast if there is such; NaN where it has not scanned the brain.
     grey_flair, grey_t1 : float
         Upper quartile of FLAIR and median of T1 in grey matter (0 where not known).
     """
@@ -123,8 +123,7 @@ def evidence_of(
     edge = depth <= _EDGE_MM
     score[edge] = brightness[edge] = OUTSIDE
     reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
-    t1 = visit.contrasts.get(Contrast.T1W) or visit.contrasts.get(Contrast.T1W_GD)
-    dark = None if t1 is None else smoothed(standardised(t1, visit, tissue), grid, FINE_MM)
+    dark = _t1(visit, tissue)
     grey = brain & (tissue.grey_matter.data > 0.8)
     known = bool(grey.any())
     return Evidence(
@@ -134,8 +133,24 @@ def evidence_of(
         t1=dark,
         # the lower part of grey matter is mixed with CSF
         grey_flair=float(np.quantile(fine[grey], 0.75)) if known else 0.0,
-        grey_t1=float(np.median(dark[grey])) if known and dark is not None else 0.0,
+        grey_t1=_median(dark[grey]) if dark is not None else 0.0,
     )
+
+
+def _t1(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32] | None:
+    """T1 in standard deviations of white matter; NaN where it has not scanned the brain."""
+    for contrast in (Contrast.T1W, Contrast.T1W_GD):
+        if contrast in visit.contrasts:
+            data = standardised(visit.contrasts[contrast], visit, tissue)
+            data[visit.brain.mask & ~visit.scanned(contrast)] = np.nan
+            return smoothed(data, visit.grid, FINE_MM)
+    return None
+
+
+def _median(values: FloatArray) -> float:
+    """Median of what is known; 0 if nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else 0.0
 
 
 def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
@@ -146,7 +161,7 @@ def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArra
     lesions and their surroundings move the median by 0.2 and widen a spread of both sides by a quarter. A spread
     below 5 % is noise-free and set to that.
     """
-    inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask]
+    inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask & (image.data > 0)]
     if not inside.size:
         return np.asarray((image.data - 1.0) / _TYPICAL_SPREAD, dtype=np.float32)
     middle = _mode(inside)
