@@ -152,6 +152,25 @@ def test_tissue_follows_the_patient(head, maps):
     assert (maps.csf.data > 0.5)[head["ventricles"] & brain].mean() > 0.8
 
 
+def test_beyond_the_field_of_view_of_t1_flair_tells_tissue(head, maps):
+    """A T1 with fewer slices than the FLAIR is common; its zeros are no CSF."""
+    brain, grid = head["brain"].mask, head["flair"].grid
+    t1 = np.where(head["white"] > 0.5, 100, np.where(head["grey"] > 0.5, 70, 25)).astype(np.float32)
+    unscanned = np.broadcast_to(np.arange(grid.shape[2]) > 38, grid.shape)
+    t1[unscanned] = 0.0
+    found = map_tissue(
+        flairs=[head["flair"]],
+        t1ws=[Image(t1, grid)],
+        brain=head["brain"],
+        template=load_template(),
+        template_to_subject=head["to_head"],
+    )
+    place = brain & unscanned
+    for tissue in ("white_matter", "csf"):
+        mean = [float(getattr(maps_, tissue).data[place].mean()) for maps_ in (found, maps)]
+        assert mean[0] == pytest.approx(mean[1], abs=0.08)
+
+
 def test_ventricles_larger_than_the_templates_are_followed(head):
     large = ndimage.binary_dilation(head["ventricles"], iterations=3, structure=np.ones((3, 3, 1)))
     flair = Image(np.where(large & head["brain"].mask, 35, head["flair"].data), head["flair"].grid)

@@ -60,6 +60,28 @@ def test_as_dark_as_cortex_is_not_unequivocal():
     assert find(head, lesion).data.max() == 1
 
 
+def test_grey_matter_that_a_lesion_holds_is_no_black_hole():
+    head = Head(noise=0.03)
+    lesion = head.inside((25, 5, 0), 8) & head.brain
+    cortex = lesion & head.grey  # as dark as cortex
+    head.paint(lesion & ~cortex, FLAIR=1.4, T1W=0.9)
+    hole = head.inside((26, 5, 0), 3.5) & ~cortex
+    head.paint(hole, T1W=0.5)
+    found = find(head, lesion)
+    assert found.mask[hole].all()
+    assert found.mask[cortex].mean() < 0.02
+    head.paint(cortex, T1W=0.5)
+    assert find(head, lesion).mask[cortex].mean() > 0.98
+
+
+def test_what_t1_has_not_scanned_is_no_black_hole():
+    head, lesion, _ = dark_lesion(t1=0.9)
+    head.data[T1W][head.at[2] > 2] = 0.0
+    found = segment(head, lesion)
+    assert found.black_holes.volume_mm3 == 0
+    assert not found.darkness.data[head.at[2] > 2].any()
+
+
 def test_darkness_outside_t2_lesions_does_not_count():
     head, lesion, _ = dark_lesion()
     assert find(head, head.inside((-15, 5, 0), 6)).volume_mm3 == 0

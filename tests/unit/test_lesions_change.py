@@ -57,6 +57,18 @@ def test_exchanging_the_visits_changes_the_sign():
     np.testing.assert_allclose(change_evidence(a, b, BRAIN).data, -change_evidence(b, a, BRAIN).data, atol=2e-3)
 
 
+def test_at_the_end_of_one_visits_scan_nothing_has_changed():
+    grid = Grid((70, 84, 44), GRID.affine @ np.diag([1.0, 1.0, 0.25, 1.0]))  # slices of 1 mm: smoothed across
+    middle = [scan(LESION, seed=seed).data[:, :, 8:19].repeat(4, axis=2) for seed in (1, 2)]
+    short = middle[1].copy()
+    short[:, :, 30:] = 0.0
+    brain = BRAIN[:, :, 8:19].repeat(4, axis=2) & (np.arange(44) < 30)
+    whole, ends = (
+        change_evidence(Image(middle[0], grid), Image(other, grid), brain).data for other in (middle[1], short)
+    )
+    assert np.abs(ends[:, :, 29]).max() < np.abs(whole[:, :, 29]).max() + 1
+
+
 def test_noise_alone_has_a_standard_deviation_of_one():
     z = change_evidence(scan(seed=1), scan(seed=2), BRAIN).data[BRAIN]
     assert 0.85 < z.std() < 1.15

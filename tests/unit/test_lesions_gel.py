@@ -41,6 +41,25 @@ def test_five_millimetres_at_thirty_percent_is_found(contrasts, spacing):
     assert not found.mask.mask[~(masks[0][0] | masks[1][0])].any()
 
 
+@pytest.mark.parametrize(("enhancing", "count"), [(1.3, 1), (0.87, 0)])
+@pytest.mark.parametrize("height", [12, 20])
+def test_where_t1_before_contrast_has_not_scanned_that_after_it_decides(enhancing, count, height):
+    head = Head()
+    oedema, core = lesion(head, (12, 5, height), enhancing=enhancing)
+    head.data[Contrast.T1W][head.at[2] > 14] = 0.0
+    found = detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == count
+    assert not found.mask.mask[~core].any() or found.mask.mask[core].mean() > 0.5
+
+
+def test_where_t1_after_contrast_has_not_scanned_nothing_enhances():
+    head = Head()
+    oedema, _ = lesion(head, (12, 5, 20))
+    head.data[Contrast.T1W_GD][head.at[2] > 14] = 0.0
+    found = detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.volume_mm3 == 0
+
+
 @both
 def test_every_candidate_has_a_probability_and_a_place(contrasts):
     head = Head()

@@ -141,6 +141,16 @@ def test_what_may_be_grey_matter_must_be_bright_throughout(flair, lesions):
     assert segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.data.max() == lesions
 
 
+@pytest.mark.parametrize(("flair", "lesions"), [(1.3, 0), (1.4, 1)])
+def test_beyond_the_field_of_view_of_t1_there_is_no_t1(flair, lesions):
+    head = Head()
+    head.paint(head.inside((15, 5, 0), 4), FLAIR=flair)
+    head.data[T1W][head.at[2] > -8] = 0.0
+    found = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
+    assert found.mask.data.max() == lesions
+    assert found.threshold == pytest.approx(segment_t2(head.visit(FLAIR), head.tissue(), RULES).threshold)
+
+
 def test_threshold_follows_the_lesions_brightness():
     """The border stays half-way whatever the scanner's contrast: volume must not."""
     volumes = []

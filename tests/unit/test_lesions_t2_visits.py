@@ -85,6 +85,26 @@ def test_a_visit_without_t1_is_judged_by_that_of_the_others(t1, lesions):
         assert [found.mask.data.max() for found in segment_t2(scans, head.tissue(), RULES)] == [lesions] * 2
 
 
+def test_what_t1_has_not_scanned_at_one_visit_is_judged_by_the_other():
+    head, short = Head(), Head()
+    for scan in (head, short):
+        scan.paint(scan.inside((15, 5, 0), 4), FLAIR=1.3)
+    short.data[T1W][short.at[2] > -8] = 0.0
+    scans = [head.visit(FLAIR, T1W), short.visit(FLAIR, T1W)]
+    assert [found.mask.data.max() for found in segment_t2(scans, head.tissue(), RULES)] == [1, 1]
+
+
+def test_a_visit_that_did_not_scan_a_place_takes_no_faint_lesion_from_the_others():
+    head, short = Head(), Head()
+    for scan in (head, short):
+        scan.paint(scan.inside((15, 5, 20), 2.5), FLAIR=1.22)
+    short.brain = short.brain & (short.at[2] < 10)
+    short.data[FLAIR][short.at[2] >= 10] = 0.0
+    alone, _ = segment_t2([head.visit(FLAIR, T1W)] * 2, head.tissue(), RULES)
+    both, _ = segment_t2([head.visit(FLAIR, T1W), short.visit(FLAIR, T1W)], head.tissue(), RULES)
+    assert alone.mask.data.max() == both.mask.data.max() == 1
+
+
 def test_one_threshold_for_all_visits():
     heads = [visit(((15, 5, 0), 4, 1.5), seed=n) for n in (1, 2)]
     found = segment_t2([h.visit(FLAIR) for h in heads], heads[0].tissue(), RULES)
