@@ -100,6 +100,7 @@ def segment_images(
         template_to_subject=found.template_to_image,
     )
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
+    notes = "; ".join(filter(None, (steps.partly_scanned(prepared, brain), note)))
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     gel = segmented.gel.mask if segmented.gel else None
     holes = segmented.dark.black_holes if segmented.dark else None
@@ -114,7 +115,7 @@ def segment_images(
         RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
         for contrast, match in registered.items()
     ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), note)
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), notes)
     return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
 
 

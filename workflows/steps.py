@@ -31,6 +31,8 @@ from mri_pipeline.template import load_template
 
 LEAST_SCANNED = 0.5
 """Share of the subject's brain that a FLAIR must hold: with less it is cut off, or of another body part."""
+WHOLLY_SCANNED = 0.95
+"""Share of the brain that any other scan must hold, else a person is told: skull-stripping differs by less."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,24 @@ def prepare_visit(
         )
         for contrast, image in images.items()
     }
+
+
+def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
+    """What a person has to know of scans that end before the brain does; empty where none does.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Of one visit, prepared: 0 beyond what was scanned.
+    brain : LabelImage
+        What the visit's FLAIR has scanned of the brain.
+    """
+    shares = {c: float(np.mean(i.data[brain.mask] > 0)) for c, i in images.items() if c is not Contrast.FLAIR}
+    return "; ".join(
+        f"{contrast.value}: has scanned {100 * share:.0f} % of the brain; what it would show beyond is not known"
+        for contrast, share in shares.items()
+        if share < WHOLLY_SCANNED
+    )
 
 
 def map_subject_tissue(

@@ -69,7 +69,7 @@ def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     return workflow
 
 
-_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered")
+_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_look_at")
 
 
 def _handed_over(visits: tuple[VisitScans, ...]) -> list[str]:
@@ -123,8 +123,9 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     -------
     brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
-    flairs_to_subject, brain_covered
-        Of every visit: its FLAIR's transform, and the share of the brain that it has scanned.
+    flairs_to_subject, brain_covered, scans_look_at
+        Of every visit: its FLAIR's transform, the share of the brain that it has scanned, and what a person has to
+        know of its other scans.
     <visit>_<contrast>
         Every scan on the subject's grid, bias-corrected; the FLAIRs on one scale.
     <visit>_transforms, <visit>_brain
@@ -139,7 +140,10 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     tissue = (
         _kept_tissue(alignment.space[0]) if alignment.space else pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
     )
-    covered = pe.Node(niu.Merge(len(visits)), name="brain_covered", run_without_submitting=True)
+    covered, look_at = (
+        pe.Node(niu.Merge(len(visits)), name=name, run_without_submitting=True)
+        for name in ("brain_covered", "scans_look_at")
+    )
     flairs = pe.Node(niu.Merge(len(visits)), name="prepared_flairs", run_without_submitting=True)
     match = pe.Node(MatchFlairs(), name="match", mem_gb=1.0)
     workflow.connect([
@@ -148,6 +152,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
         (flairs, match, [("out", "flairs")]),
         (covered, outputnode, [("out", "brain_covered")]),
+        (look_at, outputnode, [("out", "scans_look_at")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
     prepared = []
@@ -165,6 +170,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         workflow.connect([
             (midway, prepare, [("brain", "brain"), (("flairs_to_subject", _pick, number), "flair_to_subject")]),
             (prepare, covered, [("brain_covered", f"in{number + 1}")]),
+            (prepare, look_at, [("look_at", f"in{number + 1}")]),
             (prepare, flairs, [("flair", f"in{number + 1}")]),
             (match, outputnode, [(("flairs", _pick, number), f"{visit.visit}_flair")]),
             (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in others]),

@@ -186,6 +186,7 @@ class _PrepareInputSpec(ContrastInputSpec):
 class _PrepareOutputSpec(ContrastOutputSpec):
     brain = File(exists=True, desc="the brain as far as this visit's FLAIR has scanned it")
     brain_covered = traits.Float(desc="the share that is")
+    look_at = traits.Str(desc="what a person has to know of scans that end before the brain does")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
@@ -208,7 +209,9 @@ class Prepare(Step):
             nifti.load_labels(self.inputs.brain), images[Contrast.FLAIR], flair_to_subject
         )
         self.keep(runtime, brain=brain)
-        self.keep_contrasts(runtime, steps.prepare_visit(images, to_subject, brain))
+        prepared = steps.prepare_visit(images, to_subject, brain)
+        self._results["look_at"] = steps.partly_scanned(prepared, brain)
+        self.keep_contrasts(runtime, prepared)
         self._results["transforms"] = {
             contrast.value: str(
                 itk.save_transform(transform, Path(runtime.cwd) / f"{FIELD[contrast]}_to_subject.txt")

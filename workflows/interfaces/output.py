@@ -93,6 +93,7 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
+    scans_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the scans of every visit")
     look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the lesions of every visit")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
@@ -121,7 +122,8 @@ class WriteSubject(Step):
             record=inputs.space_record,
         )
         covered = dict(zip(inputs.visits, inputs.brain_covered, strict=True))
-        notes = dict(zip(inputs.visits, inputs.look_at, strict=True))
+        said = zip(inputs.scans_look_at, inputs.look_at, strict=True)
+        notes = dict(zip(inputs.visits, ("; ".join(filter(None, words)) for words in said), strict=True))
         quality = tuple(
             replace(visit, brain_covered=round(covered[visit.visit], 4), note=notes[visit.visit])
             if visit.visit in covered
