@@ -8,6 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from mri_pipeline.errors import ImageError
@@ -39,7 +40,7 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
         raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
     try:
         data, header = _read(path)
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, OverflowError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ImageError(
             f"expected a NIfTI image, found {name} that cannot be read ({type(error).__name__})",
             hint="export the image again",
@@ -48,6 +49,11 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
         raise ImageError(
             f"{name}: expected a qform or sform, found neither, so left and right are unknown",
             hint="convert the image again from DICOM, for example with dcm2niix",
+        )
+    if data.dtype.kind not in "biuf":
+        raise ImageError(
+            f"{name}: expected one real number per voxel, found {data.dtype}",
+            hint="export magnitude images, not complex or colour ones",
         )
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
@@ -88,7 +94,7 @@ def load_labels(path: Path | str) -> LabelImage:
     path = Path(path)
     data, grid = _load(path)
     rounded: NDArray[Any] = data if np.issubdtype(data.dtype, np.integer) else np.rint(data)
-    if not np.array_equal(rounded, data) or rounded.min() < 0:
+    if not np.array_equal(rounded, data) or rounded.min() < 0 or rounded.max() > np.iinfo(np.int32).max:
         raise ImageError(
             f"{path.name}: expected whole labels of 0 or more, found other values",
             hint="save the segmentation as a label image, not as probabilities",

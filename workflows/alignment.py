@@ -17,6 +17,7 @@ from mri_pipeline import itk
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.layout import SpaceFiles
 from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
+from qc.registration import brain_concern
 from workflows.engine import Plugin, failure_reason, run_workflow
 from workflows.notes import Match, VisitNote, load_note
 from workflows.request import SubjectRequest, VisitScans
@@ -248,5 +249,7 @@ def _aligned(
         to_flair={contrast: match.moving_to_fixed for contrast, match in usable.items()},
         flair_to_reference=match.moving_to_fixed if match is not None and space is None else None,
         flair_to_subject=to_subject,
-        quality=VisitQuality(visit, "", note.skull_stripped, None, tuple(records)),
+        quality=VisitQuality(
+            visit, "", note.skull_stripped, None, tuple(records), brain_concern(note.brain_quality)
+        ),
     )

@@ -33,6 +33,7 @@ class VisitNote(BaseModel):
     brain: Path
     template_to_flair: Path
     skull_stripped: bool
+    brain_quality: float
     scans: dict[Contrast, Match]
 
 

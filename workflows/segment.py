@@ -26,7 +26,7 @@ from mri_pipeline.model import (
 from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from qc.registration import concerns
+from qc.registration import brain_concern, concerns
 from workflows import steps
 from workflows.segmenter import run_segmenter
 
@@ -100,7 +100,7 @@ def segment_images(
         template_to_subject=found.template_to_image,
     )
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
-    notes = "; ".join(filter(None, (steps.partly_scanned(prepared, brain), note)))
+    words = (brain_concern(found.quality), steps.partly_scanned(prepared, brain), note)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     gel = segmented.gel.mask if segmented.gel else None
     holes = segmented.dark.black_holes if segmented.dark else None
@@ -115,7 +115,7 @@ def segment_images(
         RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
         for contrast, match in registered.items()
     ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), notes)
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, words)))
     return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
 
 

@@ -37,9 +37,13 @@ WHOLLY_SCANNED = 0.95
 
 @dataclass(frozen=True)
 class SubjectSpace:
-    """The midway space of a subject: its brain mask (whose grid is the subject's), and the ways into it."""
+    """The midway space of a subject: its brain mask (whose grid is the subject's), and the ways into it.
+
+    `whole_brain` is the brain before what some visit has not scanned was taken off.
+    """
 
     brain: LabelImage
+    whole_brain: LabelImage
     flairs_to_subject: tuple[Affine, ...]
     template_to_subject: Affine
 
@@ -107,13 +111,12 @@ def subject_space(
     to_subject = midway.midway([Affine.identity(), *later_to_first])
     grid = subject_grid([f.grid for f in flairs], to_subject, brains)
     ways = list(zip(flairs, brains, to_subject, strict=True))
+    masks = [resample.resample_nearest(mask, grid, way) for _, mask, way in ways]
     # only what every visit has scanned can be compared: elsewhere a lesion would seem to come or to go
-    mask = brain.combine(
-        [resample.resample_nearest(mask, grid, way) for _, mask, way in ways],
-        fields_of_view=[resample.covered(flair, grid, way) for flair, _, way in ways],
-    )
+    seen = [resample.covered(flair, grid, way) for flair, _, way in ways]
     return SubjectSpace(
-        brain=mask,
+        brain=brain.combine(masks, fields_of_view=seen),
+        whole_brain=brain.combine(masks),
         flairs_to_subject=tuple(to_subject),
         template_to_subject=midway.mean_affine(
             [visit @ template for visit, template in zip(to_subject, templates_to_flair, strict=True)]
@@ -121,25 +124,28 @@ def subject_space(
     )
 
 
-def brain_of_visit(brain_mask: LabelImage, flair: Image, flair_to_subject: Affine) -> tuple[LabelImage, float]:
-    """The subject's brain as far as a visit's FLAIR has scanned it, and the share that is.
+def brain_of_visit(
+    brain_mask: LabelImage, flair: Image, flair_to_subject: Affine, *, whole_brain: LabelImage | None = None
+) -> tuple[LabelImage, float]:
+    """The subject's brain as far as a visit's FLAIR has scanned it, and the share of the whole brain that is.
 
-    In a midway space the share is 1, since the subject's brain is what every visit has scanned. A visit that is
-    added to a kept space may have scanned less.
+    In a midway space the subject's brain is what every visit has scanned, and the whole brain is known beside it. A
+    visit that is added to a kept space may have scanned less of the brain that is kept.
 
     Raises
     ------
     AnalysisError
         If the FLAIR has scanned less than half of the brain.
     """
-    seen = resample.covered(flair, brain_mask.grid, flair_to_subject).mask & brain_mask.mask
-    share = int(np.count_nonzero(seen)) / max(int(np.count_nonzero(brain_mask.mask)), 1)
+    scanned = resample.covered(flair, brain_mask.grid, flair_to_subject).mask
+    whole = (whole_brain or brain_mask).mask
+    share = int(np.count_nonzero(scanned & whole)) / max(int(np.count_nonzero(whole)), 1)
     if share < LEAST_SCANNED:
         raise AnalysisError(
             f"expected a FLAIR of the whole brain, found {100 * share:.0f} % of the subject's brain in it",
             hint="look at the FLAIR: is it cut off, or of another body part?",
         )
-    return LabelImage(seen, brain_mask.grid), share
+    return LabelImage(scanned & brain_mask.mask, brain_mask.grid), share
 
 
 def prepare_visit(

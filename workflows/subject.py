@@ -173,6 +173,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
             (prepare, look_at, [("look_at", f"in{number + 1}")]),
             (prepare, flairs, [("flair", f"in{number + 1}")]),
             (match, outputnode, [(("flairs", _pick, number), f"{visit.visit}_flair")]),
+            *([] if alignment.space else [(midway, prepare, [("whole_brain", "whole_brain")])]),
             (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in others]),
             (prepare, outputnode, [(what, f"{visit.visit}_{what}") for what in ("transforms", "brain")]),
         ])  # fmt: skip

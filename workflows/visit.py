@@ -14,6 +14,9 @@ from workflows.interfaces.images import ExtractBrain, NoteMatch, NoteVisit, Regi
 from workflows.request import VisitScans
 
 
+_OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality")
+
+
 def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> pe.Workflow:
     """Find the brain of one visit and bring its contrasts to its FLAIR.
 
@@ -33,14 +36,14 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
         Brain mask on the FLAIR's grid.
     template_to_flair
         Affine from the template's world.
-    skull_stripped
-        Whether the FLAIR came without skull.
+    skull_stripped, brain_quality
+        Whether the FLAIR came without skull, and how well the template explains it.
     t1w_match, t1w_gd_match, t2w_match, pdw_match
         Registrations of the contrasts the visit has; a failed one says so.
     """
     workflow = pe.Workflow(name=name)
     others = [contrast for contrast in scans if contrast is not Contrast.FLAIR]
-    found = ["brain", "template_to_flair", "skull_stripped"]
+    found = list(_OF_THE_FLAIR)
     inputnode = pe.Node(niu.IdentityInterface(fields=[FIELD[c] for c in scans]), name="inputnode")
     outputnode = pe.Node(
         niu.IdentityInterface(fields=[*found, *(f"{FIELD[c]}_match" for c in others)]), name="outputnode"
@@ -110,7 +113,7 @@ def init_alignment_wf(
     visit_wfs = {v.visit: init_visit_wf(scans=v.scans, name=f"visit_{v.visit}_wf") for v in visits}
     for number, visit in enumerate(visits, start=1):
         others = [FIELD[c] for c in visit.scans if c is not Contrast.FLAIR]
-        found = ["brain", "template_to_flair", "skull_stripped", *(f"{field}_match" for field in others)]
+        found = [*_OF_THE_FLAIR, *(f"{field}_match" for field in others)]
         note_visit = pe.Node(
             NoteVisit(note=str(note_of_visit(folder, visit.visit))), name=f"note_{visit.visit}",
             run_without_submitting=True,

@@ -177,7 +177,9 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
 def _nonzero_brain(flair: Image) -> LabelImage:
     """All that stripping has left, with holes filled."""
     data = flair.data
-    level = 0.02 * float(np.median(data[data > 0]))
+    bright = data[data > 0]
+    bright = bright[bright > 0.15 * np.percentile(bright, 95)]  # a background that is not quite 0 is no brain
+    level = 0.02 * float(np.median(bright))
     mask = ndimage.binary_opening(data > level)
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())

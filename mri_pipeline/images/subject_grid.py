@@ -68,7 +68,7 @@ def subject_grid(
 
 def is_3d(grid: Grid) -> bool:
     """Whether a scan is nearly isotropic."""
-    return max(grid.spacing_mm) <= ISOTROPIC_MAX_MM
+    return round(max(grid.spacing_mm), 3) <= ISOTROPIC_MAX_MM  # affines are rounded
 
 
 def _ras(grid: Grid) -> Grid:

@@ -20,7 +20,7 @@ _WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = 12.0
 _SULCUS_DEPTH_MM = 12.0
 _LEAST_SCANNED = 0.5
-"""A T1 of less than this share of the brain tells its tissues apart nowhere."""
+"""A T1 of less than this share of the brain does not tell its tissues apart."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,9 @@ def map_tissue(
     grid = brain.grid
     flair = _mean_image(flairs, brain)
     features = [flair.data[brain.mask]]
-    if t1ws:
-        t1 = _mean_image(t1ws, brain).data[brain.mask]
-        if np.mean(t1 > 0) > _LEAST_SCANNED:
-            features.append(np.where(t1 > 0, t1, np.nan))
+    if whole := [t1 for t1 in t1ws if _share_scanned(t1, brain) >= _LEAST_SCANNED]:
+        t1 = _mean_image(whole, brain).data[brain.mask]
+        features.append(np.where(t1 > 0, t1, np.nan))
     _, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
     displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
@@ -128,9 +127,15 @@ def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
     total, number = (np.zeros(brain.grid.shape, dtype=np.float32) for _ in range(2))
     for image in images:
         brain.grid.require_same(image.grid, "image for the tissue maps")
-        total += image.data / max(float(np.median(image.data[brain.mask])), 1e-6)
-        number += image.data > 0
+        seen = image.data > 0
+        total += image.data / np.float32(np.median(image.data[brain.mask & seen]))
+        number += seen
     return Image(np.asarray(total / np.maximum(number, 1.0), dtype=np.float32), brain.grid)
+
+
+def _share_scanned(image: Image, brain: LabelImage) -> float:
+    brain.grid.require_same(image.grid, "image for the tissue maps")
+    return float(np.mean(image.data[brain.mask] > 0))
 
 
 @cache

@@ -171,6 +171,19 @@ def test_beyond_the_field_of_view_of_t1_flair_tells_tissue(head, maps):
         assert mean[0] == pytest.approx(mean[1], abs=0.08)
 
 
+def test_a_t1_of_less_than_half_the_brain_says_nothing(head, maps):
+    t1 = np.where(head["white"] > 0.5, 100, np.where(head["grey"] > 0.5, 70, 25)).astype(np.float32)
+    whole, part = Image(t1, head["flair"].grid), t1.copy()
+    part[:, :, 24:] = 0.0
+    same = {"brain": head["brain"], "template": load_template(), "template_to_subject": head["to_head"]}
+    for t1ws, expected in (
+        ([whole, Image(part, whole.grid)], map_tissue(flairs=[head["flair"]], t1ws=[whole], **same)),
+        ([Image(part, whole.grid)], maps),
+    ):
+        found = map_tissue(flairs=[head["flair"]], t1ws=t1ws, **same)
+        assert np.array_equal(found.white_matter.data, expected.white_matter.data)
+
+
 def test_ventricles_larger_than_the_templates_are_followed(head):
     large = ndimage.binary_dilation(head["ventricles"], iterations=3, structure=np.ones((3, 3, 1)))
     flair = Image(np.where(large & head["brain"].mask, 35, head["flair"].data), head["flair"].grid)

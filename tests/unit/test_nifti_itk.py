@@ -1,5 +1,7 @@
 """Files in and out: what is read is what was written, and bad files have one clear line."""
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -23,6 +25,13 @@ def overwritten(compressed):
     return compressed[:400] + b"\xff" * 200 + compressed[600:]
 
 
+def of_another_type(image):
+    """A file whose data type no program knows."""
+    data = bytearray(nib.Nifti1Image(image.data, image.grid.affine).to_bytes())
+    data[70:72] = (4242).to_bytes(2, "little")
+    return gzip.compress(bytes(data))
+
+
 def test_an_image_comes_back_as_it_went_and_the_bytes_depend_on_nothing_else(tmp_path):
     nifti.save(image(), tmp_path / "a.nii.gz")
     nifti.save(image(), tmp_path / "later" / "a.nii.gz")
@@ -38,6 +47,14 @@ def test_labels_come_back_and_probabilities_are_refused(tmp_path):
     nifti.save(Image(image().data - 1, grid()), tmp_path / "p.nii.gz")
     with pytest.raises(ImageError, match="expected whole labels of 0 or more"):
         nifti.load_labels(tmp_path / "p.nii.gz")
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.float32])
+def test_labels_that_no_label_can_hold_are_refused(tmp_path, kind):
+    path = tmp_path / "large.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((4, 4, 4), 3e9, kind), np.eye(4)), path)
+    with pytest.raises(ImageError, match="expected whole labels of 0 or more"):
+        nifti.load_labels(path)
 
 
 def test_an_image_without_orientation_is_refused(tmp_path):
@@ -58,6 +75,8 @@ def test_an_image_without_orientation_is_refused(tmp_path):
             "found 4 dimensions",
         ),
         (lambda p: nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.float32), np.eye(4)), p), "found only zeros"),
+        (lambda p: nib.save(nib.Nifti1Image(np.ones((3, 3, 3), np.complex64), np.eye(4)), p), "found complex64"),
+        (lambda p: p.write_bytes(of_another_type(image())), "cannot be read"),
     ],
 )
 def test_a_file_that_is_no_image_has_one_clear_line(tmp_path, make, message):

@@ -31,6 +31,7 @@ class _ExtractBrainOutputSpec(TraitedSpec):
     brain = File(exists=True, desc="brain mask on the FLAIR's grid")
     template_to_flair = File(exists=True, desc="affine from the template's world")
     skull_stripped = traits.Bool(desc="the scan came without skull")
+    brain_quality = traits.Float(desc="how well the template explains the scan")
 
 
 class ExtractBrain(Step):
@@ -43,7 +44,7 @@ class ExtractBrain(Step):
         found = steps.extract_brain(nifti.load_image(self.inputs.flair))
         self.keep(runtime, brain=found.mask)
         self.keep_transform(runtime, "template_to_flair", found.template_to_image)
-        self._results["skull_stripped"] = bool(found.skull_stripped)
+        self._results |= {"skull_stripped": bool(found.skull_stripped), "brain_quality": float(found.quality)}
         return runtime
 
 
@@ -91,6 +92,7 @@ class _NoteVisitInputSpec(BaseInterfaceInputSpec):
     brain = File(exists=True, mandatory=True, desc="brain mask on the FLAIR's grid")
     template_to_flair = File(exists=True, mandatory=True, desc="affine from the template's world")
     skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR came without skull")
+    brain_quality = traits.Float(mandatory=True, desc="how well the template explains the FLAIR")
     t1w_match = File(exists=True, desc="within-visit registration")
     t1w_gd_match = File(exists=True, desc="within-visit registration")
     t2w_match = File(exists=True, desc="within-visit registration")
@@ -114,6 +116,7 @@ class NoteVisit(Step):
             brain=Path(self.inputs.brain),
             template_to_flair=Path(self.inputs.template_to_flair),
             skull_stripped=self.inputs.skull_stripped,
+            brain_quality=self.inputs.brain_quality,
             scans={c: load_note(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)},
         )
         self._results["note"] = str(save_note(note, Path(self.inputs.note)))
@@ -147,6 +150,7 @@ class _MidwayInputSpec(BaseInterfaceInputSpec):
 
 class _MidwayOutputSpec(TraitedSpec):
     brain = File(exists=True, desc="brain mask of the subject; its grid is the subject's grid")
+    whole_brain = File(exists=True, desc="the same before what some visit has not scanned was taken off")
     flairs_to_subject = traits.List(File(exists=True), desc="transform of every visit's FLAIR")
     template_to_subject = File(exists=True, desc="affine from the template's world")
 
@@ -165,7 +169,7 @@ class Midway(Step):
             templates_to_flair=[itk.load_transform(f) for f in self.inputs.templates_to_flair],
             later_to_first=[itk.load_transform(f) for f in later],
         )
-        self.keep(runtime, brain=space.brain)
+        self.keep(runtime, brain=space.brain, whole_brain=space.whole_brain)
         self.keep_transform(runtime, "template_to_subject", space.template_to_subject)
         self._results["flairs_to_subject"] = [
             str(itk.save_transform(transform, Path(runtime.cwd) / f"flair_{number}_to_subject.txt"))
@@ -176,6 +180,9 @@ class Midway(Step):
 
 class _PrepareInputSpec(ContrastInputSpec):
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
+    whole_brain = File(
+        exists=True, desc="the same, with what some visit has not scanned; left out in a kept space"
+    )
     flair_to_subject = File(exists=True, mandatory=True, desc="this visit's way to the subject's space")
     t1w_to_flair = File(exists=True, desc="within-visit transform")
     t1w_gd_to_flair = File(exists=True, desc="within-visit transform")
@@ -185,7 +192,7 @@ class _PrepareInputSpec(ContrastInputSpec):
 
 class _PrepareOutputSpec(ContrastOutputSpec):
     brain = File(exists=True, desc="the brain as far as this visit's FLAIR has scanned it")
-    brain_covered = traits.Float(desc="the share that is")
+    brain_covered = traits.Float(desc="the share of the whole brain that is")
     look_at = traits.Str(desc="what a person has to know of scans that end before the brain does")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
@@ -205,8 +212,12 @@ class Prepare(Step):
             else flair_to_subject @ itk.load_transform(getattr(self.inputs, f"{FIELD[contrast]}_to_flair"))
             for contrast in images
         }
+        whole = self.inputs.whole_brain
         brain, self._results["brain_covered"] = steps.brain_of_visit(
-            nifti.load_labels(self.inputs.brain), images[Contrast.FLAIR], flair_to_subject
+            nifti.load_labels(self.inputs.brain),
+            images[Contrast.FLAIR],
+            flair_to_subject,
+            whole_brain=nifti.load_labels(whole) if isdefined(whole) else None,
         )
         self.keep(runtime, brain=brain)
         prepared = steps.prepare_visit(images, to_subject, brain)

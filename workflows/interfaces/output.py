@@ -121,15 +121,12 @@ class WriteSubject(Step):
             flairs_to_subject=dict(zip(inputs.visits, map(Path, inputs.flairs_to_subject), strict=True)),
             record=inputs.space_record,
         )
-        covered = dict(zip(inputs.visits, inputs.brain_covered, strict=True))
-        said = zip(inputs.scans_look_at, inputs.look_at, strict=True)
-        notes = dict(zip(inputs.visits, ("; ".join(filter(None, words)) for words in said), strict=True))
-        quality = tuple(
-            replace(visit, brain_covered=round(covered[visit.visit], 4), note=notes[visit.visit])
-            if visit.visit in covered
-            else visit
-            for visit in parse_quality(inputs.quality)
-        )
+        known = {visit.visit: visit for visit in parse_quality(inputs.quality)}
+        analysed = zip(inputs.visits, inputs.brain_covered, inputs.scans_look_at, inputs.look_at, strict=True)
+        for visit, covered, *words in analysed:
+            note = "; ".join(filter(None, (known[visit].note, *words)))
+            known[visit] = replace(known[visit], brain_covered=round(covered, 4), note=note)
+        quality = tuple(known.values())
         result = replace(load_result(Path(inputs.result)), quality=quality)
         self._results["result"] = str(save_result(result, derivatives.result(subject)))
         return runtime
