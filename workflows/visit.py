@@ -13,7 +13,6 @@ from workflows.interfaces.base import FIELD
 from workflows.interfaces.images import ExtractBrain, NoteMatch, NoteVisit, Register
 from workflows.request import VisitScans
 
-
 _OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality")
 
 

@@ -53,6 +53,7 @@ class Rounds:
                     brain=self.folder / "brain.nii",
                     template_to_flair=self.folder / "template.txt",
                     skull_stripped=False,
+                    brain_quality=0.9,
                     scans={c: self.match(f"{visit.visit}{c}", (visit.visit, c) in self.bad) for c in others},
                 )
         if reference in self.broken:

@@ -1,0 +1,72 @@
+"""What a scan has not scanned is told: it is neither normal nor a lesion."""
+
+import numpy as np
+import pytest
+
+from mri_pipeline.errors import AnalysisError
+from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
+from qc.registration import brain_concern
+from workflows import steps
+
+GRID = Grid((30, 30, 20), np.diag([2.0, 2.0, 3.0, 1.0]))
+
+
+def brain(slices=20):
+    data = np.zeros(GRID.shape, np.uint8)
+    data[5:25, 5:25, :slices] = 1
+    return LabelImage(data, GRID)
+
+
+def flair(slices=20):
+    return Image(np.ones((30, 30, slices), np.float32), Grid((30, 30, slices), GRID.affine))
+
+
+def test_the_share_is_that_of_the_whole_brain():
+    mask, share = steps.brain_of_visit(brain(15), flair(15), Affine.identity(), whole_brain=brain())
+    assert np.array_equal(mask.mask, brain(15).mask)
+    assert share == pytest.approx(0.75)
+
+
+def test_in_a_kept_space_a_visit_has_what_it_scanned_of_the_brain():
+    mask, share = steps.brain_of_visit(brain(), flair(15), Affine.identity())
+    assert np.array_equal(mask.mask, brain(15).mask)
+    assert share == pytest.approx(0.75)
+
+
+def test_less_than_half_of_the_brain_is_no_visit():
+    with pytest.raises(AnalysisError, match="found 40 % of the subject's brain"):
+        steps.brain_of_visit(brain(8), flair(8), Affine.identity(), whole_brain=brain())
+
+
+def test_a_truncated_flair_takes_its_part_from_all_visits_and_is_known_to():
+    space = steps.subject_space(
+        flairs=[flair(), flair(14)],
+        brains=[brain(), LabelImage(brain().data[..., :14], flair(14).grid)],
+        templates_to_flair=[Affine.identity()] * 2,
+        later_to_first=[Affine.identity()],
+    )
+    shares = [
+        steps.brain_of_visit(space.brain, f, way, whole_brain=space.whole_brain)[1]
+        for f, way in zip([flair(), flair(14)], space.flairs_to_subject, strict=True)
+    ]
+    assert shares == pytest.approx([1.0, 0.7], abs=0.01)
+    assert space.brain.volume_mm3 == pytest.approx(0.7 * space.whole_brain.volume_mm3, rel=0.01)
+
+
+def test_scans_that_end_before_the_brain_are_named():
+    short = np.ones(GRID.shape, np.float32)
+    short[:, :, 16:] = 0
+    images = {
+        Contrast.FLAIR: Image(short, GRID),  # what it has not scanned is known by other means
+        Contrast.T1W: Image(np.ones(GRID.shape, np.float32), GRID),
+        Contrast.T1W_GD: Image(short, GRID),
+    }
+    words = steps.partly_scanned(images, brain())
+    assert words.startswith("ce-gadolinium_T1w: has scanned 80 % of the brain")
+    assert words.count("has scanned") == 1
+    assert steps.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
+
+
+@pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])
+def test_a_head_that_does_not_lie_as_its_header_says_is_told(quality, told):
+    assert bool(brain_concern(quality)) == told
