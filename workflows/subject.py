@@ -228,13 +228,13 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             rules=rules,
         ),
         name="track",
-        mem_gb=1.5,
+        mem_gb=0.4 + 0.14 * len(visits),
     )
     t1_of = {v.visit: FIELD[c] for v in visits for c in (Contrast.T1W_GD, Contrast.T1W) if c in v.scans}
     segment_t2 = pe.Node(
         SegmentT2(with_t1=[n for n, v in enumerate(visits) if v.visit in t1_of], rules=rules),
         name="segment_t2",
-        mem_gb=2.0,
+        mem_gb=0.6 + 0.2 * len(visits),
     )
     lists = {
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)

@@ -32,7 +32,7 @@ TURN_ARM_MM = 50.0
 
 @dataclass(frozen=True)
 class Match:
-    """A fitted transform: `fixed_to_moving`, the robust `similarity` in [0, 1], the share of points `overlap`."""
+    """A fitted transform: `fixed_to_moving`, the `similarity` in [0, 1], the share of points `overlap`."""
 
     fixed_to_moving: Affine
     similarity: float
@@ -104,7 +104,7 @@ def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
 def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
     """The similarity of a transform: the share of the moving image's variation that the fixed image explains.
 
-    It is the square root of the explained share (for a line: the correlation), on points with Tukey weights.
+    It is the square root of the explained share (for a line: the correlation), over the points that both images hold.
     """
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     return Match(fixed_to_moving, *_similarity(values[0], inside, samples, linear=linear))

@@ -90,9 +90,10 @@ def location_labels(
 
 
 def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
-    """Voxels of the mask and those whose centre is at most `distance_mm` from the surface of its voxels.
+    """Voxels of the mask and those whose centre is at most `distance_mm`, and half of the smallest side, from one's.
 
-    For a few millimetres: the mask is laid over itself with every shift up to the distance.
+    For a few millimetres: the mask is laid over itself with every shift up to the distance. Thick slices are reached
+    only where their centres lie within it.
     """
     reach = distance_mm + 0.5 * min(grid.spacing_mm)
     steps = [int(reach / s) for s in grid.spacing_mm]

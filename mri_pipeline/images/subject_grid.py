@@ -25,7 +25,7 @@ def subject_grid(
     Rule: if more than half of the FLAIRs are 3D (no voxel side above 1.5 mm), 1 mm isotropic. Otherwise the 2D
     FLAIRs decide: slices lie in the direction in which most of them have theirs, as thin as the thinnest; in the
     plane the voxels are those of the coarsest, at most 1 mm. Axes are RAS, turned to the mean of the scans' axes
-    in the subject's space, so that slices stay slices. One visit alone keeps its own voxels, so that nothing is
+    in the subject's space, so that slices stay slices. One 2D visit alone keeps its own voxels, so that nothing is
     interpolated. The result does not depend on the order of the visits.
 
     Parameters
