@@ -35,8 +35,8 @@ _DAMPING = 1e-4
 _REGION_MM = 2.0
 _EVENLY = 1.2207440846057596 ** -np.arange(1.0, 4.0)
 """Steps of the evenest sequence in three dimensions known: powers of the root of x^4 = x + 1 (Roberts 2018)."""
-_PARALLEL = 0.01
-"""How far the way from voxels to voxels may be from whole numbers: half a voxel over a third of a brain."""
+_PARALLEL = 0.005
+"""How far the way from voxels to voxels may be from whole numbers: half a voxel over a hundred."""
 _CANDIDATES = 4
 """Voxels looked at for each point wanted: a brain fills a good third of its box."""
 
