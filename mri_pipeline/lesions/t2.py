@@ -126,7 +126,8 @@ def segment_t2(
 
     One threshold holds for all visits, and where the image did not change they vote together (`agree`): the same
     tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote, by
-    faint lesions that it does not show, and by what its comparison with them proves (`proven_lesions`).
+    faint lesions that it does not show, by its T1 where they have none, and by what its comparison with them proves
+    (`proven_lesions`).
 
     Parameters
     ----------
