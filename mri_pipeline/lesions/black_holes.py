@@ -117,7 +117,8 @@ def segment_black_holes(
     grey = grey_matter_level(t1, scanned & ~lesions, tissue, settings)
     core = grey - settings.core_share * (1.0 - grey)
     seen = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
-    darkness = _darkness(t1, seen, grey, _fluid_level(t1, visit, tissue, settings))
+    fluid = scanned & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair) & (tissue.csf.data > 0.8)
+    darkness = _darkness(t1, seen, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
     # grey matter is as dark as grey matter
     darkness[(tissue.grey_matter.data > 0.5) & (darkness == Darkness.AS_GREY_MATTER) & (t1 > core)] = (
         Darkness.HYPOINTENSE
@@ -141,13 +142,6 @@ def grey_matter_level(
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
-
-
-def _fluid_level(t1: FloatArray, visit: VisitImages, tissue: TissueMaps, settings: BlackHoleSettings) -> float:
-    """Median of CSF on T1; 0 where none is seen."""
-    flair = visit.contrasts[Contrast.FLAIR].data
-    fluid = visit.brain.mask & (tissue.csf.data > 0.8) & (flair < settings.fluid_flair)
-    return float(np.median(t1[fluid])) if fluid.any() else 0.0
 
 
 def _darkness(t1: FloatArray, seen: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mri_pipeline.lesions.components import Parts, label_lesions
-from mri_pipeline.lesions.t2_border import small_to_half_height, to_border
+from mri_pipeline.lesions.t2_border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2_changes import proven_lesions
 from mri_pipeline.lesions.t2_features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2_visits import agree
@@ -223,8 +223,7 @@ def _segmented(
     settings: T2Settings,
 ) -> T2Segmentation:
     grid = tissue.location.grid
-    sure = _sure(evidence, threshold, grid, settings)
-    found = sure | faint.chosen(faint.sums(sure) == 0)
+    found = with_faint(_sure(evidence, threshold, grid, settings), faint, evidence.score, threshold)
     found = to_border(found, evidence.brightness > threshold, grid, reach_mm=settings.reach_mm)
     found = small_to_half_height(
         found, evidence.brightness, grid, small_mm3=settings.small_mm3, reach_mm=settings.reach_mm

@@ -82,6 +82,14 @@ def test_what_t1_has_not_scanned_is_no_black_hole():
     assert not found.darkness.data[head.at[2] > 2].any()
 
 
+def test_fluid_that_t1_has_not_scanned_does_not_tell_how_dark_fluid_is():
+    head, lesion, hole = dark_lesion(t1=0.42)  # grey matter 0.7, CSF 0.3
+    whole = segment(head, lesion).darkness.data[hole]
+    head.data[T1W][head.csf & (head.at[2] > -4)] = 0.0
+    assert (whole == Darkness.SEVERE).mean() > 0.9
+    assert (segment(head, lesion).darkness.data[hole] == whole).all()
+
+
 def test_darkness_outside_t2_lesions_does_not_count():
     head, lesion, _ = dark_lesion()
     assert find(head, head.inside((-15, 5, 0), 6)).volume_mm3 == 0

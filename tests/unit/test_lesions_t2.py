@@ -123,6 +123,31 @@ def test_what_t1_shows_to_be_white_matter_may_be_fainter(contrasts, t1, lesions)
         assert found.probability.data[found.mask.mask].min() >= 0.5
 
 
+def test_a_lesion_grows_as_it_grows_brighter():
+    """A faint lesion whose brightest part becomes sure was once that part alone: 202 mm³, then 93."""
+    volumes = []
+    for flair in (1.21, 1.24, 1.27, 1.3, 1.34, 1.4, 1.5):
+        head = Head()
+        lesion = head.inside((15, 5, 0), 4)
+        head.paint(lesion, FLAIR=flair, T1W=0.95)
+        head.data[FLAIR] = ndimage.gaussian_filter(head.data[FLAIR], 0.7)
+        volumes.append(segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES).mask.volume_mm3)
+    assert volumes[0] > 0.3 * lesion.sum()
+    assert volumes == sorted(volumes)
+
+
+def test_a_faint_place_around_several_lesions_does_not_join_them():
+    """It is what blurs them into one, and no part of any."""
+    head = Head(noise=0.03)
+    lesions = [head.inside((15, y, 0), 3) for y in (-10, 0, 10)]
+    head.paint(head.inside((15, 0, 0), 14), FLAIR=1.17, T1W=0.97)
+    for lesion in lesions:
+        head.paint(lesion, FLAIR=1.3)
+    found = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
+    assert found.mask.data.max() == 3
+    assert dice(found.mask.mask, np.any(lesions, axis=0)) > 0.8
+
+
 @pytest.mark.parametrize(("place", "flair"), [((29, 0, 0), 1.21), ((0, 9, 0), 1.24)])
 def test_a_faint_place_in_grey_matter_or_beside_fluid_is_no_lesion(place, flair):
     head = Head()
