@@ -90,11 +90,13 @@ class Grid:
 
     def same_as(self, other: Grid, *, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
         """Whether both grids have the same shape and the same voxel centres within the tolerance."""
-        if self.shape != other.shape:
-            return False
+        return self.shape == other.shape and self._apart_mm(other) < tolerance_mm
+
+    def _apart_mm(self, other: Grid) -> float:
+        """How far the voxels of a grid of the same shape lie from these, at most and along one axis."""
         corners = np.array(np.meshgrid(*[[0, n - 1] for n in self.shape])).reshape(3, -1)
         difference = (self.affine - other.affine) @ np.vstack([corners, np.ones(8)])
-        return bool(np.abs(difference).max() < tolerance_mm)
+        return float(np.abs(difference).max())
 
     def require_same(self, other: Grid, what: str) -> None:
         """Refuse another grid.
@@ -106,7 +108,7 @@ class Grid:
         """
         if not self.same_as(other):
             raise GridMismatchError(
-                f"{what}: expected the grid {self.describe()}, found {other.describe()}",
+                f"{what}: expected the grid {self.against(other)}",
                 hint="resample the image onto the expected grid, or export it again from the images it belongs to",
             )
 
@@ -114,6 +116,13 @@ class Grid:
         """Shape, spacing and orientation in words, for messages."""
         spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
         return f"{' x '.join(map(str, self.shape))} voxels of {spacing} mm, {self.orientation}"
+
+    def against(self, other: Grid) -> str:
+        """What was expected (this grid) and found, in words, for messages."""
+        words = f"{self.describe()}, found {other.describe()}"
+        if self.describe() == other.describe():
+            words += f", up to {self._apart_mm(other):.3g} mm elsewhere"
+        return words
 
     def world(self, index: FloatArray) -> FloatArray:
         """World coordinates (mm, shape (n, 3)) of voxel indices (shape (n, 3))."""

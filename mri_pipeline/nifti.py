@@ -9,11 +9,16 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mri_pipeline.errors import ImageError
 from mri_pipeline.model import Grid, Image, LabelImage
 
+_UNREADABLE = (
+    ImageFileError, HeaderDataError, WrapStructError, OverflowError, OSError, EOFError, ValueError, zlib.error,
+)  # fmt: skip
+_WHOLE = 1e-3  # a label is a whole number but for this: masks saved with a scaling
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
 
 
@@ -36,11 +41,11 @@ def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
 
 def _load(path: Path) -> tuple[NDArray[Any], Grid]:
     name = path.name
-    if not path.is_file():
-        raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
     try:
+        if not path.is_file():
+            raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
         data, header = _read(path)
-    except (ImageFileError, HeaderDataError, OverflowError, OSError, EOFError, ValueError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise ImageError(
             f"expected a NIfTI image, found {name} that cannot be read ({type(error).__name__})",
             hint="export the image again",
@@ -48,7 +53,7 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
     if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
         raise ImageError(
             f"{name}: expected a qform or sform, found neither, so left and right are unknown",
-            hint="convert the image again from DICOM, for example with dcm2niix",
+            hint="convert it again from DICOM, for example with dcm2niix; save a mask with its image's header",
         )
     if data.dtype.kind not in "biuf":
         raise ImageError(
@@ -94,10 +99,12 @@ def load_labels(path: Path | str) -> LabelImage:
     path = Path(path)
     data, grid = _load(path)
     rounded: NDArray[Any] = data if np.issubdtype(data.dtype, np.integer) else np.rint(data)
-    if not np.array_equal(rounded, data) or rounded.min() < 0 or rounded.max() > np.iinfo(np.int32).max:
+    with np.errstate(invalid="ignore"):  # not finite: no label
+        unfit = ~(np.abs(data - rounded) <= _WHOLE) | (rounded < 0) | (rounded > np.iinfo(np.int32).max)
+    if unfit.any():
         raise ImageError(
-            f"{path.name}: expected whole labels of 0 or more, found other values",
-            hint="save the segmentation as a label image, not as probabilities",
+            f"{path.name}: expected whole labels of 0 or more, found {data[unfit].flat[0]:g}",
+            hint="save the segmentation as a label image; cut probabilities at a threshold",
         )
     kind: type[np.integer[Any]] = np.uint8 if rounded.max() <= 255 else np.int32
     return LabelImage(rounded.astype(kind), grid)

@@ -121,8 +121,8 @@ class Segmenter(_Settings):
     @field_validator("name")
     @classmethod
     def _not_builtin(cls, name: str) -> str:
-        if name == BUILTIN:
-            raise ValueError("another program cannot be called builtin")
+        if name in {BUILTIN, "mri-pipeline"}:
+            raise ValueError(f"another program cannot be called {name}")
         return name
 
     @model_validator(mode="after")

@@ -96,7 +96,7 @@ def _scatter(ax: Axes, points: Sequence[Point], named: Sequence[Point]) -> None:
         text = label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
         way, ha = (-7, "right") if x > left else (7, "left")
         shown = ax.annotate(text, (x, y), (way, 4), textcoords="offset points", ha=ha, fontsize=8, color=GREY)
-        shown.set_in_layout(False)
+        shown.set(in_layout=False, parse_math=False)  # a label may hold a dollar sign
 
 
 def _level(ax: Axes, value: float, name: str, colour: str, line: str) -> None:

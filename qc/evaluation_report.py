@@ -60,11 +60,14 @@ class EvaluatedCase:
     scores : MaskScores
     tuned_on : bool or None
         Whether it was looked at while the segmentation was made; None: not stated.
+    several_labels : bool
+        Whether a mask holds other labels than 0 and 1; all of them are lesion.
     """
 
     case: str
     scores: MaskScores
     tuned_on: bool | None = None
+    several_labels: bool = False
 
 
 def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
@@ -79,7 +82,8 @@ def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
         cases=[_row(case) for case in cases],
         tuning=_tuning(cases),
         empty=[case.case for case in cases if case.scores.dice is None],
-        tiles=[(title, _number(_mean(scores, name), 2)) for name, title in _TILES.items()],
+        several=[case.case for case in cases if case.several_labels],
+        tiles=[(title, *_mean(scores, name)) for name, title in _TILES.items()],
         spreads=[(title, _spread(spread(scores, MEASURES[name]), name)) for name, (title, _) in _TITLES.items()],
         agreement=_agreement(agreement),
         volumes=volumes([(c.case, c.scores.reference_ml, c.scores.predicted_ml) for c in cases], agreement),
@@ -110,9 +114,10 @@ def _agreement(found: VolumeAgreement) -> str:
     return words + ("" if found.correlation is None else f", correlation {_number(found.correlation, 3)}")
 
 
-def _mean(scores: Sequence[MaskScores], name: str) -> float | None:
+def _mean(scores: Sequence[MaskScores], name: str) -> tuple[str, int]:
+    """The mean over the cases that have the measure, and how many they are."""
     found = spread(scores, MEASURES[name])
-    return None if found is None else found.mean
+    return (_NONE, 0) if found is None else (_number(found.mean, 2), found.cases)
 
 
 def _tuning(cases: Sequence[EvaluatedCase]) -> str:

@@ -5,6 +5,7 @@ Commands import what they need when they are called, so that ``--help`` stays qu
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_NOT_WRITABLE = {
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM,
+    errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
+}  # fmt: skip
 _STDOUT = Console(highlight=False)
 _STDERR = Console(stderr=True, highlight=False)
 
@@ -71,7 +76,9 @@ def invoke(arguments: list[str] | None = None) -> int:
         if error.hint:
             _STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
         return error.exit_code
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
         _STDERR.print(f"error: expected a folder that can be written, found: {error.strerror}", markup=False)
         _STDERR.print(f"next:  look at {error.filename}", soft_wrap=True, markup=False)
         return UsageError.exit_code
@@ -407,10 +414,15 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="Name of the data, for the page.")] = "Data not named",
     as_json: AsJson = False,
 ) -> None:
-    """Score predicted against reference lesion masks: Dice, volume, lesions found by size; a page and CSV files."""
+    """Score predicted against reference lesion masks: Dice, volume, lesions found by size; a page and CSV files.
+
+    The names of the files, or the cases of the CSV, stand in the page and the tables: let them be codes, not names.
+    """
     from workflows import evaluate as evaluation
 
     if pairs is not None and predicted is None and reference is None:
+        if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():
+            raise UsageError(f"expected another folder for --out: {pairs.name} there would be written over")
         chosen = evaluation.pairs_of_csv(pairs)
     elif pairs is None and predicted is not None and reference is not None:
         chosen = evaluation.pairs_of_folders(predicted, reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ PAGE = "evaluation.html"
 _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
+_CSV = "text in UTF-8, columns separated by commas or semicolons"
 _SHOWN = 5  # unmatched names in a message
 
 
@@ -83,22 +85,10 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     UsageError
         If the file is missing, lacks a column or a value, or names a case twice.
     """
-    try:
-        rows = list(csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            "expected a CSV file of pairs, found none that can be read", hint="check --pairs"
-        ) from error
-    lacking = [name for name in _NEEDED if rows and name not in rows[0]]
-    if lacking or not rows:
-        raise UsageError(
-            f"{file.name}: expected rows with the columns {', '.join(_NEEDED)}, found "
-            + (f"no {' and no '.join(lacking)}" if lacking else "no row")
-        )
     pairs: dict[str, Pair] = {}
-    for number, row in enumerate(rows, start=2):
-        case, predicted, reference = ((row[name] or "").strip() for name in _NEEDED)
-        tuned = (row.get("tuned_on") or "").strip().lower()
+    for number, row in _rows(file):
+        case, predicted, reference = (row[name].strip() for name in _NEEDED)
+        tuned = row.get("tuned_on", "").strip().lower()
         if not (case and predicted and reference) or tuned not in _TUNED:
             raise UsageError(
                 f"{file.name}, line {number}: expected a case, two paths and yes, no or nothing in tuned_on, "
@@ -110,6 +100,27 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     return list(pairs.values())
 
 
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file by the names of its columns, with the number of the line."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        reader = csv.reader(lines, delimiter=";" if lines and "," not in lines[0] else ",")
+        filled = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            "expected a CSV file of pairs, found none that can be read", hint=f"check --pairs: {_CSV}"
+        ) from error
+    names = [name.strip() for name in filled[0][1]] if filled else []
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking or len(filled) < 2:
+        raise UsageError(
+            f"{file.name}: expected rows with the columns {', '.join(_NEEDED)}, found "
+            + (f"no {' and no '.join(lacking)}" if names and lacking else "no row"),
+            hint=_CSV,
+        )
+    return [(number, dict(zip_longest(names, cells[: len(names)], fillvalue=""))) for number, cells in filled[1:]]
+
+
 def score_pair(pair: Pair) -> EvaluatedCase:
     """Load and score one pair.
 
@@ -117,14 +128,20 @@ def score_pair(pair: Pair) -> EvaluatedCase:
     ------
     ImageError
         If a mask cannot be used or the grids differ; the message names the case.
+    UsageError
+        If both are one file.
     """
     try:
-        scores = score_masks(nifti.load_labels(pair.predicted), nifti.load_labels(pair.reference))
+        predicted, reference = nifti.load_labels(pair.predicted), nifti.load_labels(pair.reference)
+        scores = score_masks(predicted, reference)
     except ImageError as error:
         raise type(error)(
             f"case {pair.case}: {error.message}", hint=_HINTS.get(type(error), error.hint)
         ) from error
-    return EvaluatedCase(pair.case, scores, pair.tuned_on)
+    if pair.predicted.samefile(pair.reference):
+        raise UsageError(f"case {pair.case}: expected two masks, found one file", hint="name another reference")
+    several = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
+    return EvaluatedCase(pair.case, scores, pair.tuned_on, several)
 
 
 _HINTS: Mapping[type[ImageError], str] = {
@@ -155,12 +172,14 @@ def evaluate(pairs: Sequence[Pair], out: Path, *, data: str) -> dict[str, Any]:
         As `score_pair`.
     """
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
+    for name in (PAGE, *TABLES):
+        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
     cases = [score_pair(pair) for pair in pairs]
     scores = [case.scores for case in cases]
-    (out / "cases.csv").write_text(csv_text(_CASE_COLUMNS, [_case_row(c) for c in cases]), encoding="utf-8")
     lesions = [row for case in cases for row in _lesion_rows(case)]
-    (out / "lesions.csv").write_text(csv_text(_LESION_COLUMNS, lesions), encoding="utf-8")
-    (out / "sizes.csv").write_text(csv_text(_SIZE_COLUMNS, _size_rows(scores)), encoding="utf-8")
+    contents = ([_case_row(case) for case in cases], lesions, _size_rows(scores))
+    for (name, columns), rows in zip(TABLES.items(), contents, strict=True):
+        (out / name).write_text(csv_text(columns, rows), encoding="utf-8")
     (out / PAGE).write_text(evaluation_html(cases, data=data), encoding="utf-8")
     means = {name: spread(scores, measure) for name, measure in MEASURES.items()}
     agreement = volume_agreement([s.reference_ml for s in scores], [s.predicted_ml for s in scores])
@@ -183,7 +202,7 @@ _SIZE_COLUMNS = (
     "volume_mm3", "rule", "reference_lesions", "found", "recall", "predicted_lesions", "true", "precision",
 )  # fmt: skip
 
-
+TABLES = {"cases.csv": _CASE_COLUMNS, "lesions.csv": _LESION_COLUMNS, "sizes.csv": _SIZE_COLUMNS}
 _SHARE_DECIMALS = 4
 
 

@@ -19,7 +19,8 @@ def write_report(request: SubjectRequest, result: SubjectResult) -> Path:
         visits=[_visit(request, result, planned) for planned in request.planned],
         protocol=request.protocol,
         protocol_digest=request.settings_digest,
-        software=provenance.software() | dict([provenance.t2_segmenter(request.rules)]),
+        software=provenance.software()
+        | ({f"T2 lesions: {other.name}": other.version} if (other := request.rules.segmenter) else {}),
     )
     return write_subject_report(report, request.reports / f"sub-{request.subject}.html")
 

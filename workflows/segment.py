@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mri_pipeline import nifti
+from mri_pipeline import nifti, provenance
 from mri_pipeline.errors import ImageError, SettingsError
 from mri_pipeline.lesions.t2 import T2Segmentation
 from mri_pipeline.model import (
@@ -31,6 +33,9 @@ from workflows import steps
 from workflows.segmenter import run_segmenter
 
 _VISIT = "scan"  # the only visit; it appears in no output
+_MASKS = ("t2_lesions", "gel", "black_holes")
+_MAPS = ("t2_probability", "gel_probability")
+_NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
 _COLUMNS = (
     "lesion_id", "volume_mm3", "x_mm", "y_mm", "z_mm", "location", "enhancing", "black_hole",
 )  # fmt: skip
@@ -152,7 +157,8 @@ def segment_files(
 ) -> dict[str, float | int | str | None]:
     """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
 
-    A `segmenter` works in ``out/segmenter``, which stays where it fails.
+    A `segmenter` works in a new folder ``out/segmenter-…``, which stays where it fails. What an earlier run left in
+    `out` is taken away before the work.
 
     Raises
     ------
@@ -165,26 +171,24 @@ def segment_files(
     if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
     out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
-    work = out / "segmenter"
-    scan = segment_images(images, brain_mask=mask, rules=LesionRules(segmenter=segmenter), work=work)
-    shutil.rmtree(work, ignore_errors=True)
-    masks = {
-        "t2_lesions": scan.t2.mask,
-        "gel": scan.found.gel.mask if scan.found.gel else None,
-        "black_holes": scan.found.dark.black_holes if scan.found.dark else None,
-    }
-    maps = {
-        "t2_probability": scan.t2.probability,
-        "gel_probability": scan.found.gel.probability if scan.found.gel else None,
-    }
-    for name, made in (masks | maps).items():
-        path = out / f"{name}.nii.gz"
-        path.unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+    for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE):
+        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+    work = Path(tempfile.mkdtemp(prefix="segmenter-", dir=out)) if segmenter else None
+    rules = LesionRules(segmenter=segmenter)
+    scan = segment_images(images, brain_mask=mask, rules=rules, work=work)
+    if work:
+        shutil.rmtree(work)
+    gel, dark = scan.found.gel, scan.found.dark
+    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
+    masks = dict(zip(_MASKS, found, strict=True))
+    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
+    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
         if made is not None:
-            nifti.save(made, path)
-    nifti.save(scan.lesions, out / "lesions.nii.gz")
+            nifti.save(made, out / f"{name}.nii.gz")
     rows = [lesion_row("", record) for record in scan.records]
-    (out / "lesions.csv").write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    (out / _TABLE).write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
+    (out / _PROVENANCE).write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},

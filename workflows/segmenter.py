@@ -11,12 +11,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from mri_pipeline import nifti
 from mri_pipeline.errors import AnalysisError, ImageError
+from mri_pipeline.lesions.external import check_map
 from mri_pipeline.model import Contrast, Image, LabelImage
 from mri_pipeline.protocol import PLACEHOLDERS, Segmenter
 
@@ -28,7 +30,7 @@ BRAIN_MEDIAN = 1000.0
 def run_segmenter(
     segmenter: Segmenter, images: Mapping[Contrast, Image], brain: LabelImage, folder: Path, *, visit: str = ""
 ) -> Image:
-    """Run a segmenter's command on one visit and read what it wrote.
+    """Run a segmenter's command on one visit, read what it wrote and check it.
 
     Parameters
     ----------
@@ -44,20 +46,21 @@ def run_segmenter(
     Returns
     -------
     Image
-        As the command wrote it, unchecked.
+        As the command wrote it.
 
     Raises
     ------
     AnalysisError
         If the visit lacks an image that the command names, or the command cannot be started, does not end in time,
-        ends with another exit code than 0, or leaves no image.
+        ends with another exit code than 0, or leaves no image or one that cannot be its answer
+        (`mri_pipeline.lesions.external.check_map`).
     """
     what = f"segmenter {segmenter.name} {segmenter.version}" + (f", visit {visit}" if visit else "")
     lacking = [contrast.value for contrast in segmenter.contrasts if contrast not in images]
     if lacking:
         raise AnalysisError(
             f"{what}: expected {' and '.join(lacking)}, which its command names, found none",
-            hint="leave the visit out, or name a segmenter that does without",
+            hint="name a segmenter that does without, or give the visit this scan",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -69,16 +72,22 @@ def run_segmenter(
         if contrast in images:
             values[name] = str(nifti.save(_scaled(images[contrast], brain), folder / f"{name}.nii.gz"))
     values["brain"] = str(nifti.save(brain, folder / "brain.nii.gz"))
-    _run(segmenter.arguments(values), folder, timeout_s=60 * segmenter.timeout_minutes, what=what)
+    _run(segmenter, segmenter.arguments(values), folder, what=what)
     try:
-        return nifti.load_map(output)
+        found = nifti.load_map(output)
     except ImageError as error:
         raise AnalysisError(
-            f"{what}: expected its output {segmenter.output}, found: {error.message}; {_LOOK}", hint=_BY_HAND
+            f"{what}: expected its output {segmenter.output}, found: {error.message}; {_look_in(folder)}",
+            hint=_BY_HAND,
         ) from error
+    check_map(found, brain, segmenter, what)
+    return found
 
 
-_LOOK = f"what it said is in segmenter/{LOG} of this step"
+def _look_in(folder: Path) -> str:
+    return f"what it said is in {folder.name}/{LOG} of this step"
+
+
 _BY_HAND = "run the command by hand on the images beside that file (docs/segmenters.md)"
 
 
@@ -89,7 +98,7 @@ def _scaled(image: Image, brain: LabelImage) -> Image:
     return Image(positive * np.float32(BRAIN_MEDIAN / median) if median > 0 else positive, image.grid)
 
 
-def _run(arguments: list[str], folder: Path, *, timeout_s: float, what: str) -> None:
+def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str) -> None:
     with (folder / LOG).open("wb") as log:
         try:
             process = subprocess.Popen(
@@ -102,19 +111,21 @@ def _run(arguments: list[str], folder: Path, *, timeout_s: float, what: str) -> 
             )
         except OSError as error:
             raise AnalysisError(
-                f"{what}: expected a program that can be run as {Path(arguments[0]).name}, found {error.strerror}",
-                hint="install it, or name its absolute path in the command",
+                f"{what}: expected a program that can be run as {Path(segmenter.command[0]).name}, found "
+                f"{error.strerror}",
+                hint="install it, or name its absolute path; the command is a list, each argument by itself",
             ) from error
         try:
-            code = process.wait(timeout_s)
+            code = process.wait(60 * segmenter.timeout_minutes)
         except subprocess.TimeoutExpired as error:
             raise AnalysisError(
-                f"{what}: expected it to end within {timeout_s / 60:g} minutes, found it still running; {_LOOK}",
+                f"{what}: expected it to end within {segmenter.timeout_minutes:g} minutes, found it still running; "
+                + _look_in(folder),
                 hint="raise timeout_minutes",
             ) from error
         finally:
-            if process.poll() is None:
+            with suppress(ProcessLookupError):  # its children end with it, however it ended
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
     if code:
-        raise AnalysisError(f"{what}: expected exit code 0, found {code}; {_LOOK}", hint=_BY_HAND)
+        raise AnalysisError(f"{what}: expected exit code 0, found {code}; {_look_in(folder)}", hint=_BY_HAND)

@@ -19,36 +19,28 @@ MOST_OUTSIDE = 0.5
 _ROUNDING = 1e-3  # of probabilities
 
 
-def lesions_of_map(found: Image, brain: LabelImage, segmenter: Segmenter, rules: LesionRules) -> T2Segmentation:
-    """Lesions of a mask or probability map.
+def check_map(found: Image, brain: LabelImage, segmenter: Segmenter, what: str) -> None:
+    """Refuse what cannot be a lesion mask or probability of this brain.
 
     Parameters
     ----------
     found : Image
-        0 to 1, on the grid of `brain`; not finite counts as 0.
     brain : LabelImage
-        What is found outside is left away.
+        On the grid of the images that the segmenter was given.
     segmenter : Segmenter
-        What made the map, and its threshold.
-    rules : LesionRules
-        Least volume and connectivity, as for the built-in segmentation.
-
-    Returns
-    -------
-    T2Segmentation
-        With an empty mask where nothing is found. `threshold` is the probability.
+        For its threshold.
+    what : str
+        The segmenter and the visit, for the message.
 
     Raises
     ------
     AnalysisError
-        If the map is on another grid, holds other values, or cannot be a lesion mask: most of the brain, or mostly
+        If the map is on another grid, holds values beyond 0 and 1, or is lesion in most of the brain, or mostly
         outside it.
     """
-    what = f"segmenter {segmenter.name} {segmenter.version}"
     if not found.grid.same_as(brain.grid):
         raise AnalysisError(
-            f"{what}: expected its output on the grid of its FLAIR, {brain.grid.describe()}, found "
-            f"{found.grid.describe()}",
+            f"{what}: expected its output on the grid of its FLAIR, {brain.grid.against(found.grid)}",
             hint="let the command bring its mask back to the FLAIR that it was given",
         )
     low, high = float(found.data.min()), float(found.data.max())
@@ -58,8 +50,7 @@ def lesions_of_map(found: Image, brain: LabelImage, segmenter: Segmenter, rules:
             hint="let the command write lesions as 1 and everything else as 0",
         )
     mask = found.data >= segmenter.threshold
-    inside = mask & brain.mask
-    n_found, n_inside = int(np.count_nonzero(mask)), int(np.count_nonzero(inside))
+    n_found, n_inside = int(np.count_nonzero(mask)), int(np.count_nonzero(mask & brain.mask))
     if n_inside > MOST_OF_BRAIN * np.count_nonzero(brain.data):
         raise AnalysisError(
             f"{what}: expected lesions, found {100 * n_inside / np.count_nonzero(brain.data):.0f} % of the brain",
@@ -70,6 +61,28 @@ def lesions_of_map(found: Image, brain: LabelImage, segmenter: Segmenter, rules:
             f"{what}: expected lesions in the brain, found {100 * (1 - n_inside / n_found):.0f} % of them outside",
             hint="the mask lies in another space than the FLAIR that the command was given",
         )
+
+
+def lesions_of_map(found: Image, brain: LabelImage, segmenter: Segmenter, rules: LesionRules) -> T2Segmentation:
+    """Lesions of a mask or probability map that was checked (`check_map`).
+
+    Parameters
+    ----------
+    found : Image
+        0 to 1, on the grid of `brain`; not finite counts as 0.
+    brain : LabelImage
+        What is found outside is left away.
+    segmenter : Segmenter
+        For its threshold.
+    rules : LesionRules
+        Least volume and connectivity, as for the built-in segmentation.
+
+    Returns
+    -------
+    T2Segmentation
+        With an empty mask where nothing is found. `threshold` is the probability.
+    """
+    inside = (found.data >= segmenter.threshold) & brain.mask
     lesions = label_lesions(
         inside, brain.grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
     )

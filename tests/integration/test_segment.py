@@ -225,12 +225,17 @@ def test_another_segmenter_gives_the_t2_lesions_and_the_rest_goes_on(tmp_path, c
     assert set(np.unique(probability.data)) == {0.0, 1.0}  # the program's own answer
     assert (found.mask & (probability.data < 0.5)).sum() == 0
     assert nifti.load_labels(out / "gel.nii.gz").mask.any()
-    assert not (out / "segmenter").exists()
+    assert json.loads((out / "provenance.json").read_text())["t2_segmenter"] == "stand-in 1.2"
+    assert not list(out.glob("segmenter*"))
 
     fails = settings_of(stand_in(tmp_path, "fails"), tmp_path)
+    (out / "segmenter").mkdir()
+    (out / "segmenter" / "my notes").touch()
     assert cli.invoke(["segment", *options[:2], *fails, "--out", str(out)]) == 4
     assert "segmenter stand-in 1.2: expected exit code 0, found 3" in capsys.readouterr().err
-    assert (out / "segmenter" / "segmenter.log").is_file()
+    assert len(list(out.glob("segmenter-*/segmenter.log"))) == 1
+    assert (out / "segmenter" / "my notes").is_file()
+    assert not (out / "t2_lesions.nii.gz").exists()  # the earlier run's
 
 
 @pytest.mark.slow

@@ -45,6 +45,8 @@ def test_same_grid_allows_single_precision_and_nothing_more():
     assert not grid.same_as(Grid(grid.shape, moved))
     with pytest.raises(GridMismatchError, match=r"mask: expected the grid 7 x 8 x 5 voxels of .* found 7 x 8 x 6"):
         grid.require_same(oblique_grid((7, 8, 6)), "mask")
+    with pytest.raises(GridMismatchError, match=r", up to 0\.5 mm elsewhere"):
+        grid.require_same(Grid(grid.shape, moved), "mask")
 
 
 def test_spacing_volume_and_slice_axis():

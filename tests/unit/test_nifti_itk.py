@@ -49,6 +49,21 @@ def test_labels_come_back_and_probabilities_are_refused(tmp_path):
         nifti.load_labels(tmp_path / "p.nii.gz")
 
 
+def test_a_mask_saved_with_a_scaling_is_a_mask_and_what_is_not_finite_is_none(tmp_path):
+    mask = image().data > 1.9
+    scaled = nib.Nifti1Image(mask.astype(np.float32), grid().affine)
+    scaled.header.set_data_dtype(np.int16)  # as a float mask with the header of its image is saved
+    nib.save(scaled, tmp_path / "m.nii")
+    assert np.asarray(nib.load(tmp_path / "m.nii").dataobj).max() != 1
+    assert np.array_equal(nifti.load_labels(tmp_path / "m.nii").mask, mask)
+    for value in (np.nan, np.inf):
+        data = mask.astype(np.float32)
+        data[0, 0, 0] = value
+        nib.save(nib.Nifti1Image(data, grid().affine), tmp_path / "n.nii")
+        with pytest.raises(ImageError, match=f"expected whole labels of 0 or more, found {value}"):
+            nifti.load_labels(tmp_path / "n.nii")
+
+
 @pytest.mark.parametrize("kind", [np.uint32, np.float32])
 def test_labels_that_no_label_can_hold_are_refused(tmp_path, kind):
     path = tmp_path / "large.nii.gz"
@@ -68,6 +83,7 @@ def test_an_image_without_orientation_is_refused(tmp_path):
     [
         (lambda p: None, "found none named"),
         (lambda p: p.write_bytes(b"not an image"), "cannot be read"),
+        (lambda p: p.write_bytes(gzip.compress(b"")), "cannot be read"),
         (lambda p: nifti.save(image(), p) and p.write_bytes(p.read_bytes()[:900]), "cannot be read"),
         (lambda p: nifti.save(image(), p) and p.write_bytes(overwritten(p.read_bytes())), "cannot be read"),
         (

@@ -1,6 +1,7 @@
 """`mri-pipeline evaluate` from files to the page, and what it refuses."""
 
 import csv
+import errno
 import json
 
 import numpy as np
@@ -152,6 +153,61 @@ def test_a_case_without_its_mask_does_not_vanish(folders, capsys):
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
     assert cli.invoke(["evaluate", "--out", f"{tmp_path}/out", *(a.format(tmp=tmp_path) for a in arguments)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    "head", ["case,predicted,reference\n", "case; predicted; reference\r\n", "reference , case,x,predicted,x\n\n"]
+)
+def test_a_csv_may_come_from_a_spreadsheet(folders, head):
+    names = [name.strip() for name in head.replace(";", ",").split(",")]
+    row = {"case": "Größe", "predicted": "predicted/a.nii", "reference": "reference/a.nii.gz"}
+    file = folders / "pairs.csv"
+    separator = ";" if ";" in head else ","
+    file.write_text(head + separator.join(row.get(name, "") for name in names) + "\n,,\n".replace(",", separator))
+    (pair,) = pairs_of_csv(file)
+    assert (pair.case, pair.predicted, pair.reference) == (
+        "Größe", folders / "predicted" / "a.nii", folders / "reference" / "a.nii.gz"
+    )  # fmt: skip
+
+
+def test_one_file_is_not_compared_with_itself(folders, capsys):
+    folder = str(folders / "reference")
+    assert cli.invoke(["evaluate", "--predicted", folder, "--reference", folder, "--out", f"{folders}/out"]) == 2
+    assert capsys.readouterr().err.startswith("error: case a: expected two masks, found one file")
+
+
+def test_more_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(folders):
+    for side in ("predicted", "reference"):
+        save(folders / side / "a$x{b$.nii.gz", (0, 4), (6, 8))
+    labels = nifti.load_labels(folders / "reference" / "a$x{b$.nii.gz")
+    nifti.save(LabelImage(labels.data * 2, GRID), folders / "reference" / "a$x{b$.nii.gz")
+    save(folders / "predicted" / "d.nii")
+    save(folders / "reference" / "d.nii")
+    assert run(folders) == 0
+    page = (folders / "out" / "evaluation.html").read_text(encoding="utf-8")
+    assert "More labels than one in 1 case (a$x{b$)" in page
+    assert "<b>0.62</b>Dice (4 of 5 cases)" in page
+
+
+def test_no_page_of_an_earlier_run_stands_for_one_that_failed(folders, capsys):
+    assert run(folders) == 0
+    save(folders / "predicted" / "b.nii", (0, 4), grid=Grid(GRID.shape, np.diag([1.0, 1.0, 2.0, 1.0])))
+    assert run(folders) == 2
+    assert not list((folders / "out").iterdir())
+    capsys.readouterr()
+    file = folders / "cases.csv"
+    file.write_text("case,predicted,reference\n")
+    assert cli.invoke(["evaluate", "--pairs", str(file), "--out", str(folders)]) == 2
+    assert "cases.csv there would be written over" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+    monkeypatch.setattr("workflows.evaluate.evaluation_html", full)
+    assert run(folders) == 2
+    assert capsys.readouterr().err.startswith("error: expected a folder that can be written, found: No space left")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,16 @@ def take(head, images, folder, how="masks", **settings):
     )
 
 
+def ended(child):
+    """Whether the process whose number a file holds ends soon."""
+    stat = Path("/proc", child.read_text().strip(), "stat")
+    for _ in range(50):
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_a_mask_is_counted_as_the_built_in_segmentation_counts(head, images, tmp_path):
     (found,), (note,) = take(head, images, tmp_path)
     brain = brain_of(head).mask
@@ -123,12 +133,22 @@ def test_a_program_that_does_not_end_is_ended_with_its_children(head, images, tm
     )
     with pytest.raises(AnalysisError, match=r"visit wk04: expected it to end within 0.02 minutes"):
         run(head, images, tmp_path, segmenter)
-    child = Path("/proc", (tmp_path / "work" / "child").read_text().strip(), "stat")
-    for _ in range(50):  # its end is not at once
-        if not child.exists() or child.read_text().split()[2] == "Z":
-            return
-        time.sleep(0.1)
-    pytest.fail("the program's child lives on")
+    assert ended(tmp_path / "work" / "child")
+
+
+def test_what_a_program_leaves_running_is_ended_too(head, images, tmp_path):
+    script = tmp_path / "parent.sh"
+    script.write_text("sleep 60 & echo $! > child; exit 3")
+    segmenter = Segmenter(name="left", version="1", command=("sh", str(script), "{flair}", "{mask}"))
+    with pytest.raises(AnalysisError, match="found 3"):
+        run(head, images, tmp_path, segmenter)
+    assert ended(tmp_path / "work" / "child")
+
+
+def test_a_map_that_is_refused_fails_its_own_step_with_the_name_of_its_visit(head, images, tmp_path):
+    """What was refused is run again when the program was mended; what has ended well is not."""
+    with pytest.raises(AnalysisError, match=r"^segmenter stand-in 1\.2, visit wk04: .* up to 5 mm elsewhere"):
+        run(head, images, tmp_path, stand_in(tmp_path, "moved"))
 
 
 def test_a_program_that_is_not_there(head, images, tmp_path):
