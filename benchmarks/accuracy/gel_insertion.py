@@ -18,7 +18,7 @@ the untouched scans is listed with its place, to be looked at one by one.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -126,7 +126,13 @@ def mean(found: Analysed, contrast: Contrast, box: tuple[slice, ...], voxels: Bo
 
 
 def insert(
-    images: dict[Contrast, Image], found: Analysed, own: BoolArray, pool: list[BoolArray], rng: np.random.Generator
+    images: dict[Contrast, Image],
+    found: Analysed,
+    own: BoolArray,
+    pool: list[BoolArray],
+    rng: np.random.Generator,
+    *,
+    uplifts: Sequence[float] = UPLIFTS,
 ) -> tuple[dict[Contrast, Image], list[Inserted]]:
     """The scans with lesions in them."""
     data = {c: i.data.astype(np.float32).copy() for c, i in images.items()}
@@ -134,7 +140,7 @@ def insert(
     for place, at in placed(found, own, rng):
         diameter = rng.uniform(*DIAMETERS_MM)
         form = str(rng.choice(["solid", "ring", "open ring"])) if diameter >= LEAST_RING_MM else "solid"
-        uplift = rng.uniform(*UPLIFTS)
+        uplift = rng.uniform(*uplifts)
         lesion = np.pad(shaped(pool[rng.integers(len(pool))], diameter, rng), 4)
         bright = enhancing_part(lesion, form, rng)
         start = at - np.array(lesion.shape) // 2
@@ -239,6 +245,7 @@ def main() -> None:
     )
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--uplifts", type=float, nargs=2, default=UPLIFTS, help="least and greatest increase")
     parser.add_argument("--without-pre", action="store_true", help="analysed without the T1 before gadolinium")
     parser.add_argument("--summary", action="store_true", help="of results that are there")
     arguments = parser.parse_args()
@@ -255,7 +262,9 @@ def main() -> None:
                 for head in range(arguments.heads + 1):
                     copy, lesions = images, []
                     if head:
-                        copy, lesions = insert(images, untouched, own, shapes(pools, left_out), rng)
+                        copy, lesions = insert(
+                            images, untouched, own, shapes(pools, left_out), rng, uplifts=arguments.uplifts
+                        )
                     if arguments.without_pre:
                         copy = {c: i for c, i in copy.items() if c is not Contrast.T1W}
                     for slices in arguments.slices:

@@ -204,10 +204,12 @@ def _judge(
         return [(whole, _candidate(whole, 0.0, evidence, rules, settings))]
     judged = []
     for part in parts:
-        lesion = _joined(part, _to_border(part, evidence.uplift, settings), evidence, rules)
-        judged.append(
-            (lesion, _candidate(lesion, _own_share(lesion, evidence, settings), evidence, rules, settings))
-        )
+        lesion = _to_border(part, evidence.uplift, settings)
+        own_share = _own_share(
+            lesion, evidence, settings
+        )  # a bridge is fainter: with it, a halo would be "as much"
+        lesion = _joined(part, lesion, evidence, rules)
+        judged.append((lesion, _candidate(lesion, own_share, evidence, rules, settings)))
     return judged
 
 

@@ -106,14 +106,15 @@ def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: f
     Where there is no pre-contrast T1: against the normal tissue within about 8 mm. Where there is: the change from
     it, where the voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its
     own surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
-    taken off. Where the post-contrast T1 has not scanned, nothing enhances.
+    taken off, as is what tissue of its brightness changes. Where the post-contrast T1 has not scanned, nothing
+    enhances.
     """
     post, around = _smooth_ratio(Contrast.T1W_GD, visit, tissue)
     local = post - around
     if Contrast.T1W in visit.contrasts:
         pre, _ = _smooth_ratio(Contrast.T1W, visit, tissue)
         change = post - pre
-        change -= _normal_change(change, visit, tissue)
+        change -= _normal_change(pre, change, visit, tissue)
         change = np.where(local >= least_local_uplift, change, np.minimum(change, 0.0))
         local = np.where(visit.brain.mask & ~visit.scanned(Contrast.T1W), local, change)
     local[visit.brain.mask & ~visit.scanned(Contrast.T1W_GD)] = 0.0
@@ -134,14 +135,24 @@ def _smooth_ratio(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) ->
     return mean / level, np.where(around > 0.3, around, 1.0) / level
 
 
-def _normal_change(change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
-    """What grey matter and fluid gain between two T1 of unlike weighting (0.14 of white matter in a real pair)."""
+def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
+    """What tissue gains between two T1 of unlike weighting (grey matter 0.14 of white matter in a real pair).
+
+    By what the place is, and by how bright it was before contrast, the larger: a T2 lesion lies in white matter, and
+    gains what tissue as dark as it gains.
+    """
     expected = np.zeros(visit.grid.shape, dtype=np.float32)
+    levels = []
     for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
         sure = visit.brain.mask & (part.data > 0.8)
         if np.count_nonzero(sure) >= _LEAST_VOXELS:
-            expected += np.float32(np.median(change[sure])) * smoothed(part.data, visit.grid, 1.0)
-    return expected
+            gain = float(np.median(change[sure]))
+            expected += np.float32(gain) * smoothed(part.data, visit.grid, 1.0)
+            levels.append((float(np.median(pre[sure])), gain))
+    if not levels:
+        return expected
+    before, gains = zip(*sorted(levels), strict=True)
+    return np.asarray(np.maximum(expected, np.interp(pre, before, gains)))
 
 
 def gel_evidence(
@@ -156,6 +167,7 @@ def gel_evidence(
     # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
     level = smoothed(flair.data, grid, 1.0)
     fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
+    fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # a lesion's own cavity is neither plexus nor flow
     padded = np.pad(brain, 1, mode="edge")
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     return GelEvidence(

@@ -204,6 +204,55 @@ def test_a_ring_that_its_border_cuts_is_one_lesion():
     assert found.mask.mask[ring & ~faint].mean() > 0.6
 
 
+@both
+@pytest.mark.parametrize("uplift", [0.35, 0.5, 0.7, 1.0])
+def test_two_lesions_close_by_do_not_vanish_when_they_enhance_more(contrasts, uplift):
+    """What bridges them is faint: with it, the halo of both enhanced as much as they, and had no T2 correlate."""
+    head = Head(noise=0.03)
+    places = [(17, -4, 0), (17, 4, 0)]
+    oedema = np.any([head.inside(at, 5) for at in (*places, (17, 0, 0))], axis=0)
+    head.paint(oedema, FLAIR=1.45, T1W=0.85, T1W_GD=0.86)
+    cores = [head.inside(at, 3) for at in places]
+    head.paint(cores[0] | cores[1], T1W_GD=0.86 + uplift)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() in {1, 2}
+    assert all(found.mask.mask[core].mean() > 0.6 for core in cores)
+
+
+@pytest.mark.parametrize(("enhancing", "count"), [(0.0, 0), (0.3, 4)])
+def test_a_t2_lesion_that_an_unlike_t1_shows_brighter_does_not_enhance(enhancing, count):
+    """Dark before contrast as on MPRAGE, hardly after it as on spin echo; grey matter and fluid do the same."""
+    head = Head(noise=0.04)
+    head.data[GD][head.grey] += 0.13
+    head.data[GD][head.csf] += 0.15
+    head.data[T1W][head.csf] -= 0.1
+    places = [(14, 12, 0), (-14, 12, 0), (14, -14, 0), (-14, -14, 0)]
+    oedema = np.any([head.inside(at, 5) for at in places], axis=0)
+    head.paint(oedema, FLAIR=1.45, T1W=0.8, T1W_GD=0.97)
+    if enhancing:
+        head.paint(np.any([head.inside(at, 3) for at in places], axis=0), T1W_GD=0.97 + enhancing)
+    found = detect_gel(head.visit(*WITH_PRE), head.tissue(), head.labels(oedema), RULES)
+    assert found.mask.data.max() == count
+
+
+@both
+@pytest.mark.parametrize("masked", [True, False], ids=["core in the T2 mask", "core left out"])
+def test_a_ring_around_a_cavity_is_no_plexus(contrasts, masked):
+    head = Head(noise=0.03)
+    lesion, outer, core = (head.inside((17, 4, 0), radius) for radius in (9, 7, 5))
+    head.paint(lesion, FLAIR=1.45, T1W=0.85, T1W_GD=0.87)
+    head.paint(core, FLAIR=0.3, T1W=0.5, T1W_GD=0.5)
+    head.paint(outer & ~core, T1W_GD=1.4)
+    t2 = head.labels(lesion if masked else lesion & ~core)
+    tissue = head.tissue()
+    tissue = replace(
+        tissue,
+        csf=Image(np.maximum(tissue.csf.data, core).astype(np.float32), head.grid),
+        white_matter=Image(tissue.white_matter.data * ~core, head.grid),
+    )
+    assert detect_gel(head.visit(*contrasts), tissue, t2, RULES).mask.data.max() == 1
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.14])
 def test_what_grey_matter_gains_everywhere_is_no_enhancement(gain):
     """Two T1 of unlike weighting: cortex, dura and a lesion beside them must not become one thing."""
