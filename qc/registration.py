@@ -1,4 +1,4 @@
-"""Which scans a person has to look at: a failed or doubtful registration, a brain that was not scanned whole."""
+"""Which scans a person has to look at: a failed or doubtful registration, a brain not scanned whole, no contrast."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ LEAST_COVERED = 0.99
 SURE_BRAIN = 0.8
 """A FLAIR whose head lies as its header says has 0.84 and more (11 real scans, 5 of them also at 3 mm, and 4 simulated
 heads); where the header was turned by half a turn three real scans had 0.59 to 0.82."""
+
+LEAST_ENHANCING = 0.002
+"""Share of the brain that enhances clearly (`GelSettings.clear_uplift`), about 3 mL. After contrast it was 22 to 26 mL
+in two real scans, at 1 and 3 mm, and 20 to 25 mL in twelve simulated ones; where the T1 before contrast, half a voxel
+aside and with another gain, field and noise, was given as that after it, 0.2 mL at most; exchanged, 0.2 mL at most."""
 
 SURE = 0.6
 """Quality of a registration from which on no person has to look, within and across contrasts alike. What is taken
@@ -58,6 +63,22 @@ def brain_concern(quality: float) -> str:
         return ""
     return (
         f"FLAIR: a doubtful match to the template (quality {quality:.2f}), look at its orientation and its brain"
+    )
+
+
+def contrast_concern(enhancing_share: float | None) -> str:
+    """What a person has to look at where next to nothing enhances, vessels neither; empty where it does.
+
+    Parameters
+    ----------
+    enhancing_share : float or None
+        Of `mri_pipeline.lesions.gel.GelDetection`; None is not known.
+    """
+    if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
+        return ""
+    return (
+        "T1 after contrast: no enhancement, of vessels and dura neither; was contrast given, and are the two T1 not "
+        "exchanged?"
     )
 
 

@@ -28,7 +28,7 @@ from mri_pipeline.model import (
 from mri_pipeline.protocol import LesionRules, Segmenter
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from qc.registration import brain_concern, concerns
+from qc.registration import brain_concern, concerns, contrast_concern
 from workflows import steps
 from workflows.segmenter import run_segmenter
 
@@ -105,8 +105,9 @@ def segment_images(
         template_to_subject=found.template_to_image,
     )
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
-    words = (brain_concern(found.quality), steps.partly_scanned(prepared, brain), note)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
+    share = segmented.gel.enhancing_share if segmented.gel else None
+    words = (brain_concern(found.quality), steps.partly_scanned(prepared, brain), note, contrast_concern(share))
     gel = segmented.gel.mask if segmented.gel else None
     holes = segmented.dark.black_holes if segmented.dark else None
     tracking = steps.track(

@@ -59,7 +59,8 @@ def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         (space_wf, write_subject, [(f"outputnode.{f}", f) for f in (*TISSUE_FIELDS, *_OF_THE_SPACE)]),
         (lesions_wf, write_subject, [
             ("outputnode.result", "result"),
-            ("outputnode.look_at", "look_at"),
+            ("outputnode.t2_look_at", "t2_look_at"),
+            ("outputnode.gel_look_at", "gel_look_at"),
             ("outputnode.written", "visits_written"),
         ]),
         (write_subject, write_report, [("result", "result")]),
@@ -206,8 +207,8 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     -------
     result
         Counts and lesions, as JSON in the cache.
-    look_at
-        Of every visit, what a person has to look at in its T2 lesions.
+    t2_look_at, gel_look_at
+        Of every visit, what a person has to look at in its T2 lesions and in its contrast.
     written
         A file for each visit whose derivatives are written.
     """
@@ -215,7 +216,9 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="inputnode")
-    outputnode = pe.Node(niu.IdentityInterface(fields=["result", "look_at", "written"]), name="outputnode")
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=["result", "t2_look_at", "gel_look_at", "written"]), name="outputnode"
+    )
     with_gel = [v for v in visits if Contrast.T1W_GD in v.scans]
     with_t1w = [v for v in visits if Contrast.T1W in v.scans]
     track = pe.Node(
@@ -239,7 +242,7 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     lists = {
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
         for field, having in (
-            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits),
+            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits), ("gel_look_at", visits),
             ("gels", with_gel), ("black_holes", with_t1w), ("darkness", with_t1w),
             ("external", visits if request.rules.segmenter else ()),
         )
@@ -253,7 +256,8 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         (segment_t2, track, [("t2_lesions", "t2_lesions")]),
         *((lists[field], track, [("out", field)]) for field in taken if field in lists),
         (track, outputnode, [("result", "result")]),
-        (segment_t2, outputnode, [("look_at", "look_at")]),
+        (segment_t2, outputnode, [("look_at", "t2_look_at")]),
+        (lists["gel_look_at"], outputnode, [("out", "gel_look_at")]),
         (lists["written"], outputnode, [("out", "written")]),
     ])  # fmt: skip
     for number, visit in enumerate(visits):
@@ -288,6 +292,7 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             ]),
             (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
             (write, lists["written"], [("written", f"in{number + 1}")]),
+            (segment, lists["gel_look_at"], [("look_at", f"in{number + 1}")]),
         ])  # fmt: skip
         if request.rules.segmenter is not None:
             external = _external(request.rules.segmenter, visit)

@@ -22,7 +22,7 @@ from skimage.graph import MCP_Geometric
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.gel_evidence import GelEvidence, GelSettings, gel_evidence
 from mri_pipeline.lesions.gel_probability import GelFeatures, gel_probability
-from mri_pipeline.model import BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.model import BoolArray, Contrast, FloatArray, Grid, Image, LabelImage, TissueMaps, VisitImages
 from mri_pipeline.protocol import LesionRules
 
 
@@ -85,11 +85,14 @@ class GelDetection:
         All that was looked at: lesions first, the brightest first.
     places : LabelImage
         Where the candidates lie, by their position in `candidates`, from 1.
+    enhancing_share : float or None
+        Share of the brain that enhances clearly, vessels and dura included; None without a T1 before contrast.
     """
 
     mask: LabelImage
     candidates: tuple[GelCandidate, ...]
     places: LabelImage
+    enhancing_share: float | None = None
 
     @property
     def probability(self) -> Image:
@@ -158,7 +161,18 @@ def detect_gel(
         min_volume_mm3=rules.gel_min_volume_mm3,
         connectivity=rules.connectivity,
     )
-    return GelDetection(mask, tuple(candidate for _, candidate in judged), LabelImage(places, visit.grid))
+    candidates = tuple(candidate for _, candidate in judged)
+    return GelDetection(
+        mask, candidates, LabelImage(places, visit.grid), _enhancing_share(visit, evidence, settings)
+    )
+
+
+def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSettings) -> float | None:
+    """Share of what both T1 have scanned of the brain; None without a T1 before contrast."""
+    if not evidence.compared:
+        return None
+    seen = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
+    return float(np.mean(evidence.uplift[seen] >= settings.clear_uplift)) if seen.any() else None
 
 
 def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:

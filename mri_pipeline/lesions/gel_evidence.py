@@ -34,6 +34,8 @@ class GelSettings:
         A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
     seed_uplift_alone : float
         The least increase without a pre-contrast T1: normal tissue varies by up to 0.15.
+    clear_uplift : float
+        What vessels, dura and choroid plexus reach wherever contrast was given.
     edge_share : float
         Its border is where the increase falls to this share of its own upper decile.
     least_uplift : float
@@ -67,6 +69,7 @@ class GelSettings:
     seed_uplift: float = 0.15
     seed_uplift_alone: float = 0.2
     seed_noise: float = 3.5
+    clear_uplift: float = 0.3
     edge_share: float = 0.5
     least_uplift: float = 0.08
     least_local_uplift: float = 0.0

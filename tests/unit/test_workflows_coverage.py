@@ -5,7 +5,7 @@ import pytest
 
 from mri_pipeline.errors import AnalysisError
 from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
-from qc.registration import brain_concern
+from qc.registration import brain_concern, contrast_concern
 from workflows import steps
 
 GRID = Grid((30, 30, 20), np.diag([2.0, 2.0, 3.0, 1.0]))
@@ -65,6 +65,11 @@ def test_scans_that_end_before_the_brain_are_named():
     assert words.startswith("ce-gadolinium_T1w: has scanned 80 % of the brain")
     assert words.count("has scanned") == 1
     assert steps.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
+
+
+@pytest.mark.parametrize(("share", "told"), [(None, False), (0.015, False), (0.0002, True), (0.0, True)])
+def test_a_head_without_contrast_is_told(share, told):
+    assert bool(contrast_concern(share)) == told
 
 
 @pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])

@@ -13,6 +13,7 @@ from mri_pipeline.model import Contrast, VisitMasks
 from mri_pipeline.protocol import LesionRules
 from mri_pipeline.provenance import settings_digest
 from mri_pipeline.results import save_result
+from qc.registration import contrast_concern
 from workflows import steps
 from workflows.interfaces.base import (
     ContrastInputSpec,
@@ -82,6 +83,7 @@ class _SegmentOutputSpec(ContrastOutputSpec):
     gel_probability = File(exists=True, desc="probability of what enhances; undefined without a post-contrast T1")
     black_holes = File(exists=True, desc="black holes; undefined without a T1")
     darkness = File(exists=True, desc="how dark T1 is; undefined without a T1")
+    look_at = traits.Str(desc="what a person has to look at in the T1 after contrast")
 
 
 class Segment(Step):
@@ -99,6 +101,7 @@ class Segment(Step):
             rules=LesionRules.model_validate_json(self.inputs.rules),
         )
         self.keep_contrasts(runtime, found.contrasts)
+        self._results["look_at"] = contrast_concern(found.gel.enhancing_share if found.gel else None)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)
         if found.dark is not None:

@@ -94,7 +94,8 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
     scans_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the scans of every visit")
-    look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the lesions of every visit")
+    t2_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the T2 lesions of every visit")
+    gel_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the contrast of every visit")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
 
@@ -122,8 +123,8 @@ class WriteSubject(Step):
             record=inputs.space_record,
         )
         known = {visit.visit: visit for visit in parse_quality(inputs.quality)}
-        analysed = zip(inputs.visits, inputs.brain_covered, inputs.scans_look_at, inputs.look_at, strict=True)
-        for visit, covered, *words in analysed:
+        words_of = zip(inputs.scans_look_at, inputs.t2_look_at, inputs.gel_look_at, strict=True)
+        for visit, covered, words in zip(inputs.visits, inputs.brain_covered, words_of, strict=True):
             note = "; ".join(filter(None, (known[visit].note, *words)))
             known[visit] = replace(known[visit], brain_covered=round(covered, 4), note=note)
         quality = tuple(known.values())
