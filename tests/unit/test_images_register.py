@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from mri_pipeline.errors import GridMismatchError, UsageError
 from mri_pipeline.images.agreement import agreement
-from mri_pipeline.images.joint_density import sharpen, widened
+from mri_pipeline.images.joint_density import lattices_meet, sharpen, widened
 from mri_pipeline.images.midway import mean_affine, midway
 from mri_pipeline.images.register import Method, RegisterSettings, position_error_mm, register_rigid
 from mri_pipeline.images.resample import resample, resample_labels
@@ -355,3 +355,20 @@ def test_voxels_that_lie_parallel_draw_a_match_nowhere(shift_voxels):
     region = LabelImage(np.pad(np.ones((36,) * 3, np.uint8), 7), fixed.grid)
     way = sharpen(fixed, moving, region, Affine.identity(), spacing_mm=0.5, max_points=30_000)
     assert np.linalg.norm(way.matrix[:3, 3] - shift_voxels) < 0.07
+
+
+@pytest.mark.parametrize(
+    ("spacing", "shape", "degrees", "meet"),
+    [
+        ((1.0, 1.0, 3.0), (182, 218, 60), 0.15, True),
+        ((1.0, 1.0, 1.0), (182, 218, 182), 0.15, True),
+        ((1.0, 1.0, 1.0), (182, 218, 182), 0.6, False),
+        ((1.0, 1.0, 3.0), (182, 218, 60), 0.6, False),
+    ],
+)
+def test_voxels_meet_by_how_far_they_part_over_the_image(spacing, shape, degrees, meet):
+    """Not by the angle in voxels, which on thick slices is three times that on cubes."""
+    grid = Grid(shape, np.diag([*spacing, 1.0]))
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix()
+    assert lattices_meet(grid, grid, Affine(turn)) == meet
