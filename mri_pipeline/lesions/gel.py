@@ -219,9 +219,8 @@ def _judge(
     judged = []
     for part in parts:
         lesion = _to_border(part, evidence.uplift, settings)
-        own_share = _own_share(
-            lesion, evidence, settings
-        )  # a bridge is fainter: with it, a halo would be "as much"
+        # without the bridge, which is fainter: with it, the halo would enhance "as much"
+        own_share = _own_share(lesion, evidence, settings)
         lesion = _joined(part, lesion, evidence, rules)
         judged.append((lesion, _candidate(lesion, own_share, evidence, rules, settings)))
     return judged
