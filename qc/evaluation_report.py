@@ -60,14 +60,14 @@ class EvaluatedCase:
     scores : MaskScores
     tuned_on : bool or None
         Whether it was looked at while the segmentation was made; None: not stated.
-    several_labels : bool
+    other_labels : bool
         Whether a mask holds other labels than 0 and 1; all of them are lesion.
     """
 
     case: str
     scores: MaskScores
     tuned_on: bool | None = None
-    several_labels: bool = False
+    other_labels: bool = False
 
 
 def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
@@ -82,7 +82,7 @@ def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
         cases=[_row(case) for case in cases],
         tuning=_tuning(cases),
         empty=[case.case for case in cases if case.scores.dice is None],
-        several=[case.case for case in cases if case.several_labels],
+        relabelled=[case.case for case in cases if case.other_labels],
         tiles=[(title, *_mean(scores, name)) for name, title in _TILES.items()],
         spreads=[(title, _spread(spread(scores, MEASURES[name]), name)) for name, (title, _) in _TITLES.items()],
         agreement=_agreement(agreement),

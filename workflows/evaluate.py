@@ -140,8 +140,8 @@ def score_pair(pair: Pair) -> EvaluatedCase:
         ) from error
     if pair.predicted.samefile(pair.reference):
         raise UsageError(f"case {pair.case}: expected two masks, found one file", hint="name another reference")
-    several = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
-    return EvaluatedCase(pair.case, scores, pair.tuned_on, several)
+    relabelled = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
+    return EvaluatedCase(pair.case, scores, pair.tuned_on, relabelled)
 
 
 _HINTS: Mapping[type[ImageError], str] = {

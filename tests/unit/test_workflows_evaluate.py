@@ -176,7 +176,7 @@ def test_one_file_is_not_compared_with_itself(folders, capsys):
     assert capsys.readouterr().err.startswith("error: case a: expected two masks, found one file")
 
 
-def test_more_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(folders):
+def test_other_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(folders):
     for side in ("predicted", "reference"):
         save(folders / side / "a$x{b$.nii.gz", (0, 4), (6, 8))
     labels = nifti.load_labels(folders / "reference" / "a$x{b$.nii.gz")
@@ -185,7 +185,7 @@ def test_more_labels_than_one_and_a_dollar_in_a_name_and_means_over_some_cases(f
     save(folders / "reference" / "d.nii")
     assert run(folders) == 0
     page = (folders / "out" / "evaluation.html").read_text(encoding="utf-8")
-    assert "More labels than one in 1 case (a$x{b$)" in page
+    assert "Labels other than 1 in 1 case (a$x{b$)" in page
     assert "<b>0.62</b>Dice (4 of 5 cases)" in page
 
 
