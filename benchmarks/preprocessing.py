@@ -24,14 +24,15 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from mri_pipeline import nifti
+from mri_pipeline.analysis import steps
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import position_error_mm
-from mri_pipeline.model import Affine, Contrast, Grid, Image
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.scanner import Dimension
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit
-from mri_pipeline.template import load_template
-from workflows import steps
 
 USED = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1W", Contrast.T1W_GD: "T1W_GD", Contrast.T2W: "T2W"}
 STAGES = ("brain", "within", "between", "space", "prepare", "tissue")

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline import itk, nifti
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset
+from mri_pipeline.core.spatial import BoolArray, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample_labels
-from mri_pipeline.layout import DerivativeDataset, MaskLabel, RawDataset
-from mri_pipeline.model import BoolArray, Contrast, LabelImage
+from reading_centre.use_cases.bids import run_participants
 from workflows.batch import Outcome
-from workflows.bids_app import run_participants
 
 VISITS = ("1", "2")
 NAMES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1W", Contrast.T2W: "T2W"}

@@ -25,28 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline import nifti
-from mri_pipeline.layout import MaskLabel, Trial
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import (
-    BoolArray,
-    Contrast,
-    FloatArray,
-    Grid,
-    Image,
-    LabelImage,
-    ReadStatus,
-    ScanStatus,
-    VisitMasks,
-)
-from mri_pipeline.protocol import load_protocol
-from mri_pipeline.provenance import settings_digest
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.results import save_result
+from mri_pipeline.core.layout import MaskLabel, Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.lesions.tracking.track import track_subject
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.store import ReadRecord, stage_read
 from mri_pipeline.registry import ReadCounts, Registry
-from mri_pipeline.results import save_result
-from workflows.finalise import write_trial_tables
-from workflows.trial import init_trial
+from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.tables import write_trial_tables
 
 SHAPE, SPACING_MM = (181, 208, 59), (0.9375, 0.9375, 3.0)
 SIMULATED = 4

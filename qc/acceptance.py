@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
-from mri_pipeline.errors import UploadRefusedError
+from mri_pipeline.core.protocol import Action, Limit, Protocol
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
-from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.model import Contrast, Image
-from mri_pipeline.protocol import Action, Limit, Protocol
-from qc.compliance import ComplianceReport, Finding, Purpose, ScanProfile
-from qc.gate import check_upload, convert_checked
+from qc.compliance import ComplianceReport, Finding, ScanProfile
 from qc.measures import ImageMeasures, measure
 
 MAX_GHOSTING_PERCENT: Final = 1.5
@@ -70,49 +67,37 @@ class DummyRun:
         return tuple(f for f in self.findings if f.action is action)
 
 
-def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:
+def judge_dummy_run(
+    site: str,
+    *,
+    protocol: Protocol,
+    compliance: ComplianceReport,
+    conversion_fault: str,
+    recognised: tuple[Recognised, ...],
+    profile: ScanProfile | None,
+    images: Mapping[Contrast, Image],
+) -> DummyRun:
     """Judge a site's dummy run, headers and images.
 
     Parameters
     ----------
-    upload : Path
-        Zip, tar or folder of DICOM.
-    protocol : Protocol
     site : str
-        A site of the protocol.
-    work_dir : Path
-        A new folder; removed at the end.
-    secret : bytes
-        The trial's secret.
-
-    Returns
-    -------
-    DummyRun
-        Its verdict sets the gate; a refusal by the protocol does not raise, so that the site gets the whole list.
-
-    Raises
-    ------
-    SettingsError
-        If the protocol has no such site.
-    UploadRefusedError
-        If the upload is unsafe or unreadable or mixes patients or studies: there is nothing to judge.
+    protocol : Protocol
+    compliance : ComplianceReport
+        What the headers say.
+    conversion_fault : str
+        Why the series could not be de-identified or converted; empty where they were. A fault is a refusal.
+    recognised, profile
+        Of the upload.
+    images : mapping of Contrast to Image
+        The converted series.
     """
-    protocol.site(site)
-    checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
-    findings = list(checked.compliance.findings)
-    images: dict[Contrast, Image] = {}
-    try:
-        converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
-        images = {contrast: result.image for contrast, result in converted.items()}
-    except UploadRefusedError as error:
-        findings.append(Finding("conversion", Action.REFUSE, error.message))
-    finally:
-        checked.discard()
+    findings = list(compliance.findings)
+    if conversion_fault:
+        findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
     measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
     findings += [f for contrast, values in measures.items() for f in judge_image(contrast, values, protocol)]
-    return DummyRun(
-        site, verdict(findings), tuple(findings), checked.recognised, checked.profile, images, measures
-    )
+    return DummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from mri_pipeline.errors import ComplianceError
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.protocol import AcquisitionLimits, Action, Limit, Protocol
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.series import Geometry, Series
-from mri_pipeline.model import Contrast
-from mri_pipeline.protocol import AcquisitionLimits, Action, Limit, Protocol
 
 FIELD_TOLERANCE_T: Final = 0.02
 """Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is

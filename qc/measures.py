@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from mri_pipeline.model import BoolArray, Contrast, Image
+from mri_pipeline.core.spatial import BoolArray, Image
+from mri_pipeline.core.visits import Contrast
 
 _AIR_STD: Final = 0.68
 """Standard deviation of magnitude noise in air over sigma: 0.655 (one coil) to 0.707 (many). Constantinides

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
-from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
+from mri_pipeline.core.records import RegistrationRecord, VisitQuality
+from mri_pipeline.core.visits import Contrast
 
 LEAST_COVERED = 0.99
 """Share of the subject's brain that a visit must have scanned. The rim of a mask on slices of 3 mm is about 1 %."""
@@ -40,7 +41,7 @@ def judge(record: RegistrationRecord) -> Verdict:
 
     Examples
     --------
-    >>> from mri_pipeline.model import Contrast
+    >>> from mri_pipeline.core.visits import Contrast
     >>> judge(RegistrationRecord(Contrast.FLAIR, "wk00", 0.55, "gauss-newton", failed=False)).value
     'doubtful'
     """
@@ -72,7 +73,7 @@ def contrast_concern(enhancing_share: float | None) -> str:
     Parameters
     ----------
     enhancing_share : float or None
-        Of `mri_pipeline.lesions.gel.GelDetection`; None is not known.
+        Of `mri_pipeline.lesions.gel.detect.GelDetection`; None is not known.
     """
     if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
         return ""
@@ -87,7 +88,7 @@ def concerns(quality: VisitQuality) -> list[str]:
 
     Examples
     --------
-    >>> from mri_pipeline.model import Contrast
+    >>> from mri_pipeline.core.visits import Contrast
     >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
     >>> concerns(VisitQuality("wk04", "", False, 1.0, (t2w,)))
     ['T2w left out: no match to the FLAIR (quality 0.12)']

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_pipeline import nifti
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample_labels
-from mri_pipeline.model import Contrast, Image, LabelImage
 from mri_pipeline.phantom.designs import active_subject
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks
 

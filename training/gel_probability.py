@@ -26,9 +26,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from mri_pipeline.lesions.gel_probability import GelFeatures
-from mri_pipeline.model import FloatArray
-from mri_pipeline.priors import GEL_COEFFICIENTS_FILE
+from mri_pipeline.core.io.priors import GEL_COEFFICIENTS_FILE
+from mri_pipeline.core.spatial import FloatArray
+from mri_pipeline.lesions.gel.probability import GelFeatures
 
 RIDGE = 1e-3
 """Weight of the squared coefficients: finite ones, also where the classes are apart."""

@@ -19,11 +19,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.linalg import expm, logm
 
-from mri_pipeline.itk import to_sitk
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
-from mri_pipeline.nifti import load_image, load_labels
-from mri_pipeline.priors import LESION_PRIOR_FILE, save_lesion_prior
-from mri_pipeline.template import load_template
+from mri_pipeline.core.io.itk import to_sitk
+from mri_pipeline.core.io.nifti import load_image, load_labels
+from mri_pipeline.core.io.priors import LESION_PRIOR_FILE, save_lesion_prior
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 
 SMOOTHING_MM = 5.0
 """Gaussian width: anatomies differ by about this much after an affine fit."""

@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_pipeline import itk
-from mri_pipeline.errors import AnalysisError
-from mri_pipeline.layout import SpaceFiles
-from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
+from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
+from mri_pipeline.analysis.subject_job import SubjectRequest, VisitScans
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.io import itk
+from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.records import RegistrationRecord, VisitQuality
+from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_concern
+from workflows.alignment_records import Match, VisitNote, load_note
 from workflows.engine import Plugin, failure_reason, run_workflow
-from workflows.notes import Match, VisitNote, load_note
-from workflows.request import SubjectRequest, VisitScans
-from workflows.space import SpaceRecord, load_record, make_record
 from workflows.visit import init_alignment_wf, note_of_match, note_of_visit
 
 

@@ -15,10 +15,10 @@ from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, Trai
 from nipype.pipeline import engine as pe
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.analysis.subject_job import SubjectRequest
+from mri_pipeline.core.errors import UsageError
 from workflows import ONE_THREAD
 from workflows.engine import Plugin, Progress, run_workflow
-from workflows.request import SubjectRequest
 
 
 class Outcome(BaseModel):

@@ -18,7 +18,7 @@ from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
-from mri_pipeline.errors import SettingsError
+from mri_pipeline.core.errors import SettingsError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
     if not errors:
         return "unknown fault (see the crash file)"
     module, kind, message = errors[-1].group("module", "kind", "message")
-    return message if module == "mri_pipeline.errors." else f"{kind}: {message}"
+    return message if module == "mri_pipeline.core.errors." else f"{kind}: {message}"
 
 
 def _first_line(file: Path) -> str:

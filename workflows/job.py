@@ -10,15 +10,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_pipeline.errors import AnalysisError, ReadingCentreError
-from mri_pipeline.layout import DerivativeDataset
-from mri_pipeline.model import VisitQuality
-from mri_pipeline.results import load_result
+from mri_pipeline.analysis.subject_job import SubjectRequest, load_request
+from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
+from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.layout import DerivativeDataset
+from mri_pipeline.core.records import VisitQuality
 from qc.registration import all_concerns
 from workflows.alignment import align
 from workflows.batch import Outcome, outcome_file
 from workflows.engine import Plugin, failure_reason, run_workflow
-from workflows.request import SubjectRequest, load_request
 from workflows.subject import init_subject_wf
 
 

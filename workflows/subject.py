@@ -5,17 +5,17 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.layout import SpaceFiles
-from mri_pipeline.model import Contrast
-from mri_pipeline.protocol import Segmenter
-from mri_pipeline.results import quality_text
+from mri_pipeline.analysis.subject_job import SubjectRequest, VisitScans
+from mri_pipeline.core.io.results import quality_text
+from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.protocol import Segmenter
+from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
 from workflows.interfaces.lesions import Segment, SegmentT2, Track
 from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
 from workflows.interfaces.segmenter import RunSegmenter
-from workflows.request import SubjectRequest, VisitScans
 
 
 def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:

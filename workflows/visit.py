@@ -8,10 +8,10 @@ from pathlib import Path
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.model import Contrast
+from mri_pipeline.analysis.subject_job import VisitScans
+from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import FIELD
 from workflows.interfaces.images import ExtractBrain, NoteMatch, NoteVisit, Register
-from workflows.request import VisitScans
 
 _OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality")
 

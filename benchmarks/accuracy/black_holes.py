@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from published import Analysed, analyse, cases, load_case, priors
 
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import FloatArray, Image
+from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.black_holes import hypointense, segment_black_holes, severe
-from mri_pipeline.model import Contrast, FloatArray, Image, VisitImages
-from mri_pipeline.protocol import LesionRules
 
 RULES = LesionRules()
 

@@ -28,9 +28,11 @@ import numpy as np
 from published import Analysed, analyse, cases, load_case, priors, thick
 from scipy import ndimage
 
+from mri_pipeline.core.anatomy import LOCATION_LABELS, Location
+from mri_pipeline.core.io.nifti import load_labels
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import structure
-from mri_pipeline.model import LOCATION_LABELS, BoolArray, Contrast, FloatArray, Grid, Image, Location
-from mri_pipeline.nifti import load_labels
 
 LEVELS = {Contrast.FLAIR: 1.4, Contrast.T2W: 1.6, Contrast.T1W: 0.9}
 DIAMETERS_MM = (3.0, 10.0)

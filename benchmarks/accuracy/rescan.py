@@ -18,12 +18,13 @@ import numpy as np
 from published import cases, load_case, thick
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.io.nifti import save
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.spatial import Affine, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample
-from mri_pipeline.layout import RawDataset
-from mri_pipeline.model import Affine, Contrast, Image
-from mri_pipeline.nifti import save
 from mri_pipeline.tables.io import read_table
-from workflows.bids_app import run_participants
+from reading_centre.use_cases.bids import run_participants
 
 VISITS = ("1", "2")
 DEGREES, SHIFT_MM = 5.0, 5.0

@@ -24,14 +24,15 @@ from pathlib import Path
 import numpy as np
 from published import analyse, cases, load_case, priors, thick
 
-from mri_pipeline import nifti
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions import black_holes
-from mri_pipeline.lesions.gel import GelDetection
-from mri_pipeline.model import BoolArray, Contrast, Image, LabelImage
+from mri_pipeline.lesions.gel.detect import GelDetection
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
-from mri_pipeline.protocol import LesionRules
-from workflows.evaluate import Pair, evaluate
-from workflows.segment import segment_images
+from reading_centre.use_cases.evaluate import Pair, evaluate
+from reading_centre.use_cases.segment import segment_images
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from heads import brain_mask, reference_pairs
 from scipy import ndimage
 from simulated import CONTRASTS, PATIENTS, Trial, brain, published_trials, scan
 
+from mri_pipeline.core.io.nifti import load_image, load_labels, save
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.images.midway import mean_affine
 from mri_pipeline.images.register import RegisterSettings, register_rigid
-from mri_pipeline.model import Affine, Image, LabelImage
-from mri_pipeline.nifti import load_image, load_labels, save
 
 TOOLS = ("SimpleITK", "greedy", "elastix", "ANTs")
 

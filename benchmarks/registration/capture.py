@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from heads import Pair, brain_mask, displaced, distance_mm, reference_pairs, true_pairs
 
+from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.images.register import Registration, register_rigid
-from mri_pipeline.nifti import load_image
 
 WRONG_MM = 2.0
 

@@ -25,10 +25,10 @@ import numpy as np
 from heads import CONTRASTS, HEADS, brain_mask, distance_mm, scan_file
 from simulated import moved_mask
 
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.images.midway import midway
 from mri_pipeline.images.register import register_rigid
-from mri_pipeline.model import Affine, Image, LabelImage
-from mri_pipeline.nifti import load_image
 
 HEADS_USED = ("01", "03", "19", "P14")
 ORIENTATIONS = ("LAS", "PSR", "LIA")

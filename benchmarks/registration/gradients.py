@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 from simulated import BRAIN, CONTRASTS, PATIENTS, PHANTOM_PAIRS, PHANTOM_SEEDS, phantom, phantom_signal, scan
 
-from mri_pipeline.model import BoolArray, FloatArray, Image
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Image
 
 SIGMA_MM = 1.0
 DEPTH_MM = 6.0

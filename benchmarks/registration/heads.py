@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.brain import extract_brain
-from mri_pipeline.itk import load_transform
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
-from mri_pipeline.nifti import load_image
-from mri_pipeline.template import load_template
 
 LONGITUDINAL = Path("ljubljana") / "longitudinal"
 HEADS = {

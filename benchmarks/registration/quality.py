@@ -24,13 +24,13 @@ import numpy as np
 from heads import HEADS, Pair, brain_mask, distance_mm, scan_file, stranger_pairs, true_pairs
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Affine, FloatArray, Image
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.matching import refine
 from mri_pipeline.images.register import RegisterSettings, register_rigid
 from mri_pipeline.images.sampling import level_of, samples_of
-from mri_pipeline.model import Affine, FloatArray, Image
-from mri_pipeline.nifti import load_image
 
 WRONG_MM = 2.0
 

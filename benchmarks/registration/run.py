@@ -23,13 +23,13 @@ from typing import TypeVar
 import numpy as np
 from heads import displaced
 
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_image, load_labels
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.images.brain import extract_brain
 from mri_pipeline.images.register import Registration, position_error_mm, register_rigid
 from mri_pipeline.images.resample import covered, resample_labels
-from mri_pipeline.itk import load_transform
-from mri_pipeline.model import LabelImage
-from mri_pipeline.nifti import load_image, load_labels
-from mri_pipeline.template import load_template
 
 Result = TypeVar("Result")
 

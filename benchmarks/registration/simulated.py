@@ -30,10 +30,11 @@ import numpy as np
 from heads import distance_mm
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import register_rigid
 from mri_pipeline.images.resample import resample
-from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
-from mri_pipeline.nifti import load_image
 from mri_pipeline.phantom.acquire import Quality, acquire
 from mri_pipeline.phantom.anatomy import Tissue
 from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, acquisitions

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.errors import AnalysisError
-from mri_pipeline.model import Location
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.phantom.histories import (
     appearing,
     growing,

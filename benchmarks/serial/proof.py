@@ -23,14 +23,15 @@ from designs import VISITS, Design, designs, simulate
 from report import print_summary
 from scores import score_visit, true_to_found
 
-from mri_pipeline.layout import DerivativeDataset, RawDataset
-from mri_pipeline.model import Affine, Contrast
-from mri_pipeline.nifti import save
+from mri_pipeline.core.io.nifti import save
+from mri_pipeline.core.layout import DerivativeDataset, RawDataset
+from mri_pipeline.core.spatial import Affine
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit
 from mri_pipeline.phantom.trial import write_visit_truth
 from mri_pipeline.phantom.truth import SubjectTruth, subject_truth
 from mri_pipeline.tables.io import read_table
-from workflows.bids_app import run_participants
+from reading_centre.use_cases.bids import run_participants
 
 
 def write_scans(design: Design, subject: SimulatedSubject, folder: Path) -> dict[str, Affine]:

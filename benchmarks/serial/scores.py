@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.itk import load_transform
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_labels
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.records import T2State
+from mri_pipeline.core.spatial import Affine, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions, lesion_volumes_mm3
-from mri_pipeline.model import Affine, Contrast, LabelImage, T2State
-from mri_pipeline.nifti import load_labels
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.truth import SubjectTruth, TrueLesion
 

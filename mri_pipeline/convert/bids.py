@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from mri_pipeline import __version__
-from mri_pipeline.errors import UsageError
-from mri_pipeline.layout import RawDataset
-from mri_pipeline.model import Contrast, Image
-from mri_pipeline.nifti import save
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.nifti import save
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
 
 BIDS_VERSION: Final = "1.10.0"
 

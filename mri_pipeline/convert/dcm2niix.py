@@ -19,9 +19,9 @@ from typing import Any, Final
 import dcm2niix
 import numpy as np
 
-from mri_pipeline.errors import ExternalToolError, ImageError, UnreadableUploadError
-from mri_pipeline.model import Grid, Image
-from mri_pipeline.nifti import load_image
+from mri_pipeline.core.errors import ExternalToolError, ImageError, UnreadableUploadError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Grid, Image
 
 CORNER_TOLERANCE_MM: Final = 0.1
 """Corner voxels of the image and of the headers lie within this distance (headers are rounded to about 0.01

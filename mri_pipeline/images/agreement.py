@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.spatial import Affine, FloatArray
 from mri_pipeline.images.joint_density import log_density_ratio
 from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples, binned
-from mri_pipeline.model import Affine, FloatArray
 
 _PART_MM = 30.0
 """Size of a part: large enough to hold structure, small enough to have a say of its own."""

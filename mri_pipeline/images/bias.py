@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-from mri_pipeline.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage
 
 _LEAST_VOXELS = 100
 _ORDER = 3

@@ -9,13 +9,13 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.images.brain_edge import EdgeSettings, find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
-from mri_pipeline.model import Affine, BoolArray, Image, LabelImage
-from mri_pipeline.template import Template
 
 
 @dataclass(frozen=True)

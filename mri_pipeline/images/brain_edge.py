@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
-from mri_pipeline.template import Template
 
 _PADDING_MM = 16.0
 _AROUND_MM = 10.0

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.matching import TURN_ARM_MM, finite_motion, generators
 from mri_pipeline.images.sampling import MIN_POINTS, binned, downsample, smoothed_box, values_and_gradients
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 
 _BINS = 48
 _PARZEN_BINS = 1.0

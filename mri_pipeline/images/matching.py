@@ -16,8 +16,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.linalg import expm
 
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray
 from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
-from mri_pipeline.model import Affine, BoolArray, FloatArray
 
 _TUKEY = 4.685
 """Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""

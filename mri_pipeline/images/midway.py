@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import expm, logm
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import Affine, FloatArray
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.spatial import Affine, FloatArray
 
 _MAX_ITERATIONS = 50
 _CONVERGED = 1e-12

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from mri_pipeline.core.io.itk import to_sitk
+from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample, foreground
-from mri_pipeline.itk import to_sitk
-from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
 
 
 def head_centre(image: Image) -> FloatArray:

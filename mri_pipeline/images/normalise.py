@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.errors import AnalysisError
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.model import BoolArray, FloatArray, Image, LabelImage, TissueMaps
 
 _SURE_WHITE_MATTER = 0.8
 _LEAST_VOXELS = 200

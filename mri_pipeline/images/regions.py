@@ -12,10 +12,10 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.model import BoolArray, FloatArray, Grid, Image, LabelImage
-from mri_pipeline.template import Template
 
 PERIVENTRICULAR_MM = 3.0
 """A voxel this near to a lateral ventricle touches it at clinical resolution (McDonald 2017: abutting)."""
@@ -78,7 +78,7 @@ def _volume(values: BoolArray, where: BoolArray) -> BoolArray:
 def location_labels(
     *, brain: BoolArray, ventricles: BoolArray, cortex: BoolArray, below_tentorium: BoolArray, grid: Grid
 ) -> LabelImage:
-    """Label every brain voxel by `mri_pipeline.model.LOCATION_LABELS`.
+    """Label every brain voxel by `mri_pipeline.core.anatomy.LOCATION_LABELS`.
 
     Infratentorial goes before periventricular, that before juxtacortical; what is left is deep white matter.
     """

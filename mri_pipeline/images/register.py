@@ -10,12 +10,12 @@ from itertools import product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
 from mri_pipeline.images.matching import evaluate, refine
 from mri_pipeline.images.mutual_information import head_centre, mutual_information
 from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
-from mri_pipeline.model import Affine, FloatArray, Image, LabelImage
 
 _FULL_OVERLAP = 0.7
 _EVERY = 97

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 
 Order = Literal[0, 1, 3]
 """Order of an interpolating B-spline; 0 copies the nearest voxel."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = 200
 """Fewer points than this say nothing about a position."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.spatial import Affine, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.model import Affine, FloatArray, Grid, Image, LabelImage
 
 ISOTROPIC_MAX_MM = 1.5
 """A scan whose voxels are nowhere longer is 3D (MAGNIMS-CMSC-NAIMS 2021)."""

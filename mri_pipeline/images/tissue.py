@@ -9,12 +9,13 @@ from functools import cache
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import depth_mm, infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
 from mri_pipeline.images.warp import pull, warp_to_image, way_back
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image, LabelImage, TissueMaps
-from mri_pipeline.template import Template
 
 _WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = 12.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.model import Affine, BoolArray, FloatArray, Grid, Image
+from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image
 
 
 def demons(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
-from mri_pipeline.model import Contrast
 
 MIN_ORDER_MINUTES = 3.0
 """Two equal T1 further apart than this, from start to start, may be before and after contrast; nearer: a

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
 from mri_pipeline.intake.series import Series
-from mri_pipeline.model import Contrast
 
 MIN_SLICES = 10
 """A series of fewer slices is a localizer or a test, not a brain."""

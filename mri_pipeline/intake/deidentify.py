@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
-from mri_pipeline.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
 from mri_pipeline.intake.identities import is_short_number, leaked, original_identities, text_values
 

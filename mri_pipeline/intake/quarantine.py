@@ -10,7 +10,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from mri_pipeline.errors import UploadRefusedError
+from mri_pipeline.core.errors import UploadRefusedError
 
 REASON_FILE = "reason.json"
 

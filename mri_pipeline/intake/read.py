@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mri_pipeline.errors import UnreadableUploadError
+from mri_pipeline.core.errors import UnreadableUploadError
 from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
 
 

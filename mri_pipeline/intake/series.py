@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_pipeline.errors import UploadRefusedError
+from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.intake.facts import InstanceFacts
 
 SAME_PLACE_MM = 0.02

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO, Protocol, cast
 
-from mri_pipeline.errors import UnreadableUploadError, UnsafeUploadError, UsageError
+from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, UsageError
 
 _CHUNK = 1 << 20
 _MAX_HEADER_BYTES = 1 << 24

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions, structure
-from mri_pipeline.model import BoolArray, Contrast, FloatArray, LabelImage, TissueMaps, VisitImages
-from mri_pipeline.protocol import LesionRules
 
 
 class Darkness(IntEnum):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import BoolArray, FloatArray, Grid, LabelImage
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
 
 MM2_PER_CM2 = 100.0
 _ROUNDING_MM3 = 1e-6  # a volume that equals the floor but for floating point passes it

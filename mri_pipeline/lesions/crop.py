@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_pipeline.model import BoolArray, Grid, Image, LabelImage, VisitMasks
+from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
+from mri_pipeline.core.visits import VisitMasks
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from mri_pipeline.itk import from_sitk, to_sitk
-from mri_pipeline.model import Affine, Grid, Image
+from mri_pipeline.core.io.itk import from_sitk, to_sitk
+from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.phantom.fields import Float32Array
 
 

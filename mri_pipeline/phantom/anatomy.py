@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import Grid
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Grid
 from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field, upsample
-from mri_pipeline.template import load_template
 
 ORIGIN_MM = (-100.0, -136.0, -104.0)
 SHAPE = (201, 251, 213)

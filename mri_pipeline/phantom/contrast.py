@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mri_pipeline.model import Contrast
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.anatomy import Tissue
 
 

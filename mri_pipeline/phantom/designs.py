@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mri_pipeline.model import Location
+from mri_pipeline.core.anatomy import Location
 from mri_pipeline.phantom.histories import appearing, growing, re_enhancing, shrinking, stable, vanishing
 from mri_pipeline.phantom.lesions import LesionPlan
 from mri_pipeline.phantom.scanner import GE_MR750, PHILIPS_ACHIEVA, SIEMENS_SKYRA, ScannerModel

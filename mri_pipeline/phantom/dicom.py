@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from mri_pipeline.errors import ImageError
-from mri_pipeline.model import Contrast, Grid, Image
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.headers import add_contrast_agent, add_private, add_sequence, file_name, slice_time
 from mri_pipeline.phantom.scanner import Acquisition, Dimension, Plane, ScannerModel, Vendor, acquisitions
 

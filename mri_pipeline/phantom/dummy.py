@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from mri_pipeline.model import Contrast
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import Quality
 from mri_pipeline.phantom.dicom import Patient, Study
 from mri_pipeline.phantom.scanner import (

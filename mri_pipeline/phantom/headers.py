@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from mri_pipeline.model import Contrast
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.contrast import T1Technique
 from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, Vendor
 

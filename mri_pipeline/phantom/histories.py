@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_pipeline.model import Location
+from mri_pipeline.core.anatomy import Location
 from mri_pipeline.phantom.fields import generator
 from mri_pipeline.phantom.lesions import LesionPlan, Phase
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.model import Location
+from mri_pipeline.core.anatomy import Location
 from mri_pipeline.phantom.fields import Float32Array
 
 ENHANCING_SHARE = 0.75

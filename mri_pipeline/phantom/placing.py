@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.errors import AnalysisError, UsageError
-from mri_pipeline.model import Location
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.phantom.anatomy import Anatomy, Tissue
 from mri_pipeline.phantom.fields import Float32Array, generator, smooth_field, upsample
 from mri_pipeline.phantom.lesions import Lesion, LesionPlan

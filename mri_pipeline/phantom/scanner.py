@@ -8,7 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from mri_pipeline.model import Affine, Contrast, Grid
+from mri_pipeline.core.spatial import Affine, Grid
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.contrast import T1Technique
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_pipeline.model import Contrast, Grid, Image
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.contrast import T1Technique
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
 from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, Vendor

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.model import GelState, T2State
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import GelState, T2State
 from mri_pipeline.phantom.families import Family, Unit
 from mri_pipeline.phantom.lesions import Lesion
-from mri_pipeline.protocol import LesionRules
 
 _CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import Quality, acquire, rigid
 from mri_pipeline.phantom.anatomy import SHAPE, Anatomy, AnatomyTraits, Tissue
 from mri_pipeline.phantom.contrast import PERIVENTRICULAR_CAP, lesion_signal, tissue_signals

@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mri_pipeline import nifti
-from mri_pipeline.errors import UsageError
-from mri_pipeline.itk import save_transform
-from mri_pipeline.model import week_of
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.itk import save_transform
+from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, reference_designs
 from mri_pipeline.phantom.dicom import Patient, Study
 from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run

@@ -15,19 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.model import (
-    BlackHoleState,
-    GelState,
-    LesionRecord,
-    ScanStatus,
-    T2State,
-    VisitCounts,
-    week_of,
-)
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import BlackHoleState, GelState, LesionRecord, ScanStatus, T2State, VisitCounts
+from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.families import Family, Unit, families
 from mri_pipeline.phantom.states import gel_state, t2_states
 from mri_pipeline.phantom.subject import SimulatedSubject
-from mri_pipeline.protocol import LesionRules
 
 _NOT_IN_TIMEPOINTS = ("new_t2_since_first_count", "bh_severe_volume_ml", "t1_hypointense_volume_ml")
 """Columns of another table; of the volumes the design tells nothing: it has black holes of one grade."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.errors import GridMismatchError, UsageError
-from mri_pipeline.model import LabelImage
+from mri_pipeline.core.errors import GridMismatchError, UsageError
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mri_pipeline import nifti, provenance
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import LabelImage, ReadStatus
+from mri_pipeline.core import provenance
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image

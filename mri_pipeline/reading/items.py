@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import Contrast
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.visits import Contrast
 
 
 class LesionKind(StrEnum):

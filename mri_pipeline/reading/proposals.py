@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.model import Image, LabelImage
+from mri_pipeline.core.spatial import Image, LabelImage
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def numbered_by_place(labels: LabelImage) -> LabelImage:
 
     Examples
     --------
-    >>> from mri_pipeline.model import Grid
+    >>> from mri_pipeline.core.spatial import Grid
     >>> data = np.zeros((4, 4, 4), dtype=int)
     >>> data[0, 0, 3], data[0, 0, 0] = 1, 7
     >>> numbered_by_place(LabelImage(data, Grid(data.shape, np.eye(4)))).data[0, 0, [0, 3]].tolist()

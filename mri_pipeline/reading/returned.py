@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
 from mri_pipeline.reading.store import LesionDecision
 from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV

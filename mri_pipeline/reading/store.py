@@ -19,9 +19,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mri_pipeline import nifti
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import LabelImage, ReadStatus, VisitMasks
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
 
 READ_FILE = "read.json"

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from mri_pipeline import __version__, nifti
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import LabelImage
-from mri_pipeline.reading.codes import derived_key, keyed_code
+from mri_pipeline import __version__
+from mri_pipeline.blinding.codes import derived_key, keyed_code
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.store import StoredProposal, is_locked, save_proposal

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
 
 GENESIS = "0" * 64
 """The hash before the first entry."""

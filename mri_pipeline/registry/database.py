@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from mri_pipeline.errors import SettingsError, UsageError
+from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base, RegistryRow
 
 BUSY_TIMEOUT_S = 60

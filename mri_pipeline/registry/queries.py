@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from mri_pipeline.errors import GateClosedError, UsageError
-from mri_pipeline.model import ReadStatus
-from mri_pipeline.protocol import Protocol
+from mri_pipeline.core.errors import GateClosedError, UsageError
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import SiteState, SubjectState, TrialState

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mri_pipeline.model import ReadStatus
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
 
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from sqlalchemy import delete, select
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.layout import Trial
-from mri_pipeline.model import ReadStatus, ScanStatus
-from mri_pipeline.protocol import Protocol
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.queries import RegistryQueries
@@ -38,7 +38,7 @@ class Registry(RegistryQueries):
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from mri_pipeline.protocol import parse_protocol, protocol_text
+    >>> from mri_pipeline.core.protocol import parse_protocol, protocol_text
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Registry.open(Trial(Path(folder)), parse_protocol(protocol_text())) as registry:
     ...         registry.record_dummy_run("S01", accepted=True, upload_digest="ab12")

@@ -13,7 +13,7 @@ from sqlalchemy import DDL, JSON, ForeignKey, Integer, String, Table, UniqueCons
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import ExecutableDDLElement
 
-from mri_pipeline.model import ScanStatus
+from mri_pipeline.core.records import ScanStatus
 
 SCHEMA_VERSION = 2
 

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ReadStatus
-from mri_pipeline.protocol import Protocol
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
 from mri_pipeline.registry.records import ScannerFacts, SiteState, SubjectState, VisitState
 from mri_pipeline.registry.schema import (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.schema import (
     SUBJECT,
     Cell,

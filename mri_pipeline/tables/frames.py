@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.tables.schema import Column, ColumnType, Table
 
 _DTYPES = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ReadStatus, ScanStatus, SubjectResult, VisitCounts, visit_order, week_of
-from mri_pipeline.protocol import Protocol
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult, VisitCounts
+from mri_pipeline.core.visits import visit_order, week_of
 
 
 @dataclass(frozen=True)

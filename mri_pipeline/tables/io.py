@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ReadStatus, ScanStatus
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, new_code, require_planned
 from mri_pipeline.tables.nv import NV, nv_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from mri_pipeline.model import ScanStatus
+from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.tables.schema import Cell, Column, ColumnType, Row, Table, count
 
 TESTS: tuple[tuple[str, str, str], ...] = (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
 from mri_pipeline.tables.nv import NV
 

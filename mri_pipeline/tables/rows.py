@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from mri_pipeline.model import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
+from mri_pipeline.core.records import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput
 from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from mri_pipeline.model import BlackHoleState, GelState, Location, ReadStatus, ScanStatus, T2State
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.records import BlackHoleState, GelState, ReadStatus, ScanStatus, T2State
 
 Cell = str | int | Decimal | bool | None
 """What a row may hold; None is a missing value and is written as nothing."""

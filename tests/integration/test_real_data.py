@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri_pipeline import nifti
-from mri_pipeline.layout import DerivativeDataset, MaskLabel, RawDataset, Trial
-from mri_pipeline.model import Contrast, Image
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset, Trial
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
 from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
 from mri_pipeline.phantom.scanner import PHILIPS_ACHIEVA, Dimension
 from mri_pipeline.phantom.subject import simulate_subject
 from mri_pipeline.tables.io import read_table
-from workflows import cli
+from reading_centre import cli
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 

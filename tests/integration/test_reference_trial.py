@@ -16,20 +16,20 @@ import numpy as np
 import pydicom
 import pytest
 
-from mri_pipeline import nifti
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.layout import MaskLabel, Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample_labels
-from mri_pipeline.itk import load_transform
-from mri_pipeline.layout import MaskLabel, Trial
 from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.model import Contrast
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
-from mri_pipeline.protocol import load_protocol
 from mri_pipeline.reading.store import lock_read
 from mri_pipeline.registry import Registry
-from mri_pipeline.results import load_result
 from mri_pipeline.tables.io import read_table
-from workflows import cli
+from reading_centre import cli
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mri_pipeline import nifti
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.spatial import Image
 from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.model import Image
 from mri_pipeline.tables.io import read_table
+from reading_centre import cli
 from tests.unit.stand_in import stand_in
-from workflows import cli
 
 IMAGES = Path(__file__).parents[2] / "test_images"
 FILES = {"--flair": "FLAIR", "--t1": "T1w", "--t1-gd": "ce-gadolinium_T1w", "--t2": "T2w"}

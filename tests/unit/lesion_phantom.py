@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage, TissueMaps, VisitImages
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitImages
 
 SHAPE_MM = (72, 84, 66)
 NORMAL = {

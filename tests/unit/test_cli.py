@@ -5,14 +5,14 @@ import pickle
 
 import pytest
 
-from mri_pipeline.errors import (
+from mri_pipeline.core.errors import (
     AnalysisError,
     ExternalToolError,
     ReadingCentreError,
     UploadRefusedError,
     UsageError,
 )
-from workflows import cli
+from reading_centre import cli
 
 
 def errors(kind=ReadingCentreError):
@@ -80,7 +80,7 @@ def test_what_nobody_expected_keeps_its_traceback(tmp_path, monkeypatch):
     def fault(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("workflows.status.trial_status", fault)
+    monkeypatch.setattr("reading_centre.use_cases.status.trial_status", fault)
     with pytest.raises(ZeroDivisionError):
         cli.invoke(["status", str(tmp_path)])
 

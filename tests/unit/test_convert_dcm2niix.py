@@ -13,11 +13,12 @@ import pytest
 
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import ExpectedGeometry, convert_series, verify
-from mri_pipeline.errors import UnreadableUploadError, UsageError
+from mri_pipeline.core.errors import UnreadableUploadError, UsageError
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import Geometry, group_series
-from mri_pipeline.layout import RawDataset
-from mri_pipeline.model import Contrast, Grid, Image
 from tests.unit import dicom_factory as factory
 
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)

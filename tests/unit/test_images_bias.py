@@ -5,11 +5,11 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from mri_pipeline.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.io.itk import from_sitk, to_sitk
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.images.bias import correct_bias, log_bias
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.itk import from_sitk, to_sitk
-from mri_pipeline.model import Grid, Image, LabelImage
 
 GRID = Grid((96, 110, 40), np.array([[-1.5, 0, 0, 70], [0, 1.5, 0, -80], [0, 0, 3.5, -70], [0, 0, 0, 1]]))
 

@@ -5,17 +5,17 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mri_pipeline.errors import AnalysisError, GridMismatchError
+from mri_pipeline.core.errors import AnalysisError, GridMismatchError
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_image, load_labels
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.bias import correct_bias
 from mri_pipeline.images.brain import combine, extract_brain
 from mri_pipeline.images.normalise import match_visits, normalise, white_matter_median
 from mri_pipeline.images.regions import infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample, resample_labels
 from mri_pipeline.images.tissue import map_tissue
-from mri_pipeline.itk import load_transform
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
-from mri_pipeline.nifti import load_image, load_labels
-from mri_pipeline.template import load_template
 
 
 def dice(a, b) -> float:

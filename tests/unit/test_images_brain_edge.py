@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.images.brain_edge import EdgeSettings, find_edge, signed_distance, template_surface
 from mri_pipeline.images.resample import resample
-from mri_pipeline.model import Affine, Grid, Image
-from mri_pipeline.template import load_template
 
 GRID = Grid((100, 120, 60), np.array([[2.0, 0, 0, -99], [0, 2, 0, -135], [0, 0, 3, -82], [0, 0, 0, 1]]))
 EXACT = EdgeSettings(margin_mm=0.0, crown_mm=0.0)

@@ -5,7 +5,11 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mri_pipeline.errors import GridMismatchError, UsageError
+from mri_pipeline.core.errors import GridMismatchError, UsageError
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_image, load_labels
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import lattices_meet, sharpen, widened
 from mri_pipeline.images.midway import mean_affine, midway
@@ -13,10 +17,6 @@ from mri_pipeline.images.register import Method, RegisterSettings, position_erro
 from mri_pipeline.images.resample import resample, resample_labels
 from mri_pipeline.images.sampling import downsample, level_of, samples_of, smoothed_box, values_and_gradients
 from mri_pipeline.images.subject_grid import subject_grid
-from mri_pipeline.itk import load_transform
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
-from mri_pipeline.nifti import load_image, load_labels
-from mri_pipeline.template import load_template
 
 
 def rigid(shift=(0.0, 0.0, 0.0), degrees=(0.0, 0.0, 0.0)) -> Affine:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.resample import (
     covered,
     label_fraction,
@@ -14,7 +15,6 @@ from mri_pipeline.images.resample import (
     resample_labels,
     resample_nearest,
 )
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
 
 
 def rigid(shift=(0.0, 0.0, 0.0), degrees=(0.0, 0.0, 0.0)) -> Affine:

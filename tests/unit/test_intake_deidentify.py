@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from mri_pipeline.errors import UnreadableUploadError, UnsafeUploadError, UploadRefusedError
+from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, UploadRefusedError
 from mri_pipeline.intake.deidentify import Blinding, deidentified, deidentify
 from mri_pipeline.intake.identities import leaked, original_identities
 from mri_pipeline.intake.quarantine import quarantine

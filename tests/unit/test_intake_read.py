@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from mri_pipeline.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.facts import Fault
 from mri_pipeline.intake.header_worker import read_one
 from mri_pipeline.intake.read import ReadLimits, read_headers

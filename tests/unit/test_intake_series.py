@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import choose, split_gadolinium
 from mri_pipeline.intake.contrast import Recognised, Unwanted, recognise
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import Series, group_series
-from mri_pipeline.model import Contrast
 
 SE, IR, GR = ("SE",), ("SE", "IR"), ("GR",)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

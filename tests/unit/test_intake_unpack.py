@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.errors import UnreadableUploadError, UnsafeUploadError, UsageError
+from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, UsageError
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 
 LIMITS = UnpackLimits(max_bytes=5_000_000)

@@ -8,11 +8,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import Head
 
-from mri_pipeline.errors import GridMismatchError
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.black_holes import Darkness, hypointense, segment_black_holes, severe
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import Contrast, Grid, LabelImage, VisitMasks
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.lesions.tracking.track import track_subject
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
 RULES = LesionRules()

@@ -6,13 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.layout import MaskLabel
-from mri_pipeline.lesions.change import SEED_Z, change_evidence, changed_voxels
-from mri_pipeline.lesions.change_model import Blocks, binned_medians, gradient_magnitude, noise_by_gradient
-from mri_pipeline.lesions.tracking import count_subject, track_subject
-from mri_pipeline.model import Grid, Image, LabelImage, T2State, VisitMasks
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import T2State
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.lesions.change.detect import SEED_Z, change_evidence, changed_voxels
+from mri_pipeline.lesions.change.model import Blocks, binned_medians, gradient_magnitude, noise_by_gradient
+from mri_pipeline.lesions.tracking.track import count_subject, track_subject
 
 SHAPE = (70, 84, 22)
 GRID = Grid(SHAPE, np.array([[1.5, 0, 0, -52], [0, 1.5, 0, -63], [0, 0, 4.0, -44], [0, 0, 0, 1]]))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.components import (
     axial_axis,
     label_lesions,
@@ -17,7 +18,6 @@ from mri_pipeline.lesions.components import (
     lesion_volumes_mm3,
     renumbered,
 )
-from mri_pipeline.model import Grid, LabelImage
 
 ANISOTROPIC = np.array([[0.9, 0, 0, -20], [0, 1.1, 0, 5], [0, 0, 3.0, 7], [0, 0, 0, 1.0]])
 

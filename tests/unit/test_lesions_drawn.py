@@ -10,9 +10,11 @@ not drawn is missing; ``~`` after a label: no post-contrast T1.
 import numpy as np
 import pytest
 
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import Grid, LabelImage, T2State, VisitMasks, week_of
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import T2State
+from mri_pipeline.core.spatial import Grid, LabelImage
+from mri_pipeline.core.visits import VisitMasks, week_of
+from mri_pipeline.lesions.tracking.track import track_subject
 
 COLUMNS = {
     "t2": "t2_count", "new": "new_t2_count", "enlarging": "enlarging_t2_count", "either": "new_or_enlarging_t2_count",

@@ -9,10 +9,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import Head
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions.gel import GelReason, detect_gel
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.gel.detect import GelReason, detect_gel
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
 RULES = LesionRules()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions.score_summary import SIZES_MM3, by_size, pooled, spread, volume_agreement
-from mri_pipeline.lesions.scores import Detection, Rule, score_masks
-from mri_pipeline.model import Grid, LabelImage
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.spatial import Grid, LabelImage
+from mri_pipeline.lesions.scoring.scores import Detection, Rule, score_masks
+from mri_pipeline.lesions.scoring.summary import SIZES_MM3, by_size, pooled, spread, volume_agreement
 
 UNIT = Grid((20, 12, 8), np.eye(4))
 

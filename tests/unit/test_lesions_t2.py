@@ -10,12 +10,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import Head
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions import t2
-from mri_pipeline.lesions.t2_features import standardised
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage, VisitImages
-from mri_pipeline.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.io.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.lesions.t2 import segment as t2
+from mri_pipeline.lesions.t2.features import standardised
 
 FLAIR, T1W, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T2W
 RULES = LesionRules()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.lesions.t2_changes import proven_lesions
-from mri_pipeline.model import Grid, Image, LabelImage
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.lesions.t2.changes import proven_lesions
 
 SHAPE = (70, 84, 22)
 GRID = Grid(SHAPE, np.array([[1.5, 0, 0, -52], [0, 1.5, 0, -63], [0, 0, 4.0, -44], [0, 0, 0, 1]]))

@@ -8,11 +8,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import Head
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.lesions.t2 import segment_t2
-from mri_pipeline.lesions.t2_visits import agree
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.t2.segment import segment_t2
+from mri_pipeline.lesions.t2.visits import agree
 
 FLAIR, T1W = Contrast.FLAIR, Contrast.T1W
 RULES = LesionRules()

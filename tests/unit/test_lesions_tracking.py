@@ -8,13 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mri_pipeline.errors import GridMismatchError, UsageError
-from mri_pipeline.layout import MaskLabel
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import GridMismatchError, UsageError
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import BlackHoleState, GelState, T2State
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.lesions.tracking_compare import compare_t2
-from mri_pipeline.model import BlackHoleState, GelState, Grid, Image, LabelImage, Location, T2State, VisitMasks
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.lesions.tracking.compare import compare_t2
+from mri_pipeline.lesions.tracking.track import track_subject
 
 RULES = LesionRules()
 SHAPE = (24, 20, 8)

@@ -4,15 +4,18 @@ from dataclasses import asdict
 
 import pytest
 
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import LabelImage, Location, T2State, VisitMasks, week_of
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import T2State
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import VisitMasks, week_of
+from mri_pipeline.lesions.tracking.track import track_subject
 from mri_pipeline.phantom.designs import VISITS, active_subject, interrupted_subject
 from mri_pipeline.phantom.histories import merging, random_histories, splitting
 from mri_pipeline.phantom.placing import place_lesions
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.tissues import random_anatomy
 from mri_pipeline.phantom.truth import subject_truth
-from mri_pipeline.protocol import LesionRules
 
 SEVEN = ("wk00", "wk04", "wk12", "wk24", "wk28", "wk36", "wk48")
 COURSES = {

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_pipeline.errors import GridMismatchError, ImageError
-from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage, VisitImages, week_of
+from mri_pipeline.core.errors import GridMismatchError, ImageError
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitImages, week_of
 
 ORIENTATIONS = ["RAS", "LAS", "LPS", "ASL", "SPR"]
 

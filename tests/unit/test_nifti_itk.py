@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mri_pipeline import itk, nifti
-from mri_pipeline.errors import ImageError
-from mri_pipeline.model import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 
 
 def grid():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.model import Affine, Grid, Image
+from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.phantom.acquire import Quality, acquire, coil_sensitivity, excite, rigid
 
 

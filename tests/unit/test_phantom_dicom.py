@@ -8,9 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from mri_pipeline.errors import ImageError
-from mri_pipeline.model import Contrast, Grid, Image
-from mri_pipeline.nifti import load_image
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
 from mri_pipeline.phantom.scanner import GE_MR750, PHILIPS_ACHIEVA, SIEMENS_SKYRA, Dimension, Vendor, acquisitions

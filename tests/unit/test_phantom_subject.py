@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import Affine, Contrast, Grid, LabelImage, Location
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.spatial import Affine, Grid, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.anatomy import AnatomyTraits, Tissue, random_deformation, template_head
 from mri_pipeline.phantom.designs import VISITS, active_subject

@@ -9,10 +9,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.itk import load_transform
-from mri_pipeline.model import Contrast, Location
-from mri_pipeline.nifti import load_labels
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.itk import load_transform
+from mri_pipeline.core.io.nifti import load_labels
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, active_subject, reference_designs
 from mri_pipeline.phantom.dummy import DummyRun, write_dummy_run
 from mri_pipeline.phantom.histories import appearing, stable
@@ -25,7 +27,6 @@ from mri_pipeline.phantom.trial import (
     visit_study,
     write_reference_trial,
 )
-from mri_pipeline.protocol import parse_protocol, protocol_text
 
 
 def _small():

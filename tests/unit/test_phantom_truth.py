@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.model import BlackHoleState, GelState, Grid, Location, ScanStatus, T2State
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import BlackHoleState, GelState, ScanStatus, T2State
+from mri_pipeline.core.spatial import Grid
 from mri_pipeline.phantom.anatomy import Anatomy, AnatomyTraits
 from mri_pipeline.phantom.histories import (
     Activity,
@@ -24,7 +27,6 @@ from mri_pipeline.phantom.lesions import Lesion
 from mri_pipeline.phantom.states import has_enlarged
 from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.truth import subject_truth, write_truth_tables
-from mri_pipeline.protocol import LesionRules
 
 PLACE = Location.DEEP_WHITE_MATTER
 SIDE = 24

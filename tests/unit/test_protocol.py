@@ -2,8 +2,8 @@
 
 import pytest
 
-from mri_pipeline.errors import SettingsError
-from mri_pipeline.protocol import Action, load_protocol, parse_protocol, protocol_text
+from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.protocol import Action, load_protocol, parse_protocol, protocol_text
 
 MESEMS = protocol_text("mesems")
 

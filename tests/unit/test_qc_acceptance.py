@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from mri_pipeline.errors import SettingsError, UnreadableUploadError
-from mri_pipeline.model import Contrast, Grid, Image
-from mri_pipeline.protocol import Action, parse_protocol, protocol_text
-from qc.acceptance import DummyRun, Verdict, accept_dummy_run, judge_image, verdict
-from qc.acceptance_report import acceptance_html, mosaic_png
+from mri_pipeline.core.errors import SettingsError, UnreadableUploadError
+from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
+from qc.acceptance import DummyRun, Verdict, judge_image, verdict
 from qc.compliance import Finding
 from qc.measures import ImageMeasures
+from qc.reports.acceptance import acceptance_html, mosaic_png
+from reading_centre.use_cases.dummy_run import accept_dummy_run
 from tests.unit import dicom_factory as factory
 
 SECRET = b"0123456789abcdef"

@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri_pipeline.errors import (
+from mri_pipeline.core.errors import (
     ComplianceError,
     UnreadableUploadError,
     UnsafeUploadError,
     UploadRefusedError,
     UsageError,
 )
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.protocol import Action, Limit, Protocol, parse_protocol, protocol_text
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.layout import RawDataset
-from mri_pipeline.model import Contrast, Grid, Image
-from mri_pipeline.nifti import load_image
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
 from mri_pipeline.phantom.scanner import (
     GE_MR750,
@@ -30,9 +32,8 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from mri_pipeline.protocol import Action, Limit, Protocol, parse_protocol, protocol_text
 from qc.compliance import PreviousScan, Purpose, profile_of_record, profile_record
-from qc.gate import CheckedUpload, check_upload, write_scans
+from reading_centre.use_cases.gate import CheckedUpload, check_upload, write_scans
 from tests.unit import dicom_factory as factory
 
 SECRET = b"0123456789abcdef"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.model import Contrast, Grid, Image
-from mri_pipeline.nifti import load_image
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
 from qc.measures import head_mask, measure
 
 SHAPE = (90, 104, 60)

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.errors import GridMismatchError
-from mri_pipeline.layout import MaskLabel
-from mri_pipeline.lesions.tracking import track_subject
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage, ReadStatus, ScanStatus, SubjectResult, VisitMasks
-from mri_pipeline.protocol import LesionRules
-from qc.subject_report import SubjectReport, VisitReport, subject_report_html, write_subject_report
-from qc.subject_report_figures import overlay, sample
-from qc.subject_report_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
+from mri_pipeline.core.errors import GridMismatchError
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.lesions.tracking.track import track_subject
+from qc.reports.subject import SubjectReport, VisitReport, subject_report_html, write_subject_report
+from qc.reports.subject_figures import overlay, sample
+from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
 
 SHAPE = (40, 48, 24)
 GRID = Grid(SHAPE, np.array([[2.0, 0, 0, -40], [0, 2.0, 0, -48], [0, 0, 4.0, -48], [0, 0, 0, 1]]))

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.layout import Trial
-from mri_pipeline.reading import blinding, codes
-from mri_pipeline.reading.blinding import Sealed, TrialSubject
-from mri_pipeline.reading.codes import is_code, keyed_code
+from mri_pipeline.blinding import codes
+from mri_pipeline.blinding import sealed as blinding
+from mri_pipeline.blinding.codes import is_code, keyed_code
+from mri_pipeline.blinding.sealed import Sealed, TrialSubject
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
 
 
 @pytest.fixture

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mri_pipeline import nifti
-from mri_pipeline.errors import GridMismatchError, ImageError, UsageError
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import Contrast, Grid, Image, LabelImage, ReadStatus
+from mri_pipeline.core.errors import GridMismatchError, ImageError, UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import item_from_derivatives

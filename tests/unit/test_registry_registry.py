@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from mri_pipeline.errors import GateClosedError, SettingsError, UsageError
-from mri_pipeline.layout import Trial
-from mri_pipeline.model import ReadStatus, ScanStatus
-from mri_pipeline.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.errors import GateClosedError, SettingsError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry import Gate, ReadCounts, Registry, ScannerFacts, ScanState
 from mri_pipeline.registry.audit import GENESIS, entry_hash, verify_chain
 from mri_pipeline.registry.schema import Base

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_tables_made import LABELS, VISITS, subject
 
-from mri_pipeline.errors import UsageError
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.tables.frames import frame_schema, read_frame
 from mri_pipeline.tables.io import TABLES, write_tables
 from mri_pipeline.tables.release import release_tables

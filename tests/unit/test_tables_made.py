@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import (
+from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.records import (
     BlackHoleState,
     GelState,
     LesionRecord,
-    Location,
     ReadStatus,
     ScanStatus,
     SubjectResult,
     T2State,
     VisitCounts,
 )
-from mri_pipeline.protocol import parse_protocol, protocol_text
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput, found_visits, planned_visits
 from mri_pipeline.tables.io import TABLES, make_tables, read_table, unlocked_visits, write_tables

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ScanStatus, SubjectResult, VisitCounts
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.tables.inputs import SubjectInput, found_visits
 from mri_pipeline.tables.io import read_table, write_tables
 from mri_pipeline.tables.release import release_tables

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import SubjectResult, VisitCounts
-from mri_pipeline.results import load_result, parse_result, result_text, save_result
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.results import load_result, parse_result, result_text, save_result
+from mri_pipeline.core.records import SubjectResult, VisitCounts
 
 
 @given(st.from_type(SubjectResult).filter(lambda r: r.subject.isprintable()))

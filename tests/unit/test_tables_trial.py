@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.tables import tables_digest, write_trial
-from mri_pipeline.errors import UsageError
-from mri_pipeline.model import ScanStatus, SubjectResult, VisitCounts
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.tables.inputs import SubjectInput, found_visits
 from mri_pipeline.tables.io import csv_text, make_tables, read_table, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
-from workflows.finalise import write_trial_tables
+from reading_centre.use_cases.tables import write_trial_tables
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,21 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mri_pipeline import itk
-from mri_pipeline.errors import AnalysisError, UsageError
+from mri_pipeline.analysis.space import file_digest, keep_space, load_record, make_record
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.core.errors import AnalysisError, UsageError
+from mri_pipeline.core.io import itk
+from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import RegistrationRecord
+from mri_pipeline.core.spatial import Affine
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
-from mri_pipeline.layout import SpaceFiles
-from mri_pipeline.model import Affine, Contrast, RegistrationRecord
-from mri_pipeline.protocol import LesionRules
 from qc.registration import SURE, Verdict, concerns, judge
 from workflows import alignment
 from workflows.alignment import align
+from workflows.alignment_records import Match, VisitNote
 from workflows.engine import Plugin
-from workflows.notes import Match, VisitNote
-from workflows.request import PlannedVisit, SubjectRequest, VisitScans
-from workflows.space import file_digest, keep_space, load_record, make_record
 from workflows.visit import note_of_match, note_of_visit
 
 

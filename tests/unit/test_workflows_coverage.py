@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mri_pipeline.errors import AnalysisError
-from mri_pipeline.model import Affine, Contrast, Grid, Image, LabelImage
+from mri_pipeline.analysis import steps
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_concern, contrast_concern
-from workflows import steps
 
 GRID = Grid((30, 30, 20), np.diag([2.0, 2.0, 3.0, 1.0]))
 

@@ -5,25 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from mri_pipeline import itk, nifti
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import (
-    Affine,
-    Contrast,
-    Grid,
-    Image,
-    LabelImage,
-    LesionRecord,
-    Location,
-    RegistrationRecord,
-    T2State,
-    TissueMaps,
-    VisitQuality,
-)
+from mri_pipeline.analysis.derivatives import read_masks, remove_other_visits, write_space, write_visit
+from mri_pipeline.core.anatomy import Location, TissueMaps
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.records import LesionRecord, RegistrationRecord, T2State, VisitQuality
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS
-from workflows.derivatives import read_masks, remove_other_visits, write_space, write_visit
 
 GRID = Grid((4, 5, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
 ONES = LabelImage(np.ones(GRID.shape, np.uint8), GRID)
@@ -31,6 +22,7 @@ IMAGE = Image(np.random.default_rng(0).random(GRID.shape, dtype=np.float32), GRI
 LESION = LesionRecord(
     "wk04", 3, 14.123456789, -10.0, 2.005, 30.5, Location.JUXTACORTICAL, False, None, T2State.STABLE, None
 )
+from qc.registration import judge
 
 
 @pytest.fixture
@@ -63,6 +55,7 @@ def written(tmp_path):
             records=[LESION],
             transforms=dict.fromkeys(images, transform),
             quality=quality,
+            verdicts={record.contrast: judge(record).value for record in quality.registrations},
             t2_segmenter=("mri-pipeline", "1"),
         )
         return derivatives

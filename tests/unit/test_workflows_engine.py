@@ -9,12 +9,12 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.errors import AnalysisError, SettingsError
-from mri_pipeline.model import Contrast
-from mri_pipeline.protocol import LesionRules
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans, load_request
+from mri_pipeline.core.errors import AnalysisError, SettingsError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.visits import Contrast
 from workflows import ONE_THREAD, batch, engine
 from workflows.engine import Plugin, failure_reason, memory_limit_gb, run_workflow
-from workflows.request import PlannedVisit, SubjectRequest, VisitScans, load_request
 
 
 class _In(BaseInterfaceInputSpec):

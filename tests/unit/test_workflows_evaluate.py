@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from mri_pipeline import nifti
-from mri_pipeline.model import Grid, Image, LabelImage
-from workflows import cli
-from workflows.evaluate import pairs_of_csv
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from reading_centre import cli
+from reading_centre.use_cases.evaluate import pairs_of_csv
 
 GRID = Grid((12, 10, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
 
@@ -205,7 +205,7 @@ def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "x")
 
-    monkeypatch.setattr("workflows.evaluate.evaluation_html", full)
+    monkeypatch.setattr("reading_centre.use_cases.evaluate.evaluation_html", full)
     assert run(folders) == 2
     assert capsys.readouterr().err.startswith("error: expected a folder that can be written, found: No space left")
 

@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri_pipeline import itk, nifti
-from mri_pipeline.errors import AnalysisError, SettingsError
+from mri_pipeline.analysis import steps
+from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.segmenter import LOG, run_segmenter
+from mri_pipeline.core.errors import AnalysisError, SettingsError
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.protocol import LesionRules, Segmenter, load_segmenter, parse_protocol, protocol_text
+from mri_pipeline.core.provenance import settings_digest, t2_segmenter
+from mri_pipeline.core.records import VisitQuality
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.lesions.external import lesions_of_map
-from mri_pipeline.model import Contrast, Image, VisitQuality
-from mri_pipeline.protocol import LesionRules, Segmenter, load_segmenter, parse_protocol, protocol_text
-from mri_pipeline.provenance import settings_digest, t2_segmenter
+from mri_pipeline.lesions.t2.external import lesions_of_map
 from qc.registration import concerns
 from tests.unit.lesion_phantom import Head
 from tests.unit.stand_in import stand_in
-from workflows import steps
-from workflows.derivatives import write_dataset_description
 from workflows.interfaces.lesions import SegmentT2
 from workflows.interfaces.segmenter import RunSegmenter
-from workflows.segmenter import LOG, run_segmenter
 
 RULES = LesionRules()
 

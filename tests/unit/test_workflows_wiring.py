@@ -8,13 +8,14 @@ from nipype.interfaces.base import isdefined
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.layout import SpaceFiles
-from mri_pipeline.model import Contrast, RegistrationRecord, VisitQuality
-from mri_pipeline.protocol import LesionRules, Segmenter
+from mri_pipeline.analysis.space import SpaceRecord
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.records import RegistrationRecord, VisitQuality
+from mri_pipeline.core.visits import Contrast
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf
-from workflows.request import PlannedVisit, SubjectRequest, VisitScans
-from workflows.space import SpaceRecord
 from workflows.subject import init_lesions_wf, init_space_wf, init_subject_wf
 from workflows.visit import init_alignment_wf, init_visit_wf
 

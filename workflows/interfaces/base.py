@@ -8,8 +8,10 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec, isdefined
 
-from mri_pipeline import itk, nifti
-from mri_pipeline.model import Affine, Contrast, Image, LabelImage, TissueMaps
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
 
 FIELD: Mapping[Contrast, str] = {
     Contrast.FLAIR: "flair",
@@ -47,7 +49,7 @@ class TissueOutputSpec(TraitedSpec):
     white_matter = File(exists=True, desc="probability")
     grey_matter = File(exists=True, desc="probability")
     csf = File(exists=True, desc="probability")
-    location = File(exists=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    location = File(exists=True, desc="labels of mri_pipeline.core.anatomy.LOCATION_LABELS")
     lesion_prior = File(exists=True, desc="probability of a T2 lesion at this place")
     template_to_subject = File(exists=True, desc="affine from the template's world")
 
@@ -58,7 +60,7 @@ class TissueInputSpec(BaseInterfaceInputSpec):
     white_matter = File(exists=True, mandatory=True, desc="probability")
     grey_matter = File(exists=True, mandatory=True, desc="probability")
     csf = File(exists=True, mandatory=True, desc="probability")
-    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.core.anatomy.LOCATION_LABELS")
     lesion_prior = File(exists=True, mandatory=True, desc="probability of a T2 lesion at this place")
     template_to_subject = File(exists=True, mandatory=True, desc="affine from the template's world")
 

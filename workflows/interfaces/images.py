@@ -7,9 +7,10 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline import itk, nifti
-from mri_pipeline.model import Contrast
-from workflows import steps
+from mri_pipeline.analysis import steps
+from mri_pipeline.core.io import itk, nifti
+from mri_pipeline.core.visits import Contrast
+from workflows.alignment_records import Match, VisitNote, load_note, save_note
 from workflows.interfaces.base import (
     FIELD,
     ContrastInputSpec,
@@ -20,7 +21,6 @@ from workflows.interfaces.base import (
     load_contrasts,
     load_tissue,
 )
-from workflows.notes import Match, VisitNote, load_note, save_note
 
 
 class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
@@ -57,7 +57,7 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
 
 
 class _RegisterOutputSpec(TraitedSpec):
-    match = File(exists=True, desc="transform, quality and method, as JSON of workflows.notes.Match")
+    match = File(exists=True, desc="transform, quality and method, as JSON of workflows.alignment_records.Match")
 
 
 class Register(Step):

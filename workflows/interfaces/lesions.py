@@ -8,13 +8,13 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline import nifti
-from mri_pipeline.model import Contrast, VisitMasks
-from mri_pipeline.protocol import LesionRules
-from mri_pipeline.provenance import settings_digest
-from mri_pipeline.results import save_result
+from mri_pipeline.analysis import steps
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.results import save_result
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.visits import Contrast, VisitMasks
 from qc.registration import contrast_concern
-from workflows import steps
 from workflows.interfaces.base import (
     ContrastInputSpec,
     ContrastOutputSpec,
@@ -120,7 +120,7 @@ class _TrackInputSpec(BaseInterfaceInputSpec):
     black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
     black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
     darkness = InputMultiObject(File(exists=True), desc="how dark their T1 is, in the same order")
-    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.model.LOCATION_LABELS")
+    location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.core.anatomy.LOCATION_LABELS")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline import nifti
-from mri_pipeline.layout import DerivativeDataset, MaskLabel
-from mri_pipeline.model import Contrast
-from mri_pipeline.protocol import LesionRules
-from mri_pipeline.provenance import t2_segmenter
-from mri_pipeline.results import load_result, parse_quality, save_result
-from workflows.derivatives import remove_other_visits, write_space, write_visit
+from mri_pipeline.analysis.derivatives import remove_other_visits, write_space, write_visit
+from mri_pipeline.analysis.subject_job import SubjectRequest
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.results import load_result, parse_quality, save_result
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.provenance import t2_segmenter
+from mri_pipeline.core.visits import Contrast
+from qc.registration import judge
+from qc.reports.subject_files import write_report
 from workflows.interfaces.base import ContrastInputSpec, Step, TissueInputSpec, load_contrasts, load_tissue
-from workflows.report import write_report
-from workflows.request import SubjectRequest
 
 
 class _WriteVisitInputSpec(ContrastInputSpec):
@@ -63,6 +64,7 @@ class WriteVisit(Step):
             probabilities[MaskLabel.GEL] = inputs.gel_probability
         files |= {MaskLabel(label): file for label, file in (inputs.changes or {}).items()}
         result = load_result(Path(inputs.result))
+        (quality,) = parse_quality(inputs.quality)
         self._results["written"] = str(
             write_visit(
                 DerivativeDataset(Path(inputs.derivatives)),
@@ -76,7 +78,8 @@ class WriteVisit(Step):
                 lesions=nifti.load_labels(inputs.lesions),
                 records=[record for record in result.lesions if record.visit == inputs.visit],
                 transforms={Contrast(name): Path(file) for name, file in inputs.transforms.items()},
-                quality=parse_quality(inputs.quality)[0],
+                quality=quality,
+                verdicts={record.contrast: judge(record).value for record in quality.registrations},
                 t2_segmenter=t2_segmenter(LesionRules.model_validate_json(inputs.rules)),
             )
         )
@@ -89,7 +92,7 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     visits = traits.List(traits.Str(), mandatory=True, desc="the analysed visits, in their order")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
     quality = traits.Str(mandatory=True, desc="what is known of all scans, as JSON of results.quality_text")
-    space_record = traits.Str(mandatory=True, desc="JSON of workflows.space.SpaceRecord")
+    space_record = traits.Str(mandatory=True, desc="JSON of mri_pipeline.analysis.space.SpaceRecord")
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")

@@ -7,10 +7,10 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from mri_pipeline import nifti
-from mri_pipeline.protocol import Segmenter
+from mri_pipeline.analysis.segmenter import run_segmenter
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import Segmenter
 from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
-from workflows.segmenter import run_segmenter
 
 
 class _RunSegmenterInputSpec(ContrastInputSpec):

@@ -1,0 +1,241 @@
+"""Writing and reading the derivative dataset. No other module opens its images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.core import provenance
+from mri_pipeline.core.anatomy import LOCATION_LABELS, TissueMaps
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, SpaceFiles
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.lesions.black_holes import Darkness
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import lesion_row
+from mri_pipeline.tables.schema import LESIONS, Row
+
+_BIDS_VERSION = "1.10.0"
+# BIDS has no name for transforms yet
+_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_space.json", "*_xfm.txt", "*_xfm.json")
+
+
+def write_dataset_description(derivatives: Path, *, settings_digest: str, rules: LesionRules) -> None:
+    """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it."""
+    derivatives.mkdir(parents=True, exist_ok=True)
+    versions = provenance.software()
+    generated = [
+        {
+            "Name": "mri-pipeline",
+            "Version": versions["mri-pipeline"],
+            "Description": f"protocol settings {settings_digest}; "
+            + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
+        }
+    ]
+    description = {
+        "Name": "Lesions of multiple sclerosis over time",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": generated,
+    }
+    if rules.segmenter is not None:
+        name, version = provenance.t2_segmenter(rules)
+        generated.append({"Name": name, "Version": version, "Description": "T2 lesions"})
+    _write_json(derivatives / "dataset_description.json", description)
+    (derivatives / ".bidsignore").write_text("\n".join(_IGNORED) + "\n", encoding="utf-8")
+    (derivatives / "README.md").write_text(
+        "Scans in the subject's midway space, lesion masks, and the transforms that made them.\n"
+        "Volumes are voxel count times voxel volume in this space; a lesion keeps its number over all visits.\n",
+        encoding="utf-8",
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _sidecar(image: Path, content: Mapping[str, Any]) -> None:
+    _write_json(image.with_name(image.name.replace(".nii.gz", ".json")), content)
+
+
+def write_visit(
+    derivatives: DerivativeDataset,
+    subject: str,
+    visit: str,
+    *,
+    images: Mapping[Contrast, Image],
+    brain: LabelImage,
+    probabilities: Mapping[MaskLabel, Image],
+    masks: Mapping[MaskLabel, LabelImage],
+    darkness: LabelImage | None,
+    lesions: LabelImage,
+    records: Sequence[LesionRecord],
+    transforms: Mapping[Contrast, Path],
+    quality: VisitQuality,
+    verdicts: Mapping[Contrast, str],
+    t2_segmenter: tuple[str, str],
+) -> Path:
+    """Write one visit; returns the numbered lesions' file, which is written last.
+
+    `quality` goes into the sidecars: whether the scans came without skull (as seen on the FLAIR), and how each was
+    registered; `verdicts` holds the verdict of quality control on each registration. `t2_segmenter` is the name and
+    version of what found the T2 lesions.
+    """
+    if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
+        shutil.rmtree(derivatives.anat(subject, visit))
+    reference = f"bids::{derivatives.brain_mask(subject, visit).relative_to(derivatives.root).as_posix()}"
+    space = {"SpatialReference": {"VolumeReference": reference}}
+    nifti.save(brain, derivatives.brain_mask(subject, visit))
+    _sidecar(derivatives.brain_mask(subject, visit), {"Type": "Brain", **space})
+    registered = {
+        record.contrast: _registration(record) | {"Verdict": verdicts[record.contrast]}
+        for record in quality.registrations
+    }
+    for contrast, image in images.items():
+        path = nifti.save(image, derivatives.image(subject, visit, contrast))
+        content = {
+            "SkullStripped": bool(quality.skull_stripped),
+            "Units": "median of normal-appearing white matter = 1",
+            "Registration": registered[contrast],
+        }
+        _sidecar(path, content | space)
+    generated = {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}
+    for label, mask in masks.items():
+        made = generated if label is MaskLabel.T2_LESION else {}
+        _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space, **made})
+    for label, probability in probabilities.items():
+        made = generated if label is MaskLabel.T2_LESION else {}
+        path = nifti.save(probability, derivatives.probability(subject, visit, label))
+        _sidecar(path, {"Type": "Lesion", **space, **made})
+    if darkness is not None:
+        path = nifti.save(darkness, derivatives.darkness(subject, visit))
+        _sidecar(path, space)
+        _write_labels(path, {grade.value: grade.name.lower() for grade in Darkness if grade})
+    for contrast, source in transforms.items():
+        target = derivatives.transform(subject, visit, contrast)
+        target.write_bytes(source.read_bytes())
+        _write_json(target.with_suffix(".json"), {"Registration": registered[contrast]})
+    path = derivatives.lesions(subject, visit)
+    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
+    nifti.save(lesions, path)
+    _sidecar(path, {"Type": "Lesion", **space})
+    return path
+
+
+def _registration(record: RegistrationRecord) -> dict[str, Any]:
+    """A registration in the words of a sidecar."""
+    return {
+        "Reference": f"FLAIR of {record.reference}"
+        if record.reference
+        else "none; other visits were brought to it",
+        "Quality": record.quality,
+        "Method": record.method or None,
+    }
+
+
+def remove_other_visits(derivatives: DerivativeDataset, subject: str, *, keep: Sequence[str]) -> None:
+    """Remove what an earlier analysis left of visits that are not analysed any more."""
+    for visit in set(derivatives.visits(subject)) - set(keep):
+        shutil.rmtree(derivatives.anat(subject, visit).parent)
+
+
+def write_space(
+    space: SpaceFiles,
+    *,
+    brain: LabelImage,
+    tissue: TissueMaps,
+    template_to_subject: Path,
+    flairs_to_subject: Mapping[str, Path],
+    record: str,
+) -> None:
+    """Write what all visits of a subject share; the record comes last.
+
+    Transforms are copied byte by byte: an analysis in this space uses the very numbers of the one that made it.
+    """
+    shutil.rmtree(space.folder, ignore_errors=True)
+    grid = {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}}
+    _sidecar(nifti.save(brain, space.brain), {"Type": "Brain", **grid})
+    for name, path in space.maps.items():
+        _sidecar(nifti.save(getattr(tissue, name), path), grid)
+    _sidecar(nifti.save(tissue.location, space.location), grid)
+    _write_labels(space.location, {index: place.value for index, place in LOCATION_LABELS.items()})
+    space.template_to_subject.write_bytes(template_to_subject.read_bytes())
+    for visit, source in flairs_to_subject.items():
+        space.flair_to_subject(visit).write_bytes(source.read_bytes())
+    space.record.write_text(record + "\n", encoding="utf-8")
+
+
+def _write_labels(image: Path, names: Mapping[int, str]) -> None:
+    """The table of labels beside an image of them."""
+    rows = "".join(f"{index}\t{name}\n" for index, name in names.items())
+    image.with_name(image.name.replace(".nii.gz", ".tsv")).write_text(f"index\tname\n{rows}", encoding="utf-8")
+
+
+def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
+    """The lesions of one visit as BIDS wants a table of labels, the values as in lesions.csv."""
+    names = ["index", "name", *(n for n in LESIONS.names if n not in {"subject", "visit", "lesion_id"})]
+    rows: list[Row] = [
+        {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
+        for record in records
+    ]
+    path.write_text(csv_text(names, rows, delimiter="\t", missing="n/a"), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class VisitDerivatives:
+    """One visit's derivatives, read back."""
+
+    images: Mapping[Contrast, Image]
+    brain: LabelImage
+    masks: VisitMasks
+    changes: Mapping[MaskLabel, LabelImage]
+    lesions: LabelImage
+
+
+def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitDerivatives:
+    """Read one visit back; a mask that was not made is None or absent."""
+    masks = read_masks(derivatives, subject, visit)
+    files = {c: derivatives.image(subject, visit, c) for c in Contrast if c is not Contrast.FLAIR}
+    images: dict[Contrast, Image] = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
+    if masks.flair is not None:
+        images[Contrast.FLAIR] = masks.flair
+    changes = {
+        label: _mask(derivatives, subject, visit, label)
+        for label in MaskLabel
+        if label not in {MaskLabel.T2_LESION, MaskLabel.GEL, MaskLabel.BLACK_HOLE}
+    }
+    return VisitDerivatives(
+        images=images,
+        brain=nifti.load_labels(derivatives.brain_mask(subject, visit)),
+        masks=masks,
+        changes={label: mask for label, mask in changes.items() if mask is not None},
+        lesions=nifti.load_labels(derivatives.lesions(subject, visit)),
+    )
+
+
+def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitMasks:
+    """Read back what the tracking needs of one visit; a mask that was not made is None."""
+    return VisitMasks(
+        visit=visit,
+        t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
+        gel=_mask(derivatives, subject, visit, MaskLabel.GEL),
+        black_holes=_mask(derivatives, subject, visit, MaskLabel.BLACK_HOLE),
+        flair=nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR)),
+        darkness=read_labels(derivatives.darkness(subject, visit)),
+    )
+
+
+def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskLabel) -> LabelImage | None:
+    return read_labels(derivatives.mask(subject, visit, label))
+
+
+def read_labels(path: Path) -> LabelImage | None:
+    """Labels of a derivative; None where it was not made."""
+    return nifti.load_labels(path) if path.is_file() else None

@@ -1,0 +1,132 @@
+"""Running another program's segmentation on one visit (docs/segmenters.md).
+
+No shell; a folder of its own; what it prints goes to a file beside its output and into no message, since it may hold
+anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from mri_pipeline.core.errors import AnalysisError, ImageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import PLACEHOLDERS, Segmenter
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.t2.external import check_map
+
+LOG = "segmenter.log"
+BRAIN_MEDIAN = 1000.0
+"""Images are handed over on this scale: programs that round to whole numbers lose nothing."""
+
+
+def run_segmenter(
+    segmenter: Segmenter, images: Mapping[Contrast, Image], brain: LabelImage, folder: Path, *, visit: str = ""
+) -> Image:
+    """Run a segmenter's command on one visit, read what it wrote and check it.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    images : mapping of Contrast to Image
+        Of the visit, all on the grid of `brain`.
+    brain : LabelImage
+    folder : Path
+        Emptied and filled with the images, the command's own files and what it printed (`LOG`).
+    visit : str, optional
+        Label, for messages.
+
+    Returns
+    -------
+    Image
+        As the command wrote it.
+
+    Raises
+    ------
+    AnalysisError
+        If the visit lacks an image that the command names, or the command cannot be started, does not end in time,
+        ends with another exit code than 0, or leaves no image or one that cannot be its answer
+        (`mri_pipeline.lesions.t2.external.check_map`).
+    """
+    what = f"segmenter {segmenter.name} {segmenter.version}" + (f", visit {visit}" if visit else "")
+    lacking = [contrast.value for contrast in segmenter.contrasts if contrast not in images]
+    if lacking:
+        raise AnalysisError(
+            f"{what}: expected {' and '.join(lacking)}, which its command names, found none",
+            hint="name a segmenter that does without, or give the visit this scan",
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    folder = folder.resolve()
+    output = folder / segmenter.output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    values = {"mask": str(output), "folder": str(folder)}
+    for name, contrast in PLACEHOLDERS.items():
+        if contrast in images:
+            values[name] = str(nifti.save(_scaled(images[contrast], brain), folder / f"{name}.nii.gz"))
+    values["brain"] = str(nifti.save(brain, folder / "brain.nii.gz"))
+    _run(segmenter, segmenter.arguments(values), folder, what=what)
+    try:
+        found = nifti.load_map(output)
+    except ImageError as error:
+        raise AnalysisError(
+            f"{what}: expected its output {segmenter.output}, found: {error.message}; {_look_in(folder)}",
+            hint=_BY_HAND,
+        ) from error
+    check_map(found, brain, segmenter, what)
+    return found
+
+
+def _look_in(folder: Path) -> str:
+    return f"what it said is in {folder.name}/{LOG} of this step"
+
+
+_BY_HAND = "run the command by hand on the images beside that file (docs/segmenters.md)"
+
+
+def _scaled(image: Image, brain: LabelImage) -> Image:
+    """The image without values below 0, the median of the brain at `BRAIN_MEDIAN`."""
+    positive = np.clip(image.data, 0.0, None)
+    median = float(np.median(positive[brain.mask])) if brain.mask.any() else 0.0
+    return Image(positive * np.float32(BRAIN_MEDIAN / median) if median > 0 else positive, image.grid)
+
+
+def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str) -> None:
+    with (folder / LOG).open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                arguments,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that its children end with it
+            )
+        except OSError as error:
+            raise AnalysisError(
+                f"{what}: expected a program that can be run as {Path(segmenter.command[0]).name}, found "
+                f"{error.strerror}",
+                hint="install it, or name its absolute path; the command is a list, each argument by itself",
+            ) from error
+        try:
+            code = process.wait(60 * segmenter.timeout_minutes)
+        except subprocess.TimeoutExpired as error:
+            raise AnalysisError(
+                f"{what}: expected it to end within {segmenter.timeout_minutes:g} minutes, found it still running; "
+                + _look_in(folder),
+                hint="raise timeout_minutes",
+            ) from error
+        finally:
+            with suppress(ProcessLookupError):  # its children end with it, however it ended
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if code:
+        raise AnalysisError(f"{what}: expected exit code 0, found {code}; {_look_in(folder)}", hint=_BY_HAND)

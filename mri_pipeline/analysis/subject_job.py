@@ -1,0 +1,104 @@
+"""What one subject's analysis needs, as a file: the border between the batch and a subject's own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mri_pipeline import __version__
+from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import ScanStatus
+from mri_pipeline.core.visits import Contrast
+
+
+class VisitScans(BaseModel):
+    """One visit's scans; `week` is None where the label names none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    visit: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    week: int | None
+    scans: dict[Contrast, Path]
+
+
+class PlannedVisit(BaseModel):
+    """A visit that has a row in tables and reports; `status` says why where it is not analysed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    visit: str
+    week: int | None
+    status: ScanStatus = ScanStatus.MISSING
+
+
+class SubjectRequest(BaseModel):
+    """One subject: the visits in their order, the rules, and where results and cache go.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code or BIDS label, without ``sub-``.
+    visits : tuple of VisitScans
+        Every visit that has a scan, in the order of time.
+    planned : tuple of PlannedVisit
+        Every visit, with or without a scan, in the order of time.
+    protocol : str
+        Name of the trial or dataset, for the report.
+    rules : LesionRules
+        What is counted.
+    derivatives, reports, work : Path
+        Folders for the derivative dataset, the subject's report, and Nipype's cache.
+    settings_digest : str
+        Digest of the protocol that made the result.
+    kept_space : Path or None
+        Folder of the space in which readers have masks of this subject; None: the space is made anew.
+    settled : tuple of str
+        Visits whose numbers count already: where one of them cannot be analysed any more, nothing is changed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    visits: Annotated[tuple[VisitScans, ...], Field(min_length=1)]
+    planned: tuple[PlannedVisit, ...]
+    protocol: str
+    rules: LesionRules
+    derivatives: Path
+    reports: Path
+    work: Path
+    settings_digest: str = ""
+    kept_space: Path | None = None
+    settled: tuple[str, ...] = ()
+
+    @property
+    def subject_work(self) -> Path:
+        """The cache of this subject; another version of the software starts a new one."""
+        return self.work / f"v{__version__}" / f"sub-{self.subject}"
+
+    @property
+    def file(self) -> Path:
+        """Where the request is written for the subject's own process."""
+        return self.subject_work / "request.json"
+
+    def save(self) -> Path:
+        """Write the request to `file`."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
+        return self.file
+
+
+def load_request(path: Path) -> SubjectRequest:
+    """Read a request.
+
+    Raises
+    ------
+    SettingsError
+        If the file is not a request.
+    """
+    try:
+        return SubjectRequest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise SettingsError(f"expected an analysis request, found {path.name} that is none") from error

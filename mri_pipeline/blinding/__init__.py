@@ -1,0 +1,1 @@
+"""The trial's secret, blinded codes and the sealed key."""

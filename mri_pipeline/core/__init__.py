@@ -1,0 +1,1 @@
+"""Shared types: space, visits, records, protocol, paths, errors and file formats."""

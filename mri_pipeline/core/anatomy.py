@@ -1,0 +1,52 @@
+"""Tissue and location maps of a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
+
+
+class Location(StrEnum):
+    """Where in the brain a lesion lies (McDonald 2017 regions)."""
+
+    PERIVENTRICULAR = "periventricular"
+    JUXTACORTICAL = "juxtacortical"
+    INFRATENTORIAL = "infratentorial"
+    DEEP_WHITE_MATTER = "deep_white_matter"
+
+
+LOCATION_LABELS: Mapping[int, Location] = {
+    1: Location.PERIVENTRICULAR,
+    2: Location.JUXTACORTICAL,
+    3: Location.INFRATENTORIAL,
+    4: Location.DEEP_WHITE_MATTER,
+}
+
+"""Values of `TissueMaps.location`; 0 is outside the brain."""
+
+
+@dataclass(frozen=True)
+class TissueMaps:
+    """Tissue of one subject, from the template brought to the subject, on one grid.
+
+    Parameters
+    ----------
+    white_matter, grey_matter, csf : Image
+        Probabilities between 0 and 1; they sum to at most 1 inside the brain.
+    location : LabelImage
+        `LOCATION_LABELS` inside the brain, 0 outside.
+    lesion_prior : Image
+        Probability that a patient with MS has a T2 lesion at this place.
+    template_to_subject : Affine
+        The affine part of the way from the template's world to this one.
+    """
+
+    white_matter: Image
+    grey_matter: Image
+    csf: Image
+    location: LabelImage
+    lesion_prior: Image
+    template_to_subject: Affine

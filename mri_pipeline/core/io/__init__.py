@@ -1,0 +1,1 @@
+"""File formats: NIfTI, ITK transforms, results, the template and the learned parameters."""

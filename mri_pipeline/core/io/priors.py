@@ -1,0 +1,78 @@
+"""What was learned beforehand and comes with the package: read here, made by the scripts under ``training/``.
+
+Origin, licence and citation of each file stand in ``mri_pipeline/data/ORIGIN.md``.
+"""
+
+import json
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.spatial import FloatArray, Grid, Image
+
+LESION_PRIOR_FILE = "lesion_prior.npz"
+GEL_COEFFICIENTS_FILE = "gel_coefficients.json"
+
+_FLOOR = 1e-5
+_STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the floor to 1
+
+
+def save_lesion_prior(prior: Image, path: Path) -> Path:
+    """Write a lesion prior in 8 bits on a logarithmic scale; equal priors give equal files."""
+    code = np.rint((np.log(np.maximum(prior.data, _FLOOR)) - np.log(_FLOOR)) * _STEPS_PER_E)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, code=np.clip(code, 0, 255).astype(np.uint8), affine=prior.grid.affine)
+    return path
+
+
+def read_lesion_prior(path: Path) -> Image:
+    """Read what `save_lesion_prior` wrote.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or is not a lesion prior.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            code, affine = stored["code"], stored["affine"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"expected a lesion prior, found {path.name} that cannot be read as one") from error
+    prior = np.exp(code.astype(np.float32) / _STEPS_PER_E) * _FLOOR
+    return Image(np.where(code > 0, prior, 0.0), Grid(code.shape, affine))
+
+
+@cache
+def load_lesion_prior() -> Image:
+    """The probability that a patient with MS has a T2 lesion at a place, in the template's world.
+
+    A symmetric image of 4 mm voxels over the template's field of view; 0 outside, at most about 0.15
+    beside the ventricles (the lesions of one patient fill little of the place
+    where all have some). Mean over 29 patients of smoothed expert masks (Lesjak et al., Neuroinformatics 2017,
+    CC-BY).
+
+    Examples
+    --------
+    >>> prior = load_lesion_prior()
+    >>> bool(0.1 < prior.data.max() < 0.2), prior.grid.spacing_mm
+    (True, (4.0, 4.0, 4.0))
+    """
+    with as_file(files("mri_pipeline") / "data" / LESION_PRIOR_FILE) as path:
+        return read_lesion_prior(path)
+
+
+@cache
+def load_gel_coefficients() -> tuple[float, FloatArray]:
+    """Intercept and coefficients of `mri_pipeline.lesions.gel.probability`, in the order of its features.
+
+    Examples
+    --------
+    >>> load_gel_coefficients()[1].shape
+    (5,)
+    """
+    text = (files("mri_pipeline") / "data" / GEL_COEFFICIENTS_FILE).read_text(encoding="utf-8")
+    stored = json.loads(text)
+    return float(stored["intercept"]), np.array(list(stored["coefficients"].values()), dtype=float)

@@ -1,0 +1,272 @@
+"""Where everything lies: a trial folder, a BIDS dataset, a derivative dataset. Paths only; no reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.visits import Contrast, visit_order
+
+TRIAL_FILE = "trial.toml"
+
+
+class MaskLabel(StrEnum):
+    """The masks of the derivative dataset; the value is the BIDS ``label-`` entity."""
+
+    T2_LESION = "T2lesion"
+    GEL = "GEL"
+    BLACK_HOLE = "BH"
+    NEW_T2 = "newT2"
+    ENLARGING_T2 = "enlargingT2"
+    T2_INCREASE = "T2increase"
+    T2_DECREASE = "T2decrease"
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A BIDS dataset of anatomical scans.
+
+    Examples
+    --------
+    >>> raw = RawDataset(Path("rawdata"))
+    >>> raw.image("AB12", "wk04", Contrast.T1W_GD).as_posix()
+    'rawdata/sub-AB12/ses-wk04/anat/sub-AB12_ses-wk04_ce-gadolinium_T1w.nii.gz'
+    """
+
+    root: Path
+
+    def anat(self, subject: str, visit: str) -> Path:
+        """Folder of one visit's scans."""
+        return self.root / f"sub-{subject}" / f"ses-{visit}" / "anat"
+
+    def image(self, subject: str, visit: str, contrast: Contrast) -> Path:
+        """One scan; its sidecar has the same name with ``.json``."""
+        return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{contrast.value}.nii.gz"
+
+    def subjects(self) -> list[str]:
+        """Labels of the subjects on disk, sorted."""
+        return sorted(p.name.removeprefix("sub-") for p in self.root.glob("sub-*") if p.is_dir())
+
+    def visits(self, subject: str) -> list[str]:
+        """Labels of the sessions on disk that hold a scan, in the order of their labels."""
+        folder = self.root / f"sub-{subject}"
+        labels = (p.name.removeprefix("ses-") for p in folder.glob("ses-*"))
+        return sorted((label for label in labels if self.scans(subject, label)), key=visit_order)
+
+    def scans(self, subject: str, visit: str) -> dict[Contrast, Path]:
+        """The scans of one visit on disk, ``.nii.gz`` or ``.nii``."""
+        found = {}
+        for contrast in Contrast:
+            path = self.image(subject, visit, contrast)
+            for candidate in (path, path.with_suffix("")):
+                if candidate.is_file():
+                    found[contrast] = candidate
+                    break
+        return found
+
+
+@dataclass(frozen=True)
+class SpaceFiles:
+    """The files of a subject's space: in the derivative dataset, and a copy beside the reads that were made in it.
+
+    Examples
+    --------
+    >>> SpaceFiles(Path("anat"), "AB12").brain.as_posix()
+    'anat/sub-AB12_space-subject_desc-brain_mask.nii.gz'
+    """
+
+    folder: Path
+    subject: str
+
+    def _file(self, rest: str) -> Path:
+        return self.folder / f"sub-{self.subject}_{rest}"
+
+    @property
+    def record(self) -> Path:
+        """Which visits the space was made from and which were brought to it, as JSON; written last."""
+        return self._file("space-subject_space.json")
+
+    @property
+    def brain(self) -> Path:
+        """The subject's brain mask; its grid is the grid of the space."""
+        return self._file("space-subject_desc-brain_mask.nii.gz")
+
+    @property
+    def location(self) -> Path:
+        """Where in the brain each voxel lies (labels of `anatomy.LOCATION_LABELS`)."""
+        return self._file("space-subject_desc-location_dseg.nii.gz")
+
+    @property
+    def maps(self) -> dict[str, Path]:
+        """The probability maps by their field in `anatomy.TissueMaps`."""
+        labels = {"white_matter": "WM", "grey_matter": "GM", "csf": "CSF", "lesion_prior": "T2lesion_desc-prior"}
+        return {name: self._file(f"space-subject_label-{label}_probseg.nii.gz") for name, label in labels.items()}
+
+    @property
+    def template_to_subject(self) -> Path:
+        """The ITK text affine from the template."""
+        return self._file("from-template_to-subject_mode-image_xfm.txt")
+
+    def flair_to_subject(self, visit: str) -> Path:
+        """The ITK text transform of a visit's FLAIR, as the analysis uses it."""
+        return self._file(f"ses-{visit}_from-FLAIR_to-subject_mode-image_xfm.txt")
+
+    def of_all_visits(self) -> list[Path]:
+        """The files that stay as they are when a visit is added."""
+        return [self.brain, self.location, *self.maps.values(), self.template_to_subject]
+
+
+@dataclass(frozen=True)
+class DerivativeDataset:
+    """The analysis of a BIDS dataset, itself a BIDS derivative dataset."""
+
+    root: Path
+
+    def anat(self, subject: str, visit: str) -> Path:
+        """Folder of one visit's results."""
+        return self.root / f"sub-{subject}" / f"ses-{visit}" / "anat"
+
+    def _file(self, subject: str, visit: str, rest: str) -> Path:
+        return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{rest}"
+
+    def image(self, subject: str, visit: str, contrast: Contrast) -> Path:
+        """A scan in the subject's space, bias-corrected and normalised."""
+        *entities, suffix = contrast.value.split("_")
+        return self._file(
+            subject, visit, "_".join([*entities, "space-subject", "desc-preproc", f"{suffix}.nii.gz"])
+        )
+
+    def brain_mask(self, subject: str, visit: str) -> Path:
+        """The brain mask in the subject's space."""
+        return self._file(subject, visit, "space-subject_desc-brain_mask.nii.gz")
+
+    def mask(self, subject: str, visit: str, label: MaskLabel) -> Path:
+        """A lesion mask in the subject's space."""
+        return self._file(subject, visit, f"space-subject_label-{label.value}_mask.nii.gz")
+
+    def probability(self, subject: str, visit: str, label: MaskLabel) -> Path:
+        """The probability of T2 lesions, or of enhancing ones, in the subject's space."""
+        return self._file(subject, visit, f"space-subject_label-{label.value}_probseg.nii.gz")
+
+    def darkness(self, subject: str, visit: str) -> Path:
+        """How dark T1 is, in the subject's space; the table beside it has the same name with ``.tsv``."""
+        return self._file(subject, visit, "space-subject_desc-T1hypointensity_dseg.nii.gz")
+
+    def lesions(self, subject: str, visit: str) -> Path:
+        """The numbered lesions; the table beside it has the same name with ``.tsv``."""
+        return self._file(subject, visit, "space-subject_desc-lesions_dseg.nii.gz")
+
+    def transform(self, subject: str, visit: str, contrast: Contrast) -> Path:
+        """The ITK text transform from a scan to the subject's space."""
+        source = contrast.value.replace("ce-gadolinium_T1w", "T1wGd")
+        return self._file(subject, visit, f"from-{source}_to-subject_mode-image_xfm.txt")
+
+    def space(self, subject: str) -> SpaceFiles:
+        """The subject's space: what all visits share."""
+        return SpaceFiles(self.root / f"sub-{subject}" / "anat", subject)
+
+    def visits(self, subject: str) -> list[str]:
+        """Labels of the visits with results, in the order of their labels."""
+        folders = (self.root / f"sub-{subject}").glob("ses-*")
+        return sorted((p.name.removeprefix("ses-") for p in folders if p.is_dir()), key=visit_order)
+
+    def result(self, subject: str) -> Path:
+        """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
+        return self.root / f"sub-{subject}" / f"sub-{subject}_desc-lesions_result.json"
+
+    def subjects(self) -> list[str]:
+        """Labels of the subjects with results, sorted."""
+        return sorted(p.name.removeprefix("sub-") for p in self.root.glob("sub-*") if p.is_dir())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial folder.
+
+    Examples
+    --------
+    >>> Trial(Path("T")).rawdata.root.as_posix()
+    'T/rawdata'
+    """
+
+    root: Path
+
+    @classmethod
+    def existing(cls, root: Path) -> Trial:
+        """The trial at `root`.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if not (root / TRIAL_FILE).is_file():
+            raise UsageError(
+                "expected a trial folder with trial.toml, found none",
+                hint="run 'mri-pipeline init TRIAL' first",
+            )
+        return cls(root.resolve())
+
+    @property
+    def protocol_file(self) -> Path:
+        """``trial.toml``."""
+        return self.root / TRIAL_FILE
+
+    @property
+    def registry_file(self) -> Path:
+        """The embedded registry."""
+        return self.root / "registry.sqlite"
+
+    @property
+    def quarantine(self) -> Path:
+        """Refused uploads with their reasons."""
+        return self.root / "quarantine"
+
+    @property
+    def rawdata(self) -> RawDataset:
+        """The accepted scans."""
+        return RawDataset(self.root / "rawdata")
+
+    @property
+    def derivatives(self) -> DerivativeDataset:
+        """The results."""
+        return DerivativeDataset(self.root / "derivatives" / "mri_pipeline")
+
+    @property
+    def reads(self) -> Path:
+        """What readers confirmed."""
+        return self.root / "reads"
+
+    def kept_space(self, subject: str) -> SpaceFiles:
+        """The space in which a subject's reads are made, from the first export on (no visit label has a "_")."""
+        return SpaceFiles(self.reads / subject / "_space", subject)
+
+    @property
+    def reports(self) -> Path:
+        """Reports of subjects and dummy runs."""
+        return self.root / "reports"
+
+    @property
+    def tables(self) -> Path:
+        """The blinded tables."""
+        return self.root / "tables"
+
+    @property
+    def sealed(self) -> Path:
+        """The key from trial subject to code."""
+        return self.root / "sealed"
+
+    @property
+    def work(self) -> Path:
+        """Nipype's cache; may be deleted."""
+        return self.root / "work"
+
+    def folders(self) -> Iterator[Path]:
+        """Every folder of a trial."""
+        yield from (
+            self.quarantine, self.rawdata.root, self.derivatives.root, self.reads,
+            self.reports, self.tables, self.sealed, self.work,
+        )  # fmt: skip

@@ -1,0 +1,331 @@
+"""The trial protocol: one validated file, ``trial.toml``.
+
+Every threshold that makes an endpoint is a named setting here, with its default and its source
+(the table of concepts in ``docs/definitions.md``).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.visits import Contrast, week_of
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Action(StrEnum):
+    """What a limit that is not met leads to."""
+
+    REFUSE = "refuse"
+    QUERY = "query"
+    NOTE = "note"
+
+
+class Visit(_Settings):
+    """A planned visit. `before_infusion` marks scans that must precede the infusion of that week."""
+
+    label: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    week: Annotated[int, Field(ge=0)]
+    window_days: Annotated[int, Field(ge=0)] = 7
+    before_infusion: bool = False
+
+
+class Sequence(_Settings):
+    """A required or optional contrast of every visit."""
+
+    contrast: Contrast
+    required: bool = True
+
+
+class Limit(_Settings):
+    """A bound on the acquisition and what breaking it leads to."""
+
+    value: float
+    action: Action = Action.QUERY
+
+
+def _query(value: float) -> Limit:
+    return Limit(value=value)
+
+
+class AcquisitionLimits(_Settings):
+    """MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 2021;20:653); field strength is the trial's rule."""
+
+    min_field_strength_t: Annotated[float, Field(gt=0)] = 1.5  # always a refusal
+    max_spacing_3d_mm: Limit = Field(default_factory=lambda: _query(1.5))
+    max_slice_thickness_2d_mm: Limit = Field(default_factory=lambda: _query(3.0))
+    max_slice_gap_mm: Limit = Field(default_factory=lambda: _query(0.05))
+    max_in_plane_2d_mm: Limit = Field(default_factory=lambda: _query(1.0))
+    min_coverage_mm: Limit = Field(default_factory=lambda: _query(120.0))
+    min_minutes_after_contrast: Limit = Field(default_factory=lambda: _query(5.0))
+    max_protocol_change: Limit = Field(default_factory=lambda: _query(0.10))  # share, of times and voxel sizes
+    scanner_change: Action = Action.QUERY  # another scanner or software version than at the subject's other visits
+
+
+class ImageLimits(_Settings):
+    """Image-quality floors of a dummy run, measured on the image itself."""
+
+    min_snr: Limit = Field(default_factory=lambda: _query(10.0))
+    min_cnr: Limit = Field(default_factory=lambda: _query(2.0))
+
+
+BUILTIN = "builtin"
+"""The name of this project's own T2 segmentation in a settings file."""
+
+PLACEHOLDERS: Mapping[str, Contrast] = {
+    "flair": Contrast.FLAIR,
+    "t1": Contrast.T1W,
+    "t1_gd": Contrast.T1W_GD,
+    "t2": Contrast.T2W,
+    "pd": Contrast.PDW,
+}
+"""What a segmenter's command calls the images of a visit; beside them ``brain``, ``mask`` and ``folder``."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
+
+
+class Segmenter(_Settings):
+    """A program that finds T2 lesions in place of the built-in segmentation (docs/segmenters.md).
+
+    Its name and version are part of every result: numbers of another one do not get into the same tables.
+    """
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    version: Annotated[str, Field(pattern=_NAME)]
+    command: Annotated[tuple[str, ...], Field(min_length=1)]  # a program and its arguments; no shell
+    output: Annotated[str, Field(pattern=r"^\w[\w./-]*\.nii(\.gz)?$")] = "mask.nii.gz"  # in its folder: {mask}
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5  # from this probability on a voxel is lesion
+    timeout_minutes: Annotated[float, Field(gt=0)] = 180.0
+
+    @field_validator("name")
+    @classmethod
+    def _not_builtin(cls, name: str) -> str:
+        if name in {BUILTIN, "mri-pipeline"}:
+            raise ValueError(f"another program cannot be called {name}")
+        return name
+
+    @model_validator(mode="after")
+    def _command_is_whole(self) -> Segmenter:
+        known = {*PLACEHOLDERS, "brain", "mask", "folder"}
+        named = {name for argument in self.command for name in _PLACEHOLDER.findall(argument)}
+        if named - known:
+            raise ValueError(f"command: {{{min(named - known)}}} is none of {', '.join(sorted(known))}")
+        if "flair" not in named or not named & {"mask", "folder"}:
+            raise ValueError("command must name {flair}, and {mask} or {folder}")
+        if ".." in self.output.split("/"):
+            raise ValueError("output must lie in the command's folder")
+        return self
+
+    @field_serializer("timeout_minutes")
+    def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
+        return None if info.context == DIGEST else value  # how long one waits changes no number
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The contrasts that the command cannot do without."""
+        return tuple(c for name, c in PLACEHOLDERS.items() if any(f"{{{name}}}" in a for a in self.command))
+
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """The command with its placeholders filled in.
+
+        Examples
+        --------
+        >>> segmenter = Segmenter(name="x", version="1", command=("x", "--in={flair}", "{mask}"))
+        >>> segmenter.arguments({"flair": "f.nii.gz", "mask": "m.nii.gz"})
+        ['x', '--in=f.nii.gz', 'm.nii.gz']
+        """
+        return [_PLACEHOLDER.sub(lambda match: values[match.group(1)], argument) for argument in self.command]
+
+
+DIGEST = "digest"
+"""Serialisation context of `provenance.settings_digest`."""
+
+
+class LesionRules(_Settings):
+    """What is counted (sources: docs/definitions.md)."""
+
+    segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2.py
+    connectivity: Annotated[int, Field(ge=1, le=3)] = 3  # 3 = 26-connected
+    t2_min_volume_mm3: float = 14.0  # a 3 mm sphere (MAGNIMS / McDonald usage)
+    gel_min_volume_mm3: float = 14.0  # at least 3 mm, never a one-voxel focus (Barkhof 1997)
+    gel_min_voxels: int = 2
+    gel_min_t2_overlap: float = 0.6  # share of what enhances there that has a T2 correlate
+    black_hole_min_volume_mm3: float = 14.0
+    black_hole_chronic_weeks: int = 24
+    enlarging_area_threshold_cm2: float = 0.67  # Arch Neurol 1992;49:261
+    enlarging_small_growth: float = 0.452  # largest axial area, lesions below the threshold
+    enlarging_large_growth: float = 0.242  # lesions at or above it
+    enlarging_min_growth_mm3: float = 12.0  # growth floor as in Anima's lesion evolution tool
+
+    @field_validator("segmenter", mode="before")
+    @classmethod
+    def _builtin(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != BUILTIN:
+                raise ValueError(f'expected "{BUILTIN}" or a table with name, version and command')
+            return None
+        return value
+
+
+class Site(_Settings):
+    """A site of the trial; the number of scanners is not limited."""
+
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
+
+
+class Reading(_Settings):
+    """How readers see the scans."""
+
+    order_of_visits_known: bool = False
+
+
+class Protocol(_Settings):
+    """A whole ``trial.toml``."""
+
+    name: str
+    visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
+    sequences: tuple[Sequence, ...]
+    sites: tuple[Site, ...] = ()
+    acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
+    image_quality: ImageLimits = Field(default_factory=ImageLimits)
+    lesions: LesionRules = Field(default_factory=LesionRules)
+    reading: Reading = Field(default_factory=Reading)
+    database_url: str = ""  # empty: registry.sqlite in the trial folder
+    max_upload_mb: Annotated[int, Field(gt=0)] = 4096
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        labels = [visit.label for visit in self.visits]
+        if len(set(labels)) != len(labels):
+            raise ValueError("visit labels must differ")
+        weeks = [visit.week for visit in self.visits]
+        if weeks != sorted(weeks):
+            raise ValueError("visits must be in the order of their weeks")
+        for visit in self.visits:
+            if week_of(visit.label) not in (None, visit.week):
+                raise ValueError(f"visit {visit.label} is not week {visit.week}")
+        if len({site.code for site in self.sites}) != len(self.sites):
+            raise ValueError("site codes must differ")
+        if Contrast.FLAIR not in {s.contrast for s in self.sequences if s.required}:
+            raise ValueError("FLAIR must be a required sequence")
+        return self
+
+    def visit(self, label: str) -> Visit:
+        """The planned visit of that label.
+
+        Raises
+        ------
+        SettingsError
+            If the protocol plans no such visit.
+        """
+        for visit in self.visits:
+            if visit.label == label:
+                return visit
+        planned = ", ".join(v.label for v in self.visits)
+        raise SettingsError(f"expected a visit of the protocol ({planned}), found another label")
+
+    def site(self, code: str) -> Site:
+        """The site of that code.
+
+        Raises
+        ------
+        SettingsError
+            If the trial has no such site.
+        """
+        for site in self.sites:
+            if site.code == code:
+                return site
+        raise SettingsError(
+            f"expected a site of trial.toml ({', '.join(s.code for s in self.sites) or 'none named yet'}), "
+            "found another code",
+            hint="add the site under [[sites]] in trial.toml",
+        )
+
+
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
+
+
+def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
+    """Validate the text of a ``trial.toml``.
+
+    Raises
+    ------
+    SettingsError
+        With every fault found, one line.
+    """
+    return _parse(Protocol, text, source=source, hint="see docs/protocol.md for every setting")
+
+
+def _parse(kind: type[_Parsed], text: str, *, source: str, hint: str) -> _Parsed:
+    try:
+        return kind.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{source}: expected TOML, found {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'protocol'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise SettingsError(f"{source}: {faults}", hint=hint) from error
+
+
+def load_segmenter(path: Path) -> Segmenter:
+    """Read a segmenter's settings from a file of its own: what stands under ``[lesions.segmenter]`` in a trial.
+
+    Raises
+    ------
+    SettingsError
+        If there is none, or with every fault found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError("expected a file with a segmenter's settings, found none that can be read") from error
+    return _parse(Segmenter, text, source=path.name, hint="see docs/segmenters.md")
+
+
+def load_protocol(path: Path) -> Protocol:
+    """Read and validate a ``trial.toml``."""
+    if not path.is_file():
+        raise SettingsError(
+            "expected a trial folder with trial.toml, found none", hint="run 'mri-pipeline init TRIAL' first"
+        )
+    try:
+        return parse_protocol(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise SettingsError("trial.toml: expected UTF-8 text, found other bytes") from error
+
+
+def protocol_text(name: str = "mesems") -> str:
+    """The text of a protocol that comes with the package.
+
+    Examples
+    --------
+    >>> [visit.week for visit in parse_protocol(protocol_text()).visits]
+    [0, 4, 12, 24, 28, 36, 48]
+    """
+    folder = files("mri_pipeline") / "protocols"
+    known = sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    if name not in known:
+        raise SettingsError(f"expected a known protocol ({', '.join(known)}), found {name!r}")
+    return (folder / f"{name}.toml").read_text(encoding="utf-8")

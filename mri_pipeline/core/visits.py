@@ -1,0 +1,98 @@
+"""Contrasts, visit labels, and the images and masks of one visit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
+
+
+class Contrast(StrEnum):
+    """An MR contrast of the trial; the value is its BIDS file-name ending."""
+
+    T1W = "T1w"
+    T1W_GD = "ce-gadolinium_T1w"
+    T2W = "T2w"
+    PDW = "PDw"
+    FLAIR = "FLAIR"
+
+
+@dataclass(frozen=True)
+class VisitImages:
+    """One visit, ready for segmentation: all on one grid, bias-corrected, on one scale.
+
+    Parameters
+    ----------
+    contrasts : mapping of Contrast to Image
+        The median of normal-appearing white matter is 1 in every contrast. FLAIR is always present.
+    brain : LabelImage
+        Brain mask (parenchyma and ventricles, without skull) on the same grid.
+    """
+
+    contrasts: Mapping[Contrast, Image]
+    brain: LabelImage
+
+    def __post_init__(self) -> None:
+        if Contrast.FLAIR not in self.contrasts:
+            raise ImageError("expected a FLAIR image, found none", hint="a visit cannot be analysed without FLAIR")
+        for contrast, image in self.contrasts.items():
+            self.grid.require_same(image.grid, contrast.value)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid all images of the visit share."""
+        return self.brain.grid
+
+    def scanned(self, contrast: Contrast) -> BoolArray:
+        """Where in the brain a contrast has a signal: beyond its field of view it is 0, which says nothing."""
+        return np.asarray(self.brain.mask & (self.contrasts[contrast].data > 0))
+
+
+@dataclass(frozen=True)
+class VisitMasks:
+    """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
+
+    `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1 before contrast.
+    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `darkness`
+    (`lesions.black_holes.Darkness` of every voxel) tells how dark a lesion is on T1.
+    """
+
+    visit: str
+    t2_lesions: LabelImage
+    gel: LabelImage | None = None
+    black_holes: LabelImage | None = None
+    flair: Image | None = None
+    darkness: LabelImage | None = None
+
+
+_WEEK = re.compile(r"^wk(\d{1,4})$")
+
+
+def week_of(visit: str) -> int | None:
+    """The week in a visit label, or None.
+
+    Examples
+    --------
+    >>> week_of("wk04"), week_of("1")
+    (4, None)
+    """
+    match = _WEEK.match(visit)
+    return int(match.group(1)) if match else None
+
+
+def visit_order(visit: str) -> list[tuple[bool, int, str]]:
+    """Sort key that puts visit labels in the order people read them: numbers by value.
+
+    Examples
+    --------
+    >>> sorted(["wk12", "10", "2", "wk04"], key=visit_order)
+    ['2', '10', 'wk04', 'wk12']
+    """
+    parts = [part for part in re.split(r"(\d+)", visit) if part]
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -1,0 +1,1 @@
+"""Voxels whose FLAIR signal changed between two visits."""

@@ -1,0 +1,1 @@
+"""Gadolinium-enhancing lesions of one visit."""

@@ -1,0 +1,321 @@
+"""Gadolinium-enhancing lesions on post-contrast T1, with or without a T1 before contrast (Barkhof et al. 1997).
+
+An enhancing lesion is a well-demarcated increase against the surrounding tissue and, where a pre-contrast T1
+exists, against it. It has a T2 correlate and is neither vessel nor choroid plexus nor dura. What enhances but is
+no lesion is kept as a candidate with the reasons. Each has a probability of being a lesion, for the reader.
+
+Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; a ring that its half-way border
+cuts is bridged where it enhances most, since it is one lesion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.graph import MCP_Geometric
+
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.gel.evidence import GelEvidence, GelSettings, gel_evidence
+from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
+
+
+class GelReason(StrEnum):
+    """Why something that enhances is not counted."""
+
+    TOO_SMALL = "too_small"
+    NO_T2_CORRELATE = "no_t2_correlate"
+    BRAIN_EDGE = "brain_edge"  # dura, cortical vein, partial volume
+    IN_FLUID = "in_fluid"  # choroid plexus, flow
+    NOT_IN_WHITE_MATTER = "not_in_white_matter"
+    TUBULAR = "tubular"  # vessel
+
+
+@dataclass(frozen=True)
+class GelCandidate:
+    """Something that enhances.
+
+    Parameters
+    ----------
+    x_mm, y_mm, z_mm : float
+        Centroid in world space (RAS).
+    volume_mm3 : float
+    uplift : float
+        Upper decile of the increase, as a share of white matter.
+    features : GelFeatures
+        What its probability is made from.
+    reasons : tuple of GelReason
+        Why it was rejected; empty for a lesion.
+    """
+
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    volume_mm3: float
+    uplift: float
+    features: GelFeatures
+    reasons: tuple[GelReason, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is counted as a lesion."""
+        return not self.reasons
+
+    @property
+    def probability(self) -> float:
+        """How likely a lesion like it is one; the rules, not this figure, decide what is counted."""
+        return gel_probability(self.features)
+
+
+@dataclass(frozen=True)
+class GelDetection:
+    """Enhancing lesions of a visit.
+
+    Parameters
+    ----------
+    mask : LabelImage
+        The lesions, numbered.
+    candidates : tuple of GelCandidate
+        All that was looked at: lesions first, the brightest first.
+    places : LabelImage
+        Where the candidates lie, by their position in `candidates`, from 1.
+    enhancing_share : float or None
+        Share of the brain that enhances clearly, vessels and dura included; None without a T1 before contrast.
+    """
+
+    mask: LabelImage
+    candidates: tuple[GelCandidate, ...]
+    places: LabelImage
+    enhancing_share: float | None = None
+
+    @property
+    def probability(self) -> Image:
+        """In each candidate's voxels its probability, elsewhere 0."""
+        table = np.array([0.0, *(candidate.probability for candidate in self.candidates)], dtype=np.float32)
+        return Image(table[self.places.data], self.places.grid)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A component in its box: `where` in the image, `voxels` of the box's shape."""
+
+    number: int
+    where: tuple[slice, ...]
+    voxels: BoolArray
+
+
+def detect_gel(
+    visit: VisitImages,
+    tissue: TissueMaps,
+    t2_mask: LabelImage,
+    rules: LesionRules,
+    *,
+    settings: GelSettings | None = None,
+) -> GelDetection:
+    """Find the enhancing lesions of a visit with a post-contrast T1.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.T1W_GD`; `Contrast.T1W` is used as the pre-contrast T1 where present.
+    tissue : TissueMaps
+    t2_mask : LabelImage
+        T2 lesions of the same visit.
+    rules : LesionRules
+    settings : GelSettings, optional
+
+    Returns
+    -------
+    GelDetection
+        With an empty mask if nothing enhances.
+
+    Raises
+    ------
+    GridMismatchError
+        If the mask lies on another grid.
+    KeyError
+        If the visit has no post-contrast T1 (the caller's to know: "not known" is not "none").
+    """
+    settings = settings or GelSettings()
+    visit.grid.require_same(t2_mask.grid, "T2 mask")
+    evidence = gel_evidence(visit, tissue, t2_mask, settings)
+    judged = [
+        found
+        for component in _components(evidence, visit.brain.mask, settings)
+        for found in _judge(component, evidence, rules, settings)
+    ]
+    judged.sort(key=lambda found: (not found[1].accepted, -found[1].uplift, found[1].x_mm))
+    places = np.zeros(visit.grid.shape, dtype=np.int32)
+    for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # what is a lesion lies on top
+        places[piece.where][piece.voxels] = number
+    accepted = sum(candidate.accepted for _, candidate in judged)
+    mask = label_lesions(
+        (places > 0) & (places <= accepted),
+        visit.grid,
+        min_volume_mm3=rules.gel_min_volume_mm3,
+        connectivity=rules.connectivity,
+    )
+    candidates = tuple(candidate for _, candidate in judged)
+    return GelDetection(
+        mask, candidates, LabelImage(places, visit.grid), _enhancing_share(visit, evidence, settings)
+    )
+
+
+def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSettings) -> float | None:
+    """Share of what both T1 have scanned of the brain; None without a T1 before contrast."""
+    if not evidence.compared:
+        return None
+    seen = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
+    return float(np.mean(evidence.uplift[seen] >= settings.clear_uplift)) if seen.any() else None
+
+
+def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
+    """Connected enhancing voxels with a seed among them."""
+    high = _seed_level(evidence, settings)
+    low = max(settings.least_uplift, settings.edge_share * high)
+    labels, count = ndimage.label(brain & (evidence.uplift >= low), structure(3))
+    seeded = np.zeros(count + 1, dtype=bool)
+    seeded[np.unique(labels[evidence.uplift >= high])] = True
+    return [piece for piece in _pieces(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
+
+
+def _pieces(
+    labels: NDArray[np.integer[Any]], start: tuple[int, ...], grid: Grid, settings: GelSettings
+) -> list[_Piece]:
+    """The labels of an array that begins at `start`, each in its box with a margin for its surroundings."""
+    margin = [int(np.ceil(settings.surround_mm / s)) for s in grid.spacing_mm]
+    found = []
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is None:
+            continue
+        low = [max(s.start + o - m, 0) for s, o, m in zip(box, start, margin, strict=True)]
+        high = [min(s.stop + o + m, n) for s, o, m, n in zip(box, start, margin, grid.shape, strict=True)]
+        voxels = np.zeros([h - w for w, h in zip(low, high, strict=True)], dtype=bool)
+        inner = tuple(slice(s.start + o - w, s.stop + o - w) for s, o, w in zip(box, start, low, strict=True))
+        voxels[inner] = labels[box] == number
+        found.append(_Piece(number, tuple(slice(w, h) for w, h in zip(low, high, strict=True)), voxels))
+    return found
+
+
+def _judge(
+    piece: _Piece, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
+) -> list[tuple[_Piece, GelCandidate]]:
+    """The parts of a component that have a T2 correlate, each by itself: what runs on beyond is a vessel.
+
+    Vessels, dura and choroid plexus may join most of what enhances in a head; the T2 correlate parts it again.
+    """
+    labels, _ = ndimage.label(piece.voxels & evidence.correlate[piece.where], structure(3))
+    start = tuple(s.start for s in piece.where)
+    parts = [p for p in _pieces(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
+    if not parts:
+        whole = _to_border(piece, evidence.uplift, settings)
+        return [(whole, _candidate(whole, 0.0, evidence, rules, settings))]
+    judged = []
+    for part in parts:
+        lesion = _to_border(part, evidence.uplift, settings)
+        # without the bridge, which is fainter: with it, the halo would enhance "as much"
+        own_share = _own_share(lesion, evidence, settings)
+        lesion = _joined(part, lesion, evidence, rules)
+        judged.append((lesion, _candidate(lesion, own_share, evidence, rules, settings)))
+    return judged
+
+
+def _has_seed(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> bool:
+    return bool((evidence.uplift[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
+
+
+def _seed_level(evidence: GelEvidence, settings: GelSettings) -> float:
+    least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
+    return max(least, settings.seed_noise * evidence.noise)
+
+
+def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
+    """Voxels above a share of the component's own upper decile: its half-way border."""
+    values = uplift[piece.where]
+    top = float(np.quantile(values[piece.voxels], 0.9))
+    return replace(piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift)))
+
+
+def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRules) -> _Piece:
+    """One component: a ring that its border cuts is bridged where it enhances most."""
+    labels, count = ndimage.label(lesion.voxels, structure(3))
+    if count < 2:
+        return lesion
+    values = evidence.uplift[part.where]
+    volume = np.bincount(labels.ravel())[1:] * evidence.grid.voxel_volume_mm3
+    brightest = ndimage.maximum_position(values, labels, np.arange(1, count + 1))
+    ways = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: no way
+    ways.find_costs([brightest[int(volume.argmax())]])
+    voxels = lesion.voxels.copy()
+    for size, end in zip(volume, brightest, strict=True):
+        if size >= rules.gel_min_volume_mm3:
+            voxels[tuple(np.transpose(ways.traceback(end)))] = True
+    return replace(lesion, voxels=voxels)
+
+
+def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> float:
+    """Share of the piece in all that enhances as much and is joined to it within `vessel_reach_mm`."""
+    values = evidence.uplift[piece.where]
+    alike = values >= values[piece.voxels].min()
+    near = (
+        ndimage.distance_transform_edt(~piece.voxels, sampling=evidence.grid.spacing_mm)
+        <= settings.vessel_reach_mm
+    )
+    joined = ndimage.binary_propagation(piece.voxels, structure(3), mask=alike & near | piece.voxels)
+    return float(np.count_nonzero(piece.voxels) / np.count_nonzero(joined))
+
+
+def _candidate(
+    piece: _Piece, own_share: float, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
+) -> GelCandidate:
+    """Measure a component against every rule."""
+    grid, where, voxels = evidence.grid, piece.where, piece.voxels
+    index = np.argwhere(voxels)
+    points = grid.world((index + [s.start for s in where]).astype(float))
+    volume = len(index) * grid.voxel_volume_mm3
+    uplift = float(np.quantile(evidence.uplift[where][voxels], 0.9))
+    features = GelFeatures(
+        size=volume / rules.gel_min_volume_mm3,
+        own_share=own_share,
+        depth_mm=float(np.median(evidence.depth_mm[where][voxels])),
+        fluid_share=float(evidence.fluid[where][voxels].mean()),
+        lesion_share=float(evidence.t2_lesions[where][voxels].mean()),
+    )
+    least_share = rules.gel_min_t2_overlap
+    if features.size < settings.small_size:
+        least_share = max(least_share, settings.small_own_share)
+    rules_broken = {
+        GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
+        GelReason.NO_T2_CORRELATE: own_share < least_share,
+        GelReason.BRAIN_EDGE: features.depth_mm < settings.edge_depth_mm,
+        GelReason.IN_FLUID: features.fluid_share > settings.fluid_share,
+    }
+    if not any(rules_broken.values()):  # the costly ones
+        near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
+        white_matter = float(evidence.white_matter[where][near].mean())
+        rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
+            white_matter < settings.white_matter_share and features.lesion_share < 0.5
+        )
+        rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
+    x, y, z = (float(v) for v in points.mean(axis=0))
+    reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
+    return GelCandidate(x, y, z, volume, uplift, features, reasons)
+
+
+def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
+    """Long and thin: a cylinder of the same volume and length is narrower than a lesion."""
+    if len(points_mm) < 4:
+        return False
+    centred = points_mm - points_mm.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
+    width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
+    return length > settings.vessel_elongation * width and width < settings.vessel_width_mm

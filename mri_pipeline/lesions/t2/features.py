@@ -1,0 +1,180 @@
+"""What the T2 rule sees: brightness in units of the spread of white matter, darkness on T1, place.
+
+Everything is in ratios and millimetres, so that it holds for 2D and 3D scans of any scanner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.spatial import FloatArray, Grid, Image
+from mri_pipeline.core.visits import Contrast, VisitImages
+
+FINE_MM = 0.6
+"""Least smoothing: lesions of 2 mm lose a quarter of their contrast by a 1 mm Gaussian."""
+_COARSE_MM = 1.2
+_COARSE_SHARE = 0.25
+_SURROUND_MM = 8.0
+_LOW_REACH_MM = 2.5
+_EDGE_MM = 2.0
+_PRIOR_FLOOR = 1e-4
+_MIDDLE_LOG_PRIOR = -3.3
+"""The prior of 4 % beside the ventricles gives neither bonus nor malus."""
+OUTSIDE = -99.0
+"""Score where no lesion can be."""
+_LEAST_SPREAD = 0.05
+_MODE_WIDTH = 0.3
+_BINS_PER_SPREAD = 30
+_MAD_TO_SIGMA = 1.4826
+_TYPICAL_SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Maps of one visit on its grid, in standard deviations of white matter (0 is its median).
+
+    Parameters
+    ----------
+    score : ndarray of float32
+        FLAIR brightness with the bonus of a likely place and the malus of grey matter; very low outside the brain
+        and within 2 mm of its edge.
+    brightness : ndarray of float32
+        The same without bonus and malus: where a lesion ends does not depend on the place.
+    darkest : ndarray of float32
+        The darkest FLAIR within 2.5 mm: far below 0 beside CSF.
+    t1 : ndarray of float32 or None
+        T1, before contrast if there is such; NaN where it has not scanned the brain.
+    grey_flair, grey_t1 : float
+        Upper quartile of FLAIR and median of T1 in grey matter (0 where not known).
+    """
+
+    score: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    darkest: NDArray[np.float32]
+    t1: NDArray[np.float32] | None
+    grey_flair: float
+    grey_t1: float
+
+
+def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float32]:
+    """Gaussian mean; along thick slices nothing is mixed that the scanner did not mix already.
+
+    The width across an axis is reduced by that of the voxel itself (variance of a box), so that a 3 mm slice is
+    not smoothed again by 1 mm.
+    """
+    box = np.array(grid.spacing_mm) / np.sqrt(12.0)
+    width = np.sqrt(np.maximum(sigma_mm**2 - box**2, 0.0)) / np.array(grid.spacing_mm)
+    return np.asarray(ndimage.gaussian_filter(data, width, mode="nearest", truncate=3.0), dtype=np.float32)
+
+
+def surround(data: FloatArray, weight: FloatArray, grid: Grid) -> NDArray[np.float32]:
+    """Weighted mean of the tissue within about 8 mm; 0 where there is none."""
+    step = [max(1, int(_SURROUND_MM / 3 / s)) for s in grid.spacing_mm]  # a wide mean needs no fine grid
+    coarse = tuple(slice(k // 2, None, k) for k in step)
+    spacing = np.array(grid.spacing_mm) * step
+    blurred = [
+        ndimage.gaussian_filter(
+            ndimage.uniform_filter(x, step)[coarse].astype(np.float32), _SURROUND_MM / spacing, mode="nearest"
+        )
+        for x in (weight, weight * data)
+    ]
+    mean = np.where(blurred[0] > 1e-3, blurred[1] / np.maximum(blurred[0], 1e-3), 0.0)
+    scale = 1.0 / np.array(step)
+    offset = -np.array([k // 2 for k in step]) * scale
+    return np.asarray(
+        ndimage.affine_transform(mean, scale, offset, output_shape=grid.shape, order=1, mode="nearest"),
+        dtype=np.float32,
+    )
+
+
+def evidence_of(
+    visit: VisitImages, tissue: TissueMaps, *, prior_weight: float, grey_matter_malus: float
+) -> Evidence:
+    """Evidence for T2 lesions at every voxel.
+
+    Parameters
+    ----------
+    visit : VisitImages
+    tissue : TissueMaps
+        On the visit's grid.
+    prior_weight : float
+        Standard deviations per unit of the logarithm of the lesion prior.
+    grey_matter_malus : float
+        Standard deviations taken off in pure grey matter.
+
+    Raises
+    ------
+    GridMismatchError
+        If the tissue maps lie on another grid.
+    """
+    grid, brain = visit.grid, visit.brain.mask
+    grid.require_same(tissue.lesion_prior.grid, "tissue map")
+    flair = standardised(visit.contrasts[Contrast.FLAIR], visit, tissue)
+    fine = smoothed(flair, grid, FINE_MM)
+    brightness = (1.0 - _COARSE_SHARE) * fine + _COARSE_SHARE * smoothed(flair, grid, _COARSE_MM)
+    place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
+    score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
+    score -= grey_matter_malus * smoothed(tissue.grey_matter.data, grid, 1.5)
+    padded = np.pad(brain, 1, mode="edge")  # beyond the field of view the brain goes on
+    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    edge = depth <= _EDGE_MM
+    score[edge] = brightness[edge] = OUTSIDE
+    reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
+    dark = _t1(visit, tissue)
+    grey = brain & (tissue.grey_matter.data > 0.8)
+    known = bool(grey.any())
+    return Evidence(
+        score=score.astype(np.float32),
+        brightness=brightness.astype(np.float32),
+        darkest=ndimage.minimum_filter(fine, reach),
+        t1=dark,
+        # the lower part of grey matter is mixed with CSF
+        grey_flair=float(np.quantile(fine[grey], 0.75)) if known else 0.0,
+        grey_t1=_median(dark[grey]) if dark is not None else 0.0,
+    )
+
+
+def _t1(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32] | None:
+    """T1 in standard deviations of white matter; NaN where it has not scanned the brain."""
+    for contrast in (Contrast.T1W, Contrast.T1W_GD):
+        if contrast in visit.contrasts:
+            data = standardised(visit.contrasts[contrast], visit, tissue)
+            data[visit.brain.mask & ~visit.scanned(contrast)] = np.nan
+            return smoothed(data, visit.grid, FINE_MM)
+    return None
+
+
+def _median(values: FloatArray) -> float:
+    """Median of what is known; 0 if nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
+    """An image in units of the spread of normal white matter: 0 is its mode, 1 one standard deviation above.
+
+    Scanners differ in contrast by up to a half (lesion to white matter 1.32 to 1.67 on FLAIR); in units of the
+    spread of white matter lesions lie at 3.1 to 4.5 everywhere. Both are taken where no lesion weighs: 50 mL of
+    lesions and their surroundings move the median by 0.2 and widen a spread of both sides by a quarter. A spread
+    below 5 % is noise-free and set to that.
+    """
+    inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask & (image.data > 0)]
+    if not inside.size:
+        return np.asarray((image.data - 1.0) / _TYPICAL_SPREAD, dtype=np.float32)
+    middle = _mode(inside)
+    spread = _MAD_TO_SIGMA * float(np.median(middle - inside[inside <= middle]))
+    return np.asarray((image.data - middle) / max(spread, _LEAST_SPREAD), dtype=np.float32)
+
+
+def _mode(values: FloatArray) -> float:
+    """The peak of the histogram, smoothed by a third of the spread."""
+    median = float(np.median(values))
+    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(values - median))), _LEAST_SPREAD)
+    counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (median - 4 * spread, median + 4 * spread))
+    peak = int(ndimage.gaussian_filter1d(counts.astype(float), _MODE_WIDTH * _BINS_PER_SPREAD).argmax())
+    return float(edges[peak] + edges[peak + 1]) / 2

@@ -1,0 +1,1 @@
+"""Lesions followed over the visits of a subject."""

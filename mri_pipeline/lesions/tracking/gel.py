@@ -1,0 +1,137 @@
+"""Enhancing lesions against the previous visit with contrast, and active lesions counted once each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import GelState
+from mri_pipeline.core.spatial import BoolArray, LabelImage
+from mri_pipeline.lesions.components import label_lesions, numbers_of, values_of
+
+PLACE_MIN_OVERLAP = 0.1
+"""Share of the smaller of two lesions that must coincide for them to lie "there": the lesion-wise rule of
+docs/definitions.md (found when at least 10 % is covered). Touching borders are not the same place."""
+
+
+def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:
+    """Numbered enhancing lesions: at least 3 mm and never a one-voxel focus."""
+    floor = max(rules.gel_min_volume_mm3, rules.gel_min_voxels * mask.grid.voxel_volume_mm3)
+    return label_lesions(mask.mask, mask.grid, min_volume_mm3=floor, connectivity=rules.connectivity)
+
+
+def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
+    """Number of voxels that each pair of labels shares, by ascending labels."""
+    both = np.flatnonzero(a.mask & b.mask)
+    of_a, of_b = (labels.data.ravel()[both].astype(np.int64) for labels in (a, b))
+    width = int(of_b.max(initial=0)) + 1
+    pairs, counts = np.unique(of_a * width + of_b, return_counts=True)
+    return {(int(p) // width, int(p) % width): int(n) for p, n in zip(pairs, counts, strict=True)}
+
+
+def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
+    """Labels of `lesions` that lie where one of `others` lies."""
+    size_a, size_b = np.bincount(values_of(lesions)), np.bincount(values_of(others))
+    return {
+        i
+        for (i, j), n in overlaps(lesions, others).items()
+        if n >= PLACE_MIN_OVERLAP * min(int(size_a[i]), int(size_b[j]))
+    }
+
+
+def gel_states(
+    gel: LabelImage, previous_gel: LabelImage | None, previous_t2: LabelImage | None
+) -> dict[int, GelState]:
+    """The state of every enhancing lesion against the previous visit with contrast (Barkhof et al. 1997).
+
+    Parameters
+    ----------
+    gel : LabelImage
+        Numbered enhancing lesions of this visit.
+    previous_gel, previous_t2 : LabelImage or None
+        Numbered lesions of the previous visit with contrast; None if there was none (all undetermined).
+
+    Returns
+    -------
+    dict of int to GelState
+        Persistent if a lesion enhanced there then; else re-enhancing if a T2 lesion was there then; else new.
+    """
+    numbers = numbers_of(gel)
+    if previous_gel is None or previous_t2 is None:
+        return dict.fromkeys(numbers, GelState.UNDETERMINED)
+    enhanced, lesion = _at_place_of(gel, previous_gel), _at_place_of(gel, previous_t2)
+    return {
+        n: GelState.PERSISTENT if n in enhanced else GelState.RE_ENHANCING if n in lesion else GelState.NEW
+        for n in numbers
+    }
+
+
+def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collection[int]) -> int:
+    """Enhancing lesions and new or enlarging T2 lesions, each lesion once.
+
+    An enhancing lesion and an active T2 lesion that overlap are one lesion. Each pairs with one of the other
+    kind at most (as many pairs as possible), so two enhancing lesions within one new T2 lesion count as two,
+    and so do two new T2 lesions under one enhancing lesion: the count lies between the larger of both counts
+    and their sum.
+    """
+    gels = numbers_of(gel)
+    active = sorted(active_t2)
+    row, column = {n: i for i, n in enumerate(gels)}, {n: i for i, n in enumerate(active)}
+    pairs = [(row[i], column[j]) for i, j in overlaps(gel, t2) if j in column]
+    if not pairs:
+        return len(gels) + len(active)
+    rows, columns = np.array(pairs).T
+    graph = sparse.csr_array((np.ones(len(pairs)), (rows, columns)), shape=(len(gels), len(active)))
+    matched = int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
+    return len(gels) + len(active) - matched
+
+
+def lesion_gel_states(gel: LabelImage, lesions: LabelImage, states: Mapping[int, GelState]) -> dict[int, GelState]:
+    """The state of each lesion that enhances; of several enhancing parts the most active one speaks."""
+    rank = [GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED]
+    found: dict[int, GelState] = {}
+    for i, j in overlaps(gel, lesions):
+        found[j] = min(found.get(j, states[i]), states[i], key=rank.index)
+    return found
+
+
+def chronic_black_holes(
+    black_holes: LabelImage,
+    t2: BoolArray,
+    past_t2: Sequence[tuple[int, BoolArray]] | None,
+    week: int | None,
+    rules: LesionRules,
+) -> BoolArray | None:
+    """The part of the black holes where there has been a T2 lesion for at least 24 weeks.
+
+    A place has been a lesion so long if it was one at every analysed visit from the latest one that lies at least
+    24 weeks back up to now.
+
+    Parameters
+    ----------
+    black_holes : LabelImage
+        Black holes of this visit.
+    t2 : ndarray of bool
+        T2 lesions of this visit.
+    past_t2 : sequence of (week, ndarray of bool), or None
+        T2 lesions at every earlier analysed visit, in their order; None if a week among them is unknown.
+    week : int or None
+        The week of this visit.
+
+    Returns
+    -------
+    ndarray of bool or None
+        None where it cannot be known: a week is unknown, or no analysed visit lies 24 weeks back.
+    """
+    if past_t2 is None or week is None:
+        return None
+    chronic = black_holes.mask & t2
+    for then, lesions in reversed(past_t2):
+        chronic &= lesions
+        if week - then >= rules.black_hole_chronic_weeks:
+            return chronic
+    return None

@@ -1,0 +1,319 @@
+"""The lesions of one subject over all analysed visits: counts, lesions, and the masks of what changed.
+
+Every rule is in docs/definitions.md; the rooms beside this module hold one each: `tracking_compare` (new,
+enlarging, shrinking, vanished), `tracking_identity` (numbers that last), `tracking_gel` (enhancing lesions,
+combined unique active lesions, chronic black holes), `change` (what the images say).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import LesionRecord, SubjectResult, T2State, VisitCounts
+from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
+from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.lesions.change.detect import REACH_MM, SmoothFlair, change_evidence, changed_voxels
+from mri_pipeline.lesions.components import label_lesions, renumbered
+from mri_pipeline.lesions.crop import Crop
+from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
+from mri_pipeline.lesions.tracking.gel import chronic_black_holes, gel_states, label_gel, overlaps
+from mri_pipeline.lesions.tracking.identity import Homes
+from mri_pipeline.lesions.tracking.records import Findings, LabelledVisit, count_visit, record_lesions
+
+
+@dataclass(frozen=True)
+class VisitTracking:
+    """One visit's part of the tracking.
+
+    Parameters
+    ----------
+    visit : str
+    lesions : LabelImage
+        Numbered lesions; a lesion keeps its number over all visits.
+    masks : mapping of MaskLabel to LabelImage
+        newT2, enlargingT2 (whole lesions), T2increase, T2decrease (voxels); empty at the first analysed visit.
+    counts : VisitCounts
+    records : tuple of LesionRecord
+        By lesion number; a lesion that vanished since the reference visit has a row of volume 0.
+    """
+
+    visit: str
+    lesions: LabelImage
+    masks: Mapping[MaskLabel, LabelImage]
+    counts: VisitCounts
+    records: tuple[LesionRecord, ...]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """All visits of one subject, in their order."""
+
+    visits: tuple[VisitTracking, ...]
+
+    def result(self, subject: str) -> SubjectResult:
+        """Counts and lesions under the subject's blinded code."""
+        return SubjectResult(
+            subject=subject,
+            visits=tuple(v.counts for v in self.visits),
+            lesions=tuple(record for v in self.visits for record in v.records),
+        )
+
+
+def track_subject(
+    visits: Sequence[VisitMasks],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> Tracking:
+    """Track the lesions of one subject.
+
+    Parameters
+    ----------
+    visits : sequence of VisitMasks
+        The analysed visits in the order of time, on one grid. A missing visit is simply not there.
+    location : LabelImage
+        `anatomy.LOCATION_LABELS` inside the brain, 0 outside.
+    rules : LesionRules
+    weeks : mapping of str to int or None
+        Week of each visit; unknown weeks leave the volume of chronic black holes empty.
+
+    Returns
+    -------
+    Tracking
+        No visits give an empty one.
+
+    Raises
+    ------
+    GridMismatchError
+        If a mask or FLAIR is not on the grid of `location`.
+    UsageError
+        If a visit is given twice.
+    """
+    field = _Field.of(visits, location)
+    return Tracking(tuple(_tracked(step, field, rules) for step in _followed(visits, field, rules, weeks)))
+
+
+def count_subject(
+    subject: str,
+    visits: Sequence[VisitMasks],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> SubjectResult:
+    """The counts and lesions of `track_subject`, without the masks of what changed: all that tables need.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits, location, rules, weeks
+        As in `track_subject`, which also says what is refused.
+    """
+    field = _Field.of(visits, location)
+    counts: list[VisitCounts] = []
+    lesions: list[LesionRecord] = []
+    for step in _followed(visits, field, rules, weeks):
+        counts.append(count_visit(step.now, step.reference, step.found, rules))
+        lesions += record_lesions(step.now, step.reference, step.found, field.location)
+    return SubjectResult(subject, tuple(counts), tuple(lesions))
+
+
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """The parts of the grid that are worked on: images within the brain, masks around the lesions of all visits.
+
+    `around` is a box of the grid of `head`; `location` lies on the grid of `around`, `brain` on that of `head`.
+    """
+
+    head: Crop
+    around: Crop
+    brain: BoolArray
+    location: LabelImage
+
+    @classmethod
+    def of(cls, visits: Sequence[VisitMasks], location: LabelImage) -> _Field:
+        """Where these visits are to be looked at; refuses visits that do not belong together."""
+        if len({v.visit for v in visits}) != len(visits):
+            raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
+        for v in visits:
+            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.darkness):
+                if image is not None:
+                    location.grid.require_same(image.grid, f"visit {v.visit}")
+        present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
+        lesions = functools.reduce(np.logical_or, present, np.zeros(location.grid.shape, dtype=bool))
+        head = Crop.around([location.mask, lesions], location.grid)
+        reach = math.ceil(REACH_MM / min(location.grid.spacing_mm))
+        around = Crop.around([lesions[head.box]], head.inner, margin=reach)
+        inside = head.labels(location)
+        return cls(head, around, inside.mask, around.labels(inside))
+
+    def masks(self, visit: VisitMasks) -> VisitMasks:
+        """A visit's masks around the lesions, and no image."""
+        return self.around.masks(self.head.masks(replace(visit, flair=None)))
+
+    def flair(self, visit: VisitMasks) -> SmoothFlair | None:
+        """A visit's FLAIR within the brain."""
+        return None if visit.flair is None else SmoothFlair.of(self.head.image(visit.flair))
+
+    def evidence(self, reference: LabelledVisit, now: LabelledVisit) -> Image | None:
+        """What the images say around the lesions; None where one is missing."""
+        if reference.flair is None or now.flair is None:
+            return None
+        lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
+        whole = self.around.restored(LabelImage(lesions, self.around.inner)).mask
+        return self.around.image(change_evidence(reference.flair, now.flair, self.brain, lesions=whole))
+
+    def restored(self, image: LabelImage) -> LabelImage:
+        """Labels on the subject's whole grid."""
+        return self.head.restored(self.around.restored(image))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A visit beside the one before it, and what was found."""
+
+    now: LabelledVisit
+    reference: LabelledVisit | None
+    evidence: Image | None
+    found: Findings
+
+
+def _followed(
+    visits: Sequence[VisitMasks], field: _Field, rules: LesionRules, weeks: Mapping[str, int | None]
+) -> Iterator[_Step]:
+    """One visit after the other, each with those before it."""
+    homes = Homes(field.around.inner)
+    past: list[LabelledVisit] = []
+    history = _SinceFirst()
+    for visit in visits:
+        now = _labelled(field.masks(visit), field.flair(visit), rules, homes)
+        reference = past[-1] if past else None
+        evidence = None if reference is None else field.evidence(reference, now)
+        found = _findings(now, past, rules, weeks, evidence)
+        yield _Step(now, reference, evidence, replace(found, new_since_first=history.count(now, found.t2)))
+        # images are compared with the previous visit alone; older ones would only fill the memory
+        past = [*(replace(v, flair=None) for v in past), replace(now, black_holes=None)]
+
+
+class _SinceFirst:
+    """New T2 lesions against the first analysed visit: those that were new at a visit since, and are still there.
+
+    What vanished and came back is new against the visit before, not against the first.
+    """
+
+    def __init__(self) -> None:
+        self._first: frozenset[int] | None = None
+        self._new: set[int] = set()
+
+    def count(self, now: LabelledVisit, comparison: T2Comparison | None) -> int | None:
+        """How many there are at the next visit; None at the first."""
+        present = frozenset(now.numbers[label] for label in range(1, int(now.t2.data.max()) + 1))
+        if self._first is None or comparison is None:
+            self._first = present
+            return None
+        self._new |= {now.numbers[n] for n, state in comparison.states.items() if state is T2State.NEW}
+        return len(present & self._new - self._first)
+
+
+def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, homes: Homes) -> LabelledVisit:
+    grid = masks.t2_lesions.grid
+    parts = label_lesions(masks.t2_lesions.mask, grid, min_volume_mm3=0, connectivity=rules.connectivity)
+    t2 = renumbered(parts, min_volume_mm3=rules.t2_min_volume_mm3)
+    gel = None if masks.gel is None else label_gel(masks.gel, rules)
+    holes = None
+    if masks.black_holes is not None:
+        holes = label_lesions(
+            masks.black_holes.mask,
+            masks.black_holes.grid,
+            min_volume_mm3=rules.black_hole_min_volume_mm3,
+            connectivity=rules.connectivity,
+        )
+    lesions = t2.data.copy()
+    if gel is not None:
+        within_t2 = [0, *sorted({i for i, _ in overlaps(gel, t2)})]
+        alone = np.setdiff1d(np.arange(int(gel.data.max()) + 1), within_t2)
+        table = np.zeros(int(gel.data.max()) + 1, dtype=lesions.dtype)
+        table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
+        lesions = np.maximum(lesions, table[gel.data])
+    numbered = LabelImage(lesions, t2.grid)
+    masks = replace(masks, t2_lesions=parts)
+    return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered), flair)
+
+
+def _tracked(step: _Step, field: _Field, rules: LesionRules) -> VisitTracking:
+    now, reference, found = step.now, step.reference, step.found
+    table = np.zeros(max(now.numbers, default=0) + 1, dtype=np.int32)
+    for label, number in now.numbers.items():
+        table[label] = number
+    return VisitTracking(
+        visit=now.masks.visit,
+        lesions=field.restored(LabelImage(table[now.lesions.data], now.lesions.grid)),
+        masks={label: field.restored(mask) for label, mask in _change_masks(step, field, rules).items()},
+        counts=count_visit(now, reference, found, rules),
+        records=record_lesions(now, reference, found, field.location),
+    )
+
+
+def _findings(
+    now: LabelledVisit,
+    past: Sequence[LabelledVisit],
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+    evidence: Image | None,
+) -> Findings:
+    t2 = gel = chronic = None
+    before = next((v for v in reversed(past) if v.gel is not None), None)
+    if past:
+        t2 = compare_t2(
+            past[-1].t2,
+            now.t2,
+            reference_parts=past[-1].masks.t2_lesions,
+            followup_parts=now.masks.t2_lesions,
+            rules=rules,
+            evidence=evidence,
+        )
+    if now.gel is not None:
+        gel = gel_states(now.gel, before.gel if before else None, before.t2 if before else None)
+    if now.black_holes is not None:
+        known = [(week, v.t2.mask) for v in past if (week := weeks.get(v.masks.visit)) is not None]
+        complete = known if len(known) == len(past) else None
+        chronic = chronic_black_holes(now.black_holes, now.t2.mask, complete, weeks.get(now.masks.visit), rules)
+    return Findings(t2, gel, gel is not None and before is not None, chronic)
+
+
+def _change_masks(step: _Step, field: _Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:
+    now, reference, comparison = step.now, step.reference, step.found.t2
+    if reference is None or comparison is None:
+        return {}
+    before, after = reference.masks, now.masks
+    flairs = None
+    if reference.flair is not None and now.flair is not None:
+        flairs = reference.flair.within(field.around), now.flair.within(field.around)
+    increase, decrease = changed_voxels(
+        before.t2_lesions,
+        after.t2_lesions,
+        flairs=flairs,
+        evidence=step.evidence,
+        min_volume_mm3=rules.enlarging_min_growth_mm3,
+        connectivity=rules.connectivity,
+    )
+    grid = now.t2.grid
+    states = comparison.states.items()
+    new = np.isin(now.t2.data, [n for n, state in states if state is T2State.NEW])
+    enlarging = np.isin(now.t2.data, [n for n, state in states if state is T2State.ENLARGING])
+    vanished = np.isin(reference.t2.data, list(comparison.vanished))
+    return {
+        MaskLabel.NEW_T2: LabelImage(new, grid),
+        MaskLabel.ENLARGING_T2: LabelImage(enlarging, grid),
+        # what is counted as new or vanished is in these masks whole
+        MaskLabel.T2_INCREASE: LabelImage(increase.mask | (new & ~before.t2_lesions.mask), grid),
+        MaskLabel.T2_DECREASE: LabelImage(decrease.mask | (vanished & ~after.t2_lesions.mask), grid),
+    }

@@ -1,0 +1,1 @@
+"""HTML reports: dummy run, subject, evaluation."""

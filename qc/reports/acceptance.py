@@ -1,0 +1,175 @@
+"""The acceptance report of a dummy run: one HTML file without outside parts, for the site and the centre's
+staff.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.provenance import software
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
+from qc.acceptance import DummyRun, Verdict
+from qc.compliance import Finding
+from qc.measures import ImageMeasures
+
+_MOSAIC_ROWS: Final = 2
+_MOSAIC_COLUMNS: Final = 6
+
+_HEADLINES: Final = {
+    Verdict.ACCEPTED: "The dummy run is accepted. The site may enrol.",
+    Verdict.QUERIES: "The dummy run is accepted. The site may enrol; please answer the queries below.",
+    Verdict.REFUSED: "The dummy run is refused. The site cannot enrol yet.",
+}
+
+_NAMES: Final = {
+    Contrast.T1W: "T1",
+    Contrast.T1W_GD: "T1 after contrast",
+    Contrast.T2W: "T2",
+    Contrast.PDW: "Proton density",
+    Contrast.FLAIR: "FLAIR",
+}
+
+_RULES: Final = {
+    "field_strength": "Field strength",
+    "sequence": "Sequence",
+    "whole_series": "Whole series",
+    "spacing_3d": "3D voxel size",
+    "thickness_2d": "Slice thickness",
+    "gap": "Gap between slices",
+    "in_plane_2d": "In-plane voxel size",
+    "coverage": "Coverage",
+    "contrast_recognised": "Recognition",
+    "minutes_after_contrast": "Time after contrast",
+    "snr": "Signal to noise",
+    "cnr": "Grey/white contrast to noise",
+    "edge": "Head at the side",
+    "slice_step": "Even slices",
+    "ghosting": "Ghosting",
+    "vertex": "Vertex",
+    "blank_slices": "Blank slices",
+    "repeated_slices": "Repeated slices",
+    "conversion": "Conversion",
+}
+
+
+def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
+    """Render the report.
+
+    Parameters
+    ----------
+    run : DummyRun
+    trial : str
+        Name of the trial.
+    settings_digest : str
+        Of the settings that judged it (`mri_pipeline.core.provenance.settings_digest`).
+
+    Returns
+    -------
+    str
+        HTML with its style and pictures inside. It holds no patient data: no description, name, number or
+        date of a header, and the mosaics are axial slices (a face cannot be rebuilt from twelve of them).
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        (files("qc.reports") / "templates/acceptance.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        trial=trial,
+        site=run.site,
+        verdict=run.verdict.value,
+        tone={Verdict.ACCEPTED: "good", Verdict.QUERIES: "ask", Verdict.REFUSED: "bad"}[run.verdict],
+        headline=_HEADLINES[run.verdict],
+        refusals=[_row(f) for f in run.of(Action.REFUSE)],
+        queries=[_row(f) for f in run.of(Action.QUERY)],
+        notes=[_row(f) for f in run.of(Action.NOTE)],
+        met=[_row(f) for f in run.findings if f.action is None],
+        scanner=_scanner(run),
+        series=[r.evidence for r in run.recognised],
+        images=[_image(contrast, image, run.measures) for contrast, image in _in_order(run.images)],
+        software=software(),
+        settings_digest=settings_digest,
+    )
+
+
+def _in_order(images: Mapping[Contrast, Image]) -> list[tuple[Contrast, Image]]:
+    order = [Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W, Contrast.PDW]
+    return [(contrast, images[contrast]) for contrast in order if contrast in images]
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    prefix = f"{finding.contrast.value}: " if finding.contrast else ""
+    words = finding.words.removeprefix(prefix)
+    return {
+        "rule": _RULES.get(finding.rule, finding.rule),
+        "contrast": _NAMES[finding.contrast] if finding.contrast else "all",
+        "words": words[:1].upper() + words[1:] + ".",
+    }
+
+
+def _scanner(run: DummyRun) -> list[tuple[str, str]]:
+    if run.profile is None:
+        return []
+    field = run.profile.field_strength_t
+    return [
+        ("Maker", run.profile.manufacturer or "not stated"),
+        ("Model", run.profile.model or "not stated"),
+        ("Software", run.profile.software or "not stated"),
+        ("Field strength", "not stated" if field is None else f"{field:.4g} T"),
+    ]
+
+
+def _image(contrast: Contrast, image: Image, measures: Mapping[Contrast, ImageMeasures]) -> dict[str, Any]:
+    values = measures[contrast]
+    spacing = " x ".join(f"{s:.2f}" for s in image.grid.spacing_mm)
+    return {
+        "name": _NAMES[contrast],
+        "png": mosaic_png(image),
+        "facts": [
+            ("Voxels", " x ".join(map(str, image.grid.shape))),
+            ("Spacing", f"{spacing} mm"),
+            ("Signal to noise", _shown(values.snr)),
+            ("Grey/white contrast to noise", _shown(values.cnr)),
+            ("Ghosting", _shown(values.ghosting_percent, " %")),
+            ("Head, foot to head", f"{values.head_mm[2]:.0f} mm"),
+        ],
+    }
+
+
+def _shown(value: float | None, unit: str = "") -> str:
+    return "cannot be measured" if value is None else f"{value:.1f}{unit}"
+
+
+def mosaic_png(image: Image) -> str:
+    """Twelve axial slices through the volume, radiological (the patient's right on the left), as base64 PNG."""
+    turned = image.reoriented("LPS")  # columns to the patient's left, rows to the back: as radiologists look
+    depth = turned.grid.shape[2]
+    count = _MOSAIC_ROWS * _MOSAIC_COLUMNS
+    picked = np.unique(np.linspace(0.06 * depth, 0.94 * depth - 1, count).round().astype(int).clip(0, depth - 1))
+    columns, rows, slices = (n // 4 for n in turned.grid.shape)
+    # the brain sets the window: the fat of the scalp would darken it
+    middle = turned.data[columns : -columns or None, rows : -rows or None, slices : -slices or None]
+    low, high = 0.0, 1.2 * float(np.percentile(middle, 99)) or 1.0
+    figure = Figure(figsize=(12, 4.4), facecolor="black")
+    aspect = turned.grid.spacing_mm[1] / turned.grid.spacing_mm[0]
+    for number, index in enumerate(picked):
+        axes = figure.add_subplot(_MOSAIC_ROWS, _MOSAIC_COLUMNS, number + 1)
+        axes.imshow(turned.data[:, :, index].T, cmap="gray", vmin=low, vmax=high, aspect=aspect)
+        axes.set_axis_off()
+    figure.subplots_adjust(0, 0, 1, 1, 0.01, 0.01)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90, metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

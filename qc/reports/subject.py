@@ -1,0 +1,309 @@
+"""The report of one subject: one HTML file that a reader opens anywhere, without any other file.
+
+It shows the blinded code and nothing else about the person, and it loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.records import (
+    GelState,
+    LesionRecord,
+    ReadStatus,
+    RegistrationRecord,
+    ScanStatus,
+    SubjectResult,
+    T2State,
+    VisitCounts,
+    VisitQuality,
+)
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from qc.registration import SURE, Verdict, all_concerns, concerns, judge
+from qc.reports.subject_figures import over_time, overlay
+from qc.reports.subject_slices import View, choose_view, mosaic
+
+TEMPLATE = "templates/subject_report.html.j2"
+
+_COLUMNS = {
+    "gel_count": "GEL",
+    "gel_new_count": "new GEL",
+    "gel_re_enhancing_count": "re-enhancing",
+    "gel_persistent_count": "persistent",
+    "gel_volume_ml": "GEL mL",
+    "t2_count": "T2",
+    "t2_volume_ml": "T2 mL",
+    "new_t2_count": "new T2",
+    "enlarging_t2_count": "enlarging T2",
+    "new_or_enlarging_t2_count": "new or enlarging",
+    "bh_count": "BH",
+    "bh_volume_ml": "BH mL",
+    "bh_chronic_volume_ml": "chronic BH mL",
+    "combined_unique_active_count": "combined unique active",
+}
+_BRIGHTEST = 1.9  # medians of the brain: vessels and scalp must not darken everything else
+_ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
+
+
+@dataclass(frozen=True)
+class VisitReport:
+    """One planned visit as the report shows it.
+
+    Parameters
+    ----------
+    visit : str
+    week : int or None
+    status : ScanStatus
+        Anything but *analysed* leaves the rest empty.
+    read : ReadStatus
+    images : mapping of Contrast to Image
+        In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
+    brain : LabelImage or None
+    masks : mapping of MaskLabel to LabelImage
+        What there is of T2 lesions, GEL, black holes, new and enlarging T2 lesions.
+    lesions : LabelImage or None
+        Numbered lesions, with the numbers of the result.
+    native_flair : Image or None
+        The FLAIR as scanned, for "before registration"; needs no grid of the subject's.
+    """
+
+    visit: str
+    week: int | None = None
+    status: ScanStatus = ScanStatus.ANALYSED
+    read: ReadStatus = ReadStatus.AUTOMATIC
+    images: Mapping[Contrast, Image] = field(default_factory=dict)
+    brain: LabelImage | None = None
+    masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)
+    lesions: LabelImage | None = None
+    native_flair: Image | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there are pictures of this visit."""
+        return self.status is ScanStatus.ANALYSED and Contrast.FLAIR in self.images
+
+    @property
+    def brain_mask(self) -> LabelImage:
+        """The brain, or all that is not black where no brain mask is given."""
+        flair = self.images[Contrast.FLAIR]
+        return self.brain if self.brain is not None else LabelImage(flair.data > 0, flair.grid)
+
+    @property
+    def numbered(self) -> LabelImage:
+        """Numbered lesions; none where they are not given."""
+        grid = self.images[Contrast.FLAIR].grid
+        return self.lesions if self.lesions is not None else LabelImage(np.zeros(grid.shape, np.uint8), grid)
+
+
+@dataclass(frozen=True)
+class SubjectReport:
+    """Everything a report is made of.
+
+    Parameters
+    ----------
+    result : SubjectResult
+    visits : sequence of VisitReport
+        Every planned visit in its order, the missing ones too.
+    protocol : str
+        Name of the protocol.
+    protocol_digest : str
+        `provenance.protocol_digest` of the settings that made the numbers.
+    software : mapping of str to str
+        `provenance.software`.
+    """
+
+    result: SubjectResult
+    visits: Sequence[VisitReport]
+    protocol: str
+    protocol_digest: str
+    software: Mapping[str, str]
+
+
+def write_subject_report(report: SubjectReport, path: Path) -> Path:
+    """Write the report as one self-contained HTML file.
+
+    Equal input gives equal bytes: no time, no place, no name is written.
+
+    Raises
+    ------
+    GridMismatchError
+        If images and masks of the visits are not on one grid.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(subject_report_html(report), encoding="utf-8")
+    return path
+
+
+def subject_report_html(report: SubjectReport) -> str:
+    """The report as text; see `write_subject_report`."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((files("qc.reports") / TEMPLATE).read_text(encoding="utf-8"))
+    shown = [visit for visit in report.visits if visit.shown]
+    return template.render(
+        report=report,
+        columns=_COLUMNS,
+        rows=[_row(visit, report.result) for visit in report.visits],
+        plots=over_time(report.result, [(v.visit, v.week) for v in report.visits]),
+        pages=_pages(shown, report.result),
+        registrations=_registrations(shown),
+        scans=_scans(report.result.quality),
+        contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
+        sure=SURE,
+        to_look_at=all_concerns(report.result.quality),
+        confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
+    )
+
+
+def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
+    """One visit's line of the table; what is not known is an empty text."""
+    counts = next((row for row in result.visits if row.visit == visit.visit), None)
+    measured = counts is not None and visit.status is ScanStatus.ANALYSED
+    values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}
+    return {
+        "visit": visit.visit,
+        "week": "" if visit.week is None else str(visit.week),
+        "status": visit.status.value,
+        "read": visit.read.value if measured else "",
+        "reference": (counts.reference_visit or "") if counts is not None and measured else "",
+        "cells": [values[name] for name in _COLUMNS],
+    }
+
+
+def _number(counts: VisitCounts | None, name: str) -> str:
+    value = getattr(counts, name)
+    if value is None:
+        return ""
+    return f"{value:.2f}" if name.endswith("_ml") else str(value)
+
+
+def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[str, Any]]:
+    """Mosaics and lesions of every analysed visit; all visits show the same slices."""
+    if not visits:
+        return []
+    grid = visits[0].images[Contrast.FLAIR].grid
+    for visit in visits:
+        for other in (*(i.grid for i in visit.images.values()), *(m.grid for m in visit.masks.values())):
+            grid.require_same(other, f"visit {visit.visit}")
+    view = choose_view([visit.brain_mask for visit in visits], [v.numbered for v in visits])
+    windows = {contrast: _window(visits, contrast) for contrast in Contrast}
+    pages = []
+    for visit in visits:
+        records = [record for record in result.lesions if record.visit == visit.visit]
+        pages.append(
+            {
+                "visit": visit.visit,
+                "week": visit.week,
+                "read": visit.read.value,
+                "view": view,
+                "mosaics": _mosaics(visit, view, windows),
+                "active": [_lesion(r) for r in records if r.enhancing or r.t2_state in _ACTIVE_T2],
+                "lesions": [_lesion(r) for r in records],
+                "without_contrast": Contrast.T1W_GD not in visit.images,
+            }
+        )
+    return pages
+
+
+def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, float]:
+    """Intensities shown black and white, the same for all visits so that they can be compared."""
+    values = [v.images[contrast].data[v.brain_mask.mask] for v in visits if contrast in v.images]
+    values = [v for v in values if v.size]
+    if not values:
+        return 0.0, 1.0
+    few = [v[:: max(1, v.size // 50_000)] for v in values]
+    low = float(np.median([np.percentile(v, 1) for v in few]))
+    high = float(np.median([min(np.percentile(v, 99.7), _BRIGHTEST * np.median(v)) for v in few]))
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _mosaics(
+    visit: VisitReport, view: View, windows: Mapping[Contrast, tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """FLAIR, and T1 after contrast (before contrast where there is no other)."""
+    second = next((c for c in (Contrast.T1W_GD, Contrast.T1W) if c in visit.images), None)
+    names = {Contrast.FLAIR: "FLAIR", Contrast.T1W_GD: "T1 after contrast", Contrast.T1W: "T1 before contrast"}
+    return [
+        {
+            "name": names[contrast],
+            "svg": mosaic(
+                visit.images[contrast],
+                visit.masks,
+                visit.numbered,
+                view,
+                window=windows[contrast],
+                title=f"{names[contrast]} of visit {visit.visit}, axial slices with lesion outlines",
+            ),
+        }
+        for contrast in (Contrast.FLAIR, second)
+        if contrast is not None
+    ]
+
+
+def _lesion(record: LesionRecord) -> dict[str, str]:
+    """One lesion as text."""
+    enhancing = {None: "not known", False: "no", True: "yes"}[record.enhancing]
+    if record.gel_state not in (None, GelState.UNDETERMINED):
+        enhancing = record.gel_state.value.replace("_", "-")
+    return {
+        "number": str(record.lesion_id),
+        "t2": record.t2_state.value,
+        "enhancing": enhancing,
+        "black_hole": "not known" if record.black_hole is None else record.black_hole.value.replace("_", " "),
+        "location": record.location.value.replace("_", " "),
+        "volume": f"{record.volume_mm3:.0f}",
+        "x": f"{record.x_mm:.1f}",
+        "y": f"{record.y_mm:.1f}",
+        "z": f"{record.z_mm:.1f}",
+    }
+
+
+def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
+    """Every later visit's FLAIR over that of the first analysed one, before and after registration."""
+    pairs = []
+    for visit in visits[1:]:
+        entry = {"reference": visits[0].visit, "visit": visit.visit}
+        for when, a, b in (
+            ("before", visits[0].native_flair, visit.native_flair),
+            ("after", visits[0].images[Contrast.FLAIR], visit.images[Contrast.FLAIR]),
+        ):
+            if a is not None and b is not None:
+                entry[when], correlation = overlay(a, b)
+                entry[f"{when}_r"] = "" if math.isnan(correlation) else f"{correlation:.3f}"
+        pairs.append(entry)
+    return pairs
+
+
+def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
+    """What was found before any lesion was looked for: a line for each visit, a cell for each registration."""
+    return [
+        {
+            "visit": quality.visit,
+            "brain": {None: "not found", True: "came without skull", False: "found"}[quality.skull_stripped],
+            "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
+            "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
+            "flagged": bool(concerns(quality)),
+        }
+        for quality in qualities
+    ]
+
+
+def _registration(record: RegistrationRecord) -> dict[str, str]:
+    verdict = judge(record)
+    words = {
+        Verdict.REFERENCE: "the others were brought to it",
+        Verdict.GOOD: f"to {record.reference}: ",
+        Verdict.DOUBTFUL: f"DOUBTFUL to {record.reference}: ",
+        Verdict.FAILED: f"NO MATCH to {record.reference}: ",
+    }[verdict]
+    number = "" if record.quality is None else f"{record.quality:.2f}"
+    return {"verdict": verdict.value, "text": words + number, "method": record.method}

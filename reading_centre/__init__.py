@@ -1,0 +1,1 @@
+"""The application: command line and web, above the Nipype workflows."""

@@ -1,0 +1,49 @@
+"""``mri-pipeline evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mri_pipeline.core.errors import UsageError
+from reading_centre.console import (
+    AsJson,
+    emit,
+    say,
+)
+
+
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for evaluation.html and the CSV files.")],
+    predicted: Annotated[Path | None, typer.Option("--predicted", help="Folder of predicted masks.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Folder of reference masks with the same file names.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="Name of the data, for the page.")] = "Data not named",
+    as_json: AsJson = False,
+) -> None:
+    """Score predicted against reference lesion masks: Dice, volume, lesions found by size; a page and CSV files.
+
+    The names of the files, or the cases of the CSV, stand in the page and the tables: let them be codes, not names.
+    """
+    from reading_centre.use_cases import evaluate as evaluation
+
+    if pairs is not None and predicted is None and reference is None:
+        if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():
+            raise UsageError(f"expected another folder for --out: {pairs.name} there would be written over")
+        chosen = evaluation.pairs_of_csv(pairs)
+    elif pairs is None and predicted is not None and reference is not None:
+        chosen = evaluation.pairs_of_folders(predicted, reference)
+    else:
+        raise UsageError("expected either --predicted and --reference, or --pairs, found something else")
+    summary = evaluation.evaluate(chosen, out, data=data)
+    if as_json:
+        emit(summary)
+    else:
+        say(", ".join(f"{name}: {'-' if value is None else value}" for name, value in summary.items()))

@@ -1,0 +1,41 @@
+"""``mri-pipeline ingest``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reading_centre.console import (
+    AsJson,
+    SiteCode,
+    TrialFolder,
+    Upload,
+    emit,
+    say,
+)
+
+
+def ingest(
+    trial: TrialFolder,
+    upload: Upload,
+    site: SiteCode,
+    subject: Annotated[
+        str, typer.Option("--subject", help="Trial number of the subject; it is not stored openly.")
+    ],
+    visit: Annotated[str, typer.Option("--visit", help="Visit label, such as wk04.")],
+    replace: Annotated[
+        str, typer.Option("--replace", metavar="REASON", help="Replace the visit's earlier scan, and say why.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take one visit's DICOM through the gate: unpack, check, de-identify, convert."""
+    from reading_centre.use_cases.ingest import receive_visit
+
+    result = receive_visit(trial, upload, site=site, subject=subject, visit=visit, replace_because=replace)
+    if as_json:
+        emit(result.as_dict())
+        return
+    say(f"{result.subject} {visit}: {', '.join(result.contrasts)} accepted")
+    for query in result.queries:
+        say(f"  query: {query}")

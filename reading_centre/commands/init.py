@@ -1,0 +1,23 @@
+"""``mri-pipeline init``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reading_centre.console import (
+    TrialFolder,
+    say,
+)
+
+
+def init(
+    trial: TrialFolder,
+    protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
+) -> None:
+    """Lay out a trial folder with its protocol."""
+    from reading_centre.use_cases.init import init_trial
+
+    created = init_trial(trial, protocol)
+    say(f"trial folder ready; edit {created.protocol_file} (sites, visits, limits) before the first upload")

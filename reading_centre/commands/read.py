@@ -1,0 +1,53 @@
+"""``mri-pipeline read``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mri_pipeline.core.errors import UsageError
+from reading_centre.console import (
+    AsJson,
+    TrialFolder,
+    emit,
+    say,
+)
+
+
+def read(
+    trial: TrialFolder,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write a blinded worklist to this folder.")
+    ] = None,
+    take: Annotated[Path | None, typer.Option("--import", help="Take decisions back from this folder.")] = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who read; needed with --import and --lock.")
+    ] = None,
+    lock: Annotated[
+        bool, typer.Option("--lock", help="Lock all confirmed reads; they cannot change then.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Readers confirm or correct what the machine proposes: --export, --import, --lock."""
+    from reading_centre.use_cases import read as readers
+
+    chosen = [name for name, on in (("--export", export), ("--import", take), ("--lock", lock)) if on]
+    if len(chosen) != 1:
+        raise UsageError(
+            f"expected one of --export DIR, --import DIR and --lock, found {' and '.join(chosen) or 'none'}",
+            hint="the readers' page in the browser comes with a later version",
+        )
+    if export is not None:
+        summary = readers.export_reads(trial, export)
+    else:
+        if not reader:
+            raise UsageError("expected --reader with --import and --lock, found none")
+        summary = (
+            readers.import_reads(trial, take, reader=reader) if take else readers.lock_reads(trial, reader=reader)
+        )
+    if as_json:
+        emit(summary)
+    else:
+        say(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))

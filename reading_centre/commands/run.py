@@ -1,0 +1,34 @@
+"""``mri-pipeline run``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reading_centre.console import (
+    AsJson,
+    PluginName,
+    Processes,
+    TrialFolder,
+    progress_bar,
+    report_batch,
+)
+from workflows.engine import Plugin
+
+
+def run(
+    trial: TrialFolder,
+    subject: Annotated[
+        list[str] | None, typer.Option("--subject", help="Blinded code; may be given again. Default: all.")
+    ] = None,
+    nprocs: Processes = 1,
+    plugin: PluginName = Plugin.MULTIPROC,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse all that is ready; resumes, and one subject's failure leaves the others running."""
+    from reading_centre.use_cases.run import run_trial
+
+    with progress_bar("subjects") as progress:
+        outcome = run_trial(trial, subjects=tuple(subject or ()), nprocs=nprocs, plugin=plugin, progress=progress)
+    report_batch(outcome, as_json=as_json)

@@ -1,0 +1,44 @@
+"""``mri-pipeline segment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reading_centre.console import (
+    AsJson,
+    SegmenterFile,
+    emit,
+    say,
+)
+
+
+def segment(
+    flair: Annotated[Path, typer.Option("--flair", help="FLAIR; the masks come on its grid.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks and lesions.csv.")],
+    t1: Annotated[Path | None, typer.Option("--t1", help="T1 before contrast.")] = None,
+    t1_gd: Annotated[Path | None, typer.Option("--t1-gd", help="T1 after gadolinium.")] = None,
+    t2: Annotated[Path | None, typer.Option("--t2", help="T2.")] = None,
+    brain_mask: Annotated[Path | None, typer.Option("--brain-mask", help="On the FLAIR's grid.")] = None,
+    segmenter: SegmenterFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Segment one visit: T2 lesions, enhancing lesions and black holes on the FLAIR's own grid."""
+    from mri_pipeline.core.protocol import load_segmenter
+    from reading_centre.use_cases.segment import segment_files
+
+    summary = segment_files(
+        flair=flair,
+        t1=t1,
+        t1_gd=t1_gd,
+        t2=t2,
+        brain_mask=brain_mask,
+        out=out,
+        segmenter=load_segmenter(segmenter) if segmenter else None,
+    )
+    if as_json:
+        emit(summary)
+    else:
+        say(", ".join(f"{name}: {'-' if value is None else value}" for name, value in summary.items()))

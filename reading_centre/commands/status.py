@@ -1,0 +1,35 @@
+"""``mri-pipeline status``."""
+
+from __future__ import annotations
+
+from rich.table import Column, Table
+
+from reading_centre.console import (
+    STDOUT,
+    AsJson,
+    TrialFolder,
+    emit,
+    say,
+)
+
+
+def status(trial: TrialFolder, as_json: AsJson = False) -> None:
+    """Show sites, subjects and visits at a glance."""
+    from reading_centre.use_cases.status import trial_status
+
+    state = trial_status(trial)
+    if as_json:
+        emit(state.as_dict())
+        return
+    sites = Table("site", "dummy run", "subjects", title="Sites", title_justify="left")
+    for site in state.sites:
+        sites.add_row(site.code, site.gate, str(site.subjects))
+    subjects = Table(Column("subject", no_wrap=True), "site", *state.visits, title="Visits", title_justify="left")
+    for row in state.subjects:
+        subjects.add_row(row.code, row.site, *(row.visits[v] for v in state.visits))
+    STDOUT.print(sites)
+    STDOUT.print(subjects)
+    for code, concerns in state.concerns.items():
+        for words in concerns:
+            say(f"look at sub-{code} {words}")
+    say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")

@@ -1,0 +1,45 @@
+"""``mri-pipeline tables``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mri_pipeline.core.errors import AnalysisError
+from reading_centre.console import (
+    STDERR,
+    AsJson,
+    Processes,
+    TrialFolder,
+    say_paths,
+)
+
+
+def tables(
+    trial: TrialFolder,
+    provisional: Annotated[
+        bool, typer.Option("--provisional", help="From all reads and automatic results, each row saying which.")
+    ] = False,
+    release: Annotated[
+        Path | None,
+        typer.Option("--release", help="Lift the blinding: tables with trial numbers, to here."),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; needed with --release.")] = "",
+    nprocs: Processes = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write the blinded tables; without --provisional from locked reads alone."""
+    from reading_centre.use_cases.tables import release_trial_tables, write_trial_tables
+
+    if release is not None:
+        say_paths(release_trial_tables(trial, reason=reason, out=release), as_json=as_json)
+        return
+    written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
+    say_paths(written.files, as_json=as_json)
+    for code, error in written.refused.items():
+        STDERR.print(f"sub-{code} FAILED, its rows have no numbers: {error.message}", soft_wrap=True, markup=False)
+        STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
+    if written.refused:
+        raise typer.Exit(AnalysisError.exit_code)

@@ -1,0 +1,92 @@
+"""What all commands share: options, printing, the progress bar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mri_pipeline.core.errors import AnalysisError
+from workflows.batch import BatchOutcome
+from workflows.engine import Plugin
+from workflows.engine import Progress as ProgressCallback
+
+STDOUT = Console(highlight=False)
+STDERR = Console(stderr=True, highlight=False)
+
+TrialFolder = Annotated[Path, typer.Argument(metavar="TRIAL", help="Folder of the trial.")]
+Upload = Annotated[Path, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar.")]
+SiteCode = Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")]
+Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
+PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
+SegmenterFile = Annotated[
+    Path | None,
+    typer.Option("--segmenter", help="TOML naming another program for the T2 lesions (docs/segmenters.md)."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    STDOUT.print(text, soft_wrap=True, markup=False)
+
+
+def emit(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, sort_keys=True))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if not STDERR.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=STDERR, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        seen: set[str] = set()
+
+        def advance(node: str, status: str) -> None:
+            seen.add(node)
+            bar.update(task, total=len(seen))
+            if status in {"end", "exception"}:
+                bar.advance(task)
+
+        yield advance
+
+
+def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
+    """Print how every subject ended; leaves with exit code 4 where one failed."""
+    if as_json:
+        emit([o.model_dump() for o in outcome.outcomes])
+    else:
+        for o in outcome.outcomes:
+            say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
+            for visit, reason in o.failed_visits.items():
+                say(f"  {visit} FAILED: {reason}")
+            for words in o.concerns:
+                say(f"  look at {words}")
+        done = [o for o in outcome.outcomes if o.done]
+        partly = sum(bool(o.failed_visits) for o in done)
+        say(
+            f"{len(done)} of {len(outcome.outcomes)} subjects done"
+            + (f", {partly} without some visits" * bool(partly))
+        )
+    if outcome.failed:
+        raise typer.Exit(AnalysisError.exit_code)
+
+
+def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
+    """Print paths, a line each or as JSON."""
+    if as_json:
+        emit([str(path) for path in paths])
+    else:
+        for path in paths:
+            say(str(path))

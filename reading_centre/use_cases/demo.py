@@ -1,0 +1,133 @@
+"""The whole way on the digital reference trial, ending with the measured tables beside the known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from rich.table import Table
+
+from mri_pipeline.core.errors import AnalysisError, UploadRefusedError, UsageError
+from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, write_reference_trial
+from mri_pipeline.tables.io import read_table
+from reading_centre.use_cases.dummy_run import receive_dummy_run
+from reading_centre.use_cases.ingest import receive_visit
+from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.run import run_trial
+from reading_centre.use_cases.tables import write_trial_tables
+from workflows.engine import Plugin
+
+COMPARED = (
+    "gel_count", "gel_new_count", "gel_re_enhancing_count", "gel_persistent_count", "gel_volume_ml",
+    "t2_count", "t2_volume_ml", "new_t2_count", "enlarging_t2_count", "bh_count", "bh_volume_ml",
+    "combined_unique_active_count",
+)  # fmt: skip
+"""Columns of lesion_timepoints.csv that are shown beside the truth."""
+
+Say = Callable[[str], None]
+
+
+def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], None]) -> None:
+    """Write the reference trial as DICOM, take it in, analyse it, and compare.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty; gets ``source`` (uploads and truth) and ``trial``.
+    nprocs : int
+        Subjects analysed at once.
+    say, table : callable
+        Show a line, and a table.
+
+    Raises
+    ------
+    UsageError
+        If the folder is not empty.
+    AnalysisError
+        If the gate let in what it must refuse, or a subject failed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "expected a new or empty folder for the demo, found one with files",
+            hint="name another: mri-pipeline demo DIR",
+        )
+    say("1/5  writing the digital reference trial as DICOM (known lesions in known places)")
+    source = write_reference_trial(folder / "source", progress=lambda line: say(f"       {line}"))
+    say("2/5  laying out the trial and taking in the uploads")
+    trial = init_trial(folder / "trial", source.protocol)
+    codes = take_in(source, trial.root, say=say)
+    say("3/5  analysing: brain, registration, lesions, tracking, reports")
+    outcome = run_trial(trial.root, nprocs=nprocs, plugin=Plugin.MULTIPROC)
+    for subject in outcome.outcomes:
+        say(
+            f"       {subject.subject}: {'done' if subject.done else subject.reason}"
+            f" ({subject.cpu_seconds:.0f} CPU s)"
+        )
+    if outcome.failed:
+        raise AnalysisError(f"expected every subject analysed, found {len(outcome.failed)} that failed")
+    say("4/5  writing the tables")
+    write_trial_tables(trial.root, provisional=True)
+    say("5/5  measured beside the known truth (measured / truth)")
+    measured = read_table(trial.tables / "lesion_timepoints.csv")
+    truth = [
+        row | {"subject": codes[row["subject"]]} for row in read_table(source.truth / "lesion_timepoints.csv")
+    ]
+    for compared in beside_truth(measured, truth):
+        table(compared)
+    say(f"tables:  {trial.tables}")
+    for code in codes.values():
+        say(f"report:  {trial.reports / f'sub-{code}.html'}")
+
+
+def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:
+    """Every upload through the gate in its order; returns the blinded code by trial number."""
+    codes: dict[str, str] = {}
+    for upload in source.uploads:
+        try:
+            word = _receive(source, upload, trial, codes)
+        except UploadRefusedError as error:
+            if upload.accepted:
+                raise
+            say(f"       {upload.site} {upload.kind.value}: refused, as it must be: {error.message}")
+            continue
+        if not upload.accepted:
+            raise AnalysisError(
+                f"expected {upload.site}'s upload to be refused ({upload.reason}), found it accepted"
+            )
+        say(f"       {word}")
+    return codes
+
+
+def _receive(source: ReferenceTrial, upload: Upload, trial: Path, codes: dict[str, str]) -> str:
+    path = source.path(upload)
+    if upload.kind is UploadKind.DUMMY_RUN:
+        return f"{upload.site} dummy run: {receive_dummy_run(trial, path, site=upload.site).verdict}"
+    visit = receive_visit(trial, path, site=upload.site, subject=upload.subject, visit=upload.visit)
+    codes[upload.subject] = visit.subject
+    return f"{visit.subject} {visit.visit}: {', '.join(visit.contrasts)}"
+
+
+def beside_truth(measured: list[dict[str, str]], truth: list[dict[str, str]]) -> list[Table]:
+    """A table of measured / truth for every subject, a column for each visit; equal counts are shown once."""
+    known: Mapping[tuple[str, str], dict[str, str]] = {(row["subject"], row["visit"]): row for row in truth}
+    tables = []
+    for subject, visits in groupby(measured, key=itemgetter("subject")):
+        rows = list(visits)
+        table = Table(subject, *(row["visit"] for row in rows))
+        table.add_row("scan", *(row["scan_status"] for row in rows))
+        for name in COMPARED:
+            cells = (_beside(row[name], known[subject, row["visit"]][name]) for row in rows)
+            table.add_row(name.replace("_count", "").replace("_", " "), *cells)
+        tables.append(table)
+    return tables
+
+
+def _beside(measured: str, truth: str) -> str:
+    if not measured and not truth:
+        return ""
+    if "." in measured or "." in truth:
+        values = [f"{float(v):.2f}" if v else "-" for v in (measured, truth)]
+        return " / ".join(values)
+    return measured if measured == truth else f"{measured or '-'} / {truth or '-'}"

@@ -1,0 +1,130 @@
+"""A dummy run sets the gate of its site."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
+from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.quarantine import measure_upload
+from mri_pipeline.registry import Gate
+from qc.acceptance import DummyRun, judge_dummy_run
+from qc.compliance import Purpose
+from qc.reports.acceptance import acceptance_html
+from reading_centre.use_cases.gate import check_upload, convert_checked
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
+
+
+@dataclass(frozen=True)
+class ReceivedDummyRun:
+    """A dummy run that opened its site's gate."""
+
+    site: str
+    verdict: str
+    queries: tuple[str, ...]
+    report: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummyRun:
+    """Judge a dummy run, write the acceptance report, and set the site's gate.
+
+    Raises
+    ------
+    UploadRefusedError
+        If the dummy run is refused: the gate is closed, the upload in quarantine, and the report written where
+        there was anything to judge.
+    UsageError, SettingsError
+        If the site or path is not one.
+    """
+    upload = upload.resolve()
+    with upload_desk(folder, site, upload) as desk, unpacking(desk.trial) as work:
+        _, digest = measure_upload(upload)
+        try:
+            run = accept_dummy_run(
+                upload, protocol=desk.protocol, site=site, work_dir=work, secret=desk.sealed.secret("intake")
+            )
+            report = _write_acceptance(desk, run, digest)
+            queries = tuple(finding.words for finding in run.of(Action.QUERY))
+            if not run.verdict.opens_gate:
+                raise ComplianceError(
+                    "; ".join(finding.words for finding in run.of(Action.REFUSE)),
+                    hint=f"send the site its acceptance report: {report}",
+                )
+        except UploadRefusedError as error:
+            desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
+            # a file that could not be read says nothing about the scanner: it leaves an open gate open
+            if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
+                desk.registry.record_dummy_run(
+                    site, accepted=False, upload_digest=digest, findings=[error.message]
+                )
+            raise
+        desk.registry.record_dummy_run(
+            site, accepted=True, upload_digest=digest, scanner=scanner_facts(run.profile), findings=queries
+        )
+        return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
+
+
+def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
+    path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
+    html = acceptance_html(run, trial=desk.protocol.name, settings_digest=settings_digest(desk.protocol))
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:
+    """Judge a site's dummy run, headers and images.
+
+    Parameters
+    ----------
+    upload : Path
+        Zip, tar or folder of DICOM.
+    protocol : Protocol
+    site : str
+        A site of the protocol.
+    work_dir : Path
+        A new folder; removed at the end.
+    secret : bytes
+        The trial's secret.
+
+    Returns
+    -------
+    DummyRun
+        Its verdict sets the gate; a refusal by the protocol does not raise, so that the site gets the whole list.
+
+    Raises
+    ------
+    SettingsError
+        If the protocol has no such site.
+    UploadRefusedError
+        If the upload is unsafe or unreadable or mixes patients or studies: there is nothing to judge.
+    """
+    protocol.site(site)
+    checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
+    images: dict[Contrast, Image] = {}
+    fault = ""
+    try:
+        converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
+        images = {contrast: result.image for contrast, result in converted.items()}
+    except UploadRefusedError as error:
+        fault = error.message
+    finally:
+        checked.discard()
+    return judge_dummy_run(
+        site,
+        protocol=protocol,
+        compliance=checked.compliance,
+        conversion_fault=fault,
+        recognised=checked.recognised,
+        profile=checked.profile,
+        images=images,
+    )

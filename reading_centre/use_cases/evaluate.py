@@ -1,0 +1,264 @@
+"""Predicted against reference masks of any data set: scores, CSV files and one page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.core.errors import GridMismatchError, ImageError, UsageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.lesions.scoring.scores import MaskScores, Rule, ScoredLesion, score_masks
+from mri_pipeline.lesions.scoring.summary import by_size, spread, volume_agreement
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import quantised
+from mri_pipeline.tables.schema import POSITION_MM_DECIMALS, VOLUME_ML_DECIMALS, VOLUME_MM3_DECIMALS, Cell, Row
+from qc.reports.evaluation import MEASURES, EvaluatedCase, evaluation_html
+
+PAGE = "evaluation.html"
+_ENDINGS = (".nii.gz", ".nii")
+_NEEDED = ("case", "predicted", "reference")
+_TUNED = {"yes": True, "no": False, "": None}
+_CSV = "text in UTF-8, columns separated by commas or semicolons"
+_SHOWN = 5  # unmatched names in a message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two mask files of one case; `tuned_on` is None where nothing is said."""
+
+    case: str
+    predicted: Path
+    reference: Path
+    tuned_on: bool | None = None
+
+
+def pairs_of_folders(predicted: Path, reference: Path) -> list[Pair]:
+    """Masks of two folders that have the same file name, in the order of the names.
+
+    Raises
+    ------
+    UsageError
+        If a folder holds no mask, or a name stands in one of them alone: a case that a segmentation could not do
+        must not vanish from its scores.
+    """
+    found = {name: _masks(folder, name) for name, folder in (("predicted", predicted), ("reference", reference))}
+    for one, other in (("predicted", "reference"), ("reference", "predicted")):
+        alone = sorted(set(found[one]) - set(found[other]))
+        if alone:
+            names = ", ".join(alone[:_SHOWN]) + (" …" if len(alone) > _SHOWN else "")
+            raise UsageError(
+                f"expected a {other} mask for every {one} one, found none for {len(alone)} of {len(found[one])}: "
+                f"{names}",
+                hint="name the files alike, or name the pairs in a CSV file (--pairs)",
+            )
+    return [Pair(case, path, found["reference"][case]) for case, path in sorted(found["predicted"].items())]
+
+
+def _masks(folder: Path, name: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UsageError(f"expected a folder of {name} masks, found none", hint=f"check --{name}")
+    masks: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in _ENDINGS if path.name.endswith(ending)), None)
+        if ending is None:
+            continue
+        case = path.name.removesuffix(ending)
+        if case in masks:
+            raise UsageError(f"expected one {name} mask for {case}, found it with two endings")
+        masks[case] = path
+    if not masks:
+        raise UsageError(f"expected NIfTI files in the folder of {name} masks, found none")
+    return masks
+
+
+def pairs_of_csv(file: Path) -> list[Pair]:
+    """The pairs of a CSV file: columns ``case``, ``predicted``, ``reference``, and ``tuned_on`` (yes or no) if stated.
+
+    Paths are relative to the file; other columns are left alone.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, lacks a column or a value, or names a case twice.
+    """
+    pairs: dict[str, Pair] = {}
+    for number, row in _rows(file):
+        case, predicted, reference = (row[name].strip() for name in _NEEDED)
+        tuned = row.get("tuned_on", "").strip().lower()
+        if not (case and predicted and reference) or tuned not in _TUNED:
+            raise UsageError(
+                f"{file.name}, line {number}: expected a case, two paths and yes, no or nothing in tuned_on, "
+                "found something else"
+            )
+        if case in pairs:
+            raise UsageError(f"{file.name}, line {number}: expected every case once, found {case} again")
+        pairs[case] = Pair(case, file.parent / predicted, file.parent / reference, _TUNED[tuned])
+    return list(pairs.values())
+
+
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file by the names of its columns, with the number of the line."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        reader = csv.reader(lines, delimiter=";" if lines and "," not in lines[0] else ",")
+        filled = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            "expected a CSV file of pairs, found none that can be read", hint=f"check --pairs: {_CSV}"
+        ) from error
+    names = [name.strip() for name in filled[0][1]] if filled else []
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking or len(filled) < 2:
+        raise UsageError(
+            f"{file.name}: expected rows with the columns {', '.join(_NEEDED)}, found "
+            + (f"no {' and no '.join(lacking)}" if names and lacking else "no row"),
+            hint=_CSV,
+        )
+    return [(number, dict(zip_longest(names, cells[: len(names)], fillvalue=""))) for number, cells in filled[1:]]
+
+
+def score_pair(pair: Pair) -> EvaluatedCase:
+    """Load and score one pair.
+
+    Raises
+    ------
+    ImageError
+        If a mask cannot be used or the grids differ; the message names the case.
+    UsageError
+        If both are one file.
+    """
+    try:
+        predicted, reference = nifti.load_labels(pair.predicted), nifti.load_labels(pair.reference)
+        scores = score_masks(predicted, reference)
+    except ImageError as error:
+        raise type(error)(
+            f"case {pair.case}: {error.message}", hint=_HINTS.get(type(error), error.hint)
+        ) from error
+    if pair.predicted.samefile(pair.reference):
+        raise UsageError(f"case {pair.case}: expected two masks, found one file", hint="name another reference")
+    relabelled = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
+    return EvaluatedCase(pair.case, scores, pair.tuned_on, relabelled)
+
+
+_HINTS: Mapping[type[ImageError], str] = {
+    GridMismatchError: "masks are compared voxel by voxel: bring the predicted mask to the grid of the reference"
+}
+
+
+def evaluate(pairs: Sequence[Pair], out: Path, *, data: str) -> dict[str, Any]:
+    """Score all pairs and write ``evaluation.html``, ``cases.csv``, ``lesions.csv`` and ``sizes.csv``.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        At least one.
+    out : Path
+        Folder; made where there is none. Nothing is written if a pair cannot be scored.
+    data : str
+        Name of the data, for the page.
+
+    Returns
+    -------
+    dict
+        Means over the cases by the name of the measure, agreement of volumes, number of cases.
+
+    Raises
+    ------
+    ImageError
+        As `score_pair`.
+    """
+    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
+    for name in (PAGE, *TABLES):
+        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+    cases = [score_pair(pair) for pair in pairs]
+    scores = [case.scores for case in cases]
+    lesions = [row for case in cases for row in _lesion_rows(case)]
+    contents = ([_case_row(case) for case in cases], lesions, _size_rows(scores))
+    for (name, columns), rows in zip(TABLES.items(), contents, strict=True):
+        (out / name).write_text(csv_text(columns, rows), encoding="utf-8")
+    (out / PAGE).write_text(evaluation_html(cases, data=data), encoding="utf-8")
+    means = {name: spread(scores, measure) for name, measure in MEASURES.items()}
+    agreement = volume_agreement([s.reference_ml for s in scores], [s.predicted_ml for s in scores])
+    return {
+        "cases": len(cases),
+        **{name: None if found is None else round(found.mean, 4) for name, found in means.items()},
+        "volume_correlation": None if agreement.correlation is None else round(agreement.correlation, 4),
+        "page": str(out / PAGE),
+    }
+
+
+_CASE_COLUMNS = (
+    "case", "tuned_on", "reference_ml", "predicted_ml", "reference_lesions", "predicted_lesions", *MEASURES,
+    "reference_components_below_3_mm3", "predicted_components_below_3_mm3",
+)  # fmt: skip
+_LESION_COLUMNS = (
+    "case", "mask", "lesion", "volume_mm3", "x_mm", "y_mm", "z_mm", "covered", "found_10_percent", "found_anima",
+)  # fmt: skip
+_SIZE_COLUMNS = (
+    "volume_mm3", "rule", "reference_lesions", "found", "recall", "predicted_lesions", "true", "precision",
+)  # fmt: skip
+
+TABLES = {"cases.csv": _CASE_COLUMNS, "lesions.csv": _LESION_COLUMNS, "sizes.csv": _SIZE_COLUMNS}
+_SHARE_DECIMALS = 4
+
+
+def _cell(value: float | None, decimals: int = _SHARE_DECIMALS) -> Cell:
+    return value if value is None or isinstance(value, int) else quantised(value, decimals)
+
+
+def _case_row(case: EvaluatedCase) -> Row:
+    scores = case.scores
+    return {
+        "case": case.case,
+        "tuned_on": case.tuned_on,
+        "reference_ml": _cell(scores.reference_ml, VOLUME_ML_DECIMALS),
+        "predicted_ml": _cell(scores.predicted_ml, VOLUME_ML_DECIMALS),
+        "reference_lesions": len(scores.references),
+        "predicted_lesions": len(scores.predictions),
+        **{name: _cell(measure(scores)) for name, measure in MEASURES.items()},
+        "reference_components_below_3_mm3": scores.references_below,
+        "predicted_components_below_3_mm3": scores.predictions_below,
+    }
+
+
+def _lesion_rows(case: EvaluatedCase) -> list[Row]:
+    def row(mask: str, lesion: ScoredLesion) -> Row:
+        x, y, z = lesion.centre_mm
+        return {
+            "case": case.case,
+            "mask": mask,
+            "lesion": lesion.number,
+            "volume_mm3": _cell(lesion.volume_mm3, VOLUME_MM3_DECIMALS),
+            "x_mm": _cell(x, POSITION_MM_DECIMALS),
+            "y_mm": _cell(y, POSITION_MM_DECIMALS),
+            "z_mm": _cell(z, POSITION_MM_DECIMALS),
+            "covered": _cell(lesion.covered),
+            "found_10_percent": Rule.TENTH in lesion.found,
+            "found_anima": Rule.ANIMA in lesion.found,
+        }
+
+    return [
+        *(row("reference", lesion) for lesion in case.scores.references),
+        *(row("predicted", lesion) for lesion in case.scores.predictions),
+    ]
+
+
+def _size_rows(scores: Sequence[MaskScores]) -> list[Row]:
+    return [
+        {
+            "volume_mm3": size.name,
+            "rule": rule.value,
+            "reference_lesions": found.references,
+            "found": found.references_found,
+            "recall": _cell(found.recall),
+            "predicted_lesions": found.predictions,
+            "true": found.predictions_true,
+            "precision": _cell(found.precision),
+        }
+        for size in by_size(scores)
+        for rule, found in size.detections.items()
+    ]

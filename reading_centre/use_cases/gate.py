@@ -1,0 +1,221 @@
+"""From an upload to safe, checked, de-identified scans: the steps that join the rooms of intake and conversion.
+
+`check_upload` looks and judges, `write_scans` de-identifies and converts. Neither knows of the registry,
+which decides whether a site may upload at all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mri_pipeline.convert.bids import ensure_dataset, write_visit
+from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
+from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
+from mri_pipeline.intake.contrast import Recognised, recognise
+from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.read import read_headers
+from mri_pipeline.intake.series import group_series, require_one_visit
+from mri_pipeline.intake.unpack import UnpackLimits, unpack
+from qc.compliance import (
+    ComplianceReport,
+    PreviousScan,
+    Purpose,
+    ScanProfile,
+    check_compliance,
+    compare_with_previous,
+    scan_profile,
+)
+
+
+@dataclass(frozen=True)
+class CheckedUpload:
+    """An upload that was unpacked, read and judged.
+
+    Parameters
+    ----------
+    work_dir : Path
+        Holds the unpacked files; delete it when done (`discard`).
+    recognised : tuple of Recognised
+        What each series is, in the order of acquisition.
+    chosen : mapping of Contrast to Choice
+    compliance : ComplianceReport
+        Call `ComplianceReport.require` before the scans are used.
+    profile : ScanProfile or None
+        None where no sequence of the protocol was found.
+    patient_key, study_key : str
+        Keyed digests: the same patient or study uploaded again has the same key.
+    study_day : int or None
+        Day of the scan as a proleptic ordinal; only `Blinding.shifted_day` of it may be stored.
+    skipped : mapping of str to int
+        Files that are no images, by kind.
+    """
+
+    work_dir: Path
+    recognised: tuple[Recognised, ...]
+    chosen: Mapping[Contrast, Choice]
+    compliance: ComplianceReport
+    profile: ScanProfile | None
+    patient_key: str
+    study_key: str
+    study_day: int | None
+    skipped: Mapping[str, int]
+
+    def discard(self) -> None:
+        """Delete the unpacked files, which are not de-identified."""
+        shutil.rmtree(self.work_dir, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class WrittenVisit:
+    """The scans of a visit in the BIDS data set, and the moved date of the scan (None if the headers have
+    none).
+    """
+
+    scans: Mapping[Contrast, Path]
+    shifted_date: dt.date | None
+
+
+def check_upload(
+    upload: Path,
+    *,
+    protocol: Protocol,
+    work_dir: Path,
+    secret: bytes,
+    purpose: Purpose,
+    previous: PreviousScan | None = None,
+) -> CheckedUpload:
+    """Unpack, read, recognise and judge an upload.
+
+    Parameters
+    ----------
+    upload : Path
+        Zip, tar or folder.
+    protocol : Protocol
+    work_dir : Path
+        A new folder for the unpacked files; it is removed if this function raises.
+    secret : bytes
+        The trial's secret, for the keys of patients, studies and scanners.
+    purpose : Purpose
+    previous : PreviousScan, optional
+        Another visit of the patient, to flag another scanner or protocol.
+
+    Raises
+    ------
+    UploadRefusedError
+        If the upload is unsafe or unreadable, or mixes patients or studies. A protocol that is not met does
+        not raise here: it is in `CheckedUpload.compliance`.
+    """
+    try:
+        limits = UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000)
+        unpacked = unpack(upload, work_dir / "files", limits)
+        reading = read_headers(unpacked.files, key=secret)
+        reading.require_whole()
+        require_one_visit(reading.instances)
+    except BaseException:
+        shutil.rmtree(work_dir, ignore_errors=True)
+        raise
+    recognised = split_gadolinium([recognise(series) for series in group_series(reading.instances)])
+    chosen = choose(recognised)
+    compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
+    profile = scan_profile(chosen) if chosen else None
+    if profile is not None and previous is not None:
+        compliance = ComplianceReport(
+            (*compliance.findings, *compare_with_previous(profile, previous, protocol.acquisition))
+        )
+    first = reading.instances[0]
+    return CheckedUpload(
+        work_dir, recognised, chosen, compliance, profile, first.patient_key, first.study_key, first.study_day,
+        reading.skipped,
+    )  # fmt: skip
+
+
+def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast, Converted]:
+    """De-identify and convert the chosen series; series with missing slices are left out.
+
+    Raises
+    ------
+    UploadRefusedError
+        If an identity would remain, or a volume is not what its headers say.
+    """
+    converted = {}
+    for contrast, choice in checked.chosen.items():
+        series = choice.recognised.series
+        geometry = series.geometry
+        if geometry is None:
+            raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
+        if not geometry.complete:
+            continue
+        folder = checked.work_dir / "clean" / contrast.value
+        deidentify(series.files, folder, blinding)
+        expected = ExpectedGeometry(
+            geometry.columns, geometry.rows, geometry.slices, geometry.spacing_mm, geometry.corners_ras_mm
+        )
+        converted[contrast] = convert_series(folder, expected, what=contrast.value)
+    _require_two_t1(converted)
+    return converted
+
+
+def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
+    """Refuse one scan sent twice: without a difference, no lesion would seem to enhance."""
+    if Contrast.T1W in converted and Contrast.T1W_GD in converted:
+        before, after = converted[Contrast.T1W].image.data, converted[Contrast.T1W_GD].image.data
+        if np.array_equal(before, after):
+            raise UploadRefusedError(
+                "expected two T1 scans, before and after contrast, found one scan twice",
+                hint="export the T1 made after the injection and upload the visit again",
+            )
+
+
+def write_scans(
+    checked: CheckedUpload,
+    *,
+    raw: RawDataset,
+    protocol: Protocol,
+    visit: str,
+    blinding: Blinding,
+    replace: bool = False,
+) -> WrittenVisit:
+    """De-identify, convert and write the scans of a visit into the BIDS data set.
+
+    Nothing is written unless every chosen series passes.
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+        From `check_upload`, with ``purpose=Purpose.VISIT``.
+    raw : RawDataset
+    protocol : Protocol
+    visit : str
+        A planned visit's label.
+    blinding : Blinding
+        Code of the subject and the trial's secret.
+    replace : bool, optional
+        Replace the visit's earlier scans.
+
+    Raises
+    ------
+    ComplianceError
+        If the protocol is not met.
+    UploadRefusedError
+        As `convert_checked`.
+    UsageError
+        If the visit has scans and `replace` is not set.
+    """
+    checked.compliance.require()
+    protocol.visit(visit)
+    converted = convert_checked(checked, blinding)
+    ensure_dataset(raw, name=protocol.name)
+    scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
+    written = write_visit(raw, blinding.code, visit, scans, replace=replace)
+    day = checked.study_day
+    return WrittenVisit(written, None if day is None else blinding.shifted_day(day))

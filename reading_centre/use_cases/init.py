@@ -1,0 +1,36 @@
+"""Laying out a trial folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.registry import Registry
+
+
+def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
+    """Make a trial folder with its protocol, secrets and registry.
+
+    Raises
+    ------
+    UsageError
+        If the folder exists and is not empty.
+    SettingsError
+        If there is no such protocol.
+    """
+    text = protocol_text(protocol)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "expected a new or empty folder for the trial, found one with files", hint="choose another folder"
+        )
+    trial = Trial(folder)
+    for path in trial.folders():
+        path.mkdir(parents=True, exist_ok=True)
+    trial.protocol_file.write_text(text, encoding="utf-8")
+    with Registry.open(trial, parse_protocol(text)) as registry:  # first: without secrets the trial is a new one
+        registry.audit("trial laid out", details={"protocol": protocol})
+    Sealed.create(trial)
+    return trial

@@ -1,0 +1,142 @@
+"""Readers confirm or correct: worklists out, decisions in, locks; the registry records who and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mri_pipeline.analysis.space import keep_space, load_record
+from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import LesionRules, load_protocol
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.tracking.gel import label_gel
+from mri_pipeline.reading.decisions import import_decisions
+from mri_pipeline.reading.items import LesionKind, item_from_derivatives
+from mri_pipeline.reading.store import ReadRecord, lock_read, unlock_read
+from mri_pipeline.reading.store import load_record as load_read_record
+from mri_pipeline.reading.worklist import export_worklist
+from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
+
+Summary = dict[str, int | str]
+
+
+def _number(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImage:
+    """The lesions a reader decides on, by the one definition of a lesion."""
+    if kind is LesionKind.GEL:
+        return label_gel(mask, rules)
+    least = rules.t2_min_volume_mm3 if kind is LesionKind.T2 else rules.black_hole_min_volume_mm3
+    return label_lesions(mask.mask, mask.grid, min_volume_mm3=least, connectivity=rules.connectivity)
+
+
+def export_reads(folder: Path, out: Path) -> Summary:
+    """Write a blinded worklist of every analysed visit whose read is not locked.
+
+    The subjects' spaces are kept from now on: returned masks lie on their grids (`mri_pipeline.analysis.space`).
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        items = [
+            item_from_derivatives(trial.derivatives, subject.code, visit.visit)
+            for subject in registry.state().subjects
+            for visit in subject.visits
+            if visit.scan is ScanState.ANALYSED
+        ]
+        spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
+        for space in spaces:
+            load_record(space)  # before anything is written
+        worklist = export_worklist(
+            items,
+            out,
+            reads=trial.reads,
+            key=Sealed.open(trial).secret("reading"),
+            number_lesions=lambda kind, mask: _number(kind, mask, protocol.lesions),
+            order_of_visits_known=protocol.reading.order_of_visits_known,
+        )
+        alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
+        for space in spaces:
+            keep_space(space, trial.kept_space(space.subject))
+        registry.audit("worklist exported", details={"items": len(worklist.codes), "locked": worklist.locked})
+    return {
+        "exported": len(worklist.codes),
+        "locked": worklist.locked,
+        "spaces_kept_from_one_visit": alone,  # which is interpolated less than the later ones: better wait for a second
+        "folder": str(worklist.folder),
+    }
+
+
+def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
+    """Take a reader's decisions back, files and registry together; what is not read yet stays open."""
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+
+        def enter(records: Sequence[ReadRecord]) -> None:
+            reads = {(record.subject, record.visit): _counts(record) for record in records}
+            registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
+
+        imported = import_decisions(worklist, reads=trial.reads, reader=reader, enter=enter)
+    return {"confirmed": len(imported.reads), "not_read_yet": len(imported.unread)}
+
+
+def _counts(record: ReadRecord) -> ReadCounts:
+    return ReadCounts(
+        accepted=record.accepted,
+        rejected=record.rejected,
+        voxels_added=record.voxels_added,
+        voxels_erased=record.voxels_erased,
+        digest=record.digest,
+    )
+
+
+def lock_reads(folder: Path, *, reader: str) -> Summary:
+    """Make every confirmed read of this reader final, in the files and in the registry: all or none.
+
+    A lock that was cut off between the two is completed.
+
+    Raises
+    ------
+    UsageError
+        If the reader has no confirmed read, or one in the files is not the one the registry knows.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        confirmed = {
+            (subject.code, visit.visit): _known_record(trial, subject.code, visit)
+            for subject in registry.state().subjects
+            for visit in subject.visits
+            if visit.read is ReadStatus.CONFIRMED and reader in visit.readers
+        }
+        if not confirmed:
+            raise UsageError(
+                "expected confirmed reads of this reader, found none",
+                hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
+            )
+        locked: list[ReadRecord] = []
+        try:
+            for (subject, visit), record in confirmed.items():
+                if record.status is not ReadStatus.LOCKED:
+                    lock_read(trial.reads, subject, visit, reader=reader)
+                    locked.append(record)
+            registry.lock_reads(confirmed, reader=reader)
+        except BaseException:
+            for record in locked:
+                unlock_read(trial.reads, record)
+            raise
+    return {"locked": len(confirmed)}
+
+
+def _known_record(trial: Trial, subject: str, visit: VisitState) -> ReadRecord:
+    record = load_read_record(trial.reads, subject, visit.visit)
+    if record is None or record.digest != visit.read_digest:
+        raise UsageError(
+            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
+            + ("none" if record is None else "another"),
+            hint="import the reader's worklist again",
+        )
+    return record

@@ -1,0 +1,126 @@
+"""Analyse a trial: every subject that has scans, with the protocol's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.records import ScanStatus
+from mri_pipeline.registry import Registry, ScanState, SubjectState
+from workflows.batch import BatchOutcome, Outcome, only_run, run_batch
+from workflows.engine import Plugin, Progress
+
+_ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
+
+
+def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectRequest:
+    """The request of one subject: its accepted visits in the order of the protocol."""
+    states = {visit.visit: visit.scan for visit in subject.visits}
+    kept = trial.kept_space(subject.code)
+    return SubjectRequest(
+        subject=subject.code,
+        visits=tuple(
+            VisitScans(
+                visit=visit.label,
+                week=visit.week,
+                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()},
+            )
+            for visit in protocol.visits
+            if states[visit.label] in _ACCEPTED
+        ),
+        planned=tuple(
+            PlannedVisit(
+                visit=visit.label,
+                week=visit.week,
+                status=ScanStatus.REFUSED if states[visit.label] is ScanState.REFUSED else ScanStatus.MISSING,
+            )
+            for visit in protocol.visits
+        ),
+        protocol=protocol.name,
+        rules=protocol.lesions,
+        derivatives=trial.derivatives.root.resolve(),
+        reports=trial.reports.resolve(),
+        work=trial.work.resolve(),
+        settings_digest=settings_digest(protocol),
+        kept_space=kept.folder.resolve() if kept.record.is_file() else None,
+        settled=tuple(
+            label for label in _measured(trial, subject.code) if states.get(label) is ScanState.ANALYSED
+        ),
+    )
+
+
+def _measured(trial: Trial, subject: str) -> list[str]:
+    """The visits of which the derivative dataset holds numbers; a result of another version holds none."""
+    try:
+        return [counts.visit for counts in load_result(trial.derivatives.result(subject)).visits]
+    except UsageError:
+        return []
+
+
+def run_trial(
+    folder: Path,
+    *,
+    subjects: Sequence[str] = (),
+    nprocs: int = 1,
+    plugin: Plugin = Plugin.MULTIPROC,
+    progress: Progress | None = None,
+) -> BatchOutcome:
+    """Analyse the subjects (blinded codes; all when none is named) and record what became of each scan.
+
+    Raises
+    ------
+    UsageError
+        If a code is unknown, or no scan has been taken in yet.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        requests = [
+            make_request(trial, protocol, subject)
+            for subject in registry.state().subjects
+            if any(visit.scan in _ACCEPTED for visit in subject.visits)
+            and (not subjects or subject.code in subjects)
+        ]
+        unknown = sorted(set(subjects) - {request.subject for request in requests})
+        if unknown:
+            raise UsageError(
+                f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
+                hint="'mri-pipeline status TRIAL' lists them",
+            )
+        if not requests:
+            raise UsageError(
+                "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
+            )
+        write_dataset_description(
+            trial.derivatives.root, settings_digest=settings_digest(protocol), rules=protocol.lesions
+        )
+        with only_run(trial.work):
+            outcome = run_batch(requests, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
+        for request, result in zip(requests, outcome.outcomes, strict=True):
+            _record(trial, registry, request, result)
+    return outcome
+
+
+def _record(trial: Trial, registry: Registry, request: SubjectRequest, result: Outcome) -> None:
+    """Note what became of each scan of a subject.
+
+    A run that fails takes nothing away: what an earlier one measured, and a reader locked, stays. A scan that came
+    in since has no numbers, also where the one it replaced had.
+    """
+    numbers = trial.derivatives.result(request.subject)
+    known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
+    for visit in request.visits:
+        label = visit.visit
+        analysed = (
+            label not in result.failed_visits if result.done else label in known and label in request.settled
+        )
+        status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
+        reason = result.failed_visits.get(label, result.reason)
+        registry.record_analysis(request.subject, label, status, reason=reason)

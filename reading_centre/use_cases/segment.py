@@ -1,0 +1,194 @@
+"""One visit without a trial: masks on the FLAIR's own grid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mri_pipeline.analysis import steps
+from mri_pipeline.analysis.segmenter import run_segmenter
+from mri_pipeline.core import provenance
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.errors import ImageError, SettingsError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
+from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.lesions.t2.segment import T2Segmentation
+from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.rows import lesion_row
+from qc.registration import brain_concern, concerns, contrast_concern
+
+_VISIT = "scan"  # the only visit; it appears in no output
+_MASKS = ("t2_lesions", "gel", "black_holes")
+_MAPS = ("t2_probability", "gel_probability")
+_NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
+_COLUMNS = (
+    "lesion_id", "volume_mm3", "x_mm", "y_mm", "z_mm", "location", "enhancing", "black_hole",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SegmentedScan:
+    """The masks and probability, the numbered lesions with a record of each, and what is known of the scans."""
+
+    t2: T2Segmentation
+    found: steps.SegmentedVisit
+    lesions: LabelImage
+    records: Sequence[LesionRecord]
+    quality: VisitQuality
+
+
+def segment_images(
+    images: Mapping[Contrast, Image],
+    *,
+    brain_mask: LabelImage | None = None,
+    rules: LesionRules,
+    work: Path | None = None,
+) -> SegmentedScan:
+    """Segment one visit on its FLAIR's grid.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Any subset that contains FLAIR, each on its own grid.
+    brain_mask : LabelImage, optional
+        On the FLAIR's grid; found where it is not given.
+    rules : LesionRules
+    work : Path, optional
+        Folder for the segmenter, where `rules` names one.
+
+    Returns
+    -------
+    SegmentedScan
+
+    Raises
+    ------
+    GridMismatchError
+        If the brain mask is on another grid.
+    AnalysisError
+        If a contrast cannot be registered to the FLAIR, or the segmenter fails.
+    SettingsError
+        If a segmenter is named without a folder to work in.
+    """
+    flair = images[Contrast.FLAIR]
+    found = steps.extract_brain(flair)
+    brain = found.mask if brain_mask is None else brain_mask
+    flair.grid.require_same(brain.grid, "brain mask")
+    registered = {
+        contrast: steps.register(flair, image, fixed_brain=brain, same_contrast=False)
+        for contrast, image in images.items()
+        if contrast is not Contrast.FLAIR
+    }
+    to_flair: dict[Contrast, Affine] = {
+        contrast: steps.require_match(match, f"{contrast.value} to FLAIR")
+        for contrast, match in registered.items()
+    }
+    prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
+    tissue = steps.map_subject_tissue(
+        flairs=[prepared[Contrast.FLAIR]],
+        t1ws=[prepared[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in prepared][:1],
+        brain=brain,
+        template_to_subject=found.template_to_image,
+    )
+    t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
+    segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
+    share = segmented.gel.enhancing_share if segmented.gel else None
+    words = (brain_concern(found.quality), steps.partly_scanned(prepared, brain), note, contrast_concern(share))
+    gel = segmented.gel.mask if segmented.gel else None
+    holes = segmented.dark.black_holes if segmented.dark else None
+    tracking = steps.track(
+        [VisitMasks(_VISIT, t2.mask, gel, holes)],
+        tissue_location=tissue.location,
+        rules=rules,
+        weeks={_VISIT: None},
+    )
+    (only,) = tracking.visits
+    records = [
+        RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
+        for contrast, match in registered.items()
+    ]
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, words)))
+    return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
+
+
+def _t2_lesions(
+    images: Mapping[Contrast, Image],
+    *,
+    brain: LabelImage,
+    tissue: TissueMaps,
+    rules: LesionRules,
+    work: Path | None,
+) -> tuple[T2Segmentation, str]:
+    """T2 lesions of the one visit, and what a person has to look at in them."""
+    if rules.segmenter is None:
+        (found,) = steps.segment_t2([images], brains=[brain], tissue=tissue, rules=rules)
+        return found, ""
+    if work is None:
+        raise SettingsError("expected a folder for the segmenter, found none")
+    made = run_segmenter(rules.segmenter, images, brain, work)
+    (found,), (note,) = steps.take_t2(
+        [made], [images], brains=[brain], tissue=tissue, segmenter=rules.segmenter, rules=rules
+    )
+    return found, note
+
+
+def segment_files(
+    *,
+    flair: Path,
+    t1: Path | None,
+    t1_gd: Path | None,
+    t2: Path | None,
+    brain_mask: Path | None,
+    out: Path,
+    segmenter: Segmenter | None = None,
+) -> dict[str, float | int | str | None]:
+    """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
+
+    A `segmenter` works in a new folder ``out/segmenter-…``, which stays where it fails. What an earlier run left in
+    `out` is taken away before the work.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be used (see `mri_pipeline.core.io.nifti`).
+    """
+    files = {Contrast.FLAIR: flair, Contrast.T1W: t1, Contrast.T1W_GD: t1_gd, Contrast.T2W: t2}
+    images = {contrast: nifti.load_image(path) for contrast, path in files.items() if path is not None}
+    mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
+    if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
+        raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
+    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
+    for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE):
+        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+    work = Path(tempfile.mkdtemp(prefix="segmenter-", dir=out)) if segmenter else None
+    rules = LesionRules(segmenter=segmenter)
+    scan = segment_images(images, brain_mask=mask, rules=rules, work=work)
+    if work:
+        shutil.rmtree(work)
+    gel, dark = scan.found.gel, scan.found.dark
+    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
+    masks = dict(zip(_MASKS, found, strict=True))
+    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
+    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
+        if made is not None:
+            nifti.save(made, out / f"{name}.nii.gz")
+    rows = [lesion_row("", record) for record in scan.records]
+    (out / _TABLE).write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
+    (out / _PROVENANCE).write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+    return {
+        "t2_count": int(scan.t2.mask.data.max()),
+        **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
+        "skull_stripped": bool(scan.quality.skull_stripped),
+        **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
+        **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
+        "look_at": "; ".join(concerns(scan.quality)) or None,
+    }

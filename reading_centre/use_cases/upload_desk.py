@@ -1,0 +1,86 @@
+"""What a dummy run and a visit share: the trial at hand, refusal into quarantine, a private folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.core.errors import UploadRefusedError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.intake.quarantine import quarantine
+from mri_pipeline.registry import Registry, ScannerFacts
+from qc.compliance import ScanProfile
+
+
+@dataclass(frozen=True)
+class UploadDesk:
+    """What receiving an upload needs at hand."""
+
+    trial: Trial
+    protocol: Protocol
+    registry: Registry
+    sealed: Sealed
+
+    def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
+        """Keep a refused upload and note it; its code is not kept beside it, where the patient is known by name."""
+        quarantine(
+            upload,
+            self.trial.quarantine,
+            reason=error,
+            context={name: value for name, value in context.items() if name != "subject"},
+            now=dt.datetime.now(tz=dt.UTC),
+            max_bytes=self.protocol.max_upload_mb * 1_000_000,
+        )
+        known = {name: context[name] for name in ("subject", "visit") if name in context}
+        self.registry.record_refusal(context["site"], reason=error.message, upload_digest=digest, **known)
+
+
+@contextmanager
+def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
+    """Open the trial for an upload of a site.
+
+    Raises
+    ------
+    UsageError, SettingsError
+        If the site or path is not one, or the upload lies inside or around the trial.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    protocol.site(site)
+    if not upload.exists():
+        raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
+    if trial.root.is_relative_to(upload) or upload.is_relative_to(trial.root):
+        raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
+    with Registry.open(trial, protocol) as registry:
+        yield UploadDesk(trial, protocol, registry, Sealed.open(trial))
+
+
+@contextmanager
+def unpacking(trial: Trial) -> Iterator[Path]:
+    """A private folder for files that are not de-identified yet; gone afterwards, whatever happens."""
+    trial.work.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="intake-", dir=trial.work))
+    try:
+        yield folder / "upload"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scanner_facts(profile: ScanProfile | None) -> ScannerFacts | None:
+    """The facts of a scanner that the registry keeps."""
+    if profile is None:
+        return None
+    return ScannerFacts(
+        manufacturer=profile.manufacturer,
+        model=profile.model,
+        software=profile.software,
+        field_strength_t=profile.field_strength_t or 0.0,
+        serial_digest=profile.scanner_key,
+    )

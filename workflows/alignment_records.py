@@ -1,0 +1,53 @@
+"""What the registrations of a subject found, as small files outside of Nipype's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mri_pipeline.core.records import RegistrationRecord
+from mri_pipeline.core.visits import Contrast
+
+
+class Match(BaseModel):
+    """A registration: its transform file, and how good it is (`mri_pipeline.images.register.Registration`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    moving_to_fixed: Path
+    quality: float
+    method: str
+    failed: bool
+
+    def record(self, contrast: Contrast, reference: str) -> RegistrationRecord:
+        """The same without the file, for results and reports."""
+        return RegistrationRecord(contrast, reference, round(self.quality, 4), self.method, failed=self.failed)
+
+
+class VisitNote(BaseModel):
+    """What was found in one visit: the brain of its FLAIR, and every other contrast's way to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    brain: Path
+    template_to_flair: Path
+    skull_stripped: bool
+    brain_quality: float
+    scans: dict[Contrast, Match]
+
+
+Note = TypeVar("Note", bound=BaseModel)
+
+
+def save_note(note: BaseModel, path: Path) -> Path:
+    """Write a note."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(note.model_dump_json(indent=1), encoding="utf-8")
+    return path
+
+
+def load_note(kind: type[Note], path: Path) -> Note:
+    """Read a note of this program."""
+    return kind.model_validate_json(path.read_bytes())
