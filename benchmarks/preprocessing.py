@@ -90,14 +90,14 @@ def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], 
         for contrast in present[1:]:
             moving = load(visit, contrast)
             found = clock.run(
-                "within", steps.register, flair, moving, fixed_brain=brains[-1].mask, same_contrast=False
+                "within", steps.register, flair, moving, fixed_brain=brains[-1].mask, intra_modal=False
             )
             to_flair[contrast] = found.moving_to_fixed
         ways.append(to_flair)
         if visit:
             first = load(0, Contrast.FLAIR)
             found = clock.run(
-                "between", steps.register, first, flair, fixed_brain=brains[0].mask, same_contrast=True
+                "between", steps.register, first, flair, fixed_brain=brains[0].mask, intra_modal=True
             )
             to_first.append(found.moving_to_fixed)
             known = motion_of(0) @ motion_of(visit).inverse()

@@ -2,7 +2,7 @@
 
     python benchmarks/tables.py WORK [--subjects 36 72 144] [--nprocs 2]
 
-Makes trials of simulated subjects with seven visits each: FLAIR, darkness on T1, T2 lesions, enhancing lesions and
+Makes trials of simulated subjects with seven visits each: FLAIR, T1 hypointensity, T2 lesions, enhancing lesions and
 black holes of 2D scans in the subject's space, every visit read and locked, so that all are counted again. Four
 subjects are simulated; the others are links to their files. Printed for each trial: wall and CPU seconds of
 ``mri-pipeline tables``, the peak memory of its process and of the largest of those that count, and the digest of the
@@ -80,13 +80,17 @@ def simulated_subject(
         # a severe core in an equally dark shell in hypointense tissue; cortex as dark as grey matter is
         dark = ndimage.gaussian_filter(masks["black_holes"].astype(float), (0.8, 0.8, 0.3))
         t1 = np.where(radius < 0.8, 1.0, GREY_MATTER) - 0.15 * masks["t2_lesions"] - 0.6 * dark
-        darkness = LabelImage(_darkness(t1 + NOISE * rng.standard_normal(shape), brain), grid)
-        visits.append(VisitMasks(visit, **labels, flair=Image(flair.astype(np.float32), grid), darkness=darkness))
+        t1_hypointensity = LabelImage(_t1_hypointensity(t1 + NOISE * rng.standard_normal(shape), brain), grid)
+        visits.append(
+            VisitMasks(
+                visit, **labels, flair=Image(flair.astype(np.float32), grid), t1_hypointensity=t1_hypointensity
+            )
+        )
     return visits, LabelImage(np.where(brain, 4, 0).astype(np.uint8), grid)
 
 
-def _darkness(t1: FloatArray, brain: BoolArray) -> NDArray[np.uint8]:
-    """`lesions.black_holes.Darkness` of every voxel, as an analysis writes it."""
+def _t1_hypointensity(t1: FloatArray, brain: BoolArray) -> NDArray[np.uint8]:
+    """`lesions.black_holes.T1Hypointensity` of every voxel, as an analysis writes it."""
     limits = ((1 + GREY_MATTER) / 2, GREY_MATTER, (GREY_MATTER + FLUID) / 2)
     return np.where(brain, sum((t1 <= limit).astype(np.uint8) for limit in limits), 0).astype(np.uint8)
 
@@ -125,7 +129,7 @@ def _write_subject(
     records = []
     for masks in visits:
         nifti.save(masks.flair, derivatives.image(code, masks.visit, Contrast.FLAIR))
-        nifti.save(masks.darkness, derivatives.darkness(code, masks.visit))
+        nifti.save(masks.t1_hypointensity, derivatives.t1_hypointensity(code, masks.visit))
         for name, label in labels.items():
             nifti.save(getattr(masks, name), derivatives.mask(code, masks.visit, label))
         read = {kind: getattr(masks, name) for kind, name in KINDS.items()}

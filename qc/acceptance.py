@@ -138,26 +138,28 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     if values.ghosting_percent is not None:
         findings.append(_at_most("ghosting", "ghosting", contrast, values.ghosting_percent, MAX_GHOSTING_PERCENT))
     reach = "through" if values.cut_at_top else "not beyond"
-    words = f"{contrast.value}: the head reaches {reach} the uppermost slice"
-    findings.append(Finding("vertex", query if values.cut_at_top else None, words, contrast))
+    message = f"{contrast.value}: the head reaches {reach} the uppermost slice"
+    findings.append(Finding("vertex", query if values.cut_at_top else None, message, contrast))
     for rule, count, what in (
         ("blank_slices", values.blank_slices, "blank slices"),
         ("repeated_slices", values.repeated_slices, "slices equal to their neighbour"),
     ):
-        words = f"{contrast.value}: expected no {what}, found {count}"
-        findings.append(Finding(rule, query if count else None, words, contrast, float(count), 0.0, "slices"))
+        message = f"{contrast.value}: expected no {what}, found {count}"
+        findings.append(Finding(rule, query if count else None, message, contrast, float(count), 0.0, "slices"))
     return findings
 
 
 def _at_least(rule: str, what: str, contrast: Contrast, measured: float | None, limit: Limit) -> Finding:
     if measured is None:
-        words = f"{contrast.value}: expected {what} of at least {limit.value:g}, found no noise to measure"
-        return Finding(rule, limit.action, words, contrast, None, limit.value)
-    words = f"{contrast.value}: expected {what} of at least {limit.value:g}, found {measured:.1f}"
-    return Finding(rule, limit.action if measured < limit.value else None, words, contrast, measured, limit.value)
+        message = f"{contrast.value}: expected {what} of at least {limit.value:g}, found no noise to measure"
+        return Finding(rule, limit.action, message, contrast, None, limit.value)
+    message = f"{contrast.value}: expected {what} of at least {limit.value:g}, found {measured:.1f}"
+    return Finding(
+        rule, limit.action if measured < limit.value else None, message, contrast, measured, limit.value
+    )
 
 
 def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: float) -> Finding:
     action = Action.QUERY if measured > limit else None
-    words = f"{contrast.value}: expected {what} of at most {limit:g} %, found {measured:.1f} %"
-    return Finding(rule, action, words, contrast, measured, limit, "%")
+    message = f"{contrast.value}: expected {what} of at most {limit:g} %, found {measured:.1f} %"
+    return Finding(rule, action, message, contrast, measured, limit, "%")

@@ -41,7 +41,7 @@ class Finding:
         A stable name of the rule, for tables.
     action : Action or None
         What breaking it leads to; None where it is met.
-    words : str
+    message : str
         What was expected and found, without patient data.
     contrast : Contrast or None
     measured, limit : float or None
@@ -50,7 +50,7 @@ class Finding:
 
     rule: str
     action: Action | None
-    words: str
+    message: str
     contrast: Contrast | None = None
     measured: float | None = None
     limit: float | None = None
@@ -101,7 +101,7 @@ class ComplianceReport:
         reasons = self.of(Action.REFUSE)
         if reasons:
             raise ComplianceError(
-                "; ".join(finding.words for finding in reasons),
+                "; ".join(finding.message for finding in reasons),
                 hint="the limits stand under [acquisition] in trial.toml; scan again as the protocol says",
             )
 
@@ -143,12 +143,12 @@ def _field_strength(series: Sequence[Series], minimum: float) -> Finding:
     stated = [s.first.field_strength_t for s in series if s.first.modality in ("", "MR")]
     known = [t for t in stated if t is not None]
     if not known:
-        words = f"expected a field strength of at least {minimum:g} T, found none stated in the headers"
-        return Finding("field_strength", Action.REFUSE, words, limit=minimum, unit="T")
+        message = f"expected a field strength of at least {minimum:g} T, found none stated in the headers"
+        return Finding("field_strength", Action.REFUSE, message, limit=minimum, unit="T")
     weakest = min(known)
     action = Action.REFUSE if weakest < minimum - FIELD_TOLERANCE_T else None
-    words = f"expected a field strength of at least {minimum:g} T, found {weakest:.4g} T"
-    return Finding("field_strength", action, words, measured=weakest, limit=minimum, unit="T")
+    message = f"expected a field strength of at least {minimum:g} T, found {weakest:.4g} T"
+    return Finding("field_strength", action, message, measured=weakest, limit=minimum, unit="T")
 
 
 def _required(
@@ -167,10 +167,10 @@ def _required(
         else:
             refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
             found = ", ".join(sorted(c.value for c in chosen)) or "none of the protocol's sequences"
-            words = f"expected {contrast.value}, found {found}"
+            message = f"expected {contrast.value}, found {found}"
             if not chosen and unwanted:
-                words += " (" + "; ".join(r.evidence for r in unwanted[:3]) + ")"
-            findings.append(Finding("sequence", Action.REFUSE if refuse else Action.QUERY, words, contrast))
+                message += " (" + "; ".join(r.evidence for r in unwanted[:3]) + ")"
+            findings.append(Finding("sequence", Action.REFUSE if refuse else Action.QUERY, message, contrast))
     return findings
 
 
@@ -178,13 +178,13 @@ def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding
     measured = float(geometry.missing_slices)
     action = Action.REFUSE if required else Action.QUERY
     if geometry.missing_slices:
-        words = f"{contrast.value}: expected a whole series, found {geometry.missing_slices} slices missing"
+        message = f"{contrast.value}: expected a whole series, found {geometry.missing_slices} slices missing"
     elif not geometry.regular:
-        words = f"{contrast.value}: expected one distance between slices, found several"
+        message = f"{contrast.value}: expected one distance between slices, found several"
     else:
-        words, action_or_none = f"{contrast.value}: {geometry.slices} slices, none missing", None
-        return Finding("whole_series", action_or_none, words, contrast, measured, 0.0, "slices")
-    return Finding("whole_series", action, words, contrast, measured, 0.0, "slices")
+        message, action_or_none = f"{contrast.value}: {geometry.slices} slices, none missing", None
+        return Finding("whole_series", action_or_none, message, contrast, measured, 0.0, "slices")
+    return Finding("whole_series", action, message, contrast, measured, 0.0, "slices")
 
 
 def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, protocol: Protocol) -> list[Finding]:
@@ -208,10 +208,16 @@ def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, pro
     covered = _covered_mm(geometry)
     minimum = limits.min_coverage_mm
     broken = covered < minimum.value - ROUNDING_MM
-    words = f"{contrast.value}: expected a coverage of at least {minimum.value:g} mm, found {covered:.0f} mm"
+    message = f"{contrast.value}: expected a coverage of at least {minimum.value:g} mm, found {covered:.0f} mm"
     findings.append(
         Finding(
-            "coverage", minimum.action if broken else None, words, contrast, round(covered, 2), minimum.value, "mm"
+            "coverage",
+            minimum.action if broken else None,
+            message,
+            contrast,
+            round(covered, 2),
+            minimum.value,
+            "mm",
         )
     )
     return findings
@@ -226,20 +232,20 @@ def _covered_mm(geometry: Geometry) -> float:
 def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: Limit) -> Finding:
     measured = round(measured, 2)
     action = limit.action if measured > limit.value + ROUNDING_MM else None
-    words = f"{contrast.value}: expected {what} of at most {limit.value:g} mm, found {measured:g} mm"
-    return Finding(rule, action, words, contrast, measured, limit.value, "mm")
+    message = f"{contrast.value}: expected {what} of at most {limit.value:g} mm, found {measured:g} mm"
+    return Finding(rule, action, message, contrast, measured, limit.value, "mm")
 
 
 def _minutes(choice: Choice, limit: Limit) -> Finding:
     series = choice.recognised.series
     injected, contrast = series.first.contrast_start_s, Contrast.T1W_GD
     if injected is None or series.acquired_s is None:
-        words = f"the time between injection and {contrast.value} is not in the headers; ask the site"
-        return Finding("minutes_after_contrast", Action.NOTE, words, contrast, None, limit.value, "min")
+        message = f"the time between injection and {contrast.value} is not in the headers; ask the site"
+        return Finding("minutes_after_contrast", Action.NOTE, message, contrast, None, limit.value, "min")
     minutes = round((series.acquired_s - injected) / 60, 1)
     action = limit.action if minutes < limit.value else None
-    words = f"{contrast.value}: expected at least {limit.value:g} min after contrast, found {minutes:g} min"
-    return Finding("minutes_after_contrast", action, words, contrast, minutes, limit.value, "min")
+    message = f"{contrast.value}: expected at least {limit.value:g} min after contrast, found {minutes:g} min"
+    return Finding("minutes_after_contrast", action, message, contrast, minutes, limit.value, "min")
 
 
 def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
@@ -296,19 +302,19 @@ def compare_with_previous(
     before = previous.profile
     findings = []
     if current.scanner_key != before.scanner_key:
-        words = f"expected the scanner of visit {previous.visit}, found another"
-        findings.append(Finding("same_scanner", limits.scanner_change, words))
+        message = f"expected the scanner of visit {previous.visit}, found another"
+        findings.append(Finding("same_scanner", limits.scanner_change, message))
     if current.software != before.software:
-        words = f"expected the scanner software of visit {previous.visit}, found another version"
-        findings.append(Finding("same_software", limits.scanner_change, words))
+        message = f"expected the scanner software of visit {previous.visit}, found another version"
+        findings.append(Finding("same_software", limits.scanner_change, message))
     change = limits.max_protocol_change
     for contrast, now in current.acquisitions.items():
         then = before.acquisitions.get(contrast)
         changed = [] if then is None else _changes(now, then, change.value)
         if changed:
             what = ", ".join(changed)
-            words = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
-            findings.append(Finding("same_protocol", change.action, words, contrast))
+            message = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
+            findings.append(Finding("same_protocol", change.action, message, contrast))
     return tuple(findings)
 
 

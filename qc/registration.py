@@ -16,7 +16,7 @@ SURE_BRAIN = 0.8
 heads); where the header was turned by half a turn three real scans had 0.59 to 0.82."""
 
 LEAST_ENHANCING = 0.002
-"""Share of the brain that enhances clearly (`GelSettings.clear_uplift`), about 3 mL. After contrast it was 22 to 26 mL
+"""Share of the brain that enhances clearly (`GelSettings.clear_enhancement`), about 3 mL. After contrast: 22 to 26 mL
 in two real scans, at 1 and 3 mm, and 20 to 25 mL in twelve simulated ones; where the T1 before contrast, half a voxel
 aside and with another gain, field and noise, was given as that after it, 0.2 mL at most; exchanged, 0.2 mL at most."""
 
@@ -52,7 +52,7 @@ def judge(record: RegistrationRecord) -> Verdict:
     return Verdict.DOUBTFUL if record.quality < SURE else Verdict.GOOD
 
 
-def brain_concern(quality: float) -> str:
+def brain_qc_flag(quality: float) -> str:
     """What a person has to look at where the template hardly explains a FLAIR; empty where it does.
 
     Parameters
@@ -67,7 +67,7 @@ def brain_concern(quality: float) -> str:
     )
 
 
-def contrast_concern(enhancing_share: float | None) -> str:
+def contrast_qc_flag(enhancing_share: float | None) -> str:
     """What a person has to look at where next to nothing enhances, vessels neither; empty where it does.
 
     Parameters
@@ -83,14 +83,14 @@ def contrast_concern(enhancing_share: float | None) -> str:
     )
 
 
-def concerns(quality: VisitQuality) -> list[str]:
+def qc_flags(quality: VisitQuality) -> list[str]:
     """What a person has to look at in one visit, a line each; none where all is well.
 
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
     >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
-    >>> concerns(VisitQuality("wk04", "", False, 1.0, (t2w,)))
+    >>> qc_flags(VisitQuality("wk04", "", False, 1.0, (t2w,)))
     ['T2w left out: no match to the FLAIR (quality 0.12)']
     """
     found = [f"not analysed: {quality.failure}"] if quality.failure else []
@@ -116,6 +116,6 @@ def concerns(quality: VisitQuality) -> list[str]:
     return found
 
 
-def all_concerns(qualities: Sequence[VisitQuality]) -> list[str]:
-    """The concerns of every visit, each under the visit's label."""
-    return [f"{quality.visit}: {words}" for quality in qualities for words in concerns(quality)]
+def all_qc_flags(qualities: Sequence[VisitQuality]) -> list[str]:
+    """The qc_flags of every visit, each under the visit's label."""
+    return [f"{quality.visit}: {message}" for quality in qualities for message in qc_flags(quality)]

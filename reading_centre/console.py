@@ -71,8 +71,8 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
             say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
             for visit, reason in o.failed_visits.items():
                 say(f"  {visit} FAILED: {reason}")
-            for words in o.concerns:
-                say(f"  look at {words}")
+            for message in o.qc_flags:
+                say(f"  look at {message}")
         done = [o for o in outcome.outcomes if o.done]
         partly = sum(bool(o.failed_visits) for o in done)
         say(

@@ -1,7 +1,7 @@
 """Which scans of a subject belong together: the first of the two workflows of a subject, and what follows from it.
 
-The first workflow registers and judges. From what it notes follows which visits and contrasts the second one, the
-analysis proper, is made of: a contrast that matches no FLAIR is left out, a visit whose FLAIR matches no other is a
+The first workflow registers and judges. Its records decide which visits and contrasts the second
+workflow, the analysis, uses: a contrast that matches no FLAIR is left out, a visit whose FLAIR matches no other is a
 failed visit. Both are told, in the result and in the report; neither takes the other visits down.
 """
 
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
-from mri_pipeline.analysis.subject_job import SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import itk
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
-from qc.registration import brain_concern
-from workflows.alignment_records import Match, VisitNote, load_note
+from qc.registration import brain_qc_flag
+from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file
 from workflows.engine import Plugin, failure_reason, run_workflow
-from workflows.visit import init_alignment_wf, note_of_match, note_of_visit
+from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Alignment:
         )
 
 
-def align(request: SubjectRequest, *, plugin: Plugin, nprocs: int) -> Alignment:
+def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
     """Register all scans of a subject and tell which belong together.
 
     Between visits the rule is: they are held against the earliest one; those that do not match it are held against
@@ -107,23 +107,27 @@ def align(request: SubjectRequest, *, plugin: Plugin, nprocs: int) -> Alignment:
     AnalysisError
         If no visit can be used, or one that has been analysed before cannot: what it gave stays as it is.
     """
-    rounds = _Rounds(request, plugin, nprocs)
-    flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in request.visits}
+    rounds = _Rounds(job, plugin, nprocs)
+    flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in job.visits}
     space, known = None, {}
-    if request.kept_space is not None:
-        files = SpaceFiles(request.kept_space, request.subject)
+    if job.kept_space is not None:
+        files = SpaceFiles(job.kept_space, job.subject)
         space = files, load_record(files)
         known = space[1].known(flairs)
     if known:
         reference = next(iter(known))
         matching = rounds.star(list(flairs), reference, free=set(known))
-        group = [label for label in flairs if label in matching or (label in known and label in rounds.notes)]
+        group = [
+            label
+            for label in flairs
+            if label in matching or (label in known and label in rounds.alignment_records)
+        ]
     else:
         space = None
         group = _largest_group(rounds, list(flairs))
         reference = group[0] if group else ""
-    alignment = _put_together(request, rounds, group, reference, space)
-    _require_usable(request, alignment)
+    alignment = _put_together(job, rounds, group, reference, space)
+    _require_usable(job, alignment)
     return alignment
 
 
@@ -134,13 +138,13 @@ def _largest_group(rounds: _Rounds, labels: list[str]) -> list[str]:
         # a visit that is left alone has been found already
         group = rounds.star(remaining, remaining[0]) if not groups or len(remaining) > 1 else remaining
         groups.append(group)
-        remaining = [label for label in remaining[1:] if label not in group and label in rounds.notes]
+        remaining = [label for label in remaining[1:] if label not in group and label in rounds.alignment_records]
     return max(groups, key=len)
 
 
-def _require_usable(request: SubjectRequest, alignment: Alignment) -> None:
+def _require_usable(job: SubjectJob, alignment: Alignment) -> None:
     for quality in alignment.failed:
-        if quality.visit in request.settled or not alignment.visits:
+        if quality.visit in job.settled or not alignment.visits:
             raise AnalysisError(
                 f"{quality.visit}: {quality.failure}",
                 hint="restore its scan, or withdraw it: mri-pipeline ingest ... --replace REASON",
@@ -150,11 +154,11 @@ def _require_usable(request: SubjectRequest, alignment: Alignment) -> None:
 class _Rounds:
     """Runs the first workflow, as often as another reference is needed; visits are cached in between."""
 
-    def __init__(self, request: SubjectRequest, plugin: Plugin, nprocs: int) -> None:
-        self._request, self._plugin, self._nprocs = request, plugin, nprocs
-        self.folder = request.subject_work / "notes"
+    def __init__(self, job: SubjectJob, plugin: Plugin, nprocs: int) -> None:
+        self._job, self._plugin, self._nprocs = job, plugin, nprocs
+        self.folder = job.subject_work / "alignment_records"
         shutil.rmtree(self.folder, ignore_errors=True)  # a note of an earlier run must not pass for this one's
-        self.notes: dict[str, VisitNote] = {}
+        self.alignment_records: dict[str, VisitAlignmentRecord] = {}
         self.faults: dict[str, str] = {}
         self.matches: dict[str, tuple[str, Match]] = {}
 
@@ -163,45 +167,47 @@ class _Rounds:
 
         `free` visits are not registered: they are where they are.
         """
-        visits = [visit for visit in self._request.visits if visit.visit in labels]
-        crashes, started = self._request.subject_work / "crashes", time.time()
+        visits = [visit for visit in self._job.visits if visit.visit in labels]
+        crashes, started = self._job.subject_work / "crashes", time.time()
         workflow = init_alignment_wf(
             visits=visits,
             reference=reference,
             registered=[label for label in labels if label not in {reference, *(free or ())}],
             folder=self.folder,
         )
-        workflow.base_dir = str(self._request.subject_work)
+        workflow.base_dir = str(self._job.subject_work)
         failed = run_workflow(workflow, plugin=self._plugin, nprocs=self._nprocs, crash_folder=crashes)
         for label in labels:
-            file = note_of_visit(self.folder, label)
+            file = visit_record_file(self.folder, label)
             if file.is_file():
-                self.notes[label] = load_note(VisitNote, file)
+                self.alignment_records[label] = load_record_file(VisitAlignmentRecord, file)
             else:
                 node = next(
                     (node for node in failed if f".visit_{label}_wf." in node), failed[0] if failed else ""
                 )
                 self.faults[label] = failure_reason(crashes, node, since=started - 1.0)
-        found = [reference] if reference in self.notes else []
+        found = [reference] if reference in self.alignment_records else []
         for label in labels:
-            file = note_of_match(self.folder, label, reference)
+            file = match_record_file(self.folder, label, reference)
             if label != reference and file.is_file():
-                match = load_note(Match, file)
+                match = load_record_file(Match, file)
                 self.matches[label] = reference, match
-                if not match.failed and label in self.notes:  # a FLAIR may match although its brain is not found
+                if (
+                    not match.failed and label in self.alignment_records
+                ):  # a FLAIR may match although its brain is not found
                     found.append(label)
         return found
 
 
 def _put_together(
-    request: SubjectRequest,
+    job: SubjectJob,
     rounds: _Rounds,
     group: list[str],
     reference: str,
     space: tuple[SpaceFiles, SpaceRecord] | None,
 ) -> Alignment:
     visits, failed = [], []
-    for scans in request.visits:
+    for scans in job.visits:
         if scans.visit in group:
             visits.append(_aligned(scans, rounds, reference, space))
         else:
@@ -211,23 +217,23 @@ def _put_together(
 
 def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
     visit = scans.visit
-    if visit not in rounds.notes:
+    if visit not in rounds.alignment_records:
         return VisitQuality(visit, rounds.faults.get(visit, "its process ended without a word"), None, None, ())
-    note = rounds.notes[visit]
+    note = rounds.alignment_records[visit]
     records = [match.record(contrast, visit) for contrast, match in note.scans.items()]
-    words = "its FLAIR matches none of the subject's other visits (another head, or a scan that moved?)"
+    message = "its FLAIR matches none of the subject's other visits (another head, or a scan that moved?)"
     if visit in rounds.matches:
         reference, match = rounds.matches[visit]
         records.insert(0, match.record(Contrast.FLAIR, reference))
         if match.failed:
-            words = f"its FLAIR matches not that of {reference} (quality {match.quality:.2f}): another head?"
-    return VisitQuality(visit, words, note.skull_stripped, None, tuple(records))
+            message = f"its FLAIR matches not that of {reference} (quality {match.quality:.2f}): another head?"
+    return VisitQuality(visit, message, note.skull_stripped, None, tuple(records))
 
 
 def _aligned(
     scans: VisitScans, rounds: _Rounds, reference: str, space: tuple[SpaceFiles, SpaceRecord] | None
 ) -> AlignedVisit:
-    visit, note = scans.visit, rounds.notes[scans.visit]
+    visit, note = scans.visit, rounds.alignment_records[scans.visit]
     usable = {contrast: match for contrast, match in note.scans.items() if not match.failed}
     # the reference of a later round has a match too: the one that failed in an earlier round
     match = rounds.matches[visit][1] if visit != reference and visit in rounds.matches else None
@@ -251,6 +257,6 @@ def _aligned(
         flair_to_reference=match.moving_to_fixed if match is not None and space is None else None,
         flair_to_subject=to_subject,
         quality=VisitQuality(
-            visit, "", note.skull_stripped, None, tuple(records), brain_concern(note.brain_quality)
+            visit, "", note.skull_stripped, None, tuple(records), brain_qc_flag(note.brain_quality)
         ),
     )

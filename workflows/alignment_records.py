@@ -26,7 +26,7 @@ class Match(BaseModel):
         return RegistrationRecord(contrast, reference, round(self.quality, 4), self.method, failed=self.failed)
 
 
-class VisitNote(BaseModel):
+class VisitAlignmentRecord(BaseModel):
     """What was found in one visit: the brain of its FLAIR, and every other contrast's way to it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,13 +41,13 @@ class VisitNote(BaseModel):
 Note = TypeVar("Note", bound=BaseModel)
 
 
-def save_note(note: BaseModel, path: Path) -> Path:
+def save_record_file(note: BaseModel, path: Path) -> Path:
     """Write a note."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(note.model_dump_json(indent=1), encoding="utf-8")
     return path
 
 
-def load_note(kind: type[Note], path: Path) -> Note:
+def load_record_file(kind: type[Note], path: Path) -> Note:
     """Read a note of this program."""
     return kind.model_validate_json(path.read_bytes())

@@ -15,7 +15,7 @@ from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, Trai
 from nipype.pipeline import engine as pe
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mri_pipeline.analysis.subject_job import SubjectRequest
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import UsageError
 from workflows import ONE_THREAD
 from workflows.engine import Plugin, Progress, run_workflow
@@ -24,7 +24,7 @@ from workflows.engine import Plugin, Progress, run_workflow
 class Outcome(BaseModel):
     """How one subject's analysis ended; written by its process, read by the batch.
 
-    A subject may be done while some of its visits failed; `concerns` are what a person has to look at in the others.
+    A subject may be done while some of its visits failed; `qc_flags` are what a person has to look at in the others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,14 +33,14 @@ class Outcome(BaseModel):
     done: bool
     reason: str = ""
     failed_visits: dict[str, str] = {}
-    concerns: list[str] = []
+    qc_flags: list[str] = []
     cpu_seconds: float = 0.0
     peak_memory_gib: float = 0.0
 
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """How a batch ended, in the order of the requests."""
+    """How a batch ended, in the order of the jobs."""
 
     outcomes: tuple[Outcome, ...]
 
@@ -52,7 +52,7 @@ class BatchOutcome:
 
 class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-ignore]
     module = traits.Enum("workflows.job", usedefault=True, argstr="-m %s", position=0)
-    request = File(exists=True, mandatory=True, argstr="%s", position=1, desc="the subject's request")
+    job = File(exists=True, mandatory=True, argstr="%s", position=1, desc="the subject's job")
     nprocs = traits.Range(low=1, value=1, usedefault=True, argstr="--nprocs %d", desc="processes for its visits")
 
 
@@ -69,7 +69,7 @@ class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
     output_spec = _RunSubjectOutputSpec
 
     def _list_outputs(self) -> dict[str, Any]:
-        return {"outcome": str(outcome_file(Path(self.inputs.request).parent))}
+        return {"outcome": str(outcome_file(Path(self.inputs.job).parent))}
 
 
 def outcome_file(subject_work: Path) -> Path:
@@ -79,7 +79,7 @@ def outcome_file(subject_work: Path) -> Path:
 
 def init_batch_wf(
     *,
-    requests: Sequence[SubjectRequest],
+    jobs: Sequence[SubjectJob],
     work: Path,
     nprocs_per_subject: int = 1,
     mem_gb: float = 2.0,
@@ -89,7 +89,7 @@ def init_batch_wf(
 
     Inputs
     ------
-    none; each node holds its request
+    none; each node holds its job
 
     Outputs
     -------
@@ -98,11 +98,11 @@ def init_batch_wf(
     """
     workflow = pe.Workflow(name=name, base_dir=str(work))
     outputnode = pe.Node(niu.IdentityInterface(fields=["outcomes"]), name="outputnode")
-    outcomes = pe.Node(niu.Merge(len(requests)), name="outcomes", run_without_submitting=True)
-    for position, request in enumerate(requests, start=1):
+    outcomes = pe.Node(niu.Merge(len(jobs)), name="outcomes", run_without_submitting=True)
+    for position, job in enumerate(jobs, start=1):
         run_subject = pe.Node(
-            RunSubject(request=str(request.save()), nprocs=nprocs_per_subject, environ=ONE_THREAD),
-            name=f"sub_{request.subject}",
+            RunSubject(job=str(job.save()), nprocs=nprocs_per_subject, environ=ONE_THREAD),
+            name=f"sub_{job.subject}",
             mem_gb=mem_gb,
             n_procs=nprocs_per_subject,
         )
@@ -130,7 +130,7 @@ def only_run(work: Path) -> Iterator[None]:
 
 
 def run_batch(
-    requests: Sequence[SubjectRequest],
+    jobs: Sequence[SubjectJob],
     *,
     work: Path,
     plugin: Plugin,
@@ -141,19 +141,19 @@ def run_batch(
 
     A single subject gets all processes for its visits; more subjects get one process each.
     """
-    for request in requests:
-        outcome_file(request.subject_work).unlink(missing_ok=True)
-    if not requests:
+    for job in jobs:
+        outcome_file(job.subject_work).unlink(missing_ok=True)
+    if not jobs:
         return BatchOutcome(())
-    alone = len(requests) == 1 and plugin is Plugin.MULTIPROC
-    workflow = init_batch_wf(requests=requests, work=work, nprocs_per_subject=nprocs if alone else 1)
+    alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
+    workflow = init_batch_wf(jobs=jobs, work=work, nprocs_per_subject=nprocs if alone else 1)
     run_workflow(workflow, plugin=plugin, nprocs=nprocs, crash_folder=work / "crashes", progress=progress)
-    return BatchOutcome(tuple(_read_outcome(request) for request in requests))
+    return BatchOutcome(tuple(_read_outcome(job) for job in jobs))
 
 
-def _read_outcome(request: SubjectRequest) -> Outcome:
+def _read_outcome(job: SubjectJob) -> Outcome:
     try:
-        return Outcome.model_validate_json(outcome_file(request.subject_work).read_bytes())
+        return Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
     except (OSError, ValidationError):
         reason = "its process ended without a result (killed, or out of memory)"
-        return Outcome(subject=request.subject, done=False, reason=reason)
+        return Outcome(subject=job.subject, done=False, reason=reason)

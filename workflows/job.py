@@ -10,19 +10,19 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_pipeline.analysis.subject_job import SubjectRequest, load_request
+from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.records import VisitQuality
-from qc.registration import all_concerns
+from qc.registration import all_qc_flags
 from workflows.alignment import align
 from workflows.batch import Outcome, outcome_file
 from workflows.engine import Plugin, failure_reason, run_workflow
 from workflows.subject import init_subject_wf
 
 
-def run_subject(request: SubjectRequest, *, nprocs: int = 1) -> None:
+def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
     """Run both workflows of a subject in this process (and `nprocs` workers where there are more).
 
     Raises
@@ -30,11 +30,11 @@ def run_subject(request: SubjectRequest, *, nprocs: int = 1) -> None:
     AnalysisError
         With the step that failed first and what it said, or where no visit can be used.
     """
-    crashes = request.subject_work / "crashes"
+    crashes = job.subject_work / "crashes"
     plugin = Plugin.MULTIPROC if nprocs > 1 else Plugin.LINEAR
-    alignment = align(request, plugin=plugin, nprocs=nprocs)
+    alignment = align(job, plugin=plugin, nprocs=nprocs)
     started = time.time()
-    workflow = init_subject_wf(request=request, alignment=alignment)
+    workflow = init_subject_wf(job=job, alignment=alignment)
     failed = run_workflow(workflow, plugin=plugin, nprocs=nprocs, crash_folder=crashes)
     if failed:
         reason = failure_reason(crashes, failed[0], since=started - 1.0)
@@ -43,18 +43,18 @@ def run_subject(request: SubjectRequest, *, nprocs: int = 1) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one request; exit code 0 or that of the error."""
+    """Run one job; exit code 0 or that of the error."""
     parser = argparse.ArgumentParser(prog="workflows.job", description=__doc__)
-    parser.add_argument("request", type=Path)
+    parser.add_argument("job", type=Path)
     parser.add_argument("--nprocs", type=int, default=1)
     options = parser.parse_args(arguments)
     code, reason, subject = 0, "", ""
     quality: list[VisitQuality] = []
     try:
-        request = load_request(options.request)
-        subject = request.subject
-        run_subject(request, nprocs=options.nprocs)
-        quality = list(load_result(DerivativeDataset(request.derivatives).result(subject)).quality)
+        job = load_job(options.job)
+        subject = job.subject
+        run_subject(job, nprocs=options.nprocs)
+        quality = list(load_result(DerivativeDataset(job.derivatives).result(subject)).quality)
     except ReadingCentreError as error:
         code, reason = error.exit_code, error.message
         sys.stderr.write(f"{reason}\n")
@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             done=code == 0,
             reason=reason,
             failed_visits={visit.visit: visit.failure for visit in quality if visit.failure},
-            concerns=[words for visit in quality if not visit.failure for words in all_concerns([visit])],
+            qc_flags=[message for visit in quality if not visit.failure for message in all_qc_flags([visit])],
             cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
             peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
         )
-        outcome_file(options.request.parent).write_text(outcome.model_dump_json(), encoding="utf-8")
+        outcome_file(options.job.parent).write_text(outcome.model_dump_json(), encoding="utf-8")
     return code
 
 

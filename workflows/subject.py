@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.analysis.subject_job import SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.protocol import Segmenter
@@ -18,12 +18,12 @@ from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
 from workflows.interfaces.segmenter import RunSegmenter
 
 
-def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:
+def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:
     """Analyse one subject.
 
     Parameters
     ----------
-    request : SubjectRequest
+    job : SubjectJob
     alignment : Alignment
         Which of its visits and scans take part, and how they lie to each other.
 
@@ -38,29 +38,29 @@ def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     report
         The subject's HTML report.
     """
-    workflow = pe.Workflow(name=name, base_dir=str(request.subject_work))
+    workflow = pe.Workflow(name=name, base_dir=str(job.subject_work))
     outputnode = pe.Node(niu.IdentityInterface(fields=["result", "report"]), name="outputnode")
     space_wf = init_space_wf(alignment=alignment)
-    lesions_wf = init_lesions_wf(request=request, alignment=alignment)
+    lesions_wf = init_lesions_wf(job=job, alignment=alignment)
     write_subject = pe.Node(
         WriteSubject(
-            subject=request.subject,
-            derivatives=str(request.derivatives),
+            subject=job.subject,
+            derivatives=str(job.derivatives),
             visits=[visit.visit for visit in alignment.visits],
-            quality=quality_text(alignment.quality_of(request.visits)),
+            quality=quality_text(alignment.quality_of(job.visits)),
             space_record=alignment.space_record().model_dump_json(indent=1),
         ),
         name="write_subject",
     )
-    analysed = request.model_copy(update={"visits": alignment.scans})
-    write_report = pe.Node(WriteReport(request=analysed.model_dump_json()), name="write_report", mem_gb=1.0)
+    analysed = job.model_copy(update={"visits": alignment.scans})
+    write_report = pe.Node(WriteReport(job=analysed.model_dump_json()), name="write_report", mem_gb=1.0)
     workflow.connect([
         (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(alignment.scans)]),
         (space_wf, write_subject, [(f"outputnode.{f}", f) for f in (*TISSUE_FIELDS, *_OF_THE_SPACE)]),
         (lesions_wf, write_subject, [
             ("outputnode.result", "result"),
-            ("outputnode.t2_look_at", "t2_look_at"),
-            ("outputnode.gel_look_at", "gel_look_at"),
+            ("outputnode.t2_qc_flags", "t2_qc_flags"),
+            ("outputnode.gel_qc_flags", "gel_qc_flags"),
             ("outputnode.written", "visits_written"),
         ]),
         (write_subject, write_report, [("result", "result")]),
@@ -70,7 +70,7 @@ def init_subject_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     return workflow
 
 
-_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_look_at")
+_OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_qc_flags")
 
 
 def _handed_over(visits: tuple[VisitScans, ...]) -> list[str]:
@@ -124,7 +124,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     -------
     brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
-    flairs_to_subject, brain_covered, scans_look_at
+    flairs_to_subject, brain_covered, scans_qc_flags
         Of every visit: its FLAIR's transform, the share of the brain that it has scanned, and what a person has to
         know of its other scans.
     <visit>_<contrast>
@@ -141,9 +141,9 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     tissue = (
         _kept_tissue(alignment.space[0]) if alignment.space else pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
     )
-    covered, look_at = (
+    covered, qc_flags = (
         pe.Node(niu.Merge(len(visits)), name=name, run_without_submitting=True)
-        for name in ("brain_covered", "scans_look_at")
+        for name in ("brain_covered", "scans_qc_flags")
     )
     flairs = pe.Node(niu.Merge(len(visits)), name="prepared_flairs", run_without_submitting=True)
     match = pe.Node(MatchFlairs(), name="match", mem_gb=1.0)
@@ -153,7 +153,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
         (flairs, match, [("out", "flairs")]),
         (covered, outputnode, [("out", "brain_covered")]),
-        (look_at, outputnode, [("out", "scans_look_at")]),
+        (qc_flags, outputnode, [("out", "scans_qc_flags")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
     prepared = []
@@ -171,7 +171,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         workflow.connect([
             (midway, prepare, [("brain", "brain"), (("flairs_to_subject", _pick, number), "flair_to_subject")]),
             (prepare, covered, [("brain_covered", f"in{number + 1}")]),
-            (prepare, look_at, [("look_at", f"in{number + 1}")]),
+            (prepare, qc_flags, [("qc_flags", f"in{number + 1}")]),
             (prepare, flairs, [("flair", f"in{number + 1}")]),
             (match, outputnode, [(("flairs", _pick, number), f"{visit.visit}_flair")]),
             *([] if alignment.space else [(midway, prepare, [("whole_brain", "whole_brain")])]),
@@ -193,7 +193,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     return workflow
 
 
-def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
+def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
     """Find the lesions of every visit, follow them over the visits, and write the derivatives.
 
     Inputs
@@ -207,23 +207,23 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     -------
     result
         Counts and lesions, as JSON in the cache.
-    t2_look_at, gel_look_at
+    t2_qc_flags, gel_qc_flags
         Of every visit, what a person has to look at in its T2 lesions and in its contrast.
     written
         A file for each visit whose derivatives are written.
     """
-    visits, rules = alignment.scans, request.rules.model_dump_json()
+    visits, rules = alignment.scans, job.rules.model_dump_json()
     quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="inputnode")
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=["result", "t2_look_at", "gel_look_at", "written"]), name="outputnode"
+        niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written"]), name="outputnode"
     )
     with_gel = [v for v in visits if Contrast.T1W_GD in v.scans]
     with_t1w = [v for v in visits if Contrast.T1W in v.scans]
     track = pe.Node(
         Track(
-            subject=request.subject,
+            subject=job.subject,
             visits=[v.visit for v in visits],
             weeks={v.visit: v.week for v in visits},
             gel_visits=[v.visit for v in with_gel],
@@ -242,13 +242,16 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
     lists = {
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
         for field, having in (
-            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits), ("gel_look_at", visits),
-            ("gels", with_gel), ("black_holes", with_t1w), ("darkness", with_t1w),
-            ("external", visits if request.rules.segmenter else ()),
+            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits), ("gel_qc_flags", visits),
+            ("gels", with_gel), ("black_holes", with_t1w), ("t1_hypointensity", with_t1w),
+            ("external", visits if job.rules.segmenter else ()),
         )
         if having
     }  # fmt: skip
-    t2_inputs, taken = ("flairs", "brains", "t1s", "external"), ("flairs", "gels", "black_holes", "darkness")
+    t2_inputs, taken = (
+        ("flairs", "brains", "t1s", "external"),
+        ("flairs", "gels", "black_holes", "t1_hypointensity"),
+    )
     workflow.connect([
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
         *((lists[field], segment_t2, [("out", field)]) for field in t2_inputs if field in lists),
@@ -256,8 +259,8 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         (segment_t2, track, [("t2_lesions", "t2_lesions")]),
         *((lists[field], track, [("out", field)]) for field in taken if field in lists),
         (track, outputnode, [("result", "result")]),
-        (segment_t2, outputnode, [("look_at", "t2_look_at")]),
-        (lists["gel_look_at"], outputnode, [("out", "gel_look_at")]),
+        (segment_t2, outputnode, [("qc_flags", "t2_qc_flags")]),
+        (lists["gel_qc_flags"], outputnode, [("out", "gel_qc_flags")]),
         (lists["written"], outputnode, [("out", "written")]),
     ])  # fmt: skip
     for number, visit in enumerate(visits):
@@ -266,9 +269,9 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
         segment = pe.Node(Segment(rules=rules), name=f"segment_{visit.visit}", mem_gb=1.5)
         write = pe.Node(
             WriteVisit(
-                subject=request.subject,
+                subject=job.subject,
                 visit=visit.visit,
-                derivatives=str(request.derivatives),
+                derivatives=str(job.derivatives),
                 quality=quality[visit.visit],
                 rules=rules,
             ),
@@ -292,11 +295,11 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             ]),
             (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
             (write, lists["written"], [("written", f"in{number + 1}")]),
-            (segment, lists["gel_look_at"], [("look_at", f"in{number + 1}")]),
+            (segment, lists["gel_qc_flags"], [("qc_flags", f"in{number + 1}")]),
         ])  # fmt: skip
-        if request.rules.segmenter is not None:
-            external = _external(request.rules.segmenter, visit)
-            named = [FIELD[c] for c in request.rules.segmenter.contrasts if c in visit.scans]
+        if job.rules.segmenter is not None:
+            external = _external(job.rules.segmenter, visit)
+            named = [FIELD[c] for c in job.rules.segmenter.contrasts if c in visit.scans]
             workflow.connect([
                 (inputnode, external, [(f"{visit.visit}_{field}", field) for field in (*named, "brain")]),
                 (external, lists["external"], [("found", f"in{number + 1}")]),
@@ -308,7 +311,7 @@ def init_lesions_wf(*, request: SubjectRequest, alignment: Alignment, name: str 
             )
         if visit in with_gel:
             found.append("gel_probability")
-        for field, having in (("gel", with_gel), ("black_holes", with_t1w), ("darkness", with_t1w)):
+        for field, having in (("gel", with_gel), ("black_holes", with_t1w), ("t1_hypointensity", with_t1w)):
             if visit in having:
                 found.append(field)
                 target = lists["gels" if field == "gel" else field]

@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from mri_pipeline.analysis.subject_job import VisitScans
 from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import FIELD
-from workflows.interfaces.images import ExtractBrain, NoteMatch, NoteVisit, Register
+from workflows.interfaces.images import ExtractBrain, RecordMatch, RecordVisit, Register
 
 _OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality")
 
@@ -56,7 +56,7 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     ])  # fmt: skip
     for contrast in others:
         field = FIELD[contrast]
-        register = pe.Node(Register(same_contrast=False), name=f"register_{field}", mem_gb=0.8)
+        register = pe.Node(Register(intra_modal=False), name=f"register_{field}", mem_gb=0.8)
         workflow.connect([
             (inputnode, register, [("flair", "fixed"), (field, "moving")]),
             (brain, register, [("brain", "fixed_brain")]),
@@ -65,12 +65,12 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     return workflow
 
 
-def note_of_visit(folder: Path, visit: str) -> Path:
+def visit_record_file(folder: Path, visit: str) -> Path:
     """Where `init_alignment_wf` notes what it found in a visit."""
     return folder / f"{visit}.json"
 
 
-def note_of_match(folder: Path, visit: str, reference: str) -> Path:
+def match_record_file(folder: Path, visit: str, reference: str) -> Path:
     """Where `init_alignment_wf` notes how a visit was brought to the reference."""
     return folder / f"{visit}-to-{reference}.json"
 
@@ -114,7 +114,7 @@ def init_alignment_wf(
         others = [FIELD[c] for c in visit.scans if c is not Contrast.FLAIR]
         found = [*_OF_THE_FLAIR, *(f"{field}_match" for field in others)]
         note_visit = pe.Node(
-            NoteVisit(note=str(note_of_visit(folder, visit.visit))), name=f"note_{visit.visit}",
+            RecordVisit(note=str(visit_record_file(folder, visit.visit))), name=f"note_{visit.visit}",
             run_without_submitting=True,
         )  # fmt: skip
         workflow.connect([
@@ -123,9 +123,9 @@ def init_alignment_wf(
         ])  # fmt: skip
     for number, label in enumerate(registered, start=len(visits) + 1):
         way = f"{label}_to_{reference}"
-        register = pe.Node(Register(same_contrast=True), name=f"register_{way}", mem_gb=0.8)
+        register = pe.Node(Register(intra_modal=True), name=f"register_{way}", mem_gb=0.8)
         note_match = pe.Node(
-            NoteMatch(note=str(note_of_match(folder, label, reference))), name=f"note_{way}",
+            RecordMatch(note=str(match_record_file(folder, label, reference))), name=f"note_{way}",
             run_without_submitting=True,
         )  # fmt: skip
         workflow.connect([

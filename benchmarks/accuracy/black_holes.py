@@ -35,9 +35,9 @@ def volumes_ml(found: Analysed, visit: VisitImages) -> FloatArray:
     gel = found.enhancing.mask if found.enhancing else None
     t2 = found.t2_lesions.mask
     dark = segment_black_holes(visit, found.tissue, t2, gel, RULES)
-    wide = hypointense(dark.darkness, t2, gel, dark.black_holes, RULES)
+    wide = hypointense(dark.t1_hypointensity, t2, gel, dark.black_holes, RULES)
     return np.array(
-        [m.volume_mm3 / 1000 for m in (wide, dark.black_holes, severe(dark.darkness, dark.black_holes))]
+        [m.volume_mm3 / 1000 for m in (wide, dark.black_holes, severe(dark.t1_hypointensity, dark.black_holes))]
     )
 
 

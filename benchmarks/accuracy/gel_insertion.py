@@ -59,7 +59,7 @@ class Inserted:
     place: str
     form: str
     diameter_mm: float
-    uplift: float
+    enhancement: float
     voxels: tuple[np.ndarray, ...]
 
 
@@ -134,7 +134,7 @@ def insert(
     pool: list[BoolArray],
     rng: np.random.Generator,
     *,
-    uplifts: Sequence[float] = UPLIFTS,
+    enhancements: Sequence[float] = UPLIFTS,
 ) -> tuple[dict[Contrast, Image], list[Inserted]]:
     """The scans with lesions in them."""
     data = {c: i.data.astype(np.float32).copy() for c, i in images.items()}
@@ -142,7 +142,7 @@ def insert(
     for place, at in placed(found, own, rng):
         diameter = rng.uniform(*DIAMETERS_MM)
         form = str(rng.choice(["solid", "ring", "open ring"])) if diameter >= LEAST_RING_MM else "solid"
-        uplift = rng.uniform(*uplifts)
+        enhancement = rng.uniform(*enhancements)
         lesion = np.pad(shaped(pool[rng.integers(len(pool))], diameter, rng), 4)
         bright = enhancing_part(lesion, form, rng)
         start = at - np.array(lesion.shape) // 2
@@ -154,10 +154,10 @@ def insert(
         for contrast, level in LEVELS.items():
             data[contrast][box] *= 1.0 + around * (level / mean(found, contrast, box, lesion & solid) - 1.0)
         data[Contrast.T1W_GD][box] *= 1.0 + soft(bright) * (
-            (1.0 + uplift) / mean(found, Contrast.T1W_GD, box, lesion & solid) - 1.0
+            (1.0 + enhancement) / mean(found, Contrast.T1W_GD, box, lesion & solid) - 1.0
         )
         inside = np.argwhere(bright & found.visit.brain.mask[box]) + start
-        lesions.append(Inserted(place, form, float(diameter), float(uplift), tuple(inside.T)))
+        lesions.append(Inserted(place, form, float(diameter), float(enhancement), tuple(inside.T)))
     return {c: Image(d, images[c].grid) for c, d in data.items()}, lesions
 
 
@@ -188,7 +188,7 @@ def candidates_of(found: Analysed, true: BoolArray) -> Iterator[dict[str, Any]]:
     for number, candidate in enumerate(found.enhancing.candidates, start=1):
         own = places == number
         yield asdict(candidate.features) | {
-            "uplift": candidate.uplift,
+            "enhancement": candidate.enhancement,
             "accepted": candidate.accepted,
             "lesion_put_in": float(true[own].mean()) if own.any() else 0.0,
         }
@@ -213,12 +213,12 @@ def summary(rows: list[dict[str, Any]]) -> None:
         put = [r for r in rows if r["slices"] == slices and "found" in r]
         heads = [r for r in rows if r["slices"] == slices and "false" in r]
         print(f"\n{slices} mm slices: {len(put)} lesions in {len(heads)} heads")
-        aim = [r for r in put if r["diameter_mm"] >= 4.5 and r["uplift"] >= 0.25]
+        aim = [r for r in put if r["diameter_mm"] >= 4.5 and r["enhancement"] >= 0.25]
         print(f"  4.5 mm and 25 % or more: {share(aim)}")
         for low, high in ((3, 4.5), (4.5, 6), (6, 8), (8, 10)):
             cells = []
             for weak, strong in ((0.15, 0.25), (0.25, 0.4), (0.4, 0.6)):
-                of = [r for r in put if low <= r["diameter_mm"] < high and weak <= r["uplift"] < strong]
+                of = [r for r in put if low <= r["diameter_mm"] < high and weak <= r["enhancement"] < strong]
                 cells.append(f"{weak:.0%} to {strong:.0%}: {share(of)}")
             print(f"  {low} to {high} mm   {'   '.join(cells)}")
         for key in ("place", "form", "patient"):
@@ -247,7 +247,7 @@ def main() -> None:
     )
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--uplifts", type=float, nargs=2, default=UPLIFTS, help="least and greatest increase")
+    parser.add_argument("--enhancements", type=float, nargs=2, default=UPLIFTS, help="least and greatest increase")
     parser.add_argument("--without-pre", action="store_true", help="analysed without the T1 before gadolinium")
     parser.add_argument("--summary", action="store_true", help="of results that are there")
     arguments = parser.parse_args()
@@ -265,7 +265,12 @@ def main() -> None:
                     copy, lesions = images, []
                     if head:
                         copy, lesions = insert(
-                            images, untouched, own, shapes(pools, left_out), rng, uplifts=arguments.uplifts
+                            images,
+                            untouched,
+                            own,
+                            shapes(pools, left_out),
+                            rng,
+                            enhancements=arguments.enhancements,
                         )
                     if arguments.without_pre:
                         copy = {c: i for c, i in copy.items() if c is not Contrast.T1W}

@@ -52,7 +52,7 @@ def pairs(data: Path, motions: int) -> Iterator[tuple[str, Trial]]:
     for pair in reference_pairs(data):
         head, contrast = pair.name.replace(",", "").split()[:2]
         fixed, moving, way = load_image(pair.fixed), load_image(pair.moving), pair.truth.inverse()
-        yield "real", Trial(head, contrast, pair.same_contrast, fixed, moving, brain_mask(pair.fixed), here, way)
+        yield "real", Trial(head, contrast, pair.intra_modal, fixed, moving, brain_mask(pair.fixed), here, way)
 
 
 def region(trial: Trial) -> LabelImage:
@@ -75,7 +75,7 @@ def prepare(data: Path, folder: Path, motions: int) -> None:
         }
         files = {name: str(save(image, folder / f"{number}_{name}.nii.gz")) for name, image in images.items()}
         start = time.process_time()
-        ours = register_rigid(trial.fixed, trial.moving, same_contrast=trial.same, fixed_mask=trial.mask)
+        ours = register_rigid(trial.fixed, trial.moving, intra_modal=trial.same, fixed_mask=trial.mask)
         jobs.append(
             files
             | {

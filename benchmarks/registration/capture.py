@@ -35,7 +35,7 @@ def at_home(pair: Pair) -> Registration:
     return register_rigid(
         load_image(pair.fixed),
         load_image(pair.moving),
-        same_contrast=pair.same_contrast,
+        intra_modal=pair.intra_modal,
         fixed_mask=brain_mask(pair.fixed),
     )
 
@@ -45,7 +45,7 @@ def trial(pair: Pair, rng: np.random.Generator, *, masked: bool) -> dict[str, An
     home = at_home(pair)
     away, way = displaced(moving, rng, 60.0, 30.0)
     start = time.process_time()
-    found = register_rigid(fixed, away, same_contrast=pair.same_contrast, fixed_mask=mask if masked else None)
+    found = register_rigid(fixed, away, intra_modal=pair.intra_modal, fixed_mask=mask if masked else None)
     cpu_s = time.process_time() - start
     error = distance_mm(found.moving_to_fixed.inverse(), way @ home.moving_to_fixed.inverse(), mask)
     return {

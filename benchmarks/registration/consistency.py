@@ -75,7 +75,7 @@ class Scans:
 
 
 def way_between(fixed: Image, moving: Image, masks: tuple[LabelImage, LabelImage | None], *, same: bool) -> Affine:
-    found = register_rigid(fixed, moving, same_contrast=same, fixed_mask=masks[0], moving_mask=masks[1])
+    found = register_rigid(fixed, moving, intra_modal=same, fixed_mask=masks[0], moving_mask=masks[1])
     return found.moving_to_fixed.inverse()
 
 

@@ -36,7 +36,7 @@ class Pair:
     name: str
     fixed: Path
     moving: Path
-    same_contrast: bool
+    intra_modal: bool
     truth: Affine | None = None
     stranger: bool = False
 

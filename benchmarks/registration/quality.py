@@ -49,8 +49,8 @@ def away(
 
 def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     fixed, moving, mask = load_image(pair.fixed), load_image(pair.moving), brain_mask(pair.fixed)
-    settings, same = RegisterSettings(), pair.same_contrast
-    true = register_rigid(fixed, moving, same_contrast=same, fixed_mask=mask)
+    settings, same = RegisterSettings(), pair.intra_modal
+    true = register_rigid(fixed, moving, intra_modal=same, fixed_mask=mask)
     yield {"kind": "true", "quality": true.quality, "error_mm": 0.0}
     margin = 0.0 if same else settings.margin_across_mm
     levels = [
@@ -81,7 +81,7 @@ def of_one_head(pair: Pair, restarts: int, rng: np.random.Generator) -> Iterator
 def of_strangers(pair: Pair) -> Iterator[dict[str, Any]]:
     mask = brain_mask(pair.fixed)
     found = register_rigid(
-        load_image(pair.fixed), load_image(pair.moving), same_contrast=pair.same_contrast, fixed_mask=mask
+        load_image(pair.fixed), load_image(pair.moving), intra_modal=pair.intra_modal, fixed_mask=mask
     )
     yield {"kind": "stranger", "quality": found.quality, "error_mm": None}
 
@@ -90,7 +90,7 @@ def of_noise(flair: Path, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     fixed = load_image(flair)
     for same in (True, False):
         noise = Image(rng.gamma(2.0, 100.0, fixed.grid.shape).astype(np.float32), fixed.grid)
-        found = register_rigid(fixed, noise, same_contrast=same, fixed_mask=brain_mask(flair))
+        found = register_rigid(fixed, noise, intra_modal=same, fixed_mask=brain_mask(flair))
         yield {"name": "noise", "same": same, "kind": "noise", "quality": found.quality, "error_mm": None}
 
 
@@ -128,7 +128,7 @@ def main() -> None:
             for pair in [*true_pairs(arguments.data), *strangers]:
                 found = of_strangers(pair) if pair.stranger else of_one_head(pair, arguments.restarts, rng)
                 for row in found:
-                    file.write(json.dumps({"name": pair.name, "same": pair.same_contrast} | row) + "\n")
+                    file.write(json.dumps({"name": pair.name, "same": pair.intra_modal} | row) + "\n")
                     file.flush()
             for visits in HEADS.values():
                 for row in of_noise(arguments.data / scan_file(visits[0], "FLAIR"), rng):

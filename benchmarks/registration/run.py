@@ -84,7 +84,7 @@ def main() -> None:
         fixed, mask = flair[study], masks[study]
         found, cpu_s = timed(
             lambda f=fixed, m=moving, s=same, k=mask: register_rigid(
-                f, m, same_contrast=s, fixed_mask=k, moving_mask=masks[2] if s else None
+                f, m, intra_modal=s, fixed_mask=k, moving_mask=masks[2] if s else None
             )
         )
         error = position_error_mm(found.moving_to_fixed.inverse(), truth.inverse(), reference[study])
@@ -92,16 +92,14 @@ def main() -> None:
         for _ in range(arguments.trials):
             away, way = displaced(moving, rng, 60.0, 30.0)
             again, cpu_s = timed(
-                lambda f=fixed, m=away, s=same, k=mask: register_rigid(f, m, same_contrast=s, fixed_mask=k)
+                lambda f=fixed, m=away, s=same, k=mask: register_rigid(f, m, intra_modal=s, fixed_mask=k)
             )
             error = position_error_mm(
                 again.moving_to_fixed.inverse(), way @ found.moving_to_fixed.inverse(), reference[study]
             )
             row("capture", name, again, error, cpu_s)
     for same in (True, False):
-        found, cpu_s = timed(
-            lambda s=same: register_rigid(flair[1], stranger, same_contrast=s, fixed_mask=masks[1])
-        )
+        found, cpu_s = timed(lambda s=same: register_rigid(flair[1], stranger, intra_modal=s, fixed_mask=masks[1]))
         row("strangers", "patient 03 to 01", found, float("nan"), cpu_s)
 
 

@@ -105,7 +105,7 @@ def unmoved(data: Path, patient: str, contrast: str) -> Affine:
     """Our own transform, from FLAIR, of the scans as published."""
     flair, other = scan(data, patient, "FLAIR"), scan(data, patient, contrast)
     same = contrast == "FLAIR"
-    return register_rigid(flair, other, same_contrast=same, fixed_mask=brain(flair)).moving_to_fixed.inverse()
+    return register_rigid(flair, other, intra_modal=same, fixed_mask=brain(flair)).moving_to_fixed.inverse()
 
 
 def published_trials(data: Path, number: int) -> Iterator[Trial]:
@@ -170,7 +170,7 @@ def phantom_trials(number: int) -> Iterator[Trial]:
 def result(trial: Trial, between: Affine | None) -> dict[str, Any]:
     """Errors of a trial; `between` is our own transform of the scans as published."""
     start = time.process_time()
-    found = register_rigid(trial.fixed, trial.moving, same_contrast=trial.same, fixed_mask=trial.mask)
+    found = register_rigid(trial.fixed, trial.moving, intra_modal=trial.same, fixed_mask=trial.mask)
     cpu_s = time.process_time() - start
     way, back = found.moving_to_fixed.inverse(), trial.to_fixed.inverse()
     row = {

@@ -105,7 +105,7 @@ def _new(rng: np.random.Generator, at: int) -> LesionPlan:
     gain = float(rng.uniform(0.35, 0.9))
     hole = at + 2 if volume > 200.0 and rng.random() < 0.3 else None
     return appearing(
-        place, volume, _N, at=at, enhancing=visits, uplift=gain, ring=bool(ring), black_hole_from=hole
+        place, volume, _N, at=at, enhancing=visits, enhancement=gain, ring=bool(ring), black_hole_from=hole
     )
 
 
@@ -120,15 +120,17 @@ def _changing(rng: np.random.Generator) -> list[LesionPlan]:
 
     first = int(rng.integers(1, _N - 2))
     return [
-        growing(*_draw(rng, high_mm=12.0), _N, at=at(), uplift=float(rng.choice([0.0, gain()]))),
+        growing(*_draw(rng, high_mm=12.0), _N, at=at(), enhancement=float(rng.choice([0.0, gain()]))),
         growing(*_draw(rng, high_mm=12.0), _N, at=at()),
         # what is left when it has shrunk is a lesion still
         shrinking(*_draw(rng, low_mm=_SMALLEST_MM / 0.45 ** (1 / 3)), _N, at=at()),
         vanishing(*_draw(rng, high_mm=8.0), _N, at=at()),
-        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(at(),), uplift=gain()),
-        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(first, int(rng.integers(first + 2, _N))), uplift=gain()),
-        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(first, first + 1), uplift=gain()),
-        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(0,), uplift=gain()),
+        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(at(),), enhancement=gain()),
+        re_enhancing(
+            *_draw(rng, low_mm=3.5), _N, at=(first, int(rng.integers(first + 2, _N))), enhancement=gain()
+        ),
+        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(first, first + 1), enhancement=gain()),
+        re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(0,), enhancement=gain()),
     ]
 
 
@@ -143,7 +145,7 @@ def _neighbours(rng: np.random.Generator) -> list[LesionPlan]:
         return int(rng.integers(1, _N))
 
     gain = float(rng.choice([0.0, rng.uniform(0.35, 0.9)]))
-    return [*merging(*drawn(), _N, at=at(), uplift=gain), *splitting(*drawn(), _N, at=at())]
+    return [*merging(*drawn(), _N, at=at(), enhancement=gain), *splitting(*drawn(), _N, at=at())]
 
 
 def plans(rng: np.random.Generator, *, quiet: bool) -> tuple[LesionPlan, ...]:

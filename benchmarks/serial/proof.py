@@ -107,7 +107,7 @@ def run_subject(design: Design, work: Path, *, keep: bool) -> dict[str, object]:
         "quiet": design.quiet,
         "done": outcome.done,
         "failed_visits": outcome.failed_visits,
-        "concerns": outcome.concerns,
+        "qc_flags": outcome.qc_flags,
         "cpu_s": outcome.cpu_seconds,
         "peak_gib": outcome.peak_memory_gib,
         "simulating_cpu_s": simulating,

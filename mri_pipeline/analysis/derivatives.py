@@ -17,7 +17,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
-from mri_pipeline.lesions.black_holes import Darkness
+from mri_pipeline.lesions.black_holes import T1Hypointensity
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS, Row
@@ -74,7 +74,7 @@ def write_visit(
     brain: LabelImage,
     probabilities: Mapping[MaskLabel, Image],
     masks: Mapping[MaskLabel, LabelImage],
-    darkness: LabelImage | None,
+    t1_hypointensity: LabelImage | None,
     lesions: LabelImage,
     records: Sequence[LesionRecord],
     transforms: Mapping[Contrast, Path],
@@ -114,10 +114,10 @@ def write_visit(
         made = generated if label is MaskLabel.T2_LESION else {}
         path = nifti.save(probability, derivatives.probability(subject, visit, label))
         _sidecar(path, {"Type": "Lesion", **space, **made})
-    if darkness is not None:
-        path = nifti.save(darkness, derivatives.darkness(subject, visit))
+    if t1_hypointensity is not None:
+        path = nifti.save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit))
         _sidecar(path, space)
-        _write_labels(path, {grade.value: grade.name.lower() for grade in Darkness if grade})
+        _write_labels(path, {grade.value: grade.name.lower() for grade in T1Hypointensity if grade})
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
         target.write_bytes(source.read_bytes())
@@ -228,7 +228,7 @@ def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
         gel=_mask(derivatives, subject, visit, MaskLabel.GEL),
         black_holes=_mask(derivatives, subject, visit, MaskLabel.BLACK_HOLE),
         flair=nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR)),
-        darkness=read_labels(derivatives.darkness(subject, visit)),
+        t1_hypointensity=read_labels(derivatives.t1_hypointensity(subject, visit)),
     )
 
 

@@ -66,11 +66,11 @@ def register(
     *,
     fixed_brain: LabelImage | None,
     moving_brain: LabelImage | None = None,
-    same_contrast: bool,
+    intra_modal: bool,
 ) -> registration.Registration:
     """Rigid registration; one that found no match says so (`failed`) and must not be used."""
     return registration.register_rigid(
-        fixed, moving, same_contrast=same_contrast, fixed_mask=fixed_brain, moving_mask=moving_brain
+        fixed, moving, intra_modal=intra_modal, fixed_mask=fixed_brain, moving_mask=moving_brain
     )
 
 

@@ -34,7 +34,7 @@ class PlannedVisit(BaseModel):
     status: ScanStatus = ScanStatus.MISSING
 
 
-class SubjectRequest(BaseModel):
+class SubjectJob(BaseModel):
     """One subject: the visits in their order, the rules, and where results and cache go.
 
     Parameters
@@ -80,25 +80,25 @@ class SubjectRequest(BaseModel):
 
     @property
     def file(self) -> Path:
-        """Where the request is written for the subject's own process."""
-        return self.subject_work / "request.json"
+        """Where the job is written for the subject's own process."""
+        return self.subject_work / "job.json"
 
     def save(self) -> Path:
-        """Write the request to `file`."""
+        """Write the job to `file`."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
         return self.file
 
 
-def load_request(path: Path) -> SubjectRequest:
-    """Read a request.
+def load_job(path: Path) -> SubjectJob:
+    """Read a job.
 
     Raises
     ------
     SettingsError
-        If the file is not a request.
+        If the file is not a job.
     """
     try:
-        return SubjectRequest.model_validate_json(path.read_bytes())
+        return SubjectJob.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise SettingsError(f"expected an analysis request, found {path.name} that is none") from error
+        raise SettingsError(f"expected an analysis job, found {path.name} that is none") from error

@@ -151,7 +151,7 @@ class DerivativeDataset:
         """The probability of T2 lesions, or of enhancing ones, in the subject's space."""
         return self._file(subject, visit, f"space-subject_label-{label.value}_probseg.nii.gz")
 
-    def darkness(self, subject: str, visit: str) -> Path:
+    def t1_hypointensity(self, subject: str, visit: str) -> Path:
         """How dark T1 is, in the subject's space; the table beside it has the same name with ``.tsv``."""
         return self._file(subject, visit, "space-subject_desc-T1hypointensity_dseg.nii.gz")
 

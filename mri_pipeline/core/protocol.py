@@ -50,7 +50,7 @@ class Visit(_Settings):
     before_infusion: bool = False
 
 
-class Sequence(_Settings):
+class RequiredSequence(_Settings):
     """A required or optional contrast of every visit."""
 
     contrast: Contrast
@@ -205,7 +205,7 @@ class Protocol(_Settings):
 
     name: str
     visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[RequiredSequence, ...]
     sites: tuple[Site, ...] = ()
     acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
     image_quality: ImageLimits = Field(default_factory=ImageLimits)

@@ -110,10 +110,10 @@ class Grid:
 
     def against(self, other: Grid) -> str:
         """What was expected (this grid) and found, in words, for messages."""
-        words = f"{self.describe()}, found {other.describe()}"
+        message = f"{self.describe()}, found {other.describe()}"
         if self.describe() == other.describe():
-            words += f", up to {self._apart_mm(other):.3g} mm elsewhere"
-        return words
+            message += f", up to {self._apart_mm(other):.3g} mm elsewhere"
+        return message
 
     def world(self, index: FloatArray) -> FloatArray:
         """World coordinates (mm, shape (n, 3)) of voxel indices (shape (n, 3))."""

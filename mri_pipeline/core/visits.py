@@ -59,8 +59,8 @@ class VisitMasks:
     """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
 
     `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1 before contrast.
-    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `darkness`
-    (`lesions.black_holes.Darkness` of every voxel) tells how dark a lesion is on T1.
+    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `t1_hypointensity`
+    (`lesions.black_holes.T1Hypointensity` of every voxel) tells how dark a lesion is on T1.
     """
 
     visit: str
@@ -68,7 +68,7 @@ class VisitMasks:
     gel: LabelImage | None = None
     black_holes: LabelImage | None = None
     flair: Image | None = None
-    darkness: LabelImage | None = None
+    t1_hypointensity: LabelImage | None = None
 
 
 _WEEK = re.compile(r"^wk(\d{1,4})$")

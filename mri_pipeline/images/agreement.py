@@ -22,7 +22,7 @@ _PART_MM = 30.0
 """Size of a part: large enough to hold structure, small enough to have a say of its own."""
 _AWAY_MM = 4.0
 _LEAST_SHARE = 0.3
-"""Parts with fewer points than this share of a full one are left out."""
+"""ConnectedComponents with fewer points than this share of a full one are left out."""
 _BINS = 32
 
 

@@ -46,7 +46,7 @@ class EdgeSettings:
         (below) it is surely (not) tissue.
     smoothing_mm : float
         Gaussian width over which neighbouring points decide together: about half a gyrus.
-    stay : float
+    displacement_penalty : float
         Cost of moving by 1 mm, in mm of tissue on the wrong side: decides where the scan tells nothing.
     margin_mm : float
         Room beyond the place where brightness is halved: the voxel that cortex shares with what lies outside.
@@ -65,7 +65,7 @@ class EdgeSettings:
     tissue_share: float = 0.5
     softness: float = 0.25
     smoothing_mm: float = 3.0
-    stay: float = 0.03
+    displacement_penalty: float = 0.03
     margin_mm: float = 1.0
     crown_mm: float = 1.5
     fat_share: float = 1.7
@@ -234,7 +234,12 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
     total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
     at = inside + np.arange(len(shifts))
-    cost = total[:, at - inside] + total[:, at + outside] - 2 * total[:, at] + settings.stay * np.abs(shifts)
+    cost = (
+        total[:, at - inside]
+        + total[:, at + outside]
+        - 2 * total[:, at]
+        + settings.displacement_penalty * np.abs(shifts)
+    )
     cost = surface.neighbours @ cost
     rows, best = np.arange(len(cost)), cost.argmin(axis=1)
     middle = np.clip(best, 1, len(shifts) - 2)

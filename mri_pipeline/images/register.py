@@ -93,7 +93,7 @@ def register_rigid(
     fixed: Image,
     moving: Image,
     *,
-    same_contrast: bool,
+    intra_modal: bool,
     fixed_mask: LabelImage | None = None,
     moving_mask: LabelImage | None = None,
     settings: RegisterSettings | None = None,
@@ -104,7 +104,7 @@ def register_rigid(
     ----------
     fixed, moving : Image
         2D or 3D, any orientation and field of view, with or without skull.
-    same_contrast : bool
+    intra_modal : bool
         Whether a straight line between the intensities will do.
     fixed_mask : LabelImage, optional
         Region of the fixed image to match, on its grid (the brain); its foreground when left out.
@@ -129,13 +129,13 @@ def register_rigid(
         fixed.grid.require_same(fixed_mask.grid, "mask of the fixed image")
     if moving_mask is not None:
         moving.grid.require_same(moving_mask.grid, "mask of the moving image")
-    margin_mm = 0.0 if same_contrast else settings.margin_across_mm
+    margin_mm = 0.0 if intra_modal else settings.margin_across_mm
     region = widened(fixed_mask or inner_foreground(fixed), margin_mm)
-    pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, same_contrast)
+    pair = _Pair(fixed, moving, fixed_mask, region, margin_mm, intra_modal)
     middle, fine = (_level(pair, number, pair.margin_mm, settings) for number in (1, 2))
     best, method, quality = Affine.identity(), Method.GAUSS_NEWTON, -1.0
     for candidate, start in _attempts(pair, settings):
-        found = refine(*middle, start, linear=same_contrast, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
+        found = refine(*middle, start, linear=intra_modal, scale_floor=0.1, tolerance_mm=0.02).fixed_to_moving
         found = _sharpened(pair, found, settings.levels_mm[2], settings.max_points[2], tolerance_mm=0.02)
         reached = agreement(*fine, found)
         if reached > quality:
@@ -160,7 +160,7 @@ class _Pair:
     fixed_mask: LabelImage | None
     region: LabelImage
     margin_mm: float
-    same_contrast: bool
+    intra_modal: bool
 
 
 def _level(pair: _Pair, number: int, margin_mm: float, settings: RegisterSettings) -> tuple[Samples, Level]:
@@ -218,7 +218,7 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
 def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
     """The best of many starts, refined, at the coarsest level; sharpness decides, not similarity."""
     samples, level = coarsest
-    linear = pair.same_contrast
+    linear = pair.intra_modal
     starts = [evaluate(samples, level, s, linear=linear) for s in _starts(pair.fixed, pair.moving, samples)]
     ranked = sorted(starts, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP), reverse=True)
     refined = [

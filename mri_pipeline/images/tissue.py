@@ -15,7 +15,7 @@ from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image
 from mri_pipeline.images.regions import depth_mm, infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
-from mri_pipeline.images.warp import pull, warp_to_image, way_back
+from mri_pipeline.images.warp import inverse_warp, pull, warp_to_image
 
 _WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = 12.0
@@ -95,7 +95,7 @@ def map_tissue(
     _, ventricles, deep = template_regions(template)
     fluid = _template_fluid(template)
     displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
-    points = way_back(grid, brain.mask, template_to_subject, displacement, coarse)
+    points = inverse_warp(grid, brain.mask, template_to_subject, displacement, coarse)
     warped = pull(
         [template.white_matter.data, template.grey_matter.data, fluid, ventricles, deep],
         template.t1.grid,

@@ -63,7 +63,7 @@ def _smooth(field: FloatArray, grid: Grid, sigma_mm: float) -> FloatArray:
     return np.stack([np.asarray(ndimage.gaussian_filter(component, sigma)) for component in field])
 
 
-def way_back(
+def inverse_warp(
     target: Grid, wanted: BoolArray, source_to_target: Affine, displacement: FloatArray, coarse: Grid
 ) -> FloatArray:
     """Points of the source's world, shape (n, 3) in mm, that lie at the wanted voxels of `target`.

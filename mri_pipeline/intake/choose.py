@@ -91,8 +91,8 @@ def _by_order(undecided: Sequence[Recognised], *, all_tagged: bool) -> dict[int,
             continue
         minutes = (item.series.acquired_s - first.series.acquired_s) / 60
         if minutes >= MIN_ORDER_MINUTES:
-            words = f"taken for after contrast by order alone: the same protocol {minutes:.0f} min earlier"
-            decided[id(item)] = _marked(item, True, words, True)
+            evidence = f"taken for after contrast by order alone: the same protocol {minutes:.0f} min earlier"
+            decided[id(item)] = _marked(item, True, evidence, True)
     if all_tagged and not decided:
         # every T1 carries the tag and none is a repeat: believe the tag
         return {
@@ -131,10 +131,10 @@ def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
             continue
         partner = chosen.get(Contrast.T1W_GD) if contrast is Contrast.T1W else None
         best = max(candidates, key=lambda r: _rank(r, partner))
-        words = best.evidence
+        evidence = best.evidence
         if len(candidates) > 1:
-            words += f"; taken from {len(candidates)} series of this contrast"
-        chosen[contrast] = Choice(contrast, best, words, best.doubtful)
+            evidence += f"; taken from {len(candidates)} series of this contrast"
+        chosen[contrast] = Choice(contrast, best, evidence, best.doubtful)
     return chosen
 
 

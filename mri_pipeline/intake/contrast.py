@@ -2,7 +2,7 @@
 
 Ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
 Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision carries its
-evidence in words that hold no header text.
+evidence, which holds no header text.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ def recognise(series: Series) -> Recognised:
         return Recognised(series, None, reason, f"{series.label} is {reason.value}")
     if physics is not None:
         disagree = named is not None and named is not physics
-        words = f"{series.label} is {physics.value} by {reason}"
+        evidence = f"{series.label} is {physics.value} by {reason}"
         if disagree and named is not None:
-            words += f", although it is named like {named.value}"
-        return Recognised(series, physics, None, words, doubtful=disagree)
+            evidence += f", although it is named like {named.value}"
+        return Recognised(series, physics, None, evidence, doubtful=disagree)
     if named is not None and _timing_missing(facts):
-        words = f"{series.label} is {named.value} by its name alone (no timing in the header)"
-        return Recognised(series, named, None, words, doubtful=True)
+        evidence = f"{series.label} is {named.value} by its name alone (no timing in the header)"
+        return Recognised(series, named, None, evidence, doubtful=True)
     return Recognised(series, None, Unwanted.UNKNOWN, f"{series.label} is {Unwanted.UNKNOWN.value}")
 
 
@@ -147,7 +147,7 @@ def _is_derived(facts: InstanceFacts) -> bool:
 def by_physics(  # noqa: PLR0911 - one line per rule
     facts: InstanceFacts,
 ) -> tuple[Contrast | None, str | Unwanted]:
-    """The contrast from TR, TE, TI (ms) and the kind of echo, with the rule in words.
+    """The contrast from TR, TE, TI (ms) and the kind of echo, with the rule that decided.
 
     Returns
     -------
@@ -159,34 +159,34 @@ def by_physics(  # noqa: PLR0911 - one line per rule
     if tr is None or te is None:
         return None, "no rule"
     gradient = _is_gradient_echo(facts, tr, te)
-    words = f"TR {tr:.0f}, TE {te:.0f}" + (f", TI {ti:.0f} ms" if ti else " ms")
+    evidence = f"TR {tr:.0f}, TE {te:.0f}" + (f", TI {ti:.0f} ms" if ti else " ms")
     if ti is not None and not gradient:
-        return _inversion_recovery(tr, te, ti, words)
+        return _inversion_recovery(tr, te, ti, evidence)
     if gradient:
         if te <= 12:
-            return Contrast.T1W, f"a gradient echo of {words}"
+            return Contrast.T1W, f"a gradient echo of {evidence}"
         return None, Unwanted.SUSCEPTIBILITY
     if tr >= 4000 and te >= 60 and by_name(facts) is Contrast.FLAIR:
-        return Contrast.FLAIR, f"{words} and its name (the inversion time is not in the header)"
+        return Contrast.FLAIR, f"{evidence} and its name (the inversion time is not in the header)"
     if tr >= 1800 and te >= 60:
-        return Contrast.T2W, words
+        return Contrast.T2W, evidence
     if tr >= 1800 and te < 50:
         # a T1 FLAIR without its inversion time looks like proton density
         if _T1_FLAIR.search(facts.description) and tr < 3500:
-            return Contrast.T1W, f"{words} and its name (the inversion time is not in the header)"
-        return Contrast.PDW, words
+            return Contrast.T1W, f"{evidence} and its name (the inversion time is not in the header)"
+        return Contrast.PDW, evidence
     if tr < 1400 and te <= 35:
-        return Contrast.T1W, words
+        return Contrast.T1W, evidence
     return None, "no rule"
 
 
-def _inversion_recovery(tr: float, te: float, ti: float, words: str) -> tuple[Contrast | None, str | Unwanted]:
+def _inversion_recovery(tr: float, te: float, ti: float, evidence: str) -> tuple[Contrast | None, str | Unwanted]:
     if 1400 <= ti <= 3500 and tr >= 4000 and te >= 60:
-        return Contrast.FLAIR, words
+        return Contrast.FLAIR, evidence
     if ti < 300 and tr >= 1500:
         return None, Unwanted.SHORT_INVERSION
     if 300 <= ti <= 1300 and te <= 40:
-        return Contrast.T1W, f"inversion recovery of {words}"
+        return Contrast.T1W, f"inversion recovery of {evidence}"
     return None, "no rule"
 
 

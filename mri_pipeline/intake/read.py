@@ -58,9 +58,9 @@ class HeaderReading:
         """
         if self.broken:
             faults = Counter(report.fault.value for report in self.broken if report.fault)
-            words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
+            message = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
             raise UnreadableUploadError(
-                f"expected whole DICOM files, found {words} of {len(self.instances) + len(self.broken)} "
+                f"expected whole DICOM files, found {message} of {len(self.instances) + len(self.broken)} "
                 f"(first: {self.broken[0].detail})",
                 hint="export the visit from the scanner or PACS again and upload it again",
             )

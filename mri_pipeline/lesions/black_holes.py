@@ -19,7 +19,7 @@ from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions, structure
 
 
-class Darkness(IntEnum):
+class T1Hypointensity(IntEnum):
     """How dark a voxel is on T1, by the medians of white matter, grey matter and CSF; fluid outside lesions is 0.
 
     The limits are half-way between two medians, or a median itself: gain and offset of a scan do not move them, but
@@ -64,12 +64,12 @@ class DarkTissue:
     ----------
     black_holes : LabelImage
         Numbered. Empty if there is none.
-    darkness : LabelImage
-        The `Darkness` of every voxel of the brain.
+    t1_hypointensity : LabelImage
+        The `T1Hypointensity` of every voxel of the brain.
     """
 
     black_holes: LabelImage
-    darkness: LabelImage
+    t1_hypointensity: LabelImage
 
 
 def segment_black_holes(
@@ -120,12 +120,12 @@ def segment_black_holes(
     core = grey - settings.core_share * (1.0 - grey)
     seen = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
     fluid = scanned & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair) & (tissue.csf.data > 0.8)
-    darkness = _darkness(t1, seen, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
+    t1_hypointensity = _t1_hypointensity(t1, seen, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
     # grey matter is as dark as grey matter
-    darkness[(tissue.grey_matter.data > 0.5) & (darkness == Darkness.AS_GREY_MATTER) & (t1 > core)] = (
-        Darkness.HYPOINTENSE
-    )
-    dark = lesions & (darkness >= Darkness.AS_GREY_MATTER)
+    t1_hypointensity[
+        (tissue.grey_matter.data > 0.5) & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER) & (t1 > core)
+    ] = T1Hypointensity.HYPOINTENSE
+    dark = lesions & (t1_hypointensity >= T1Hypointensity.AS_GREY_MATTER)
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
         dark &= ~_touching(dark, gel_mask.mask)
@@ -133,7 +133,7 @@ def segment_black_holes(
     holes = label_lesions(
         dark, visit.grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
     )
-    return DarkTissue(holes, LabelImage(darkness, visit.grid))
+    return DarkTissue(holes, LabelImage(t1_hypointensity, visit.grid))
 
 
 def grey_matter_level(
@@ -146,21 +146,21 @@ def grey_matter_level(
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
 
 
-def _darkness(t1: FloatArray, seen: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
+def _t1_hypointensity(t1: FloatArray, seen: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
     """The grade of every voxel that is seen, by the levels of grey matter and CSF; white matter is 1."""
     limits = {
-        Darkness.HYPOINTENSE: (1.0 + grey) / 2,
-        Darkness.AS_GREY_MATTER: grey,
-        Darkness.SEVERE: (grey + min(fluid, grey)) / 2,
+        T1Hypointensity.HYPOINTENSE: (1.0 + grey) / 2,
+        T1Hypointensity.AS_GREY_MATTER: grey,
+        T1Hypointensity.SEVERE: (grey + min(fluid, grey)) / 2,
     }
-    darkness = np.zeros(t1.shape, dtype=np.uint8)
+    t1_hypointensity = np.zeros(t1.shape, dtype=np.uint8)
     for grade, limit in limits.items():
-        darkness[seen & (t1 <= limit)] = grade
-    return darkness
+        t1_hypointensity[seen & (t1 <= limit)] = grade
+    return t1_hypointensity
 
 
 def hypointense(
-    darkness: LabelImage | None,
+    t1_hypointensity: LabelImage | None,
     t2: LabelImage,
     gel: LabelImage | None,
     black_holes: LabelImage | None,
@@ -170,16 +170,16 @@ def hypointense(
 
     Parameters
     ----------
-    darkness : LabelImage or None
-        `Darkness` of the visit.
+    t1_hypointensity : LabelImage or None
+        `T1Hypointensity` of the visit.
     t2, gel, black_holes : LabelImage
         Lesions of the visit, confirmed or not; `gel` is None where it is not known.
     rules : LesionRules
         A T1-hypointense lesion has at least the volume of a black hole.
     """
-    if darkness is None or black_holes is None:
+    if t1_hypointensity is None or black_holes is None:
         return None
-    dark = t2.mask & (darkness.data >= Darkness.HYPOINTENSE)
+    dark = t2.mask & (t1_hypointensity.data >= T1Hypointensity.HYPOINTENSE)
     if gel is not None:
         dark &= ~gel.mask
     return label_lesions(
@@ -190,11 +190,11 @@ def hypointense(
     )
 
 
-def severe(darkness: LabelImage | None, black_holes: LabelImage | None) -> LabelImage | None:
+def severe(t1_hypointensity: LabelImage | None, black_holes: LabelImage | None) -> LabelImage | None:
     """The part of the black holes that is nearer to CSF than to grey matter; None if not known."""
-    if darkness is None or black_holes is None:
+    if t1_hypointensity is None or black_holes is None:
         return None
-    return LabelImage(black_holes.mask & (darkness.data == Darkness.SEVERE), black_holes.grid)
+    return LabelImage(black_holes.mask & (t1_hypointensity.data == T1Hypointensity.SEVERE), black_holes.grid)
 
 
 def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: BlackHoleSettings) -> BoolArray:

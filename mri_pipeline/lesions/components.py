@@ -70,7 +70,7 @@ def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class ConnectedComponents:
     """The connected parts of a mask, and what images hold in each of them.
 
     Parameters
@@ -91,7 +91,7 @@ class Parts:
     sizes: NDArray[np.intp]
 
     @classmethod
-    def of(cls, mask: BoolArray, connectivity: int = 3) -> Parts:
+    def of(cls, mask: BoolArray, connectivity: int = 3) -> ConnectedComponents:
         """Part a mask; `structure` tells what is connected."""
         labels, count = connected_parts(mask, connectivity)
         voxels = np.flatnonzero(labels)

@@ -67,7 +67,7 @@ class Crop:
             gel=None if visit.gel is None else self.labels(visit.gel),
             black_holes=None if visit.black_holes is None else self.labels(visit.black_holes),
             flair=None if visit.flair is None else self.image(visit.flair),
-            darkness=None if visit.darkness is None else self.labels(visit.darkness),
+            t1_hypointensity=None if visit.t1_hypointensity is None else self.labels(visit.t1_hypointensity),
         )
 
     def restored(self, image: LabelImage) -> LabelImage:

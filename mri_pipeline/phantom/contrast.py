@@ -84,7 +84,7 @@ def tissue_signals(contrast: Contrast, technique: T1Technique = T1Technique.SPIN
 
 
 def lesion_signal(contrast: Contrast, technique: T1Technique = T1Technique.SPIN_ECHO) -> LesionSignal:
-    """Signal of a lesion that does not enhance; an enhancing one has 1 + its uplift on post-contrast T1."""
+    """Signal of a lesion that does not enhance; an enhancing one has 1 + its enhancement on post-contrast T1."""
     if contrast in (Contrast.T1W, Contrast.T1W_GD):
         return _LESIONS_T1_SE if technique is T1Technique.SPIN_ECHO else _LESIONS_T1_GRE
     return _LESIONS[contrast]

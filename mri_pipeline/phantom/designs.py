@@ -49,15 +49,15 @@ def active_subject() -> SubjectDesign:
         *_old((_PV, 1400), (_PV, 320), (_PV, 150), (_DEEP, 110), (_DEEP, 60), (_JC, 140), (_JC, 75), (_IT, 180)),
         stable(_PV, 520, n, black_hole=True),
         stable(_DEEP, 260, n, black_hole=True),
-        re_enhancing(_DEEP, 240, n, at=(0,), uplift=0.6),  # enhances at the first visit alone
+        re_enhancing(_DEEP, 240, n, at=(0,), enhancement=0.6),  # enhances at the first visit alone
         growing(_PV, 160, n, at=1),
-        growing(_DEEP, 120, n, at=2, uplift=0.5),
-        re_enhancing(_PV, 300, n, at=(1,), uplift=0.55),
-        appearing(_PV, 420, n, at=1, enhancing=(1, 2), uplift=0.75),  # persistent at week 12
-        appearing(_DEEP, 260, n, at=1, enhancing=(1,), uplift=0.5),
-        appearing(_JC, 200, n, at=1, enhancing=(1,), uplift=0.6),
-        appearing(_PV, 900, n, at=2, enhancing=(2,), uplift=0.8, ring=True),
-        appearing(_DEEP, 170, n, at=2, enhancing=(2,), uplift=0.45),
+        growing(_DEEP, 120, n, at=2, enhancement=0.5),
+        re_enhancing(_PV, 300, n, at=(1,), enhancement=0.55),
+        appearing(_PV, 420, n, at=1, enhancing=(1, 2), enhancement=0.75),  # persistent at week 12
+        appearing(_DEEP, 260, n, at=1, enhancing=(1,), enhancement=0.5),
+        appearing(_JC, 200, n, at=1, enhancing=(1,), enhancement=0.6),
+        appearing(_PV, 900, n, at=2, enhancing=(2,), enhancement=0.8, ring=True),
+        appearing(_DEEP, 170, n, at=2, enhancing=(2,), enhancement=0.45),
         appearing(_PV, 190, n, at=2),  # new on T2 without enhancement
         shrinking(_DEEP, 300, n, at=2),
         vanishing(_PV, 110, n, at=2),
@@ -71,10 +71,10 @@ def interrupted_subject() -> SubjectDesign:
     plans = (
         *_old((_PV, 700), (_PV, 210), (_PV, 90), (_DEEP, 95), (_JC, 120), (_IT, 130)),
         stable(_PV, 340, n, black_hole=True),
-        re_enhancing(_PV, 280, n, at=(0,), uplift=0.5),
-        appearing(_DEEP, 300, n, at=1, enhancing=(1,), uplift=0.6),
-        appearing(_PV, 380, n, at=2, enhancing=(2,), uplift=0.65),
-        appearing(_JC, 170, n, at=2, enhancing=(2,), uplift=0.5),
+        re_enhancing(_PV, 280, n, at=(0,), enhancement=0.5),
+        appearing(_DEEP, 300, n, at=1, enhancing=(1,), enhancement=0.6),
+        appearing(_PV, 380, n, at=2, enhancing=(2,), enhancement=0.65),
+        appearing(_JC, 170, n, at=2, enhancing=(2,), enhancement=0.5),
         growing(_DEEP, 150, n, at=2),
     )
     return SubjectDesign("S01-002", "S01", GE_MR750, plans, missing=("wk04",), zipped=("wk00",))

@@ -33,7 +33,7 @@ def appearing(
     *,
     at: int,
     enhancing: tuple[int, ...] = (),
-    uplift: float = 0.5,
+    enhancement: float = 0.5,
     ring: bool = False,
     black_hole_from: int | None = None,
 ) -> LesionPlan:
@@ -42,7 +42,7 @@ def appearing(
     Parameters
     ----------
     enhancing : tuple of int
-        Visits at which it takes up contrast, by `uplift` at the first and four fifths of it later.
+        Visits at which it takes up contrast, by `enhancement` at the first and four fifths of it later.
     black_hole_from : int, optional
         Visit from which its core is dark on T1.
     """
@@ -52,7 +52,7 @@ def appearing(
             phases.append(_NONE)
             continue
         age = visit - at
-        gain = (uplift if visit == min(enhancing) else 0.8 * uplift) if visit in enhancing else 0.0
+        gain = (enhancement if visit == min(enhancing) else 0.8 * enhancement) if visit in enhancing else 0.0
         dark = black_hole_from is not None and visit >= black_hole_from
         size = volume_mm3 * (1.0, 0.85, 0.75)[min(age, 2)]
         phases.append(Phase(size, gain, ring and gain > 0, dark, acute=age == 0))
@@ -66,15 +66,15 @@ def growing(
     *,
     at: int,
     factor: float = 2.4,
-    uplift: float = 0.0,
+    enhancement: float = 0.0,
 ) -> LesionPlan:
-    """Stable, then `factor` times as large from visit `at` on, enhancing at that visit by `uplift` if above 0.
+    """Stable, then `factor` times as large from visit `at` on, enhancing at that visit by `enhancement` if above 0.
 
     2.4 times the volume is about 1.8 times the area: beyond the rule's 45 %, and beyond measurement error.
     """
     before, after = Phase(volume_mm3), Phase(volume_mm3 * factor)
     phases = [before if visit < at else after for visit in range(visits)]
-    phases[at] = Phase(volume_mm3 * factor, uplift, acute=True)
+    phases[at] = Phase(volume_mm3 * factor, enhancement, acute=True)
     return LesionPlan(location, tuple(phases))
 
 
@@ -89,18 +89,18 @@ def vanishing(location: Location, volume_mm3: float, visits: int, *, at: int) ->
 
 
 def re_enhancing(
-    location: Location, volume_mm3: float, visits: int, *, at: tuple[int, ...], uplift: float = 0.5
+    location: Location, volume_mm3: float, visits: int, *, at: tuple[int, ...], enhancement: float = 0.5
 ) -> LesionPlan:
     """An old lesion of constant size that takes up contrast again at some visits."""
-    return LesionPlan(location, tuple(Phase(volume_mm3, uplift if v in at else 0.0) for v in range(visits)))
+    return LesionPlan(location, tuple(Phase(volume_mm3, enhancement if v in at else 0.0) for v in range(visits)))
 
 
 def merging(
-    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0, uplift: float = 0.0
+    location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0, enhancement: float = 0.0
 ) -> tuple[LesionPlan, LesionPlan]:
     """Two neighbours of twice and once `volume_mm3`; the smaller one grows until they touch at visit `at`."""
     first = stable(location, 2.0 * volume_mm3, visits)
-    second = growing(location, volume_mm3, visits, at=at, factor=factor, uplift=uplift)
+    second = growing(location, volume_mm3, visits, at=at, factor=factor, enhancement=enhancement)
     return first, replace(second, beside=first)
 
 
@@ -155,16 +155,18 @@ def _old_lesion(rng: np.random.Generator, visits: int, activity: Activity) -> Le
             kind = rng.choice(["grow", "shrink", "vanish", "enhance"], p=[0.4, 0.2, 0.1, 0.3])
             if kind == "grow":
                 return growing(
-                    place, min(max(size, 50.0), 600.0), visits, at=at, uplift=float(rng.choice([0.0, 0.5]))
+                    place, min(max(size, 50.0), 600.0), visits, at=at, enhancement=float(rng.choice([0.0, 0.5]))
                 )
             if kind == "shrink":
                 return shrinking(place, max(size, 90.0), visits, at=at)
             if kind == "vanish":
                 return vanishing(place, min(size, 120.0), visits, at=at)
-            return re_enhancing(place, max(size, 100.0), visits, at=(at,), uplift=float(rng.uniform(0.35, 0.8)))
+            return re_enhancing(
+                place, max(size, 100.0), visits, at=(at,), enhancement=float(rng.uniform(0.35, 0.8))
+            )
     dark = size > 120.0 and rng.random() < 0.35
     if size > 90.0 and rng.random() < 0.12:  # enhancing at the first visit
-        return re_enhancing(place, size, visits, at=(0,), uplift=float(rng.uniform(0.35, 0.8)))
+        return re_enhancing(place, size, visits, at=(0,), enhancement=float(rng.uniform(0.35, 0.8)))
     return stable(place, size, visits, black_hole=bool(dark))
 
 
@@ -177,7 +179,9 @@ def _new_lesion(rng: np.random.Generator, visits: int, at: int, activity: Activi
     ring = size > 400.0 and rng.random() < 0.5
     dark = at + 2 if size > 200.0 and rng.random() < 0.3 else None
     gain = float(rng.uniform(0.35, 0.9))
-    return appearing(place, size, visits, at=at, enhancing=lasting, uplift=gain, ring=ring, black_hole_from=dark)
+    return appearing(
+        place, size, visits, at=at, enhancing=lasting, enhancement=gain, ring=ring, black_hole_from=dark
+    )
 
 
 def random_histories(seed: int, visits: int, activity: Activity | None = None) -> tuple[LesionPlan, ...]:

@@ -32,7 +32,7 @@ class Phase:
     ----------
     volume_mm3 : float
         T2 volume; 0 where there is no lesion.
-    uplift : float
+    enhancement : float
         Post-contrast T1 signal above white matter, as a share of it; 0 does not enhance.
     ring : bool
         Whether the enhancement spares the centre.
@@ -43,7 +43,7 @@ class Phase:
     """
 
     volume_mm3: float
-    uplift: float = 0.0
+    enhancement: float = 0.0
     ring: bool = False
     black_hole: bool = False
     acute: bool = False
@@ -115,7 +115,7 @@ class Lesion:
     def enhancing_soft(self, visit: int) -> Float32Array:
         """How much of each voxel enhances, in the box."""
         phase = self.plan.phases[visit]
-        if phase.uplift <= 0:
+        if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=np.float32)
         volume = ENHANCING_SHARE * phase.volume_mm3
         soft = self.soft(volume, edge_mm=1.0)
@@ -124,7 +124,7 @@ class Lesion:
     def gel_mask(self, visit: int) -> NDArray[np.bool_]:
         """The true enhancing voxels at a visit, in the box; a ring's dark centre is not among them."""
         phase = self.plan.phases[visit]
-        if phase.uplift <= 0:
+        if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=bool)
         volume = ENHANCING_SHARE * phase.volume_mm3
         mask = self.mask(volume)
@@ -133,6 +133,6 @@ class Lesion:
     def black_hole_mask(self, visit: int) -> NDArray[np.bool_]:
         """The true black hole at a visit, in the box: none while the lesion enhances."""
         phase = self.plan.phases[visit]
-        if not phase.black_hole or phase.uplift > 0:
+        if not phase.black_hole or phase.enhancement > 0:
             return np.zeros(self.level.shape, dtype=bool)
         return self.mask(BLACK_HOLE_SHARE * phase.volume_mm3)

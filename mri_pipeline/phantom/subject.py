@@ -162,7 +162,7 @@ def _insert(data: Float32Array, lesion: Lesion, visit: int, acquisition: Acquisi
         signal = signal * (1.0 - core) + level.black_hole * mottle * core
     if acquisition.contrast is Contrast.T1W_GD:
         uptake = lesion.enhancing_soft(visit)
-        signal = signal * (1.0 - uptake) + (1.0 + phase.uplift) * mottle * uptake
+        signal = signal * (1.0 - uptake) + (1.0 + phase.enhancement) * mottle * uptake
     share = lesion.soft(phase.volume_mm3)
     data[lesion.box] = data[lesion.box] * (1.0 - share) + signal.astype(np.float32) * share
 

@@ -32,7 +32,7 @@ class TrueLesion:
     """One lesion at one analysed visit: the record a reader would make, and how it was made."""
 
     record: LesionRecord
-    uplift: float
+    enhancement: float
     ring: bool
     gel_volume_mm3: float
     black_hole_volume_mm3: float
@@ -115,7 +115,7 @@ def _true_lesion(family: Family, unit: Unit, state: T2State, moment: _Moment) ->
         enhancing=gel is not None, gel_state=gel, t2_state=state, black_hole=hole,
     )  # fmt: skip
     gel_mm3 = float(sum(m.gel_mask(visit).sum() for _, m in enhancing))
-    return TrueLesion(record, phase.uplift, phase.ring, gel_mm3, hole_mm3), chronic_mm3
+    return TrueLesion(record, phase.enhancement, phase.ring, gel_mm3, hole_mm3), chronic_mm3
 
 
 def _counts(moment: _Moment, found: list[tuple[TrueLesion, float]], new_since_first: int) -> VisitCounts:

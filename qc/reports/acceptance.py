@@ -80,9 +80,8 @@ def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
         date of a header, and the mosaics are axial slices (a face cannot be rebuilt from twelve of them).
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        (files("qc.reports") / "templates/acceptance.html.j2").read_text(encoding="utf-8")
-    )
+    source = files("qc.reports") / "templates" / "acceptance.html.j2"
+    template = environment.from_string(source.read_text(encoding="utf-8"))
     return template.render(
         trial=trial,
         site=run.site,
@@ -108,11 +107,11 @@ def _in_order(images: Mapping[Contrast, Image]) -> list[tuple[Contrast, Image]]:
 
 def _row(finding: Finding) -> dict[str, str]:
     prefix = f"{finding.contrast.value}: " if finding.contrast else ""
-    words = finding.words.removeprefix(prefix)
+    message = finding.message.removeprefix(prefix)
     return {
         "rule": _RULES.get(finding.rule, finding.rule),
         "contrast": _NAMES[finding.contrast] if finding.contrast else "all",
-        "words": words[:1].upper() + words[1:] + ".",
+        "message": message[:1].upper() + message[1:] + ".",
     }
 
 

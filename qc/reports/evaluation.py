@@ -107,11 +107,11 @@ _TILES = {
 
 
 def _agreement(found: VolumeAgreement) -> str:
-    words = f"bias {_number(found.bias_ml, 2, signed=True)} mL"
+    message = f"bias {_number(found.bias_ml, 2, signed=True)} mL"
     if found.limits_ml:
         low, high = (_number(limit, 2, signed=True) for limit in found.limits_ml)
-        words += f", 95 % limits of agreement {low} to {high} mL"
-    return words + ("" if found.correlation is None else f", correlation {_number(found.correlation, 3)}")
+        message += f", 95 % limits of agreement {low} to {high} mL"
+    return message + ("" if found.correlation is None else f", correlation {_number(found.correlation, 3)}")
 
 
 def _mean(scores: Sequence[MaskScores], name: str) -> tuple[str, int]:
@@ -125,8 +125,8 @@ def _tuning(cases: Sequence[EvaluatedCase]) -> str:
     unknown = len(cases) - len(stated)
     if not stated:
         return "whether the segmentation was tuned on them: not stated"
-    words = f"{sum(stated)} of them used while the segmentation was made"
-    return words + (f", {unknown} not stated" if unknown else "")
+    message = f"{sum(stated)} of them used while the segmentation was made"
+    return message + (f", {unknown} not stated" if unknown else "")
 
 
 def _number(value: float | None, decimals: int, *, signed: bool = False) -> str:

@@ -29,7 +29,7 @@ from mri_pipeline.core.records import (
 )
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.registration import SURE, Verdict, all_concerns, concerns, judge
+from qc.registration import SURE, Verdict, all_qc_flags, judge, qc_flags
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_slices import View, choose_view, mosaic
 
@@ -159,7 +159,7 @@ def subject_report_html(report: SubjectReport) -> str:
         scans=_scans(report.result.quality),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
-        to_look_at=all_concerns(report.result.quality),
+        to_qc_flags=all_qc_flags(report.result.quality),
         confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
     )
 
@@ -291,7 +291,7 @@ def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
             "brain": {None: "not found", True: "came without skull", False: "found"}[quality.skull_stripped],
             "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
             "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
-            "flagged": bool(concerns(quality)),
+            "flagged": bool(qc_flags(quality)),
         }
         for quality in qualities
     ]
@@ -299,11 +299,11 @@ def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
 
 def _registration(record: RegistrationRecord) -> dict[str, str]:
     verdict = judge(record)
-    words = {
+    message = {
         Verdict.REFERENCE: "the others were brought to it",
         Verdict.GOOD: f"to {record.reference}: ",
         Verdict.DOUBTFUL: f"DOUBTFUL to {record.reference}: ",
         Verdict.FAILED: f"NO MATCH to {record.reference}: ",
     }[verdict]
     number = "" if record.quality is None else f"{record.quality:.2f}"
-    return {"verdict": verdict.value, "text": words + number, "method": record.method}
+    return {"verdict": verdict.value, "text": message + number, "method": record.method}

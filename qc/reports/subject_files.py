@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import read_visit
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob
 from mri_pipeline.core import provenance
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
@@ -14,25 +14,25 @@ from mri_pipeline.core.visits import Contrast
 from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
 
 
-def write_report(request: SubjectRequest, result: SubjectResult) -> Path:
+def write_report(job: SubjectJob, result: SubjectResult) -> Path:
     """Write ``sub-<code>.html`` into the reports folder."""
     report = SubjectReport(
         result=result,
-        visits=[_visit(request, result, planned) for planned in request.planned],
-        protocol=request.protocol,
-        protocol_digest=request.settings_digest,
+        visits=[_visit(job, result, planned) for planned in job.planned],
+        protocol=job.protocol,
+        protocol_digest=job.settings_digest,
         software=provenance.software()
-        | ({f"T2 lesions: {other.name}": other.version} if (other := request.rules.segmenter) else {}),
+        | ({f"T2 lesions: {other.name}": other.version} if (other := job.rules.segmenter) else {}),
     )
-    return write_subject_report(report, request.reports / f"sub-{request.subject}.html")
+    return write_subject_report(report, job.reports / f"sub-{job.subject}.html")
 
 
-def _visit(request: SubjectRequest, result: SubjectResult, planned: PlannedVisit) -> VisitReport:
-    scans = next((v.scans for v in request.visits if v.visit == planned.visit), None)
+def _visit(job: SubjectJob, result: SubjectResult, planned: PlannedVisit) -> VisitReport:
+    scans = next((v.scans for v in job.visits if v.visit == planned.visit), None)
     if scans is None:
         failed = any(quality.failure for quality in result.quality if quality.visit == planned.visit)
         return VisitReport(planned.visit, planned.week, ScanStatus.FAILED if failed else planned.status)
-    found = read_visit(DerivativeDataset(request.derivatives), request.subject, planned.visit)
+    found = read_visit(DerivativeDataset(job.derivatives), job.subject, planned.visit)
     single = {
         MaskLabel.T2_LESION: found.masks.t2_lesions,
         MaskLabel.GEL: found.masks.gel,

@@ -29,7 +29,7 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
         subjects.add_row(row.code, row.site, *(row.visits[v] for v in state.visits))
     STDOUT.print(sites)
     STDOUT.print(subjects)
-    for code, concerns in state.concerns.items():
-        for words in concerns:
-            say(f"look at sub-{code} {words}")
+    for code, qc_flags in state.qc_flags.items():
+        for message in qc_flags:
+            say(f"look at sub-{code} {message}")
     say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import write_dataset_description
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, RawDataset
@@ -47,10 +47,10 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
     return sorted(set(wanted))
 
 
-def make_requests(
+def make_jobs(
     bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path, rules: LesionRules
-) -> tuple[list[SubjectRequest], list[str]]:
-    """A request for each participant with a FLAIR, and the labels of those without any.
+) -> tuple[list[SubjectJob], list[str]]:
+    """A job for each participant with a FLAIR, and the labels of those without any.
 
     Sessions come in the order of their labels; those without FLAIR are left out.
 
@@ -60,7 +60,7 @@ def make_requests(
         If there is no dataset or participant, or nobody has a session with a FLAIR.
     """
     raw = _dataset(bids_dir)
-    requests, without = [], []
+    jobs, without = [], []
     for subject in _chosen(raw, labels):
         sessions = {visit: raw.scans(subject, visit) for visit in raw.visits(subject)}
         visits = tuple(
@@ -71,8 +71,8 @@ def make_requests(
         if not visits:
             without.append(subject)
             continue
-        requests.append(
-            SubjectRequest(
+        jobs.append(
+            SubjectJob(
                 subject=subject,
                 visits=visits,
                 planned=tuple(
@@ -86,12 +86,12 @@ def make_requests(
                 settings_digest=settings_digest(rules),
             )
         )
-    if not requests:
+    if not jobs:
         raise UsageError(
             f"sub-{without[0]}: {_NO_FLAIR}",
             hint="expected files are sub-<label>/ses-<label>/anat/sub-<label>_ses-<label>_FLAIR.nii.gz",
         )
-    return requests, without
+    return jobs, without
 
 
 def run_participants(
@@ -110,23 +110,23 @@ def run_participants(
     Raises
     ------
     UsageError
-        As `make_requests`, if OUT_DIR is BIDS_DIR, or if it holds numbers of other participants by another segmenter.
+        As `make_jobs`, if OUT_DIR is BIDS_DIR, or if it holds numbers of other participants by another segmenter.
     """
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
     if out_dir == bids_dir:
         raise UsageError("expected OUT_DIR apart from BIDS_DIR, found the same folder", hint="name another folder")
     work = (work_dir or out_dir / "work").resolve()
     rules = LesionRules(segmenter=segmenter)
-    requests, without = make_requests(bids_dir, out_dir, labels=labels, work=work, rules=rules)
+    jobs, without = make_jobs(bids_dir, out_dir, labels=labels, work=work, rules=rules)
     derivatives = DerivativeDataset(out_dir)
-    asked = {*(request.subject for request in requests), *without}
+    asked = {*(job.subject for job in jobs), *without}
     _one_digest(_results(derivatives, set(derivatives.subjects()) - asked), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules)
     for subject in asked:
         # what an earlier run measured must not pass for this one's
         derivatives.result(subject).unlink(missing_ok=True)
         derivatives.result(subject).parent.mkdir(parents=True, exist_ok=True)
-    outcome = run_batch(requests, work=work, plugin=plugin, nprocs=nprocs, progress=progress)
+    outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, progress=progress)
     _write_tables(RawDataset(bids_dir), derivatives, subjects=derivatives.subjects())
     refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
     return BatchOutcome((*outcome.outcomes, *refused))

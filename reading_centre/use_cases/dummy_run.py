@@ -54,10 +54,10 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 upload, protocol=desk.protocol, site=site, work_dir=work, secret=desk.sealed.secret("intake")
             )
             report = _write_acceptance(desk, run, digest)
-            queries = tuple(finding.words for finding in run.of(Action.QUERY))
+            queries = tuple(finding.message for finding in run.of(Action.QUERY))
             if not run.verdict.opens_gate:
                 raise ComplianceError(
-                    "; ".join(finding.words for finding in run.of(Action.REFUSE)),
+                    "; ".join(finding.message for finding in run.of(Action.REFUSE)),
                     hint=f"send the site its acceptance report: {report}",
                 )
         except UploadRefusedError as error:

@@ -99,7 +99,7 @@ def _take_in(
         previous=_compared_with(desk, code, visit),
     )
     checked.compliance.require()
-    queries = tuple(finding.words for finding in checked.compliance.of(Action.QUERY))
+    queries = tuple(finding.message for finding in checked.compliance.of(Action.QUERY))
     record = partial(
         desk.registry.record_scan,
         code,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import write_dataset_description
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
@@ -20,11 +20,11 @@ from workflows.engine import Plugin, Progress
 _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
 
-def make_request(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectRequest:
-    """The request of one subject: its accepted visits in the order of the protocol."""
+def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectJob:
+    """The job of one subject: its accepted visits in the order of the protocol."""
     states = {visit.visit: visit.scan for visit in subject.visits}
     kept = trial.kept_space(subject.code)
-    return SubjectRequest(
+    return SubjectJob(
         subject=subject.code,
         visits=tuple(
             VisitScans(
@@ -82,19 +82,19 @@ def run_trial(
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        requests = [
-            make_request(trial, protocol, subject)
+        jobs = [
+            make_job(trial, protocol, subject)
             for subject in registry.state().subjects
             if any(visit.scan in _ACCEPTED for visit in subject.visits)
             and (not subjects or subject.code in subjects)
         ]
-        unknown = sorted(set(subjects) - {request.subject for request in requests})
+        unknown = sorted(set(subjects) - {job.subject for job in jobs})
         if unknown:
             raise UsageError(
                 f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
                 hint="'mri-pipeline status TRIAL' lists them",
             )
-        if not requests:
+        if not jobs:
             raise UsageError(
                 "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
             )
@@ -102,25 +102,23 @@ def run_trial(
             trial.derivatives.root, settings_digest=settings_digest(protocol), rules=protocol.lesions
         )
         with only_run(trial.work):
-            outcome = run_batch(requests, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
-        for request, result in zip(requests, outcome.outcomes, strict=True):
-            _record(trial, registry, request, result)
+            outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
+        for job, result in zip(jobs, outcome.outcomes, strict=True):
+            _record(trial, registry, job, result)
     return outcome
 
 
-def _record(trial: Trial, registry: Registry, request: SubjectRequest, result: Outcome) -> None:
+def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
     """Note what became of each scan of a subject.
 
     A run that fails takes nothing away: what an earlier one measured, and a reader locked, stays. A scan that came
     in since has no numbers, also where the one it replaced had.
     """
-    numbers = trial.derivatives.result(request.subject)
+    numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
-    for visit in request.visits:
+    for visit in job.visits:
         label = visit.visit
-        analysed = (
-            label not in result.failed_visits if result.done else label in known and label in request.settled
-        )
+        analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
         reason = result.failed_visits.get(label, result.reason)
-        registry.record_analysis(request.subject, label, status, reason=reason)
+        registry.record_analysis(job.subject, label, status, reason=reason)

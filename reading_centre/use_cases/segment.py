@@ -24,7 +24,7 @@ from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from qc.registration import brain_concern, concerns, contrast_concern
+from qc.registration import brain_qc_flag, contrast_qc_flag, qc_flags
 
 _VISIT = "scan"  # the only visit; it appears in no output
 _MASKS = ("t2_lesions", "gel", "black_holes")
@@ -83,7 +83,7 @@ def segment_images(
     brain = found.mask if brain_mask is None else brain_mask
     flair.grid.require_same(brain.grid, "brain mask")
     registered = {
-        contrast: steps.register(flair, image, fixed_brain=brain, same_contrast=False)
+        contrast: steps.register(flair, image, fixed_brain=brain, intra_modal=False)
         for contrast, image in images.items()
         if contrast is not Contrast.FLAIR
     }
@@ -101,7 +101,7 @@ def segment_images(
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     share = segmented.gel.enhancing_share if segmented.gel else None
-    words = (brain_concern(found.quality), steps.partly_scanned(prepared, brain), note, contrast_concern(share))
+    message = (brain_qc_flag(found.quality), steps.partly_scanned(prepared, brain), note, contrast_qc_flag(share))
     gel = segmented.gel.mask if segmented.gel else None
     holes = segmented.dark.black_holes if segmented.dark else None
     tracking = steps.track(
@@ -115,7 +115,7 @@ def segment_images(
         RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
         for contrast, match in registered.items()
     ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, words)))
+    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, message)))
     return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
 
 
@@ -190,5 +190,5 @@ def segment_files(
         "skull_stripped": bool(scan.quality.skull_stripped),
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
-        "look_at": "; ".join(concerns(scan.quality)) or None,
+        "qc_flags": "; ".join(qc_flags(scan.quality)) or None,
     }

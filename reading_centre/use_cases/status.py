@@ -11,7 +11,7 @@ from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScanState, VisitState
-from qc.registration import all_concerns
+from qc.registration import all_qc_flags
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SubjectLine:
 class TrialStatus:
     """The whole trial; number and last hash of the audit trail, kept elsewhere, show if entries were cut off.
 
-    `concerns` are what a person has to look at in the analysed scans, by blinded code.
+    `qc_flags` are what a person has to look at in the analysed scans, by blinded code.
     """
 
     visits: tuple[str, ...]
@@ -44,7 +44,7 @@ class TrialStatus:
     audit_hash: str
     sites: tuple[SiteLine, ...]
     subjects: tuple[SubjectLine, ...]
-    concerns: dict[str, list[str]]
+    qc_flags: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -74,13 +74,13 @@ def trial_status(folder: Path) -> TrialStatus:
             SubjectLine(subject.code, subject.site, {visit.visit: _word(visit) for visit in subject.visits})
             for subject in state.subjects
         ),
-        concerns={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
+        qc_flags={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
     )
 
 
 def _concerns(trial: Trial, subject: str) -> list[str]:
     try:
-        return all_concerns(load_result(trial.derivatives.result(subject)).quality)
+        return all_qc_flags(load_result(trial.derivatives.result(subject)).quality)
     except UsageError:  # not analysed yet, or by another version
         return []
 

@@ -202,7 +202,9 @@ def _images_beside(
             f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
             hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
         )
-    return replace(confirmed, flair=flair, darkness=read_labels(derivatives.darkness(subject, visit)))
+    return replace(
+        confirmed, flair=flair, t1_hypointensity=read_labels(derivatives.t1_hypointensity(subject, visit))
+    )
 
 
 def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:

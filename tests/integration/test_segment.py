@@ -268,7 +268,7 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
 
     empty = settings_of(stand_in(tmp_path, "empty", more=("{t1}",)), tmp_path)
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "with", *empty]) == 0
-    words = "1: T2 lesions: stand-in 1.2 found none, the built-in segmentation"
-    assert f"look at {words}" in capsys.readouterr().out
-    assert words in (out / "reports" / "sub-with.html").read_text()
+    message = "1: T2 lesions: stand-in 1.2 found none, the built-in segmentation"
+    assert f"look at {message}" in capsys.readouterr().out
+    assert message in (out / "reports" / "sub-with.html").read_text()
     assert read_table(out / "tables" / "lesion_timepoints.csv")[0]["t2_volume_ml"] == "0.0000"

@@ -82,20 +82,20 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (np.diag([1, 1, 1.1, 1]), "expected a spacing of"),
         (np.array([[1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "found its corners 5.0 mm away"),
         (np.array([[0.9848, -0.1736, 0, 0], [0.1736, 0.9848, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "corners"),
     ],
 )
-def test_a_volume_in_another_place_is_refused(change, words):
+def test_a_volume_in_another_place_is_refused(change, message):
     grid = Grid((10, 12, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
     ends = np.array(np.meshgrid([0, 9], [0, 11], [0, 7])).reshape(3, -1).T
     corners = tuple(tuple(float(v) for v in point) for point in grid.world(ends))
     want = ExpectedGeometry(10, 12, 8, (1.0, 1.0, 3.0), corners)
     verify(grid, want, "T1w")
-    with pytest.raises(UnreadableUploadError, match=words):
+    with pytest.raises(UnreadableUploadError, match=message):
         verify(Grid(grid.shape, change @ grid.affine), want, "T1w")
 
 

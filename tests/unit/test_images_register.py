@@ -72,7 +72,7 @@ def test_known_motion_is_found(head, orientation, same, limit):
         spacing=(1.2, 1.2, 2.5),
     )
     mask = brain_of(head, fixed.grid, to_fixed)
-    found = register_rigid(fixed, moving, same_contrast=same, fixed_mask=mask)
+    found = register_rigid(fixed, moving, intra_modal=same, fixed_mask=mask)
     truth = to_moving @ to_fixed.inverse()
     assert not found.failed
     assert found.quality > 0.4
@@ -83,7 +83,7 @@ def test_a_position_far_off_is_found(head):
     fixed, to_fixed = scan(head["flair"], rigid(), seed=1)
     moving, to_moving = scan(head["flair"], rigid((50, -55, 60), (25, -20, 28)), seed=2)
     mask = brain_of(head, fixed.grid, to_fixed)
-    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask)
+    found = register_rigid(fixed, moving, intra_modal=True, fixed_mask=mask)
     assert not found.failed
     assert position_error_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.3
 
@@ -104,13 +104,13 @@ def test_the_way_of_storage_changes_nothing(head, orientation):
     fixed, to_fixed = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
     moving, _ = scan(head["t1"], rigid((4, -3, 1), (0, 5, -4)), spacing=(1.2, 1.2, 2.5), seed=2)
     mask = brain_of(head, fixed.grid, to_fixed)
-    found = register_rigid(fixed, moving, same_contrast=False, fixed_mask=mask).moving_to_fixed.inverse()
+    found = register_rigid(fixed, moving, intra_modal=False, fixed_mask=mask).moving_to_fixed.inverse()
     pairs = [
         (fixed, moving.reoriented(orientation), mask),
         (fixed.reoriented(orientation), moving, mask.reoriented(orientation)),
     ]
     for one, other, where in pairs:
-        again = register_rigid(one, other, same_contrast=False, fixed_mask=where)
+        again = register_rigid(one, other, intra_modal=False, fixed_mask=where)
         assert position_error_mm(again.moving_to_fixed.inverse(), found, mask) < 0.05
 
 
@@ -118,8 +118,8 @@ def test_there_and_back_agree(head):
     one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
     other, to_other = scan(head["flair"], rigid((4, -3, 1), (0, 5, -4)), seed=2)
     masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
-    there = register_rigid(one, other, same_contrast=True, fixed_mask=masks[0])
-    back = register_rigid(other, one, same_contrast=True, fixed_mask=masks[1])
+    there = register_rigid(one, other, intra_modal=True, fixed_mask=masks[0])
+    back = register_rigid(other, one, intra_modal=True, fixed_mask=masks[1])
     assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.05
 
 
@@ -130,8 +130,8 @@ def test_with_both_masks_the_way_back_is_the_inverse(head):
     masks = [brain_of(head, image.grid, way) for image, way in ((one, to_one), (other, to_other))]
     masks[0].data[:, :, :20] = 0
     masks[1] = LabelImage(ndimage.binary_dilation(masks[1].mask, iterations=3), other.grid)
-    there = register_rigid(one, other, same_contrast=True, fixed_mask=masks[0], moving_mask=masks[1])
-    back = register_rigid(other, one, same_contrast=True, fixed_mask=masks[1], moving_mask=masks[0])
+    there = register_rigid(one, other, intra_modal=True, fixed_mask=masks[0], moving_mask=masks[1])
+    back = register_rigid(other, one, intra_modal=True, fixed_mask=masks[1], moving_mask=masks[0])
     assert position_error_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.005
 
 
@@ -164,7 +164,7 @@ def test_only_a_motion_that_can_be_told_is_a_motion(head, shift_mm, told):
     way = rigid((shift_mm, 0, 0))
     moving = Image(fixed.data, Grid(fixed.grid.shape, way.matrix @ fixed.grid.affine))
     mask = brain_of(head, fixed.grid, move)
-    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask).moving_to_fixed.inverse()
+    found = register_rigid(fixed, moving, intra_modal=True, fixed_mask=mask).moving_to_fixed.inverse()
     assert np.array_equal(found.matrix, np.eye(4)) != told
     assert position_error_mm(found, way, mask) < 0.03
 
@@ -175,7 +175,7 @@ def test_three_visits_agree(head):
     masks = [brain_of(head, image.grid, move) for image, move in zip(scans, moves, strict=True)]
 
     def way(fixed, moving):
-        found = register_rigid(scans[fixed], scans[moving], same_contrast=True, fixed_mask=masks[fixed])
+        found = register_rigid(scans[fixed], scans[moving], intra_modal=True, fixed_mask=masks[fixed])
         return found.moving_to_fixed.inverse()
 
     assert position_error_mm(way(1, 2) @ way(0, 1), way(0, 2), masks[0]) < 0.05
@@ -214,7 +214,7 @@ def test_new_lesions_do_not_pull(head):
     bright = Image(np.where(lesions, 420, head["flair"].data), head["flair"].grid)
     moving, to_moving = scan(bright, rigid((2, 3, -2), (3, -2, 4)), seed=2)
     mask = brain_of(head, fixed.grid, to_fixed)
-    found = register_rigid(fixed, moving, same_contrast=True, fixed_mask=mask)
+    found = register_rigid(fixed, moving, intra_modal=True, fixed_mask=mask)
     assert position_error_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.15
 
 
@@ -225,7 +225,7 @@ def test_what_does_not_match_is_marked_failed(head):
     other = Image(np.where(ball, noise, 0), fixed.grid)
     mask = brain_of(head, fixed.grid, to_fixed)
     few = RegisterSettings(kept_starts=(1, 2), max_points=(8000,) * 4)
-    found = register_rigid(fixed, other, same_contrast=False, fixed_mask=mask, settings=few)
+    found = register_rigid(fixed, other, intra_modal=False, fixed_mask=mask, settings=few)
     assert found.failed
     assert found.method in Method
     assert found.quality < 0.2
@@ -237,7 +237,7 @@ def test_noise_does_not_agree_with_a_head(head, same):
     fixed, to_fixed = scan(head["flair"], rigid(), spacing=(2.0, 2.0, 3.0))
     noise = np.random.default_rng(4).gamma(2.0, 100.0, fixed.grid.shape).astype(np.float32)
     mask = brain_of(head, fixed.grid, to_fixed)
-    found = register_rigid(fixed, Image(noise, fixed.grid), same_contrast=same, fixed_mask=mask)
+    found = register_rigid(fixed, Image(noise, fixed.grid), intra_modal=same, fixed_mask=mask)
     assert found.failed
     assert found.quality < 0.35
 
@@ -245,9 +245,9 @@ def test_noise_does_not_agree_with_a_head(head, same):
 def test_a_mask_of_another_grid_is_refused(head):
     mask = LabelImage(np.ones((3, 3, 3), dtype=np.uint8), Grid((3, 3, 3), np.eye(4)))
     with pytest.raises(GridMismatchError, match="mask of the fixed image"):
-        register_rigid(head["t1"], head["flair"], same_contrast=False, fixed_mask=mask)
+        register_rigid(head["t1"], head["flair"], intra_modal=False, fixed_mask=mask)
     with pytest.raises(GridMismatchError, match="mask of the moving image"):
-        register_rigid(head["t1"], head["flair"], same_contrast=False, moving_mask=mask)
+        register_rigid(head["t1"], head["flair"], intra_modal=False, moving_mask=mask)
 
 
 TRANSFORMS = [
@@ -333,7 +333,7 @@ def test_real_scans_against_the_authors_transforms(real_data, study, contrast, l
         truth = to_common[1].inverse() @ to_common[2]
     common = load_labels(folder / "brainmask.nii.gz")
     mask = resample_labels(common, fixed.grid, to_common[fixed_study].inverse())
-    found = register_rigid(fixed, moving, same_contrast=not study, fixed_mask=mask)
+    found = register_rigid(fixed, moving, intra_modal=not study, fixed_mask=mask)
     assert not found.failed
     assert position_error_mm(found.moving_to_fixed.inverse(), truth.inverse(), mask) < limit
 

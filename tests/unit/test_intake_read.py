@@ -131,18 +131,18 @@ def test_a_file_that_takes_the_reader_for_ever_does_not_take_the_others_with_it(
 
 
 @pytest.mark.parametrize(
-    ("other", "words"),
+    ("other", "message"),
     [
         (replace(factory.Patient(), number="HOSP-1"), "expected one patient in an upload, found 2 patients"),
         (factory.new_study(factory.Patient()), "expected one study in an upload, found 2 studies"),
     ],
 )
-def test_mixed_patients_and_studies_are_refused(tmp_path, other, words):
+def test_mixed_patients_and_studies_are_refused(tmp_path, other, message):
     files = [
         *factory.write_series(tmp_path / "a", SMALL),
         *factory.write_series(tmp_path / "b", replace(SMALL, number=2), other),
     ]
-    with pytest.raises(UploadRefusedError, match=words) as caught:
+    with pytest.raises(UploadRefusedError, match=message) as caught:
         require_one_visit(read_headers(files).instances)
     assert "Mustermann" not in str(caught.value)
 

@@ -12,7 +12,7 @@ from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
-from mri_pipeline.lesions.black_holes import Darkness, hypointense, segment_black_holes, severe
+from mri_pipeline.lesions.black_holes import T1Hypointensity, hypointense, segment_black_holes, severe
 from mri_pipeline.lesions.tracking.track import track_subject
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
@@ -80,15 +80,15 @@ def test_what_t1_has_not_scanned_is_no_black_hole():
     head.data[T1W][head.at[2] > 2] = 0.0
     found = segment(head, lesion)
     assert found.black_holes.volume_mm3 == 0
-    assert not found.darkness.data[head.at[2] > 2].any()
+    assert not found.t1_hypointensity.data[head.at[2] > 2].any()
 
 
 def test_fluid_that_t1_has_not_scanned_does_not_tell_how_dark_fluid_is():
     head, lesion, hole = dark_lesion(t1=0.42)  # grey matter 0.7, CSF 0.3
-    whole = segment(head, lesion).darkness.data[hole]
+    whole = segment(head, lesion).t1_hypointensity.data[hole]
     head.data[T1W][head.csf & (head.at[2] > -4)] = 0.0
-    assert (whole == Darkness.SEVERE).mean() > 0.9
-    assert (segment(head, lesion).darkness.data[hole] == whole).all()
+    assert (whole == T1Hypointensity.SEVERE).mean() > 0.9
+    assert (segment(head, lesion).t1_hypointensity.data[hole] == whole).all()
 
 
 def test_darkness_outside_t2_lesions_does_not_count():
@@ -129,9 +129,9 @@ def test_three_grades_of_darkness_of_which_each_holds_the_next():
     found = segment(head, lesion)
     t2 = head.labels(lesion)
     assert np.array_equal(found.black_holes.mask, hole)
-    assert np.array_equal(hypointense(found.darkness, t2, None, found.black_holes, RULES).mask, lesion)
-    assert np.array_equal(severe(found.darkness, found.black_holes).mask, core)
-    assert (found.darkness.data[head.white & ~lesion] == Darkness.NORMAL).all()
+    assert np.array_equal(hypointense(found.t1_hypointensity, t2, None, found.black_holes, RULES).mask, lesion)
+    assert np.array_equal(severe(found.t1_hypointensity, found.black_holes).mask, core)
+    assert (found.t1_hypointensity.data[head.white & ~lesion] == T1Hypointensity.NORMAL).all()
 
 
 def test_gain_and_offset_of_grey_matter_do_not_move_the_grades():
@@ -140,7 +140,7 @@ def test_gain_and_offset_of_grey_matter_do_not_move_the_grades():
     expected = segment(head, lesion)
     head.data[T1W] = np.where(head.brain, 1.0 + 0.5 * (head.data[T1W] - 1.0), 0.0)  # half the contrast
     found = segment(head, lesion)
-    assert np.array_equal(found.darkness.data[lesion], expected.darkness.data[lesion])
+    assert np.array_equal(found.t1_hypointensity.data[lesion], expected.t1_hypointensity.data[lesion])
     assert np.array_equal(found.black_holes.data, expected.black_holes.data)
 
 
@@ -150,7 +150,9 @@ def test_the_grades_follow_what_the_reader_confirmed():
     location = LabelImage(np.where(head.brain, 4, 0), head.grid)
 
     def counted(t2, gel, holes):
-        masks = VisitMasks("wk00", *(head.labels(m) for m in (t2, gel, holes)), darkness=found.darkness)
+        masks = VisitMasks(
+            "wk00", *(head.labels(m) for m in (t2, gel, holes)), t1_hypointensity=found.t1_hypointensity
+        )
         (visit,) = track_subject([masks], location, RULES, {"wk00": 0}).visits
         return [getattr(visit.counts, f"{name}_volume_ml") for name in ("t1_hypointense", "bh", "bh_severe")]
 

@@ -206,15 +206,15 @@ def test_a_ring_that_its_border_cuts_is_one_lesion():
 
 
 @both
-@pytest.mark.parametrize("uplift", [0.35, 0.5, 0.7, 1.0])
-def test_two_lesions_close_by_do_not_vanish_when_they_enhance_more(contrasts, uplift):
+@pytest.mark.parametrize("enhancement", [0.35, 0.5, 0.7, 1.0])
+def test_two_lesions_close_by_do_not_vanish_when_they_enhance_more(contrasts, enhancement):
     """What bridges them is faint: with it, the halo of both enhanced as much as they, and had no T2 correlate."""
     head = Head(noise=0.03)
     places = [(17, -4, 0), (17, 4, 0)]
     oedema = np.any([head.inside(at, 5) for at in (*places, (17, 0, 0))], axis=0)
     head.paint(oedema, FLAIR=1.45, T1W=0.85, T1W_GD=0.86)
     cores = [head.inside(at, 3) for at in places]
-    head.paint(cores[0] | cores[1], T1W_GD=0.86 + uplift)
+    head.paint(cores[0] | cores[1], T1W_GD=0.86 + enhancement)
     found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES)
     assert found.mask.data.max() in {1, 2}
     assert all(found.mask.mask[core].mean() > 0.6 for core in cores)

@@ -25,7 +25,7 @@ COURSES = {
     "growing together and falling apart": (
         VISITS,
         (
-            *merging(Location.PERIVENTRICULAR, 90.0, 3, at=1, uplift=0.6),
+            *merging(Location.PERIVENTRICULAR, 90.0, 3, at=1, enhancement=0.6),
             *merging(Location.DEEP_WHITE_MATTER, 60.0, 3, at=2),
             *splitting(Location.PERIVENTRICULAR, 70.0, 3, at=1),
             *splitting(Location.DEEP_WHITE_MATTER, 110.0, 3, at=2),

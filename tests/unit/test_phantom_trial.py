@@ -118,7 +118,7 @@ def test_the_designs_fit_the_protocol_and_hold_a_missing_visit():
     for design in designs:
         for plan in design.plans:
             assert all(p.volume_mm3 == 0 or p.volume_mm3 >= 60 for p in plan.phases)
-            assert all(p.uplift == 0 or p.uplift >= 0.3 for p in plan.phases)
+            assert all(p.enhancement == 0 or p.enhancement >= 0.3 for p in plan.phases)
     assert any(p.ring for plan in active_subject().plans for p in plan.phases)
 
 

@@ -184,7 +184,7 @@ def _neighbours(plans):
 
 def test_neighbours_that_grow_together_are_one_lesion_that_enlarged():
     # radii 6.2 and 4.9 mm leave 5 mm between them; 6.2 and 10.2 mm overlap
-    subject = _neighbours(merging(PLACE, 500, 3, at=1, factor=9.0, uplift=0.5))
+    subject = _neighbours(merging(PLACE, 500, 3, at=1, factor=9.0, enhancement=0.5))
     truth = subject_truth(subject, "G")
     assert [c.t2_count for c in truth.counts] == [2, 1, 1]
     second = truth.counts[1]

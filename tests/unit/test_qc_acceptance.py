@@ -82,7 +82,7 @@ def test_a_series_that_cannot_be_deidentified_refuses_the_dummy_run(tmp_path):
     result = run(factory.write_visit(tmp_path / "up", series), tmp_path / "work")
     assert result.verdict is Verdict.REFUSED
     (finding,) = [f for f in result.of(Action.REFUSE) if f.rule == "conversion"]
-    assert "expected no identity" in finding.words
+    assert "expected no identity" in finding.message
     assert not (tmp_path / "work").exists()
 
 
@@ -114,8 +114,8 @@ def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):
         "SN-55512",
     ):
         assert identity not in text
-    for words in ("Dummy run of site S01", result.verdict.value, "series 9 is echo-planar", "abc123", "1.5 T"):
-        assert words in text
+    for message in ("Dummy run of site S01", result.verdict.value, "series 9 is echo-planar", "abc123", "1.5 T"):
+        assert message in text
 
 
 def test_a_report_without_any_image_is_still_a_report(tmp_path):

@@ -104,7 +104,7 @@ def test_missing_sequences_refuse_a_dummy_run_and_only_flair_refuses_a_visit(tmp
     no_contrast = factory.write_visit(tmp_path / "b", [factory.FLAIR, factory.T1, factory.T2])
     visit = gate(no_contrast)
     visit.compliance.require()
-    assert any("expected ce-gadolinium_T1w" in f.words for f in visit.compliance.of(Action.QUERY))
+    assert any("expected ce-gadolinium_T1w" in f.message for f in visit.compliance.of(Action.QUERY))
     with pytest.raises(ComplianceError, match="expected ce-gadolinium_T1w, found FLAIR, T1w, T2w"):
         gate(no_contrast, Purpose.DUMMY_RUN).compliance.require()
 
@@ -140,7 +140,7 @@ def test_an_incomplete_optional_sequence_is_a_query_and_left_out(tmp_path, gate)
     upload = factory.write_visit(tmp_path / "up", (*factory.VISIT, factory.PD))
     (upload / "Mustermann_5_020.dcm").unlink()
     checked = gate(upload)
-    assert any("PDw: expected a whole series" in f.words for f in checked.compliance.of(Action.QUERY))
+    assert any("PDw: expected a whole series" in f.message for f in checked.compliance.of(Action.QUERY))
     written = write_scans(
         checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
     )
@@ -164,10 +164,13 @@ def test_empty_text_traversal_nested_and_mixed_uploads(tmp_path, gate):
         gate(empty)
     with pytest.raises(UnreadableUploadError, match="expected DICOM images, found none among 1 files"):
         gate(text)
-    for name, content, words in (("../x", b"x", "leads outside"), ("x.zip", b"PK\x03\x04....", "archive inside")):
+    for name, content, message in (
+        ("../x", b"x", "leads outside"),
+        ("x.zip", b"PK\x03\x04....", "archive inside"),
+    ):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             archive.writestr(name, content)
-        with pytest.raises(UnsafeUploadError, match=words):
+        with pytest.raises(UnsafeUploadError, match=message):
             gate(tmp_path / "a.zip")
     small = replace(factory.FLAIR, shape=(16, 12, 12))
     factory.write_series(tmp_path / "mix", small)
@@ -227,7 +230,7 @@ def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
         ("same_protocol", Contrast.T2W, Action.QUERY),
     ]
     assert "T2w: expected the protocol of visit wk00, found another echo time" in [
-        f.words for f in other.compliance.findings
+        f.message for f in other.compliance.findings
     ]
     limits = PROTOCOL.acquisition.model_copy(
         update={"max_protocol_change": Limit(value=0.6, action=Action.REFUSE), "scanner_change": Action.REFUSE}
@@ -292,7 +295,7 @@ def test_every_maker_s_headers_are_understood_and_its_voxels_kept(tmp_path, gate
         )  # fmt: skip
     checked = gate(tmp_path / "up", Purpose.DUMMY_RUN)
     assert set(checked.chosen) == set(sent)
-    assert [f.words for f in checked.compliance.of(Action.REFUSE)] == []
+    assert [f.message for f in checked.compliance.of(Action.REFUSE)] == []
     assert not any(choice.doubtful for choice in checked.chosen.values())
     written = write_scans(
         checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING

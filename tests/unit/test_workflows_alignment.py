@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mri_pipeline.analysis.space import file_digest, keep_space, load_record, make_record
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
 from mri_pipeline.core.layout import SpaceFiles
@@ -15,12 +15,12 @@ from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
-from qc.registration import SURE, Verdict, concerns, judge
+from qc.registration import SURE, Verdict, judge, qc_flags
 from workflows import alignment
 from workflows.alignment import align
-from workflows.alignment_records import Match, VisitNote
+from workflows.alignment_records import Match, VisitAlignmentRecord
 from workflows.engine import Plugin
-from workflows.visit import note_of_match, note_of_visit
+from workflows.visit import match_record_file, visit_record_file
 
 
 def shift(x_mm):
@@ -34,10 +34,10 @@ class Rounds:
 
     def __init__(self, strangers=(), broken=(), bad_contrasts=()):
         self.strangers, self.broken, self.bad = {frozenset(p) for p in strangers}, set(broken), set(bad_contrasts)
-        self.notes, self.faults, self.matches, self.stars = {}, {}, {}, []
+        self.alignment_records, self.faults, self.matches, self.stars = {}, {}, {}, []
 
-    def __call__(self, request, plugin, nprocs):
-        self.request, self.folder = request, request.work / "notes"
+    def __call__(self, job, plugin, nprocs):
+        self.job, self.folder = job, job.work / "alignment_records"
         return self
 
     def match(self, name, failed):
@@ -46,12 +46,12 @@ class Rounds:
 
     def star(self, labels, reference, *, free=()):
         self.stars.append((reference, [x for x in labels if x != reference and x not in free]))
-        for visit in self.request.visits:
+        for visit in self.job.visits:
             if visit.visit in self.broken:
                 self.faults[visit.visit] = "expected a brain, found a pumpkin"
             elif visit.visit in labels:
                 others = [c for c in visit.scans if c is not Contrast.FLAIR]
-                self.notes[visit.visit] = VisitNote(
+                self.alignment_records[visit.visit] = VisitAlignmentRecord(
                     brain=self.folder / "brain.nii",
                     template_to_flair=self.folder / "template.txt",
                     skull_stripped=False,
@@ -77,7 +77,7 @@ def request_of(tmp_path):
             scans[label] = {c: tmp_path / f"{label}_{c.value}.nii.gz" for c in (Contrast.FLAIR, Contrast.T1W_GD)}
             for path in scans[label].values():
                 path.write_text(path.name)
-        return SubjectRequest(
+        return SubjectJob(
             subject="AB12",
             visits=tuple(VisitScans(visit=label, week=None, scans=files) for label, files in scans.items()),
             planned=tuple(PlannedVisit(visit=label, week=None) for label in labels),
@@ -94,10 +94,10 @@ def request_of(tmp_path):
 
 @pytest.fixture
 def aligned(monkeypatch):
-    def run(request, **rounds):
+    def run(job, **rounds):
         fake = Rounds(**rounds)
         monkeypatch.setattr(alignment, "_Rounds", fake)
-        return align(request, plugin=Plugin.LINEAR, nprocs=1), fake
+        return align(job, plugin=Plugin.LINEAR, nprocs=1), fake
 
     return run
 
@@ -149,19 +149,19 @@ def test_a_visit_without_brain_fails_with_its_reason(request_of, aligned, broken
 
 
 def test_a_visit_without_brain_fails_even_if_its_flair_matches(monkeypatch, request_of):
-    request = request_of("wk00", "wk04")
-    fake = Rounds()(request, None, 1)
+    job = request_of("wk00", "wk04")
+    fake = Rounds()(job, None, 1)
 
     def run(_workflow, **_more):
         fake.star(["wk00", "wk04"], "wk00")
         for file, note in (
-            (note_of_visit(fake.folder, "wk00"), fake.notes["wk00"]),
-            (note_of_match(fake.folder, "wk04", "wk00"), fake.matches["wk04"][1]),
+            (visit_record_file(fake.folder, "wk00"), fake.alignment_records["wk00"]),
+            (match_record_file(fake.folder, "wk04", "wk00"), fake.matches["wk04"][1]),
         ):
             file.write_text(note.model_dump_json())
         return ["alignment_wf.visit_wk04_wf.brain"]
 
-    rounds = alignment._Rounds(request, Plugin.LINEAR, 1)
+    rounds = alignment._Rounds(job, Plugin.LINEAR, 1)
     fake.folder = rounds.folder
     monkeypatch.setattr(alignment, "run_workflow", run)
     assert rounds.star(["wk00", "wk04"], "wk00") == ["wk00"]
@@ -180,11 +180,11 @@ def test_what_counts_already_is_never_taken_away(request_of, aligned):
 
 
 def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
-    request = request_of("a", "b")
-    found, _ = aligned(request, bad_contrasts=[("b", Contrast.T1W_GD)])
+    job = request_of("a", "b")
+    found, _ = aligned(job, bad_contrasts=[("b", Contrast.T1W_GD)])
     assert [set(v.scans.scans) for v in found.visits] == [{Contrast.FLAIR, Contrast.T1W_GD}, {Contrast.FLAIR}]
     assert Contrast.T1W_GD not in found.visits[1].to_flair
-    told = [concerns(quality) for quality in found.quality_of(request.visits)]
+    told = [qc_flags(quality) for quality in found.quality_of(job.visits)]
     alone, left_out = told
     assert len(alone) == 1
     assert "T1 after contrast alone" in alone[0]  # neither visit has a T1 before contrast
@@ -198,15 +198,15 @@ def test_what_is_barely_taken_is_looked_at(contrast):
     assert verdicts == [Verdict.DOUBTFUL, Verdict.DOUBTFUL, Verdict.GOOD]
 
 
-def kept(tmp_path, request, ways):
-    """A space with the visits of a request, as an analysis leaves it."""
-    space = SpaceFiles(tmp_path / "derived", request.subject)
+def kept(tmp_path, job, ways):
+    """A space with the visits of a job, as an analysis leaves it."""
+    space = SpaceFiles(tmp_path / "derived", job.subject)
     space.folder.mkdir(exist_ok=True)
     for path in space.of_all_visits():
         path.write_text(path.name)
     for visit, way in ways.items():
         itk.save_transform(way, space.flair_to_subject(visit))
-    flairs = {v.visit: v.scans[Contrast.FLAIR] for v in request.visits if v.visit in ways}
+    flairs = {v.visit: v.scans[Contrast.FLAIR] for v in job.visits if v.visit in ways}
     records = [RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False) for _ in flairs]
     space.record.write_text(make_record(records, flairs, None).model_dump_json())
     return space
@@ -214,8 +214,8 @@ def kept(tmp_path, request, ways):
 
 def test_in_a_kept_space_old_visits_stay_and_new_ones_come_to_them(tmp_path, request_of, aligned):
     space = kept(tmp_path, request_of("b", "c"), {"b": shift(-5.0), "c": shift(5.0)})
-    request = request_of("a", "b", "c", "d", kept_space=space.folder)
-    found, rounds = aligned(request, strangers=[("d", "b")])
+    job = request_of("a", "b", "c", "d", kept_space=space.folder)
+    found, rounds = aligned(job, strangers=[("d", "b")])
     assert rounds.stars == [("b", ["a", "d"])]
     assert of(found)[0] == ["a", "b", "c"]
     ways = {v.visit: v.flair_to_subject for v in found.visits}
@@ -229,43 +229,43 @@ def test_in_a_kept_space_old_visits_stay_and_new_ones_come_to_them(tmp_path, req
 
 def test_a_replaced_scan_has_no_place_in_a_kept_space(tmp_path, request_of, aligned):
     space = kept(tmp_path, request_of("a", "b"), {"a": shift(-5.0), "b": shift(5.0)})
-    request = request_of("a", "b", kept_space=space.folder)
-    request.visits[0].scans[Contrast.FLAIR].write_text("another scan")
-    found, rounds = aligned(request)
+    job = request_of("a", "b", kept_space=space.folder)
+    job.visits[0].scans[Contrast.FLAIR].write_text("another scan")
+    found, rounds = aligned(job)
     assert rounds.stars == [("b", ["a"])]  # registered anew, to the one that is still what it was
     assert found.space is not None
-    for visit in request.visits:
+    for visit in job.visits:
         visit.scans[Contrast.FLAIR].write_text("another scan")
-    found, _ = aligned(request)
+    found, _ = aligned(job)
     assert found.space is None  # nothing of the old space is left: a new one is made
 
 
 def test_a_kept_space_that_is_damaged_is_refused(tmp_path, request_of, aligned):
     space = kept(tmp_path, request_of("a"), {"a": shift(0.0)})
-    request = request_of("a", kept_space=space.folder)
+    job = request_of("a", kept_space=space.folder)
     space.flair_to_subject("a").unlink()
     with pytest.raises(UsageError, match="expected its space of format 1 whole, found another or a part of it"):
-        aligned(request)
+        aligned(job)
     space.record.write_text("{")
     with pytest.raises(UsageError, match="expected its space, found a damaged record"):
-        aligned(request)
+        aligned(job)
 
 
 def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
-    request = request_of("a", "b")
-    reads = SpaceFiles(tmp_path / "reads" / "_space", request.subject)
-    keep_space(kept(tmp_path, request, {"a": shift(1.0)}), reads)
+    job = request_of("a", "b")
+    reads = SpaceFiles(tmp_path / "reads" / "_space", job.subject)
+    keep_space(kept(tmp_path, job, {"a": shift(1.0)}), reads)
     first = {path.name: path.read_bytes() for path in reads.folder.iterdir()}
-    keep_space(kept(tmp_path, request, {"a": shift(1.0), "b": shift(2.0)}), reads)
+    keep_space(kept(tmp_path, job, {"a": shift(1.0), "b": shift(2.0)}), reads)
     assert [v.visit for v in load_record(reads).visits] == ["a", "b"]
     assert all((reads.folder / name).read_bytes() == first[name] for name in first if not name.endswith(".json"))
-    another = kept(tmp_path, request, {"a": shift(1.0)})
+    another = kept(tmp_path, job, {"a": shift(1.0)})
     another.brain.write_text("another grid")
     keep_space(another, reads)
     assert reads.brain.read_text() == "another grid"
     assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
     with pytest.raises(UsageError, match="expected its space, found none"):
-        keep_space(SpaceFiles(tmp_path / "none", request.subject), reads)
+        keep_space(SpaceFiles(tmp_path / "none", job.subject), reads)
 
 
 def test_the_digest_is_that_of_the_file(tmp_path):

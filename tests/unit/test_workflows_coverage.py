@@ -7,7 +7,7 @@ from mri_pipeline.analysis import steps
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.registration import brain_concern, contrast_concern
+from qc.registration import brain_qc_flag, contrast_qc_flag
 
 GRID = Grid((30, 30, 20), np.diag([2.0, 2.0, 3.0, 1.0]))
 
@@ -62,17 +62,17 @@ def test_scans_that_end_before_the_brain_are_named():
         Contrast.T1W: Image(np.ones(GRID.shape, np.float32), GRID),
         Contrast.T1W_GD: Image(short, GRID),
     }
-    words = steps.partly_scanned(images, brain())
-    assert words.startswith("ce-gadolinium_T1w: has scanned 80 % of the brain")
-    assert words.count("has scanned") == 1
+    message = steps.partly_scanned(images, brain())
+    assert message.startswith("ce-gadolinium_T1w: has scanned 80 % of the brain")
+    assert message.count("has scanned") == 1
     assert steps.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
 
 
 @pytest.mark.parametrize(("share", "told"), [(None, False), (0.015, False), (0.0002, True), (0.0, True)])
 def test_a_head_without_contrast_is_told(share, told):
-    assert bool(contrast_concern(share)) == told
+    assert bool(contrast_qc_flag(share)) == told
 
 
 @pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])
 def test_a_head_that_does_not_lie_as_its_header_says_is_told(quality, told):
-    assert bool(brain_concern(quality)) == told
+    assert bool(brain_qc_flag(quality)) == told

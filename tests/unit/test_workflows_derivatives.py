@@ -15,6 +15,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS
+from qc.registration import judge
 
 GRID = Grid((4, 5, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
 ONES = LabelImage(np.ones(GRID.shape, np.uint8), GRID)
@@ -22,7 +23,6 @@ IMAGE = Image(np.random.default_rng(0).random(GRID.shape, dtype=np.float32), GRI
 LESION = LesionRecord(
     "wk04", 3, 14.123456789, -10.0, 2.005, 30.5, Location.JUXTACORTICAL, False, None, T2State.STABLE, None
 )
-from qc.registration import judge
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def written(tmp_path):
             brain=ONES,
             probabilities={MaskLabel.T2_LESION: IMAGE, MaskLabel.GEL: IMAGE},
             masks={MaskLabel.T2_LESION: ONES},
-            darkness=ONES,
+            t1_hypointensity=ONES,
             lesions=ONES,
             records=[LESION],
             transforms=dict.fromkeys(images, transform),
@@ -100,9 +100,9 @@ def test_probabilities_and_darkness_have_a_file_each(written):
         path = derivatives.probability("AB12", "wk04", label)
         assert np.allclose(nifti.load_map(path).data, IMAGE.data, atol=1e-4)
         assert ("GeneratedBy" in json.loads(beside(path).read_text())) is (label is MaskLabel.T2_LESION)
-    table = beside(derivatives.darkness("AB12", "wk04"), ".tsv").read_text().splitlines()
+    table = beside(derivatives.t1_hypointensity("AB12", "wk04"), ".tsv").read_text().splitlines()
     assert table == ["index\tname", "1\thypointense", "2\tas_grey_matter", "3\tsevere"]
-    assert read_masks(derivatives, "AB12", "wk04").darkness.mask.all()
+    assert read_masks(derivatives, "AB12", "wk04").t1_hypointensity.mask.all()
 
 
 def test_visits_that_are_not_analysed_any_more_go(written):

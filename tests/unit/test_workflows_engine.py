@@ -9,7 +9,7 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans, load_request
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans, load_job
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
@@ -74,8 +74,8 @@ def test_processes_and_memory(tmp_path):
     assert 0.1 < memory_limit_gb() < 100_000
 
 
-def make_request(tmp_path, subject):
-    return SubjectRequest(
+def make_job(tmp_path, subject):
+    return SubjectJob(
         subject=subject,
         visits=(VisitScans(visit="a", week=None, scans={Contrast.FLAIR: tmp_path / "f.nii.gz"}),),
         planned=(PlannedVisit(visit="a", week=None),),
@@ -88,24 +88,24 @@ def make_request(tmp_path, subject):
 
 
 def test_a_request_comes_back_as_it_went(tmp_path):
-    request = make_request(tmp_path, "AB12")
-    assert load_request(request.save()) == request
-    request.file.write_text("{}")
-    with pytest.raises(SettingsError, match="expected an analysis request"):
-        load_request(request.file)
+    job = make_job(tmp_path, "AB12")
+    assert load_job(job.save()) == job
+    job.file.write_text("{}")
+    with pytest.raises(SettingsError, match="expected an analysis job"):
+        load_job(job.file)
 
 
 # a stand-in for `python -m workflows.job`: it succeeds, fails with a word, or is killed
 STAND_IN = f"""#!{sys.executable}
 import os, pathlib, sys
-request = pathlib.Path(sys.argv[3])
-name = request.parent.name
+job = pathlib.Path(sys.argv[3])
+name = job.parent.name
 if name == "sub-KILLED":
     os.kill(os.getpid(), {int(signal.SIGKILL)})
 done = name != "sub-BAD"
 from workflows.batch import Outcome, outcome_file
 outcome = Outcome(subject=name[4:], done=done, reason="" if done else "no brain")
-outcome_file(request.parent).write_text(outcome.model_dump_json())
+outcome_file(job.parent).write_text(outcome.model_dump_json())
 sys.exit(0 if done else 4)
 """
 
@@ -117,8 +117,8 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, monk
     program.chmod(0o755)
     monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    requests = [make_request(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "FINE")]
-    outcome = batch.run_batch(requests, work=tmp_path / "work", plugin=plugin, nprocs=2)
+    jobs = [make_job(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "FINE")]
+    outcome = batch.run_batch(jobs, work=tmp_path / "work", plugin=plugin, nprocs=2)
     assert [(o.subject, o.done) for o in outcome.outcomes] == [
         ("GOOD", True), ("BAD", False), ("KILLED", False), ("FINE", True),
     ]  # fmt: skip
@@ -128,15 +128,15 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, monk
 
 
 def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, monkeypatch):
-    request = make_request(tmp_path, "KILLED")
-    request.save()
+    job = make_job(tmp_path, "KILLED")
+    job.save()
     stale = batch.Outcome(subject="KILLED", done=True)
-    batch.outcome_file(request.subject_work).write_text(stale.model_dump_json())
+    batch.outcome_file(job.subject_work).write_text(stale.model_dump_json())
     program = tmp_path / "stand-in"
     program.write_text(STAND_IN)
     program.chmod(0o755)
     monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
-    outcome = batch.run_batch([request], work=tmp_path / "work", plugin=Plugin.LINEAR, nprocs=1)
+    outcome = batch.run_batch([job], work=tmp_path / "work", plugin=Plugin.LINEAR, nprocs=1)
     assert not outcome.outcomes[0].done
 
 
@@ -147,7 +147,7 @@ def test_a_subject_runs_on_one_thread_whatever_the_shell_says(tmp_path, monkeypa
     program.chmod(0o755)
     monkeypatch.setattr(batch.RunSubject, "_cmd", str(program))
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    batch.run_batch([make_request(tmp_path, "ANY")], work=tmp_path / "work", plugin=Plugin.MULTIPROC, nprocs=2)
+    batch.run_batch([make_job(tmp_path, "ANY")], work=tmp_path / "work", plugin=Plugin.MULTIPROC, nprocs=2)
     told = dict(line.split("=", 1) for line in kept.read_text().splitlines() if "=" in line)
     assert {name: told.get(name) for name in ONE_THREAD} == dict.fromkeys(ONE_THREAD, "1")
 

@@ -20,7 +20,7 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.external import lesions_of_map
-from qc.registration import concerns
+from qc.registration import qc_flags
 from tests.unit.lesion_phantom import Head
 from tests.unit.stand_in import stand_in
 from workflows.interfaces.lesions import SegmentT2
@@ -166,12 +166,12 @@ def test_a_visit_without_an_image_that_the_command_names(head, images, tmp_path)
         run(head, images, tmp_path, stand_in(tmp_path, more=("{t2}",)))
 
 
-def test_an_empty_mask_is_an_answer_that_a_person_has_to_look_at(head, images, tmp_path):
+def test_an_empty_mask_is_an_answer_that_a_person_has_to_qc_flags(head, images, tmp_path):
     (found,), (note,) = take(head, images, tmp_path, "empty")
     assert not found.mask.mask.any()
     assert note.startswith("T2 lesions: stand-in 1.2 found none, the built-in segmentation ")
     quality = VisitQuality("wk04", "", False, 1.0, (), note)
-    assert concerns(quality) == [note]
+    assert qc_flags(quality) == [note]
 
 
 def test_an_empty_mask_where_nobody_finds_anything_is_no_matter(tmp_path):
@@ -231,7 +231,7 @@ def test_every_visit_gets_its_own_map_and_its_own_note(head, images, tmp_path):
     assert np.array_equal(masks[0], places[0])
     assert np.array_equal(masks[2], places[2])
     assert not masks[1].any()
-    assert [bool(note) for note in outputs.look_at] == [False, True, False]
+    assert [bool(note) for note in outputs.qc_flags] == [False, True, False]
 
 
 def trial(lesions):

@@ -9,7 +9,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.space import SpaceRecord
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectRequest, VisitScans
+from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
@@ -22,10 +22,10 @@ from workflows.visit import init_alignment_wf, init_visit_wf
 ALL = tuple(Contrast)
 
 
-def make_request(tmp_path, **contrasts_of_visit):
+def make_job(tmp_path, **contrasts_of_visit):
     scan = tmp_path / "scan.nii.gz"
     scan.touch()
-    return SubjectRequest(
+    return SubjectJob(
         subject="AB12",
         visits=tuple(
             VisitScans(visit=visit, week=None, scans=dict.fromkeys(contrasts, scan))
@@ -40,13 +40,13 @@ def make_request(tmp_path, **contrasts_of_visit):
     )
 
 
-def make_alignment(tmp_path, request, *, kept=False):
-    """All visits of a request belong together; in a kept space or in a new one."""
+def make_alignment(tmp_path, job, *, kept=False):
+    """All visits of a job belong together; in a kept space or in a new one."""
     file = tmp_path / "file.txt"
     file.touch()
     space = None
     if kept:
-        files = SpaceFiles(tmp_path / "space", request.subject)
+        files = SpaceFiles(tmp_path / "space", job.subject)
         files.folder.mkdir()
         for path in files.of_all_visits():
             path.touch()
@@ -67,7 +67,7 @@ def make_alignment(tmp_path, request, *, kept=False):
                 registrations=(RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False),),
             ),
         )
-        for number, scans in enumerate(request.visits)
+        for number, scans in enumerate(job.visits)
     )
     return Alignment(visits, (), space)
 
@@ -76,7 +76,7 @@ OTHER = Segmenter(name="other", version="1", command=("other", "{flair}", "{t1}"
 
 
 @pytest.fixture(params=["one visit", "full", "partial", "other segmenter"])
-def request_(request, tmp_path):
+def job(request, tmp_path):
     visits = {
         "one visit": {"wk00": (Contrast.FLAIR,)},
         "full": {"wk00": ALL, "wk04": ALL, "wk12": ALL},
@@ -87,7 +87,7 @@ def request_(request, tmp_path):
         },
     }
     visits["other segmenter"] = visits["full"]
-    made = make_request(tmp_path, **visits[request.param])
+    made = make_job(tmp_path, **visits[request.param])
     if request.param == "other segmenter":
         return made.model_copy(update={"rules": LesionRules(segmenter=OTHER)})
     return made
@@ -160,14 +160,14 @@ def faults(workflow):
 
 
 @pytest.fixture(params=[False, True], ids=["new space", "kept space"])
-def subject_wf(request, request_, tmp_path):
-    return init_subject_wf(request=request_, alignment=make_alignment(tmp_path, request_, kept=request.param))
+def subject_wf(request, job, tmp_path):
+    return init_subject_wf(job=job, alignment=make_alignment(tmp_path, job, kept=request.param))
 
 
 @pytest.fixture
-def alignment_wf(request_, tmp_path):
-    first, *others = (visit.visit for visit in request_.visits)
-    return init_alignment_wf(visits=request_.visits, reference=first, registered=others, folder=tmp_path)
+def alignment_wf(job, tmp_path):
+    first, *others = (visit.visit for visit in job.visits)
+    return init_alignment_wf(visits=job.visits, reference=first, registered=others, folder=tmp_path)
 
 
 def test_every_connected_field_is_declared_and_every_declared_field_connected(subject_wf, alignment_wf):
@@ -175,8 +175,8 @@ def test_every_connected_field_is_declared_and_every_declared_field_connected(su
     assert faults(alignment_wf) == []
 
 
-def test_batch_is_wired(tmp_path, request_):
-    assert faults(init_batch_wf(requests=[request_], work=tmp_path)) == []
+def test_batch_is_wired(tmp_path, job):
+    assert faults(init_batch_wf(jobs=[job], work=tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_batch_is_wired(tmp_path, request_):
     ],
 )
 def test_tissue_is_told_by_t1_before_contrast_else_after_it(tmp_path, contrasts, field):
-    request = make_request(tmp_path, wk00=(Contrast.FLAIR, *contrasts), wk04=(Contrast.FLAIR, Contrast.T1W_GD))
-    workflow = init_subject_wf(request=request, alignment=make_alignment(tmp_path, request))
+    job = make_job(tmp_path, wk00=(Contrast.FLAIR, *contrasts), wk04=(Contrast.FLAIR, Contrast.T1W_GD))
+    workflow = init_subject_wf(job=job, alignment=make_alignment(tmp_path, job))
     space = next(w for w in all_workflows(workflow) if w.name == "space_wf")
     fed = {
         source_field(source)
@@ -200,7 +200,7 @@ def test_tissue_is_told_by_t1_before_contrast_else_after_it(tmp_path, contrasts,
 
 
 def test_the_contract_test_sees_a_misspelt_field(tmp_path):
-    workflow = init_space_wf(alignment=make_alignment(tmp_path, make_request(tmp_path, a=ALL, b=ALL)))
+    workflow = init_space_wf(alignment=make_alignment(tmp_path, make_job(tmp_path, a=ALL, b=ALL)))
     node = workflow.get_node("midway")
     workflow.connect([(node, workflow.get_node("outputnode"), [("brain", "brian")])])
     assert any("brian: connected, not declared" in fault for fault in faults(workflow))
@@ -208,8 +208,8 @@ def test_the_contract_test_sees_a_misspelt_field(tmp_path):
 
 def test_every_quality_reaches_the_result_and_the_sidecars(tmp_path):
     """What registration and brain extraction find out is used: nothing of it ends in its own node."""
-    request = make_request(tmp_path, wk00=ALL, wk04=ALL)
-    workflow = init_alignment_wf(visits=request.visits, reference="wk00", registered=["wk04"], folder=tmp_path)
+    job = make_job(tmp_path, wk00=ALL, wk04=ALL)
+    workflow = init_alignment_wf(visits=job.visits, reference="wk00", registered=["wk04"], folder=tmp_path)
     flat = workflow._create_flat_graph()
     for node in flat.nodes():
         if not isinstance(node.interface, (IdentityInterface, Merge)):
@@ -244,15 +244,15 @@ def documented(factory):
             lambda r, a: init_alignment_wf(visits=r.visits, reference="wk00", registered=["wk04"], folder=r.work),
         ),
         (init_space_wf, lambda r, a: init_space_wf(alignment=a)),
-        (init_lesions_wf, lambda r, a: init_lesions_wf(request=r, alignment=a)),
-        (init_subject_wf, lambda r, a: init_subject_wf(request=r, alignment=a)),
+        (init_lesions_wf, lambda r, a: init_lesions_wf(job=r, alignment=a)),
+        (init_subject_wf, lambda r, a: init_subject_wf(job=r, alignment=a)),
     ],
 )
 def test_declared_fields_are_documented(tmp_path, factory, make):
-    request = make_request(tmp_path, wk00=ALL, wk04=ALL)
-    workflow = make(request, make_alignment(tmp_path, request))
+    job = make_job(tmp_path, wk00=ALL, wk04=ALL)
+    workflow = make(job, make_alignment(tmp_path, job))
     inputs, outputs = documented(factory)
-    names = {Path(v.visit).name for v in request.visits}
+    names = {Path(v.visit).name for v in job.visits}
     for node_name, text in (("inputnode", inputs), ("outputnode", outputs)):
         node = workflow.get_node(node_name)
         for field in node.interface._fields if node is not None else ():

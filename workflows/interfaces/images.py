@@ -10,7 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
-from workflows.alignment_records import Match, VisitNote, load_note, save_note
+from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file, save_record_file
 from workflows.interfaces.base import (
     FIELD,
     ContrastInputSpec,
@@ -53,7 +53,7 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
     moving = File(exists=True, mandatory=True, desc="is brought to it")
     fixed_brain = File(exists=True, desc="brain mask on the fixed grid")
     moving_brain = File(exists=True, desc="brain mask on the moving grid")
-    same_contrast = traits.Bool(mandatory=True, desc="both are of one contrast")
+    intra_modal = traits.Bool(mandatory=True, desc="both are of one contrast")
 
 
 class _RegisterOutputSpec(TraitedSpec):
@@ -74,7 +74,7 @@ class Register(Step):
             moving_brain=nifti.load_labels(self.inputs.moving_brain)
             if isdefined(self.inputs.moving_brain)
             else None,
-            same_contrast=self.inputs.same_contrast,
+            intra_modal=self.inputs.intra_modal,
         )
         folder = Path(runtime.cwd)
         match = Match(
@@ -83,7 +83,7 @@ class Register(Step):
             method=found.method.value,
             failed=found.failed,
         )
-        self._results["match"] = str(save_note(match, folder / "match.json"))
+        self._results["match"] = str(save_record_file(match, folder / "match.json"))
         return runtime
 
 
@@ -103,7 +103,7 @@ class _NoteOutputSpec(TraitedSpec):
     note = File(exists=True, desc="the note that was written")
 
 
-class NoteVisit(Step):
+class RecordVisit(Step):
     """Note what was found in one visit, for whoever puts the visits together."""
 
     _always_run = True
@@ -112,14 +112,16 @@ class NoteVisit(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         matches = {c: getattr(self.inputs, f"{name}_match", None) for c, name in FIELD.items()}
-        note = VisitNote(
+        note = VisitAlignmentRecord(
             brain=Path(self.inputs.brain),
             template_to_flair=Path(self.inputs.template_to_flair),
             skull_stripped=self.inputs.skull_stripped,
             brain_quality=self.inputs.brain_quality,
-            scans={c: load_note(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)},
+            scans={
+                c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)
+            },
         )
-        self._results["note"] = str(save_note(note, Path(self.inputs.note)))
+        self._results["note"] = str(save_record_file(note, Path(self.inputs.note)))
         return runtime
 
 
@@ -128,7 +130,7 @@ class _NoteMatchInputSpec(BaseInterfaceInputSpec):
     match = File(exists=True, mandatory=True, desc="registration of one visit's FLAIR to another's")
 
 
-class NoteMatch(Step):
+class RecordMatch(Step):
     """Note how one visit was brought to another."""
 
     _always_run = True
@@ -136,8 +138,8 @@ class NoteMatch(Step):
     output_spec = _NoteOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        match = load_note(Match, Path(self.inputs.match))
-        self._results["note"] = str(save_note(match, Path(self.inputs.note)))
+        match = load_record_file(Match, Path(self.inputs.match))
+        self._results["note"] = str(save_record_file(match, Path(self.inputs.note)))
         return runtime
 
 
@@ -193,7 +195,7 @@ class _PrepareInputSpec(ContrastInputSpec):
 class _PrepareOutputSpec(ContrastOutputSpec):
     brain = File(exists=True, desc="the brain as far as this visit's FLAIR has scanned it")
     brain_covered = traits.Float(desc="the share of the whole brain that is")
-    look_at = traits.Str(desc="what a person has to know of scans that end before the brain does")
+    qc_flags = traits.Str(desc="what a person has to know of scans that end before the brain does")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
@@ -221,7 +223,7 @@ class Prepare(Step):
         )
         self.keep(runtime, brain=brain)
         prepared = steps.prepare_visit(images, to_subject, brain)
-        self._results["look_at"] = steps.partly_scanned(prepared, brain)
+        self._results["qc_flags"] = steps.partly_scanned(prepared, brain)
         self.keep_contrasts(runtime, prepared)
         self._results["transforms"] = {
             contrast.value: str(

@@ -14,7 +14,7 @@ from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.visits import Contrast, VisitMasks
-from qc.registration import contrast_concern
+from qc.registration import contrast_qc_flag
 from workflows.interfaces.base import (
     ContrastInputSpec,
     ContrastOutputSpec,
@@ -39,7 +39,7 @@ class _SegmentT2InputSpec(TissueInputSpec):
 class _SegmentT2OutputSpec(TraitedSpec):
     probabilities = traits.List(File(exists=True), desc="T2 lesion probability of every visit")
     t2_lesions = traits.List(File(exists=True), desc="T2 lesion mask of every visit")
-    look_at = traits.List(traits.Str(), desc="what a person has to look at in every visit")
+    qc_flags = traits.List(traits.Str(), desc="what a person has to look at in every visit")
 
 
 class SegmentT2(Step):
@@ -58,14 +58,14 @@ class SegmentT2(Step):
         tissue = load_tissue(inputs)
         if rules.segmenter is None:
             found = steps.segment_t2(visits, brains=brains, tissue=tissue, rules=rules)
-            look_at = ["" for _ in found]
+            qc_flags = ["" for _ in found]
         else:
             maps = [nifti.load_map(file) for file in inputs.external]
-            found, look_at = steps.take_t2(
+            found, qc_flags = steps.take_t2(
                 maps, visits, brains=brains, tissue=tissue, segmenter=rules.segmenter, rules=rules
             )
         folder = Path(runtime.cwd)
-        self._results |= {"probabilities": [], "t2_lesions": [], "look_at": look_at}
+        self._results |= {"probabilities": [], "t2_lesions": [], "qc_flags": qc_flags}
         for number, visit in enumerate(found):
             self._results["probabilities"].append(str(nifti.save(visit.probability, folder / f"t2_{number}.nii")))
             self._results["t2_lesions"].append(str(nifti.save(visit.mask, folder / f"t2_{number}_lesions.nii")))
@@ -82,8 +82,8 @@ class _SegmentOutputSpec(ContrastOutputSpec):
     gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
     gel_probability = File(exists=True, desc="probability of what enhances; undefined without a post-contrast T1")
     black_holes = File(exists=True, desc="black holes; undefined without a T1")
-    darkness = File(exists=True, desc="how dark T1 is; undefined without a T1")
-    look_at = traits.Str(desc="what a person has to look at in the T1 after contrast")
+    t1_hypointensity = File(exists=True, desc="how dark T1 is; undefined without a T1")
+    qc_flags = traits.Str(desc="what a person has to look at in the T1 after contrast")
 
 
 class Segment(Step):
@@ -101,11 +101,11 @@ class Segment(Step):
             rules=LesionRules.model_validate_json(self.inputs.rules),
         )
         self.keep_contrasts(runtime, found.contrasts)
-        self._results["look_at"] = contrast_concern(found.gel.enhancing_share if found.gel else None)
+        self._results["qc_flags"] = contrast_qc_flag(found.gel.enhancing_share if found.gel else None)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)
         if found.dark is not None:
-            self.keep(runtime, black_holes=found.dark.black_holes, darkness=found.dark.darkness)
+            self.keep(runtime, black_holes=found.dark.black_holes, t1_hypointensity=found.dark.t1_hypointensity)
         return runtime
 
 
@@ -119,7 +119,7 @@ class _TrackInputSpec(BaseInterfaceInputSpec):
     gels = InputMultiObject(File(exists=True), desc="their masks, in the same order")
     black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
     black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
-    darkness = InputMultiObject(File(exists=True), desc="how dark their T1 is, in the same order")
+    t1_hypointensity = InputMultiObject(File(exists=True), desc="how dark their T1 is, in the same order")
     location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.core.anatomy.LOCATION_LABELS")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
@@ -141,9 +141,9 @@ class Track(Step):
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         gels = dict(zip(inputs.gel_visits, inputs.gels, strict=True)) if isdefined(inputs.gels) else {}
-        holes, darkness = (
+        holes, t1_hypointensity = (
             dict(zip(inputs.black_hole_visits, files, strict=True)) if isdefined(files) else {}
-            for files in (inputs.black_holes, inputs.darkness)
+            for files in (inputs.black_holes, inputs.t1_hypointensity)
         )
         masks = [
             VisitMasks(
@@ -152,7 +152,7 @@ class Track(Step):
                 gel=nifti.load_labels(gels[visit]) if visit in gels else None,
                 black_holes=nifti.load_labels(holes[visit]) if visit in holes else None,
                 flair=nifti.load_image(flair),
-                darkness=nifti.load_labels(darkness[visit]) if visit in darkness else None,
+                t1_hypointensity=nifti.load_labels(t1_hypointensity[visit]) if visit in t1_hypointensity else None,
             )
             for visit, t2_lesions, flair in zip(inputs.visits, inputs.t2_lesions, inputs.flairs, strict=True)
         ]

@@ -9,7 +9,7 @@ from typing import Any
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
 from mri_pipeline.analysis.derivatives import remove_other_visits, write_space, write_visit
-from mri_pipeline.analysis.subject_job import SubjectRequest
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
@@ -31,7 +31,7 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     gel = File(exists=True, desc="enhancing lesions")
     gel_probability = File(exists=True, desc="probability of what enhances")
     black_holes = File(exists=True, desc="black holes")
-    darkness = File(exists=True, desc="how dark T1 is")
+    t1_hypointensity = File(exists=True, desc="how dark T1 is")
     changes = traits.Dict(traits.Str(), File(exists=True), desc="change mask label to file")
     lesions = File(exists=True, mandatory=True, desc="numbered lesions")
     transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
@@ -73,7 +73,9 @@ class WriteVisit(Step):
                 images=load_contrasts(inputs),
                 brain=nifti.load_labels(inputs.brain),
                 probabilities={label: nifti.load_map(file) for label, file in probabilities.items()},
-                darkness=nifti.load_labels(inputs.darkness) if isdefined(inputs.darkness) else None,
+                t1_hypointensity=nifti.load_labels(inputs.t1_hypointensity)
+                if isdefined(inputs.t1_hypointensity)
+                else None,
                 masks={label: nifti.load_labels(file) for label, file in files.items()},
                 lesions=nifti.load_labels(inputs.lesions),
                 records=[record for record in result.lesions if record.visit == inputs.visit],
@@ -96,9 +98,11 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
-    scans_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the scans of every visit")
-    t2_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the T2 lesions of every visit")
-    gel_look_at = traits.List(traits.Str(), mandatory=True, desc="what to look at in the contrast of every visit")
+    scans_qc_flags = traits.List(traits.Str(), mandatory=True, desc="what to look at in the scans of every visit")
+    t2_qc_flags = traits.List(
+        traits.Str(), mandatory=True, desc="what to look at in the T2 lesions of every visit"
+    )
+    gel_qc_flags = traits.List(traits.Str(), mandatory=True, desc="what to look at in the contrast of every visit")
     visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
 
 
@@ -126,9 +130,9 @@ class WriteSubject(Step):
             record=inputs.space_record,
         )
         known = {visit.visit: visit for visit in parse_quality(inputs.quality)}
-        words_of = zip(inputs.scans_look_at, inputs.t2_look_at, inputs.gel_look_at, strict=True)
-        for visit, covered, words in zip(inputs.visits, inputs.brain_covered, words_of, strict=True):
-            note = "; ".join(filter(None, (known[visit].note, *words)))
+        flags_of = zip(inputs.scans_qc_flags, inputs.t2_qc_flags, inputs.gel_qc_flags, strict=True)
+        for visit, covered, message in zip(inputs.visits, inputs.brain_covered, flags_of, strict=True):
+            note = "; ".join(filter(None, (known[visit].note, *message)))
             known[visit] = replace(known[visit], brain_covered=round(covered, 4), note=note)
         quality = tuple(known.values())
         result = replace(load_result(Path(inputs.result)), quality=quality)
@@ -137,7 +141,7 @@ class WriteSubject(Step):
 
 
 class _WriteReportInputSpec(BaseInterfaceInputSpec):
-    request = traits.Str(mandatory=True, desc="the subject's request, as JSON")
+    job = traits.Str(mandatory=True, desc="the subject's job, as JSON")
     result = File(exists=True, mandatory=True, desc="the numbers in the derivative dataset")
 
 
@@ -153,6 +157,6 @@ class WriteReport(Step):
     output_spec = _WriteReportOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        request = SubjectRequest.model_validate_json(self.inputs.request)
-        self._results["report"] = str(write_report(request, load_result(Path(self.inputs.result))))
+        job = SubjectJob.model_validate_json(self.inputs.job)
+        self._results["report"] = str(write_report(job, load_result(Path(self.inputs.result))))
         return runtime

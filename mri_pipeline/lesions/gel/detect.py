@@ -48,7 +48,7 @@ class GelCandidate:
     x_mm, y_mm, z_mm : float
         Centroid in world space (RAS).
     volume_mm3 : float
-    uplift : float
+    enhancement : float
         Upper decile of the increase, as a share of white matter.
     features : GelFeatures
         What its probability is made from.
@@ -60,7 +60,7 @@ class GelCandidate:
     y_mm: float
     z_mm: float
     volume_mm3: float
-    uplift: float
+    enhancement: float
     features: GelFeatures
     reasons: tuple[GelReason, ...] = ()
 
@@ -152,7 +152,7 @@ def detect_gel(
         for component in _components(evidence, visit.brain.mask, settings)
         for found in _judge(component, evidence, rules, settings)
     ]
-    judged.sort(key=lambda found: (not found[1].accepted, -found[1].uplift, found[1].x_mm))
+    judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)
     for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # what is a lesion lies on top
         places[piece.where][piece.voxels] = number
@@ -174,16 +174,16 @@ def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSet
     if not evidence.compared:
         return None
     seen = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
-    return float(np.mean(evidence.uplift[seen] >= settings.clear_uplift)) if seen.any() else None
+    return float(np.mean(evidence.enhancement[seen] >= settings.clear_enhancement)) if seen.any() else None
 
 
 def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
     """Connected enhancing voxels with a seed among them."""
     high = _seed_level(evidence, settings)
-    low = max(settings.least_uplift, settings.edge_share * high)
-    labels, count = ndimage.label(brain & (evidence.uplift >= low), structure(3))
+    low = max(settings.least_enhancement, settings.edge_share * high)
+    labels, count = ndimage.label(brain & (evidence.enhancement >= low), structure(3))
     seeded = np.zeros(count + 1, dtype=bool)
-    seeded[np.unique(labels[evidence.uplift >= high])] = True
+    seeded[np.unique(labels[evidence.enhancement >= high])] = True
     return [piece for piece in _pieces(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
 
 
@@ -216,11 +216,11 @@ def _judge(
     start = tuple(s.start for s in piece.where)
     parts = [p for p in _pieces(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
     if not parts:
-        whole = _to_border(piece, evidence.uplift, settings)
+        whole = _to_border(piece, evidence.enhancement, settings)
         return [(whole, _candidate(whole, 0.0, evidence, rules, settings))]
     judged = []
     for part in parts:
-        lesion = _to_border(part, evidence.uplift, settings)
+        lesion = _to_border(part, evidence.enhancement, settings)
         # without the bridge, which is fainter: with it, the halo would enhance "as much"
         own_share = _own_share(lesion, evidence, settings)
         lesion = _joined(part, lesion, evidence, rules)
@@ -229,19 +229,21 @@ def _judge(
 
 
 def _has_seed(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> bool:
-    return bool((evidence.uplift[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
+    return bool((evidence.enhancement[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
 
 
 def _seed_level(evidence: GelEvidence, settings: GelSettings) -> float:
-    least = settings.seed_uplift if evidence.compared else settings.seed_uplift_alone
+    least = settings.seed_enhancement if evidence.compared else settings.seed_enhancement_alone
     return max(least, settings.seed_noise * evidence.noise)
 
 
-def _to_border(piece: _Piece, uplift: FloatArray, settings: GelSettings) -> _Piece:
+def _to_border(piece: _Piece, enhancement: FloatArray, settings: GelSettings) -> _Piece:
     """Voxels above a share of the component's own upper decile: its half-way border."""
-    values = uplift[piece.where]
+    values = enhancement[piece.where]
     top = float(np.quantile(values[piece.voxels], 0.9))
-    return replace(piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_uplift)))
+    return replace(
+        piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
+    )
 
 
 def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRules) -> _Piece:
@@ -249,7 +251,7 @@ def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRu
     labels, count = ndimage.label(lesion.voxels, structure(3))
     if count < 2:
         return lesion
-    values = evidence.uplift[part.where]
+    values = evidence.enhancement[part.where]
     volume = np.bincount(labels.ravel())[1:] * evidence.grid.voxel_volume_mm3
     brightest = ndimage.maximum_position(values, labels, np.arange(1, count + 1))
     ways = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: no way
@@ -263,7 +265,7 @@ def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRu
 
 def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> float:
     """Share of the piece in all that enhances as much and is joined to it within `vessel_reach_mm`."""
-    values = evidence.uplift[piece.where]
+    values = evidence.enhancement[piece.where]
     alike = values >= values[piece.voxels].min()
     near = (
         ndimage.distance_transform_edt(~piece.voxels, sampling=evidence.grid.spacing_mm)
@@ -281,7 +283,7 @@ def _candidate(
     index = np.argwhere(voxels)
     points = grid.world((index + [s.start for s in where]).astype(float))
     volume = len(index) * grid.voxel_volume_mm3
-    uplift = float(np.quantile(evidence.uplift[where][voxels], 0.9))
+    enhancement = float(np.quantile(evidence.enhancement[where][voxels], 0.9))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
         own_share=own_share,
@@ -307,7 +309,7 @@ def _candidate(
         rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
-    return GelCandidate(x, y, z, volume, uplift, features, reasons)
+    return GelCandidate(x, y, z, volume, enhancement, features, reasons)
 
 
 def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:

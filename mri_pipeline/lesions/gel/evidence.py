@@ -21,17 +21,17 @@ class GelSettings:
 
     Parameters
     ----------
-    seed_uplift, seed_noise : float
+    seed_enhancement, seed_noise : float
         A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
-    seed_uplift_alone : float
+    seed_enhancement_alone : float
         The least increase without a pre-contrast T1: normal tissue varies by up to 0.15.
-    clear_uplift : float
+    clear_enhancement : float
         What vessels, dura and choroid plexus reach wherever contrast was given.
     edge_share : float
         Its border is where the increase falls to this share of its own upper decile.
-    least_uplift : float
+    least_enhancement : float
         No enhancing voxel is below this increase.
-    least_local_uplift : float
+    least_local_enhancement : float
         With a pre-contrast T1: least increase against the surroundings as well (an enhancing lesion inside a
         black hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
@@ -57,13 +57,13 @@ class GelSettings:
         Longer than this many times its width, and thinner than this: a vessel.
     """
 
-    seed_uplift: float = 0.15
-    seed_uplift_alone: float = 0.2
+    seed_enhancement: float = 0.15
+    seed_enhancement_alone: float = 0.2
     seed_noise: float = 3.5
-    clear_uplift: float = 0.3
+    clear_enhancement: float = 0.3
     edge_share: float = 0.5
-    least_uplift: float = 0.08
-    least_local_uplift: float = 0.0
+    least_enhancement: float = 0.08
+    least_local_enhancement: float = 0.0
     flair_correlate: float = 2.0
     above_grey_matter: float = 1.0
     t2_correlate: float = 2.0
@@ -84,7 +84,7 @@ class GelEvidence:
     """Maps the rules look at, all on the visit's grid."""
 
     grid: Grid
-    uplift: FloatArray
+    enhancement: FloatArray
     noise: float
     compared: bool  # with a pre-contrast T1
     t2_lesions: BoolArray
@@ -94,11 +94,11 @@ class GelEvidence:
     white_matter: FloatArray
 
 
-def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: float = 0.0) -> Image:
+def enhancement_map(visit: VisitImages, tissue: TissueMaps, *, least_local_enhancement: float = 0.0) -> Image:
     """Increase on post-contrast T1 as a share of white matter.
 
     Where there is no pre-contrast T1: against the normal tissue within about 8 mm. Where there is: the change from
-    it, where the voxel is also at least `least_local_uplift` above its surroundings; each image is divided by its
+    it, where the voxel is also at least `least_local_enhancement` above its surroundings; each image is divided by its
     own surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
     taken off, as is what tissue of its brightness changes. Where the post-contrast T1 has not scanned, nothing
     enhances.
@@ -109,7 +109,7 @@ def enhancement(visit: VisitImages, tissue: TissueMaps, *, least_local_uplift: f
         pre, _ = _smooth_ratio(Contrast.T1W, visit, tissue)
         change = post - pre
         change -= _normal_change(pre, change, visit, tissue)
-        change = np.where(local >= least_local_uplift, change, np.minimum(change, 0.0))
+        change = np.where(local >= least_local_enhancement, change, np.minimum(change, 0.0))
         local = np.where(visit.brain.mask & ~visit.scanned(Contrast.T1W), local, change)
     local[visit.brain.mask & ~visit.scanned(Contrast.T1W_GD)] = 0.0
     return Image(local.astype(np.float32), visit.grid)
@@ -154,11 +154,13 @@ def gel_evidence(
 ) -> GelEvidence:
     """The maps of a visit with a post-contrast T1."""
     grid, brain = visit.grid, visit.brain.mask
-    uplift = enhancement(visit, tissue, least_local_uplift=settings.least_local_uplift).data
+    enhancement = enhancement_map(visit, tissue, least_local_enhancement=settings.least_local_enhancement).data
     sure = brain & (tissue.white_matter.data > 0.8)
-    noise = 1.4826 * float(np.median(np.abs(uplift[sure] - np.median(uplift[sure])))) if sure.any() else 0.0
+    noise = (
+        1.4826 * float(np.median(np.abs(enhancement[sure] - np.median(enhancement[sure])))) if sure.any() else 0.0
+    )
     flair = visit.contrasts[Contrast.FLAIR]
-    # dark on FLAIR, and called fluid by the tissue map or by its darkness alone
+    # dark on FLAIR, and called fluid by the tissue map or by its t1_hypointensity alone
     level = smoothed(flair.data, grid, 1.0)
     fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
     fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # a lesion's own cavity is neither plexus nor flow
@@ -166,7 +168,7 @@ def gel_evidence(
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     return GelEvidence(
         grid=grid,
-        uplift=uplift,
+        enhancement=enhancement,
         noise=noise,
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=t2_mask.mask,

@@ -7,19 +7,21 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.spatial import BoolArray, Grid
-from mri_pipeline.lesions.components import Parts, structure
+from mri_pipeline.lesions.components import ConnectedComponents, structure
 
 _OWN = 0.5
 """A faint part belongs to the lesion that has more than this share of what is sure in it."""
 
 
-def with_faint(sure: BoolArray, faint: Parts, score: NDArray[np.float32], threshold: float) -> BoolArray:
+def with_faint(
+    sure: BoolArray, faint: ConnectedComponents, score: NDArray[np.float32], threshold: float
+) -> BoolArray:
     """Sure lesions and the faint ones apart from them; a faint one whose brightest part became sure stays whole.
 
     A sure lesion reaches to the half of its height, at most to the threshold, within the faint part that is its own.
     Around several lesions a faint part is what blurs them into one: they end at the threshold.
     """
-    lesions = Parts.of(sure)
+    lesions = ConnectedComponents.of(sure)
     number = np.zeros(sure.size, dtype=np.intp)
     number[lesions.voxels] = lesions.number + 1
     shared = np.zeros((len(faint.sizes), len(lesions.sizes) + 1), dtype=np.intp)
@@ -31,7 +33,7 @@ def with_faint(sure: BoolArray, faint: Parts, score: NDArray[np.float32], thresh
     limit[total == 0] = -np.inf
     reach = sure.copy()
     reach.ravel()[faint.voxels] |= score.ravel()[faint.voxels] > limit[faint.number]
-    parts = Parts.of(reach)
+    parts = ConnectedComponents.of(reach)
     return parts.chosen(parts.sums(sure | faint.chosen(total == 0)) > 0)
 
 

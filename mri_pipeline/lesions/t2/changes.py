@@ -17,7 +17,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.lesions.change.detect import EXTENT_Z, HYPERINTENSE, SEED_Z, SmoothFlair, change_evidence
 from mri_pipeline.lesions.change.model import NORMAL_RANGE
-from mri_pipeline.lesions.components import Parts
+from mri_pipeline.lesions.components import ConnectedComponents
 from mri_pipeline.lesions.crop import Crop
 
 PROVEN_Z = 5.0
@@ -85,7 +85,7 @@ def _proven(
 ) -> BoolArray:
     """Components that are lesion at the bright visit and none at the dark one, beyond doubt."""
     changed = (z >= EXTENT_Z) & (bright.data > HYPERINTENSE)
-    parts = Parts.of(changed | apart_from, rules.connectivity)
+    parts = ConnectedComponents.of(changed | apart_from, rules.connectivity)
     lesion = (z >= SEED_Z) & (bright.data > NORMAL_RANGE[1])
     keep = parts.sums(lesion) * white_matter.grid.voxel_volume_mm3 >= rules.t2_min_volume_mm3
     keep &= parts.sums(z >= PROVEN_Z) > 0
@@ -99,7 +99,7 @@ def _where_bright(
     places: BoolArray, seen: Sequence[SmoothFlair], scanned: Sequence[BoolArray], rules: LesionRules
 ) -> list[BoolArray]:
     """The places at each visit at which they are nearer to their brightest than to their darkest."""
-    parts = Parts.of(places, rules.connectivity)
+    parts = ConnectedComponents.of(places, rules.connectivity)
     if not len(parts.sizes):
         return [places for _ in seen]
     means = np.array([parts.means(flair.data) for flair in seen])

@@ -1,4 +1,4 @@
-"""What the T2 rule sees: brightness in units of the spread of white matter, darkness on T1, place.
+"""What the T2 rule sees: brightness in units of the spread of white matter, t1_hypointensity on T1, place.
 
 Everything is in ratios and millimetres, so that it holds for 2D and 3D scans of any scanner.
 """
@@ -24,7 +24,7 @@ _LOW_REACH_MM = 2.5
 _EDGE_MM = 2.0
 _PRIOR_FLOOR = 1e-4
 _MIDDLE_LOG_PRIOR = -3.3
-"""The prior of 4 % beside the ventricles gives neither bonus nor malus."""
+"""The prior of 4 % beside the ventricles gives neither bonus nor penalty."""
 OUTSIDE = -99.0
 """Score where no lesion can be."""
 _LEAST_SPREAD = 0.05
@@ -41,10 +41,10 @@ class Evidence:
     Parameters
     ----------
     score : ndarray of float32
-        FLAIR brightness with the bonus of a likely place and the malus of grey matter; very low outside the brain
+        FLAIR brightness with the bonus of a likely place and the penalty of grey matter; very low outside the brain
         and within 2 mm of its edge.
     brightness : ndarray of float32
-        The same without bonus and malus: where a lesion ends does not depend on the place.
+        The same without bonus and penalty: where a lesion ends does not depend on the place.
     darkest : ndarray of float32
         The darkest FLAIR within 2.5 mm: far below 0 beside CSF.
     t1 : ndarray of float32 or None
@@ -93,7 +93,7 @@ def surround(data: FloatArray, weight: FloatArray, grid: Grid) -> NDArray[np.flo
 
 
 def evidence_of(
-    visit: VisitImages, tissue: TissueMaps, *, prior_weight: float, grey_matter_malus: float
+    visit: VisitImages, tissue: TissueMaps, *, prior_weight: float, grey_matter_penalty: float
 ) -> Evidence:
     """Evidence for T2 lesions at every voxel.
 
@@ -104,7 +104,7 @@ def evidence_of(
         On the visit's grid.
     prior_weight : float
         Standard deviations per unit of the logarithm of the lesion prior.
-    grey_matter_malus : float
+    grey_matter_penalty : float
         Standard deviations taken off in pure grey matter.
 
     Raises
@@ -119,7 +119,7 @@ def evidence_of(
     brightness = (1.0 - _COARSE_SHARE) * fine + _COARSE_SHARE * smoothed(flair, grid, _COARSE_MM)
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
     score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
-    score -= grey_matter_malus * smoothed(tissue.grey_matter.data, grid, 1.5)
+    score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, 1.5)
     padded = np.pad(brain, 1, mode="edge")  # beyond the field of view the brain goes on
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     edge = depth <= _EDGE_MM

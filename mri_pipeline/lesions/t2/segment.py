@@ -2,7 +2,7 @@
 
 One visible rule with few constants instead of a large model: there are three labelled patients with images. The
 score of a voxel is its FLAIR in standard deviations of white matter, plus a bonus for the place (location prior),
-minus a malus for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
+minus a penalty for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
 lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and lesions.
 Components need a sure core (hysteresis) and must pass the gates for the normal rim of the ventricles and for grey
 matter on T1. What T1 shows to be white matter may be fainter on FLAIR; without T1 only what is bright throughout is
@@ -20,7 +20,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import Parts, label_lesions
+from mri_pipeline.lesions.components import ConnectedComponents, label_lesions
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
@@ -33,7 +33,7 @@ class T2Settings:
 
     Parameters
     ----------
-    prior_weight, grey_matter_malus : float
+    prior_weight, grey_matter_penalty : float
         Ratios of the coefficients of logistic models fitted on two of three labelled patients at a time: 0.4 to
         0.8 per unit of log prior, 0.9 to 2 for grey matter. Dice is flat between 0.3 and 0.7, and 0 and 1.5.
     above_grey_matter : float
@@ -74,7 +74,7 @@ class T2Settings:
     """
 
     prior_weight: float = 0.5
-    grey_matter_malus: float = 0.8
+    grey_matter_penalty: float = 0.8
     above_grey_matter: float = 1.6
     lesion_share: float = 0.5
     least_threshold: float = 1.6
@@ -160,7 +160,7 @@ def _as_seen(
     """What the scans show by themselves, with one vote each."""
     seen = [
         evidence_of(
-            visit, tissue, prior_weight=settings.prior_weight, grey_matter_malus=settings.grey_matter_malus
+            visit, tissue, prior_weight=settings.prior_weight, grey_matter_penalty=settings.grey_matter_penalty
         )
         for visit in visits
     ]
@@ -209,7 +209,7 @@ def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segme
 
 def _segmented(
     evidence: Evidence,
-    faint: Parts,
+    faint: ConnectedComponents,
     threshold: float,
     tissue: TissueMaps,
     *,
@@ -246,7 +246,7 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
 
 def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings) -> BoolArray:
     """Components with a core that are neither rim nor grey matter."""
-    parts = Parts.of(evidence.score > threshold - settings.border)
+    parts = ConnectedComponents.of(evidence.score > threshold - settings.border)
     keep = parts.maxima(evidence.score) > threshold + settings.core
     # a rim is a bright line that fades to both sides, cortex just passes; a lesion is bright throughout
     mean = parts.means(evidence.score) - threshold
@@ -259,14 +259,16 @@ def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings
     return parts.chosen(keep & no_grey)
 
 
-def _faint(seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings) -> Parts:
+def _faint(
+    seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings
+) -> ConnectedComponents:
     """Fainter components of all visits together, apart from fluid, no grey matter on T1 nor by the template.
 
     Each must be there at every visit that scanned the place: what comes or goes must be sure.
     """
     scanned = [evidence.brightness > OUTSIDE for evidence in seen]
     score = np.min([np.where(there, e.score, np.inf) for e, there in zip(seen, scanned, strict=True)], axis=0)
-    parts = Parts.of(np.isfinite(score) & (score > threshold - settings.border))
+    parts = ConnectedComponents.of(np.isfinite(score) & (score > threshold - settings.border))
     keep = parts.maxima(score) > threshold + settings.core
     keep &= parts.means(tissue.grey_matter.data) < settings.faint_grey_matter
     known = False
@@ -277,4 +279,4 @@ def _faint(seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, setti
             least = settings.faint_t1_share * evidence.grey_t1
             keep &= parts.sums(np.where(there, evidence.t1, 0)) >= least * size
             known = True
-    return Parts.of(parts.chosen(keep & known))
+    return ConnectedComponents.of(parts.chosen(keep & known))

@@ -2,12 +2,12 @@
 
 The rule. Visits are taken in their order. The lesions of the first get the numbers 1 to n (by descending
 volume, `components.label_lesions`). Every lesion has a *home*: the voxels it covered when last seen. At a later
-visit the lesions and the homes that overlap are paired one to one, the largest overlap first. What finds no home
+visit the lesions and the extents that overlap are paired one to one, the largest overlap first. What finds no home
 gets the next number, in the order of its volume.
 
-- *Merge*: a lesion that covers several homes is one lesion there and bears the number of the home with the largest
+- *Merge*: a lesion that covers several extents is one lesion there and bears the number of the home with the largest
   overlap, as long as it lasts. The other numbers are absent then; the merged lesion's voxels go to the nearest of
-  these homes, so that each number finds its lesion again when they separate.
+  these extents, so that each number finds its lesion again when they separate.
 - *Split*: the part with the largest overlap keeps the number, the others get a number of their own.
 - *Return*: a lesion that comes back at the home of a vanished one is that lesion again.
 """
@@ -26,7 +26,7 @@ _Voxels = NDArray[np.int64]  # flat indices, ascending
 
 
 @dataclass
-class Homes:
+class LesionExtents:
     """Where each numbered lesion was when last seen."""
 
     grid: Grid
@@ -95,7 +95,7 @@ class Homes:
         return ranked
 
     def _settle(self, number: int, absorbed: list[int], voxels: _Voxels) -> None:
-        """The lesion's voxels become its home, or the homes of all lesions that have grown together in it."""
+        """The lesion's voxels become its home, or the extents of all lesions that have grown together in it."""
         self.absorbed.pop(number, None)
         if not absorbed:
             self.voxels[number] = voxels

@@ -95,9 +95,9 @@ def count_visit(
         bh_volume_ml=_volume_ml(now.black_holes),
         bh_chronic_volume_ml=_chronic_volume_ml(now.black_holes, found.chronic),
         new_t2_since_first_count=found.new_since_first,
-        bh_severe_volume_ml=_volume_ml(severe(now.masks.darkness, now.black_holes)),
+        bh_severe_volume_ml=_volume_ml(severe(now.masks.t1_hypointensity, now.black_holes)),
         t1_hypointense_volume_ml=_volume_ml(
-            hypointense(now.masks.darkness, now.t2, now.gel, now.black_holes, rules)
+            hypointense(now.masks.t1_hypointensity, now.t2, now.gel, now.black_holes, rules)
         ),
         combined_unique_active_count=combined,
     )

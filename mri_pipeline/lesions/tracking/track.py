@@ -25,7 +25,7 @@ from mri_pipeline.lesions.components import label_lesions, renumbered
 from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking.gel import chronic_black_holes, gel_states, label_gel, overlaps
-from mri_pipeline.lesions.tracking.identity import Homes
+from mri_pipeline.lesions.tracking.identity import LesionExtents
 from mri_pipeline.lesions.tracking.records import Findings, LabelledVisit, count_visit, record_lesions
 
 
@@ -144,7 +144,7 @@ class _Field:
         if len({v.visit for v in visits}) != len(visits):
             raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
         for v in visits:
-            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.darkness):
+            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.t1_hypointensity):
                 if image is not None:
                     location.grid.require_same(image.grid, f"visit {v.visit}")
         present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
@@ -190,11 +190,11 @@ def _followed(
     visits: Sequence[VisitMasks], field: _Field, rules: LesionRules, weeks: Mapping[str, int | None]
 ) -> Iterator[_Step]:
     """One visit after the other, each with those before it."""
-    homes = Homes(field.around.inner)
+    extents = LesionExtents(field.around.inner)
     past: list[LabelledVisit] = []
     history = _SinceFirst()
     for visit in visits:
-        now = _labelled(field.masks(visit), field.flair(visit), rules, homes)
+        now = _labelled(field.masks(visit), field.flair(visit), rules, extents)
         reference = past[-1] if past else None
         evidence = None if reference is None else field.evidence(reference, now)
         found = _findings(now, past, rules, weeks, evidence)
@@ -223,7 +223,9 @@ class _SinceFirst:
         return len(present & self._new - self._first)
 
 
-def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, homes: Homes) -> LabelledVisit:
+def _labelled(
+    masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, extents: LesionExtents
+) -> LabelledVisit:
     grid = masks.t2_lesions.grid
     parts = label_lesions(masks.t2_lesions.mask, grid, min_volume_mm3=0, connectivity=rules.connectivity)
     t2 = renumbered(parts, min_volume_mm3=rules.t2_min_volume_mm3)
@@ -245,7 +247,7 @@ def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, 
         lesions = np.maximum(lesions, table[gel.data])
     numbered = LabelImage(lesions, t2.grid)
     masks = replace(masks, t2_lesions=parts)
-    return LabelledVisit(masks, t2, gel, holes, numbered, homes.numbered(numbered), flair)
+    return LabelledVisit(masks, t2, gel, holes, numbered, extents.numbered(numbered), flair)
 
 
 def _tracked(step: _Step, field: _Field, rules: LesionRules) -> VisitTracking:
