@@ -6,10 +6,14 @@ Commands import what they need when they are called, so that ``--help`` stays qu
 from __future__ import annotations
 
 import errno
+import logging
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.logging import RichHandler
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
@@ -27,6 +31,7 @@ from reading_centre.commands import (
     tables,
 )
 from reading_centre.console import STDERR
+from workflows.logs import add_handler, log_to_file, remove_handler
 
 app = typer.Typer(
     name="mri-pipeline",
@@ -78,11 +83,20 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each step of the work.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", help="Append a log of this command to this file.")
+    ] = None,
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
-    pass
+    terminal = RichHandler(console=STDERR, show_time=False, show_path=False)
+    add_handler(terminal, logging.INFO if verbose else logging.WARNING)
+    context.call_on_close(partial(remove_handler, terminal))
+    if log_file is not None:
+        context.call_on_close(partial(remove_handler, log_to_file(log_file)))
 
 
 for _name, _command in (

@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None)  # no test depends on how fast the machine is
+settings.load_profile("project")
 
 _DATA = Path(os.environ.get("MRI_PIPELINE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import UsageError
 from workflows import ONE_THREAD
 from workflows.engine import Plugin, Progress, run_workflow
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Outcome(BaseModel):
@@ -141,6 +144,11 @@ def run_batch(
 
     A single subject gets all processes for its visits; more subjects get one process each.
     """
+    renewed = sum(job.cached_by_other_code for job in jobs)
+    if renewed:
+        _LOGGER.warning(
+            "The software has changed since the last run: %d subjects are analysed from the start.", renewed
+        )
     for job in jobs:
         outcome_file(job.subject_work).unlink(missing_ok=True)
     if not jobs:

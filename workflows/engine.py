@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
@@ -43,6 +43,7 @@ class NodeLog:
 
     def __call__(self, node: Any, status: str) -> None:
         """Nipype's status callback."""
+        _LOGGER.info("%s: %s", node.fullname, status)
         if status == "exception":
             self.failed.append(node.fullname)
         if self.progress is not None:
@@ -60,11 +61,21 @@ def memory_limit_gb() -> float:
     return limit / 1e9
 
 
+@contextmanager
+def _silent_nipype() -> Iterator[None]:
+    """Silence Nipype's loggers during a run: `NodeLog` reports each node, and the crash files hold the errors."""
+    loggers = [nipype_logging.getLogger(f"nipype.{name}") for name in ("workflow", "utils", "interface")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _configure(workflow: Workflow, crash_folder: Path) -> None:
-    # nipype keeps its own log level; the command line shows progress and errors itself
-    for name in ("workflow", "utils", "interface"):
-        nipype_logging.getLogger(f"nipype.{name}").setLevel(logging.CRITICAL)
-    nipype_config.update_config({"logging": {"log_to_file": "false"}})
     workflow.config["execution"] = {
         "crashdump_dir": str(crash_folder),
         "crashfile_format": "txt",
@@ -105,7 +116,8 @@ def run_workflow(
     elif plugin is Plugin.SLURM:
         arguments |= {"max_jobs": nprocs}
     try:
-        workflow.run(plugin=plugin.value, plugin_args=arguments)
+        with _silent_nipype():
+            workflow.run(plugin=plugin.value, plugin_args=arguments)
     except Exception as error:
         if not log.failed:  # the engine itself failed: nobody expected that
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
+from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset
@@ -19,7 +21,10 @@ from qc.registration import all_qc_flags
 from workflows.alignment import align
 from workflows.batch import Outcome, outcome_file
 from workflows.engine import Plugin, failure_reason, run_workflow
+from workflows.logs import log_to_file
 from workflows.subject import init_subject_wf
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
@@ -53,13 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         job = load_job(options.job)
         subject = job.subject
+        log_to_file(job.log_file)
+        _LOGGER.info("analysis of sub-%s starts: %s", subject, provenance.software())
         run_subject(job, nprocs=options.nprocs)
         quality = list(load_result(DerivativeDataset(job.derivatives).result(subject)).quality)
     except ReadingCentreError as error:
         code, reason = error.exit_code, error.message
         sys.stderr.write(f"{reason}\n")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the batch must hear of it
+        _LOGGER.error("%s %s", reason, error.hint)  # noqa: TRY400 - an expected error needs no traceback
+    except Exception as error:
         traceback.print_exc()
+        _LOGGER.exception("unexpected fault")
         code, reason = 1, f"unexpected {type(error).__name__}"
     if subject:
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

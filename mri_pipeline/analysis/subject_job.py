@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.provenance import code_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.core.visits import Contrast
 
@@ -75,8 +76,19 @@ class SubjectJob(BaseModel):
 
     @property
     def subject_work(self) -> Path:
-        """The cache of this subject; another version of the software starts a new one."""
-        return self.work / f"v{__version__}" / f"sub-{self.subject}"
+        """Nipype's cache of this subject; other code starts a new one."""
+        return self.work / f"v{__version__}-{code_digest()}" / f"sub-{self.subject}"
+
+    @property
+    def cached_by_other_code(self) -> bool:
+        """True if only other code has a cache of this subject: the analysis starts anew."""
+        caches = list(self.work.glob(f"v*/sub-{self.subject}"))
+        return bool(caches) and self.subject_work not in caches
+
+    @property
+    def log_file(self) -> Path:
+        """Log of this subject's analyses."""
+        return self.work / "logs" / f"sub-{self.subject}.log"
 
     @property
     def file(self) -> Path:

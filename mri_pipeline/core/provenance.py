@@ -5,20 +5,66 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from pydantic import BaseModel
 
 from mri_pipeline import __version__
 from mri_pipeline.core.protocol import DIGEST, LesionRules
 
+_PACKAGES = ("mri_pipeline", "qc", "workflows", "reading_centre")
 _LIBRARIES = ("numpy", "scipy", "nibabel", "SimpleITK", "scikit-image", "pydicom", "dcm2niix", "nipype")
 
 
+@cache
+def code_digest() -> str:
+    """Digest of this project's installed source and data files, 12 hexadecimal digits.
+
+    The version alone does not identify the code: a source tree changes between two versions. The digest is part of
+    the path of Nipype's cache, of `software` and of `settings_digest`, so that results of other code are not reused.
+    It is computed once per process.
+
+    Examples
+    --------
+    >>> len(code_digest())
+    12
+    """
+    return tree_digest({name: files(name) for name in _PACKAGES})
+
+
+def tree_digest(folders: Mapping[str, Traversable]) -> str:
+    """Digest of the names and the content of all files below folders, 12 hexadecimal digits; bytecode is left out.
+
+    Parameters
+    ----------
+    folders : mapping of str to Traversable
+        Folder by the name that stands for it.
+    """
+    digest = hashlib.sha256()
+    for name, file in sorted(_files(folders)):
+        content = file.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:12]
+
+
+def _files(folders: Mapping[str, Traversable]) -> Iterator[tuple[str, Traversable]]:
+    for name, entry in folders.items():
+        if entry.is_file():
+            yield name, entry
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _files({f"{name}/{child.name}": child for child in entry.iterdir()})
+
+
 def software() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that can change a number."""
+    """Versions of this project, Python and the libraries that can change a number, and the `code_digest`."""
     return {
         "mri-pipeline": __version__,
+        "mri-pipeline source": code_digest(),
         "python": platform.python_version(),
         **{name: version(name) for name in _LIBRARIES},
     }
@@ -36,7 +82,9 @@ def t2_segmenter(rules: LesionRules) -> tuple[str, str]:
 
 
 def settings_digest(settings: BaseModel) -> str:
-    """A short digest of a protocol or a part of it: equal settings, equal digest.
+    """Digest of a protocol or a part of it together with the `code_digest`, 12 hexadecimal digits.
+
+    Equal settings under equal code have equal digests. Results with different digests are not mixed in a table.
 
     Examples
     --------
@@ -45,4 +93,4 @@ def settings_digest(settings: BaseModel) -> str:
     12
     """
     text = json.dumps(settings.model_dump(mode="json", exclude_none=True, context=DIGEST), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{code_digest()}\0{text}".encode()).hexdigest()[:12]

@@ -168,8 +168,8 @@ def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None)
         digest = digest or result.rules_digest
         if result.rules_digest != digest:
             raise UsageError(
-                f"expected participants analysed by one set of lesion rules and one segmenter, found sub-{subject} "
-                "by another",
+                f"expected participants analysed by one set of lesion rules, one segmenter and one software, found "
+                f"sub-{subject} by another",
                 hint="analyse all participants again, or name another OUT_DIR",
             )
     return digest or ""

@@ -145,7 +145,8 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
     automatic = load_result(trial.derivatives.result(state.code))
     if automatic.rules_digest != settings_digest(protocol.lesions):
         raise UsageError(
-            f"subject {state.code}: expected an analysis by the present lesion rules, found one by others",
+            f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
+            "one by others",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
     if {counts.visit for counts in automatic.visits} != set(analysed):

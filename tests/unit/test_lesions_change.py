@@ -233,7 +233,7 @@ def test_small_new_lesions_are_seen(radius_mm):
     assert found == [[T2State.NEW]] * 5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 6))
 def test_binned_medians_are_numpys(seed, n_bins):
     rng = np.random.default_rng(seed)
