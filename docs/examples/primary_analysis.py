@@ -87,7 +87,10 @@ def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, scans: pd.Seri
     start[-1] = 1.0  # alpha = 1 / theta
     model = sm.NegativeBinomial(y, x, offset=offset)
     with np.errstate(all="ignore"):
-        rough = model.fit(start_params=start, method="bfgs", maxiter=500, gtol=1e-6, disp=False, skip_hessian=True)
+        rough = model.fit(  # no warning here: the gradient of the final fit is checked below
+            start_params=start, method="bfgs", maxiter=500, gtol=1e-6, disp=False, skip_hessian=True,
+            warn_convergence=False,
+        )  # fmt: skip
         joint = model.fit(
             start_params=rough.params, method="newton", maxiter=50, tol=1e-12, disp=False, warn_convergence=False
         )
