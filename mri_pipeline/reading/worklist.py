@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from mri_pipeline import __version__
-from mri_pipeline.blinding.codes import derived_key, keyed_code
+from mri_pipeline.blinding.codes import keyed_code
+from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.spatial import LabelImage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.analysis.derivatives import read_labels, read_masks
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result
