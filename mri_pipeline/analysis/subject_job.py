@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.core.visits import Contrast
@@ -85,9 +86,7 @@ class SubjectJob(BaseModel):
 
     def save(self) -> Path:
         """Write the job to `file`."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
-        return self.file
+        return write_atomic(self.file, self.model_dump_json(indent=2))
 
 
 def load_job(path: Path) -> SubjectJob:

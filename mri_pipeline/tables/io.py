@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, new_code, require_planned
@@ -175,9 +175,8 @@ def save_tables(
 ) -> list[Path]:
     """Write the tables of `table_texts` with their dictionary; returns the files."""
     dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
-    folder.mkdir(parents=True, exist_ok=True)
     files = [*texts.items(), (DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n")]
-    return [_write(folder / name, text) for name, text in files]
+    return [write_atomic(folder / name, text) for name, text in files]
 
 
 def write_tables(
@@ -199,13 +198,6 @@ def write_tables(
     """
     texts = table_texts(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
     return save_tables(folder, texts, provisional=provisional, settings_digest=settings_digest)
-
-
-def _write(path: Path, text: str) -> Path:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    unfinished.replace(path)
-    return path
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis.space import file_digest, keep_space, load_record, make_record
+from mri_pipeline.analysis.space import keep_space, load_record, make_record
 from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
@@ -266,8 +266,3 @@ def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
     assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
     with pytest.raises(UsageError, match="expected its space, found none"):
         keep_space(SpaceFiles(tmp_path / "none", job.subject), reads)
-
-
-def test_the_digest_is_that_of_the_file(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a").startswith("ba7816bf")  # FIPS 180-2
