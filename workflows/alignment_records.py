@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.visits import Contrast
 
@@ -43,9 +44,7 @@ Note = TypeVar("Note", bound=BaseModel)
 
 def save_record_file(note: BaseModel, path: Path) -> Path:
     """Write a note."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(note.model_dump_json(indent=1), encoding="utf-8")
-    return path
+    return write_atomic(path, note.model_dump_json(indent=1))
 
 
 def load_record_file(kind: type[Note], path: Path) -> Note:

@@ -14,6 +14,7 @@ from pathlib import Path
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.records import VisitQuality
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
             peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
         )
-        outcome_file(options.job.parent).write_text(outcome.model_dump_json(), encoding="utf-8")
+        write_atomic(outcome_file(options.job.parent), outcome.model_dump_json())
     return code
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mri_pipeline.core import provenance
 from mri_pipeline.core.anatomy import LOCATION_LABELS, TissueMaps
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, SpaceFiles
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
@@ -29,7 +30,6 @@ _IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_space.json", "*_
 
 def write_dataset_description(derivatives: Path, *, settings_digest: str, rules: LesionRules) -> None:
     """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it."""
-    derivatives.mkdir(parents=True, exist_ok=True)
     versions = provenance.software()
     generated = [
         {
@@ -49,16 +49,16 @@ def write_dataset_description(derivatives: Path, *, settings_digest: str, rules:
         name, version = provenance.t2_segmenter(rules)
         generated.append({"Name": name, "Version": version, "Description": "T2 lesions"})
     _write_json(derivatives / "dataset_description.json", description)
-    (derivatives / ".bidsignore").write_text("\n".join(_IGNORED) + "\n", encoding="utf-8")
-    (derivatives / "README.md").write_text(
+    write_atomic(derivatives / ".bidsignore", "\n".join(_IGNORED) + "\n")
+    write_atomic(
+        derivatives / "README.md",
         "Scans in the subject's midway space, lesion masks, and the transforms that made them.\n"
         "Volumes are voxel count times voxel volume in this space; a lesion keeps its number over all visits.\n",
-        encoding="utf-8",
     )
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def _sidecar(image: Path, content: Mapping[str, Any]) -> None:
@@ -169,13 +169,13 @@ def write_space(
     space.template_to_subject.write_bytes(template_to_subject.read_bytes())
     for visit, source in flairs_to_subject.items():
         space.flair_to_subject(visit).write_bytes(source.read_bytes())
-    space.record.write_text(record + "\n", encoding="utf-8")
+    write_atomic(space.record, record + "\n")
 
 
 def _write_labels(image: Path, names: Mapping[int, str]) -> None:
     """The table of labels beside an image of them."""
     rows = "".join(f"{index}\t{name}\n" for index, name in names.items())
-    image.with_name(image.name.replace(".nii.gz", ".tsv")).write_text(f"index\tname\n{rows}", encoding="utf-8")
+    write_atomic(image.with_name(image.name.replace(".nii.gz", ".tsv")), f"index\tname\n{rows}")
 
 
 def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
@@ -185,7 +185,7 @@ def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord
         {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
         for record in records
     ]
-    path.write_text(csv_text(names, rows, delimiter="\t", missing="n/a"), encoding="utf-8")
+    write_atomic(path, csv_text(names, rows, delimiter="\t", missing="n/a"))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ transforms as they are, and bring every further visit to it. What was read stays
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord
 
@@ -52,12 +53,6 @@ class SpaceRecord(BaseModel):
             for label, path in flairs.items()
             if label in by_label and by_label[label].flair_digest == file_digest(path)
         }
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def make_record(
@@ -128,5 +123,6 @@ def _copy(present: SpaceFiles, folder: Path) -> None:
     record = load_record(present)
     folder.mkdir(parents=True, exist_ok=True)
     ways = [present.flair_to_subject(visit.visit) for visit in record.visits]
-    for path in [*present.of_all_visits(), *ways, present.record]:
+    for path in [*present.of_all_visits(), *ways]:
         shutil.copyfile(path, folder / path.name)
+    write_atomic(folder / present.record.name, present.record.read_bytes())

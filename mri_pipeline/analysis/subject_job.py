@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import code_digest
-from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.core.visits import Contrast
 
 
@@ -25,16 +26,6 @@ class VisitScans(BaseModel):
     scans: dict[Contrast, Path]
 
 
-class PlannedVisit(BaseModel):
-    """A visit that has a row in tables and reports; `status` says why where it is not analysed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    visit: str
-    week: int | None
-    status: ScanStatus = ScanStatus.MISSING
-
-
 class SubjectJob(BaseModel):
     """One subject: the visits in their order, the rules, and where results and cache go.
 
@@ -46,6 +37,8 @@ class SubjectJob(BaseModel):
         Every visit that has a scan, in the order of time.
     planned : tuple of PlannedVisit
         Every visit, with or without a scan, in the order of time.
+    refused : tuple of str
+        Planned visits whose scans were refused. Other planned visits without a scan are missing.
     protocol : str
         Name of the trial or dataset, for the report.
     rules : LesionRules
@@ -65,6 +58,7 @@ class SubjectJob(BaseModel):
     subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
     visits: Annotated[tuple[VisitScans, ...], Field(min_length=1)]
     planned: tuple[PlannedVisit, ...]
+    refused: tuple[str, ...] = ()
     protocol: str
     rules: LesionRules
     derivatives: Path
@@ -97,9 +91,7 @@ class SubjectJob(BaseModel):
 
     def save(self) -> Path:
         """Write the job to `file`."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(self.model_dump_json(indent=2), encoding="utf-8")
-        return self.file
+        return write_atomic(self.file, self.model_dump_json(indent=2))
 
 
 def load_job(path: Path) -> SubjectJob:

@@ -1,25 +1,32 @@
-"""Codes made by a keyed hash: they say nothing, and the same input gives the same code."""
+"""Blinded codes: keyed hashes of an identity, and the list of the codes in use."""
 
 from __future__ import annotations
 
+import csv
+import fcntl
 import hashlib
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mri_pipeline.blinding.secret import Secret, append_line, create_private, require_private
+from mri_pipeline.core.errors import UsageError
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-"""No vowels (no words), no I and O (no mistaken 1 and 0), no E (no mistaken number such as 2E34)."""
+"""No vowels, so that no code is a word. No I and O (read as 1 and 0), no E (2E34 is a number)."""
 
 ALPHABET = LETTERS + "23456789"
 CODE_LENGTH = 8
-"""20 * 28**7, about 2.7e11 codes: two of 200 subjects share one with a probability of 7e-8."""
+"""20 * 28**7, about 2.7e11 codes: the probability that two of 200 subjects share one is 7e-8."""
 
-
-def derived_key(secret: bytes, purpose: str) -> bytes:
-    """A key of 32 bytes for one purpose; one key tells nothing of another."""
-    return hmac.new(secret, f"mri-pipeline/{purpose}".encode(), hashlib.sha256).digest()
+CODES_FILE = "codes.csv"
+_HEADER = "code,check"
+_ATTEMPTS = 100
 
 
 def keyed_code(key: bytes, text: str) -> str:
-    """A code of `CODE_LENGTH` characters that starts with a letter.
+    """The code of a text: `CODE_LENGTH` characters, the first of them a letter.
 
     Examples
     --------
@@ -35,12 +42,77 @@ def keyed_code(key: bytes, text: str) -> str:
     return code
 
 
-def is_code(text: str) -> bool:
-    """Whether a text has the form of a code.
+class IssuedCodes:
+    """``codes.csv``: every issued code with a keyed check value.
 
-    Examples
-    --------
-    >>> is_code("BCDF2345"), is_code("S01-0012")
-    (True, False)
+    The check value identifies a known subject and reveals neither site nor number. A known subject is recognised,
+    and a collision is detected, without access to the key.
     """
-    return len(text) == CODE_LENGTH and text[0] in LETTERS and set(text) <= set(ALPHABET)
+
+    def __init__(self, folder: Path, secret: Secret) -> None:
+        self._path = folder / CODES_FILE
+        self._secret = secret
+
+    @staticmethod
+    def create(folder: Path) -> None:
+        """Write an empty list.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has one.
+        """
+        create_private(folder / CODES_FILE, f"{_HEADER}\n".encode())
+
+    def require_private(self) -> None:
+        """Check that the list exists with mode 0600.
+
+        Raises
+        ------
+        UsageError
+            If it is missing or accessible to other accounts.
+        """
+        require_private(self._path)
+
+    @contextmanager
+    def locked(self) -> Iterator[dict[str, str]]:
+        """Lock the list against other processes; gives the check value of every issued code."""
+        with self._path.open(encoding="ascii", newline="") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield {row["code"]: row["check"] for row in csv.DictReader(stream)}
+
+    def find(self, identity: str, issued: dict[str, str]) -> str:
+        """The code of an identity: the issued one, or else the first that is free.
+
+        Parameters
+        ----------
+        identity : str
+        issued : dict
+            What `locked` gave.
+
+        Raises
+        ------
+        UsageError
+            If no code is free.
+        """
+        check = self._check(identity)
+        known = {value: code for code, value in issued.items()}
+        return known[check] if check in known else self._free(identity, issued)
+
+    def issue(self, code: str, identity: str) -> None:
+        """Enter a code in the list. The caller holds the lock."""
+        append_line(self._path, f"{code},{self._check(identity)}")
+
+    def _check(self, identity: str) -> str:
+        return hmac.new(self._secret.key("check"), identity.encode(), "sha256").hexdigest()[:32]
+
+    def _free(self, identity: str, issued: dict[str, str]) -> str:
+        key = self._secret.key("subject code")
+        for attempt in range(_ATTEMPTS):
+            code = keyed_code(key, f"{identity}|{attempt}" if attempt else identity)
+            if code not in issued:
+                return code
+        raise UsageError(
+            f"expected a free code for a new subject, found {_ATTEMPTS} candidates in use",
+            hint="check sealed/codes.csv against its backup",
+        )

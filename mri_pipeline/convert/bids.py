@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.nifti import save
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.spatial import Image
@@ -38,7 +38,6 @@ def ensure_dataset(raw: RawDataset, *, name: str) -> None:
     name : str
         The trial's name.
     """
-    raw.root.mkdir(parents=True, exist_ok=True)
     description = {
         "Name": name,
         "BIDSVersion": BIDS_VERSION,
@@ -51,7 +50,7 @@ def ensure_dataset(raw: RawDataset, *, name: str) -> None:
         ("participants.json", json.dumps({"participant_id": {"Description": "Blinded code"}}, indent=2) + "\n"),
     ):
         if not (raw.root / file).exists():
-            _write(raw.root / file, text)
+            write_atomic(raw.root / file, text)
 
 
 def write_visit(
@@ -90,9 +89,9 @@ def write_visit(
     written = {}
     for contrast, (image, sidecar) in scans.items():
         path = save(image, raw.image(subject, visit, contrast))
-        _write(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar_text(contrast, sidecar))
+        write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar_text(contrast, sidecar))
         written[contrast] = path
-    _write(raw.root / "participants.tsv", _participants(raw, subject))
+    write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
     return written
 
 
@@ -110,10 +109,3 @@ def _participants(raw: RawDataset, subject: str) -> str:
     writer.writerow(["participant_id"])
     writer.writerows([code] for code in sorted(codes))
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all: another process may read at the same time."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.io.atomic import write_atomic
 
 REASON_FILE = "reason.json"
 
@@ -60,7 +61,7 @@ def quarantine(
         "upload_kept": copied,
         **context,
     }
-    (place / REASON_FILE).write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+    write_atomic(place / REASON_FILE, json.dumps(entry, indent=2) + "\n")
     return place
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.visits import week_of
 from mri_pipeline.phantom.designs import VISITS, SubjectDesign, reference_designs
@@ -98,8 +99,7 @@ class ReferenceTrial:
         """Write the manifest."""
         path = self.root / MANIFEST
         record = {"protocol": self.protocol, "seed": self.seed, "uploads": [asdict(u) for u in self.uploads]}
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        return path
+        return write_atomic(path, json.dumps(record, indent=2) + "\n")
 
     @classmethod
     def load(cls, root: Path) -> ReferenceTrial:

@@ -21,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
@@ -112,7 +114,7 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
         shutil.rmtree(folder)
     for kind, mask in masks.items():
         nifti.save(mask, folder / kind.file)
-    (folder / PROPOSAL_FILE).write_bytes(_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
+    write_atomic(folder / PROPOSAL_FILE, _PROPOSAL.dump_json(proposal, indent=1) + b"\n")
 
 
 def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
@@ -142,17 +144,12 @@ def _record_text(record: ReadRecord) -> str:
     )
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
     """Write a read to a staging folder; returns the record with the digests of its files."""
     folder = visit_folder(stage, record.subject, record.visit)
     files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
-    (folder / READ_FILE).write_text(_record_text(record), encoding="utf-8")
+    write_atomic(folder / READ_FILE, _record_text(record))
     return record
 
 
@@ -286,7 +283,4 @@ def unlock_read(reads: Path, record: ReadRecord) -> None:
 
 
 def _replace_record(reads: Path, record: ReadRecord) -> None:
-    folder = visit_folder(reads, record.subject, record.visit)
-    unfinished = folder / f"{READ_FILE}.part"
-    unfinished.write_text(_record_text(record), encoding="utf-8")
-    unfinished.replace(folder / READ_FILE)
+    write_atomic(visit_folder(reads, record.subject, record.visit) / READ_FILE, _record_text(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from mri_pipeline import __version__
-from mri_pipeline.blinding.codes import derived_key, keyed_code
+from mri_pipeline.blinding.codes import keyed_code
+from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
@@ -104,9 +107,9 @@ def export_worklist(
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
     _write_csv(folder / WORKLIST_CSV, columns, rows)
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests}
-    (folder / WORKLIST_JSON).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
     text = (files("mri_pipeline.reading") / "README.reader.md").read_text(encoding="utf-8")
-    (folder / README).write_text(text, encoding="utf-8")
+    write_atomic(folder / README, text)
     _one_time(folder)
     return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen))
 
@@ -194,11 +197,11 @@ def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> 
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
 
 
 def _one_time(folder: Path) -> None:

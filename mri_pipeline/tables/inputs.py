@@ -1,38 +1,13 @@
-"""What tables are made from: results, planned visits, and the state of scans and reads."""
+"""The inputs of the tables: results, planned visits, and the state of scans and reads."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult, VisitCounts
-from mri_pipeline.core.visits import visit_order, week_of
-
-
-@dataclass(frozen=True)
-class PlannedVisit:
-    """A visit that has a row, in the order of the rows; `week` is None where nothing tells it."""
-
-    label: str
-    week: int | None
-
-
-def planned_visits(protocol: Protocol) -> tuple[PlannedVisit, ...]:
-    """The visits of a trial, in the order of their weeks."""
-    return tuple(PlannedVisit(visit.label, visit.week) for visit in protocol.visits)
-
-
-def found_visits(labels: Iterable[str]) -> tuple[PlannedVisit, ...]:
-    """The sessions of a dataset without protocol, in the order of their labels.
-
-    Examples
-    --------
-    >>> [visit.week for visit in found_visits(["wk12", "2", "wk04"])]
-    [None, 4, 12]
-    """
-    return tuple(PlannedVisit(label, week_of(label)) for label in sorted(labels, key=visit_order))
+from mri_pipeline.core.plan import PlannedVisit
+from mri_pipeline.core.records import LesionRecord, ReadStatus, ScanStatus, SubjectResult, VisitCounts
 
 
 @dataclass(frozen=True)
@@ -42,69 +17,99 @@ class SubjectInput:
     Parameters
     ----------
     result : SubjectResult
-        Blinded code, counts and lesions of every analysed visit (none, where nothing was analysed).
+        Blinded code, counts and lesions of every analysed visit. Both are empty if no visit was analysed.
     scans : mapping of visit label to ScanStatus
-        A planned visit that is not named is missing.
+        A planned visit without an entry is missing.
     reads : mapping of visit label to ReadStatus
-        An analysed visit that is not named is automatic.
+        An analysed visit without an entry is automatic.
     """
 
     result: SubjectResult
     scans: Mapping[str, ScanStatus] = field(default_factory=dict)
     reads: Mapping[str, ReadStatus] = field(default_factory=dict)
 
-    def scan_status(self, visit: str) -> ScanStatus:
-        """What became of a planned visit's scan."""
-        return self.scans.get(visit, ScanStatus.MISSING)
+    @property
+    def code(self) -> str:
+        """Blinded code of the subject."""
+        return self.result.subject
 
     def read_status(self, visit: str) -> ReadStatus:
-        """How far the reading of an analysed visit has come."""
+        """The read status of an analysed visit."""
         return self.reads.get(visit, ReadStatus.AUTOMATIC)
 
-    def counts(self) -> dict[str, VisitCounts]:
-        """The numbers of the analysed visits.
 
-        Raises
-        ------
-        UsageError
-            If an analysed visit has no numbers.
-        """
-        known = {counts.visit: counts for counts in self.result.visits}
-        analysed = [visit for visit, status in self.scans.items() if status is ScanStatus.ANALYSED]
-        without = [visit for visit in analysed if visit not in known]
-        if without:
-            raise UsageError(
-                f"subject {self.result.subject}: expected numbers of every analysed visit, found none of "
-                f"{', '.join(sorted(without))}",
-                hint="run the analysis of this subject again",
-            )
-        return {visit: known[visit] for visit in analysed}
+@dataclass(frozen=True)
+class VisitInput:
+    """One planned visit of a subject, as the rows are made from it.
+
+    Parameters
+    ----------
+    plan : PlannedVisit
+    scan : ScanStatus
+    read : ReadStatus or None
+        None if the visit was not analysed.
+    counts : VisitCounts or None
+        None if the visit was not analysed.
+    lesions : tuple of LesionRecord
+        In the order of their numbers; empty if the visit was not analysed.
+    """
+
+    plan: PlannedVisit
+    scan: ScanStatus
+    read: ReadStatus | None
+    counts: VisitCounts | None
+    lesions: tuple[LesionRecord, ...]
+
+
+def visit_inputs(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[VisitInput]:
+    """Every planned visit of a subject with its numbers, in the order of `visits`.
+
+    Raises
+    ------
+    UsageError
+        If the subject has a visit that is not planned, or an analysed visit has no numbers.
+    """
+    unplanned = {*subject.scans, *subject.reads} - {visit.label for visit in visits}
+    if unplanned:
+        raise UsageError(
+            f"subject {subject.code}: expected only planned visits, found {', '.join(sorted(unplanned))}",
+            hint="add the visit to trial.toml, or remove its scan",
+        )
+    counts = {found.visit: found for found in subject.result.visits}
+    analysed = {visit for visit, status in subject.scans.items() if status is ScanStatus.ANALYSED}
+    without = analysed - set(counts)
+    if without:
+        raise UsageError(
+            f"subject {subject.code}: expected numbers of every analysed visit, found none for "
+            f"{', '.join(sorted(without))}",
+            hint="run the analysis of this subject again",
+        )
+    lesions: dict[str, list[LesionRecord]] = {visit: [] for visit in analysed}
+    for lesion in sorted(subject.result.lesions, key=lambda lesion: lesion.lesion_id):
+        if lesion.visit in lesions:
+            lesions[lesion.visit].append(lesion)
+    return [
+        VisitInput(
+            plan=visit,
+            scan=subject.scans.get(visit.label, ScanStatus.MISSING),
+            read=subject.read_status(visit.label) if visit.label in analysed else None,
+            counts=counts[visit.label] if visit.label in analysed else None,
+            lesions=tuple(lesions.get(visit.label, ())),
+        )
+        for visit in visits
+    ]
 
 
 def new_code(subject: SubjectInput, known: Container[str]) -> str:
-    """The code of a subject that must not be among the known ones.
+    """The code of a subject, which must not be among the known ones.
 
     Raises
     ------
     UsageError
-        If it is.
+        If the code is known.
     """
-    if subject.result.subject in known:
-        raise UsageError("expected every subject once, found a code twice")
-    return subject.result.subject
-
-
-def require_planned(subject: SubjectInput, visits: Iterable[PlannedVisit]) -> None:
-    """Refuse a visit that is not planned.
-
-    Raises
-    ------
-    UsageError
-        If the subject has one.
-    """
-    unknown = {*subject.scans, *subject.reads} - {visit.label for visit in visits}
-    if unknown:
+    if subject.code in known:
         raise UsageError(
-            f"subject {subject.result.subject}: expected planned visits alone, found {', '.join(sorted(unknown))}",
-            hint="add the visit to trial.toml, or remove its scan",
+            f"expected every subject once, found {subject.code} twice", hint="give each subject once to the tables"
         )
+    return subject.code

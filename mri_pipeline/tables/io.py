@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
-from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput, new_code, require_planned
+from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
 from mri_pipeline.tables.nv import NV, nv_rows
 from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, supplementary_rows, timepoint_rows
 from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
@@ -61,9 +62,9 @@ def make_tables(
 def _subject_tables(
     subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool, with_missing: bool
 ) -> dict[str, list[Row]]:
-    """The rows of one subject in every table: no row knows of another subject."""
-    require_planned(subject, visits)
-    timepoints, lesions = timepoint_rows(subject, visits), lesion_rows(subject, visits)
+    """The rows of one subject in every table. They do not depend on other subjects."""
+    inputs = visit_inputs(subject, visits)
+    timepoints, lesions = timepoint_rows(subject.code, inputs), lesion_rows(subject.code, inputs)
     if not provisional:
         timepoints, lesions = locked_rows(timepoints, lesions)
     endpoints = [endpoint_row(timepoints)] if timepoints else []
@@ -72,7 +73,7 @@ def _subject_tables(
     tables = {
         TIMEPOINTS.file: timepoints,
         LESIONS.file: lesions,
-        SUPPLEMENTARY.file: supplementary_rows(subject, timepoints),
+        SUPPLEMENTARY.file: supplementary_rows(timepoints, inputs),
         ENDPOINTS.file: endpoints,
         NV.file: nv_rows(timepoints, study=study),
     }
@@ -175,9 +176,8 @@ def save_tables(
 ) -> list[Path]:
     """Write the tables of `table_texts` with their dictionary; returns the files."""
     dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
-    folder.mkdir(parents=True, exist_ok=True)
     files = [*texts.items(), (DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n")]
-    return [_write(folder / name, text) for name, text in files]
+    return [write_atomic(folder / name, text) for name, text in files]
 
 
 def write_tables(
@@ -199,13 +199,6 @@ def write_tables(
     """
     texts = table_texts(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
     return save_tables(folder, texts, provisional=provisional, settings_digest=settings_digest)
-
-
-def _write(path: Path, text: str) -> Path:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    unfinished.replace(path)
-    return path
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
 from mri_pipeline.tables.nv import NV
 
@@ -81,7 +82,8 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
             _write_table(out / table.file, table.names, texts[table.file], subject_columns[table.file], key)
             for table in TABLES
         ]
-        files.append(_write_private(out / DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False)))
+        text = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
+        files.append(write_atomic(out / DICTIONARY_FILE, text, mode=0o600))
     except BaseException:
         shutil.rmtree(out)  # half a release is none
         raise
@@ -97,23 +99,15 @@ def _write_table(
 ) -> Path:
     """SDTM has a column of its own for the site (SITEID in DM): there USUBJID becomes site and number."""
     sdtm = subject == "USUBJID"
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names if sdtm else ("site", *names))
-        for row in rows:
-            site, number = key[row[subject]]
-            named = row | {subject: f"{site}-{number}" if sdtm else number}
-            values = [named[name] for name in names]
-            writer.writerow(values if sdtm else [site, *values])
-    return path
-
-
-def _write_private(path: Path, text: str) -> Path:
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-    return path
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names if sdtm else ("site", *names))
+    for row in rows:
+        site, number = key[row[subject]]
+        named = row | {subject: f"{site}-{number}" if sdtm else number}
+        values = [named[name] for name in names]
+        writer.writerow(values if sdtm else [site, *values])
+    return write_atomic(path, text.getvalue(), mode=0o600)
 
 
 def _released_dictionary(path: Path) -> dict[str, Any]:

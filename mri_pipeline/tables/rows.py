@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from mri_pipeline.core.records import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
-from mri_pipeline.tables.inputs import PlannedVisit, SubjectInput
+from mri_pipeline.tables.inputs import VisitInput
 from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
@@ -66,32 +66,26 @@ def _cell(value: Any, column: Column) -> Cell:
     return value if isinstance(value, str) else int(value)
 
 
-def timepoint_rows(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[Row]:
-    """One row for every planned visit, in their order; a visit without numbers is a row with empty values."""
-    counts = subject.counts()
+def timepoint_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
+    """Rows of lesion_timepoints.csv: one for every visit. A visit without numbers has a row with empty values."""
     rows: list[Row] = []
     for visit in visits:
-        measured = counts.get(visit.label)
         row: Row = {
-            "subject": subject.result.subject,
-            "visit": visit.label,
-            "week": visit.week,
-            "scan_status": subject.scan_status(visit.label).value,
-            "read_status": subject.read_status(visit.label).value if measured else None,
+            "subject": subject,
+            "visit": visit.plan.label,
+            "week": visit.plan.week,
+            "scan_status": visit.scan.value,
+            "read_status": visit.read.value if visit.read else None,
         }
         for column in MEASURED:
-            row[column.name] = _cell(getattr(measured, column.name), column) if measured else None
+            row[column.name] = _cell(getattr(visit.counts, column.name), column) if visit.counts else None
         rows.append(row)
     return rows
 
 
-def lesion_rows(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[Row]:
-    """One row for every lesion at every analysed visit, by visit and number."""
-    order = {visit.label: position for position, visit in enumerate(visits)}
-    analysed = subject.counts()
-    lesions = [lesion for lesion in subject.result.lesions if lesion.visit in analysed]
-    ordered = sorted(lesions, key=lambda lesion: (order[lesion.visit], lesion.lesion_id))
-    return [lesion_row(subject.result.subject, lesion) for lesion in ordered]
+def lesion_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
+    """Rows of lesions.csv: one for every lesion at every analysed visit."""
+    return [lesion_row(subject, lesion) for visit in visits for lesion in visit.lesions]
 
 
 def lesion_row(subject: str, lesion: LesionRecord) -> Row:
@@ -100,9 +94,12 @@ def lesion_row(subject: str, lesion: LesionRecord) -> Row:
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
 
 
-def supplementary_rows(subject: SubjectInput, timepoints: Iterable[Row]) -> list[Row]:
-    """One row for each row of the subject in lesion_timepoints.csv; known where that knows what it goes with."""
-    counts = subject.counts()
+def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) -> list[Row]:
+    """Rows of supplementary_timepoints.csv of one subject, one for each of its rows in lesion_timepoints.csv.
+
+    A value is known where the related column of lesion_timepoints.csv is known.
+    """
+    counts = {visit.plan.label: visit.counts for visit in visits}
     rows: list[Row] = []
     for row in timepoints:
         values: Row = {"subject": row["subject"], "visit": row["visit"]}

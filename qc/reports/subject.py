@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.records import (
     GelState,
@@ -139,9 +140,7 @@ def write_subject_report(report: SubjectReport, path: Path) -> Path:
     GridMismatchError
         If images and masks of the visits are not on one grid.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(subject_report_html(report), encoding="utf-8")
-    return path
+    return write_atomic(path, subject_report_html(report))
 
 
 def subject_report_html(report: SubjectReport) -> str:

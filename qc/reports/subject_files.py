@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import read_visit
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core import provenance
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.visits import Contrast
 from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
@@ -28,18 +29,19 @@ def write_report(job: SubjectJob, result: SubjectResult) -> Path:
 
 
 def _visit(job: SubjectJob, result: SubjectResult, planned: PlannedVisit) -> VisitReport:
-    scans = next((v.scans for v in job.visits if v.visit == planned.visit), None)
+    scans = next((v.scans for v in job.visits if v.visit == planned.label), None)
     if scans is None:
-        failed = any(quality.failure for quality in result.quality if quality.visit == planned.visit)
-        return VisitReport(planned.visit, planned.week, ScanStatus.FAILED if failed else planned.status)
-    found = read_visit(DerivativeDataset(job.derivatives), job.subject, planned.visit)
+        failed = any(quality.failure for quality in result.quality if quality.visit == planned.label)
+        without_scan = ScanStatus.REFUSED if planned.label in job.refused else ScanStatus.MISSING
+        return VisitReport(planned.label, planned.week, ScanStatus.FAILED if failed else without_scan)
+    found = read_visit(DerivativeDataset(job.derivatives), job.subject, planned.label)
     single = {
         MaskLabel.T2_LESION: found.masks.t2_lesions,
         MaskLabel.GEL: found.masks.gel,
         MaskLabel.BLACK_HOLE: found.masks.black_holes,
     }
     return VisitReport(
-        planned.visit,
+        planned.label,
         planned.week,
         ScanStatus.ANALYSED,
         images=found.images,

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import write_dataset_description
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, RawDataset
+from mri_pipeline.core.plan import PlannedVisit, found_visits
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.visits import Contrast, week_of
-from mri_pipeline.tables.inputs import SubjectInput, found_visits
+from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
 from workflows.batch import BatchOutcome, Outcome, run_batch
 from workflows.engine import Plugin, Progress
@@ -75,9 +76,8 @@ def make_jobs(
             SubjectJob(
                 subject=subject,
                 visits=visits,
-                planned=tuple(
-                    PlannedVisit(visit=visit, week=week_of(visit), status=ScanStatus.REFUSED) for visit in sessions
-                ),
+                planned=tuple(PlannedVisit(visit, week_of(visit)) for visit in sessions),
+                refused=tuple(sessions),
                 protocol="BIDS dataset",
                 rules=rules,
                 derivatives=out_dir,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.spatial import Image
@@ -77,8 +78,7 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
     path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
     html = acceptance_html(run, trial=desk.protocol.name, settings_digest=settings_digest(desk.protocol))
-    path.write_text(html, encoding="utf-8")
-    return path
+    return write_atomic(path, html)
 
 
 def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:

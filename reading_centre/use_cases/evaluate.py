@@ -11,6 +11,7 @@ from typing import Any
 
 from mri_pipeline.core.errors import GridMismatchError, ImageError, UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule, ScoredLesion, score_masks
 from mri_pipeline.lesions.scoring.summary import by_size, spread, volume_agreement
 from mri_pipeline.tables.io import csv_text
@@ -179,8 +180,8 @@ def evaluate(pairs: Sequence[Pair], out: Path, *, data: str) -> dict[str, Any]:
     lesions = [row for case in cases for row in _lesion_rows(case)]
     contents = ([_case_row(case) for case in cases], lesions, _size_rows(scores))
     for (name, columns), rows in zip(TABLES.items(), contents, strict=True):
-        (out / name).write_text(csv_text(columns, rows), encoding="utf-8")
-    (out / PAGE).write_text(evaluation_html(cases, data=data), encoding="utf-8")
+        write_atomic(out / name, csv_text(columns, rows))
+    write_atomic(out / PAGE, evaluation_html(cases, data=data))
     means = {name: spread(scores, measure) for name, measure in MEASURES.items()}
     agreement = volume_agreement([s.reference_ml for s in scores], [s.predicted_ml for s in scores])
     return {

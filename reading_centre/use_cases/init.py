@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.registry import Registry
@@ -29,7 +30,7 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     trial = Trial(folder)
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)
-    trial.protocol_file.write_text(text, encoding="utf-8")
+    write_atomic(trial.protocol_file, text)
     with Registry.open(trial, parse_protocol(text)) as registry:  # first: without secrets the trial is a new one
         registry.audit("trial laid out", details={"protocol": protocol})
     Sealed.create(trial)

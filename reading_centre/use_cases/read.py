@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.space import keep_space, load_record
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import LesionRules, load_protocol

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import write_dataset_description
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
@@ -35,14 +36,8 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
             for visit in protocol.visits
             if states[visit.label] in _ACCEPTED
         ),
-        planned=tuple(
-            PlannedVisit(
-                visit=visit.label,
-                week=visit.week,
-                status=ScanStatus.REFUSED if states[visit.label] is ScanState.REFUSED else ScanStatus.MISSING,
-            )
-            for visit in protocol.visits
-        ),
+        planned=planned_visits(protocol),
+        refused=tuple(label for label, state in states.items() if state is ScanState.REFUSED),
         protocol=protocol.name,
         rules=protocol.lesions,
         derivatives=trial.derivatives.root.resolve(),

@@ -17,6 +17,7 @@ from mri_pipeline.core import provenance
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.errors import ImageError, SettingsError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Affine, Image, LabelImage
@@ -181,9 +182,9 @@ def segment_files(
         if made is not None:
             nifti.save(made, out / f"{name}.nii.gz")
     rows = [lesion_row("", record) for record in scan.records]
-    (out / _TABLE).write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
     made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
-    (out / _PROVENANCE).write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+    write_atomic(out / _PROVENANCE, json.dumps(made_by, indent=2) + "\n")
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},

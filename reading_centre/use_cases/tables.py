@@ -11,18 +11,19 @@ from pathlib import Path
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.analysis.derivatives import read_labels, read_masks
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, Trial
+from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry, SubjectState, VisitState
-from mri_pipeline.tables.inputs import SubjectInput, planned_visits
+from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.release import release_tables
 from reading_centre.memory import keep_freed_memory

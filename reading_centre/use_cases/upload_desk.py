@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_pipeline.blinding.sealed import Sealed
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 
 from docs.examples import primary_analysis as example
+from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.tables.endpoints import ENDPOINTS
-from mri_pipeline.tables.inputs import SubjectInput, planned_visits
+from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
 from mri_pipeline.tables.release import release_tables
 

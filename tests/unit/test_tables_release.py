@@ -7,8 +7,9 @@ import stat
 import pytest
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
-from mri_pipeline.tables.inputs import SubjectInput, found_visits
+from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import read_table, write_tables
 from mri_pipeline.tables.release import release_tables
 

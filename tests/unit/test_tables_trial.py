@@ -6,9 +6,10 @@ import pytest
 
 from benchmarks.tables import tables_digest, write_trial
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.tables.inputs import SubjectInput, found_visits
+from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import csv_text, make_tables, read_table, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
 from reading_centre.use_cases.tables import write_trial_tables
@@ -66,5 +67,5 @@ def test_subjects_are_taken_one_at_a_time_and_the_text_is_that_of_all_rows():
     texts = table_texts(iter(subjects), visits, study="x", provisional=True)
     assert texts[TIMEPOINTS.file] == csv_text(TIMEPOINTS.names, rows[TIMEPOINTS.file])
     assert [row["subject"] for row in rows[TIMEPOINTS.file][::2]] == ["BCDF2345", "CCDF2345", "DCDF2345"]
-    with pytest.raises(UsageError, match="found a code twice"):
+    with pytest.raises(UsageError, match=r"expected every subject once, found \w+ twice"):
         table_texts(iter([*subjects, replace(subjects[0], scans={})]), visits, study="x", provisional=True)

@@ -5,11 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis.space import file_digest, keep_space, load_record, make_record
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
+from mri_pipeline.analysis.space import keep_space, load_record, make_record
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
 from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.spatial import Affine
@@ -80,7 +81,7 @@ def request_of(tmp_path):
         return SubjectJob(
             subject="AB12",
             visits=tuple(VisitScans(visit=label, week=None, scans=files) for label, files in scans.items()),
-            planned=tuple(PlannedVisit(visit=label, week=None) for label in labels),
+            planned=tuple(PlannedVisit(label=label, week=None) for label in labels),
             protocol="test",
             rules=LesionRules(),
             derivatives=tmp_path / "derivatives",
@@ -266,8 +267,3 @@ def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
     assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
     with pytest.raises(UsageError, match="expected its space, found none"):
         keep_space(SpaceFiles(tmp_path / "none", job.subject), reads)
-
-
-def test_the_digest_is_that_of_the_file(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a").startswith("ba7816bf")  # FIPS 180-2

@@ -9,8 +9,9 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans, load_job
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, load_job
 from mri_pipeline.core.errors import AnalysisError, SettingsError
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
 from workflows import ONE_THREAD, batch, engine
@@ -78,7 +79,7 @@ def make_job(tmp_path, subject):
     return SubjectJob(
         subject=subject,
         visits=(VisitScans(visit="a", week=None, scans={Contrast.FLAIR: tmp_path / "f.nii.gz"}),),
-        planned=(PlannedVisit(visit="a", week=None),),
+        planned=(PlannedVisit(label="a", week=None),),
         protocol="test",
         rules=LesionRules(),
         derivatives=tmp_path / "out",

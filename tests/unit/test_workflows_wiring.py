@@ -9,8 +9,9 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.space import SpaceRecord
-from mri_pipeline.analysis.subject_job import PlannedVisit, SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
@@ -31,7 +32,7 @@ def make_job(tmp_path, **contrasts_of_visit):
             VisitScans(visit=visit, week=None, scans=dict.fromkeys(contrasts, scan))
             for visit, contrasts in contrasts_of_visit.items()
         ),
-        planned=tuple(PlannedVisit(visit=visit, week=None) for visit in contrasts_of_visit),
+        planned=tuple(PlannedVisit(label=visit, week=None) for visit in contrasts_of_visit),
         protocol="test",
         rules=LesionRules(),
         derivatives=tmp_path / "derivatives",

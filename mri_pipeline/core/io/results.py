@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import SubjectResult, VisitQuality
 
 FORMAT = 4
@@ -59,13 +59,14 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
 
 
 def save_result(result: SubjectResult, path: Path | str) -> Path:
-    """Write a subject's result; a reader never sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(result_text(result), encoding="utf-8")
-    unfinished.replace(path)
-    return path
+    """Write a subject's result, whole or not at all; returns the file.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite.
+    """
+    return write_atomic(Path(path), result_text(result))
 
 
 def load_result(path: Path | str) -> SubjectResult:

@@ -1,0 +1,158 @@
+"""The sealed folder of a trial, and the key from blinded code to site and trial number.
+
+``sealed/`` (mode 0700) holds three files (mode 0600):
+
+- ``pepper``: 32 random bytes. Subject codes, reading codes, date shifts and new UIDs are derived from it. Without it
+  another visit of a known subject cannot be accepted. Back it up together with the key, apart from the trial.
+- ``subjects.csv``, the key: code, site, trial number. Rows are only added, and only `Sealed.release` reads it.
+- ``codes.csv``: the issued codes (`mri_pipeline.blinding.codes.IssuedCodes`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mri_pipeline.blinding.codes import IssuedCodes
+from mri_pipeline.blinding.secret import Secret, append_line, create_private, require_private
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+
+KEY_FILE = "subjects.csv"
+_HEADER = "code,site,subject"
+_PART = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+class TrialSubject(NamedTuple):
+    """A subject under its trial number. It exists only in the sealed folder and in a release."""
+
+    site: str
+    number: str
+
+
+class Sealed:
+    """The sealed folder of one trial.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sealed = Sealed.create(Trial(Path(folder)))
+    ...     code = sealed.code_for("S01", "0012")
+    ...     code == Sealed.open(Trial(Path(folder))).code_for("S01", "0012") != sealed.code_for("S02", "0012")
+    True
+    """
+
+    def __init__(self, folder: Path, secret: Secret) -> None:
+        self._key = folder / KEY_FILE
+        self._secret = secret
+        self._codes = IssuedCodes(folder, secret)
+
+    @classmethod
+    def create(cls, trial: Trial) -> Self:
+        """Create the sealed folder with a new secret.
+
+        Raises
+        ------
+        UsageError
+            If the trial has one: a second secret would give every subject a second code.
+        """
+        folder = trial.sealed
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        try:
+            secret = Secret.create(folder)
+        except FileExistsError as error:
+            raise UsageError(
+                "expected no secret in sealed/, found the one of this trial", hint="use the trial as it is"
+            ) from error
+        create_private(folder / KEY_FILE, f"{_HEADER}\n".encode())
+        IssuedCodes.create(folder)
+        return cls(folder, secret)
+
+    @classmethod
+    def open(cls, trial: Trial) -> Self:
+        """Open the sealed folder of a trial.
+
+        Raises
+        ------
+        UsageError
+            If a file is missing or damaged, or is accessible to other accounts.
+        """
+        sealed = cls(trial.sealed, Secret.read(trial.sealed))
+        require_private(sealed._key)
+        sealed._codes.require_private()
+        return sealed
+
+    def secret(self, purpose: str) -> bytes:
+        """A key of 32 bytes for a purpose, such as "date shift". It is the same for the whole life of the trial."""
+        return self._secret.key(f"secret/{purpose}")
+
+    def code_for(self, site: str, number: str) -> str:
+        """The blinded code of a trial subject. A new subject is entered in the key.
+
+        Codes ignore upper and lower case of site and number. Several processes may call this at the same time.
+
+        Parameters
+        ----------
+        site, number : str
+            Site code and trial number: 1 to 32 letters, digits, "-" or "_".
+
+        Raises
+        ------
+        UsageError
+            If the site or number has another form.
+        """
+        identity = _identity(site, number)
+        with self._codes.locked() as issued:
+            code = self._codes.find(identity, issued)
+            if code not in issued:
+                append_line(self._key, f"{code},{site},{number}")
+                self._codes.issue(code, identity)
+        return code
+
+    def preview(self, site: str, number: str) -> str:
+        """The code that `code_for` would return; the subject is not entered.
+
+        This is for an upload that is not accepted yet. If an upload with a mistyped number is refused, no subject of
+        that number remains.
+
+        Raises
+        ------
+        UsageError
+            As `code_for`.
+        """
+        identity = _identity(site, number)
+        with self._codes.locked() as issued:
+            return self._codes.find(identity, issued)
+
+    def release(self) -> dict[str, TrialSubject]:
+        """Read the key: trial subject by code. Only the release of tables calls this, after an audit entry.
+
+        Raises
+        ------
+        UsageError
+            If the key is damaged: one code for two subjects.
+        """
+        key: dict[str, TrialSubject] = {}
+        with self._key.open(encoding="ascii", newline="") as stream:
+            for row in csv.DictReader(stream):
+                subject = TrialSubject(row["site"], row["subject"])
+                if key.setdefault(row["code"], subject) != subject:
+                    raise UsageError(
+                        f"sealed/{KEY_FILE}: expected one subject for each code, found two for one code",
+                        hint="restore sealed/ from its backup",
+                    )
+        return key
+
+
+def _identity(site: str, number: str) -> str:
+    """The text from which a subject's code is derived."""
+    if not (_PART.fullmatch(site) and _PART.fullmatch(number)):
+        raise UsageError(
+            "expected a site and a subject number of 1 to 32 letters, digits, '-' or '_', found another form",
+            hint="write the subject number as in the trial's randomisation list",
+        )
+    return f"{site}|{number}".upper()

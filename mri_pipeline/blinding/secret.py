@@ -1,0 +1,119 @@
+"""The trial's secret: one random pepper, and a derived key for each purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import sync_folder
+
+PEPPER_FILE = "pepper"
+PEPPER_BYTES = 32
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """A key of 32 bytes for one purpose (HMAC-SHA-256). A key does not reveal the secret or another key."""
+    return hmac.new(secret, f"mri-pipeline/{purpose}".encode(), hashlib.sha256).digest()
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The pepper of one trial. It never appears in a representation or message."""
+
+    pepper: bytes = field(repr=False)
+
+    @classmethod
+    def create(cls, folder: Path) -> Self:
+        """Write a new pepper to ``folder/pepper``.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has one.
+        """
+        pepper = secrets.token_bytes(PEPPER_BYTES)
+        create_private(folder / PEPPER_FILE, pepper)
+        return cls(pepper)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the pepper of a sealed folder.
+
+        Raises
+        ------
+        UsageError
+            If it is missing, damaged, or accessible to other accounts.
+        """
+        require_private(folder / PEPPER_FILE)
+        pepper = (folder / PEPPER_FILE).read_bytes()
+        if len(pepper) != PEPPER_BYTES:
+            raise UsageError(
+                f"sealed/{PEPPER_FILE}: expected {PEPPER_BYTES} bytes, found {len(pepper)}",
+                hint="restore sealed/ from its backup",
+            )
+        return cls(pepper)
+
+    def key(self, purpose: str) -> bytes:
+        """The derived key of 32 bytes for a purpose. It is the same for the whole life of the trial."""
+        return derived_key(self.pepper, purpose)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Write a new file with mode 0600 and flush it to disk.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line of ASCII text to an existing file in a single write, and flush it to disk.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    """
+    descriptor = os.open(path, os.O_APPEND | os.O_WRONLY)
+    try:
+        os.write(descriptor, f"{line}\n".encode("ascii"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_private(path: Path) -> None:
+    """Check that a file of the sealed folder exists and that only its owner has access.
+
+    Raises
+    ------
+    UsageError
+        If it is missing, or its mode gives access to other accounts.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"expected sealed/{path.name} of this trial, found no such file",
+            hint="restore sealed/ from its backup; a new one would give known subjects new codes",
+        )
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise UsageError(
+            f"sealed/{path.name}: expected mode 0600, found {mode:04o}, which gives other accounts access",
+            hint="chmod 700 sealed && chmod 600 sealed/*, and find out who may have read it",
+        )

@@ -1,0 +1,73 @@
+"""Atomic writes: another process reads the whole new file or the whole old one, also after a crash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> Path:
+    """Write a file whole or not at all, and replace one of that name.
+
+    The content goes to a hidden file beside the target, is flushed to disk, and is then renamed. Parent folders are
+    created. If anything fails, the target is unchanged and the hidden file is removed.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    content : str or bytes
+        Text is encoded as UTF-8. Line ends are written as they are.
+    mode : int, optional
+        Permission bits, such as ``0o600``. Without it the umask decides.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomic(Path(folder) / "tables" / "nv.csv", "a,b").read_text()
+    'a,b'
+    """
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk, so that a renamed or new file survives a power cut.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
