@@ -24,7 +24,6 @@ LOCATION_LABELS: Mapping[int, Location] = {
     3: Location.INFRATENTORIAL,
     4: Location.DEEP_WHITE_MATTER,
 }
-
 """Values of `TissueMaps.location`; 0 is outside the brain."""
 
 

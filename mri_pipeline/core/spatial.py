@@ -22,7 +22,6 @@ BoolArray = NDArray[np.bool_]
 
 
 GRID_TOLERANCE_MM = 1e-2
-
 """Grids whose voxel centres differ by less are the same grid (NIfTI stores affines in single precision)."""
 
 
