@@ -9,14 +9,12 @@ from scipy import ndimage
 
 from mri_pipeline.lesions.t2_features import smoothed, standardised, surround
 from mri_pipeline.model import (
-    LOCATION_LABELS,
     BoolArray,
     Contrast,
     FloatArray,
     Grid,
     Image,
     LabelImage,
-    Location,
     TissueMaps,
     VisitImages,
 )
@@ -199,9 +197,7 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
     white = smoothed(tissue.white_matter.data, visit.grid, 1.0)
     least = settings.flair_correlate
     bright = flair > least + (1.0 - white) * max(above - least, 0.0)
-    infratentorial = np.isin(
-        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
-    )
+    infratentorial = tissue.infratentorial
     if Contrast.T2W in visit.contrasts:
         infratentorial &= _deviation(Contrast.T2W, visit, tissue) < settings.t2_correlate
     return np.asarray(bright & ~infratentorial)
