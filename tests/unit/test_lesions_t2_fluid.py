@@ -22,8 +22,8 @@ from workflows.steps import take_t2
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
 RULES = LesionRules()
-FORAMEN_Z, TENT_Z = -20, -8  # of the head of blocks, in mm
-LOW, STEM = (12, 5, -24), (14, 5, -14)
+FORAMEN_Z, TENT_Z = -16, -6  # of the head of blocks, in mm
+LOW, STEM = (10, 4, -21), (12, 5, -11)
 
 
 def lower_end(head):
@@ -44,7 +44,7 @@ def lesions_of(head, maps, *contrasts):
 def test_below_the_foramen_magnum_there_is_no_lesion_and_above_it_there_is(contrasts):
     head = Head()
     low, stem = head.inside(LOW, 3.5), head.inside(STEM, 3.5)
-    head.paint(low | stem, FLAIR=1.5, T1W=0.5, T2W=1.8)
+    head.paint(low | stem, FLAIR=1.5, T1W=0.55, T2W=1.8)
     found = lesions_of(head, lower_end(head), *contrasts)
     assert found.mask[stem].mean() > 0.8
     assert not found.mask[head.at[2] < FORAMEN_Z].any()
@@ -56,10 +56,10 @@ def test_below_the_foramen_magnum_there_is_no_lesion_and_above_it_there_is(contr
         assert not holes.mask[low].any()
 
 
-@pytest.mark.parametrize(("centre_z", "lesions"), [(-17.5, 1), (-22.5, 0)])
-def test_what_lies_mostly_above_is_cut_and_what_lies_mostly_below_is_left_out(centre_z, lesions):
+@pytest.mark.parametrize(("above", "lesions"), [(2.5, 1), (-2.5, 0)])
+def test_what_lies_mostly_above_is_cut_and_what_lies_mostly_below_is_left_out(above, lesions):
     head = Head()
-    ball = head.inside((12, 5, centre_z), 5)
+    ball = head.inside((12, 5, FORAMEN_Z + above), 5)
     kept = without_flow(ball, head.visit(FLAIR), lower_end(head))
     assert np.array_equal(kept, ball & (head.at[2] >= FORAMEN_Z) & bool(lesions))
 
@@ -137,7 +137,7 @@ def test_a_scan_that_has_not_scanned_the_place_tells_nothing(contrast, levels):
     stem = head.inside(STEM, 3.5)
     head.paint(stem, FLAIR=1.6, **levels)
     assert without_flow(stem, head.visit(FLAIR, T1W, T2W), lower_end(head)).any()
-    head.data[contrast][head.at[2] < -10] = 0.0
+    head.data[contrast][head.at[2] < TENT_Z] = 0.0
     assert not without_flow(stem, head.visit(FLAIR, T1W, T2W), lower_end(head)).any()
 
 
