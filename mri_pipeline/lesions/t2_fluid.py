@@ -1,9 +1,8 @@
 """Flowing CSF at the brainstem and the cord: it is bright on FLAIR and is no T2 lesion.
 
-FLAIR suppresses CSF by its long T1, in the slice that was inverted. CSF that flows into the slice is not suppressed and
-looks like a lesion, most of all around cord, medulla and pons and in thick slices (Bakshi et al., AJNR 2000;21:503).
-Three facts tell it from a lesion: it lies below the foramen magnum; the template has no tissue there (both are in the
-tissue maps); or T1 and T2w show fluid.
+FLAIR suppresses CSF by its long T1. CSF that was not inverted and flows into the slice is not suppressed (Lisanti et
+al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Three facts tell it from one: it lies
+below the foramen magnum; the template has no tissue there (both are in the tissue maps); or T1 and T2w show fluid.
 """
 
 from __future__ import annotations
