@@ -109,7 +109,8 @@ def placed(found: Analysed, own: BoolArray, rng: np.random.Generator) -> Iterato
     """Places in turn, far from the patient's own lesions and from each other; stops when none is left."""
     location, white = found.tissue.location.data, found.tissue.white_matter.data
     depth = ndimage.distance_transform_edt(found.visit.brain.mask, sampling=found.visit.grid.spacing_mm)
-    free = (depth > 6.0) & (white > 0.5) & (ndimage.distance_transform_edt(~own) > FROM_OWN_MM)
+    free = found.tissue.above_foramen_magnum & (depth > 6.0) & (white > 0.5)
+    free &= ndimage.distance_transform_edt(~own) > FROM_OWN_MM
     codes = {place: [k for k, v in LOCATION_LABELS.items() if v is kind] for place, kind in PLACES.items()}
     for place in rng.permutation(np.repeat(list(PLACES), LESIONS // len(PLACES))):
         choice = np.argwhere(free & np.isin(location, codes[str(place)]))

@@ -223,8 +223,10 @@ def take_t2(
     A visit in which it found nothing is held against the built-in segmentation: an empty mask is an answer, and what
     a program leaves that failed in silence.
     """
+    searched = [LabelImage(brain.mask & tissue.above_foramen_magnum, brain.grid) for brain in brains]
     taken = [
-        external.lesions_of_map(image, brain, segmenter, rules) for image, brain in zip(found, brains, strict=True)
+        external.lesions_of_map(image, brain, segmenter, rules)
+        for image, brain in zip(found, searched, strict=True)
     ]
     notes = ["" for _ in taken]
     if all(one.mask.mask.any() for one in taken):

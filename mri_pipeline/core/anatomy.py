@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mri_pipeline.core.spatial import Affine, Image, LabelImage
+import numpy as np
+
+from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 
 
 class Location(StrEnum):
@@ -23,8 +25,13 @@ LOCATION_LABELS: Mapping[int, Location] = {
     2: Location.JUXTACORTICAL,
     3: Location.INFRATENTORIAL,
     4: Location.DEEP_WHITE_MATTER,
+    5: Location.INFRATENTORIAL,
 }
-"""Values of `TissueMaps.location`; 0 is outside the brain."""
+"""Values of `TissueMaps.location`; 0 is outside the brain, 5 (`BELOW_FORAMEN_MAGNUM`) is below the foramen magnum."""
+
+BELOW_FORAMEN_MAGNUM = 5
+"""Value of `TissueMaps.location` for the cord and the fluid around it. The program finds no lesion there; what a reader
+draws there counts as infratentorial."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class TissueMaps:
     white_matter, grey_matter, csf : Image
         Probabilities between 0 and 1; they sum to at most 1 inside the brain.
     location : LabelImage
-        `LOCATION_LABELS` inside the brain, 0 outside.
+        `LOCATION_LABELS` inside the brain mask, 0 outside.
     lesion_prior : Image
         Probability that a patient with MS has a T2 lesion at this place.
     template_to_subject : Affine
@@ -49,3 +56,13 @@ class TissueMaps:
     location: LabelImage
     lesion_prior: Image
     template_to_subject: Affine
+
+    @property
+    def above_foramen_magnum(self) -> BoolArray:
+        """The brain without what lies below the foramen magnum: the only place where lesions are searched for."""
+        return np.asarray((self.location.data > 0) & (self.location.data != BELOW_FORAMEN_MAGNUM))
+
+    @property
+    def infratentorial(self) -> BoolArray:
+        """All voxels whose location is infratentorial, those below the foramen magnum included."""
+        return np.isin(self.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL])

@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
@@ -21,6 +22,17 @@ PERIVENTRICULAR_MM = 3.0
 """A voxel this near to a lateral ventricle touches it at clinical resolution (McDonald 2017: abutting)."""
 JUXTACORTICAL_MM = 2.0
 """A white-matter voxel this near to cortex abuts it; cortex itself belongs to the same region."""
+FORAMEN_MAGNUM_Z_MM = -65.0
+"""Level of the foramen magnum in MNI space: the lower end of the brain.
+
+The cerebellar tonsils of the template (ICBM 2009a, 6 to 14 mm beside the midline) end at z = -65 to -66 mm. In healthy
+adults they end 2.9 mm (SD 3.4 mm) above the foramen magnum (Aboulezz et al., J Comput Assist Tomogr 1985;9:1033). Below
+the tonsils there are only the cord, the last millimetres of the medulla, and fluid.
+"""
+PONTOMEDULLARY_SULCUS_Z_MM = -49.0
+"""Level of the pontomedullary sulcus of the template (ICBM 2009a) at the midline: the upper end of the medulla."""
+CISTERN_X_MM = 20.0
+"""The cisterns beside the medulla reach this far from the midline; the tonsils and the flocculus lie beyond."""
 
 
 def infratentorial(points_mm: FloatArray) -> BoolArray:
@@ -43,6 +55,31 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     brainstem = ((x / 17.0) ** 2 + ((y + 25.0) / 16.0) ** 2 < 1.0) & (z < -12.0)
     floor = (z < -42.0) & (y < -18.0)
     return np.asarray(below_roof | brainstem | floor)
+
+
+def below_foramen_magnum(points_mm: FloatArray) -> BoolArray:
+    """True for MNI points, shape (..., 3) in mm, below the foramen magnum: the cord and the fluid around it.
+
+    Examples
+    --------
+    >>> medulla, cord = [0, -40, -58], [0, -46, -70.0]
+    >>> below_foramen_magnum(np.array([medulla, cord])).tolist()
+    [False, True]
+    """
+    return np.asarray(points_mm[..., 2] < FORAMEN_MAGNUM_Z_MM)
+
+
+def beside_medulla(points_mm: FloatArray, tissue: FloatArray) -> BoolArray:
+    """True for MNI points in the fluid beside the medulla and the cord.
+
+    Parameters
+    ----------
+    points_mm : ndarray, shape (n, 3)
+    tissue : ndarray, shape (n,)
+        Probability that the template has white or grey matter at these points.
+    """
+    low = (points_mm[:, 2] < PONTOMEDULLARY_SULCUS_Z_MM) & (np.abs(points_mm[:, 0]) < CISTERN_X_MM)
+    return np.asarray(low & (tissue < 0.5))
 
 
 @cache
@@ -76,16 +113,24 @@ def _volume(values: BoolArray, where: BoolArray) -> BoolArray:
 
 
 def location_labels(
-    *, brain: BoolArray, ventricles: BoolArray, cortex: BoolArray, below_tentorium: BoolArray, grid: Grid
+    *,
+    brain: BoolArray,
+    ventricles: BoolArray,
+    cortex: BoolArray,
+    below_tentorium: BoolArray,
+    below_foramen: BoolArray,
+    grid: Grid,
 ) -> LabelImage:
     """Label every brain voxel by `mri_pipeline.core.anatomy.LOCATION_LABELS`.
 
-    Infratentorial goes before periventricular, that before juxtacortical; what is left is deep white matter.
+    Below the foramen magnum goes before infratentorial, that before periventricular, that before juxtacortical; what
+    is left is deep white matter.
     """
     labels = np.where(brain, 4, 0).astype(np.uint8)
     labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = 2
     labels[brain & within(ventricles, grid, PERIVENTRICULAR_MM)] = 1
     labels[brain & below_tentorium] = 3
+    labels[brain & below_foramen] = BELOW_FORAMEN_MAGNUM
     return LabelImage(labels, grid)
 
 

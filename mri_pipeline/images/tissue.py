@@ -12,7 +12,14 @@ from scipy import ndimage
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
-from mri_pipeline.images.regions import depth_mm, infratentorial, location_labels, template_regions
+from mri_pipeline.images.regions import (
+    below_foramen_magnum,
+    beside_medulla,
+    depth_mm,
+    infratentorial,
+    location_labels,
+    template_regions,
+)
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
 from mri_pipeline.images.warp import inverse_warp, pull, warp_to_image
@@ -105,7 +112,9 @@ def map_tissue(
     # by place and not by the template's own cerebellum: what lies beside that is cerebellum too
     below = np.zeros(grid.shape, dtype=bool)
     below[brain.mask] = infratentorial(points)
-    posterior = _classify(np.stack(features), brain, _priors(warped[:3], brain, settings), settings)
+    below_foramen, cistern = _lower_end(brain, template, template_to_subject)
+    priors = _priors(warped[:3], brain, settings)
+    posterior = _classify(np.stack(features), brain, priors, settings, flow=cistern[brain.mask])
     maps = [Image(posterior[k], grid) for k in range(3)]
     depth = depth_mm(brain)
     patient = patient_ventricles(maps[_CSF], warped[3], (depth > _VENTRICLE_DEPTH_MM) & ~below, settings)
@@ -116,11 +125,31 @@ def map_tissue(
         grey_matter=maps[_GREY],
         csf=maps[_CSF],
         location=location_labels(
-            brain=brain.mask, ventricles=patient, cortex=cortex, below_tentorium=below, grid=grid
+            brain=brain.mask,
+            ventricles=patient,
+            cortex=cortex,
+            below_tentorium=below,
+            below_foramen=below_foramen,
+            grid=grid,
         ),
         lesion_prior=_warped_prior(lesion_prior, brain, points),
         template_to_subject=template_to_subject,
     )
+
+
+def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affine) -> tuple[BoolArray, BoolArray]:
+    """What lies below the foramen magnum, and the fluid beside medulla and cord.
+
+    By the affine, not by the warp: the outline of the brain mask drives the warp, and at its lower end the mask holds
+    the cistern and some of the spinal canal, which the template does not.
+    """
+    points = template_to_subject.inverse().points(brain.grid.world(np.argwhere(brain.mask).astype(float)))
+    tissue = template.white_matter.data + template.grey_matter.data
+    (pulled,) = pull([tissue], template.t1.grid, points, brain.mask)
+    below, cistern = (np.zeros(brain.grid.shape, dtype=bool) for _ in range(2))
+    below[brain.mask] = below_foramen_magnum(points)
+    cistern[brain.mask] = beside_medulla(points, pulled[brain.mask])
+    return below, cistern
 
 
 def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
@@ -188,10 +217,13 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
     return np.asarray(priors / priors.sum(axis=0))
 
 
-def _classify(data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings) -> FloatArray:
+def _classify(
+    data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings, *, flow: BoolArray
+) -> FloatArray:
     """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps).
 
-    A feature that is NaN at a voxel (T1 has not scanned it) says nothing there.
+    A feature that is NaN at a voxel (T1 has not scanned it) says nothing there. What is as bright as a lesion on FLAIR
+    where `flow` is true is CSF that flows: FLAIR does not suppress it.
     """
     lesion_like = data[0] > settings.lesion_flair
     usable = ~lesion_like
@@ -201,6 +233,7 @@ def _classify(data: FloatArray, brain: LabelImage, priors: FloatArray, settings:
         posterior = priors * _likelihood(data, means, spreads)
         posterior /= np.maximum(posterior.sum(axis=0), 1e-12)
         posterior[:, lesion_like] = _without_fluid(priors[:, lesion_like])
+        posterior[:, lesion_like & flow] = np.eye(3)[:, [_CSF]]
         means, spreads = _parameters(data, posterior, usable)
     result = np.zeros((3, *brain.grid.shape), dtype=np.float32)
     result[:, brain.mask] = posterior

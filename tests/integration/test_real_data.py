@@ -10,6 +10,7 @@ import pytest
 
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset, Trial
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.dicom import Patient, Study, write_series
@@ -18,6 +19,7 @@ from mri_pipeline.phantom.scanner import PHILIPS_ACHIEVA, Dimension
 from mri_pipeline.phantom.subject import simulate_subject
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from reading_centre.use_cases.segment import segment_images
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
@@ -166,6 +168,30 @@ def test_a_skull_stripped_visit_is_segmented_on_its_own_grid(real_data, tmp_path
     truth = nifti.load_labels(real_data / "ljubljana" / "lesion_masks_mni" / "patient19.nii.gz").reoriented("LAS")
     found = nifti.load_labels(tmp_path / "t2_lesions.nii.gz")
     assert (found.mask & truth.mask).sum() > 0.5 * found.mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("patient", "study", "slices"),
+    [("01", 1, 2), ("01", 2, 3), ("03", 2, 13)],  # read from the scans by eye; from the lowest slice
+)
+@pytest.mark.parametrize("alone", [False, True], ids=["all", "flair"])
+def test_the_lowest_slices_hold_no_lesion(real_data, patient, study, slices, alone):
+    """Cord, medulla and CSF are all that 01 has there; 03 has one true lesion, in the cerebellar white matter.
+
+    CSF beside them is as bright as lesions on FLAIR, by flow. In 03 it lies above the medulla, too, where only T1 and
+    T2w tell it from a lesion.
+    """
+    images = {contrast: nifti.load_image(path) for contrast, path in scans(real_data, patient, study).items()}
+    if alone:
+        images, slices = {Contrast.FLAIR: images[Contrast.FLAIR]}, min(slices, 9)
+    found = segment_images(images, rules=LesionRules())
+    assert found.t2.mask.grid.orientation == "LPS"
+    numbers = set(np.unique(found.t2.mask.data[:, :, :slices])) - {0}
+    assert len(numbers) == (1 if patient == "03" and not alone else 0)
+    assert found.t2.mask.mask.any()
+    holes = found.found.dark.black_holes if found.found.dark else None
+    assert (holes is None) == alone
+    assert holes is None or not holes.mask[:, :, :slices].any()
 
 
 @pytest.mark.parametrize(

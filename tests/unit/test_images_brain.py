@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
 from mri_pipeline.core.errors import AnalysisError, GridMismatchError
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_image, load_labels
@@ -13,7 +14,7 @@ from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.bias import correct_bias
 from mri_pipeline.images.brain import combine, extract_brain
 from mri_pipeline.images.normalise import match_visits, normalise, white_matter_median
-from mri_pipeline.images.regions import infratentorial, location_labels, template_regions
+from mri_pipeline.images.regions import below_foramen_magnum, infratentorial, location_labels, template_regions
 from mri_pipeline.images.resample import resample, resample_labels
 from mri_pipeline.images.tissue import map_tissue
 
@@ -196,25 +197,67 @@ def test_ventricles_larger_than_the_templates_are_followed(head):
 
 
 def test_every_brain_voxel_has_one_place(head, maps):
-    assert set(np.unique(maps.location.data[head["brain"].mask])) == {1, 2, 3, 4}
+    assert set(np.unique(maps.location.data[head["brain"].mask])) == {1, 2, 3, 4, BELOW_FORAMEN_MAGNUM}
     assert not maps.location.data[~head["brain"].mask].any()
-    points = np.array([[0.0, -60, -35], [0, -28, -30], [22, -10, 38]])
-    index = np.linalg.inv(head["flair"].grid.affine) @ np.c_[head["to_head"].points(points), np.ones(3)].T
-    places = [int(maps.location.data[tuple(np.rint(i[:3]).astype(int))]) for i in index.T]
-    assert places == [3, 3, 4]
+    points = np.array([[0.0, -60, -35], [0, -28, -30], [22, -10, 38], [0, -40, -58], [0, -45, -68]])
+    places = [int(maps.location.data[tuple(at)]) for at in voxels_at(head, points)]
+    assert places == [3, 3, 4, 3, BELOW_FORAMEN_MAGNUM]
+
+
+def voxels_at(head, points_mm):
+    """Voxels of the head at points of the template."""
+    to_index = np.linalg.inv(head["flair"].grid.affine) @ head["to_head"].matrix
+    return np.rint(points_mm @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
+
+
+def test_the_brain_ends_at_the_foramen_magnum(head, maps):
+    """Whatever the mask holds: what lies below it in the template's space, and nothing above it."""
+    brain = head["brain"].mask
+    z = head["to_head"].inverse().points(head["brain"].grid.world(np.argwhere(brain).astype(float)))[:, 2]
+    below = maps.location.data[brain] == BELOW_FORAMEN_MAGNUM
+    assert np.array_equal(below, z < -65.0)
+    assert np.array_equal(maps.above_foramen_magnum[brain], z >= -65.0)
+    assert maps.infratentorial[brain][below].all()
+    assert below.any()
+
+
+def test_bright_fluid_beside_the_medulla_is_csf_and_a_lesion_in_it_is_not(head):
+    """FLAIR does not suppress CSF that flows; the place tells it from a lesion, even without any other scan."""
+    brain, flair = head["brain"], head["flair"].data.copy()
+    cistern, medulla = (
+        [[x, -48.0, -56.0] for x in (-2, -1, 0, 1, 2)],
+        [[x, -40.0, -57.0] for x in (-2, -1, 0, 1, 2)],
+    )
+    bright = [np.unique(voxels_at(head, np.array(points)), axis=0) for points in (cistern, medulla)]
+    for where in bright:
+        assert brain.mask[tuple(where.T)].all()
+        flair[tuple(where.T)] = 380
+    maps = map_tissue(
+        flairs=[Image(flair, brain.grid)],
+        brain=brain,
+        template=load_template(),
+        template_to_subject=head["to_head"],
+    )
+    fluid, lesion = (maps.csf.data[tuple(where.T)] for where in bright)
+    assert fluid.min() == 1.0
+    assert lesion.max() == 0.0
+    total = maps.white_matter.data + maps.grey_matter.data + maps.csf.data
+    assert np.allclose(total[brain.mask], 1, atol=1e-4)
 
 
 def test_places_by_hand():
     grid = Grid((20, 20, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
     brain = np.ones(grid.shape, dtype=bool)
-    ventricles, cortex, below = (np.zeros(grid.shape, dtype=bool) for _ in range(3))
-    ventricles[10, 10, 4], cortex[0], below[:, :, 0] = True, True, True
+    ventricles, cortex, below, cord = (np.zeros(grid.shape, dtype=bool) for _ in range(4))
+    ventricles[10, 10, 4], cortex[0], below[:, :, 0], cord[:5, :, 0] = True, True, True, True
     labels = location_labels(
-        brain=brain, ventricles=ventricles, cortex=cortex, below_tentorium=below, grid=grid
+        brain=brain, ventricles=ventricles, cortex=cortex, below_tentorium=below, below_foramen=cord, grid=grid
     ).data
     assert [labels[10, k, 4] for k in (10, 13, 14)] == [1, 1, 4]
     assert [labels[k, 0, 4] for k in (0, 2, 3)] == [2, 2, 4]
-    assert (labels[:, :, 0] == 3).all()
+    assert (labels[5:, :, 0] == 3).all()
+    assert (labels[:5, :, 0] == BELOW_FORAMEN_MAGNUM).all()
+    assert below_foramen_magnum(np.array([[0, -46, -66.0], [0, -46, -64.0]])).tolist() == [True, False]
     inside = [[0.0, -70, -30], [-48, -60, -32], [46, -50, -38]]
     outside = [[40.0, -45, -16], [55, -50, -20], [0, -85, 5], [30, 0, -35]]
     assert infratentorial(np.array(inside)).all()

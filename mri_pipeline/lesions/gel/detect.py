@@ -149,7 +149,7 @@ def detect_gel(
     evidence = gel_evidence(visit, tissue, t2_mask, settings)
     judged = [
         found
-        for component in _components(evidence, visit.brain.mask, settings)
+        for component in _components(evidence, visit.brain.mask & tissue.above_foramen_magnum, settings)
         for found in _judge(component, evidence, rules, settings)
     ]
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))

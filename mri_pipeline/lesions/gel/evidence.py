@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
+from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
@@ -192,9 +192,7 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
     white = smoothed(tissue.white_matter.data, visit.grid, 1.0)
     least = settings.flair_correlate
     bright = flair > least + (1.0 - white) * max(above - least, 0.0)
-    infratentorial = np.isin(
-        tissue.location.data, [k for k, v in LOCATION_LABELS.items() if v is Location.INFRATENTORIAL]
-    )
+    infratentorial = tissue.infratentorial
     if Contrast.T2W in visit.contrasts:
         infratentorial &= _deviation(Contrast.T2W, visit, tissue) < settings.t2_correlate
     return np.asarray(bright & ~infratentorial)

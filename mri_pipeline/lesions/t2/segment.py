@@ -24,6 +24,7 @@ from mri_pipeline.lesions.components import ConnectedComponents, label_lesions
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
+from mri_pipeline.lesions.t2.fluid import without_flow
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -151,7 +152,10 @@ def segment_t2(
         tissue.white_matter,
         rules,
     )
-    return [_with(visit, more, rules) for visit, more in zip(found, proven, strict=True)]
+    return [
+        _with(found_there, without_flow(more, visit, tissue), rules)
+        for found_there, more, visit in zip(found, proven, visits, strict=True)
+    ]
 
 
 def _as_seen(
@@ -175,7 +179,10 @@ def _as_seen(
         for evidence, above in zip(_with_t1(seen), agreed, strict=True)
     ]
     faint = _faint(seen, threshold - settings.faint, tissue, settings)
-    return [_segmented(evidence, faint, threshold, tissue, rules=rules, settings=settings) for evidence in seen]
+    return [
+        _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
+        for visit, evidence in zip(visits, seen, strict=True)
+    ]
 
 
 def _with_t1(seen: Sequence[Evidence]) -> list[Evidence]:
@@ -208,6 +215,7 @@ def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segme
 
 
 def _segmented(
+    visit: VisitImages,
     evidence: Evidence,
     faint: ConnectedComponents,
     threshold: float,
@@ -222,6 +230,7 @@ def _segmented(
     found = small_to_half_height(
         found, evidence.brightness, grid, small_mm3=settings.small_mm3, reach_mm=settings.reach_mm
     )
+    found = without_flow(found, visit, tissue)
     mask = label_lesions(found, grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity)
     with np.errstate(over="ignore"):
         probability = 1.0 / (1.0 + np.exp(-2.0 * (evidence.score - threshold)))

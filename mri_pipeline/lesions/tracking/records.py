@@ -236,7 +236,9 @@ def locate(lesions: LabelImage, location: LabelImage) -> dict[int, Location]:
     counts = np.pad(counts, (0, int(-len(counts) % width))).reshape(-1, width)
     places = {}
     for label in np.unique(labels):
-        share = {place: counts[label, zone] / counts[label].sum() for zone, place in LOCATION_LABELS.items()}
+        share = dict.fromkeys(Location, 0.0)
+        for zone, place in LOCATION_LABELS.items():
+            share[place] += counts[label, zone] / counts[label].sum()
         if share[Location.INFRATENTORIAL] >= 0.5:
             place = Location.INFRATENTORIAL
         elif share[Location.PERIVENTRICULAR] >= ZONE_MIN_SHARE:
