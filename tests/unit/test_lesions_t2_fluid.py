@@ -16,9 +16,9 @@ from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM, Location
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions import t2
 from mri_pipeline.lesions.black_holes import segment_black_holes
-from mri_pipeline.lesions.gel import detect_gel
+from mri_pipeline.lesions.gel.detect import detect_gel
+from mri_pipeline.lesions.t2 import segment as t2
 from mri_pipeline.lesions.t2.fluid import without_flow
 from mri_pipeline.lesions.tracking.records import locate
 
