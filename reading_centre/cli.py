@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from mri_pipeline import __version__
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from reading_centre.commands import (
     bids,
@@ -30,7 +29,7 @@ from reading_centre.commands import (
     status,
     tables,
 )
-from reading_centre.console import STDERR
+from reading_centre.console import STDERR, print_version
 from workflows.logs import add_handler, log_to_file, remove_handler
 
 app = typer.Typer(
@@ -58,7 +57,7 @@ def main() -> None:
 def invoke(arguments: list[str] | None = None) -> int:
     """Run the command line on `arguments` (default: the process's own) and return the exit code."""
     try:
-        app(args=arguments)
+        app(args=bids.repeat_options(sys.argv[1:] if arguments is None else arguments))
     except ReadingCentreError as error:
         STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
         if error.hint:
@@ -75,12 +74,6 @@ def invoke(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _version(value: bool) -> None:
-    if value:
-        print(f"mri-pipeline {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
 def _options(
     context: typer.Context,
@@ -89,7 +82,7 @@ def _options(
         Path | None, typer.Option("--log-file", help="Append a log of this command to this file.")
     ] = None,
     _show: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and leave.")
     ] = False,
 ) -> None:
     terminal = RichHandler(console=STDERR, show_time=False, show_path=False)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mri_pipeline import __version__
 from mri_pipeline.core.errors import AnalysisError
 from workflows.batch import BatchOutcome
 from workflows.engine import Plugin
@@ -90,3 +91,10 @@ def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
     else:
         for path in paths:
             say(str(path))
+
+
+def print_version(value: bool) -> None:
+    """Print the version and leave; callback of ``--version``."""
+    if value:
+        print(f"mri-pipeline {__version__}")
+        raise typer.Exit

@@ -109,6 +109,9 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
     """
     rounds = _Rounds(job, plugin, nprocs)
     flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in job.visits}
+    for label in [label for label, path in flairs.items() if not path.is_file()]:
+        rounds.faults[label] = "its FLAIR file is missing: a link without its target (datalad get?)"
+        del flairs[label]
     space, known = None, {}
     if job.kept_space is not None:
         files = SpaceFiles(job.kept_space, job.subject)
@@ -139,7 +142,7 @@ def _largest_group(rounds: _Rounds, labels: list[str]) -> list[str]:
         group = rounds.star(remaining, remaining[0]) if not groups or len(remaining) > 1 else remaining
         groups.append(group)
         remaining = [label for label in remaining[1:] if label not in group and label in rounds.alignment_records]
-    return max(groups, key=len)
+    return max(groups, key=len, default=[])
 
 
 def _require_usable(job: SubjectJob, alignment: Alignment) -> None:

@@ -138,11 +138,13 @@ def run_batch(
     work: Path,
     plugin: Plugin,
     nprocs: int,
+    memory_gb: float | None = None,
     progress: Progress | None = None,
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
-    A single subject gets all processes for its visits; more subjects get one process each.
+    A single subject gets all processes for its visits; more subjects get one process each. `memory_gb` limits what
+    MultiProc plans with; None: 90 % of the memory that this process may use.
     """
     renewed = sum(job.cached_by_other_code for job in jobs)
     if renewed:
@@ -155,7 +157,14 @@ def run_batch(
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
     workflow = init_batch_wf(jobs=jobs, work=work, nprocs_per_subject=nprocs if alone else 1)
-    run_workflow(workflow, plugin=plugin, nprocs=nprocs, crash_folder=work / "crashes", progress=progress)
+    run_workflow(
+        workflow,
+        plugin=plugin,
+        nprocs=nprocs,
+        memory_gb=memory_gb,
+        crash_folder=work / "crashes",
+        progress=progress,
+    )
     return BatchOutcome(tuple(_read_outcome(job) for job in jobs))
 
 

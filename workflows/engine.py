@@ -94,6 +94,7 @@ def run_workflow(
     plugin: Plugin,
     nprocs: int,
     crash_folder: Path,
+    memory_gb: float | None = None,
     progress: Progress | None = None,
     plugin_args: dict[str, Any] | None = None,
 ) -> list[str]:
@@ -112,7 +113,11 @@ def run_workflow(
     arguments: dict[str, Any] = {"status_callback": log, **(plugin_args or {})}
     if plugin is Plugin.MULTIPROC:
         # by default nipype believes in 90 % of the host's memory
-        arguments |= {"n_procs": nprocs, "memory_gb": 0.9 * memory_limit_gb(), "raise_insufficient": False}
+        arguments |= {
+            "n_procs": nprocs,
+            "memory_gb": memory_gb or 0.9 * memory_limit_gb(),
+            "raise_insufficient": False,
+        }
     elif plugin is Plugin.SLURM:
         arguments |= {"max_jobs": nprocs}
     try:

@@ -25,7 +25,16 @@ from mri_pipeline.tables.schema import LESIONS, Row
 
 _BIDS_VERSION = "1.10.0"
 # BIDS has no name for transforms yet
-_IGNORED = ("work/", "tables/", "reports/", "*_result.json", "*_space.json", "*_xfm.txt", "*_xfm.json")
+_IGNORED = (
+    "work/",
+    "tables/",
+    "reports/",
+    "*_result.json",
+    "*_index.json",
+    "*_space.json",
+    "*_xfm.txt",
+    "*_xfm.json",
+)
 
 
 def write_dataset_description(derivatives: Path, *, settings_digest: str, rules: LesionRules) -> None:

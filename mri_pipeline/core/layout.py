@@ -173,6 +173,10 @@ class DerivativeDataset:
         folders = (self.root / f"sub-{subject}").glob("ses-*")
         return sorted((p.name.removeprefix("ses-") for p in folders if p.is_dir()), key=visit_order)
 
+    def input_index(self, subject: str) -> Path:
+        """The input scans of a subject of a BIDS dataset, in the order of its sessions, as JSON."""
+        return self.root / f"sub-{subject}" / f"sub-{subject}_desc-input_index.json"
+
     def result(self, subject: str) -> Path:
         """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-lesions_result.json"

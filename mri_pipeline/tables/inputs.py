@@ -22,11 +22,14 @@ class SubjectInput:
         A planned visit without an entry is missing.
     reads : mapping of visit label to ReadStatus
         An analysed visit without an entry is automatic.
+    visits : tuple of PlannedVisit, optional
+        The subject's own visits in the order of the rows, for a dataset without a protocol. None: those of the trial.
     """
 
     result: SubjectResult
     scans: Mapping[str, ScanStatus] = field(default_factory=dict)
     reads: Mapping[str, ReadStatus] = field(default_factory=dict)
+    visits: tuple[PlannedVisit, ...] | None = None
 
     @property
     def code(self) -> str:

@@ -29,7 +29,6 @@ def make_tables(
     *,
     study: str,
     provisional: bool,
-    with_missing: bool = True,
 ) -> dict[str, list[Row]]:
     """All tables, by file name.
 
@@ -38,14 +37,11 @@ def make_tables(
     subjects : iterable of SubjectInput
         In any order; rows come in the order of their codes.
     visits : sequence of PlannedVisit
-        In the order of the rows.
+        Of the trial, in the order of the rows.
     study : str
         Name of the trial, for the SDTM table.
     provisional : bool
         True: numbers of every analysed visit, whatever its read. False: numbers from locked reads alone.
-    with_missing : bool
-        Whether a visit without a scan has a row. False where nothing was planned: what other subjects have is no
-        visit that this one missed.
 
     Raises
     ------
@@ -54,22 +50,20 @@ def make_tables(
     """
     made: dict[str, dict[str, list[Row]]] = {}
     for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
+        rows = _subject_tables(subject, visits, study=study, provisional=provisional)
         made[new_code(subject, made)] = rows
     return {table.file: [row for code in sorted(made) for row in made[code][table.file]] for table in TABLES}
 
 
 def _subject_tables(
-    subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool, with_missing: bool
+    subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool
 ) -> dict[str, list[Row]]:
     """The rows of one subject in every table. They do not depend on other subjects."""
-    inputs = visit_inputs(subject, visits)
+    inputs = visit_inputs(subject, visits if subject.visits is None else subject.visits)
     timepoints, lesions = timepoint_rows(subject.code, inputs), lesion_rows(subject.code, inputs)
     if not provisional:
         timepoints, lesions = locked_rows(timepoints, lesions)
     endpoints = [endpoint_row(timepoints)] if timepoints else []
-    if not with_missing:
-        timepoints = [row for row in timepoints if row["scan_status"] != ScanStatus.MISSING.value]
     tables = {
         TIMEPOINTS.file: timepoints,
         LESIONS.file: lesions,
@@ -115,11 +109,22 @@ def _lines(rows: Iterable[Sequence[str]], delimiter: str = ",") -> str:
     return buffer.getvalue()
 
 
-def data_dictionary(*, settings_digest: str, provisional: bool) -> dict[str, Any]:
-    """Every column of every table, and which settings made them."""
+def data_dictionary(
+    *, settings_digest: str, provisional: bool, session_order: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Every column of every table, which settings made them, and where the order of the visits comes from.
+
+    Parameters
+    ----------
+    settings_digest : str
+    provisional : bool
+    session_order : mapping, optional
+        Of a dataset without a protocol: for each subject the ``order`` of its sessions and the ``source`` of it.
+    """
     return {
         "settings_digest": settings_digest,
         "provisional": provisional,
+        **({"session_order": session_order} if session_order is not None else {}),
         "missing_value": "an empty field; never 0, never a sentinel number",
         "tables": {
             table.file: {"description": table.about, "columns": [_described(column) for column in table.columns]}
@@ -149,7 +154,6 @@ def table_texts(
     *,
     study: str,
     provisional: bool,
-    with_missing: bool = True,
 ) -> dict[str, str]:
     """All tables as CSV, by file name: `make_tables` for trials of any size.
 
@@ -162,7 +166,7 @@ def table_texts(
     """
     made: dict[str, dict[str, str]] = {}
     for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
+        rows = _subject_tables(subject, visits, study=study, provisional=provisional)
         lines = {table.file: _lines(_cells(table.names, rows[table.file])) for table in TABLES}
         made[new_code(subject, made)] = lines
     return {
@@ -172,10 +176,17 @@ def table_texts(
 
 
 def save_tables(
-    folder: Path, texts: Mapping[str, str], *, provisional: bool, settings_digest: str = ""
+    folder: Path,
+    texts: Mapping[str, str],
+    *,
+    provisional: bool,
+    settings_digest: str = "",
+    session_order: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Path]:
     """Write the tables of `table_texts` with their dictionary; returns the files."""
-    dictionary = data_dictionary(settings_digest=settings_digest, provisional=provisional)
+    dictionary = data_dictionary(
+        settings_digest=settings_digest, provisional=provisional, session_order=session_order
+    )
     files = [*texts.items(), (DICTIONARY_FILE, json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n")]
     return [write_atomic(folder / name, text) for name, text in files]
 
@@ -188,7 +199,7 @@ def write_tables(
     study: str,
     provisional: bool,
     settings_digest: str = "",
-    with_missing: bool = True,
+    session_order: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Path]:
     """Make and write all tables and their dictionary; returns the files.
 
@@ -197,8 +208,10 @@ def write_tables(
     UsageError
         As `make_tables`; nothing is written then.
     """
-    texts = table_texts(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
-    return save_tables(folder, texts, provisional=provisional, settings_digest=settings_digest)
+    texts = table_texts(subjects, visits, study=study, provisional=provisional)
+    return save_tables(
+        folder, texts, provisional=provisional, settings_digest=settings_digest, session_order=session_order
+    )
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mri_pipeline.core.errors import UsageError
 from reading_centre.console import (
     AsJson,
     PluginName,
-    Processes,
     SegmenterFile,
+    print_version,
     progress_bar,
     report_batch,
+    say,
     say_paths,
 )
 from workflows.engine import Plugin
+
+_SEVERAL = ("--participant-label", "--participant_label", "--session-label", "--session_label")
+"""Options that take several values, as other BIDS Apps do: ``--participant-label 01 02``."""
+
+_FLAGS = ("--json", "--skip-bids-validation", "--version")
+
+_MEGABYTES = {"": 1, "M": 1, "MB": 1, "G": 1000, "GB": 1000, "T": 1_000_000, "TB": 1_000_000}
+_LEAST_MEMORY_GB = 1.0
 
 
 class Level(StrEnum):
@@ -27,36 +39,119 @@ class Level(StrEnum):
     GROUP = "group"
 
 
+def repeat_options(arguments: Sequence[str]) -> list[str]:
+    """Give each value of an option that takes several an option of its own.
+
+    Values are taken up to the next option. An option before the three positional arguments takes one value.
+
+    Examples
+    --------
+    >>> repeat_options(["bids", "B", "O", "participant", "--participant-label", "01", "02", "-v"])[4:]
+    ['--participant-label', '01', '--participant-label', '02', '-v']
+    """
+    if "bids" not in arguments:
+        return list(arguments)
+    done: list[str] = []
+    option, values, positional = "", 0, 0
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, values = ("" if argument in _FLAGS or "=" in argument else argument), 0
+        elif option in _SEVERAL and values and positional > 3:
+            done.append(option)
+        elif not option or values:
+            positional += 1
+        done.append(argument)
+        values += not argument.startswith("-")
+    return done
+
+
+def memory_gb(text: str) -> float:
+    """Memory in GB from a number with an optional unit; without a unit it is in MB, as fMRIPrep reads it.
+
+    Examples
+    --------
+    >>> memory_gb("16G"), memory_gb("8000")
+    (16.0, 8.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if match is None or match[2].upper() not in _MEGABYTES:
+        raise UsageError(f"--mem: expected a number with M, G or T, found {text!r}", hint="for example --mem 16G")
+    found = float(match[1]) * _MEGABYTES[match[2].upper()] / 1000
+    if found < _LEAST_MEMORY_GB:
+        raise UsageError(f"--mem: expected at least 1 GB, found {found:g} GB", hint="for example --mem 16G")
+    return found
+
+
 def bids(
     bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="A BIDS dataset with anatomical scans.")],
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The derivative dataset to write.")],
     level: Annotated[Level, typer.Argument(help="participant: analyse; group: make the tables.")],
     participant_label: Annotated[
-        list[str] | None, typer.Option("--participant-label", help="Without 'sub-'; may be given again.")
+        list[str] | None,
+        typer.Option("--participant-label", "--participant_label", help="One or more, with or without 'sub-'."),
     ] = None,
-    nprocs: Processes = 1,
+    session_label: Annotated[
+        list[str] | None,
+        typer.Option("--session-label", "--session_label", help="One or more, with or without 'ses-'."),
+    ] = None,
+    session_order: Annotated[
+        str,
+        typer.Option("--session-order", help="Sessions in the order of time, separated by commas."),
+    ] = "",
+    filter_file: Annotated[
+        Path | None,
+        typer.Option("--bids-filter-file", help="JSON that selects among several files of a contrast."),
+    ] = None,
+    skip_validation: Annotated[
+        bool, typer.Option("--skip-bids-validation", help="Do not run the BIDS validator on BIDS_DIR.")
+    ] = False,
+    nprocs: Annotated[
+        int,
+        typer.Option(
+            "--nprocs", "--n-procs", "--n_procs", "--n-cpus", "--n_cpus", min=1, help="Processes at once."
+        ),
+    ] = 1,
+    memory: Annotated[
+        str, typer.Option("--mem", "--mem-mb", help="Memory to plan with, for example 16G. Default: 90 % of all.")
+    ] = "",
     plugin: PluginName = Plugin.MULTIPROC,
-    work_dir: Annotated[Path | None, typer.Option("--work-dir", help="Cache. Default: OUT_DIR/work.")] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option("--work-dir", "-w", help="Cache. Default: OUT_DIR/work.")
+    ] = None,
     segmenter: SegmenterFile = None,
     as_json: AsJson = False,
+    _show: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
 ) -> None:
-    """Analyse a BIDS dataset (BIDS App): no registry, no readers; sessions in the order of their labels."""
+    """Analyse a BIDS dataset (BIDS App): no registry, no readers."""
+    from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.protocol import load_segmenter
     from reading_centre.use_cases import bids as bids_app
+    from reading_centre.use_cases.validate import require_valid
 
-    labels = tuple(participant_label or ())
+    selection = bids_app.Selection(
+        participants=tuple(participant_label or ()),
+        sessions=tuple(session_label or ()),
+        session_order=tuple(filter(None, re.split(r"[,\s]+", session_order))),
+        filters=load_filters(filter_file) if filter_file else {},
+    )
     if level is Level.GROUP:
-        say_paths(bids_app.write_group_tables(bids_dir, out_dir, labels=labels), as_json=as_json)
+        say_paths(bids_app.write_group_tables(bids_dir, out_dir, selection=selection), as_json=as_json)
         return
+    if not skip_validation:
+        require_valid(bids_dir)
     with progress_bar("subjects") as progress:
         outcome = bids_app.run_participants(
             bids_dir,
             out_dir,
-            labels=labels,
+            selection=selection,
             nprocs=nprocs,
+            memory_gb=memory_gb(memory) if memory else None,
             plugin=plugin,
             work_dir=work_dir,
             segmenter=load_segmenter(segmenter) if segmenter else None,
             progress=progress,
+            say=(lambda _: None) if as_json else say,
         )
     report_batch(outcome, as_json=as_json)

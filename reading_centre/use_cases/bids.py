@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, RawDataset
-from mri_pipeline.core.plan import PlannedVisit, found_visits
+from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus, SubjectResult
@@ -48,36 +51,68 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
     return sorted(set(wanted))
 
 
-def make_jobs(
-    bids_dir: Path, out_dir: Path, *, labels: Sequence[str], work: Path, rules: LesionRules
-) -> tuple[list[SubjectJob], list[str]]:
-    """A job for each participant with a FLAIR, and the labels of those without any.
+@dataclass(frozen=True)
+class Selection:
+    """Which scans of a dataset to analyse, and in which order.
 
-    Sessions come in the order of their labels; those without FLAIR are left out.
+    Parameters
+    ----------
+    participants, sessions : tuple of str
+        Labels, with or without ``sub-`` and ``ses-``; all if empty.
+    session_order : tuple of str
+        Labels of the sessions in the order of time; empty: see `session_order.order_sessions`.
+    filters : Filters
+        Of `bids_index.load_filters`.
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    session_order: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=dict)
+
+
+def index_participants(raw: RawDataset, selection: Selection) -> dict[str, SubjectIndex]:
+    """The scans of the participants that are asked for.
 
     Raises
     ------
     UsageError
-        If there is no dataset or participant, or nobody has a session with a FLAIR.
+        If a participant or session is unknown, a session has two files of one contrast, or the order of sessions is
+        not known.
     """
-    raw = _dataset(bids_dir)
-    jobs, without = [], []
-    for subject in _chosen(raw, labels):
-        sessions = {visit: raw.scans(subject, visit) for visit in raw.visits(subject)}
+    return index_dataset(
+        raw.root,
+        _chosen(raw, selection.participants),
+        sessions=[label.removeprefix("ses-") for label in selection.sessions],
+        session_order=[label.removeprefix("ses-") for label in selection.session_order],
+        filters=selection.filters,
+    )
+
+
+def make_jobs(
+    raw: RawDataset, out_dir: Path, indexes: Iterable[SubjectIndex], *, work: Path, rules: LesionRules
+) -> list[SubjectJob]:
+    """A job for each participant with a FLAIR. Sessions without a FLAIR have a row in the tables and no scan."""
+    jobs = []
+    for index in indexes:
         visits = tuple(
-            VisitScans(visit=visit, week=week_of(visit), scans={c: p.resolve() for c, p in scans.items()})
-            for visit, scans in sessions.items()
-            if Contrast.FLAIR in scans
+            VisitScans(
+                visit=session.visit,
+                week=week_of(session.visit),
+                scans={contrast: (raw.root / path).resolve() for contrast, path in session.scans.items()},
+            )
+            for session in index.sessions
+            if Contrast.FLAIR in session.scans
         )
         if not visits:
-            without.append(subject)
             continue
+        planned = tuple(PlannedVisit(session.visit, week_of(session.visit)) for session in index.sessions)
         jobs.append(
             SubjectJob(
-                subject=subject,
+                subject=index.subject,
                 visits=visits,
-                planned=tuple(PlannedVisit(visit, week_of(visit)) for visit in sessions),
-                refused=tuple(sessions),
+                planned=planned,
+                refused=tuple(visit.label for visit in planned),
                 protocol="BIDS dataset",
                 rules=rules,
                 derivatives=out_dir,
@@ -86,62 +121,78 @@ def make_jobs(
                 settings_digest=settings_digest(rules),
             )
         )
-    if not jobs:
-        raise UsageError(
-            f"sub-{without[0]}: {_NO_FLAIR}",
-            hint="expected files are sub-<label>/ses-<label>/anat/sub-<label>_ses-<label>_FLAIR.nii.gz",
-        )
-    return jobs, without
+    return jobs
 
 
 def run_participants(
     bids_dir: Path,
     out_dir: Path,
     *,
-    labels: Sequence[str] = (),
+    selection: Selection = Selection(),
     nprocs: int = 1,
+    memory_gb: float | None = None,
     plugin: Plugin = Plugin.MULTIPROC,
     work_dir: Path | None = None,
     segmenter: Segmenter | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> BatchOutcome:
-    """Analyse participants, then write the tables of all participants that were ever asked for in OUT_DIR.
+    """Analyse participants, then write the tables of all participants that were ever analysed into OUT_DIR.
+
+    The order of the sessions, its source and the files not used are passed to `say` and stand in
+    ``sub-<label>_desc-input_index.json`` and in the data dictionary of the tables.
 
     Raises
     ------
     UsageError
-        As `make_jobs`, if OUT_DIR is BIDS_DIR, or if it holds numbers of other participants by another segmenter.
+        As `index_participants`; if no session has a FLAIR; if OUT_DIR is BIDS_DIR; or if OUT_DIR holds numbers of
+        other participants by another segmenter or software.
     """
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
     if out_dir == bids_dir:
         raise UsageError("expected OUT_DIR apart from BIDS_DIR, found the same folder", hint="name another folder")
     work = (work_dir or out_dir / "work").resolve()
     rules = LesionRules(segmenter=segmenter)
-    jobs, without = make_jobs(bids_dir, out_dir, labels=labels, work=work, rules=rules)
-    derivatives = DerivativeDataset(out_dir)
-    asked = {*(job.subject for job in jobs), *without}
-    _one_digest(_results(derivatives, set(derivatives.subjects()) - asked), settings_digest(rules))
+    raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
+    indexes = index_participants(raw, selection)
+    for index in indexes.values():
+        _describe(index, say)
+    jobs = make_jobs(raw, out_dir, indexes.values(), work=work, rules=rules)
+    if not jobs:
+        raise UsageError(
+            f"sub-{next(iter(indexes))}: {_NO_FLAIR}",
+            hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
+        )
+    _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules)
-    for subject in asked:
-        # what an earlier run measured must not pass for this one's
-        derivatives.result(subject).unlink(missing_ok=True)
-        derivatives.result(subject).parent.mkdir(parents=True, exist_ok=True)
-    outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, progress=progress)
-    _write_tables(RawDataset(bids_dir), derivatives, subjects=derivatives.subjects())
+    for subject, index in indexes.items():
+        derivatives.result(subject).unlink(missing_ok=True)  # numbers of an earlier run are not those of this one
+        write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
+    outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
+    _write_tables(raw, derivatives, subjects=derivatives.subjects())
+    without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
     return BatchOutcome((*outcome.outcomes, *refused))
 
 
-def write_group_tables(bids_dir: Path, out_dir: Path, *, labels: Sequence[str] = ()) -> list[Path]:
-    """Write the tables of all participants (or those of `labels`): a row for every session found.
+def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
+    if len(index.sessions) > 1:
+        order = ", ".join(session.visit for session in index.sessions)
+        say(f"sub-{index.subject}: sessions in the order {order} ({index.order_source})")
+    for file in index.ignored:
+        say(f"  ignored {file.path}: {file.reason}")
+
+
+def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = Selection()) -> list[Path]:
+    """Write the tables of all participants (or those of `selection`): a row for every session found.
 
     Raises
     ------
     UsageError
-        If no participant has been analysed yet, or not all by the same rules and segmenter.
+        If no participant has been analysed yet, or not all by the same rules, segmenter and software.
     """
     raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
-    subjects = _chosen(raw, labels)
+    subjects = _chosen(raw, selection.participants)
     if not any(derivatives.result(subject).is_file() for subject in subjects):
         raise UsageError(
             "expected analysed participants in OUT_DIR, found none",
@@ -175,29 +226,44 @@ def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None)
     return digest or ""
 
 
+def _index_of(raw: RawDataset, derivatives: DerivativeDataset, subject: str) -> SubjectIndex:
+    """The index that a participant was analysed by; a new one for a participant that was never analysed."""
+    path = derivatives.input_index(subject)
+    if path.is_file():
+        return SubjectIndex.model_validate_json(path.read_bytes())
+    return index_dataset(raw.root, [subject])[subject]
+
+
 def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str]) -> list[Path]:
-    inputs, visits = [], set()
     results = _results(derivatives, subjects)
-    for subject in subjects:
-        sessions = raw.visits(subject)
-        visits.update(sessions)
-        result = results.get(subject, SubjectResult(subject))
-        analysed = {counts.visit for counts in result.visits}
-        status = {
-            visit: ScanStatus.ANALYSED
-            if visit in analysed
-            else ScanStatus.FAILED
-            if Contrast.FLAIR in raw.scans(subject, visit)
-            else ScanStatus.REFUSED
-            for visit in sessions
-        }
-        inputs.append(SubjectInput(result, scans=status))
+    indexes = {subject: _index_of(raw, derivatives, subject) for subject in subjects}
+    inputs = [
+        SubjectInput(
+            results.get(subject, SubjectResult(subject)),
+            scans=_states(index, results.get(subject)),
+            visits=tuple(PlannedVisit(session.visit, week_of(session.visit)) for session in index.sessions),
+        )
+        for subject, index in indexes.items()
+    ]
     return write_tables(
         derivatives.root / "tables",
         inputs,
-        found_visits(visits),
+        (),
         study="",
         provisional=True,
         settings_digest=_one_digest(results),
-        with_missing=False,
+        session_order={
+            subject: {"order": [session.visit for session in index.sessions], "source": index.order_source}
+            for subject, index in indexes.items()
+        },
     )
+
+
+def _states(index: SubjectIndex, result: SubjectResult | None) -> dict[str, ScanStatus]:
+    """What became of each session: without a FLAIR it is refused, with one analysed or failed."""
+    analysed = {counts.visit for counts in result.visits} if result else set()
+    states = {}
+    for session in index.sessions:
+        with_flair = ScanStatus.FAILED if Contrast.FLAIR in session.scans else ScanStatus.REFUSED
+        states[session.visit] = ScanStatus.ANALYSED if session.visit in analysed else with_flair
+    return states
