@@ -211,7 +211,7 @@ def test_other_labels_are_refused_and_an_explicit_order_settles_it(tmp_path, lab
 )
 def test_one_option_takes_several_labels(arguments, expected):
     done = repeat_options(arguments.split())
-    labels = [value for option, value in zip(done, done[1:], strict=False) if option.startswith("--participant")]
+    labels = [value for option, value in itertools.pairwise(done) if option.startswith("--participant")]
     assert labels == expected
     assert [a for a in done if not a.startswith("-") and a not in labels] == ["bids", "B", "O", "participant"]
 
