@@ -23,46 +23,34 @@ DICTIONARY_FILE = "data_dictionary.json"
 TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV)
 
 
-def make_tables(
-    subjects: Iterable[SubjectInput],
+def subject_tables(
+    subject: SubjectInput,
     visits: Sequence[PlannedVisit],
     *,
     study: str,
     provisional: bool,
     with_missing: bool = True,
 ) -> dict[str, list[Row]]:
-    """All tables, by file name.
+    """The rows of one subject in every table, by file name. They do not depend on other subjects.
 
     Parameters
     ----------
-    subjects : iterable of SubjectInput
-        In any order; rows come in the order of their codes.
+    subject : SubjectInput
     visits : sequence of PlannedVisit
         In the order of the rows.
     study : str
         Name of the trial, for the SDTM table.
     provisional : bool
-        True: numbers of every analysed visit, whatever its read. False: numbers from locked reads alone.
+        True: numbers of every analysed visit, whatever its read status. False: numbers of locked reads only.
     with_missing : bool
-        Whether a visit without a scan has a row. False where nothing was planned: what other subjects have is no
-        visit that this one missed.
+        Whether a visit without a scan has a row. False for data without a protocol: the sessions of other subjects
+        are no planned visits of this one.
 
     Raises
     ------
     UsageError
-        If a subject comes twice, has a visit that is not planned, or lacks the numbers of an analysed visit.
+        If the subject has a visit that is not planned, or an analysed visit has no numbers.
     """
-    made: dict[str, dict[str, list[Row]]] = {}
-    for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
-        made[new_code(subject, made)] = rows
-    return {table.file: [row for code in sorted(made) for row in made[code][table.file]] for table in TABLES}
-
-
-def _subject_tables(
-    subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool, with_missing: bool
-) -> dict[str, list[Row]]:
-    """The rows of one subject in every table. They do not depend on other subjects."""
     inputs = visit_inputs(subject, visits)
     timepoints, lesions = timepoint_rows(subject.code, inputs), lesion_rows(subject.code, inputs)
     if not provisional:
@@ -151,18 +139,26 @@ def table_texts(
     provisional: bool,
     with_missing: bool = True,
 ) -> dict[str, str]:
-    """All tables as CSV, by file name: `make_tables` for trials of any size.
+    """All tables as CSV text, by file name.
 
-    Subjects are taken one at a time, in any order, and kept as lines of text alone: some 50 kB each.
+    Subjects are processed one at a time and kept as text, about 50 kB each, so that a trial of any size fits into
+    memory.
+
+    Parameters
+    ----------
+    subjects : iterable of SubjectInput
+        In any order. Rows are sorted by subject code.
+    visits, study, provisional, with_missing
+        As in `subject_tables`.
 
     Raises
     ------
     UsageError
-        As `make_tables`.
+        As `subject_tables`, and if a subject comes twice.
     """
     made: dict[str, dict[str, str]] = {}
     for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
+        rows = subject_tables(subject, visits, study=study, provisional=provisional, with_missing=with_missing)
         lines = {table.file: _lines(_cells(table.names, rows[table.file])) for table in TABLES}
         made[new_code(subject, made)] = lines
     return {
@@ -195,7 +191,7 @@ def write_tables(
     Raises
     ------
     UsageError
-        As `make_tables`; nothing is written then.
+        As `table_texts`. Nothing is written then.
     """
     texts = table_texts(subjects, visits, study=study, provisional=provisional, with_missing=with_missing)
     return save_tables(folder, texts, provisional=provisional, settings_digest=settings_digest)
