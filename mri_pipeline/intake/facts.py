@@ -71,7 +71,6 @@ class InstanceFacts(BaseModel):
     burned_in: bool = False
     rows: int = 0
     columns: int = 0
-    frames: int = 1
     frames_differ: bool = False
     pixel_spacing_mm: tuple[float, float] | None = None
     thickness_mm: float | None = None

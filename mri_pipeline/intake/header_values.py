@@ -45,7 +45,6 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
         raise ValueError("impossible number of frames")
     return {
         "kind": kind,
-        "frames": frames,
         "rows": int(dataset.get("Rows", 0) or 0),
         "columns": int(dataset.get("Columns", 0) or 0),
         "burned_in": text(dataset.get("BurnedInAnnotation")).upper() == "YES",

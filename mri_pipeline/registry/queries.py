@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from sqlalchemy import Engine, select
 
 from mri_pipeline.core.errors import GateClosedError, UsageError
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import SiteState, SubjectState, TrialState
@@ -61,13 +59,6 @@ class RegistryQueries:
         """The state of every planned visit's scan, in the protocol's order."""
         return {state.visit: state.scan for state in self.subject(subject).visits}
 
-    def read_statuses(self, subject: str) -> dict[str, ReadStatus]:
-        """How far the reading of each analysed visit has come; automatic where nobody has read it."""
-        visits = self.subject(subject).visits
-        return {
-            state.visit: state.read or ReadStatus.AUTOMATIC for state in visits if state.scan is ScanState.ANALYSED
-        }
-
     def subject(self, code: str) -> SubjectState:
         """One subject.
 
@@ -88,8 +79,7 @@ class RegistryQueries:
             sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
             rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
             subjects = [subject_state(session, self._protocol, row) for row in rows]
-        totals = Counter(visit.scan.value for subject in subjects for visit in subject.visits)
-        return TrialState(tuple(sites), tuple(subjects), {s.value: totals[s.value] for s in ScanState})
+        return TrialState(tuple(sites), tuple(subjects))
 
     def scan_profiles(self, subject: str) -> dict[str, dict[str, Any]]:
         """By visit: how each accepted scan of a subject was made; an unknown subject has none."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
@@ -22,12 +21,10 @@ class ScannerFacts:
 
 @dataclass(frozen=True)
 class SiteState:
-    """A site's gate: the verdict of its latest dummy run and when it came (UTC), empty before the first."""
+    """A site and its gate: the verdict on its latest dummy run."""
 
     code: str
     gate: Gate
-    decided_at: str = ""
-    dummy_run_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,4 +65,3 @@ class TrialState:
 
     sites: tuple[SiteState, ...]
     subjects: tuple[SubjectState, ...]
-    totals: Mapping[str, int] = field(default_factory=dict)

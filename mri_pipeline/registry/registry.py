@@ -218,22 +218,28 @@ class Registry(RegistryQueries):
 
     # reads
 
-    def record_read(
-        self, subject: str, visit: str, *, reader: str, status: ReadStatus, counts: ReadCounts | None = None
+    def record_reads(
+        self, reads: Mapping[tuple[str, str], ReadCounts], *, reader: str, status: ReadStatus
     ) -> None:
-        """Enter the read of a visit: the latest one counts, an earlier one stays in the audit trail.
+        """Enter the reads of one or more visits, all or none. The latest read of a visit counts.
+
+        Earlier reads stay in the audit trail.
+
+        Parameters
+        ----------
+        reads : mapping of (subject, visit) to ReadCounts
+        reader : str
+            Code of the reader.
+        status : ReadStatus
+            Not automatic.
 
         Raises
         ------
         UsageError
-            If the scan is not analysed, or the visit's read is locked.
+            If a scan is not analysed, or the read of a visit is locked.
+        ValueError
+            If the status is automatic.
         """
-        self.record_reads({(subject, visit): counts or ReadCounts()}, reader=reader, status=status)
-
-    def record_reads(
-        self, reads: Mapping[tuple[str, str], ReadCounts], *, reader: str, status: ReadStatus
-    ) -> None:
-        """Enter the reads of several visits (subject and visit), all or none; errors as `record_read`."""
         if status is ReadStatus.AUTOMATIC:
             raise ValueError("expected a reader's status, found automatic")
         with writing(self._engine) as session:
@@ -248,18 +254,22 @@ class Registry(RegistryQueries):
                 details = {"status": status.value, **decided}
                 append(session, "read", f"{subject} {visit}", details, reader=reader)
 
-    def lock_read(self, subject: str, visit: str, *, reader: str) -> None:
-        """Make a read final: the visit takes no further read and its scan cannot be withdrawn.
+    def lock_reads(self, visits: Iterable[tuple[str, str]], *, reader: str) -> None:
+        """Make the reads of one or more visits final, all or none.
+
+        A locked visit accepts no further read, and its scan cannot be withdrawn.
+
+        Parameters
+        ----------
+        visits : iterable of (subject, visit)
+        reader : str
+            Code of the reader.
 
         Raises
         ------
         UsageError
-            If this reader has not read the visit, or its read is already locked.
+            If this reader has not read a visit, or its read is already locked.
         """
-        self.lock_reads([(subject, visit)], reader=reader)
-
-    def lock_reads(self, visits: Iterable[tuple[str, str]], *, reader: str) -> None:
-        """Make the reads of several visits (subject and visit) final, all or none; errors as `lock_read`."""
         with writing(self._engine) as session:
             for subject, visit in visits:
                 require_not_locked(session, subject, visit)

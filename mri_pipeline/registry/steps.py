@@ -102,7 +102,7 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
 
 def site_state(row: SiteRow) -> SiteState:
     """The site as a value."""
-    return SiteState(row.code, Gate(row.gate), row.gate_at or "", row.dummy_run_digest or "")
+    return SiteState(row.code, Gate(row.gate))
 
 
 def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:

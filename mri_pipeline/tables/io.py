@@ -23,42 +23,30 @@ DICTIONARY_FILE = "data_dictionary.json"
 TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV)
 
 
-def make_tables(
-    subjects: Iterable[SubjectInput],
+def subject_tables(
+    subject: SubjectInput,
     visits: Sequence[PlannedVisit],
     *,
     study: str,
     provisional: bool,
 ) -> dict[str, list[Row]]:
-    """All tables, by file name.
+    """The rows of one subject in every table, by file name. They do not depend on other subjects.
 
     Parameters
     ----------
-    subjects : iterable of SubjectInput
-        In any order; rows come in the order of their codes.
+    subject : SubjectInput
     visits : sequence of PlannedVisit
         Of the trial, in the order of the rows.
     study : str
         Name of the trial, for the SDTM table.
     provisional : bool
-        True: numbers of every analysed visit, whatever its read. False: numbers from locked reads alone.
+        True: numbers of every analysed visit, whatever its read status. False: numbers of locked reads only.
 
     Raises
     ------
     UsageError
-        If a subject comes twice, has a visit that is not planned, or lacks the numbers of an analysed visit.
+        If the subject has a visit that is not planned, or an analysed visit has no numbers.
     """
-    made: dict[str, dict[str, list[Row]]] = {}
-    for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional)
-        made[new_code(subject, made)] = rows
-    return {table.file: [row for code in sorted(made) for row in made[code][table.file]] for table in TABLES}
-
-
-def _subject_tables(
-    subject: SubjectInput, visits: Sequence[PlannedVisit], *, study: str, provisional: bool
-) -> dict[str, list[Row]]:
-    """The rows of one subject in every table. They do not depend on other subjects."""
     inputs = visit_inputs(subject, visits if subject.visits is None else subject.visits)
     timepoints, lesions = timepoint_rows(subject.code, inputs), lesion_rows(subject.code, inputs)
     if not provisional:
@@ -155,18 +143,26 @@ def table_texts(
     study: str,
     provisional: bool,
 ) -> dict[str, str]:
-    """All tables as CSV, by file name: `make_tables` for trials of any size.
+    """All tables as CSV text, by file name.
 
-    Subjects are taken one at a time, in any order, and kept as lines of text alone: some 50 kB each.
+    Subjects are processed one at a time and kept as text, about 50 kB each, so that a trial of any size fits into
+    memory.
+
+    Parameters
+    ----------
+    subjects : iterable of SubjectInput
+        In any order. Rows are sorted by subject code.
+    visits, study, provisional
+        As in `subject_tables`.
 
     Raises
     ------
     UsageError
-        As `make_tables`.
+        As `subject_tables`, and if a subject comes twice.
     """
     made: dict[str, dict[str, str]] = {}
     for subject in subjects:
-        rows = _subject_tables(subject, visits, study=study, provisional=provisional)
+        rows = subject_tables(subject, visits, study=study, provisional=provisional)
         lines = {table.file: _lines(_cells(table.names, rows[table.file])) for table in TABLES}
         made[new_code(subject, made)] = lines
     return {
@@ -206,7 +202,7 @@ def write_tables(
     Raises
     ------
     UsageError
-        As `make_tables`; nothing is written then.
+        As `table_texts`. Nothing is written then.
     """
     texts = table_texts(subjects, visits, study=study, provisional=provisional)
     return save_tables(

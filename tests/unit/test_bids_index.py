@@ -1,5 +1,6 @@
 """Which files of a BIDS dataset are used, why others are not, and in which order sessions come."""
 
+import itertools
 import json
 import logging
 

@@ -25,7 +25,7 @@ from mri_pipeline.core.records import (
 )
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput
-from mri_pipeline.tables.io import TABLES, make_tables, read_table, unlocked_visits, write_tables
+from mri_pipeline.tables.io import TABLES, read_table, subject_tables, table_texts, unlocked_visits, write_tables
 from mri_pipeline.tables.nv import TESTS
 from mri_pipeline.tables.rows import MEASURED, check_rows, quantised
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
@@ -84,7 +84,10 @@ def subject(code="BCDF2345", labels=LABELS, reads=None, **scans):
 
 
 def made(*subjects, provisional=True, visits=VISITS):
-    return make_tables(subjects, visits, study="mesems", provisional=provisional)
+    """The rows of some subjects, as the files hold them; `table_texts` checks what concerns more than one."""
+    table_texts(subjects, visits, study="mesems", provisional=provisional)
+    rows = [subject_tables(s, visits, study="mesems", provisional=provisional) for s in subjects]
+    return {table.file: [row for own in rows for row in own[table.file]] for table in TABLES}
 
 
 def test_columns_are_the_contract():

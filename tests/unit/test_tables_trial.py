@@ -10,7 +10,7 @@ from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.tables.inputs import SubjectInput
-from mri_pipeline.tables.io import csv_text, make_tables, read_table, table_texts
+from mri_pipeline.tables.io import csv_text, read_table, subject_tables, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
 from reading_centre.use_cases.tables import write_trial_tables
 
@@ -63,9 +63,10 @@ def counted(code, n):
 def test_subjects_are_taken_one_at_a_time_and_the_text_is_that_of_all_rows():
     visits = found_visits(["wk00", "wk04"])
     subjects = [counted(code, n) for n, code in enumerate(["DCDF2345", "BCDF2345", "CCDF2345"])]
-    rows = make_tables(subjects, visits, study="x", provisional=True)
+    by_code = sorted(subjects, key=lambda subject: subject.code)
+    rows = [subject_tables(s, visits, study="x", provisional=True)[TIMEPOINTS.file] for s in by_code]
     texts = table_texts(iter(subjects), visits, study="x", provisional=True)
-    assert texts[TIMEPOINTS.file] == csv_text(TIMEPOINTS.names, rows[TIMEPOINTS.file])
-    assert [row["subject"] for row in rows[TIMEPOINTS.file][::2]] == ["BCDF2345", "CCDF2345", "DCDF2345"]
+    assert texts[TIMEPOINTS.file] == csv_text(TIMEPOINTS.names, [row for own in rows for row in own])
+    assert [own[0]["subject"] for own in rows] == ["BCDF2345", "CCDF2345", "DCDF2345"]
     with pytest.raises(UsageError, match=r"expected every subject once, found \w+ twice"):
         table_texts(iter([*subjects, replace(subjects[0], scans={})]), visits, study="x", provisional=True)
