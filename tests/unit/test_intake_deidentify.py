@@ -235,3 +235,21 @@ def test_deidentified_touches_no_disk_and_keeps_the_original(tmp_path):
     original = pydicom.dcmread(factory.write_series(tmp_path, SMALL)[0])
     deidentified(original, BLINDING)
     assert str(original.PatientName) == "Mustermann^Erika"
+
+
+@pytest.mark.parametrize(("named", "leaking"), [(0, -1), (-1, 0), (3, 5)])
+def test_a_name_that_one_file_states_is_searched_for_in_all_files_of_the_series(tmp_path, named, leaking):
+    files = factory.write_series(tmp_path / "in", SMALL)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName = dataset.PatientComments = ""
+        if path == files[named]:
+            dataset.PatientName = "Beispiel^Berta"
+        if path == files[leaking]:
+            dataset.SoftwareVersions = "VB17 Beispiel"
+        dataset.save_as(path)
+    with pytest.raises(
+        UploadRefusedError, match="expected no identity after de-identification, found 1"
+    ) as caught:
+        deidentify(files, tmp_path / "out", BLINDING)
+    assert "Beispiel" not in str(caught.value)

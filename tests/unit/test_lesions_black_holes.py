@@ -1,8 +1,10 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -10,7 +12,7 @@ from lesion_phantom import Head
 
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import Grid, LabelImage
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.black_holes import T1Hypointensity, hypointense, segment_black_holes, severe
 from mri_pipeline.lesions.tracking.track import track_subject
@@ -191,3 +193,32 @@ def test_misuse():
         segment_black_holes(visit, head.tissue(), head.labels(lesion), other, RULES)
     with pytest.raises(KeyError):
         segment_black_holes(head.visit(FLAIR), head.tissue(), head.labels(lesion), None, RULES)
+
+
+def test_partial_volume_of_the_ventricle_does_not_set_the_level_of_csf():
+    """Severe is what is nearer to CSF (0.3) than to grey matter (0.7): 0.5, whatever the rim of the ventricle has."""
+    head = Head(noise=0.0)
+    hole = head.inside((20, 5, 0), 4)
+    head.paint(head.inside((20, 5, 0), 7), FLAIR=1.4, T1W=0.9)
+    head.paint(hole, T1W=0.55)
+    tissue = head.tissue()
+    rim = head.inside((0, 0, 0), 11) & ~head.csf
+    assert rim.sum() > 2 * head.csf.sum()
+    head.paint(rim, FLAIR=0.5, T1W=0.65)
+    half = Image(np.where(rim, 0.5, tissue.csf.data).astype(np.float32), head.grid)
+    lesions = head.labels(head.inside((20, 5, 0), 7))
+    found = segment_black_holes(head.visit(FLAIR, T1W), replace(tissue, csf=half), lesions, None, RULES)
+    assert np.array_equal(found.black_holes.mask, hole)
+    assert not (found.t1_hypointensity.data[hole] == T1Hypointensity.SEVERE).any()
+
+
+@pytest.mark.parametrize(("flair", "holes"), [(0.8, 0), (1.4, 1)], ids=["mixed with CSF", "lesion"])
+def test_partial_volume_beside_the_ventricle_is_no_black_hole_but_a_lesion_there_is(flair, holes):
+    head = Head(noise=0.03)
+    lesion = head.inside((8, 0, 0), 8) & ~head.csf
+    beside = lesion & ndimage.binary_dilation(head.csf)  # one voxel from the ventricle
+    head.paint(lesion, FLAIR=1.4, T1W=0.9)
+    head.paint(beside, FLAIR=flair, T1W=0.5)
+    found = find(head, lesion)
+    assert found.data.max() == holes
+    assert found.mask[beside].mean() == pytest.approx(holes)

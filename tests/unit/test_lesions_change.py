@@ -277,3 +277,17 @@ def test_blocks_are_smoothed_as_scipy_does_and_read_between_their_centres():
     at = [(np.indices(SHAPE)[axis] + 0.5) / s - 0.5 for axis, s in enumerate((4, 4, 2))]
     between = ndimage.map_coordinates(expected, at, order=1, mode="nearest")
     assert np.allclose(blocks.at_voxels(found), between[BRAIN], rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_small_new_lesion_is_seen_between_scans_that_do_not_align_exactly(seed):
+    """Edges of the anatomy differ after registration. The border of a new lesion is in one scan only: no noise."""
+    spot, gyri = ball(14, 6, 2, 2.5), 0.2 * (BRAIN & (Y < 0)) * np.sin(X / 1.5)
+
+    def brain(shift, lesion, noise_seed):
+        data = ndimage.shift(anatomy() + gyri, (shift, 0, 0), order=1, mode="nearest") + 0.45 * lesion
+        return Image(data + NOISE * np.random.default_rng(noise_seed).normal(size=SHAPE), GRID)
+
+    before, after = brain(0.0, labels().mask, seed), brain(1.0, spot, seed + 50)  # a voxel of 1.5 mm
+    assert events(labels().mask, spot, before, after)[0] == [T2State.NEW]
+    assert events(spot, labels().mask, after, before)[0] == [T2State.VANISHED]

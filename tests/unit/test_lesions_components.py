@@ -155,3 +155,15 @@ def test_axial_area_of_an_oblique_grid():
     data = np.zeros((6, 6, 3), dtype=int)
     data[1:4, 1:5, 1] = 2
     assert largest_axial_areas_cm2(LabelImage(data, Grid(data.shape, affine))) == {2: pytest.approx(0.12)}
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["left", "back", "low"])
+def test_of_two_equal_volumes_the_lesion_that_begins_first_has_the_lower_number(axis):
+    """The long one begins first and ends last: only its first voxel may decide."""
+    mask = np.zeros((10, 10, 10), dtype=bool)
+    mask[0:6, 0, 0] = True  # 6 voxels in a row
+    mask[1:4, 4:6, 0] = True  # 6 voxels in a block
+    mask = np.moveaxis(mask, 0, axis)
+    labels = label_lesions(mask, grid_of(mask.shape, np.eye(4)), min_volume_mm3=0)
+    assert labels.data[0, 0, 0] == 1
+    assert lesion_volumes_mm3(labels) == {1: 6.0, 2: 6.0}

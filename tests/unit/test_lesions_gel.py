@@ -318,3 +318,17 @@ def test_misuse():
         )  # fmt: skip
     with pytest.raises(KeyError):
         detect_gel(head.visit(FLAIR, T1W), head.tissue(), head.labels(head.csf), RULES)
+
+
+@both
+@pytest.mark.parametrize(("radius", "count"), [(1.8, 0), (3.5, 1)], ids=["small", "large"])
+def test_a_small_lesion_needs_a_surer_t2_correlate_than_a_large_one(contrasts, radius, count):
+    """Two thirds of what enhances are a T2 lesion: more than the protocol's 60 %, less than the 70 % of small ones."""
+    head = Head(noise=0.02)
+    core = head.inside((15, 5, 0), radius)
+    head.paint(core, T1W_GD=1.5)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), head.labels(core & (head.at[0] <= 15)), RULES)
+    (candidate,) = found.candidates
+    assert RULES.gel_min_t2_overlap < candidate.features.own_share < 0.7
+    assert candidate.reasons == (() if count else (GelReason.NO_T2_CORRELATE,))
+    assert found.mask.data.max() == count

@@ -241,3 +241,16 @@ def test_prior_survives_its_file(tmp_path):
     assert np.array_equal(prior.data, prior.data[::-1])  # no side is preferred
     assert isinstance(again, Image)
     assert not isinstance(again, LabelImage)
+
+
+@pytest.mark.parametrize(("half_width_mm", "lesions"), [(4, 0), (30, 1)], ids=["cap", "confluent"])
+def test_a_confluent_lesion_beside_the_ventricle_is_kept_and_a_cap_as_faint_is_not(half_width_mm, lesions):
+    """Caps and rims of normal ventricles are small; what is large and as bright is periventricular disease."""
+    head = Head()
+    band = head.inside((0, 0, 0), 11) & ~head.csf & (head.at[1] > 4) & (abs(head.at[0]) < half_width_mm)
+    head.paint(band, FLAIR=1.35, T1W=0.9)
+    found = segment_t2(head.visit(FLAIR, T1W), head.tissue(), RULES)
+    assert found.mask.data.max() == lesions
+    if lesions:
+        assert found.mask.mask[band].mean() > 0.6
+        assert not found.mask.mask[head.csf].any()

@@ -137,3 +137,25 @@ def test_a_faint_lesion_that_becomes_sure_was_there_before():
     before, after = segment_t2([head.visit(FLAIR, Contrast.T1W) for head in heads], heads[0].tissue(), RULES)
     assert before.mask.data.max() == after.mask.data.max() == 1
     assert segment_t2([heads[0].visit(FLAIR)], heads[0].tissue(), RULES)[0].mask.volume_mm3 == 0
+
+
+def test_one_visit_of_bright_cortex_hides_no_lesion_of_any_visit():
+    """One threshold holds for all visits: that of most visits, not that of the visit with the highest."""
+
+    def scan(grey, seed):
+        head = Head(noise=0.0)
+        head.paint(head.inside((15, 5, 0), 3), FLAIR=1.4, T1W=0.9)
+        head.paint(head.grey, FLAIR=grey)
+        head.data[FLAIR] += np.random.default_rng(seed).normal(0, 0.06, head.grid.shape) * head.brain
+        return head
+
+    heads = [scan(grey, seed) for seed, grey in enumerate((1.15, 1.4, 1.15), start=1)]
+    images = [head.visit(FLAIR, T1W) for head in heads]
+    found = segment_t2(images, heads[0].tissue(), RULES)
+    alone = [segment_t2([image], heads[0].tissue(), RULES)[0].threshold for image in images]
+    assert alone[1] > max(alone[0], alone[2]) + 2
+    assert found[0].threshold == pytest.approx(max(alone[0], alone[2]))
+    lesion = heads[0].inside((15, 5, 0), 3)
+    for visit_found in found:
+        assert visit_found.mask.data.max() == 1
+        assert visit_found.mask.mask[lesion].mean() > 0.8

@@ -494,3 +494,33 @@ def test_a_lesion_is_new_where_the_image_rose_by_three_noises(rise, state):
     back = Image(-evidence.data, grid)
     gone = compare_t2(lesions, empty, reference_parts=lesions, followup_parts=empty, rules=RULES, evidence=back)
     assert gone.vanished == (frozenset({1}) if state is T2State.NEW else frozenset())
+
+
+def spot_and(voxels, extra):
+    """A lesion of one section: a box of 6 x 11 voxels and a row of more beside it; a voxel has 1 mm2."""
+    mask = boxes((2, 8, 2, 13, 2, 3))
+    mask[8:9, 2 : 2 + extra, 2] = True
+    assert np.count_nonzero(mask) == voxels
+    return mask
+
+
+@pytest.mark.parametrize(("before", "extra", "enlarging"), [(66, 0, 0), (67, 1, 1)])
+def test_a_section_of_exactly_the_threshold_has_the_growth_limit_of_large_lesions(before, extra, enlarging):
+    """+33 % lies between both limits: 24.2 % from 0.67 cm2 on, 45.2 % below (Arch Neurol 1992;49:261)."""
+    after = boxes((2, 10, 2, 13, 2, 3))  # 88 mm2
+    counts = track_t2(spot_and(before, extra), after).visits[1].counts
+    assert (counts.new_t2_count, counts.enlarging_t2_count) == (0, enlarging)
+
+
+def test_lesions_that_merge_a_second_time_bear_the_number_of_the_larger_part_of_that_time():
+    """A merge ends when the lesions separate. What they shared at the first merge decides nothing at the second."""
+    tracking = track_t2(
+        boxes((2, 8, 2, 6, 2, 4), (10, 14, 2, 6, 2, 4)),  # the first is the larger one
+        boxes((2, 14, 2, 6, 2, 4)),  # merged: number 1
+        boxes((2, 4, 2, 6, 2, 4), (9, 18, 2, 6, 2, 4)),  # separate: now the second is the larger one
+        boxes((2, 18, 2, 6, 2, 4)),  # merged again
+    )
+    rows = [[r for r in v.records if r.t2_state is not T2State.VANISHED] for v in tracking.visits]
+    numbers = [{r.lesion_id: r.x_mm for r in visit} for visit in rows]
+    assert [sorted(visit) for visit in numbers] == [[1, 2], [1], [1, 2], [2]]
+    assert numbers[2][1] < numbers[2][2]
