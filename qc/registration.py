@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.register import Method
 
 LEAST_COVERED = 0.99
 """Share of the subject's brain that a visit must have scanned. The rim of a mask on slices of 3 mm is about 1 %."""
@@ -42,6 +43,7 @@ def judge(record: RegistrationRecord) -> Verdict:
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
+    from mri_pipeline.images.register import Method
     >>> judge(RegistrationRecord(Contrast.FLAIR, "wk00", 0.55, "gauss-newton", failed=False)).value
     'doubtful'
     """
@@ -67,6 +69,17 @@ def brain_qc_flag(quality: float) -> str:
     )
 
 
+def duplicate_qc_flag(visits: Sequence[str]) -> str:
+    """The QC flag of a FLAIR that has the voxels of other visits' FLAIRs; empty if it has not.
+
+    Examples
+    --------
+    >>> duplicate_qc_flag(["wk00"])
+    'FLAIR: the same voxels as at wk00; was the right scan uploaded?'
+    """
+    return f"FLAIR: the same voxels as at {', '.join(visits)}; was the right scan uploaded?" if visits else ""
+
+
 def contrast_qc_flag(enhancing_share: float | None) -> str:
     """What a person has to look at where next to nothing enhances, vessels neither; empty where it does.
 
@@ -89,6 +102,7 @@ def qc_flags(quality: VisitQuality) -> list[str]:
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
+    from mri_pipeline.images.register import Method
     >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
     >>> qc_flags(VisitQuality("wk04", "", False, 1.0, (t2w,)))
     ['T2w left out: no match to the FLAIR (quality 0.12)']
@@ -97,7 +111,9 @@ def qc_flags(quality: VisitQuality) -> list[str]:
     for record in quality.registrations:
         verdict, name = judge(record), record.contrast.value
         to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
-        if verdict is Verdict.FAILED and not quality.failure:
+        if record.method == Method.SAME_SCAN and record.failed:
+            found.append(f"{name} left out: it has the same voxels as the FLAIR")
+        elif verdict is Verdict.FAILED and not quality.failure:
             found.append(f"{name} left out: no match to {to} (quality {record.quality or 0.0:.2f})")
         elif verdict is Verdict.DOUBTFUL:
             found.append(f"{name} to {to}: a doubtful match (quality {record.quality:.2f}), look at the pictures")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
@@ -20,7 +20,7 @@ from mri_pipeline.core.io import itk
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
-from qc.registration import brain_qc_flag
+from qc.registration import brain_qc_flag, duplicate_qc_flag
 from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file
 from workflows.engine import Plugin, failure_reason, run_workflow
 from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
@@ -130,6 +130,7 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
         group = _largest_group(rounds, list(flairs))
         reference = group[0] if group else ""
     alignment = _put_together(job, rounds, group, reference, space)
+    alignment = _with_duplicates(alignment, rounds)
     _require_usable(job, alignment)
     return alignment
 
@@ -216,6 +217,19 @@ def _put_together(
         else:
             failed.append(_failed(scans, rounds))
     return Alignment(tuple(visits), tuple(failed), space)
+
+
+def _with_duplicates(alignment: Alignment, rounds: _Rounds) -> Alignment:
+    """Flag every visit whose FLAIR has the voxels of another visit's FLAIR."""
+    digests = {visit.visit: rounds.alignment_records[visit.visit].scan_digest for visit in alignment.visits}
+    visits = []
+    for visit in alignment.visits:
+        copies = [label for label, digest in digests.items() if digest == digests[visit.visit]]
+        copies.remove(visit.visit)
+        flags = (visit.quality.note, duplicate_qc_flag(copies))
+        note = "; ".join(filter(None, flags))
+        visits.append(replace(visit, quality=replace(visit.quality, note=note)))
+    return replace(alignment, visits=tuple(visits))
 
 
 def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:

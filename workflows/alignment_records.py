@@ -36,6 +36,7 @@ class VisitAlignmentRecord(BaseModel):
     template_to_flair: Path
     skull_stripped: bool
     brain_quality: float
+    scan_digest: str
     scans: dict[Contrast, Match]
 
 

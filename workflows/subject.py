@@ -221,6 +221,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     )
     with_gel = [v for v in visits if Contrast.T1W_GD in v.scans]
     with_t1w = [v for v in visits if Contrast.T1W in v.scans]
+    with_t2w = [v for v in visits if Contrast.T2W in v.scans]
     track = pe.Node(
         Track(
             subject=job.subject,
@@ -235,21 +236,26 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     )
     t1_of = {v.visit: FIELD[c] for v in visits for c in (Contrast.T1W_GD, Contrast.T1W) if c in v.scans}
     segment_t2 = pe.Node(
-        SegmentT2(with_t1=[n for n, v in enumerate(visits) if v.visit in t1_of], rules=rules),
+        SegmentT2(
+            with_t1=[n for n, v in enumerate(visits) if v.visit in t1_of],
+            with_t2w=[n for n, v in enumerate(visits) if v in with_t2w],
+            rules=rules,
+        ),
         name="segment_t2",
         mem_gb=0.6 + 0.2 * len(visits),
     )
     lists = {
         field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
         for field, having in (
-            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("written", visits), ("gel_qc_flags", visits),
+            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("t2ws", with_t2w),
+            ("written", visits), ("gel_qc_flags", visits),
             ("gels", with_gel), ("black_holes", with_t1w), ("t1_hypointensity", with_t1w),
             ("external", visits if job.rules.segmenter else ()),
         )
         if having
     }  # fmt: skip
     t2_inputs, taken = (
-        ("flairs", "brains", "t1s", "external"),
+        ("flairs", "brains", "t1s", "t2ws", "external"),
         ("flairs", "gels", "black_holes", "t1_hypointensity"),
     )
     workflow.connect([
@@ -304,6 +310,11 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
                 (inputnode, external, [(f"{visit.visit}_{field}", field) for field in (*named, "brain")]),
                 (external, lists["external"], [("found", f"in{number + 1}")]),
             ])  # fmt: skip
+        if visit in with_t2w:
+            position = with_t2w.index(visit) + 1
+            workflow.connect(
+                [(inputnode, lists["t2ws"], [(f"{visit.visit}_{FIELD[Contrast.T2W]}", f"in{position}")])]
+            )
         if visit.visit in t1_of:
             position = list(t1_of).index(visit.visit) + 1
             workflow.connect(

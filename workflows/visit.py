@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import FIELD
 from workflows.interfaces.images import ExtractBrain, RecordMatch, RecordVisit, Register
 
-_OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality")
+_OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality", "scan_digest")
 
 
 def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> pe.Workflow:
@@ -35,8 +35,8 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
         Brain mask on the FLAIR's grid.
     template_to_flair
         Affine from the template's world.
-    skull_stripped, brain_quality
-        Whether the FLAIR came without skull, and how well the template explains it.
+    skull_stripped, brain_quality, scan_digest
+        Whether the FLAIR came without skull, how well the template explains it, and the digest of its voxels.
     t1w_match, t1w_gd_match, t2w_match, pdw_match
         Registrations of the contrasts the visit has; a failed one says so.
     """

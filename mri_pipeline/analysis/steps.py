@@ -1,5 +1,7 @@
 """The steps of an analysis, each a composition of library functions; no files, no nipype.
 
+Scans come with any order of axes. Each step brings them to RAS order first, so that no result depends on it.
+
 Interfaces call one of these each, and ``segment`` calls them in a row: there is one way for the data.
 """
 
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io.priors import load_lesion_prior
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.protocol import LesionRules, Segmenter
@@ -20,6 +22,7 @@ from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages, VisitMasks
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
+from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel import detect as gel
@@ -56,8 +59,8 @@ class SegmentedVisit:
 
 
 def extract_brain(flair: Image) -> brain.BrainExtraction:
-    """Brain mask of a FLAIR, and the template's way to it."""
-    return brain.extract_brain(flair, load_template())
+    """Brain mask of a FLAIR on its grid in RAS order, and the template's way to it."""
+    return brain.extract_brain(flair.reoriented(), load_template())
 
 
 def register(
@@ -68,9 +71,21 @@ def register(
     moving_brain: LabelImage | None = None,
     intra_modal: bool,
 ) -> registration.Registration:
-    """Rigid registration; one that found no match says so (`failed`) and must not be used."""
+    """Rigid registration; one that found no match says so (`failed`) and must not be used.
+
+    Two scans with the same voxels are not registered. As two visits they keep their headers' alignment, the identity
+    for a copy; as two contrasts of a visit one of them is the wrong scan, and the registration has failed.
+    """
+    fixed, moving = fixed.reoriented(), moving.reoriented()
+    if scan_digest(fixed) == scan_digest(moving):
+        moving_to_fixed = Affine(fixed.grid.affine @ np.linalg.inv(moving.grid.affine))
+        quality = 1.0 if intra_modal else 0.0
+        return registration.Registration(
+            moving_to_fixed, quality, registration.Method.SAME_SCAN, failed=not intra_modal
+        )
+    masks = [None if mask is None else mask.reoriented() for mask in (fixed_brain, moving_brain)]
     return registration.register_rigid(
-        fixed, moving, intra_modal=intra_modal, fixed_mask=fixed_brain, moving_mask=moving_brain
+        fixed, moving, intra_modal=intra_modal, fixed_mask=masks[0], moving_mask=masks[1]
     )
 
 
@@ -79,9 +94,16 @@ def require_match(found: registration.Registration, what: str) -> Affine:
 
     Raises
     ------
+    ImageError
+        If both scans have the same voxels; `what` names the scans.
     AnalysisError
-        If no match was found; `what` names the scans.
+        If no match was found.
     """
+    if found.method is registration.Method.SAME_SCAN and found.failed:
+        raise ImageError(
+            f"{what}: expected two different scans, found the same voxels twice",
+            hint="give each contrast its own scan",
+        )
     if found.failed:
         raise AnalysisError(
             f"registration of {what}: expected a match, found none (quality {found.quality:.2f})",
@@ -106,6 +128,7 @@ def subject_space(
     later_to_first
         Rigid transforms of the second and later visits to the first.
     """
+    flairs, brains = [flair.reoriented() for flair in flairs], [mask.reoriented() for mask in brains]
     to_subject = midway.midway([Affine.identity(), *later_to_first])
     grid = subject_grid([f.grid for f in flairs], to_subject, brains)
     ways = list(zip(flairs, brains, to_subject, strict=True))
@@ -135,7 +158,7 @@ def brain_of_visit(
     AnalysisError
         If the FLAIR has scanned less than half of the brain.
     """
-    scanned = resample.covered(flair, brain_mask.grid, flair_to_subject).mask
+    scanned = resample.covered(flair.reoriented(), brain_mask.grid, flair_to_subject).mask
     whole = (whole_brain or brain_mask).mask
     share = int(np.count_nonzero(scanned & whole)) / max(int(np.count_nonzero(whole)), 1)
     if share < LEAST_SCANNED:
@@ -153,7 +176,7 @@ def prepare_visit(
     grid, detail = brain_mask.grid, brain_mask.mask
     return {
         contrast: bias.correct_bias(
-            resample.resample(image, grid, to_subject[contrast], detail=detail), brain_mask
+            resample.resample(image.reoriented(), grid, to_subject[contrast], detail=detail), brain_mask
         )
         for contrast, image in images.items()
     }
@@ -205,8 +228,17 @@ def segment_t2(
 ) -> list[t2.T2Segmentation]:
     """T2 lesions of all visits of a subject together: one threshold, one answer where nothing changed."""
     return t2.segment_t2(
-        [_normalised(images, brain, tissue) for images, brain in zip(visits, brains, strict=True)], tissue, rules
+        [_normalised(_of_t2(images), brain, tissue) for images, brain in zip(visits, brains, strict=True)],
+        tissue,
+        rules,
     )
+
+
+def _of_t2(images: Mapping[Contrast, Image]) -> dict[Contrast, Image]:
+    """What the T2 lesions are found on: FLAIR, T2w, and T1 before contrast or, without it, after."""
+    used = {contrast: images[contrast] for contrast in (Contrast.FLAIR, Contrast.T2W) if contrast in images}
+    t1 = images.get(Contrast.T1W, images.get(Contrast.T1W_GD))
+    return used if t1 is None else {**used, Contrast.T1W: t1}
 
 
 def take_t2(

@@ -29,6 +29,7 @@ class Method(StrEnum):
 
     GAUSS_NEWTON = "gauss-newton"
     MUTUAL_INFORMATION = "mutual-information"
+    SAME_SCAN = "same-scan"  # the voxels are those of the other scan: nothing was registered
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.spatial import Affine, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import GRID_TOLERANCE_MM, Affine, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
 ISOTROPIC_MAX_MM = 1.5
@@ -25,8 +25,9 @@ def subject_grid(
     Rule: if more than half of the FLAIRs are 3D (no voxel side above 1.5 mm), 1 mm isotropic. Otherwise the 2D
     FLAIRs decide: slices lie in the direction in which most of them have theirs, as thin as the thinnest; in the
     plane the voxels are those of the coarsest, at most 1 mm. Axes are RAS, turned to the mean of the scans' axes
-    in the subject's space, so that slices stay slices. One 2D visit alone keeps its own voxels, so that nothing is
-    interpolated. The result does not depend on the order of the visits.
+    in the subject's space, so that slices stay slices. One visit alone keeps its own voxels, so that nothing is
+    interpolated, and so do visits whose voxels coincide in the subject's space. The result does not depend on the
+    order of the visits.
 
     Parameters
     ----------
@@ -50,11 +51,13 @@ def subject_grid(
     """
     if not flairs or not len(flairs) == len(to_subject) == len(brains):
         raise UsageError("subject grid: expected a transform and a brain mask for each FLAIR")
-    spacing = _spacing(flairs)
-    directions = _mean_directions(flairs, to_subject)
     points = np.concatenate(
         [transform.points(_outline(brain)) for brain, transform in zip(brains, to_subject, strict=True)]
     )
+    if _coincide(flairs, to_subject):
+        flairs, to_subject = flairs[:1], to_subject[:1]
+    spacing = _spacing(flairs)
+    directions = _mean_directions(flairs, to_subject)
     along = points @ directions
     anchor = _anchor(flairs, to_subject, directions, spacing)
     low = np.floor((along.min(axis=0) - margin_mm - anchor) / spacing)
@@ -74,6 +77,19 @@ def is_3d(grid: Grid) -> bool:
 def _ras(grid: Grid) -> Grid:
     """The same voxels with axes nearest to right, anterior, superior."""
     return Image(np.broadcast_to(np.float32(0), grid.shape), grid).reoriented("RAS").grid
+
+
+def _coincide(flairs: Sequence[Grid], to_subject: Sequence[Affine]) -> bool:
+    """True if the voxel centres of all FLAIRs coincide in the subject's space, up to shifts by whole voxels."""
+    first = _ras(flairs[0])
+    for grid, transform in zip(flairs[1:], to_subject[1:], strict=True):
+        own = _ras(grid)
+        index = np.linalg.inv(to_subject[0].matrix @ first.affine) @ transform.matrix @ own.affine
+        shift_mm = (index[:3, 3] - np.rint(index[:3, 3])) * first.spacing_mm
+        drift_mm = (np.abs(index[:3, :3] - np.eye(3)) @ own.shape) * first.spacing_mm
+        if max(np.abs(shift_mm).max(), drift_mm.max()) > GRID_TOLERANCE_MM:
+            return False
+    return True
 
 
 def _spacing(flairs: Sequence[Grid]) -> FloatArray:

@@ -6,8 +6,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,12 +21,17 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
-from mri_pipeline.core.spatial import Affine, Image, LabelImage
+from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.images import resample
+from mri_pipeline.lesions.black_holes import DarkTissue
+from mri_pipeline.lesions.gel.detect import GelDetection
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from qc.registration import brain_qc_flag, contrast_qc_flag, qc_flags
+
+_Found = TypeVar("_Found", T2Segmentation, GelDetection, DarkTissue)
 
 _VISIT = "scan"  # the only visit; it appears in no output
 _MASKS = ("t2_lesions", "gel", "black_holes")
@@ -54,7 +60,11 @@ def segment_images(
     rules: LesionRules,
     work: Path | None = None,
 ) -> SegmentedScan:
-    """Segment one visit on its FLAIR's grid.
+    """Segment one visit as the analysis of a subject with this visit alone does.
+
+    The analysis works on the subject's grid, which for one visit are the FLAIR's own voxels in RAS order around the
+    brain. The results are brought back to the FLAIR's grid: the same voxels, unless a 3D FLAIR is finer than 0.8 mm
+    and was analysed at 1 mm.
 
     Parameters
     ----------
@@ -81,8 +91,8 @@ def segment_images(
     """
     flair = images[Contrast.FLAIR]
     found = steps.extract_brain(flair)
-    brain = found.mask if brain_mask is None else brain_mask
-    flair.grid.require_same(brain.grid, "brain mask")
+    brain = found.mask if brain_mask is None else brain_mask.reoriented()
+    flair.reoriented().grid.require_same(brain.grid, "brain mask")
     registered = {
         contrast: steps.register(flair, image, fixed_brain=brain, intra_modal=False)
         for contrast, image in images.items()
@@ -92,13 +102,20 @@ def segment_images(
         contrast: steps.require_match(match, f"{contrast.value} to FLAIR")
         for contrast, match in registered.items()
     }
+    space = steps.subject_space(
+        flairs=[flair], brains=[brain], templates_to_flair=[found.template_to_image], later_to_first=[]
+    )
+    brain, _ = steps.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
     prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
+    t1ws = [prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1]
     tissue = steps.map_subject_tissue(
         flairs=[prepared[Contrast.FLAIR]],
-        t1ws=[prepared[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in prepared][:1],
-        brain=brain,
-        template_to_subject=found.template_to_image,
+        t1ws=t1ws,
+        brain=space.brain,
+        template_to_subject=space.template_to_subject,
     )
+    (matched,) = steps.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
+    prepared = {**prepared, Contrast.FLAIR: matched}
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     share = segmented.gel.enhancing_share if segmented.gel else None
@@ -117,7 +134,29 @@ def segment_images(
         for contrast, match in registered.items()
     ]
     quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, message)))
-    return SegmentedScan(t2, segmented, only.lesions, only.records, quality)
+    segmented = steps.SegmentedVisit(
+        {
+            contrast: resample.resample(image, flair.grid, order=0)
+            for contrast, image in segmented.contrasts.items()
+        },
+        _with_images_on(segmented.gel, flair.grid) if segmented.gel else None,
+        _with_images_on(segmented.dark, flair.grid) if segmented.dark else None,
+    )
+    lesions = resample.resample_nearest(only.lesions, flair.grid)
+    return SegmentedScan(_with_images_on(t2, flair.grid), segmented, lesions, only.records, quality)
+
+
+def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:
+    """Masks and maps on another grid by the nearest voxel, 0 beyond their own grid."""
+    if isinstance(image, LabelImage):
+        return resample.resample_nearest(image, grid)
+    return resample.resample(image, grid, order=0)
+
+
+def _with_images_on(found: _Found, grid: Grid) -> _Found:
+    """The same result with every image that it holds on another grid."""
+    held: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
+    return replace(found, **{k: _onto(v, grid) for k, v in held.items() if isinstance(v, Image | LabelImage)})
 
 
 def _t2_lesions(

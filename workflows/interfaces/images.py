@@ -10,6 +10,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.duplicates import scan_digest
 from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file, save_record_file
 from workflows.interfaces.base import (
     FIELD,
@@ -32,6 +33,7 @@ class _ExtractBrainOutputSpec(TraitedSpec):
     template_to_flair = File(exists=True, desc="affine from the template's world")
     skull_stripped = traits.Bool(desc="the scan came without skull")
     brain_quality = traits.Float(desc="how well the template explains the scan")
+    scan_digest = traits.Str(desc="digest of the FLAIR's voxels")
 
 
 class ExtractBrain(Step):
@@ -41,10 +43,12 @@ class ExtractBrain(Step):
     output_spec = _ExtractBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        found = steps.extract_brain(nifti.load_image(self.inputs.flair))
+        flair = nifti.load_image(self.inputs.flair)
+        found = steps.extract_brain(flair)
         self.keep(runtime, brain=found.mask)
         self.keep_transform(runtime, "template_to_flair", found.template_to_image)
         self._results |= {"skull_stripped": bool(found.skull_stripped), "brain_quality": float(found.quality)}
+        self._results["scan_digest"] = scan_digest(flair)
         return runtime
 
 
@@ -93,6 +97,7 @@ class _NoteVisitInputSpec(BaseInterfaceInputSpec):
     template_to_flair = File(exists=True, mandatory=True, desc="affine from the template's world")
     skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR came without skull")
     brain_quality = traits.Float(mandatory=True, desc="how well the template explains the FLAIR")
+    scan_digest = traits.Str(mandatory=True, desc="digest of the FLAIR's voxels")
     t1w_match = File(exists=True, desc="within-visit registration")
     t1w_gd_match = File(exists=True, desc="within-visit registration")
     t2w_match = File(exists=True, desc="within-visit registration")
@@ -117,6 +122,7 @@ class RecordVisit(Step):
             template_to_flair=Path(self.inputs.template_to_flair),
             skull_stripped=self.inputs.skull_stripped,
             brain_quality=self.inputs.brain_quality,
+            scan_digest=self.inputs.scan_digest,
             scans={
                 c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)
             },

@@ -31,6 +31,8 @@ class _SegmentT2InputSpec(TissueInputSpec):
     )
     t1s = InputMultiObject(File(exists=True), desc="prepared T1 (before contrast, else after) of visits with one")
     with_t1 = traits.List(traits.Int(), desc="positions of those visits")
+    t2ws = InputMultiObject(File(exists=True), desc="prepared T2w of visits with one")
+    with_t2w = traits.List(traits.Int(), desc="positions of those visits")
     brains = InputMultiObject(File(exists=True), mandatory=True, desc="brain mask of every visit")
     external = InputMultiObject(File(exists=True), desc="what another segmenter found in every visit")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
@@ -53,6 +55,8 @@ class SegmentT2(Step):
         visits = [{Contrast.FLAIR: nifti.load_image(file)} for file in inputs.flairs]
         for position, file in zip(inputs.with_t1, inputs.t1s, strict=True) if isdefined(inputs.t1s) else ():
             visits[position][Contrast.T1W] = nifti.load_image(file)
+        for position, file in zip(inputs.with_t2w, inputs.t2ws, strict=True) if isdefined(inputs.t2ws) else ():
+            visits[position][Contrast.T2W] = nifti.load_image(file)
         rules = LesionRules.model_validate_json(inputs.rules)
         brains = [nifti.load_labels(file) for file in inputs.brains]
         tissue = load_tissue(inputs)
