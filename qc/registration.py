@@ -28,6 +28,10 @@ begins at 0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmar
 patients' heads up to 0.35, noise up to 0.25. What lies between is so rare that nobody knows what it is worth."""
 
 
+MOST_FORM_DIFFERENCE_MM = 0.5
+"""Half of the finest voxel: programs round qform and sform differently, and a qform has no shears."""
+
+
 class Verdict(StrEnum):
     """What is thought of one registration."""
 
@@ -78,6 +82,13 @@ def duplicate_qc_flag(visits: Sequence[str]) -> str:
     'FLAIR: the same voxels as at wk00; was the right scan uploaded?'
     """
     return f"FLAIR: the same voxels as at {', '.join(visits)}; was the right scan uploaded?" if visits else ""
+
+
+def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
+    """The QC flag of a scan whose qform and sform differ; empty if they agree within `MOST_FORM_DIFFERENCE_MM`."""
+    if difference_mm <= MOST_FORM_DIFFERENCE_MM:
+        return ""
+    return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
 
 
 def contrast_qc_flag(enhancing_share: float | None) -> str:

@@ -16,11 +16,11 @@ from pathlib import Path
 from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import AnalysisError
-from mri_pipeline.core.io import itk
+from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
-from qc.registration import brain_qc_flag, duplicate_qc_flag
+from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
 from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file
 from workflows.engine import Plugin, failure_reason, run_workflow
 from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
@@ -130,7 +130,7 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
         group = _largest_group(rounds, list(flairs))
         reference = group[0] if group else ""
     alignment = _put_together(job, rounds, group, reference, space)
-    alignment = _with_duplicates(alignment, rounds)
+    alignment = _with_scan_flags(alignment, rounds)
     _require_usable(job, alignment)
     return alignment
 
@@ -219,14 +219,15 @@ def _put_together(
     return Alignment(tuple(visits), tuple(failed), space)
 
 
-def _with_duplicates(alignment: Alignment, rounds: _Rounds) -> Alignment:
-    """Flag every visit whose FLAIR has the voxels of another visit's FLAIR."""
+def _with_scan_flags(alignment: Alignment, rounds: _Rounds) -> Alignment:
+    """Flag visits whose FLAIR has the voxels of another visit's FLAIR, and scans whose header contradicts itself."""
     digests = {visit.visit: rounds.alignment_records[visit.visit].scan_digest for visit in alignment.visits}
     visits = []
     for visit in alignment.visits:
         copies = [label for label, digest in digests.items() if digest == digests[visit.visit]]
         copies.remove(visit.visit)
-        flags = (visit.quality.note, duplicate_qc_flag(copies))
+        forms = [forms_qc_flag(c, nifti.form_difference_mm(path)) for c, path in visit.scans.scans.items()]
+        flags = (visit.quality.note, duplicate_qc_flag(copies), *forms)
         note = "; ".join(filter(None, flags))
         visits.append(replace(visit, quality=replace(visit.quality, note=note)))
     return replace(alignment, visits=tuple(visits))

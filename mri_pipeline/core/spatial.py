@@ -179,6 +179,13 @@ class LabelImage:
         """Volume of all labels: voxel count times voxel volume."""
         return float(np.count_nonzero(self.data)) * self.grid.voxel_volume_mm3
 
+    def with_axes_of(self, grid: Grid) -> Self:
+        """The same labels with the axes ordered and directed as those of a grid; no voxel is changed.
+
+        Viewers store the voxels of a mask with other axes than the image has.
+        """
+        return self if self.grid.same_as(grid) else self.reoriented(grid.orientation)
+
     def reoriented(self, orientation: str = "RAS") -> Self:
         """The same labels with the axes permuted and flipped to `orientation`."""
         data, grid = _reorient(self.data, self.grid, orientation)

@@ -29,8 +29,7 @@ def onto_grid_of(proposed: LabelImage, returned: LabelImage, what: str) -> Label
     GridMismatchError
         If it is another grid; nothing is resampled.
     """
-    if not returned.grid.same_as(proposed.grid):
-        returned = returned.reoriented(proposed.grid.orientation)
+    returned = returned.with_axes_of(proposed.grid)
     try:
         proposed.grid.require_same(returned.grid, what)
     except GridMismatchError as error:

@@ -128,7 +128,6 @@ def bids(
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.protocol import load_segmenter
     from reading_centre.use_cases import bids as bids_app
-    from reading_centre.use_cases.validate import require_valid
 
     selection = bids_app.Selection(
         participants=tuple(participant_label or ()),
@@ -139,13 +138,12 @@ def bids(
     if level is Level.GROUP:
         say_paths(bids_app.write_group_tables(bids_dir, out_dir, selection=selection), as_json=as_json)
         return
-    if not skip_validation:
-        require_valid(bids_dir)
     with progress_bar("subjects") as progress:
         outcome = bids_app.run_participants(
             bids_dir,
             out_dir,
             selection=selection,
+            validate=not skip_validation,
             nprocs=nprocs,
             memory_gb=memory_gb(memory) if memory else None,
             plugin=plugin,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import MaskLabel
 from reading_centre.console import (
     AsJson,
     emit,
@@ -25,6 +26,9 @@ def evaluate(
         Path | None,
         typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
     ] = None,
+    label: Annotated[
+        MaskLabel, typer.Option("--label", help="Which masks of a BIDS tree, such as the output of bids.")
+    ] = MaskLabel.T2_LESION,
     data: Annotated[str, typer.Option("--data", help="Name of the data, for the page.")] = "Data not named",
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +43,7 @@ def evaluate(
             raise UsageError(f"expected another folder for --out: {pairs.name} there would be written over")
         chosen = evaluation.pairs_of_csv(pairs)
     elif pairs is None and predicted is not None and reference is not None:
-        chosen = evaluation.pairs_of_folders(predicted, reference)
+        chosen = evaluation.pairs_of_folders(predicted, reference, label=label)
     else:
         raise UsageError("expected either --predicted and --reference, or --pairs, found something else")
     summary = evaluation.evaluate(chosen, out, data=data)

@@ -21,6 +21,7 @@ from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
+from reading_centre.use_cases.validate import require_valid
 from workflows.batch import BatchOutcome, Outcome, run_batch
 from workflows.engine import Plugin, Progress
 
@@ -129,6 +130,7 @@ def run_participants(
     out_dir: Path,
     *,
     selection: Selection = Selection(),
+    validate: bool = True,
     nprocs: int = 1,
     memory_gb: float | None = None,
     plugin: Plugin = Plugin.MULTIPROC,
@@ -145,8 +147,8 @@ def run_participants(
     Raises
     ------
     UsageError
-        As `index_participants`; if no session has a FLAIR; if OUT_DIR is BIDS_DIR; or if OUT_DIR holds numbers of
-        other participants by another segmenter or software.
+        As `index_participants` and, with `validate`, `require_valid`; if no session has a FLAIR; if OUT_DIR is
+        BIDS_DIR; or if OUT_DIR holds numbers of other participants by another segmenter or software.
     """
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
     if out_dir == bids_dir:
@@ -154,6 +156,8 @@ def run_participants(
     work = (work_dir or out_dir / "work").resolve()
     rules = LesionRules(segmenter=segmenter)
     raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
+    if validate:
+        require_valid(bids_dir)
     indexes = index_participants(raw, selection)
     for index in indexes.values():
         _describe(index, say)

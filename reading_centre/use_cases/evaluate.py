@@ -9,9 +9,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mri_pipeline.core.errors import GridMismatchError, ImageError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule, ScoredLesion, score_masks
 from mri_pipeline.lesions.scoring.summary import by_size, spread, volume_agreement
 from mri_pipeline.tables.io import csv_text
@@ -24,6 +28,7 @@ _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
 _CSV = "text in UTF-8, columns separated by commas or semicolons"
+_MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # together they tell an intensity image from numbered lesions
 _SHOWN = 5  # unmatched names in a message
 
 
@@ -37,8 +42,12 @@ class Pair:
     tuned_on: bool | None = None
 
 
-def pairs_of_folders(predicted: Path, reference: Path) -> list[Pair]:
-    """Masks of two folders that have the same file name, in the order of the names.
+def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = MaskLabel.T2_LESION) -> list[Pair]:
+    """Masks of two folders with the same file name, or of BIDS trees with the same subject and session, by name.
+
+    A folder with ``sub-<label>`` folders, such as the output of ``bids`` and ``run``, is a BIDS tree: its masks are the
+    files ``*_label-<label>_mask.nii.gz``. Files of a plain folder that is paired with a tree need ``sub-<label>`` and
+    ``ses-<label>`` in their names.
 
     Raises
     ------
@@ -46,7 +55,14 @@ def pairs_of_folders(predicted: Path, reference: Path) -> list[Pair]:
         If a folder holds no mask, or a name stands in one of them alone: a case that a segmentation could not do
         must not vanish from its scores.
     """
-    found = {name: _masks(folder, name) for name, folder in (("predicted", predicted), ("reference", reference))}
+    folders = {"predicted": predicted, "reference": reference}
+    trees = {name: any(folder.glob("sub-*/")) for name, folder in folders.items()}
+    found = {
+        name: _tree(folder, name, label) if trees[name] else _masks(folder, name)
+        for name, folder in folders.items()
+    }
+    if any(trees.values()):
+        found = {name: _by_session(masks, name) for name, masks in found.items()}
     for one, other in (("predicted", "reference"), ("reference", "predicted")):
         alone = sorted(set(found[one]) - set(found[other]))
         if alone:
@@ -57,6 +73,27 @@ def pairs_of_folders(predicted: Path, reference: Path) -> list[Pair]:
                 hint="name the files alike, or name the pairs in a CSV file (--pairs)",
             )
     return [Pair(case, path, found["reference"][case]) for case, path in sorted(found["predicted"].items())]
+
+
+def _tree(folder: Path, name: str, label: MaskLabel) -> dict[str, Path]:
+    masks = {p.name.partition(".")[0]: p for p in folder.glob(f"sub-*/**/*_label-{label.value}_mask.nii*")}
+    if not masks:
+        raise UsageError(
+            f"expected files *_label-{label.value}_mask.nii.gz in the BIDS tree of {name} masks, found none",
+            hint="check --label",
+        )
+    return masks
+
+
+def _by_session(masks: Mapping[str, Path], name: str) -> dict[str, Path]:
+    """The same masks by subject and session; names without them stay as they are."""
+    found: dict[str, Path] = {}
+    for case, path in masks.items():
+        key = "_".join(part for part in case.split("_") if part.startswith(("sub-", "ses-"))) or case
+        if key in found:
+            raise UsageError(f"expected one {name} mask for {key}, found {found[key].name} and {path.name}")
+        found[key] = path
+    return found
 
 
 def _masks(folder: Path, name: str) -> dict[str, Path]:
@@ -133,7 +170,8 @@ def score_pair(pair: Pair) -> EvaluatedCase:
         If both are one file.
     """
     try:
-        predicted, reference = nifti.load_labels(pair.predicted), nifti.load_labels(pair.reference)
+        predicted, reference = _mask(pair.predicted), _mask(pair.reference)
+        predicted = predicted.with_axes_of(reference.grid)
         scores = score_masks(predicted, reference)
     except ImageError as error:
         raise type(error)(
@@ -143,6 +181,25 @@ def score_pair(pair: Pair) -> EvaluatedCase:
         raise UsageError(f"case {pair.case}: expected two masks, found one file", hint="name another reference")
     relabelled = any(int(mask.data.max()) > 1 for mask in (predicted, reference))
     return EvaluatedCase(pair.case, scores, pair.tuned_on, relabelled)
+
+
+def _mask(path: Path) -> LabelImage:
+    """A mask or numbered lesions.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or is an image of whole numbers: many values that fill much of the volume.
+    """
+    mask = nifti.load_labels(path)
+    values = np.unique(mask.data[mask.mask])
+    share = float(np.mean(mask.mask))
+    if len(values) > _MOST_LABELS and share > _MOST_FOREGROUND:
+        raise ImageError(
+            f"expected a lesion mask, found {path.name} with {len(values)} values in {100 * share:.0f} % of its volume",
+            hint="it looks like an intensity image: name the mask instead",
+        )
+    return mask
 
 
 _HINTS: Mapping[type[ImageError], str] = {

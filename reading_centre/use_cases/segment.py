@@ -29,7 +29,7 @@ from mri_pipeline.lesions.gel.detect import GelDetection
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from qc.registration import brain_qc_flag, contrast_qc_flag, qc_flags
+from qc.registration import brain_qc_flag, contrast_qc_flag, forms_qc_flag, qc_flags
 
 _Found = TypeVar("_Found", T2Segmentation, GelDetection, DarkTissue)
 
@@ -155,8 +155,9 @@ def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:
 
 def _with_images_on(found: _Found, grid: Grid) -> _Found:
     """The same result with every image that it holds on another grid."""
-    held: dict[str, Any] = {field.name: getattr(found, field.name) for field in fields(found)}
-    return replace(found, **{k: _onto(v, grid) for k, v in held.items() if isinstance(v, Image | LabelImage)})
+    held = {field.name: getattr(found, field.name) for field in fields(found)}
+    moved: dict[str, Any] = {k: _onto(v, grid) for k, v in held.items() if isinstance(v, Image | LabelImage)}
+    return replace(found, **moved)
 
 
 def _t2_lesions(
@@ -201,7 +202,9 @@ def segment_files(
         If a file cannot be used (see `mri_pipeline.core.io.nifti`).
     """
     files = {Contrast.FLAIR: flair, Contrast.T1W: t1, Contrast.T1W_GD: t1_gd, Contrast.T2W: t2}
-    images = {contrast: nifti.load_image(path) for contrast, path in files.items() if path is not None}
+    present = {contrast: path for contrast, path in files.items() if path is not None}
+    images = {contrast: nifti.load_scan(path) for contrast, path in present.items()}
+    forms = [forms_qc_flag(contrast, nifti.form_difference_mm(path)) for contrast, path in present.items()]
     mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
     if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
@@ -219,7 +222,7 @@ def segment_files(
     maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
     for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
         if made is not None:
-            nifti.save(made, out / f"{name}.nii.gz")
+            nifti.save(made, out / f"{name}.nii.gz", forms_of=flair)
     rows = [lesion_row("", record) for record in scan.records]
     write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
     made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
@@ -230,5 +233,5 @@ def segment_files(
         "skull_stripped": bool(scan.quality.skull_stripped),
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
-        "qc_flags": "; ".join(qc_flags(scan.quality)) or None,
+        "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms))) or None,
     }

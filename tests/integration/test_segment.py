@@ -179,7 +179,7 @@ def test_a_session_without_flair_is_a_row_and_a_subject_without_any_is_refused(t
     folder = tmp_path / "bids" / "sub-x" / "ses-1" / "anat"
     folder.mkdir(parents=True)
     (folder / "sub-x_ses-1_T1w.nii.gz").write_bytes(Path(image("T1w")).read_bytes())
-    (tmp_path / "bids" / "dataset_description.json").write_text("{}")
+    (tmp_path / "bids" / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
     assert cli.invoke(["bids", str(tmp_path / "bids"), str(tmp_path / "out"), "participant"]) == 2
     assert "sub-x: expected a session with a FLAIR, found none" in capsys.readouterr().err
 
@@ -188,7 +188,7 @@ def test_bids_output_may_not_be_its_input_and_group_needs_results(tmp_path, caps
     folder = tmp_path / "sub-x" / "ses-1" / "anat"
     folder.mkdir(parents=True)
     (folder / "sub-x_ses-1_FLAIR.nii.gz").write_bytes(Path(image("FLAIR")).read_bytes())
-    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
     assert cli.invoke(["bids", str(tmp_path), str(tmp_path), "participant"]) == 2
     assert "expected OUT_DIR apart from BIDS_DIR" in capsys.readouterr().err
     assert cli.invoke(["bids", str(tmp_path), str(tmp_path / "out"), "group"]) == 2

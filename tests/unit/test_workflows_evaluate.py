@@ -7,10 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from mri_pipeline.core.errors import ImageError, UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from reading_centre import cli
-from reading_centre.use_cases.evaluate import pairs_of_csv
+from reading_centre.use_cases.evaluate import pairs_of_csv, pairs_of_folders, score_pair
 
 GRID = Grid((12, 10, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
 
@@ -225,3 +227,51 @@ def test_a_csv_that_does_not_name_pairs_is_refused(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(cli.UsageError, match=message):
         pairs_of_csv(file)
+
+
+def write_mask(path, data, affine=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return nifti.save(LabelImage(data.astype(np.int32), Grid(data.shape, np.diag([1.0, 1, 3, 1]))), path)
+
+
+BALL = np.zeros((12, 14, 8), bool)
+BALL[3:7, 4:8, 2:5] = True
+
+
+def test_masks_stored_with_other_axes_are_turned_back(tmp_path):
+    reference = write_mask(tmp_path / "r" / "a.nii.gz", BALL)
+    turned = nifti.load_labels(reference).reoriented("PSL")
+    nifti.save(turned, tmp_path / "p" / "a.nii.gz")
+    (pair,) = pairs_of_folders(tmp_path / "p", tmp_path / "r")
+    assert score_pair(pair).scores.dice == 1.0
+
+
+def test_the_output_tree_of_the_analysis_is_paired_by_subject_and_session(tmp_path):
+    for visit in ("wk00", "wk04"):
+        for label in ("T2lesion", "GEL"):
+            name = f"sub-A_ses-{visit}_space-subject_label-{label}_mask.nii.gz"
+            write_mask(tmp_path / "out" / "sub-A" / f"ses-{visit}" / "anat" / name, BALL)
+        write_mask(tmp_path / "ref" / f"sub-A_ses-{visit}_manual.nii.gz", BALL)
+    pairs = pairs_of_folders(tmp_path / "out", tmp_path / "ref", label=MaskLabel.GEL)
+    assert [pair.case for pair in pairs] == ["sub-A_ses-wk00", "sub-A_ses-wk04"]
+    assert all("label-GEL" in pair.predicted.name for pair in pairs)
+    with pytest.raises(UsageError, match=r"label-BH_mask.nii.gz in the BIDS tree of predicted masks, found none"):
+        pairs_of_folders(tmp_path / "out", tmp_path / "ref", label=MaskLabel.BLACK_HOLE)
+    write_mask(tmp_path / "ref" / "sub-A_ses-wk04_second.nii.gz", BALL)
+    with pytest.raises(UsageError, match="expected one reference mask for sub-A_ses-wk04, found"):
+        pairs_of_folders(tmp_path / "out", tmp_path / "ref")
+
+
+def test_an_intensity_image_is_no_mask_and_many_numbered_lesions_are(tmp_path):
+    rng = np.random.default_rng(0)
+    write_mask(tmp_path / "r" / "a.nii.gz", BALL)
+    write_mask(tmp_path / "p" / "a.nii.gz", rng.integers(0, 900, BALL.shape))
+    (pair,) = pairs_of_folders(tmp_path / "p", tmp_path / "r")
+    with pytest.raises(
+        ImageError, match=r"case a: expected a lesion mask, found a.nii.gz with .* values in 100 %"
+    ):
+        score_pair(pair)
+    numbered = np.zeros(BALL.shape, int)
+    numbered[::3, ::3, 0] = np.arange(1, 21).reshape(4, 5)
+    write_mask(tmp_path / "p" / "a.nii.gz", numbered)
+    assert score_pair(pair).scores.dice == 0.0

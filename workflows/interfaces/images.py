@@ -43,7 +43,7 @@ class ExtractBrain(Step):
     output_spec = _ExtractBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        flair = nifti.load_image(self.inputs.flair)
+        flair = nifti.load_scan(self.inputs.flair)
         found = steps.extract_brain(flair)
         self.keep(runtime, brain=found.mask)
         self.keep_transform(runtime, "template_to_flair", found.template_to_image)
@@ -73,7 +73,7 @@ class Register(Step):
     def _run_interface(self, runtime: Any) -> Any:
         found = steps.register(
             nifti.load_image(self.inputs.fixed),
-            nifti.load_image(self.inputs.moving),
+            nifti.load_scan(self.inputs.moving),
             fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
             moving_brain=nifti.load_labels(self.inputs.moving_brain)
             if isdefined(self.inputs.moving_brain)

@@ -19,6 +19,9 @@ _UNREADABLE = (
     ImageFileError, HeaderDataError, WrapStructError, OverflowError, OSError, EOFError, ValueError, zlib.error,
 )  # fmt: skip
 _WHOLE = 1e-3  # a label is a whole number but for this: masks saved with a scaling
+_SAME_DIRECTION = 0.7  # cosine between the axes of qform and sform: below, they are flipped or swapped
+_NOISE_SHARE = 0.02  # of the largest intensity: what interpolation makes negative stays above
+_MOST_NEGATIVE = 0.01  # share of the voxels
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
 
 
@@ -64,7 +67,53 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
         data = data[..., 0]
     if data.ndim != 3:
         raise ImageError(f"{name}: expected a 3D image, found {data.ndim} dimensions")
+    _require_agreeing_forms(header, name)
     return _c_ordered(data), Grid(data.shape, header.get_best_affine())
+
+
+def _both_forms(header: nib.Nifti1Header) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The affines of qform and sform; None unless both are set."""
+    if int(header["qform_code"]) == 0 or int(header["sform_code"]) == 0:
+        return None
+    return np.asarray(header.get_qform(), dtype=float), np.asarray(header.get_sform(), dtype=float)
+
+
+def _require_agreeing_forms(header: nib.Nifti1Header, name: str) -> None:
+    """Refuse a file whose qform and sform point an axis into different directions: a flip, or swapped axes."""
+    forms = _both_forms(header)
+    if forms is None:
+        return
+    axes = [form[:3, :3] / np.maximum(np.linalg.norm(form[:3, :3], axis=0), 1e-12) for form in forms]
+    if (axes[0] * axes[1]).sum(axis=0).min() < _SAME_DIRECTION:
+        names = ["".join(nib.aff2axcodes(form)) for form in forms]
+        raise ImageError(
+            f"{name}: expected a qform and an sform with the same axes, found {names[0]} and {names[1]}, so left and "
+            "right are unknown",
+            hint="find out which form is right and save the image with this one alone, or convert it again from DICOM",
+        )
+
+
+def form_difference_mm(path: Path | str) -> float:
+    """The largest distance in mm between a voxel's positions by qform and by sform; 0 unless both are set.
+
+    The sform is the one that is used, as in nibabel.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or broken.
+    """
+    path = Path(path)
+    try:
+        image = nib.load(path)
+        forms, shape = _both_forms(image.header), image.shape[:3]
+    except (*_UNREADABLE, AttributeError) as error:
+        raise ImageError(f"expected a NIfTI image, found {path.name} that cannot be read") from error
+    if forms is None:
+        return 0.0
+    corners = np.array(np.meshgrid(*[[0, n - 1] for n in shape])).reshape(3, -1)
+    difference = (forms[0] - forms[1]) @ np.vstack([corners, np.ones(corners.shape[1])])
+    return float(np.linalg.norm(difference[:3], axis=0).max())
 
 
 def load_image(path: Path | str) -> Image:
@@ -78,6 +127,28 @@ def load_image(path: Path | str) -> Image:
     image = load_map(path)
     if not image.data.any():
         raise ImageError(f"{Path(path).name}: expected an image, found only zeros", hint="export the image again")
+    return image
+
+
+def load_scan(path: Path | str) -> Image:
+    """Read a scan as it was acquired.
+
+    Raises
+    ------
+    ImageError
+        As `load_image`, and if the image is constant or its intensities are not those of a magnitude image: shifted or
+        z-scored intensities do not say where the air is.
+    """
+    image = load_image(path)
+    name, data = Path(path).name, image.data
+    if data.min() == data.max():
+        raise ImageError(f"{name}: expected an image, found one value everywhere", hint="export the image again")
+    negative = float(np.mean(data < -_NOISE_SHARE * np.abs(data).max()))
+    if negative > _MOST_NEGATIVE:
+        raise ImageError(
+            f"{name}: expected intensities of 0 or more, found {100 * negative:.0f} % of the voxels below 0",
+            hint="give the scan before z-scoring or subtraction of its mean, or add a constant that makes air 0",
+        )
     return image
 
 
@@ -110,10 +181,17 @@ def load_labels(path: Path | str) -> LabelImage:
     return LabelImage(rounded.astype(kind), grid)
 
 
-def save(image: Image | LabelImage, path: Path | str) -> Path:
+def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | None = None) -> Path:
     """Write an image compressed, with qform and sform set and no text from anywhere in its header.
 
     The bytes depend on the voxels and the grid alone (no time stamp), so equal images are equal files.
+
+    Parameters
+    ----------
+    image : Image or LabelImage
+    path : Path or str
+    forms_of : Path or str, optional
+        A NIfTI file on the same grid whose qform, sform and their codes are taken over.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +199,10 @@ def save(image: Image | LabelImage, path: Path | str) -> Path:
     nifti.header.set_data_dtype(image.data.dtype)
     nifti.set_sform(image.grid.affine, code=2)
     nifti.set_qform(image.grid.affine, code=2, strip_shears=True)
+    if forms_of is not None:
+        header = nib.load(forms_of).header
+        nifti.set_sform(header.get_sform(), code=int(header["sform_code"]))
+        nifti.set_qform(header.get_qform(), code=int(header["qform_code"]), strip_shears=True)
     nifti.header.set_xyzt_units("mm", "sec")
     nib.save(nifti, path)
     return path

@@ -1,0 +1,129 @@
+"""Headers and intensities of scans: what is refused, what triggers a QC flag, what survives into the outputs."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mri_pipeline.analysis import steps
+from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.duplicates import scan_digest
+from mri_pipeline.images.register import Method
+from qc.registration import duplicate_qc_flag, forms_qc_flag
+
+AFFINE = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
+
+
+def scan(path, *, q=None, s=None, data=None, q_code=1, s_code=1):
+    rng = np.random.default_rng(1)
+    voxels = (rng.gamma(4.0, 50.0, (12, 14, 8)) if data is None else data).astype(np.float32)
+    image = nib.Nifti1Image(voxels, None)
+    image.set_sform(AFFINE if s is None else s, code=s_code)
+    image.set_qform(AFFINE if q is None else q, code=q_code)
+    nib.save(image, path)
+    return path
+
+
+def moved(**changes):
+    other = AFFINE.copy()
+    for name, value in changes.items():
+        other["xyz".index(name), 3] += value
+    return other
+
+
+@pytest.mark.parametrize("matrix", [np.diag([-1.0, 1, 1, 1]), np.diag([1.0, -1, 1, 1]), np.eye(4)[[1, 0, 2, 3]]])
+def test_forms_that_differ_by_a_flip_or_swapped_axes_are_refused(tmp_path, matrix):
+    path = scan(tmp_path / "f.nii.gz", q=matrix @ AFFINE)
+    with pytest.raises(
+        ImageError, match=r"f.nii.gz: expected a qform and an sform with the same axes, found \w+ and LAS"
+    ):
+        nifti.load_scan(path)
+
+
+def test_one_form_alone_is_enough(tmp_path):
+    flipped = np.diag([-1.0, 1, 1, 1]) @ AFFINE
+    assert nifti.load_scan(scan(tmp_path / "q.nii.gz", s=flipped, s_code=0)).grid.orientation == "LAS"
+    assert nifti.load_scan(scan(tmp_path / "s.nii.gz", q=flipped, q_code=0)).grid.orientation == "LAS"
+
+
+def test_forms_that_differ_by_a_shift_trigger_a_flag_and_the_sform_is_used(tmp_path):
+    path = scan(tmp_path / "f.nii.gz", q=moved(x=3.0, z=4.0))
+    assert nifti.form_difference_mm(path) == pytest.approx(5.0, abs=1e-4)
+    assert np.allclose(nifti.load_scan(path).grid.affine, AFFINE)
+    message = "FLAIR: qform and sform differ by up to 5.0 mm; the sform is used"
+    assert forms_qc_flag(Contrast.FLAIR, nifti.form_difference_mm(path)) == message
+    assert (
+        forms_qc_flag(Contrast.FLAIR, nifti.form_difference_mm(scan(tmp_path / "g.nii.gz", q=moved(x=0.1)))) == ""
+    )
+    assert nifti.form_difference_mm(scan(tmp_path / "h.nii.gz", q=moved(x=9.0), q_code=0)) == 0.0
+
+
+def test_both_forms_and_their_codes_survive_into_an_output(tmp_path):
+    path = scan(tmp_path / "f.nii.gz", q=moved(x=2.0), q_code=1, s_code=4)
+    mask = LabelImage(nifti.load_scan(path).data > 300, nifti.load_scan(path).grid)
+    header = nib.load(nifti.save(mask, tmp_path / "m.nii.gz", forms_of=path)).header
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 4)
+    assert np.allclose(header.get_qform(), moved(x=2.0), atol=1e-5)
+    assert np.allclose(header.get_sform(), AFFINE)
+    assert header["descrip"].tobytes().strip(b"\0") == b""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: (x - x.mean()) / x.std(), "expected intensities of 0 or more, found .* below 0"),
+        (lambda x: -x, "found 100 % of the voxels below 0"),
+        (np.zeros_like, "found only zeros"),
+        (lambda x: np.full_like(x, 7.0), "found one value everywhere"),
+        (lambda x: np.full_like(x, np.nan), "found only zeros"),
+    ],
+)
+def test_intensities_that_are_no_magnitude_image_have_a_clear_error(tmp_path, change, message):
+    data = np.random.default_rng(1).gamma(4.0, 50.0, (12, 14, 8))
+    path = scan(tmp_path / "f.nii.gz", data=change(data))
+    with pytest.raises(ImageError, match=f"f.nii.gz: .*{message}"):
+        nifti.load_scan(path)
+
+
+def test_overshoot_of_an_interpolation_is_no_negative_image(tmp_path):
+    data = np.random.default_rng(1).gamma(4.0, 50.0, (12, 14, 8))
+    data[:2] = -1.0
+    assert nifti.load_scan(scan(tmp_path / "f.nii.gz", data=data)).data.min() == -1.0
+
+
+def head(seed=0, scale=1.0):
+    data = np.random.default_rng(seed).gamma(4.0, 50.0, (10, 12, 6)).astype(np.float32)
+    return Image(scale * data, Grid((10, 12, 6), np.diag([2.0, 2.0, 4.0, 1.0])))
+
+
+def test_a_copy_has_the_digest_of_its_scan_however_it_was_saved():
+    copies = [
+        head(),
+        head(scale=3.0),
+        head().reoriented("PSL"),
+        Image(head().data.astype(np.float16), head().grid),
+    ]
+    assert len({scan_digest(copy) for copy in copies[:3]}) == 1
+    assert scan_digest(head(1)) != scan_digest(head())
+    other_place = Image(head().data, Grid((10, 12, 6), np.diag([1.0, 1.0, 1.0, 1.0])))
+    assert scan_digest(other_place) == scan_digest(head())
+
+
+def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_failed():
+    copy = head(scale=2.0).reoriented("LPS")
+    visit = steps.register(head(), copy, fixed_brain=None, intra_modal=True)
+    assert (visit.method, visit.failed) == (Method.SAME_SCAN, False)
+    assert np.allclose(visit.moving_to_fixed.matrix, np.eye(4))
+    contrast = steps.register(head(), copy, fixed_brain=None, intra_modal=False)
+    assert contrast.failed
+    with pytest.raises(
+        ImageError, match="T1w to FLAIR: expected two different scans, found the same voxels twice"
+    ):
+        steps.require_match(contrast, "T1w to FLAIR")
+
+
+def test_copies_name_the_visits_they_repeat():
+    assert duplicate_qc_flag([]) == ""
+    assert duplicate_qc_flag(["wk00", "wk04"]).startswith("FLAIR: the same voxels as at wk00, wk04;")
