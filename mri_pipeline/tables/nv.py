@@ -58,7 +58,7 @@ NV = Table(
         _text("NVSTRESC", "result, standard format", _NO_RESULT),
         _text("NVSTRESN", "numeric result in the standard unit", _NO_RESULT),
         _text("NVSTRESU", "standard unit", _COUNT),
-        _text("NVSTAT", "NOT DONE where there is no result", "there is a result"),
+        _text("NVSTAT", "NOT DONE if there is no result", "there is a result"),
         _text("NVREASND", "why there is no result", "there is a result"),
         _text("NVMETHOD", "MRI"),
         count("VISITNUM", "number of the visit in the plan, from 1", "never"),

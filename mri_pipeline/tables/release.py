@@ -74,7 +74,7 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
     unknown = sorted(codes - set(key))
     if unknown:
         raise UsageError(
-            f"expected every code in the sealed key, found {len(unknown)} codes without an entry",
+            f"expected every code in the sealed key, found {len(unknown)} without an entry",
             hint="use the tables and the sealed folder of the same trial",
         )
     dictionary = _released_dictionary(tables / DICTIONARY_FILE)

@@ -1,4 +1,4 @@
-"""Rows of lesion_timepoints.csv, lesions.csv and supplementary_timepoints.csv, from results alone."""
+"""Rows of lesion_timepoints.csv, lesions.csv and supplementary_timepoints.csv, made from results."""
 
 from __future__ import annotations
 
