@@ -1,4 +1,4 @@
-"""The command line: ``mri-pipeline``. One boundary turns errors into one line, a next step and an exit code.
+"""The command line: ``mri-pipeline``. One boundary turns errors into one line, a hint and an exit code.
 
 Commands import what they need when they are called, so that ``--help`` stays quick.
 """
@@ -61,13 +61,13 @@ def invoke(arguments: list[str] | None = None) -> int:
     except ReadingCentreError as error:
         STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
         if error.hint:
-            STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
+            STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
         return error.exit_code
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
         STDERR.print(f"error: expected a folder that can be written, found: {error.strerror}", markup=False)
-        STDERR.print(f"next:  look at {error.filename}", soft_wrap=True, markup=False)
+        STDERR.print(f"Hint:  check {error.filename}", soft_wrap=True, markup=False)
         return UsageError.exit_code
     except SystemExit as leave:  # typer prints what was wrong with the options, and leaves with 2
         return leave.code if isinstance(leave.code, int) else 0

@@ -1,4 +1,4 @@
-"""Write accepted scans into the trial's BIDS data set. Nothing written here tells a name, a date or a site."""
+"""Write accepted scans to the BIDS dataset of the trial, without names, dates and sites."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ BIDS_VERSION: Final = "1.10.0"
 _README = """# {name}: blinded scans
 
 Anatomical MRI of a clinical trial, written by mri-pipeline {version} from de-identified DICOM.
-Subjects carry blinded codes; sessions are the planned visits. Dates, names, sites and treatment are not part
-of this data set, and nothing here leads back to them.
+Subjects have blinded codes. Sessions are the planned visits. The dataset contains no dates, names, sites or treatment
+arms.
 
-Faces are not removed: treat the images as personal data.
+The images are not defaced: treat them as personal data.
 """
 
 
 def ensure_dataset(raw: RawDataset, *, name: str) -> None:
-    """Write what makes a folder a BIDS data set, if it is not there yet.
+    """Write the dataset-level files of a BIDS dataset that do not exist yet.
 
     Parameters
     ----------
@@ -61,28 +61,28 @@ def write_visit(
     *,
     replace: bool = False,
 ) -> dict[Contrast, Path]:
-    """Write the scans of one visit with their sidecars, and the subject into ``participants.tsv``.
+    """Write the scans of one visit with their sidecars, and enter the subject in ``participants.tsv``.
 
     Parameters
     ----------
     raw : RawDataset
-        Made a data set by `ensure_dataset`.
+        Initialised by `ensure_dataset`.
     subject, visit : str
         Blinded code and visit label.
     scans : mapping of Contrast to (Image, sidecar)
     replace : bool, optional
-        Replace a visit that is there; its earlier scans are removed.
+        Replace an existing visit. Its earlier scans are removed.
 
     Raises
     ------
     UsageError
-        If the visit is there and `replace` is not set.
+        If the visit exists and `replace` is False.
     """
     if raw.scans(subject, visit):
         if not replace:
             raise UsageError(
-                f"expected no scans of visit {visit} yet, found some",
-                hint="say explicitly that the visit is replaced",
+                f"expected no scans of visit {visit}, found some",
+                hint="to replace the visit: mri-pipeline ingest ... --replace REASON",
             )
         for old in raw.anat(subject, visit).iterdir():
             old.unlink()

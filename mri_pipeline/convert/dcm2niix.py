@@ -1,8 +1,8 @@
-"""DICOM series to NIfTI with dcm2niix, and proof that the image is the one the headers describe.
+"""Conversion of a DICOM series to NIfTI with dcm2niix, and verification against the headers.
 
-dcm2niix ends with exit code 0 on series with missing slices (it interpolates an ``_Eq_1`` image), so its
-word is not taken: the number of slices, the spacing and the world position of all eight corner voxels are
-compared with the DICOM headers.
+The exit code of dcm2niix is not sufficient: it is 0 for a series with missing slices, for which it interpolates an
+``_Eq_1`` image. The number of slices, the spacing and the world positions of all eight corner voxels are compared with
+the DICOM headers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
 
 CORNER_TOLERANCE_MM: Final = 0.1
-"""Corner voxels of the image and of the headers lie within this distance (headers are rounded to about 0.01
-mm)."""
+"""Largest distance of a corner voxel from its position in the headers, which are rounded to about 0.01 mm."""
 
 SIDECAR_KEYS: Final = frozenset({
     "Manufacturer", "ManufacturersModelName", "SoftwareVersions", "MagneticFieldStrength", "MRAcquisitionType",
@@ -33,12 +32,12 @@ SIDECAR_KEYS: Final = frozenset({
     "FlipAngle", "SliceThickness", "SpacingBetweenSlices", "EchoTrainLength", "PixelBandwidth", "NumberOfAverages",
     "ConversionSoftware", "ConversionSoftwareVersion",
 })  # fmt: skip
-"""What a sidecar keeps: no date, time, name, institution, station, serial number or free text."""
+"""Keys kept in a sidecar. None is a date, time, name, institution, station, serial number or free text."""
 
 
 @dataclass(frozen=True)
 class ExpectedGeometry:
-    """What the DICOM headers of a series say about its volume.
+    """Volume geometry of a series, from its DICOM headers.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ class ExpectedGeometry:
 
 @dataclass(frozen=True)
 class Converted:
-    """An image whose geometry was verified, and its sidecar reduced to `SIDECAR_KEYS`."""
+    """An image with verified geometry, and its sidecar restricted to `SIDECAR_KEYS`."""
 
     image: Image
     sidecar: Mapping[str, Any]
@@ -70,34 +69,34 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
     Parameters
     ----------
     folder : Path
-        Holds the files of one series and nothing else.
+        Contains the files of one series and nothing else.
     expected : ExpectedGeometry
         From the headers.
     what : str
-        How messages name the series, for example its contrast.
+        Name of the series in messages, for example its contrast.
     timeout_s : float, optional
-        Wall-clock seconds given to dcm2niix.
+        Time limit of dcm2niix in seconds.
 
     Raises
     ------
     UnreadableUploadError
-        If the result is not one volume, or not the one the headers describe.
+        If the result is not one volume, or its geometry differs from the headers.
     ExternalToolError
-        If dcm2niix cannot be run or does not end.
+        If dcm2niix cannot be run or exceeds the time limit.
     """
     with tempfile.TemporaryDirectory() as out:
         code = _run(folder, Path(out), timeout_s)
         images = sorted(Path(out).glob("*.nii*"))
         if len(images) != 1:
             raise UnreadableUploadError(
-                f"{what}: expected one volume, dcm2niix made {len(images)} (exit code {code})",
-                hint="the series has missing, doubled or tilted slices; export it again whole",
+                f"{what}: expected one volume from dcm2niix, found {len(images)} (exit code {code})",
+                hint="the series has missing, duplicate or tilted slices; export the complete series again",
             )
         try:
             image = load_image(images[0])
         except ImageError as error:
             raise UnreadableUploadError(
-                f"{what}: {error.message}", hint="export the series again whole"
+                f"{what}: {error.message}", hint="export the complete series again"
             ) from error
         verify(image.grid, expected, what)
         sidecars = list(Path(out).glob("*.json"))
@@ -108,9 +107,9 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
 def _run(folder: Path, out: Path, timeout_s: float) -> int:
     arguments = [
         str(dcm2niix.bin),
-        "-b", "y", "-ba", "y",  # a sidecar without names and dates
+        "-b", "y", "-ba", "y",  # an anonymised sidecar
         "-f", "volume", "-o", str(out),
-        "-i", "n", "-m", "n", "-x", "n", "-z", "n",  # neither ignore, merge nor crop
+        "-i", "n", "-m", "n", "-x", "n", "-z", "n",  # do not ignore, merge, crop or compress
         str(folder),
     ]  # fmt: skip
     environment = {k: os.environ[k] for k in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if k in os.environ}
@@ -131,27 +130,27 @@ def verify(grid: Grid, expected: ExpectedGeometry, what: str) -> None:
     Raises
     ------
     UnreadableUploadError
-        Saying what was expected and found.
+        With the expected and the found geometry.
     """
     wanted = sorted((expected.columns, expected.rows, expected.slices))
     if sorted(grid.shape) != wanted:
         raise UnreadableUploadError(
-            f"{what}: expected {expected.slices} slices of {expected.rows} x {expected.columns} by the headers, "
+            f"{what}: expected {expected.slices} slices of {expected.rows} x {expected.columns} from the headers, "
             f"found a volume of {grid.describe()}",
-            hint="slices are missing or doubled; export the series again whole",
+            hint="slices are missing or duplicate; export the complete series again",
         )
     row_mm, column_mm, slice_mm = expected.spacing_mm
     if not np.allclose(sorted(grid.spacing_mm), sorted((row_mm, column_mm, slice_mm)), rtol=0.01, atol=0.005):
         raise UnreadableUploadError(
-            f"{what}: expected a spacing of {row_mm:.2f} x {column_mm:.2f} x {slice_mm:.2f} mm by the headers, "
+            f"{what}: expected a spacing of {row_mm:.2f} x {column_mm:.2f} x {slice_mm:.2f} mm from the headers, "
             f"found {' x '.join(f'{s:.2f}' for s in grid.spacing_mm)} mm",
-            hint="the distance between slices is not regular; export the series again whole",
+            hint="slice distances are irregular; export the complete series again",
         )
     distance = _corner_distance_mm(grid, expected)
     if distance > CORNER_TOLERANCE_MM:
         raise UnreadableUploadError(
-            f"{what}: expected the volume where the headers put it, found its corners {distance:.1f} mm away",
-            hint="the orientation in the headers contradicts itself; export the series again",
+            f"{what}: expected the volume at its position in the headers, found its corners {distance:.1f} mm away",
+            hint="orientation and position in the headers are inconsistent; export the series again",
         )
 
 
@@ -160,5 +159,5 @@ def _corner_distance_mm(grid: Grid, expected: ExpectedGeometry) -> float:
     found = grid.world(np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(float))
     wanted = np.array(expected.corners_ras_mm)
     apart = np.linalg.norm(found[:, None, :] - wanted[None, :, :], axis=2)
-    # the order of the corners is free (dcm2niix flips rows), so each must have its own nearest partner
+    # dcm2niix flips rows, so the order of the corners differs: each is compared with the nearest one
     return float(max(apart.min(axis=0).max(), apart.min(axis=1).max()))

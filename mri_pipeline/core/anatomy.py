@@ -12,7 +12,7 @@ from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 
 
 class Location(StrEnum):
-    """Where in the brain a lesion lies (McDonald 2017 regions)."""
+    """Region of the brain in which a lesion lies (McDonald 2017)."""
 
     PERIVENTRICULAR = "periventricular"
     JUXTACORTICAL = "juxtacortical"
@@ -36,7 +36,7 @@ draws there counts as infratentorial."""
 
 @dataclass(frozen=True)
 class TissueMaps:
-    """Tissue of one subject, from the template brought to the subject, on one grid.
+    """Tissue maps of one subject on one grid, from the template registered to the subject.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ class TissueMaps:
     location : LabelImage
         `LOCATION_LABELS` inside the brain mask, 0 outside.
     lesion_prior : Image
-        Probability that a patient with MS has a T2 lesion at this place.
+        Probability that a patient with MS has a T2 lesion at a position.
     template_to_subject : Affine
-        The affine part of the way from the template's world to this one.
+        Affine transform from template space to subject space.
     """
 
     white_matter: Image

@@ -1,29 +1,29 @@
-"""The project's exceptions: one tree, one exit code each.
+"""The project's exceptions: one tree, one exit code per class.
 
 ::
 
-    ReadingCentreError                 1  (never raised itself)
-    ├── UsageError                     2  wrong use: a path, an option, a state of the trial
-    │   ├── SettingsError              2  trial.toml does not say what it must
-    │   └── ImageError                 2  an image file is missing, broken or has no orientation
+    ReadingCentreError                 1  (base class, never raised)
+    ├── UsageError                     2  wrong use: a path, an option, the state of the trial
+    │   ├── SettingsError              2  invalid settings in trial.toml
+    │   └── ImageError                 2  an image file is missing, damaged or has no orientation
     │       └── GridMismatchError      2  two images that must share a grid do not
-    ├── UploadRefusedError             3  an upload was refused; it is kept in quarantine
-    │   ├── UnsafeUploadError          3  path traversal, bomb, too large, not an archive
-    │   ├── UnreadableUploadError      3  no, or broken, DICOM
-    │   ├── ComplianceError            3  field strength, sequences, geometry against the protocol
+    ├── UploadRefusedError             3  an upload was refused and is kept in quarantine
+    │   ├── UnsafeUploadError          3  path traversal, archive bomb, too large, not an archive
+    │   ├── UnreadableUploadError      3  no DICOM, or damaged DICOM
+    │   ├── ComplianceError            3  field strength, sequences or geometry violate the protocol
     │   └── GateClosedError            3  the site has no accepted dummy run
-    ├── AnalysisError                  4  one subject cannot be analysed; the others go on
-    └── ExternalToolError              1  a program this project calls failed
+    ├── AnalysisError                  4  one subject cannot be analysed; the others continue
+    └── ExternalToolError              1  an external program failed
 
-Every message says what was expected and what was found; `hint` says what to do next. Neither ever holds
-patient data: no names, numbers, dates or paths from a header.
+Every message says what was expected and what was found. `hint` says what to do next. Neither contains patient data: no
+names, numbers, dates or paths from a header.
 """
 
 from typing import ClassVar
 
 
 class ReadingCentreError(Exception):
-    """Anything this project raises on purpose.
+    """Base class of all errors that this project raises.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ReadingCentreError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from a worker process (keyword arguments do not pickle by themselves)."""
+        """Support pickling, which does not handle keyword arguments: errors return from worker processes."""
         return _rebuild, (type(self), self.message, self.hint)
 
 
@@ -56,39 +56,39 @@ def _rebuild(kind: type[ReadingCentreError], message: str, hint: str) -> Reading
 
 
 class UsageError(ReadingCentreError):
-    """The command was used wrongly, or the trial is not in a state that allows it."""
+    """The command was used wrongly, or the state of the trial does not allow it."""
 
     exit_code = 2
 
 
 class SettingsError(UsageError):
-    """A settings file does not say what it must, or says something unknown."""
+    """A settings file lacks a required setting, or has an unknown or invalid one."""
 
 
 class ImageError(UsageError):
-    """An image file is missing, broken, or says nothing about its orientation."""
+    """An image file is missing or damaged, or has no orientation."""
 
 
 class GridMismatchError(ImageError):
-    """Two images that must share a grid do not; nothing is resampled in silence."""
+    """Two images that must share a grid do not. Nothing is resampled silently."""
 
 
 class UploadRefusedError(ReadingCentreError):
-    """An upload was refused. It is kept in quarantine with this reason."""
+    """An upload was refused and is kept in quarantine with the reason."""
 
     exit_code = 3
 
 
 class UnsafeUploadError(UploadRefusedError):
-    """The upload would write outside its folder, is far too large, or is not an archive or folder."""
+    """The upload would write outside its folder, is too large, or is neither archive nor folder."""
 
 
 class UnreadableUploadError(UploadRefusedError):
-    """The upload holds no DICOM, or DICOM that cannot be read whole."""
+    """The upload contains no DICOM, or DICOM that cannot be read completely."""
 
 
 class ComplianceError(UploadRefusedError):
-    """The scans do not meet the trial protocol."""
+    """The scans do not comply with the trial protocol."""
 
 
 class GateClosedError(UploadRefusedError):
@@ -96,10 +96,10 @@ class GateClosedError(UploadRefusedError):
 
 
 class AnalysisError(ReadingCentreError):
-    """One subject cannot be analysed; the others go on."""
+    """One subject cannot be analysed. The others continue."""
 
     exit_code = 4
 
 
 class ExternalToolError(ReadingCentreError):
-    """A program this project calls failed."""
+    """An external program failed."""

@@ -10,7 +10,7 @@ from mri_pipeline.core.visits import Contrast
 
 
 class ScanStatus(StrEnum):
-    """What became of a planned visit's scan."""
+    """State of the scan of a planned visit, as tables show it."""
 
     ANALYSED = "analysed"
     MISSING = "missing"
@@ -19,7 +19,7 @@ class ScanStatus(StrEnum):
 
 
 class ReadStatus(StrEnum):
-    """How far the reading of a visit has come."""
+    """Read status of a visit."""
 
     AUTOMATIC = "automatic"
     CONFIRMED = "confirmed"
@@ -28,28 +28,28 @@ class ReadStatus(StrEnum):
 
 
 class GelState(StrEnum):
-    """A gadolinium-enhancing lesion against the previous analysed visit with contrast (Barkhof et al. 1997)."""
+    """State of an enhancing lesion relative to the previous analysed visit with contrast (Barkhof et al. 1997)."""
 
     NEW = "new"
     RE_ENHANCING = "re_enhancing"
     PERSISTENT = "persistent"
-    UNDETERMINED = "undetermined"  # first visit with contrast: nothing to compare with
+    UNDETERMINED = "undetermined"  # first visit with contrast
 
 
 class T2State(StrEnum):
-    """A T2 lesion against the reference visit."""
+    """State of a T2 lesion relative to the reference visit."""
 
-    BASELINE = "baseline"  # first analysed visit: nothing to compare with
+    BASELINE = "baseline"  # first analysed visit
     NEW = "new"
     ENLARGING = "enlarging"
     STABLE = "stable"
     SHRINKING = "shrinking"
-    VANISHED = "vanished"  # was a lesion at the reference visit, is none now
-    NONE = "none"  # enhances without a T2 lesion there
+    VANISHED = "vanished"  # a lesion at the reference visit, no longer a lesion
+    NONE = "none"  # enhancement without a T2 lesion at the same position
 
 
 class BlackHoleState(StrEnum):
-    """Whether a lesion holds a black hole."""
+    """Whether a lesion contains a black hole."""
 
     NONE = "none"
     BLACK_HOLE = "black_hole"
@@ -58,7 +58,7 @@ class BlackHoleState(StrEnum):
 
 @dataclass(frozen=True)
 class LesionRecord:
-    """One lesion at one visit; a row of ``lesions.csv``. Volumes in mm³, centroid in subject-space RAS mm."""
+    """One lesion at one visit: a row of ``lesions.csv``. Volume in mm³, centroid in RAS mm of the subject's space."""
 
     visit: str
     lesion_id: int
@@ -75,7 +75,7 @@ class LesionRecord:
 
 @dataclass(frozen=True)
 class VisitCounts:
-    """The measured columns of one row of ``lesion_timepoints.csv``; None is "not known", never zero."""
+    """The measured columns of one row of ``lesion_timepoints.csv``. None means unknown, never zero."""
 
     visit: str
     reference_visit: str | None = None
@@ -100,21 +100,21 @@ class VisitCounts:
 
 @dataclass(frozen=True)
 class RegistrationRecord:
-    """How one scan was brought to another.
+    """Registration of one scan to another.
 
     Parameters
     ----------
     contrast : Contrast
-        Of the scan that was moved.
+        Contrast of the moving scan.
     reference : str
-        The visit whose FLAIR it was brought to: its own one, or for a FLAIR that of another visit; empty for the
-        FLAIR to which the others were brought.
+        Visit whose FLAIR is the fixed image: the same visit, or for a FLAIR another one. Empty for the FLAIR to which
+        the other visits are registered.
     quality : float or None
-        See `mri_pipeline.images.register.Registration`; None where nothing was registered.
+        See `mri_pipeline.images.register.Registration`. None if nothing was registered.
     method : str
-        Which method found the transform; empty where nothing was registered.
+        Method that found the transform. Empty if nothing was registered.
     failed : bool
-        Whether no match was found. The scan is left out then.
+        True if no match was found. The scan is then excluded.
     """
 
     contrast: Contrast
@@ -126,21 +126,21 @@ class RegistrationRecord:
 
 @dataclass(frozen=True)
 class VisitQuality:
-    """What is known of the scans of one visit before its lesions are counted.
+    """Quality of the scans of one visit, known before its lesions are counted.
 
     Parameters
     ----------
     visit : str
     failure : str
-        Why the visit could not be analysed; empty where it was.
+        Why the visit could not be analysed. Empty if it was analysed.
     skull_stripped : bool or None
-        Whether its FLAIR came without skull; None where no brain was found.
+        True if the FLAIR was skull-stripped before upload. None if no brain was found.
     brain_covered : float or None
-        Share (0 to 1) of the subject's brain that its FLAIR has scanned; None where the visit failed.
+        Fraction (0 to 1) of the subject's brain within the field of view of the FLAIR. None if the visit failed.
     registrations : tuple of RegistrationRecord
-        One for each scan, the FLAIR first where it was reached.
+        One for each scan, the FLAIR first if the analysis reached it.
     note : str
-        What a person has to look at in its lesions; empty where nothing is known.
+        Why its lesions require visual QC. Empty if there is no reason.
     """
 
     visit: str
@@ -153,10 +153,10 @@ class VisitQuality:
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """Everything the tables need of one subject: blinded code, counts by visit, lesions by visit.
+    """The result of one subject: blinded code, counts and lesions of every analysed visit.
 
-    `rules_digest` is `provenance.settings_digest` of the lesion rules that counted. `quality` holds every visit that
-    had a FLAIR, also those that could not be analysed, in the order of time.
+    `rules_digest` is the `provenance.settings_digest` of the lesion rules in use. `quality` contains every visit with a
+    FLAIR in the order of time, including those that could not be analysed.
     """
 
     subject: str

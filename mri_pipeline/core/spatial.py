@@ -1,7 +1,7 @@
 """Grids, images and transforms.
 
-All world coordinates are RAS+ millimetres (as in NIfTI); ITK's LPS appears in `mri_pipeline.core.io.itk` alone.
-Intensity and label images are different types, and interpolation follows from the type.
+All world coordinates are RAS+ millimetres, as in NIfTI. ITK's LPS is used only in `mri_pipeline.core.io.itk`.
+Intensity and label images are different types, and the type determines the interpolation.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from mri_pipeline.core.errors import GridMismatchError, ImageError
 
 FloatArray = NDArray[np.floating[Any]]
-
-
 BoolArray = NDArray[np.bool_]
 
-
 GRID_TOLERANCE_MM = 1e-2
-"""Grids whose voxel centres differ by less are the same grid (NIfTI stores affines in single precision)."""
+"""Two grids are the same if their voxel centres differ by less. NIfTI stores affines in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +66,7 @@ class Grid:
 
     @property
     def slice_axis(self) -> int:
-        """The axis of the thickest voxels (the last one if all are equal): across the slices of a 2D scan."""
+        """The axis with the largest spacing, the last one if all are equal: the slice axis of a 2D scan."""
         spacing = np.round(self.spacing_mm, 2)
         return int(2 - np.argmax(spacing[::-1]))
 
@@ -83,18 +80,18 @@ class Grid:
         return self.shape == other.shape and self._apart_mm(other) < tolerance_mm
 
     def _apart_mm(self, other: Grid) -> float:
-        """How far the voxels of a grid of the same shape lie from these, at most and along one axis."""
+        """Largest distance along one axis between the voxel centres of this grid and one of the same shape."""
         corners = np.array(np.meshgrid(*[[0, n - 1] for n in self.shape])).reshape(3, -1)
         difference = (self.affine - other.affine) @ np.vstack([corners, np.ones(8)])
         return float(np.abs(difference).max())
 
     def require_same(self, other: Grid, what: str) -> None:
-        """Refuse another grid.
+        """Refuse a different grid.
 
         Raises
         ------
         GridMismatchError
-            If `other` is not the same grid; `what` names the image in the message.
+            If `other` is a different grid. `what` names the image in the message.
         """
         if not self.same_as(other):
             raise GridMismatchError(
@@ -103,12 +100,12 @@ class Grid:
             )
 
     def describe(self) -> str:
-        """Shape, spacing and orientation in words, for messages."""
+        """Shape, spacing and orientation as text for messages."""
         spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
         return f"{' x '.join(map(str, self.shape))} voxels of {spacing} mm, {self.orientation}"
 
     def against(self, other: Grid) -> str:
-        """What was expected (this grid) and found, in words, for messages."""
+        """The expected grid (this one) and the one found, as text for messages."""
         message = f"{self.describe()}, found {other.describe()}"
         if self.describe() == other.describe():
             message += f", up to {self._apart_mm(other):.3g} mm elsewhere"
@@ -126,7 +123,7 @@ def _checked(data: NDArray[Any], grid: Grid) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Intensities on a grid: interpolated linearly or better, never by nearest neighbour.
+    """Intensities on a grid. Interpolation is linear or of higher order, never nearest neighbour.
 
     Parameters
     ----------
@@ -142,14 +139,14 @@ class Image:
         object.__setattr__(self, "data", np.ascontiguousarray(self.data, dtype=np.float32))
 
     def reoriented(self, orientation: str = "RAS") -> Self:
-        """The same image with its axes permuted and flipped to `orientation`; no voxel is changed."""
+        """The same image with its axes permuted and flipped to `orientation`. No voxel value changes."""
         data, grid = _reorient(self.data, self.grid, orientation)
         return type(self)(data, grid)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelImage:
-    """Labels on a grid (0 is background): never interpolated by mixing values.
+    """Labels on a grid, 0 is background. Values are never mixed by interpolation.
 
     Parameters
     ----------
@@ -171,7 +168,7 @@ class LabelImage:
 
     @property
     def mask(self) -> BoolArray:
-        """Where any label is."""
+        """Voxels with any label."""
         return self.data > 0
 
     @property
@@ -202,7 +199,7 @@ def _reorient(data: NDArray[Any], grid: Grid, orientation: str) -> tuple[NDArray
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A linear transform between two world spaces, named from where to where by its variable.
+    """A linear transform between two world spaces. The variable name states its direction.
 
     ``flair_to_subject.matrix`` maps RAS+ points (mm) of the FLAIR's space to the subject's space.
 
@@ -218,17 +215,17 @@ class Affine:
     def __post_init__(self) -> None:
         matrix = np.array(self.matrix, dtype=float)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            raise ImageError("expected a finite 4 x 4 matrix")
+            raise ImageError("expected a finite 4 x 4 matrix, found another shape or values that are not finite")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 
     @classmethod
     def identity(cls) -> Self:
-        """The transform that moves nothing."""
+        """The identity transform."""
         return cls(np.eye(4))
 
     def inverse(self) -> Affine:
-        """The way back."""
+        """The inverse transform."""
         return Affine(np.linalg.inv(self.matrix))
 
     def __matmul__(self, first: Affine) -> Affine:

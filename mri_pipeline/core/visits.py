@@ -14,7 +14,7 @@ from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 
 
 class Contrast(StrEnum):
-    """An MR contrast of the trial; the value is its BIDS file-name ending."""
+    """An MR contrast of the trial; the value is its BIDS suffix (with the ce entity)."""
 
     T1W = "T1w"
     T1W_GD = "ce-gadolinium_T1w"
@@ -25,12 +25,12 @@ class Contrast(StrEnum):
 
 @dataclass(frozen=True)
 class VisitImages:
-    """One visit, ready for segmentation: all on one grid, bias-corrected, on one scale.
+    """One visit, ready for segmentation: on one grid, bias-corrected and normalised.
 
     Parameters
     ----------
     contrasts : mapping of Contrast to Image
-        The median of normal-appearing white matter is 1 in every contrast. FLAIR is always present.
+        The median of normal-appearing white matter is 1 in every contrast. FLAIR is required.
     brain : LabelImage
         Brain mask (parenchyma and ventricles, without skull) on the same grid.
     """
@@ -40,17 +40,17 @@ class VisitImages:
 
     def __post_init__(self) -> None:
         if Contrast.FLAIR not in self.contrasts:
-            raise ImageError("expected a FLAIR image, found none", hint="a visit cannot be analysed without FLAIR")
+            raise ImageError("expected a FLAIR image, found none", hint="a visit without FLAIR cannot be analysed")
         for contrast, image in self.contrasts.items():
             self.grid.require_same(image.grid, contrast.value)
 
     @property
     def grid(self) -> Grid:
-        """The grid all images of the visit share."""
+        """The common grid of all images of the visit."""
         return self.brain.grid
 
     def scanned(self, contrast: Contrast) -> BoolArray:
-        """Where in the brain a contrast has a signal: beyond its field of view it is 0, which says nothing."""
+        """Brain voxels within the field of view of a contrast. Intensity is 0 outside of it."""
         return np.asarray(self.brain.mask & (self.contrasts[contrast].data > 0))
 
 
@@ -58,9 +58,9 @@ class VisitImages:
 class VisitMasks:
     """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
 
-    `gel` is None where the visit has no post-contrast T1; `black_holes` is None without a T1 before contrast.
-    `flair` (white matter = 1) lets the tracking look at the images and not at two masks alone; `t1_hypointensity`
-    (`lesions.black_holes.T1Hypointensity` of every voxel) tells how dark a lesion is on T1.
+    `gel` is None if the visit has no post-contrast T1. `black_holes` is None if it has no pre-contrast T1. Tracking
+    uses `flair` (white matter = 1) in addition to the masks. `t1_hypointensity` is the grade
+    `lesions.black_holes.T1Hypointensity` of every voxel.
     """
 
     visit: str
@@ -87,7 +87,7 @@ def week_of(visit: str) -> int | None:
 
 
 def visit_order(visit: str) -> list[tuple[bool, int, str]]:
-    """Sort key that puts visit labels in the order people read them: numbers by value.
+    """Natural sort key of visit labels: numbers are compared by value.
 
     Examples
     --------

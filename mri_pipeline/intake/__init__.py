@@ -1,1 +1,1 @@
-"""An upload becomes safe, checked, de-identified series."""
+"""From an upload to checked and de-identified series."""

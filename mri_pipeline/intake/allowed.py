@@ -1,7 +1,8 @@
-"""The tags that survive de-identification, by what they are for. Everything else is dropped, private tags always.
+"""The allow-list of de-identification. All other tags are removed, including all private tags.
 
-No free text is kept (descriptions, comments, protocol and sequence names), no identity of a person, institution or
-device. Basis: DICOM PS3.15 Annex E, basic profile with retained modified dates; narrower than the profile.
+No free text is kept (descriptions, comments, protocol and sequence names), and no identity of a person, institution or
+device. Basis: DICOM PS3.15 Annex E, basic profile with the
+retain-modified-dates option. The list is narrower than the profile.
 """
 
 from typing import Final
@@ -12,7 +13,7 @@ IMAGE: Final = frozenset({
     "RescaleSlope", "RescaleIntercept", "RescaleType", "SmallestImagePixelValue", "LargestImagePixelValue",
     "LossyImageCompression", "PixelPaddingValue", "WindowCenter", "WindowWidth", "PresentationLUTShape",
 })  # fmt: skip
-"""The image itself."""
+"""Pixel data and their description."""
 
 PLACE: Final = frozenset({
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
@@ -22,7 +23,7 @@ PLACE: Final = frozenset({
     "DimensionIndexValues", "FrameAcquisitionNumber", "AcquisitionMatrix", "InPlanePhaseEncodingDirection",
     "PercentPhaseFieldOfView", "PercentSampling", "ReconstructionDiameter", "VolumetricProperties",
 })  # fmt: skip
-"""Where it lies and in which order its slices come."""
+"""Position, orientation, and the order of slices."""
 
 PHYSICS: Final = frozenset({
     "Manufacturer", "ManufacturerModelName", "SoftwareVersions", "MagneticFieldStrength", "ImagingFrequency",
@@ -34,7 +35,7 @@ PHYSICS: Final = frozenset({
     "SpectrallySelectedSuppression", "ResonantNucleus", "AcquisitionContrast", "ComplexImageComponent",
     "GeometryOfKSpaceTraversal", "FrameType",
 })  # fmt: skip
-"""How it was made."""
+"""Scanner and acquisition parameters."""
 
 GROUPS: Final = frozenset({
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelMeasuresSequence",
@@ -42,12 +43,12 @@ GROUPS: Final = frozenset({
     "MRModifierSequence", "PixelValueTransformationSequence", "FrameContentSequence", "MRImageFrameTypeSequence",
     "FrameVOILUTSequence",
 })  # fmt: skip
-"""Functional groups of enhanced objects; the same list rules inside them."""
+"""Functional groups of enhanced objects. The same allow-list applies to their content."""
 
 UIDS: Final = frozenset({
     "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
 })  # fmt: skip
-"""Replaced by keyed ones."""
+"""Replaced by keyed UIDs."""
 
 MOMENTS: Final = (
     ("StudyDate", "StudyTime"),
@@ -55,14 +56,14 @@ MOMENTS: Final = (
     ("AcquisitionDate", "AcquisitionTime"),
     ("ContentDate", "ContentTime"),
 )
-"""Dates with their times; moved together, so that one may pass midnight."""
+"""Dates with their times. Both are shifted together, because a shift may pass midnight."""
 
 KEPT: Final = IMAGE | PLACE | PHYSICS | GROUPS
 
 CODE_STRINGS_ONLY: Final = frozenset(
     {"ImageType", "ScanOptions", "ScanningSequence", "SequenceVariant", "FrameType"}
 )
-"""Multi-valued code strings: parts that are no DICOM code string are dropped."""
+"""Multi-valued code strings. Values that are not valid DICOM code strings are removed."""
 
 VENDORS: Final = (
     ("SIEMENS", "Siemens"), ("GE MEDICAL", "GE MEDICAL SYSTEMS"), ("GE HEALTH", "GE HEALTHCARE"),
@@ -70,5 +71,4 @@ VENDORS: Final = (
     ("FUJI", "FUJIFILM"), ("UIH", "UIH"),
     ("UNITED IMAGING", "UIH"), ("ESAOTE", "Esaote"), ("BRUKER", "Bruker"), ("NEUSOFT", "Neusoft"),
 )  # fmt: skip
-"""Makers by how their name begins, and how it is written afterwards; another name is kept and scanned like
-any text."""
+"""Beginning of a manufacturer's name, and its normalised spelling. Other names are kept and searched for identities."""

@@ -1,4 +1,4 @@
-"""Which T1 was made after gadolinium, and which series of a visit are used; each choice says why."""
+"""Detection of post-contrast T1, and choice of the series of a visit. Each choice has a reason."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
 
 MIN_ORDER_MINUTES = 3.0
-"""Two equal T1 further apart than this, from start to start, may be before and after contrast; nearer: a
-rescan."""
+"""Least time between the starts of two equal T1 series before and after contrast. A shorter time means a rescan."""
 
 _AFTER = re.compile(
     r"(?<![a-z])(gd|gad|gado|gadolin\w*|ce|km|kontrast|contrast|post|c\+|\+c|\+gd|dotarem|gadovist|gadavist|prohance|"
@@ -29,8 +28,8 @@ _BEFORE = re.compile(
 class Choice:
     """The series used for a contrast.
 
-    `evidence` says by what the contrast was recognised and why this series was taken; `doubtful` asks
-    quality-control staff to look.
+    `evidence` states how the contrast was recognised and why this series was chosen. `doubtful` requires review by the
+    quality-control staff.
     """
 
     contrast: Contrast
@@ -40,11 +39,11 @@ class Choice:
 
 
 def split_gadolinium(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]:
-    """Tell T1 before from T1 after contrast.
+    """Distinguish pre-contrast from post-contrast T1.
 
-    Evidence, the strongest first: the start of the injection in the header against the time of the scan;
-    words in the description; the contrast tag, unless every T1 of the visit carries it (scanners that keep
-    it for the whole exam); the order of equal T1 series. The last two rules of doubt are marked `doubtful`.
+    Evidence in order of strength: the start of the injection in the header compared with the time of the scan; words in
+    the description; the contrast tag, unless every T1 of the visit has it (some scanners keep it for the whole exam);
+    the order of equal T1 series. Decisions by order, or by a tag that every T1 has, are marked `doubtful`.
     """
     t1 = [r for r in recognised if r.contrast is Contrast.T1W]
     tagged = [r for r in t1 if r.series.first.contrast_agent]
@@ -61,26 +60,26 @@ def split_gadolinium(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]
 
 
 def _by_header(item: Recognised, *, tag_tells: bool) -> tuple[bool, str, bool] | None:
-    """Whether after contrast, why, and whether that is doubtful; None where the header does not tell."""
+    """Whether it is post-contrast, why, and whether that is doubtful. None if the header is not conclusive."""
     facts = item.series.first
     acquired = item.series.acquired_s
     if facts.contrast_start_s is not None and acquired is not None:
         after = acquired >= facts.contrast_start_s
-        return after, f"it began {'after' if after else 'before'} the injection in its header", False
+        return after, f"it started {'after' if after else 'before'} the injection time in its header", False
     named_before = _BEFORE.search(facts.description) is not None
     named_after = _AFTER.search(facts.description) is not None and not named_before
     tagged = facts.contrast_agent
     if named_before:
-        return False, "its name says before contrast", tagged and tag_tells
+        return False, "its description says pre-contrast", tagged and tag_tells
     if named_after:
-        return True, "its name says after contrast" + (" and so does its contrast tag" if tagged else ""), False
+        return True, "its description says post-contrast" + (", as its contrast tag does" if tagged else ""), False
     if tagged and tag_tells:
         return True, "its contrast tag is set", False
     return None
 
 
 def _by_order(undecided: Sequence[Recognised], *, all_tagged: bool) -> dict[int, Recognised]:
-    """The last of equal, unmarked T1 series is after contrast if it began minutes after the first."""
+    """The last of equal, undecided T1 series is post-contrast if it started minutes after the first."""
     timed = sorted(
         (r for r in undecided if r.series.acquired_s is not None), key=lambda r: r.series.acquired_s or 0.0
     )
@@ -91,10 +90,12 @@ def _by_order(undecided: Sequence[Recognised], *, all_tagged: bool) -> dict[int,
             continue
         minutes = (item.series.acquired_s - first.series.acquired_s) / 60
         if minutes >= MIN_ORDER_MINUTES:
-            evidence = f"taken for after contrast by order alone: the same protocol {minutes:.0f} min earlier"
+            evidence = (
+                f"post-contrast by order only: a series of the same protocol started {minutes:.0f} min earlier"
+            )
             decided[id(item)] = _marked(item, True, evidence, True)
     if all_tagged and not decided:
-        # every T1 carries the tag and none is a repeat: believe the tag
+        # every T1 has the tag and none is repeated: the tag is accepted
         return {
             id(r): _marked(r, True, "its contrast tag is set, as in every T1 of the visit", True)
             for r in undecided
@@ -119,9 +120,9 @@ def _plane(item: Recognised) -> str:
 
 
 def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
-    """One series per contrast: whole ones first, then the finest, then the last made (a rescan).
+    """Choose one series per contrast: complete before incomplete, then the finest, then the last (a rescan).
 
-    The pre-contrast T1 is the one of the protocol of the post-contrast T1 where there is one, since the two are
+    For pre-contrast T1, a series of the same protocol as the post-contrast T1 is preferred, because the two are
     compared voxel by voxel.
     """
     chosen: dict[Contrast, Choice] = {}
@@ -133,7 +134,7 @@ def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
         best = max(candidates, key=lambda r: _rank(r, partner))
         evidence = best.evidence
         if len(candidates) > 1:
-            evidence += f"; taken from {len(candidates)} series of this contrast"
+            evidence += f"; chosen from {len(candidates)} series of this contrast"
         chosen[contrast] = Choice(contrast, best, evidence, best.doubtful)
     return chosen
 
@@ -144,5 +145,5 @@ def _rank(item: Recognised, partner: Choice | None) -> tuple[bool, bool, bool, f
         return False, False, False, 0.0, 0.0
     alike = partner is not None and _same_protocol(item, partner.recognised)
     coarsest = max(geometry.spacing_mm)
-    whole_head = geometry.coverage_mm >= 100  # a slab is no brain; the protocol's own limit is judged later
+    whole_head = geometry.coverage_mm >= 100  # excludes slabs; the limit of the protocol is checked later
     return geometry.complete, whole_head, alike, -round(coarsest, 1), item.series.acquired_s or 0.0

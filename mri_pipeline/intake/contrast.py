@@ -1,8 +1,8 @@
-"""Recognise the contrast of a series: from the physics of the acquisition first, from names second.
+"""Recognise the contrast of a series from acquisition parameters, and from its description in second place.
 
-Ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
-Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision carries its
-evidence, which holds no header text.
+Parameter ranges are those of clinical brain protocols at 1.5 and 3 T (Bernstein, King and Zhou, *Handbook of MRI Pulse
+Sequences*, 2004; MAGNIMS-CMSC-NAIMS 2021, Wattjes et al., Lancet Neurol 20:653). Every decision has its
+evidence, which contains no header text.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
 from mri_pipeline.intake.series import Series
 
 MIN_SLICES = 10
-"""A series of fewer slices is a localizer or a test, not a brain."""
-
+"""A series with fewer slices is a localizer or a test scan."""
 
 _MR_KINDS = (ObjectKind.MR, ObjectKind.ENHANCED_MR)
 
 
 class Unwanted(StrEnum):
-    """Why a series is not one of the trial's contrasts; the value completes 'series 3 is …'."""
+    """Why a series has none of the contrasts of the trial. The value completes 'series 3 is …'."""
 
     NOT_MR = "not an MR image"
     CAPTURE = "a screenshot (secondary capture)"
@@ -39,18 +38,18 @@ class Unwanted(StrEnum):
     DOUBLE_INVERSION = "double inversion or phase-sensitive inversion recovery"
     SHORT_INVERSION = "short-inversion (STIR)"
     LOCALIZER = "a localizer or too few slices for a brain"
-    REPEATED = "several volumes of one place"
+    REPEATED = "of several volumes at one position"
     NO_GEOMETRY = "without position or orientation"
     OTHER_BODY = "not of the head"
-    UNKNOWN = "of no contrast this trial uses"
+    UNKNOWN = "of a contrast that the trial does not use"
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a series is: a contrast, or a reason why not, with the evidence.
+    """The recognised contrast of a series, or the reason why it has none, with the evidence.
 
-    `contrast` is T1W for every T1-weighted series here; `mri_pipeline.intake.choose` tells those after contrast.
-    `doubtful` is set where names and physics disagree or physics is missing.
+    `contrast` is T1W for every T1-weighted series; `mri_pipeline.intake.choose` finds the post-contrast ones.
+    `doubtful` is True if description and acquisition parameters disagree, or if parameters are missing.
     """
 
     series: Series
@@ -81,7 +80,7 @@ _DIFFUSION = re.compile(r"(?<![a-z])(dwi|dti|diff|adc|b[ _-]?1000)", re.IGNORECA
 
 
 def recognise(series: Series) -> Recognised:
-    """Say what a series is."""
+    """Recognise the contrast of a series."""
     unwanted = _unwanted(series)
     if unwanted is not None:
         return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")
@@ -94,10 +93,10 @@ def recognise(series: Series) -> Recognised:
         disagree = named is not None and named is not physics
         evidence = f"{series.label} is {physics.value} by {reason}"
         if disagree and named is not None:
-            evidence += f", although it is named like {named.value}"
+            evidence += f", but its description says {named.value}"
         return Recognised(series, physics, None, evidence, doubtful=disagree)
     if named is not None and _timing_missing(facts):
-        evidence = f"{series.label} is {named.value} by its name alone (no timing in the header)"
+        evidence = f"{series.label} is {named.value} by its description only (the header has no TR or TE)"
         return Recognised(series, named, None, evidence, doubtful=True)
     return Recognised(series, None, Unwanted.UNKNOWN, f"{series.label} is {Unwanted.UNKNOWN.value}")
 
@@ -138,7 +137,7 @@ def _is_derived(facts: InstanceFacts) -> bool:
     kinds = facts.image_type
     reformatted = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "RESAMPLED", "SUBTRACTION", "AVERAGE", "MEAN",
                    "CSA MPR", "COMPOSED", "MAX_IP", "MIN_IP"}  # fmt: skip
-    # DERIVED\PRIMARY stays: scanners write it for images corrected for coil sensitivity or distortion
+    # DERIVED\PRIMARY is accepted: scanners write it for images corrected for coil sensitivity or distortion
     return bool(set(kinds) & reformatted) or kinds[:2] == ("DERIVED", "SECONDARY") or (
         kinds[:1] == ("DERIVED",) and _DERIVED.search(facts.description) is not None
     )  # fmt: skip
@@ -147,13 +146,13 @@ def _is_derived(facts: InstanceFacts) -> bool:
 def by_physics(  # noqa: PLR0911 - one line per rule
     facts: InstanceFacts,
 ) -> tuple[Contrast | None, str | Unwanted]:
-    """The contrast from TR, TE, TI (ms) and the kind of echo, with the rule that decided.
+    """The contrast from TR, TE, TI (ms) and the echo type, with the deciding rule.
 
     Returns
     -------
     contrast : Contrast or None
     reason : str or Unwanted
-        The rule that held; a reason of refusal; or ``"no rule"``.
+        The rule that applied, the reason of a refusal, or ``"no rule"``.
     """
     tr, te, ti = facts.repetition_time_ms, facts.echo_time_ms, facts.inversion_time_ms
     if tr is None or te is None:
@@ -167,13 +166,13 @@ def by_physics(  # noqa: PLR0911 - one line per rule
             return Contrast.T1W, f"a gradient echo of {evidence}"
         return None, Unwanted.SUSCEPTIBILITY
     if tr >= 4000 and te >= 60 and by_name(facts) is Contrast.FLAIR:
-        return Contrast.FLAIR, f"{evidence} and its name (the inversion time is not in the header)"
+        return Contrast.FLAIR, f"{evidence} and its description (the header has no inversion time)"
     if tr >= 1800 and te >= 60:
         return Contrast.T2W, evidence
     if tr >= 1800 and te < 50:
-        # a T1 FLAIR without its inversion time looks like proton density
+        # without inversion time, T1 FLAIR has the parameters of proton density
         if _T1_FLAIR.search(facts.description) and tr < 3500:
-            return Contrast.T1W, f"{evidence} and its name (the inversion time is not in the header)"
+            return Contrast.T1W, f"{evidence} and its description (the header has no inversion time)"
         return Contrast.PDW, evidence
     if tr < 1400 and te <= 35:
         return Contrast.T1W, evidence
@@ -199,12 +198,12 @@ def _is_gradient_echo(facts: InstanceFacts, tr: float, te: float) -> bool:
         return True
     if re.search(r"(^|\*)(tse|tir|se\d|spc|sp[cr]r)|fse|tse|cube|vista", facts.sequence_name.lower()):
         return False
-    # spin echoes are not made this fast; enhanced objects state no ScanningSequence
+    # too fast for a spin echo; enhanced objects have no ScanningSequence
     return te < 7 and (tr < 100 or (facts.flip_angle_deg or 90) < 30)
 
 
 def by_name(facts: InstanceFacts) -> Contrast | None:
-    """The contrast a series is named after, or None."""
+    """The contrast in the description of a series, or None."""
     name = facts.description
     if _T1_FLAIR.search(name):
         return Contrast.T1W

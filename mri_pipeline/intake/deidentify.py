@@ -1,7 +1,7 @@
-"""De-identify DICOM by an allow-list, then search the written bytes for every identity the original held.
+"""De-identify DICOM by an allow-list, and search the written bytes for every identity of the original.
 
-No library tested does this alone (facts in the design document), so the output is built up from nothing instead of
-being cleaned: a tag that is not on the list of `mri_pipeline.intake.allowed` cannot be in it.
+None of the tested libraries is sufficient alone. The output is therefore built from an empty data set: it cannot
+contain a tag that is not on the list of `mri_pipeline.intake.allowed`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _MIN_SHIFT_DAYS = 365
 
 @dataclass(frozen=True)
 class Blinding:
-    """How one subject is blinded: its code and the trial's secret. The secret is never shown.
+    """Blinding of one subject: its code and a secret of the trial. The secret is never printed.
 
     Parameters
     ----------
     code : str
-        The blinded code; becomes patient name and number.
+        The blinded code. It replaces patient name and number.
     secret : bytes
-        At least 16 bytes, kept in the trial's sealed folder.
+        At least 16 bytes, derived from the sealed folder of the trial.
 
     Examples
     --------
@@ -58,24 +58,26 @@ class Blinding:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]{1,16}", self.code) or len(self.secret) < 16:
-            raise ValueError("expected an alphanumeric code and a secret of at least 16 bytes")
+            raise ValueError(
+                "expected an alphanumeric code and a secret of at least 16 bytes, found another code or secret"
+            )
 
     def __repr__(self) -> str:
         return f"Blinding(code={self.code!r})"
 
     @property
     def shift(self) -> dt.timedelta:
-        """How far all dates of this subject are moved, 1 to 10 years back: intervals between visits stay."""
+        """Per-subject date shift, 1 to 10 years back. Intervals between visits are preserved."""
         number = int.from_bytes(self._digest("shift", self.code)[:8], "big")
         days = _MIN_SHIFT_DAYS + number % (_MAX_SHIFT_DAYS - _MIN_SHIFT_DAYS)
         return dt.timedelta(days=-days, seconds=-int(number >> 32) % 86400)
 
     def shifted_day(self, ordinal: int) -> dt.date:
-        """The moved date of a day (proleptic ordinal): fit for a registry, since only intervals are true."""
+        """The shifted date of a day (proleptic ordinal). Only intervals between shifted dates are true."""
         return dt.date.fromordinal(ordinal) + dt.timedelta(days=self.shift.days)
 
     def uid(self, original: str) -> UID:
-        """The keyed replacement of a UID: equal in, equal out, and no way back."""
+        """The keyed replacement of a UID. Equal UIDs have equal replacements, and it cannot be inverted."""
         return UID(f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}")
 
     def _digest(self, what: str, text: str) -> bytes:
@@ -90,7 +92,7 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     files : sequence of Path
         Files of one series whose headers were read by `mri_pipeline.intake.read_headers`.
     folder : Path
-        Where the copies go, numbered.
+        Folder of the copies, which get numbers as names.
     blinding : Blinding
 
     Returns
@@ -101,15 +103,15 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     Raises
     ------
     UploadRefusedError
-        If an image has text burned in or is a screenshot, or an identity is found in what would be written;
-        nothing of that file is left in `folder`.
+        If an image has burned-in text or is a screenshot, or if an identity is found in the written file. That file is
+        removed.
     UnreadableUploadError
         If a file cannot be read or written as DICOM.
     """
     folder.mkdir(parents=True, exist_ok=True)
     identities: frozenset[str] = frozenset()
     for source in files:
-        # of all files first: one with a damaged tag may hold as anything what another says is a name
+        # from all files first: a damaged tag of one file may contain a name that only another file declares as one
         with _pydicom_faults_are_refusals():
             identities |= original_identities(
                 pydicom.dcmread(source, force=True, stop_before_pixels=True), blinding.code
@@ -132,15 +134,15 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
 @contextmanager
 def _pydicom_faults_are_refusals() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pydicom, about values in the original that are not kept
+        warnings.simplefilter("ignore")  # warnings of pydicom about invalid values
         try:
             yield
         except UploadRefusedError:
             raise
-        except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
+        except Exception as error:  # noqa: BLE001 - pydicom raises nearly any exception on damaged input
             raise UnreadableUploadError(
                 f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
-                hint="export the series again; if it stays so, send it to the reading centre's support",
+                hint="export the series again; if that fails too, contact the reading centre",
             ) from None
 
 
@@ -153,24 +155,24 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> 
     count = leaked(header, identities - short) + leaked(text_values(clean), short)
     if count or any(content[:128]):
         raise UploadRefusedError(
-            f"expected no identity after de-identification, found {count} in a header that must be kept",
-            hint="the centre's support must look at this scanner's headers before its scans can be used",
+            f"expected no identity after de-identification, found {count} in tags that are kept",
+            hint="contact the reading centre, which must check the headers of this scanner first",
         )
 
 
 def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
-    """A new data set that holds allowed tags alone (no disk is touched).
+    """A new data set with allowed tags only. Nothing is read from or written to disk.
 
     Raises
     ------
     UploadRefusedError
-        If the image is a screenshot or has text burned in.
+        If the image is a screenshot or has burned-in text.
     """
     if str(original.get("BurnedInAnnotation", "")).upper() == "YES" or str(original.SOPClassUID).startswith(
         "1.2.840.10008.5.1.4.1.1.7"
     ):
         raise UploadRefusedError(
-            "expected images without text in them, found a screenshot or burned-in annotation",
+            "expected images without burned-in text, found a screenshot or burned-in annotation",
             hint="send the original series of the scanner",
         )
     clean = _allowed(original, blinding)

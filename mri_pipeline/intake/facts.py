@@ -1,4 +1,4 @@
-"""What the intake keeps of a DICOM header: facts of the acquisition, and keyed digests in place of identities."""
+"""Facts of a DICOM header that the intake keeps: acquisition parameters, and keyed digests of identities."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Vector = tuple[float, float, float]
 Orientation = tuple[float, float, float, float, float, float]
 
 Hidden = Field(repr=False)
-"""Free text or times of a header: used to decide, never shown."""
+"""Free text or times of a header: used for decisions, never printed."""
 
 
 class ObjectKind(StrEnum):
-    """What a DICOM object is."""
+    """Kind of a DICOM object."""
 
     MR = "mr"
     ENHANCED_MR = "enhanced_mr"
@@ -28,9 +28,9 @@ class ObjectKind(StrEnum):
 class InstanceFacts(BaseModel):
     """The facts of one DICOM image object.
 
-    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal
-    identities, equal keys, and nothing to read. Positions and orientations are DICOM patient coordinates
-    (LPS+, mm), one position per frame. Times are seconds on one axis for all objects of an upload.
+    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal identities
+    have equal keys, and a key does not reveal the identity. Positions and orientations are DICOM patient coordinates
+    (LPS+, mm), one position per frame. Times are seconds on a common axis for all objects of an upload.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,7 +87,7 @@ class Fault(StrEnum):
 
 
 class FileReport(BaseModel):
-    """What became of one file of the upload: facts, or a reason without patient data."""
+    """Result of reading one file of the upload: its facts, or the reason why there are none, without patient data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

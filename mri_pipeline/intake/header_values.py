@@ -1,4 +1,4 @@
-"""From a pydicom data set, classic or enhanced multi-frame, to the plain values of `InstanceFacts`."""
+"""Conversion of a pydicom data set, classic or enhanced multi-frame, to the values of `InstanceFacts`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KINDS = {
 
 
 def header_values(dataset: Dataset) -> dict[str, Any]:
-    """Every field of `InstanceFacts` but the path and the keys.
+    """All fields of `InstanceFacts` except the path and the keys.
 
     Parameters
     ----------
@@ -36,13 +36,18 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
     -------
     dict
         Only ``{"kind": NOT_IMAGE}`` for objects without an image (reports, presentation states).
+
+    Raises
+    ------
+    ValueError
+        If a number is malformed. Damaged input may also raise other exceptions of pydicom.
     """
     kind = _kind(dataset)
     if kind is ObjectKind.NOT_IMAGE:
         return {"kind": kind}
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if not 0 < frames <= _MAX_FRAMES:
-        raise ValueError("impossible number of frames")
+        raise ValueError(f"expected 1 to {_MAX_FRAMES} frames, found {frames}")
     return {
         "kind": kind,
         "rows": int(dataset.get("Rows", 0) or 0),
@@ -140,7 +145,7 @@ def _contrast_agent(dataset: Dataset) -> bool:
 
 
 def field_strength_t(dataset: Dataset) -> float | None:
-    """Field strength in tesla: as stated (some old systems state gauss), else from the imaging frequency."""
+    """Field strength in tesla from the header (old systems give gauss), or else from the imaging frequency."""
     stated = _positive(dataset.get("MagneticFieldStrength"))
     if stated is not None:
         return stated / _GAUSS_PER_T if stated > 20 else stated
@@ -180,7 +185,7 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
 
 
 def _groups(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """One item of a functional group per frame (or a single shared one)."""
+    """The items of a functional group: one per frame, or a single shared one."""
     per_frame = [f[keyword][0] for f in dataset.get("PerFrameFunctionalGroupsSequence") or [] if f.get(keyword)]
     if per_frame:
         return per_frame
@@ -194,7 +199,7 @@ def _first_group(dataset: Dataset, keyword: str) -> Dataset:
 
 
 def text(value: Any) -> str:
-    """One line of printable text, shortened; empty for nothing."""
+    """Printable text without line breaks, truncated. Empty for None."""
     if value is None:
         return ""
     clean = "".join(c for c in str(value) if unicodedata.category(c)[0] != "C")
@@ -202,7 +207,7 @@ def text(value: Any) -> str:
 
 
 def texts(value: Any) -> list[str]:
-    """The parts of a multi-valued text."""
+    """The values of a multi-valued text element."""
     if value is None or value == "":
         return []
     parts = value if not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") else [value]
@@ -210,7 +215,7 @@ def texts(value: Any) -> list[str]:
 
 
 def number(value: Any) -> float | None:
-    """The first number of a value, finite; None for nothing."""
+    """The first number of a value. None if there is none or it is not finite."""
     if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, (str, bytes))):
         value = next(iter(value), None)
     if value is None or value == "":
@@ -220,13 +225,13 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, or None."""
+    """The first number of a value as an integer, or None."""
     result = number(value)
     return None if result is None else int(result)
 
 
 def vector(value: Any, length: int) -> tuple[float, ...] | None:
-    """A vector of finite numbers, or None."""
+    """A vector of `length` finite numbers, or None."""
     if value is None or isinstance(value, str) or len(value) != length:
         return None
     result = tuple(float(v) for v in value)

@@ -1,7 +1,7 @@
-"""Reads untrusted DICOM in a process of its own, with bounds on memory and time.
+"""Reads untrusted DICOM in a separate process with limits on memory and time.
 
-Run as ``python -m mri_pipeline.intake.header_worker`` by `mri_pipeline.intake.read`: a JSON request on
-standard input, one JSON line (`FileReport`) per file on standard output. It writes nothing else.
+`mri_pipeline.intake.read` runs it as ``python -m mri_pipeline.intake.header_worker`` with a JSON request on standard
+input. It writes one JSON line (`FileReport`) per file to standard output and nothing else.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 class TruncatedError(Exception):
-    """The file ends before its pixel data does."""
+    """The file ends before the end of its pixel data."""
 
 
 def main() -> None:
-    """Answer one request."""
+    """Process one request."""
     request = json.load(sys.stdin)
     _bound(memory_bytes=int(request["memory_bytes"]), cpu_s=int(request["cpu_s"]))
     warnings.simplefilter("ignore")
@@ -52,7 +52,7 @@ def _bound(*, memory_bytes: int, cpu_s: int) -> None:
 
 
 def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911 - one per outcome
-    """Facts of one file, or why there are none; never raises on what the file holds."""
+    """Facts of one file, or the reason why there are none. No content of the file raises an error."""
     try:
         dataset = _dataset(path)
         if dataset is None:
@@ -70,19 +70,19 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911
     except TruncatedError as error:
         return FileReport(index=index, fault=Fault.TRUNCATED, detail=str(error))
     except EOFError:
-        return FileReport(index=index, fault=Fault.TRUNCATED, detail="it ends inside an element")
-    except Exception as error:  # noqa: BLE001 - pydicom lets nearly any exception escape on broken input
+        return FileReport(index=index, fault=Fault.TRUNCATED, detail="the file ends inside an element")
+    except Exception as error:  # noqa: BLE001 - pydicom raises nearly any exception on damaged input
         return FileReport(index=index, fault=Fault.BROKEN, detail=type(error).__name__)
 
 
 def _dataset(path: Path) -> FileDataset | None:
-    """The data set of a DICOM file, with or without its preamble; None for other files."""
+    """The data set of a DICOM file, with or without preamble. None for other files."""
     try:
         return _with_class(pydicom.dcmread(path))
     except InvalidDicomError:
         with path.open("rb") as file:
             head = file.read(8)
-        # a file without preamble begins with an element of group 0008 (some archives export those)
+        # a file without preamble starts with an element of group 0008; some archives export such files
         if len(head) < 8 or head[:2] != b"\x08\x00" or head[3] != 0:
             return None
         dataset = pydicom.dcmread(path, force=True)
@@ -93,18 +93,18 @@ def _dataset(path: Path) -> FileDataset | None:
 
 def _with_class(dataset: FileDataset) -> FileDataset:
     if "SOPClassUID" not in dataset and "DirectoryRecordSequence" not in dataset:
-        # pydicom gives back an empty data set where a compressed file ends early
-        raise TruncatedError("expected what kind of object it is, found none")
+        # pydicom returns an empty data set if a compressed file ends early
+        raise TruncatedError("expected a SOP class UID, found none")
     return dataset
 
 
 def check_pixels(dataset: Dataset) -> None:
-    """Refuse an image whose pixel data is absent or shorter than its header says.
+    """Refuse an image whose pixel data are missing or shorter than the header states.
 
     Raises
     ------
     TruncatedError
-        Saying how many bytes or fragments were expected and found.
+        With the expected and found number of bytes or frames.
     """
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if "PixelData" not in dataset:
@@ -148,7 +148,7 @@ def digest(key: bytes, what: str, text: str) -> str:
 def _required(dataset: Dataset, keyword: str) -> str:
     value: Any = dataset.get(keyword)
     if not value:
-        raise ValueError(f"no {keyword} ({tag_for_keyword(keyword)})")
+        raise ValueError(f"expected {keyword} ({tag_for_keyword(keyword)}), found none")
     return str(value)
 
 

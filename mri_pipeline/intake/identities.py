@@ -1,4 +1,4 @@
-"""The identities a DICOM file holds, and a search for them in bytes: the last check of de-identification."""
+"""The identities of a DICOM file, and a search for them in bytes: the last check of de-identification."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IDENTIFYING: Final = frozenset({
     "ContentDate", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "PerformedProcedureStepStartDate",
 })  # fmt: skip
-"""Elements whose values must not be found in a de-identified file, wherever they stand (in sequences too)."""
+"""Elements whose values must not appear anywhere in a de-identified file, including in sequences."""
 
 _NUMERIC_VRS: Final = frozenset({
     "DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "OB", "OW", "AT", "DA", "TM", "DT", "UI",
@@ -32,7 +32,7 @@ _ENCODINGS: Final = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", 
 _OF_THE_DEVICE: Final = frozenset({"StationName", "PerformedStationName", "DeviceSerialNumber"})
 
 MIN_LENGTH: Final = 3
-"""Shorter values (initials, a study number '1') match everywhere and identify nobody by themselves."""
+"""Shorter values (initials, study number 1) match by chance and do not identify a person."""
 
 _COMMON: Final = frozenset("""
     ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
@@ -41,13 +41,13 @@ _COMMON: Final = frozenset("""
     PRIMARY PROFILE PYDICOM RETAIN SCAN SECONDARY SIEMENS SYSTEMS TAGS TEMPORAL THE TOSHIBA UIDS UNKNOWN
     VOLUME YES HFS HFP SPIN GRADIENT NO ALLOW MRI ANONYMOUS ANON TEST PATIENT RECTILINEAR BOTH FAT WATER
     IDENTITY UIH
-""".split()  # noqa: SIM905 - a word list reads better
+""".split()  # noqa: SIM905 - easier to read than a list of strings
 )  # fmt: skip
-"""Words of DICOM and of what this project writes: a patient named Fast or Philips is not leaked by them."""
+"""Words of DICOM and of this project's output. A patient named Fast or Philips is not identified by them."""
 
 
 def text_values(dataset: Dataset) -> bytes:
-    """All values but numbers and pixels, for short numeric identities: '118' also stands in a slice position."""
+    """All text values, without numbers and pixels. A short numeric identity such as 118 may equal a slice position."""
     parts: list[bytes] = []
     for element in dataset:
         if element.VR == "SQ":
@@ -58,26 +58,26 @@ def text_values(dataset: Dataset) -> bytes:
 
 
 def is_short_number(identity: str) -> bool:
-    """Whether an identity is a number that is likely to stand in a header by chance."""
+    """True if an identity is a number so short that a header may contain it by chance."""
     return re.fullmatch(r"[-+.\d]{1,6}", identity) is not None
 
 
 def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
-    """Every identity of a data set in upper case: whole values, the parts of names, and dates.
+    """All identities of a data set in upper case: whole values, parts of names, and dates.
 
     Parameters
     ----------
     dataset : Dataset
         The original.
     code : str
-        The blinded code, which may be in the output.
+        The blinded code, which is allowed in the output.
     """
     device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
     found: set[str] = set()
     for keyword, value in _values(dataset):
         text = str(value).strip().upper()
         words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
-        # a station is often named after its model, which is kept
+        # a station is often named after the model, which is kept
         found |= words - device if keyword in _OF_THE_DEVICE else words
     common = _COMMON | {code.upper()}
     return frozenset(text for text in found if len(text) >= MIN_LENGTH and text not in common)
@@ -99,7 +99,7 @@ def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
 
 
 def leaked(content: bytes, identities: Iterable[str]) -> int:
-    """How many of the identities stand in the bytes as words of their own, in any common encoding and case.
+    """Number of identities that occur in the bytes as separate words, in any common encoding, ignoring case.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Keep a refused upload with its reason. Nothing is lost, and the reason holds no patient data."""
+"""Quarantine of refused uploads with their reason. Nothing is lost, and the reason has no patient data."""
 
 from __future__ import annotations
 
@@ -25,26 +25,32 @@ def quarantine(
     now: dt.datetime,
     max_bytes: int,
 ) -> Path:
-    """Copy a refused upload into the quarantine.
+    """Copy a refused upload to the quarantine.
 
     Parameters
     ----------
     upload : Path
-        Zip, tar or folder as it came.
+        Zip, tar or folder as received.
     folder : Path
-        The trial's quarantine.
+        The quarantine of the trial.
     reason : UploadRefusedError
-        Its message and hint are kept (they never hold patient data).
+        Its message and hint are stored. They never contain patient data.
     context : dict
-        What the caller knows: site, kind of upload, blinded code. No names.
+        Further entries: site, kind of upload, blinded code. No names.
     now : datetime
+        Time of receipt.
     max_bytes : int
-        A larger upload is not copied; its checksum and size are kept and the sender still has it.
+        A larger upload is not copied. Its checksum and size are stored, and the sender still has it.
 
     Returns
     -------
     Path
         A new folder ``<time>-<digest>`` with ``reason.json`` and the upload under a neutral name.
+
+    Raises
+    ------
+    FileExistsError
+        If 999 equal uploads were received within one second.
     """
     size, digest = measure_upload(upload)
     place = _new_folder(folder, f"{now:%Y%m%dT%H%M%S}-{digest[:8]}")
@@ -74,7 +80,7 @@ def _new_folder(folder: Path, name: str) -> Path:
         except FileExistsError:
             continue
         return place
-    raise FileExistsError("a thousand equal uploads within one second")
+    raise FileExistsError("expected fewer than 1000 equal uploads within one second, found more")
 
 
 def _copy(upload: Path, place: Path) -> None:
@@ -91,7 +97,7 @@ def _special_files(root: str, names: list[str]) -> list[str]:
 
 
 def measure_upload(upload: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of an upload's file, or of all files of a folder in the order of their paths."""
+    """Size in bytes and SHA-256 of an upload: of its file, or of all files of a folder in the order of their paths."""
     digest, size = hashlib.sha256(), 0
     if upload.is_dir():
         paths = sorted(Path(root) / name for root, _, names in os.walk(upload) for name in names)

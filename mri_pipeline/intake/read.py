@@ -1,4 +1,4 @@
-"""Read the headers of an upload in a bounded process, and say what each file was."""
+"""Read the headers of an upload in a separate process with limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """Bounds on the reading process. Times grow with the number of files; they stop hangs, not slow machines."""
+    """Limits of the reading process. Times grow with the number of files; they end hangs, not slow machines."""
 
     memory_bytes: int = 3 << 30
     base_s: int = 60
@@ -41,7 +41,7 @@ class HeaderReading:
     broken : tuple of FileReport
         DICOM files that cannot be used, each with its fault.
     skipped : mapping of str to int
-        How many files were left aside: ``dicomdir``, ``not_dicom``, ``not_image``.
+        Number of skipped files by reason: ``dicomdir``, ``not_dicom``, ``not_image``.
     """
 
     instances: tuple[InstanceFacts, ...]
@@ -49,12 +49,12 @@ class HeaderReading:
     skipped: dict[str, int]
 
     def require_whole(self) -> None:
-        """Refuse an upload with a broken DICOM file or with no image at all.
+        """Refuse an upload with a damaged DICOM file or without an image.
 
         Raises
         ------
         UnreadableUploadError
-            With counts; a site sends the visit again rather than the centre analysing what is left of it.
+            With counts. The site sends the visit again, so that no incomplete visit is analysed.
         """
         if self.broken:
             faults = Counter(report.fault.value for report in self.broken if report.fault)
@@ -73,15 +73,15 @@ class HeaderReading:
 
 
 def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits | None = None) -> HeaderReading:
-    """Read DICOM headers that nobody has checked yet.
+    """Read headers of untrusted DICOM files.
 
     Parameters
     ----------
     files : sequence of Path
         The files of the upload.
     key : bytes, optional
-        Secret of the digests in `InstanceFacts`. The trial's secret makes a scanner or a patient recognisable from
-        upload to upload; without one the digests hold for this call alone.
+        Secret of the digests in `InstanceFacts`. With the secret of the trial, digests of a scanner or patient are
+        equal in all uploads. Without it, a random secret is used for this call.
     limits : ReadLimits, optional
 
     Returns
@@ -99,9 +99,9 @@ def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits 
         reports += done
         waiting = waiting[len(done):]  # fmt: skip
         if waiting:
-            index, _ = waiting.pop(0)  # the file the worker did not survive
+            index, _ = waiting.pop(0)  # the file at which the worker ended
             reports.append(
-                FileReport(index=index, fault=Fault.CRASHED, detail="it took too long or too much memory")
+                FileReport(index=index, fault=Fault.CRASHED, detail="it exceeded the limit of time or memory")
             )
             crashes += 1
             if crashes >= limits.max_crashes:
@@ -124,7 +124,7 @@ def _run_worker(waiting: Sequence[tuple[int, Path]], key: bytes, limits: ReadLim
     environment = {k: os.environ[k] for k in ("PATH", "LD_LIBRARY_PATH", "LANG") if k in os.environ}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as answers:
-        # answers go to a file: those given before a crash or a time-out stay readable
+        # answers go to a file, so that those before a crash or a time-out remain readable
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [sys.executable, "-I", "-m", "mri_pipeline.intake.header_worker"],
@@ -141,5 +141,5 @@ def _parsed(answers: str) -> list[FileReport]:
         try:
             reports.append(FileReport.model_validate_json(line))
         except ValidationError:
-            break  # a line cut short by a crash
+            break  # a line truncated by a crash
     return reports

@@ -1,4 +1,4 @@
-"""Group the images of an upload into series with one geometry each, and look for missing slices."""
+"""Group the images of an upload into series with one geometry each, and detect missing slices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.intake.facts import InstanceFacts
 
 SAME_PLACE_MM = 0.02
-"""Slices closer than this lie at the same place."""
+"""Slices closer than this have the same position."""
 
 IRREGULAR_SPACING = 0.1
-"""Slice distances that differ by more than this share of the usual one are not regular (rounding stays far
-below)."""
+"""Slice distances are irregular if they differ from the median by more than this fraction. Rounding is far below."""
 
 _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
                "IN_PHASE", "OPP_PHASE", "OUT_PHASE"}  # fmt: skip
@@ -25,24 +24,24 @@ _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "W
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the slices of one series lie, from the headers alone.
+    """Slice geometry of one series, from the headers.
 
     Parameters
     ----------
     slices : int
-        Number of different slice places.
+        Number of different slice positions.
     volumes : int
-        Images per place (1 for anatomy).
+        Images per position (1 for anatomical scans).
     spacing_mm : tuple of float
         Between rows, between columns, between slices.
     thickness_mm : float
-        As stated; the slice distance where it is not.
+        From the header, or else the slice distance.
     coverage_mm : float
         From the outer face of the first to the outer face of the last slice.
     missing_slices : int
-        Slices absent between the first and the last, and those the scanner says it made beyond what came.
+        Slices missing between the first and the last, or by the number of images in the header.
     regular : bool
-        Whether the distances between the slices that came are one distance or whole multiples of it.
+        True if all slice distances are integer multiples of the median distance.
     slice_direction : tuple of float
         Unit normal of the slices in DICOM patient coordinates (LPS).
     corners_ras_mm : tuple
@@ -63,12 +62,12 @@ class Geometry:
 
     @property
     def gap_mm(self) -> float:
-        """Space between slices that was not excited; 0 where slices touch or overlap."""
+        """Gap between slices. 0 if slices are contiguous or overlap."""
         return max(0.0, self.spacing_mm[2] - self.thickness_mm)
 
     @property
     def complete(self) -> bool:
-        """One volume without holes."""
+        """True for a single volume without missing slices."""
         return self.missing_slices == 0 and self.regular and self.volumes == 1
 
     @property
@@ -79,9 +78,9 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Series:
-    """Images of one series that belong to one volume.
+    """Images of one series that form one volume.
 
-    `first` stands for all in what they share; `geometry` is None where the headers give none (a screenshot).
+    `first` represents the common facts. `geometry` is None if the headers have none, as for a screenshot.
     """
 
     first: InstanceFacts
@@ -91,12 +90,12 @@ class Series:
 
     @property
     def label(self) -> str:
-        """How messages name a series: its number, never its description."""
+        """Name of the series in messages: its number, never its description."""
         return f"series {self.first.series_number}" if self.first.series_number is not None else "a series"
 
     @property
     def is_3d(self) -> bool:
-        """Whether it was acquired as a volume."""
+        """True for a 3D acquisition."""
         return self.first.acquisition_type == "3D"
 
 
@@ -106,11 +105,11 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
     Raises
     ------
     UploadRefusedError
-        With the number found, never the identities.
+        With the number of patients or studies, never their identities.
     """
     for keys, what, hint in (
-        ({i.patient_key for i in instances}, "patient", "upload each patient by itself"),
-        ({i.study_key for i in instances}, "study", "upload each visit by itself"),
+        ({i.patient_key for i in instances}, "patient", "upload each patient separately"),
+        ({i.study_key for i in instances}, "study", "upload each visit separately"),
     ):
         if len(keys) > 1:
             plural = "studies" if what == "study" else f"{what}s"
@@ -118,11 +117,11 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
 
 
 def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
-    """Images to series, in the order of their acquisition.
+    """Group images into series, in the order of acquisition.
 
-    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water,
-    fat), so that a localizer of three planes gives three groups, and a dual echo gives a PD and a T2. The
-    same object sent twice is used once.
+    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water, fat). A
+    localizer with three planes thus gives three series, and a dual echo gives a PD and a T2 series. Duplicates of an
+    object are ignored.
     """
     groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
     seen: set[str] = set()
@@ -179,7 +178,7 @@ def _geometry(group: Sequence[InstanceFacts], *, alone: bool) -> Geometry | None
     if alone and first.images_in_acquisition is not None and len(group) < first.images_in_acquisition:
         missing = max(missing, first.images_in_acquisition - len(group))
     if len(depth) % len(places):
-        regular = False  # some places hold more images than others: a volume is incomplete
+        regular = False  # some positions have more images than others: a volume is incomplete
     thickness = first.thickness_mm or spacing
     # Pixel Spacing is (between rows, between columns): steps along the column and along the row
     row_step, column_step = first.pixel_spacing_mm
@@ -211,7 +210,7 @@ def _places(sorted_depth: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[
 
 
 def _slice_distances(places: Sequence[float], thickness_mm: float | None) -> tuple[float, int, bool]:
-    """Usual distance, number of slices missing between the ends, and whether all distances are multiples of it."""
+    """Median distance, number of missing slices, and whether all distances are multiples of the median."""
     if len(places) < 2:
         return thickness_mm or 1.0, 0, True
     distances = np.diff(places)

@@ -1,7 +1,7 @@
-"""An upload (zip, tar or folder) becomes plain files with neutral names in a folder of our own.
+"""Unpack an upload (zip, tar or folder) to plain files with neutral names.
 
-Nothing of the upload decides where a file is written: files are numbered, because names given by a site may
-hold a patient's name and may point outside the folder.
+The upload has no influence on output paths. Files are numbered, because names given by a site may contain a patient's
+name or point outside of the folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, U
 
 _CHUNK = 1 << 20
 _MAX_HEADER_BYTES = 1 << 24
-"""A single request of an archive's reader above this is an attack on memory (names, pax headers)."""
+"""Larger single reads by the archive reader (names, pax headers) are an attack on memory."""
 
 _ARCHIVE_MAGIC = (
     b"PK\x03\x04",
@@ -39,10 +39,10 @@ _ARCHIVE_MAGIC = (
 
 @dataclass(frozen=True)
 class UnpackLimits:
-    """What an upload may hold.
+    """Limits of an upload.
 
-    `max_ratio` is judged on the whole archive above `ratio_free_bytes`: MR images compress 2 to 5 times, a black
-    slice alone up to 1000 times.
+    `max_ratio` limits the compression ratio of the whole archive above `ratio_free_bytes`. MR images compress 2 to 5
+    times, a black slice up to 1000 times.
     """
 
     max_bytes: int
@@ -53,7 +53,7 @@ class UnpackLimits:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The files of an upload, numbered in the order of the archive, and their size."""
+    """The files of an upload, numbered in the order of the archive, and their total size."""
 
     files: tuple[Path, ...]
     total_bytes: int
@@ -64,7 +64,7 @@ class _Readable(Protocol):
 
 
 class _Sink:
-    """Writes numbered files and counts bytes and files against the limits."""
+    """Writes numbered files within the limits of bytes and files."""
 
     def __init__(self, folder: Path, limits: UnpackLimits, archive_bytes: int | None) -> None:
         self.folder, self.limits, self.archive_bytes = folder, limits, archive_bytes
@@ -72,7 +72,7 @@ class _Sink:
         self.total_bytes = 0
 
     def announce(self, size: int) -> None:
-        """Refuse before a byte is written what says itself that it is too large."""
+        """Refuse a file by its stated size before it is written."""
         self._check(self.total_bytes + size)
         if len(self.files) >= self.limits.max_files:
             raise UnsafeUploadError(
@@ -118,7 +118,7 @@ def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
     upload : Path
         A folder, a zip, or a tar (plain, gzip, bzip2 or xz).
     destination : Path
-        A folder that does not exist yet or is empty.
+        A new or empty folder.
     limits : UnpackLimits
 
     Raises
@@ -126,17 +126,17 @@ def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
     UsageError
         If there is nothing at `upload`, or `destination` holds files.
     UnsafeUploadError
-        For names that lead outside, links, devices, nested archives, archive bombs, too much data, and files
-        that are neither archive nor folder.
+        For names that point outside, links, devices, nested archives, archive bombs, too much data, and files that are
+        not an archive.
     UnreadableUploadError
-        If the upload is empty, encrypted or broken.
+        If the upload is empty, encrypted or damaged.
     """
     if not (upload.exists() or upload.is_symlink()):
         raise UsageError(
             "expected an upload (zip, tar or folder), found nothing at that path", hint="check the path"
         )
     if upload.is_symlink():
-        raise UnsafeUploadError("expected a zip, tar or folder, found a link", hint="give the path it points to")
+        raise UnsafeUploadError("expected a zip, tar or folder, found a link", hint="give the path of its target")
     destination.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(destination.iterdir()):
         raise UsageError("expected an empty folder to unpack into, found files", hint="use a new work folder")
@@ -203,7 +203,8 @@ def _unpack_zip(upload: Path, sink: _Sink) -> None:
                 continue
             if member.flag_bits & 0x1:
                 raise UnreadableUploadError(
-                    "expected an open archive, found one locked by a password", hint="upload it without a password"
+                    "expected an archive without password, found an encrypted one",
+                    hint="upload it without a password",
                 )
             sink.announce(member.file_size)
             with archive.open(member) as source:
@@ -221,15 +222,15 @@ def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
         source = archive.extractfile(member)
         if source is not None:
             sink.write(source)
-        archive.members = []  # type: ignore[attr-defined]  # keep no list of what has been written
+        archive.members = []  # type: ignore[attr-defined]  # keeps the list of members from growing
 
 
 def _check_name(name: str) -> None:
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
         raise UnsafeUploadError(
-            "expected names inside the archive, found one that leads outside of it",
-            hint="make the archive again from the folder of the visit",
+            "expected names inside of the archive, found one that leads outside",
+            hint="create the archive again from the folder of the visit",
         )
 
 
@@ -248,7 +249,7 @@ def _is_archive(path: Path) -> bool:
 
 
 class _BoundedReads:
-    """A stream that refuses a single read of more than `_MAX_HEADER_BYTES`: pax headers are read whole."""
+    """A stream that refuses single reads of more than `_MAX_HEADER_BYTES`. Pax headers are read in one piece."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -256,7 +257,8 @@ class _BoundedReads:
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > _MAX_HEADER_BYTES:
             raise UnsafeUploadError(
-                "expected an archive with short headers, found one of many megabytes (an archive bomb)",
+                "expected an archive with short headers, found one of more than "
+                f"{_MAX_HEADER_BYTES >> 20} MiB (an archive bomb)",
                 hint="upload the DICOM files as they come from the scanner or PACS",
             )
         return self._stream.read(size)
@@ -291,6 +293,6 @@ def _broken_is_unreadable() -> Iterator[None]:
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
             NotImplementedError, RuntimeError, UnicodeError) as error:  # fmt: skip
         raise UnreadableUploadError(
-            f"expected a whole archive, found a broken one ({type(error).__name__})",
-            hint="make the archive again and upload it again",
+            f"expected a complete archive, found a damaged one ({type(error).__name__})",
+            hint="create the archive again and upload it",
         ) from error

@@ -1,1 +1,1 @@
-"""Blinding, worklists, decisions and locking."""
+"""Worklists for blinded readers, their decisions, and locked reads."""

@@ -1,4 +1,4 @@
-"""From decisions and edited masks to confirmed lesions; contradictions are refused, never resolved in silence."""
+"""Confirmed lesions from decisions and edited masks. Contradictions are refused, never resolved silently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mri_pipeline.reading.items import LesionKind
 
 @dataclass(frozen=True)
 class ConfirmedMask:
-    """Confirmed lesions of one kind (0 and 1), and how many voxels a reader drew or erased."""
+    """Confirmed lesions of one kind (0 and 1), and the number of voxels that a reader drew or erased."""
 
     mask: LabelImage
     voxels_added: int
@@ -22,18 +22,18 @@ class ConfirmedMask:
 
 
 def onto_grid_of(proposed: LabelImage, returned: LabelImage, what: str) -> LabelImage:
-    """The returned mask on the proposed one's grid; axes that a viewer flipped or swapped are turned back.
+    """The returned mask on the grid of the proposed one. Axes flipped or permuted by a viewer are restored.
 
     Raises
     ------
     GridMismatchError
-        If it is another grid; nothing is resampled.
+        If the grids differ otherwise. Nothing is resampled.
     """
     returned = returned.with_axes_of(proposed.grid)
     try:
         proposed.grid.require_same(returned.grid, what)
     except GridMismatchError as error:
-        hint = "save the mask on the grid of the FLAIR beside it (in 3D Slicer: reference volume FLAIR)"
+        hint = "save the mask on the grid of the FLAIR in the same folder (in 3D Slicer: reference volume FLAIR)"
         raise GridMismatchError(error.message, hint=hint) from error
     return returned
 
@@ -47,25 +47,25 @@ def confirm_mask(
 ) -> ConfirmedMask:
     """Confirmed lesions of one kind.
 
-    Accepted lesions stay, rejected ones go, and where the mask was edited the edited mask wins: whatever is
-    labelled in it is lesion, except what carries the number of a rejected lesion.
+    Accepted lesions are kept and rejected lesions are removed. An edited mask has priority: every labelled voxel is
+    lesion, except voxels with the number of a rejected lesion.
 
     Parameters
     ----------
     proposed : LabelImage
-        The exported lesions by number.
+        The exported lesions, one number each.
     returned : LabelImage
-        The mask that came back, on the same grid; equal to `proposed` where nothing was edited.
-    decisions : mapping of lesion number to whether it was accepted
-        Of every proposed lesion.
+        The returned mask on the same grid. It equals `proposed` if nothing was edited.
+    decisions : mapping of lesion number to bool
+        True for accepted. Every proposed lesion has an entry.
     what : str
         Names the mask in messages.
 
     Raises
     ------
     UsageError
-        If the mask and the decisions contradict each other: a rejected lesion was drawn over with another label,
-        an accepted one was erased, or the numbers of lesions were lost (saved as one label).
+        If mask and decisions contradict each other: a rejected lesion has another label, an accepted lesion was
+        erased or has the number of a rejected one (for example if all lesions were saved as one label).
     """
     hint = "correct lesions.csv or the mask, then import again"
     rejected = [number for number, accepted in decisions.items() if not accepted]
@@ -73,20 +73,20 @@ def confirm_mask(
     overdrawn = [n for n in rejected if np.isin(returned.data[proposed.data == n], [0, n], invert=True).any()]
     if overdrawn:
         raise UsageError(
-            f"{what}: expected lesion {_named(overdrawn)} gone, as it was rejected, found another label there",
+            f"{what}: expected rejected lesion {_named(overdrawn)} erased or unchanged, found another label in it",
             hint=hint,
         )
     renamed = [n for n in accepted if np.isin(returned.data[proposed.data == n], rejected).any()]
     if renamed:
         raise UsageError(
-            f"{what}: expected lesion {_named(renamed)} under its own number, found that of a rejected lesion",
-            hint="keep the labels of the lesions when saving the mask, or accept all and erase what is wrong",
+            f"{what}: expected accepted lesion {_named(renamed)} under its own number, found that of a rejected lesion",
+            hint="keep the labels of the lesions when saving the mask, or accept all and erase the false lesions",
         )
     confirmed = returned.mask & ~np.isin(returned.data, rejected)
     erased = [n for n in accepted if not confirmed[proposed.data == n].any()]
     if erased:
         raise UsageError(
-            f"{what}: expected lesion {_named(erased)} in the mask, as it was accepted, found it erased", hint=hint
+            f"{what}: expected accepted lesion {_named(erased)} in the mask, found it erased", hint=hint
         )
     kept = np.isin(proposed.data, accepted)
     return ConfirmedMask(
@@ -99,12 +99,12 @@ def confirm_mask(
 def require_holes_in_lesions(
     proposed: Mapping[LesionKind, LabelImage], confirmed: Mapping[LesionKind, ConfirmedMask], *, what: str
 ) -> None:
-    """Refuse a black hole whose T2 lesion was rejected: a black hole lies inside a T2 lesion.
+    """Refuse black holes outside confirmed T2 lesions, for example if the T2 lesion was rejected.
 
     Raises
     ------
     UsageError
-        If an accepted black hole, or drawn voxels, touch no confirmed T2 lesion.
+        If an accepted black hole, or all drawn voxels, are outside of confirmed T2 lesions.
     """
     if LesionKind.BLACK_HOLE not in confirmed:
         return
@@ -115,7 +115,7 @@ def require_holes_in_lesions(
     ]
     drawn = holes & (numbers == 0)
     if outside or (drawn.any() and not lesions[drawn].any()):
-        found = f"black hole {_named(outside)}" if outside else "a drawn one"
+        found = f"black hole {_named(outside)}" if outside else "drawn voxels"
         raise UsageError(
             f"{what}: expected black holes inside confirmed T2 lesions, found {found} outside",
             hint="reject the black hole too, or accept or draw its T2 lesion",

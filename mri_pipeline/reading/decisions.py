@@ -1,4 +1,4 @@
-"""Import what readers decided: all or nothing, blinded, and on the exported grid alone."""
+"""Import of readers' decisions: all or nothing, blinded, and only on the exported grid."""
 
 from __future__ import annotations
 
@@ -31,54 +31,57 @@ from mri_pipeline.reading.store import (
 from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
 
 Enter = Callable[[Sequence[ReadRecord]], None]
-"""Enters reads in the registry: all or none."""
+"""Enters reads in the registry, all or none."""
 
 _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was taken in: the records in the order of the reading codes, and the codes of items not read yet."""
+    """Result of an import: the records in the order of the reading codes, and the codes of unread items."""
 
     reads: tuple[ReadRecord, ...]
     unread: tuple[str, ...]
 
 
 def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | None = None) -> Imported:
-    """Take back a worklist; nothing is stored unless every item is in order and all are entered.
+    """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
-    An item counts as read where it is marked done, or where all its proposed lesions are decided. An item without
-    mark, decision and edited mask is not read yet; anything in between is refused.
+    An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
+    edited mask is unread. Other items are incomplete and are refused.
 
     Parameters
     ----------
     folder : Path
-        The exported folder, as it came back.
+        The returned folder.
     reads : Path
         ``reads/`` of the trial.
     reader : str
         Code of the reader.
     enter : callable, optional
-        Called with all records once their files are in place; if it raises, every file goes back where it was.
+        Called with all records when their files are in place. If it raises, all files are moved back.
 
     Raises
     ------
     UsageError
-        If the folder is no worklist of this trial, was exported before the present proposals, lesions are
-        undecided, mask and decisions contradict each other, or a read is locked.
+        If the folder is not a worklist of this trial, was exported before the current proposals, has undecided lesions
+        or contradicting decisions and masks, or if a read is locked.
     GridMismatchError
-        If a mask is on another grid than the one exported.
+        If a mask is not on the exported grid.
     ImageError
-        If a mask is broken, or holds something else than whole labels.
+        If a mask is damaged, or has values that are not whole labels.
     """
     if not _READER.fullmatch(reader):
-        raise UsageError("expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another")
+        raise UsageError(
+            "expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another form",
+            hint="use the code of the reader, for example --reader R1",
+        )
     exported = _exported_items(folder)
     known = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
     strangers = sorted(set(exported) - set(known))
     if strangers:
         raise UsageError(
-            f"expected reading codes of this trial, found unknown {', '.join(strangers)}",
+            f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
             hint="import the folder into the trial that exported it",
         )
     marks = done_marks(folder)
@@ -98,7 +101,7 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
 
 
 def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: Enter | None) -> None:
-    """All reads are stored and entered, or none is."""
+    """Store and enter all reads, or none."""
     try:
         for step in steps:
             step.apply()
@@ -117,7 +120,7 @@ class _ItemRead:
 
 
 def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
-    """Digests of the exported proposals by reading code, of the items that came back."""
+    """Digests of the exported proposals of the returned items, by reading code."""
     problem = "expected an exported worklist, found "
     hint = f"send back the whole exported folder with {WORKLIST_JSON}"
     path = folder / WORKLIST_JSON
@@ -127,25 +130,27 @@ def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
         content = json.loads(path.read_bytes())
         items = {str(code): dict(digests) for code, digests in content["items"].items()}
         if content["format"] != FORMAT:
-            raise UsageError(f"{problem}one of another format", hint="export the worklist again")
+            raise UsageError(
+                f"{problem}format {content['format']} instead of {FORMAT}", hint="export the worklist again"
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{problem}a damaged {WORKLIST_JSON}", hint=hint) from error
     present = {path.name for path in (folder / ITEMS).glob("*") if path.is_dir()}
     unlisted = sorted(present - set(items))
     if unlisted:
-        raise UsageError(f"{problem}folders that it does not list: {', '.join(unlisted)}", hint=hint)
+        raise UsageError(f"{problem}folders not listed in {WORKLIST_JSON}: {', '.join(unlisted)}", hint=hint)
     return {code: digests for code, digests in sorted(items.items()) if code in present}
 
 
 def _read_item(
     folder: Path, proposal: StoredProposal, digests: Mapping[str, str], reads: Path, *, done: bool
 ) -> _ItemRead | None:
-    """One item's read; None where nobody has read it yet."""
+    """The read of one item. None if it is unread."""
     code = proposal.reading_code
     if digests != {kind.value: digest for kind, digest in proposal.digests.items()}:
         raise UsageError(
-            f"item {code}: expected the lesions that are proposed now, found those of an earlier export",
-            hint="export the worklist again and read this item anew",
+            f"item {code}: expected the currently proposed lesions, found those of an earlier export",
+            hint="export the worklist again and read this item again",
         )
     require_no_stray_image(folder, code)
     proposed = load_proposed(reads, proposal)
@@ -162,7 +167,7 @@ def _read_item(
         found = f"{undecided} of {undecided + len(decisions)} undecided"
         raise UsageError(
             f"item {code}: expected accept or reject for every proposed lesion, found {found}",
-            hint="finish the item, or clear its decisions and its mark to leave it for later",
+            hint="finish the item, or remove its decisions and its mark to read it later",
         )
     if is_locked(reads, proposal.subject, proposal.visit):
         raise UsageError(f"item {code}: expected an open read, found a locked one", hint="a locked read is final")

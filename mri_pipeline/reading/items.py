@@ -1,4 +1,4 @@
-"""What a reader reads: one visit's images and proposed lesions, under a code that tells nothing."""
+"""Reading items: the images and proposed lesions of one visit, under a random-looking code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 
 
 class LesionKind(StrEnum):
-    """A kind of lesion a reader decides on; the value stands in ``lesions.csv``."""
+    """A kind of lesion on which readers decide. The value appears in ``lesions.csv``."""
 
     T2 = "T2"
     GEL = "GEL"
@@ -21,7 +21,7 @@ class LesionKind(StrEnum):
 
     @property
     def file(self) -> str:
-        """Name of the mask in a worklist and in ``reads/``.
+        """File name of the mask in a worklist and in ``reads/``.
 
         Examples
         --------
@@ -48,7 +48,7 @@ IMAGE_FILES: Mapping[Contrast, str] = {
     Contrast.T2W: "T2.nii.gz",
     Contrast.PDW: "PD.nii.gz",
 }
-"""Names of the images in a worklist."""
+"""File names of the images in a worklist."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class ReadingItem:
     Parameters
     ----------
     subject, visit : str
-        Blinded code and visit label; neither leaves the trial folder.
+        Blinded code and visit label. They are not exported.
     images : mapping of Contrast to Path
-        In the subject's space. FLAIR is always there.
+        In the subject's space. FLAIR is required.
     masks : mapping of LesionKind to Path
-        Proposed lesions on the same grid (any label above 0 is lesion). T2 is always there; a kind that the visit
-        cannot show (no post-contrast T1, no T1) is absent.
+        Proposed lesions on the same grid; labels above 0 are lesions. T2 is required. A kind is absent if the visit
+        lacks the contrast it needs (post-contrast T1, T1).
     probabilities : mapping of LesionKind to Path
-        How likely each voxel is such a lesion, on the same grid; a kind without such a map is absent.
+        Lesion probability of each voxel on the same grid. A kind without a map is absent.
     """
 
     subject: str
@@ -81,7 +81,7 @@ def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: s
     Raises
     ------
     UsageError
-        If its FLAIR or T2 lesion mask is not there.
+        If its FLAIR or T2 lesion mask is missing.
     """
     images = {contrast: derivatives.image(subject, visit, contrast) for contrast in Contrast}
     masks = {kind: derivatives.mask(subject, visit, label) for kind, label in _MASK_LABELS.items()}
@@ -95,7 +95,7 @@ def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: s
     )
     if Contrast.FLAIR not in item.images or LesionKind.T2 not in item.masks:
         raise UsageError(
-            f"subject {subject}, visit {visit}: expected its FLAIR and T2 lesion mask, found none",
+            f"subject {subject}, visit {visit}: expected its FLAIR and T2 lesion mask, found one or both missing",
             hint="run the analysis of this subject again",
         )
     return item

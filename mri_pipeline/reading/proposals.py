@@ -1,4 +1,4 @@
-"""Proposed lesions: numbered by place, so that a number tells nothing of size, visit or order."""
+"""Proposed lesions, numbered by position: a number reveals neither size nor visit nor order."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Proposal:
         Its label in the exported mask.
     volume_mm3 : float
     voxel : tuple of int
-        Index (from 0) of the lesion's voxel that is nearest to its centre.
+        Index (from 0) of the voxel of the lesion nearest to its centroid.
     position_mm : tuple of float
         RAS+ position of that voxel.
     probability : float or None
-        Mean over its voxels of how likely it is such a lesion: a help for the eye, no decision.
+        Mean lesion probability of its voxels, shown to the reader. It decides nothing.
     """
 
     number: int
@@ -35,17 +35,17 @@ class Proposal:
 
 
 def numbered_by_place(labels: LabelImage) -> LabelImage:
-    """The same lesions, numbered from the lowest to the highest (then back to front, left to right) centre.
+    """The same lesions, numbered by centroid: from low to high, then back to front, then left to right.
 
     Parameters
     ----------
     labels : LabelImage
-        One label for each lesion; an empty image stays empty.
+        One label for each lesion. An empty image stays empty.
 
     Returns
     -------
     LabelImage
-        uint8, or uint16 from 256 lesions on (the types every viewer opens as labels).
+        uint8, or uint16 from 256 lesions on. All viewers open these types as labels.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def numbered_by_place(labels: LabelImage) -> LabelImage:
 
 
 def describe_proposals(labels: LabelImage, probability: Image | None = None) -> list[Proposal]:
-    """Every lesion of a numbered mask, by number; an empty mask gives none."""
+    """Every lesion of a numbered mask, by number. An empty mask gives an empty list."""
     voxels = np.argwhere(labels.data)
     if not len(voxels):
         return []
@@ -87,7 +87,7 @@ def describe_proposals(labels: LabelImage, probability: Image | None = None) -> 
 
 
 def labels_digest(labels: LabelImage) -> str:
-    """SHA-256 of the voxels and their grid, whatever the file they are stored in."""
-    grid = np.round(labels.grid.affine, 3) + 0.0  # no negative zero
+    """SHA-256 of the voxels and their grid. It does not depend on file name or format."""
+    grid = np.round(labels.grid.affine, 3) + 0.0  # + 0.0 removes negative zeros
     content = f"{labels.grid.shape}{grid.tolist()}".encode() + labels.data.astype("<u4").tobytes()
     return hashlib.sha256(content).hexdigest()

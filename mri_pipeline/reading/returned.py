@@ -1,4 +1,4 @@
-"""What comes back from a reader: decisions in CSV, as spreadsheet programs save it."""
+"""Files returned by a reader: decisions in CSV, as spreadsheet programs save it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ _YES, _NO = frozenset({"yes", "y", "x", "1", "true", "done"}), frozenset({"", "n
 
 
 def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str, str]]:
-    """Rows of a CSV from any spreadsheet: comma, semicolon or tab; with or without byte-order mark.
+    """Rows of a CSV file from any spreadsheet program.
+
+    The delimiter is comma, semicolon or tab, with or without byte-order mark.
 
     Raises
     ------
     UsageError
-        If the file is missing, huge, or lacks one of the columns.
+        If the file is missing, larger than `MAX_CSV_BYTES`, or lacks one of the columns.
     """
     if not path.is_file():
         raise UsageError(f"{what}: expected {path.name}, found none", hint="send back the whole exported folder")
     if path.stat().st_size > MAX_CSV_BYTES:
-        raise UsageError(f"{what}: expected {path.name} of a worklist, found a file of more than 5 MB")
+        raise UsageError(
+            f"{what}: expected {path.name} of a worklist, found a file of more than {MAX_CSV_BYTES // 1_000_000} MB",
+            hint="send back the exported file",
+        )
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = raw.decode("cp1252", errors="replace")  # what older spreadsheets write
+        text = raw.decode("cp1252", errors="replace")  # written by older spreadsheet programs
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
     rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", restkey="more"))
@@ -42,7 +47,7 @@ def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str,
     missing = [column for column in columns if column not in names]
     if missing:
         raise UsageError(
-            f"{what}: expected the columns {', '.join(columns)} in {path.name}, found no {', '.join(missing)}",
+            f"{what}: expected the columns {', '.join(columns)} in {path.name}, found none named {', '.join(missing)}",
             hint="save the file as CSV with its header",
         )
     cleaned = [{(name or "").strip(): str(value).strip() for name, value in row.items()} for row in rows]
@@ -50,13 +55,21 @@ def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str,
 
 
 def done_marks(folder: Path) -> dict[str, bool]:
-    """Which items of a worklist are marked as read, by reading code."""
+    """The mark of every item of a worklist, by reading code: True for read.
+
+    Raises
+    ------
+    UsageError
+        If a mark is neither yes nor no, or as `read_csv`.
+    """
     marks: dict[str, bool] = {}
     for row in read_csv(folder / WORKLIST_CSV, ("reading_code", "done"), what="worklist"):
         mark = row["done"].lower()
         if mark not in _YES | _NO:
             raise UsageError(
-                f"{WORKLIST_CSV}: expected yes or nothing under done, found another word for {row['reading_code']}"
+                f"{WORKLIST_CSV}: expected yes or an empty cell under done, found another word for "
+                f"{row['reading_code']}",
+                hint="write yes if the item is read",
             )
         marks[row["reading_code"]] = mark in _YES
     return marks
@@ -65,7 +78,7 @@ def done_marks(folder: Path) -> dict[str, bool]:
 def lesion_decisions(
     folder: Path, code: str, proposed: Mapping[LesionKind, Sequence[int]]
 ) -> tuple[list[LesionDecision], int]:
-    """The decisions of one item, and how many of its proposed lesions have none.
+    """The decisions of one item, and the number of its undecided lesions.
 
     Parameters
     ----------
@@ -74,12 +87,12 @@ def lesion_decisions(
     code : str
         Its reading code.
     proposed : mapping of LesionKind to lesion numbers
-        What was exported.
+        The exported lesions.
 
     Raises
     ------
     UsageError
-        If a line names a lesion that was not proposed, or one twice, or a decision is another word.
+        If a row names a lesion that was not proposed, a lesion appears twice, or a decision is another word.
     """
     what = f"item {code}"
     proposals = {(kind, number) for kind, numbers in proposed.items() for number in numbers}
@@ -87,20 +100,27 @@ def lesion_decisions(
     seen: set[tuple[LesionKind, int]] = set()
     for row in read_csv(folder / LESIONS_CSV, ("reading_code", "type", "lesion", "decision"), what=what):
         if row["reading_code"] != code:
-            raise UsageError(f"{what}: expected its own {LESIONS_CSV}, found lines of another item")
+            raise UsageError(
+                f"{what}: expected its own {LESIONS_CSV}, found rows of another item",
+                hint="put every file back into the folder from which it came",
+            )
         lesion = _lesion(row)
         if lesion is None or lesion not in proposals:
             raise UsageError(
-                f"{what}: expected the lesions that were proposed, found another line",
-                hint="draw a missed lesion in the mask; do not add lines",
+                f"{what}: expected the proposed lesions, found a row of another lesion",
+                hint="draw a missed lesion in the mask; do not add rows",
             )
         if lesion in seen:
-            raise UsageError(f"{what}: expected {lesion[0].value} lesion {lesion[1]} once, found it twice")
+            raise UsageError(
+                f"{what}: expected {lesion[0].value} lesion {lesion[1]} once, found it twice",
+                hint="remove one of the rows",
+            )
         seen.add(lesion)
         word = row["decision"].lower()
         if word not in _ACCEPT | _REJECT | {""}:
             raise UsageError(
-                f"{what}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, found another word"
+                f"{what}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, found another word",
+                hint="write accept or reject under decision",
             )
         if word:
             decided.append(LesionDecision(*lesion, accepted=word in _ACCEPT, comment=row.get("comment", "")))
@@ -108,25 +128,25 @@ def lesion_decisions(
 
 
 def require_no_stray_image(folder: Path, code: str) -> None:
-    """Refuse an image under a name that was not exported: a corrected mask there would be overlooked.
+    """Refuse an image under a name that was not exported. A corrected mask under such a name would be ignored.
 
     Raises
     ------
     UsageError
-        If there is one.
+        If there is such an image.
     """
     expected = {*IMAGE_FILES.values(), *(kind.file for kind in LesionKind)}
     names = {path.name for path in folder.iterdir() if path.name.lower().endswith(_IMAGE_ENDINGS)}
     strays = sorted(names - expected)
     if strays:
         raise UsageError(
-            f"item {code}: expected the exported images and masks alone, found {len(strays)} more",
+            f"item {code}: expected only the exported images and masks, found {len(strays)} more",
             hint=f"save a corrected mask under its own name ({', '.join(kind.file for kind in LesionKind)})",
         )
 
 
 def _lesion(row: Mapping[str, str]) -> tuple[LesionKind, int] | None:
-    number = row["lesion"].removesuffix(".0")  # a spreadsheet may make it a decimal
+    number = row["lesion"].removesuffix(".0")  # some spreadsheet programs write 3 as 3.0
     if row["type"] not in set(LesionKind) or not number.isdecimal():
         return None
     return LesionKind(row["type"]), int(number)

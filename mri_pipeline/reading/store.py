@@ -1,10 +1,10 @@
-"""``reads/`` of a trial: what was proposed to readers, what they confirmed, and what is locked.
+"""``reads/`` of a trial: proposed, confirmed and locked lesions.
 
 ::
 
-    reads/<subject>/<visit>/proposed/    the numbered masks as they were exported, and proposal.json
+    reads/<subject>/<visit>/proposed/    the exported numbered masks and proposal.json
     reads/<subject>/<visit>/             t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
-    reads/<subject>/<visit>/history/01/  an earlier read that was replaced; nothing is ever deleted
+    reads/<subject>/<visit>/history/01/  an earlier read that was replaced; nothing is deleted
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROPOSAL_FILE = "proposal.json"
 
 @dataclass(frozen=True)
 class LesionDecision:
-    """What a reader decided on one proposed lesion."""
+    """A reader's decision on one proposed lesion."""
 
     kind: LesionKind
     lesion: int
@@ -44,9 +44,9 @@ class LesionDecision:
 
 @dataclass(frozen=True)
 class ReadRecord:
-    """One reader's read of one visit: who, when (UTC), with which software, and what was decided.
+    """One reader's read of one visit: reader, time (UTC), software and decisions.
 
-    `digests` holds the SHA-256 of every mask file beside the record.
+    `digests` contains the SHA-256 of every mask file in the folder of the record.
     """
 
     subject: str
@@ -73,7 +73,7 @@ class ReadRecord:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the record, for the registry; it covers the masks by their digests. Locking keeps it."""
+        """SHA-256 of the record, for the registry. It covers the masks by their digests. Locking does not change it."""
         return hashlib.sha256(_record_text(replace(self, status=ReadStatus.CONFIRMED)).encode()).hexdigest()
 
 
@@ -87,7 +87,7 @@ class ConfirmedRead:
 
 @dataclass(frozen=True)
 class StoredProposal:
-    """What was exported for one visit; `digests` are `proposals.labels_digest` by kind."""
+    """The exported proposal of one visit. `digests` are `proposals.labels_digest` by kind."""
 
     subject: str
     visit: str
@@ -100,7 +100,7 @@ _PROPOSAL = TypeAdapter(StoredProposal)
 
 
 def visit_folder(reads: Path, subject: str, visit: str) -> Path:
-    """Where the read of one visit lies."""
+    """Folder of the read of one visit."""
     return reads / subject / visit
 
 
@@ -108,7 +108,7 @@ def visit_folder(reads: Path, subject: str, visit: str) -> Path:
 
 
 def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
-    """Keep what is exported, so that what comes back is held against it and against nothing a reader may touch."""
+    """Store the exported proposal. Returned masks are compared with this copy, which readers cannot change."""
     folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
     if folder.exists():
         shutil.rmtree(folder)
@@ -118,7 +118,13 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
 
 
 def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
-    """Every exported visit, in the order of codes and labels."""
+    """Every exported visit, in the order of codes and labels.
+
+    Raises
+    ------
+    UsageError
+        If a stored proposal is damaged.
+    """
     for path in sorted(reads.glob(f"*/*/proposed/{PROPOSAL_FILE}")):
         try:
             yield _PROPOSAL.validate_json(path.read_bytes())
@@ -130,7 +136,13 @@ def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
 
 
 def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:
-    """The numbered masks as they were exported."""
+    """The exported numbered masks.
+
+    Raises
+    ------
+    ImageError
+        If a mask is missing or damaged.
+    """
     folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
     return {kind: nifti.load_labels(folder / kind.file) for kind in proposal.digests}
 
@@ -154,13 +166,13 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
 
 
 def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder beside the reads, from which whole reads are moved into place."""
+    """A temporary folder in ``reads/``, from which complete reads are moved into place."""
     reads.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
 
 
 class TakeOver:
-    """Moves a staged read into place, a read that is there into its history, and both back if asked to."""
+    """Moves a staged read into place and an existing read into its history. Both moves can be undone."""
 
     def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
         self._source = visit_folder(stage, record.subject, record.visit)
@@ -168,7 +180,7 @@ class TakeOver:
         self._moved: list[tuple[Path, Path]] = []
 
     def apply(self) -> None:
-        """Take the read over. Its record comes last: a read without record is none."""
+        """Move the files. The record comes last: a folder without a record is not a read."""
         self._target.mkdir(parents=True, exist_ok=True)
         replaced = [path for path in self._target.iterdir() if path.is_file()]
         if replaced:
@@ -181,7 +193,7 @@ class TakeOver:
             self._move(path, self._target / path.name)
 
     def undo(self) -> None:
-        """Put everything back where it was."""
+        """Move all files back."""
         while self._moved:
             source, target = self._moved.pop()
             target.replace(source)
@@ -194,7 +206,7 @@ class TakeOver:
 
 
 def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
-    """The record of a visit's read, or None where nobody has read it.
+    """The record of the read of a visit. None if the visit is unread.
 
     Raises
     ------
@@ -216,12 +228,12 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
 
 
 def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
-    """A visit's confirmed lesions with their record, or None where nobody has read it.
+    """The confirmed lesions of a visit with their record. None if the visit is unread.
 
     Raises
     ------
     UsageError
-        If the record is damaged, or a mask is not the one the reader confirmed.
+        If the record is damaged, or a mask differs from the one that the reader confirmed.
     """
     record = load_record(reads, subject, visit)
     if record is None:
@@ -234,7 +246,7 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
         path = folder / kind.file
         if not path.is_file() or file_digest(path) != record.digests[kind.file]:
             raise UsageError(
-                f"subject {subject}, visit {visit}: expected the confirmed {kind.file}, found another",
+                f"subject {subject}, visit {visit}: expected the confirmed {kind.file}, found it missing or changed",
                 hint="restore reads/ from its backup and report the deviation",
             )
         masks[kind] = nifti.load_labels(path)
@@ -245,18 +257,18 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
 
 
 def is_locked(reads: Path, subject: str, visit: str) -> bool:
-    """Whether a visit's read is final."""
+    """True if the read of a visit is locked."""
     record = load_record(reads, subject, visit)
     return record is not None and record.status is ReadStatus.LOCKED
 
 
 def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadRecord:
-    """Make a read final, after checking its masks; returns the locked record.
+    """Check the masks of a read and lock it; returns the locked record.
 
     Raises
     ------
     UsageError
-        If there is no read by this reader, it is already locked, or its files are not what was confirmed.
+        If there is no read by this reader, it is already locked, or its files were changed.
     """
     read = load_read(reads, subject, visit)
     if read is None or read.record.reader != reader:
@@ -265,7 +277,10 @@ def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadReco
             hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
         )
     if read.record.status is ReadStatus.LOCKED:
-        raise UsageError(f"subject {subject}, visit {visit}: expected an open read, found a locked one")
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected an open read, found a locked one",
+            hint="a locked read is final",
+        )
     locked = replace(read.record, status=ReadStatus.LOCKED)
     _replace_record(reads, locked)
     for path in visit_folder(reads, subject, visit).iterdir():
@@ -275,7 +290,7 @@ def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadReco
 
 
 def unlock_read(reads: Path, record: ReadRecord) -> None:
-    """Take a lock back that could not be entered in the registry: `record` is that of the read before."""
+    """Undo a lock that could not be entered in the registry. `record` is the record before the lock."""
     for path in visit_folder(reads, record.subject, record.visit).iterdir():
         if path.is_file():
             path.chmod(0o644)

@@ -1,4 +1,4 @@
-"""Export a blinded worklist: images and numbered proposals under codes that tell nothing."""
+"""Export of a blinded worklist: images and numbered proposals under reading codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
 ITEMS = "items"
 EXPORT_TIME = 946_684_800
-"""Time stamp (2000-01-01 UTC) of every exported file: when a scan was analysed tells of its visit."""
+"""Time stamp of every exported file (2000-01-01 UTC). The time of the analysis would give a hint at the visit."""
 
 LESION_COLUMNS = (
     "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
@@ -36,12 +36,12 @@ WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes"
 SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
 
 NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
-"""Numbers the lesions of a mask by the one definition of a lesion; the order of its numbers does not matter."""
+"""Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
 
 
 @dataclass(frozen=True)
 class Worklist:
-    """What was exported: reading codes in the order of the list, and how many final reads were left out."""
+    """An exported worklist: reading codes in its order, and the number of locked reads that were left out."""
 
     folder: Path
     codes: tuple[str, ...]
@@ -49,7 +49,7 @@ class Worklist:
 
 
 def reading_code(key: bytes, subject: str, visit: str) -> str:
-    """The code of one visit: keyed, unrelated to subject, visit and order; the same at every export."""
+    """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export."""
     return keyed_code(derived_key(key, "reading"), f"{subject}|{visit}")
 
 
@@ -62,34 +62,34 @@ def export_worklist(
     number_lesions: NumberLesions,
     order_of_visits_known: bool = False,
 ) -> Worklist:
-    """Write a worklist for readers, and keep what was proposed under ``reads/``.
+    """Write a worklist for readers, and store its proposals in ``reads/``.
 
     Parameters
     ----------
     items : iterable of ReadingItem
-        The visits to read; those of a subject in the order of time. A visit whose read is locked is left out.
+        The visits to read, those of a subject in the order of time. Visits with a locked read are left out.
     folder : Path
         New or empty.
     reads : Path
         ``reads/`` of the trial.
     key : bytes
-        Secret of the trial for reading codes.
+        The secret key of the trial for reading codes.
     number_lesions : callable
-        From a mask to one label for each lesion.
+        Gives every lesion of a mask its own label.
     order_of_visits_known : bool
-        Whether readers may know which visits belong together and their order (``[reading]`` of the protocol). If
-        not, nothing but the anatomy in the images links two visits.
+        Whether readers may know which visits belong to one subject and their order (``[reading]`` of the protocol).
+        If False, only the anatomy in the images links two visits.
 
     Raises
     ------
     UsageError
-        If the folder is not empty, or there is nothing to read.
+        If the folder is not empty, there is nothing to read, or a visit comes twice.
     GridMismatchError
         If an image or mask of a visit is on another grid than its FLAIR.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            "expected a new or empty folder for the worklist, found one with files", hint="name another"
+            "expected a new or empty folder for the worklist, found files in it", hint="name another folder"
         )
     everything = list(items)
     chosen = [item for item in everything if not is_locked(reads, item.subject, item.visit)]
@@ -100,7 +100,7 @@ def export_worklist(
     coded = _coded(chosen, key)
     series = _series(chosen, key)
     rows, digests = [], {}
-    for code in sorted(coded):  # in the order of the codes: also what a file system may keep tells nothing
+    for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
         row, digests[code] = _export_item(item, code, folder / ITEMS / code, reads, number_lesions)
         rows.append(row | series[item.subject, item.visit])
@@ -119,12 +119,15 @@ def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
     for item in items:
         other = coded.setdefault(reading_code(key, item.subject, item.visit), item)
         if other is not item:
-            raise UsageError("expected every visit once, found one twice (or two visits with one reading code)")
+            raise UsageError(
+                "expected every visit once, found one twice (or two visits with one reading code)",
+                hint="report this to the developers",
+            )
     return coded
 
 
 def _series(items: Sequence[ReadingItem], key: bytes) -> dict[tuple[str, str], dict[str, object]]:
-    """For protocols that let readers know it: a code for each subject, and the position of each visit."""
+    """A code for each subject and the position of each visit, for protocols that allow readers to know them."""
     series_key = derived_key(key, "series")
     positions: dict[str, int] = {}
     found: dict[tuple[str, str], dict[str, object]] = {}
@@ -205,7 +208,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
 
 
 def _one_time(folder: Path) -> None:
-    """Give every file and folder the same time stamps; folders after what is in them."""
+    """Give all files and folders the same time stamp, folders after their content."""
     for path in sorted(folder.rglob("*"), reverse=True):
         os.utime(path, (EXPORT_TIME, EXPORT_TIME))
     os.utime(folder, (EXPORT_TIME, EXPORT_TIME))

@@ -1,4 +1,4 @@
-"""Sites, scanners, scans and reads, with an append-only audit trail."""
+"""Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
 from mri_pipeline.registry.records import (
     ReadCounts,

@@ -1,4 +1,4 @@
-"""The audit trail: who did what when, each entry chained to the one before by a hash."""
+"""The audit trail: who did what and when. A hash chains each entry to the previous one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One entry. `at` is UTC (ISO 8601); `reader` is empty where none acted; `details` hold no patient data."""
+    """One entry. `at` is UTC (ISO 8601). `reader` is empty if no reader acted. `details` contain no patient data."""
 
     seq: int
     at: str
@@ -33,21 +33,21 @@ class AuditEntry:
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """SHA-256 of everything in the entry but its own hash."""
+    """SHA-256 of the entry without its own hash."""
     content = {name: value for name, value in asdict(entry).items() if name != "hash"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
-    """Check a whole trail, from the first entry; returns the number of entries and the last hash.
+    """Check a whole trail from the first entry; returns the number of entries and the last hash.
 
-    Whoever keeps these two apart from the registry also notices entries cut off at the end.
+    A copy of these two, kept apart from the registry, also reveals entries that were removed at the end.
 
     Raises
     ------
     UsageError
-        If an entry was changed, removed or put in between.
+        If an entry was changed, removed or inserted.
 
     Examples
     --------
@@ -66,13 +66,13 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
 
 
 def utc_now() -> str:
-    """Now in UTC, to the second."""
+    """The current time in UTC (ISO 8601), to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def os_user() -> str:
-    """The account that runs this process, by the system's word and not by an environment variable."""
+    """The account of this process, from the operating system and not from an environment variable."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's account has no name
+    except KeyError:  # an account in a container may have no name
         return f"uid {os.getuid()}"

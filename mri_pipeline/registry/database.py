@@ -17,18 +17,18 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base, RegistryRow
 
 BUSY_TIMEOUT_S = 60
-"""How long a process waits for another that is writing."""
+"""How long a process waits for another writer."""
 
-_ADVISORY_LOCK = 0x6D7269  # any fixed number: serialises writers, so that the audit chain has one end
+_ADVISORY_LOCK = 0x6D7269  # any fixed number: it serialises writers, so that the audit chain never forks
 
 
 def open_engine(url: str, sqlite_file: Path) -> Engine:
-    """An engine on `url`, or, where that is empty, on the SQLite file, which is made readable by its owner alone.
+    """An engine for `url`, or for the SQLite file if `url` is empty. Only the owner has access to a new SQLite file.
 
     Raises
     ------
     SettingsError
-        If the URL cannot be used.
+        If the URL is invalid or its driver is missing.
     """
     if not url:
         _private_file(sqlite_file)
@@ -38,7 +38,7 @@ def open_engine(url: str, sqlite_file: Path) -> Engine:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(
             f"database_url: expected a database that can be opened, found {type(error).__name__}",
-            hint="leave it empty for SQLite, or install the driver the URL names (for example psycopg)",
+            hint="leave it empty for SQLite, or install the driver of the URL (for example psycopg)",
         ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _on_sqlite_connect)
@@ -53,7 +53,7 @@ def _private_file(path: Path) -> None:
 
 
 def _on_sqlite_connect(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
+    connection.isolation_level = None  # `_on_sqlite_begin` starts transactions, not the driver
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA foreign_keys=ON")
@@ -62,14 +62,14 @@ def _on_sqlite_connect(connection: Any, _record: Any) -> None:
 
 
 def _on_sqlite_begin(connection: Connection) -> None:
-    # a writer takes its lock at once: a transaction that first reads and then writes could not be upgraded
+    # a writer takes its lock at once: a read transaction cannot always be upgraded to a write transaction
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
-    """One transaction that may write; one writer at a time; all or nothing."""
+    """One transaction that may write, atomic, with one writer at a time."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         if engine.dialect.name == "postgresql":
             session.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ADVISORY_LOCK})
@@ -78,26 +78,26 @@ def writing(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """One transaction that only reads; it never waits for a writer."""
+    """One read-only transaction, which never waits for a writer."""
     with Session(engine.execution_options(reading=True), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 def no_registry() -> UsageError:
-    """The error of a trial that has lost its registry."""
+    """The error for a trial without its registry."""
     return UsageError(
-        "expected the registry of this trial, which is under way, found none",
+        "expected the registry of this trial, which has data, found none",
         hint="restore registry.sqlite (or the database of database_url) from its backup",
     )
 
 
 def prepare(engine: Engine, *, may_create: bool = True) -> None:
-    """Create the tables where there are none (if `may_create`), and refuse a database of another layout.
+    """Create the tables in an empty database (if `may_create`), and refuse a database of another layout.
 
     Raises
     ------
     UsageError
-        If the database is no registry, or one of another version, or empty where it may not be.
+        If the database is not a registry, has another version, or is empty although `may_create` is False.
     """
     try:
         with writing(engine) as session:
@@ -114,10 +114,10 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
     except DatabaseError as error:
         raise UsageError(
             f"expected the trial's registry, found a database that cannot be used ({type(error).__name__})",
-            hint="check database_url in trial.toml and that the registry is a file of this trial",
+            hint="check database_url in trial.toml, or restore registry.sqlite from its backup",
         ) from error
     if version != SCHEMA_VERSION:
         raise UsageError(
-            f"expected a registry of layout {SCHEMA_VERSION}, found {version or 'another database'}",
-            hint="use the version of mri-pipeline that made it",
+            f"expected a registry of layout {SCHEMA_VERSION}, found {version or 'a database without a registry'}",
+            hint="use the version of mri-pipeline that created it",
         )

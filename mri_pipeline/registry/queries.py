@@ -1,4 +1,4 @@
-"""What the registry can be asked."""
+"""Queries of the registry."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from mri_pipeline.registry.steps import entries, site_state, subject_state
 
 
 class RegistryQueries:
-    """Questions to one trial's registry; each is one transaction that waits for no writer."""
+    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer."""
 
     def __init__(self, engine: Engine, protocol: Protocol) -> None:
         self._engine = engine
         self._protocol = protocol
 
     def site(self, code: str) -> SiteState:
-        """A site's gate.
+        """A site with its gate.
 
         Raises
         ------
         SettingsError
-            If the trial has no such site.
+            If the protocol has no such site.
         """
         self._protocol.site(code)
         with reading(self._engine) as session:
             return site_state(session.get_one(SiteRow, code))
 
     def require_open_gate(self, code: str) -> None:
-        """Refuse a visit from a site without an accepted dummy run.
+        """Refuse a site without an accepted dummy run.
 
         Raises
         ------
         GateClosedError
-            If the site's latest dummy run was refused, or there is none.
+            If the latest dummy run of the site was refused, or there is none.
         """
         gate = self.site(code).gate
         if gate is not Gate.ACCEPTED:
@@ -56,25 +56,34 @@ class RegistryQueries:
             return list(session.scalars(select(SubjectRow.code).order_by(SubjectRow.code)))
 
     def scan_states(self, subject: str) -> dict[str, ScanState]:
-        """The state of every planned visit's scan, in the protocol's order."""
-        return {state.visit: state.scan for state in self.subject(subject).visits}
-
-    def subject(self, code: str) -> SubjectState:
-        """One subject.
+        """The state of the scan of every planned visit, in the order of the protocol.
 
         Raises
         ------
         UsageError
-            If the registry knows no such subject.
+            If the registry has no such subject.
+        """
+        return {state.visit: state.scan for state in self.subject(subject).visits}
+
+    def subject(self, code: str) -> SubjectState:
+        """One subject with its planned visits.
+
+        Raises
+        ------
+        UsageError
+            If the registry has no such subject.
         """
         with reading(self._engine) as session:
             row = session.get(SubjectRow, code)
             if row is None:
-                raise UsageError(f"expected a subject of the trial, found the unknown code {code}")
+                raise UsageError(
+                    f"expected a subject of the trial, found the unknown code {code}",
+                    hint="list the subjects: mri-pipeline status TRIAL",
+                )
             return subject_state(session, self._protocol, row)
 
     def state(self) -> TrialState:
-        """Sites, subjects and visits, sites and subjects in the order of their codes."""
+        """All sites in the order of their codes, and all subjects in the order of site and code."""
         with reading(self._engine) as session:
             sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
             rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
@@ -82,23 +91,23 @@ class RegistryQueries:
         return TrialState(tuple(sites), tuple(subjects))
 
     def scan_profiles(self, subject: str) -> dict[str, dict[str, Any]]:
-        """By visit: how each accepted scan of a subject was made; an unknown subject has none."""
+        """Acquisition profile of each accepted scan of a subject, by visit. Empty for an unknown subject."""
         with reading(self._engine) as session:
             rows = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
             return {row.visit: dict(row.profile) for row in rows if row.profile}
 
     def audit_trail(self) -> list[AuditEntry]:
-        """All entries, oldest first."""
+        """All entries of the audit trail, oldest first."""
         with reading(self._engine) as session:
             return list(entries(session))
 
     def verify_audit(self) -> tuple[int, str]:
-        """Check the whole trail; returns the number of entries and the last hash.
+        """Check the whole audit trail; returns the number of entries and the last hash.
 
         Raises
         ------
         UsageError
-            If an entry was changed, removed or put in between.
+            If an entry was changed, removed or inserted.
         """
         with reading(self._engine) as session:
             return verify_chain(entries(session))

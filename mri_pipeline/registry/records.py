@@ -1,4 +1,4 @@
-"""What the registry takes and gives."""
+"""Values that the registry stores and returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mri_pipeline.registry.schema import Gate, ScanState
 
 @dataclass(frozen=True)
 class ScannerFacts:
-    """What the images of one scan say about their scanner; `serial_digest` is never the number itself."""
+    """The scanner of a scan, from its headers. `serial_digest` is keyed and never the number itself."""
 
     manufacturer: str = ""
     model: str = ""
@@ -29,7 +29,7 @@ class SiteState:
 
 @dataclass(frozen=True)
 class VisitState:
-    """One planned visit of a subject; `read_digest` is that of the stored record of the read that counts."""
+    """One planned visit of a subject. `read_digest` is the digest of the stored record of the current read."""
 
     visit: str
     scan: ScanState
@@ -41,7 +41,7 @@ class VisitState:
 
 @dataclass(frozen=True)
 class SubjectState:
-    """One subject at a glance, its planned visits in the protocol's order."""
+    """One subject with its planned visits in the order of the protocol."""
 
     code: str
     site: str
@@ -50,7 +50,7 @@ class SubjectState:
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """What a reader decided at one visit; `digest` is that of the stored record."""
+    """Summary of a reader's decisions at one visit. `digest` is the digest of the stored record."""
 
     accepted: int = 0
     rejected: int = 0
@@ -61,7 +61,7 @@ class ReadCounts:
 
 @dataclass(frozen=True)
 class TrialState:
-    """The whole trial at a glance."""
+    """All sites and subjects of a trial."""
 
     sites: tuple[SiteState, ...]
     subjects: tuple[SubjectState, ...]

@@ -1,4 +1,4 @@
-"""The registry of one trial: sites and their gates, scanners, subjects, scans, reads; every change is audited."""
+"""The registry of one trial: sites and gates, scanners, subjects, scans, reads. Every change is audited."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mri_pipeline.registry.steps import (
 
 
 class Registry(RegistryQueries):
-    """One trial's registry. Each method is one transaction, safe beside other processes.
+    """The registry of one trial. Each method is one transaction; several processes may use it at the same time.
 
     Use it as a context manager, or call `close`.
 
@@ -48,15 +48,15 @@ class Registry(RegistryQueries):
 
     @classmethod
     def open(cls, trial: Trial, protocol: Protocol) -> Self:
-        """Open the trial's registry, or make that of a new trial, and enter sites that ``trial.toml`` newly names.
+        """Open the registry of a trial, or create that of a new trial, and enter new sites of ``trial.toml``.
 
         Raises
         ------
         SettingsError
             If ``database_url`` cannot be used.
         UsageError
-            If the database is no registry of this version, or there is none though the trial is under way: a new one
-            would know no gate, no scan, no read and no audit trail.
+            If the database is not a registry of this version, or if the trial has data and no registry. A new registry
+            would have no gates, scans, reads or audit trail.
         """
         embedded = not protocol.database_url
         under_way = _under_way(trial, embedded=embedded)
@@ -76,7 +76,7 @@ class Registry(RegistryQueries):
         return registry
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Dispose of the engine."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -96,7 +96,13 @@ class Registry(RegistryQueries):
         scanner: ScannerFacts | None = None,
         findings: Sequence[str] = (),
     ) -> None:
-        """Set a site's gate by the verdict on a dummy run; the latest one counts."""
+        """Set the gate of a site to the verdict on its latest dummy run.
+
+        Raises
+        ------
+        SettingsError
+            If the protocol has no such site.
+        """
         self._protocol.site(site)
         gate = Gate.ACCEPTED if accepted else Gate.REFUSED
         with writing(self._engine) as session:
@@ -120,21 +126,21 @@ class Registry(RegistryQueries):
         profile: Mapping[str, Any] | None = None,
         findings: Sequence[str] = (),
     ) -> bool:
-        """Enter an accepted scan of a planned visit, and its subject where new.
+        """Enter an accepted scan of a planned visit, and its subject if it is new.
 
-        `profile` says how the scan was made, as JSON and without patient data (`RegistryQueries.scan_profiles`).
+        `profile` describes the acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
 
         Returns
         -------
         bool
-            False where this very upload is already in (nothing is changed then).
+            False if the same upload was entered before. Nothing is changed then.
 
         Raises
         ------
         SettingsError
-            If the protocol plans no such visit or has no such site.
+            If the protocol has no such visit or site.
         UsageError
-            If the subject belongs to another site, or the visit already has another scan.
+            If the subject belongs to another site, or the visit has another scan.
         """
         self._protocol.visit(visit)
         self._protocol.site(site)
@@ -147,8 +153,8 @@ class Registry(RegistryQueries):
                 if row.upload_digest == upload_digest:
                     return False
                 raise UsageError(
-                    f"subject {subject}, visit {visit}: expected no scan yet, found one that was accepted",
-                    hint="if it must be replaced: mri-pipeline ingest ... --replace REASON",
+                    f"subject {subject}, visit {visit}: expected no accepted scan, found another one",
+                    hint="to replace it: mri-pipeline ingest ... --replace REASON",
                 )
             row = row or ScanRow(subject=subject, visit=visit)
             row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
@@ -162,11 +168,18 @@ class Registry(RegistryQueries):
     def record_refusal(
         self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""
     ) -> None:
-        """Note a refused upload. A visit that has an accepted scan keeps it.
+        """Record a refused upload. A visit with an accepted scan keeps it.
 
-        `subject` and `visit` are given where they are known. Nobody is entered by a refused upload, since its number
-        may be mistyped: a subject without any accepted scan has its refusals in the audit trail alone, and gets them
-        as the state of its visits with its first accepted scan (`record_scan`).
+        `subject` and `visit` are optional. A refused upload never enters a new subject, because its number may be
+        mistyped. The refusals of such a subject are in the audit trail only. They become the state of its visits with
+        its first accepted scan (`record_scan`).
+
+        Raises
+        ------
+        SettingsError
+            If the protocol has no such site or visit.
+        UsageError
+            If the subject belongs to another site.
         """
         self._protocol.site(site)
         with writing(self._engine) as session:
@@ -183,12 +196,14 @@ class Registry(RegistryQueries):
             )
 
     def record_analysis(self, subject: str, visit: str, status: ScanStatus, *, reason: str = "") -> None:
-        """Note that an accepted scan was analysed or failed; no entry where nothing changes.
+        """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
         Raises
         ------
         UsageError
             If there is no accepted scan of that visit.
+        ValueError
+            If the status is another one.
         """
         if status not in {ScanStatus.ANALYSED, ScanStatus.FAILED}:
             raise ValueError(f"expected analysed or failed, found {status.value}")
@@ -200,7 +215,7 @@ class Registry(RegistryQueries):
                 append(session, f"scan {status.value}", f"{subject} {visit}", details)
 
     def withdraw_scan(self, subject: str, visit: str, *, reason: str) -> None:
-        """Take back an accepted scan, so that another can be taken in; its reads no longer count.
+        """Withdraw an accepted scan and its reads, so that another scan can be accepted.
 
         Raises
         ------
@@ -246,7 +261,10 @@ class Registry(RegistryQueries):
             for (subject, visit), counts in reads.items():
                 scan = session.get(ScanRow, (subject, visit))
                 if scan is None or scan.status != ScanState.ANALYSED.value:
-                    raise UsageError(f"subject {subject}, visit {visit}: expected an analysed scan, found none")
+                    raise UsageError(
+                        f"subject {subject}, visit {visit}: expected an analysed scan, found none",
+                        hint="run 'mri-pipeline run TRIAL' first",
+                    )
                 require_not_locked(session, subject, visit)
                 session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
                 decided = asdict(counts)
@@ -287,7 +305,7 @@ class Registry(RegistryQueries):
     def audit(
         self, action: str, *, target: str = "", reader: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
-        """Append an entry. `details` must be JSON and must hold no patient data."""
+        """Append an audit entry. `details` must be JSON without patient data."""
         with writing(self._engine) as session:
             append(session, action, target, dict(details or {}), reader=reader)
 
@@ -301,7 +319,7 @@ class Registry(RegistryQueries):
 
 
 def _under_way(trial: Trial, *, embedded: bool) -> bool:
-    """Whether a trial has scans, results or reads, or has been laid out with a registry in its own folder."""
+    """True if a trial has scans, results or reads, or was created with an embedded registry."""
     if embedded and trial.sealed.is_dir() and any(trial.sealed.iterdir()):
         return True
     kept = (trial.rawdata.root, trial.derivatives.root, trial.reads)

@@ -1,7 +1,6 @@
-"""The registry's tables, and the triggers that let the audit trail only grow.
+"""Tables of the registry, and the triggers that make the audit trail append-only.
 
-A subject is its blinded code and its site. No trial number, no name, no date of a scan and no treatment arm is
-ever stored.
+A subject is stored as its blinded code and site. Trial number, name, scan dates and treatment arm are never stored.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ SCHEMA_VERSION = 2
 
 
 class Gate(StrEnum):
-    """Whether a site may send visits."""
+    """Verdict on the latest dummy run of a site; only accepted sites may send visits."""
 
     NONE = "none"  # no dummy run yet
     ACCEPTED = "accepted"
@@ -27,7 +26,7 @@ class Gate(StrEnum):
 
 
 class ScanState(StrEnum):
-    """How far a visit's scan has come."""
+    """State of the scan of a visit."""
 
     MISSING = "missing"
     REFUSED = "refused"
@@ -37,7 +36,7 @@ class ScanState(StrEnum):
 
     @property
     def for_tables(self) -> ScanStatus:
-        """The same in the words of the tables: a scan that came but is not analysed yet has no numbers.
+        """The state as tables show it. A received scan without analysis has no numbers, so it is failed.
 
         Examples
         --------
@@ -50,18 +49,18 @@ class ScanState(StrEnum):
 class Base(DeclarativeBase):
     """All tables of the registry."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads it so)
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads this class attribute)
 
 
 class RegistryRow(Base):
-    """One row: which layout the database has."""
+    """One row with the layout version of the database."""
 
     __tablename__ = "registry"
     version: Mapped[int] = mapped_column(primary_key=True)
 
 
 class SiteRow(Base):
-    """A site and its gate: the verdict of its latest dummy run, which one, and when (UTC)."""
+    """A site and its gate: verdict, upload digest and time (UTC) of its latest dummy run."""
 
     __tablename__ = "sites"
     code: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -71,7 +70,7 @@ class SiteRow(Base):
 
 
 class ScannerRow(Base):
-    """A scanner of a site as its images describe it."""
+    """A scanner of a site, from the headers of its images."""
 
     __tablename__ = "scanners"
     __table_args__ = (
@@ -87,7 +86,7 @@ class ScannerRow(Base):
 
 
 class SubjectRow(Base):
-    """A subject: blinded code and site (for the gate, scanner changes and the status page)."""
+    """A subject: blinded code and site. The gate, scanner changes and the status command need the site."""
 
     __tablename__ = "subjects"
     code: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -95,7 +94,7 @@ class SubjectRow(Base):
 
 
 class ScanRow(Base):
-    """The present state of one visit's scan; its history is in the audit trail."""
+    """Current state of the scan of one visit. The audit trail has its history."""
 
     __tablename__ = "scans"
     subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
@@ -103,14 +102,12 @@ class ScanRow(Base):
     status: Mapped[str] = mapped_column(String(16))
     upload_digest: Mapped[str | None] = mapped_column(String(64))
     scanner: Mapped[int | None] = mapped_column(ForeignKey("scanners.id"))
-    profile: Mapped[dict[str, Any]] = mapped_column(
-        default=dict
-    )  # how it was made, for comparison with other visits
+    profile: Mapped[dict[str, Any]] = mapped_column(default=dict)  # acquisition, compared between visits
     findings: Mapped[list[str]]
 
 
 class ReadRow(Base):
-    """The present state of one reader's read of one visit."""
+    """Current state of one reader's read of one visit."""
 
     __tablename__ = "reads"
     subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
@@ -125,7 +122,7 @@ class ReadRow(Base):
 
 
 class AuditRow(Base):
-    """One entry of the audit trail; `hash` covers the entry and the hash before it."""
+    """One entry of the audit trail. `hash` covers the entry and the previous hash."""
 
     __tablename__ = "audit"
     seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -148,14 +145,14 @@ def _ddl(statement: str) -> ExecutableDDLElement:
 
 
 def _append_only(table: Table) -> None:
-    """Have the database itself refuse changes of the audit trail."""
+    """Create triggers by which the database refuses changes of the audit trail."""
     for change in ("UPDATE", "DELETE"):
         sqlite = _ddl(
             f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
             f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
         )
         event.listen(table, "after_create", sqlite.execute_if(dialect="sqlite"))
-    replacing = _ddl(  # REPLACE deletes without the trigger above
+    replacing = _ddl(  # REPLACE deletes rows without the trigger above
         "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
         "WHEN NEW.seq <= (SELECT max(seq) FROM audit) "
         "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"

@@ -1,4 +1,4 @@
-"""Steps within one transaction of the registry, and its rows as values."""
+"""Steps within one transaction of the registry, and conversion of its rows to values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ_ORDER = (ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
 
 
 def append(session: Session, action: str, target: str, details: dict[str, Any], *, reader: str = "") -> None:
-    """Append an audit entry within the caller's transaction: the change and its entry come or go together."""
+    """Append an audit entry within the caller's transaction, which contains the change as well."""
     session.flush()
     last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
@@ -46,23 +46,32 @@ def entries(session: Session) -> Iterator[AuditEntry]:
 
 
 REFUSED = "upload refused"
-"""The audit trail's word for a refused upload."""
+"""Audit action of a refused upload."""
 
 
 def enter_subject(session: Session, code: str, site: str) -> bool:
-    """Enter a subject where new (True then); refuse another site than its own."""
+    """Enter a new subject; returns True if it is new.
+
+    Raises
+    ------
+    UsageError
+        If the subject belongs to another site.
+    """
     row = session.get(SubjectRow, code)
     if row is None:
         session.add(SubjectRow(code=code, site=site))
         append(session, "subject entered", code, {"site": site})
         return True
     if row.site != site:
-        raise UsageError(f"subject {code}: expected the site it belongs to, found another one")
+        raise UsageError(
+            f"subject {code}: expected the site it belongs to, found site {site}",
+            hint="check --site and --subject",
+        )
     return False
 
 
 def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, upload_digest: str) -> None:
-    """Let a visit without accepted scan be a refused one."""
+    """Mark a visit without an accepted scan as refused."""
     row = session.get(ScanRow, (subject, visit)) or ScanRow(
         subject=subject, visit=visit, status=ScanState.MISSING.value
     )
@@ -72,7 +81,7 @@ def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, up
 
 
 def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
-    """The refused uploads of a subject by the audit trail, oldest first, as arguments of `enter_refusal`."""
+    """The refused uploads of a subject from the audit trail, oldest first, as arguments of `enter_refusal`."""
     rows = session.scalars(
         select(AuditRow)
         .where(AuditRow.action == REFUSED, AuditRow.target.startswith(f"{subject} "))
@@ -89,7 +98,7 @@ def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
 
 
 def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
-    """The number of a scanner of the site, entered where new."""
+    """The id of a scanner of the site. A new scanner is entered."""
     values = asdict(facts)
     row = session.scalar(select(ScannerRow).filter_by(site=site, **values))
     if row is None:
@@ -106,15 +115,30 @@ def site_state(row: SiteRow) -> SiteState:
 
 
 def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:
-    """The visit's scan; refused where none was accepted."""
+    """The accepted scan of a visit.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
     row = session.get(ScanRow, (subject, visit))
     if row is None or row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
-        raise UsageError(f"subject {subject}, visit {visit}: expected an accepted scan, found none")
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected an accepted scan, found none",
+            hint="list the visits: mri-pipeline status TRIAL",
+        )
     return row
 
 
 def require_not_locked(session: Session, subject: str, visit: str) -> None:
-    """Refuse to touch a visit whose read is final."""
+    """Refuse to change a visit whose read is locked.
+
+    Raises
+    ------
+    UsageError
+        If it is locked.
+    """
     reads = select(ReadRow.status).where(ReadRow.subject == subject, ReadRow.visit == visit)
     if ReadStatus.LOCKED.value in set(session.scalars(reads)):
         raise UsageError(
@@ -124,7 +148,7 @@ def require_not_locked(session: Session, subject: str, visit: str) -> None:
 
 
 def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> SubjectState:
-    """One subject with its planned visits in the protocol's order."""
+    """One subject with its planned visits in the order of the protocol."""
     scans = {s.visit: s for s in session.scalars(select(ScanRow).where(ScanRow.subject == row.code))}
     reads: dict[str, list[ReadRow]] = {}
     for read in session.scalars(select(ReadRow).where(ReadRow.subject == row.code).order_by(ReadRow.reader)):

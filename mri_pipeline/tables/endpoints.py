@@ -1,9 +1,9 @@
-"""One row per subject: sums over visits, volumes and their changes, freedom from activity.
+"""endpoints.csv, one row per subject: sums over visits, volumes and their changes, freedom from activity.
 
-Everything is computed from the rows of lesion_timepoints.csv as they are published (rounded), so that whoever
-adds those up gets the same numbers. Two rules for missing visits stand side by side, and the trial's statistical
-analysis plan chooses: ``_available`` uses the visits there are and ``_visits`` says how many; ``_complete`` is
-empty unless every visit is there.
+All endpoints are computed from the published, rounded rows of lesion_timepoints.csv. Adding up those rows gives the
+same numbers. Every sum exists under two rules for missing visits, and the statistical analysis plan of the trial
+chooses one: ``_available`` uses the available visits and ``_visits`` is their number; ``_complete`` is empty unless
+every visit is available.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mri_pipeline.tables.schema import (
 
 BASELINE_WEEK = 0
 PERIODS: tuple[tuple[int, ...], ...] = ((4, 12, 24), (28, 36, 48))
-"""Weeks whose numbers are summed (MESEMS: primary endpoint and cross-over)."""
+"""Weeks over which numbers are summed (MESEMS: primary endpoint and cross-over)."""
 
 VOLUME_WEEKS = (0, 24, 48)
 CHANGES = ((0, 24), (24, 48))
@@ -47,7 +47,7 @@ _READ_ORDER = (ReadStatus.AUTOMATIC, ReadStatus.CONFIRMED, ReadStatus.ADJUDICATE
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One column of the table and how it comes from the subject's visits, by week."""
+    """One column of the table, and its computation from the visits of a subject by week."""
 
     column: Column
     compute: Callable[[dict[int, Row]], Cell]
@@ -105,7 +105,7 @@ def _sums(measure: str, about: str, weeks: tuple[int, ...]) -> list[Endpoint]:
 
 
 def _activity(row: Row) -> bool | None:
-    """Whether a visit shows activity; None where no is not certain."""
+    """True if a visit shows activity, False if it shows none, None if that is unknown."""
     known = [row[name] for name in ("gel_count", "new_or_enlarging_t2_count")]
     if any(isinstance(value, int) and value > 0 for value in known):
         return True
@@ -193,7 +193,7 @@ _ENDPOINTS = tuple(_endpoints())
 
 ENDPOINTS = Table(
     "endpoints.csv",
-    "One row per subject, from the rows of lesion_timepoints.csv; a week counts where exactly one visit has it.",
+    "One row per subject, computed from lesion_timepoints.csv. A week is used if exactly one visit has it.",
     (
         SUBJECT,
         Column(
@@ -216,7 +216,7 @@ def endpoint_row(timepoints: Sequence[Row]) -> Row:
     Parameters
     ----------
     timepoints : sequence of rows of lesion_timepoints.csv
-        All planned visits of one subject.
+        All planned visits of one subject, at least one.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""The tables as pandas frames, held against pandera schemas: for whoever analyses them (extra ``stats``).
+"""The tables as pandas data frames, validated with pandera, for their statistical analysis (extra ``stats``).
 
-The schemas are made from the one definition of every column (`mri_pipeline.tables.schema`), as the data dictionary is.
+The schemas come from the same column definitions (`mri_pipeline.tables.schema`) as the data dictionary.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mri_pipeline.tables.schema import Column, ColumnType, Table
 _DTYPES = {
     ColumnType.TEXT: "string",
     ColumnType.CATEGORY: "string",
-    ColumnType.INTEGER: "Int64",  # as "boolean" one that knows missing values
+    ColumnType.INTEGER: "Int64",  # a nullable type, as "boolean"
     ColumnType.DECIMAL: "Float64",
     ColumnType.BOOLEAN: "boolean",
 }
@@ -24,14 +24,14 @@ _SITE = Column("site", ColumnType.TEXT, "code of the site of the subject")
 
 
 def frame_schema(table: Table, *, released: bool = False) -> pa.DataFrameSchema:
-    """The pandera schema of a table: columns in their order, types, categories, where a value must stand.
+    """The pandera schema of a table: columns in their order, types, categories, required values.
 
     Parameters
     ----------
     table : Table
-        As `mri_pipeline.tables.schema.TIMEPOINTS`.
+        For example `mri_pipeline.tables.schema.TIMEPOINTS`.
     released : bool
-        With the column ``site`` of a released table, where `subject` is the trial number.
+        True for a released table, which has a column ``site`` and the trial number as `subject`.
 
     Examples
     --------
@@ -53,12 +53,12 @@ def _pandera(column: Column) -> pa.Column:
 
 
 def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFrame:
-    """Read a table and hold it against its schema; what is missing is `pandas.NA`.
+    """Read a table and validate it against its schema. Missing values are `pandas.NA`.
 
     Parameters
     ----------
     path : Path
-        The file, under any name.
+        The file; its name does not matter.
     table : Table
     released : bool
         See `frame_schema`.
@@ -66,7 +66,7 @@ def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFr
     Raises
     ------
     UsageError
-        If the file is no such table; the message names columns and kinds of fault, and no value.
+        If the file is not such a table. The message names columns and failed checks, no values.
     """
     schema = frame_schema(table, released=released)
     types = {name: column.dtype.type for name, column in schema.columns.items()}
@@ -75,18 +75,18 @@ def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFr
         return schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         raise UsageError(
-            f"{path.name}: expected the table {table.file}, found another: {_faults(error.failure_cases)}",
-            hint="data_dictionary.json beside the table says what each column holds",
+            f"{path.name}: expected the table {table.file}, found failed checks: {_faults(error.failure_cases)}",
+            hint="data_dictionary.json in the folder of the table describes each column",
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{path.name}: expected the table {table.file}, found {type(error).__name__} while reading it",
-            hint="name a file that 'mri-pipeline tables' wrote",
+            hint="give a file that 'mri-pipeline tables' wrote",
         ) from None
 
 
 def _faults(cases: pd.DataFrame) -> str:
-    """Each column that is at fault and the check it fails; of a check of the columns themselves, which one."""
+    """The columns that fail, with their checks. For checks of the set of columns, the column is the failure case."""
     about_columns = cases["check"].str.startswith("column_")
     columns = cases["failure_case"].where(about_columns, cases["column"])
     return "; ".join(sorted({f"{column}: {check}" for column, check in zip(columns, cases["check"], strict=True)}))

@@ -43,7 +43,7 @@ class SubjectInput:
 
 @dataclass(frozen=True)
 class VisitInput:
-    """One planned visit of a subject, as the rows are made from it.
+    """One planned visit of a subject, with everything that its rows need.
 
     Parameters
     ----------

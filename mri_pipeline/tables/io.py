@@ -1,4 +1,4 @@
-"""Tables to and from disk. Equal inputs give equal bytes: UTF-8, line feeds, fixed decimals, fixed order."""
+"""Tables on disk. Equal inputs give equal bytes: UTF-8, line feeds, fixed decimals, fixed order."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def _text(value: Cell, missing: str) -> str:
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",", missing: str = "") -> str:
-    r"""Rows as CSV (RFC 4180 but for line feeds); None is nothing at all, or what `missing` says (BIDS: "n/a").
+    r"""Rows as CSV (RFC 4180 with line feeds). None becomes `missing`: empty, or "n/a" as in BIDS.
 
-    The one way from a cell to text, for every table that this project writes.
+    All tables of this project are written by this function.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     UsageError
-        If it is missing.
+        If the file is missing.
     """
     if not path.is_file():
         raise UsageError(f"expected the table {path.name}, found none", hint="run 'mri-pipeline tables' first")
@@ -225,7 +225,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def unlocked_visits(subjects: Iterable[SubjectInput]) -> int:
-    """How many analysed visits have no locked read: what a table that is not provisional leaves out."""
+    """Number of analysed visits without a locked read. Tables made without --provisional omit their numbers."""
     return sum(
         subject.read_status(visit) is not ReadStatus.LOCKED
         for subject in subjects

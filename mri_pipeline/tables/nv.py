@@ -24,7 +24,7 @@ TESTS: tuple[tuple[str, str, str], ...] = (
     ("bh_chronic_volume_ml", "BHCVOL", "Chronic T1 Black Hole Volume"),
     ("combined_unique_active_count", "CUACNT", "Combined Unique Active Lesions"),
 )
-"""Column of lesion_timepoints.csv, NVTESTCD (at most 8 characters) and NVTEST (at most 40): sponsor terms."""
+"""Column of lesion_timepoints.csv, NVTESTCD (at most 8 characters) and NVTEST (at most 40). Sponsor-defined terms."""
 
 NOT_DONE = "NOT DONE"
 _REASONS = {
@@ -43,8 +43,8 @@ _COUNT = "the result is a count, or there is none"
 
 NV = Table(
     "nv.csv",
-    "One row for every measure at every planned visit of every subject: CDISC SDTM domain NV. There are no dates: "
-    "they would tell more than the blinding allows.",
+    "One row for every measure at every planned visit of every subject: CDISC SDTM domain NV. It contains no "
+    "dates, because dates would break the blinding.",
     (
         _text("STUDYID", "name of the trial"),
         _text("DOMAIN", "NV"),
@@ -58,7 +58,7 @@ NV = Table(
         _text("NVSTRESC", "result, standard format", _NO_RESULT),
         _text("NVSTRESN", "numeric result in the standard unit", _NO_RESULT),
         _text("NVSTRESU", "standard unit", _COUNT),
-        _text("NVSTAT", "NOT DONE where there is no result", "there is a result"),
+        _text("NVSTAT", "NOT DONE if there is no result", "there is a result"),
         _text("NVREASND", "why there is no result", "there is a result"),
         _text("NVMETHOD", "MRI"),
         count("VISITNUM", "number of the visit in the plan, from 1", "never"),

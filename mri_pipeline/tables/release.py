@@ -1,4 +1,4 @@
-"""Turn blinded tables into tables with trial numbers. The only place where the two meet."""
+"""Release of tables with trial numbers. No other module combines blinded results and trial numbers."""
 
 from __future__ import annotations
 
@@ -28,42 +28,45 @@ _NUMBER_RULE = "trial number of the subject (released with the sealed key)"
 
 @dataclass(frozen=True)
 class Released:
-    """What was released: the files, and how many subjects are in them. For the audit trail."""
+    """A release: its files and their number of subjects, for the audit trail."""
 
     files: tuple[Path, ...]
     subjects: int
 
 
 def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], *, reason: str) -> Released:
-    """Write the tables again with site and trial number in place of the blinded code.
+    """Write the tables with site and trial number in place of the blinded code.
 
-    The caller reads the key from the sealed folder, and enters the release and its reason in the audit trail
-    *before* calling this.
+    The caller reads the key from the sealed folder. The caller enters the release and its reason in the audit trail
+    before it calls this function.
 
     Parameters
     ----------
     tables : Path
         Folder of the blinded tables.
     out : Path
-        New folder outside of `tables`; made readable by its owner alone (0700, files 0600).
+        New folder outside of `tables`. Only its owner gets access (mode 0700, files 0600).
     key : mapping of code to (site, trial number)
     reason : str
-        Why the blinding is lifted; must not be empty. It is not written to the tables.
+        Why the blinding is lifted. It must not be empty and is not written to the tables.
 
     Raises
     ------
     UsageError
-        If a table is missing, a code is not in the key, the folder exists or lies in `tables`, or there is no
-        reason.
+        If a table is missing, a code is not in the key, the folder exists or is inside of `tables`, or the reason is
+        empty.
     """
     if not reason.strip():
-        raise UsageError("expected a reason for the release, found none", hint="say why the blinding is lifted")
+        raise UsageError(
+            "expected a reason for the release, found none",
+            hint="give the reason for which the blinding is lifted",
+        )
     inside = tables.resolve() in {out.resolve(), *out.resolve().parents}
     if inside or out.exists():
         raise UsageError(
             "expected a new folder outside of the blinded tables, found "
             + ("one inside" if inside else "one that exists"),
-            hint="name another folder, away from readers and analysts who must stay blinded",
+            hint="give another folder, without access for readers and analysts who must remain blinded",
         )
     texts = {table.file: read_table(tables / table.file) for table in TABLES}
     subject_columns = {table.file: "USUBJID" if table is NV else "subject" for table in TABLES}
@@ -71,8 +74,8 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
     unknown = sorted(codes - set(key))
     if unknown:
         raise UsageError(
-            f"expected every code in the sealed key, found {len(unknown)} that are not",
-            hint="the tables and the sealed folder must be those of one trial",
+            f"expected every code in the sealed key, found {len(unknown)} without an entry",
+            hint="use the tables and the sealed folder of the same trial",
         )
     dictionary = _released_dictionary(tables / DICTIONARY_FILE)
     out.mkdir(mode=0o700, parents=True)
@@ -85,7 +88,7 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
         text = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
         files.append(write_atomic(out / DICTIONARY_FILE, text, mode=0o600))
     except BaseException:
-        shutil.rmtree(out)  # half a release is none
+        shutil.rmtree(out)  # a partial release must not remain
         raise
     return Released(tuple(files), len(codes))
 
@@ -97,7 +100,7 @@ def _write_table(
     subject: str,
     key: Mapping[str, tuple[str, str]],
 ) -> Path:
-    """SDTM has a column of its own for the site (SITEID in DM): there USUBJID becomes site and number."""
+    """In SDTM, the site has its own column (SITEID in DM), so USUBJID becomes site and number."""
     sdtm = subject == "USUBJID"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -112,7 +115,9 @@ def _write_table(
 
 def _released_dictionary(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UsageError(f"expected {path.name} beside the tables, found none", hint="make the tables again")
+        raise UsageError(
+            f"expected {path.name} in the folder of the tables, found none", hint="make the tables again"
+        )
     dictionary: dict[str, Any] = json.loads(path.read_bytes())
     for name, table in dictionary["tables"].items():
         for column in table["columns"]:

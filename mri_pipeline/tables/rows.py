@@ -1,4 +1,4 @@
-"""Rows of lesion_timepoints.csv, lesions.csv and supplementary_timepoints.csv, from results alone."""
+"""Rows of lesion_timepoints.csv, lesions.csv and supplementary_timepoints.csv, made from results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mri_pipeline.tables.inputs import VisitInput
 from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
-"""The columns of lesion_timepoints.csv that the analysis measures, without the visit itself."""
+"""The measured columns of lesion_timepoints.csv."""
 
 COMPARISONS = (
     "gel_new_count",
@@ -26,19 +26,18 @@ COMPARISONS = (
     "bh_chronic_volume_ml",
     "combined_unique_active_count",
 )
-"""The columns that are made from the masks of earlier visits as well."""
-
+"""The columns that also depend on the masks of earlier visits."""
 
 _GOES_WITH = {
     "new_t2_since_first_count": "new_t2_count",
     "t1_hypointense_volume_ml": "bh_volume_ml",
     "bh_severe_volume_ml": "bh_volume_ml",
 }
-"""Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv that is known where they are."""
+"""Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv known at the same visits."""
 
 
 def quantised(value: float, decimals: int) -> Decimal:
-    """A number with exactly so many places, half to even; there is no negative zero.
+    """A number with exactly `decimals` places, rounded half to even, without negative zero.
 
     Raises
     ------
@@ -89,7 +88,7 @@ def lesion_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
 
 
 def lesion_row(subject: str, lesion: LesionRecord) -> Row:
-    """One lesion as lesions.csv writes it; every other list of lesions takes its columns from here."""
+    """One lesion as a row of lesions.csv. All other lists of lesions use the same columns."""
     values = {"subject": subject, **asdict(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
 
@@ -111,16 +110,16 @@ def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) 
 
 
 def locked_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows with numbers from locked reads alone.
+    """The rows with numbers of locked reads only.
 
-    A visit whose read is not locked loses its numbers and its lesions. What compares a locked visit with earlier
-    ones stays only if the reads of all earlier analysed visits of the subject are locked too: it is made from
-    their masks as well.
+    A visit without a locked read loses its numbers and its lesions. The columns that compare a locked visit with
+    earlier ones are kept only if the reads of all earlier analysed visits of the subject are locked, because they
+    depend on those masks.
 
     Parameters
     ----------
     timepoints, lesions : rows of `timepoint_rows` and `lesion_rows`
-        Of any subjects; the visits of a subject in their order.
+        Of any subjects, the visits of each subject in their order.
     """
     visits: list[Row] = []
     comparable: dict[tuple[Cell, Cell], bool] = {}
@@ -143,19 +142,19 @@ def _locked_lesion(row: Row, comparable: dict[tuple[Cell, Cell], bool]) -> list[
     if comparable[key]:
         return [row]
     if row["t2_state"] == T2State.VANISHED.value:
-        return []  # the row stands for a lesion of an earlier visit
+        return []  # the row describes a lesion of an earlier visit
     hole = row["black_hole"] if row["black_hole"] == BlackHoleState.NONE.value else None
     return [row | {"gel_state": None, "t2_state": None, "black_hole": hole}]
 
 
 def check_rows(table: Table, rows: Iterable[Row]) -> None:
-    """Hold every row against the definition of its table.
+    """Check every row against the definition of its table.
 
     Raises
     ------
     ValueError
-        If a row has other columns, an empty value where there must be one, or a value of another type: a fault
-        of this program, never of a user.
+        If a row has other columns, lacks a required value, or has a value of another type. This is an error of the
+        program, never of a user.
     """
     for number, row in enumerate(rows, start=1):
         if tuple(row) != table.names:
@@ -173,7 +172,7 @@ def _fault(value: Cell, column: Column) -> str:
     if type(value) is not expected:
         return f"expected {column.type.value}, found {type(value).__name__}"
     if column.values and value not in column.values:
-        return f"expected one of {', '.join(column.values)}, found another"
+        return f"expected one of {', '.join(column.values)}, found another value"
     if isinstance(value, Decimal) and value.as_tuple().exponent != -column.decimals:
         return f"expected {column.decimals} decimals"
     return ""

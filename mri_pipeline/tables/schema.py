@@ -1,6 +1,6 @@
-"""THE definition of every column of every table: name, type, unit, rule, missing values.
+"""The definition of every column of every table: name, type, unit, rule, missing values.
 
-The data dictionary is made from it and the writers check every row against it.
+The data dictionary is made from it, and the writers check every row against it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.records import BlackHoleState, GelState, ReadStatus, ScanStatus, T2State
 
 Cell = str | int | Decimal | bool | None
-"""What a row may hold; None is a missing value and is written as nothing."""
+"""A value of a row. None is a missing value and is written as an empty field."""
 
 Row = dict[str, Cell]
 """One row, by column name."""
@@ -53,15 +53,15 @@ class Column:
     name : str
     type : ColumnType
     rule : str
-        What the value means and how it comes about.
+        Definition of the value.
     missing : str
-        When the value is empty; "never" where it must not be.
+        When the value is empty. "never" for a required value.
     unit : str
-        Unit of a number; empty for a plain count.
+        Unit of a number. Empty for a count.
     decimals : int
-        Places after the point of a decimal.
+        Decimal places.
     values : tuple of str
-        The values a category may take.
+        Allowed values of a category.
     """
 
     name: str
@@ -74,13 +74,13 @@ class Column:
 
     @property
     def required(self) -> bool:
-        """Whether the value must not be empty."""
+        """True if the value must not be empty."""
         return self.missing == "never"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its file and its columns in their order."""
+    """One table: its file, its description, and its columns in their order."""
 
     file: str
     about: str
@@ -131,18 +131,22 @@ TIMEPOINTS = Table(
     (
         SUBJECT,
         VISIT,
-        count("week", "planned week of the visit", "the visit's label tells no week (data without a protocol)"),
+        count(
+            "week",
+            "planned week of the visit",
+            "the label of the visit contains no week (data without a protocol)",
+        ),
         _category(
             "scan_status",
             ScanStatus,
-            "analysed: its numbers are known; missing: no scan came; refused: a scan came and was refused; "
-            "failed: a scan was accepted and there are no numbers (yet)",
+            "analysed: its numbers are known; missing: no scan was received; refused: a scan was received and "
+            "refused; failed: a scan was accepted and has no numbers (yet)",
         ),
         _category(
             "read_status",
             ReadStatus,
-            "automatic: no reader has seen it, the numbers are provisional; confirmed: a reader accepted, "
-            "rejected or corrected every lesion; adjudicated: two reads were brought together; locked: final",
+            "automatic: no reader has read it, the numbers are provisional; confirmed: a reader accepted, "
+            "rejected or corrected every lesion; adjudicated: two reads were adjudicated; locked: final",
             "the visit was not analysed",
         ),
         Column(
@@ -187,13 +191,13 @@ TIMEPOINTS = Table(
         volume_ml("bh_volume_ml", "volume of all black holes", NO_T1),
         volume_ml(
             "bh_chronic_volume_ml",
-            "volume of black holes where there has been a lesion for at least the protocol's chronic weeks",
-            f"{NO_T1}, or the visits do not reach back so far, or, in tables made without --provisional, "
+            "volume of black holes at positions with a lesion for at least the chronic weeks of the protocol",
+            f"{NO_T1}, or the earlier visits do not cover that time, or, in tables made without --provisional, "
             "an earlier read is not locked",
         ),
         count(
             "combined_unique_active_count",
-            "lesions that enhance or are new or enlarging on T2, each counted once, decided by overlap in space",
+            "lesions that enhance or are new or enlarging on T2, each counted once, matched by spatial overlap",
             f"{NO_CONTRAST}, or {NO_EARLIER}",
         ),
     ),
@@ -201,7 +205,7 @@ TIMEPOINTS = Table(
 
 SUPPLEMENTARY = Table(
     "supplementary_timepoints.csv",
-    "One row for every row of lesion_timepoints.csv: measures beside those of the protocol.",
+    "One row for every row of lesion_timepoints.csv: measures in addition to those of the protocol.",
     (
         SUBJECT,
         VISIT,
@@ -226,7 +230,7 @@ SUPPLEMENTARY = Table(
 
 LESIONS = Table(
     "lesions.csv",
-    "One row for every lesion at every analysed visit; read_status stands in lesion_timepoints.csv.",
+    "One row for every lesion at every analysed visit. lesion_timepoints.csv has the read_status.",
     (
         SUBJECT,
         VISIT,
@@ -242,27 +246,27 @@ LESIONS = Table(
         _position("x", "towards the right"),
         _position("y", "towards the front"),
         _position("z", "towards the top"),
-        _category("location", Location, "where in the brain the lesion lies (McDonald 2017 regions)"),
+        _category("location", Location, "region of the brain in which the lesion lies (McDonald 2017)"),
         Column(
             "enhancing", ColumnType.BOOLEAN, "whether the lesion enhances", "the visit has no post-contrast T1"
         ),
         _category(
             "gel_state",
             GelState,
-            "against the previous analysed visit with contrast (Barkhof 1997); undetermined: there is none",
+            "relative to the previous analysed visit with contrast (Barkhof 1997); undetermined: there is none",
             "the lesion does not enhance, the visit has no post-contrast T1, or, in tables made without "
             "--provisional, an earlier read is not locked",
         ),
         _category(
             "t2_state",
             T2State,
-            "against the reference visit; baseline: first analysed visit; vanished: was a lesion, is none now",
+            "relative to the reference visit; baseline: first analysed visit; vanished: a lesion there, no longer one",
             "in tables made without --provisional, an earlier read is not locked",
         ),
         _category(
             "black_hole",
             BlackHoleState,
-            "whether the lesion holds a black hole, and a chronic one",
+            "whether the lesion contains a black hole, and whether that is chronic",
             "the visit has no T1 before contrast, or, in tables made without --provisional, an earlier read is not "
             "locked",
         ),

@@ -40,6 +40,6 @@ def tables(
     say_paths(written.files, as_json=as_json)
     for code, error in written.refused.items():
         STDERR.print(f"sub-{code} FAILED, its rows have no numbers: {error.message}", soft_wrap=True, markup=False)
-        STDERR.print(f"next:  {error.hint}", soft_wrap=True, markup=False)
+        STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
     if written.refused:
         raise typer.Exit(AnalysisError.exit_code)

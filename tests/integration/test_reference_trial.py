@@ -471,7 +471,7 @@ def test_a_trial_that_lost_its_registry_gets_no_empty_one(copy, capsys):
     copy.registry_file.unlink()
     for command in (["status"], ["run"], ["tables", "--provisional"]):
         assert cli.invoke([command[0], str(copy.root), *command[1:]]) == 2
-        assert "expected the registry of this trial, which is under way, found none" in capsys.readouterr().err
+        assert "expected the registry of this trial, which has data, found none" in capsys.readouterr().err
     assert not copy.registry_file.exists()
 
 

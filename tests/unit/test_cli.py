@@ -1,4 +1,4 @@
-"""The error boundary: one line, a next step, the exit code of the contract."""
+"""The error boundary: one line, a hint, the exit code of the contract."""
 
 import json
 import pickle

@@ -69,7 +69,7 @@ def test_a_series_cut_at_its_end_is_refused(tmp_path):
     for path in files[-2:]:
         path.unlink()
     with pytest.raises(
-        UnreadableUploadError, match="expected 24 slices of 32 x 24 by the headers, found a volume of 24"
+        UnreadableUploadError, match="expected 24 slices of 32 x 24 from the headers, found a volume of 24"
     ):
         convert_series(tmp_path / "in", whole, what="T1w")
 
@@ -77,7 +77,7 @@ def test_a_series_cut_at_its_end_is_refused(tmp_path):
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     files = factory.write_series(tmp_path / "other", factory.T1)
-    with pytest.raises(UnreadableUploadError, match="expected one volume, dcm2niix made 0"):
+    with pytest.raises(UnreadableUploadError, match="expected one volume from dcm2niix, found 0"):
         convert_series(tmp_path / "in", expected(geometry(files)), what="T1w")
 
 

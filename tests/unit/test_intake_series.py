@@ -133,7 +133,7 @@ def test_physics_beats_the_name_and_the_contradiction_is_doubtful():
     found = one(instances(**timed(550, 12, description="FLAIR")))
     assert found.contrast is Contrast.T1W
     assert found.doubtful
-    assert "named like FLAIR" in found.evidence
+    assert "but its description says FLAIR" in found.evidence
 
 
 def test_normalised_images_of_a_scanner_are_not_derived():
@@ -219,7 +219,7 @@ def test_gadolinium_by_order_is_doubtful_and_says_so():
         found = contrasts(t1("a", 0, contrast_agent=tagged), t1("b", 900, contrast_agent=tagged))
         assert (found["a"].contrast, found["b"].contrast) == (Contrast.T1W, Contrast.T1W_GD)
         assert found["b"].doubtful
-        assert "by order alone" in found["b"].evidence
+        assert "by order only" in found["b"].evidence
 
 
 def test_a_rescan_at_once_and_a_single_t1_are_not_after_contrast():

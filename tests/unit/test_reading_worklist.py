@@ -395,20 +395,20 @@ def _break(folder, name):
     [
         ("undecided", UsageError, "found 1 of 5 undecided"),
         ("edited but undecided", UsageError, "found 5 of 5 undecided"),
-        ("unknown code", UsageError, "expected reading codes of this trial, found unknown ZZZZZZZZ"),
-        ("unlisted folder", UsageError, "found folders that it does not list: ZZZZZZZZ"),
+        ("unknown code", UsageError, "expected reading codes of this trial, found unknown codes ZZZZZZZZ"),
+        ("unlisted folder", UsageError, "found folders not listed in worklist.json: ZZZZZZZZ"),
         ("no worklist", UsageError, "expected an exported worklist, found none"),
         ("damaged worklist", UsageError, "found a damaged worklist.json"),
         ("another word", UsageError, "expected accept or reject for T2 lesion 1, found another word"),
-        ("added line", UsageError, "expected the lesions that were proposed"),
+        ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),
-        ("lines of another item", UsageError, "found lines of another item"),
-        ("no header", UsageError, "found no reading_code, type, lesion, decision"),
+        ("lines of another item", UsageError, "found rows of another item"),
+        ("no header", UsageError, "found none named reading_code, type, lesion, decision"),
         ("no lesions.csv", UsageError, "expected lesions.csv, found none"),
-        ("stray mask", UsageError, "expected the exported images and masks alone, found 1 more"),
-        ("rejected but overdrawn", UsageError, "expected lesion 2 gone, as it was rejected"),
-        ("numbers lost", UsageError, "expected lesion 2, 3 under its own number"),
-        ("accepted but erased", UsageError, "expected lesion 2 in the mask, as it was accepted"),
+        ("stray mask", UsageError, "expected only the exported images and masks, found 1 more"),
+        ("rejected but overdrawn", UsageError, "expected rejected lesion 2 erased or unchanged"),
+        ("numbers lost", UsageError, "expected accepted lesion 2, 3 under its own number"),
+        ("accepted but erased", UsageError, "expected accepted lesion 2 in the mask, found it erased"),
         ("hole without lesion", UsageError, "found black hole 1 outside"),
         ("another grid", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
         ("another shape", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
@@ -436,7 +436,7 @@ def test_decisions_on_an_earlier_export_are_refused(export, derivatives, reads, 
     decide(tmp_path / "a", CODE)
     nifti.save(boxes((1, 1, 6), (6, 6, 1), (11, 10, 4)), derivatives.mask(SUBJECT, "wk00", MaskLabel.T2_LESION))
     export("b")
-    with pytest.raises(UsageError, match="expected the lesions that are proposed now"):
+    with pytest.raises(UsageError, match="expected the currently proposed lesions"):
         import_decisions(tmp_path / "a", reads=reads, reader="R1")
 
 

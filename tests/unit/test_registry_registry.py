@@ -106,7 +106,7 @@ def test_a_scan_on_its_way(registry):
 def test_what_does_not_fit_is_refused_and_leaves_no_trace(registry):
     analysed(registry)
     before = actions(registry)
-    with pytest.raises(UsageError, match="expected no scan yet, found one that was accepted"):
+    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="other")
     with pytest.raises(UsageError, match="expected the site it belongs to"):
         registry.record_scan("BCDF2345", "wk04", site="S02", upload_digest="x")
@@ -194,7 +194,7 @@ def test_reads_are_entered_and_locked_all_or_none(registry):
 
 def test_a_trial_under_way_gets_no_new_registry(trial):
     trial.rawdata.anat("BCDF2345", "wk00").mkdir(parents=True)
-    with pytest.raises(UsageError, match="expected the registry of this trial, which is under way, found none"):
+    with pytest.raises(UsageError, match="expected the registry of this trial, which has data, found none"):
         Registry.open(trial, PROTOCOL)
     assert not trial.registry_file.exists()
     url = f"sqlite:///{trial.root / 'elsewhere.sqlite'}"

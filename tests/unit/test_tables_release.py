@@ -70,7 +70,7 @@ def test_what_is_refused(tables, tmp_path):
         release_tables(tables, tables / "released", KEY, reason="x")
     with pytest.raises(UsageError, match="found one inside"):
         release_tables(tables, tables, KEY, reason="x")
-    with pytest.raises(UsageError, match="found 1 that are not"):
+    with pytest.raises(UsageError, match="found 1 without an entry"):
         release_tables(tables, out, {"BCDF2345": ("S01", "0012")}, reason="x")
     (tables / "endpoints.csv").rename(tables / "other.csv")
     with pytest.raises(UsageError, match=r"expected the table endpoints\.csv, found none"):

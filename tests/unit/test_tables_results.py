@@ -56,7 +56,7 @@ def test_no_json_is_refused(text):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UsageError, match="found none"):
+    with pytest.raises(UsageError, match=r"expected none\.json, found no such file"):
         load_result(tmp_path / "none.json")
 
 

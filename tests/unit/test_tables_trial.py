@@ -48,7 +48,7 @@ def test_a_damaged_read_is_told_from_another_process_too(trial):
         path.write_bytes(whole)
     assert said[0] == said[1]
     assert list(said[0]) == ["BENCH001"]
-    assert "expected the confirmed gel.nii.gz, found another" in said[0]["BENCH001"]
+    assert "expected the confirmed gel.nii.gz, found it missing or changed" in said[0]["BENCH001"]
     statuses = {
         r["scan_status"] for r in read_table(trial.tables / "lesion_timepoints.csv") if r["subject"] == "BENCH001"
     }

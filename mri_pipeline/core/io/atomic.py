@@ -10,7 +10,7 @@ from uuid import uuid4
 def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> Path:
     """Write a file whole or not at all, and replace one of that name.
 
-    The content goes to a hidden file beside the target, is flushed to disk, and is then renamed. Parent folders are
+    The content goes to a hidden file in the same folder, is flushed to disk, and is then renamed. Parent folders are
     created. If anything fails, the target is unchanged and the hidden file is removed.
 
     Parameters

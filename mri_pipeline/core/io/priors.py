@@ -1,6 +1,6 @@
-"""What was learned beforehand and comes with the package: read here, made by the scripts under ``training/``.
+"""Learned parameters that come with the package. The scripts in ``training/`` make them.
 
-Origin, licence and citation of each file stand in ``mri_pipeline/data/ORIGIN.md``.
+Origin, licence and citation of each file: ``mri_pipeline/data/ORIGIN.md``.
 """
 
 import json
@@ -21,7 +21,7 @@ _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the flo
 
 
 def save_lesion_prior(prior: Image, path: Path) -> Path:
-    """Write a lesion prior in 8 bits on a logarithmic scale; equal priors give equal files."""
+    """Write a lesion prior in 8 bits on a logarithmic scale. Equal priors give equal files."""
     code = np.rint((np.log(np.maximum(prior.data, _FLOOR)) - np.log(_FLOOR)) * _STEPS_PER_E)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, code=np.clip(code, 0, 255).astype(np.uint8), affine=prior.grid.affine)
@@ -29,7 +29,7 @@ def save_lesion_prior(prior: Image, path: Path) -> Path:
 
 
 def read_lesion_prior(path: Path) -> Image:
-    """Read what `save_lesion_prior` wrote.
+    """Read a lesion prior that `save_lesion_prior` wrote.
 
     Raises
     ------
@@ -40,18 +40,21 @@ def read_lesion_prior(path: Path) -> Image:
         with np.load(path, allow_pickle=False) as stored:
             code, affine = stored["code"], stored["affine"]
     except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"expected a lesion prior, found {path.name} that cannot be read as one") from error
+        raise ImageError(
+            f"{path.name}: expected a lesion prior, found {type(error).__name__} while reading it",
+            hint="make it again with training/lesion_prior.py",
+        ) from error
     prior = np.exp(code.astype(np.float32) / _STEPS_PER_E) * _FLOOR
     return Image(np.where(code > 0, prior, 0.0), Grid(code.shape, affine))
 
 
 @cache
 def load_lesion_prior() -> Image:
-    """The probability that a patient with MS has a T2 lesion at a place, in the template's world.
+    """The probability that a patient with MS has a T2 lesion at a position of template space.
 
-    A symmetric image of 4 mm voxels over the template's field of view; 0 outside, at most about 0.15
-    beside the ventricles (the lesions of one patient fill little of the place
-    where all have some). Mean over 29 patients of smoothed expert masks (Lesjak et al., Neuroinformatics 2017,
+    A left-right symmetric image of 4 mm voxels over the field of view of the template. It is 0 outside the brain and
+    at most about 0.15, beside the ventricles: lesions of one patient occupy a small part of the region in which most
+    patients have some. It is the mean of smoothed expert masks of 29 patients (Lesjak et al., Neuroinformatics 2018,
     CC-BY).
 
     Examples

@@ -1,4 +1,4 @@
-"""A subject's numbers as a file: written by the analysis, read by tables and reports."""
+"""The result of a subject as a JSON file: written by the analysis, read by tables and reports."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import SubjectResult, VisitQuality
 
 FORMAT = 4
-"""Version of the file; another version is refused."""
+"""Version of the file format. Other versions are refused."""
 
 _RESULT = TypeAdapter(SubjectResult)
 _QUALITY = TypeAdapter(tuple[VisitQuality, ...])
 
 
 def result_text(result: SubjectResult) -> str:
-    """The result as JSON text: every field named, None as null, floats in full; equal results, equal bytes.
+    """The result as JSON text. All fields are written, None as null, floats in full. Equal results give equal text.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def result_text(result: SubjectResult) -> str:
 
 
 def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
-    """Read the JSON text of `result_text`, strictly: a missing, unknown or ill-typed field is refused.
+    """Read the JSON text of `result_text`. A missing, unknown or ill-typed field is refused.
 
     Raises
     ------
@@ -47,14 +47,19 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
     hint = "run the analysis of this subject again"
     try:
         content = json.loads(text)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise UsageError(f"{source}: expected a result of format {FORMAT}, found another", hint=hint)
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != FORMAT:
+            raise UsageError(f"{source}: expected a result of format {FORMAT}, found format {found}", hint=hint)
         result = _RESULT.validate_json(json.dumps(content.get("result"), allow_nan=False), strict=True)
     except (ValueError, ValidationError) as error:
-        raise UsageError(f"{source}: expected a subject's result, found something else", hint=hint) from error
-    # pydantic fills defaults in and drops what it does not know; a complete file says the same when written again
+        raise UsageError(
+            f"{source}: expected the result of a subject, found invalid or incomplete JSON", hint=hint
+        ) from error
+    # pydantic fills in defaults and drops unknown fields; a complete file is the same when written again
     if json.loads(result_text(result)) != content:
-        raise UsageError(f"{source}: expected every field of a result once, found others", hint=hint)
+        raise UsageError(
+            f"{source}: expected exactly the fields of a result, found missing or unknown ones", hint=hint
+        )
     return result
 
 
@@ -79,17 +84,24 @@ def load_result(path: Path | str) -> SubjectResult:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError("expected a subject's result, found none", hint="run the analysis of this subject first")
+        raise UsageError(
+            f"expected {path.name}, found no such file", hint="run the analysis of this subject first"
+        )
     return parse_result(path.read_bytes(), source=path.name)
 
 
 def quality_text(quality: Sequence[VisitQuality]) -> str:
-    """What is known of scans as JSON text, on its way to a result."""
+    """Quality of scans as JSON text."""
     return _QUALITY.dump_json(tuple(quality)).decode()
 
 
 def parse_quality(text: str) -> tuple[VisitQuality, ...]:
-    """Read the JSON text of `quality_text`.
+    """Read the JSON text of `quality_text`, which only this program writes.
+
+    Raises
+    ------
+    ValueError
+        If it is another text.
 
     Examples
     --------
