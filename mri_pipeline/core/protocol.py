@@ -1,7 +1,7 @@
 """The trial protocol: one validated file, ``trial.toml``.
 
-Every threshold that makes an endpoint is a named setting here, with its default and its source
-(the table of concepts in ``docs/definitions.md``).
+Every threshold of an endpoint that a trial may change is a setting here, with its default and its source (the table of
+concepts in ``docs/definitions.md``). The constants of the method are in `mri_pipeline.core.method`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -14,6 +15,7 @@ from importlib.resources.abc import Traversable
 from pydantic import BaseModel
 
 from mri_pipeline import __version__
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import DIGEST, LesionRules
 
 _PACKAGES = ("mri_pipeline", "qc", "workflows", "reading_centre")
@@ -82,15 +84,18 @@ def t2_segmenter(rules: LesionRules) -> tuple[str, str]:
 
 
 def settings_digest(settings: BaseModel) -> str:
-    """Digest of a protocol or a part of it together with the `code_digest`, 12 hexadecimal digits.
+    """Digest of a protocol or a part of it, of `METHOD` and of the code, 12 hexadecimal digits.
 
-    Equal settings under equal code have equal digests. Results with different digests are not mixed in a table.
+    Equal settings under equal constants and equal code have equal digests. Results with different digests are not mixed
+    in a table.
 
     Examples
     --------
-    >>> from mri_pipeline.core.protocol import parse_protocol, protocol_text
+    >>> from mri_pipeline.core.method import METHOD
+    from mri_pipeline.core.protocol import parse_protocol, protocol_text
     >>> len(settings_digest(parse_protocol(protocol_text())))
     12
     """
     text = json.dumps(settings.model_dump(mode="json", exclude_none=True, context=DIGEST), sort_keys=True)
-    return hashlib.sha256(f"{code_digest()}\0{text}".encode()).hexdigest()[:12]
+    method = json.dumps(asdict(METHOD), sort_keys=True)
+    return hashlib.sha256(f"{code_digest()}\0{method}\0{text}".encode()).hexdigest()[:12]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.method.images import BiasSettings
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
@@ -20,26 +19,6 @@ _FWHM = 0.15
 _WIENER_NOISE = 0.01
 _CONVERGED = 1e-4
 """Coefficient of variation of a step of the field, below which a level ends."""
-
-
-@dataclass(frozen=True)
-class BiasSettings:
-    """How the field is estimated (Tustison et al., IEEE Trans Med Imaging 2010;29:1310).
-
-    Parameters
-    ----------
-    grid_mm : float
-        Voxel size on which N4 runs; finer ones cost more and gain nothing in white matter.
-    iterations : tuple of int
-        Per level; each level halves the distance of the field's control points. More levels follow tissue.
-    usable_range : tuple of float
-        Multiples of the brain's median between which a voxel takes part: CSF, lesions, vessels and enhancement
-        stay out, so that the field does not follow them.
-    """
-
-    grid_mm: float = 8.0
-    iterations: tuple[int, ...] = (20, 20)
-    usable_range: tuple[float, float] = (0.5, 1.5)
 
 
 def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> Image:

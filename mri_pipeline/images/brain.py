@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -11,28 +11,12 @@ from scipy import ndimage
 
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.method.images import BrainSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
-from mri_pipeline.images.brain_edge import EdgeSettings, find_edge
+from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
-
-
-@dataclass(frozen=True)
-class BrainSettings:
-    """How the template is fitted and the edge is found.
-
-    Parameters
-    ----------
-    rim_mm : float
-        Width of the band around the template's brain that takes part in the fit: on FLAIR it is dark (CSF, bone),
-        and holds the fit to the brain and off the scalp.
-    edge : EdgeSettings
-        How the template's surface is moved to the seen edge.
-    """
-
-    rim_mm: float = 8.0
-    edge: EdgeSettings = field(default_factory=EdgeSettings)
 
 
 @dataclass(frozen=True)

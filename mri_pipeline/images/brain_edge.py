@@ -18,6 +18,7 @@ from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.method.images import EdgeSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
@@ -27,48 +28,6 @@ _AROUND_MM = 10.0
 _STEP_MM = 1.0
 _SAME_SIDE = 0.3
 """Neighbours whose normals have a smaller cosine lie on another wall: across a fissure, or around an edge."""
-
-
-@dataclass(frozen=True)
-class EdgeSettings:
-    """How the surface is moved.
-
-    Parameters
-    ----------
-    surface_mm : float
-        Distance of the points of the surface; finer ones cost more and gain nothing.
-    reach_mm : float
-        How far the edge may lie from the template's.
-    inside_mm, outside_mm : float
-        Lengths of the profile that must be tissue and must not be: bone and CSF before the scalp are 5 mm and more.
-    tissue_share, softness : float
-        Shares of the local brightness of brain: at the first a voxel is as likely tissue as not; that much above
-        (below) it is surely (not) tissue.
-    smoothing_mm : float
-        Gaussian width over which neighbouring points decide together: about half a gyrus.
-    displacement_penalty : float
-        Cost of moving by 1 mm, in mm of tissue on the wrong side: decides where the scan tells nothing.
-    margin_mm : float
-        Room beyond the place where brightness is halved: the voxel that cortex shares with what lies outside.
-    crown_mm : float
-        How far tissue beyond the smooth surface still belongs to the brain: the crowns of gyri.
-    fat_share : float
-        Share of the local brightness of brain above which a voxel is fat, if what is as bright around it lies mostly
-        outside the brain. Without fat suppression fat is at twice and more; lesions are rarely above 1.7, and lie
-        inside.
-    """
-
-    surface_mm: float = 3.0
-    reach_mm: float = 8.0
-    inside_mm: float = 8.0
-    outside_mm: float = 5.0
-    tissue_share: float = 0.5
-    softness: float = 0.25
-    smoothing_mm: float = 3.0
-    displacement_penalty: float = 0.03
-    margin_mm: float = 1.0
-    crown_mm: float = 1.5
-    fat_share: float = 1.7
 
 
 @dataclass(frozen=True)

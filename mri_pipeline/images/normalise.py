@@ -9,15 +9,15 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
 
-_SURE_WHITE_MATTER = 0.8
-_LEAST_VOXELS = 200
-_TRIM = 2.5
-_NORMAL_RANGE = (0.6, 1.3)
-"""Multiples of white matter between which tissue is normal on FLAIR: no CSF, no lesion (1.40 to 1.44)."""
+_SURE_WHITE_MATTER = METHOD.normalise.sure_white_matter
+_LEAST_VOXELS = METHOD.normalise.least_voxels
+_TRIM = METHOD.normalise.trim
+_NORMAL_RANGE = METHOD.normalise.normal_range
 
 
 def normalise(image: Image, tissue: TissueMaps, brain: LabelImage) -> Image:

@@ -14,25 +14,16 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
 
-PERIVENTRICULAR_MM = 3.0
-"""A voxel this near to a lateral ventricle touches it at clinical resolution (McDonald 2017: abutting)."""
-JUXTACORTICAL_MM = 2.0
-"""A white-matter voxel this near to cortex abuts it; cortex itself belongs to the same region."""
-FORAMEN_MAGNUM_Z_MM = -65.0
-"""Level of the foramen magnum in MNI space: the lower end of the brain.
-
-The cerebellar tonsils of the template (ICBM 2009a, 6 to 14 mm beside the midline) end at z = -65 to -66 mm. In healthy
-adults they end 2.9 mm (SD 3.4 mm) above the foramen magnum (Aboulezz et al., J Comput Assist Tomogr 1985;9:1033). Below
-the tonsils there are only the cord, the last millimetres of the medulla, and fluid.
-"""
-PONTOMEDULLARY_SULCUS_Z_MM = -49.0
-"""Level of the pontomedullary sulcus of the template (ICBM 2009a) at the midline: the upper end of the medulla."""
-CISTERN_X_MM = 20.0
-"""The cisterns beside the medulla reach this far from the midline; the tonsils and the flocculus lie beyond."""
+PERIVENTRICULAR_MM = METHOD.regions.periventricular_mm
+JUXTACORTICAL_MM = METHOD.regions.juxtacortical_mm
+FORAMEN_MAGNUM_Z_MM = METHOD.regions.foramen_magnum_z_mm
+PONTOMEDULLARY_SULCUS_Z_MM = METHOD.regions.pontomedullary_sulcus_z_mm
+CISTERN_X_MM = METHOD.regions.cistern_x_mm
 
 
 def infratentorial(points_mm: FloatArray) -> BoolArray:

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mri_pipeline.core.method.images import RegisterSettings
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.agreement import agreement
 from mri_pipeline.images.joint_density import sharpen, widened
@@ -30,42 +31,6 @@ class Method(StrEnum):
     GAUSS_NEWTON = "gauss-newton"
     MUTUAL_INFORMATION = "mutual-information"
     SAME_SCAN = "same-scan"  # the voxels are those of the other scan: nothing was registered
-
-
-@dataclass(frozen=True)
-class RegisterSettings:
-    """How two scans are brought together.
-
-    Parameters
-    ----------
-    levels_mm : tuple of float
-        Voxel sizes of the pyramid, coarse to fine; the first one is searched for starts.
-    sharp_mm : float
-        Voxel size of the last step: clinical voxels are neither averaged nor smoothed. At 1 mm, which smooths them in
-        plane, known motions are missed by a sixth more. It and the finest level are fitted on mutual information: at
-        2 mm the conditional mean of T2 given FLAIR has false optima a few millimetres from the true one.
-    max_points : tuple of int
-        Points of the fixed image at each level (of either image where mutual information is fitted), and of either
-        image in the last step. With 25,000 there the choice of points alone moves a real scan by 0.03 mm.
-    coarse_margin_mm : float
-        By how much the mask is widened where starts are searched: the head's outline finds the way from far off.
-    margin_across_mm : float
-        By how much the mask is widened across contrasts: the fluid around the brain has the best contrast there.
-    kept_starts : tuple of int
-        Starts that are refined at the coarsest level, in the first search and in a wider second one.
-    min_quality : float
-        A match of this quality is taken; below it other starts and then the other method are tried, and at last the
-        best is marked as failed. It lies between false fits (at most 0.38; other patients' heads 0.35) and true
-        matches (at least 0.57); see `benchmarks/registration`.
-    """
-
-    levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
-    sharp_mm: float = 0.5
-    max_points: tuple[int, ...] = (15_000, 15_000, 20_000, 100_000)
-    coarse_margin_mm: float = 20.0
-    margin_across_mm: float = 3.0
-    kept_starts: tuple[int, int] = (5, 16)
-    min_quality: float = 0.5
 
 
 @dataclass(frozen=True)

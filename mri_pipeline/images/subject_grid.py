@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import GRID_TOLERANCE_MM, Affine, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.sampling import downsample
 
-ISOTROPIC_MAX_MM = 1.5
-"""A scan whose voxels are nowhere longer is 3D (MAGNIMS-CMSC-NAIMS 2021)."""
-_ISOTROPIC_GRID_MM = 1.0
-_COARSEST_IN_PLANE_MM = 1.0
+ISOTROPIC_MAX_MM = METHOD.grid.isotropic_max_mm
+_ISOTROPIC_GRID_MM = METHOD.grid.isotropic_grid_mm
+_COARSEST_IN_PLANE_MM = METHOD.grid.coarsest_in_plane_mm
 
 
 def subject_grid(

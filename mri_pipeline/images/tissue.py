@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -11,6 +10,8 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method.images import TissueSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,
@@ -25,36 +26,9 @@ from mri_pipeline.images.sampling import downsample
 from mri_pipeline.images.warp import inverse_warp, pull, warp_to_image
 
 _WHITE, _GREY, _CSF = 0, 1, 2
-_VENTRICLE_DEPTH_MM = 12.0
-_SULCUS_DEPTH_MM = 12.0
-_LEAST_SCANNED = 0.5
-"""A T1 of less than this share of the brain does not tell its tissues apart."""
-
-
-@dataclass(frozen=True)
-class TissueSettings:
-    """How tissue is told apart.
-
-    Parameters
-    ----------
-    warp_grid_mm : float
-        Voxel size of the grid on which the template is warped.
-    prior_sigma_mm : float
-        Blur of the warped priors: how far the template may be wrong about gyri.
-    prior_floor : float
-        Least prior of a class inside the brain, so that a ventricle may be where the template has none.
-    lesion_flair : float
-        FLAIR above this multiple of white matter says nothing about the class (a lesion); the prior decides.
-    ventricle_reach_mm : float
-        How far the patient's ventricles may lie from the template's.
-    """
-
-    warp_grid_mm: float = 4.0
-    prior_sigma_mm: float = 1.5
-    prior_floor: float = 0.02
-    lesion_flair: float = 1.25
-    ventricle_reach_mm: float = 10.0
-    iterations: int = 3
+_VENTRICLE_DEPTH_MM = METHOD.tissue_extent.ventricle_depth_mm
+_SULCUS_DEPTH_MM = METHOD.tissue_extent.sulcus_depth_mm
+_LEAST_SCANNED = METHOD.tissue_extent.least_scanned
 
 
 def map_tissue(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.method.black_holes import BlackHoleSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -30,30 +31,6 @@ class T1Hypointensity(IntEnum):
     HYPOINTENSE = 1  # nearer to grey than to white matter
     AS_GREY_MATTER = 2  # at or below grey matter, in grey matter by `core_share`: may be a black hole
     SEVERE = 3  # nearer to CSF than to grey matter
-
-
-@dataclass(frozen=True)
-class BlackHoleSettings:
-    """Thresholds beside those of the protocol.
-
-    Parameters
-    ----------
-    least_darkening : float
-        A black hole is at least this share below white matter, however bright grey matter is.
-    core_share : float
-        A black hole is unequivocal: the least volume of one lies darker than grey matter by this share of the
-        contrast between white and grey matter. Beside cortex a lesion's edge is as dark as grey matter; what the
-        tissue maps take for grey matter is dark only from there on.
-    fluid_flair : float
-        FLAIR below this multiple of white matter is fluid: CSF, or a cavity if it lies mostly within lesions.
-    mixed_flair : float
-        FLAIR below this multiple of white matter beside CSF is a mixture with it.
-    """
-
-    least_darkening: float = 0.1
-    core_share: float = 1 / 3
-    fluid_flair: float = 0.6
-    mixed_flair: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.lesions.change.model import (
     NORMAL_RANGE,
@@ -25,14 +26,12 @@ from mri_pipeline.lesions.change.model import (
 from mri_pipeline.lesions.components import label_lesions, voxels_of
 from mri_pipeline.lesions.crop import Crop
 
-SMOOTHING_SIGMA_MM = 0.7
+SMOOTHING_SIGMA_MM = METHOD.change.smoothing_sigma_mm
 EXTENT_Z, SEED_Z = 2.0, 3.0
 """A changed voxel differs by two noises, and a changed component holds one that differs by three."""
-HYPERINTENSE = 1.15
-"""Brighter than white matter (1) by more than its spread; lesions are 1.40 to 1.44 at their core."""
-REACH_MM = 3.0
-"""How far beyond a drawn border a change may reach: the smallest lesion's diameter."""
-_MIN_VOXELS = 50
+HYPERINTENSE = METHOD.change.hyperintense
+REACH_MM = METHOD.change.reach_mm
+_MIN_VOXELS = METHOD.change.min_voxels
 
 
 @dataclass(frozen=True, eq=False)

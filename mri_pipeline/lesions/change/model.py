@@ -14,27 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 
-NORMAL_RANGE = (0.6, 1.3)
-"""Normal tissue on a FLAIR whose white matter is 1: above CSF, below lesions (1.40 to 1.44 in every case seen).
+NORMAL_RANGE = METHOD.change.normal_range
 
-The intensity mapping between visits is fitted here alone; a free one would erase true change."""
+BIAS_SIGMA_MM = METHOD.change.bias_sigma_mm
+LOCAL_NOISE_SIGMA_MM = METHOD.change.local_noise_sigma_mm
+NOISE_FLOOR = METHOD.change.noise_floor
 
-BIAS_SIGMA_MM = 18.0
-LOCAL_NOISE_SIGMA_MM = 12.0
-NOISE_FLOOR = 0.02
-"""Smallest noise of a difference, in white matters: for images without any, such as two identical ones."""
-
-_INTENSITY_BINS = 14
-_GRADIENT_BINS = 12
-_GRADIENT_STEP = 1e-3  # white matters per mm
-_BLOCK_MM = 6.0
-_BIAS_CLIPS = (8.0, 4.0, 3.0)
+_INTENSITY_BINS = METHOD.change.intensity_bins
+_GRADIENT_BINS = METHOD.change.gradient_bins
+_GRADIENT_STEP = METHOD.change.gradient_step
+_BLOCK_MM = METHOD.change.block_mm
+_BIAS_CLIPS = METHOD.change.bias_clips
 _MAD_TO_SIGMA = 1.4826
-_MIN_VOXELS = 50
+_MIN_VOXELS = METHOD.change.min_voxels
 _MEAN_ABS_Z = 0.8  # of a standard normal variable
-_RESTLESS_Z = 6.0
+_RESTLESS_Z = METHOD.change.restless_z
 _LEVELS = 2001  # of a histogram of values between -1 and 1, in steps of 0.001
 _Float = NDArray[np.float32]
 _Any = TypeVar("_Any", bound=np.generic)

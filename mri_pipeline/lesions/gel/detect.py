@@ -20,11 +20,12 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions, structure
-from mri_pipeline.lesions.gel.evidence import GelEvidence, GelSettings, gel_evidence
+from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
 from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
 
 

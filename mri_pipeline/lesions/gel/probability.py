@@ -10,9 +10,10 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from mri_pipeline.core.io.priors import load_gel_coefficients
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray
 
-_DEEP_MM = 10.0
+_DEEP_MM = METHOD.gel_probability.deep_mm
 
 
 @dataclass(frozen=True)

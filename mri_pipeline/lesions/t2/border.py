@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
 from mri_pipeline.lesions.components import ConnectedComponents, structure
 
-_OWN = 0.5
-"""A faint part belongs to the lesion that has more than this share of what is sure in it."""
+_OWN = METHOD.t2_border.own
 
 
 def with_faint(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.lesions.change.detect import EXTENT_Z, HYPERINTENSE, SEED_Z, SmoothFlair, change_evidence
@@ -20,11 +21,8 @@ from mri_pipeline.lesions.change.model import NORMAL_RANGE
 from mri_pipeline.lesions.components import ConnectedComponents
 from mri_pipeline.lesions.crop import Crop
 
-PROVEN_Z = 5.0
-"""By noise alone fewer than one of a million voxels lies beyond 5 standard deviations."""
-LEAST_WHITE_MATTER = 0.5
-"""Mean probability of white matter: cortex differs between scans by partial volume, and lesions there are another
-question."""
+PROVEN_Z = METHOD.t2_visits.proven_z
+LEAST_WHITE_MATTER = METHOD.t2_visits.least_white_matter
 
 
 def proven_lesions(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 
-MOST_OF_BRAIN = 0.5
-"""A mask of more than this share of the brain is no lesion mask: the largest lesion loads known are about 0.15."""
+MOST_OF_BRAIN = METHOD.external.most_of_brain
 
-MOST_OUTSIDE = 0.5
-"""A mask with more than this share outside the brain belongs to another space."""
+MOST_OUTSIDE = METHOD.external.most_outside
 
 _ROUNDING = 1e-3  # of probabilities
 

@@ -12,26 +12,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 
-FINE_MM = 0.6
-"""Least smoothing: lesions of 2 mm lose a quarter of their contrast by a 1 mm Gaussian."""
-_COARSE_MM = 1.2
-_COARSE_SHARE = 0.25
-_SURROUND_MM = 8.0
-_LOW_REACH_MM = 2.5
-_EDGE_MM = 2.0
-_PRIOR_FLOOR = 1e-4
-_MIDDLE_LOG_PRIOR = -3.3
-"""The prior of 4 % beside the ventricles gives neither bonus nor penalty."""
+FINE_MM = METHOD.t2_evidence.fine_mm
+_COARSE_MM = METHOD.t2_evidence.coarse_mm
+_COARSE_SHARE = METHOD.t2_evidence.coarse_share
+_SURROUND_MM = METHOD.t2_evidence.surround_mm
+_LOW_REACH_MM = METHOD.t2_evidence.low_reach_mm
+_EDGE_MM = METHOD.t2_evidence.edge_mm
+_PRIOR_FLOOR = METHOD.t2_evidence.prior_floor
+_MIDDLE_LOG_PRIOR = METHOD.t2_evidence.middle_log_prior
 OUTSIDE = -99.0
 """Score where no lesion can be."""
-_LEAST_SPREAD = 0.05
-_MODE_WIDTH = 0.3
-_BINS_PER_SPREAD = 30
+_LEAST_SPREAD = METHOD.t2_evidence.least_spread
+_MODE_WIDTH = METHOD.t2_evidence.mode_width
+_BINS_PER_SPREAD = METHOD.t2_evidence.bins_per_spread
 _MAD_TO_SIGMA = 1.4826
-_TYPICAL_SPREAD = 0.1
+_TYPICAL_SPREAD = METHOD.t2_evidence.typical_spread
 
 
 @dataclass(frozen=True)

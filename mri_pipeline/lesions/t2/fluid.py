@@ -10,16 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import ConnectedComponents
 
-MOST = 0.5
-"""A component is judged by what most of its voxels are."""
-SURE_TISSUE = 0.8
-"""Least probability at which a voxel tells the level of its tissue."""
-DARK_FLAIR = 0.6
-"""FLAIR below this multiple of white matter is suppressed CSF: it tells the level of fluid on T1 and T2w."""
+MOST = METHOD.t2_fluid.most
+SURE_TISSUE = METHOD.t2_fluid.sure_tissue
+DARK_FLAIR = METHOD.t2_fluid.dark_flair
 
 
 def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> BoolArray:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -26,73 +27,6 @@ from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import without_flow
 from mri_pipeline.lesions.t2.visits import agree
-
-
-@dataclass(frozen=True)
-class T2Settings:
-    """Constants of the rule; brightness in standard deviations of white matter.
-
-    Parameters
-    ----------
-    prior_weight, grey_matter_penalty : float
-        Ratios of the coefficients of logistic models fitted on two of three labelled patients at a time: 0.4 to
-        0.8 per unit of log prior, 0.9 to 2 for grey matter. Dice is flat between 0.3 and 0.7, and 0 and 1.5.
-    above_grey_matter : float
-        The threshold lies this far above the upper quartile of grey matter (SLS, Roura et al., Neuroradiology
-        2015, also threshold at grey matter plus a multiple of its spread).
-    lesion_share : float
-        The threshold is at least this share of the lesions' own brightness: the half-way border.
-    least_threshold : float
-    core : float
-        A component holds a voxel this far above the threshold ...
-    border : float
-        ... and reaches to this far below it ...
-    reach_mm : float
-        ... and by up to this much further, as far as it is bright whatever the place: the location prior and grey
-        matter tell whether there is a lesion, not where it ends.
-    small_mm3 : float
-        Lesions below this volume (a 5 mm sphere) are blurred as a whole: their peak is lower, so that the threshold
-        cuts them short. They reach, by up to `reach_mm`, to half-way between their peak and white matter.
-    sure_score, likely_prior : float
-        Voxels above this score at places of at least this prior tell the lesions' brightness.
-    rim_darkest, rim_volume_mm3 : float
-        Components up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this hug CSF: rim and
-        caps of the ventricles, choroid plexus, flow ...
-    bright : float
-        ... but not if their mean lies this far above the threshold: of 32 rims in five real scans the brightest
-        had 0.8, most 0.3.
-    grey_t1_share, grey_bright : float
-        Components darker on T1 than this share of the way to grey matter, and all where there is no T1, are grey
-        matter, unless their mean lies this far above the threshold: of 65 mm³ and more the faintest true ones in
-        five real scans, at 1 and 3 mm, and six of the reference trial had 0.45 and 0.65, the brightest false one
-        apart from CSF 0.41.
-    faint : float
-        Where there is T1, components are lesions from this far below the threshold on, if every visit shows them,
-        they hug no CSF and are surely not grey matter: for its sake the threshold is as high as it is.
-    faint_t1_share, faint_grey_matter : float
-        Such a component is no darker on T1 than this share of the way to grey matter, and the template's mean
-        probability of grey matter is below this.
-    """
-
-    prior_weight: float = 0.5
-    grey_matter_penalty: float = 0.8
-    above_grey_matter: float = 1.6
-    lesion_share: float = 0.5
-    least_threshold: float = 1.6
-    core: float = 0.3
-    border: float = 0.3
-    reach_mm: float = 2.0
-    small_mm3: float = 65.0
-    sure_score: float = 1.5
-    likely_prior: float = 0.018
-    rim_darkest: float = -2.0
-    rim_volume_mm3: float = 500.0
-    bright: float = 1.0
-    grey_t1_share: float = 0.6
-    grey_bright: float = 0.5
-    faint: float = 1.0
-    faint_t1_share: float = 0.3
-    faint_grey_matter: float = 0.5
 
 
 @dataclass(frozen=True)

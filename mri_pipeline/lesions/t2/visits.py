@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.lesions.t2.features import smoothed
 
-_SMOOTHING_MM = 1.0
-_WIDTH = 2.0
-"""A difference of this many standard deviations of its noise still lends a weight of 0.6; of a lesion that comes or
-goes (five and more) nearly none."""
-_SURE = 3.0
-"""Scores further than this from the threshold are no surer: one visit must not overrule all others."""
+_SMOOTHING_MM = METHOD.t2_visits.smoothing_mm
+_WIDTH = METHOD.t2_visits.width
+_SURE = METHOD.t2_visits.sure
 _MAD_TO_SIGMA = 1.4826
-_LEAST_NOISE = 0.01
+_LEAST_NOISE = METHOD.t2_visits.least_noise
 
 
 def agree(scores: Sequence[Image], flairs: Sequence[Image], brains: Sequence[LabelImage]) -> list[Image]:

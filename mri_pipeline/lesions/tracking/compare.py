@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
@@ -39,13 +40,7 @@ from mri_pipeline.lesions.components import (
 )
 from mri_pipeline.lesions.tracking.gel import overlaps
 
-EVIDENCE_MIN_Z = 3.0
-"""Mean change of FLAIR, in units of its noise, over the voxels that a lesion gained (or lost).
-
-What passes a threshold by noise alone has a positive mean, too. In unchanged lesions of simulated subjects whose mask
-grew by the floor it was 1.5 and more in 17 of 96, 3 and more in 4; in changed ones at least 3.7 (57 of them). Of the
-new lesions in three real pairs (benchmarks/real_pairs.py) experts confirmed 11 of 11 from 3 on, and 1 of 4 below.
-"""
+EVIDENCE_MIN_Z = METHOD.tracking.evidence_min_z
 
 _EPSILON = 1e-6  # mm³ and relative area: equality but for floating point
 

@@ -8,14 +8,13 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import GelState
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.lesions.components import label_lesions, numbers_of, values_of
 
-PLACE_MIN_OVERLAP = 0.1
-"""Share of the smaller of two lesions that must coincide for them to lie "there": the lesion-wise rule of
-docs/definitions.md (found when at least 10 % is covered). Touching borders are not the same place."""
+PLACE_MIN_OVERLAP = METHOD.tracking.place_min_overlap
 
 
 def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import BlackHoleState, GelState, LesionRecord, T2State, VisitCounts
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
@@ -19,8 +20,7 @@ from mri_pipeline.lesions.tracking.compare import T2Comparison
 from mri_pipeline.lesions.tracking.gel import combined_unique_active, lesion_gel_states, overlaps
 
 ML_PER_MM3 = 1e-3
-ZONE_MIN_SHARE = 0.1
-"""Share of a lesion in the zone along the ventricles or the cortex that counts as touching it."""
+ZONE_MIN_SHARE = METHOD.tracking.zone_min_share
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""The constants of the method: one frozen tree, part of every settings digest.
+
+A trial may change `mri_pipeline.core.protocol.LesionRules` in ``trial.toml``. The constants here are the same
+for every trial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mri_pipeline.core.method.black_holes import BlackHoleSettings
+from mri_pipeline.core.method.gel import GelProbability, GelSettings
+from mri_pipeline.core.method.images import (
+    BiasSettings,
+    BrainSettings,
+    GridMethod,
+    NormaliseMethod,
+    RegionsMethod,
+    RegisterSettings,
+    TissueExtent,
+    TissueSettings,
+)
+from mri_pipeline.core.method.t2 import ExternalMask, T2Border, T2Evidence, T2Fluid, T2Settings, T2Visits
+from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
+
+
+@dataclass(frozen=True)
+class Method:
+    """All constants, by the step that uses them."""
+
+    t2: T2Settings = field(default_factory=T2Settings)
+    gel: GelSettings = field(default_factory=GelSettings)
+    black_holes: BlackHoleSettings = field(default_factory=BlackHoleSettings)
+    registration: RegisterSettings = field(default_factory=RegisterSettings)
+    bias: BiasSettings = field(default_factory=BiasSettings)
+    brain: BrainSettings = field(default_factory=BrainSettings)
+    tissue: TissueSettings = field(default_factory=TissueSettings)
+    change: ChangeMethod = field(default_factory=ChangeMethod)
+    tracking: TrackingMethod = field(default_factory=TrackingMethod)
+    t2_evidence: T2Evidence = field(default_factory=T2Evidence)
+    t2_visits: T2Visits = field(default_factory=T2Visits)
+    t2_fluid: T2Fluid = field(default_factory=T2Fluid)
+    t2_border: T2Border = field(default_factory=T2Border)
+    external: ExternalMask = field(default_factory=ExternalMask)
+    gel_probability: GelProbability = field(default_factory=GelProbability)
+    regions: RegionsMethod = field(default_factory=RegionsMethod)
+    normalise: NormaliseMethod = field(default_factory=NormaliseMethod)
+    tissue_extent: TissueExtent = field(default_factory=TissueExtent)
+    grid: GridMethod = field(default_factory=GridMethod)
+
+
+METHOD = Method()
+"""The constants that the program uses."""

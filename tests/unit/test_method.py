@@ -1,0 +1,81 @@
+"""Every constant that a result depends on is in one frozen, digested tree."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import mri_pipeline
+from mri_pipeline.core import method, provenance
+from mri_pipeline.core.method import METHOD, Method
+from mri_pipeline.core.protocol import LesionRules
+
+LIBRARY = Path(mri_pipeline.__file__).parent
+NUMERICAL = {
+    "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_MAD_TO_SIGMA", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
+    "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
+    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE",
+}  # fmt: skip
+"""Conversion of units, constants of distributions, and accuracy of floating-point numbers and of iterations."""
+REGISTRATION = {
+    "register.py", "matching.py", "joint_density.py", "agreement.py", "sampling.py", "resample.py", "brain_edge.py",
+    "bias.py", "duplicates.py",
+}  # fmt: skip
+"""Numerical methods: sampling, step sizes and bins; their settings proper are in the tree."""
+
+
+def numbers(path):
+    """Names of module-level constants that hold a number of their own."""
+    for node in ast.parse(path.read_text()).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and target.id.isupper():
+            literals = (x.value for x in ast.walk(node.value) if isinstance(x, ast.Constant))
+            if any(isinstance(value, int | float) and not isinstance(value, bool) for value in literals):
+                yield target.id
+
+
+@pytest.mark.parametrize("room", ["lesions", "images"])
+def test_no_threshold_is_outside_the_tree(room):
+    outside = {
+        f"{path.name}: {name}"
+        for path in (LIBRARY / room).rglob("*.py")
+        if path.name not in REGISTRATION and path.parent.name != "scoring"
+        for name in numbers(path)
+        if name not in NUMERICAL
+    }
+    assert outside == set()
+
+
+def leaves(tree=METHOD, path=()):
+    for field in dataclasses.fields(tree):
+        value = getattr(tree, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, (*path, field.name))
+        else:
+            yield (*path, field.name), value
+
+
+def changed(tree, path, value):
+    name, *rest = path
+    return dataclasses.replace(tree, **{name: changed(getattr(tree, name), rest, value) if rest else value})
+
+
+def test_every_constant_is_part_of_the_digest(monkeypatch):
+    digests = {provenance.settings_digest(LesionRules())}
+    paths = list(leaves())
+    for path, value in paths:
+        other = (*value[:-1], value[-1] + 1) if isinstance(value, tuple) else value + 1
+        monkeypatch.setattr(provenance, "METHOD", changed(METHOD, path, other))
+        digests.add(provenance.settings_digest(LesionRules()))
+    assert len(digests) == 1 + len(paths) > 100
+
+
+def test_the_tree_is_frozen_and_every_constant_has_a_meaning():
+    for kind in (type(getattr(METHOD, field.name)) for field in dataclasses.fields(Method)):
+        documented = kind.__doc__.partition("----------")[2]
+        for field in dataclasses.fields(kind):
+            assert field.name in documented, f"{kind.__name__}.{field.name}"
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(kind(), field.name, 0)
+    assert Method() == method.METHOD
