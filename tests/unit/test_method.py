@@ -15,9 +15,9 @@ LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
     "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_MAD_TO_SIGMA", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
     "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
-    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE",
+    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "_WHITE", "_GREY", "_CSF",
 }  # fmt: skip
-"""Conversion of units, constants of distributions, and accuracy of floating-point numbers and of iterations."""
+"""Conversion of units, constants of distributions, indices, accuracy of floating-point numbers and of iterations."""
 REGISTRATION = {
     "register.py", "matching.py", "joint_density.py", "agreement.py", "sampling.py", "resample.py", "brain_edge.py",
     "bias.py", "duplicates.py",
@@ -28,11 +28,13 @@ REGISTRATION = {
 def numbers(path):
     """Names of module-level constants that hold a number of their own."""
     for node in ast.parse(path.read_text()).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and target.id.isupper():
-            literals = (x.value for x in ast.walk(node.value) if isinstance(x, ast.Constant))
-            if any(isinstance(value, int | float) and not isinstance(value, bool) for value in literals):
-                yield target.id
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = [x for t in getattr(node, "targets", [getattr(node, "target", None)]) for x in ast.walk(t)]
+        names = [x.id for x in targets if isinstance(x, ast.Name) and x.id.isupper()]
+        literals = (x.value for x in ast.walk(node.value) if isinstance(x, ast.Constant))
+        if any(isinstance(value, int | float) and not isinstance(value, bool) for value in literals):
+            yield from names
 
 
 @pytest.mark.parametrize("room", ["lesions", "images"])

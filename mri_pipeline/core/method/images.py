@@ -187,7 +187,7 @@ class NormaliseMethod:
     sure_white_matter : float
         Least probability of white matter of the voxels that set the scale.
     least_voxels : int
-        Fewest such voxels; with fewer the whole brain sets the scale.
+        Fewest such voxels; with fewer the scale is not known and the visit fails.
     trim : float
         Spreads from the median beyond which a voxel does not take part.
     normal_range : tuple[float, ...]
@@ -207,9 +207,9 @@ class TissueExtent:
     Parameters
     ----------
     ventricle_depth_mm : float
-        Depth below the brain's surface from which on CSF belongs to the ventricles.
+        Depth below the brain's surface beyond which CSF may be ventricular.
     sulcus_depth_mm : float
-        Depth below the brain's surface to which CSF belongs to sulci.
+        Depth below the brain's surface to which CSF counts as sulcal.
     least_scanned : float
         A T1 of less than this share of the brain does not separate its tissues.
     """

@@ -87,7 +87,7 @@ class T2Evidence:
     surround_mm : float
         Gaussian width of a voxel's surroundings.
     low_reach_mm : float
-        Radius within which the darkest FLAIR is taken: CSF beside a component.
+        Half-width of the neighbourhood in which the darkest FLAIR is taken: CSF beside a component.
     edge_mm : float
         Depth below the brain's surface in which no T2 lesion is searched for.
     prior_floor : float

@@ -12,20 +12,21 @@ class ChangeMethod:
     Parameters
     ----------
     smoothing_sigma_mm : float
-        Gaussian blur of a FLAIR before the subtraction: about one voxel in plane, which removes the edges that a
-        shift of half a voxel leaves.
+        Gaussian blur of a FLAIR before the subtraction. It is left out along an axis where it is below 0.3 voxels.
     hyperintense : float
         FLAIR above which tissue is hyperintense: more than the spread of white matter; lesions are 1.40 to 1.44 at
         their core in every case measured.
     reach_mm : float
         Distance by which a change may reach beyond a drawn border: the diameter of the smallest lesion.
+    extent_z, seed_z : float
+        Noise SD of a changed voxel, and of at least one voxel of every changed component.
     min_voxels : int
         Fewest voxels from which a noise level or an intensity mapping is estimated.
     normal_range : tuple[float, ...]
         Normal tissue on FLAIR: above CSF, below lesions. The intensity mapping between visits is fitted to it; a
         mapping fitted to all tissue erased true changes.
     bias_sigma_mm : float
-        Gaussian width of the differential bias field between two visits: wider than lesions, narrower than coils.
+        Gaussian width of the differential bias field between two visits.
     local_noise_sigma_mm : float
         Gaussian width over which the noise of a difference is estimated locally.
     noise_floor : float
@@ -41,12 +42,14 @@ class ChangeMethod:
     bias_clips : tuple[float, ...]
         Noise SD beyond which a difference takes no part in the bias field, per round.
     restless_z : float
-        Noise SD of a region's mean absolute difference above which its local noise is raised.
+        Noise SD at which a difference is capped where local noise is estimated.
     """
 
     smoothing_sigma_mm: float = 0.7
     hyperintense: float = 1.15
     reach_mm: float = 3.0
+    extent_z: float = 2.0
+    seed_z: float = 3.0
     min_voxels: int = 50
     normal_range: tuple[float, ...] = (0.6, 1.3)
     bias_sigma_mm: float = 18.0

@@ -27,8 +27,7 @@ from mri_pipeline.lesions.components import label_lesions, voxels_of
 from mri_pipeline.lesions.crop import Crop
 
 SMOOTHING_SIGMA_MM = METHOD.change.smoothing_sigma_mm
-EXTENT_Z, SEED_Z = 2.0, 3.0
-"""A changed voxel differs by two noises, and a changed component holds one that differs by three."""
+EXTENT_Z, SEED_Z = METHOD.change.extent_z, METHOD.change.seed_z
 HYPERINTENSE = METHOD.change.hyperintense
 REACH_MM = METHOD.change.reach_mm
 _MIN_VOXELS = METHOD.change.min_voxels
