@@ -1,10 +1,11 @@
-# Everything a newcomer needs: `make demo` and `make test`.
+# Main targets: `make demo` and `make test`.
 VENV   ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   ?= demo
 EXTRAS ?= [dev]
+MATRIX ?= 3.11 3.12 3.13
 
 # One thread per process: the work is spread over subjects, and results do not depend on the machine.
 export OMP_NUM_THREADS ?= 1
@@ -12,10 +13,10 @@ export OPENBLAS_NUM_THREADS ?= 1
 export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test lint typecheck constraints clean
+.PHONY: help install demo test lint typecheck docs docs-columns coverage matrix constraints clean
 .DEFAULT_GOAL := help
 
-help: ## what can be made
+help: ## list of targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml constraints.txt
@@ -33,7 +34,7 @@ install: $(STAMP) ## a virtual environment with pinned dependencies
 demo: $(STAMP) ## the digital reference trial from DICOM to tables, beside the known truth
 	$(BIN)/mri-pipeline demo $(DEMO)
 
-test: $(STAMP) lint typecheck ## style, types, import contract and all tests
+test: $(STAMP) lint typecheck docs ## style, types, import contract, documentation and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff and the import contract
@@ -44,6 +45,22 @@ lint: $(STAMP) ## ruff and the import contract
 typecheck: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
 
+docs: $(STAMP) ## the documentation site in site/, warnings as errors
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-columns: $(STAMP) ## docs/columns.md from the definitions of the tables
+	$(BIN)/python docs/columns.py
+
+coverage: $(STAMP) ## all tests with line and branch coverage, as a table and in htmlcov/
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html
+
+matrix: ## lint and tests with every Python of MATRIX that is installed
+	@for version in $(MATRIX); do \
+	  python=$$(command -v python$$version || true); \
+	  if [ -z "$$python" ]; then echo "python$$version: not installed"; continue; fi; \
+	  echo "python$$version"; $(MAKE) test VENV=.venv-$$version PYTHON=$$python || exit 1; \
+	done
+
 constraints: ## renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/pip install --quiet '.[dev]'
@@ -51,5 +68,5 @@ constraints: ## renew constraints.txt from a fresh environment
 	mv constraints.new constraints.txt
 	rm -rf .venv-constraints
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+clean: ## remove the virtual environment, the site and caches
+	rm -rf $(VENV) site htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

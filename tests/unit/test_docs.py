@@ -1,0 +1,44 @@
+"""The documentation names every column and every command."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from mri_pipeline.reading import worklist
+from reading_centre.cli import app
+from reading_centre.use_cases import evaluate, segment
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_columns_of_the_tables_are_those_of_the_schema():
+    spec = importlib.util.spec_from_file_location("columns", DOCS / "columns.py")
+    columns = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(columns)
+    assert columns.PAGE.read_text(encoding="utf-8") == columns.page(), "run 'make docs-columns'"
+
+
+def sections():
+    text = (DOCS / "outputs.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("section", "names"),
+    [
+        ("read", (*worklist.LESION_COLUMNS, *worklist.SERIES_COLUMNS)),
+        ("segment", segment._COLUMNS),
+        ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
+    ],
+)
+def test_every_column_of_other_tables_is_described(section, names):
+    first_cells = re.findall(r"^\| (`.*?) \|", sections()[section], re.MULTILINE)
+    described = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert set(names) <= described
+
+
+def test_every_command_has_its_outputs():
+    commands = {command.name for command in app.registered_commands} - {"demo"}
+    assert commands == set(sections())
