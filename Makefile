@@ -63,7 +63,7 @@ matrix: ## lint and tests with every Python of MATRIX that is installed
 
 constraints: ## renew constraints.txt from a fresh environment
 	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[dev]'
+	.venv-constraints/bin/pip install --quiet '.[mutation]'
 	( head -1 constraints.txt; .venv-constraints/bin/pip list --format=freeze | grep -viE '^(pip|setuptools|mri-pipeline)==' ) > constraints.new
 	mv constraints.new constraints.txt
 	rm -rf .venv-constraints

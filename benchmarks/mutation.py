@@ -1,0 +1,253 @@
+"""Mutation score of a room: the share of small faults in its code that its unit tests detect.
+
+    pip install --constraint constraints.txt --editable '.[mutation]'
+    python benchmarks/mutation.py [--rooms lesions intake reading tables] [--number 40] [--seed 13] [--report FILE]
+
+A mutant is the code with one small fault: an operator exchanged, a number increased, an argument removed. The faults
+are those of mutmut, and one more: a call whose result nobody uses is removed. Of all mutants of a room a random sample
+is drawn; the same code, seed and number give the same sample. The texts of error messages are left out.
+
+Each mutant is written into a copy of the project, never into the project itself. The unit tests of the room whose
+imports reach the mutated module are run on it, the fastest file first, until one fails: the mutant is *killed*. It
+*survives* if all pass. A mutant whose tests take four times as long as without it is killed, too (an endless loop).
+Tests of real data are left out.
+
+Printed: each mutant as it is done, then a table (room, mutants, killed, survived, score) and all survivors with their
+difference to the code. A full run of a room takes hours; 40 mutants take 5 to 30 min.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import itertools
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper
+from mutmut.mutation.file_mutation import Mutation, MutationVisitor
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.pragma_handling import IgnoredCode
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("lesions", "intake", "reading", "tables")
+LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "demo", "shared")
+PYTEST = (
+    "-m",
+    "pytest",
+    "-x",
+    "-q",
+    "-n0",
+    "-m",
+    "not real_data",
+    "--hypothesis-seed=0",
+    "-p",
+    "no:cacheprovider",
+)
+LEAST_TIMEOUT_S, TIMES_BASELINE = 60.0, 4.0
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one fault."""
+
+    module: Path  # relative to the project
+    code: str
+    line: int
+    difference: str
+
+    @classmethod
+    def of(cls, module: Path, original: str, code: str) -> Mutant:
+        """Describe how the code differs from the original."""
+        lines = list(difflib.unified_diff(original.splitlines(), code.splitlines(), n=0, lineterm=""))[2:]
+        line = int(lines[0].split()[1].lstrip("-").split(",")[0])
+        return cls(module, code, line, "\n".join(text for text in lines if not text.startswith("@@")))
+
+    @property
+    def place(self) -> str:
+        """File and line, relative to the project."""
+        return f"{self.module}:{self.line}"
+
+
+def without_call(node: cst.Expr) -> Iterator[cst.Pass]:
+    """Remove a call that is a statement of its own."""
+    if isinstance(node.value, cst.Call):
+        yield cst.Pass(semicolon=node.semicolon)
+
+
+class Faults(MutationVisitor):
+    """The faults of a module, without those in the texts of error messages."""
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        """Leave out what is raised."""
+        return not isinstance(node, cst.Raise) and super().on_visit(node)
+
+
+@dataclass(frozen=True, eq=False)
+class Module:
+    """A module and all its faults, in the order of its code."""
+
+    path: Path  # relative to the project
+    tree: cst.Module
+    faults: Sequence[Mutation]
+
+    @classmethod
+    def of(cls, path: Path) -> Module:
+        """Find the faults of a module."""
+        wrapper = MetadataWrapper(cst.parse_module((ROOT / path).read_text()))
+        nothing = IgnoredCode(no_mutate_lines=set(), ignore_node_lines=set(), ignore_pattern_lines=set())
+        visitor = Faults([*mutation_operators, (cst.Expr, without_call)], nothing)
+        return cls(path, wrapper.visit(visitor), visitor.mutations)
+
+    def mutant(self, fault: Mutation) -> Mutant | None:
+        """The module with this fault; None if that is the same code, or none."""
+        changed = self.tree.deep_replace(fault.original_node, fault.mutated_node)
+        if not isinstance(changed, cst.Module) or changed.code == self.tree.code or not _is_python(changed.code):
+            return None
+        return Mutant.of(self.path, self.tree.code, changed.code)
+
+
+def sample_of(modules: Sequence[Module], *, number: int, seed: int) -> list[Mutant]:
+    """Draw mutants of all modules of a room, each as likely as another."""
+    faults = [(module, fault) for module in modules for fault in module.faults]
+    random.Random(seed).shuffle(faults)
+    drawn = (module.mutant(fault) for module, fault in faults)
+    return list(itertools.islice((mutant for mutant in drawn if mutant is not None), number))
+
+
+def _is_python(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return False
+    return True
+
+
+def reached(test: Path) -> set[Path]:
+    """Files of the project that a test file imports, directly or through others."""
+    found: set[Path] = set()
+    waiting = [test]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += [path for name in _imported(file) for path in _files_of(name)]
+    return found
+
+
+def _imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _files_of(name: str) -> Iterator[Path]:
+    for folder in (ROOT, ROOT / "tests" / "unit"):
+        path = folder.joinpath(*name.split("."))
+        yield from (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
+
+
+class Room:
+    """The unit tests of a room in a copy of the project."""
+
+    def __init__(self, name: str, copy: Path) -> None:
+        self.name, self.copy = name, copy
+        tests = sorted((ROOT / "tests").rglob(f"test_{name}_*.py"))
+        self.reached = {test: reached(test) for test in tests}
+        self.seconds: dict[Path, float] = {}
+        for test in tests:
+            start = time.monotonic()
+            if not self._pass([test], timeout_s=3600.0):
+                raise SystemExit(f"expected {test.name} to pass without a mutant, but it fails")
+            self.seconds[test] = time.monotonic() - start
+
+    def modules(self) -> list[Module]:
+        """All modules in the folder of the room, in the order of their names."""
+        files = sorted((ROOT / "mri_pipeline" / self.name).rglob("*.py"))
+        return [Module.of(file.relative_to(ROOT)) for file in files]
+
+    def kills(self, mutant: Mutant) -> bool:
+        """Run the tests on a mutant; True if one fails or they take too long."""
+        tests = [test for test, files in self.reached.items() if ROOT / mutant.module in files]
+        tests = sorted(tests or self.reached, key=self.seconds.__getitem__)
+        target = self.copy / mutant.module
+        original = target.read_text()
+        target.write_text(mutant.code)
+        try:
+            expected = sum(self.seconds[test] for test in tests)
+            timeout_s = max(LEAST_TIMEOUT_S, TIMES_BASELINE * expected)
+            return not self._pass([*tests, ROOT / mutant.module], timeout_s=timeout_s)
+        finally:
+            target.write_text(original)
+
+    def _pass(self, files: Sequence[Path], *, timeout_s: float) -> bool:
+        names = [str(file.relative_to(ROOT)) for file in files]
+        # no compiled file: one of a mutant must not be taken for that of the next
+        environment = {**os.environ, "PYTHONPATH": str(self.copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(
+                [sys.executable, *PYTEST, *names],
+                cwd=self.copy, env=environment, timeout=timeout_s, capture_output=True, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode in {0, 5}  # 5: no test, of a module without doctests
+
+
+def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
+    """Lines of the report."""
+    rows, survivors = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+        for name in rooms:
+            room = Room(name, copy)
+            modules = room.modules()
+            sample = sample_of(modules, number=number, seed=seed)
+            lived = []
+            for mutant in sample:
+                start = time.monotonic()
+                if not room.kills(mutant):
+                    lived.append(mutant)
+                outcome = "survived" if mutant in lived[-1:] else "killed"
+                yield f"{outcome}  {time.monotonic() - start:4.0f} s  {mutant.place}"
+            killed = len(sample) - len(lived)
+            total = sum(len(module.faults) for module in modules)
+            rows.append(
+                f"| {name} | {total} | {len(sample)} | {killed} | {len(lived)} | {killed / len(sample):.0%} |"
+            )
+            survivors += lived
+    yield "\n| room | all mutants | sample | killed | survived | score |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield from rows
+    for mutant in survivors:
+        yield f"\n{mutant.place}\n{mutant.difference}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rooms", nargs="+", default=ROOMS, choices=ROOMS)
+    parser.add_argument("--number", type=int, default=40, help="mutants of each room")
+    parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--report", type=Path, help="file to write, besides what is printed")
+    options = parser.parse_args()
+    with (options.report or Path(os.devnull)).open("w", encoding="utf-8") as report:
+        for line in run(options.rooms, number=options.number, seed=options.seed):
+            print(line, flush=True)
+            print(line, file=report, flush=True)
+
+
+if __name__ == "__main__":
+    main()
