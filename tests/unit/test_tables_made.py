@@ -132,6 +132,14 @@ def test_failed_visit_keeps_no_number_of_an_earlier_run():
     assert all(rows[1][column.name] is None for column in MEASURED)
 
 
+def test_lesions_come_by_visit_and_number_and_only_of_analysed_visits():
+    given = subject(labels=LABELS[:3], **{LABELS[1]: ScanStatus.FAILED})
+    lesions = tuple(lesion(label, number) for number in (12, 3, 7) for label in reversed(LABELS[:3]))
+    rows = made(replace(given, result=replace(given.result, lesions=lesions)))["lesions.csv"]
+    expected = [(label, number) for label in (LABELS[0], LABELS[2]) for number in (3, 7, 12)]
+    assert [(row["visit"], row["lesion_id"]) for row in rows] == expected
+
+
 def test_analysed_visit_without_numbers_is_an_error():
     with pytest.raises(UsageError, match="numbers of every analysed visit, found none for wk48"):
         made(subject(labels=LABELS[:2], wk48=ScanStatus.ANALYSED))
