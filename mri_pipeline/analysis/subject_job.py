@@ -45,6 +45,8 @@ class SubjectJob(BaseModel):
         What is counted.
     derivatives, reports, work : Path
         Folders for the derivative dataset, the subject's report, and Nipype's cache.
+    order_source : str
+        Where the order of the visits comes from, for the report.
     settings_digest : str
         Digest of the protocol that made the result.
     kept_space : Path or None
@@ -64,6 +66,7 @@ class SubjectJob(BaseModel):
     derivatives: Path
     reports: Path
     work: Path
+    order_source: str = "protocol"
     settings_digest: str = ""
     kept_space: Path | None = None
     settled: tuple[str, ...] = ()

@@ -121,6 +121,8 @@ class SubjectReport:
         `provenance.protocol_digest` of the settings that made the numbers.
     software : mapping of str to str
         `provenance.software`.
+    order_source : str
+        Where the order of the visits comes from.
     """
 
     result: SubjectResult
@@ -128,6 +130,7 @@ class SubjectReport:
     protocol: str
     protocol_digest: str
     software: Mapping[str, str]
+    order_source: str = "protocol"
 
 
 def write_subject_report(report: SubjectReport, path: Path) -> Path:

@@ -22,6 +22,7 @@ def write_report(job: SubjectJob, result: SubjectResult) -> Path:
         visits=[_visit(job, result, planned) for planned in job.planned],
         protocol=job.protocol,
         protocol_digest=job.settings_digest,
+        order_source=job.order_source,
         software=provenance.software()
         | ({f"T2 lesions: {other.name}": other.version} if (other := job.rules.segmenter) else {}),
     )

@@ -119,6 +119,7 @@ def make_jobs(
                 derivatives=out_dir,
                 reports=out_dir / "reports",
                 work=work,
+                order_source=index.order_source,
                 settings_digest=settings_digest(rules),
             )
         )
