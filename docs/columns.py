@@ -17,8 +17,8 @@ HEAD = """\
 
 <!-- Written by docs/columns.py from mri_pipeline/tables/schema.py, endpoints.py and nv.py. Do not edit. -->
 
-`mri-pipeline tables` and `mri-pipeline bids` write these tables. `data_dictionary.json` holds the same definitions for a
-machine to read. The column *empty if* states when a value is missing; *never* marks a required value.
+`mri-pipeline tables` and `mri-pipeline bids` write these tables. `data_dictionary.json` holds the same definitions as
+JSON. The column *empty if* states when a value is missing; *never* marks a required value.
 """
 
 
