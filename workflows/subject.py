@@ -5,17 +5,15 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.layout import SpaceFiles
-from mri_pipeline.core.protocol import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
-from workflows.interfaces.lesions import Segment, SegmentT2, Track
-from workflows.interfaces.output import WriteReport, WriteSubject, WriteVisit
-from workflows.interfaces.segmenter import RunSegmenter
+from workflows.interfaces.output import WriteReport, WriteSubject
+from workflows.lesions import init_lesions_wf, pick, subject_fields
 
 
 def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:
@@ -55,7 +53,7 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     analysed = job.model_copy(update={"visits": alignment.scans})
     write_report = pe.Node(WriteReport(job=analysed.model_dump_json()), name="write_report", mem_gb=1.0)
     workflow.connect([
-        (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in _handed_over(alignment.scans)]),
+        (space_wf, lesions_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in subject_fields(alignment.scans)]),
         (space_wf, write_subject, [(f"outputnode.{f}", f) for f in (*TISSUE_FIELDS, *_OF_THE_SPACE)]),
         (lesions_wf, write_subject, [
             ("outputnode.result", "result"),
@@ -71,12 +69,6 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
 
 
 _OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_qc_flags")
-
-
-def _handed_over(visits: tuple[VisitScans, ...]) -> list[str]:
-    """What the space workflow gives to the lesions workflow: maps of the subject, images of every visit."""
-    images = [f"{v.visit}_{FIELD[c]}" for v in visits for c in v.scans]
-    return [*TISSUE_FIELDS, *images, *(f"{v.visit}_{what}" for v in visits for what in ("transforms", "brain"))]
 
 
 def _midway(alignment: Alignment) -> pe.Node:
@@ -135,7 +127,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     visits = alignment.visits
     workflow = pe.Workflow(name=name)
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=[*_handed_over(alignment.scans), *_OF_THE_SPACE]), name="outputnode"
+        niu.IdentityInterface(fields=[*subject_fields(alignment.scans), *_OF_THE_SPACE]), name="outputnode"
     )
     midway = _midway(alignment)
     tissue = (
@@ -169,11 +161,11 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         prepared.append((visit, prepare))
         others = [c for c in visit.scans.scans if c is not Contrast.FLAIR]
         workflow.connect([
-            (midway, prepare, [("brain", "brain"), (("flairs_to_subject", _pick, number), "flair_to_subject")]),
+            (midway, prepare, [("brain", "brain"), (("flairs_to_subject", pick, number), "flair_to_subject")]),
             (prepare, covered, [("brain_covered", f"in{number + 1}")]),
             (prepare, qc_flags, [("qc_flags", f"in{number + 1}")]),
             (prepare, flairs, [("flair", f"in{number + 1}")]),
-            (match, outputnode, [(("flairs", _pick, number), f"{visit.visit}_flair")]),
+            (match, outputnode, [(("flairs", pick, number), f"{visit.visit}_flair")]),
             *([] if alignment.space else [(midway, prepare, [("whole_brain", "whole_brain")])]),
             (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in others]),
             (prepare, outputnode, [(what, f"{visit.visit}_{what}") for what in ("transforms", "brain")]),
@@ -191,157 +183,3 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
                 workflow.connect([(t1ws, tissue, [("out", "t1ws")])])
                 break
     return workflow
-
-
-def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
-    """Find the lesions of every visit, follow them over the visits, and write the derivatives.
-
-    Inputs
-    ------
-    white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
-        Maps of the subject.
-    <visit>_<contrast>, <visit>_transforms, <visit>_brain
-        Every scan on the subject's grid, its transform, and the brain that the visit has scanned.
-
-    Outputs
-    -------
-    result
-        Counts and lesions, as JSON in the cache.
-    t2_qc_flags, gel_qc_flags
-        Of every visit, what a person has to look at in its T2 lesions and in its contrast.
-    written
-        A file for each visit whose derivatives are written.
-    """
-    visits, rules = alignment.scans, job.rules.model_dump_json()
-    quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
-    workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=_handed_over(visits)), name="inputnode")
-    outputnode = pe.Node(
-        niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written"]), name="outputnode"
-    )
-    with_gel = [v for v in visits if Contrast.T1W_GD in v.scans]
-    with_t1w = [v for v in visits if Contrast.T1W in v.scans]
-    with_t2w = [v for v in visits if Contrast.T2W in v.scans]
-    track = pe.Node(
-        Track(
-            subject=job.subject,
-            visits=[v.visit for v in visits],
-            weeks={v.visit: v.week for v in visits},
-            gel_visits=[v.visit for v in with_gel],
-            black_hole_visits=[v.visit for v in with_t1w],
-            rules=rules,
-        ),
-        name="track",
-        mem_gb=0.4 + 0.14 * len(visits),
-    )
-    t1_of = {v.visit: FIELD[c] for v in visits for c in (Contrast.T1W_GD, Contrast.T1W) if c in v.scans}
-    segment_t2 = pe.Node(
-        SegmentT2(
-            with_t1=[n for n, v in enumerate(visits) if v.visit in t1_of],
-            with_t2w=[n for n, v in enumerate(visits) if v in with_t2w],
-            rules=rules,
-        ),
-        name="segment_t2",
-        mem_gb=0.6 + 0.2 * len(visits),
-    )
-    lists = {
-        field: pe.Node(niu.Merge(len(having)), name=f"all_{field}", run_without_submitting=True)
-        for field, having in (
-            ("flairs", visits), ("brains", visits), ("t1s", t1_of), ("t2ws", with_t2w),
-            ("written", visits), ("gel_qc_flags", visits),
-            ("gels", with_gel), ("black_holes", with_t1w), ("t1_hypointensity", with_t1w),
-            ("external", visits if job.rules.segmenter else ()),
-        )
-        if having
-    }  # fmt: skip
-    t2_inputs, taken = (
-        ("flairs", "brains", "t1s", "t2ws", "external"),
-        ("flairs", "gels", "black_holes", "t1_hypointensity"),
-    )
-    workflow.connect([
-        (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
-        *((lists[field], segment_t2, [("out", field)]) for field in t2_inputs if field in lists),
-        (inputnode, track, [("location", "location")]),
-        (segment_t2, track, [("t2_lesions", "t2_lesions")]),
-        *((lists[field], track, [("out", field)]) for field in taken if field in lists),
-        (track, outputnode, [("result", "result")]),
-        (segment_t2, outputnode, [("qc_flags", "t2_qc_flags")]),
-        (lists["gel_qc_flags"], outputnode, [("out", "gel_qc_flags")]),
-        (lists["written"], outputnode, [("out", "written")]),
-    ])  # fmt: skip
-    for number, visit in enumerate(visits):
-        contrasts = [FIELD[c] for c in visit.scans]
-        found = []
-        segment = pe.Node(Segment(rules=rules), name=f"segment_{visit.visit}", mem_gb=1.5)
-        write = pe.Node(
-            WriteVisit(
-                subject=job.subject,
-                visit=visit.visit,
-                derivatives=str(job.derivatives),
-                quality=quality[visit.visit],
-                rules=rules,
-            ),
-            name=f"write_{visit.visit}",
-        )
-        workflow.connect([
-            (inputnode, segment, [(f"{visit.visit}_{field}", field) for field in contrasts]),
-            (inputnode, segment, [(field, field) for field in TISSUE_FIELDS]),
-            (inputnode, segment, [(f"{visit.visit}_brain", "brain")]),
-            (inputnode, lists["flairs"], [(f"{visit.visit}_flair", f"in{number + 1}")]),
-            (inputnode, lists["brains"], [(f"{visit.visit}_brain", f"in{number + 1}")]),
-            (segment_t2, segment, [(("t2_lesions", _pick, number), "t2_lesions")]),
-            (segment_t2, write, [
-                (("t2_lesions", _pick, number), "t2_lesions"),
-                (("probabilities", _pick, number), "t2_probability"),
-            ]),
-            (track, write, [
-                (("lesions", _pick, number), "lesions"),
-                (("changes", _pick, number), "changes"),
-                ("result", "result"),
-            ]),
-            (inputnode, write, [(f"{visit.visit}_{what}", what) for what in ("brain", "transforms")]),
-            (write, lists["written"], [("written", f"in{number + 1}")]),
-            (segment, lists["gel_qc_flags"], [("qc_flags", f"in{number + 1}")]),
-        ])  # fmt: skip
-        if job.rules.segmenter is not None:
-            external = _external(job.rules.segmenter, visit)
-            named = [FIELD[c] for c in job.rules.segmenter.contrasts if c in visit.scans]
-            workflow.connect([
-                (inputnode, external, [(f"{visit.visit}_{field}", field) for field in (*named, "brain")]),
-                (external, lists["external"], [("found", f"in{number + 1}")]),
-            ])  # fmt: skip
-        if visit in with_t2w:
-            position = with_t2w.index(visit) + 1
-            workflow.connect(
-                [(inputnode, lists["t2ws"], [(f"{visit.visit}_{FIELD[Contrast.T2W]}", f"in{position}")])]
-            )
-        if visit.visit in t1_of:
-            position = list(t1_of).index(visit.visit) + 1
-            workflow.connect(
-                [(inputnode, lists["t1s"], [(f"{visit.visit}_{t1_of[visit.visit]}", f"in{position}")])]
-            )
-        if visit in with_gel:
-            found.append("gel_probability")
-        for field, having in (("gel", with_gel), ("black_holes", with_t1w), ("t1_hypointensity", with_t1w)):
-            if visit in having:
-                found.append(field)
-                target = lists["gels" if field == "gel" else field]
-                workflow.connect([(segment, target, [(field, f"in{having.index(visit) + 1}")])])
-        workflow.connect([(segment, write, [(field, field) for field in (*contrasts, *found)])])
-    return workflow
-
-
-def _external(segmenter: Segmenter, visit: VisitScans) -> pe.Node:
-    """The node that runs another program on one visit."""
-    run = RunSegmenter(
-        segmenter=segmenter.model_dump_json(exclude={"timeout_minutes"}),
-        timeout_minutes=segmenter.timeout_minutes,
-        visit=visit.visit,
-    )
-    return pe.Node(run, name=f"external_{visit.visit}", mem_gb=4.0)
-
-
-# without annotations: nipype sends the source of this function to the node, where no name is imported
-def _pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """One of a list; runs inside a connection."""
-    return values[position]

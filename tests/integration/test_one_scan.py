@@ -57,13 +57,8 @@ def test_segment_and_bids_agree_and_a_copy_as_a_second_session_is_noticed(segmen
     for subject, sessions in (("one", ("1",)), ("two", ("1", "2"))):
         for session in sessions:
             for contrast, name in NAMES.items():
-                file = (
-                    bids
-                    / f"sub-{subject}"
-                    / f"ses-{session}"
-                    / "anat"
-                    / f"sub-{subject}_ses-{session}_{name}.nii.gz"
-                )
+                folder = bids / f"sub-{subject}" / f"ses-{session}" / "anat"
+                file = folder / f"sub-{subject}_ses-{session}_{name}.nii.gz"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path_of(contrast), file)
     (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))

@@ -252,7 +252,10 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     assert cli.invoke(["bids", str(bids), str(out), "participant", *other]) == 4
     said = capsys.readouterr().out
     assert "sub-with: done" in said
-    assert "sub-without: FAILED: step lesions_wf.external_1: segmenter stand-in 1.2, visit 1: expected T1w" in said
+    assert (
+        "sub-without: FAILED: step lesions_wf.external_wf.external_1: segmenter stand-in 1.2, visit 1: expected T1w"
+        in said
+    )
     rows = {row["subject"]: row for row in read_table(out / "tables" / "lesion_timepoints.csv")}
     assert int(rows["with"]["t2_count"]) > 0
     assert (rows["without"]["scan_status"], rows["without"]["t2_count"]) == ("failed", "")

@@ -17,7 +17,8 @@ from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf
-from workflows.subject import init_lesions_wf, init_space_wf, init_subject_wf
+from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf, init_write_wf
+from workflows.subject import init_space_wf, init_subject_wf
 from workflows.visit import init_alignment_wf, init_visit_wf
 
 ALL = tuple(Contrast)
@@ -246,6 +247,10 @@ def documented(factory):
         ),
         (init_space_wf, lambda r, a: init_space_wf(alignment=a)),
         (init_lesions_wf, lambda r, a: init_lesions_wf(job=r, alignment=a)),
+        (init_gather_wf, lambda r, a: init_gather_wf(visits=a.scans)),
+        (init_external_wf, lambda r, a: init_external_wf(visits=a.scans, segmenter=OTHER)),
+        (init_visits_wf, lambda r, a: init_visits_wf(visits=a.scans, rules=r.rules)),
+        (init_write_wf, lambda r, a: init_write_wf(job=r, alignment=a)),
         (init_subject_wf, lambda r, a: init_subject_wf(job=r, alignment=a)),
     ],
 )

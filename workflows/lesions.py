@@ -1,0 +1,365 @@
+"""Workflows of a subject's lesions: T2 lesions of all visits, GEL and black holes of each, tracking, derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.io.results import quality_text
+from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.visits import Contrast
+from workflows.alignment import Alignment
+from workflows.interfaces.base import FIELD, TISSUE_FIELDS
+from workflows.interfaces.lesions import Segment, SegmentT2, Track
+from workflows.interfaces.output import WriteVisit
+from workflows.interfaces.segmenter import RunSegmenter
+
+_LISTS: Mapping[str, Contrast] = {
+    "gel": Contrast.T1W_GD,
+    "black_holes": Contrast.T1W,
+    "t1_hypointensity": Contrast.T1W,
+}
+"""Results of a visit that are tracked, and the contrast that a visit needs for each."""
+
+
+def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
+    """Segment the lesions of every visit, track them over the visits and write the derivatives.
+
+    Inputs
+    ------
+    white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
+        Maps of the subject.
+    <visit>_<contrast>, <visit>_transforms, <visit>_brain
+        Every scan on the subject's grid, its transform, and the part of the brain that the visit has scanned.
+
+    Outputs
+    -------
+    result
+        Counts and lesions, as JSON in the cache.
+    t2_qc_flags, gel_qc_flags
+        QC flags of every visit for its T2 lesions and its contrast.
+    written
+        A file for each visit whose derivatives are written.
+    """
+    visits, rules = alignment.scans, job.rules
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=subject_fields(visits)), name="inputnode")
+    outputnode = pe.Node(
+        niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written"]), name="outputnode"
+    )
+    gather_wf = init_gather_wf(visits=visits)
+    segment_t2 = pe.Node(
+        SegmentT2(
+            with_t1=[n for n, v in enumerate(visits) if _t1_field(v)],
+            with_t2w=[n for n, v in enumerate(visits) if Contrast.T2W in v.scans],
+            rules=rules.model_dump_json(),
+        ),
+        name="segment_t2",
+        mem_gb=0.6 + 0.2 * len(visits),
+    )
+    visits_wf = init_visits_wf(visits=visits, rules=rules)
+    track = _track(job, visits)
+    write_wf = init_write_wf(job=job, alignment=alignment)
+    lists = [field for field, contrast in _LISTS.items() if _having(visits, contrast)]
+    others = ["t1s"] * any(map(_t1_field, visits)) + ["t2ws"] * bool(_having(visits, Contrast.T2W))
+    found = [f"{v.visit}_{field}" for v in visits for field in _segmented(v)]
+    workflow.connect([
+        (inputnode, gather_wf, [(field, f"inputnode.{field}") for field in _gathered(visits)]),
+        (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
+        (gather_wf, segment_t2, [(f"outputnode.{field}", field) for field in ("flairs", "brains", *others)]),
+        (inputnode, visits_wf, [(f, f"inputnode.{f}") for f in (*TISSUE_FIELDS, *_scanned(visits))]),
+        (segment_t2, visits_wf, [("t2_lesions", "inputnode.t2_lesions")]),
+        (inputnode, track, [("location", "location")]),
+        (gather_wf, track, [("outputnode.flairs", "flairs")]),
+        (segment_t2, track, [("t2_lesions", "t2_lesions")]),
+        (visits_wf, track, [(f"outputnode.{field}", _TRACKED.get(field, field)) for field in lists]),
+        (inputnode, write_wf, [(field, f"inputnode.{field}") for field in _written_inputs(visits)]),
+        (segment_t2, write_wf, [(field, f"inputnode.{field}") for field in ("t2_lesions", "probabilities")]),
+        (visits_wf, write_wf, [(f"outputnode.{field}", f"inputnode.{field}") for field in found]),
+        (track, write_wf, [(field, f"inputnode.{field}") for field in ("lesions", "changes", "result")]),
+        (segment_t2, outputnode, [("qc_flags", "t2_qc_flags")]),
+        (visits_wf, outputnode, [("outputnode.gel_qc_flags", "gel_qc_flags")]),
+        (track, outputnode, [("result", "result")]),
+        (write_wf, outputnode, [("outputnode.written", "written")]),
+    ])  # fmt: skip
+    if rules.segmenter is not None:
+        external_wf = init_external_wf(visits=visits, segmenter=rules.segmenter)
+        fields = _external_inputs(visits, rules.segmenter)
+        workflow.connect([
+            (inputnode, external_wf, [(field, f"inputnode.{field}") for field in fields]),
+            (external_wf, segment_t2, [("outputnode.external", "external")]),
+        ])  # fmt: skip
+    return workflow
+
+
+def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> pe.Workflow:
+    """Collect images of all visits into lists, in the order of the visits.
+
+    Inputs
+    ------
+    <visit>_<contrast>, <visit>_brain
+        FLAIR, T1, T2w and brain of every visit.
+
+    Outputs
+    -------
+    flairs, brains
+        One entry for each visit.
+    t1s
+        One entry for each visit with a T1: before contrast if there is one, else after it.
+    t2ws
+        One entry for each visit with a T2w.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=_gathered(visits)), name="inputnode")
+    fields = {
+        "flairs": [f"{v.visit}_flair" for v in visits],
+        "brains": [f"{v.visit}_brain" for v in visits],
+        "t1s": [f"{v.visit}_{_t1_field(v)}" for v in visits if _t1_field(v)],
+        "t2ws": [f"{v.visit}_{FIELD[Contrast.T2W]}" for v in _having(visits, Contrast.T2W)],
+    }
+    lists = {kind: _merge(f"all_{kind}", len(sources)) for kind, sources in fields.items() if sources}
+    outputnode = pe.Node(niu.IdentityInterface(fields=list(lists)), name="outputnode")
+    workflow.connect([
+        *((inputnode, node, _entries(fields[kind])) for kind, node in lists.items()),
+        *((node, outputnode, [("out", kind)]) for kind, node in lists.items()),
+    ])  # fmt: skip
+    return workflow
+
+
+def init_external_wf(
+    *, visits: Sequence[VisitScans], segmenter: Segmenter, name: str = "external_wf"
+) -> pe.Workflow:
+    """Run another program for the T2 lesions of every visit.
+
+    Inputs
+    ------
+    <visit>_<contrast>, <visit>_brain
+        The images that the program's command names.
+
+    Outputs
+    -------
+    external
+        Its mask of each visit.
+    """
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(niu.IdentityInterface(fields=_external_inputs(visits, segmenter)), name="inputnode")
+    outputnode = pe.Node(niu.IdentityInterface(fields=["external"]), name="outputnode")
+    all_external = _merge("all_external", len(visits))
+    workflow.connect([(all_external, outputnode, [("out", "external")])])
+    for entry, visit in enumerate(visits, start=1):
+        run = RunSegmenter(
+            segmenter=segmenter.model_dump_json(exclude={"timeout_minutes"}),
+            timeout_minutes=segmenter.timeout_minutes,
+            visit=visit.visit,
+        )
+        external = pe.Node(run, name=f"external_{visit.visit}", mem_gb=4.0)
+        fields = _external_fields(visit, segmenter)
+        workflow.connect([
+            (inputnode, external, [(f"{visit.visit}_{field}", field) for field in fields]),
+            (external, all_external, [("found", f"in{entry}")]),
+        ])  # fmt: skip
+    return workflow
+
+
+def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: str = "visits_wf") -> pe.Workflow:
+    """Normalise the scans of every visit and find its enhancing lesions and black holes.
+
+    Inputs
+    ------
+    white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
+        Maps of the subject.
+    t2_lesions
+        T2 lesions, one entry for each visit.
+    <visit>_<contrast>, <visit>_brain
+        Every scan on the subject's grid, and the part of the brain that the visit has scanned.
+
+    Outputs
+    -------
+    gel, black_holes, t1_hypointensity
+        One entry for each visit with the contrast that they need.
+    gel_qc_flags
+        One entry for each visit.
+    <visit>_<contrast>
+        Normalised scans, and the results of the visit.
+    """
+    lists = {field: _having(visits, contrast) for field, contrast in _LISTS.items()}
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", *_scanned(visits)]), name="inputnode"
+    )
+    outputnode = pe.Node(
+        niu.IdentityInterface(
+            fields=[
+                "gel_qc_flags",
+                *(field for field, having in lists.items() if having),
+                *(f"{v.visit}_{field}" for v in visits for field in _segmented(v)),
+            ]
+        ),
+        name="outputnode",
+    )
+    segment = {
+        v.visit: pe.Node(Segment(rules=rules.model_dump_json()), name=f"segment_{v.visit}", mem_gb=1.5)
+        for v in visits
+    }
+    for number, visit in enumerate(visits):
+        node = segment[visit.visit]
+        workflow.connect([
+            (inputnode, node, [(field, field) for field in TISSUE_FIELDS]),
+            (inputnode, node, [(f"{visit.visit}_{field}", field) for field in (*_contrasts(visit), "brain")]),
+            (inputnode, node, [(("t2_lesions", pick, number), "t2_lesions")]),
+            (node, outputnode, [(field, f"{visit.visit}_{field}") for field in _segmented(visit)]),
+        ])  # fmt: skip
+    for field, having in {"gel_qc_flags": visits, **lists}.items():
+        if having:
+            merge = _merge(f"all_{_TRACKED.get(field, field)}", len(having))
+            source = "qc_flags" if field == "gel_qc_flags" else field
+            workflow.connect([
+                *((segment[v.visit], merge, [(source, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
+                (merge, outputnode, [("out", field)]),
+            ])  # fmt: skip
+    return workflow
+
+
+def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_wf") -> pe.Workflow:
+    """Write the derivatives of every visit.
+
+    Inputs
+    ------
+    t2_lesions, probabilities, lesions, changes
+        Results of all visits, one entry for each visit.
+    result
+        Counts and lesions of the subject.
+    <visit>_<contrast>, <visit>_transforms, <visit>_brain
+        Normalised scans and results of the visit, its transforms, and the brain that it has scanned.
+
+    Outputs
+    -------
+    written
+        A file for each visit whose derivatives are written.
+    """
+    visits = alignment.scans
+    quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
+    of_all = {
+        "t2_lesions": "t2_lesions",
+        "probabilities": "t2_probability",
+        "lesions": "lesions",
+        "changes": "changes",
+    }
+    workflow = pe.Workflow(name=name)
+    inputnode = pe.Node(
+        niu.IdentityInterface(
+            fields=[
+                *of_all,
+                "result",
+                *(f"{v.visit}_{field}" for v in visits for field in _segmented(v)),
+                *_written_inputs(visits),
+            ]
+        ),
+        name="inputnode",
+    )
+    outputnode = pe.Node(niu.IdentityInterface(fields=["written"]), name="outputnode")
+    all_written = _merge("all_written", len(visits))
+    workflow.connect([(all_written, outputnode, [("out", "written")])])
+    for number, visit in enumerate(visits):
+        write = pe.Node(
+            WriteVisit(
+                subject=job.subject,
+                visit=visit.visit,
+                derivatives=str(job.derivatives),
+                quality=quality[visit.visit],
+                rules=job.rules.model_dump_json(),
+            ),
+            name=f"write_{visit.visit}",
+        )
+        own = (*_segmented(visit), "brain", "transforms")
+        workflow.connect([
+            (inputnode, write, [((field, pick, number), into) for field, into in of_all.items()]),
+            (inputnode, write, [("result", "result")]),
+            (inputnode, write, [(f"{visit.visit}_{field}", field) for field in own]),
+            (write, all_written, [("written", f"in{number + 1}")]),
+        ])  # fmt: skip
+    return workflow
+
+
+_TRACKED = {"gel": "gels"}
+"""Inputs of tracking whose names differ from those of a visit's results."""
+
+
+def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:
+    track = Track(
+        subject=job.subject,
+        visits=[v.visit for v in visits],
+        weeks={v.visit: v.week for v in visits},
+        gel_visits=[v.visit for v in _having(visits, Contrast.T1W_GD)],
+        black_hole_visits=[v.visit for v in _having(visits, Contrast.T1W)],
+        rules=job.rules.model_dump_json(),
+    )
+    return pe.Node(track, name="track", mem_gb=0.4 + 0.14 * len(visits))
+
+
+def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
+    """The fields between the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    return [*TISSUE_FIELDS, *_scanned(visits), *(f"{v.visit}_transforms" for v in visits)]
+
+
+def _having(visits: Sequence[VisitScans], contrast: Contrast) -> list[VisitScans]:
+    return [v for v in visits if contrast in v.scans]
+
+
+def _contrasts(visit: VisitScans) -> list[str]:
+    return [FIELD[contrast] for contrast in visit.scans]
+
+
+def _t1_field(visit: VisitScans) -> str | None:
+    """The T1 that separates grey matter from T2 lesions: before contrast if there is one, else after it."""
+    return next((FIELD[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in visit.scans), None)
+
+
+def _scanned(visits: Sequence[VisitScans]) -> list[str]:
+    return [f"{v.visit}_{field}" for v in visits for field in (*_contrasts(v), "brain")]
+
+
+def _gathered(visits: Sequence[VisitScans]) -> list[str]:
+    t2w = {v.visit: FIELD[Contrast.T2W] for v in _having(visits, Contrast.T2W)}
+    return [
+        f"{v.visit}_{field}"
+        for v in visits
+        for field in ("flair", "brain", _t1_field(v), t2w.get(v.visit))
+        if field
+    ]
+
+
+def _external_fields(visit: VisitScans, segmenter: Segmenter) -> list[str]:
+    return [*(FIELD[c] for c in segmenter.contrasts if c in visit.scans), "brain"]
+
+
+def _external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list[str]:
+    return [f"{v.visit}_{field}" for v in visits for field in _external_fields(v, segmenter)]
+
+
+def _segmented(visit: VisitScans) -> list[str]:
+    """What `Segment` gives for a visit: its normalised scans, and the results that its contrasts allow."""
+    found = [field for field, contrast in _LISTS.items() if contrast in visit.scans]
+    return [*_contrasts(visit), *found, *(["gel_probability"] if "gel" in found else [])]
+
+
+def _written_inputs(visits: Sequence[VisitScans]) -> list[str]:
+    return [f"{v.visit}_{field}" for v in visits for field in ("brain", "transforms")]
+
+
+def _merge(name: str, entries: int) -> pe.Node:
+    return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True)
+
+
+def _entries(fields: Iterable[str]) -> list[tuple[str, str]]:
+    """Connections of fields to the entries of a list, in their order."""
+    return [(field, f"in{entry}") for entry, field in enumerate(fields, start=1)]
+
+
+# without annotations: nipype sends the source of this function to the node, where no name is imported
+def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """One entry of a list; runs inside a connection."""
+    return values[position]
