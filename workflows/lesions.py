@@ -270,6 +270,7 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
                 visit=visit.visit,
                 derivatives=str(job.derivatives),
                 quality=quality[visit.visit],
+                sources={contrast.value: path for contrast, path in job.sources(visit).items()},
                 rules=job.rules.model_dump_json(),
             ),
             name=f"write_{visit.visit}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,13 @@ _IGNORED = (
 )
 
 
-def write_dataset_description(derivatives: Path, *, settings_digest: str, rules: LesionRules) -> None:
-    """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it."""
+def write_dataset_description(
+    derivatives: Path, *, settings_digest: str, rules: LesionRules, raw: Path | None = None
+) -> None:
+    """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it.
+
+    `raw` is the dataset of the scans: the sidecars name their sources in it as ``bids:raw:<path>``.
+    """
     versions = provenance.software()
     generated = [
         {
@@ -48,12 +54,15 @@ def write_dataset_description(derivatives: Path, *, settings_digest: str, rules:
             + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
         }
     ]
-    description = {
+    description: dict[str, Any] = {
         "Name": "Lesions of multiple sclerosis over time",
         "BIDSVersion": _BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": generated,
     }
+    if raw is not None:
+        link = Path(os.path.relpath(raw, derivatives)).as_posix()
+        description |= {"SourceDatasets": [{"URL": link}], "DatasetLinks": {"raw": link}}
     if rules.segmenter is not None:
         name, version = provenance.t2_segmenter(rules)
         generated.append({"Name": name, "Version": version, "Description": "T2 lesions"})
@@ -89,17 +98,19 @@ def write_visit(
     transforms: Mapping[Contrast, Path],
     quality: VisitQuality,
     verdicts: Mapping[Contrast, str],
+    sources: Mapping[Contrast, str],
     t2_segmenter: tuple[str, str],
 ) -> Path:
     """Write one visit; returns the numbered lesions' file, which is written last.
 
     `quality` goes into the sidecars: whether the scans came without skull (as seen on the FLAIR), and how each was
     registered; `verdicts` holds the verdict of quality control on each registration. `t2_segmenter` is the name and
-    version of what found the T2 lesions.
+    version of what found the T2 lesions. `sources` are the paths of the scans below the dataset of the scans, where
+    that is known.
     """
     if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
         shutil.rmtree(derivatives.anat(subject, visit))
-    reference = f"bids::{derivatives.brain_mask(subject, visit).relative_to(derivatives.root).as_posix()}"
+    reference = _uri(derivatives, derivatives.brain_mask(subject, visit))
     space = {"SpatialReference": {"VolumeReference": reference}}
     nifti.save(brain, derivatives.brain_mask(subject, visit))
     _sidecar(derivatives.brain_mask(subject, visit), {"Type": "Brain", **space})
@@ -107,9 +118,12 @@ def write_visit(
         record.contrast: _registration(record) | {"Verdict": verdicts[record.contrast]}
         for record in quality.registrations
     }
+    preprocessed = [_uri(derivatives, derivatives.image(subject, visit, contrast)) for contrast in images]
     for contrast, image in images.items():
         path = nifti.save(image, derivatives.image(subject, visit, contrast))
-        content = {
+        content: dict[str, Any] = {
+            "Description": f"{contrast.value} in the subject's space, bias-corrected, on the scale of white matter",
+            **({"Sources": [f"bids:raw:{sources[contrast]}"]} if contrast in sources else {}),
             "SkullStripped": bool(quality.skull_stripped),
             "Units": "median of normal-appearing white matter = 1",
             "Registration": registered[contrast],
@@ -118,14 +132,19 @@ def write_visit(
     generated = {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}
     for label, mask in masks.items():
         made = generated if label is MaskLabel.T2_LESION else {}
-        _sidecar(nifti.save(mask, derivatives.mask(subject, visit, label)), {"Type": "Lesion", **space, **made})
+        path = nifti.save(LabelImage(mask.mask, mask.grid), derivatives.mask(subject, visit, label))
+        content = {"Type": "Lesion", "Description": _MASKS[label], "Sources": preprocessed, **space, **made}
+        _sidecar(path, content)
     for label, probability in probabilities.items():
         made = generated if label is MaskLabel.T2_LESION else {}
         path = nifti.save(probability, derivatives.probability(subject, visit, label))
-        _sidecar(path, {"Type": "Lesion", **space, **made})
+        content = {"Type": "Lesion", "Description": f"Probability: {_MASKS[label]}", "Sources": preprocessed}
+        _sidecar(path, content | space | made)
     if t1_hypointensity is not None:
         path = nifti.save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit))
-        _sidecar(path, space)
+        _sidecar(
+            path, {"Description": "Grades of T1 hypointensity within T2 lesions", "Sources": preprocessed, **space}
+        )
         _write_labels(path, {grade.value: grade.name.lower() for grade in T1Hypointensity if grade})
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
@@ -134,8 +153,25 @@ def write_visit(
     path = derivatives.lesions(subject, visit)
     _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
     nifti.save(lesions, path)
-    _sidecar(path, {"Type": "Lesion", **space})
+    _sidecar(path, {"Type": "Lesion", "Description": _NUMBERED, "Sources": preprocessed, **space})
     return path
+
+
+_NUMBERED = "Lesions; a lesion has the same number at all visits of the subject"
+_MASKS: Mapping[MaskLabel, str] = {
+    MaskLabel.T2_LESION: "T2 lesions",
+    MaskLabel.GEL: "Gadolinium-enhancing lesions",
+    MaskLabel.BLACK_HOLE: "Black holes",
+    MaskLabel.NEW_T2: "New T2 lesions since the reference visit",
+    MaskLabel.ENLARGING_T2: "T2 lesions that have enlarged since the reference visit",
+    MaskLabel.T2_INCREASE: "Voxels that have become T2 lesion since the reference visit",
+    MaskLabel.T2_DECREASE: "Voxels that have ceased to be T2 lesion since the reference visit",
+}
+
+
+def _uri(derivatives: DerivativeDataset, path: Path) -> str:
+    """BIDS URI of a file of the dataset."""
+    return f"bids::{path.relative_to(derivatives.root).as_posix()}"
 
 
 def _registration(record: RegistrationRecord) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class SubjectJob(BaseModel):
         Name of the trial or dataset, for the report.
     rules : LesionRules
         What is counted.
+    raw : Path or None
+        The dataset of the scans; None if it is not known.
     derivatives, reports, work : Path
         Folders for the derivative dataset, the subject's report, and Nipype's cache.
     order_source : str
@@ -63,6 +65,7 @@ class SubjectJob(BaseModel):
     refused: tuple[str, ...] = ()
     protocol: str
     rules: LesionRules
+    raw: Path | None = None
     derivatives: Path
     reports: Path
     work: Path
@@ -70,6 +73,16 @@ class SubjectJob(BaseModel):
     settings_digest: str = ""
     kept_space: Path | None = None
     settled: tuple[str, ...] = ()
+
+    def sources(self, visit: VisitScans) -> dict[Contrast, str]:
+        """The paths of a visit's scans below `raw`; a scan that a link takes elsewhere has none."""
+        if self.raw is None:
+            return {}
+        return {
+            contrast: path.relative_to(self.raw).as_posix()
+            for contrast, path in visit.scans.items()
+            if path.is_relative_to(self.raw)
+        }
 
     @property
     def subject_work(self) -> Path:

@@ -116,6 +116,7 @@ def make_jobs(
                 refused=tuple(visit.label for visit in planned),
                 protocol="BIDS dataset",
                 rules=rules,
+                raw=raw.root,
                 derivatives=out_dir,
                 reports=out_dir / "reports",
                 work=work,
@@ -169,7 +170,7 @@ def run_participants(
             hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
-    write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules)
+    write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
     for subject, index in indexes.items():
         derivatives.result(subject).unlink(missing_ok=True)  # numbers of an earlier run are not those of this one
         write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))

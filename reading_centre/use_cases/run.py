@@ -40,6 +40,7 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
         refused=tuple(label for label, state in states.items() if state is ScanState.REFUSED),
         protocol=protocol.name,
         rules=protocol.lesions,
+        raw=trial.rawdata.root.resolve(),
         derivatives=trial.derivatives.root.resolve(),
         reports=trial.reports.resolve(),
         work=trial.work.resolve(),
@@ -94,7 +95,10 @@ def run_trial(
                 "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
             )
         write_dataset_description(
-            trial.derivatives.root, settings_digest=settings_digest(protocol), rules=protocol.lesions
+            trial.derivatives.root,
+            settings_digest=settings_digest(protocol),
+            rules=protocol.lesions,
+            raw=trial.rawdata.root,
         )
         with only_run(trial.work):
             outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)

@@ -5,10 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis.derivatives import read_masks, remove_other_visits, write_space, write_visit
+from mri_pipeline.analysis.derivatives import (
+    read_masks,
+    remove_other_visits,
+    write_dataset_description,
+    write_space,
+    write_visit,
+)
 from mri_pipeline.core.anatomy import Location, TissueMaps
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, T2State, VisitQuality
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
@@ -19,6 +26,7 @@ from qc.registration import judge
 
 GRID = Grid((4, 5, 3), np.diag([1.0, 1.0, 3.0, 1.0]))
 ONES = LabelImage(np.ones(GRID.shape, np.uint8), GRID)
+NUMBERED = LabelImage(np.arange(GRID.shape[0] * 15, dtype=np.int32).reshape(GRID.shape), GRID)
 IMAGE = Image(np.random.default_rng(0).random(GRID.shape, dtype=np.float32), GRID)
 LESION = LesionRecord(
     "wk04", 3, 14.123456789, -10.0, 2.005, 30.5, Location.JUXTACORTICAL, False, None, T2State.STABLE, None
@@ -49,12 +57,13 @@ def written(tmp_path):
             images=images,
             brain=ONES,
             probabilities={MaskLabel.T2_LESION: IMAGE, MaskLabel.GEL: IMAGE},
-            masks={MaskLabel.T2_LESION: ONES},
+            masks={MaskLabel.T2_LESION: NUMBERED},
             t1_hypointensity=ONES,
             lesions=ONES,
             records=[LESION],
             transforms=dict.fromkeys(images, transform),
             quality=quality,
+            sources={Contrast.FLAIR: "sub-AB12/ses-wk04/anat/sub-AB12_ses-wk04_FLAIR.nii.gz"},
             verdicts={record.contrast: judge(record).value for record in quality.registrations},
             t2_segmenter=("mri-pipeline", "1"),
         )
@@ -138,3 +147,22 @@ def test_a_space_is_written_to_the_last_bit(tmp_path):
         assert again.grid.affine.tobytes() == first.grid.affine.tobytes()
     for path in (space.template_to_subject, space.flair_to_subject("wk00")):
         assert path.read_bytes() == way.read_bytes()
+
+
+def test_masks_are_binary_and_sidecars_name_their_sources(written):
+    derivatives = written(skull_stripped=False)
+    mask = derivatives.mask("AB12", "wk04", MaskLabel.T2_LESION)
+    assert set(np.unique(nifti.load_labels(mask).data)) <= {0, 1}
+    sidecar = json.loads(mask.with_name(mask.name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["Description"] == "T2 lesions"
+    assert all((derivatives.root / uri.removeprefix("bids::")).is_file() for uri in sidecar["Sources"])
+    image = derivatives.image("AB12", "wk04", Contrast.FLAIR)
+    sidecar = json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["Sources"] == ["bids:raw:sub-AB12/ses-wk04/anat/sub-AB12_ses-wk04_FLAIR.nii.gz"]
+
+
+def test_the_dataset_names_the_dataset_of_its_scans(tmp_path):
+    write_dataset_description(tmp_path / "out", settings_digest="x", rules=LesionRules(), raw=tmp_path / "raw")
+    description = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
+    assert description["SourceDatasets"] == [{"URL": "../raw"}]
+    assert description["DatasetLinks"] == {"raw": "../raw"}

@@ -38,6 +38,7 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
     quality = traits.Str(mandatory=True, desc="what is known of its scans, as JSON of results.quality_text")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
+    sources = traits.Dict(traits.Str(), traits.Str(), desc="contrast to the path of its scan in the raw dataset")
 
 
 class _WriteVisitOutputSpec(TraitedSpec):
@@ -81,6 +82,7 @@ class WriteVisit(Step):
                 records=[record for record in result.lesions if record.visit == inputs.visit],
                 transforms={Contrast(name): Path(file) for name, file in inputs.transforms.items()},
                 quality=quality,
+                sources={Contrast(name): path for name, path in (inputs.sources or {}).items()},
                 verdicts={record.contrast: judge(record).value for record in quality.registrations},
                 t2_segmenter=t2_segmenter(LesionRules.model_validate_json(inputs.rules)),
             )
