@@ -188,7 +188,7 @@ def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
     alone, left_out = told
     assert len(alone) == 1
     assert "T1 after contrast alone" in alone[0]  # neither visit has a T1 before contrast
-    assert left_out == ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]
+    assert left_out == ["ce-gadolinium_T1w excluded: registration to the FLAIR failed (quality 0.10)"]
 
 
 @pytest.mark.parametrize("contrast", [Contrast.FLAIR, Contrast.T2W])
