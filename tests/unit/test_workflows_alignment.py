@@ -187,7 +187,7 @@ def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
     told = [qc_flags(quality) for quality in found.quality_of(job.visits)]
     alone, left_out = told
     assert len(alone) == 1
-    assert "T1 after contrast alone" in alone[0]  # neither visit has a T1 before contrast
+    assert "post-contrast T1 alone" in alone[0]  # neither visit has a T1 before contrast
     assert left_out == ["ce-gadolinium_T1w excluded: registration to the FLAIR failed (quality 0.10)"]
 
 
