@@ -133,7 +133,7 @@ def test_of_two_visits_that_do_not_match_the_earlier_stays(request_of, aligned):
     found, _ = aligned(request_of("a", "b"), strangers=[("a", "b")])
     assert of(found)[0] == ["a"]
     (quality,) = found.failed
-    assert quality.failure == "its FLAIR matches not that of a (quality 0.10): another head?"
+    assert quality.failure == "FLAIR does not match that of a (quality 0.10); check for another subject"
     assert [(r.contrast, r.failed) for r in quality.registrations] == [
         (Contrast.FLAIR, True), (Contrast.T1W_GD, False),
     ]  # fmt: skip
