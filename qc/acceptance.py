@@ -1,4 +1,4 @@
-"""The verdict on a dummy run: from what the headers and the images say to accepted, queries or refused."""
+"""Verdict on a dummy run from its headers and images: accepted, accepted with queries, or refused."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from qc.compliance import ComplianceReport, Finding, ScanProfile
 from qc.measures import ImageMeasures, measure
 
 MAX_GHOSTING_PERCENT: Final = 1.5
-"""A look is asked for well below the 2.5 % that phantoms are held to (ACR MRI quality control manual 2015): a head
-that moved by 6 mm gives 0.7 to 2.2 % in the digital reference trial, one that lay still less than 0.1 %."""
+"""Ghosting that triggers a query. It lies below the 2.5 % limit for phantoms (ACR MRI quality control manual 2015). In
+the digital reference trial a head motion of 6 mm gives 0.7 to 2.2 %, no motion less than 0.1 %."""
 
 MAX_EDGE_SHARE: Final = 0.05
-"""A nose or an ear may touch the edge of the field of view, a head may not."""
+"""Maximum share of the head at the edge of the field of view. Nose and ears may touch the edge."""
 
 MAX_SLICE_STEP_PERCENT: Final = 25.0
-"""Real clinical 2D scans of good quality stay below 15 % (14 scans of the Ljubljana longitudinal data)."""
+"""Maximum step between slices. Clinical 2D scans of good quality have less than 15 % (14 scans of the Ljubljana
+longitudinal data)."""
 
 
 class Verdict(StrEnum):
-    """What a dummy run leads to. The first two open the site's gate; queries are listed and followed up."""
+    """Verdict on a dummy run. The first two open the site's gate. Queries are listed and followed up."""
 
     ACCEPTED = "accepted"
     QUERIES = "accepted with queries"
@@ -34,20 +35,20 @@ class Verdict(StrEnum):
 
     @property
     def opens_gate(self) -> bool:
-        """Whether the site may enrol."""
+        """True if the site may enrol."""
         return self is not Verdict.REFUSED
 
 
 @dataclass(frozen=True)
 class DummyRun:
-    """A judged dummy run; without patient data, fit for a report.
+    """A dummy run with its verdict, without patient data.
 
     Parameters
     ----------
     site : str
     verdict : Verdict
     findings : tuple of Finding
-        All of them, met and broken.
+        Limits met and violated.
     recognised : tuple of Recognised
     profile : ScanProfile or None
     images : mapping of Contrast to Image
@@ -63,7 +64,7 @@ class DummyRun:
     measures: Mapping[Contrast, ImageMeasures]
 
     def of(self, action: Action) -> tuple[Finding, ...]:
-        """The findings that lead to `action`."""
+        """The findings with this action."""
         return tuple(f for f in self.findings if f.action is action)
 
 
@@ -84,9 +85,9 @@ def judge_dummy_run(
     site : str
     protocol : Protocol
     compliance : ComplianceReport
-        What the headers say.
+        Findings of the headers.
     conversion_fault : str
-        Why the series could not be de-identified or converted; empty where they were. A fault is a refusal.
+        Reason why the series could not be de-identified or converted; empty if they were. A fault is a refusal.
     recognised, profile
         Of the upload.
     images : mapping of Contrast to Image
@@ -101,7 +102,7 @@ def judge_dummy_run(
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
-    """The verdict that findings lead to: one refusal refuses, one query asks.
+    """Verdict from findings: refused with at least one refusal, else with queries if there is at least one query.
 
     Examples
     --------
@@ -116,7 +117,7 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
 
 
 def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -> list[Finding]:
-    """Findings of one scan's measures."""
+    """Findings of the image measures of one scan."""
     quality = protocol.image_quality
     query = Action.QUERY
     findings = [
@@ -137,8 +138,8 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     ]
     if values.ghosting_percent is not None:
         findings.append(_at_most("ghosting", "ghosting", contrast, values.ghosting_percent, MAX_GHOSTING_PERCENT))
-    reach = "through" if values.cut_at_top else "not beyond"
-    message = f"{contrast.value}: the head reaches {reach} the uppermost slice"
+    state = "is cut off at" if values.cut_at_top else "ends below"
+    message = f"{contrast.value}: the head {state} the uppermost slice"
     findings.append(Finding("vertex", query if values.cut_at_top else None, message, contrast))
     for rule, count, what in (
         ("blank_slices", values.blank_slices, "blank slices"),

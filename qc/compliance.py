@@ -1,4 +1,4 @@
-"""Do the headers of a visit meet the protocol? Each limit gives a finding and what it leads to."""
+"""Check the headers of a visit against the protocol. Each limit gives a finding and an action."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROUNDING_MM: Final = 0.005
 
 
 class Purpose(StrEnum):
-    """What an upload is for: a dummy run must hold all required sequences, a visit at least FLAIR."""
+    """Purpose of an upload. A dummy run must contain all required sequences, a visit at least FLAIR."""
 
     DUMMY_RUN = "dummy run"
     VISIT = "visit"
@@ -40,7 +40,7 @@ class Finding:
     rule : str
         A stable name of the rule, for tables.
     action : Action or None
-        What breaking it leads to; None where it is met.
+        Consequence of a violation; None if the limit is met.
     message : str
         What was expected and found, without patient data.
     contrast : Contrast or None
@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one contrast was made, for comparison with the next visit."""
+    """Acquisition of one contrast, for comparison with the next visit."""
 
     repetition_time_ms: float | None
     echo_time_ms: float | None
@@ -82,16 +82,16 @@ class ScanProfile:
 
 @dataclass(frozen=True)
 class ComplianceReport:
-    """All findings, met and broken, in the order in which they were judged."""
+    """All findings, limits met and violated, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
     def of(self, action: Action) -> tuple[Finding, ...]:
-        """The broken limits that lead to `action`."""
+        """The violated limits with this action."""
         return tuple(f for f in self.findings if f.action is action)
 
     def require(self) -> None:
-        """Refuse what has a finding that refuses.
+        """Raise an error if a finding refuses the upload.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class ComplianceReport:
         if reasons:
             raise ComplianceError(
                 "; ".join(finding.message for finding in reasons),
-                hint="the limits stand under [acquisition] in trial.toml; scan again as the protocol says",
+                hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
             )
 
 
@@ -119,7 +119,7 @@ def check_compliance(
     ----------
     chosen : mapping of Contrast to Choice
     recognised : sequence of Recognised
-        All series, so that a missing sequence can be answered with what was sent instead.
+        All series of the upload. They are named if a required sequence is missing.
     protocol : Protocol
     purpose : Purpose
     """
@@ -249,7 +249,7 @@ def _minutes(choice: Choice, limit: Limit) -> Finding:
 
 
 def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
-    """Scanner and protocol of a visit, from its FLAIR where there is one.
+    """Scanner and protocol of a visit, from its FLAIR if there is one.
 
     Raises
     ------
@@ -283,13 +283,13 @@ def profile_record(profile: ScanProfile) -> dict[str, Any]:
 
 
 def profile_of_record(record: Mapping[str, Any]) -> ScanProfile:
-    """Read back what `profile_record` made."""
+    """The profile of a record of `profile_record`."""
     return _PROFILE.validate_python(record)
 
 
 @dataclass(frozen=True)
 class PreviousScan:
-    """The visit with which a new one is compared, and how it was made."""
+    """Earlier visit for comparison, with its scanner and protocol."""
 
     visit: str
     profile: ScanProfile
@@ -298,7 +298,7 @@ class PreviousScan:
 def compare_with_previous(
     current: ScanProfile, previous: PreviousScan, limits: AcquisitionLimits
 ) -> tuple[Finding, ...]:
-    """Flag another scanner, software or protocol than at another visit of the patient."""
+    """Flag a change of scanner, software or protocol since another visit of the subject."""
     before = previous.profile
     findings = []
     if current.scanner_key != before.scanner_key:
@@ -319,7 +319,7 @@ def compare_with_previous(
 
 
 def _changes(now: Acquisition, before: Acquisition, share: float) -> list[str]:
-    """What differs by more than a share of the larger value."""
+    """Parameters that differ by more than a share of the larger value."""
     pairs = (
         ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
         ("echo time", now.echo_time_ms, before.echo_time_ms),

@@ -1,4 +1,4 @@
-"""How good is this image? Measured on the voxels alone, without a segmentation or a template.
+"""Image quality measures. They use the voxels only, without a segmentation or a template.
 
 The measures find scans that are clearly bad (noise, ghosts, a head that is cut, slices that flicker or are
 missing).
@@ -24,24 +24,24 @@ _AIR_STD: Final = 0.68
 1997."""
 
 _BRAIN_DEPTH_MM: Final = 20.0
-"""Deeper than scalp, skull and most cortex below the head's surface."""
+"""Depth below the head's surface that excludes scalp, skull and most cortex."""
 
 _BRAIN_HEIGHT_MM: Final = 90.0
-"""The brain's part of the head, from the vertex down to about the midbrain."""
+"""Height of the brain in the head, from the vertex to about the midbrain."""
 
 _WORK_MM: Final = 3.0
-"""Masks are made on a grid of about this spacing."""
+"""Approximate spacing of the grid on which masks are made."""
 
 _CUT_AREA: Final = 0.4
-"""Head in the uppermost slice over the largest slice: a sphere of 8 cm radius cut 1.6 cm below its top, into
-brain."""
+"""Head area in the uppermost slice relative to the largest slice. The value corresponds to a sphere of 8 cm radius that
+is cut 1.6 cm below its top, within the brain."""
 
 _DARK_CSF: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
 
 
 @dataclass(frozen=True)
 class ImageMeasures:
-    """Measures of one scan; None where the image does not allow the measurement.
+    """Measures of one scan; None if the image does not allow the measurement.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
 
 
 def head_mask(image: Image) -> BoolArray:
-    """The head without air, roughly: Otsu's threshold on a coarse, smoothed copy, largest piece, holes filled."""
+    """Approximate head mask: Otsu threshold on a coarse smoothed copy, largest component, holes filled."""
     step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
     smooth = ndimage.uniform_filter(image.data, step)
     coarse = smooth[:: step[0], :: step[1], :: step[2]]
@@ -151,7 +151,7 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
 
 
 def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
-    """Noise in the quietest in-plane corner that is free of head and not blanked; 0 where there is none."""
+    """Noise in the in-plane corner with the lowest signal, without head and not blanked; 0 if there is none."""
     rows, columns = (max(4, n // 10) for n in data.shape[1:])
     found = []
     for corner in (
@@ -165,7 +165,7 @@ def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
 
 
 def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float:
-    """Distance between the medians of the two tissue classes deep in the upper head."""
+    """Difference between the medians of the two tissue classes in the interior of the upper head."""
     spacing = image.grid.spacing_mm
     step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
     coarse_head = head[:: step[0], :: step[1], :: step[2]]
@@ -196,7 +196,7 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
 
 
 def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:
-    """Coil shading over about 4 cm relative to its mean; 1 where unknown."""
+    """Coil shading over about 4 cm relative to its mean; 1 if unknown."""
     sigma = [30.0 / s for s in spacing_mm]
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
     shade = ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)

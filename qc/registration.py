@@ -1,4 +1,4 @@
-"""Which scans a person has to look at: a failed or doubtful registration, a brain not scanned whole, no contrast."""
+"""QC flags of registered scans: failed or uncertain registration, incomplete brain coverage, missing enhancement."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import Method
 
 LEAST_COVERED = 0.99
-"""Share of the subject's brain that a visit must have scanned. The rim of a mask on slices of 3 mm is about 1 %."""
+"""Minimum share of the subject's brain that a visit must cover. On 3 mm slices the rim of a mask is about 1 %."""
 
 SURE_BRAIN = 0.8
-"""A FLAIR whose head lies as its header says has 0.84 and more (11 real scans, 5 of them also at 3 mm, and 4 simulated
-heads); where the header was turned by half a turn three real scans had 0.59 to 0.82."""
+"""Minimum quality of the match between FLAIR and template. With a correct header it is 0.84 or more (11 real scans, 5
+of them also at 3 mm, and 4 simulated heads). With a header rotated by 180° three real scans had 0.59 to 0.82."""
 
 LEAST_ENHANCING = 0.002
-"""Share of the brain that enhances clearly (`GelSettings.clear_enhancement`), about 3 mL. After contrast: 22 to 26 mL
-in two real scans, at 1 and 3 mm, and 20 to 25 mL in twelve simulated ones; where the T1 before contrast, half a voxel
-aside and with another gain, field and noise, was given as that after it, 0.2 mL at most; exchanged, 0.2 mL at most."""
+"""Minimum share of the brain that enhances clearly (`GelSettings.clear_enhancement`), about 3 mL. After contrast the
+volume is 22 to 26 mL in two real scans (1 and 3 mm) and 20 to 25 mL in twelve simulated scans. It is at most 0.2 mL if
+a pre-contrast T1 with another position, gain, bias field and noise replaces the post-contrast T1, or if both are
+swapped."""
 
 SURE = 0.6
-"""Quality of a registration from which on no person has to look, within and across contrasts alike. What is taken
-begins at 0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmarks/registration`): true matches 0.79 to
-1.00 within and 0.57 to 1.00 across contrasts, one of 24 below this limit; fits that ended elsewhere up to 0.38, other
-patients' heads up to 0.35, noise up to 0.25. What lies between is so rare that nobody knows what it is worth."""
+"""Registration quality below which visual QC is required, within and across contrasts. A registration is accepted from
+0.5 (`RegisterSettings.min_quality`). Measured on six heads (`benchmarks/registration`): correct registrations 0.79 to
+1.00 within and 0.57 to 1.00 across contrasts (one of 24 below this limit), wrong optima up to 0.38, heads of other
+patients up to 0.35, noise up to 0.25. Values between 0.38 and 0.57 did not occur."""
 
 
 MOST_FORM_DIFFERENCE_MM = 0.5
@@ -33,21 +34,20 @@ MOST_FORM_DIFFERENCE_MM = 0.5
 
 
 class Verdict(StrEnum):
-    """What is thought of one registration."""
+    """Verdict on one registration."""
 
-    REFERENCE = "reference"  # the others were brought to it
+    REFERENCE = "reference"  # the target of the other registrations
     GOOD = "good"
     DOUBTFUL = "doubtful"
     FAILED = "failed"
 
 
 def judge(record: RegistrationRecord) -> Verdict:
-    """What is thought of one registration.
+    """Judge one registration.
 
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
-    from mri_pipeline.images.register import Method
     >>> judge(RegistrationRecord(Contrast.FLAIR, "wk00", 0.55, "gauss-newton", failed=False)).value
     'doubtful'
     """
@@ -59,7 +59,7 @@ def judge(record: RegistrationRecord) -> Verdict:
 
 
 def brain_qc_flag(quality: float) -> str:
-    """What a person has to look at where the template hardly explains a FLAIR; empty where it does.
+    """QC flag for a FLAIR that matches the template poorly; empty if it matches well.
 
     Parameters
     ----------
@@ -68,9 +68,7 @@ def brain_qc_flag(quality: float) -> str:
     """
     if quality >= SURE_BRAIN:
         return ""
-    return (
-        f"FLAIR: a doubtful match to the template (quality {quality:.2f}), look at its orientation and its brain"
-    )
+    return f"FLAIR: poor match to the template (quality {quality:.2f}); check its orientation and brain mask"
 
 
 def duplicate_qc_flag(visits: Sequence[str]) -> str:
@@ -92,7 +90,7 @@ def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
 
 
 def contrast_qc_flag(enhancing_share: float | None) -> str:
-    """What a person has to look at where next to nothing enhances, vessels neither; empty where it does.
+    """QC flag for a post-contrast T1 without enhancement, not even of vessels; empty otherwise.
 
     Parameters
     ----------
@@ -102,41 +100,42 @@ def contrast_qc_flag(enhancing_share: float | None) -> str:
     if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
         return ""
     return (
-        "T1 after contrast: no enhancement, of vessels and dura neither; was contrast given, and are the two T1 not "
-        "exchanged?"
+        "T1 after contrast: no enhancement, not even of vessels and dura; check that contrast was given and that "
+        "the two T1 are not swapped"
     )
 
 
 def qc_flags(quality: VisitQuality) -> list[str]:
-    """What a person has to look at in one visit, a line each; none where all is well.
+    """QC flags of one visit, one line each; an empty list requires no visual QC.
 
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
-    from mri_pipeline.images.register import Method
     >>> t2w = RegistrationRecord(Contrast.T2W, "wk04", 0.12, "gauss-newton", failed=True)
     >>> qc_flags(VisitQuality("wk04", "", False, 1.0, (t2w,)))
-    ['T2w left out: no match to the FLAIR (quality 0.12)']
+    ['T2w excluded: registration to the FLAIR failed (quality 0.12)']
     """
     found = [f"not analysed: {quality.failure}"] if quality.failure else []
     for record in quality.registrations:
         verdict, name = judge(record), record.contrast.value
         to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
         if record.method == Method.SAME_SCAN and record.failed:
-            found.append(f"{name} left out: it has the same voxels as the FLAIR")
+            found.append(f"{name} excluded: it has the same voxels as the FLAIR")
         elif verdict is Verdict.FAILED and not quality.failure:
-            found.append(f"{name} left out: no match to {to} (quality {record.quality or 0.0:.2f})")
+            found.append(f"{name} excluded: registration to {to} failed (quality {record.quality or 0.0:.2f})")
         elif verdict is Verdict.DOUBTFUL:
-            found.append(f"{name} to {to}: a doubtful match (quality {record.quality:.2f}), look at the pictures")
+            found.append(
+                f"{name} to {to}: uncertain registration (quality {record.quality:.2f}); check the images"
+            )
     used = {record.contrast for record in quality.registrations if not record.failed}
     if not quality.failure and Contrast.T1W_GD in used and Contrast.T1W not in used:
         found.append(
-            "enhancing lesions judged on T1 after contrast alone: what was bright before cannot be told from them"
+            "GEL detected on post-contrast T1 alone: tissue that is bright before contrast cannot be excluded"
         )
     if quality.brain_covered is not None and quality.brain_covered < LEAST_COVERED:
         found.append(
-            f"FLAIR: has scanned {100 * quality.brain_covered:.0f} % of the brain that the visits show; what lies "
-            "beyond is compared with no other visit"
+            f"FLAIR: covers {100 * quality.brain_covered:.0f} % of the subject's brain; the rest is not compared with "
+            "other visits"
         )
     if quality.note:
         found.append(quality.note)
@@ -144,5 +143,5 @@ def qc_flags(quality: VisitQuality) -> list[str]:
 
 
 def all_qc_flags(qualities: Sequence[VisitQuality]) -> list[str]:
-    """The qc_flags of every visit, each under the visit's label."""
+    """QC flags of all visits, each preceded by the label of its visit."""
     return [f"{quality.visit}: {message}" for quality in qualities for message in qc_flags(quality)]

@@ -1,8 +1,9 @@
-"""Which scans of a subject belong together: the first of the two workflows of a subject, and what follows from it.
+"""Selection of the visits and contrasts of a subject that can be analysed together.
 
-The first workflow registers and judges. Its records decide which visits and contrasts the second
-workflow, the analysis, uses: a contrast that matches no FLAIR is left out, a visit whose FLAIR matches no other is a
-failed visit. Both are told, in the result and in the report; neither takes the other visits down.
+The first workflow of a subject registers its scans and records the quality. The records decide which visits and
+contrasts the second workflow analyses. A contrast is excluded if its registration to the FLAIR failed. A visit fails if
+its FLAIR matches no other visit. Both trigger a QC flag in the result and in the report. The other visits are not
+affected.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class AlignedVisit:
     Parameters
     ----------
     scans : VisitScans
-        Without the contrasts that match nothing.
+        Without the contrasts whose registration failed.
     brain, template_to_flair : Path
         Of its FLAIR.
     to_flair : mapping of Contrast to Path
@@ -55,12 +56,12 @@ class AlignedVisit:
 
     @property
     def visit(self) -> str:
-        """Its label."""
+        """Label of the visit."""
         return self.scans.visit
 
     @property
     def flair_record(self) -> RegistrationRecord:
-        """How its FLAIR was registered."""
+        """Registration record of its FLAIR."""
         return next(r for r in self.quality.registrations if r.contrast is Contrast.FLAIR)
 
 
@@ -77,11 +78,11 @@ class Alignment:
 
     @property
     def scans(self) -> tuple[VisitScans, ...]:
-        """What is analysed."""
+        """The analysed visits with their usable scans."""
         return tuple(visit.scans for visit in self.visits)
 
     def quality_of(self, visits: Sequence[VisitScans]) -> list[VisitQuality]:
-        """What is known of the scans of every visit, analysed or not, in the order of `visits`."""
+        """Scan quality of every visit, analysed or failed, in the order of `visits`."""
         known = {quality.visit: quality for quality in (*(v.quality for v in self.visits), *self.failed)}
         return [known[visit.visit] for visit in visits]
 
@@ -95,17 +96,16 @@ class Alignment:
 
 
 def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
-    """Register all scans of a subject and tell which belong together.
+    """Register all scans of a subject and select those that can be analysed together.
 
-    Between visits the rule is: they are held against the earliest one; those that do not match it are held against
-    the earliest of themselves, and so on. The largest group is the subject (of two equal ones the earlier); all other
-    visits fail. In a kept space the visits that are in it are the subject, and a further visit must match the earliest
-    of them.
+    Visits are registered to the earliest visit. Visits that do not match it are registered to the earliest of
+    themselves, and so on. The largest group is analysed; of two equal groups the earlier one. All other visits fail.
+    In a kept space the group consists of the visits of that space. A further visit must match the earliest of them.
 
     Raises
     ------
     AnalysisError
-        If no visit can be used, or one that has been analysed before cannot: what it gave stays as it is.
+        If no visit can be used, or if a visit that has been analysed before cannot. Earlier results are not removed.
     """
     rounds = _Rounds(job, plugin, nprocs)
     flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in job.visits}
@@ -139,7 +139,7 @@ def _largest_group(rounds: _Rounds, labels: list[str]) -> list[str]:
     groups: list[list[str]] = []
     remaining = labels
     while remaining:
-        # a visit that is left alone has been found already
+        # a single remaining visit has already been processed
         group = rounds.star(remaining, remaining[0]) if not groups or len(remaining) > 1 else remaining
         groups.append(group)
         remaining = [label for label in remaining[1:] if label not in group and label in rounds.alignment_records]
@@ -151,25 +151,25 @@ def _require_usable(job: SubjectJob, alignment: Alignment) -> None:
         if quality.visit in job.settled or not alignment.visits:
             raise AnalysisError(
                 f"{quality.visit}: {quality.failure}",
-                hint="restore its scan, or withdraw it: mri-pipeline ingest ... --replace REASON",
+                hint="restore its scan, or replace it with mri-pipeline ingest ... --replace REASON",
             )
 
 
 class _Rounds:
-    """Runs the first workflow, as often as another reference is needed; visits are cached in between."""
+    """Runs the first workflow once for each reference; visits are cached in between."""
 
     def __init__(self, job: SubjectJob, plugin: Plugin, nprocs: int) -> None:
         self._job, self._plugin, self._nprocs = job, plugin, nprocs
         self.folder = job.subject_work / "alignment_records"
-        shutil.rmtree(self.folder, ignore_errors=True)  # a note of an earlier run must not pass for this one's
+        shutil.rmtree(self.folder, ignore_errors=True)  # records of an earlier run are not valid for this one
         self.alignment_records: dict[str, VisitAlignmentRecord] = {}
         self.faults: dict[str, str] = {}
         self.matches: dict[str, tuple[str, Match]] = {}
 
     def star(self, labels: Sequence[str], reference: str, *, free: set[str] | None = None) -> list[str]:
-        """Hold visits against a reference; returns those that match it, with the reference, none without its brain.
+        """Register visits to a reference. Returns the matching visits with a brain mask, and the reference.
 
-        `free` visits are not registered: they are where they are.
+        `free` visits are not registered; their transform is known.
         """
         visits = [visit for visit in self._job.visits if visit.visit in labels]
         crashes, started = self._job.subject_work / "crashes", time.time()
@@ -236,15 +236,15 @@ def _with_scan_flags(alignment: Alignment, rounds: _Rounds) -> Alignment:
 def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
     visit = scans.visit
     if visit not in rounds.alignment_records:
-        return VisitQuality(visit, rounds.faults.get(visit, "its process ended without a word"), None, None, ())
+        return VisitQuality(visit, rounds.faults.get(visit, "process terminated without output"), None, None, ())
     note = rounds.alignment_records[visit]
     records = [match.record(contrast, visit) for contrast, match in note.scans.items()]
-    message = "its FLAIR matches none of the subject's other visits (another head, or a scan that moved?)"
+    message = "FLAIR matches no other visit of the subject; check for another subject or for motion"
     if visit in rounds.matches:
         reference, match = rounds.matches[visit]
         records.insert(0, match.record(Contrast.FLAIR, reference))
         if match.failed:
-            message = f"its FLAIR matches not that of {reference} (quality {match.quality:.2f}): another head?"
+            message = f"FLAIR does not match that of {reference} (quality {match.quality:.2f}); check for another subject"
     return VisitQuality(visit, message, note.skull_stripped, None, tuple(records))
 
 
@@ -253,7 +253,7 @@ def _aligned(
 ) -> AlignedVisit:
     visit, note = scans.visit, rounds.alignment_records[scans.visit]
     usable = {contrast: match for contrast, match in note.scans.items() if not match.failed}
-    # the reference of a later round has a match too: the one that failed in an earlier round
+    # the reference of a later round has a failed registration from an earlier round
     match = rounds.matches[visit][1] if visit != reference and visit in rounds.matches else None
     record, to_subject = RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False), None
     if match is not None:

@@ -1,4 +1,4 @@
-"""What the registrations of a subject found, as small files outside of Nipype's cache."""
+"""Records of a subject's registrations, as JSON files outside of Nipype's cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 
 
 class Match(BaseModel):
-    """A registration: its transform file, and how good it is (`mri_pipeline.images.register.Registration`)."""
+    """A registration with its transform file and quality (`mri_pipeline.images.register.Registration`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,12 +23,12 @@ class Match(BaseModel):
     failed: bool
 
     def record(self, contrast: Contrast, reference: str) -> RegistrationRecord:
-        """The same without the file, for results and reports."""
+        """The record for results and reports, without the file."""
         return RegistrationRecord(contrast, reference, round(self.quality, 4), self.method, failed=self.failed)
 
 
 class VisitAlignmentRecord(BaseModel):
-    """What was found in one visit: the brain of its FLAIR, and every other contrast's way to it."""
+    """Record of one visit: brain mask of its FLAIR, and the registration of every other contrast to it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,10 +44,10 @@ Note = TypeVar("Note", bound=BaseModel)
 
 
 def save_record_file(note: BaseModel, path: Path) -> Path:
-    """Write a note."""
+    """Write a record."""
     return write_atomic(path, note.model_dump_json(indent=1))
 
 
 def load_record_file(kind: type[Note], path: Path) -> Note:
-    """Read a note of this program."""
+    """Read a record."""
     return kind.model_validate_json(path.read_bytes())

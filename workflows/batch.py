@@ -1,4 +1,4 @@
-"""Many subjects: one process each, so that one that fails or dies leaves the others running."""
+"""Batch of subjects with one process each. A subject that fails or is killed does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Outcome(BaseModel):
-    """How one subject's analysis ended; written by its process, read by the batch.
+    """Outcome of one subject's analysis, written by its process and read by the batch.
 
-    A subject may be done while some of its visits failed; `qc_flags` are what a person has to look at in the others.
+    A subject may be done although some of its visits failed. `qc_flags` are the QC flags of the other visits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,13 +43,13 @@ class Outcome(BaseModel):
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """How a batch ended, in the order of the jobs."""
+    """Outcome of a batch, in the order of the jobs."""
 
     outcomes: tuple[Outcome, ...]
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """The subjects that failed, whole or with some of their visits."""
+        """Subjects that failed completely or with some visits."""
         return tuple(o for o in self.outcomes if not o.done or o.failed_visits)
 
 
@@ -60,11 +60,11 @@ class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-i
 
 
 class _RunSubjectOutputSpec(TraitedSpec):  # type: ignore[misc, unused-ignore]
-    outcome = File(exists=True, desc="how the analysis ended")
+    outcome = File(exists=True, desc="outcome of the analysis")
 
 
 class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
-    """Analyse one subject in a process of its own; what is cached is decided inside."""
+    """Analyse one subject in a process of its own. The process decides which steps are cached."""
 
     _cmd = sys.executable
     _always_run = True
@@ -76,7 +76,7 @@ class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
 
 
 def outcome_file(subject_work: Path) -> Path:
-    """Where a subject's process leaves its outcome."""
+    """Path of a subject's outcome file."""
     return subject_work / "outcome.json"
 
 
@@ -88,7 +88,7 @@ def init_batch_wf(
     mem_gb: float = 2.0,
     name: str = "batch_wf",
 ) -> pe.Workflow:
-    """One node for each subject, independent of each other; each of its processes runs on one thread.
+    """One independent node for each subject. Each of its processes uses one thread.
 
     Inputs
     ------

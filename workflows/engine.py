@@ -1,4 +1,4 @@
-"""How Nipype is run here: settings, plugins, progress, and which nodes failed and why.
+"""Execution of Nipype workflows: settings, plugins, progress, failed nodes and their reasons.
 
 Nothing is configured on import. Settings go into the workflow's own configuration, not into Nipype's global one.
 """
@@ -36,7 +36,7 @@ class Plugin(StrEnum):
 
 @dataclass
 class NodeLog:
-    """What became of each node of a run."""
+    """Status of each node of a run."""
 
     progress: Progress | None = None
     failed: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class NodeLog:
 
 
 def memory_limit_gb() -> float:
-    """Memory this process may use, in GB: the machine's, or the control group's where that is less."""
+    """Memory limit of this process in GB: that of the machine, or of the control group if lower."""
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -98,7 +98,7 @@ def run_workflow(
     progress: Progress | None = None,
     plugin_args: dict[str, Any] | None = None,
 ) -> list[str]:
-    """Run a workflow to its end and return the full names of the nodes that failed.
+    """Run a workflow and return the full names of the failed nodes.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def run_workflow(
     log = NodeLog(progress)
     arguments: dict[str, Any] = {"status_callback": log, **(plugin_args or {})}
     if plugin is Plugin.MULTIPROC:
-        # by default nipype believes in 90 % of the host's memory
+        # by default nipype plans with 90 % of the host's memory
         arguments |= {
             "n_procs": nprocs,
             "memory_gb": memory_gb or 0.9 * memory_limit_gb(),
@@ -124,14 +124,14 @@ def run_workflow(
         with _silent_nipype():
             workflow.run(plugin=plugin.value, plugin_args=arguments)
     except Exception as error:
-        if not log.failed:  # the engine itself failed: nobody expected that
+        if not log.failed:  # an unexpected failure of the engine itself
             raise
         _LOGGER.info("nodes failed: %s (%s)", ", ".join(log.failed), type(error).__name__)
     return log.failed
 
 
 def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
-    """What a failed node said, in one line: the last error of its newest crash file.
+    """Reason of a failed node in one line: the last error of its newest crash file.
 
     The module path of our own errors is left away; of an unexpected one the type is kept.
     """
@@ -140,10 +140,10 @@ def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
         file
         for file in crash_folder.glob(f"crash-*-{name}-*.txt")
         if file.stat().st_mtime >= since
-        and _first_line(file) == f"Node: {node}"  # other visits have such nodes too
+        and _first_line(file) == f"Node: {node}"  # other visits have nodes of the same name
     ]
     if not files:
-        return "it ended without a word (killed, or out of memory)"
+        return "process terminated without output (killed, or out of memory)"
     newest = max(files, key=lambda f: f.stat().st_mtime)
     lines = (line.strip() for line in newest.read_text(encoding="utf-8", errors="replace").splitlines())
     errors = [match for line in lines if (match := _ERROR_LINE.match(line))]

@@ -1,4 +1,4 @@
-"""Workflow of one subject: its visits meet in the midway space, are segmented, tracked and written."""
+"""Workflow of one subject: midway space of all visits, lesions, derivatives and report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     ----------
     job : SubjectJob
     alignment : Alignment
-        Which of its visits and scans take part, and how they lie to each other.
+        Its usable visits and scans, and their alignment.
 
     Inputs
     ------
@@ -72,7 +72,7 @@ _OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_qc_flags"
 
 
 def _midway(alignment: Alignment) -> pe.Node:
-    """The node that knows the subject's space: made from all visits, or kept as it is."""
+    """The node of the subject's space: computed from all visits, or kept."""
     visits = alignment.visits
     if alignment.space is not None:
         files = alignment.space[0]
@@ -106,7 +106,7 @@ def _kept_tissue(space: SpaceFiles) -> pe.Node:
 
 
 def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflow:
-    """Bring all visits into the subject's space and map its tissue; both are taken as they are in a kept space.
+    """Resample all visits into the subject's space and compute its tissue maps. A kept space and its maps are reused.
 
     Inputs
     ------
@@ -117,12 +117,11 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     brain, white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
     flairs_to_subject, brain_covered, scans_qc_flags
-        Of every visit: its FLAIR's transform, the share of the brain that it has scanned, and what a person has to
-        know of its other scans.
+        For every visit: transform of its FLAIR, brain coverage, and QC flags of its other scans.
     <visit>_<contrast>
-        Every scan on the subject's grid, bias-corrected; the FLAIRs on one scale.
+        Every scan on the subject's grid, bias-corrected; the FLAIRs on a common intensity scale.
     <visit>_transforms, <visit>_brain
-        The transforms that brought them there, and the brain as far as the visit has scanned it.
+        Transforms of its scans, and the part of the brain that it has scanned.
     """
     visits = alignment.visits
     workflow = pe.Workflow(name=name)
@@ -173,7 +172,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     if alignment.space is None:
         workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
         workflow.connect([(flairs, tissue, [("out", "flairs")])])
-        for contrast in (Contrast.T1W, Contrast.T1W_GD):  # after contrast where no visit has one before it
+        for contrast in (Contrast.T1W, Contrast.T1W_GD):  # post-contrast T1 only if no visit has a pre-contrast T1
             having = [node for visit, node in prepared if contrast in visit.scans.scans]
             if having:
                 t1ws = pe.Node(niu.Merge(len(having)), name="prepared_t1ws", run_without_submitting=True)

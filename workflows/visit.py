@@ -1,4 +1,4 @@
-"""Workflows before the visits meet: brain, every contrast to the FLAIR, and every visit to one of them."""
+"""Workflows of alignment: brain mask, registration of contrasts to the FLAIR and of visits to one visit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality"
 
 
 def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> pe.Workflow:
-    """Find the brain of one visit and bring its contrasts to its FLAIR.
+    """Extract the brain of one visit and register its contrasts to its FLAIR.
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
 
 
 def visit_record_file(folder: Path, visit: str) -> Path:
-    """Where `init_alignment_wf` notes what it found in a visit."""
+    """Path of a visit's record of `init_alignment_wf`."""
     return folder / f"{visit}.json"
 
 
 def match_record_file(folder: Path, visit: str, reference: str) -> Path:
-    """Where `init_alignment_wf` notes how a visit was brought to the reference."""
+    """Path of the record of a visit's registration to the reference."""
     return folder / f"{visit}-to-{reference}.json"
 
 
@@ -83,7 +83,7 @@ def init_alignment_wf(
     folder: Path,
     name: str = "alignment_wf",
 ) -> pe.Workflow:
-    """Find the brains of all visits, and bring their contrasts to their FLAIR and their FLAIRs to one of them.
+    """Extract the brains of all visits, register their contrasts to their FLAIR and their FLAIRs to one visit.
 
     Parameters
     ----------

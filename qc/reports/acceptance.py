@@ -1,6 +1,4 @@
-"""The acceptance report of a dummy run: one HTML file without outside parts, for the site and the centre's
-staff.
-"""
+"""Acceptance report of a dummy run: one self-contained HTML file for the site and the reading centre."""
 
 from __future__ import annotations
 
@@ -48,12 +46,12 @@ _RULES: Final = {
     "gap": "Gap between slices",
     "in_plane_2d": "In-plane voxel size",
     "coverage": "Coverage",
-    "contrast_recognised": "Recognition",
+    "contrast_recognised": "Contrast recognition",
     "minutes_after_contrast": "Time after contrast",
     "snr": "Signal to noise",
     "cnr": "Grey/white contrast to noise",
-    "edge": "Head at the side",
-    "slice_step": "Even slices",
+    "edge": "Head at the edge",
+    "slice_step": "Step between slices",
     "ghosting": "Ghosting",
     "vertex": "Vertex",
     "blank_slices": "Blank slices",
@@ -76,8 +74,8 @@ def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
     Returns
     -------
     str
-        HTML with its style and pictures inside. It holds no patient data: no description, name, number or
-        date of a header, and the mosaics are axial slices (a face cannot be rebuilt from twelve of them).
+        HTML with embedded style and images. It contains no patient data: no description, name, number or date of a
+        header. The mosaics are twelve axial slices, from which a face cannot be reconstructed.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("qc.reports") / "templates" / "acceptance.html.j2"
@@ -120,7 +118,7 @@ def _scanner(run: DummyRun) -> list[tuple[str, str]]:
         return []
     field = run.profile.field_strength_t
     return [
-        ("Maker", run.profile.manufacturer or "not stated"),
+        ("Manufacturer", run.profile.manufacturer or "not stated"),
         ("Model", run.profile.model or "not stated"),
         ("Software", run.profile.software or "not stated"),
         ("Field strength", "not stated" if field is None else f"{field:.4g} T"),
@@ -139,23 +137,23 @@ def _image(contrast: Contrast, image: Image, measures: Mapping[Contrast, ImageMe
             ("Signal to noise", _shown(values.snr)),
             ("Grey/white contrast to noise", _shown(values.cnr)),
             ("Ghosting", _shown(values.ghosting_percent, " %")),
-            ("Head, foot to head", f"{values.head_mm[2]:.0f} mm"),
+            ("Head height", f"{values.head_mm[2]:.0f} mm"),
         ],
     }
 
 
 def _shown(value: float | None, unit: str = "") -> str:
-    return "cannot be measured" if value is None else f"{value:.1f}{unit}"
+    return "not measurable" if value is None else f"{value:.1f}{unit}"
 
 
 def mosaic_png(image: Image) -> str:
-    """Twelve axial slices through the volume, radiological (the patient's right on the left), as base64 PNG."""
-    turned = image.reoriented("LPS")  # columns to the patient's left, rows to the back: as radiologists look
+    """Twelve axial slices in radiological convention (patient's right on the left), as base64 PNG."""
+    turned = image.reoriented("LPS")  # columns to the patient's left, rows to posterior: radiological convention
     depth = turned.grid.shape[2]
     count = _MOSAIC_ROWS * _MOSAIC_COLUMNS
     picked = np.unique(np.linspace(0.06 * depth, 0.94 * depth - 1, count).round().astype(int).clip(0, depth - 1))
     columns, rows, slices = (n // 4 for n in turned.grid.shape)
-    # the brain sets the window: the fat of the scalp would darken it
+    # the brain sets the intensity window; scalp fat would darken it
     middle = turned.data[columns : -columns or None, rows : -rows or None, slices : -slices or None]
     low, high = 0.0, 1.2 * float(np.percentile(middle, 99)) or 1.0
     figure = Figure(figsize=(12, 4.4), facecolor="black")

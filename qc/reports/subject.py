@@ -1,6 +1,6 @@
-"""The report of one subject: one HTML file that a reader opens anywhere, without any other file.
+"""Report of one subject: one self-contained HTML file.
 
-It shows the blinded code and nothing else about the person, and it loads nothing from anywhere.
+It shows the blinded code and no other personal data. It loads no external resource.
 """
 
 from __future__ import annotations
@@ -52,30 +52,30 @@ _COLUMNS = {
     "bh_chronic_volume_ml": "chronic BH mL",
     "combined_unique_active_count": "combined unique active",
 }
-_BRIGHTEST = 1.9  # medians of the brain: vessels and scalp must not darken everything else
+_BRIGHTEST = 1.9  # in medians of the brain; vessels and scalp must not set the window
 _ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
 
 
 @dataclass(frozen=True)
 class VisitReport:
-    """One planned visit as the report shows it.
+    """One planned visit in the report.
 
     Parameters
     ----------
     visit : str
     week : int or None
     status : ScanStatus
-        Anything but *analysed* leaves the rest empty.
+        The other fields are empty unless it is *analysed*.
     read : ReadStatus
     images : mapping of Contrast to Image
         In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
     brain : LabelImage or None
     masks : mapping of MaskLabel to LabelImage
-        What there is of T2 lesions, GEL, black holes, new and enlarging T2 lesions.
+        Available masks of T2 lesions, GEL, black holes, new and enlarging T2 lesions.
     lesions : LabelImage or None
         Numbered lesions, with the numbers of the result.
     native_flair : Image or None
-        The FLAIR as scanned, for "before registration"; needs no grid of the subject's.
+        The FLAIR as acquired, on its own grid, for the image "before registration".
     """
 
     visit: str
@@ -90,31 +90,31 @@ class VisitReport:
 
     @property
     def shown(self) -> bool:
-        """Whether there are pictures of this visit."""
+        """True if the report shows images of this visit."""
         return self.status is ScanStatus.ANALYSED and Contrast.FLAIR in self.images
 
     @property
     def brain_mask(self) -> LabelImage:
-        """The brain, or all that is not black where no brain mask is given."""
+        """The brain mask, or all positive voxels if none is given."""
         flair = self.images[Contrast.FLAIR]
         return self.brain if self.brain is not None else LabelImage(flair.data > 0, flair.grid)
 
     @property
     def numbered(self) -> LabelImage:
-        """Numbered lesions; none where they are not given."""
+        """Numbered lesions; empty if not given."""
         grid = self.images[Contrast.FLAIR].grid
         return self.lesions if self.lesions is not None else LabelImage(np.zeros(grid.shape, np.uint8), grid)
 
 
 @dataclass(frozen=True)
 class SubjectReport:
-    """Everything a report is made of.
+    """Contents of a report.
 
     Parameters
     ----------
     result : SubjectResult
     visits : sequence of VisitReport
-        Every planned visit in its order, the missing ones too.
+        All planned visits in their order, including missing ones.
     protocol : str
         Name of the protocol.
     protocol_digest : str
@@ -136,7 +136,7 @@ class SubjectReport:
 def write_subject_report(report: SubjectReport, path: Path) -> Path:
     """Write the report as one self-contained HTML file.
 
-    Equal input gives equal bytes: no time, no place, no name is written.
+    Equal input gives equal bytes. No time, path or name is written.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def subject_report_html(report: SubjectReport) -> str:
 
 
 def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
-    """One visit's line of the table; what is not known is an empty text."""
+    """Table row of one visit; unknown values are empty."""
     counts = next((row for row in result.visits if row.visit == visit.visit), None)
     measured = counts is not None and visit.status is ScanStatus.ANALYSED
     values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}

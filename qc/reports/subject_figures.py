@@ -1,4 +1,4 @@
-"""Pictures of a subject's report: registration before and after, volumes and counts over time."""
+"""Figures of a subject's report: registration before and after, volumes and counts over time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.spatial import FloatArray, Image
 
 BLUE, ORANGE, PURPLE, GREY = "#0072B2", "#D55E00", "#AA4488", "#666666"
-"""Okabe-Ito colours (and a purple): told apart by colour-blind readers too."""
+"""Okabe-Ito colours and a purple, distinguishable with colour vision deficiency."""
 
 _TILE = 230  # pixels, longest side of a plane
 _PNG_DPI = 110
 
 
 def plane_points(image: Image) -> list[FloatArray]:
-    """World points of three planes through the middle of the bright part of an image.
+    """World points of three orthogonal planes through the centre of the head.
 
     Returns
     -------
@@ -71,9 +71,9 @@ def _scaled(plane: NDArray[np.float32], high: float) -> NDArray[np.float32]:
 
 
 def overlay(reference: Image, other: Image) -> tuple[str, float]:
-    """Three planes of two images over one another: the reference red, the other one cyan; grey where they agree.
+    """Overlay of two images in three planes: reference red, other image cyan, agreement grey.
 
-    The images are compared where their headers put them, each on its own grid.
+    Each image stays on its own grid; positions come from the headers.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The subject's report, from the derivative dataset and the scans as they came."""
+"""The subject's report from the derivative dataset and the original scans."""
 
 from __future__ import annotations
 

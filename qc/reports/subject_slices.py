@@ -1,6 +1,6 @@
-"""Axial slices with lesion outlines, as SVG: a grey picture with the outlines as lines over it.
+"""Axial slices with lesion outlines, as SVG: a greyscale image with the outlines as paths on top.
 
-Radiological convention: the patient's right is on the left of the picture, anterior is up.
+Radiological convention: the patient's right is on the left of the image, anterior is up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.spatial import Image, LabelImage
 
 RADIOLOGICAL = "LAS"
-"""Axes of a displayed volume: the first runs to the patient's left, drawn from left to right."""
+"""Axes of a displayed volume. The first axis points to the patient's left and is drawn from left to right."""
 
 COLUMNS = 5
 MAX_SLICES = 5 * COLUMNS
@@ -35,12 +35,12 @@ OUTLINES: Mapping[str, tuple[MaskLabel, ...]] = {
     "gel": (MaskLabel.GEL,),
     "bh": (MaskLabel.BLACK_HOLE,),
 }
-"""What is outlined, from below to above; the key is the CSS class."""
+"""Outlined masks from bottom to top layer; the key is the CSS class."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of a volume that is shown: axial slices (of the reoriented grid) and a box in the plane."""
+    """Shown part of a volume: axial slices of the reoriented grid and an in-plane box."""
 
     slices: tuple[int, ...]
     box: tuple[slice, slice]
@@ -86,7 +86,7 @@ def choose_view(
 
 
 def _filled(chosen: Sequence[int], depth: slice) -> tuple[int, ...]:
-    """Slices in between, so that rows are full: each in the middle of the widest gap."""
+    """Add slices until the rows are full, each in the middle of the widest gap."""
     margin = (depth.stop - depth.start) // 8
     low, high = depth.start + margin, depth.stop - 1 - margin
     wanted = max(MIN_SLICES, -(-len(chosen) // COLUMNS) * COLUMNS)
@@ -102,7 +102,7 @@ def _filled(chosen: Sequence[int], depth: slice) -> tuple[int, ...]:
 
 
 def _height(affine: NDArray[np.floating], k: int, box: Sequence[slice]) -> float:
-    """World z of the middle of a slice."""
+    """World z of the centre of a slice."""
     middle = [(s.start + s.stop - 1) / 2 for s in box]
     return float((affine @ [*middle, k, 1.0])[2])
 
@@ -121,7 +121,7 @@ def _areas(lesions: LabelImage) -> NDArray[np.int64]:
 
 
 def _cover(area: NDArray[np.int64], max_slices: int) -> list[int]:
-    """A few slices in which as many lesions as possible are cut, by their larger sections."""
+    """Few slices that show as many lesions as possible, preferably at large cross-sections."""
     if not len(area):
         return []
     share = area / np.maximum(area.max(axis=1, keepdims=True), 1)
@@ -136,7 +136,7 @@ def _cover(area: NDArray[np.int64], max_slices: int) -> list[int]:
 
 
 def picture(data: NDArray[np.floating], window: tuple[float, float]) -> str:
-    """A grey picture as a data URI; `data` has its rows from above to below."""
+    """A greyscale image as a data URI; the rows of `data` run from top to bottom."""
     scaled = np.clip((data - window[0]) / (window[1] - window[0]), 0, 1)
     buffer = io.BytesIO()
     grey = np.repeat((scaled * 255).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -193,7 +193,7 @@ def mosaic(
 
 @dataclass(frozen=True)
 class _Frame:
-    """From voxels of a tile (to the left, to the front) to SVG units."""
+    """Conversion from voxels of a tile (left, anterior) to SVG units."""
 
     step: tuple[float, float]
     height: float
@@ -210,7 +210,7 @@ def _cut(data: NDArray[Any], view: View) -> NDArray[Any]:
 
 
 def _sheet(shown: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    """All tiles as one picture, rows from anterior to posterior."""
+    """All tiles as one image, rows from anterior to posterior."""
     across, down = shown.shape[:2]
     sheet = np.zeros((rows * down, columns * across), dtype=np.float32)
     for i in range(shown.shape[2]):
@@ -225,7 +225,7 @@ def _tile(
     frame: _Frame,
     z_mm: float,
 ) -> Iterator[str]:
-    """Outlines, lesion numbers, sides and height of one slice."""
+    """Outlines, lesion numbers, side labels and z position of one slice."""
     for name, plane in outlines.items():
         path = _outline(plane, frame)
         if path:
@@ -240,7 +240,7 @@ def _tile(
 
 
 def _planes(masks: Mapping[MaskLabel, LabelImage], view: View) -> dict[str, NDArray[np.bool_]]:
-    """What is outlined in the shown slices; a new or enlarging lesion has one outline, not two."""
+    """Outlines of the shown slices; a new or enlarging lesion has one outline."""
     found = {}
     for name, labels in OUTLINES.items():
         present = [_cut(masks[label].reoriented(RADIOLOGICAL).mask, view) for label in labels if label in masks]
@@ -252,7 +252,7 @@ def _planes(masks: Mapping[MaskLabel, LabelImage], view: View) -> dict[str, NDAr
 
 
 def _outline(plane: NDArray[np.bool_], frame: _Frame) -> str:
-    """SVG path around a mask of one slice (axes: to the left, to the front)."""
+    """SVG path around a mask of one slice (axes: left, anterior)."""
     if not plane.any():
         return ""
     parts = []
@@ -265,7 +265,7 @@ def _outline(plane: NDArray[np.bool_], frame: _Frame) -> str:
 
 
 def _label_places(numbers: NDArray[np.integer]) -> dict[int, dict[int, tuple[float, float]]]:
-    """For every slice, the lesions to be named there and their left upper end in voxels."""
+    """For every slice, the lesions labelled there and the voxel position of each label."""
     best: dict[int, tuple[int, int]] = {}
     for i in range(numbers.shape[2]):
         values, counts = np.unique(numbers[:, :, i], return_counts=True)

@@ -83,7 +83,7 @@ def test_another_patients_scan_fails_and_leaves_the_others_as_they_are(real_data
     shutil.copy(scans(real_data, "03", 2)[Contrast.FLAIR], stranger)
     out = DerivativeDataset(tmp_path / "out")
     assert cli.invoke(["bids", str(bids), str(out.root), "participant"]) == 4
-    assert "wk04 FAILED: its FLAIR matches not that of wk00" in capsys.readouterr().out
+    assert "wk04 FAILED: FLAIR does not match that of wk00" in capsys.readouterr().out
     rows = read_table(out.root / "tables" / "lesion_timepoints.csv")
     assert [r["scan_status"] for r in rows] == ["analysed", "failed", "analysed"]
     alone = [r for r in read_table(by_nifti.root / "tables" / "lesion_timepoints.csv") if r["subject"] == "01"]

@@ -287,7 +287,7 @@ def test_one_visit_that_fails_leaves_all_others_done(copy, capsys):
     assert (rows[bad, "wk12"]["scan_status"], rows[bad, "wk12"]["t2_count"] != "") == ("analysed", True)
     assert not copy.derivatives.anat(bad, "wk00").exists()  # nothing of an earlier run passes for this one's
     report = (copy.reports / f"sub-{bad}.html").read_text()
-    assert "A person has to look at this." in report
+    assert "Visual QC required." in report
     assert "wk00: not analysed: expected a NIfTI image" in report
 
 

@@ -162,14 +162,14 @@ def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, caps
     said = capsys.readouterr().out
     assert "sub-x: done" in said
     assert "  wk12 FAILED: " in said
-    assert "  look at wk04: ce-gadolinium_T1w left out: no match to the FLAIR" in said
+    assert "  look at wk04: ce-gadolinium_T1w excluded: registration to the FLAIR failed" in said
     rows = {row["visit"]: row for row in read_table(out / "tables" / "lesion_timepoints.csv")}
     assert [rows[visit]["scan_status"] for visit in scans] == ["analysed", "analysed", "failed"]
     assert (rows["wk04"]["gel_count"], rows["wk04"]["combined_unique_active_count"]) == ("", "")
     assert (rows["wk04"]["new_t2_count"], rows["wk00"]["bh_count"] != "") == ("0", True)
     assert {v for k, v in rows["wk12"].items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
     html = (out / "reports" / "sub-x.html").read_text()
-    assert "A person has to look at this." in html
+    assert "Visual QC required." in html
     assert "NO MATCH" in html
     assert not list(out.glob("sub-x/ses-wk04/anat/*gadolinium*"))
     assert not (out / "sub-x" / "ses-wk12").exists()

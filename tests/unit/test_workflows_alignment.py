@@ -134,7 +134,7 @@ def test_of_two_visits_that_do_not_match_the_earlier_stays(request_of, aligned):
     found, _ = aligned(request_of("a", "b"), strangers=[("a", "b")])
     assert of(found)[0] == ["a"]
     (quality,) = found.failed
-    assert quality.failure == "its FLAIR matches not that of a (quality 0.10): another head?"
+    assert quality.failure == "FLAIR does not match that of a (quality 0.10); check for another subject"
     assert [(r.contrast, r.failed) for r in quality.registrations] == [
         (Contrast.FLAIR, True), (Contrast.T1W_GD, False),
     ]  # fmt: skip
@@ -188,8 +188,8 @@ def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
     told = [qc_flags(quality) for quality in found.quality_of(job.visits)]
     alone, left_out = told
     assert len(alone) == 1
-    assert "T1 after contrast alone" in alone[0]  # neither visit has a T1 before contrast
-    assert left_out == ["ce-gadolinium_T1w left out: no match to the FLAIR (quality 0.10)"]
+    assert "post-contrast T1 alone" in alone[0]  # neither visit has a T1 before contrast
+    assert left_out == ["ce-gadolinium_T1w excluded: registration to the FLAIR failed (quality 0.10)"]
 
 
 @pytest.mark.parametrize("contrast", [Contrast.FLAIR, Contrast.T2W])

@@ -66,7 +66,10 @@ def test_a_failed_node_is_known_with_its_reason_and_the_others_run(tmp_path, plu
 def test_a_workflow_without_fault_has_no_failed_node(tmp_path):
     workflow = make_workflow(tmp_path, good="")
     assert run_workflow(workflow, plugin=Plugin.LINEAR, nprocs=1, crash_folder=tmp_path / "crashes") == []
-    assert failure_reason(tmp_path / "crashes", "wf.good") == "it ended without a word (killed, or out of memory)"
+    assert (
+        failure_reason(tmp_path / "crashes", "wf.good")
+        == "process terminated without output (killed, or out of memory)"
+    )
 
 
 def test_processes_and_memory(tmp_path):

@@ -1,4 +1,4 @@
-"""What all interfaces share: the files of a visit's contrasts, and models loaded from and saved to them."""
+"""Common parts of the interfaces: image fields of a visit, loading and saving of models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ContrastInputSpec(BaseInterfaceInputSpec):
 
 
 class ContrastOutputSpec(TraitedSpec):
-    """The same fields on the way out; a contrast the visit lacks stays undefined."""
+    """The same fields as outputs; a missing contrast is undefined."""
 
     flair = File(exists=True, desc="FLAIR")
     t1w = File(exists=True, desc="T1 before contrast")
@@ -55,7 +55,7 @@ class TissueOutputSpec(TraitedSpec):
 
 
 class TissueInputSpec(BaseInterfaceInputSpec):
-    """The same fields on the way in."""
+    """The same fields as inputs."""
 
     white_matter = File(exists=True, mandatory=True, desc="probability")
     grey_matter = File(exists=True, mandatory=True, desc="probability")
@@ -86,7 +86,7 @@ def load_tissue(inputs: Any) -> TissueMaps:
 
 
 class Step(SimpleInterface):
-    """An interface that saves what it makes uncompressed in its working folder (fast, and deleted with it)."""
+    """An interface that saves its results uncompressed in its working folder, which is fast and temporary."""
 
     def keep(self, runtime: Any, **results: Image | LabelImage) -> None:
         """Save images and set the output fields of the same names."""

@@ -31,8 +31,8 @@ class _ExtractBrainInputSpec(BaseInterfaceInputSpec):
 class _ExtractBrainOutputSpec(TraitedSpec):
     brain = File(exists=True, desc="brain mask on the FLAIR's grid")
     template_to_flair = File(exists=True, desc="affine from the template's world")
-    skull_stripped = traits.Bool(desc="the scan came without skull")
-    brain_quality = traits.Float(desc="how well the template explains the scan")
+    skull_stripped = traits.Bool(desc="the scan was skull-stripped on input")
+    brain_quality = traits.Float(desc="quality of the match to the template")
     scan_digest = traits.Str(desc="digest of the FLAIR's voxels")
 
 
@@ -53,11 +53,11 @@ class ExtractBrain(Step):
 
 
 class _RegisterInputSpec(BaseInterfaceInputSpec):
-    fixed = File(exists=True, mandatory=True, desc="stays where it is")
-    moving = File(exists=True, mandatory=True, desc="is brought to it")
+    fixed = File(exists=True, mandatory=True, desc="fixed image")
+    moving = File(exists=True, mandatory=True, desc="moving image")
     fixed_brain = File(exists=True, desc="brain mask on the fixed grid")
     moving_brain = File(exists=True, desc="brain mask on the moving grid")
-    intra_modal = traits.Bool(mandatory=True, desc="both are of one contrast")
+    intra_modal = traits.Bool(mandatory=True, desc="both images have the same contrast")
 
 
 class _RegisterOutputSpec(TraitedSpec):
@@ -65,7 +65,7 @@ class _RegisterOutputSpec(TraitedSpec):
 
 
 class Register(Step):
-    """Rigid registration; one that failed says so in its match, which nobody may use then."""
+    """Rigid registration. A failed registration is marked in its match and must not be used."""
 
     input_spec = _RegisterInputSpec
     output_spec = _RegisterOutputSpec
@@ -95,8 +95,8 @@ class _NoteVisitInputSpec(BaseInterfaceInputSpec):
     note = traits.Str(mandatory=True, desc="file to write, outside of the cache")
     brain = File(exists=True, mandatory=True, desc="brain mask on the FLAIR's grid")
     template_to_flair = File(exists=True, mandatory=True, desc="affine from the template's world")
-    skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR came without skull")
-    brain_quality = traits.Float(mandatory=True, desc="how well the template explains the FLAIR")
+    skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR was skull-stripped on input")
+    brain_quality = traits.Float(mandatory=True, desc="quality of the match to the template")
     scan_digest = traits.Str(mandatory=True, desc="digest of the FLAIR's voxels")
     t1w_match = File(exists=True, desc="within-visit registration")
     t1w_gd_match = File(exists=True, desc="within-visit registration")
@@ -105,11 +105,11 @@ class _NoteVisitInputSpec(BaseInterfaceInputSpec):
 
 
 class _NoteOutputSpec(TraitedSpec):
-    note = File(exists=True, desc="the note that was written")
+    note = File(exists=True, desc="the record that was written")
 
 
 class RecordVisit(Step):
-    """Note what was found in one visit, for whoever puts the visits together."""
+    """Record brain mask and registrations of one visit."""
 
     _always_run = True
     input_spec = _NoteVisitInputSpec
@@ -137,7 +137,7 @@ class _NoteMatchInputSpec(BaseInterfaceInputSpec):
 
 
 class RecordMatch(Step):
-    """Note how one visit was brought to another."""
+    """Record the registration of one visit to another."""
 
     _always_run = True
     input_spec = _NoteMatchInputSpec
@@ -158,7 +158,7 @@ class _MidwayInputSpec(BaseInterfaceInputSpec):
 
 class _MidwayOutputSpec(TraitedSpec):
     brain = File(exists=True, desc="brain mask of the subject; its grid is the subject's grid")
-    whole_brain = File(exists=True, desc="the same before what some visit has not scanned was taken off")
+    whole_brain = File(exists=True, desc="brain mask including regions that some visit has not scanned")
     flairs_to_subject = traits.List(File(exists=True), desc="transform of every visit's FLAIR")
     template_to_subject = File(exists=True, desc="affine from the template's world")
 
@@ -189,9 +189,11 @@ class Midway(Step):
 class _PrepareInputSpec(ContrastInputSpec):
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
     whole_brain = File(
-        exists=True, desc="the same, with what some visit has not scanned; left out in a kept space"
+        exists=True, desc="brain mask including regions that some visit has not scanned; undefined in a kept space"
     )
-    flair_to_subject = File(exists=True, mandatory=True, desc="this visit's way to the subject's space")
+    flair_to_subject = File(
+        exists=True, mandatory=True, desc="transform of this visit's FLAIR to the subject's space"
+    )
     t1w_to_flair = File(exists=True, desc="within-visit transform")
     t1w_gd_to_flair = File(exists=True, desc="within-visit transform")
     t2w_to_flair = File(exists=True, desc="within-visit transform")
@@ -199,14 +201,14 @@ class _PrepareInputSpec(ContrastInputSpec):
 
 
 class _PrepareOutputSpec(ContrastOutputSpec):
-    brain = File(exists=True, desc="the brain as far as this visit's FLAIR has scanned it")
-    brain_covered = traits.Float(desc="the share of the whole brain that is")
-    qc_flags = traits.Str(desc="what a person has to know of scans that end before the brain does")
+    brain = File(exists=True, desc="part of the brain that this visit's FLAIR has scanned")
+    brain_covered = traits.Float(desc="share of the whole brain that is scanned")
+    qc_flags = traits.Str(desc="QC flags of scans that do not cover the brain")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")
 
 
 class Prepare(Step):
-    """Bring every contrast of a visit to the subject's grid in one resampling, and correct its bias."""
+    """Resample every contrast of a visit to the subject's grid once and correct its bias field."""
 
     input_spec = _PrepareInputSpec
     output_spec = _PrepareOutputSpec
@@ -273,11 +275,11 @@ class _MatchFlairsInputSpec(TissueInputSpec):
 
 
 class _MatchFlairsOutputSpec(TraitedSpec):
-    flairs = traits.List(File(exists=True), desc="the FLAIRs on one scale, in the same order")
+    flairs = traits.List(File(exists=True), desc="the FLAIRs on a common intensity scale, in the same order")
 
 
 class MatchFlairs(Step):
-    """Bring the FLAIRs of all visits to one scale."""
+    """Bring the FLAIRs of all visits to a common intensity scale."""
 
     input_spec = _MatchFlairsInputSpec
     output_spec = _MatchFlairsOutputSpec

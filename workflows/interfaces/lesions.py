@@ -27,25 +27,25 @@ from workflows.interfaces.base import (
 
 class _SegmentT2InputSpec(TissueInputSpec):
     flairs = InputMultiObject(
-        File(exists=True), mandatory=True, desc="prepared FLAIR of every visit, on one scale"
+        File(exists=True), mandatory=True, desc="prepared FLAIR of every visit, on a common intensity scale"
     )
     t1s = InputMultiObject(File(exists=True), desc="prepared T1 (before contrast, else after) of visits with one")
     with_t1 = traits.List(traits.Int(), desc="positions of those visits")
     t2ws = InputMultiObject(File(exists=True), desc="prepared T2w of visits with one")
     with_t2w = traits.List(traits.Int(), desc="positions of those visits")
     brains = InputMultiObject(File(exists=True), mandatory=True, desc="brain mask of every visit")
-    external = InputMultiObject(File(exists=True), desc="what another segmenter found in every visit")
+    external = InputMultiObject(File(exists=True), desc="mask of another segmenter for every visit")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 
 class _SegmentT2OutputSpec(TraitedSpec):
     probabilities = traits.List(File(exists=True), desc="T2 lesion probability of every visit")
     t2_lesions = traits.List(File(exists=True), desc="T2 lesion mask of every visit")
-    qc_flags = traits.List(traits.Str(), desc="what a person has to look at in every visit")
+    qc_flags = traits.List(traits.Str(), desc="QC flags of every visit")
 
 
 class SegmentT2(Step):
-    """Find the T2 lesions of all visits together, or take those of another segmenter."""
+    """Segment the T2 lesions of all visits together, or use the masks of another segmenter."""
 
     input_spec = _SegmentT2InputSpec
     output_spec = _SegmentT2OutputSpec
@@ -84,10 +84,12 @@ class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
 
 class _SegmentOutputSpec(ContrastOutputSpec):
     gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
-    gel_probability = File(exists=True, desc="probability of what enhances; undefined without a post-contrast T1")
+    gel_probability = File(
+        exists=True, desc="probability of each enhancing component; undefined without a post-contrast T1"
+    )
     black_holes = File(exists=True, desc="black holes; undefined without a T1")
-    t1_hypointensity = File(exists=True, desc="how dark T1 is; undefined without a T1")
-    qc_flags = traits.Str(desc="what a person has to look at in the T1 after contrast")
+    t1_hypointensity = File(exists=True, desc="grade of T1 hypointensity; undefined without a T1")
+    qc_flags = traits.Str(desc="QC flags of the post-contrast T1")
 
 
 class Segment(Step):
@@ -123,7 +125,9 @@ class _TrackInputSpec(BaseInterfaceInputSpec):
     gels = InputMultiObject(File(exists=True), desc="their masks, in the same order")
     black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
     black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
-    t1_hypointensity = InputMultiObject(File(exists=True), desc="how dark their T1 is, in the same order")
+    t1_hypointensity = InputMultiObject(
+        File(exists=True), desc="their grades of T1 hypointensity, in the same order"
+    )
     location = File(exists=True, mandatory=True, desc="labels of mri_pipeline.core.anatomy.LOCATION_LABELS")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
@@ -137,7 +141,7 @@ class _TrackOutputSpec(TraitedSpec):
 
 
 class Track(Step):
-    """Follow lesions over visits and count what the protocol counts."""
+    """Track lesions over visits and compute the counts of the protocol."""
 
     input_spec = _TrackInputSpec
     output_spec = _TrackOutputSpec

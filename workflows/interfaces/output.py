@@ -29,14 +29,14 @@ class _WriteVisitInputSpec(ContrastInputSpec):
     t2_probability = File(exists=True, mandatory=True, desc="T2 lesion probability")
     t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
     gel = File(exists=True, desc="enhancing lesions")
-    gel_probability = File(exists=True, desc="probability of what enhances")
+    gel_probability = File(exists=True, desc="probability of each enhancing component")
     black_holes = File(exists=True, desc="black holes")
-    t1_hypointensity = File(exists=True, desc="how dark T1 is")
+    t1_hypointensity = File(exists=True, desc="grade of T1 hypointensity")
     changes = traits.Dict(traits.Str(), File(exists=True), desc="change mask label to file")
     lesions = File(exists=True, mandatory=True, desc="numbered lesions")
     transforms = traits.Dict(traits.Str(), File(exists=True), mandatory=True, desc="contrast to transform")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
-    quality = traits.Str(mandatory=True, desc="what is known of its scans, as JSON of results.quality_text")
+    quality = traits.Str(mandatory=True, desc="quality of its scans, as JSON of results.quality_text")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
     sources = traits.Dict(traits.Str(), traits.Str(), desc="contrast to the path of its scan in the raw dataset")
 
@@ -46,7 +46,7 @@ class _WriteVisitOutputSpec(TraitedSpec):
 
 
 class WriteVisit(Step):
-    """Write one visit's derivatives; runs always, since the dataset may have been moved or deleted."""
+    """Write one visit's derivatives. The node always runs, because the dataset may have been moved or deleted."""
 
     _always_run = True
     input_spec = _WriteVisitInputSpec
@@ -95,17 +95,19 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     derivatives = traits.Str(mandatory=True, desc="folder of the derivative dataset")
     visits = traits.List(traits.Str(), mandatory=True, desc="the analysed visits, in their order")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
-    quality = traits.Str(mandatory=True, desc="what is known of all scans, as JSON of results.quality_text")
+    quality = traits.Str(mandatory=True, desc="quality of all scans, as JSON of results.quality_text")
     space_record = traits.Str(mandatory=True, desc="JSON of mri_pipeline.analysis.space.SpaceRecord")
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
     brain_covered = traits.List(traits.Float(), mandatory=True, desc="share of the brain that each FLAIR scanned")
-    scans_qc_flags = traits.List(traits.Str(), mandatory=True, desc="what to look at in the scans of every visit")
-    t2_qc_flags = traits.List(
-        traits.Str(), mandatory=True, desc="what to look at in the T2 lesions of every visit"
+    scans_qc_flags = traits.List(traits.Str(), mandatory=True, desc="QC flags of the scans of every visit")
+    t2_qc_flags = traits.List(traits.Str(), mandatory=True, desc="QC flags of the T2 lesions of every visit")
+    gel_qc_flags = traits.List(
+        traits.Str(), mandatory=True, desc="QC flags of the post-contrast T1 of every visit"
     )
-    gel_qc_flags = traits.List(traits.Str(), mandatory=True, desc="what to look at in the contrast of every visit")
-    visits_written = InputMultiObject(File(exists=True), mandatory=True, desc="the visits' derivatives are there")
+    visits_written = InputMultiObject(
+        File(exists=True), mandatory=True, desc="last file of every visit's derivatives"
+    )
 
 
 class _WriteSubjectOutputSpec(TraitedSpec):
@@ -113,7 +115,7 @@ class _WriteSubjectOutputSpec(TraitedSpec):
 
 
 class WriteSubject(Step):
-    """Put the subject's numbers and space into the derivative dataset, after all its visits."""
+    """Write the subject's numbers and space to the derivative dataset, after all its visits."""
 
     _always_run = True
     input_spec = _WriteSubjectInputSpec

@@ -1,4 +1,4 @@
-"""The interface to a segmenter that is not part of this project."""
+"""Interface to a segmenter that is not part of this project."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
 
 class _RunSegmenterInputSpec(ContrastInputSpec):
     brain = File(exists=True, mandatory=True, desc="brain mask on the images' grid")
-    segmenter = traits.Str(mandatory=True, desc="the segmenter's settings but its time limit, as JSON")
-    timeout_minutes = traits.Float(mandatory=True, nohash=True, desc="its time limit: changes no result")
+    segmenter = traits.Str(mandatory=True, desc="settings of the segmenter without its time limit, as JSON")
+    timeout_minutes = traits.Float(mandatory=True, nohash=True, desc="time limit; it does not affect the result")
     visit = traits.Str(mandatory=True, nohash=True, desc="label, for messages")
 
 
