@@ -97,9 +97,9 @@ def segment_black_holes(
     lesions = t2_mask.mask & visit.brain.mask
     grey = grey_matter_level(t1, scanned & ~lesions, tissue, settings)
     core = grey - settings.core_share * (1.0 - grey)
-    in_fov = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
+    graded = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
     fluid = scanned & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair) & (tissue.csf.data > 0.8)
-    t1_hypointensity = _t1_hypointensity(t1, in_fov, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
+    t1_hypointensity = _t1_hypointensity(t1, graded, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
     # grey matter itself is not hypointense: only voxels below the core level keep the grade
     t1_hypointensity[
         (tissue.grey_matter.data > 0.5) & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER) & (t1 > core)
@@ -140,8 +140,8 @@ def grey_matter_level(
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
 
 
-def _t1_hypointensity(t1: FloatArray, in_fov: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
-    """Grade of every voxel of `in_fov`, by the levels of grey matter and CSF; white matter is 1."""
+def _t1_hypointensity(t1: FloatArray, graded: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
+    """Grade of every voxel of `graded`, by the levels of grey matter and CSF; white matter is 1."""
     limits = {
         T1Hypointensity.HYPOINTENSE: (1.0 + grey) / 2,
         T1Hypointensity.AS_GREY_MATTER: grey,
@@ -149,7 +149,7 @@ def _t1_hypointensity(t1: FloatArray, in_fov: BoolArray, grey: float, fluid: flo
     }
     t1_hypointensity = np.zeros(t1.shape, dtype=np.uint8)
     for grade, limit in limits.items():
-        t1_hypointensity[in_fov & (t1 <= limit)] = grade
+        t1_hypointensity[graded & (t1 <= limit)] = grade
     return t1_hypointensity
 
 
