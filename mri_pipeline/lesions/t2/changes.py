@@ -57,11 +57,6 @@ def proven_lesions(
     list of ndarray of bool, shape (x, y, z)
         One mask per visit. The result does not depend on the order of the visits. All masks are empty for a single
         visit.
-
-    Raises
-    ------
-    GridMismatchError
-        If the FLAIRs are on different grids.
     """
     if len(flairs) < 2:
         return [np.zeros(white_matter.grid.shape, dtype=bool) for _ in flairs]
