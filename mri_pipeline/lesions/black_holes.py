@@ -1,6 +1,6 @@
 """Black holes: the part of T2 lesions that is as dark as grey matter on T1 and does not enhance.
 
-How dark the tissue is, is measured for the whole brain, so that a lesion that a reader draws is measured too.
+T1 hypointensity is graded in the whole brain. A lesion drawn by a reader can therefore be graded too.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from mri_pipeline.lesions.components import label_lesions, structure
 
 
 class T1Hypointensity(IntEnum):
-    """How dark a voxel is on T1, by the medians of white matter, grey matter and CSF; fluid outside lesions is 0.
+    """Grade of T1 hypointensity of a voxel, by the medians of white matter, grey matter and CSF.
 
-    The limits are half-way between two medians, or a median itself: gain and offset of a scan do not move them, but
-    where grey matter is less than `BlackHoleSettings.least_darkening` below white matter.
+    Each limit is a median or the midpoint of two medians. Gain and offset of a scan therefore do not affect the
+    grades, except where grey matter is less than `BlackHoleSettings.least_darkening` below white matter. Fluid
+    outside lesions has grade 0.
     """
 
     NORMAL = 0
-    HYPOINTENSE = 1  # nearer to grey than to white matter
-    AS_GREY_MATTER = 2  # at or below grey matter, in grey matter by `core_share`: may be a black hole
-    SEVERE = 3  # nearer to CSF than to grey matter
+    HYPOINTENSE = 1  # closer to grey than to white matter
+    AS_GREY_MATTER = 2  # at or below grey matter; in grey matter, below it by `core_share`. Possible black hole
+    SEVERE = 3  # closer to CSF than to grey matter
 
 
 @dataclass(frozen=True)
 class DarkTissue:
-    """What T1 shows at a visit.
+    """T1-hypointense tissue of a visit.
 
     Parameters
     ----------
     black_holes : LabelImage
-        Numbered. Empty if there is none.
+        Numbered black holes; zeros if there is none.
     t1_hypointensity : LabelImage
         The `T1Hypointensity` of every voxel of the brain.
     """
@@ -58,22 +59,23 @@ def segment_black_holes(
     *,
     settings: BlackHoleSettings | None = None,
 ) -> DarkTissue:
-    """Find the black holes of a visit with a T1.
+    """Segment the black holes of a visit with a T1.
 
-    The rule: at or below the median of grey matter on T1 with a core that is darker still, inside a T2 lesion, not
-    enhancing at this visit, not CSF and not grey matter, at least `rules.black_hole_min_volume_mm3`. Where T1 has
-    not scanned, there is none. The T1 before contrast is used; without, the one after it, which has other levels
-    (the pipeline then leaves black holes empty). A dark piece that touches enhancement is no black hole: it is acute
-    oedema or the centre of a ring.
+    A black hole is at or below the median of grey matter on T1 and has a darker core. It lies inside a T2 lesion,
+    does not enhance at this visit, is neither CSF nor grey matter, and has at least
+    `rules.black_hole_min_volume_mm3`. There is none outside the field of view of T1. The pre-contrast T1 is used. If
+    it is missing, the post-contrast T1 is used, which has different intensity levels (the pipeline then leaves black
+    holes empty). A dark component that touches enhancement is not a black hole: it is acute oedema or the centre of
+    an enhancing ring.
 
     Parameters
     ----------
     visit : VisitImages
     tissue : TissueMaps
     t2_mask : LabelImage
-        T2 lesions of this visit.
+        T2 lesions of this visit. An empty mask gives no black hole.
     gel_mask : LabelImage or None
-        Enhancing lesions of this visit; None where that is not known.
+        Enhancing lesions of this visit; None if enhancement is unknown.
     rules : LesionRules
     settings : BlackHoleSettings, optional
 
@@ -84,9 +86,9 @@ def segment_black_holes(
     Raises
     ------
     GridMismatchError
-        If a mask lies on another grid.
+        If a mask is on a different grid.
     KeyError
-        If the visit has no T1 at all (the caller's to know).
+        If the visit has no T1; the caller must check this.
     """
     settings = settings or BlackHoleSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
@@ -95,10 +97,10 @@ def segment_black_holes(
     lesions = t2_mask.mask & visit.brain.mask
     grey = grey_matter_level(t1, scanned & ~lesions, tissue, settings)
     core = grey - settings.core_share * (1.0 - grey)
-    seen = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
+    graded = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
     fluid = scanned & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair) & (tissue.csf.data > 0.8)
-    t1_hypointensity = _t1_hypointensity(t1, seen, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
-    # grey matter is as dark as grey matter
+    t1_hypointensity = _t1_hypointensity(t1, graded, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
+    # grey matter itself is not hypointense: only voxels below the core level keep the grade
     t1_hypointensity[
         (tissue.grey_matter.data > 0.5) & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER) & (t1 > core)
     ] = T1Hypointensity.HYPOINTENSE
@@ -116,15 +118,30 @@ def segment_black_holes(
 def grey_matter_level(
     t1: FloatArray, outside_lesions: BoolArray, tissue: TissueMaps, settings: BlackHoleSettings
 ) -> float:
-    """Median of grey matter on T1, at most ``1 - least_darkening``."""
+    """Median of grey matter on T1, at most ``1 - least_darkening``.
+
+    Parameters
+    ----------
+    t1 : ndarray of float
+        T1, white matter 1.
+    outside_lesions : ndarray of bool
+        Brain voxels within the field of view and outside lesions.
+    tissue : TissueMaps
+    settings : BlackHoleSettings
+
+    Returns
+    -------
+    float
+        ``1 - least_darkening`` if there is no grey matter.
+    """
     grey_matter = outside_lesions & (tissue.grey_matter.data > 0.8)
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)
 
 
-def _t1_hypointensity(t1: FloatArray, seen: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
-    """The grade of every voxel that is seen, by the levels of grey matter and CSF; white matter is 1."""
+def _t1_hypointensity(t1: FloatArray, graded: BoolArray, grey: float, fluid: float) -> NDArray[np.uint8]:
+    """Grade of every voxel of `graded`, by the levels of grey matter and CSF; white matter is 1."""
     limits = {
         T1Hypointensity.HYPOINTENSE: (1.0 + grey) / 2,
         T1Hypointensity.AS_GREY_MATTER: grey,
@@ -132,7 +149,7 @@ def _t1_hypointensity(t1: FloatArray, seen: BoolArray, grey: float, fluid: float
     }
     t1_hypointensity = np.zeros(t1.shape, dtype=np.uint8)
     for grade, limit in limits.items():
-        t1_hypointensity[seen & (t1 <= limit)] = grade
+        t1_hypointensity[graded & (t1 <= limit)] = grade
     return t1_hypointensity
 
 
@@ -143,16 +160,21 @@ def hypointense(
     black_holes: LabelImage | None,
     rules: LesionRules,
 ) -> LabelImage | None:
-    """T1-hypointense lesions: dark parts of T2 lesions that do not enhance, with the black holes; None if not known.
+    """T1-hypointense lesions: the black holes, and the dark parts of T2 lesions that do not enhance.
 
     Parameters
     ----------
     t1_hypointensity : LabelImage or None
         `T1Hypointensity` of the visit.
     t2, gel, black_holes : LabelImage
-        Lesions of the visit, confirmed or not; `gel` is None where it is not known.
+        Lesions of the visit, confirmed or not; `gel` is None if enhancement is unknown.
     rules : LesionRules
-        A T1-hypointense lesion has at least the volume of a black hole.
+        The minimum volume is that of a black hole.
+
+    Returns
+    -------
+    LabelImage or None
+        Numbered lesions; None if `t1_hypointensity` or `black_holes` is None.
     """
     if t1_hypointensity is None or black_holes is None:
         return None
@@ -168,14 +190,14 @@ def hypointense(
 
 
 def severe(t1_hypointensity: LabelImage | None, black_holes: LabelImage | None) -> LabelImage | None:
-    """The part of the black holes that is nearer to CSF than to grey matter; None if not known."""
+    """Part of the black holes that is closer to CSF than to grey matter on T1; None if either input is None."""
     if t1_hypointensity is None or black_holes is None:
         return None
     return LabelImage(black_holes.mask & (t1_hypointensity.data == T1Hypointensity.SEVERE), black_holes.grid)
 
 
 def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: BlackHoleSettings) -> BoolArray:
-    """CSF and what is mixed with it. Fluid that lies mostly within lesions is a cavity, not CSF."""
+    """CSF and its partial volume. A fluid component mostly within lesions is a cavity, not CSF."""
     fluid = brain & (flair < settings.fluid_flair)
     labels, count = ndimage.label(fluid)
     if not count:
@@ -190,7 +212,7 @@ def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: Blac
 
 
 def _with_core(dark: BoolArray, core: BoolArray, least_voxels: float) -> BoolArray:
-    """Connected dark pieces with so many voxels of core."""
+    """Connected dark components with at least `least_voxels` core voxels."""
     labels, count = ndimage.label(dark, structure(3))
     enough = np.bincount(labels[core], minlength=count + 1) >= least_voxels
     enough[0] = False
@@ -198,7 +220,7 @@ def _with_core(dark: BoolArray, core: BoolArray, least_voxels: float) -> BoolArr
 
 
 def _touching(dark: BoolArray, enhancing: BoolArray) -> BoolArray:
-    """Connected dark pieces that touch enhancement."""
+    """Connected dark components that touch enhancement."""
     labels, count = ndimage.label(dark, structure(3))
     touched = np.zeros(count + 1, dtype=bool)
     touched[np.unique(labels[ndimage.binary_dilation(enhancing, structure(3))])] = True

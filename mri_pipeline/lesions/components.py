@@ -1,7 +1,7 @@
-"""What one lesion is: a connected component of a lesion mask, and how it is measured.
+"""Definition of a lesion: a connected component of a lesion mask, and its measurements.
 
-The only definition of a lesion in this program. Removal of small components, counting, location and tracking
-all use it (docs/definitions.md: 26-connected, at least the protocol's volume).
+This module holds the only definition of a lesion in this program. Removal of small components, counting, location
+and tracking all use it (docs/definitions.md: 26-connected, at least the protocol's minimum volume).
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from scipy import ndimage
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
 
 MM2_PER_CM2 = 100.0
-_ROUNDING_MM3 = 1e-6  # a volume that equals the floor but for floating point passes it
-_POSITION_DECIMALS = 2  # of world positions in mm, for the order of lesions of equal volume
+_ROUNDING_MM3 = 1e-6  # tolerance in mm³: a volume equal to the minimum up to floating-point error is kept
+_POSITION_DECIMALS = 2  # decimals of world positions in mm, used to order lesions of equal volume
 
 
 def structure(connectivity: int) -> BoolArray:
-    """The neighbourhood of a voxel: 1 shares a face, 2 an edge, 3 a corner (26 neighbours)."""
+    """Structuring element of a neighbourhood.
+
+    Parameters
+    ----------
+    connectivity : int
+        1: face neighbours (6). 2: face and edge neighbours (18). 3: face, edge and corner neighbours (26).
+
+    Returns
+    -------
+    ndarray of bool, shape (3, 3, 3)
+    """
     return ndimage.generate_binary_structure(3, connectivity)
 
 
@@ -34,16 +44,16 @@ def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connect
     mask : ndarray of bool, shape `grid.shape`
     grid : Grid
     min_volume_mm3 : float
-        Components of a smaller volume (voxel count times voxel volume) are left out.
+        Components of a smaller volume (voxel count times voxel volume) are removed.
     connectivity : int
         1, 2 or 3 (see `structure`); the trial's rule is 3.
 
     Returns
     -------
     LabelImage
-        Lesions 1 to n by descending volume; equal volumes in the order of their left-, then backmost, then
-        lowest voxel in world space. The numbers therefore depend neither on the order nor on the direction of
-        the array's axes. An empty mask gives no label.
+        Lesions 1 to n by descending volume. Lesions of equal volume are ordered by their leftmost, then most
+        posterior, then most inferior voxel in world space. The numbers therefore do not depend on the order or
+        direction of the array axes. An empty mask gives an image of zeros.
 
     Examples
     --------
@@ -59,7 +69,21 @@ def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connect
 
 
 def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.int32], int]:
-    """`scipy.ndimage.label`, which only looks where the mask is: the connected parts of a mask, and how many."""
+    """Label the connected components of a mask: `scipy.ndimage.label` on the bounding box of the mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+    connectivity : int
+        See `structure`.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape of the mask
+        0 is background. An empty mask gives zeros.
+    count : int
+        Number of components.
+    """
     labels = np.zeros(mask.shape, dtype=np.int32)
     voxels = voxels_of(mask)
     if not len(voxels):
@@ -71,18 +95,18 @@ def connected_parts(mask: BoolArray, connectivity: int = 3) -> tuple[NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class ConnectedComponents:
-    """The connected parts of a mask, and what images hold in each of them.
+    """Connected components of a mask, with image statistics per component.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the mask.
+        Shape of the mask.
     voxels : ndarray of int, shape (n,)
-        Flat indices of the mask's voxels.
+        Flat indices of the voxels of the mask.
     number : ndarray of int, shape (n,)
-        The part of each voxel, from 0.
-    sizes : ndarray of int, shape (parts,)
-        Voxels of each part.
+        Component of each voxel, from 0.
+    sizes : ndarray of int, shape (components,)
+        Voxel count of each component.
     """
 
     shape: tuple[int, ...]
@@ -92,38 +116,38 @@ class ConnectedComponents:
 
     @classmethod
     def of(cls, mask: BoolArray, connectivity: int = 3) -> ConnectedComponents:
-        """Part a mask; `structure` tells what is connected."""
+        """Find the components of a mask; for `connectivity` see `structure`."""
         labels, count = connected_parts(mask, connectivity)
         voxels = np.flatnonzero(labels)
         number = labels.ravel()[voxels].astype(np.intp) - 1
         return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
 
     def sums(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        """Sum of an image of the mask's shape over each part, shape (parts,)."""
+        """Sum of an image over each component, shape (components,); the image has the shape of the mask."""
         weights = image.ravel()[self.voxels].astype(np.float64)
         return np.asarray(np.bincount(self.number, weights, len(self.sizes)), dtype=np.float64)
 
     def means(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        """Mean of an image over each part, shape (parts,)."""
+        """Mean of an image over each component, shape (components,)."""
         return self.sums(image) / self.sizes
 
     def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Greatest value of an image in each part, shape (parts,)."""
+        """Maximum of an image in each component, shape (components,)."""
         highest = np.full(len(self.sizes), -np.inf)
         np.maximum.at(highest, self.number, image.ravel()[self.voxels])
         return highest
 
     def chosen(self, keep: BoolArray) -> BoolArray:
-        """The mask of some of the parts; `keep` has shape (parts,)."""
+        """Mask of the components for which `keep`, shape (components,), is True."""
         mask = np.zeros(self.shape, dtype=bool)
         mask.ravel()[self.voxels] = keep[self.number]
         return mask
 
 
 def voxels_of(mask: BoolArray) -> NDArray[np.int64]:
-    """Indices of the voxels of a mask, shape (n, 3), in the order of the array.
+    """Indices of the voxels of a mask, shape (n, 3), in array order.
 
-    What `numpy.argwhere` gives, in a tenth of its time.
+    The result equals that of `numpy.argwhere`, in a tenth of its time. An empty mask gives shape (0, 3).
 
     Examples
     --------
@@ -134,17 +158,29 @@ def voxels_of(mask: BoolArray) -> NDArray[np.int64]:
 
 
 def values_of(labels: LabelImage) -> NDArray[Any]:
-    """The labels of all voxels that have one, in the order of the array."""
+    """Labels of all non-zero voxels, shape (n,), in array order."""
     return labels.data.ravel()[np.flatnonzero(labels.mask)]
 
 
 def numbers_of(labels: LabelImage) -> list[int]:
-    """The labels there are, ascending."""
+    """Distinct labels in the image, ascending; an empty list if there is none."""
     return np.flatnonzero(np.bincount(values_of(labels))).tolist()
 
 
 def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage:
-    """Number the labels 1 to n in the order of `label_lesions`, without those below the volume."""
+    """Renumber the labels 1 to n in the order of `label_lesions`.
+
+    Parameters
+    ----------
+    labels : LabelImage
+    min_volume_mm3 : float
+        Labels of a smaller volume are removed.
+
+    Returns
+    -------
+    LabelImage
+        Zeros if no label is left.
+    """
     out = np.zeros(labels.grid.shape, dtype=np.int32)
     voxels = voxels_of(labels.mask)
     if not len(voxels):
@@ -164,13 +200,13 @@ def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage
 
 
 def lesion_volumes_mm3(labels: LabelImage) -> dict[int, float]:
-    """Volume of every label in mm³ (voxel count times voxel volume), by ascending label."""
+    """Volume of every label in mm³ (voxel count times voxel volume), by ascending label; empty if there is none."""
     counts = np.bincount(values_of(labels))
     return {int(v): float(counts[v]) * labels.grid.voxel_volume_mm3 for v in np.flatnonzero(counts)}
 
 
 def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
-    """Centre of mass of every label in world mm, shape (3,), by ascending label."""
+    """Centre of mass of every label in world mm, shape (3,), by ascending label; empty if there is none."""
     voxels = voxels_of(labels.mask)
     if not len(voxels):
         return {}
@@ -181,15 +217,15 @@ def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
 
 
 def axial_axis(grid: Grid) -> int:
-    """The array axis that runs most nearly along world z: axial sections lie across it."""
+    """Array axis closest to world z; axial slices are perpendicular to it."""
     return int(np.flatnonzero(nib.io_orientation(grid.affine)[:, 0] == 2)[0])
 
 
 def largest_axial_areas_cm2(labels: LabelImage) -> dict[int, float]:
-    """Largest axial cross-section of every label in cm², by ascending label.
+    """Largest axial cross-sectional area of every label in cm², by ascending label.
 
-    The measure of "enlarging" (Arch Neurol 1992;49:261). The voxels of a label within one axial slice of the
-    grid are counted together, whether they touch or not.
+    "Enlarging" is defined by this area (Arch Neurol 1992;49:261). All voxels of a label within one axial slice of
+    the grid are counted, connected or not. The result is empty if there is no label.
 
     Examples
     --------

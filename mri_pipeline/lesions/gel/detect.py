@@ -1,11 +1,11 @@
 """Gadolinium-enhancing lesions on post-contrast T1, with or without a T1 before contrast (Barkhof et al. 1997).
 
-An enhancing lesion is a well-demarcated increase against the surrounding tissue and, where a pre-contrast T1
-exists, against it. It has a T2 correlate and is neither vessel nor choroid plexus nor dura. What enhances but is
-no lesion is kept as a candidate with the reasons. Each has a probability of being a lesion, for the reader.
+An enhancing lesion is a well-demarcated increase relative to the surrounding tissue and, if available, to the
+pre-contrast T1. It has a T2 correlate and is not vessel, choroid plexus or dura. Other enhancing components are kept
+as candidates with the reasons for rejection. Each candidate has a probability of being a lesion, for the reader.
 
-Volume: the enhancing voxels themselves. The dark centre of a ring is not part of it; a ring that its half-way border
-cuts is bridged where it enhances most, since it is one lesion.
+The volume is that of the enhancing voxels. The dark centre of a ring is not part of it. If the half-maximum border
+interrupts a ring, the parts are bridged along the path of highest enhancement, since the ring is one lesion.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
 
 
 class GelReason(StrEnum):
-    """Why something that enhances is not counted."""
+    """Reason why an enhancing component is not counted as a lesion."""
 
     TOO_SMALL = "too_small"
     NO_T2_CORRELATE = "no_t2_correlate"
@@ -42,7 +42,7 @@ class GelReason(StrEnum):
 
 @dataclass(frozen=True)
 class GelCandidate:
-    """Something that enhances.
+    """An enhancing component.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class GelCandidate:
         Centroid in world space (RAS).
     volume_mm3 : float
     enhancement : float
-        Upper decile of the increase, as a share of white matter.
+        Upper decile of the increase, as a fraction of white matter intensity.
     features : GelFeatures
-        What its probability is made from.
+        Input of the probability model.
     reasons : tuple of GelReason
-        Why it was rejected; empty for a lesion.
+        Reasons for rejection; empty for a lesion.
     """
 
     x_mm: float
@@ -67,12 +67,12 @@ class GelCandidate:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is counted as a lesion."""
+        """True if it is counted as a lesion."""
         return not self.reasons
 
     @property
     def probability(self) -> float:
-        """How likely a lesion like it is one; the rules, not this figure, decide what is counted."""
+        """Probability that it is a lesion, 0 to 1; the rules, not this probability, decide what is counted."""
         return gel_probability(self.features)
 
 
@@ -83,13 +83,13 @@ class GelDetection:
     Parameters
     ----------
     mask : LabelImage
-        The lesions, numbered.
+        Numbered lesions.
     candidates : tuple of GelCandidate
-        All that was looked at: lesions first, the brightest first.
+        All candidates: lesions first, then by descending enhancement.
     places : LabelImage
-        Where the candidates lie, by their position in `candidates`, from 1.
+        Voxels of the candidates, labelled by their position in `candidates`, from 1.
     enhancing_share : float or None
-        Share of the brain that enhances clearly, vessels and dura included; None without a T1 before contrast.
+        Fraction of the brain that enhances clearly, including vessels and dura; None without a pre-contrast T1.
     """
 
     mask: LabelImage
@@ -99,14 +99,14 @@ class GelDetection:
 
     @property
     def probability(self) -> Image:
-        """In each candidate's voxels its probability, elsewhere 0."""
+        """Probability map: the probability of each candidate in its voxels, 0 elsewhere."""
         table = np.array([0.0, *(candidate.probability for candidate in self.candidates)], dtype=np.float32)
         return Image(table[self.places.data], self.places.grid)
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A component in its box: `where` in the image, `voxels` of the box's shape."""
+    """A component in its bounding box: `where` is the box in the image, `voxels` the mask in the box."""
 
     number: int
     where: tuple[slice, ...]
@@ -121,12 +121,12 @@ def detect_gel(
     *,
     settings: GelSettings | None = None,
 ) -> GelDetection:
-    """Find the enhancing lesions of a visit with a post-contrast T1.
+    """Detect the enhancing lesions of a visit with a post-contrast T1.
 
     Parameters
     ----------
     visit : VisitImages
-        With `Contrast.T1W_GD`; `Contrast.T1W` is used as the pre-contrast T1 where present.
+        With `Contrast.FLAIR` and `Contrast.T1W_GD`; `Contrast.T1W` is used as the pre-contrast T1 if present.
     tissue : TissueMaps
     t2_mask : LabelImage
         T2 lesions of the same visit.
@@ -136,14 +136,14 @@ def detect_gel(
     Returns
     -------
     GelDetection
-        With an empty mask if nothing enhances.
+        The mask is empty if nothing enhances.
 
     Raises
     ------
     GridMismatchError
-        If the mask lies on another grid.
+        If the mask is on a different grid.
     KeyError
-        If the visit has no post-contrast T1 (the caller's to know: "not known" is not "none").
+        If the visit has no post-contrast T1. The caller must check this: "unknown" differs from "none".
     """
     settings = settings or GelSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
@@ -155,7 +155,7 @@ def detect_gel(
     ]
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)
-    for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # what is a lesion lies on top
+    for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # lesions overwrite rejected candidates
         places[piece.where][piece.voxels] = number
     accepted = sum(candidate.accepted for _, candidate in judged)
     mask = label_lesions(
@@ -171,15 +171,15 @@ def detect_gel(
 
 
 def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSettings) -> float | None:
-    """Share of what both T1 have scanned of the brain; None without a T1 before contrast."""
+    """Enhancing fraction of the brain in the common field of view of both T1; None without a pre-contrast T1."""
     if not evidence.compared:
         return None
-    seen = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
-    return float(np.mean(evidence.enhancement[seen] >= settings.clear_enhancement)) if seen.any() else None
+    in_fov = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
+    return float(np.mean(evidence.enhancement[in_fov] >= settings.clear_enhancement)) if in_fov.any() else None
 
 
 def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
-    """Connected enhancing voxels with a seed among them."""
+    """Connected components of enhancing voxels that contain a seed."""
     high = _seed_level(evidence, settings)
     low = max(settings.least_enhancement, settings.edge_share * high)
     labels, count = ndimage.label(brain & (evidence.enhancement >= low), structure(3))
@@ -191,7 +191,7 @@ def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) 
 def _pieces(
     labels: NDArray[np.integer[Any]], start: tuple[int, ...], grid: Grid, settings: GelSettings
 ) -> list[_Piece]:
-    """The labels of an array that begins at `start`, each in its box with a margin for its surroundings."""
+    """Labels of an array with origin `start`, each in its bounding box with a margin for its surroundings."""
     margin = [int(np.ceil(settings.surround_mm / s)) for s in grid.spacing_mm]
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -209,9 +209,10 @@ def _pieces(
 def _judge(
     piece: _Piece, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
 ) -> list[tuple[_Piece, GelCandidate]]:
-    """The parts of a component that have a T2 correlate, each by itself: what runs on beyond is a vessel.
+    """Evaluate each part of a component that has a T2 correlate; the rest of the component is vessel.
 
-    Vessels, dura and choroid plexus may join most of what enhances in a head; the T2 correlate parts it again.
+    Vessels, dura and choroid plexus may connect most of the enhancing voxels of a head. The T2 correlate separates
+    them again.
     """
     labels, _ = ndimage.label(piece.voxels & evidence.correlate[piece.where], structure(3))
     start = tuple(s.start for s in piece.where)
@@ -222,7 +223,7 @@ def _judge(
     judged = []
     for part in parts:
         lesion = _to_border(part, evidence.enhancement, settings)
-        # without the bridge, which is fainter: with it, the halo would enhance "as much"
+        # computed without the bridge, which is fainter: with it, the halo would count as enhancing "as much"
         own_share = _own_share(lesion, evidence, settings)
         lesion = _joined(part, lesion, evidence, rules)
         judged.append((lesion, _candidate(lesion, own_share, evidence, rules, settings)))
@@ -239,7 +240,7 @@ def _seed_level(evidence: GelEvidence, settings: GelSettings) -> float:
 
 
 def _to_border(piece: _Piece, enhancement: FloatArray, settings: GelSettings) -> _Piece:
-    """Voxels above a share of the component's own upper decile: its half-way border."""
+    """Voxels above a fraction (`edge_share`) of the upper decile of the component: its half-maximum border."""
     values = enhancement[piece.where]
     top = float(np.quantile(values[piece.voxels], 0.9))
     return replace(
@@ -248,24 +249,24 @@ def _to_border(piece: _Piece, enhancement: FloatArray, settings: GelSettings) ->
 
 
 def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRules) -> _Piece:
-    """One component: a ring that its border cuts is bridged where it enhances most."""
+    """Join the parts of a ring that its border interrupts, along the path of highest enhancement."""
     labels, count = ndimage.label(lesion.voxels, structure(3))
     if count < 2:
         return lesion
     values = evidence.enhancement[part.where]
     volume = np.bincount(labels.ravel())[1:] * evidence.grid.voxel_volume_mm3
     brightest = ndimage.maximum_position(values, labels, np.arange(1, count + 1))
-    ways = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: no way
-    ways.find_costs([brightest[int(volume.argmax())]])
+    paths = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: impassable
+    paths.find_costs([brightest[int(volume.argmax())]])
     voxels = lesion.voxels.copy()
     for size, end in zip(volume, brightest, strict=True):
         if size >= rules.gel_min_volume_mm3:
-            voxels[tuple(np.transpose(ways.traceback(end)))] = True
+            voxels[tuple(np.transpose(paths.traceback(end)))] = True
     return replace(lesion, voxels=voxels)
 
 
 def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> float:
-    """Share of the piece in all that enhances as much and is joined to it within `vessel_reach_mm`."""
+    """Fraction that the piece makes up of all connected, equally enhancing voxels within `vessel_reach_mm`."""
     values = evidence.enhancement[piece.where]
     alike = values >= values[piece.voxels].min()
     near = (
@@ -279,7 +280,7 @@ def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> f
 def _candidate(
     piece: _Piece, own_share: float, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
 ) -> GelCandidate:
-    """Measure a component against every rule."""
+    """Test a component against every rule."""
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
     index = np.argwhere(voxels)
     points = grid.world((index + [s.start for s in where]).astype(float))
@@ -301,7 +302,7 @@ def _candidate(
         GelReason.BRAIN_EDGE: features.depth_mm < settings.edge_depth_mm,
         GelReason.IN_FLUID: features.fluid_share > settings.fluid_share,
     }
-    if not any(rules_broken.values()):  # the costly ones
+    if not any(rules_broken.values()):  # the expensive rules
         near = ndimage.distance_transform_edt(~voxels, sampling=grid.spacing_mm) <= settings.surround_mm
         white_matter = float(evidence.white_matter[where][near].mean())
         rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
@@ -314,7 +315,7 @@ def _candidate(
 
 
 def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
-    """Long and thin: a cylinder of the same volume and length is narrower than a lesion."""
+    """True if long and thin: a cylinder of the same volume and length is narrower than a lesion."""
     if len(points_mm) < 4:
         return False
     centred = points_mm - points_mm.mean(axis=0)

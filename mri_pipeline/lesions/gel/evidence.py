@@ -1,4 +1,4 @@
-"""The maps on which an enhancing lesion is judged: how much T1 rises, and what the place is."""
+"""Feature maps for enhancing lesions: T1 enhancement and tissue at each voxel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,27 @@ _LEAST_VOXELS = METHOD.gel_probability.least_voxels
 
 @dataclass(frozen=True)
 class GelEvidence:
-    """Maps the rules look at, all on the visit's grid."""
+    """Feature maps of the rules, all of shape (x, y, z) on the grid of the visit.
+
+    Parameters
+    ----------
+    grid : Grid
+    enhancement : ndarray of float
+        `enhancement_map`, as a fraction of white matter intensity.
+    noise : float
+        Robust standard deviation of the enhancement in white matter.
+    compared : bool
+        True if there is a pre-contrast T1.
+    t2_lesions : ndarray of bool
+    correlate : ndarray of bool
+        T2 lesions and other voxels with a T2 correlate.
+    fluid : ndarray of bool
+        CSF and its neighbourhood.
+    depth_mm : ndarray of float
+        Depth below the brain surface in mm.
+    white_matter : ndarray of float
+        Probability of white matter.
+    """
 
     grid: Grid
     enhancement: FloatArray
@@ -33,13 +53,30 @@ class GelEvidence:
 
 
 def enhancement_map(visit: VisitImages, tissue: TissueMaps, *, least_local_enhancement: float = 0.0) -> Image:
-    """Increase on post-contrast T1 as a share of white matter.
+    """Increase on post-contrast T1 as a fraction of white matter intensity.
 
-    Where there is no pre-contrast T1: against the normal tissue within about 8 mm. Where there is: the change from
-    it, where the voxel is also at least `least_local_enhancement` above its surroundings; each image is divided by its
-    own surroundings first, so that differences of the coil's field cancel, and what a tissue changes everywhere is
-    taken off, as is what tissue of its brightness changes. Where the post-contrast T1 has not scanned, nothing
-    enhances.
+    Without a pre-contrast T1, the increase is relative to normal tissue within about 8 mm. With a pre-contrast T1,
+    it is the change from it, provided that the voxel is also at least `least_local_enhancement` above its
+    surroundings. Each image is first divided by its local white matter level, so that differences of the coil
+    sensitivity cancel. The typical change of each tissue and of each intensity is subtracted.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.T1W_GD`.
+    tissue : TissueMaps
+    least_local_enhancement : float
+        Fraction of white matter intensity.
+
+    Returns
+    -------
+    Image
+        0 in the brain outside the field of view of the post-contrast T1.
+
+    Raises
+    ------
+    KeyError
+        If the visit has no post-contrast T1.
     """
     post, around = _smooth_ratio(Contrast.T1W_GD, visit, tissue)
     local = post - around
@@ -54,10 +91,10 @@ def enhancement_map(visit: VisitImages, tissue: TissueMaps, *, least_local_enhan
 
 
 def _smooth_ratio(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
-    """The 1 mm mean over the local level of white matter, and that of all normal tissue around, on that scale."""
+    """1 mm mean and mean of the surrounding normal tissue, both divided by the local white matter level."""
     scanned = visit.scanned(contrast) | ~visit.brain.mask
     mean = smoothed(visit.contrasts[contrast].data, visit.grid, 1.0)
-    if not scanned.all():  # the mean of what was scanned
+    if not scanned.all():  # normalise by the part within the field of view
         mean /= np.maximum(smoothed(scanned.astype(np.float32), visit.grid, 1.0), 1e-3)
     white = visit.brain.mask & (np.abs(mean - 1.0) < 0.25)
     level = surround(mean, (white * tissue.white_matter.data).astype(np.float32), visit.grid)
@@ -68,10 +105,10 @@ def _smooth_ratio(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) ->
 
 
 def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
-    """What tissue gains between two T1 of unlike weighting (grey matter 0.14 of white matter in a real pair).
+    """Change of normal tissue between two T1 of different weighting (grey matter: 0.14 of white matter in one pair).
 
-    By what the place is, and by how bright it was before contrast, the larger: a T2 lesion lies in white matter, and
-    gains what tissue as dark as it gains.
+    The change is estimated from the tissue class and from the pre-contrast intensity; the larger value is used. A T2
+    lesion lies in white matter but changes like normal tissue of its own intensity.
     """
     expected = np.zeros(visit.grid.shape, dtype=np.float32)
     levels = []
@@ -90,7 +127,21 @@ def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tiss
 def gel_evidence(
     visit: VisitImages, tissue: TissueMaps, t2_mask: LabelImage, settings: GelSettings
 ) -> GelEvidence:
-    """The maps of a visit with a post-contrast T1."""
+    """Feature maps of a visit with a post-contrast T1.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.FLAIR` and `Contrast.T1W_GD`.
+    tissue : TissueMaps
+    t2_mask : LabelImage
+        T2 lesions of the visit.
+    settings : GelSettings
+
+    Returns
+    -------
+    GelEvidence
+    """
     grid, brain = visit.grid, visit.brain.mask
     enhancement = enhancement_map(visit, tissue, least_local_enhancement=settings.least_local_enhancement).data
     sure = brain & (tissue.white_matter.data > 0.8)
@@ -98,10 +149,10 @@ def gel_evidence(
         1.4826 * float(np.median(np.abs(enhancement[sure] - np.median(enhancement[sure])))) if sure.any() else 0.0
     )
     flair = visit.contrasts[Contrast.FLAIR]
-    # dark on FLAIR, and called fluid by the tissue map or by its t1_hypointensity alone
+    # fluid: very dark on FLAIR, or dark on FLAIR and CSF in the tissue maps
     level = smoothed(flair.data, grid, 1.0)
     fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
-    fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # a lesion's own cavity is neither plexus nor flow
+    fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
     padded = np.pad(brain, 1, mode="edge")
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     return GelEvidence(
@@ -118,10 +169,10 @@ def gel_evidence(
 
 
 def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> BoolArray:
-    """What is brighter than normal tissue there: on FLAIR, in the posterior fossa on FLAIR and T2.
+    """Voxels brighter than normal tissue: on FLAIR; in the posterior fossa on FLAIR and T2.
 
-    In white matter `flair_correlate` is enough; the more grey matter or fluid, the more the brightness of grey
-    matter counts. In the posterior fossa FLAIR is full of flow artefacts, and the T2 correlate is mandatory
+    The limit is `flair_correlate` in white matter and rises towards the level of grey matter as the probability of
+    white matter falls. In the posterior fossa FLAIR has many flow artefacts, and the T2 correlate is mandatory
     (Barkhof 1997).
     """
     flair = _deviation(Contrast.FLAIR, visit, tissue)

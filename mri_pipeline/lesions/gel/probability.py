@@ -1,6 +1,6 @@
-"""How likely something that enhances is an enhancing lesion: a logistic model, learned beforehand.
+"""Probability that an enhancing component is a lesion: a pre-trained logistic model.
 
-It helps a reader to look first where it pays; what is counted is decided by `mri_pipeline.lesions.gel.detect`.
+It ranks candidates for the reader. The rules of `mri_pipeline.lesions.gel.detect` decide what is counted.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ _DEEP_MM = METHOD.gel_probability.deep_mm
 
 @dataclass(frozen=True)
 class GelFeatures:
-    """What tells an enhancing lesion from vessel, dura and choroid plexus. Not how much it enhances: vessels do most.
+    """Features that separate enhancing lesions from vessels, dura and choroid plexus.
+
+    The degree of enhancement is not a feature: vessels enhance most.
 
     Parameters
     ----------
     size : float
-        Its volume over the smallest volume that counts.
+        Volume divided by the minimum volume of a lesion.
     own_share : float
-        Its share of what enhances there: 1 ends with the T2 correlate, little runs on; 0 has no T2 correlate.
+        Fraction of the connected enhancement that has a T2 correlate. 1: it ends with the T2 correlate. Low: it
+        continues beyond. 0: no T2 correlate.
     depth_mm : float
-        Median depth beneath the brain's surface.
+        Median depth below the brain surface in mm.
     fluid_share, lesion_share : float
-        Share of it in or beside fluid, and in a T2 lesion.
+        Fraction in or beside fluid, and in a T2 lesion.
     """
 
     size: float
@@ -40,13 +43,13 @@ class GelFeatures:
 
     @property
     def vector(self) -> FloatArray:
-        """On the scales of the model, shape (5,): the logarithm of the size, the depth from 0 to 1 (10 mm)."""
+        """Feature vector of the model, shape (5,): logarithm of the size; depth scaled from 0 to 1 (10 mm)."""
         size, own_share, depth, fluid, lesion = astuple(self)
         return np.array([np.log(size), own_share, min(depth / _DEEP_MM, 1.0), fluid, lesion])
 
 
 def gel_probability(features: GelFeatures) -> float:
-    """Probability of being an enhancing lesion, by the coefficients that come with the package.
+    """Probability of being an enhancing lesion, 0 to 1, from the coefficients included in the package.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where a T2 lesion ends: as far as it is bright, whatever the place."""
+"""Border of T2 lesions: set by brightness alone, not by location."""
 
 from __future__ import annotations
 
@@ -16,17 +16,34 @@ _OWN = METHOD.t2_border.own
 def with_faint(
     sure: BoolArray, faint: ConnectedComponents, score: NDArray[np.float32], threshold: float
 ) -> BoolArray:
-    """Sure lesions and the faint ones apart from them; a faint one whose brightest part became sure stays whole.
+    """Combine definite lesions with faint components.
 
-    A sure lesion reaches to the half of its height, at most to the threshold, within the faint part that is its own.
-    Around several lesions a faint part is what blurs them into one: they end at the threshold.
+    A faint component that touches no definite lesion is added whole. If a faint component belongs to one definite
+    lesion, that lesion extends within the component to half of its maximum score, or to the threshold if that is
+    lower. If a faint component surrounds several definite lesions, it is blur between them: they end at the
+    threshold.
+
+    Parameters
+    ----------
+    sure : ndarray of bool, shape (x, y, z)
+        Definite lesions.
+    faint : ConnectedComponents
+        Faint components.
+    score : ndarray of float32, shape (x, y, z)
+        Score in standard deviations of white matter.
+    threshold : float
+        Score threshold of the subject.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
     """
     lesions = ConnectedComponents.of(sure)
     number = np.zeros(sure.size, dtype=np.intp)
     number[lesions.voxels] = lesions.number + 1
     shared = np.zeros((len(faint.sizes), len(lesions.sizes) + 1), dtype=np.intp)
     np.add.at(shared, (faint.number, number[faint.voxels]), 1)
-    shared[:, 0] = 0  # not sure
+    shared[:, 0] = 0  # outside definite lesions
     owner, total = shared.argmax(axis=1), shared.sum(axis=1)
     height = np.append(0.0, lesions.maxima(score))[owner]
     limit = np.where(shared.max(axis=1) > _OWN * total, np.minimum(height / 2, threshold), np.inf)
@@ -38,7 +55,21 @@ def with_faint(
 
 
 def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: float) -> BoolArray:
-    """Lesions with the bright voxels connected to them within reach."""
+    """Extend lesions to the bright voxels that are connected to them.
+
+    Parameters
+    ----------
+    found, bright : ndarray of bool, shape (x, y, z)
+        Lesions, and voxels above the threshold.
+    grid : Grid
+    reach_mm : float
+        Maximum distance from the lesion in mm.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        `found` itself if it is empty.
+    """
     if not found.any():
         return found
     near = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm) <= reach_mm
@@ -48,7 +79,25 @@ def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: floa
 def small_to_half_height(
     found: BoolArray, brightness: NDArray[np.float32], grid: Grid, *, small_mm3: float, reach_mm: float
 ) -> BoolArray:
-    """Small lesions with what is connected to them, within reach, above the half of their height."""
+    """Extend small lesions to the connected voxels above half of their maximum brightness.
+
+    Parameters
+    ----------
+    found : ndarray of bool, shape (x, y, z)
+        Lesions.
+    brightness : ndarray of float32, shape (x, y, z)
+        FLAIR in standard deviations of white matter; white matter is 0.
+    grid : Grid
+    small_mm3 : float
+        Lesions of this volume or more are left unchanged.
+    reach_mm : float
+        Maximum distance from the lesion in mm.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        A copy of `found` if there is no small lesion.
+    """
     labels, _ = ndimage.label(found, structure(3))
     margin = [int(np.ceil(reach_mm / s)) for s in grid.spacing_mm]
     grown = found.copy()

@@ -1,8 +1,8 @@
-"""T2 lesions that no scan shows by itself, but a comparison of two does.
+"""T2 lesions that are detected by comparing two visits, but not on either scan alone.
 
-In a single scan brightness has to be weighed against the place: a faint spot in the pons may be anything. Where white
-matter was normal at one visit and is bright at another, the place need not be guessed at. The rule is made for what
-is beyond doubt. What it finds is a lesion at every visit at which the place is bright, so that it lasts.
+On a single scan, brightness must be weighed against location: a faint spot in the pons is ambiguous. White matter
+that is normal at one visit and bright at another needs no location prior. The rule accepts only changes beyond doubt.
+An accepted component is a lesion at every visit at which it is bright, so that it persists over visits.
 """
 
 from __future__ import annotations
@@ -32,43 +32,45 @@ def proven_lesions(
     white_matter: Image,
     rules: LesionRules,
 ) -> list[BoolArray]:
-    """Lesions of each visit that the comparison with another visit proves and that are not known.
+    """Lesions of each visit that are proven by comparison with another visit and are not yet known.
 
-    A component of voxels that differ from the other visit by 2 noises (`change.change_evidence`) and are
-    hyperintense, apart from the known lesions of both visits. At least a lesion's volume of it is brighter than all
-    normal tissue and differs by 3 noises, a voxel by 5; it lies in white matter that was normal at the other visit.
-    It is a lesion at every visit whose mean there lies nearer to the brightest visit's than to the darkest's.
+    A candidate is a component of hyperintense voxels that differ from the other visit by at least 2 noise SD
+    (`change.change_evidence`) and does not touch a known lesion of either visit. It is accepted if at least the
+    minimum lesion volume of it is brighter than all normal tissue and differs by at least 3 noise SD, at least one
+    voxel differs by 5, and it lies in white matter that was normal at the other visit. It is a lesion at every visit
+    whose mean intensity there is closer to that of the brightest visit than to that of the darkest.
 
     Parameters
     ----------
     flairs : sequence of Image
-        Of every visit in any order, on one grid and one scale, white matter 1.
+        FLAIR of every visit in any order, on one grid and one intensity scale, white matter 1.
     brains : sequence of LabelImage
-        What each visit has scanned of the brain.
+        Part of the brain within the field of view of each visit.
     known : sequence of LabelImage
-        Lesions that each visit's scan shows by itself.
+        Lesions that were segmented at each visit.
     white_matter : Image
         Probability of white matter.
     rules : LesionRules
 
     Returns
     -------
-    list of ndarray of bool
-        One for each visit. The order of the visits changes nothing; a single visit proves nothing.
+    list of ndarray of bool, shape (x, y, z)
+        One mask per visit. The result does not depend on the order of the visits. All masks are empty for a single
+        visit.
     """
     if len(flairs) < 2:
         return [np.zeros(white_matter.grid.shape, dtype=bool) for _ in flairs]
     crop = Crop.around([brain.mask for brain in brains], white_matter.grid)
-    seen = [SmoothFlair.of(crop.image(flair)) for flair in flairs]
+    smooth = [SmoothFlair.of(crop.image(flair)) for flair in flairs]
     scanned = [crop.labels(brain).mask for brain in brains]
     lesions = [crop.labels(mask).mask for mask in known]
     white, places = crop.image(white_matter), np.zeros(crop.inner.shape, dtype=bool)
-    for i, j in itertools.combinations(range(len(seen)), 2):
+    for i, j in itertools.combinations(range(len(smooth)), 2):
         either = lesions[i] | lesions[j]
-        z = change_evidence(seen[i], seen[j], scanned[i] & scanned[j], lesions=either).data
-        for change, bright, dark in ((z, seen[j], seen[i]), (-z, seen[i], seen[j])):
+        z = change_evidence(smooth[i], smooth[j], scanned[i] & scanned[j], lesions=either).data
+        for change, bright, dark in ((z, smooth[j], smooth[i]), (-z, smooth[i], smooth[j])):
             places |= _proven(change, bright, dark, white, rules, apart_from=either)
-    found = _where_bright(places, seen, scanned, rules)
+    found = _where_bright(places, smooth, scanned, rules)
     return [crop.restored(LabelImage(mask, crop.inner)).mask for mask in found]
 
 
@@ -81,7 +83,7 @@ def _proven(
     *,
     apart_from: BoolArray,
 ) -> BoolArray:
-    """Components that are lesion at the bright visit and none at the dark one, beyond doubt."""
+    """Components that are definitely a lesion at the bright visit and definitely none at the dark one."""
     changed = (z >= EXTENT_Z) & (bright.data > HYPERINTENSE)
     parts = ConnectedComponents.of(changed | apart_from, rules.connectivity)
     lesion = (z >= SEED_Z) & (bright.data > NORMAL_RANGE[1])
@@ -94,13 +96,13 @@ def _proven(
 
 
 def _where_bright(
-    places: BoolArray, seen: Sequence[SmoothFlair], scanned: Sequence[BoolArray], rules: LesionRules
+    places: BoolArray, smooth: Sequence[SmoothFlair], scanned: Sequence[BoolArray], rules: LesionRules
 ) -> list[BoolArray]:
-    """The places at each visit at which they are nearer to their brightest than to their darkest."""
+    """Components of `places` at each visit at which their mean is closer to the brightest than to the darkest."""
     parts = ConnectedComponents.of(places, rules.connectivity)
     if not len(parts.sizes):
-        return [places for _ in seen]
-    means = np.array([parts.means(flair.data) for flair in seen])
-    means[np.array([parts.means(brain) for brain in scanned]) < 1] = np.nan  # not wholly scanned
+        return [places for _ in smooth]
+    means = np.array([parts.means(flair.data) for flair in smooth])
+    means[np.array([parts.means(brain) for brain in scanned]) < 1] = np.nan  # partly outside the field of view
     bright = means > (np.nanmax(means, axis=0) + np.nanmin(means, axis=0)) / 2
-    return [parts.chosen(now) & (flair.data > HYPERINTENSE) for now, flair in zip(bright, seen, strict=True)]
+    return [parts.chosen(now) & (flair.data > HYPERINTENSE) for now, flair in zip(bright, smooth, strict=True)]

@@ -1,4 +1,4 @@
-"""T2 lesions from a map that another program made: checked, then counted as those of this project."""
+"""T2 lesions from the output map of an external segmenter: check, then label by the rules of this project."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ _ROUNDING = 1e-3  # of probabilities
 
 
 def check_map(found: Image, brain: LabelImage, segmenter: Segmenter, what: str) -> None:
-    """Refuse what cannot be a lesion mask or probability of this brain.
+    """Check that a map is a plausible lesion mask or probability map of this brain.
 
     Parameters
     ----------
     found : Image
+        Output of the segmenter.
     brain : LabelImage
-        On the grid of the images that the segmenter was given.
+        Brain mask on the grid of the segmenter's input images.
     segmenter : Segmenter
-        For its threshold.
+        Provides the threshold.
     what : str
-        The segmenter and the visit, for the message.
+        Name of segmenter and visit, for the message.
 
     Raises
     ------
     AnalysisError
-        If the map is on another grid, holds values beyond 0 and 1, or is lesion in most of the brain, or mostly
-        outside it.
+        If the map is on a different grid, has values outside 0 to 1, covers most of the brain, or lies mostly
+        outside the brain. An empty map is accepted.
     """
     if not found.grid.same_as(brain.grid):
         raise AnalysisError(
@@ -63,23 +64,23 @@ def check_map(found: Image, brain: LabelImage, segmenter: Segmenter, what: str) 
 
 
 def lesions_of_map(found: Image, brain: LabelImage, segmenter: Segmenter, rules: LesionRules) -> T2Segmentation:
-    """Lesions of a mask or probability map that was checked (`check_map`).
+    """Label the lesions of a mask or probability map that passed `check_map`.
 
     Parameters
     ----------
     found : Image
-        0 to 1, on the grid of `brain`; not finite counts as 0.
+        0 to 1, on the grid of `brain`; non-finite values count as 0.
     brain : LabelImage
-        What is found outside is left away.
+        Lesions outside the brain are removed.
     segmenter : Segmenter
-        For its threshold.
+        Provides the threshold.
     rules : LesionRules
-        Least volume and connectivity, as for the built-in segmentation.
+        Minimum volume and connectivity, as for the built-in segmentation.
 
     Returns
     -------
     T2Segmentation
-        With an empty mask where nothing is found. `threshold` is the probability.
+        The mask is empty if there is no lesion. `threshold` is the probability threshold.
     """
     inside = (found.data >= segmenter.threshold) & brain.mask
     lesions = label_lesions(

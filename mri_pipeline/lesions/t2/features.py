@@ -1,6 +1,6 @@
-"""What the T2 rule sees: brightness in units of the spread of white matter, t1_hypointensity on T1, place.
+"""Features of the T2 rule: FLAIR brightness in SD of white matter, T1 hypointensity, location.
 
-Everything is in ratios and millimetres, so that it holds for 2D and 3D scans of any scanner.
+All features are ratios or millimetres, so that they apply to 2D and 3D scans of any scanner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EDGE_MM = METHOD.t2_evidence.edge_mm
 _PRIOR_FLOOR = METHOD.t2_evidence.prior_floor
 _MIDDLE_LOG_PRIOR = METHOD.t2_evidence.middle_log_prior
 OUTSIDE = -99.0
-"""Score where no lesion can be."""
+"""Score of voxels that cannot be a lesion."""
 _LEAST_SPREAD = METHOD.t2_evidence.least_spread
 _MODE_WIDTH = METHOD.t2_evidence.mode_width
 _BINS_PER_SPREAD = METHOD.t2_evidence.bins_per_spread
@@ -35,21 +35,21 @@ _TYPICAL_SPREAD = METHOD.t2_evidence.typical_spread
 
 @dataclass(frozen=True)
 class Evidence:
-    """Maps of one visit on its grid, in standard deviations of white matter (0 is its median).
+    """Feature maps of one visit on its grid, in standard deviations of white matter (0 is its mode).
 
     Parameters
     ----------
-    score : ndarray of float32
-        FLAIR brightness with the bonus of a likely place and the penalty of grey matter; very low outside the brain
-        and within 2 mm of its edge.
-    brightness : ndarray of float32
-        The same without bonus and penalty: where a lesion ends does not depend on the place.
-    darkest : ndarray of float32
-        The darkest FLAIR within 2.5 mm: far below 0 beside CSF.
-    t1 : ndarray of float32 or None
-        T1, before contrast if there is such; NaN where it has not scanned the brain.
+    score : ndarray of float32, shape (x, y, z)
+        FLAIR brightness plus the bonus for a likely location, minus the penalty for grey matter; `OUTSIDE` outside
+        the brain and within 2 mm of its edge.
+    brightness : ndarray of float32, shape (x, y, z)
+        The same without bonus and penalty: the border of a lesion does not depend on location.
+    darkest : ndarray of float32, shape (x, y, z)
+        Minimum FLAIR within 2.5 mm; far below 0 beside CSF.
+    t1 : ndarray of float32 or None, shape (x, y, z)
+        T1, before contrast if available; NaN in the brain outside the field of view of T1.
     grey_flair, grey_t1 : float
-        Upper quartile of FLAIR and median of T1 in grey matter (0 where not known).
+        Upper quartile of FLAIR and median of T1 in grey matter (0 if unknown).
     """
 
     score: NDArray[np.float32]
@@ -61,10 +61,21 @@ class Evidence:
 
 
 def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float32]:
-    """Gaussian mean; along thick slices nothing is mixed that the scanner did not mix already.
+    """Gaussian smoothing that accounts for the smoothing of the voxel itself.
 
-    The width across an axis is reduced by that of the voxel itself (variance of a box), so that a 3 mm slice is
-    not smoothed again by 1 mm.
+    The kernel variance along each axis is reduced by that of the voxel (variance of a box). A 3 mm slice is
+    therefore not smoothed again by 1 mm.
+
+    Parameters
+    ----------
+    data : ndarray of float, shape (x, y, z)
+    grid : Grid
+    sigma_mm : float
+        Standard deviation of the total smoothing in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
     """
     box = np.array(grid.spacing_mm) / np.sqrt(12.0)
     width = np.sqrt(np.maximum(sigma_mm**2 - box**2, 0.0)) / np.array(grid.spacing_mm)
@@ -72,8 +83,20 @@ def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float3
 
 
 def surround(data: FloatArray, weight: FloatArray, grid: Grid) -> NDArray[np.float32]:
-    """Weighted mean of the tissue within about 8 mm; 0 where there is none."""
-    step = [max(1, int(_SURROUND_MM / 3 / s)) for s in grid.spacing_mm]  # a wide mean needs no fine grid
+    """Weighted mean of the tissue within about 8 mm.
+
+    Parameters
+    ----------
+    data, weight : ndarray of float, shape (x, y, z)
+        Intensities and their weights.
+    grid : Grid
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        0 where all weights nearby are 0.
+    """
+    step = [max(1, int(_SURROUND_MM / 3 / s)) for s in grid.spacing_mm]  # a coarse grid suffices for a wide mean
     coarse = tuple(slice(k // 2, None, k) for k in step)
     spacing = np.array(grid.spacing_mm) * step
     blurred = [
@@ -94,22 +117,26 @@ def surround(data: FloatArray, weight: FloatArray, grid: Grid) -> NDArray[np.flo
 def evidence_of(
     visit: VisitImages, tissue: TissueMaps, *, prior_weight: float, grey_matter_penalty: float
 ) -> Evidence:
-    """Evidence for T2 lesions at every voxel.
+    """Feature maps for the segmentation of T2 lesions.
 
     Parameters
     ----------
     visit : VisitImages
     tissue : TissueMaps
-        On the visit's grid.
+        On the grid of the visit.
     prior_weight : float
         Standard deviations per unit of the logarithm of the lesion prior.
     grey_matter_penalty : float
-        Standard deviations taken off in pure grey matter.
+        Standard deviations subtracted in pure grey matter.
+
+    Returns
+    -------
+    Evidence
 
     Raises
     ------
     GridMismatchError
-        If the tissue maps lie on another grid.
+        If the tissue maps are on a different grid.
     """
     grid, brain = visit.grid, visit.brain.mask
     grid.require_same(tissue.lesion_prior.grid, "tissue map")
@@ -119,7 +146,7 @@ def evidence_of(
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
     score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
     score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, 1.5)
-    padded = np.pad(brain, 1, mode="edge")  # beyond the field of view the brain goes on
+    padded = np.pad(brain, 1, mode="edge")  # the brain continues beyond the field of view
     depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     edge = depth <= _EDGE_MM
     score[edge] = brightness[edge] = OUTSIDE
@@ -132,14 +159,14 @@ def evidence_of(
         brightness=brightness.astype(np.float32),
         darkest=ndimage.minimum_filter(fine, reach),
         t1=dark,
-        # the lower part of grey matter is mixed with CSF
+        # the lower part of the grey matter histogram is partial volume with CSF
         grey_flair=float(np.quantile(fine[grey], 0.75)) if known else 0.0,
         grey_t1=_median(dark[grey]) if dark is not None else 0.0,
     )
 
 
 def _t1(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32] | None:
-    """T1 in standard deviations of white matter; NaN where it has not scanned the brain."""
+    """T1 in standard deviations of white matter; NaN in the brain outside its field of view."""
     for contrast in (Contrast.T1W, Contrast.T1W_GD):
         if contrast in visit.contrasts:
             data = standardised(visit.contrasts[contrast], visit, tissue)
@@ -149,18 +176,32 @@ def _t1(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32] | None:
 
 
 def _median(values: FloatArray) -> float:
-    """Median of what is known; 0 if nothing is."""
+    """Median of the finite values; 0 if there is none."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else 0.0
 
 
 def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
-    """An image in units of the spread of normal white matter: 0 is its mode, 1 one standard deviation above.
+    """Standardise an image by normal white matter: 0 is its mode, 1 is one standard deviation above.
 
-    Scanners differ in contrast by up to a half (lesion to white matter 1.32 to 1.67 on FLAIR); in units of the
-    spread of white matter lesions lie at 3.1 to 4.5 everywhere. Both are taken where no lesion weighs: 50 mL of
-    lesions and their surroundings move the median by 0.2 and widen a spread of both sides by a quarter. A spread
-    below 5 % is noise-free and set to that.
+    Scanners differ in contrast by up to a half (lesion to white matter 1.32 to 1.67 on FLAIR). In standard
+    deviations of white matter, lesions are at 3.1 to 4.5 on all scanners. The mode and the lower half of the
+    distribution are used because lesions do not affect them: 50 mL of lesions and their surroundings shift the
+    median by 0.2 and widen a two-sided spread by a quarter.
+
+    Parameters
+    ----------
+    image : Image
+        White matter about 1.
+    visit : VisitImages
+        Provides the brain mask.
+    tissue : TissueMaps
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        A spread below the minimum (`least_spread`, 5 %) is replaced by the minimum. Without white matter, a typical
+        spread is used.
     """
     inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask & (image.data > 0)]
     if not inside.size:
@@ -171,7 +212,7 @@ def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArra
 
 
 def _mode(values: FloatArray) -> float:
-    """The peak of the histogram, smoothed by a third of the spread."""
+    """Peak of the histogram after smoothing by a third of the spread."""
     median = float(np.median(values))
     spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(values - median))), _LEAST_SPREAD)
     counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (median - 4 * spread, median + 4 * spread))

@@ -1,7 +1,7 @@
-"""Flowing CSF at the brainstem and the cord: it is bright on FLAIR and is no T2 lesion.
+"""Removal of CSF flow artefacts at the brainstem and the cord: bright on FLAIR, but not T2 lesions.
 
 FLAIR suppresses CSF by its long T1. CSF that was not inverted and flows into the slice is not suppressed (Lisanti et
-al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Three facts tell it from one: it lies
+al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Three criteria identify it: it lies
 below the foramen magnum; the template has no tissue there (both are in the tissue maps); or T1 and T2w show fluid.
 """
 
@@ -21,26 +21,27 @@ DARK_FLAIR = METHOD.t2_fluid.dark_flair
 
 
 def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> BoolArray:
-    """T2 lesions of a visit without flowing CSF, and without what lies below the foramen magnum.
+    """Remove flowing CSF and everything below the foramen magnum from the T2 lesions of a visit.
 
-    A component is left out as a whole if most of it lies below the foramen magnum; of all others the part below is cut
-    off. A component is CSF if most of it is CSF by the tissue maps. An infratentorial component is also CSF if its mean
-    is nearer to CSF than to grey matter on each of T1 and T2w that scanned most of it (one of them is enough where the
-    other is absent): tissue with the T1 of CSF would be as dark on FLAIR as CSF, only flow is bright there.
+    A component is removed if most of it lies below the foramen magnum. The part of other components below it is cut
+    off. A component is CSF if most of it is CSF in the tissue maps. An infratentorial component is also CSF if its
+    mean is closer to CSF than to grey matter on T1 and T2w. Each of them counts if most of the component is within
+    its field of view; one suffices if the other is missing. Tissue with the T1 of CSF would be as dark on FLAIR as
+    CSF; only flow is bright there.
 
     Parameters
     ----------
-    found : ndarray of bool
+    found : ndarray of bool, shape (x, y, z)
         T2 lesions of the visit.
     visit : VisitImages
-        The FLAIR alone is enough.
+        Requires FLAIR; T1 and T2w are used if present.
     tissue : TissueMaps
-        On the visit's grid.
+        On the grid of the visit.
 
     Returns
     -------
-    ndarray of bool
-        The components that are lesions.
+    ndarray of bool, shape (x, y, z)
+        Lesions without flow; empty if `found` is empty.
     """
     parts = ConnectedComponents.of(found)
     above = tissue.above_foramen_magnum
@@ -54,7 +55,7 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
 def _fluid(
     parts: ConnectedComponents, visit: VisitImages, tissue: TissueMaps, *, apart_from: BoolArray
 ) -> BoolArray:
-    """True for components that T1 and T2w show to be fluid, as far as they scanned them."""
+    """True for components that are fluid on each of T1 and T2w whose field of view contains most of them."""
     fluid, judged = np.ones(len(parts.sizes), dtype=bool), np.zeros(len(parts.sizes), dtype=bool)
     t1 = Contrast.T1W if Contrast.T1W in visit.contrasts else Contrast.T1W_GD
     for contrast in (t1, Contrast.T2W):
@@ -65,26 +66,26 @@ def _fluid(
         scanned = visit.scanned(contrast)
         size = parts.sums(scanned)
         mean = parts.sums(np.where(scanned, visit.contrasts[contrast].data, 0)) / np.maximum(size, 1)
-        told = size > MOST * parts.sizes
-        fluid &= ~told | (np.abs(mean - csf) < np.abs(mean - grey))
-        judged |= told
+        covered = size > MOST * parts.sizes
+        fluid &= ~covered | (np.abs(mean - csf) < np.abs(mean - grey))
+        judged |= covered
     return fluid & judged
 
 
 def _levels(
     contrast: Contrast, visit: VisitImages, tissue: TissueMaps, apart_from: BoolArray
 ) -> tuple[float, float] | None:
-    """Medians of grey matter and of CSF in and beside the lateral ventricles; None where the scan shows neither.
+    """Medians of grey matter and of CSF in and beside the lateral ventricles; None if the scan lacks either.
 
-    In sulci CSF is mixed with cortex and with vessels: the median of all CSF was 1.4 to 2.7 of white matter on T2w of
-    nine scans, that in and beside the ventricles 2.9 to 3.7.
+    Sulcal CSF has partial volume with cortex and vessels. In nine T2w scans the median of all CSF was 1.4 to 2.7
+    times white matter; the median in and beside the ventricles was 2.9 to 3.7.
     """
     data = visit.contrasts[contrast].data
-    seen = visit.scanned(contrast) & ~apart_from
+    in_fov = visit.scanned(contrast) & ~apart_from
     beside = [label for label, place in LOCATION_LABELS.items() if place is Location.PERIVENTRICULAR]
-    csf = seen & (tissue.csf.data > SURE_TISSUE) & (visit.contrasts[Contrast.FLAIR].data < DARK_FLAIR)
+    csf = in_fov & (tissue.csf.data > SURE_TISSUE) & (visit.contrasts[Contrast.FLAIR].data < DARK_FLAIR)
     csf &= np.isin(tissue.location.data, beside)
-    grey = seen & (tissue.grey_matter.data > SURE_TISSUE)
+    grey = in_fov & (tissue.grey_matter.data > SURE_TISSUE)
     if not csf.any() or not grey.any():
         return None
     return float(np.median(data[grey])), float(np.median(data[csf]))

@@ -1,12 +1,13 @@
-"""T2 lesions: brighter than grey matter on FLAIR, at a place where lesions occur, not CSF's rim, not grey matter.
+"""Segmentation of T2 lesions on FLAIR.
 
-One visible rule with few constants instead of a large model: there are three labelled patients with images. The
-score of a voxel is its FLAIR in standard deviations of white matter, plus a bonus for the place (location prior),
-minus a penalty for grey matter. One threshold does not fit all patients, so it is found in each from two facts: a
-lesion is brighter than the patient's grey matter, and its border lies half-way between white matter and lesions.
-Components need a sure core (hysteresis) and must pass the gates for the normal rim of the ventricles and for grey
-matter on T1. What T1 shows to be white matter may be fainter on FLAIR; without T1 only what is bright throughout is
-a lesion.
+A T2 lesion is brighter than grey matter on FLAIR, lies at a typical location, and is neither the normal rim of CSF
+nor grey matter. The method is an explicit rule with few constants, not a large model: only three labelled patients
+with images are available. The score of a voxel is its FLAIR in standard deviations of white matter, plus a bonus
+for the location (prior), minus a penalty for grey matter. One threshold does not fit all patients. It is estimated
+per patient from two facts: lesions are brighter than the patient's grey matter, and the border of a lesion is
+half-way between white matter and lesions. Components need a definite core (hysteresis thresholding). They must not
+be the normal rim of the ventricles, nor grey matter on T1. A component that is white matter on T1 may be fainter on
+FLAIR. Without T1, only components that are bright throughout are accepted.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class T2Segmentation:
     Parameters
     ----------
     probability : Image
-        0 to 1, 0.5 at the threshold and at least that in lesions: a rank for readers, not a calibrated probability.
+        0 to 1; 0.5 at the threshold, at least 0.5 in lesions. It ranks lesions for readers and is not calibrated.
     mask : LabelImage
-        Lesions, numbered.
+        Numbered lesions.
     threshold : float
-        What was found for this subject, in standard deviations of white matter.
+        Score threshold of this subject, in standard deviations of white matter.
     """
 
     probability: Image
@@ -51,20 +52,20 @@ class T2Segmentation:
 def segment_t2(
     visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
 ) -> list[T2Segmentation]:
-    """Find the T2 lesions of all visits of a subject.
+    """Segment the T2 lesions of all visits of a subject.
 
-    One threshold holds for all visits, and where the image did not change they vote together (`agree`): the same
-    tissue gets the same answer at every visit. A visit added later changes earlier results by its one vote, by
-    faint lesions that it does not show, by its T1 where they have none, and by what its comparison with them proves
-    (`proven_lesions`).
+    All visits share one threshold. Their scores are averaged where the image did not change (`agree`), so that
+    unchanged tissue is classified alike at every visit. A visit that is added later can change earlier results in
+    four ways: by its weight in the average, by faint lesions that it does not show, by its T1 where earlier visits
+    have none, and by lesions that its comparison with them proves (`proven_lesions`).
 
     Parameters
     ----------
     visits : sequence of VisitImages
-        FLAIR, and T1 (before or after contrast) if there is one, in any order; the FLAIRs of all visits on one
-        scale. Brain masks may differ.
+        FLAIR, and T1 (before or after contrast) if available, in any order. The FLAIRs of all visits are on one
+        intensity scale. Brain masks may differ.
     tissue : TissueMaps
-        On the visits' grid, with the location prior.
+        On the grid of the visits, with the location prior.
     rules : LesionRules
     settings : T2Settings, optional
 
@@ -76,7 +77,7 @@ def segment_t2(
     Raises
     ------
     GridMismatchError
-        If the visits or the tissue maps lie on different grids.
+        If the visits or the tissue maps are on different grids.
     """
     found = _as_seen(visits, tissue, rules, settings or T2Settings())
     proven = proven_lesions(
@@ -95,35 +96,35 @@ def segment_t2(
 def _as_seen(
     visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, settings: T2Settings
 ) -> list[T2Segmentation]:
-    """What the scans show by themselves, with one vote each."""
-    seen = [
+    """Segmentation of each visit from averaged scores, before visits are compared in pairs."""
+    evidences = [
         evidence_of(
             visit, tissue, prior_weight=settings.prior_weight, grey_matter_penalty=settings.grey_matter_penalty
         )
         for visit in visits
     ]
-    threshold = float(np.median([patient_threshold(evidence, tissue, settings) for evidence in seen]))
+    threshold = float(np.median([patient_threshold(evidence, tissue, settings) for evidence in evidences]))
     agreed = agree(
-        [Image(evidence.score - np.float32(threshold), tissue.location.grid) for evidence in seen],
+        [Image(evidence.score - np.float32(threshold), tissue.location.grid) for evidence in evidences],
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
     )
-    seen = [
+    evidences = [
         replace(evidence, score=above.data + np.float32(threshold))
-        for evidence, above in zip(_with_t1(seen), agreed, strict=True)
+        for evidence, above in zip(_with_t1(evidences), agreed, strict=True)
     ]
-    faint = _faint(seen, threshold - settings.faint, tissue, settings)
+    faint = _faint(evidences, threshold - settings.faint, tissue, settings)
     return [
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
-        for visit, evidence in zip(visits, seen, strict=True)
+        for visit, evidence in zip(visits, evidences, strict=True)
     ]
 
 
-def _with_t1(seen: Sequence[Evidence]) -> list[Evidence]:
-    """Where a visit has no T1, the mean of the others': grey matter stays where it is, and is judged alike."""
-    known = [(evidence.t1, evidence.grey_t1) for evidence in seen if evidence.t1 is not None]
-    if not known or (len(known) == len(seen) and not any(np.isnan(t1).any() for t1, _ in known)):
-        return list(seen)
+def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
+    """Fill missing T1 with the mean T1 of the other visits, so that grey matter is classified alike at all visits."""
+    known = [(evidence.t1, evidence.grey_t1) for evidence in evidences if evidence.t1 is not None]
+    if not known or (len(known) == len(evidences) and not any(np.isnan(t1).any() for t1, _ in known)):
+        return list(evidences)
     number = np.sum([np.isfinite(t1) for t1, _ in known], axis=0, dtype=np.float32)
     total = np.sum([np.nan_to_num(t1) for t1, _ in known], axis=0)
     mean = np.where(number > 0, total / np.maximum(number, 1.0), np.float32(np.nan))
@@ -132,12 +133,12 @@ def _with_t1(seen: Sequence[Evidence]) -> list[Evidence]:
         replace(evidence, t1=mean, grey_t1=grey)
         if evidence.t1 is None
         else replace(evidence, t1=np.where(np.isnan(evidence.t1), mean, evidence.t1))
-        for evidence in seen
+        for evidence in evidences
     ]
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
-    """The visit with lesions that were proven otherwise: they are at least as probable as the threshold."""
+    """Add the lesions proven by comparison; their probability is at least 0.5."""
     if not more.any():
         return found
     grid = found.mask.grid
@@ -173,10 +174,21 @@ def _segmented(
 
 
 def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settings) -> float:
-    """The score above which a voxel is lesion in this patient, as one visit tells it.
+    """Score threshold of a patient, estimated from one visit.
 
-    The largest of: grey matter plus `above_grey_matter`, `lesion_share` of the upper decile of what is surely
-    bright at likely places, and `least_threshold`.
+    The threshold is the largest of three values: grey matter plus `above_grey_matter`; `lesion_share` times the
+    upper decile of definitely bright voxels at likely locations; and `least_threshold`.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    tissue : TissueMaps
+    settings : T2Settings
+
+    Returns
+    -------
+    float
+        In standard deviations of white matter. The second value is 0 if there is no definitely bright voxel.
     """
     sure = (evidence.score > settings.sure_score) & (tissue.lesion_prior.data > settings.likely_prior)
     brightness = float(np.quantile(evidence.score[sure], 0.9)) if sure.any() else 0.0
@@ -188,10 +200,10 @@ def patient_threshold(evidence: Evidence, tissue: TissueMaps, settings: T2Settin
 
 
 def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings) -> BoolArray:
-    """Components with a core that are neither rim nor grey matter."""
+    """Components with a definite core that are neither ventricular rim nor grey matter."""
     parts = ConnectedComponents.of(evidence.score > threshold - settings.border)
     keep = parts.maxima(evidence.score) > threshold + settings.core
-    # a rim is a bright line that fades to both sides, cortex just passes; a lesion is bright throughout
+    # a rim is a bright line that fades to both sides, cortex is just above the threshold, a lesion is bright throughout
     mean = parts.means(evidence.score) - threshold
     apart = parts.means(evidence.darkest) >= settings.rim_darkest
     large = parts.sizes * grid.voxel_volume_mm3 > settings.rim_volume_mm3
@@ -203,19 +215,20 @@ def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings
 
 
 def _faint(
-    seen: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings
+    evidences: Sequence[Evidence], threshold: float, tissue: TissueMaps, settings: T2Settings
 ) -> ConnectedComponents:
-    """Fainter components of all visits together, apart from fluid, no grey matter on T1 nor by the template.
+    """Faint components away from fluid that are not grey matter on T1 or in the template.
 
-    Each must be there at every visit that scanned the place: what comes or goes must be sure.
+    Each component must be present at every visit whose field of view contains it. A lesion that appears or
+    disappears must be definite.
     """
-    scanned = [evidence.brightness > OUTSIDE for evidence in seen]
-    score = np.min([np.where(there, e.score, np.inf) for e, there in zip(seen, scanned, strict=True)], axis=0)
+    scanned = [evidence.brightness > OUTSIDE for evidence in evidences]
+    score = np.min([np.where(there, e.score, np.inf) for e, there in zip(evidences, scanned, strict=True)], axis=0)
     parts = ConnectedComponents.of(np.isfinite(score) & (score > threshold - settings.border))
     keep = parts.maxima(score) > threshold + settings.core
     keep &= parts.means(tissue.grey_matter.data) < settings.faint_grey_matter
     known = False
-    for evidence, there in zip(seen, scanned, strict=True):
+    for evidence, there in zip(evidences, scanned, strict=True):
         size = parts.sums(there)
         keep &= parts.sums(np.where(there, evidence.darkest, 0)) >= settings.rim_darkest * size
         if evidence.t1 is not None and evidence.grey_t1 < 0:

@@ -1,4 +1,4 @@
-"""All visits speak together: the same tissue gets the same answer unless its image changed."""
+"""Longitudinal consistency by similarity-weighted averaging of the scores of all visits."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ _LEAST_NOISE = METHOD.t2_visits.least_noise
 
 
 def agree(scores: Sequence[Image], flairs: Sequence[Image], brains: Sequence[LabelImage]) -> list[Image]:
-    """Average each visit's scores with those of the visits that look alike, voxel by voxel.
+    """Average the scores of each visit with those of similar visits, voxel by voxel.
 
-    The weight of another visit falls with the difference of the FLAIRs (1 mm mean) in standard deviations of that
-    difference over the brain: a bilateral mean over time. Noise that made a lesion at one visit is voted down, and
-    what changed stays.
+    The weight of another visit decreases with the difference of the FLAIRs (1 mm mean), in standard deviations of
+    that difference over the brain. This is a bilateral filter over time. It suppresses false lesions caused by
+    noise at one visit and preserves true change.
 
     Parameters
     ----------
-    scores, flairs : sequence of Image
-        Of every visit in one order, on one grid: how far a voxel lies above the threshold, and the FLAIRs on one
-        scale with white matter 1.
+    scores : sequence of Image
+        Score minus threshold of every visit, on one grid.
+    flairs : sequence of Image
+        FLAIR of every visit in the same order, on one intensity scale with white matter 1.
     brains : sequence of LabelImage
-        What each visit has scanned of the brain; elsewhere it has no vote.
+        Part of the brain within the field of view of each visit; outside it a visit has weight 0.
 
     Returns
     -------
     list of Image
-        Scores, one for each visit; of a single visit those given. The order of the visits changes nothing.
+        Averaged scores, one per visit. A single visit is returned unchanged. The result does not depend on the
+        order of the visits.
 
     Raises
     ------
     GridMismatchError
-        If an image lies on another grid.
+        If an image is on a different grid.
     """
     grid = brains[0].grid
     for other in [image.grid for image in (*scores, *flairs)] + [brain.grid for brain in brains]:
@@ -49,21 +51,22 @@ def agree(scores: Sequence[Image], flairs: Sequence[Image], brains: Sequence[Lab
         return list(scores)
     inside = np.any([brain.mask for brain in brains], axis=0)
     scanned = [brain.mask[inside] for brain in brains]
-    seen = [smoothed(flair.data, grid, _SMOOTHING_MM)[inside] for flair in flairs]
-    votes = [np.clip(score.data[inside], -_SURE, _SURE) for score in scores]
+    smooth_flairs = [smoothed(flair.data, grid, _SMOOTHING_MM)[inside] for flair in flairs]
+    clipped = [np.clip(score.data[inside], -_SURE, _SURE) for score in scores]
     result = []
     for own, score in enumerate(scores):
         weights = [
-            _likeness(seen[own], other, scanned[own] & there) for other, there in zip(seen, scanned, strict=True)
+            _likeness(smooth_flairs[own], other, scanned[own] & there)
+            for other, there in zip(smooth_flairs, scanned, strict=True)
         ]
         data = score.data.copy()
-        data[inside] = np.where(scanned[own], _mean_vote(votes, weights), data[inside])
+        data[inside] = np.where(scanned[own], _mean_vote(clipped, weights), data[inside])
         result.append(Image(data, grid))
     return result
 
 
 def _likeness(one: FloatArray, other: FloatArray, both: BoolArray) -> FloatArray:
-    """Weight of one visit's vote at another; 0 where not both have scanned."""
+    """Weight of one visit at another, 0 to 1; 0 outside the common field of view `both`."""
     if not both.any():
         return np.zeros(one.shape)
     difference = one - other
@@ -72,8 +75,8 @@ def _likeness(one: FloatArray, other: FloatArray, both: BoolArray) -> FloatArray
     return np.asarray(np.exp(-0.5 * (difference / (_WIDTH * noise)) ** 2) * both)
 
 
-def _mean_vote(votes: Sequence[FloatArray], weights: Sequence[FloatArray]) -> FloatArray:
+def _mean_vote(clipped: Sequence[FloatArray], weights: Sequence[FloatArray]) -> FloatArray:
     total = np.maximum(np.sum(weights, axis=0), 1e-6)
     return np.asarray(
-        np.sum([v * w for v, w in zip(votes, weights, strict=True)], axis=0) / total, dtype=np.float32
+        np.sum([v * w for v, w in zip(clipped, weights, strict=True)], axis=0) / total, dtype=np.float32
     )

@@ -1,20 +1,20 @@
-"""Two visits of one subject: which T2 lesion is new, enlarging, stable, shrinking or vanished.
+"""Comparison of the T2 lesions of two visits: new, enlarging, stable, shrinking or vanished.
 
-The rule, for a lesion C of the later visit (26-connected, at least the protocol's volume) against the lesion
-mask R of the reference visit:
+The rule for a lesion C of the later visit (26-connected, at least the protocol's minimum volume) and the lesion mask
+R of the reference visit:
 
-1. *Share.* The part of R that belongs to C: the components of R that C overlaps. A component of R that several
-   lesions overlap (a split) is divided among them, each voxel to the nearest (of two equally near ones to that
-   with the larger overlap). A lesion that overlaps several
-   components of R (a merge) has all of them in its share. So lesions that grow together or fall apart are
-   measured against what they were, and are neither new nor lost.
-2. *Event.* C has to be larger than its share by at least the growth floor (12 mm³) and, where both FLAIRs are
-   given, has to have become brighter where it grew (`change.change_evidence`): a border drawn differently on
-   the same image is no event.
-3. *New*, if its share is smaller than a lesion (there was no lesion at that place); *enlarging*, if the largest
-   axial cross-section grew by more than 45.2 % (from below 0.67 cm²) or 24.2 % (from 0.67 cm² on).
+1. *Share.* The share of C is the set of components of R that C overlaps. If several lesions overlap one component
+   of R (a split), each voxel of the component belongs to the nearest lesion; if two are equally near, to the one
+   with the larger overlap. If a lesion overlaps several components of R (a merge), its share contains all of them.
+   Lesions that merge or split are therefore compared with their previous extent, and are neither new nor vanished.
+2. *Event.* C must be larger than its share by at least the minimum growth (12 mm³). If both FLAIRs are given, C must
+   also have become brighter where it grew (`change.change_evidence`). A different border on an unchanged image is
+   not an event.
+3. C is *new* if its share is smaller than a lesion, that is, if there was no lesion at that location. C is
+   *enlarging* if its largest axial cross-section grew by more than 45.2 % (from below 0.67 cm²) or 24.2 % (from
+   0.67 cm² or more).
 
-*Vanished* is the rule of *new* with the visits' roles swapped, *shrinking* that of *enlarging*.
+*Vanished* is the rule of *new* with the two visits exchanged; *shrinking* is that of *enlarging*.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ from mri_pipeline.lesions.tracking.gel import overlaps
 
 EVIDENCE_MIN_Z = METHOD.tracking.evidence_min_z
 
-_EPSILON = 1e-6  # mm³ and relative area: equality but for floating point
+_EPSILON = 1e-6  # tolerance for floating-point error, in mm³ and as a relative area
 
 
 @dataclass(frozen=True)
 class T2Comparison:
-    """The T2 lesions of one visit against the reference visit.
+    """Comparison of the T2 lesions of one visit with the reference visit.
 
     Parameters
     ----------
     states : mapping of int to T2State
-        For every lesion of the later visit, by its number there: new, enlarging, stable or shrinking.
+        State of every lesion of the later visit, by its number at that visit: new, enlarging, stable or shrinking.
     vanished : frozenset of int
-        Lesions of the reference visit, by their number there, that are none now.
+        Vanished lesions, by their number at the reference visit.
     """
 
     states: Mapping[int, T2State]
@@ -77,10 +77,15 @@ def compare_t2(
     reference, followup : LabelImage
         Numbered lesions of each visit (`components.label_lesions`).
     reference_parts, followup_parts : LabelImage
-        All components of the same masks, numbered in any way: what is below the floor was there, too.
+        All components of the same masks in any numbering, including those below the minimum volume.
     rules : LesionRules
     evidence : Image, optional
-        z-map of the change of FLAIR from reference to follow-up; None decides by the masks alone.
+        z-map of the change of FLAIR from reference to follow-up. If None, the masks alone decide.
+
+    Returns
+    -------
+    T2Comparison
+        Without states if the follow-up has no lesion.
     """
     gained = None if evidence is None else evidence.data
     lost = None if evidence is None else -evidence.data
@@ -94,12 +99,19 @@ def compare_t2(
 
 
 def shares(lesions: LabelImage, parts: LabelImage) -> LabelImage:
-    """Give the components of another visit's mask to the lesions that overlap them (rule 1).
+    """Assign the components of another visit's mask to the lesions that overlap them (rule 1).
+
+    Parameters
+    ----------
+    lesions : LabelImage
+        Numbered lesions of one visit.
+    parts : LabelImage
+        Numbered components of the other visit's mask.
 
     Returns
     -------
     LabelImage
-        Voxels of `parts` with the number of their lesion; 0 where a component overlaps none.
+        Voxels of `parts` labelled with the number of their lesion; 0 for components without overlap.
 
     Examples
     --------
@@ -112,7 +124,9 @@ def shares(lesions: LabelImage, parts: LabelImage) -> LabelImage:
     """
     owners: dict[int, list[int]] = {}
     pairs = overlaps(parts, lesions)
-    for (part, lesion), _ in sorted(pairs.items(), key=lambda item: (-item[1], item[0][1])):  # the largest first
+    for (part, lesion), _ in sorted(
+        pairs.items(), key=lambda item: (-item[1], item[0][1])
+    ):  # largest overlap first
         owners.setdefault(part, []).append(lesion)
     table = np.zeros(int(parts.data.max()) + 1, dtype=np.int32)
     for part, found in owners.items():
@@ -136,7 +150,7 @@ def _lesion_points(lesions: LabelImage, numbers: set[int]) -> dict[int, FloatArr
 def _nearest(
     lesions: LabelImage, voxels: NDArray[np.int64], points: Mapping[int, FloatArray]
 ) -> NDArray[np.int32]:
-    """Number of the nearest lesion (mm) for each voxel; the one given first where two are equally near."""
+    """Number of the nearest lesion (in mm) for each voxel; ties go to the first in `points`."""
     world = lesions.grid.world(voxels.astype(float))
     distance = np.stack([np.round(cKDTree(p).query(world)[0], 4) for p in points.values()])
     numbers: NDArray[np.int32] = np.array(list(points), dtype=np.int32)
@@ -147,7 +161,7 @@ def _nearest(
 def _grown(
     lesions: LabelImage, share: LabelImage, gain: BoolArray, rules: LesionRules, gained: NDArray[np.float32] | None
 ) -> dict[int, T2State]:
-    """New and enlarging lesions against their share; `gain` is where the other visit has no lesion."""
+    """New and enlarging lesions compared with their share; `gain` is True where the other visit has no lesion."""
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
     supported = _supported(lesions, gain, gained)
@@ -186,7 +200,7 @@ def _area_grew(before_cm2: float, after_cm2: float, rules: LesionRules) -> bool:
 
 
 def _supported(labels: LabelImage, where: BoolArray, z: NDArray[np.float32] | None) -> set[int]:
-    """Labels whose voxels in `where` the images support as changed: all labels without images."""
+    """Labels whose mean z over their voxels in `where` indicates change; all labels if there is no z-map."""
     if z is None:
         return set(numbers_of(labels))
     chosen = np.flatnonzero(labels.mask & where)

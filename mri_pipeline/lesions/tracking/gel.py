@@ -1,4 +1,4 @@
-"""Enhancing lesions against the previous visit with contrast, and active lesions counted once each."""
+"""Enhancing lesions compared with the previous visit with contrast, and combined unique active lesions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,24 @@ PLACE_MIN_OVERLAP = METHOD.tracking.place_min_overlap
 
 
 def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:
-    """Numbered enhancing lesions: at least 3 mm and never a one-voxel focus."""
+    """Number the enhancing lesions of a mask: diameter of at least 3 mm, at least `gel_min_voxels` voxels.
+
+    Parameters
+    ----------
+    mask : LabelImage
+    rules : LesionRules
+
+    Returns
+    -------
+    LabelImage
+        Zeros if there is none.
+    """
     floor = max(rules.gel_min_volume_mm3, rules.gel_min_voxels * mask.grid.voxel_volume_mm3)
     return label_lesions(mask.mask, mask.grid, min_volume_mm3=floor, connectivity=rules.connectivity)
 
 
 def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
-    """Number of voxels that each pair of labels shares, by ascending labels."""
+    """Number of voxels that each overlapping pair of labels (of `a`, of `b`) shares, by ascending labels."""
     both = np.flatnonzero(a.mask & b.mask)
     of_a, of_b = (labels.data.ravel()[both].astype(np.int64) for labels in (a, b))
     width = int(of_b.max(initial=0)) + 1
@@ -33,7 +44,7 @@ def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
 
 
 def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
-    """Labels of `lesions` that lie where one of `others` lies."""
+    """Labels of `lesions` at the location of a label of `others`."""
     size_a, size_b = np.bincount(values_of(lesions)), np.bincount(values_of(others))
     return {
         i
@@ -45,19 +56,20 @@ def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
 def gel_states(
     gel: LabelImage, previous_gel: LabelImage | None, previous_t2: LabelImage | None
 ) -> dict[int, GelState]:
-    """The state of every enhancing lesion against the previous visit with contrast (Barkhof et al. 1997).
+    """State of every enhancing lesion relative to the previous visit with contrast (Barkhof et al. 1997).
 
     Parameters
     ----------
     gel : LabelImage
         Numbered enhancing lesions of this visit.
     previous_gel, previous_t2 : LabelImage or None
-        Numbered lesions of the previous visit with contrast; None if there was none (all undetermined).
+        Numbered lesions of the previous visit with contrast; None if there was no such visit (all undetermined).
 
     Returns
     -------
     dict of int to GelState
-        Persistent if a lesion enhanced there then; else re-enhancing if a T2 lesion was there then; else new.
+        Persistent if the previous visit has an enhancing lesion at this location; else re-enhancing if it has a T2
+        lesion there; else new. Empty if nothing enhances.
     """
     numbers = numbers_of(gel)
     if previous_gel is None or previous_t2 is None:
@@ -70,12 +82,23 @@ def gel_states(
 
 
 def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collection[int]) -> int:
-    """Enhancing lesions and new or enlarging T2 lesions, each lesion once.
+    """Number of combined unique active lesions: enhancing, or new or enlarging on T2; each lesion counts once.
 
-    An enhancing lesion and an active T2 lesion that overlap are one lesion. Each pairs with one of the other
-    kind at most (as many pairs as possible), so two enhancing lesions within one new T2 lesion count as two,
-    and so do two new T2 lesions under one enhancing lesion: the count lies between the larger of both counts
-    and their sum.
+    An enhancing lesion and an active T2 lesion that overlap are one lesion. Each is paired with at most one of the
+    other kind, with as many pairs as possible. Two enhancing lesions within one new T2 lesion therefore count as
+    two, and so do two new T2 lesions under one enhancing lesion. The count is between the larger of both counts and
+    their sum.
+
+    Parameters
+    ----------
+    gel, t2 : LabelImage
+        Numbered enhancing lesions and T2 lesions of one visit.
+    active_t2 : collection of int
+        Labels of the new or enlarging T2 lesions.
+
+    Returns
+    -------
+    int
     """
     gels = numbers_of(gel)
     active = sorted(active_t2)
@@ -90,7 +113,22 @@ def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collectio
 
 
 def lesion_gel_states(gel: LabelImage, lesions: LabelImage, states: Mapping[int, GelState]) -> dict[int, GelState]:
-    """The state of each lesion that enhances; of several enhancing parts the most active one speaks."""
+    """State of each enhancing lesion.
+
+    Parameters
+    ----------
+    gel : LabelImage
+        Numbered enhancing components.
+    lesions : LabelImage
+        Numbered lesions of the same visit.
+    states : mapping of int to GelState
+        State of each label of `gel`.
+
+    Returns
+    -------
+    dict of int to GelState
+        By label of `lesions`. A lesion with several enhancing components has the state of the most active one.
+    """
     rank = [GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED]
     found: dict[int, GelState] = {}
     for i, j in overlaps(gel, lesions):
@@ -105,26 +143,27 @@ def chronic_black_holes(
     week: int | None,
     rules: LesionRules,
 ) -> BoolArray | None:
-    """The part of the black holes where there has been a T2 lesion for at least 24 weeks.
+    """Part of the black holes where there has been a T2 lesion for at least 24 weeks.
 
-    A place has been a lesion so long if it was one at every analysed visit from the latest one that lies at least
-    24 weeks back up to now.
+    A voxel qualifies if it was a lesion at every analysed visit since the latest visit at least 24 weeks ago,
+    including that visit and the present one.
 
     Parameters
     ----------
     black_holes : LabelImage
         Black holes of this visit.
-    t2 : ndarray of bool
+    t2 : ndarray of bool, shape (x, y, z)
         T2 lesions of this visit.
     past_t2 : sequence of (week, ndarray of bool), or None
-        T2 lesions at every earlier analysed visit, in their order; None if a week among them is unknown.
+        T2 lesions at every earlier analysed visit, in order of time; None if one of the weeks is unknown.
     week : int or None
-        The week of this visit.
+        Week of this visit.
+    rules : LesionRules
 
     Returns
     -------
-    ndarray of bool or None
-        None where it cannot be known: a week is unknown, or no analysed visit lies 24 weeks back.
+    ndarray of bool or None, shape (x, y, z)
+        None if a week is unknown or no analysed visit is at least 24 weeks ago.
     """
     if past_t2 is None or week is None:
         return None

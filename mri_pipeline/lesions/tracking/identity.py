@@ -1,15 +1,15 @@
-"""Which lesion of one visit is which lesion of another: a number that a lesion keeps over all visits.
+"""Lesion identity: a number that a lesion keeps over all visits.
 
-The rule. Visits are taken in their order. The lesions of the first get the numbers 1 to n (by descending
-volume, `components.label_lesions`). Every lesion has a *home*: the voxels it covered when last seen. At a later
-visit the lesions and the extents that overlap are paired one to one, the largest overlap first. What finds no home
-gets the next number, in the order of its volume.
+Visits are processed in order of time. The lesions of the first visit get the numbers 1 to n (by descending volume,
+`components.label_lesions`). Every lesion has an *extent*: the voxels that it covered when last present. At a later
+visit, overlapping lesions and extents are paired one to one, the largest overlap first. A lesion without a pair gets
+the next number, in order of volume.
 
-- *Merge*: a lesion that covers several extents is one lesion there and bears the number of the home with the largest
-  overlap, as long as it lasts. The other numbers are absent then; the merged lesion's voxels go to the nearest of
-  these extents, so that each number finds its lesion again when they separate.
-- *Split*: the part with the largest overlap keeps the number, the others get a number of their own.
-- *Return*: a lesion that comes back at the home of a vanished one is that lesion again.
+- *Merge*: a lesion that covers several extents is one lesion. It has the number of the extent with the largest
+  overlap as long as the merge lasts; the other numbers are absent. Each voxel of the merged lesion is assigned to the
+  nearest of these extents, so that each lesion regains its number when they separate.
+- *Split*: the part with the largest overlap keeps the number; the other parts get new numbers.
+- *Return*: a lesion that reappears at the extent of a vanished lesion has the number of that lesion.
 """
 
 from __future__ import annotations
@@ -27,75 +27,84 @@ _Voxels = NDArray[np.int64]  # flat indices, ascending
 
 @dataclass
 class LesionExtents:
-    """Where each numbered lesion was when last seen."""
+    """Extent of each numbered lesion when last present.
+
+    Parameters
+    ----------
+    grid : Grid
+    voxels : dict of int to ndarray of int
+        Flat voxel indices of each lesion, ascending, by lesion number.
+    absorbed : dict of int to list of int
+        For each merged lesion, the numbers of the lesions that merged into it.
+    """
 
     grid: Grid
     voxels: dict[int, _Voxels] = field(default_factory=dict)
     absorbed: dict[int, list[int]] = field(default_factory=dict)
-    """Of a number whose lesion has grown together with others: their numbers."""
+    """For each merged lesion, the numbers of the lesions that merged into it."""
 
     def numbered(self, lesions: LabelImage) -> dict[int, int]:
-        """Give the lesions of the next visit their numbers and remember where they are.
+        """Assign numbers to the lesions of the next visit and store their extents.
 
         Parameters
         ----------
         lesions : LabelImage
-            Numbered 1 to n at this visit alone.
+            Lesions numbered 1 to n at this visit.
 
         Returns
         -------
         dict of int to int
-            From the number at this visit to the lesion's number over all visits.
+            Number over all visits, by number at this visit. Empty if there is no lesion.
         """
         here = _by_label(lesions)
         overlap = self._overlaps(lesions)
         ranked = self._with_absorbed(overlap)
         numbers: dict[int, int] = {}
         taken: set[int] = set()
-        for (label, home), _ in sorted(ranked.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
-            if label not in numbers and home not in taken:
-                numbers[label] = home
-                taken.add(home)
+        for (label, extent), _ in sorted(ranked.items(), key=lambda item: (-item[1], item[0][1], item[0][0])):
+            if label not in numbers and extent not in taken:
+                numbers[label] = extent
+                taken.add(extent)
         following = max(self.voxels, default=0) + 1
         for label in sorted(here):
             if label not in numbers:
                 numbers[label] = following
                 following += 1
         for label, voxels in here.items():
-            absorbed = [home for lbl, home in overlap if lbl == label and home not in taken]
+            absorbed = [extent for lbl, extent in overlap if lbl == label and extent not in taken]
             self._settle(numbers[label], sorted(absorbed), voxels)
         return numbers
 
     def _overlaps(self, lesions: LabelImage) -> dict[tuple[int, int], int]:
         flat = lesions.data.ravel()
         found: dict[tuple[int, int], int] = {}
-        for home, voxels in self.voxels.items():
+        for extent, voxels in self.voxels.items():
             labels, counts = np.unique(flat[voxels], return_counts=True)
             for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
                 if label:
-                    found[label, home] = count
+                    found[label, extent] = count
         return found
 
     def _with_absorbed(self, overlap: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
-        """The overlaps, where a lesion that is merged still has all that it was made of at its number's home.
+        """Overlaps in which a merged lesion also has the overlaps of the extents that it absorbed.
 
-        Else its number would change where the part of an absorbed home is the larger one.
+        Otherwise its number would change when an absorbed extent has the larger overlap.
         """
         largest: dict[int, tuple[int, int]] = {}
-        for (label, home), n in sorted(overlap.items()):
-            if n > largest.get(home, (0, 0))[1]:
-                largest[home] = (label, n)
+        for (label, extent), n in sorted(overlap.items()):
+            if n > largest.get(extent, (0, 0))[1]:
+                largest[extent] = (label, n)
         ranked = dict(overlap)
-        for home, others in self.absorbed.items():
-            label, _ = largest.get(home, (0, 0))
+        for extent, others in self.absorbed.items():
+            label, _ = largest.get(extent, (0, 0))
             for other in others:
                 same, n = largest.get(other, (0, 0))
                 if label and same == label:
-                    ranked[label, home] += n
+                    ranked[label, extent] += n
         return ranked
 
     def _settle(self, number: int, absorbed: list[int], voxels: _Voxels) -> None:
-        """The lesion's voxels become its home, or the extents of all lesions that have grown together in it."""
+        """Store the voxels of a lesion as its extent; divide those of a merged lesion among the absorbed extents."""
         self.absorbed.pop(number, None)
         if not absorbed:
             self.voxels[number] = voxels

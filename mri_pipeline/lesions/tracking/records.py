@@ -1,4 +1,4 @@
-"""From what was found at a visit to its row of counts and its list of lesions."""
+"""Row of counts and list of lesions of a visit."""
 
 from __future__ import annotations
 
@@ -25,12 +25,22 @@ ZONE_MIN_SHARE = METHOD.tracking.zone_min_share
 
 @dataclass(frozen=True)
 class LabelledVisit:
-    """The lesions of one visit; all label images are numbered 1 to n at this visit alone.
+    """Lesions of one visit; all label images are numbered 1 to n at this visit.
 
-    In `masks` the components of T2 lesions are numbered, also those that are too small to be a lesion.
-    `lesions` holds the T2 lesions under the numbers of `t2`, then the enhancing lesions that overlap none of
-    them. `numbers` leads from these to the numbers that last over all visits. `flair` is None
-    where there is none, or it is no longer needed.
+    Parameters
+    ----------
+    masks : VisitMasks
+        Masks of the visit. All components of T2 lesions are numbered, including those below the minimum volume.
+    t2 : LabelImage
+        Numbered T2 lesions.
+    gel, black_holes : LabelImage or None
+        Numbered enhancing lesions and black holes; None if unknown.
+    lesions : LabelImage
+        T2 lesions with the numbers of `t2`, followed by the enhancing lesions that do not overlap them.
+    numbers : mapping of int to int
+        Number over all visits of each label of `lesions`.
+    flair : SmoothFlair or None
+        None if missing or no longer needed.
     """
 
     masks: VisitMasks
@@ -44,19 +54,21 @@ class LabelledVisit:
 
 @dataclass(frozen=True)
 class Findings:
-    """One visit against the earlier ones; None is "not known": no reference visit, no contrast, no T1, no weeks.
+    """Comparison of one visit with earlier visits.
+
+    None means "unknown": there is no reference visit, no contrast, no T1, or a week is missing.
 
     Parameters
     ----------
     t2 : T2Comparison or None
     gel : mapping of int to GelState, or None
-        By the number of the enhancing lesion.
+        State by the number of the enhancing lesion.
     gel_compared : bool
-        Whether there was an earlier visit with contrast.
-    chronic : ndarray of bool or None
-        The part of the black holes that is chronic.
+        True if there is an earlier visit with contrast.
+    chronic : ndarray of bool or None, shape (x, y, z)
+        Chronic part of the black holes.
     new_since_first : int or None
-        T2 lesions that are new against the first analysed visit.
+        Number of T2 lesions that are new relative to the first analysed visit.
     """
 
     t2: T2Comparison | None
@@ -69,7 +81,21 @@ class Findings:
 def count_visit(
     now: LabelledVisit, reference: LabelledVisit | None, found: Findings, rules: LesionRules
 ) -> VisitCounts:
-    """The measured columns of the visit's row; what is not known is None, never zero."""
+    """Measured columns of the row of a visit.
+
+    Parameters
+    ----------
+    now : LabelledVisit
+    reference : LabelledVisit or None
+        Previous analysed visit.
+    found : Findings
+    rules : LesionRules
+
+    Returns
+    -------
+    VisitCounts
+        Unknown values are None, never zero.
+    """
     gel = None if found.gel is None else list(found.gel.values())
     compared = gel if found.gel_compared else None
     t2 = None if found.t2 is None else list(found.t2.states.values())
@@ -120,9 +146,22 @@ def _chronic_volume_ml(black_holes: LabelImage | None, chronic: BoolArray | None
 def record_lesions(
     now: LabelledVisit, reference: LabelledVisit | None, found: Findings, location: LabelImage
 ) -> tuple[LesionRecord, ...]:
-    """The visit's lesions by number; one that vanished since the reference visit has a row of volume 0.
+    """Lesions of a visit by number.
 
-    The volume is that of the T2 lesion, or of the enhancement where there is no T2 lesion.
+    Parameters
+    ----------
+    now : LabelledVisit
+    reference : LabelledVisit or None
+        Previous analysed visit.
+    found : Findings
+    location : LabelImage
+        `anatomy.LOCATION_LABELS` on the grid of the visit.
+
+    Returns
+    -------
+    tuple of LesionRecord
+        The volume is that of the T2 lesion, or of the enhancement if there is no T2 lesion. A lesion that vanished
+        since the reference visit has a row of volume 0. Empty if there is no lesion.
     """
     volumes, centres = lesion_volumes_mm3(now.lesions), lesion_centroids_mm(now.lesions)
     places = locate(now.lesions, location)
@@ -182,7 +221,7 @@ def _t2_states(now: LabelledVisit, comparison: T2Comparison | None) -> Mapping[i
 def _vanished(
     now: LabelledVisit, reference: LabelledVisit, comparison: T2Comparison, location: LabelImage
 ) -> list[LesionRecord]:
-    """Rows of the lesions of the reference visit that are none now, unless they still enhance."""
+    """Rows of the vanished lesions of the reference visit, except those that still enhance."""
     present = set(now.numbers.values())
     centres, places = lesion_centroids_mm(reference.t2), locate(reference.t2, location)
     return [
@@ -200,7 +239,7 @@ def _vanished(
 
 
 def _black_hole_states(now: LabelledVisit, chronic: BoolArray | None) -> dict[int, BlackHoleState] | None:
-    """State of each lesion that holds a black hole; chronic if most of one of its black holes is."""
+    """State of each lesion that contains a black hole; chronic if most of one of its black holes is chronic."""
     if now.black_holes is None:
         return None
     holes = now.black_holes.data
@@ -216,10 +255,23 @@ def _black_hole_states(now: LabelledVisit, chronic: BoolArray | None) -> dict[in
 
 
 def locate(lesions: LabelImage, location: LabelImage) -> dict[int, Location]:
-    """Where each lesion lies (McDonald 2017).
+    """Location of each lesion (McDonald 2017).
 
-    Infratentorial if most of it is; else periventricular, then juxtacortical, if at least a tenth of it lies in
-    the zone along the ventricles or the cortex, for these are lesions that *touch*; else deep white matter.
+    A lesion is infratentorial if at least half of it is. Otherwise it is periventricular, then juxtacortical, if at
+    least a tenth of it lies in the zone along the ventricles or the cortex, since these lesions are defined by
+    *contact*. Otherwise it is in deep white matter.
+
+    Parameters
+    ----------
+    lesions : LabelImage
+        Numbered lesions.
+    location : LabelImage
+        `anatomy.LOCATION_LABELS` on the same grid.
+
+    Returns
+    -------
+    dict of int to Location
+        By label; empty if there is no lesion.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The lesions of one subject over all analysed visits: counts, lesions, and the masks of what changed.
+"""Longitudinal tracking of the lesions of one subject: counts, lesion records and change masks.
 
-Every rule is in docs/definitions.md; the rooms beside this module hold one each: `tracking_compare` (new,
-enlarging, shrinking, vanished), `tracking_identity` (numbers that last), `tracking_gel` (enhancing lesions,
-combined unique active lesions, chronic black holes), `change` (what the images say).
+The rules are defined in docs/definitions.md. Each is implemented in a module of its own: `tracking.compare` (new,
+enlarging, shrinking, vanished), `tracking.identity` (lesion numbers), `tracking.gel` (enhancing lesions, combined
+unique active lesions, chronic black holes) and `change` (change of FLAIR intensity).
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from mri_pipeline.lesions.tracking.records import Findings, LabelledVisit, count
 
 @dataclass(frozen=True)
 class VisitTracking:
-    """One visit's part of the tracking.
+    """Tracking result of one visit.
 
     Parameters
     ----------
     visit : str
+        Visit label.
     lesions : LabelImage
-        Numbered lesions; a lesion keeps its number over all visits.
+        Numbered lesions; a lesion has the same number at all visits.
     masks : mapping of MaskLabel to LabelImage
         newT2, enlargingT2 (whole lesions), T2increase, T2decrease (voxels); empty at the first analysed visit.
     counts : VisitCounts
@@ -54,12 +55,12 @@ class VisitTracking:
 
 @dataclass(frozen=True)
 class Tracking:
-    """All visits of one subject, in their order."""
+    """Tracking results of all visits of one subject, in order of time."""
 
     visits: tuple[VisitTracking, ...]
 
     def result(self, subject: str) -> SubjectResult:
-        """Counts and lesions under the subject's blinded code."""
+        """Counts and lesions of all visits; `subject` is the blinded code."""
         return SubjectResult(
             subject=subject,
             visits=tuple(v.counts for v in self.visits),
@@ -78,17 +79,17 @@ def track_subject(
     Parameters
     ----------
     visits : sequence of VisitMasks
-        The analysed visits in the order of time, on one grid. A missing visit is simply not there.
+        Analysed visits in order of time, on one grid. Missing visits are omitted.
     location : LabelImage
         `anatomy.LOCATION_LABELS` inside the brain, 0 outside.
     rules : LesionRules
     weeks : mapping of str to int or None
-        Week of each visit; unknown weeks leave the volume of chronic black holes empty.
+        Week of each visit. If a week is unknown, the volume of chronic black holes is empty.
 
     Returns
     -------
     Tracking
-        No visits give an empty one.
+        Empty if there are no visits.
 
     Raises
     ------
@@ -108,14 +109,24 @@ def count_subject(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """The counts and lesions of `track_subject`, without the masks of what changed: all that tables need.
+    """Counts and lesions as from `track_subject`, without the change masks; sufficient for the tables.
 
     Parameters
     ----------
     subject : str
         Blinded code.
     visits, location, rules, weeks
-        As in `track_subject`, which also says what is refused.
+        As in `track_subject`.
+
+    Returns
+    -------
+    SubjectResult
+        Without counts and lesions if there are no visits.
+
+    Raises
+    ------
+    GridMismatchError, UsageError
+        As in `track_subject`.
     """
     field = _Field.of(visits, location)
     counts: list[VisitCounts] = []
@@ -128,9 +139,9 @@ def count_subject(
 
 @dataclass(frozen=True, eq=False)
 class _Field:
-    """The parts of the grid that are worked on: images within the brain, masks around the lesions of all visits.
+    """Processed parts of the grid: the brain for images, the surroundings of all visits' lesions for masks.
 
-    `around` is a box of the grid of `head`; `location` lies on the grid of `around`, `brain` on that of `head`.
+    `around` is a box of the grid of `head`; `location` is on the grid of `around`, `brain` on that of `head`.
     """
 
     head: Crop
@@ -140,7 +151,7 @@ class _Field:
 
     @classmethod
     def of(cls, visits: Sequence[VisitMasks], location: LabelImage) -> _Field:
-        """Where these visits are to be looked at; refuses visits that do not belong together."""
+        """Boxes around the brain and the lesions of these visits; checks that labels are unique and grids equal."""
         if len({v.visit for v in visits}) != len(visits):
             raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
         for v in visits:
@@ -156,15 +167,15 @@ class _Field:
         return cls(head, around, inside.mask, around.labels(inside))
 
     def masks(self, visit: VisitMasks) -> VisitMasks:
-        """A visit's masks around the lesions, and no image."""
+        """Masks of a visit around the lesions, without FLAIR."""
         return self.around.masks(self.head.masks(replace(visit, flair=None)))
 
     def flair(self, visit: VisitMasks) -> SmoothFlair | None:
-        """A visit's FLAIR within the brain."""
+        """FLAIR of a visit within the brain."""
         return None if visit.flair is None else SmoothFlair.of(self.head.image(visit.flair))
 
     def evidence(self, reference: LabelledVisit, now: LabelledVisit) -> Image | None:
-        """What the images say around the lesions; None where one is missing."""
+        """z-map of the change of FLAIR around the lesions; None if a FLAIR is missing."""
         if reference.flair is None or now.flair is None:
             return None
         lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
@@ -172,13 +183,13 @@ class _Field:
         return self.around.image(change_evidence(reference.flair, now.flair, self.brain, lesions=whole))
 
     def restored(self, image: LabelImage) -> LabelImage:
-        """Labels on the subject's whole grid."""
+        """Labels on the whole grid of the subject."""
         return self.head.restored(self.around.restored(image))
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A visit beside the one before it, and what was found."""
+    """A visit, its reference visit and their comparison."""
 
     now: LabelledVisit
     reference: LabelledVisit | None
@@ -189,7 +200,7 @@ class _Step:
 def _followed(
     visits: Sequence[VisitMasks], field: _Field, rules: LesionRules, weeks: Mapping[str, int | None]
 ) -> Iterator[_Step]:
-    """One visit after the other, each with those before it."""
+    """Process the visits in order, each compared with the earlier ones."""
     extents = LesionExtents(field.around.inner)
     past: list[LabelledVisit] = []
     history = _SinceFirst()
@@ -199,14 +210,14 @@ def _followed(
         evidence = None if reference is None else field.evidence(reference, now)
         found = _findings(now, past, rules, weeks, evidence)
         yield _Step(now, reference, evidence, replace(found, new_since_first=history.count(now, found.t2)))
-        # images are compared with the previous visit alone; older ones would only fill the memory
+        # images are compared with the previous visit only; older images are released to save memory
         past = [*(replace(v, flair=None) for v in past), replace(now, black_holes=None)]
 
 
 class _SinceFirst:
-    """New T2 lesions against the first analysed visit: those that were new at a visit since, and are still there.
+    """New T2 lesions relative to the first analysed visit: new at a later visit and still present.
 
-    What vanished and came back is new against the visit before, not against the first.
+    A lesion of the first visit that vanished and reappeared is new relative to the previous visit, not to the first.
     """
 
     def __init__(self) -> None:
@@ -214,7 +225,7 @@ class _SinceFirst:
         self._new: set[int] = set()
 
     def count(self, now: LabelledVisit, comparison: T2Comparison | None) -> int | None:
-        """How many there are at the next visit; None at the first."""
+        """Number of these lesions at the next visit; None at the first visit."""
         present = frozenset(now.numbers[label] for label in range(1, int(now.t2.data.max()) + 1))
         if self._first is None or comparison is None:
             self._first = present
@@ -315,7 +326,7 @@ def _change_masks(step: _Step, field: _Field, rules: LesionRules) -> dict[MaskLa
     return {
         MaskLabel.NEW_T2: LabelImage(new, grid),
         MaskLabel.ENLARGING_T2: LabelImage(enlarging, grid),
-        # what is counted as new or vanished is in these masks whole
+        # new and vanished lesions are included whole
         MaskLabel.T2_INCREASE: LabelImage(increase.mask | (new & ~before.t2_lesions.mask), grid),
         MaskLabel.T2_DECREASE: LabelImage(decrease.mask | (vanished & ~after.t2_lesions.mask), grid),
     }
