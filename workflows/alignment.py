@@ -244,7 +244,8 @@ def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
         reference, match = rounds.matches[visit]
         records.insert(0, match.record(Contrast.FLAIR, reference))
         if match.failed:
-            message = f"FLAIR does not match that of {reference} (quality {match.quality:.2f}); check for another subject"
+            quality = f"quality {match.quality:.2f}"
+            message = f"FLAIR does not match that of {reference} ({quality}); check for another subject"
     return VisitQuality(visit, message, note.skull_stripped, None, tuple(records))
 
 
