@@ -66,7 +66,7 @@ def subject_grid(
     affine[:3, :3] = directions * spacing
     affine[:3, 3] = directions @ (anchor + low * spacing)
     nx, ny, nz = (int(n) + 1 for n in high - low)
-    return Grid((nx, ny, nz), affine.astype(np.float32))  # as NIfTI stores it: equal in memory and in a file
+    return Grid((nx, ny, nz), affine)
 
 
 def is_3d(grid: Grid) -> bool:
