@@ -32,7 +32,8 @@ class BrainExtraction:
     skull_stripped : bool
         True if the FLAIR was skull-stripped; the mask is then its non-zero part.
     quality : float
-        Similarity of FLAIR and template within the template's brain and rim (0 to 1).
+        Similarity: how much of the variation of the FLAIR within the template's brain and rim is explained by the
+        template (0 to 1).
     """
 
     mask: LabelImage
