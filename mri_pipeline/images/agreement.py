@@ -1,9 +1,9 @@
-"""Whether a registration worked: do the parts of the brain agree with it, each for itself?
+"""Quality of a registration: the fraction of the parts of the brain that agree with it independently.
 
-The similarity of two scans does not tell: it differs between contrasts, scanners and patients, and another patient's
-head reaches that of a true match. The parts tell: at a true match nearly every part of the brain is more like its
-counterpart than like what lies 4 mm away on any side. At a false optimum that holds by chance, for about one in seven;
-for another patient's head, whose gyri do not meet, for few.
+The similarity of two scans is not a suitable measure: it differs between contrasts, scanners and patients, and the
+head of another patient can reach that of a true match. The parts are: at a true match nearly every part of the brain is
+more similar to its counterpart than to the tissue 4 mm away in any direction. At a false optimum this holds by chance
+for about one part in seven. For the head of another patient, whose gyri do not align, it holds for few parts.
 """
 
 from __future__ import annotations
@@ -19,29 +19,33 @@ from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples, binned
 
 _PART_MM = 30.0
-"""Size of a part: large enough to hold structure, small enough to have a say of its own."""
+"""Size of a part: large enough to contain structure, small enough for independent results."""
 _AWAY_MM = 4.0
 _LEAST_SHARE = 0.3
-"""ConnectedComponents with fewer points than this share of a full one are left out."""
+"""Parts with fewer points than this fraction of a full part are excluded."""
 _BINS = 32
 
 
 def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
-    """Share of the brain's parts that match best where the transform puts them.
+    """Fraction of the parts of the brain that match best at the position given by the transform.
+
+    A part agrees if its mean log density ratio (its contribution to mutual information) is higher there than after
+    shifts of 4 mm in both directions along each axis. The joint density is that of all other parts at
+    `fixed_to_moving`. The part itself is excluded from the density: it would fit itself, and pure noise would agree
+    in two parts of three.
 
     Parameters
     ----------
-    samples, level
-        Points of the fixed image and the moving image, at about 2 mm.
+    samples : Samples
+        Points of the fixed image, at about 2 mm.
+    level : Level
+        Moving image, at about 2 mm.
     fixed_to_moving : Affine
 
     Returns
     -------
     float
-        From 0 to 1; 0 where the images hardly meet. A part counts if its mean log density ratio (its share of the
-        mutual information, by the joint density of all other parts at `fixed_to_moving`) is higher there than after
-        shifts of 4 mm to either side of each axis. Its own points are left out of that density: they would fit
-        themselves, and pure noise would agree in two parts of three.
+        0 to 1; 0 if the images hardly overlap.
     """
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     if np.count_nonzero(inside) < MIN_POINTS:
@@ -73,7 +77,7 @@ def agreement(samples: Samples, level: Level, fixed_to_moving: Affine) -> float:
 
 
 def _parts(points_mm: FloatArray) -> tuple[NDArray[np.intp], int]:
-    """The part that each point belongs to: cubes around the centre."""
+    """Part of each point and number of parts; the parts are cubes around the centre."""
     cube = np.floor((points_mm - points_mm.mean(axis=0)) / _PART_MM + 0.5).astype(int)
     cube -= cube.min(axis=0)
     flat = np.ravel_multi_index(tuple(cube.T), tuple(cube.max(axis=0) + 1))

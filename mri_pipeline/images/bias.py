@@ -1,4 +1,4 @@
-"""Slow brightness changes of the coil, removed by N4 on a coarse grid."""
+"""Bias field correction by N4 on a coarse grid."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LEAST_VOXELS = 100
 _ORDER = 3
 _BINS = 200
 _FWHM = 0.15
-"""Width of the blur of the histogram of log intensities that a bias field is assumed to cause."""
+"""Assumed width of the blur of the log-intensity histogram caused by a bias field."""
 _WIENER_NOISE = 0.01
 _CONVERGED = 1e-4
-"""Coefficient of variation of a step of the field, below which a level ends."""
+"""Convergence limit of a level: coefficient of variation of an update of the field."""
 
 
 def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> Image:
@@ -28,7 +28,7 @@ def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | No
     ----------
     image : Image
     brain : LabelImage
-        Brain mask on the image's grid: the field is estimated there and continued smoothly outside.
+        Brain mask on the grid of the image. The field is estimated there and extrapolated smoothly outside.
     settings : BiasSettings, optional
 
     Returns
@@ -39,16 +39,19 @@ def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | No
     Raises
     ------
     GridMismatchError
-        If the mask lies on another grid.
+        If the mask is on a different grid.
     AnalysisError
-        If there is nothing in the mask.
+        If the image is empty within the mask.
     """
     log_field = log_bias(image, brain, settings=settings)
     return Image((image.data * np.exp(-log_field)).astype(np.float32), image.grid)
 
 
 def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> NDArray[np.float32]:
-    """The natural logarithm of the bias field on the image's grid, with mean 0 in the brain."""
+    """Natural logarithm of the bias field on the grid of the image, with mean 0 over the voxels used.
+
+    Parameters, errors and settings are those of `correct_bias`.
+    """
     settings = settings or BiasSettings()
     image.grid.require_same(brain.grid, "brain mask")
     values = image.data[brain.mask]
@@ -59,7 +62,7 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
     usable = brain.mask & (image.data > low) & (image.data < high)
     weight = downsample(Image(usable.astype(np.float32), image.grid), settings.grid_mm)
     total = downsample(Image(np.where(usable, image.data, 0.0), image.grid), settings.grid_mm)
-    # means over the usable voxels of each block; a block with too few of them says nothing
+    # means over the usable voxels of each block; blocks with too few of them are excluded
     mask = weight.data > 0.25
     log_data = np.log(total.data[mask] / weight.data[mask] / middle)
     to_coarse = np.linalg.inv(total.grid.affine) @ image.grid.affine
@@ -74,10 +77,10 @@ def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None =
 def _n4(
     log_data: FloatArray, mask: BoolArray, positions: list[FloatArray], iterations: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """N4 on the voxels of a coarse mask; the field (log) at `positions`, given per axis in coarse voxels.
+    """N4 on the voxels of a coarse mask; returns the log field at `positions`, given per axis in coarse voxels.
 
-    The published algorithm and ITK's constants. What makes it fast: on a coarse grid the approximation by
-    B-splines is one small matrix, made once for each level.
+    This is the published algorithm with the constants of ITK. On a coarse grid the B-spline approximation is a small
+    matrix, computed once per level, which makes it fast.
     """
     field = np.zeros([len(p) for p in positions], dtype=np.float32)
     at_data = np.zeros_like(log_data)
@@ -110,19 +113,19 @@ def _basis(positions: FloatArray, size: int, spans: int) -> FloatArray:
 
 
 def _at_voxels(axes: list[FloatArray], mask: BoolArray) -> FloatArray:
-    """Products of the three axes' splines at the voxels of the mask, shape (voxels, splines)."""
+    """Tensor product of the splines of the three axes at the voxels of the mask, shape (voxels, splines)."""
     x, y, z = (axis[index] for axis, index in zip(axes, np.nonzero(mask), strict=True))
     return np.asarray(np.einsum("ni,nj,nk->nijk", x, y, z).reshape(len(x), -1))
 
 
 def _approximation(basis: FloatArray) -> FloatArray:
-    """The matrix from values to control points of Lee's B-spline approximation (IEEE TVCG 1997;3:228)."""
+    """Matrix from values to control points of the B-spline approximation of Lee et al. (IEEE TVCG 1997;3:228)."""
     weight = basis**3 / (basis**2).sum(axis=1, keepdims=True)
     return np.asarray(weight.T / np.maximum((basis**2).sum(axis=0), 1e-12)[:, None])
 
 
 def _sharpened(values: FloatArray) -> FloatArray:
-    """What the values would be without bias: their histogram deconvolved (Wiener), then their expectation."""
+    """Expected values without bias: Wiener deconvolution of the histogram, then conditional expectation."""
     low, high = float(values.min()), float(values.max())
     slope = (high - low) / (_BINS - 1)
     if slope <= 0:

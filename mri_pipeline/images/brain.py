@@ -1,4 +1,4 @@
-"""The brain on a FLAIR: the template fitted by an affine, its surface moved to the seen edge."""
+"""Brain extraction on FLAIR: affine registration of the template, then deformation of its surface to the edge."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from mri_pipeline.images.sampling import Level, Samples, binned, downsample, for
 
 @dataclass(frozen=True)
 class BrainExtraction:
-    """The brain of a FLAIR.
+    """Result of brain extraction on a FLAIR.
 
     Parameters
     ----------
     mask : LabelImage
-        1 in the brain (parenchyma, ventricles, sulci), on the FLAIR's grid.
+        1 in the brain (parenchyma, ventricles, sulci), on the grid of the FLAIR.
     template_to_image : Affine
-        From the template's world to the FLAIR's.
+        From template world to FLAIR world coordinates.
     skull_stripped : bool
-        Whether the FLAIR came without skull; the mask is then what was left of it.
+        True if the FLAIR was skull-stripped; the mask is then its non-zero part.
     quality : float
-        How much of the FLAIR's variation within the template's brain and rim the template explains (0 to 1).
+        Similarity: how much of the variation of the FLAIR within the template's brain and rim is explained by the
+        template (0 to 1).
     """
 
     mask: LabelImage
@@ -42,13 +43,14 @@ class BrainExtraction:
 
 
 def extract_brain(flair: Image, template: Template, *, settings: BrainSettings | None = None) -> BrainExtraction:
-    """Find the brain on a FLAIR, with or without skull.
+    """Extract the brain on a FLAIR, with or without skull.
 
     Parameters
     ----------
     flair : Image
         Any orientation, 2D or 3D.
     template : Template
+    settings : BrainSettings, optional
 
     Returns
     -------
@@ -57,7 +59,7 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
     Raises
     ------
     AnalysisError
-        If no brain can be found (the template explains nothing, or the mask has no plausible volume).
+        If no brain is found: the template similarity is too low or the volume of the mask is implausible.
     """
     settings = settings or BrainSettings()
     match = fit_template(flair, template, settings)
@@ -78,7 +80,19 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
 
 
 def fit_template(flair: Image, template: Template, settings: BrainSettings) -> Match:
-    """The affine from the template to the FLAIR: several starts at 8 mm, then 4 mm."""
+    """Affine registration of the template to the FLAIR: several initial transforms at 8 mm, then 4 mm.
+
+    Parameters
+    ----------
+    flair : Image
+    template : Template
+    settings : BrainSettings
+
+    Returns
+    -------
+    Match
+        `fixed_to_moving` is template to FLAIR.
+    """
     coarse = _template_samples(template, 8.0, settings.rim_mm, max_points=8_000)
     level = level_of(flair, 8.0)
     starts = sorted(
@@ -106,7 +120,7 @@ def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int])
 
 
 def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, max_points: int) -> Samples:
-    """Points of the template's brain and rim; the rim is a bin of its own."""
+    """Points of the template's brain and rim; the rim has bins of its own."""
     small = downsample(template.t1, spacing_mm)
     brain = downsample(_as_float(template.brain), spacing_mm).data
     distance = ndimage.distance_transform_edt(brain < 0.5, sampling=small.grid.spacing_mm)
@@ -116,7 +130,7 @@ def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, m
     where = tuple(index.T)
     values = small.data[where].astype(float)
     bins, n_bins = binned(values, 16)
-    # outside the brain the template is empty: bins by distance, since CSF, bone and scalp follow one another
+    # the template is empty outside the brain: bins by distance, for the layers of CSF, bone and scalp
     outside = brain[where] < 0.5
     rings = 3
     ring = np.clip((distance[where] / rim_mm * rings).astype(int), 0, rings - 1)
@@ -125,7 +139,7 @@ def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, m
 
 
 def _starts(flair: Image, coarse: Samples) -> list[Affine]:
-    """Template placed in the upper part of the foreground: shifts, nods and sizes."""
+    """Initial transforms: template in the upper part of the foreground, with shifts, pitch angles and scales."""
     small = downsample(flair, 8.0)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)
@@ -143,9 +157,20 @@ def _starts(flair: Image, coarse: Samples) -> list[Affine]:
 
 
 def is_skull_stripped(flair: Image, template: Template, template_to_image: Affine) -> bool:
-    """Whether the band 8 to 20 mm outside the template's brain is empty.
+    """True if the band 8 to 20 mm outside the template's brain is empty.
 
-    A head has scalp and marrow there; a stripped image has exact or near zeros.
+    A head has scalp and marrow there; a skull-stripped image is zero or nearly zero.
+
+    Parameters
+    ----------
+    flair : Image
+    template : Template
+    template_to_image : Affine
+
+    Returns
+    -------
+    bool
+        False if too little of the band or of the brain lies in the field of view.
     """
     small = downsample(_as_float(template.brain), 4.0)
     distance = ndimage.distance_transform_edt(small.data < 0.5, sampling=small.grid.spacing_mm)
@@ -159,10 +184,10 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
 
 
 def _nonzero_brain(flair: Image) -> LabelImage:
-    """All that stripping has left, with holes filled."""
+    """Non-zero part of a skull-stripped image, with holes filled."""
     data = flair.data
     bright = data[data > 0]
-    bright = bright[bright > 0.15 * np.percentile(bright, 95)]  # a background that is not quite 0 is no brain
+    bright = bright[bright > 0.15 * np.percentile(bright, 95)]  # excludes a background slightly above 0
     level = 0.02 * float(np.median(bright))
     mask = ndimage.binary_opening(data > level)
     labels, _ = ndimage.label(mask)
@@ -184,21 +209,33 @@ def _fill(mask: BoolArray) -> BoolArray:
 def combine(
     masks: Sequence[LabelImage], share: float = 0.5, *, fields_of_view: Sequence[LabelImage] = ()
 ) -> LabelImage:
-    """One mask for a subject from those of the visits, already on one grid: where `share` of them or more agree.
+    """Combine the brain masks of all visits into one mask of the subject by majority.
 
-    With two visits a voxel that either calls brain is brain. Where `fields_of_view` are given (see
-    `mri_pipeline.images.resample.covered`), only what every visit has scanned is kept: beyond it nothing can be
-    compared, and a lesion would seem to come or go.
+    Parameters
+    ----------
+    masks : sequence of LabelImage
+        At least one, on one grid.
+    share : float
+        A voxel is brain if at least this fraction of the masks contain it. With the default and two visits, this is
+        the union.
+    fields_of_view : sequence of LabelImage
+        Fields of view of the visits (see `mri_pipeline.images.resample.covered`). The mask is restricted to their
+        intersection: a lesion outside it would seem to appear or vanish.
+
+    Returns
+    -------
+    LabelImage
+        1 in the brain.
 
     Raises
     ------
     GridMismatchError
-        If the masks do not share a grid.
+        If the masks are on different grids.
     """
     for mask in [*masks[1:], *fields_of_view]:
         masks[0].grid.require_same(mask.grid, "brain mask")
     votes = np.sum([mask.mask for mask in masks], axis=0)
     brain = _fill(votes >= share * len(masks))
-    for seen in fields_of_view:
-        brain = brain & seen.mask
+    for in_fov in fields_of_view:
+        brain = brain & in_fov.mask
     return LabelImage(brain, masks[0].grid)

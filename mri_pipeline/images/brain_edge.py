@@ -1,9 +1,9 @@
-"""The brain's edge on one scan: the template's surface, moved along its normals to where tissue ends.
+"""Edge of the brain on one scan: the template's surface, displaced along its normals to the edge of tissue.
 
-An active surface in one step (Cootes et al., Comput Vis Image Underst 1995;61:38, search along normals): at every
-point of the template's brain surface a profile of the scan is read from inside to outside, and the place is sought
-that parts tissue best from what follows (CSF, bone). Neighbouring points decide together, so that the surface runs
-over sulci, stays off eyes and scalp, and keeps the shape of a brain where the scan does not tell.
+The method is a one-step active surface (Cootes et al., Comput Vis Image Underst 1995;61:38, search along normals). At
+every point of the template's brain surface, a profile of the scan is sampled from inside to outside. The displacement
+that best separates tissue from CSF and bone is selected. Costs are averaged over neighbouring points. The surface
+therefore spans sulci, avoids eyes and scalp, and keeps the shape of the template where the scan has no information.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PADDING_MM = 16.0
 _AROUND_MM = 10.0
 _STEP_MM = 1.0
 _SAME_SIDE = 0.3
-"""Neighbours whose normals have a smaller cosine lie on another wall: across a fissure, or around an edge."""
+"""Points whose normals have a smaller cosine are not neighbours: they lie across a fissure or around an edge."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class Surface:
     depth : Image
         Signed distance in mm, positive inside.
     points_mm, normals : ndarray, shape (n, 3)
-        In the template's world; normals point outwards and have length 1.
+        In template world coordinates; normals point outwards and have length 1.
     neighbours : csr_array, shape (n, n)
-        Weights with which points decide together; rows sum to 1.
-    band : ndarray of bool
-        Voxels of `depth` that the surface can reach.
-    nearest : ndarray, shape (m,)
-        The nearest point of each of them.
+        Averaging weights of neighbouring points; rows sum to 1.
+    band : ndarray of bool, shape (x, y, z)
+        Voxels of `depth` within reach of the surface.
+    nearest : ndarray of int, shape (m,)
+        Index of the nearest surface point of each voxel of `band`.
     """
 
     depth: Image
@@ -57,7 +57,7 @@ class Surface:
 
 
 def signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
-    """Depth in mm: positive inside."""
+    """Signed distance to the surface of a mask in mm, positive inside; shape of the mask."""
     inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
     outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
     return np.asarray(inside - outside, dtype=np.float32)
@@ -65,7 +65,7 @@ def signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
 
 @cache
 def template_surface(template: Template, settings: EdgeSettings) -> Surface:
-    """The surface of the template's brain with what does not depend on the scan."""
+    """Surface of the template's brain with all precomputed data; independent of the scan."""
     small = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), settings.surface_mm)
     pad = int(np.ceil(_PADDING_MM / min(small.grid.spacing_mm)))
     affine = small.grid.affine.copy()
@@ -105,7 +105,7 @@ def _neighbours(points: FloatArray, normals: FloatArray, sigma_mm: float) -> spa
 def find_edge(
     image: Image, template: Template, template_to_image: Affine, *, settings: EdgeSettings | None = None
 ) -> LabelImage:
-    """The brain on a scan on which tissue is bright and what surrounds it is dark (FLAIR).
+    """Segment the brain on a scan with bright tissue and dark surroundings (FLAIR).
 
     Parameters
     ----------
@@ -113,18 +113,18 @@ def find_edge(
         Any grid.
     template : Template
     template_to_image : Affine
-        Brings the template's surface to within `reach_mm` of the scan's.
+        Transform that places the template's surface within `reach_mm` of that of the scan.
     settings : EdgeSettings, optional
 
     Returns
     -------
     LabelImage
-        1 in the brain with its sulci and ventricles, on the scan's grid. Where the scan has no voxels or tells
-        nothing, the template's edge.
+        1 in the brain including sulci and ventricles, on the grid of the scan. The edge is that of the template
+        outside the field of view and where the scan has no information.
     """
     settings = settings or EdgeSettings()
     surface = template_surface(template, settings)
-    small = downsample(image, 1.5)  # less noise, and no detail that matters
+    small = downsample(image, 1.5)  # less noise without loss of relevant detail
     brightness = _local_brightness(image, surface.depth, template_to_image)
     evidence = _evidence(small, brightness, surface, template_to_image, settings)
     moved = _moved(surface, _best_shift(evidence, surface, settings), settings.margin_mm)
@@ -141,7 +141,7 @@ def find_edge(
 
 
 def _moved(surface: Surface, shift: FloatArray, margin_mm: float) -> Image:
-    """The signed distance to the moved surface, in the template's space."""
+    """Signed distance to the displaced surface, in template space."""
     field: FloatArray = np.zeros(surface.band.shape, dtype=np.float32)
     field[surface.band] = shift[surface.nearest]
     weight = ndimage.gaussian_filter(surface.band.astype(np.float32), 0.7)
@@ -152,16 +152,16 @@ def _moved(surface: Surface, shift: FloatArray, margin_mm: float) -> Image:
 def _evidence(
     image: Image, brightness: Image, surface: Surface, template_to_image: Affine, settings: EdgeSettings
 ) -> FloatArray:
-    """How sure the scan shows tissue (1) or none (-1) along every profile, shape (points, steps); 0 is unknown."""
+    """Evidence of tissue (1) or no tissue (-1) along every profile, shape (points, steps); 0 is unknown."""
     before = settings.reach_mm + settings.inside_mm
     steps = np.arange(-before, settings.reach_mm + settings.outside_mm, _STEP_MM) + 0.5 * _STEP_MM
     profile = surface.points_mm[:, None] + surface.normals[:, None] * steps[:, None]
     points = template_to_image.points(profile.reshape(-1, 3))
-    data, seen = _read(image, points)
+    data, in_fov = _read(image, points)
     nearby, _ = _read(brightness, points)
     share = data / np.maximum(nearby, 1e-6)
     sure = np.clip((share - settings.tissue_share) / settings.softness, -1.0, 1.0)
-    return np.where(seen, sure, 0.0).reshape(len(profile), len(steps))
+    return np.where(in_fov, sure, 0.0).reshape(len(profile), len(steps))
 
 
 def _read(image: Image, points_mm: FloatArray) -> tuple[FloatArray, BoolArray]:
@@ -173,7 +173,7 @@ def _read(image: Image, points_mm: FloatArray) -> tuple[FloatArray, BoolArray]:
 
 
 def _local_brightness(image: Image, depth: Image, template_to_image: Affine, sigma_mm: float = 20.0) -> Image:
-    """Brightness of brain tissue near each voxel: a wide mean over plausible tissue well inside the brain."""
+    """Local brightness of brain tissue: Gaussian mean over plausible tissue well inside the brain."""
     small = downsample(image, 4.0)
     sure = resample(depth, small.grid, template_to_image, order=1, outside=-1.0).data > 2
     if not sure.any():
@@ -188,7 +188,10 @@ def _local_brightness(image: Image, depth: Image, template_to_image: Affine, sig
 
 
 def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) -> FloatArray:
-    """Outward shift in mm of every point: most tissue inside, least outside, agreed upon with the neighbours."""
+    """Outward shift in mm of every point with the lowest cost (tissue outside, none inside), averaged over neighbours.
+
+    The shift is refined to less than one step by a parabola.
+    """
     shifts = np.arange(-settings.reach_mm, settings.reach_mm + 0.5 * _STEP_MM, _STEP_MM)
     inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
     total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
@@ -204,7 +207,7 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     middle = np.clip(best, 1, len(shifts) - 2)
     low, at_best, high = (cost[rows, middle + k] for k in (-1, 0, 1))
     bend = low - 2 * at_best + high
-    # the vertex of the parabola through the best shift and its neighbours
+    # vertex of the parabola through the best shift and its neighbours
     part = np.where((middle == best) & (bend > 1e-6), 0.5 * (low - high) / np.maximum(bend, 1e-6), 0.0)
     return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * np.clip(part, -0.5, 0.5)))
 
@@ -212,7 +215,7 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
 def _fat(
     image: Image, brightness: Image, brain: BoolArray, box: tuple[slice, slice, slice], share: float
 ) -> BoolArray:
-    """What is far brighter than brain and lies mostly outside it: fat of the orbit, no lesion."""
+    """Components far brighter than brain and mostly outside it: orbital fat, not lesions."""
     part = _part_of(image.grid, box)
     nearby = resample(brightness, part, Affine.identity(), order=1, outside=float(np.median(brightness.data))).data
     labels, count = ndimage.label(image.data[box] > share * nearby)
@@ -223,7 +226,7 @@ def _fat(
 
 
 def _box(depth: Image, grid: Grid, template_to_image: Affine) -> tuple[slice, slice, slice]:
-    """The part of a grid that the brain can meet, with some of what lies around it."""
+    """Box of a grid that contains the brain and a margin."""
     index = np.argwhere(depth.data > -_AROUND_MM).astype(float)
     ends = np.array([[index[:, a].min() - 1, index[:, a].max() + 1] for a in range(3)])
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The same scan given twice."""
+"""Detection of duplicate scans."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from mri_pipeline.core.spatial import Image
 
 _GREY_LEVELS = 4095
-"""Scans have 12 bits; a copy saved with another scale or data type keeps this many levels."""
+"""Scans have 12 bits; a copy with a different scale or data type preserves this many grey levels."""
 
 
 def scan_digest(image: Image) -> str:
     """Digest of the voxel values, 16 hexadecimal digits.
 
-    It does not depend on the order of the axes, on the position in the world, on a linear scale of the values or on
-    the data type. Two acquisitions differ in their noise and so in their digest.
+    The digest does not depend on the axis order, the position in world space, a linear scaling of the values or the
+    data type. Two acquisitions differ in their noise and therefore in their digest.
 
     Examples
     --------

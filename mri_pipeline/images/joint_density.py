@@ -1,13 +1,13 @@
-"""The last step of a rigid registration: Gauss-Newton on mutual information, seen from both images at once.
+"""Last step of rigid registration: symmetric Gauss-Newton maximisation of mutual information.
 
-Near the solution the conditional mean of `mri_pipeline.images.matching` is no longer the best predictor: a mixed
-voxel of fluid and bone is as dark on FLAIR as either, and T2 is bright for the one and dark for the other. The joint
-density holds both answers. A point of either image contributes the slope of its log density ratio; the outer products
-of these slopes are the information matrix (Berndt, Hall, Hall and Hausman 1974), so that no step size is searched.
+Near the solution the conditional mean of `mri_pipeline.images.matching` is no longer the best predictor. Fluid and
+bone are both dark on FLAIR, but on T2 fluid is bright and bone is dark. The joint density represents both cases. Each
+point contributes the gradient of its log density ratio. The outer products of these gradients form the information
+matrix (Berndt, Hall, Hall and Hausman 1974), so that no step size search is needed.
 
-Each image looks at points of the other, and both slopes are summed: interpolation blurs the image that is looked up,
-and blurs it differently at different offsets, which pulls a one-sided fit towards some of them. The sum has no side:
-the way back is the inverse of the way there.
+Each image is sampled at points of the other, and both gradients are summed. Interpolation blurs the sampled image, by
+an amount that depends on the offset, which biases a one-sided fit towards some offsets. The sum is symmetric:
+exchanging the images gives the inverse transform.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ _BINS = 48
 _PARZEN_BINS = 1.0
 """Width (sigma) of the Parzen window, in bins."""
 _LEAST_DENSITY = 1e-3
-"""Density of a cell that no point fell into, relative to a uniform one."""
+"""Density of an empty cell, relative to a uniform density."""
 _LONGEST_STEP_MM = 1.0
 _MOST_STEPS = 60
-"""A start 9 mm away needs about 30; one that is near ends by its tolerance after a few."""
+"""An initial error of 9 mm needs about 30 iterations; a small one reaches the tolerance after a few."""
 _DAMPING = 1e-4
 _REGION_MM = 2.0
 _EVENLY = 1.2207440846057596 ** -np.arange(1.0, 4.0)
-"""Steps of the evenest sequence in three dimensions known: powers of the root of x^4 = x + 1 (Roberts 2018)."""
+"""Steps of a low-discrepancy sequence in three dimensions: powers of the root of x^4 = x + 1 (Roberts 2018)."""
 _DRIFT = 0.75
-"""How many voxels the way from voxels to voxels may stray from whole ones between the middle of an image and its end:
-of 34 ways between real scans those that share a grid had up to 0.5 before the last step, others 1.1 and more."""
+"""Maximum deviation in voxels of a voxel-to-voxel mapping from an integer mapping, between the centre of an image and
+its border. Of 34 mappings between real scans, those with a common grid had up to 0.5 before the last step, others 1.1
+or more."""
 _CANDIDATES = 4
-"""Voxels looked at for each point wanted: a brain fills a good third of its box."""
+"""Candidate voxels per point: a brain fills more than a third of its bounding box."""
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Points of one image, in its own world, with the bins of their values; and the image itself, to look into."""
+    """Points of one image in its world coordinates, the bins of their values, and the image for interpolation."""
 
     points_mm: FloatArray
     bins: NDArray[np.intp]
@@ -62,31 +63,34 @@ def sharpen(
     tolerance_mm: float = 0.003,
     moving_region: LabelImage | None = None,
 ) -> Affine:
-    """Move a rigid transform that is right within some millimetres to the maximum of mutual information.
+    """Refine a rigid transform with an error of some millimetres by maximising mutual information.
 
     Parameters
     ----------
     fixed, moving : Image
     region : LabelImage
-        Where to look, on a grid of the fixed image's world (see `widened`).
+        Region to match, in world coordinates of the fixed image (see `widened`).
     fixed_to_moving : Affine
-        The start.
+        Initial transform.
     spacing_mm : float
-        Voxels finer than this are averaged.
+        Smaller voxels are averaged to this size.
     max_points : int
-        Points of each image.
+        Maximum number of points of each image.
+    tolerance_mm : float
+        Iterations end when the step is below this length.
     moving_region : LabelImage, optional
-        The same in the moving image's world: only what lies in both is looked at, whichever image is the fixed one.
+        Region to match in world coordinates of the moving image. If given, the intersection of both regions is used,
+        whichever image is the fixed one.
 
     Returns
     -------
     Affine
-        Fixed to moving. The start, if the images hardly meet.
+        Fixed to moving. The initial transform if the images hardly overlap.
     """
     moving_to_fixed, still = fixed_to_moving.inverse(), Affine.identity()
     of_fixed, of_moving = [(region, still)], [(region, moving_to_fixed)]
     if moving_region is not None:
-        # each image's own region first, which gives its box: the same points from either side
+        # the own region of each image comes first and defines its box: the points do not depend on the direction
         of_fixed, of_moving = [*of_fixed, (moving_region, fixed_to_moving)], [(moving_region, still), *of_moving]
     between = lattices_meet(fixed.grid, moving.grid, fixed_to_moving)
     sides = (
@@ -115,7 +119,7 @@ def sharpen(
 
 
 def widened(region: LabelImage, margin_mm: float) -> LabelImage:
-    """A region on a coarser grid, with a margin."""
+    """Region dilated by a margin in mm, on a grid of about 2 mm."""
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _REGION_MM)
     mask = small.data > 0.5
     if margin_mm > 0:
@@ -124,14 +128,23 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
 
 
 def lattices_meet(fixed: Grid, moving: Grid, fixed_to_moving: Affine) -> bool:
-    """Whether all voxels of two images lie beside each other by the same part of a voxel.
+    """True if the voxel lattices of two images differ by a shift only.
 
-    Then interpolation blurs one image everywhere by as much as that part asks for, and mutual information has
-    false maxima that differ in blur alone (Pluim et al., Comput Vis Image Underst 2000;77:211).
+    Interpolation then blurs an image by the same amount everywhere, and mutual information has false maxima caused
+    by differences in blur (Pluim et al., Comput Vis Image Underst 2000;77:211).
+
+    Parameters
+    ----------
+    fixed, moving : Grid
+    fixed_to_moving : Affine
+
+    Returns
+    -------
+    bool
     """
-    way = np.linalg.inv(moving.affine) @ fixed_to_moving.matrix @ fixed.affine
-    whole = np.rint(way[:3, :3])
-    drift = np.abs(way[:3, :3] - whole) @ (np.array(fixed.shape) / 2)
+    mapping = np.linalg.inv(moving.affine) @ fixed_to_moving.matrix @ fixed.affine
+    whole = np.rint(mapping[:3, :3])
+    drift = np.abs(mapping[:3, :3] - whole) @ (np.array(fixed.shape) / 2)
     return bool(drift.max() < _DRIFT and abs(np.linalg.det(whole)) == 1)
 
 
@@ -143,16 +156,17 @@ def _side(
     *,
     between: bool,
 ) -> _Side:
-    """Points of an image that lie in all regions, each with the way into its world; and the image around the first.
+    """Points of an image within all regions, and the image in the box of the first region.
 
-    They are voxels, or lie evenly `between` them.
+    Each region comes with the transform from the image to its world. The points are voxel centres, or are evenly
+    distributed between them if `between` is True.
     """
     region, to_region = regions[0]
     box = smoothed_box(image, spacing_mm, _corners(region, to_region.inverse()))
     rank = _even_rank(box.grid)
     chosen = np.flatnonzero(rank * box.data.size < _CANDIDATES * max_points)
     points = box.grid.world(np.stack(np.unravel_index(chosen, box.grid.shape), axis=1).astype(float))
-    inside = np.flatnonzero(np.all([_within(where, way.points(points)) for where, way in regions], axis=0))
+    inside = np.flatnonzero(np.all([_within(where, mapping.points(points)) for where, mapping in regions], axis=0))
     if len(inside) > max_points:
         inside = inside[np.argpartition(rank[chosen[inside]], max_points)[:max_points]]
     points, values = points[inside], box.data.ravel()[chosen[inside]]
@@ -164,15 +178,16 @@ def _side(
 
 
 def _offsets(rank: FloatArray) -> FloatArray:
-    """From -0.5 to 0.5 voxels along each axis, shape (n, 3), by the last digits of `_even_rank`."""
+    """Offsets of -0.5 to 0.5 voxels along each axis, shape (n, 3), from the last digits of `_even_rank`."""
     return np.asarray(rank[:, None] * (997.0, 1009.0, 1013.0) % 1.0 - 0.5)
 
 
 def _even_rank(grid: Grid) -> FloatArray:
-    """A number from 0 to 1 for each voxel, flat: those below any limit lie evenly (Kronecker's sequence).
+    """Rank from 0 to 1 for each voxel, flat; voxels below any limit are evenly distributed (Kronecker sequence).
 
-    It depends on where a voxel lies on the image's own lattice, not on the box: whichever image is the fixed one, the
-    same points are looked at. With points drawn at random for each way, there and back differ by twice as much.
+    The rank depends on the position of a voxel on the lattice of the image, not on the box. The same points are used
+    whichever image is the fixed one. With random points for each direction, the inconsistency of forward and inverse
+    registration is twice as large.
     """
     first = np.linalg.solve(grid.affine[:3, :3], grid.affine[:3, 3])
     steps = zip(grid.shape, first, _EVENLY, strict=True)
@@ -181,12 +196,12 @@ def _even_rank(grid: Grid) -> FloatArray:
     return np.asarray((rank - np.floor(rank)).ravel())
 
 
-def _corners(region: LabelImage, way: Affine) -> FloatArray:
-    """The corners of the region's box, moved."""
+def _corners(region: LabelImage, mapping: Affine) -> FloatArray:
+    """Transformed corners of the bounding box of a region, shape (8, 3)."""
     where = [np.flatnonzero(region.mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     ends = [(w[0], w[-1]) if len(w) else (0, 0) for w in where]
     corners = np.array(np.meshgrid(*ends)).reshape(3, -1).T.astype(float)
-    return way.points(region.grid.world(corners))
+    return mapping.points(region.grid.world(corners))
 
 
 def _within(region: LabelImage, points_mm: FloatArray) -> BoolArray:
@@ -200,7 +215,7 @@ def _within(region: LabelImage, points_mm: FloatArray) -> BoolArray:
 def _both(
     sides: tuple[_Side, _Side], fixed_to_moving: Affine, centre: FloatArray
 ) -> tuple[FloatArray, FloatArray, float]:
-    """Information matrix, slope and mutual information, summed over what either image sees of the other."""
+    """Information matrix, gradient and mutual information, summed over both directions."""
     fixed, moving = sides
     there, gradient, inside = values_and_gradients(moving.image, fixed_to_moving.points(fixed.points_mm))
     turned = fixed_to_moving.matrix[:3, :3].T @ gradient
@@ -212,9 +227,17 @@ def _both(
 
 
 def log_density_ratio(counts: FloatArray) -> FloatArray:
-    """Log of the joint density over the product of its margins, from a joint histogram, by a Parzen window.
+    """Log ratio of the joint density to the product of its marginals, by a Parzen window.
 
-    Zero throughout where the histogram is empty.
+    Parameters
+    ----------
+    counts : ndarray, shape (m, n)
+        Joint histogram.
+
+    Returns
+    -------
+    ndarray, shape (m, n)
+        Zeros if the histogram is empty.
     """
     density = ndimage.gaussian_filter(counts, _PARZEN_BINS, mode="constant")
     density = density / max(float(density.sum()), 1e-12) + _LEAST_DENSITY / density.size
@@ -230,7 +253,7 @@ def _along_motions(gradient: FloatArray, from_centre_mm: FloatArray) -> FloatArr
 def _slopes(
     values: FloatArray, inside: BoolArray, bins: NDArray[np.intp], along: FloatArray
 ) -> tuple[FloatArray, FloatArray, float]:
-    """Mutual information of the values with the bins, its slope and information over the motions."""
+    """Information matrix, gradient over the motions, and mutual information of the values with the bins."""
     n = np.count_nonzero(inside)
     if n < MIN_POINTS:
         return np.zeros((6, 6)), np.zeros(6), 0.0

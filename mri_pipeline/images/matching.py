@@ -1,10 +1,10 @@
-"""The engine of all registrations: Gauss-Newton on the unexplained variance of one image given another.
+"""Optimiser of all registrations: Gauss-Newton on the unexplained variance of one image given another.
 
-The residual at a point x of the fixed image is ``M(T x) - g(F(x))``: M is the moving image, F the fixed one, and g
-the best prediction of M from F under the current transform. For images of the same contrast g is a straight line;
-across contrasts it is the conditional mean of M in bins of F, whose residual variance is the correlation ratio
-(Roche et al., MICCAI 1998). Tukey's biweight leaves out what does not fit: lesions, vessels, scalp. The parameters
-of g are eliminated from the normal equations (variable projection), so that few iterations are needed.
+The residual at a point x of the fixed image is ``M(T x) - g(F(x))``. M is the moving image, F the fixed image, and g
+the best prediction of M from F under the current transform. For images of the same contrast g is linear. Across
+contrasts it is the conditional mean of M in bins of F, whose residual variance gives the correlation ratio (Roche et
+al., MICCAI 1998). Tukey's biweight excludes outliers: lesions, vessels, scalp. The parameters of g are eliminated from
+the normal equations (variable projection), so that few iterations are needed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,25 @@ _TUKEY = 4.685
 """Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
 _MAD_TO_SIGMA = 1.4826
 _FULL_OVERLAP = 0.7
-"""Share of the fixed points that the moving image must cover before its similarity counts in full."""
+"""Fraction of the fixed points that the moving image must cover for its similarity to have full weight."""
 _ALLOWED_LOSS = 0.01
 _LONGEST_STEP_MM = 12.0
 TURN_ARM_MM = 50.0
-"""A turn parameter of 1 moves a point at this distance from the centre by 1 mm."""
+"""A rotation parameter of 1 moves a point at this distance from the centre by 1 mm."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A fitted transform: `fixed_to_moving`, the `similarity` in [0, 1], the share of points `overlap`."""
+    """A fitted transform.
+
+    Parameters
+    ----------
+    fixed_to_moving : Affine
+    similarity : float
+        0 to 1; see `evaluate`.
+    overlap : float
+        Fraction of the fixed points within the moving image.
+    """
 
     fixed_to_moving: Affine
     similarity: float
@@ -40,9 +49,17 @@ class Match:
 
 
 def generators(degrees_of_freedom: int) -> FloatArray:
-    """Infinitesimal motions, shape (k, 3, 4): 3 shifts, 3 turns, then 1 (7), 3 (9) or 6 (12) for size and shear.
+    """Infinitesimal motions (Lie algebra generators) of a linear transform.
 
-    Lengths are in mm: a turn or scale parameter of 1 moves a point at 50 mm from the centre by 1 mm.
+    Parameters
+    ----------
+    degrees_of_freedom : int
+        6: translations and rotations. 7, 9, 12: with 1, 3 or 6 further generators for scale and shear.
+
+    Returns
+    -------
+    ndarray, shape (k, 3, 4)
+        Lengths are in mm. A rotation or scale parameter of 1 moves a point at 50 mm from the centre by 1 mm.
     """
     basis = np.zeros((12, 3, 4))
     basis[[0, 1, 2], [0, 1, 2], 3] = 1.0
@@ -56,13 +73,28 @@ def generators(degrees_of_freedom: int) -> FloatArray:
 
 
 def motion_fields(basis: FloatArray, points_mm: FloatArray, centre: FloatArray) -> FloatArray:
-    """How each infinitesimal motion about a centre moves each point, shape (k, 3, n)."""
+    """Displacement of each point (n, 3) by each infinitesimal motion about a centre, shape (k, 3, n)."""
     centred = np.concatenate([(points_mm - centre).T, np.ones((1, len(points_mm)))])
     return np.asarray(np.einsum("kij,jn->kin", basis, centred, optimize=True))
 
 
 def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[FloatArray, BoolArray]:
-    """Values (channels, n) of the moving level at world points by linear interpolation, and which are inside."""
+    """Sample the moving level at world points by linear interpolation.
+
+    Parameters
+    ----------
+    level : Level
+    points_mm : ndarray, shape (n, 3)
+        World coordinates in mm.
+    channels : int
+        1: intensity only. 4: with gradient.
+
+    Returns
+    -------
+    values : ndarray, shape (channels, n)
+    inside : ndarray of bool, shape (n,)
+        True for points within the image.
+    """
     to_index = np.linalg.inv(level.grid.affine)
     index = (points_mm @ to_index[:3, :3].T + to_index[:3, 3]).T
     size = np.array(level.grid.shape, dtype=float)[:, None]
@@ -74,14 +106,14 @@ def look_up(level: Level, points_mm: FloatArray, *, channels: int = 4) -> tuple[
 
 
 def _design(samples: Samples, *, linear: bool) -> FloatArray | None:
-    """Columns of the straight line's design, or None for bins."""
+    """Design matrix of the linear model, shape (2, n); None for bins."""
     return np.stack([np.ones_like(samples.values), samples.values]) if linear else None
 
 
 def _remove_explained(
     columns: FloatArray, samples: Samples, weights: FloatArray, design: FloatArray | None
 ) -> FloatArray:
-    """Columns (k, n) less what the fixed image explains of them under the weights."""
+    """Residuals of columns (k, n) after weighted prediction from the fixed image."""
     if design is not None:
         weighted = design * weights
         gram = weighted @ design.T + 1e-12 * np.eye(len(design))
@@ -102,9 +134,24 @@ def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
 
 
 def evaluate(samples: Samples, level: Level, fixed_to_moving: Affine, *, linear: bool) -> Match:
-    """The similarity of a transform: the share of the moving image's variation that the fixed image explains.
+    """Similarity of the images under a transform.
 
-    It is the square root of the explained share (for a line: the correlation), over the points that both images hold.
+    Parameters
+    ----------
+    samples : Samples
+        Points of the fixed image.
+    level : Level
+        Moving image.
+    fixed_to_moving : Affine
+    linear : bool
+        True if intensities are linearly related (intra-modal).
+
+    Returns
+    -------
+    Match
+        Its similarity is the square root of the fraction of the moving image's variance that the fixed image
+        explains, over the points within both images (for a linear model: the correlation). 0 if too few points are
+        within both images.
     """
     values, inside = look_up(level, fixed_to_moving.points(samples.points_mm), channels=1)
     return Match(fixed_to_moving, *_similarity(values[0], inside, samples, linear=linear))
@@ -134,11 +181,33 @@ def refine(
     tolerance_mm: float = 0.005,
     scale_floor: float = 0.05,
 ) -> Match:
-    """Gauss-Newton from `start` (fixed to moving) until the step is below `tolerance_mm`.
+    """Refine a transform by Gauss-Newton iterations.
 
-    `scale_floor` is the least residual scale, as a share of the moving image's standard deviation: a wide one lets
-    edges that do not meet yet pull, a narrow one leaves out what has changed. A step that loses similarity is
-    halved: a fit must not creep into a uniform region, where there is nothing to explain.
+    Parameters
+    ----------
+    samples : Samples
+        Points of the fixed image.
+    level : Level
+        Moving image.
+    start : Affine
+        Initial transform, fixed to moving.
+    linear : bool
+        True if intensities are linearly related (intra-modal).
+    degrees_of_freedom : int
+        6, 7, 9 or 12; see `generators`.
+    iterations : int
+        Maximum number of iterations.
+    tolerance_mm : float
+        Iterations end when the step is below this length.
+    scale_floor : float
+        Minimum residual scale, as a fraction of the moving image's standard deviation. A large value keeps edges that
+        are not yet aligned; a small value excludes changed tissue.
+
+    Returns
+    -------
+    Match
+        A step that reduces the similarity is halved, so that the fit does not drift into a uniform region, where
+        there is no variance to explain.
     """
     basis = generators(degrees_of_freedom)
     centre = samples.points_mm.mean(axis=0)
@@ -183,7 +252,7 @@ def _gauss_newton_step(
         weights = _tukey(residual, inside, scale_floor * spread + 1e-12)
     gradient = current.matrix[:3, :3].T @ values[1:]
     jacobian = np.einsum("in,kin->kn", gradient, motion)
-    # the slope of log(unexplained / total): without the second term a fit gains by shrinking into a flat region
+    # gradient of log(unexplained / total): without the second term, shrinking into a flat region lowers the cost
     centred = values[0] - np.average(values[0], weights=weights)
     unexplained = float((weights * residual**2).sum()) / max(float((weights * centred**2).sum()), 1e-12)
     slope = (jacobian * weights) @ (residual - unexplained * centred)
@@ -194,7 +263,7 @@ def _gauss_newton_step(
 
 
 def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Affine:
-    """The finite motion exp(sum of steps) about `centre`."""
+    """Finite motion about `centre`: matrix exponential of the sum of the generators `basis` weighted by `step`."""
     velocity = np.zeros((4, 4))
     velocity[:3] = np.tensordot(step, basis, axes=1)
     to_centre, back = np.eye(4), np.eye(4)
@@ -203,5 +272,5 @@ def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Af
 
 
 def best_of(matches: Sequence[Match]) -> Match:
-    """The match of the highest similarity, discounted where little of the fixed image was covered."""
+    """Match with the highest similarity, reduced if the overlap is low; `matches` must not be empty."""
     return max(matches, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP))

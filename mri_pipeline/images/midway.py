@@ -1,4 +1,4 @@
-"""The midway space of a subject: no visit is moved more than it must, and none is the reference."""
+"""Unbiased within-subject (midpoint) space: no visit is the reference."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ _CONVERGED = 1e-12
 
 
 def mean_affine(transforms: Sequence[Affine]) -> Affine:
-    """The mean of linear transforms: the one from which the logarithms of all sum to zero.
+    """Bi-invariant mean of linear transforms: the logarithms of all transforms relative to it sum to zero.
 
-    The mean is reached by repeating the log-Euclidean step (Arsigny et al., MICCAI 2006) from the current mean.
-    For rigid transforms this bi-invariant mean commutes with every change of the reference (Pennec and Arsigny,
-    2013), so that the result depends neither on the order of the visits nor on which of them is the reference.
+    The mean is computed by iterating the log-Euclidean mean (Arsigny et al., MICCAI 2006) from the current estimate.
+    For rigid transforms this mean commutes with every change of the reference (Pennec and Arsigny, 2013). The result
+    therefore depends neither on the order of the visits nor on the choice of the reference.
+
+    Parameters
+    ----------
+    transforms : sequence of Affine
+
+    Returns
+    -------
+    Affine
 
     Raises
     ------
@@ -46,22 +54,27 @@ def mean_affine(transforms: Sequence[Affine]) -> Affine:
 
 
 def _log(matrix: FloatArray) -> FloatArray:
-    # turns between visits are far below half a turn, where the real logarithm is unique
+    # rotations between visits are far below 180 degrees, where the real logarithm is unique
     return np.real(logm(matrix))
 
 
 def midway(to_reference: Sequence[Affine]) -> list[Affine]:
-    """From a star of registrations to the subject's space.
+    """Transforms to the midpoint space, from registrations of all visits to one reference.
 
     Parameters
     ----------
     to_reference : sequence of Affine
-        ``visit_to_reference`` of every visit; the identity for the reference itself.
+        ``visit_to_reference`` of every visit; the identity transform for the reference itself.
 
     Returns
     -------
     list of Affine
-        ``visit_to_subject`` in the same order. One visit alone stays where it is.
+        ``visit_to_subject`` in the same order; the identity transform for a single visit.
+
+    Raises
+    ------
+    UsageError
+        If there is no transform.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The second, independent way to register: SimpleITK's mutual information."""
+"""Second, independent registration method: mutual information of SimpleITK."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mri_pipeline.images.sampling import downsample, foreground
 
 
 def head_centre(image: Image) -> FloatArray:
-    """Middle of the foreground's top 150 mm (a neck in the field of view must not pull it down)."""
+    """Centre in world mm, shape (3,), of the top 150 mm of the foreground; excludes the neck."""
     small = downsample(image, 8.0)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)
@@ -19,7 +19,19 @@ def head_centre(image: Image) -> FloatArray:
 
 
 def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | None) -> Affine:
-    """Fixed to moving by SimpleITK's Mattes mutual information from two starts: the independent second way."""
+    """Rigid registration by Mattes mutual information (SimpleITK) from two initial transforms.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+    fixed_mask : LabelImage or None
+        Region of the fixed image to match, on its grid.
+
+    Returns
+    -------
+    Affine
+        Fixed to moving; the identity transform if the images do not overlap.
+    """
     small_fixed, small_moving = downsample(fixed, 2.0), downsample(moving, 2.0)
     region = None if fixed_mask is None else downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), 2.0)
     target, source = to_sitk(small_fixed), to_sitk(small_moving)
@@ -35,7 +47,7 @@ def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | Non
         method.SetInitialTransform(start, inPlace=False)
         try:
             transform = method.Execute(target, source)
-        except RuntimeError:  # ITK raises where the images do not meet
+        except RuntimeError:  # ITK raises if the images do not overlap
             continue
         found.append((method.GetMetricValue(), _as_affine(transform)))
     return min(found, key=lambda pair: pair[0])[1] if found else Affine.identity()
@@ -56,7 +68,7 @@ def _itk_method() -> sitk.ImageRegistrationMethod:
 
 
 def _as_affine(transform: sitk.Transform) -> Affine:
-    """ITK's map of points (LPS) as a RAS matrix."""
+    """RAS matrix of an ITK point transform (LPS)."""
     flip = np.array([-1.0, -1.0, 1.0])
     origin = flip * transform.TransformPoint((0.0, 0.0, 0.0))
     matrix = np.eye(4)

@@ -1,4 +1,4 @@
-"""One scale for all images: normal-appearing white matter is 1; and one scale for all visits of a subject."""
+"""Intensity normalisation: normal-appearing white matter is 1; FLAIRs of all visits are matched to each other."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def normalise(image: Image, tissue: TissueMaps, brain: LabelImage) -> Image:
     Returns
     -------
     Image
-        White matter 1, same grid.
+        Same grid; the median of white matter is 1.
 
     Raises
     ------
     GridMismatchError
-        If the three are not on one grid.
+        If the inputs are on different grids.
     AnalysisError
         If there is too little white matter to measure.
     """
@@ -48,10 +48,27 @@ def normalise(image: Image, tissue: TissueMaps, brain: LabelImage) -> Image:
 
 
 def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) -> float:
-    """Median of white matter after lesions and partial volume have been trimmed.
+    """Median of white matter with lesions and partial volume trimmed.
 
-    Values further than 2.5 robust standard deviations from the median are left out and the median is taken again,
-    until nothing changes: 50 mL of lesions are a tenth of white matter and would pull a plain median.
+    Values more than 2.5 robust standard deviations from the median are excluded, and the median is recomputed until
+    it converges. 50 mL of lesions are a tenth of white matter and would bias a plain median.
+
+    Parameters
+    ----------
+    image : Image
+        Bias-corrected; voxels of 0 or less are ignored.
+    white_matter : Image
+        Probability of white matter.
+    brain : LabelImage
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    AnalysisError
+        If there is too little white matter to measure.
     """
     values = image.data[brain.mask & (white_matter.data > _SURE_WHITE_MATTER) & (image.data > 0)]
     if values.size < _LEAST_VOXELS:
@@ -73,19 +90,19 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
 def match_visits(
     images: Sequence[Image], tissue: TissueMaps, brain: LabelImage, *, sigma_mm: float = 18.0
 ) -> list[Image]:
-    """Bring the FLAIRs of all visits to one scale, fitted on normal tissue alone.
+    """Match the FLAIR intensities of all visits, fitted on normal tissue only.
 
-    Scanners and sequences differ in how much brighter grey matter is than white (measured: 1.06 and 1.18 in two
-    visits of one patient), and thresholds that look at grey matter then differ between the visits. Each visit is
-    mapped onto the mean of all by an offset of grey matter, in proportion to how much of it a voxel holds (by
-    intensity alone the two tissues cannot be told apart), and by a smooth factor. Both are fitted where every visit
-    is in the normal range: a lesion that came or went takes no part, and is changed only as much as its
-    surroundings are.
+    Scanners and sequences differ in the ratio of grey to white matter (measured: 1.06 and 1.18 in two visits of one
+    patient). Thresholds relative to grey matter would therefore differ between visits. Each visit is mapped onto the
+    mean of all visits by an offset proportional to the probability of grey matter and by a smooth factor. The
+    offset needs the probability because intensity alone does not separate the two tissues. Both are fitted where all
+    visits are in the normal range. A lesion that appeared or vanished is excluded, and is changed only as much as
+    its surroundings.
 
     Parameters
     ----------
     images : sequence of Image
-        Normalised FLAIRs of the visits, on one grid, in any order (the result does not depend on it).
+        Normalised FLAIRs of the visits, on one grid. The result does not depend on the order.
     tissue : TissueMaps
     brain : LabelImage
     sigma_mm : float
@@ -94,7 +111,12 @@ def match_visits(
     Returns
     -------
     list of Image
-        In the order given. One image comes back as it is.
+        In the same order. A single image is returned unchanged.
+
+    Raises
+    ------
+    GridMismatchError
+        If an image is on a different grid.
     """
     for image in images:
         image.grid.require_same(brain.grid, "brain mask")
@@ -133,7 +155,7 @@ def _median_where(values: FloatArray, where: BoolArray) -> float:
 
 
 def _smooth_mean(values: Image, weights: Image, sigma_mm: float) -> FloatArray:
-    """Weighted Gaussian mean, computed on a coarse grid and brought back."""
+    """Weighted Gaussian mean, computed on a coarse grid and interpolated to the original grid."""
     spacing = sigma_mm / 4
     total = downsample(Image(values.data * weights.data, values.grid), spacing)
     weight = downsample(weights, spacing)

@@ -1,7 +1,7 @@
-"""Regions that lesions are assigned to: landmarks of the template in MNI millimetres, distances in the patient.
+"""Anatomical regions for lesion location: landmarks in MNI coordinates (mm), distances in the patient.
 
-The template (ICBM 2009a) has no labels for ventricles or the posterior fossa, so both are made here from its
-tissue maps and a few planes in MNI coordinates, checked by eye on the template in all three directions.
+The template (ICBM 2009a) has no labels for ventricles or the posterior fossa. Both are derived here from its tissue
+maps and a few planes in MNI coordinates. They were checked visually on the template in all three directions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CISTERN_X_MM = METHOD.regions.cistern_x_mm
 
 
 def infratentorial(points_mm: FloatArray) -> BoolArray:
-    """Whether MNI points, shape (..., 3) in mm, lie below the tentorium: cerebellum and brainstem.
+    """True for MNI points, shape (..., 3) in mm, below the tentorium: cerebellum and brainstem.
 
-    The tentorium is a roof that falls from the midline to the sides, steeply at first, and to the back; in front the
-    region ends at the petrous ridges; the brainstem is an upright elliptic column up to the midbrain.
+    The tentorium is modelled as a roof that descends laterally from the midline, steeply at first, and posteriorly.
+    The petrous ridges are the anterior limit. The brainstem is a vertical elliptic column up to the midbrain.
 
     Examples
     --------
@@ -66,8 +66,13 @@ def beside_medulla(points_mm: FloatArray, tissue: FloatArray) -> BoolArray:
     Parameters
     ----------
     points_mm : ndarray, shape (n, 3)
+        MNI coordinates in mm.
     tissue : ndarray, shape (n,)
-        Probability that the template has white or grey matter at these points.
+        Probability of white or grey matter of the template at these points.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
     """
     low = (points_mm[:, 2] < PONTOMEDULLARY_SULCUS_Z_MM) & (np.abs(points_mm[:, 0]) < CISTERN_X_MM)
     return np.asarray(low & (tissue < 0.5))
@@ -77,8 +82,12 @@ def beside_medulla(points_mm: FloatArray, tissue: FloatArray) -> BoolArray:
 def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArray]:
     """Infratentorial region, lateral ventricles and deep grey matter on the template's grid.
 
-    Ventricles are the fluid more than 15 mm inside the brain that holds the frontal horns; deep grey matter is
-    grey matter more than 20 mm inside, near the midline and above the tentorium.
+    The ventricles are the fluid component more than 15 mm inside the brain that contains the frontal horns. Deep grey
+    matter is grey matter more than 20 mm inside, near the midline and above the tentorium.
+
+    Returns
+    -------
+    infratentorial, ventricles, deep_grey_matter : ndarray of bool, shape of the template
     """
     brain = template.brain.mask
     points = template.brain.grid.world(np.argwhere(brain).astype(np.float32))
@@ -114,8 +123,18 @@ def location_labels(
 ) -> LabelImage:
     """Label every brain voxel by `mri_pipeline.core.anatomy.LOCATION_LABELS`.
 
-    Below the foramen magnum goes before infratentorial, that before periventricular, that before juxtacortical; what
-    is left is deep white matter.
+    The order of precedence is: below the foramen magnum, infratentorial, periventricular, juxtacortical. All other
+    brain voxels are deep white matter.
+
+    Parameters
+    ----------
+    brain, ventricles, cortex, below_tentorium, below_foramen : ndarray of bool, shape `grid.shape`
+    grid : Grid
+
+    Returns
+    -------
+    LabelImage
+        0 outside the brain.
     """
     labels = np.where(brain, 4, 0).astype(np.uint8)
     labels[brain & within(cortex, grid, JUXTACORTICAL_MM)] = 2
@@ -126,10 +145,21 @@ def location_labels(
 
 
 def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
-    """Voxels of the mask and those whose centre is at most `distance_mm`, and half of the smallest side, from one's.
+    """Dilate a mask by a distance in mm plus half of the smallest voxel side, measured between voxel centres.
 
-    For a few millimetres: the mask is laid over itself with every shift up to the distance. Thick slices are reached
-    only where their centres lie within it.
+    The method is meant for a few millimetres: it combines the mask with all shifts of up to the distance. A thick
+    neighbouring slice is reached only if its centre is within the distance.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape `grid.shape`
+    grid : Grid
+    distance_mm : float
+
+    Returns
+    -------
+    ndarray of bool, shape `grid.shape`
+        Empty if the mask is empty.
     """
     reach = distance_mm + 0.5 * min(grid.spacing_mm)
     steps = [int(reach / s) for s in grid.spacing_mm]
@@ -143,9 +173,10 @@ def within(mask: BoolArray, grid: Grid, distance_mm: float) -> BoolArray:
 
 
 def depth_mm(mask: LabelImage, spacing_mm: float = 3.0) -> FloatArray:
-    """Depth below the surface of a mask in mm, 0 outside; computed on a coarse grid.
+    """Depth below the surface of a mask in mm; 0 outside.
 
-    Beyond the field of view the mask goes on.
+    The depth is computed on a coarse grid of about `spacing_mm`. The mask is assumed to continue beyond the field of
+    view.
     """
     small = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm)
     padded = np.pad(small.data > 0.5, 1, mode="edge")

@@ -1,4 +1,4 @@
-"""Rigid registration of two scans of one head, that says whether it worked."""
+"""Rigid registration of two scans of one head, with a check of success."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level
 _FULL_OVERLAP = 0.7
 _EVERY = 97
 _PRECISION_MM = 0.02
-"""What a registration tells: one scan registered from different headers ends this far apart (median over the brain;
-see `benchmarks/registration`). A scan registered to itself ends 0.008 mm away, by its noise and interpolation."""
+"""Precision of a registration: results for one scan with different headers differ by this much (median over the
+brain; see `benchmarks/registration`). A scan registered to itself is off by 0.008 mm, due to noise and interpolation.
+"""
 
 
 class Method(StrEnum):
-    """Which method found the transform."""
+    """Method that found the transform."""
 
     GAUSS_NEWTON = "gauss-newton"
     MUTUAL_INFORMATION = "mutual-information"
-    SAME_SCAN = "same-scan"  # the voxels are those of the other scan: nothing was registered
+    SAME_SCAN = "same-scan"  # both scans have the same voxels: no registration was run
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a registration found.
+    """Result of a registration.
 
     Parameters
     ----------
     moving_to_fixed : Affine
-        Rigid, in RAS+ mm.
+        Rigid transform in RAS+ mm.
     quality : float
-        Share of the brain's parts that agree: see `mri_pipeline.images.agreement`. Near 0.1 for a false match, up
-        to 0.35 for another patient's head, 0.6 and more for a true one.
+        Fraction of the parts of the brain that agree, 0 to 1: see `mri_pipeline.images.agreement`. Near 0.1 for a
+        false match, up to 0.35 for the head of another patient, 0.6 or more for a true match.
     method : Method
+        Method that found the transform.
     failed : bool
-        Whether the quality is too low; the transform must not be used.
+        True if the quality is too low. The transform must then not be used.
     """
 
     moving_to_fixed: Affine
@@ -64,31 +66,31 @@ def register_rigid(
     moving_mask: LabelImage | None = None,
     settings: RegisterSettings | None = None,
 ) -> Registration:
-    """Bring one scan of a head to another of the same head.
+    """Register two scans of the same head with a rigid transform.
 
     Parameters
     ----------
     fixed, moving : Image
         2D or 3D, any orientation and field of view, with or without skull.
     intra_modal : bool
-        Whether a straight line between the intensities will do.
+        True if intensities are linearly related (intra-modal).
     fixed_mask : LabelImage, optional
-        Region of the fixed image to match, on its grid (the brain); its foreground when left out.
+        Region of the fixed image to match (the brain), on its grid. Default: the inner foreground.
     moving_mask : LabelImage, optional
-        The same of the moving image, on its grid. The last step then looks at what lies in both, so that the way back
-        is the inverse of the way there.
+        The same region of the moving image, on its grid. The last step then uses the intersection of both, so that
+        exchanging the images gives the inverse transform.
     settings : RegisterSettings, optional
 
     Returns
     -------
     Registration
-        A failed one is marked, not raised: the caller knows what to do with the scan. The identity, where the motion
-        is below the precision of the method (0.02 mm).
+        A failed registration is marked and not raised; the caller decides about the scan. The transform is the
+        identity if the motion is below the precision of the method (0.02 mm).
 
     Raises
     ------
     GridMismatchError
-        If a mask lies on another grid.
+        If a mask is on a different grid.
     """
     settings = settings or RegisterSettings()
     if fixed_mask is not None:
@@ -119,7 +121,7 @@ def register_rigid(
 
 @dataclass(frozen=True)
 class _Pair:
-    """What is to be registered."""
+    """The two images of a registration, with masks and options."""
 
     fixed: Image
     moving: Image
@@ -157,18 +159,18 @@ def _sharpened(
 
 
 def _as_headers_say_if_near(fixed_to_moving: Affine, points_mm: FloatArray) -> Affine:
-    """No motion in place of one that the method cannot tell from none: a scan given twice is not interpolated."""
+    """Identity if the motion is below the precision of the method, so that aligned scans are not interpolated."""
     moved_mm = np.linalg.norm(fixed_to_moving.points(points_mm) - points_mm, axis=1).mean()
     return Affine.identity() if moved_mm < _PRECISION_MM else fixed_to_moving
 
 
 def _attempts(pair: _Pair, settings: RegisterSettings) -> Iterator[tuple[Method, Affine]]:
-    """Starts (fixed to moving) for the finer levels, the cheap ones first; made only when asked for."""
-    yield Method.GAUSS_NEWTON, Affine.identity()  # as the headers say: nearly always within a few millimetres
+    """Initial transforms (fixed to moving) for the finer levels, the cheapest first; computed on demand."""
+    yield Method.GAUSS_NEWTON, Affine.identity()  # by the headers: nearly always within a few millimetres
     few, many = settings.kept_starts
     coarsest = _level(pair, 0, settings.coarse_margin_mm, settings)
     yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, few)
-    # the outline can mislead where the fields of view differ: once more with the inside alone
+    # the outline can mislead if the fields of view differ: repeat without the coarse margin
     yield Method.GAUSS_NEWTON, _coarse(_level(pair, 0, pair.margin_mm, settings), pair, few)
     yield Method.GAUSS_NEWTON, _coarse(coarsest, pair, many)
     yield Method.MUTUAL_INFORMATION, mutual_information(pair.fixed, pair.moving, pair.fixed_mask)
@@ -182,7 +184,7 @@ def _motion_about(centre: FloatArray, turn: FloatArray, shift: FloatArray) -> Af
 
 
 def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
-    """The best of many starts, refined, at the coarsest level; sharpness decides, not similarity."""
+    """Best of the refined initial transforms at the coarsest level, selected by `agreement`, not by similarity."""
     samples, level = coarsest
     linear = pair.intra_modal
     starts = [evaluate(samples, level, s, linear=linear) for s in _starts(pair.fixed, pair.moving, samples)]
@@ -196,7 +198,7 @@ def _coarse(coarsest: tuple[Samples, Level], pair: _Pair, kept: int) -> Affine:
 
 
 def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
-    """Fixed to moving: as the headers say, then heads laid over each other with 27 turns."""
+    """Initial transforms (fixed to moving): by the headers, then 27 rotations with and without aligned centres."""
     centre = samples.points_mm.mean(axis=0)
     shift = head_centre(moving) - head_centre(fixed)
     turns = [Rotation.from_euler("xyz", t, degrees=True).as_matrix() for t in product((0, -22, 22), repeat=3)]
@@ -206,6 +208,6 @@ def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
 
 
 def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
-    """Mean distance in mm between where two transforms of a mask's world put its voxels."""
+    """Mean distance in mm between the positions of the voxels of a mask under two transforms."""
     points = mask.grid.world(np.argwhere(mask.mask)[::_EVERY].astype(float))
     return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

@@ -1,4 +1,4 @@
-"""One resampling per image: intensities by B-splines, labels by the share of each voxel they fill."""
+"""Resampling, once per image: intensities by B-splines, labels by the fraction of each voxel that they fill."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Order = Literal[0, 1, 3]
 """Order of an interpolating B-spline; 0 copies the nearest voxel."""
 _FWHM_TO_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))
 _EXACT = 1e-4
-"""Voxel mappings closer than this (in voxels) to whole steps copy voxels and interpolate nothing."""
+"""Voxel mappings within this distance (in voxels) of integers copy voxels without interpolation."""
 _MAX_SUBSAMPLES = 5
 _LARGE_LABEL_VOXELS = 100_000
-"""Labels of this size (a brain mask) are sampled at 2 points per axis, small ones (lesions) at 3 or more."""
+"""Labels of at least this size (a brain mask) are sampled at 2 or more points per axis, small ones at 3 or more."""
 
 
 def index_map(source: Grid, target: Grid, source_to_target: Affine) -> FloatArray:
-    """The 4 x 4 matrix from voxel indices of `target` to voxel indices of `source`."""
+    """4 x 4 matrix from voxel indices of `target` to voxel indices of `source`."""
     return np.asarray(np.linalg.inv(source.affine) @ source_to_target.inverse().matrix @ target.affine)
 
 
@@ -35,29 +35,29 @@ def resample(
     outside: float = 0.0,
     detail: BoolArray | None = None,
 ) -> Image:
-    """Bring intensities to a grid by interpolating once.
+    """Resample intensities to a grid with a single interpolation.
 
     Parameters
     ----------
     image : Image
     grid : Grid
-        The target grid.
+        Target grid.
     source_to_target : Affine, optional
-        From the image's world to the grid's world; the identity when left out.
-    order : {3, 1}
-        Order of the B-spline: 3 (cubic, keeps detail) or 1 (linear, never overshoots). Values are clipped to the
-        range of the source, so that a cubic spline rings at no bright edge beyond what was measured.
+        From the world of the image to that of the grid. Default: the identity transform.
+    order : {3, 1, 0}
+        Order of the B-spline: 3 (cubic, preserves detail), 1 (linear, no overshoot) or 0 (nearest voxel). Values are
+        clipped to the range of the source, which limits the ringing of a cubic spline at bright edges.
     outside : float
-        Value where the source has no voxel.
-    detail : ndarray of bool, optional
-        Voxels of `grid` that are worth a cubic spline (the brain); the others are made by a linear one, which costs
-        a quarter. All, when left out.
+        Value outside the field of view of the source.
+    detail : ndarray of bool, shape `grid.shape`, optional
+        Voxels that need a cubic spline (the brain); the others are interpolated linearly at a quarter of the cost.
+        Default: all voxels.
 
     Returns
     -------
     Image
-        On `grid`. Where target voxels are larger than the source's, the source is first blurred along its own
-        axes to the target's voxel size, so that thin detail is averaged and not picked.
+        On `grid`. If target voxels are larger than source voxels, the source is first blurred along its own axes to
+        the target voxel size, to avoid aliasing.
     """
     matrix = index_map(image.grid, grid, source_to_target or Affine.identity())
     data = image.data
@@ -69,7 +69,7 @@ def resample(
     result = _interpolate(data, matrix, grid.shape, order=1 if order == 3 and detail is not None else order)
     if order == 3 and detail is not None:
         result[detail] = _cubic_at(data, matrix, detail)
-    # half a voxel beyond the outermost centres still belongs to the image; the rest is blanked
+    # the image extends half a voxel beyond the outermost centres; voxels further out are set to `outside`
     corners = np.array(list(product(*[(0, n - 1) for n in grid.shape]))) @ matrix[:3, :3].T + matrix[:3, 3]
     if (corners < -0.5).any() or (corners > np.array(data.shape) - 0.5).any():
         result[~_inside(matrix, grid.shape, data.shape)] = outside
@@ -107,12 +107,12 @@ def _cubic_at(data: NDArray[np.float32], matrix: FloatArray, wanted: BoolArray) 
 
 
 def _spline(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Coefficients of the cubic spline; with mirrored ends it needs no padding."""
+    """Coefficients of the cubic spline; mirrored boundaries need no padding."""
     return np.asarray(ndimage.spline_filter(data, 3, output=np.float32, mode="mirror"))
 
 
 def _inside(matrix: FloatArray, shape: tuple[int, int, int], source_shape: tuple[int, ...]) -> BoolArray:
-    """Which target voxels have their centre within the source's voxels."""
+    """True for target voxels whose centre is within the source voxels."""
     axes = [
         np.arange(n, dtype=np.float32).reshape([-1 if k == a else 1 for k in range(3)])
         for a, n in enumerate(shape)
@@ -125,7 +125,7 @@ def _inside(matrix: FloatArray, shape: tuple[int, int, int], source_shape: tuple
 
 
 def covered(image: Image | LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:
-    """Where on `grid` the image has voxels: its field of view."""
+    """Field of view of an image on `grid`, as a mask; the default transform is the identity."""
     matrix = index_map(image.grid, grid, source_to_target or Affine.identity())
     return LabelImage(_inside(matrix, grid.shape, image.grid.shape), grid)
 
@@ -133,23 +133,24 @@ def covered(image: Image | LabelImage, grid: Grid, source_to_target: Affine | No
 def label_fraction(
     labels: LabelImage, grid: Grid, source_to_target: Affine | None = None, *, label: int = 0
 ) -> Image:
-    """The share of each target voxel that a label fills.
+    """Fraction of each target voxel that a label fills.
 
-    Source voxels are taken as the boxes they are, sampled at several points of each target voxel; the sum of the
-    shares times the voxel volume is the label's volume (to the sampling's accuracy), whatever the grids.
+    Source voxels are treated as boxes and sampled at several points of each target voxel. The sum of the fractions
+    times the voxel volume is the volume of the label (within the sampling accuracy) for all grids.
 
     Parameters
     ----------
     labels : LabelImage
     grid : Grid
     source_to_target : Affine, optional
+        Default: the identity transform.
     label : int
-        Which label; 0 takes all labels together.
+        Label to resample; 0 combines all labels.
 
     Returns
     -------
     Image
-        Shares between 0 and 1 on `grid`.
+        Fractions from 0 to 1 on `grid`; zeros if the label is absent or outside the grid.
     """
     mask = labels.mask if label == 0 else labels.data == label
     matrix = index_map(labels.grid, grid, source_to_target or Affine.identity())
@@ -176,7 +177,7 @@ def label_fraction(
 def _target_box(
     mask: BoolArray, matrix: FloatArray, shape: tuple[int, int, int]
 ) -> tuple[slice, slice, slice] | None:
-    """The part of the target grid that can meet the mask, with a voxel to spare."""
+    """Box of the target grid that contains the mask and a margin of one voxel; None if they do not overlap."""
     found = ndimage.find_objects(mask.astype(np.uint8), max_label=1)[0]
     if found is None:
         return None
@@ -192,21 +193,22 @@ def _target_box(
 
 
 def resample_labels(labels: LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:
-    """Bring labels to a grid and keep the volume of each.
+    """Resample labels to a grid and preserve the volume of each label.
 
-    Each label takes the target voxels it fills most, as many as its volume asks for (the part of it inside the
-    grid). Where two labels want a voxel, the one that fills more of it has it, and the other takes its next best.
+    Each label is assigned the target voxels that it fills most; their number matches its volume inside the grid. If
+    two labels compete for a voxel, the one that fills more of it gets the voxel, and the other gets its next best.
 
     Parameters
     ----------
     labels : LabelImage
     grid : Grid
     source_to_target : Affine, optional
+        Default: the identity transform.
 
     Returns
     -------
     LabelImage
-        On `grid`, in the integer type of the source.
+        On `grid`, in the integer type of the source; zeros if there is no label.
     """
     result = np.zeros(int(np.prod(grid.shape)), dtype=labels.data.dtype)
     best = np.zeros(result.shape, dtype=np.float32)
@@ -227,7 +229,7 @@ def resample_labels(labels: LabelImage, grid: Grid, source_to_target: Affine | N
 
 
 def resample_nearest(labels: LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:
-    """Bring labels to a grid by the nearest voxel: fast, for masks whose exact volume is of no matter."""
+    """Resample labels to a grid by nearest neighbour: fast, for masks whose exact volume does not matter."""
     matrix = index_map(labels.grid, grid, source_to_target or Affine.identity())
     data = ndimage.affine_transform(
         labels.data, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant", cval=0

@@ -1,4 +1,4 @@
-"""What registration looks at: averaged images, their gradients, and points of the fixed image."""
+"""Input of registration: averaged images, their gradients, and sample points of the fixed image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,23 @@ from scipy import ndimage
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = 200
-"""Fewer points than this say nothing about a position."""
+"""Minimum number of points for a registration."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Points of the fixed image: `points_mm` (n, 3), their `values` (n,) and `bins` (n,) from 0 to n_bins - 1."""
+    """Sample points of the fixed image.
+
+    Parameters
+    ----------
+    points_mm : ndarray, shape (n, 3)
+        World coordinates in mm.
+    values : ndarray, shape (n,)
+        Intensities.
+    bins : ndarray of int, shape (n,)
+        Intensity bins, 0 to ``n_bins - 1``.
+    n_bins : int
+    """
 
     points_mm: FloatArray
     values: FloatArray
@@ -37,7 +48,7 @@ class Level:
 
 
 def downsample(image: Image, spacing_mm: float) -> Image:
-    """Average blocks of voxels to about `spacing_mm`; axes that are coarser stay as they are."""
+    """Average blocks of voxels to a voxel size of about `spacing_mm`; coarser axes are unchanged."""
     factors = _block(image.grid, spacing_mm)
     shape = [max(1, n // f) for n, f in zip(image.grid.shape, factors, strict=True)]
     factors = [min(f, n) for f, n in zip(factors, image.grid.shape, strict=True)]
@@ -51,7 +62,7 @@ def downsample(image: Image, spacing_mm: float) -> Image:
 
 
 def _block(grid: Grid, spacing_mm: float) -> list[int]:
-    """How many voxels along each axis are averaged into one of about `spacing_mm`."""
+    """Number of voxels along each axis that are averaged into one of about `spacing_mm`."""
     return [max(1, int(spacing_mm / s + 0.26)) for s in grid.spacing_mm]
 
 
@@ -71,13 +82,24 @@ def _smoothed(image: Image, spacing_mm: float) -> FloatArray:
 
 
 def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Image:
-    """The part of an image within the box of some world points, averaged to `spacing_mm` and slightly smoothed.
+    """Part of an image within the bounding box of world points, averaged to `spacing_mm` and slightly smoothed.
 
-    Its voxels are those of the whole image averaged, whatever the box.
+    The voxels coincide with those of the averaged whole image, for every box.
+
+    Parameters
+    ----------
+    image : Image
+    spacing_mm : float
+    corners_mm : ndarray, shape (n, 3)
+        World points in mm.
+
+    Returns
+    -------
+    Image
     """
     to_index = np.linalg.inv(image.grid.affine)
     index = corners_mm @ to_index[:3, :3].T + to_index[:3, 3]
-    # a few voxels more: smoothing must not see the box, and the fit may move
+    # margin of a few voxels: smoothing must not depend on the box, and the transform may change
     pad = np.ceil(3 * spacing_mm / np.array(image.grid.spacing_mm)) + 1
     shape = np.array(image.grid.shape)
     low = np.clip(np.floor(index.min(axis=0) - pad), 0, shape - 1).astype(int)
@@ -93,10 +115,19 @@ def smoothed_box(image: Image, spacing_mm: float, corners_mm: FloatArray) -> Ima
 def values_and_gradients(image: Image, points_mm: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Linear interpolation at world points and its exact gradient.
 
+    Parameters
+    ----------
+    image : Image
+    points_mm : ndarray, shape (n, 3)
+        World coordinates in mm.
+
     Returns
     -------
-    values, gradients, inside
-        Shapes (n,), (3, n) in world coordinates per mm, and (n,): whether a point is within the image.
+    values : ndarray, shape (n,)
+    gradients : ndarray, shape (3, n)
+        In world coordinates, per mm.
+    inside : ndarray of bool, shape (n,)
+        True for points within the image.
     """
     to_index = np.linalg.inv(image.grid.affine)
     index = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
@@ -109,7 +140,7 @@ def values_and_gradients(image: Image, points_mm: FloatArray) -> tuple[FloatArra
     dx, dy, dz = (step if n > 1 else 0 for step, n in zip((ny * nz, nz, 1), image.grid.shape, strict=True))
     flat = np.ascontiguousarray(image.data, dtype=np.float32).ravel()
     corner = (low[0] * ny + low[1]) * nz + low[2]
-    # along z first: the four edges of the cell and their slopes
+    # z first: the four edges of the cell and their slopes
     edges, slopes = [], []
     for offset in (0, dy, dx, dx + dy):
         near = flat.take(corner + offset)
@@ -132,9 +163,26 @@ def samples_of(
     n_bins: int = 32,
     max_points: int = 60_000,
 ) -> Samples:
-    """Points of the fixed image: voxels of the mask (or of the inner foreground) at `spacing_mm`, thinned evenly.
+    """Sample points of the fixed image: voxels of the mask at `spacing_mm`, thinned evenly.
 
-    The same image always gives the same points. `mask` lies on the image's own grid; it is widened by `margin_mm`.
+    Parameters
+    ----------
+    image : Image
+    spacing_mm : float
+        Voxel size to which the image is averaged.
+    mask : LabelImage, optional
+        Region on the grid of the image. Default: the inner foreground.
+    margin_mm : float
+        Dilation of the mask in mm.
+    n_bins : int
+        Number of intensity bins.
+    max_points : int
+        Maximum number of points.
+
+    Returns
+    -------
+    Samples
+        The same image always gives the same points.
     """
     small = downsample(image, spacing_mm)
     data = _smoothed(small, spacing_mm)
@@ -146,7 +194,7 @@ def samples_of(
         wanted = _inner(foreground(data), small.grid)
     index = np.argwhere(wanted)
     if len(index) > max_points:
-        # a fixed seed: an even, reproducible thinning without the stripes of a regular step
+        # fixed seed: even, reproducible thinning without the stripe pattern of a regular step
         index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
     values = data[tuple(index.T)].astype(np.float64)
     points = small.grid.world(index.astype(float))
@@ -154,19 +202,19 @@ def samples_of(
 
 
 def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
-    """The part of the head well below its surface, on a grid of about `spacing_mm`."""
+    """Part of the head well below its surface, on a grid of about `spacing_mm`."""
     small = downsample(image, spacing_mm)
     return LabelImage(_inner(foreground(small.data), small.grid), small.grid)
 
 
 def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:
-    """The part of the foreground well below its surface: brain rather than scalp."""
+    """Part of the foreground well below its surface: brain rather than scalp; the whole mask if it is too small."""
     inner = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm) > depth_mm
     return np.asarray(inner if np.count_nonzero(inner) > MIN_POINTS else mask)
 
 
 def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], int]:
-    """Bins of equal width between robust extremes."""
+    """Bins of equal width between the 0.5th and 99.5th percentile, and their number; 1 bin without values."""
     if len(values) == 0:
         return np.zeros(0, dtype=int), 1
     low, high = np.percentile(values, [0.5, 99.5])
@@ -175,7 +223,10 @@ def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], i
 
 
 def foreground(data: FloatArray) -> NDArray[np.bool_]:
-    """Head or brain against air: above a low share of the bright tissue, with a margin and without holes."""
+    """Foreground mask (head or brain): above a low fraction of bright tissue, with a margin and without holes.
+
+    All voxels are foreground if the image has no positive value.
+    """
     positive = data[data > 0]
     if positive.size == 0:
         return np.ones(data.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""The grid of a subject's space: as fine as the FLAIRs are, no finer, around the brain."""
+"""Voxel grid of the subject space: the resolution of the FLAIRs, cropped to the brain."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ _COARSEST_IN_PLANE_MM = METHOD.grid.coarsest_in_plane_mm
 def subject_grid(
     flairs: Sequence[Grid], to_subject: Sequence[Affine], brains: Sequence[LabelImage], *, margin_mm: float = 8.0
 ) -> Grid:
-    """The grid for all images of a subject.
+    """Grid for all images of a subject.
 
-    Rule: if more than half of the FLAIRs are 3D (no voxel side above 1.5 mm), 1 mm isotropic. Otherwise the 2D
-    FLAIRs decide: slices lie in the direction in which most of them have theirs, as thin as the thinnest; in the
-    plane the voxels are those of the coarsest, at most 1 mm. Axes are RAS, turned to the mean of the scans' axes
-    in the subject's space, so that slices stay slices. One visit alone keeps its own voxels, so that nothing is
-    interpolated, and so do visits whose voxels coincide in the subject's space. The result does not depend on the
-    order of the visits.
+    If more than half of the FLAIRs are 3D (no voxel side above 1.5 mm), the grid is 1 mm isotropic. Otherwise the 2D
+    FLAIRs determine it: the slice direction is that of most of them, the slice thickness that of the thinnest, and
+    the in-plane voxel size that of the coarsest, at most 1 mm. Axes are RAS, rotated to the mean of the scan axes in
+    subject space, so that slices are preserved. A single visit keeps its own voxels, so that it is not interpolated;
+    so do visits whose voxels coincide in subject space. The result does not depend on the order of the visits.
 
     Parameters
     ----------
     flairs : sequence of Grid
-        Grid of each visit's FLAIR.
+        Grid of the FLAIR of each visit.
     to_subject : sequence of Affine
         ``flair_to_subject`` of each visit.
     brains : sequence of LabelImage
-        Brain mask of each visit, on its FLAIR's grid.
+        Brain mask of each visit, on the grid of its FLAIR.
     margin_mm : float
-        Room around the brain.
+        Margin around the brain in mm.
 
     Returns
     -------
@@ -47,7 +46,7 @@ def subject_grid(
     Raises
     ------
     UsageError
-        If there is no visit, or the sequences differ in length.
+        If there is no visit, the sequences differ in length, or a brain mask is empty.
     """
     if not flairs or not len(flairs) == len(to_subject) == len(brains):
         raise UsageError("subject grid: expected a transform and a brain mask for each FLAIR")
@@ -70,12 +69,12 @@ def subject_grid(
 
 
 def is_3d(grid: Grid) -> bool:
-    """Whether a scan is nearly isotropic."""
-    return round(max(grid.spacing_mm), 3) <= ISOTROPIC_MAX_MM  # affines are rounded
+    """True if no voxel side of a scan exceeds `ISOTROPIC_MAX_MM`."""
+    return round(max(grid.spacing_mm), 3) <= ISOTROPIC_MAX_MM  # tolerance for rounded affines
 
 
 def _ras(grid: Grid) -> Grid:
-    """The same voxels with axes nearest to right, anterior, superior."""
+    """Grid of the same voxels with axes closest to right, anterior, superior."""
     return Image(np.broadcast_to(np.float32(0), grid.shape), grid).reoriented("RAS").grid
 
 
@@ -100,8 +99,8 @@ def _spacing(flairs: Sequence[Grid]) -> FloatArray:
     flat = [_ras(grid) for grid in flairs if not is_3d(grid)]
     if 2 * len(flat) < len(flairs):
         return np.full(3, _ISOTROPIC_GRID_MM)
-    votes = Counter(grid.slice_axis for grid in flat)
-    axis = max(votes, key=lambda a: (votes[a], a))
+    counts = Counter(grid.slice_axis for grid in flat)
+    axis = max(counts, key=lambda a: (counts[a], a))
     agreeing = [grid for grid in flat if grid.slice_axis == axis]
     in_plane = max(s for grid in agreeing for a, s in enumerate(grid.spacing_mm) if a != axis)
     spacing = np.full(3, min(in_plane, _COARSEST_IN_PLANE_MM))
@@ -110,7 +109,7 @@ def _spacing(flairs: Sequence[Grid]) -> FloatArray:
 
 
 def _mean_directions(flairs: Sequence[Grid], to_subject: Sequence[Affine]) -> FloatArray:
-    """Orthonormal axes (columns) nearest to the mean of the scans' RAS axes in the subject's space."""
+    """Orthonormal axes (columns) closest to the mean of the RAS axes of the scans in subject space."""
     total = np.zeros((3, 3))
     for grid, transform in zip(flairs, to_subject, strict=True):
         axes = transform.matrix[:3, :3] @ _ras(grid).affine[:3, :3]
@@ -122,7 +121,7 @@ def _mean_directions(flairs: Sequence[Grid], to_subject: Sequence[Affine]) -> Fl
 def _anchor(
     flairs: Sequence[Grid], to_subject: Sequence[Affine], directions: FloatArray, spacing: FloatArray
 ) -> FloatArray:
-    """A point along each axis on which a voxel centre lies: a voxel of the only visit, else the world's origin."""
+    """Position of a voxel centre along each axis: a voxel of a single visit, otherwise the world origin."""
     if len(flairs) > 1:
         return np.zeros(3)
     origin = to_subject[0].points(_ras(flairs[0]).affine[None, :3, 3])[0]
@@ -130,7 +129,7 @@ def _anchor(
 
 
 def _outline(brain: LabelImage) -> FloatArray:
-    """World points of the brain mask, thinned to about 4 mm, with half a block to each side."""
+    """World points of the brain mask at a spacing of about 4 mm, extended by half a block to each side."""
     small = downsample(Image(brain.mask.astype(np.float32), brain.grid), 4.0)
     index = np.argwhere(small.data > 0).astype(float)
     if len(index) == 0:

@@ -1,4 +1,4 @@
-"""Tissue and location maps of one patient: the template as a prior, the patient's own intensities as the judge."""
+"""Tissue and location maps of one patient, from template priors and the patient's intensities."""
 
 from __future__ import annotations
 
@@ -41,30 +41,31 @@ def map_tissue(
     lesion_prior: Image | None = None,
     settings: TissueSettings | None = None,
 ) -> TissueMaps:
-    """White matter, grey matter and CSF, locations and the lesion prior in the subject's space.
+    """Maps of white matter, grey matter, CSF, location and lesion prior in subject space.
 
     Parameters
     ----------
     flairs : sequence of Image
         Bias-corrected FLAIR of every visit on the grid of `brain`; at least one.
     t1ws : sequence of Image
-        Bias-corrected T1 (before contrast, if there is such) of the visits that have one.
+        Bias-corrected T1 (pre-contrast if available) of the visits that have one; may be empty.
     brain : LabelImage
+        Brain mask of the subject.
     template : Template
     template_to_subject : Affine
     lesion_prior : Image, optional
-        Lesion prior in the template's world (any grid); zero everywhere when left out.
+        Lesion prior in template world coordinates, on any grid. Default: zero everywhere.
     settings : TissueSettings, optional
 
     Returns
     -------
     TissueMaps
-        On the grid of `brain`. Independent of the order of the visits and of the images' scales.
+        On the grid of `brain`. Independent of the order of the visits and of the intensity scales of the images.
 
     Raises
     ------
     GridMismatchError
-        If an image lies on another grid.
+        If an image is on a different grid.
     """
     settings = settings or TissueSettings()
     grid = brain.grid
@@ -83,7 +84,7 @@ def map_tissue(
         points,
         brain.mask,
     )
-    # by place and not by the template's own cerebellum: what lies beside that is cerebellum too
+    # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
     below = np.zeros(grid.shape, dtype=bool)
     below[brain.mask] = infratentorial(points)
     below_foramen, cistern = _lower_end(brain, template, template_to_subject)
@@ -92,7 +93,7 @@ def map_tissue(
     maps = [Image(posterior[k], grid) for k in range(3)]
     depth = depth_mm(brain)
     patient = patient_ventricles(maps[_CSF], warped[3], (depth > _VENTRICLE_DEPTH_MM) & ~below, settings)
-    # fluid at the surface is sulcus: what lies there abuts cortex
+    # fluid at the surface is a sulcus: adjacent voxels abut cortex
     cortex = (maps[_GREY].data > 0.5) & (warped[4] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
     return TissueMaps(
         white_matter=maps[_WHITE],
@@ -112,10 +113,10 @@ def map_tissue(
 
 
 def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affine) -> tuple[BoolArray, BoolArray]:
-    """What lies below the foramen magnum, and the fluid beside medulla and cord.
+    """Masks of the region below the foramen magnum and of the fluid beside medulla and cord.
 
-    By the affine, not by the warp: the outline of the brain mask drives the warp, and at its lower end the mask holds
-    the cistern and some of the spinal canal, which the template does not.
+    The affine is used, not the warp. The outline of the brain mask drives the warp, and the lower end of the mask
+    contains the cistern and some of the spinal canal, unlike the template.
     """
     points = template_to_subject.inverse().points(brain.grid.world(np.argwhere(brain.mask).astype(float)))
     tissue = template.white_matter.data + template.grey_matter.data
@@ -127,13 +128,13 @@ def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affin
 
 
 def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:
-    """Mean over the visits that scanned a place of images scaled to a brain median of 1; 0 where none did."""
+    """Mean of the images, each scaled to a brain median of 1, over those with signal at a voxel; 0 if none has."""
     total, number = (np.zeros(brain.grid.shape, dtype=np.float32) for _ in range(2))
     for image in images:
         brain.grid.require_same(image.grid, "image for the tissue maps")
-        seen = image.data > 0
-        total += image.data / np.float32(np.median(image.data[brain.mask & seen]))
-        number += seen
+        in_fov = image.data > 0
+        total += image.data / np.float32(np.median(image.data[brain.mask & in_fov]))
+        number += in_fov
     return Image(np.asarray(total / np.maximum(number, 1.0), dtype=np.float32), brain.grid)
 
 
@@ -155,9 +156,9 @@ def _warp(
     template_to_subject: Affine,
     settings: TissueSettings,
 ) -> tuple[FloatArray, Grid]:
-    """Displacement on a coarse grid driven by the ventricles (dark on FLAIR, deep inside) and the brain's outline.
+    """Displacement on a coarse grid, driven by the ventricles (dark on FLAIR, deep inside) and the brain outline.
 
-    Fluid near the surface stays out: sulci differ from head to head, and would push the cortex away.
+    Fluid near the surface is excluded: sulci vary between subjects and would displace the cortex.
     """
     small = downsample(flair, settings.warp_grid_mm)
     theirs, deep_fluid = _template_channels(template, settings.warp_grid_mm / 2)
@@ -169,7 +170,7 @@ def _warp(
 
 @cache
 def _template_channels(template: Template, spacing_mm: float) -> tuple[Image, Image]:
-    """How much brain and how much fluid deep inside the template's blocks hold."""
+    """Fraction of brain, and of fluid deep inside the brain, in each block of the template."""
     grid = template.brain.grid
     brain = downsample(Image(template.brain.mask.astype(np.float32), grid), spacing_mm)
     fluid = downsample(Image(_template_fluid(template), grid), spacing_mm)
@@ -178,13 +179,13 @@ def _template_channels(template: Template, spacing_mm: float) -> tuple[Image, Im
 
 
 def _deep_inside(mask: BoolArray, grid: Grid) -> FloatArray:
-    """0 at the brain's surface to 1 from 20 mm inside on."""
+    """Weight by depth: 0 up to 10 mm below the surface, rising to 1 at 20 mm."""
     depth = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
     return np.clip((depth - 10.0) / 10.0, 0.0, 1.0)
 
 
 def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSettings) -> FloatArray:
-    """Priors (3, n) in the brain: blurred, with a floor, summing to 1."""
+    """Priors in the brain, shape (3, n): blurred, with a minimum, normalised to a sum of 1."""
     sigma = [settings.prior_sigma_mm / s for s in brain.grid.spacing_mm]
     priors = np.stack([ndimage.gaussian_filter(w, sigma)[brain.mask] for w in warped])
     priors = np.maximum(priors, settings.prior_floor)
@@ -194,10 +195,10 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
 def _classify(
     data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings, *, flow: BoolArray
 ) -> FloatArray:
-    """Posterior of the three classes (3, nx, ny, nz) by a Gaussian mixture with the priors (a few EM steps).
+    """Posterior of the three classes, shape (3, nx, ny, nz), by a Gaussian mixture with the priors (few EM steps).
 
-    A feature that is NaN at a voxel (T1 has not scanned it) says nothing there. What is as bright as a lesion on FLAIR
-    where `flow` is true is CSF that flows: FLAIR does not suppress it.
+    A feature that is NaN at a voxel (outside the field of view of T1) is ignored there. Voxels as bright as a lesion
+    on FLAIR where `flow` is True are flowing CSF, which FLAIR does not suppress.
     """
     lesion_like = data[0] > settings.lesion_flair
     usable = ~lesion_like
@@ -215,14 +216,14 @@ def _classify(
 
 
 def _without_fluid(priors: FloatArray) -> FloatArray:
-    """What is brighter than tissue on FLAIR is no CSF: the prior decides between white and grey matter."""
+    """Priors without CSF, for voxels brighter than tissue on FLAIR, which are white or grey matter."""
     result = priors.copy()
     result[_CSF] = 0.0
     return np.asarray(result / np.maximum(result.sum(axis=0), 1e-12))
 
 
 def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Medians and spreads where the prior is sure; CSF from the darkest of its likely voxels."""
+    """Initial medians and spreads from voxels with a high prior; CSF from the darkest of them."""
     means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
     for k in range(3):
         sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
@@ -243,7 +244,7 @@ def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> t
 
 
 def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
-    """Gaussian with heavy tails (a share of 0.02 is uniform), so that no voxel is certain by one feature."""
+    """Gaussian with heavy tails (uniform component of 0.02), so that one feature alone cannot determine the class."""
     result = np.ones((3, data.shape[1]), dtype=np.float32)
     for k in range(3):
         for f, feature in enumerate(data):
@@ -257,22 +258,22 @@ def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> Flo
 def patient_ventricles(
     csf: Image, ventricle_prior: FloatArray, allowed: BoolArray, settings: TissueSettings
 ) -> BoolArray:
-    """The patient's lateral ventricles: fluid connected to the template's and within reach of it.
+    """Lateral ventricles of the patient: fluid connected to the template's ventricles and within reach of them.
 
     Parameters
     ----------
     csf : Image
         Probability of fluid.
-    ventricle_prior : ndarray
-        The template's lateral ventricles brought to the grid of `csf`, 0 to 1.
-    allowed : ndarray of bool
-        Where they may be: inside the brain, above the tentorium.
+    ventricle_prior : ndarray, shape (x, y, z)
+        Lateral ventricles of the template on the grid of `csf`, 0 to 1.
+    allowed : ndarray of bool, shape (x, y, z)
+        Possible voxels: inside the brain, above the tentorium.
     settings : TissueSettings
 
     Returns
     -------
-    ndarray of bool
-        Empty where the template's ventricles lie outside the grid or hold no fluid.
+    ndarray of bool, shape (x, y, z)
+        Empty if the template's ventricles lie outside the grid or contain no fluid.
     """
     seeds = ventricle_prior > 0.3
     fluid = (csf.data > 0.5) & (_distance_mm(seeds, csf.grid) <= settings.ventricle_reach_mm) & allowed
@@ -282,7 +283,7 @@ def patient_ventricles(
 
 
 def _distance_mm(mask: BoolArray, grid: Grid, spacing_mm: float = 3.0) -> FloatArray:
-    """Distance to a mask, from its coarse blocks of which it fills at least an eighth."""
+    """Distance in mm to a mask, computed from coarse blocks of which the mask fills at least an eighth."""
     small = downsample(Image(mask.astype(np.float32), grid), spacing_mm)
     near = small.data >= 0.125
     if not near.any():

@@ -1,8 +1,8 @@
-"""A light smooth warp of the template onto one patient, on a coarse grid, for tissue priors only.
+"""Smooth non-linear registration of the template to one patient, on a coarse grid, for tissue priors only.
 
-Several channels (how much fluid, how much brain) pull at once, as in Thirion's demons (Med Image Anal 1998;2:243)
-with Gaussian regularisation of the update and of the displacement. A few millimetres, a second or two: it brings
-ventricles and brain edge to their place, not gyri.
+The method is multi-channel demons (Thirion, Med Image Anal 1998;2:243) with Gaussian regularisation of the update and
+of the displacement. The channels are the fractions of fluid and brain. Displacements are a few millimetres, and the
+run time is one to two seconds. It aligns ventricles and brain edge, but not gyri.
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ def demons(
     field_sigma_mm: float = 5.0,
     longest_step_mm: float = 2.0,
 ) -> FloatArray:
-    """Displacement that brings the moving channels to the fixed ones.
+    """Displacement that aligns the moving channels with the fixed channels.
 
     Parameters
     ----------
-    fixed, moving : sequence of ndarray
-        Channels on the same grid, comparable in scale (probabilities).
+    fixed, moving : sequence of ndarray, shape `grid.shape`
+        Channels of comparable scale (probabilities).
     grid : Grid
+    iterations : int
+    update_sigma_mm, field_sigma_mm : float
+        Gaussian regularisation of the update and of the displacement in mm.
+    longest_step_mm : float
+        Maximum length of an update in mm.
 
     Returns
     -------
@@ -66,9 +71,23 @@ def _smooth(field: FloatArray, grid: Grid, sigma_mm: float) -> FloatArray:
 def inverse_warp(
     target: Grid, wanted: BoolArray, source_to_target: Affine, displacement: FloatArray, coarse: Grid
 ) -> FloatArray:
-    """Points of the source's world, shape (n, 3) in mm, that lie at the wanted voxels of `target`.
+    """Source points that correspond to voxels of `target`, by the inverse affine and a displacement.
 
-    The way leads through the affine and a displacement given on `coarse`, a grid that covers the target's world.
+    Parameters
+    ----------
+    target : Grid
+    wanted : ndarray of bool, shape `target.shape`
+        Voxels to transform.
+    source_to_target : Affine
+    displacement : ndarray, shape (3, nx, ny, nz)
+        In voxels of `coarse`.
+    coarse : Grid
+        Grid of the displacement, in the world of the target.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        Points in source world coordinates in mm, in array order of the voxels.
     """
     to_coarse = np.linalg.inv(coarse.affine) @ target.affine
     at_coarse = to_coarse[:3, :3] @ np.argwhere(wanted).T + to_coarse[:3, 3:]
@@ -82,7 +101,7 @@ def inverse_warp(
 def pull(
     images: Sequence[FloatArray | BoolArray], source: Grid, points_mm: FloatArray, wanted: BoolArray
 ) -> list[FloatArray]:
-    """Read images on `source` at points of its world and put the values at the wanted voxels; zeros elsewhere."""
+    """Sample images on `source` at world points (n, 3) and write the values to the `wanted` voxels; zeros elsewhere."""
     to_index = np.linalg.inv(source.affine)
     at = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
     result = []
@@ -100,7 +119,7 @@ def warp_to_image(
     template_to_image: Affine,
     image_channels: Sequence[FloatArray],
 ) -> tuple[FloatArray, Grid]:
-    """The displacement on the image's (coarse) grid for channels of template and image; see `demons`."""
+    """Displacement of the template channels to the image channels on the (coarse) grid of the image; see `demons`."""
     matrix = np.linalg.inv(template_grid.affine) @ template_to_image.inverse().matrix @ image.grid.affine
     moved = [
         ndimage.affine_transform(

@@ -26,7 +26,7 @@ from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 
 @dataclass(frozen=True)
 class Method:
-    """All constants, by the step that uses them."""
+    """All constants of the method, grouped by the step that uses them."""
 
     t2: T2Settings = field(default_factory=T2Settings)
     gel: GelSettings = field(default_factory=GelSettings)

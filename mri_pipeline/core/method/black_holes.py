@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BlackHoleSettings:
-    """Thresholds beside those of the protocol.
+    """Thresholds of black-hole segmentation in addition to those of the protocol.
 
     Parameters
     ----------
     least_darkening : float
-        A black hole is at least this share below white matter, however bright grey matter is.
+        A black hole is darker than white matter by at least this fraction, whatever the level of grey matter.
     core_share : float
-        A black hole is unequivocal: the least volume of one lies darker than grey matter by this share of the
-        contrast between white and grey matter. Beside cortex a lesion's edge is as dark as grey matter; what the
-        tissue maps take for grey matter is dark only from there on.
+        A black hole is unequivocal: a core of at least the minimum volume is darker than grey matter by this
+        fraction of the contrast between white and grey matter. The edge of a lesion beside cortex is as dark as grey
+        matter. Voxels that are grey matter in the tissue maps are graded as dark only below this level.
     fluid_flair : float
-        FLAIR below this multiple of white matter is fluid: CSF, or a cavity if it lies mostly within lesions.
+        FLAIR below this multiple of white matter is fluid: CSF, or a cavity if mostly within lesions.
     mixed_flair : float
-        FLAIR below this multiple of white matter beside CSF is a mixture with it.
+        FLAIR below this multiple of white matter adjacent to CSF is partial volume with CSF.
     """
 
     least_darkening: float = 0.1

@@ -7,44 +7,46 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GelSettings:
-    """Thresholds of the detector. Increases are shares of white matter, after a 1 mm mean.
+    """Thresholds of the detector. Enhancement is a fraction of white matter intensity, after a 1 mm mean.
 
     Parameters
     ----------
     seed_enhancement, seed_noise : float
-        A lesion holds a voxel of at least this increase, and of this many standard deviations of white matter.
+        A lesion contains a voxel with at least this enhancement and this many standard deviations of white matter.
     seed_enhancement_alone : float
-        The least increase without a pre-contrast T1: normal tissue varies by up to 0.15.
+        Minimum seed enhancement without a pre-contrast T1: normal tissue varies by up to 0.15.
     clear_enhancement : float
-        What vessels, dura and choroid plexus reach wherever contrast was given.
+        Enhancement of vessels, dura and choroid plexus after contrast administration.
     edge_share : float
-        Its border is where the increase falls to this share of its own upper decile.
+        The border of a lesion is where enhancement falls to this fraction of the upper decile of the lesion.
     least_enhancement : float
-        No enhancing voxel is below this increase.
+        Minimum enhancement of a voxel.
     least_local_enhancement : float
-        With a pre-contrast T1: least increase against the surroundings as well (an enhancing lesion inside a
-        black hole is hardly brighter than white matter).
+        With a pre-contrast T1: minimum increase relative to the surroundings (an enhancing lesion inside a black
+        hole is hardly brighter than white matter).
     flair_correlate, above_grey_matter : float
-        FLAIR (1 mm mean) that counts as a T2 correlate outside the T2 mask: in white matter, in its standard
-        deviations; in grey matter, as much above its upper quartile.
+        Minimum FLAIR (1 mm mean) of a T2 correlate outside the T2 mask, in standard deviations of white matter: in
+        white matter, above white matter; in grey matter, above its upper quartile.
     t2_correlate : float
-        T2 in standard deviations of white matter that is needed as well in the posterior fossa.
+        Minimum T2 in standard deviations of white matter, required in addition in the posterior fossa.
     edge_depth_mm : float
-        Candidates with a median depth below this lie at the brain's edge.
+        Candidates with a median depth below this value are at the edge of the brain.
     fluid_share, fluid_reach_mm : float
-        Share of voxels in fluid (dark on FLAIR) or this near to it that makes a choroid plexus or a vein.
+        A candidate is choroid plexus or vein if more than this fraction of it lies in fluid (dark on FLAIR) or
+        within this distance of it.
     white_matter_share : float
-        Least mean of the white-matter map within `surround_mm`, unless most of it lies in a T2 lesion: bright
-        FLAIR alone is found in cortex too.
+        Minimum mean of the white-matter map within `surround_mm`, unless most of the candidate lies in a T2 lesion:
+        FLAIR is also bright in cortex.
     surround_mm : float
+        Width of the surroundings of a candidate in mm.
     vessel_reach_mm : float
-        How far what enhances is followed beyond its T2 correlate: a lesion ends there, but for a vessel it touches;
-        choroid plexus, dura and cortical veins run on.
+        Distance over which enhancement is followed beyond its T2 correlate. A lesion ends with its T2 correlate,
+        except for an adjacent vessel; choroid plexus, dura and cortical veins continue.
     small_size, small_own_share : float
-        Below so many times the protocol's least volume, this share of what enhances there must have a T2 correlate,
-        where that is more than the protocol asks for: what is small must be surer.
+        For lesions below this multiple of the protocol's minimum volume, at least this fraction of the connected
+        enhancement must have a T2 correlate, if that is more than the protocol requires.
     vessel_elongation, vessel_width_mm : float
-        Longer than this many times its width, and thinner than this: a vessel.
+        A component is a vessel if its length exceeds this multiple of its width and it is thinner than this width.
     """
 
     seed_enhancement: float = 0.15
@@ -71,14 +73,14 @@ class GelSettings:
 
 @dataclass(frozen=True)
 class GelProbability:
-    """The probability of what enhances.
+    """Constants of the probability of enhancing components.
 
     Parameters
     ----------
     deep_mm : float
-        Depth below the brain's surface from which on the depth tells nothing more.
+        Depth below the brain surface beyond which depth has no further effect.
     least_voxels : int
-        Fewest voxels of a tissue from which its level is estimated.
+        Minimum number of voxels to estimate the level of a tissue.
     """
 
     deep_mm: float = 10.0

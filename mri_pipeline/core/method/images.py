@@ -7,29 +7,31 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class RegisterSettings:
-    """How two scans are brought together.
+    """Constants of rigid registration.
 
     Parameters
     ----------
     levels_mm : tuple of float
-        Voxel sizes of the pyramid, coarse to fine; the first one is searched for starts.
+        Voxel sizes of the pyramid, coarse to fine; initial transforms are searched at the first level.
     sharp_mm : float
-        Voxel size of the last step: clinical voxels are neither averaged nor smoothed. At 1 mm, which smooths them in
-        plane, known motions are missed by a sixth more. It and the finest level are fitted on mutual information: at
-        2 mm the conditional mean of T2 given FLAIR has false optima a few millimetres from the true one.
+        Voxel size of the last step, at which clinical voxels are neither averaged nor smoothed. At 1 mm, which
+        smooths them in plane, the error for known motions is a sixth larger. The last step and the finest level
+        maximise mutual information: at 2 mm the conditional mean of T2 given FLAIR has false optima a few millimetres
+        from the true one.
     max_points : tuple of int
-        Points of the fixed image at each level (of either image where mutual information is fitted), and of either
-        image in the last step. With 25,000 there the choice of points alone moves a real scan by 0.03 mm.
+        Points of the fixed image at each level (of each image where mutual information is used), and of each image in
+        the last step. With 25,000 points in the last step, their choice alone shifts a real scan by 0.03 mm.
     coarse_margin_mm : float
-        By how much the mask is widened where starts are searched: the head's outline finds the way from far off.
+        Margin around the mask in the search for initial transforms: the outline of the head extends the capture
+        range.
     margin_across_mm : float
-        By how much the mask is widened across contrasts: the fluid around the brain has the best contrast there.
+        Margin around the mask across contrasts: the fluid around the brain has the best contrast.
     kept_starts : tuple of int
-        Starts that are refined at the coarsest level, in the first search and in a wider second one.
+        Number of initial transforms refined at the coarsest level, in the first and in the wider second search.
     min_quality : float
-        A match of this quality is taken; below it other starts and then the other method are tried, and at last the
-        best is marked as failed. It lies between false fits (at most 0.38; other patients' heads 0.35) and true
-        matches (at least 0.57); see `benchmarks/registration`.
+        A match of at least this quality is accepted. Below it, other initial transforms and then the other method
+        are tried; finally the best match is marked as failed. The value lies between false fits (at most 0.38;
+        heads of other patients 0.35) and true matches (at least 0.57); see `benchmarks/registration`.
     """
 
     levels_mm: tuple[float, ...] = (6.0, 4.0, 2.0)
@@ -43,17 +45,18 @@ class RegisterSettings:
 
 @dataclass(frozen=True)
 class BiasSettings:
-    """How the field is estimated (Tustison et al., IEEE Trans Med Imaging 2010;29:1310).
+    """Constants of bias field estimation (Tustison et al., IEEE Trans Med Imaging 2010;29:1310).
 
     Parameters
     ----------
     grid_mm : float
-        Voxel size on which N4 runs; finer ones cost more and gain nothing in white matter.
+        Voxel size for N4; smaller voxels are slower and do not improve white matter.
     iterations : tuple of int
-        Per level; each level halves the distance of the field's control points. More levels follow tissue.
+        Iterations per level; each level halves the spacing of the control points. With more levels the field would
+        follow tissue.
     usable_range : tuple of float
-        Multiples of the brain's median between which a voxel takes part: CSF, lesions, vessels and enhancement
-        stay out, so that the field does not follow them.
+        Voxels between these multiples of the median of the brain are used. CSF, lesions, vessels and enhancement are
+        excluded, so that the field does not follow them.
     """
 
     grid_mm: float = 8.0
@@ -63,31 +66,31 @@ class BiasSettings:
 
 @dataclass(frozen=True)
 class EdgeSettings:
-    """How the surface is moved.
+    """Constants of the deformation of the brain surface.
 
     Parameters
     ----------
     surface_mm : float
-        Distance of the points of the surface; finer ones cost more and gain nothing.
+        Spacing of the surface points; a smaller spacing is slower without gain.
     reach_mm : float
-        How far the edge may lie from the template's.
+        Maximum distance of the edge from that of the template.
     inside_mm, outside_mm : float
-        Lengths of the profile that must be tissue and must not be: bone and CSF before the scalp are 5 mm and more.
+        Lengths of the profile that must be tissue and must not be tissue: bone and CSF below the scalp are 5 mm or
+        more.
     tissue_share, softness : float
-        Shares of the local brightness of brain: at the first a voxel is as likely tissue as not; that much above
-        (below) it is surely (not) tissue.
+        Fractions of the local brightness of brain. At `tissue_share` a voxel is equally likely to be tissue or not.
+        At `softness` above (below) it, a voxel is definitely (not) tissue.
     smoothing_mm : float
-        Gaussian width over which neighbouring points decide together: about half a gyrus.
+        Gaussian width over which the costs of neighbouring points are averaged: about half a gyrus.
     displacement_penalty : float
-        Cost of moving by 1 mm, in mm of tissue on the wrong side: decides where the scan tells nothing.
+        Cost of a displacement of 1 mm, in mm of misclassified tissue; decisive where the scan has no information.
     margin_mm : float
-        Room beyond the place where brightness is halved: the voxel that cortex shares with what lies outside.
+        Margin beyond the half-maximum of brightness: the voxel with partial volume of cortex and background.
     crown_mm : float
-        How far tissue beyond the smooth surface still belongs to the brain: the crowns of gyri.
+        Distance beyond the smooth surface up to which tissue belongs to the brain: the crowns of gyri.
     fat_share : float
-        Share of the local brightness of brain above which a voxel is fat, if what is as bright around it lies mostly
-        outside the brain. Without fat suppression fat is at twice and more; lesions are rarely above 1.7, and lie
-        inside.
+        Voxels above this multiple of the local brightness of brain are fat if their component lies mostly outside
+        the brain. Without fat suppression fat is at 2 or more; lesions are rarely above 1.7 and lie inside.
     """
 
     surface_mm: float = 3.0
@@ -105,15 +108,15 @@ class EdgeSettings:
 
 @dataclass(frozen=True)
 class BrainSettings:
-    """How the template is fitted and the edge is found.
+    """Constants of brain extraction.
 
     Parameters
     ----------
     rim_mm : float
-        Width of the band around the template's brain that takes part in the fit: on FLAIR it is dark (CSF, bone),
-        and holds the fit to the brain and off the scalp.
+        Width of the band around the template's brain that is included in the fit. It is dark on FLAIR (CSF, bone)
+        and keeps the fit on the brain and off the scalp.
     edge : EdgeSettings
-        How the template's surface is moved to the seen edge.
+        Deformation of the template's surface to the visible edge.
     """
 
     rim_mm: float = 8.0
@@ -122,22 +125,22 @@ class BrainSettings:
 
 @dataclass(frozen=True)
 class TissueSettings:
-    """How tissue is told apart.
+    """Constants of tissue classification.
 
     Parameters
     ----------
     warp_grid_mm : float
         Voxel size of the grid on which the template is warped.
     prior_sigma_mm : float
-        Blur of the warped priors: how far the template may be wrong about gyri.
+        Blur of the warped priors: the expected error of the template at gyri.
     prior_floor : float
-        Least prior of a class inside the brain, so that a ventricle may be where the template has none.
+        Minimum prior of a class inside the brain, so that a ventricle is possible where the template has none.
     lesion_flair : float
-        FLAIR above this multiple of white matter says nothing about the class (a lesion); the prior decides.
+        FLAIR above this multiple of white matter (a lesion) does not indicate the class; the prior decides.
     ventricle_reach_mm : float
-        How far the patient's ventricles may lie from the template's.
+        Maximum distance of the patient's ventricles from those of the template.
     iterations : int
-        Rounds of tissue classification.
+        Iterations of tissue classification.
     """
 
     warp_grid_mm: float = 4.0
@@ -155,9 +158,9 @@ class RegionsMethod:
     Parameters
     ----------
     periventricular_mm : float
-        A voxel this near to a lateral ventricle touches it at clinical resolution (McDonald 2017: abutting).
+        A voxel within this distance of a lateral ventricle abuts it at clinical resolution (McDonald 2017: abutting).
     juxtacortical_mm : float
-        A white-matter voxel this near to cortex abuts it; cortex itself belongs to the same region.
+        A white-matter voxel within this distance of cortex abuts it; cortex itself belongs to the same region.
     foramen_magnum_z_mm : float
         Level of the foramen magnum in MNI space: the lower end of the brain.
 
@@ -168,7 +171,7 @@ class RegionsMethod:
     pontomedullary_sulcus_z_mm : float
         Level of the pontomedullary sulcus of the template (ICBM 2009a) at the midline: the upper end of the medulla.
     cistern_x_mm : float
-        Distance from the midline to which the cisterns beside the medulla reach; tonsils and flocculus lie beyond.
+        Lateral extent of the cisterns beside the medulla from the midline; tonsils and flocculus lie beyond.
     """
 
     periventricular_mm: float = 3.0
@@ -185,11 +188,11 @@ class NormaliseMethod:
     Parameters
     ----------
     sure_white_matter : float
-        Least probability of white matter of the voxels that set the scale.
+        Minimum probability of white matter of the voxels that define the scale.
     least_voxels : int
-        Fewest such voxels; with fewer the scale is not known and the visit fails.
+        Minimum number of such voxels; with fewer the scale is unknown and the visit fails.
     trim : float
-        Spreads from the median beyond which a voxel does not take part.
+        Voxels more than this many robust SD from the median are excluded.
     normal_range : tuple[float, ...]
         Normal tissue on FLAIR in multiples of white matter: no CSF, no lesion (1.40 to 1.44).
     """
@@ -202,16 +205,16 @@ class NormaliseMethod:
 
 @dataclass(frozen=True)
 class TissueExtent:
-    """Where the tissue maps are corrected.
+    """Limits for the correction of the tissue maps.
 
     Parameters
     ----------
     ventricle_depth_mm : float
-        Depth below the brain's surface beyond which CSF may be ventricular.
+        CSF deeper than this below the brain surface may be ventricular.
     sulcus_depth_mm : float
-        Depth below the brain's surface to which CSF counts as sulcal.
+        CSF less deep than this below the brain surface is sulcal.
     least_scanned : float
-        A T1 of less than this share of the brain does not separate its tissues.
+        A T1 whose field of view has less than this fraction of the brain is not used for tissue classification.
     """
 
     ventricle_depth_mm: float = 12.0
@@ -221,12 +224,12 @@ class TissueExtent:
 
 @dataclass(frozen=True)
 class GridMethod:
-    """The subject's grid.
+    """Constants of the grid of a subject.
 
     Parameters
     ----------
     isotropic_max_mm : float
-        A scan with no longer voxel side is 3D (MAGNIMS-CMSC-NAIMS 2021).
+        A scan whose largest voxel side does not exceed this is 3D (MAGNIMS-CMSC-NAIMS 2021).
     isotropic_grid_mm : float
         Voxel size of the grid of 3D scans.
     coarsest_in_plane_mm : float

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class T2Settings:
-    """Constants of the rule; brightness in standard deviations of white matter.
+    """Constants of the T2 rule; brightness in standard deviations of white matter.
 
     Parameters
     ----------
@@ -15,40 +15,41 @@ class T2Settings:
         Ratios of the coefficients of logistic models fitted on two of three labelled patients at a time: 0.4 to
         0.8 per unit of log prior, 0.9 to 2 for grey matter. Dice is flat between 0.3 and 0.7, and 0 and 1.5.
     above_grey_matter : float
-        The threshold lies this far above the upper quartile of grey matter (SLS, Roura et al., Neuroradiology
-        2015, also threshold at grey matter plus a multiple of its spread).
+        Distance of the threshold above the upper quartile of grey matter (SLS, Roura et al., Neuroradiology 2015,
+        also threshold at grey matter plus a multiple of its spread).
     lesion_share : float
-        The threshold is at least this share of the lesions' own brightness: the half-way border.
+        The threshold is at least this fraction of the brightness of the lesions: the half-maximum border.
     least_threshold : float
+        Minimum threshold.
     core : float
-        A component holds a voxel this far above the threshold ...
+        A component contains a voxel at least this far above the threshold.
     border : float
-        ... and reaches to this far below it ...
+        A component extends to this far below the threshold.
     reach_mm : float
-        ... and by up to this much further, as far as it is bright whatever the place: the location prior and grey
-        matter tell whether there is a lesion, not where it ends.
+        A component extends by up to this distance further into bright voxels, whatever the location. Location prior
+        and grey matter decide whether there is a lesion, not where its border is.
     small_mm3 : float
-        Lesions below this volume (a 5 mm sphere) are blurred as a whole: their peak is lower, so that the threshold
-        cuts them short. They reach, by up to `reach_mm`, to half-way between their peak and white matter.
+        Lesions below this volume (a 5 mm sphere) are blurred as a whole. Their peak is lower, and the threshold
+        underestimates their size. They extend, by up to `reach_mm`, to half-way between their peak and white matter.
     sure_score, likely_prior : float
-        Voxels above this score at places of at least this prior tell the lesions' brightness.
+        The brightness of the lesions is estimated from voxels above this score at locations of at least this prior.
     rim_darkest, rim_volume_mm3 : float
-        Components up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this hug CSF: rim and
-        caps of the ventricles, choroid plexus, flow ...
+        Components of up to this volume whose mean of the darkest FLAIR within 2.5 mm is below this value adjoin CSF.
+        They are rim and caps of the ventricles, choroid plexus or flow, unless they are `bright`.
     bright : float
-        ... but not if their mean lies this far above the threshold: of 32 rims in five real scans the brightest
-        had 0.8, most 0.3.
+        A component is bright if its mean is this far above the threshold. Of 32 rims in five real scans the
+        brightest had 0.8, most 0.3.
     grey_t1_share, grey_bright : float
-        Components darker on T1 than this share of the way to grey matter, and all where there is no T1, are grey
-        matter, unless their mean lies this far above the threshold: of 65 mm³ and more the faintest true ones in
-        five real scans, at 1 and 3 mm, and six of the reference trial had 0.45 and 0.65, the brightest false one
-        apart from CSF 0.41.
+        A component is grey matter if it is darker on T1 than this fraction of the difference between white and grey
+        matter, or if there is no T1, unless its mean is this far above the threshold. Among components of 65 mm³ or
+        more in five real scans, at 1 and 3 mm, and six of the reference trial, the faintest true ones had 0.45 and
+        0.65; the brightest false one apart from CSF had 0.41.
     faint : float
-        Where there is T1, components are lesions from this far below the threshold on, if every visit shows them,
-        they hug no CSF and are surely not grey matter: for its sake the threshold is as high as it is.
+        With T1, components down to this far below the threshold are lesions if they are present at every visit, do
+        not adjoin CSF and are definitely not grey matter, which is the reason for the height of the threshold.
     faint_t1_share, faint_grey_matter : float
-        Such a component is no darker on T1 than this share of the way to grey matter, and the template's mean
-        probability of grey matter is below this.
+        A faint component is not darker on T1 than this fraction of the difference between white and grey matter, and
+        the template's mean probability of grey matter is below this value.
     """
 
     prior_weight: float = 0.5
@@ -85,23 +86,23 @@ class T2Evidence:
     coarse_share : float
         Weight of the coarser part.
     surround_mm : float
-        Gaussian width of a voxel's surroundings.
+        Gaussian width of the surroundings of a voxel.
     low_reach_mm : float
-        Half-width of the neighbourhood in which the darkest FLAIR is taken: CSF beside a component.
+        Half-width of the neighbourhood of the minimum FLAIR, which detects CSF beside a component.
     edge_mm : float
-        Depth below the brain's surface in which no T2 lesion is searched for.
+        T2 lesions are not searched for within this depth below the brain surface.
     prior_floor : float
-        Least lesion prior, so that its logarithm is finite.
+        Minimum lesion prior, so that its logarithm is finite.
     middle_log_prior : float
         Logarithm of the prior at which the score is unchanged: 4 %, the prior beside the ventricles.
     least_spread : float
-        Least spread of white matter; a smaller one is noise-free and set to it.
+        Minimum spread of white matter; a smaller spread (an image without noise) is replaced by it.
     mode_width : float
-        Blur of the histogram whose peak is white matter, in its spread.
+        Blur of the white-matter histogram, in units of the spread.
     bins_per_spread : int
         Bins of that histogram per spread.
     typical_spread : float
-        Spread of white matter where none is found to measure it.
+        Spread of white matter if there is none to measure.
     """
 
     fine_mm: float = 0.6
@@ -127,16 +128,16 @@ class T2Visits:
     smoothing_mm : float
         Gaussian blur before two visits are compared.
     width : float
-        Noise SD of a difference at which a visit still lends a weight of 0.6; a lesion that comes or goes changes by
-        five and more and lends nearly none.
+        Difference in noise SD at which the weight of a visit is 0.6. A lesion that appears or vanishes changes by
+        five or more and has almost no weight.
     sure : float
-        Largest distance of a score from the threshold that counts: one visit must not overrule all others.
+        Scores are clipped to this distance from the threshold, so that one visit cannot outweigh all others.
     least_noise : float
-        Least noise of a difference, as a multiple of white matter.
+        Minimum noise of a difference, as a multiple of white matter.
     proven_z : float
-        Noise SD of a change that proves a new lesion; by noise alone fewer than one voxel in a million lies beyond.
+        Change in noise SD that proves a new lesion; noise alone exceeds it in fewer than one voxel in a million.
     least_white_matter : float
-        Mean probability of white matter of such a lesion: cortex differs between scans by partial volume.
+        Minimum mean probability of white matter of such a lesion: cortex differs between scans by partial volume.
     """
 
     smoothing_mm: float = 1.0
@@ -149,16 +150,17 @@ class T2Visits:
 
 @dataclass(frozen=True)
 class T2Fluid:
-    """How flowing CSF at the brainstem is distinguished from T2 lesions.
+    """Constants that distinguish flowing CSF at the brainstem from T2 lesions.
 
     Parameters
     ----------
     most : float
-        A component is judged by what more than this share of its voxels is.
+        A property holds for a component if it holds for more than this fraction of its voxels.
     sure_tissue : float
-        Least probability at which a voxel tells the level of its tissue.
+        Minimum probability of the voxels from which the level of a tissue is measured.
     dark_flair : float
-        FLAIR below this multiple of white matter is suppressed CSF, which tells the level of fluid on T1 and T2w.
+        FLAIR below this multiple of white matter is suppressed CSF; the level of fluid on T1 and T2w is measured
+        there.
     """
 
     most: float = 0.5
@@ -168,12 +170,12 @@ class T2Fluid:
 
 @dataclass(frozen=True)
 class T2Border:
-    """Where faint parts of T2 lesions belong.
+    """Assignment of faint components to T2 lesions.
 
     Parameters
     ----------
     own : float
-        A faint part belongs to the lesion that has more than this share of the sure voxels in it.
+        A faint component belongs to the lesion that has more than this fraction of the definite voxels in it.
     """
 
     own: float = 0.5
@@ -181,14 +183,14 @@ class T2Border:
 
 @dataclass(frozen=True)
 class ExternalMask:
-    """What the mask of another segmenter must fulfil.
+    """Plausibility limits for the mask of an external segmenter.
 
     Parameters
     ----------
     most_of_brain : float
-        Largest share of the brain: the largest lesion loads known are about 0.15.
+        Maximum fraction of the brain: the largest known lesion loads are about 0.15.
     most_outside : float
-        Largest share of the mask outside the brain: above it the mask belongs to another space.
+        Maximum fraction of the mask outside the brain: above it the mask is in a different space.
     """
 
     most_of_brain: float = 0.5

@@ -12,7 +12,7 @@ class ChangeMethod:
     Parameters
     ----------
     smoothing_sigma_mm : float
-        Gaussian blur of a FLAIR before the subtraction. It is left out along an axis where it is below 0.3 voxels.
+        Gaussian blur of a FLAIR before the subtraction; omitted along an axis where it is below 0.3 voxels.
     hyperintense : float
         FLAIR above which tissue is hyperintense: more than the spread of white matter; lesions are 1.40 to 1.44 at
         their core in every case measured.
@@ -21,7 +21,7 @@ class ChangeMethod:
     extent_z, seed_z : float
         Noise SD of a changed voxel, and of at least one voxel of every changed component.
     min_voxels : int
-        Fewest voxels from which a noise level or an intensity mapping is estimated.
+        Minimum number of voxels to estimate a noise level or an intensity mapping.
     normal_range : tuple[float, ...]
         Normal tissue on FLAIR: above CSF, below lesions. The intensity mapping between visits is fitted to it; a
         mapping fitted to all tissue erased true changes.
@@ -34,15 +34,15 @@ class ChangeMethod:
     intensity_bins : int
         Bins of the intensity mapping over `normal_range`.
     gradient_bins : int
-        Bins of the gradient by which the noise of a difference is known.
+        Number of gradient bins in which the noise of a difference is estimated.
     gradient_step : float
-        Least width of a gradient bin, per mm.
+        Minimum width of a gradient bin, per mm.
     block_mm : float
         Size of the blocks on which the differential bias field is estimated.
     bias_clips : tuple[float, ...]
-        Noise SD beyond which a difference takes no part in the bias field, per round.
+        Noise SD beyond which a difference is excluded from the bias field, per round.
     restless_z : float
-        Noise SD at which a difference is capped where local noise is estimated.
+        Noise SD at which a difference is capped in the estimate of local noise.
     """
 
     smoothing_sigma_mm: float = 0.7
@@ -65,22 +65,22 @@ class ChangeMethod:
 
 @dataclass(frozen=True)
 class TrackingMethod:
-    """How lesions are followed over visits.
+    """Constants of the tracking of lesions over visits.
 
     Parameters
     ----------
     evidence_min_z : float
         Mean change of FLAIR, in units of its noise, over the voxels that a lesion gained (or lost).
 
-        What passes a threshold by noise alone has a positive mean, too. In unchanged lesions of simulated subjects
-        whose mask grew by the floor it was 1.5 and more in 17 of 96, 3 and more in 4; in changed ones at least 3.7
-        (57 of them). Of the new lesions in three real pairs (benchmarks/real_pairs.py) experts confirmed 11 of 11
-        from 3 on, and 1 of 4 below.
+        Voxels that exceed a threshold by noise alone also have a positive mean. In simulated subjects, 96 unchanged
+        lesions whose mask grew by the minimum growth had at least 1.5 in 17 cases and at least 3 in 4; 57 changed
+        lesions had at least 3.7. Of the new lesions in three real pairs (benchmarks/real_pairs.py) experts confirmed
+        11 of 11 with 3 or more, and 1 of 4 below.
     place_min_overlap : float
-        Share of the smaller of two lesions that must coincide for both to lie at one place: the rule by which a
-        reference lesion is found (docs/definitions.md). Touching borders are not one place.
+        Minimum overlap, as a fraction of the smaller lesion, for two lesions to be at the same location. The same
+        rule decides whether a reference lesion is detected (docs/definitions.md). Touching borders do not suffice.
     zone_min_share : float
-        Share of a lesion in the zone along the ventricles or the cortex that counts as touching it.
+        Minimum fraction of a lesion in the zone along the ventricles or the cortex that counts as contact.
     """
 
     evidence_min_z: float = 3.0

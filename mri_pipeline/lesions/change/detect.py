@@ -1,6 +1,6 @@
-"""Where FLAIR changed between two visits: a z-map, and the voxels that became or ceased to be lesion.
+"""Change of FLAIR between two visits: a z-map, and the voxels that became or ceased to be lesion.
 
-Both visits play the same part: exchanging them only changes the sign of every result.
+The method is symmetric: exchanging the visits only reverses the sign of the result.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _MIN_VOXELS = METHOD.change.min_voxels
 
 @dataclass(frozen=True, eq=False)
 class SmoothFlair:
-    """A FLAIR as comparisons look at it, made once for a visit that is compared with two others.
+    """Smoothed FLAIR for comparisons, computed once per visit.
 
     Parameters
     ----------
     grid : Grid
-        Of the FLAIR; the arrays lie on it.
-    seen : ndarray of bool
-        Where the FLAIR has a signal.
-    data : ndarray of float32
-        The FLAIR, smoothed by 0.7 mm within thin slices.
-    gradient : ndarray of float32
-        Its gradient, per mm.
+        Grid of the FLAIR and of the arrays.
+    seen : ndarray of bool, shape (x, y, z)
+        True within the field of view, where the FLAIR has signal.
+    data : ndarray of float32, shape (x, y, z)
+        FLAIR smoothed by 0.7 mm, except across thick slices.
+    gradient : ndarray of float32, shape (x, y, z)
+        Gradient magnitude of `data`, per mm.
     """
 
     grid: Grid
@@ -56,29 +56,29 @@ class SmoothFlair:
 
     @classmethod
     def of(cls, flair: Image | SmoothFlair) -> SmoothFlair:
-        """Smooth an image; what is smooth stays as it is."""
+        """Smooth an image; a `SmoothFlair` is returned unchanged."""
         if isinstance(flair, SmoothFlair):
             return flair
-        if flair.grid.orientation != "RAS":  # one order of the axes for all: sums are rounded
+        if flair.grid.orientation != "RAS":  # a fixed axis order: rounding of sums depends on it
             return cls.of(flair.reoriented("RAS")).reoriented(flair.grid.orientation)
         spacing = np.array(flair.grid.spacing_mm)
         sigma = SMOOTHING_SIGMA_MM / spacing
-        # across thick slices the kernel would be narrower than a voxel: nothing to gain there
+        # across thick slices the kernel would be narrower than a voxel
         sigma = np.where(sigma < 0.3, 0, sigma)
         data, seen = ndimage.gaussian_filter(flair.data, sigma, truncate=3.0), flair.data > 0
-        if not seen.all():  # the mean of what was scanned: at the end of one visit's scan nothing has changed
+        if not seen.all():  # normalise within the field of view, so that its end is not a change
             data[seen] /= ndimage.gaussian_filter(seen.astype(np.float32), sigma, truncate=3.0)[seen]
         return cls(flair.grid, seen, data, gradient_magnitude(data, spacing))
 
     def reoriented(self, orientation: str) -> SmoothFlair:
-        """The same with axes permuted and flipped."""
+        """The same FLAIR with axes permuted and flipped to an orientation such as "RAS"."""
         data, gradient = (Image(a, self.grid).reoriented(orientation) for a in (self.data, self.gradient))
         return SmoothFlair(
             data.grid, LabelImage(self.seen, self.grid).reoriented(orientation).mask, data.data, gradient.data
         )
 
     def within(self, crop: Crop) -> SmoothFlair:
-        """The part within a box of its grid."""
+        """Part of the FLAIR within a box of its grid."""
         data, gradient = (np.ascontiguousarray(a[crop.box]) for a in (self.data, self.gradient))
         return SmoothFlair(crop.inner, self.seen[crop.box], data, gradient)
 
@@ -92,24 +92,24 @@ def change_evidence(
 ) -> Image:
     """z-map of the change from the reference to the follow-up FLAIR (positive: brighter at follow-up).
 
-    The steps (`change_model`): the difference of contrast in normal tissue removed, then the smooth local bias
-    (18 mm), then divided by a noise that depends on the local gradient (edges differ by registration and partial
-    volume) and on how restless the surroundings are.
+    The steps (`change.model`) are: subtract the difference of contrast in normal tissue; subtract the smooth bias
+    field (18 mm); divide by the noise. The noise depends on the local gradient, because edges differ by registration
+    and partial volume, and on the local noise of the surroundings.
 
     Parameters
     ----------
     flair_reference, flair_followup : Image or SmoothFlair
         On one grid, white matter about 1.
-    brain : ndarray of bool
-        Where the brain is; outside, z is 0.
-    lesions : ndarray of bool, optional
-        Lesions of either visit: left out of the mapping, the bias and the noise.
+    brain : ndarray of bool, shape (x, y, z)
+        Brain mask; z is 0 outside.
+    lesions : ndarray of bool, shape (x, y, z), optional
+        Lesions of either visit; excluded from the estimates of contrast, bias and noise.
 
     Returns
     -------
     Image
-        z on the same grid; 0 where one visit shows no tissue. Identical images give 0 everywhere; an empty brain,
-        too.
+        z on the same grid; 0 where one of the visits shows no tissue. 0 everywhere for identical images or an empty
+        brain mask.
 
     Raises
     ------
@@ -119,24 +119,24 @@ def change_evidence(
     flair_reference.grid.require_same(flair_followup.grid, "follow-up FLAIR")
     grid = flair_reference.grid
     before, after = SmoothFlair.of(flair_reference), SmoothFlair.of(flair_followup)
-    if grid.orientation != "RAS":  # one orientation for all: blocks of voxels begin at the same end
+    if grid.orientation != "RAS":  # a fixed orientation: blocks of voxels start at the same end
         turned = [flair.reoriented("RAS") for flair in (before, after)]
         masks = [None if m is None else LabelImage(m, grid).reoriented("RAS").mask for m in (brain, lesions)]
         if masks[0] is not None:
             canonical = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
             return Image(canonical.reoriented(grid.orientation).data, grid)
-    # the rest looks at the voxels of the brain alone, as rows
+    # the following steps use brain voxels only, as rows
     blocks = Blocks.of(brain & before.seen & after.seen, np.array(grid.spacing_mm))
     unchanged = np.ones(len(blocks.voxels), dtype=bool) if lesions is None else ~blocks.row(lesions)
     difference, normal, tissue = _compared(blocks.row(before.data), blocks.row(after.data), unchanged)
     if np.count_nonzero(normal) < _MIN_VOXELS:
         return Image(np.zeros(grid.shape, dtype=np.float32), grid)
     difference -= smooth_difference(difference, normal, blocks)
-    # an edge of both visits blurs and moves; one of a single visit is change itself
+    # an edge present at both visits is subject to blur and misregistration; an edge at only one visit is change
     gradient = blocks.row(np.minimum(before.gradient, after.gradient))
     z = difference / noise_by_gradient(difference, gradient, unchanged)
     z /= local_noise(z, unchanged, blocks)
-    # what is no tissue at one of the visits was not there to be compared: fluid that moved, flow, fat beyond a gap
+    # voxels without tissue at one of the visits cannot be compared: moved fluid, flow, fat beyond a gap
     z *= tissue
     return Image(blocks.image(z), grid)
 
@@ -144,7 +144,7 @@ def change_evidence(
 def _compared(
     old: NDArray[np.float32], new: NDArray[np.float32], unchanged: BoolArray
 ) -> tuple[NDArray[np.float32], BoolArray, BoolArray]:
-    """The difference but for contrast; where normal tissue is at both visits, and where any tissue is."""
+    """Difference after contrast correction; masks of normal tissue and of any tissue at both visits."""
     normal = unchanged & _within(old) & _within(new)
     difference = new - old
     difference -= contrast_difference(difference, (new + old) * np.float32(0.5), normal)
@@ -164,11 +164,12 @@ def changed_voxels(
     min_volume_mm3: float = 0.0,
     connectivity: int = 3,
 ) -> tuple[LabelImage, LabelImage]:
-    """Voxels that became lesion and voxels that ceased to be lesion, from masks and images together.
+    """Voxels that became lesion and voxels that ceased to be lesion, from masks and images.
 
-    By the masks alone: lesion at one visit and not at the other. With images: a component of voxels that changed
-    by at least 2 noises, are lesion-like at the visit where they are lesion (in its mask, or hyperintense within
-    3 mm of it) and not lesion at both visits; it must hold a voxel of that mask that changed by at least 3.
+    Without images, a voxel has changed if it is lesion at one visit and not at the other. With images, a change is a
+    component of voxels that changed by at least 2 noise SD and are lesion at no more than one visit. The voxels must
+    be in the lesion mask of the visit with the lesion, or hyperintense within 3 mm of it. The component must contain
+    a voxel of that mask that changed by at least 3 noise SD.
 
     Parameters
     ----------
@@ -177,16 +178,16 @@ def changed_voxels(
     flairs : pair of Image or SmoothFlair, optional
         FLAIR of reference and follow-up, white matter 1.
     evidence : Image, optional
-        `change_evidence` of these images; None leaves the plain difference of the masks.
+        `change_evidence` of these images. If it or `flairs` is None, the result is the difference of the masks.
     min_volume_mm3 : float
-        Smaller components are left out.
+        Smaller components are removed; ignored without images.
     connectivity : int
         As in `components.label_lesions`.
 
     Returns
     -------
     increase, decrease : LabelImage
-        Exchanging the visits exchanges them.
+        Exchanging the visits exchanges the two images. Both are empty if nothing changed.
     """
     if evidence is None or flairs is None:
         became, ceased = followup.mask & ~reference.mask, reference.mask & ~followup.mask
@@ -206,7 +207,7 @@ def changed_voxels(
 
 
 def _near(candidates: BoolArray, mask: LabelImage) -> BoolArray:
-    """Which of the candidates lie within reach of the mask, in mm."""
+    """Candidates within `REACH_MM` of the mask."""
     near = np.zeros_like(candidates)
     points, target = voxels_of(candidates), voxels_of(mask.mask)
     if len(points) and len(target):

@@ -1,7 +1,7 @@
-"""What two scans of an unchanged brain differ by: contrast, bias field, noise.
+"""Model of the differences between two scans of an unchanged brain: contrast, bias field, noise.
 
-Each function is given the difference (follow-up minus reference); a difference of the opposite sign gives the
-opposite result. Medians are taken from histograms: the same for every order of the voxels, and fast.
+Each function takes the difference (follow-up minus reference). Reversing the sign of the difference reverses the sign
+of the result. Medians are computed from histograms, which is fast and independent of the order of the voxels.
 """
 
 from __future__ import annotations
@@ -30,17 +30,28 @@ _BLOCK_MM = METHOD.change.block_mm
 _BIAS_CLIPS = METHOD.change.bias_clips
 _MAD_TO_SIGMA = 1.4826
 _MIN_VOXELS = METHOD.change.min_voxels
-_MEAN_ABS_Z = 0.8  # of a standard normal variable
+_MEAN_ABS_Z = 0.8  # mean absolute value of a standard normal variable
 _RESTLESS_Z = METHOD.change.restless_z
-_LEVELS = 2001  # of a histogram of values between -1 and 1, in steps of 0.001
+_LEVELS = 2001  # bins of a histogram of values from -1 to 1, in steps of 0.001
 _Float = NDArray[np.float32]
 _Any = TypeVar("_Any", bound=np.generic)
 
 
 def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) -> NDArray[np.float64]:
-    """Median of the values (between -1 and 1, to 0.001) in every bin; NaN in bins of fewer than 50.
+    """Median of the values in every bin, to 0.001.
 
-    With a single bin, `bins` is not looked at.
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+        Clipped to -1 to 1.
+    bins : ndarray of int, shape (n,)
+        Bin of each value, from 0; ignored if `n_bins` is 1.
+    n_bins : int
+
+    Returns
+    -------
+    ndarray of float, shape (n_bins,)
+        NaN in bins with fewer than 50 values.
 
     Examples
     --------
@@ -51,14 +62,14 @@ def binned_medians(values: _Float, bins: NDArray[np.integer[Any]], n_bins: int) 
     half = (_LEVELS - 1) // 2
     level = values * np.float32(half)
     np.clip(np.rint(level, out=level), -half, half, out=level)
-    place = level.astype(np.int32)  # from float, much faster than to 64 bits
+    place = level.astype(np.int32)  # much faster than conversion to 64 bits
     place += half
     if n_bins > 1:
         place += bins.astype(np.int32) * np.int32(_LEVELS)
     counts = np.bincount(place, minlength=n_bins * _LEVELS)
     below = np.cumsum(counts.reshape(n_bins, _LEVELS), axis=1)
     total = below[:, -1:]
-    # the mean of the lower and the upper median: a mirrored histogram has the mirrored median
+    # mean of lower and upper median: a mirrored histogram has the mirrored median
     lower = np.argmax(2 * below >= total, axis=1)
     upper = np.argmax(2 * below > total, axis=1)
     middle = ((lower + upper) / 2 - half) / half
@@ -70,17 +81,22 @@ def _median(values: _Float) -> float:
 
 
 def contrast_difference(difference: _Float, mean: _Float, normal: BoolArray) -> _Float:
-    """Difference that normal tissue of this intensity shows everywhere: two scans differ in contrast.
+    """Difference of contrast between two scans: the typical difference of normal tissue of each intensity.
 
-    The median of the difference given the mean of both images (as Bland and Altman plot it), so that neither
-    visit is the measure of the other. Outside normal tissue it goes on as a constant: true change is kept.
+    It is the median of the difference as a function of the mean of both images (as in a Bland-Altman plot), so that
+    both visits are treated alike. It is constant beyond the range of normal tissue, so that true change is kept.
 
     Parameters
     ----------
-    difference, mean : ndarray of float32
+    difference, mean : ndarray of float32, shape (n,)
         Follow-up minus reference, and half their sum.
-    normal : ndarray of bool
+    normal : ndarray of bool, shape (n,)
         Normal tissue at both visits.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        Zeros if there is too little normal tissue.
     """
     low, high = NORMAL_RANGE
     width = (high - low) / _INTENSITY_BINS
@@ -96,7 +112,7 @@ def contrast_difference(difference: _Float, mean: _Float, normal: BoolArray) -> 
 def _looked_up(
     x: _Float, positions: NDArray[np.float64], values: NDArray[np.float64], low: float, high: float
 ) -> _Float:
-    """Piecewise linear function of every voxel, from a table of 1000 steps."""
+    """Piecewise linear function of `x`, by a look-up table of 1000 steps."""
     table = np.interp(np.linspace(low, high, 1001), positions, values).astype(np.float32)
     scaled = (x - np.float32(low)) * np.float32(1000 / (high - low))
     result: _Float = table[np.clip(np.rint(scaled), 0, 1000).astype(np.int32)]
@@ -105,18 +121,18 @@ def _looked_up(
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The voxels of a mask as one row, and a grid of 6 mm blocks over them, on which smooth things are looked at.
+    """Voxels of a mask as one row, and a coarse grid of 6 mm blocks for smooth fields.
 
     Parameters
     ----------
     shape, coarse : tuple of int
-        Of the image, and of the grid of blocks.
-    voxels, block : ndarray of int
-        For every voxel of the row: its flat index in the image, and that of its block.
+        Shape of the image and of the grid of blocks.
+    voxels, block : ndarray of int, shape (n,)
+        Flat index in the image and flat index of the block, for each voxel of the row.
     hats : tuple of ndarray
-        For each axis, how much each block has to say at each voxel (linear interpolation).
-    size_mm : ndarray
-        Sides of a block.
+        Linear interpolation weights of the blocks at the voxels along each axis, shape (voxels, blocks).
+    size_mm : ndarray, shape (3,)
+        Sides of a block in mm.
     """
 
     shape: tuple[int, ...]
@@ -128,7 +144,7 @@ class Blocks:
 
     @classmethod
     def of(cls, mask: BoolArray, spacing_mm: NDArray[np.float64]) -> Blocks:
-        """Blocks over a mask of voxels of this spacing."""
+        """Blocks over a mask with voxels of `spacing_mm`."""
         step = np.maximum(1, np.round(_BLOCK_MM / spacing_mm)).astype(int).tolist()
         coarse = tuple(-(-n // s) for n, s in zip(mask.shape, step, strict=True))
         at = [np.arange(n, dtype=np.int32) // s for n, s in zip(mask.shape, step, strict=True)]
@@ -139,21 +155,21 @@ class Blocks:
         return cls(mask.shape, coarse, voxels, block, tuple(hats), spacing_mm * step)
 
     def row(self, data: NDArray[_Any]) -> NDArray[_Any]:
-        """The voxels of an image as a row."""
+        """Values of an image at the voxels of the mask, as a row."""
         return data.ravel().take(self.voxels)
 
     def image(self, row: _Float) -> _Float:
-        """An image of the row, 0 elsewhere."""
+        """Image with the values of a row; 0 elsewhere."""
         data = np.zeros(self.shape, dtype=np.float32)
         data.ravel()[self.voxels] = row
         return data
 
     def sums(self, block: NDArray[np.intp], row: _Float | BoolArray | None = None) -> NDArray[np.float64]:
-        """Sums of what a row holds for voxels of these blocks, for every block; without a row, their number."""
+        """Sum of a row over each block, given the `block` of each value; number of voxels if `row` is None."""
         return np.bincount(block, weights=row, minlength=math.prod(self.coarse)).astype(np.float64)
 
     def smoothed(self, sums: NDArray[np.float64], sigma_mm: float) -> _Float:
-        """Sums over blocks, smoothed by a Gaussian; 0 beyond the blocks."""
+        """Block sums smoothed by a Gaussian, with zeros beyond the grid of blocks."""
         field: _Float = sums.reshape(self.coarse).astype(np.float32)
         for n, sigma in zip(self.coarse, sigma_mm / self.size_mm, strict=True):
             kernel = ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="constant")
@@ -161,7 +177,7 @@ class Blocks:
         return field
 
     def at_voxels(self, field: _Float) -> _Float:
-        """Linear interpolation of a field of blocks at every voxel of the row."""
+        """Linear interpolation of a field on the blocks at every voxel of the row."""
         along_x, along_y, along_z = self.hats
         part = along_x @ field.reshape(len(field), -1)
         part = along_y @ part.reshape(-1, *field.shape[1:])
@@ -177,13 +193,18 @@ def _hats(n: int, blocks: int, step: int) -> _Float:
 def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
     """Smooth part of the difference in normal tissue (normalised convolution of blocks of 6 mm).
 
-    Voxels that differ much from their surroundings take no part; what "much" is, is found in three rounds.
+    Voxels that differ strongly from their surroundings are excluded. The limit is refined in three rounds.
 
     Parameters
     ----------
-    difference, normal : ndarray
-        As rows of `blocks`.
+    difference, normal : ndarray, shape (n,)
+        Difference and mask of normal tissue, as rows of `blocks`.
     blocks : Blocks
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        Row of `blocks`.
     """
     block, residual = blocks.block[normal], difference[normal]
     number = blocks.sums(block)
@@ -203,9 +224,9 @@ def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> 
 
 
 def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
-    """Length of the gradient, per mm; axes of one voxel take no part.
+    """Gradient magnitude per mm; axes of one voxel are ignored.
 
-    As `numpy.gradient`, in half its time.
+    The result equals that of `numpy.gradient`, in half its time.
     """
     squared, slope = np.zeros(data.shape, dtype=np.float32), np.empty(data.shape, dtype=np.float32)
     for axis in range(3):
@@ -219,9 +240,21 @@ def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
 
 
 def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -> _Float:
-    """Robust noise of the difference (sigma from the median absolute value), rising with the local gradient.
+    """Robust noise SD of the difference as a non-decreasing function of the local gradient.
 
-    Voxels are grouped by their gradient into twelve groups of equal size.
+    Voxels are divided into twelve groups of equal size by their gradient. The SD of each group is derived from the
+    median absolute value.
+
+    Parameters
+    ----------
+    difference, gradient : ndarray of float32, shape (n,)
+    inside : ndarray of bool, shape (n,)
+        Voxels from which the noise is estimated.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        At least `NOISE_FLOOR`; `NOISE_FLOOR` everywhere if there are too few voxels.
     """
     level = (gradient[inside] / np.float32(_GRADIENT_STEP)).astype(np.int32)
     counts = np.bincount(level, minlength=1)
@@ -240,10 +273,21 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
 
 
 def local_noise(z: _Float, normal: BoolArray, blocks: Blocks) -> _Float:
-    """How much noisier than elsewhere the surroundings are, at least 1.
+    """Local noise relative to the noise model, at least 1.
 
-    Flow, a coil's end, or a bias steeper than its model leave whole regions restless: at the skull base, a z of 3
-    is nothing unusual. The mean of |z| in normal tissue (lesions left out, 6 at most), smoothed by 12 mm.
+    Flow, the end of a coil, or a bias field steeper than its model make whole regions noisier: at the skull base, a
+    z of 3 is common. The local noise is the mean of |z| in normal tissue (lesions excluded, capped at 6), smoothed
+    by 12 mm.
+
+    Parameters
+    ----------
+    z, normal : ndarray, shape (n,)
+        z-scores and mask of voxels outside lesions, as rows of `blocks`.
+    blocks : Blocks
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
     """
     size = np.minimum(np.abs(z), np.float32(_RESTLESS_Z)) * normal
     low, total = (blocks.smoothed(blocks.sums(blocks.block, row), LOCAL_NOISE_SIGMA_MM) for row in (normal, size))

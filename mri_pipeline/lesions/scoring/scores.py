@@ -1,7 +1,7 @@
-"""How well a lesion mask agrees with a reference: overlap, volume, and which lesions were found.
+"""Scores of a lesion mask against a reference: overlap, volume, and lesion-wise detection.
 
-The rules are those of docs/definitions.md, "How accuracy is scored". A lesion is what `components` says it is.
-A score of lesions alone says little: a mask of the whole brain finds every one. Hence one object holds them all.
+The rules are those of docs/definitions.md, "How accuracy is scored". Lesions are defined in `components`. Lesion-wise
+scores alone are not sufficient: a mask of the whole brain detects every lesion. One object therefore holds all scores.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.lesions.components import label_lesions, lesion_centroids_mm, lesion_volumes_mm3
 
 LEAST_MM3 = 3.0
-"""Smaller components are no lesions to find or to be blamed for (Commowick et al., Sci Rep 2018;8:13650)."""
+"""Smaller components do not count as true or false lesions (Commowick et al., Sci Rep 2018;8:13650)."""
 
 COVERED = 0.1
-"""A lesion is found when at least this share of its volume is covered by the other mask."""
+"""A lesion is detected if the other mask covers at least this fraction of its volume."""
 
 ANIMA_ALPHA, ANIMA_BETA, ANIMA_GAMMA = 0.10, 0.70, 0.65
-"""Commowick et al., Sci Rep 2018;8:13650: more than alpha of a lesion is covered, and none of the lesions that cover
-it, taken by descending overlap until they make up gamma of it, lies by more than beta outside all lesions."""
+"""Commowick et al., Sci Rep 2018;8:13650: a lesion is detected if more than alpha of it is covered. In addition, the
+covering lesions are taken by descending overlap until they make up gamma of the covered volume. None of them may have
+more than beta of its volume outside all lesions."""
 
 _MM3_PER_ML = 1000.0
 
 
 class Rule(StrEnum):
-    """When a lesion counts as found."""
+    """Rule by which a lesion counts as detected."""
 
     TENTH = "10 % rule"
     ANIMA = "Anima's rule"
@@ -38,19 +39,19 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True)
 class ScoredLesion:
-    """A lesion of one mask, and whether the other mask found it.
+    """A lesion of one mask and its detection by the other mask.
 
     Parameters
     ----------
     number : int
-        By descending volume, from 1 (`components.label_lesions`).
+        Number by descending volume, from 1 (`components.label_lesions`).
     volume_mm3 : float
     centre_mm : tuple of float
-        Centre of mass, world RAS.
+        Centre of mass in world mm (RAS).
     covered : float
-        Share of its volume that the other mask covers, 0 to 1.
+        Fraction of its volume that the other mask covers, 0 to 1.
     found : frozenset of Rule
-        The rules by which it is found.
+        Rules by which it is detected.
     """
 
     number: int
@@ -62,7 +63,15 @@ class ScoredLesion:
 
 @dataclass(frozen=True)
 class Detection:
-    """Lesions found by one rule; None is "no lesion to divide by"."""
+    """Numbers of lesions detected by one rule; a ratio is None if its denominator is 0.
+
+    Parameters
+    ----------
+    references, references_found : int
+        Reference lesions, and how many of them were detected.
+    predictions, predictions_true : int
+        Predicted lesions, and how many of them are true.
+    """
 
     references: int
     references_found: int
@@ -71,17 +80,17 @@ class Detection:
 
     @property
     def recall(self) -> float | None:
-        """Share of the reference lesions that were found."""
+        """Fraction of the reference lesions that were detected; None without reference lesions."""
         return self.references_found / self.references if self.references else None
 
     @property
     def precision(self) -> float | None:
-        """Share of the predicted lesions that are true: the rule with the roles swapped."""
+        """Fraction of the predicted lesions that are true (the rule with the masks exchanged); None without any."""
         return self.predictions_true / self.predictions if self.predictions else None
 
     @property
     def f1(self) -> float | None:
-        """Harmonic mean of both; 0 where only one mask has lesions, None where neither has.
+        """Harmonic mean of recall and precision; 0 if only one mask has lesions, None if neither has.
 
         Examples
         --------
@@ -96,18 +105,18 @@ class Detection:
 
 @dataclass(frozen=True)
 class MaskScores:
-    """One predicted mask against its reference.
+    """Scores of one predicted mask against its reference.
 
     Parameters
     ----------
     dice : float or None
-        None where both masks are empty.
+        Dice coefficient; None if both masks are empty.
     reference_ml, predicted_ml : float
-        Volumes of the whole masks, components of any size.
+        Volumes of the whole masks in mL, including components of any size.
     references, predictions : tuple of ScoredLesion
         Lesions of at least `LEAST_MM3`.
     references_below, predictions_below : int
-        Components that are smaller; they count in Dice and volume alone.
+        Numbers of smaller components; they count only in Dice and volume.
     """
 
     dice: float | None
@@ -120,16 +129,16 @@ class MaskScores:
 
     @property
     def difference_ml(self) -> float:
-        """Predicted minus reference volume."""
+        """Predicted minus reference volume in mL."""
         return self.predicted_ml - self.reference_ml
 
     @property
     def difference_percent(self) -> float | None:
-        """The same, in per cent of the reference; None where that is empty."""
+        """Volume difference in per cent of the reference volume; None if the reference is empty."""
         return 100 * self.difference_ml / self.reference_ml if self.reference_ml else None
 
     def detection(self, rule: Rule) -> Detection:
-        """What was found by a rule."""
+        """Lesion-wise detection by a rule."""
         return Detection(
             len(self.references),
             sum(rule in lesion.found for lesion in self.references),
@@ -139,7 +148,7 @@ class MaskScores:
 
 
 def score_masks(predicted: LabelImage, reference: LabelImage) -> MaskScores:
-    """Score a mask; labels are taken as a mask, so how lesions are numbered changes nothing.
+    """Score a predicted mask against a reference mask; the numbering of the lesions does not matter.
 
     Parameters
     ----------
@@ -153,7 +162,7 @@ def score_masks(predicted: LabelImage, reference: LabelImage) -> MaskScores:
     Raises
     ------
     GridMismatchError
-        If the grids differ: nothing is resampled.
+        If the grids differ; masks are not resampled.
 
     Examples
     --------
@@ -185,14 +194,14 @@ def score_masks(predicted: LabelImage, reference: LabelImage) -> MaskScores:
 
 
 def _lesions(mask: LabelImage) -> tuple[LabelImage, int]:
-    """Lesions of the least volume, and how many components there are of any volume."""
+    """Lesions of at least `LEAST_MM3`, and the number of components of any volume."""
     labels = label_lesions(mask.mask, mask.grid, min_volume_mm3=0.0)
     large = label_lesions(mask.mask, mask.grid, min_volume_mm3=LEAST_MM3)
     return large, int(labels.data.max())
 
 
 def _overlaps(rows: LabelImage, columns: LabelImage) -> sparse.csr_array:
-    """Voxels that label i of one mask shares with label j of the other; 0 is outside all lesions."""
+    """Table of the number of voxels shared by label i of `rows` and label j of `columns`; 0 is background."""
     used = rows.mask | columns.mask
     shape = (int(rows.data.max()) + 1, int(columns.data.max()) + 1)
     pairs = (rows.data[used].astype(np.int64), columns.data[used].astype(np.int64))
@@ -201,7 +210,7 @@ def _overlaps(rows: LabelImage, columns: LabelImage) -> sparse.csr_array:
 
 
 def _anima(table: sparse.csr_array) -> NDArray[np.bool_]:
-    """Which row lesions are found by Anima's rule, from the table of `_overlaps`; index 0 is no lesion."""
+    """True for row lesions detected by Anima's rule, from the table of `_overlaps`; index 0 is background."""
     sizes = np.asarray(table.sum(axis=0)).ravel()
     outside = table[[0]].toarray().ravel() / np.maximum(sizes, 1)
     found = np.zeros(table.shape[0], dtype=bool)

@@ -1,4 +1,4 @@
-"""Scores of many masks together: means over cases, agreement of volumes, lesions by size."""
+"""Summary of the scores of several cases: means over cases, agreement of volumes, detection by lesion size."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ import numpy as np
 from mri_pipeline.lesions.scoring.scores import LEAST_MM3, Detection, MaskScores, Rule, ScoredLesion
 
 SIZES_MM3 = (LEAST_MM3, 14.0, 30.0, 100.0, 500.0, math.inf)
-"""Borders of the size classes: below and from 14 mm³ (a 3 mm sphere, the least T2 lesion of a trial) on."""
+"""Limits of the size classes in mm³. 14 mm³ is a sphere of 3 mm diameter, the smallest T2 lesion of a trial."""
 
-_ROUNDING_MM3 = 1e-6  # as in `components`: a volume that equals a border but for floating point has reached it
-_LIMITS = 1.96  # standard deviations that hold 95 % of a normal distribution (Bland & Altman, Lancet 1986;i:307)
+_ROUNDING_MM3 = 1e-6  # tolerance in mm³: a volume equal to a limit up to floating-point error has reached it
+_LIMITS = 1.96  # 95 % of a normal distribution lie within this many SD (Bland & Altman, Lancet 1986;i:307)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A measure over the cases that have it."""
+    """Summary statistics of a measure over the cases for which it is defined.
+
+    Parameters
+    ----------
+    cases : int
+        Number of these cases.
+    mean, median, least, most : float
+        `least` and `most` are minimum and maximum.
+    """
 
     cases: int
     mean: float
@@ -31,18 +39,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class VolumeAgreement:
-    """Predicted against reference volumes.
+    """Agreement of predicted and reference volumes.
 
     Parameters
     ----------
     bias_ml : float
-        Mean of predicted minus reference.
+        Mean of predicted minus reference volume.
     sd_ml : float or None
         Standard deviation of the difference (n - 1); None for one case.
     limits_ml : tuple of float or None
-        The 95 % limits of agreement, bias ± 1.96 standard deviations.
+        95 % limits of agreement, bias ± 1.96 standard deviations; None for one case.
     correlation : float or None
-        Pearson's; None for fewer than three cases, or where one side does not vary.
+        Pearson correlation; None for fewer than three cases, or if the predicted or reference volumes are constant.
     """
 
     bias_ml: float
@@ -53,7 +61,7 @@ class VolumeAgreement:
 
 @dataclass(frozen=True)
 class SizeClass:
-    """Lesions of all cases with a volume of at least `from_mm3` and below `to_mm3`."""
+    """Detection of the lesions of all cases with a volume of at least `from_mm3` and below `to_mm3`."""
 
     from_mm3: float
     to_mm3: float
@@ -61,7 +69,7 @@ class SizeClass:
 
     @property
     def name(self) -> str:
-        """The class in words.
+        """Name of the class.
 
         Examples
         --------
@@ -72,7 +80,19 @@ class SizeClass:
 
 
 def spread(scores: Sequence[MaskScores], measure: Callable[[MaskScores], float | None]) -> Spread | None:
-    """A measure over cases; those where it is not defined are left out, and None if there is no other."""
+    """Summarise a measure over cases.
+
+    Parameters
+    ----------
+    scores : sequence of MaskScores
+    measure : callable
+        Value of a case; None if it is not defined.
+
+    Returns
+    -------
+    Spread or None
+        Over the cases for which the measure is defined; None if there is none.
+    """
     values = [value for score in scores if (value := measure(score)) is not None]
     if not values:
         return None
@@ -80,12 +100,16 @@ def spread(scores: Sequence[MaskScores], measure: Callable[[MaskScores], float |
 
 
 def volume_agreement(reference_ml: Sequence[float], predicted_ml: Sequence[float]) -> VolumeAgreement:
-    """Bland and Altman's bias and limits of agreement, and the correlation.
+    """Bland-Altman bias and limits of agreement, and Pearson correlation.
 
     Parameters
     ----------
     reference_ml, predicted_ml : sequence of float
-        Volumes of at least one case, in one order.
+        Volumes in mL of at least one case, in the same order of cases.
+
+    Returns
+    -------
+    VolumeAgreement
 
     Examples
     --------
@@ -106,7 +130,7 @@ def volume_agreement(reference_ml: Sequence[float], predicted_ml: Sequence[float
 
 
 def by_size(scores: Sequence[MaskScores]) -> list[SizeClass]:
-    """Lesions of all cases by their own volume: recall by the references', precision by the predictions'."""
+    """Detection by lesion size over all cases: recall by reference size, precision by predicted size."""
     return [
         SizeClass(low, high, {rule: _pooled(scores, rule, low, high) for rule in Rule})
         for low, high in itertools.pairwise(SIZES_MM3)
@@ -114,7 +138,7 @@ def by_size(scores: Sequence[MaskScores]) -> list[SizeClass]:
 
 
 def pooled(scores: Sequence[MaskScores], rule: Rule) -> Detection:
-    """Lesions of all cases together: a case with many lesions weighs more."""
+    """Detection pooled over all cases: cases with more lesions have more weight."""
     return _pooled(scores, rule, 0.0, math.inf)
 
 
