@@ -5,7 +5,8 @@
 
 A mutant is the code with one small fault: an operator exchanged, a number increased, an argument removed. The faults
 are those of mutmut, and one more: a call whose result nobody uses is removed. Of all mutants of a room a random sample
-is drawn; the same code, seed and number give the same sample. The texts of error messages are left out.
+is drawn; the same code, seed and number give the same sample. Error messages and descriptions (strings of three words
+or more) are left out.
 
 Each mutant is written into a copy of the project, never into the project itself. The unit tests of the room whose
 imports reach the mutated module are run on it, the fastest file first, until one fails: the mutant is *killed*. It
@@ -20,12 +21,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import compileall
 import difflib
+import importlib
 import itertools
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
+import pytest
 from libcst.metadata import MetadataWrapper
 from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
@@ -43,17 +47,15 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("lesions", "intake", "reading", "tables")
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "demo", "shared")
 PYTEST = (
-    "-m",
-    "pytest",
-    "-x",
-    "-q",
-    "-n0",
-    "-m",
-    "not real_data",
-    "--hypothesis-seed=0",
-    "-p",
-    "no:cacheprovider",
-)
+    "-x", "-q", "-n0", "-m", "not real_data", "--hypothesis-seed=0", "-p", "no:cacheprovider",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",
+)  # fmt: skip
+LIBRARIES = (
+    "hypothesis", "numpy", "scipy.ndimage", "scipy.spatial", "skimage.graph", "nibabel", "SimpleITK", "pydicom",
+    "pydantic", "sqlalchemy.orm", "pandas", "pandera.pandas", "matplotlib.pyplot",
+)  # fmt: skip
+"""Imported once, not again for every mutant."""
+PROSE_WORDS = 3
 LEAST_TIMEOUT_S, TIMES_BASELINE = 60.0, 4.0
 
 
@@ -110,7 +112,9 @@ class Module:
         return cls(path, wrapper.visit(visitor), visitor.mutations)
 
     def mutant(self, fault: Mutation) -> Mutant | None:
-        """The module with this fault; None if that is the same code, or none."""
+        """The module with this fault; None if that is the same code or no code, or if the fault is in prose."""
+        if _is_prose(fault.original_node):
+            return None
         changed = self.tree.deep_replace(fault.original_node, fault.mutated_node)
         if not isinstance(changed, cst.Module) or changed.code == self.tree.code or not _is_python(changed.code):
             return None
@@ -123,6 +127,10 @@ def sample_of(modules: Sequence[Module], *, number: int, seed: int) -> list[Muta
     random.Random(seed).shuffle(faults)
     drawn = (module.mutant(fault) for module, fault in faults)
     return list(itertools.islice((mutant for mutant in drawn if mutant is not None), number))
+
+
+def _is_prose(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.SimpleString) and len(node.raw_value.split()) >= PROSE_WORDS
 
 
 def _is_python(code: str) -> bool:
@@ -194,17 +202,27 @@ class Room:
             target.write_text(original)
 
     def _pass(self, files: Sequence[Path], *, timeout_s: float) -> bool:
+        """Run tests in a process of their own, forked from this one, which has imported the libraries."""
         names = [str(file.relative_to(ROOT)) for file in files]
-        # no compiled file: one of a mutant must not be taken for that of the next
-        environment = {**os.environ, "PYTHONPATH": str(self.copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            done = subprocess.run(
-                [sys.executable, *PYTEST, *names],
-                cwd=self.copy, env=environment, timeout=timeout_s, capture_output=True, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode in {0, 5}  # 5: no test, of a module without doctests
+        process = multiprocessing.get_context("fork").Process(target=_run_tests, args=(self.copy, names))
+        process.start()
+        process.join(timeout_s)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        return process.exitcode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+
+
+def _run_tests(copy: Path, names: Sequence[str]) -> None:
+    os.chdir(copy)
+    # the copy comes before an installed package; no compiled file of a mutant is taken for that of the next
+    os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.path.insert(0, str(copy))
+    sys.dont_write_bytecode = True
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(silent, stream)
+    os._exit(pytest.main([*PYTEST, *names]))
 
 
 def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
@@ -213,6 +231,7 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+        compileall.compile_dir(copy, quiet=1)
         for name in rooms:
             room = Room(name, copy)
             modules = room.modules()
@@ -243,6 +262,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--report", type=Path, help="file to write, besides what is printed")
     options = parser.parse_args()
+    for name in LIBRARIES:
+        importlib.import_module(name)
     with (options.report or Path(os.devnull)).open("w", encoding="utf-8") as report:
         for line in run(options.rooms, number=options.number, seed=options.seed):
             print(line, flush=True)

@@ -1,6 +1,7 @@
 """Nothing of a patient gets through, and what is needed does."""
 
 import datetime as dt
+import hashlib
 import json
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from pydicom.sequence import Sequence
 
 from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, UploadRefusedError
 from mri_pipeline.intake.deidentify import Blinding, deidentified, deidentify
-from mri_pipeline.intake.identities import leaked, original_identities
+from mri_pipeline.intake.identities import leaked, original_identities, text_values
 from mri_pipeline.intake.quarantine import quarantine
 from tests.unit import dicom_factory as factory
 
@@ -253,3 +254,68 @@ def test_a_name_that_one_file_states_is_searched_for_in_all_files_of_the_series(
     ) as caught:
         deidentify(files, tmp_path / "out", BLINDING)
     assert "Beispiel" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("maker", "written"),
+    [
+        ("SIEMENS", "Siemens"),
+        ("Siemens Healthineers AG", "Siemens"),
+        ("Philips Healthcare, Beispiel site", "Philips"),
+    ],
+)
+def test_of_a_maker_only_its_known_name_is_written(tmp_path, maker, written):
+    files = factory.write_series(tmp_path / "in", replace(SMALL, extra={"Manufacturer": maker}))[:1]
+    (path,) = deidentify(files, tmp_path / "out", BLINDING)
+    assert pydicom.dcmread(path).Manufacturer == written
+
+
+def test_a_file_without_preamble_is_deidentified(tmp_path):
+    """Old archives export bare data sets."""
+    (source,) = factory.write_series(tmp_path / "in", SMALL)[:1]
+    buffer = pydicom.filebase.DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, True
+    pydicom.filewriter.write_dataset(buffer, pydicom.dcmread(source))
+    bare = tmp_path / "bare.dcm"
+    bare.write_bytes(buffer.getvalue())
+    (path,) = deidentify([bare], tmp_path / "out", BLINDING)
+    np.testing.assert_array_equal(pydicom.dcmread(path).pixel_array, pydicom.dcmread(source).pixel_array)
+    assert [identity for identity in IDENTITIES if identity in path.read_bytes().upper()] == []
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_the_functional_groups_that_tell_what_a_frame_is_are_kept(tmp_path):
+    original = pydicom.dcmread(factory.write_series(tmp_path, SMALL)[0])
+    frame, kind, echo, other = Dataset(), Dataset(), Dataset(), Dataset()
+    kind.FrameType, echo.EffectiveEchoTime = ["ORIGINAL", "PRIMARY", "M", "Mustermann, E."], 90.0
+    other.ReferringPhysicianName = "Zuweiser^Otto"
+    frame.MRImageFrameTypeSequence, frame.MREchoSequence = Sequence([kind]), Sequence([echo])
+    frame.ReferencedImageSequence = Sequence([other])
+    original.PerFrameFunctionalGroupsSequence = Sequence([frame])
+    (clean,) = deidentified(original, BLINDING).PerFrameFunctionalGroupsSequence
+    assert clean.MRImageFrameTypeSequence[0].FrameType == ["ORIGINAL", "PRIMARY", "M"]
+    assert clean.MREchoSequence[0].EffectiveEchoTime == 90.0
+    assert "ReferencedImageSequence" not in clean
+
+
+@pytest.mark.parametrize("vr", ["US", "SS", "UL", "SL", "FL", "FD", "DS", "IS"])
+def test_a_short_number_is_not_searched_for_among_numbers(vr):
+    dataset = Dataset()
+    dataset.add_new(0x00111010, vr, 118)
+    assert not leaked(text_values(dataset), {"118"})
+    dataset.SoftwareVersions = "B17 118"
+    assert leaked(text_values(dataset), {"118"}) == 1
+
+
+def test_quarantine_says_the_checksum_of_what_was_sent(tmp_path):
+    """The sender of an upload that is not kept must be able to tell which one it was."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b").write_bytes(b"second"), (folder / "a").write_bytes(b"first ")
+    upload = tmp_path / "upload.zip"
+    upload.write_bytes(b"first second")
+    reason, now = UploadRefusedError("no"), dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    for sent in (folder, upload):
+        place = quarantine(sent, tmp_path / "q", reason=reason, context={}, now=now, max_bytes=5)
+        entry = json.loads((place / "reason.json").read_text())
+        assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(b"first second").hexdigest(), 12)

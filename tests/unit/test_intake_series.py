@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import choose, split_gadolinium
 from mri_pipeline.intake.contrast import Recognised, Unwanted, recognise
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
+from mri_pipeline.intake.header_values import header_values
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import Series, group_series
 
@@ -295,3 +298,97 @@ def test_real_functional_series_are_not_taken_for_anatomy(real_data, name, reaso
     )
     assert found
     assert {recognise(series).unwanted for series in found} == {reason}
+
+
+def evidence(*series: list[InstanceFacts]) -> dict[Contrast, str]:
+    picked = choose(split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])]))
+    return {contrast: choice.evidence for contrast, choice in picked.items()}
+
+
+def test_a_choice_says_of_how_many_series_it_is_one():
+    assert "taken from" not in evidence(t2("a", 0))[Contrast.T2W]
+    assert "taken from 2 series" in evidence(t2("a", 0), t2("b", 300))[Contrast.T2W]
+
+
+def test_where_every_t1_is_tagged_and_none_is_a_repeat_all_are_after_contrast():
+    """Two T1 of different protocols, both after the injection."""
+    volume = instances(
+        name="b", **timed(2300, 3, 900, GR, acquired_s=900, acquisition_type="3D", contrast_agent=True)
+    )
+    found = contrasts(t1("a", 0, contrast_agent=True), volume)
+    assert {r.contrast for r in found.values()} == {Contrast.T1W_GD}
+    assert all(r.doubtful for r in found.values())
+
+
+@pytest.mark.parametrize("spelling", [str.lower, str.upper, str.title])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("t2_dark-fluid_tra", Contrast.FLAIR),
+        ("pd_tse_tra", Contrast.PDW),
+        ("t2_tse_tra", Contrast.T2W),
+        ("t1_se_tra", Contrast.T1W),
+        ("mp-rage", Contrast.T1W),
+    ],
+)
+def test_a_series_without_timing_is_known_by_its_name_in_any_spelling(name, expected, spelling):
+    found = one(instances(**timed(None, None, None, (), description=spelling(name))))
+    assert found.contrast is expected
+    assert found.doubtful
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_type": ("DERIVED", "PRIMARY", "DIFFUSION", "FA")},
+        {"image_type": ("DERIVED", "PRIMARY", "M", "FA")},
+        {"image_type": ("DERIVED", "PRIMARY", "M", "ADC")},
+        {"image_type": ("DERIVED", "PRIMARY", "M", "TRACEW")},
+        {"description": "DWI_b1000", "echo_planar": True},
+        {"description": "ax diff", "echo_planar": True},
+        {"b_value": 50.0},
+    ],
+)
+def test_diffusion_and_its_maps_are_no_anatomy(changes):
+    assert one(instances(**timed(4500, 95, **changes))).unwanted is Unwanted.DIFFUSION
+
+
+def enhanced(**groups: list[dict[str, Any]]) -> Dataset:
+    """An enhanced multi-frame object: for each functional group its item for every frame."""
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.Rows, dataset.Columns = "1.2.840.10008.5.1.4.1.1.4.1", 12, 12
+    frames = [Dataset() for _ in next(iter(groups.values()))]
+    for keyword, items in groups.items():
+        for frame, values in zip(frames, items, strict=True):
+            item = Dataset()
+            for name, value in values.items():
+                setattr(item, name, value)
+            setattr(frame, keyword, Sequence([item]))
+    dataset.NumberOfFrames, dataset.PerFrameFunctionalGroupsSequence = len(frames), Sequence(frames)
+    return dataset
+
+
+def test_field_strength_from_the_frequency_of_an_enhanced_object():
+    """Protons precess at 42.577 MHz per tesla: 127.7 MHz is 3 T."""
+    values = header_values(enhanced(MRImagingModifierSequence=[{"TransmitterFrequency": 127.73}] * 2))
+    assert values["field_strength_t"] == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize(("values", "expected"), [((0.0, 1000.0), 1000.0), ((50.0, 0.0), 50.0), ((0.0, 0.0), 0.0)])
+def test_the_b_value_of_an_enhanced_object_is_the_largest_of_its_frames(values, expected):
+    groups = [{"DiffusionBValue": value} for value in values]
+    assert header_values(enhanced(MRDiffusionSequence=groups))["b_value"] == expected
+
+
+@pytest.mark.parametrize(("echoes", "differ"), [((15.0, 90.0), True), ((90.0, 90.0), False)])
+def test_an_enhanced_object_of_two_echoes_is_not_one_volume(echoes, differ):
+    plane = {"ImageOrientationPatient": list(AXIAL)}
+    dataset = enhanced(
+        MREchoSequence=[{"EffectiveEchoTime": te} for te in echoes],
+        PlaneOrientationSequence=[plane, plane],
+        PlanePositionSequence=[{"ImagePositionPatient": [0.0, 0.0, z]} for z in (0.0, 3.0)],
+    )
+    values = header_values(dataset)
+    assert values["frames_differ"] is differ
+    assert values["orientation"] == AXIAL
+    assert values["positions"] == ((0.0, 0.0, 0.0), (0.0, 0.0, 3.0))

@@ -291,3 +291,17 @@ def test_a_small_new_lesion_is_seen_between_scans_that_do_not_align_exactly(seed
     before, after = brain(0.0, labels().mask, seed), brain(1.0, spot, seed + 50)  # a voxel of 1.5 mm
     assert events(labels().mask, spot, before, after)[0] == [T2State.NEW]
     assert events(spot, labels().mask, after, before)[0] == [T2State.VANISHED]
+
+
+def test_a_change_belongs_to_a_lesion_within_three_millimetres():
+    """The diameter of the smallest lesion, whatever the spacing of the voxels."""
+    grid = Grid((40, 5, 5), np.diag([0.4, 1.0, 1.0, 1.0]))
+    mask, changed = np.zeros(grid.shape, dtype=bool), np.zeros(grid.shape, dtype=bool)
+    mask[:10, 2, 2] = changed[:, 2, 2] = True  # the mask ends at voxel 9, the change goes on
+    z = Image(np.where(changed, 5.0, 0.0).astype(np.float32), grid)
+    flairs = tuple(Image(np.full(grid.shape, level, dtype=np.float32), grid) for level in (1.0, 1.4))
+    increase, decrease = changed_voxels(
+        LabelImage(np.zeros_like(mask), grid), LabelImage(mask, grid), flairs=flairs, evidence=z
+    )
+    assert np.flatnonzero(increase.mask[:, 2, 2]).tolist() == list(range(9 + 7 + 1))  # 2.8 mm
+    assert not decrease.mask.any()

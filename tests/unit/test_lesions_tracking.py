@@ -524,3 +524,15 @@ def test_lesions_that_merge_a_second_time_bear_the_number_of_the_larger_part_of_
     numbers = [{r.lesion_id: r.x_mm for r in visit} for visit in rows]
     assert [sorted(visit) for visit in numbers] == [[1, 2], [1], [1, 2], [2]]
     assert numbers[2][1] < numbers[2][2]
+
+
+@pytest.mark.parametrize(("old", "state"), [(2, BlackHoleState.BLACK_HOLE), (3, BlackHoleState.CHRONIC)])
+def test_a_black_hole_is_chronic_if_more_than_half_of_it_is(old, state):
+    """Of five columns of the black hole, these many have been a lesion for 24 weeks."""
+    early, late = boxes((2, 5 + old, 2, 6, 2, 4)), boxes((2, 12, 2, 6, 2, 4))
+    tracking = track(
+        visit("wk00", early, black_holes=NOTHING), visit("wk24", late, black_holes=boxes((5, 10, 3, 5, 2, 4)))
+    )
+    assert tracking.visits[1].counts.bh_chronic_volume_ml == pytest.approx(old * 4 * 2 / 1000)
+    (record,) = tracking.visits[1].records
+    assert record.black_hole is state

@@ -585,3 +585,69 @@ def test_a_lock_can_be_taken_back(export, reads, tmp_path):
     unlock_read(reads, record)
     assert files_of(reads) == before
     assert not is_locked(reads, SUBJECT, "wk00")
+
+
+# --- the contract with readers and their viewers ------------------------------------------------------------------
+
+
+def test_a_worklist_holds_the_files_that_its_readme_names(export, tmp_path):
+    export()
+    folder = tmp_path / "out"
+    assert {path.name for path in folder.iterdir()} == {"README.md", "worklist.csv", "worklist.json", "items"}
+    item = folder / "items" / CODE
+    assert {path.name for path in item.iterdir()} == {
+        "FLAIR.nii.gz", "T1.nii.gz", "T1_Gd.nii.gz", "t2_lesions.nii.gz", "gel.nii.gz", "black_holes.nii.gz",
+        "lesions.csv",
+    }  # fmt: skip
+    readme = (folder / "README.md").read_text()
+    assert all(name in readme for name in ("worklist.csv", "lesions.csv", "t2_lesions"))
+    with (item / "lesions.csv").open(newline="") as stream:
+        assert next(csv.reader(stream)) == [
+            "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
+            "probability", "decision", "comment",
+        ]  # fmt: skip
+
+
+def test_the_numbered_masks_are_small_integers_that_every_viewer_shows_as_labels(export, tmp_path):
+    export()
+    for name in ("t2_lesions", "gel", "black_holes"):
+        assert nib.load(tmp_path / "out" / "items" / CODE / f"{name}.nii.gz").get_data_dtype() == np.uint8
+    empty = LabelImage(np.zeros(GRID.shape, dtype=np.int32), GRID)
+    assert numbered_by_place(empty).data.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("accept", "reject"), [("accept", "reject"), ("accepted", "rejected"), ("a", "r"), ("Accept", "REJECT")]
+)
+def test_the_words_that_readers_use_are_understood(export, reads, tmp_path, accept, reject):
+    export()
+    path = tmp_path / "out" / "items" / CODE / "lesions.csv"
+    rows = rows_of(path)
+    for row in rows:
+        row["decision"] = reject if row["type"] == "GEL" else accept
+    write_rows(path, rows)
+    import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    record = load_record(reads, SUBJECT, "wk00")
+    assert (record.accepted, record.rejected) == (4, 1)
+
+
+@pytest.mark.parametrize("mark", ["yes", "y", "x", "1", "true", "YES"])
+def test_an_item_marked_as_done_is_read(export, reads, tmp_path, mark):
+    export()
+    decide(tmp_path / "out", CODE)
+    path = tmp_path / "out" / "worklist.csv"
+    rows = rows_of(path)
+    for row in rows:
+        row["done"] = mark if row["reading_code"] == CODE else "no"
+    write_rows(path, rows)
+    import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    assert load_record(reads, SUBJECT, "wk00") is not None
+    assert load_record(reads, OTHER, "wk00") is None
+
+
+def test_a_worklist_without_its_columns_says_which_are_missing(export, reads, tmp_path):
+    export()
+    path = tmp_path / "out" / "worklist.csv"
+    write_rows(path, [{"reading_code": row["reading_code"]} for row in rows_of(path)])
+    with pytest.raises(UsageError, match=r"^worklist: expected the columns reading_code, done .* found no done"):
+        import_decisions(tmp_path / "out", reads=reads, reader="R1")

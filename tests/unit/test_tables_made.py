@@ -351,3 +351,11 @@ def test_not_finite_numbers_never_reach_a_table():
 def test_endpoint_row_of_one_visit_without_week():
     row = made(subject(labels=["1"]), visits=found_visits(["1"]))["lesion_timepoints.csv"]
     assert endpoint_row(row)["visits_analysed"] == 1
+
+
+def test_the_fault_of_a_table_names_the_row():
+    rows = made(subject())["lesion_timepoints.csv"][:3]
+    with pytest.raises(ValueError, match=r"lesion_timepoints\.csv, row 3, t2_count: expected integer"):
+        check_rows(TIMEPOINTS, [*rows[:2], rows[2] | {"t2_count": 1.5}])
+    with pytest.raises(ValueError, match=r"lesion_timepoints\.csv, row 2: expected the columns"):
+        check_rows(TIMEPOINTS, [rows[0], {**rows[1], "arm": "A"}])
