@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mri_pipeline.errors import AnalysisError
-from mri_pipeline.lesions.external import check_map, lesions_of_map
-from mri_pipeline.model import Grid, Image, LabelImage
-from mri_pipeline.protocol import LesionRules, Segmenter
+from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.lesions.t2.external import check_map, lesions_of_map
 
 GRID = Grid((12, 12, 12), np.eye(4))
 SEGMENTER = Segmenter(name="other", version="1", command=("other", "{flair}", "{mask}"), threshold=0.4)
