@@ -33,7 +33,8 @@ def shift(x_mm):
 class Rounds:
     """Registrations whose outcome is known: `strangers` are pairs that do not match, `broken` have no brain."""
 
-    def __init__(self, strangers=(), broken=(), bad_contrasts=()):
+    def __init__(self, strangers=(), broken=(), bad_contrasts=(), copies=()):
+        self.copies = set(copies)
         self.strangers, self.broken, self.bad = {frozenset(p) for p in strangers}, set(broken), set(bad_contrasts)
         self.alignment_records, self.faults, self.matches, self.stars = {}, {}, {}, []
 
@@ -57,6 +58,7 @@ class Rounds:
                     template_to_flair=self.folder / "template.txt",
                     skull_stripped=False,
                     brain_quality=0.9,
+                    scan_digest="copy" if visit.visit in self.copies else visit.visit,
                     scans={c: self.match(f"{visit.visit}{c}", (visit.visit, c) in self.bad) for c in others},
                 )
         if reference in self.broken:
@@ -98,6 +100,7 @@ def aligned(monkeypatch):
     def run(job, **rounds):
         fake = Rounds(**rounds)
         monkeypatch.setattr(alignment, "_Rounds", fake)
+        monkeypatch.setattr(alignment.nifti, "form_difference_mm", lambda path: 3.0 * ("odd" in path.name))
         return align(job, plugin=Plugin.LINEAR, nprocs=1), fake
 
     return run
@@ -267,3 +270,19 @@ def test_keeping_a_space_adds_visits_and_deletes_nothing(tmp_path, request_of):
     assert sorted(p.name for p in reads.folder.parent.iterdir()) == ["_space", "_space_01"]
     with pytest.raises(UsageError, match="expected its space, found none"):
         keep_space(SpaceFiles(tmp_path / "none", job.subject), reads)
+
+
+def test_copies_of_a_flair_and_contradicting_headers_are_flagged(request_of, aligned):
+    found, _ = aligned(request_of("a", "b", "odd"), copies=("a", "b"))
+    notes = {visit.visit: visit.quality.note for visit in found.visits}
+    assert notes["a"] == "FLAIR: the same voxels as at b; was the right scan uploaded?"
+    assert notes["b"] == "FLAIR: the same voxels as at a; was the right scan uploaded?"
+    assert notes["odd"].startswith("FLAIR: qform and sform differ by up to 3.0 mm; the sform is used")
+
+
+def test_a_visit_whose_flair_is_a_broken_link_fails_alone(request_of, aligned):
+    job = request_of("a", "b")
+    job.visits[0].scans[Contrast.FLAIR].unlink()
+    visits, failures = of(aligned(job)[0])
+    assert visits == ["b"]
+    assert failures == {"a": "its FLAIR file is missing: a link without its target (datalad get?)"}
