@@ -1,4 +1,4 @@
-"""Image formation: the head as a scanner of given geometry sees it.
+"""Image formation: simulated acquisition of a head with a given geometry.
 
 The order is the physical one: the head moves, slices of a profile are excited, coil sensitivity weights the
 signal, noise enters both channels of the receiver, and the magnitude is kept.
@@ -19,7 +19,7 @@ from mri_pipeline.phantom.fields import Float32Array
 
 @dataclass(frozen=True)
 class Quality:
-    """What a scanner adds to the signal.
+    """Imaging effects of a scanner.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Quality:
 
 
 def rigid(rotation_degrees: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> Affine:
-    """A rotation about x, then y, then z, and a shift, as a map of points.
+    """Rigid transform: rotation about x, then y, then z, and a translation.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def _stretch(coarse: Float32Array, shape: tuple[int, int, int]) -> Float32Array:
 
 
 def _ghosts(data: Float32Array, spacing_mm: float, motion_mm: float, rng: np.random.Generator) -> Float32Array:
-    """Movement during the scan: stretches of phase-encoding lines (axis 1) see a shifted head."""
+    """Motion during the scan: segments of phase-encoding lines (axis 1) are acquired with a shifted head."""
     lines = data.shape[1]
     frequency = np.fft.fftfreq(lines)[None, :, None]
     kspace = np.fft.fft(data, axis=1)

@@ -1,4 +1,4 @@
-"""One person's head: tissue fractions on a 1 mm grid around the ICBM template, of an own shape.
+"""Anatomy of one simulated head: tissue fractions on a 1 mm grid, from the deformed ICBM template.
 
 The template is warped by a seeded smooth deformation of several millimetres, the ventricles are widened or
 narrowed, sulci are opened by atrophy, and skull and scalp get their own thickness. A method that registers to
@@ -31,7 +31,7 @@ _SEED_ANATOMY = 11
 
 
 class Tissue(StrEnum):
-    """What a voxel can hold; a fraction of each, air being the rest."""
+    """Tissues of a voxel. The fractions sum to at most 1; the rest is air."""
 
     GREY = "grey"
     DEEP_GREY = "deep_grey"
@@ -53,7 +53,7 @@ class Tissue(StrEnum):
 
 @dataclass(frozen=True)
 class AnatomyTraits:
-    """What differs between heads, beside the random deformation.
+    """Individual parameters of a head, besides the random deformation.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class Anatomy:
 
 @dataclass(frozen=True, eq=False)
 class TemplateHead:
-    """The template on the head's grid, with the distances that the layers around the brain are built from."""
+    """The template on the head's grid, with the distances that define the layers around the brain."""
 
     grey: Float32Array
     white: Float32Array

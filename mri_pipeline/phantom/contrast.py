@@ -1,4 +1,4 @@
-"""How bright each tissue is in each contrast, relative to normal white matter.
+"""Signal of each tissue in each contrast, relative to normal white matter.
 
 White matter is 1. Grey matter, CSF and lesions follow the 3 T and 1.5 T scans of the Ljubljana data sets (Lesjak
 et al. 2016, 2018: FLAIR grey 1.2, lesions 1.4 to 1.5, CSF 0.15 to 0.3; T1 grey 0.72 to 0.85; T2 grey 1.3 to 1.4,
@@ -17,7 +17,7 @@ from mri_pipeline.phantom.anatomy import Tissue
 
 
 class T1Technique(StrEnum):
-    """How T1 weighting is made; it sets the grey-white contrast and what flowing blood looks like."""
+    """Type of T1 weighting. It sets the grey-white contrast and the signal of flowing blood."""
 
     SPIN_ECHO = "spin_echo"
     GRADIENT_ECHO = "gradient_echo"
@@ -64,7 +64,7 @@ _LESIONS: Mapping[Contrast, LesionSignal] = {
 PERIVENTRICULAR_CAP: Mapping[Contrast, float] = {
     Contrast.T1W: -0.03, Contrast.T1W_GD: -0.03, Contrast.T2W: 0.10, Contrast.FLAIR: 0.14, Contrast.PDW: 0.06,
 }  # fmt: skip
-"""Normal brightness of the ventricles' lining, which no reader calls a lesion, at the wall itself."""
+"""Normal signal of the ventricular lining at the wall. It is not a lesion."""
 
 
 def tissue_signals(contrast: Contrast, technique: T1Technique = T1Technique.SPIN_ECHO) -> Mapping[Tissue, float]:

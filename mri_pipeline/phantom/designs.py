@@ -1,4 +1,4 @@
-"""The subjects of the digital reference trial: every kind of course, on purpose and not by chance."""
+"""Subjects of the digital reference trial. The design covers every kind of lesion course."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def interrupted_subject() -> SubjectDesign:
 
 
 def quiet_subject() -> SubjectDesign:
-    """A stable patient on a third maker's scanner: every difference that is found is false."""
+    """A stable patient on the scanner of a third manufacturer. Every reported change is false."""
     plans = (
         *_old((_PV, 900), (_PV, 260), (_DEEP, 130), (_DEEP, 70), (_JC, 110), (_IT, 150)),
         stable(_PV, 450, len(VISITS), black_hole=True),

@@ -1,4 +1,4 @@
-"""Write any image of the shared model as classic MR Image Storage DICOM, as a scanner would export it.
+"""Write an image as classic MR Image Storage DICOM, as exported by a scanner.
 
 Pixels and geometry round-trip: a converter gets the same voxel centres and, within quantisation, the same
 intensities. Names, dates and numbers are made up, and put where real exports have them, so that
@@ -29,7 +29,7 @@ _SHEAR_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Patient:
-    """A made-up patient.
+    """A simulated patient.
 
     Examples
     --------
@@ -67,12 +67,12 @@ class Study:
 
     @property
     def injected_at(self) -> datetime:
-        """When contrast was injected."""
+        """Time of contrast injection."""
         return self.started + self.injected_after
 
 
 def _orient(image: Image, plane: Plane | None) -> Image:
-    """Rows and columns as radiology has them: by the plane of the slices."""
+    """Rows and columns in radiological orientation, by the plane of the slices."""
     if plane is not None:
         return image.reoriented(plane.value)
     across = image.grid.orientation[image.grid.slice_axis]
@@ -81,7 +81,7 @@ def _orient(image: Image, plane: Plane | None) -> Image:
 
 
 def _stored(data: NDArray[np.float32], vendor: Vendor) -> tuple[NDArray[np.uint16], float | None]:
-    """Whole pixel values, and the slope if the header must tell one."""
+    """Integer pixel values, and the rescale slope if it is needed."""
     top = float(data.max())
     if float(data.min()) < 0:
         raise ImageError("expected magnitude intensities of 0 or more, found negative ones")
@@ -102,7 +102,7 @@ def _check_orthogonal(grid: Grid) -> None:
 def _common(
     scanner: ScannerModel, acquisition: Acquisition, patient: Patient, study: Study, series_number: int
 ) -> Dataset:
-    """Everything that is the same for all slices of a series, but geometry and pixels."""
+    """Attributes common to all slices of a series, without geometry and pixels."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 100"
     dataset.SOPClassUID = MRImageStorage

@@ -1,4 +1,4 @@
-"""Dummy runs: the scan a site sends before it may enrol, good and in every way that must be noticed."""
+"""Simulated dummy runs: a good one, and one for each fault that the check must detect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit
 
 
 class DummyRun(StrEnum):
-    """What is wrong with a dummy run."""
+    """Fault of a dummy run."""
 
     GOOD = "good"
     LOW_FIELD = "low_field"
@@ -36,7 +36,7 @@ class DummyRun(StrEnum):
 
     @property
     def reason(self) -> str:
-        """Why the reading centre objects; empty for the good one."""
+        """Reason for the reading centre's objection; empty for the good one."""
         return _REASONS[self]
 
 

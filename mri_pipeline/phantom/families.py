@@ -1,4 +1,4 @@
-"""Lesions that lie beside each other, and how many they are at a visit.
+"""Groups of neighbouring lesions, and their number at each visit.
 
 A lesion of the design that lies beside no other is always one lesion. Neighbours are as many as there are connected
 shapes at that visit: two that have grown together are one, which bears the number of the first.
@@ -21,7 +21,7 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """What is one lesion at one visit.
+    """One connected lesion at one visit.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A lesion and those that lie beside it.
+    """A lesion and its neighbours.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Family:
         return np.asarray(np.logical_or.reduce(placed))
 
     def units(self, visit: int) -> tuple[Unit, ...]:
-        """The lesions that its members are at a visit."""
+        """The connected lesions that its members form at a visit."""
         labels, count = ndimage.label(self.t2_mask(visit), _CONNECTED)
         found: dict[int, Unit] = {}
         for member in self.members:

@@ -1,4 +1,4 @@
-"""Smooth random fields, cheap upsampling and painted tubes: what anatomies and images are made of."""
+"""Smooth random fields, fast upsampling and tubes, used for anatomy and images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Float32Array = NDArray[np.float32]
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A random generator that belongs to this key of non-negative integers and no other.
+    """Random generator seeded by a key of non-negative integers.
 
     Examples
     --------

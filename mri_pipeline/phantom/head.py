@@ -1,4 +1,4 @@
-"""What lies around the brain: dura, skull with marrow, scalp, eyes, face, neck, as fractions on the head's grid.
+"""Structures around the brain: fractions of dura, skull with marrow, scalp, eyes, face and neck on the head's grid.
 
 Stylised (spheres, shells, cylinders), but with the signals that lead a brain extraction astray: bright scalp and
 marrow, orbital fat, thin skull, muscle next to the skull base, air cavities.
@@ -30,7 +30,7 @@ _COARSE_SHAPE = (-(-SHAPE[0] // _SPACING) + 1, -(-SHAPE[1] // _SPACING) + 1, -(-
 def _ellipsoid(
     points: Float32Array, centre: tuple[float, float, float], radii: tuple[float, float, float]
 ) -> Float32Array:
-    """Roughly the signed distance (mm) to an ellipsoid."""
+    """Approximate signed distance (mm) to an ellipsoid."""
     q = [(points[i] - np.float32(centre[i])) / np.float32(radii[i]) for i in range(3)]
     norm = np.sqrt(q[0] ** 2 + q[1] ** 2 + q[2] ** 2)
     return np.asarray((norm - 1.0) * np.float32(min(radii)), dtype=np.float32)

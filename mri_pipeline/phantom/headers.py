@@ -1,4 +1,4 @@
-"""What the makers write into their headers: attributes, private blocks and file names."""
+"""DICOM headers of the manufacturers: attributes, private blocks and file names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, V
 
 
 def image_type(scanner: ScannerModel, acquisition: Acquisition) -> list[str]:
-    """ImageType as each maker fills it."""
+    """ImageType of each manufacturer."""
     if scanner.vendor is Vendor.SIEMENS:
         return ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
     if scanner.vendor is Vendor.GE:
@@ -76,7 +76,7 @@ def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: dat
 def add_private(
     dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition, person: str, slope: float
 ) -> None:
-    """Private blocks as the makers use them; one element names the patient, as free text sometimes does."""
+    """Private blocks of the manufacturers. One element contains the patient's name, as free text sometimes does."""
     field_of_view = f"{acquisition.columns * acquisition.in_plane_mm:.0f}"
     note = f"Planned for {person}"
     if scanner.vendor is Vendor.SIEMENS:
@@ -102,7 +102,7 @@ def add_private(
 def file_name(
     scanner: ScannerModel, folder: Path, *, series: int, instance: int, uid: str, description: str
 ) -> Path:
-    """Where each maker's export puts an instance below `folder`."""
+    """Path of an instance below `folder` in each manufacturer's export."""
     if scanner.vendor is Vendor.SIEMENS:
         name = "".join(c if c.isalnum() else "_" for c in description).upper()
         return folder / f"{name}_{series:04d}" / f"PHANTOM.MR.{series:04d}.{instance:04d}.IMA"
@@ -112,7 +112,7 @@ def file_name(
 
 
 def slice_time(started: datetime, acquisition: Acquisition, instance: int) -> datetime:
-    """When a slice was acquired: interleaved over one repetition in 2D, the slab's start in 3D."""
+    """Acquisition time of a slice: interleaved over one repetition in 2D, the slab's start in 3D."""
     if acquisition.dimension is Dimension.THREE_D:
         return started
     return started + timedelta(milliseconds=acquisition.repetition_ms * (instance % 2 + instance / 1000.0))

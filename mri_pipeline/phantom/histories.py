@@ -1,4 +1,4 @@
-"""Courses of lesions over the visits: what is known about each before it is placed anywhere."""
+"""Courses of lesions over the visits, defined before the lesions are placed."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def merging(
 def splitting(
     location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0
 ) -> tuple[LesionPlan, LesionPlan]:
-    """One lesion that falls into two of twice and once `volume_mm3` at visit `at`: `merging` the other way."""
+    """One lesion that splits into two of twice and once `volume_mm3` at visit `at`; the reverse of `merging`."""
     first = stable(location, 2.0 * volume_mm3, visits)
     second = shrinking(location, factor * volume_mm3, visits, at=at, factor=1.0 / factor)
     return first, replace(second, beside=first)
@@ -115,7 +115,7 @@ def splitting(
 
 @dataclass(frozen=True)
 class Activity:
-    """How ill a random subject is.
+    """Disease activity of a random subject.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Lesions of natural shapes, and how each looks at each visit; `placing` finds them a place.
+"""Lesions of natural shape and their appearance at each visit; `placing` positions them.
 
 A lesion is a nested family of shapes: sublevel sets of one warped-ellipsoid field inside the tissue it may occupy.
 Growing and shrinking move the level; the place and the character of the outline stay.
@@ -15,7 +15,7 @@ from mri_pipeline.core.anatomy import Location
 from mri_pipeline.phantom.fields import Float32Array
 
 ENHANCING_SHARE = 0.75
-"""Share of a lesion's volume that enhances; oedema around it is bright on FLAIR alone."""
+"""Share of a lesion's volume that enhances. The surrounding oedema is bright on FLAIR only."""
 BLACK_HOLE_SHARE = 0.6
 """Share of a black-hole lesion's volume that is as dark as the hole; the rim is brighter."""
 RING_CORE_SHARE = 0.4
@@ -51,7 +51,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class LesionPlan:
-    """A lesion to be placed: where, and one phase per visit.
+    """Plan of a lesion: region, and one phase per visit.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class LesionPlan:
 
     @property
     def largest_mm3(self) -> float:
-        """The largest volume it ever has."""
+        """Maximum volume over the visits."""
         return max(phase.volume_mm3 for phase in self.phases)
 
 
@@ -113,7 +113,7 @@ class Lesion:
         return self.mask(self.plan.phases[visit].volume_mm3)
 
     def enhancing_soft(self, visit: int) -> Float32Array:
-        """How much of each voxel enhances, in the box."""
+        """Enhancing fraction of each voxel, in the box."""
         phase = self.plan.phases[visit]
         if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=np.float32)
@@ -122,7 +122,7 @@ class Lesion:
         return soft - self.soft(RING_CORE_SHARE * volume, edge_mm=1.0) if phase.ring else soft
 
     def gel_mask(self, visit: int) -> NDArray[np.bool_]:
-        """The true enhancing voxels at a visit, in the box; a ring's dark centre is not among them."""
+        """The true enhancing voxels at a visit, in the box; without the dark centre of a ring."""
         phase = self.plan.phases[visit]
         if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""A place in one person's white matter, and a natural shape there, for every planned lesion."""
+"""Position and shape of every planned lesion in the white matter of one head."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SEED_LESIONS = 21
 _TRIES = 400
 _TRIES_BESIDE, _TRIES_TOGETHER = 40, 60
 APART_MM = 4.0
-"""Between the voxels of two lesions that lie beside each other and are two: more than a 3 mm slice."""
+"""Minimum gap (mm) between two neighbouring separate lesions: more than a 3 mm slice."""
 TOUCHING_MM3 = 20.0
-"""What two lesions have in common that have become one: a bridge that no slice misses."""
+"""Minimum overlap of two merged lesions: a bridge that is visible in every slice."""
 _BESIDE_REACH_MM = 4.0  # of centres beyond the nearest possible place
 _SAME_SLICE_MM = 2.0  # of the centres: two lesions above each other are one on thick slices
 _CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
@@ -32,7 +32,7 @@ def _radius(volume_mm3: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Ground:
-    """What placing needs to know of the anatomy."""
+    """Anatomical constraints of lesion positions."""
 
     anatomy: Anatomy
     white: Float32Array
@@ -98,7 +98,7 @@ def _shape_field(
     *,
     towards: NDArray[np.float64] | None = None,
 ) -> tuple[tuple[slice, slice, slice], Float32Array]:
-    """The level field around one voxel: a union of warped ellipsoids, infinite where no lesion may be.
+    """The level field around one voxel: a union of warped ellipsoids, infinite where lesions are not allowed.
 
     The long axis runs `towards` a neighbour where there is one.
     """
@@ -146,7 +146,7 @@ def _is_natural(lesion: Lesion, radius: float) -> bool:
 def place_lesions(
     anatomy: Anatomy, plans: tuple[LesionPlan, ...], *, seed: int, gap_mm: float = 5.0
 ) -> tuple[Lesion, ...]:
-    """Find a place and a shape for every plan, at least `gap_mm` apart at their largest.
+    """Position and shape every planned lesion, at least `gap_mm` apart at maximum size.
 
     The gap keeps lesions apart on 3 mm slices, so that their number is known and not a matter of resolution. A plan
     that lies `beside` another comes as near to that one alone.
@@ -207,7 +207,7 @@ def _place_together(
     taken: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> list[Lesion]:
-    """A lesion and those that lie beside it; the first is tried elsewhere where these find no room."""
+    """A lesion and its neighbours. The first is moved if the neighbours do not fit."""
     index, *beside = indices
     for _ in range(_TRIES_TOGETHER if beside else 1):
         first = _place(ground, index + 1, plans[index], taken, rng)
@@ -243,7 +243,7 @@ def _place_beside(
     *,
     rng: np.random.Generator,
 ) -> Lesion | None:
-    """Next to `neighbour` within the slice, its long axis towards it; None where no shape fits."""
+    """Lesion next to `neighbour` within the slice, with its long axis towards it; None if no shape fits."""
     radius = _radius(plan.largest_mm3)
     apart = max((p.volume_mm3 for p in plan.phases if p.volume_mm3 < plan.largest_mm3), default=0.0)
     distance, centre = _distance_to(neighbour, taken.shape, int(3 * radius + _BESIDE_REACH_MM))

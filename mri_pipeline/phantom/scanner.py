@@ -1,4 +1,4 @@
-"""Scanners and their scan protocols: geometry, timing and the names their makers give to things."""
+"""Scanners and scan protocols: geometry, timing and the manufacturers' names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mri_pipeline.phantom.contrast import T1Technique
 
 
 class Vendor(StrEnum):
-    """A maker and its DICOM conventions."""
+    """A manufacturer and its DICOM conventions."""
 
     SIEMENS = "SIEMENS"
     GE = "GE MEDICAL SYSTEMS"
@@ -75,7 +75,7 @@ PHILIPS_PANORAMA = ScannerModel(
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One series as it is prescribed.
+    """Prescription of one series.
 
     Times in ms, lengths in mm. `spacing_mm` above `thickness_mm` is a gap. `columns` and `rows` are the matrix.
     """
@@ -186,7 +186,7 @@ _SEQUENCE_NAMES: Mapping[tuple[Vendor, Dimension], Mapping[Contrast, str]] = {
 
 
 def _scanning_sequence(vendor: Vendor, contrast: Contrast, dimension: Dimension) -> tuple[str, str]:
-    """ScanningSequence and SequenceVariant as the makers write them."""
+    """ScanningSequence and SequenceVariant of each manufacturer."""
     gradient = dimension is Dimension.THREE_D and contrast in (Contrast.T1W, Contrast.T1W_GD)
     if gradient:
         return {
@@ -205,7 +205,7 @@ def _scanning_sequence(vendor: Vendor, contrast: Contrast, dimension: Dimension)
 
 
 def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) -> dict[Contrast, Acquisition]:
-    """What a scanner runs at every visit, in the order of scanning.
+    """Series of a scanner at every visit, in the order of scanning.
 
     Contrast is given before the last series; T2 and FLAIR may lie in between (`trial` sets the times).
     """
@@ -243,7 +243,7 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
 
 
 def with_gap(acquisition: Acquisition, gap_mm: float) -> Acquisition:
-    """The same series with slices that do not touch, fewer of them over the same length."""
+    """The same series with gaps between slices: fewer slices over the same length."""
     spacing = acquisition.thickness_mm + gap_mm
     slices = round(acquisition.slices * acquisition.spacing_mm / spacing)
     return replace(acquisition, spacing_mm=spacing, slices=slices)

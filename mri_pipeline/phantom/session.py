@@ -1,4 +1,4 @@
-"""One examination as DICOM: a localizer and all series of a visit, in the order and at the times of a real one."""
+"""One examination as DICOM: a localizer and all series of a visit, in a realistic order and timing."""
 
 from __future__ import annotations
 

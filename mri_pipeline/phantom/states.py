@@ -1,4 +1,4 @@
-"""What became of a true lesion since the reference visit, by the written rules (docs/definitions.md).
+"""True state of a lesion since the reference visit, by the rules of docs/definitions.md.
 
 Written independently of `mri_pipeline.lesions`, on the 1 mm masks of the design.
 """
@@ -53,7 +53,7 @@ def shares(units: Sequence[Unit], other: NDArray[np.bool_]) -> list[NDArray[np.b
 
 
 def t2_states(family: Family, visit: int, reference: int | None, rules: LesionRules) -> list[tuple[Unit, T2State]]:
-    """The lesions of a family with their states; one that has vanished is given as it was.
+    """The lesions of a family with their states; a vanished lesion is given as it was at the reference visit.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def t2_states(family: Family, visit: int, reference: int | None, rules: LesionRu
 
 
 def has_appeared(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
-    """Whether there was no lesion at this place, and what there is now is more by the growth floor."""
+    """True if there was no lesion at this place and the present volume exceeds the growth floor."""
     growth_mm3 = float(after.sum()) - float(before.sum())
     return bool(before.sum() < rules.t2_min_volume_mm3) and growth_mm3 >= rules.enlarging_min_growth_mm3
 
@@ -94,7 +94,7 @@ def _enhances(lesion: Lesion, visit: int, rules: LesionRules) -> bool:
 
 
 def gel_state(lesion: Lesion, visit: int, reference: int | None, rules: LesionRules) -> GelState | None:
-    """How a lesion enhances, or None where it does not."""
+    """Enhancement state of a lesion; None if it does not enhance."""
     if not _enhances(lesion, visit, rules):
         return None
     if reference is None:

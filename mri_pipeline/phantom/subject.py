@@ -26,7 +26,7 @@ _SEED_TEXTURE, _SEED_SCAN = 41, 42
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSubject:
-    """A patient whose every lesion is known.
+    """A simulated patient with known lesions.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class SimulatedSubject:
 
 @dataclass(frozen=True, eq=False)
 class VisitScan:
-    """What a scanner delivered at one visit, and how the head lay in it.
+    """Images of one visit, and the position of the head in the scanner.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def simulate_subject(
     traits: AnatomyTraits | None = None,
     activity: Activity | None = None,
 ) -> SimulatedSubject:
-    """A patient with an own anatomy and lesions.
+    """Simulate a patient with individual anatomy and lesions.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ _TEXTURE_GAIN: Mapping[Contrast, float] = {
 def head_signal(
     subject: SimulatedSubject, visit: str, acquisition: Acquisition, texture: Float32Array | None = None
 ) -> Image:
-    """Signal of the head at 1 mm before any scanner touches it; white matter is 1."""
+    """Signal of the head at 1 mm before image formation; white matter is 1."""
     anatomy, contrast = subject.anatomy, acquisition.contrast
     signals = tissue_signals(contrast, acquisition.technique)
     data = np.zeros(anatomy.grid.shape, dtype=np.float32)
@@ -238,7 +238,7 @@ def truth_masks(subject: SimulatedSubject, visit: str) -> dict[str, LabelImage]:
 
 
 def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> LabelImage:
-    """Bring true labels to a scan's grid (or any other): the label that covers at least half of a voxel.
+    """Resample true labels to another grid: the label that covers at least half of a voxel.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From the template's maps to one person's tissue fractions."""
+"""Tissue fractions of one head from the template's maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mri_pipeline.phantom.vessels import Tube, artery_tubes, plexus_tubes, vein_
 
 _SEED_TISSUES = 12
 _GREY_SHARPENING = 0.8
-"""The average's cortex is too thick, by the width over which people differ; this brings grey to white to 1.2."""
+"""Correction of the average template, whose cortex is too thick. It gives a ratio of grey to white matter of 1.2."""
 _MARGIN = 12  # voxels around the template's brain that a deformed brain may reach
 
 _IRON = [((18, -3, -1), (6, 9, 5)), ((4, -20, -9), (3, 3, 3)), ((14, -56, -34), (6, 5, 3))]

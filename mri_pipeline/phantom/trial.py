@@ -1,4 +1,4 @@
-"""The digital reference trial on disk: uploads of two sites as DICOM, and the truth beside them.
+"""The digital reference trial on disk: DICOM uploads of two sites, and the truth.
 
 ::
 
@@ -44,11 +44,11 @@ _SEED_TRIAL = 51
 _VOLUNTEER = 900  # key of the volunteer's anatomy, who travels between the sites
 
 Progress = Callable[[str], None]
-"""Called with a line for people before each step."""
+"""Called with a progress message before each step."""
 
 
 class UploadKind(StrEnum):
-    """What an upload is for."""
+    """Purpose of an upload."""
 
     DUMMY_RUN = "dummy_run"
     VISIT = "visit"
@@ -92,7 +92,7 @@ class ReferenceTrial:
         return self.root / "truth"
 
     def path(self, upload: Upload) -> Path:
-        """Where an upload lies."""
+        """Path of an upload."""
         return self.root / upload.path
 
     def save(self) -> Path:
@@ -122,7 +122,7 @@ class ReferenceTrial:
 
 
 def made_up_patient(number: str, seed: int) -> Patient:
-    """A name, number and birth date that belong to nobody."""
+    """A fictitious name, number and birth date."""
     rng = generator(seed, _SEED_TRIAL, *number.encode())
     family = rng.choice(["Musterfrau", "Bonnet", "Novakova", "Esempio", "Jansen", "Smithson"])
     given = rng.choice(["Anna", "Claire", "Petra", "Giulia", "Maartje", "Joan"])
@@ -133,7 +133,7 @@ def made_up_patient(number: str, seed: int) -> Patient:
 
 
 def visit_study(number: str, visit: str, seed: int) -> Study:
-    """When a visit took place: its week after the first, give or take two days."""
+    """Date of a visit: its week after the first, ± two days."""
     rng = generator(seed, _SEED_TRIAL, 1, *number.encode())
     start = datetime(2019, 3, 4, 9, 5) + timedelta(days=int(rng.integers(0, 200)))  # noqa: DTZ001  (DICOM's local time)
     week = week_of(visit) or 0
@@ -152,7 +152,7 @@ def _zip(folder: Path) -> Path:
 
 
 def write_visit_truth(subject: SimulatedSubject, visit: str, scan: VisitScan, folder: Path) -> None:
-    """Masks in the subject's space, and where that space lies in each series (ITK transforms)."""
+    """Masks in the subject's space, and ITK transforms from that space to each series."""
     for name, mask in truth_masks(subject, visit).items():
         small = type(mask)(mask.data.astype(np.uint8), mask.grid) if mask.data.max() < 256 else mask
         nifti.save(small, folder / f"{visit}_{name}.nii.gz")

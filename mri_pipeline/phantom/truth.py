@@ -1,4 +1,4 @@
-"""What a perfect reader would report: counts, volumes and states from the design, by the rules of the protocol.
+"""True counts, volumes and states from the design, by the rules of the protocol.
 
 Written independently of `mri_pipeline.lesions`: a lesion is an object of the design, never a connected component,
 so that the two ways to a number can disagree. Only lesions that are planned beside each other are one where they touch
@@ -29,7 +29,7 @@ _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.
 
 @dataclass(frozen=True)
 class TrueLesion:
-    """One lesion at one analysed visit: the record a reader would make, and how it was made."""
+    """One lesion at one analysed visit: its true record and its design."""
 
     record: LesionRecord
     enhancement: float
@@ -59,7 +59,7 @@ class SubjectTruth:
 
 @dataclass(frozen=True)
 class _Moment:
-    """A visit of a subject that is analysed, and what it is compared with."""
+    """An analysed visit of a subject, and its reference visit."""
 
     subject: SimulatedSubject
     visit: int
@@ -197,7 +197,7 @@ def _cell(value: object) -> object:
 
 
 def write_truth_tables(truths: Sequence[SubjectTruth], folder: Path) -> tuple[Path, Path]:
-    """Write ``lesion_timepoints.csv`` and ``lesions.csv``; what is not known is an empty cell."""
+    """Write ``lesion_timepoints.csv`` and ``lesions.csv``; unknown values are empty."""
     folder.mkdir(parents=True, exist_ok=True)
     measured = [f.name for f in fields(VisitCounts) if f.name not in {"visit", *_NOT_IN_TIMEPOINTS}]
     timepoints = folder / "lesion_timepoints.csv"

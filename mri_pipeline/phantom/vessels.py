@@ -1,4 +1,4 @@
-"""Vessels, choroid plexus, falx and tentorium: what enhances and is no lesion.
+"""Normal enhancing structures: vessels, choroid plexus, falx and tentorium.
 
 Centrelines in the template's world (MNI mm), named after their vessels; cortical and medullary veins are drawn
 at random for every person. Radii in mm.
@@ -114,7 +114,7 @@ def _medullary_vein(rng: np.random.Generator) -> Tube:
 
 
 def _jittered(tubes: list[Tube], rng: np.random.Generator) -> list[Tube]:
-    """Every person's vessels run and bulge a little differently; ends that meet stay near each other."""
+    """Individual variation of course and radius of the vessels; connected ends stay close to each other."""
     result = []
     for tube in tubes:
         moved = tube.copy()

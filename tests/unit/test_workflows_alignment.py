@@ -126,7 +126,7 @@ def test_one_stranger_fails_wherever_it_stands(request_of, aligned, stranger):
     visits, failed = of(found)
     assert visits == [label for label in labels if label != stranger]
     assert list(failed) == [stranger]
-    assert "matches" in failed[stranger]
+    assert "match" in failed[stranger]
     reference, *others = found.visits
     assert reference.flair_to_reference is None  # also where it was held against the stranger before, in vain
     assert judge(reference.flair_record) is Verdict.REFERENCE
