@@ -307,7 +307,7 @@ def evidence(*series: list[InstanceFacts]) -> dict[Contrast, str]:
 
 def test_a_choice_says_of_how_many_series_it_is_one():
     assert "taken from" not in evidence(t2("a", 0))[Contrast.T2W]
-    assert "taken from 2 series" in evidence(t2("a", 0), t2("b", 300))[Contrast.T2W]
+    assert "chosen from 2 series" in evidence(t2("a", 0), t2("b", 300))[Contrast.T2W]
 
 
 def test_where_every_t1_is_tagged_and_none_is_a_repeat_all_are_after_contrast():
