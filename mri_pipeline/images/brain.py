@@ -74,7 +74,7 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
         raise AnalysisError(
             f"expected a brain of 0.4 to 2.5 litres on the FLAIR, found {mask.volume_mm3 / 1e6:.2f} litres "
             f"(template similarity {match.similarity:.2f})",
-            hint="look at the FLAIR: is it a whole head or brain, and is its orientation right?",
+            hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
         )
     return BrainExtraction(mask, template_to_image, stripped, match.similarity)
 

@@ -74,7 +74,7 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
     if values.size < _LEAST_VOXELS:
         raise AnalysisError(
             f"normalisation: expected at least {_LEAST_VOXELS} voxels of white matter, found {values.size}",
-            hint="look at the brain mask and the registration to the template",
+            hint="check the brain mask and the registration to the template",
         )
     kept = values
     for _ in range(10):

@@ -41,25 +41,25 @@ def check_map(found: Image, brain: LabelImage, segmenter: Segmenter, what: str) 
     if not found.grid.same_as(brain.grid):
         raise AnalysisError(
             f"{what}: expected its output on the grid of its FLAIR, {brain.grid.against(found.grid)}",
-            hint="let the command bring its mask back to the FLAIR that it was given",
+            hint="resample the mask to the grid of the input FLAIR in the command",
         )
     low, high = float(found.data.min()), float(found.data.max())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise AnalysisError(
             f"{what}: expected a mask or probability from 0 to 1, found values from {low:g} to {high:g}",
-            hint="let the command write lesions as 1 and everything else as 0",
+            hint="write lesions as 1 and background as 0 in the command",
         )
     mask = found.data >= segmenter.threshold
     n_found, n_inside = int(np.count_nonzero(mask)), int(np.count_nonzero(mask & brain.mask))
     if n_inside > MOST_OF_BRAIN * np.count_nonzero(brain.data):
         raise AnalysisError(
             f"{what}: expected lesions, found {100 * n_inside / np.count_nonzero(brain.data):.0f} % of the brain",
-            hint="is it a brain mask, or are lesions 0 and the rest 1?",
+            hint="check whether the map is a brain mask or has lesions as 0 and background as 1",
         )
     if n_found - n_inside > MOST_OUTSIDE * n_found:
         raise AnalysisError(
             f"{what}: expected lesions in the brain, found {100 * (1 - n_inside / n_found):.0f} % of them outside",
-            hint="the mask lies in another space than the FLAIR that the command was given",
+            hint="check that the mask is in the space of the input FLAIR",
         )
 
 
