@@ -649,5 +649,7 @@ def test_a_worklist_without_its_columns_says_which_are_missing(export, reads, tm
     export()
     path = tmp_path / "out" / "worklist.csv"
     write_rows(path, [{"reading_code": row["reading_code"]} for row in rows_of(path)])
-    with pytest.raises(UsageError, match=r"^worklist: expected the columns reading_code, done .* found none named done"):
+    with pytest.raises(
+        UsageError, match=r"^worklist: expected the columns reading_code, done .* found none named done"
+    ):
         import_decisions(tmp_path / "out", reads=reads, reader="R1")
