@@ -42,6 +42,17 @@ def test_forms_that_differ_by_a_flip_or_swapped_axes_are_refused(tmp_path, matri
         nifti.load_scan(path)
 
 
+def test_a_broken_quaternion_beside_a_valid_sform_has_a_clear_error(tmp_path):
+    path = tmp_path / "f.nii"
+    image = nib.load(scan(tmp_path / "g.nii.gz"))
+    image.header["quatern_b"] = image.header["quatern_c"] = 0.9
+    with path.open("wb") as stream:
+        image.header["magic"], image.header["vox_offset"] = b"n+1", 352
+        stream.write(image.header.binaryblock + bytes(4) + image.get_fdata().astype("<f4").tobytes(order="F"))
+    with pytest.raises(ImageError, match=r"f.nii: expected a qform with a valid quaternion, found a broken one"):
+        nifti.load_scan(path)
+
+
 def test_one_form_alone_is_enough(tmp_path):
     flipped = np.diag([-1.0, 1, 1, 1]) @ AFFINE
     assert nifti.load_scan(scan(tmp_path / "q.nii.gz", s=flipped, s_code=0)).grid.orientation == "LAS"

@@ -80,7 +80,12 @@ def _both_forms(header: nib.Nifti1Header) -> tuple[NDArray[Any], NDArray[Any]] |
 
 def _require_agreeing_forms(header: nib.Nifti1Header, name: str) -> None:
     """Refuse a file whose qform and sform point an axis into different directions: a flip, or swapped axes."""
-    forms = _both_forms(header)
+    try:
+        forms = _both_forms(header)
+    except (ValueError, HeaderDataError) as error:
+        raise ImageError(
+            f"{name}: expected a qform with a valid quaternion, found a broken one", hint="export the image again"
+        ) from error
     if forms is None:
         return
     axes = [form[:3, :3] / np.maximum(np.linalg.norm(form[:3, :3], axis=0), 1e-12) for form in forms]
