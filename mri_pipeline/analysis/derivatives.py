@@ -27,9 +27,9 @@ from mri_pipeline.tables.schema import LESIONS, Row
 _BIDS_VERSION = "1.10.0"
 # BIDS has no name for transforms yet
 _IGNORED = (
-    "work/",
-    "tables/",
-    "reports/",
+    "work",  # without a final slash: the validator would not match the files below
+    "tables",
+    "reports",
     "*_result.json",
     "*_index.json",
     "*_space.json",

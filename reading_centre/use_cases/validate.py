@@ -14,10 +14,14 @@ from mri_pipeline.core.errors import ExternalToolError, UsageError
 _LOGGER = logging.getLogger(__name__)
 _PROGRAM = "bids-validator-deno"
 _SHOWN = 5
+_OF_ONE_IMAGE = {"SYMLINK_BROKEN", "EMPTY_FILE", "NIFTI_HEADER_UNREADABLE"}
+"""Errors of one image file. They do not stop the dataset: the analysis reports the visit of that image as failed."""
 
 
 def require_valid(bids_dir: Path) -> None:
-    """Run the BIDS validator, if it is installed, and refuse a dataset with errors; warnings pass.
+    """Run the BIDS validator, if it is installed, and refuse a dataset with errors.
+
+    Warnings pass, and so do images that cannot be read: the analysis names their visits as failed.
 
     Raises
     ------
@@ -38,7 +42,7 @@ def require_valid(bids_dir: Path) -> None:
             f"{_PROGRAM}: expected a JSON report, found none (exit code {done.returncode})",
             hint="use --skip-bids-validation",
         ) from error
-    errors = [issue for issue in issues if issue.get("severity") == "error"]
+    errors = [issue for issue in issues if issue.get("severity") == "error" and issue["code"] not in _OF_ONE_IMAGE]
     if errors:
         listed = "; ".join(f"{issue['code']} {issue.get('location', '')}".strip() for issue in errors[:_SHOWN])
         raise UsageError(
