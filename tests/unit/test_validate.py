@@ -47,7 +47,7 @@ def test_a_validator_that_fails_is_named(dataset, tmp_path, monkeypatch):
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
     monkeypatch.setattr(validate.shutil, "which", lambda *_args, **_options: str(broken))
-    with pytest.raises(ExternalToolError, match="expected a JSON report, found none .exit code 3."):
+    with pytest.raises(ExternalToolError, match=r"expected a JSON report, found none \(exit code 3\)"):
         require_valid(dataset)
 
 
