@@ -1,5 +1,7 @@
 """One scan gives one answer, by every command and with any order of axes."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.tables.io import read_table
+from reading_centre import cli
 from reading_centre.use_cases.segment import segment_images
 
 pytestmark = pytest.mark.slow
@@ -45,3 +49,39 @@ def test_turned_axes_change_no_voxel(segmented, axes):
         assert got.grid.orientation == axes
         assert wanted.mask.any()
         assert np.array_equal(got.reoriented(wanted.grid.orientation).data, wanted.data)
+
+
+def test_segment_and_bids_agree_and_a_copy_as_a_second_session_is_noticed(segmented, tmp_path, capsys):
+    _, expected = segmented
+    bids = tmp_path / "bids"
+    for subject, sessions in (("one", ("1",)), ("two", ("1", "2"))):
+        for session in sessions:
+            for contrast, name in NAMES.items():
+                file = (
+                    bids
+                    / f"sub-{subject}"
+                    / f"ses-{session}"
+                    / "anat"
+                    / f"sub-{subject}_ses-{session}_{name}.nii.gz"
+                )
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path_of(contrast), file)
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    out = tmp_path / "out"
+    assert cli.invoke(["bids", str(bids), str(out), "participant", "--nprocs", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "look at 2: FLAIR: the same voxels as at 1; was the right scan uploaded?" in said
+    assert "sub-two: sessions in the order 1, 2 (numbers in the session labels)" in said
+    rows = read_table(out / "tables" / "lesion_timepoints.csv")
+    assert len(rows) == 3
+    for row in rows:
+        assert int(row["t2_count"]) == int(expected.t2.mask.data.max())
+        assert float(row["t2_volume_ml"]) == pytest.approx(expected.t2.mask.volume_mm3 / 1000, abs=1e-4)
+        assert float(row["gel_volume_ml"]) == pytest.approx(expected.found.gel.mask.volume_mm3 / 1000, abs=1e-4)
+        assert float(row["bh_volume_ml"]) == pytest.approx(
+            expected.found.dark.black_holes.volume_mm3 / 1000, abs=1e-4
+        )
+    assert (rows[2]["new_t2_count"], rows[2]["enlarging_t2_count"]) == ("0", "0")
+    order = json.loads((out / "tables" / "data_dictionary.json").read_text())["session_order"]
+    assert order["two"] == {"order": ["1", "2"], "source": "numbers in the session labels"}
+    assert "from <b>numbers in the session labels</b>" in (out / "reports" / "sub-two.html").read_text()

@@ -39,9 +39,11 @@ def score(head):
     return ((head.data[FLAIR] - 1.3) / 0.1).astype(np.float32)
 
 
-def test_one_visit_has_nobody_to_ask():
+def test_one_visit_has_the_scores_of_two_copies_of_it():
     head = visit(((15, 5, 0), 4, 1.5))
-    assert np.array_equal(agreed([head], [score(head)])[0], score(head))
+    one, copy = agreed([head], [score(head)])[0], agreed([head, head], [score(head)] * 2)[0]
+    assert one == pytest.approx(copy, abs=1e-4)
+    assert one[head.brain] == pytest.approx(np.clip(score(head), -3, 3)[head.brain], abs=1e-4)
 
 
 def test_identical_visits_keep_their_answer():

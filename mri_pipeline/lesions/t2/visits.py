@@ -36,8 +36,8 @@ def agree(scores: Sequence[Image], flairs: Sequence[Image], brains: Sequence[Lab
     Returns
     -------
     list of Image
-        Averaged scores, one per visit. A single visit is returned unchanged. The result does not depend on the
-        order of the visits.
+        Averaged scores, one per visit, limited to `T2Visits.sure` in the brain. A single visit has the same scores as
+        two copies of it. The result does not depend on the order of the visits.
 
     Raises
     ------
@@ -47,8 +47,6 @@ def agree(scores: Sequence[Image], flairs: Sequence[Image], brains: Sequence[Lab
     grid = brains[0].grid
     for other in [image.grid for image in (*scores, *flairs)] + [brain.grid for brain in brains]:
         grid.require_same(other, "image of a visit")
-    if len(scores) == 1:
-        return list(scores)
     inside = np.any([brain.mask for brain in brains], axis=0)
     scanned = [brain.mask[inside] for brain in brains]
     smooth_flairs = [smoothed(flair.data, grid, _SMOOTHING_MM)[inside] for flair in flairs]
