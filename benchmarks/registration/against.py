@@ -129,7 +129,7 @@ def compare(folder: Path) -> None:
     agreed = consensus(jobs, results)
     answers = [{"name": n, "tool": "ours", "matrix": j["ours"], "cpu_s": j["cpu_s"]} for n, j in jobs.items()]
     print(
-        "| pair | head | moving | tool | number (failed) | mm: median, greatest | to the tools' mean | shift | CPU s |"
+        "| pair | head | moving | tool | number (failed) | mm: median, maximum | to the tools' mean | shift | CPU s |"
     )
     print("| --- " * 9 + "|")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}

@@ -145,13 +145,13 @@ def main() -> None:
     print("| test | registrations | mm: median, 95 %, maximum |")
     print("| --- | --- | --- |")
     for head in HEADS_USED:
-        row(f"there and back, {head}", [around(scans, leg) for leg in legs[head]])
+        row(f"forward and backward, {head}", [around(scans, leg) for leg in legs[head]])
     for head in HEADS_USED:
         for loop in loops(scans, head):
             row(f"loop of {head}: " + ", ".join(f"{c} {v + 1}" for _, v, c in loop), [around(scans, loop)])
     row("other orientations", [mm for leg in legs["01"] for mm in turned(scans, *leg)])
     moves = list(added(scans, "P14"))
-    row("third visit added: into the midway space", [space for space, _ in moves])
+    row("third visit added: motion in the midpoint space", [space for space, _ in moves])
     row("third visit added: against each other", [between for _, between in moves])
 
 

@@ -198,7 +198,7 @@ def shift_mm(trial: Trial, way: Affine) -> np.ndarray:
 
 def summary(rows: list[dict[str, Any]]) -> None:
     print(
-        "| head | moving | motions (failed) | least quality | to the truth | to ourselves | shift: mean; SD | CPU s |"
+        "| head | moving | motions (failed) | lowest quality | to the truth | to ourselves | shift: mean; SD | CPU s |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for head, contrast in dict.fromkeys((r["head"], r["contrast"]) for r in rows):

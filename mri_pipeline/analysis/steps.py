@@ -119,12 +119,12 @@ def subject_space(
     templates_to_flair: Sequence[Affine],
     later_to_first: Sequence[Affine],
 ) -> SubjectSpace:
-    """Midway between all visits: no visit is interpolated less than another.
+    """Unbiased subject space (midpoint of all visits): all visits are interpolated equally.
 
     Parameters
     ----------
     flairs, brains, templates_to_flair
-        FLAIR, its brain mask and the template's way to it, for every visit in one order.
+        FLAIR, its brain mask and the transform from template to FLAIR, for every visit in the same order.
     later_to_first
         Rigid transforms of the second and later visits to the first.
     """
@@ -133,10 +133,10 @@ def subject_space(
     grid = subject_grid([f.grid for f in flairs], to_subject, brains)
     ways = list(zip(flairs, brains, to_subject, strict=True))
     masks = [resample.resample_nearest(mask, grid, way) for _, mask, way in ways]
-    # only what every visit has scanned can be compared: elsewhere a lesion would seem to come or to go
-    seen = [resample.covered(flair, grid, way) for flair, _, way in ways]
+    # only the common field of view can be compared; outside it lesions would seem to appear or disappear
+    fields_of_view = [resample.covered(flair, grid, way) for flair, _, way in ways]
     return SubjectSpace(
-        brain=brain.combine(masks, fields_of_view=seen),
+        brain=brain.combine(masks, fields_of_view=fields_of_view),
         whole_brain=brain.combine(masks),
         flairs_to_subject=tuple(to_subject),
         template_to_subject=midway.mean_affine(

@@ -170,7 +170,7 @@ def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, caps
     assert {v for k, v in rows["wk12"].items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
     html = (out / "reports" / "sub-x.html").read_text()
     assert "Visual QC required." in html
-    assert "NO MATCH" in html
+    assert "FAILED, to " in html
     assert not list(out.glob("sub-x/ses-wk04/anat/*gadolinium*"))
     assert not (out / "sub-x" / "ses-wk12").exists()
 
