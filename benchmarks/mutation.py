@@ -29,9 +29,11 @@ import multiprocessing
 import os
 import random
 import shutil
+import site
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,12 +215,24 @@ class Room:
         return process.exitcode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
 
 
+def make_interpreter(folder: Path, copy: Path) -> None:
+    """Make a virtual environment that imports the copy first, then the packages of this environment.
+
+    Tests start child processes with ``sys.executable -I``, which ignores PYTHONPATH.
+    """
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    shared = "; ".join(f"site.addsitedir({path!r})" for path in site.getsitepackages())
+    (packages / "copy.pth").write_text(f"{copy}\nimport site; {shared}\n")
+
+
 def _run_tests(copy: Path, names: Sequence[str]) -> None:
     os.chdir(copy)
     # import the copy, not an installed package; do not reuse compiled files of another mutant
     os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True
+    sys.executable = str(copy.parent / "python" / "bin" / "python")
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(silent, stream)
@@ -232,6 +246,7 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         compileall.compile_dir(copy, quiet=1)
+        make_interpreter(copy.parent / "python", copy)
         for name in rooms:
             room = Room(name, copy)
             modules = room.modules()

@@ -143,8 +143,8 @@ def run_batch(
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
-    A single subject gets all processes for its visits. If there are more subjects, each gets one process. `memory_gb` is
-    the memory limit of MultiProc; None: 90 % of the memory of this process.
+    A single subject gets all processes for its visits. If there are more subjects, each gets one process. `memory_gb`
+    is the memory limit of MultiProc; None: 90 % of the memory of this process.
     """
     renewed = sum(job.cached_by_other_code for job in jobs)
     if renewed:
