@@ -1,20 +1,20 @@
-"""Mutation score of a room: the share of small faults in its code that its unit tests detect.
+"""Mutation score of a package: the share of small code faults that its unit tests detect.
 
     pip install --constraint constraints.txt --editable '.[mutation]'
     python benchmarks/mutation.py [--rooms lesions intake reading tables] [--number 40] [--seed 13] [--report FILE]
 
-A mutant is the code with one small fault: an operator exchanged, a number increased, an argument removed. The faults
-are those of mutmut, and one more: a call whose result nobody uses is removed. Of all mutants of a room a random sample
-is drawn; the same code, seed and number give the same sample. Error messages and descriptions (strings of three words
-or more) are left out.
+A mutant is the code with one small fault: an exchanged operator, an increased number, a removed argument. The faults
+are those of mutmut. One more fault removes a call whose result is not used. A random sample of all mutants of a
+package is drawn. The same code, seed and number give the same sample. Error messages and descriptions (strings of
+three words or more) are excluded.
 
-Each mutant is written into a copy of the project, never into the project itself. The unit tests of the room whose
-imports reach the mutated module are run on it, the fastest file first, until one fails: the mutant is *killed*. It
-*survives* if all pass. A mutant whose tests take four times as long as without it is killed, too (an endless loop).
-Tests of real data are left out.
+Mutants are written into a copy of the project. The project itself is not changed. A mutant is tested with the unit
+tests of its package that import the mutated module, the fastest test file first. It is *killed* if a test fails. It is
+also killed if the tests take four times as long as without the fault (endless loop). It *survives* if all tests pass.
+Tests of real data are excluded.
 
-Printed: each mutant as it is done, then a table (room, mutants, killed, survived, score) and all survivors with their
-difference to the code. A full run of a room takes hours; 40 mutants take 5 to 30 min.
+The script prints each mutant, a table (package, mutants, killed, survived, score), and all survivors with their
+difference to the code. A full run of a package takes hours. 40 mutants take 5 to 30 min.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ import multiprocessing
 import os
 import random
 import shutil
+import site
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ LIBRARIES = (
     "hypothesis", "numpy", "scipy.ndimage", "scipy.spatial", "skimage.graph", "nibabel", "SimpleITK", "pydicom",
     "pydantic", "sqlalchemy.orm", "pandas", "pandera.pandas", "matplotlib.pyplot",
 )  # fmt: skip
-"""Imported once, not again for every mutant."""
+"""Imported once, before the processes are forked."""
 PROSE_WORDS = 3
 LEAST_TIMEOUT_S, TIMES_BASELINE = 60.0, 4.0
 
@@ -88,16 +90,16 @@ def without_call(node: cst.Expr) -> Iterator[cst.Pass]:
 
 
 class Faults(MutationVisitor):
-    """The faults of a module, without those in the texts of error messages."""
+    """Collect the faults of a module. Error messages are excluded."""
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        """Leave out what is raised."""
+        """Exclude ``raise`` statements."""
         return not isinstance(node, cst.Raise) and super().on_visit(node)
 
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """A module and all its faults, in the order of its code."""
+    """A module and all its faults in source order."""
 
     path: Path  # relative to the project
     tree: cst.Module
@@ -112,7 +114,7 @@ class Module:
         return cls(path, wrapper.visit(visitor), visitor.mutations)
 
     def mutant(self, fault: Mutation) -> Mutant | None:
-        """The module with this fault; None if that is the same code or no code, or if the fault is in prose."""
+        """Apply a fault; None if the code is unchanged or invalid, or if the fault is in prose."""
         if _is_prose(fault.original_node):
             return None
         changed = self.tree.deep_replace(fault.original_node, fault.mutated_node)
@@ -122,7 +124,7 @@ class Module:
 
 
 def sample_of(modules: Sequence[Module], *, number: int, seed: int) -> list[Mutant]:
-    """Draw mutants of all modules of a room, each as likely as another."""
+    """Draw mutants of all modules of a package with equal probability."""
     faults = [(module, fault) for module in modules for fault in module.faults]
     random.Random(seed).shuffle(faults)
     drawn = (module.mutant(fault) for module, fault in faults)
@@ -142,7 +144,7 @@ def _is_python(code: str) -> bool:
 
 
 def reached(test: Path) -> set[Path]:
-    """Files of the project that a test file imports, directly or through others."""
+    """Files of the project that a test file imports, directly or indirectly."""
     found: set[Path] = set()
     waiting = [test]
     while waiting:
@@ -169,7 +171,7 @@ def _files_of(name: str) -> Iterator[Path]:
 
 
 class Room:
-    """The unit tests of a room in a copy of the project."""
+    """Unit tests of a package in a copy of the project."""
 
     def __init__(self, name: str, copy: Path) -> None:
         self.name, self.copy = name, copy
@@ -179,11 +181,11 @@ class Room:
         for test in tests:
             start = time.monotonic()
             if not self._pass([test], timeout_s=3600.0):
-                raise SystemExit(f"expected {test.name} to pass without a mutant, but it fails")
+                raise SystemExit(f"expected {test.name} to pass on the unchanged code, but it fails")
             self.seconds[test] = time.monotonic() - start
 
     def modules(self) -> list[Module]:
-        """All modules in the folder of the room, in the order of their names."""
+        """All modules of the package, sorted by name."""
         files = sorted((ROOT / "mri_pipeline" / self.name).rglob("*.py"))
         return [Module.of(file.relative_to(ROOT)) for file in files]
 
@@ -202,7 +204,7 @@ class Room:
             target.write_text(original)
 
     def _pass(self, files: Sequence[Path], *, timeout_s: float) -> bool:
-        """Run tests in a process of their own, forked from this one, which has imported the libraries."""
+        """Run tests in a forked process, which has the libraries imported already."""
         names = [str(file.relative_to(ROOT)) for file in files]
         process = multiprocessing.get_context("fork").Process(target=_run_tests, args=(self.copy, names))
         process.start()
@@ -213,12 +215,24 @@ class Room:
         return process.exitcode in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
 
 
+def make_interpreter(folder: Path, copy: Path) -> None:
+    """Make a virtual environment that imports the copy first, then the packages of this environment.
+
+    Tests start child processes with ``sys.executable -I``, which ignores PYTHONPATH.
+    """
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    shared = "; ".join(f"site.addsitedir({path!r})" for path in site.getsitepackages())
+    (packages / "copy.pth").write_text(f"{copy}\nimport site; {shared}\n")
+
+
 def _run_tests(copy: Path, names: Sequence[str]) -> None:
     os.chdir(copy)
-    # the copy comes before an installed package; no compiled file of a mutant is taken for that of the next
+    # import the copy, not an installed package; do not reuse compiled files of another mutant
     os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True
+    sys.executable = str(copy.parent / "python" / "bin" / "python")
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(silent, stream)
@@ -226,12 +240,13 @@ def _run_tests(copy: Path, names: Sequence[str]) -> None:
 
 
 def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
-    """Lines of the report."""
+    """Test the mutants of each package and yield the lines of the report."""
     rows, survivors = [], []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         compileall.compile_dir(copy, quiet=1)
+        make_interpreter(copy.parent / "python", copy)
         for name in rooms:
             room = Room(name, copy)
             modules = room.modules()
@@ -249,7 +264,7 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
                 f"| {name} | {total} | {len(sample)} | {killed} | {len(lived)} | {killed / len(sample):.0%} |"
             )
             survivors += lived
-    yield "\n| room | all mutants | sample | killed | survived | score |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield "\n| package | all mutants | sample | killed | survived | score |\n| --- | ---: | ---: | ---: | ---: | ---: |"
     yield from rows
     for mutant in survivors:
         yield f"\n{mutant.place}\n{mutant.difference}"
@@ -258,9 +273,9 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rooms", nargs="+", default=ROOMS, choices=ROOMS)
-    parser.add_argument("--number", type=int, default=40, help="mutants of each room")
+    parser.add_argument("--number", type=int, default=40, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=13)
-    parser.add_argument("--report", type=Path, help="file to write, besides what is printed")
+    parser.add_argument("--report", type=Path, help="file for a copy of the printed report")
     options = parser.parse_args()
     for name in LIBRARIES:
         importlib.import_module(name)

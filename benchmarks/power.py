@@ -1,16 +1,16 @@
-"""Power of the protocol's primary analysis, by simulation from its planning values.
+"""Power of the protocol's primary analysis, simulated from its planning values.
 
     python benchmarks/power.py [--trials 2000] [--seed 1]
 
-Planning values (MESEMS): 7.4 GEL over three scans, SD 11.4, 80 subjects in each arm, half as many GEL under treatment,
-5 % two-sided. A subject's GEL rate is gamma distributed; scans are Poisson at that rate, so that the sum over three
-scans is negative binomial with exactly this mean and SD. The planning values say nothing about the GEL at baseline;
-two extremes bound it: *unrelated* to the later scans, or Poisson at the subject's *same rate*.
+Planning values (MESEMS): mean of 7.4 GEL over three scans, SD 11.4, 80 subjects in each arm, half as many GEL under
+treatment, two-sided 5 %. The GEL rate of a subject is gamma distributed and the scans are Poisson at that rate. The sum
+over three scans is therefore negative binomial with exactly this mean and SD. The planning values do not specify GEL at
+baseline. Two extremes are simulated: *unrelated* to the later scans, or Poisson at the *same rate* of the subject.
 
-Every simulated trial is analysed by docs/examples/primary_analysis.py. Printed for each scenario: the share of trials
-with p < 0.05 and its Monte Carlo standard error, once with the treatment's effect (power) and once without (error of
-the first kind), the mean of the logarithm of the rate ratio as a ratio, and how many trials could not be fitted (they
-count as not significant).
+Every simulated trial is analysed by docs/examples/primary_analysis.py. For each scenario the script prints the share
+of trials with p < 0.05 and its Monte Carlo standard error, with the treatment effect (power) and without it (type I
+error). It also prints the geometric mean of the rate ratio and the number of trials without a fit. These count as not
+significant.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ MEAN, SD, SCANS = 7.4, 11.4, 3
 EFFECT = 0.5
 DROP_OUT = 0.15
 LEVEL = 0.05
-THETA = MEAN**2 / (SD**2 - MEAN)  # of a negative binomial with this mean and SD: 0.447
+THETA = MEAN**2 / (SD**2 - MEAN)  # shape of a negative binomial with this mean and SD: 0.447
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the planning values leave open.
+    """Assumptions that the planning values leave open.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Scenario:
     per_arm : int
         Subjects randomised to each arm.
     drop_out : float
-        Probability that a subject leaves the trial; after how many of the three scans, none to two, is chance.
+        Probability that a subject leaves the trial, after a random number of scans (0 to 2 of 3).
     complete : bool
-        Analyse subjects with all scans alone, in place of all scans there are.
+        True: only subjects with all scans are analysed. False: all available scans.
     baseline : str
-        "none": not in the model; "unrelated" or "same rate": in the model.
+        "none": not part of the model; "unrelated" or "same rate": covariate of the model.
     """
 
     name: str
@@ -77,7 +77,7 @@ SCENARIOS = tuple(
 def simulate(
     rng: np.random.Generator, scenario: Scenario, effect: float
 ) -> tuple[pd.Series, pd.DataFrame, pd.Series]:
-    """Count, design and scans of the subjects of one trial who can be analysed."""
+    """Count, design and number of scans of the analysable subjects of one trial."""
     treated = np.repeat([0.0, 1.0], scenario.per_arm)
     rate = rng.gamma(THETA, 1 / THETA, treated.size) * MEAN / SCANS
     baseline_rate = rate if scenario.baseline == "same rate" else rng.permutation(rate)
@@ -107,7 +107,7 @@ def rejections(scenario: Scenario, effect: float, *, trials: int, seed: int) -> 
 
 
 def expected_power(per_arm: float) -> float:
-    """The textbook's: Wald test of two negative binomial means, without covariate."""
+    """Power by formula: Wald test of two negative binomial means without covariate."""
     variance = (1 / MEAN + 1 / (MEAN * EFFECT) + 2 / THETA) / per_arm
     return float(stats.norm.cdf(abs(np.log(EFFECT)) / np.sqrt(variance) - stats.norm.ppf(1 - LEVEL / 2)))
 
@@ -123,7 +123,7 @@ def main() -> None:
         end="",
     )
     print(f"{expected_power(80 * (1 - DROP_OUT)):.3f} with 68; seed {chosen.seed}, {chosen.trials} trials each")
-    print("| scenario | baseline GEL | power | error of the first kind | mean rate ratio | not fitted |")
+    print("| scenario | baseline GEL | power | type I error | mean rate ratio | not fitted |")
     print("| --- | --- | --- | --- | --- | --- |")
     for scenario in SCENARIOS:
         cells = []

@@ -1,13 +1,13 @@
-"""What preprocessing costs: CPU seconds of each stage per visit, and the peak memory, as visits are added.
+"""Cost of preprocessing: CPU seconds of each stage for each visit, and peak memory, by number of visits.
 
     OMP_NUM_THREADS=1 python benchmarks/preprocessing.py [--visits 2 4 7 14] [--dimension 2D] [--scans FOLDER]
 
-A visit of the digital reference subject (FLAIR, T1 before and after contrast, T2; whole heads) is simulated once and
-used for every visit, each time displaced by a known motion of a few millimetres and degrees. With ``--scans`` a visit
-of real scans is taken instead: a folder with ``FLAIR``, ``T1W``, ``T1W_GD`` and ``T2W`` ``.nii.gz``, as many as there
-are. Every number of visits runs in a process of its own, stage after stage as the workflow does, with its files on
-disk between the stages; its peak memory is what the system reports. *motion* is the largest distance over the brain
-between the known motion and what registration found. Nothing here asserts; it measures.
+One visit of the digital reference subject (FLAIR, T1 before and after contrast, T2; whole heads) is simulated. It
+serves as every visit, each time moved by a known motion of a few millimetres and degrees. ``--scans`` uses a visit of
+real scans instead: a folder with ``FLAIR``, ``T1W``, ``T1W_GD`` and ``T2W`` ``.nii.gz``, or some of them. Every number
+of visits runs in a separate process. The stages run in the order of the workflow, with files on disk between them.
+Peak memory is that reported by the system. *motion* is the largest distance over the brain between the known and the
+registered motion. The script measures and asserts nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Clock:
         self.seconds: dict[str, float] = defaultdict(float)
 
     def run(self, stage: str, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Run a step and add what it cost to a stage."""
+        """Run a step and add its CPU seconds to a stage."""
         start = time.process_time()
         result = step(*args, **kwargs)
         self.seconds[stage] += time.process_time() - start
@@ -55,7 +55,7 @@ class Clock:
 
 
 def motion_of(visit: int) -> Affine:
-    """How the head lies at a visit: up to 4 degrees and 5 mm, the same in every run."""
+    """Head motion at a visit: up to 4 degrees and 5 mm, the same in every run."""
     rng = np.random.default_rng(visit)
     turn, shift = rng.uniform(-4, 4, 3), rng.uniform(-5, 5, 3)
     return rigid((turn[0], turn[1], turn[2]), (shift[0], shift[1], shift[2]))
@@ -66,7 +66,7 @@ def displaced(image: Image, motion: Affine) -> Image:
 
 
 def write_scans(folder: Path, dimension: Dimension) -> None:
-    """One simulated visit."""
+    """Write the scans of one simulated visit."""
     subject = simulate_subject(2026)
     for contrast, image in simulate_visit(subject, subject.visits[0], dimension=dimension).images.items():
         if contrast in USED:
@@ -75,7 +75,7 @@ def write_scans(folder: Path, dimension: Dimension) -> None:
 
 def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], float, float]:
     """CPU seconds by stage, peak memory in GiB and the largest motion error in mm of one subject."""
-    load_template()  # once for each process, whatever there is to do
+    load_template()  # once for each process, for any number of visits
     clock = Clock()
 
     def load(visit: int, contrast: Contrast) -> Image:
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visits", nargs="+", type=int, default=[2, 4, 7, 14])
     parser.add_argument("--dimension", type=Dimension, default=Dimension.TWO_D, choices=list(Dimension))
-    parser.add_argument("--scans", type=Path, help="folder of one visit's scans")
+    parser.add_argument("--scans", type=Path, help="folder with the scans of one visit")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         scans = options.scans or Path(folder)
@@ -152,7 +152,7 @@ def main() -> None:
             "visits " + " ".join(f"{stage:>8s}" for stage in STAGES) + "   per visit (CPU s)  peak GiB  motion mm"
         )
         for visits in options.visits:
-            # a fresh process: the peak is that of this number of visits alone
+            # separate process: the peak memory is that of this number of visits
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 seconds, peak_gib, error_mm = pool.apply(_measure, (scans, visits))
             cells = " ".join(f"{seconds.get(stage, 0.0) / visits:8.2f}" for stage in STAGES)

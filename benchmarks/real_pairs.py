@@ -1,12 +1,12 @@
-"""Change between two visits of real patients against experts' masks, and the cost of the whole analysis.
+"""Change between two visits of real patients against expert masks, and the cost of the whole analysis.
 
     python benchmarks/real_pairs.py DATA WORK [--patients 01 03 19] [--nprocs 2]
 
-DATA is the folder of the public data sets (README, "Real data"); its ``ljubljana/longitudinal`` is used (Lesjak et
-al., Neuroinformatics 2016, CC-BY). Each patient becomes a BIDS dataset of two sessions and goes through ``mri-pipeline
-bids``. The experts' mask holds every change (new, enlarging, shrinking, vanished) without a sign; it is brought onto
-the subject's grid by the authors' transform and ours, and compared with T2increase and T2decrease together. Figures
-and what every miss was: `accuracy/README.md`.
+DATA is the folder of the public data sets (docs/accuracy.md); its ``ljubljana/longitudinal`` is used (Lesjak et al.,
+Neuroinformatics 2016, CC-BY). Each patient is written as a BIDS dataset of two sessions and analysed with
+``mri-pipeline bids``. The expert mask holds every change (new, enlarging, shrinking, vanished) without its sign. It is
+transformed to the subject's grid with the authors' transform and ours, and compared with T2increase and T2decrease
+together. Figures and a review of the misses: `accuracy/README.md`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workflows.batch import Outcome
 
 VISITS = ("1", "2")
 NAMES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1W", Contrast.T2W: "T2W"}
-RECALL_FLOOR_MM3 = 50.0  # changes below are within one or two voxels of these scans
+RECALL_FLOOR_MM3 = 50.0  # smaller changes are within one or two voxels of these scans
 
 
 def lay_out(source: Path, bids: Path, patient: str) -> None:
@@ -47,7 +47,7 @@ def lay_out(source: Path, bids: Path, patient: str) -> None:
 
 
 def truth_on_grid(source: Path, derivatives: DerivativeDataset, patient: str) -> LabelImage:
-    """The experts' mask on the subject's grid."""
+    """Expert mask on the subject's grid."""
     folder = source / f"patient{patient}"
     flair_to_common = itk.load_transform(next(folder.glob("study1_FLAIR_to_common_space.txt")))
     flair_to_subject = itk.load_transform(derivatives.transform(patient, "1", Contrast.FLAIR))
@@ -64,7 +64,7 @@ def dice(a: BoolArray, b: BoolArray) -> float:
 
 
 def found_share(wanted: BoolArray, by: BoolArray, least_voxels: float) -> tuple[int, int]:
-    """How many 26-connected components of `wanted` are covered by at least 10 %, and how many there are."""
+    """Number of 26-connected components of `wanted` that are covered by at least 10 %, and number of all."""
     labels, count = ndimage.label(wanted, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     covered = np.bincount(labels.ravel(), weights=by.ravel(), minlength=count + 1)[1:]

@@ -1,10 +1,10 @@
-"""Counts and volumes on digital reference trials against their known truth.
+"""Counts and volumes of digital reference trials against their known truth.
 
     python benchmarks/reference_trial.py WORK [--seeds 1 2 3] [--nprocs 2] [--dimension 2D]
 
-Each seed is a trial of two other subjects (other heads, other lesions) that goes from DICOM to tables as in
-``mri-pipeline demo``. Printed: a line for every visit, and for each column the mean error (bias), the mean absolute
-error and the share of visits that are exact; for volumes the relative error.
+Each seed is a trial of two different subjects (heads, lesions). It is analysed from DICOM to tables as in
+``mri-pipeline demo``. The script prints a line for every visit. For each column it prints the mean error (bias), the
+mean absolute error and the share of exact visits; for volumes, the relative error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reading_centre.use_cases.tables import write_trial_tables
 
 
 def run_seed(work: Path, seed: int, *, nprocs: int, dimension: Dimension) -> list[dict[str, tuple[str, str]]]:
-    """Measured and true cells of every analysed visit of one trial."""
+    """Measured and true values of every analysed visit of one trial."""
     folder = work / f"seed{seed}_{dimension.value}"
     source = write_reference_trial(folder / "source", seed=seed, dimension=dimension)
     trial = init_trial(folder / "trial", source.protocol)

@@ -2,10 +2,10 @@
 
     python benchmarks/tables.py WORK [--subjects 36 72 144] [--nprocs 2]
 
-Makes trials of simulated subjects with seven visits each: FLAIR, T1 hypointensity, T2 lesions, enhancing lesions and
-black holes of 2D scans in the subject's space, every visit read and locked, so that all are counted again. Four
-subjects are simulated; the others are links to their files. Printed for each trial: wall and CPU seconds of
-``mri-pipeline tables``, the peak memory of its process and of the largest of those that count, and the digest of the
+The trials consist of simulated subjects with seven visits each: FLAIR, T1 hypointensity, T2 lesions, enhancing lesions
+and black holes of 2D scans in subject space. Every visit is read and locked, so that all lesions are counted again.
+Four subjects are simulated. The others are links to their files. For each trial the script prints wall and CPU seconds
+of ``mri-pipeline tables``, the peak memory of its process and of the largest worker process, and the digest of the
 tables.
 """
 
@@ -53,7 +53,7 @@ KINDS = {LesionKind.T2: "t2_lesions", LesionKind.GEL: "gel", LesionKind.BLACK_HO
 def simulated_subject(
     seed: int, weeks: Mapping[str, int | None], shape: tuple[int, int, int] = SHAPE
 ) -> tuple[list[VisitMasks], LabelImage]:
-    """Masks and FLAIRs of all visits, and the map of locations: an ellipsoid with lesions that come and enhance."""
+    """Masks and FLAIRs of all visits, and the location map: an ellipsoid with new and enhancing lesions."""
     rng = np.random.default_rng(seed)
     grid = Grid(shape, np.diag([*SPACING_MM, 1.0]))
     at = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, SPACING_MM, strict=True)]
@@ -77,7 +77,7 @@ def simulated_subject(
         flair = anatomy + 0.42 * ndimage.gaussian_filter(masks["t2_lesions"].astype(float), (0.6, 0.6, 0.2))
         flair = np.where(brain, flair + NOISE * rng.standard_normal(shape), 0)
         labels = {name: LabelImage(mask & brain, grid) for name, mask in masks.items()}
-        # a severe core in an equally dark shell in hypointense tissue; cortex as dark as grey matter is
+        # a severe core in a shell of a black hole in hypointense tissue; cortex with the intensity of grey matter
         dark = ndimage.gaussian_filter(masks["black_holes"].astype(float), (0.8, 0.8, 0.3))
         t1 = np.where(radius < 0.8, 1.0, GREY_MATTER) - 0.15 * masks["t2_lesions"] - 0.6 * dark
         t1_hypointensity = LabelImage(_t1_hypointensity(t1 + NOISE * rng.standard_normal(shape), brain), grid)
@@ -90,13 +90,13 @@ def simulated_subject(
 
 
 def _t1_hypointensity(t1: FloatArray, brain: BoolArray) -> NDArray[np.uint8]:
-    """`lesions.black_holes.T1Hypointensity` of every voxel, as an analysis writes it."""
+    """`lesions.black_holes.T1Hypointensity` of every voxel, in the format of the analysis."""
     limits = ((1 + GREY_MATTER) / 2, GREY_MATTER, (GREY_MATTER + FLUID) / 2)
     return np.where(brain, sum((t1 <= limit).astype(np.uint8) for limit in limits), 0).astype(np.uint8)
 
 
 def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SHAPE) -> Trial:
-    """A trial whose subjects are analysed, read and locked at every planned visit."""
+    """Write a trial whose subjects are analysed, read and locked at every planned visit."""
     trial = init_trial(folder)
     protocol = load_protocol(trial.protocol_file)
     weeks: dict[str, int | None] = {visit.label: visit.week for visit in protocol.visits}
@@ -147,7 +147,7 @@ def _record(code: str, visit: str) -> ReadRecord:
 
 
 def _link_subject(trial: Trial, source: str, code: str) -> list[ReadRecord]:
-    """The same masks under another code."""
+    """Link the files of a subject under another code."""
     records = []
     for root in (trial.derivatives.root, trial.reads):
         for path in sorted(root.rglob("*.nii.gz")):
@@ -165,7 +165,7 @@ def _link_subject(trial: Trial, source: str, code: str) -> list[ReadRecord]:
 
 
 def tables_digest(trial: Trial) -> str:
-    """SHA-256 of all files of the tables."""
+    """SHA-256 digest of all files of the tables."""
     digest = hashlib.sha256()
     for path in sorted(trial.tables.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -173,7 +173,7 @@ def tables_digest(trial: Trial) -> str:
 
 
 def _peak_mib() -> float:
-    """Of this process: ru_maxrss would remember the process that started it."""
+    """Peak memory of this process; ru_maxrss would include that of the parent process."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 

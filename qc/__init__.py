@@ -1,1 +1,1 @@
-"""Is this scan good enough? Compliance, measures, acceptance, report."""
+"""Quality control: protocol compliance, image quality measures, acceptance, registration, reports."""

@@ -27,7 +27,7 @@ longitudinal data)."""
 
 
 class Verdict(StrEnum):
-    """Verdict on a dummy run. The first two open the site's gate. Queries are listed and followed up."""
+    """Verdict on a dummy run. With the first two the site may enrol. Queries are listed and followed up."""
 
     ACCEPTED = "accepted"
     QUERIES = "accepted with queries"
@@ -50,9 +50,13 @@ class DummyRun:
     findings : tuple of Finding
         Limits met and violated.
     recognised : tuple of Recognised
+        All series of the upload with their recognised contrasts.
     profile : ScanProfile or None
+        Scanner and protocol; None if no series was chosen.
     images : mapping of Contrast to Image
+        The converted series.
     measures : mapping of Contrast to ImageMeasures
+        Image quality of the converted series.
     """
 
     site: str
@@ -87,9 +91,11 @@ def judge_dummy_run(
     compliance : ComplianceReport
         Findings of the headers.
     conversion_fault : str
-        Reason why the series could not be de-identified or converted; empty if they were. A fault is a refusal.
-    recognised, profile
-        Of the upload.
+        Reason why de-identification or conversion failed; empty if it succeeded. A fault leads to a refusal.
+    recognised : tuple of Recognised
+        All series of the upload with their recognised contrasts.
+    profile : ScanProfile or None
+        Scanner and protocol of the upload; None if no series was chosen.
     images : mapping of Contrast to Image
         The converted series.
     """
@@ -117,7 +123,20 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
 
 
 def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -> list[Finding]:
-    """Findings of the image measures of one scan."""
+    """Judge the image measures of one scan against the limits.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    values : ImageMeasures
+    protocol : Protocol
+        With the limits of signal-to-noise and contrast-to-noise ratio.
+
+    Returns
+    -------
+    list of Finding
+        One for each limit, met or violated.
+    """
     quality = protocol.image_quality
     query = Action.QUERY
     findings = [
@@ -152,7 +171,7 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
 
 def _at_least(rule: str, what: str, contrast: Contrast, measured: float | None, limit: Limit) -> Finding:
     if measured is None:
-        message = f"{contrast.value}: expected {what} of at least {limit.value:g}, found no noise to measure"
+        message = f"{contrast.value}: expected {what} of at least {limit.value:g}, the noise could not be measured"
         return Finding(rule, limit.action, message, contrast, None, limit.value)
     message = f"{contrast.value}: expected {what} of at least {limit.value:g}, found {measured:.1f}"
     return Finding(

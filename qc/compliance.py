@@ -17,11 +17,11 @@ from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.series import Geometry, Series
 
 FIELD_TOLERANCE_T: Final = 0.02
-"""Nominal 1.5 T magnets state 1.494 or 1.4939 T in their headers (nominal 3 T: 2.89 or 2.8936); 1.4 T is
-refused."""
+"""Tolerance of the field strength. Headers of 1.5 T scanners state 1.494 or 1.4939 T, those of 3 T scanners 2.89 or
+2.8936 T. 1.4 T is refused."""
 
 ROUNDING_MM: Final = 0.005
-"""Lengths are compared after rounding to 0.01 mm: a header's 3.0000001 mm is 3 mm."""
+"""Rounding tolerance of lengths, which are rounded to 0.01 mm: 3.0000001 mm in a header equals 3 mm."""
 
 
 class Purpose(StrEnum):
@@ -38,14 +38,17 @@ class Finding:
     Parameters
     ----------
     rule : str
-        A stable name of the rule, for tables.
+        Stable name of the rule, for tables.
     action : Action or None
         Consequence of a violation; None if the limit is met.
     message : str
         What was expected and found, without patient data.
     contrast : Contrast or None
+        The scan; None if the finding concerns the whole upload.
     measured, limit : float or None
+        Measured value and limit, in `unit`.
     unit : str
+        Unit, such as "mm", "min" or "%"; empty for a ratio.
     """
 
     rule: str
@@ -59,7 +62,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Acquisition of one contrast, for comparison with the next visit."""
+    """Acquisition parameters of one contrast, for comparison with the next visit.
+
+    Parameters
+    ----------
+    repetition_time_ms, echo_time_ms, inversion_time_ms : float or None
+        None if the header does not state the value.
+    spacing_mm : (float, float, float)
+        Distance of rows, columns and slices.
+    acquisition_type : str
+        "2D" or "3D".
+    """
 
     repetition_time_ms: float | None
     echo_time_ms: float | None
@@ -70,7 +83,10 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class ScanProfile:
-    """Scanner and protocol of a visit; `scanner_key` is a keyed digest of maker, model, serial number, station."""
+    """Scanner and protocol of a visit.
+
+    `scanner_key` is a keyed digest of manufacturer, model, serial number and station name.
+    """
 
     manufacturer: str
     model: str
@@ -96,7 +112,7 @@ class ComplianceReport:
         Raises
         ------
         ComplianceError
-            With every reason, in one line.
+            With all reasons in one line.
         """
         reasons = self.of(Action.REFUSE)
         if reasons:
@@ -119,7 +135,7 @@ def check_compliance(
     ----------
     chosen : mapping of Contrast to Choice
     recognised : sequence of Recognised
-        All series of the upload. They are named if a required sequence is missing.
+        All series of the upload. The message for a missing required sequence lists them.
     protocol : Protocol
     purpose : Purpose
     """
@@ -166,7 +182,7 @@ def _required(
             )
         else:
             refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
-            found = ", ".join(sorted(c.value for c in chosen)) or "none of the protocol's sequences"
+            found = ", ".join(sorted(c.value for c in chosen)) or "no sequence of the protocol"
             message = f"expected {contrast.value}, found {found}"
             if not chosen and unwanted:
                 message += " (" + "; ".join(r.evidence for r in unwanted[:3]) + ")"
@@ -251,14 +267,19 @@ def _minutes(choice: Choice, limit: Limit) -> Finding:
 def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
     """Scanner and protocol of a visit, from its FLAIR if there is one.
 
+    Parameters
+    ----------
+    chosen : mapping of Contrast to Choice
+        The chosen series of the visit.
+
     Raises
     ------
     ComplianceError
-        If nothing was chosen.
+        If no series was chosen.
     """
     if not chosen:
         raise ComplianceError(
-            "expected a sequence of the protocol, found none", hint="send the visit's anatomical series"
+            "expected a sequence of the protocol, found none", hint="upload the anatomical series of the visit"
         )
     facts = chosen.get(Contrast.FLAIR, next(iter(chosen.values()))).recognised.series.first
     acquisitions = {}
@@ -278,12 +299,12 @@ _PROFILE = TypeAdapter(ScanProfile)
 
 
 def profile_record(profile: ScanProfile) -> dict[str, Any]:
-    """A profile as JSON values, for the registry."""
+    """Convert a profile to JSON values for the registry."""
     return dict(_PROFILE.dump_python(profile, mode="json"))
 
 
 def profile_of_record(record: Mapping[str, Any]) -> ScanProfile:
-    """The profile of a record of `profile_record`."""
+    """Convert a record of `profile_record` back to a profile."""
     return _PROFILE.validate_python(record)
 
 
@@ -298,7 +319,20 @@ class PreviousScan:
 def compare_with_previous(
     current: ScanProfile, previous: PreviousScan, limits: AcquisitionLimits
 ) -> tuple[Finding, ...]:
-    """Flag a change of scanner, software or protocol since another visit of the subject."""
+    """Flag a change of scanner, software or protocol since another visit of the subject.
+
+    Parameters
+    ----------
+    current : ScanProfile
+    previous : PreviousScan
+    limits : AcquisitionLimits
+        Actions, and the largest accepted change of a parameter as a share of its larger value.
+
+    Returns
+    -------
+    tuple of Finding
+        One for each change; empty if there is none.
+    """
     before = previous.profile
     findings = []
     if current.scanner_key != before.scanner_key:

@@ -1,8 +1,7 @@
 """Image quality measures. They use the voxels only, without a segmentation or a template.
 
-The measures find scans that are clearly bad (noise, ghosts, a head that is cut, slices that flicker or are
-missing).
-They are no substitute for looking, and values of different sequences are not comparable with each other.
+The measures detect clearly inadequate scans: noise, ghosting, a head that is cut off, intensity steps between slices,
+missing slices. They do not replace visual QC. Values of different sequences are not comparable.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 
 _AIR_STD: Final = 0.68
-"""Standard deviation of magnitude noise in air over sigma: 0.655 (one coil) to 0.707 (many). Constantinides
-1997."""
+"""Ratio of the standard deviation of magnitude noise in air to sigma: 0.655 (one coil) to 0.707 (many coils).
+Constantinides 1997."""
 
 _BRAIN_DEPTH_MM: Final = 20.0
 """Depth below the head's surface that excludes scalp, skull and most cortex."""
@@ -46,27 +45,27 @@ class ImageMeasures:
     Parameters
     ----------
     noise : float
-        Standard deviation of the noise, in the image's own unit: the larger of an estimate from second
-        differences in smooth tissue and one from the quietest corner of air (images made finer by
-        interpolation hide their noise from the first, scanners that blank the air from the second).
+        Standard deviation of the noise, in intensity units of the image. The larger of two estimates: from second
+        differences in smooth tissue (too low in interpolated images), and from the corner of air with the lowest
+        signal (too low if the scanner blanks the air).
     snr : float or None
-        Median of smooth tissue over noise.
+        Median of smooth tissue divided by noise.
     cnr : float or None
-        Distance of the two tissue classes inside the brain (grey and white matter, by a three-class Otsu
-        threshold) over noise.
+        Difference between grey and white matter (by a three-class Otsu threshold inside the brain) divided by
+        noise.
     ghosting_percent : float or None
-        Difference of the air beside the head along the two in-plane axes over twice the signal (as in the
-        ACR phantom test); also raised by wrap-around. None where the scanner blanks the air.
+        Difference between the air signals along the two in-plane axes divided by twice the tissue signal (as in the
+        ACR phantom test). Wrap-around also increases it. None if the scanner blanks the air.
     head_mm : tuple of float
-        Extent of the head: left to right, back to front, foot to head.
+        Extent of the head: left to right, posterior to anterior, inferior to superior.
     cut_at_top : bool
-        Whether the head reaches through the uppermost slice.
+        True if the head extends beyond the uppermost slice.
     edge_share : float
-        Largest share of a side face (left, right, front, back) of the volume that is head: clipped or wrapped.
+        Largest share of head on a side face of the volume (left, right, anterior, posterior): clipped or wrapped.
     slice_step_percent : float
-        Largest jump of a slice's median signal against its two neighbours, in the middle of the head.
+        Largest difference between the median of a slice and the mean of its two neighbours, in the middle of the head.
     blank_slices, repeated_slices : int
-        Slices without content between others; slices equal to the one before.
+        Number of slices without content between others, and of slices equal to the previous one.
     """
 
     noise: float
@@ -87,9 +86,9 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     Parameters
     ----------
     image : Image
-        As converted, not corrected or normalised.
+        Converted image, not corrected or normalised.
     contrast : Contrast
-        Decides which classes are grey and white matter.
+        Determines the intensity classes of grey and white matter.
     """
     image = image.reoriented("RAS")
     axis = image.grid.slice_axis
@@ -120,8 +119,8 @@ def head_mask(image: Image) -> BoolArray:
         return np.zeros(image.data.shape, dtype=bool)
     threshold = 0.6 * float(
         threshold_otsu(np.clip(coarse, 0, top))
-    )  # below the middle: CSF and bone belong to the head
-    # holes first: a dark skull parts the scalp from the brain
+    )  # lower than Otsu: CSF and bone belong to the head
+    # fill holes before labelling: a dark skull separates the scalp from the brain
     solid = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
     labels, count = ndimage.label(solid)
     if count == 0:
@@ -144,7 +143,7 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
     bright = inside & (data > np.median(data[inside]))
     if not bright.any():
         return 0.0, 0.0
-    # the flattest third of the brighter half: tissue, not edges, air cells or CSF spaces
+    # third with the lowest gradient of the brighter half: excludes edges, air cells and CSF
     flat = bright & (slope <= np.percentile(slope[bright], 33))
     by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / 6
     return max(by_differences, _air_noise(data, np.moveaxis(head, axis, 0))), float(np.median(data[flat]))

@@ -30,7 +30,8 @@ patients up to 0.35, noise up to 0.25. Values between 0.38 and 0.57 did not occu
 
 
 MOST_FORM_DIFFERENCE_MM = 0.5
-"""Half of the finest voxel: programs round qform and sform differently, and a qform has no shears."""
+"""Maximum accepted difference (mm) between qform and sform, half of the smallest common voxel. Programs round both
+differently, and a qform contains no shears."""
 
 
 class Verdict(StrEnum):
@@ -64,7 +65,7 @@ def brain_qc_flag(quality: float) -> str:
     Parameters
     ----------
     quality : float
-        Of `mri_pipeline.images.brain.BrainExtraction`.
+        `mri_pipeline.images.brain.BrainExtraction.quality`, 0 to 1.
     """
     if quality >= SURE_BRAIN:
         return ""
@@ -72,7 +73,7 @@ def brain_qc_flag(quality: float) -> str:
 
 
 def duplicate_qc_flag(visits: Sequence[str]) -> str:
-    """The QC flag of a FLAIR that has the voxels of other visits' FLAIRs; empty if it has not.
+    """QC flag for a FLAIR with the same voxels as FLAIRs of other visits; empty if `visits` is empty.
 
     Examples
     --------
@@ -83,7 +84,7 @@ def duplicate_qc_flag(visits: Sequence[str]) -> str:
 
 
 def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
-    """The QC flag of a scan whose qform and sform differ; empty if they agree within `MOST_FORM_DIFFERENCE_MM`."""
+    """QC flag for a scan whose qform and sform differ; empty if they agree within `MOST_FORM_DIFFERENCE_MM`."""
     if difference_mm <= MOST_FORM_DIFFERENCE_MM:
         return ""
     return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
@@ -95,7 +96,7 @@ def contrast_qc_flag(enhancing_share: float | None) -> str:
     Parameters
     ----------
     enhancing_share : float or None
-        Of `mri_pipeline.lesions.gel.detect.GelDetection`; None is not known.
+        `mri_pipeline.lesions.gel.detect.GelDetection.enhancing_share`; None if not known.
     """
     if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
         return ""

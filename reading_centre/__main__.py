@@ -1,4 +1,4 @@
-"""``python -m reading_centre``: the command line, where no console script is installed."""
+"""``python -m reading_centre``: the command line without an installed console script."""
 
 from reading_centre.cli import main
 

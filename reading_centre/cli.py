@@ -1,6 +1,6 @@
 """The command line: ``mri-pipeline``. One boundary turns errors into one line, a hint and an exit code.
 
-Commands import what they need when they are called, so that ``--help`` stays quick.
+Commands import their dependencies when they are called, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _NOT_WRITABLE = {
 
 
 def main() -> None:
-    """Run the command line and leave with the exit code of the contract."""
+    """Run the command line and exit with the documented exit code."""
     sys.exit(invoke())
 
 
 def invoke(arguments: list[str] | None = None) -> int:
-    """Run the command line on `arguments` (default: the process's own) and return the exit code."""
+    """Run the command line on `arguments` (default: those of the process) and return the exit code."""
     try:
         app(args=bids.repeat_options(sys.argv[1:] if arguments is None else arguments))
     except ReadingCentreError as error:
@@ -69,7 +69,7 @@ def invoke(arguments: list[str] | None = None) -> int:
         STDERR.print(f"error: expected a folder that can be written, found: {error.strerror}", markup=False)
         STDERR.print(f"Hint:  check {error.filename}", soft_wrap=True, markup=False)
         return UsageError.exit_code
-    except SystemExit as leave:  # typer prints what was wrong with the options, and leaves with 2
+    except SystemExit as leave:  # typer prints the invalid option and exits with 2
         return leave.code if isinstance(leave.code, int) else 0
     return 0
 
@@ -82,7 +82,7 @@ def _options(
         Path | None, typer.Option("--log-file", help="Append a log of this command to this file.")
     ] = None,
     _show: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     terminal = RichHandler(console=STDERR, show_time=False, show_path=False)

@@ -1,4 +1,4 @@
-"""What all commands share: options, printing, the progress bar."""
+"""Common parts of the commands: options, printing, progress bar."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that 
 PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
 SegmenterFile = Annotated[
     Path | None,
-    typer.Option("--segmenter", help="TOML naming another program for the T2 lesions (docs/segmenters.md)."),
+    typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine to read.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def say(text: str) -> None:
@@ -45,18 +45,18 @@ def emit(value: Any) -> None:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """Progress bar on a terminal; no output elsewhere."""
     if not STDERR.is_terminal:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=STDERR, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        seen: set[str] = set()
+        nodes: set[str] = set()
 
         def advance(node: str, status: str) -> None:
-            seen.add(node)
-            bar.update(task, total=len(seen))
+            nodes.add(node)
+            bar.update(task, total=len(nodes))
             if status in {"end", "exception"}:
                 bar.advance(task)
 
@@ -64,7 +64,7 @@ def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
 
 
 def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
-    """Print how every subject ended; leaves with exit code 4 where one failed."""
+    """Print the outcome of every subject; exits with code 4 if one failed."""
     if as_json:
         emit([o.model_dump() for o in outcome.outcomes])
     else:
@@ -73,7 +73,7 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
             for visit, reason in o.failed_visits.items():
                 say(f"  {visit} FAILED: {reason}")
             for message in o.qc_flags:
-                say(f"  look at {message}")
+                say(f"  visual QC required: {message}")
         done = [o for o in outcome.outcomes if o.done]
         partly = sum(bool(o.failed_visits) for o in done)
         say(
@@ -85,7 +85,7 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
 
 
 def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
-    """Print paths, a line each or as JSON."""
+    """Print paths, one for each line or as JSON."""
     if as_json:
         emit([str(path) for path in paths])
     else:
@@ -94,7 +94,7 @@ def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
 
 
 def print_version(value: bool) -> None:
-    """Print the version and leave; callback of ``--version``."""
+    """Print the version and exit; callback of ``--version``."""
     if value:
         print(f"mri-pipeline {__version__}")
         raise typer.Exit

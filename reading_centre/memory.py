@@ -1,4 +1,4 @@
-"""The memory of processes that make one large array after another."""
+"""Memory allocation of processes that create many large arrays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _KEPT_BYTES = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for its next array; the peak is the same.
+    """Let this process reuse freed memory for its next array. Peak memory does not change.
 
-    glibc hands large arrays back to the system, which clears every page anew for the next one: a sixth of the time
-    that counting lesions takes. Other C libraries are left as they are.
+    glibc returns large arrays to the system, which clears every page before the next use. This takes a sixth of the
+    time of lesion counting. Other C libraries are not changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,7 +1,7 @@
-"""Makes the images of this folder from the digital reference trial: ``python test_images/make.py``.
+"""Make the images of this folder from the digital reference trial: ``python test_images/make.py``.
 
-One visit of the active subject, 2D of 3 mm: FLAIR, T1 before and after contrast, T2, stored in 8 bits, and the true
-masks on the FLAIR's grid. They are simulated; no scan of a person is in them.
+One visit of the active subject, 2D slices of 3 mm: FLAIR, T1 before and after contrast and T2, stored in 8 bits, and
+the true masks on the grid of the FLAIR. The images are simulated and contain no scan of a person.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 
 
 def quantised(image: Image) -> LabelImage:
-    """Eight bits from 0 to the 99.9th percentile: small files, and noise is still finer than the steps."""
+    """Quantise to 8 bits from 0 to the 99.9th percentile, to keep the files small."""
     top = np.percentile(image.data, 99.9)
     return LabelImage(np.rint(np.clip(image.data / top, 0, 1) * 255).astype(np.uint8), image.grid)
 

@@ -1,9 +1,10 @@
-"""Make ``mri_pipeline/data/gel_coefficients.json``: how likely something that enhances is an enhancing lesion.
+"""Make ``mri_pipeline/data/gel_coefficients.json``: probability that an enhancing candidate is an enhancing lesion.
 
-From what `benchmarks/accuracy/gel_insertion.py` judged: lesions put into real scans of two patients, and the vessels,
-dura and choroid plexus that are there (Lesjak et al., Neuroinformatics 2017, CC-BY). A candidate is a lesion if most of
-it lies on one that was put in (within 2 mm), none if nothing of it does; the others are left out. Both patients, both
-slice thicknesses and both kinds (with and without a T1 before contrast) have the same weight.
+The input are the candidates of `benchmarks/accuracy/gel_insertion.py`: lesions inserted into real scans of two
+patients, and the vessels, dura and choroid plexus of these scans (Lesjak et al., Neuroinformatics 2017, CC-BY). A
+candidate is a lesion if most of it lies on an inserted lesion (within 2 mm). It is none if no part of it does. Other
+candidates are excluded. Both patients, both slice thicknesses and both kinds (with and without T1 before contrast)
+have equal weight.
 
 Usage::
 
@@ -11,8 +12,8 @@ Usage::
     python benchmarks/accuracy/gel_insertion.py SHARED_DATA ALONE.jsonl --seed 78 --heads 6 --without-pre
     python training/gel_probability.py PRE.jsonl ALONE.jsonl [--out FILE]
 
-Printed, each patient scored by the other's coefficients: the area under the ROC curve, the Brier score, and how many of
-the candidates in each tenth of probability are lesions.
+Each patient is scored with the coefficients of the other. The script prints the area under the ROC curve, the Brier
+score, and the share of lesions among the candidates in each tenth of probability.
 """
 
 import argparse
@@ -37,7 +38,7 @@ NAMES = tuple(field.name for field in fields(GelFeatures))
 
 @dataclass(frozen=True)
 class Candidates:
-    """Features (one row each), whether a lesion, weight, and patient."""
+    """Features (one row for each candidate), label (True for a lesion), weight and patient."""
 
     features: FloatArray
     lesion: FloatArray
@@ -45,7 +46,7 @@ class Candidates:
     patient: tuple[str, ...]
 
     def of(self, patient: str, *, others: bool = False) -> "Candidates":
-        """Those of one patient, or of all but one."""
+        """Candidates of one patient, or of all except one."""
         chosen = np.array([(name == patient) != others for name in self.patient])
         return Candidates(
             self.features[chosen],
@@ -56,7 +57,7 @@ class Candidates:
 
 
 def load(files: Sequence[Path]) -> Candidates:
-    """All candidates that are surely a lesion or surely none."""
+    """Load the candidates that are clearly a lesion or clearly none."""
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     kinds, vectors, lesion = [], [], []
     for row in rows:
@@ -71,7 +72,7 @@ def load(files: Sequence[Path]) -> Candidates:
 
 
 def fitted(candidates: Candidates) -> FloatArray:
-    """Intercept and coefficients of a logistic regression by penalised likelihood."""
+    """Intercept and coefficients of a logistic regression with penalised likelihood."""
     design = np.column_stack([np.ones(len(candidates.lesion)), candidates.features])
 
     def loss(beta: FloatArray) -> tuple[float, FloatArray]:
@@ -88,7 +89,7 @@ def probability(beta: FloatArray, candidates: Candidates) -> FloatArray:
 
 
 def report(candidates: Candidates) -> None:
-    """What each patient's candidates get from the other's coefficients."""
+    """Print the scores of each patient with the coefficients of the other."""
     for patient in sorted(set(candidates.patient)):
         own = candidates.of(patient)
         found, true = probability(fitted(candidates.of(patient, others=True)), own), own.lesion > 0

@@ -1,9 +1,10 @@
-"""Make ``mri_pipeline/data/lesion_prior.npz``: how often a patient with MS has a T2 lesion at each place.
+"""Make ``mri_pipeline/data/lesion_prior.npz``: frequency of T2 lesions in patients with MS at each location.
 
-From the expert masks of 29 patients (Lesjak et al., Neuroinformatics 2017, CC-BY). Their images are only rigidly
-in MNI space and their brains are smaller than the template by about a seventh, so every mask is brought to the
-template by one mean scaling, estimated from the two patients whose T1 is at hand (log-Euclidean mean of two
-mutual-information fits). The masks are then mirrored (lesions know no side), smoothed and averaged.
+The input are the expert masks of 29 patients (Lesjak et al., Neuroinformatics 2017, CC-BY). Their images are registered
+to MNI space with rigid transforms only, and their brains are about a seventh smaller than the template. Every mask is
+therefore scaled to the template with one mean scaling. It is estimated from the two patients whose T1 is available
+(log-Euclidean mean of two mutual-information fits). The masks are then mirrored (no left-right difference is assumed),
+smoothed and averaged.
 
 Usage::
 
@@ -33,7 +34,7 @@ WITH_IMAGES = ("07", "19")
 
 
 def coarse_grid() -> Grid:
-    """The template's field of view in 4 mm voxels, symmetric about the midline x = 0."""
+    """Grid over the field of view of the template with voxels of 4 mm, symmetric about the midline x = 0."""
     template = load_template().t1.grid
     low, high = template.world(np.array([[0, 0, 0], np.array(template.shape) - 1]))
     half = int(np.ceil(max(-low[0], high[0]) / SPACING_MM))
@@ -44,7 +45,7 @@ def coarse_grid() -> Grid:
 
 
 def fit_affine(image: Image) -> Affine:
-    """Image world to template world, 12 degrees of freedom, by mutual information with the template's T1."""
+    """Affine transform (12 parameters) from image to template world, by mutual information with the T1 template."""
     fixed, moving = (to_sitk(i.reoriented("RAS")) for i in (load_template().t1, image))
     fixed, moving = sitk.Cast(fixed, sitk.sitkFloat32), sitk.Cast(moving, sitk.sitkFloat32)
     start = sitk.CenteredTransformInitializer(
@@ -70,9 +71,9 @@ def fit_affine(image: Image) -> Affine:
 
 
 def mean_scaling(images: Sequence[Image]) -> Affine:
-    """Mean scaling to the template along the world's axes, from fits of several images.
+    """Mean scaling to the template along the world axes, from fits of several images.
 
-    Rotations and shears of single patients (up to 15 degrees of head pitch) say nothing of the others.
+    Rotations and shears of single patients (up to 15 degrees of head pitch) do not apply to the others.
     """
     matrix = np.real(expm(np.mean([logm(fit_affine(image).matrix) for image in images], axis=0)))
     scaling = np.diag(np.diag(matrix))
@@ -102,7 +103,7 @@ def prior_from_masks(masks: Sequence[LabelImage], to_template: Affine) -> Image:
 
 
 def make_prior(data: Path, leave_out: Sequence[str] = ()) -> Image:
-    """The prior without the named patients (``"07"``); `data` is the folder of public data sets."""
+    """Make the prior without the named patients (``"07"``); `data` is the folder of public data sets."""
     folder = data / "ljubljana"
     images = [load_image(folder / "cross_sectional_mni" / f"patient{n}" / "T1.nii.gz") for n in WITH_IMAGES]
     paths = sorted((folder / "lesion_masks_mni").glob("patient*.nii.gz"))

@@ -34,15 +34,15 @@ class AlignedVisit:
     Parameters
     ----------
     scans : VisitScans
-        Without the contrasts whose registration failed.
+        Scans, without contrasts whose registration failed.
     brain, template_to_flair : Path
-        Of its FLAIR.
+        Brain mask of its FLAIR, and transform from the template to its FLAIR.
     to_flair : mapping of Contrast to Path
         Transforms of the other contrasts.
     flair_to_reference : Path or None
         Transform to the reference visit's FLAIR; None for the reference, and in a kept space.
     flair_to_subject : Path or None
-        Transform to the kept space; None where the space is made anew.
+        Transform to the kept space; None if a new space is computed.
     quality : VisitQuality
     """
 
@@ -67,9 +67,9 @@ class AlignedVisit:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The visits that belong together, in the order of time, and those that do not.
+    """Visits that are analysed together, in the order of time, and visits that failed.
 
-    `space` is the kept space they are brought to, with its record; None where a midway space is to be made.
+    `space` is the kept space of the visits, with its record; None if a new midpoint space is computed.
     """
 
     visits: tuple[AlignedVisit, ...]
@@ -87,7 +87,7 @@ class Alignment:
         return [known[visit.visit] for visit in visits]
 
     def space_record(self) -> SpaceRecord:
-        """The record of the space after this analysis."""
+        """Record of the space after this analysis."""
         return make_record(
             [visit.flair_record for visit in self.visits],
             {visit.visit: visit.scans.scans[Contrast.FLAIR] for visit in self.visits},

@@ -64,7 +64,7 @@ class _RunSubjectOutputSpec(TraitedSpec):  # type: ignore[misc, unused-ignore]
 
 
 class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
-    """Analyse one subject in a process of its own. The process decides which steps are cached."""
+    """Analyse one subject in a separate process. The process decides which steps are cached."""
 
     _cmd = sys.executable
     _always_run = True
@@ -116,12 +116,12 @@ def init_batch_wf(
 
 @contextmanager
 def only_run(work: Path) -> Iterator[None]:
-    """Hold the cache for one run at a time.
+    """Lock the cache for one run.
 
     Raises
     ------
     UsageError
-        If another run holds it.
+        If another run is in progress.
     """
     work.mkdir(parents=True, exist_ok=True)
     with (work / "run.lock").open("w") as lock:
@@ -143,8 +143,8 @@ def run_batch(
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
-    A single subject gets all processes for its visits; more subjects get one process each. `memory_gb` limits what
-    MultiProc plans with; None: 90 % of the memory that this process may use.
+    A single subject gets all processes for its visits. If there are more subjects, each gets one process. `memory_gb`
+    is the memory limit of MultiProc; None: 90 % of the memory of this process.
     """
     renewed = sum(job.cached_by_other_code for job in jobs)
     if renewed:

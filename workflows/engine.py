@@ -133,7 +133,7 @@ def run_workflow(
 def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
     """Reason of a failed node in one line: the last error of its newest crash file.
 
-    The module path of our own errors is left away; of an unexpected one the type is kept.
+    The type is omitted for errors of this project and kept for unexpected errors.
     """
     name = node.rsplit(".", 1)[-1]
     files = [

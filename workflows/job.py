@@ -1,4 +1,4 @@
-"""One subject's own process: ``python -m workflows.job REQUEST [--nprocs K]``."""
+"""Process of one subject: ``python -m workflows.job REQUEST [--nprocs K]``."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
-    """Run both workflows of a subject in this process (and `nprocs` workers where there are more).
+    """Run both workflows of a subject in this process (with `nprocs` workers if `nprocs` is above 1).
 
     Raises
     ------
     AnalysisError
-        With the step that failed first and what it said, or where no visit can be used.
+        With the first failed step and its message, or if no visit can be used.
     """
     crashes = job.subject_work / "crashes"
     plugin = Plugin.MULTIPROC if nprocs > 1 else Plugin.LINEAR

@@ -33,7 +33,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
     <visit>_<contrast>, <visit>_transforms, <visit>_brain
-        Every scan on the subject's grid, its transform, and the part of the brain that the visit has scanned.
+        Every scan on the subject's grid, its transform, and the brain mask within the field of view of the visit.
 
     Outputs
     -------
@@ -132,17 +132,17 @@ def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> 
 def init_external_wf(
     *, visits: Sequence[VisitScans], segmenter: Segmenter, name: str = "external_wf"
 ) -> pe.Workflow:
-    """Run another program for the T2 lesions of every visit.
+    """Run an external T2 segmenter on every visit.
 
     Inputs
     ------
     <visit>_<contrast>, <visit>_brain
-        The images that the program's command names.
+        Images used by the command of the segmenter.
 
     Outputs
     -------
     external
-        Its mask of each visit.
+        Map of the segmenter for each visit.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=_external_inputs(visits, segmenter)), name="inputnode")
@@ -174,12 +174,12 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     t2_lesions
         T2 lesions, one entry for each visit.
     <visit>_<contrast>, <visit>_brain
-        Every scan on the subject's grid, and the part of the brain that the visit has scanned.
+        Every scan on the subject's grid, and the brain mask within the field of view of the visit.
 
     Outputs
     -------
     gel, black_holes, t1_hypointensity
-        One entry for each visit with the contrast that they need.
+        One entry for each visit with the required contrast.
     gel_qc_flags
         One entry for each visit.
     <visit>_<contrast>
@@ -233,7 +233,7 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
     result
         Counts and lesions of the subject.
     <visit>_<contrast>, <visit>_transforms, <visit>_brain
-        Normalised scans and results of the visit, its transforms, and the brain that it has scanned.
+        Normalised scans and results of the visit, its transforms, and the brain mask within its field of view.
 
     Outputs
     -------
@@ -302,7 +302,7 @@ def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:
 
 
 def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """The fields between the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
     return [*TISSUE_FIELDS, *_scanned(visits), *(f"{v.visit}_transforms" for v in visits)]
 
 
@@ -342,7 +342,7 @@ def _external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list
 
 
 def _segmented(visit: VisitScans) -> list[str]:
-    """What `Segment` gives for a visit: its normalised scans, and the results that its contrasts allow."""
+    """Outputs of `Segment` for a visit: normalised scans, and the results that its contrasts allow."""
     found = [field for field, contrast in _LISTS.items() if contrast in visit.scans]
     return [*_contrasts(visit), *found, *(["gel_probability"] if "gel" in found else [])]
 
@@ -360,7 +360,7 @@ def _entries(fields: Iterable[str]) -> list[tuple[str, str]]:
     return [(field, f"in{entry}") for entry, field in enumerate(fields, start=1)]
 
 
-# without annotations: nipype sends the source of this function to the node, where no name is imported
+# without annotations: nipype copies the source of this function to the node, without its imports
 def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """One entry of a list; runs inside a connection."""
     return values[position]

@@ -1,4 +1,4 @@
-"""Workflow of one subject: midway space of all visits, lesions, derivatives and report."""
+"""Workflow of one subject: midpoint space of all visits, lesions, derivatives and report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     ----------
     job : SubjectJob
     alignment : Alignment
-        Its usable visits and scans, and their alignment.
+        Usable visits and scans of the subject, and their alignment.
 
     Inputs
     ------
@@ -72,7 +72,7 @@ _OF_THE_SPACE = ("brain", "flairs_to_subject", "brain_covered", "scans_qc_flags"
 
 
 def _midway(alignment: Alignment) -> pe.Node:
-    """The node of the subject's space: computed from all visits, or kept."""
+    """Node of the subject space, either computed from all visits or kept."""
     visits = alignment.visits
     if alignment.space is not None:
         files = alignment.space[0]
@@ -121,7 +121,7 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     <visit>_<contrast>
         Every scan on the subject's grid, bias-corrected; the FLAIRs on a common intensity scale.
     <visit>_transforms, <visit>_brain
-        Transforms of its scans, and the part of the brain that it has scanned.
+        Transforms of its scans, and the brain mask within its field of view.
     """
     visits = alignment.visits
     workflow = pe.Workflow(name=name)

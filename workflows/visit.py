@@ -22,7 +22,7 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     Parameters
     ----------
     scans : mapping of Contrast to Path
-        What the visit has; FLAIR is needed.
+        Available scans; FLAIR is required.
 
     Inputs
     ------
@@ -36,9 +36,9 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     template_to_flair
         Affine from the template's world.
     skull_stripped, brain_quality, scan_digest
-        Whether the FLAIR came without skull, how well the template explains it, and the digest of its voxels.
+        True if the FLAIR is already skull-stripped; quality of its match to the template; digest of its voxels.
     t1w_match, t1w_gd_match, t2w_match, pdw_match
-        Registrations of the contrasts the visit has; a failed one says so.
+        Registrations of the available contrasts. A failed registration is marked as failed.
     """
     workflow = pe.Workflow(name=name)
     others = [contrast for contrast in scans if contrast is not Contrast.FLAIR]
@@ -90,11 +90,11 @@ def init_alignment_wf(
     visits : sequence of VisitScans
         In the order of time.
     reference : str
-        The visit to which the others are brought.
+        Visit to which the other visits are registered.
     registered : sequence of str
-        Those others.
+        Visits to register.
     folder : Path
-        Where it is noted what was found; a visit that could not be used leaves no note.
+        Folder of the records. A visit that could not be used has no record.
 
     Inputs
     ------
@@ -103,7 +103,7 @@ def init_alignment_wf(
     Outputs
     -------
     notes
-        The notes, where every visit could be used.
+        Record files, if every visit could be used.
     """
     workflow = pe.Workflow(name=name)
     outputnode = pe.Node(niu.IdentityInterface(fields=["notes"]), name="outputnode")

@@ -1,11 +1,11 @@
-"""Black holes of real scans: how dark T2 lesions are, and how far the volumes move with the limits and with a field.
+"""Black holes of real scans: volumes and their sensitivity to intensity.
 
     python benchmarks/accuracy/black_holes.py DATA [--cases ljubljana-19 ...]
 
-There is no reference for black holes in the public data. Measured is what a trial has to rely on: the volumes of
-T1-hypointense lesions, of black holes and of severe ones; how they move when the lesions are 3 % darker or brighter
-against everything else (as much as every limit moved the other way), and under a smooth field of 5 %; and what the
-T1 after contrast would give in place of that before it.
+The public data hold no reference for black holes. The script prints the volumes of T1-hypointense lesions, black holes
+and severe black holes. It prints their change if lesions are 3 % darker or 3 % brighter than everything else (equal to
+a change of every limit in the other direction), under a smooth field of 5 %, and with T1 after contrast in place of T1
+before contrast.
 """
 
 import argparse
@@ -24,14 +24,17 @@ RULES = LesionRules()
 
 
 def darker(found: Analysed, factor: FloatArray) -> VisitImages:
-    """The visit with T1 times a factor."""
+    """Multiply T1 of a visit by a factor (one value for each voxel)."""
     t1 = found.visit.contrasts[Contrast.T1W]
     image = Image((t1.data * factor).astype(np.float32), t1.grid)
     return replace(found.visit, contrasts={**found.visit.contrasts, Contrast.T1W: image})
 
 
 def volumes_ml(found: Analysed, visit: VisitImages) -> FloatArray:
-    """T1-hypointense, black holes, severe, by the T1 of `visit` (after contrast where there is none before it)."""
+    """Volumes (mL) of T1-hypointense lesions, black holes and severe black holes.
+
+    T1 is taken from `visit`: after contrast if it has no T1 before contrast.
+    """
     gel = found.enhancing.mask if found.enhancing else None
     t2 = found.t2_lesions.mask
     dark = segment_black_holes(visit, found.tissue, t2, gel, RULES)
@@ -42,7 +45,7 @@ def volumes_ml(found: Analysed, visit: VisitImages) -> FloatArray:
 
 
 def field(shape: tuple[int, ...], size: float) -> FloatArray:
-    """A smooth field that runs from 1 - size to 1 + size along the diagonal."""
+    """Smooth field from 1 - size to 1 + size along the diagonal of the volume."""
     ramp = sum(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True))
     return np.asarray(1.0 + size * ramp / 3)
 

@@ -1,19 +1,21 @@
-"""Enhancing lesions put into real scans: sensitivity by size and increase, and what is found where nothing was put.
+"""Enhancing lesions inserted into real scans: sensitivity by size and increase, and false positives.
 
 Usage::
 
     python benchmarks/accuracy/gel_insertion.py SHARED_DATA RESULTS.jsonl [--heads 12] [--slices 1 3]
 
-Scans: Ljubljana cross-sectional patients 07 and 19 (3 T, T1 before and after gadolinium, FLAIR, T2, 1 mm), as published
-and averaged to 3 mm slices. Into each copy of a head up to eight lesions are put at least 12 mm apart and 5 mm from the
-patient's own: shapes of real T2 lesions of *other* patients brought to a diameter of 3 to 10 mm; solid, ring or open
-ring (from 6 mm on); deep, juxtacortical, infratentorial or touching a ventricle. After gadolinium their enhancing
-part is 15 to 60 % brighter than white matter; to 1 mm beyond it FLAIR is at 1.4 of white matter, T2 at 1.6, T1 at 0.9
-(what lay there is scaled, so that the scan's own noise, texture and partial volume with CSF stay). Edges are soft
-(0.7 mm). Then everything is analysed from the start: brain, bias, tissue maps, T2 lesions, GEL.
+The scans are those of the Ljubljana cross-sectional patients 07 and 19 (3 T, T1 before and after gadolinium, FLAIR,
+T2, 1 mm), as published and averaged to slices of 3 mm. Each copy of a head gets up to eight lesions. Their distance is
+at least 12 mm from each other and 5 mm from the patient's own lesions. Their shapes are those of real T2 lesions of
+*other* patients, scaled to a diameter of 3 to 10 mm. They are solid, rings or open rings (from 6 mm) and lie in deep,
+juxtacortical or infratentorial white matter or at a ventricle.
 
-A lesion is found if accepted voxels lie on it. *False*: an accepted lesion that touches none put in. What is found in
-the untouched scans is listed with its place, to be looked at one by one.
+After gadolinium the enhancing part is 15 to 60 % brighter than white matter. Up to 1 mm beyond it, FLAIR is 1.4, T2 1.6
+and T1 0.9 of white matter. The original voxels are scaled, so that noise, texture and partial volume with CSF remain.
+Edges are smoothed (0.7 mm). Each copy is analysed from the start: brain, bias field, tissue maps, T2 lesions, GEL.
+
+A lesion is found if accepted voxels lie on it. A *false* lesion touches no inserted lesion. Lesions found in the
+original scans are listed with their location for visual review.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from mri_pipeline.lesions.components import structure
 
 LEVELS = {Contrast.FLAIR: 1.4, Contrast.T2W: 1.6, Contrast.T1W: 0.9}
 DIAMETERS_MM = (3.0, 10.0)
-UPLIFTS = (0.15, 0.6)
+INCREASES = (0.15, 0.6)
 LEAST_RING_MM = 6.0
 APART_MM = 12.0
 FROM_OWN_MM = 5.0
@@ -54,7 +56,7 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Inserted:
-    """One lesion: its kind, and its enhancing voxels (indices on the published grid)."""
+    """One inserted lesion: its properties and its enhancing voxels (indices on the published grid)."""
 
     place: str
     form: str
@@ -65,7 +67,7 @@ class Inserted:
 
 @cache
 def shapes(folder: Path, left_out: str) -> list[BoolArray]:
-    """Compact lesions of 50 to 2000 mm³ of all patients but one, at 1 mm."""
+    """Compact lesions of 50 to 2000 mm³ of all patients except one, at 1 mm."""
     found = []
     for path in sorted(folder.glob("patient*.nii.gz")):
         if path.name[7:9] == left_out:
@@ -79,17 +81,17 @@ def shapes(folder: Path, left_out: str) -> list[BoolArray]:
 
 
 def shaped(shape: BoolArray, diameter_mm: float, rng: np.random.Generator) -> BoolArray:
-    """A lesion of this diameter (that of the sphere of its volume), turned at random."""
+    """Scale a lesion to a diameter (that of the sphere of equal volume) and rotate it at random."""
     volume = np.pi / 6 * diameter_mm**3
     turned = np.flip(shape, [a for a in range(3) if rng.random() < 0.5]).transpose(rng.permutation(3))
     scale = (volume / shape.sum()) ** (1 / 3)
     level = ndimage.zoom(np.pad(ndimage.gaussian_filter(np.pad(turned.astype(float), 3), 0.8), 4), scale, order=1)
-    # the level that encloses the volume asked for
+    # level that encloses the required volume
     return np.asarray(level > np.sort(level.ravel())[::-1][min(round(volume), level.size - 1)])
 
 
 def enhancing_part(lesion: BoolArray, form: str, rng: np.random.Generator) -> BoolArray:
-    """All of it, its shell of 2 mm, or that shell without a cap."""
+    """Enhancing part: the whole lesion, its shell of 2 mm (ring), or that shell without a cap (open ring)."""
     if form == "solid":
         return lesion
     shell = lesion & (ndimage.distance_transform_edt(lesion) <= 2.0)
@@ -106,7 +108,7 @@ def soft(mask: BoolArray) -> FloatArray:
 
 
 def placed(found: Analysed, own: BoolArray, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
-    """Places in turn, far from the patient's own lesions and from each other; stops when none is left."""
+    """Sites far from the patient's lesions and from each other, one of each location in turn, until none is left."""
     location, white = found.tissue.location.data, found.tissue.white_matter.data
     depth = ndimage.distance_transform_edt(found.visit.brain.mask, sampling=found.visit.grid.spacing_mm)
     free = found.tissue.above_foramen_magnum & (depth > 6.0) & (white > 0.5)
@@ -123,7 +125,7 @@ def placed(found: Analysed, own: BoolArray, rng: np.random.Generator) -> Iterato
 
 
 def mean(found: Analysed, contrast: Contrast, box: tuple[slice, ...], voxels: BoolArray) -> float:
-    """The mean of a scan there, in multiples of white matter."""
+    """Mean of a scan within a mask, relative to white matter."""
     values = found.visit.contrasts[contrast].data[box][voxels]
     return float(values.mean()) if values.size else 1.0
 
@@ -135,9 +137,9 @@ def insert(
     pool: list[BoolArray],
     rng: np.random.Generator,
     *,
-    enhancements: Sequence[float] = UPLIFTS,
+    enhancements: Sequence[float] = INCREASES,
 ) -> tuple[dict[Contrast, Image], list[Inserted]]:
-    """The scans with lesions in them."""
+    """Insert lesions into the scans of a visit."""
     data = {c: i.data.astype(np.float32).copy() for c, i in images.items()}
     lesions = []
     for place, at in placed(found, own, rng):
@@ -163,7 +165,7 @@ def insert(
 
 
 def rows_of(found: Analysed, lesions: list[Inserted], grid: Grid, slices: int) -> Iterator[dict[str, Any]]:
-    """A row for each lesion put in, and one for the head with its false ones."""
+    """One row for each inserted lesion, and one for the head with its false lesions."""
     mask = found.enhancing.mask.data
     true = np.zeros(grid.shape, dtype=bool)
     for lesion in lesions:
@@ -184,7 +186,7 @@ def rows_of(found: Analysed, lesions: list[Inserted], grid: Grid, slices: int) -
 
 
 def candidates_of(found: Analysed, true: BoolArray) -> Iterator[dict[str, Any]]:
-    """Everything that was judged: its features, and the share of it that lies on what was put in."""
+    """Features of all candidates, and the share of each that lies on an inserted lesion."""
     places = found.enhancing.places.data
     for number, candidate in enumerate(found.enhancing.candidates, start=1):
         own = places == number
@@ -196,7 +198,7 @@ def candidates_of(found: Analysed, true: BoolArray) -> Iterator[dict[str, Any]]:
 
 
 def mask_place(found: Analysed, voxels: BoolArray) -> dict[str, Any]:
-    """Where a false lesion lies and how large it is."""
+    """Location and volume of a false lesion."""
     grid = found.visit.grid
     centre = grid.world(np.argwhere(voxels).astype(float)).mean(axis=0)
     codes = found.tissue.location.data[voxels]
@@ -209,13 +211,13 @@ def mask_place(found: Analysed, voxels: BoolArray) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> None:
-    """Sensitivity by size, increase, form and place; false lesions for each head."""
+    """Print sensitivity by size, increase, form and location, and false lesions for each head."""
     for slices in sorted({r["slices"] for r in rows}):
         put = [r for r in rows if r["slices"] == slices and "found" in r]
         heads = [r for r in rows if r["slices"] == slices and "false" in r]
         print(f"\n{slices} mm slices: {len(put)} lesions in {len(heads)} heads")
         aim = [r for r in put if r["diameter_mm"] >= 4.5 and r["enhancement"] >= 0.25]
-        print(f"  4.5 mm and 25 % or more: {share(aim)}")
+        print(f"  from 4.5 mm and 25 %: {share(aim)}")
         for low, high in ((3, 4.5), (4.5, 6), (6, 8), (8, 10)):
             cells = []
             for weak, strong in ((0.15, 0.25), (0.25, 0.4), (0.4, 0.6)):
@@ -230,9 +232,11 @@ def summary(rows: list[dict[str, Any]]) -> None:
         untouched = [r for r in heads if not r["lesions"]]
         false = [len(r["false"]) for r in heads if r["lesions"]]
         if false:
-            print(f"  false for a head with lesions: mean {np.mean(false):.2f}, greatest {max(false)}")
+            print(
+                f"  false lesions for each head with insertions: mean {np.mean(false):.2f}, maximum {max(false)}"
+            )
         for r in untouched:
-            print(f"  untouched {r['patient']}: {len(r['false'])} found {r['false']}")
+            print(f"  original {r['patient']}: {len(r['false'])} false {r['false']}")
 
 
 def share(rows: list[dict[str, Any]]) -> str:
@@ -244,13 +248,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument(
-        "--heads", type=int, default=12, help="copies of each patient's head, and the untouched one"
+        "--heads", type=int, default=12, help="copies of each patient's head, besides the original"
     )
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--enhancements", type=float, nargs=2, default=UPLIFTS, help="least and greatest increase")
-    parser.add_argument("--without-pre", action="store_true", help="analysed without the T1 before gadolinium")
-    parser.add_argument("--summary", action="store_true", help="of results that are there")
+    parser.add_argument(
+        "--enhancements",
+        type=float,
+        nargs=2,
+        default=INCREASES,
+        help="minimum and maximum increase over white matter",
+    )
+    parser.add_argument("--without-pre", action="store_true", help="analyse without T1 before gadolinium")
+    parser.add_argument("--summary", action="store_true", help="print the summary of existing results")
     arguments = parser.parse_args()
     if not arguments.summary:
         made = priors(arguments.data)

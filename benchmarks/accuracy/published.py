@@ -1,4 +1,4 @@
-"""The published cases, and the analysis of one visit that the benchmarks here share."""
+"""Published cases, and the analysis of one visit that these benchmarks share."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ FILES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1", Contrast.T1W_GD: "T1POST",
 
 
 def cases(data: Path) -> dict[str, tuple[Path, Path, str]]:
-    """Name to folder, reference mask, and the patient to leave out of the prior ('' for none)."""
+    """Cases by name: folder, reference mask, and the patient excluded from the prior ('' for none)."""
     ljubljana = data / "ljubljana"
     found = {
         f"ljubljana-{n}": (
@@ -43,7 +43,7 @@ def cases(data: Path) -> dict[str, tuple[Path, Path, str]]:
 
 
 def priors(data: Path) -> dict[str, Image]:
-    """Location priors by the patient left out."""
+    """Location priors by the excluded patient ('' for none)."""
     folder = data / "ljubljana"
     images = [load_image(folder / "cross_sectional_mni" / f"patient{n}" / "T1.nii.gz") for n in WITH_IMAGES]
     scaling = mean_scaling(images)
@@ -59,7 +59,7 @@ def priors(data: Path) -> dict[str, Image]:
 
 
 def thick(image: Image, slices: int = 3) -> Image:
-    """Average neighbouring slices along the third axis: a 2D scan of the same head."""
+    """Simulate a 2D scan: average neighbouring slices along the third axis."""
     kept = image.data.shape[2] // slices * slices
     data = image.data[:, :, :kept].reshape(*image.data.shape[:2], -1, slices).mean(axis=3)
     step = np.diag([1.0, 1.0, slices, 1.0])
@@ -68,7 +68,7 @@ def thick(image: Image, slices: int = 3) -> Image:
 
 
 def load_case(folder: Path, mask: Path) -> tuple[dict[Contrast, Image], BoolArray]:
-    """The scans of a case and its T2 lesions."""
+    """Scans of a case and its reference mask of T2 lesions."""
     images = {c: load_image(folder / f"{f}.nii.gz") for c, f in FILES.items() if (folder / f"{f}.nii.gz").exists()}
     truth = load_image(mask)
     truth.grid.require_same(images[Contrast.FLAIR].grid, "reference mask")
@@ -77,7 +77,7 @@ def load_case(folder: Path, mask: Path) -> tuple[dict[Contrast, Image], BoolArra
 
 @dataclass(frozen=True)
 class Analysed:
-    """What the product finds at one visit, and the CPU seconds of preparing and of finding lesions."""
+    """Results of one visit, and CPU seconds of preprocessing and of lesion segmentation."""
 
     visit: VisitImages
     tissue: TissueMaps
@@ -88,7 +88,7 @@ class Analysed:
 
 
 def analyse(images: Mapping[Contrast, Image], prior: Image) -> Analysed:
-    """Brain, bias, tissue, one scale, T2 lesions and enhancing lesions of one visit whose scans share a grid."""
+    """Analyse one visit whose scans share a grid: brain, bias field, tissue, normalisation, T2 lesions, GEL."""
     rules, template = LesionRules(), load_template()
     start = time.process_time()
     head = brain.extract_brain(images[Contrast.FLAIR], template)

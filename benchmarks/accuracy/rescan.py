@@ -1,12 +1,12 @@
-"""The same tissue scanned twice: how far T2 volume moves, and what seems to have changed.
+"""Simulated rescans of the same tissue: change of T2 volume and false changes.
 
 Usage::
 
     python benchmarks/accuracy/rescan.py SHARED_DATA WORK [--slices 1 3] [--nprocs 2]
 
-A second visit is made of each published case (see `published.py`): the scans turned and shifted together by up to 5°
-and 5 mm, resampled, with a field that rises by a quarter from one side to the other, rescaled, and with noise of 2 %
-of tissue added. Both visits go through ``mri-pipeline bids`` as two sessions of one subject. Every new,
+A second visit is simulated from each published case (see `published.py`). All scans are rotated and shifted together by
+up to 5° and 5 mm and resampled. They get a field that rises by a quarter from one side to the other, another gain, and
+noise of 2 % of tissue. Both visits are analysed with ``mri-pipeline bids`` as two sessions of one subject. Every new,
 enlarging or vanished lesion is false.
 """
 
@@ -34,7 +34,7 @@ COUNTS = ("new_t2_count", "enlarging_t2_count", "gel_count")
 
 
 def scanned_again(images: dict[Contrast, Image], rng: np.random.Generator) -> dict[Contrast, Image]:
-    """The same head in another position, by another coil at another gain."""
+    """Simulate a second scan of the same head: other position, coil field, gain and noise."""
     move = np.eye(4)
     move[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-DEGREES, DEGREES, 3), degrees=True).as_matrix()
     move[:3, 3] = rng.uniform(-SHIFT_MM, SHIFT_MM, 3)

@@ -1,13 +1,13 @@
-"""T2 lesions of single visits against experts' masks and against the digital reference trial's truth.
+"""T2 lesions of single visits against expert masks and against the truth of the digital reference trial.
 
-Data: Ljubljana cross-sectional patients 07 and 19 (3 T) and MSLesSeg P14 at three visits (1.5 T): 3 patients, 5
-visits, each as published (1 mm) and averaged to 3 mm slices. Leave-out: the location prior is made again without
-the scored patient. The few constants of the T2 rule were chosen by looking at all three patients (coefficient
-ratios on two of three at a time), so the figures are in-sample for those constants; the settings are the defaults.
-Reference trial: the first visit of simulated subjects, 2D, by the seeds given; what it was tuned on are other seeds.
+Data: Ljubljana cross-sectional patients 07 and 19 (3 T) and MSLesSeg P14 at three visits (1.5 T). These are 3 patients
+and 5 visits, each as published (1 mm) and averaged to slices of 3 mm. The location prior is made without the scored
+patient. The constants of the T2 rule were chosen on these three patients (coefficient ratios on two of three at a
+time). The figures are therefore in-sample for these constants. The settings are the defaults. Reference trial: the
+first visit of simulated subjects (2D) with the given seeds. The constants were tuned on other seeds.
 
-Every mask goes to OUT and is scored as by ``mri-pipeline evaluate``: a page and CSV files in OUT/published,
-OUT/slices_3mm and OUT/reference_trial. Printed besides: GEL and their candidates, black holes, CPU seconds.
+Every mask is written to OUT and scored as by ``mri-pipeline evaluate``: a page and CSV files in OUT/published,
+OUT/slices_3mm and OUT/reference_trial. The script also prints GEL and their candidates, black holes and CPU seconds.
 
 Usage::
 
@@ -37,7 +37,7 @@ from reading_centre.use_cases.segment import segment_images
 
 @dataclass(frozen=True)
 class Segmented:
-    """What was found in a case, and what should have been; CPU seconds of preparing and of finding lesions."""
+    """Segmentation and reference of a case, and CPU seconds of preprocessing and of lesion segmentation."""
 
     name: str
     t2_lesions: LabelImage
@@ -47,7 +47,7 @@ class Segmented:
     seconds: tuple[float, ...]
 
     def line(self) -> str:
-        """What is printed of it."""
+        """Line of the printed summary."""
         gel = f"{int(self.enhancing.mask.data.max())}/{len(self.enhancing.candidates)}" if self.enhancing else "-"
         holes = f"{self.holes.volume_mm3 / 1000:.2f}" if self.holes else "-"
         seconds = " + ".join(f"{s:.1f}" for s in self.seconds)
@@ -55,7 +55,7 @@ class Segmented:
 
 
 def published(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior: Image) -> Segmented:
-    """One visit of a published case, with the prior made without the patient."""
+    """Segment one visit of a published case with a prior made without the patient."""
     found = analyse(images, prior)
     mask = found.t2_lesions.mask
     gel = found.enhancing.mask if found.enhancing else None
@@ -68,7 +68,7 @@ def published(name: str, images: Mapping[Contrast, Image], truth: BoolArray, pri
 
 
 def simulated(seed: int, contrasts: Collection[Contrast]) -> Segmented:
-    """The first visit of a subject of the reference trial, from scans that do not share a grid."""
+    """Segment the first visit of a subject of the reference trial. Its scans have different grids."""
     subject = simulate_subject(seed, ("wk00",))
     scan = simulate_visit(subject, "wk00")
     start = time.process_time()
@@ -107,9 +107,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cases", nargs="+")
     parser.add_argument("--seeds", nargs="*", type=int, default=[101, 102, 103, 104])
-    parser.add_argument(
-        "--contrasts", nargs="+", type=Contrast, default=list(Contrast), help="what is used of the scans"
-    )
+    parser.add_argument("--contrasts", nargs="+", type=Contrast, default=list(Contrast), help="contrasts to use")
     arguments = parser.parse_args()
     made = priors(arguments.data)
     chosen = {n: c for n, c in cases(arguments.data).items() if not arguments.cases or n in arguments.cases}

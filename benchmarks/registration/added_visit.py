@@ -1,10 +1,10 @@
-"""What an added visit moves: transforms, counts and volumes of the visits that were there before.
+"""Effect of an added visit on the transforms, counts and volumes of the earlier visits.
 
 Usage: ``python benchmarks/registration/added_visit.py BIDS_DIR WORK [--labels LABEL ...]``
 
-Each participant of three and more sessions is analysed without the last session, and then from scratch with it (no
-space is kept: the worst case). Told are the mean move over the brain of each earlier FLAIR in the subject's space, the
-move against the first FLAIR, and the counts and volumes before and after.
+Each participant with at least three sessions is analysed without the last session, and then from scratch with it. No
+space is kept, which is the worst case. The script prints the mean motion over the brain of each earlier FLAIR in the
+subject space, its motion relative to the first FLAIR, and the counts and volumes before and after.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = ("gel_count", "gel_volume_ml", "t2_count", "t2_volume_ml", "new_t2_cou
 
 
 def analysed(bids: Path, work: Path, name: str, sessions: list[Path]) -> Path:
-    """The analysis of some sessions of a participant."""
+    """Analyse some sessions of a participant."""
     raw, out = work / name / "raw", work / name / "out"
     subject = sessions[0].parent.name
     for file in bids.glob("*.*"):
@@ -39,7 +39,7 @@ def analysed(bids: Path, work: Path, name: str, sessions: list[Path]) -> Path:
 
 
 def way(out: Path, session: Path) -> Affine:
-    """FLAIR to the subject's space."""
+    """Transform from the FLAIR to the subject space."""
     folder = out / session.parent.name / session.name / "anat"
     return load_transform(next(folder.glob("*from-FLAIR_to-subject*_xfm.txt")))
 
@@ -56,7 +56,7 @@ def compare(before: Path, after: Path, sessions: list[Path]) -> None:
             next((before / session.parent.name / session.name).glob("anat/*desc-brain_mask.nii.gz"))
         )
         ways = [way(out, session) for out in (before, after)]
-        # in the subject's space of before: where the same points of the scan lie afterwards
+        # motion of the points of the scan, in the earlier subject space
         there = distance_mm(ways[1] @ ways[0].inverse(), Affine(np.eye(4)), mask)
         between = distance_mm(first[1].inverse() @ ways[1], first[0].inverse() @ ways[0], mask)
         visit = session.name.removeprefix("ses-")
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--labels", nargs="*", default=())
     arguments = parser.parse_args()
-    print(f"| visit | moved by mm | against the first | {' | '.join(COLUMNS)} |")
+    print(f"| visit | motion, mm | relative to the first visit, mm | {' | '.join(COLUMNS)} |")
     print("| --- " * (3 + len(COLUMNS)) + "|")
     for subject in sorted(arguments.bids.glob("sub-*")):
         sessions = sorted(subject.glob("ses-*"))

@@ -1,4 +1,4 @@
-"""Ours beside the other tools on the same scans.
+"""Comparison of our registration with other tools on the same scans.
 
 Usage::
 
@@ -6,14 +6,14 @@ Usage::
     rivals/bin/python benchmarks/registration/rivals.py FOLDER/jobs.json FOLDER/results.json
     python benchmarks/registration/against.py compare FOLDER [--simulated RESULTS.jsonl]
 
-- *real*: the pairs with the authors' transforms.
+- *real*: pairs with the authors' transforms.
 - *unmoved*: FLAIR and the other contrasts of `cross_sectional_mni`, as published.
 - *simulated*: motions of `simulated.py`.
 
-All get the mask that ours fits on: the brain, 3 mm wider across contrasts. The error is the mean distance over the
-brain to the authors' transform, or to the motion made. *Shift*: where the brain's centre comes to lie beside it, in the
-axes of the head. *To the tools' mean*: distance to the mean answer of the other tools, without ours, on the unmoved
-pair; for simulated motions with the motion between.
+All tools get the mask that ours uses: the brain, 3 mm wider between different contrasts. The error is the mean distance
+over the brain to the authors' transform or to the simulated motion. *Shift* is the displacement of the centre of the
+brain in the axes of the head. *To the tools' mean* is the distance to the mean result of the other tools, without ours,
+on the unmoved pair; for simulated motions it is composed with the motion.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOOLS = ("SimpleITK", "greedy", "elastix", "ANTs")
 
 
 def pairs(data: Path, motions: int) -> Iterator[tuple[str, Trial]]:
-    """Everything to be registered, the unmoved pairs first."""
+    """All pairs to be registered, the unmoved pairs first."""
     here = Affine.identity()
     for patient in PATIENTS:
         flair = scan(data, patient, "FLAIR")
@@ -56,7 +56,7 @@ def pairs(data: Path, motions: int) -> Iterator[tuple[str, Trial]]:
 
 
 def region(trial: Trial) -> LabelImage:
-    """The brain, wider across contrasts: where ours looks."""
+    """Mask of our registration: the brain, wider between different contrasts."""
     if trial.same:
         return trial.mask
     far = ndimage.distance_transform_edt(~trial.mask.mask, sampling=trial.mask.grid.spacing_mm)
@@ -94,13 +94,13 @@ def prepare(data: Path, folder: Path, motions: int) -> None:
 
 
 def beside_truth(job: dict[str, Any], matrix: list[list[float]]) -> Affine:
-    """An answer (fixed to moving) in the head's own place; the identity if right."""
+    """Result (fixed to moving) relative to the true position of the head; the identity if correct."""
     to_fixed, to_moving = (Affine(np.array(job[name])) for name in ("to_fixed", "to_moving"))
     return to_moving.inverse() @ Affine(np.array(matrix)) @ to_fixed
 
 
 def consensus(jobs: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> dict[tuple[str, str], Affine]:
-    """The mean answer of the other tools on each unmoved pair."""
+    """Mean result of the other tools on each unmoved pair."""
     found: dict[tuple[str, str], list[Affine]] = {}
     for result in results:
         job = jobs[result["name"]]
@@ -112,7 +112,7 @@ def consensus(jobs: dict[str, dict[str, Any]], results: list[dict[str, Any]]) ->
 def compared(
     job: dict[str, Any], matrix: list[list[float]], agreed: Affine | None
 ) -> tuple[float, float, np.ndarray]:
-    """Error in mm, distance to what the tools agree on, and shift of the centre."""
+    """Error (mm), distance to the mean of the other tools (mm), and shift of the centre (mm)."""
     mask = load_labels(job["brain"])
     points = mask.grid.world(np.argwhere(mask.mask)[::97].astype(float))
     points = Affine(np.array(job["to_fixed"])).inverse().points(points)
@@ -129,7 +129,7 @@ def compare(folder: Path) -> None:
     agreed = consensus(jobs, results)
     answers = [{"name": n, "tool": "ours", "matrix": j["ours"], "cpu_s": j["cpu_s"]} for n, j in jobs.items()]
     print(
-        "| pair | head | moving | tool | number (failed) | mm: median, greatest | to the tools' mean | shift | CPU s |"
+        "| pair | head | moving | tool | number (failed) | mm: median, maximum | to the tools' mean | shift | CPU s |"
     )
     print("| --- " * 9 + "|")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -149,7 +149,7 @@ def compare(folder: Path) -> None:
 
 
 def centre_errors(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Motions of `simulated.py`: how far the brain's centre lies from where the other tools agree it should."""
+    """Print, for motions of `simulated.py`, the distance of the brain's centre to the mean of the other tools."""
     jobs = {job["name"]: job for job in json.loads((folder / "jobs.json").read_text())}
     agreed = consensus(jobs, json.loads((folder / "results.json").read_text()))
     shifts = {}
@@ -159,7 +159,7 @@ def centre_errors(folder: Path, rows: list[dict[str, Any]]) -> None:
             centre = mask.grid.world(np.argwhere(mask.mask)[::97].astype(float)).mean(axis=0)[None]
             pair = job["head"], job["contrast"]
             shifts[pair] = (agreed[pair].points(centre) - centre)[0]
-    print("\n| moving | motions | centre, mm to the tools' mean: mean, greatest |")
+    print("\n| moving | motions | centre, mm to the tools' mean: mean, maximum |")
     print("| --- | --- | --- |")
     for contrast in CONTRASTS[1:]:
         of = [r for r in rows if r["contrast"] == contrast]

@@ -1,13 +1,14 @@
-"""From how far off a registration finds home, and whether it knows when it does not.
+"""Capture range of the registration, and detection of its failures.
 
 Usage: ``python benchmarks/registration/capture.py DATA RESULTS.jsonl [--trials N] [--stripped] [--no-mask]``
 
-The moving scan's header is turned by up to 30° about each axis and shifted by up to 60 mm along each. The error is
-the mean distance over the brain to the transform found from the true header, with the brain mask. *Silent failure*:
-taken, and more than 2 mm off; *flagged*: marked as failed. Trials that are already in the results are not made again.
+The header of the moving scan is rotated by up to 30° about each axis and shifted by up to 60 mm along each axis. The
+error is the mean distance over the brain to the transform found from the true header with the brain mask. *Silent
+failure*: accepted with an error of more than 2 mm. *Flagged*: reported as failed. Trials that the results contain are
+skipped.
 
-`--stripped` takes the published skull-stripped heads in place of the whole ones; `--no-mask` registers the displaced
-scans without a mask of the fixed one.
+`--stripped` uses the published skull-stripped heads instead of whole heads. `--no-mask` registers the displaced scans
+without a mask of the fixed scan.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ WRONG_MM = 2.0
 
 @cache
 def at_home(pair: Pair) -> Registration:
-    """The pair registered from its true headers."""
+    """Register the pair from its true headers."""
     return register_rigid(
         load_image(pair.fixed),
         load_image(pair.moving),
@@ -59,7 +60,7 @@ def trial(pair: Pair, rng: np.random.Generator, *, masked: bool) -> dict[str, An
 
 
 def summary(rows: list[dict[str, Any]]) -> None:
-    print("| moving | trials | silent failures | flagged | error in mm: median, 95 %, greatest | CPU s: median |")
+    print("| moving | trials | silent failures | flagged | error in mm: median, 95 %, maximum | CPU s: median |")
     print("| --- | --- | --- | --- | --- | --- |")
     for contrast in ("FLAIR", "T1", "T2"):
         of = [r for r in rows if r["name"].split()[1].startswith(contrast)]

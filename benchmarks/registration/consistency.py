@@ -1,16 +1,16 @@
-"""Do registrations agree with each other: there and back, around a loop, in any orientation, with a visit added?
+"""Consistency of registrations: forward and backward, loops, orientations, an added visit.
 
 Usage: ``python benchmarks/registration/consistency.py DATA``
 
 Distances are means over the brain, in mm.
 
-- *there and back*: fixed to moving to fixed, each registered on its own: FLAIRs with the brains of both, as the
-  pipeline does, other contrasts with that of the fixed scan.
+- *forward and backward*: fixed to moving and moving to fixed, registered independently. FLAIRs use the brain masks of
+  both scans, as in the pipeline. Other contrasts use the mask of the fixed scan.
 - *loop*: FLAIR to T1 to T2 to FLAIR of one visit; FLAIRs of three visits; FLAIRs and T1 (or T2) of two visits. Every
-  leg is registered directly; the pipeline itself registers a star, whose ways close by construction.
-- *orientation*: either scan stored along other axes, against the same scans as they are.
-- *added visit*: by how much the earlier visits' ways into the midway space move when a visit is added, and by how much
-  they then move against each other.
+  transform is a direct registration. The pipeline registers all scans to one, so that its loops close by construction.
+- *orientation*: either scan stored in another orientation, compared with the original orientation.
+- *added visit*: motion of the earlier visits in the midpoint space when a visit is added, and their motion relative to
+  each other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Scan = tuple[str, int, str]
 
 
 class Scans:
-    """The scans of a folder and the ways between them, each registered once."""
+    """Scans of a folder and the transforms between them, each registered once."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -45,16 +45,16 @@ class Scans:
         self.mask = cache(self._mask)
 
     def file(self, scan: Scan) -> Path:
-        """Where a scan lies."""
+        """File of a scan."""
         head, visit, contrast = scan
         return self.data / scan_file(HEADS[head][visit], contrast)
 
     def image(self, scan: Scan) -> Image:
-        """A scan."""
+        """Load a scan."""
         return load_image(self.file(scan))
 
     def contrasts(self, head: str, visit: int) -> list[Scan]:
-        """The scans that a visit has, the FLAIR first."""
+        """Contrasts of a visit, the FLAIR first."""
         found = [(head, visit, contrast) for contrast in CONTRASTS]
         return [scan for scan in found if self.file(scan).exists()]
 
@@ -65,12 +65,12 @@ class Scans:
         return moved_mask(self.mask(flair), self.image(scan).grid, self.way(flair, scan))
 
     def _way(self, fixed: Scan, moving: Scan) -> Affine:
-        """From the fixed scan to the moving one."""
+        """Transform from the fixed to the moving scan."""
         masks, same = (self.mask(fixed), self.other_mask(fixed, moving)), fixed[2] == moving[2]
         return way_between(self.image(fixed), self.image(moving), masks, same=same)
 
     def other_mask(self, fixed: Scan, moving: Scan) -> LabelImage | None:
-        """The brain of the moving scan, where the pipeline knows it: between FLAIRs."""
+        """Brain mask of the moving scan; known to the pipeline between FLAIRs only."""
         return self.mask(moving) if fixed[2] == moving[2] == "FLAIR" else None
 
 
@@ -80,7 +80,7 @@ def way_between(fixed: Image, moving: Image, masks: tuple[LabelImage, LabelImage
 
 
 def star(scans: Scans, head: str) -> Iterator[tuple[Scan, Scan]]:
-    """What the pipeline registers."""
+    """Registrations of the pipeline: each scan to its FLAIR, each FLAIR to the first."""
     for visit in range(len(HEADS[head])):
         flair, *others = scans.contrasts(head, visit)
         if visit:
@@ -106,7 +106,7 @@ def around(scans: Scans, loop: Sequence[Scan]) -> float:
 
 
 def turned(scans: Scans, fixed: Scan, moving: Scan) -> list[float]:
-    """What other storage of either scan changes."""
+    """Change of the result if either scan is stored in another orientation."""
     way, same = scans.way(fixed, moving), fixed[2] == moving[2]
     mask, other_mask = scans.mask(fixed), scans.other_mask(fixed, moving)
     one, other = scans.image(fixed), scans.image(moving)
@@ -120,7 +120,7 @@ def turned(scans: Scans, fixed: Scan, moving: Scan) -> list[float]:
 
 
 def added(scans: Scans, head: str) -> Iterator[tuple[float, float]]:
-    """Move of each earlier visit in the midway space, and against the first one, when a visit is added."""
+    """Motion of each earlier visit in the midpoint space, and relative to the first visit, if a visit is added."""
     flairs: list[Scan] = [(head, visit, "FLAIR") for visit in range(len(HEADS[head]))]
     to_first = [Affine.identity()] + [scans.way(flairs[0], flair).inverse() for flair in flairs[1:]]
     for number in range(2, len(flairs)):
@@ -142,16 +142,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     scans = Scans(parser.parse_args().data)
     legs = {head: list(star(scans, head)) for head in HEADS_USED}
-    print("| what | number | mm: median, 95 %, greatest |")
+    print("| test | registrations | mm: median, 95 %, maximum |")
     print("| --- | --- | --- |")
     for head in HEADS_USED:
-        row(f"there and back, {head}", [around(scans, leg) for leg in legs[head]])
+        row(f"forward and backward, {head}", [around(scans, leg) for leg in legs[head]])
     for head in HEADS_USED:
         for loop in loops(scans, head):
             row(f"loop of {head}: " + ", ".join(f"{c} {v + 1}" for _, v, c in loop), [around(scans, loop)])
     row("other orientations", [mm for leg in legs["01"] for mm in turned(scans, *leg)])
     moves = list(added(scans, "P14"))
-    row("third visit added: into the midway space", [space for space, _ in moves])
+    row("third visit added: motion in the midpoint space", [space for space, _ in moves])
     row("third visit added: against each other", [between for _, between in moves])
 
 

@@ -1,12 +1,12 @@
-"""Do the edges of two contrasts lie on each other? A check that knows nothing of intensities.
+"""Alignment of the edges of two contrasts, without an intensity model.
 
 Usage: ``python benchmarks/registration/gradients.py DATA``
 
-Normalised gradient fields (Haber and Modersitzki, MICCAI 2006): the squared cosine between the directions of two
-images' gradients, weighted with their strength, is greatest where edges lie on edges, whichever side is the brighter.
-For each axis a parabola through the scores of shifts by a voxel (1 mm) to either side and by none has its top at the
-shift that the other contrast has against the FLAIR: nothing is interpolated. It is told for `cross_sectional_mni` as
-published, and for simulated heads at 1 mm, where it must be zero.
+Normalised gradient fields (Haber and Modersitzki, MICCAI 2006): the squared cosine between the gradient directions of
+two images, weighted with the gradient strengths, is largest if the edges coincide, whichever side is brighter. The
+score is computed for shifts of -1, 0 and +1 voxel (1 mm) along each axis. The maximum of a parabola through the three
+scores is the shift of the other contrast against the FLAIR. No interpolation is needed. The script prints the shifts
+for `cross_sectional_mni` as published and for simulated heads at 1 mm, where they must be zero.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEPTH_MM = 6.0
 
 
 def directions(data: FloatArray, within: BoolArray) -> FloatArray:
-    """Gradients, their length limited: 1 at strong edges, 0 in noise."""
+    """Gradients with normalised length: 1 at strong edges, 0 in noise."""
     gradient = np.stack([ndimage.gaussian_filter1d(_smooth(data, a), SIGMA_MM, a, order=1) for a in range(3)])
     length = np.linalg.norm(gradient, axis=0)
     return np.asarray(gradient / np.hypot(length, 2 * np.median(length[within])))
@@ -40,7 +40,7 @@ def _smooth(data: FloatArray, but: int) -> FloatArray:
 
 
 def shift_mm(one: Image, other: Image, within: BoolArray) -> FloatArray:
-    """By how much the other image lies beside the first, both on one 1 mm grid in RAS order."""
+    """Shift (mm) of the other image against the first, both on one 1 mm grid in RAS orientation."""
     here, there = directions(one.data, within), directions(other.data, within)
     result = np.zeros(3)
     for axis in range(3):
@@ -53,7 +53,7 @@ def shift_mm(one: Image, other: Image, within: BoolArray) -> FloatArray:
 
 
 def pairs(data: Path) -> Iterator[tuple[str, Image, Image, BoolArray]]:
-    """What to compare, with the inside of the brain."""
+    """Pairs to compare, with the interior of the brain."""
     for patient in PATIENTS:
         images = {c: scan(data, patient, c).reoriented("RAS") for c in CONTRASTS}
         inside = ndimage.distance_transform_edt(images["FLAIR"].data > 0) > DEPTH_MM

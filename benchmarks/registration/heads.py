@@ -1,4 +1,4 @@
-"""The real heads that registration is measured on: brain masks of our own, pairs, strangers, displaced headers."""
+"""Real heads of the registration benchmarks: brain masks of our own, pairs, different patients, displaced headers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONTRASTS = ("FLAIR", "T1W", "T2W", "T1", "T2", "T1POST")
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two scans: of one head, or (`stranger`) of two; `truth` is the authors' way from moving to fixed."""
+    """Two scans of one head, or of two patients (`stranger`); `truth` is the authors' transform, moving to fixed."""
 
     name: str
     fixed: Path
@@ -42,13 +42,13 @@ class Pair:
 
 
 def scan_file(visit: Path, contrast: str) -> Path:
-    """The file of a contrast of a visit."""
+    """File of a contrast of a visit."""
     return visit.parent / f"{visit.name.removesuffix('x')}{contrast}.nii.gz"
 
 
 @cache
 def brain_mask(flair: Path) -> LabelImage:
-    """Our own mask of a FLAIR: two of the published ones are faulty."""
+    """Brain mask of a FLAIR by our own method; two of the published masks are faulty."""
     return extract_brain(load_image(flair), load_template()).mask
 
 
@@ -68,7 +68,7 @@ def reference_pairs(data: Path) -> Iterator[Pair]:
 
 
 def true_pairs(data: Path) -> Iterator[Pair]:
-    """Every pair of one head that the pipeline would register."""
+    """All pairs of one head that the pipeline would register."""
     for head, visits in HEADS.items():
         flairs = [data / scan_file(v, "FLAIR") for v in visits]
         for number, flair in enumerate(flairs[1:], start=2):
@@ -81,9 +81,9 @@ def true_pairs(data: Path) -> Iterator[Pair]:
 
 
 def stranger_pairs(data: Path) -> Iterator[Pair]:
-    """The first visit's FLAIR of one patient, and every contrast of another's last visit.
+    """Pairs of different patients: FLAIR of the first visit of one, every contrast of the last visit of another.
 
-    Whole heads with whole heads and skull-stripped ones with their like: what an upload can mix up.
+    Whole heads are paired with whole heads and skull-stripped heads with skull-stripped heads, as in a mixed-up upload.
     """
     for one, other in permutations(HEADS, 2):
         if one.isdigit() != other.isdigit():
@@ -96,7 +96,7 @@ def stranger_pairs(data: Path) -> Iterator[Pair]:
 
 
 def displaced(image: Image, rng: np.random.Generator, mm: float, degrees: float) -> tuple[Image, Affine]:
-    """The same voxels with another header position; also the way from the old world to the new one."""
+    """Image with the same voxels and a displaced header, and the transform from the old to the new world."""
     centre = image.grid.world((np.array(image.grid.shape)[None] - 1) / 2)[0]
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
@@ -105,6 +105,6 @@ def displaced(image: Image, rng: np.random.Generator, mm: float, degrees: float)
 
 
 def distance_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
-    """Mean distance over the mask's voxels between where two transforms put them."""
+    """Mean distance (mm) between the positions of the mask's voxels under two transforms."""
     points = mask.grid.world(np.argwhere(mask.mask)[::97].astype(float))
     return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

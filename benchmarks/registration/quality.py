@@ -1,15 +1,15 @@
-"""How well the quality figure tells true matches from false ones: a ROC on real heads.
+"""Separation of true and false matches by the quality figure: ROC on real heads.
 
 Usage: ``python benchmarks/registration/quality.py DATA RESULTS.jsonl [--restarts N]``
 
-- *true*: every pair of one head that the pipeline would register.
-- *false optimum*: the same pairs, fitted from starts up to 60 mm and 35° away without a search; more than 2 mm from
-  the true match (mean over the brain).
-- *half match*: the same from starts 8 to 20 mm and 8 to 20° away: the fits that end beside the true match.
+- *true*: all pairs of one head that the pipeline would register.
+- *false optimum*: the same pairs, fitted without a search from starts up to 60 mm and 35° away; more than 2 mm from the
+  true match (mean over the brain).
+- *half match*: the same from starts 8 to 20 mm and 8 to 20° away, if the result is not the true match.
 - *stranger*: heads of two patients, registered with all attempts.
-- *noise*: a head and pure noise on its grid, without any structure, registered with all attempts.
+- *noise*: a head and pure noise on its grid, registered with all attempts.
 
-Results are appended a line at a time; the summary is printed at the end (``--summary`` prints it alone).
+Results are appended line by line. The summary is printed at the end (``--summary`` prints only the summary).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WRONG_MM = 2.0
 def away(
     rng: np.random.Generator, centre: FloatArray, mm: tuple[float, float], degrees: tuple[float, float]
 ) -> Affine:
-    """A random motion about a point whose length and angle lie between limits."""
+    """Random motion about a point, with length and angle between limits."""
     shift, axis = rng.standard_normal((2, 3))
     matrix = np.eye(4)
     turn = axis / np.linalg.norm(axis) * rng.uniform(*degrees)
@@ -96,7 +96,9 @@ def of_noise(flair: Path, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
 
 def summary(rows: list[dict[str, Any]]) -> None:
     settings = RegisterSettings()
-    print("| contrasts | matches | number | quality: least, median, greatest | area under the ROC | taken |")
+    print(
+        "| contrasts | match | number | quality: minimum, median, maximum | area under the ROC curve | accepted |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for same in (True, False):
         of = {
@@ -110,7 +112,7 @@ def summary(rows: list[dict[str, Any]]) -> None:
             true = of["true"][:, None]
             area = "" if kind == "true" else f"{np.mean((true > found) + 0.5 * (true == found)):.4f}"
             share = f"{np.count_nonzero(found >= settings.min_quality)} of {len(found)}"
-            print(f"| {'same' if same else 'across'} | {kind} | {len(found)} | {spread} | {area} | {share} |")
+            print(f"| {'same' if same else 'different'} | {kind} | {len(found)} | {spread} | {area} | {share} |")
 
 
 def main() -> None:
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--restarts", type=int, default=3, help="restarts of each kind for each pair")
-    parser.add_argument("--thin", type=int, default=1, help="of the strangers, every so many")
+    parser.add_argument("--thin", type=int, default=1, help="use every n-th pair of different patients")
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
     if not arguments.summary:

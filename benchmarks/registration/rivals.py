@@ -1,4 +1,4 @@
-"""Rigid registration by other tools, in an environment of their own: jobs in, matrices and CPU seconds out.
+"""Rigid registration with other tools in a separate environment.
 
 Usage::
 
@@ -6,11 +6,11 @@ Usage::
     rivals/bin/pip install -r benchmarks/registration/rivals-requirements.txt
     rivals/bin/python benchmarks/registration/rivals.py JOBS.json RESULTS.json
 
-The jobs (made by `against.py`) are a list of objects: ``name``, the paths ``fixed``, ``moving`` and ``mask`` (of the
-fixed image), and ``tools``, names of `TOOLS`. This file imports nothing of the project. A result holds the tool's map
-from the fixed to the moving world (RAS, 4 x 4) and its CPU seconds, without reading files where the tool allows that.
-Every tool gets one thread and the same mask of the fixed image. A tool that fails has an ``error`` in place of a
-matrix: none is left out in silence. What the results already hold is not done again.
+The jobs (written by `against.py`) are a list of objects: ``name``, the paths ``fixed``, ``moving`` and ``mask`` (of
+the fixed image), and ``tools``, names of `TOOLS`. This file imports nothing of the project. A result holds the
+transform from the fixed to the moving world (RAS, 4 x 4) and its CPU seconds, without file reading where the tool
+allows that. Every tool gets one thread and the same mask of the fixed image. A tool that fails has an ``error`` in
+place of a matrix. Jobs that the results contain are skipped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEAST_COVERED = 0.7
 
 
 def as_ras(transform: Any) -> np.ndarray:
-    """A SimpleITK transform of points (LPS) as a RAS matrix."""
+    """Convert a SimpleITK transform of points (LPS) to a RAS matrix."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     matrix = np.eye(4)
     for axis in range(3):
@@ -69,14 +69,14 @@ def simpleitk(fixed: str, moving: str, mask: str) -> np.ndarray:
 
 
 def read(fixed: str, moving: str, mask: str, mm: float) -> tuple[Any, Any, Any]:
-    """The scans averaged to voxels of some size, and the mask on the fixed one's grid."""
+    """Read the scans, averaged to a voxel size, and the mask on the grid of the fixed scan."""
     target, source = (shrunk(sitk.ReadImage(f, sitk.sitkFloat32), mm) for f in (fixed, moving))
     region = shrunk(sitk.ReadImage(mask, sitk.sitkFloat32), mm) > 0.5
     return target, source, sitk.Cast(region, sitk.sitkUInt8)
 
 
 def starts(target: Any, source: Any) -> list[Any]:
-    """As the headers say, then centres of mass laid over each other, with 27 turns."""
+    """Starts: the headers, then aligned centres of mass with 27 rotations."""
     kind = sitk.CenteredTransformInitializerFilter.MOMENTS
     centred = sitk.CenteredTransformInitializer(target, source, sitk.Euler3DTransform(), kind)
     header = sitk.Euler3DTransform()
@@ -90,7 +90,7 @@ def starts(target: Any, source: Any) -> list[Any]:
 
 
 def metric(method: Any, target: Any, source: Any, transform: Any) -> float:
-    """Negative mutual information; 0 where the images do not meet."""
+    """Negative mutual information; 0 if the images do not overlap."""
     method.SetInitialTransform(transform, inPlace=False)
     try:
         return float(method.MetricEvaluate(target, source))
@@ -99,7 +99,7 @@ def metric(method: Any, target: Any, source: Any, transform: Any) -> float:
 
 
 def covered(region: Any, source: Any, transform: Any) -> float:
-    """The share of the mask that the moving image covers."""
+    """Share of the mask that the moving image covers."""
     ones = sitk.Image(source.GetSize(), sitk.sitkUInt8) + 1
     ones.CopyInformation(source)
     seen = sitk.GetArrayViewFromImage(sitk.Resample(ones, region, transform, sitk.sitkNearestNeighbor, 0))
@@ -134,7 +134,7 @@ def itk_method(region: Any, *, shrink: list[int], sigma: list[float], sampled: f
 def greedy(fixed: str, moving: str, mask: str) -> np.ndarray:
     """Greedy's rigid mode with mutual information, on grids of 1.5 mm, from the headers and from the centres of mass.
 
-    The better of the two is told by Mattes mutual information: greedy's random search fails with a mask.
+    Mattes mutual information selects the better of the two. Greedy's random search fails with a mask.
     """
     from picsl_greedy import Greedy3D  # noqa: PLC0415
 
@@ -159,7 +159,7 @@ def greedy(fixed: str, moving: str, mask: str) -> np.ndarray:
 
 
 def isotropic(image: Any) -> Any:
-    """The image on a grid of 1.5 mm: greedy halves all axes alike from level to level, thick slices too."""
+    """Image on an isotropic grid of 1.5 mm: greedy halves all axes at each level, also across thick slices."""
     spacing = [1.5] * 3
     size = [max(1, round(n * s / 1.5)) for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True)]
     order = sitk.sitkNearestNeighbor if image.GetPixelID() == sitk.sitkUInt8 else sitk.sitkLinear
@@ -168,7 +168,7 @@ def isotropic(image: Any) -> Any:
 
 
 def as_sitk(matrix: np.ndarray) -> Any:
-    """A RAS matrix as a transform of points in LPS."""
+    """Convert a RAS matrix to a transform of points in LPS."""
     turned = FLIP @ matrix @ FLIP
     transform = sitk.AffineTransform(3)
     transform.SetMatrix(turned[:3, :3].ravel().tolist())
@@ -177,7 +177,7 @@ def as_sitk(matrix: np.ndarray) -> Any:
 
 
 def elastix(fixed: str, moving: str, mask: str) -> np.ndarray:
-    """Elastix's own rigid parameter map (Mattes mutual information), started from the heads' centres of mass."""
+    """Elastix's default rigid parameter map (Mattes mutual information), started from the centres of mass."""
     import itk  # noqa: PLC0415
 
     parameters = itk.ParameterObject.New()
@@ -203,7 +203,7 @@ def elastix(fixed: str, moving: str, mask: str) -> np.ndarray:
 
 
 def ants(fixed: str, moving: str, mask: str) -> np.ndarray:
-    """ANTs' own `Rigid` (Mattes mutual information, started from the centres of mass)."""
+    """ANTs' default `Rigid` (Mattes mutual information), started from the centres of mass."""
     import ants as antspy  # noqa: PLC0415
 
     found = antspy.registration(

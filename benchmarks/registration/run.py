@@ -1,15 +1,15 @@
 """Registration and brain extraction on real scans: errors, quality and CPU seconds as a table.
 
-Usage: ``python benchmarks/registration/run.py DATA [--trials N]`` where DATA holds
-``ljubljana/longitudinal`` (see the README for its source). Nothing here asserts; it measures.
+Usage: ``python benchmarks/registration/run.py DATA [--trials N]`` where DATA holds ``ljubljana/longitudinal`` (source:
+docs/accuracy.md). The script measures and asserts nothing.
 
-- *between* and *within*: mean distance over the brain to the authors' affine transforms (patient 01, whose
-  published brain mask is sound). A rigid fit cannot get below 0.1 to 0.4 mm of those affines.
-- *capture*: the same pairs, the moving scan's header turned by up to 30 degrees and shifted by up to 60 mm; the
-  error is against the transform found from the true header.
-- *strangers*: scans of two different patients; their heads do match, only less well.
-- *brain*: Dice with the published mask, as it is and within the field of view of the T1 of visit 1: there it ends
-  flat, without the lowest and the highest slices of the brain.
+- *between* and *within*: mean distance over the brain to the authors' affine transforms (patient 01, whose published
+  brain mask is correct). A rigid transform can't have less than 0.1 to 0.4 mm.
+- *capture*: the same pairs with the header of the moving scan rotated by up to 30 degrees and shifted by up to 60 mm.
+  The error is against the transform found from the true header.
+- *strangers*: scans of two different patients. Their heads match, but less well.
+- *brain*: Dice with the published mask, in total and within the field of view of the T1 of visit 1. The published mask
+  ends flat there, without the lowest and the highest slices of the brain.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""Known motions: real 1 mm scans cut into thick slices after a random motion, and scans of a simulated head.
+"""Known motions: real 1 mm scans averaged to thick slices after a random motion, and scans of a simulated head.
 
 Usage: ``python benchmarks/registration/simulated.py DATA RESULTS.jsonl [--trials N] [--phantom]``
 
 *Published*: the scans of `cross_sectional_mni` (3 T, skull-stripped, four contrasts of one visit on one grid), averaged
-to 3 mm slices, with 2 % noise added to the noise they have. *Phantom*: the heads of the digital reference trial, whole,
-with noise, coil sensitivity and slices of 3 mm; contrasts lie on each other by construction, and the moving scan is of
-a later visit with other lesions. The fixed scan is moved by up to 5 mm and 5° along and about each axis, the moving one
+to slices of 3 mm, with 2 % noise added to their own noise. *Phantom*: whole heads of the digital reference trial with
+noise, coil sensitivity and slices of 3 mm. Their contrasts are aligned by construction, and the moving scan is of a
+later visit with other lesions. The fixed scan is moved by up to 5 mm and 5° along and about each axis, the moving scan
 by up to 10 mm and 10°. Errors are mean distances over the brain:
 
-- to the *truth*: of the published scans as if they lay on each other without fault;
-- to *ourselves* (published): the motions with our own transform of the scans as published (1 mm, unmoved) between
-  them. It tells how well the same answer is found again, and nothing of an error that is made every time.
+- to the *truth*: published scans are treated as perfectly aligned.
+- to *ourselves* (published only): the motions composed with our own transform of the unmoved published scans (1 mm).
+  This error measures reproducibility. It does not contain a systematic error.
 
-Motions that are already in the results are not made again.
+Motions that the results contain are skipped.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ BRAIN = (Tissue.GREY, Tissue.DEEP_GREY, Tissue.IRON, Tissue.WHITE)
 
 @dataclass(frozen=True)
 class Trial:
-    """Two scans, the fixed one's brain, and where either was moved to from the head's own place."""
+    """Two scans, the brain mask of the fixed scan, and the motion of each scan from the true position of the head."""
 
     head: str
     contrast: str
@@ -71,7 +71,7 @@ class Trial:
 
 
 def motion(rng: np.random.Generator, mm: float, degrees: float) -> Affine:
-    """A random rigid motion about the world's origin."""
+    """Random rigid motion about the origin of the world."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-degrees, degrees, 3), degrees=True).as_matrix()
     matrix[:3, 3] = rng.uniform(-mm, mm, 3)
@@ -79,7 +79,7 @@ def motion(rng: np.random.Generator, mm: float, degrees: float) -> Affine:
 
 
 def cut(image: Image, move: Affine, rng: np.random.Generator) -> Image:
-    """The scan after a motion, in axial slices that begin somewhere."""
+    """The scan after a motion, in axial slices with a random offset."""
     depth = 66 * SLICE_MM
     affine = np.eye(4)
     affine[:3, 3] = (-95 + rng.uniform(), -125 + rng.uniform(), -80 + rng.uniform(0, SLICE_MM))
@@ -102,14 +102,14 @@ def brain(flair: Image) -> LabelImage:
 
 @cache
 def unmoved(data: Path, patient: str, contrast: str) -> Affine:
-    """Our own transform, from FLAIR, of the scans as published."""
+    """Our own transform from the FLAIR to a published scan, unmoved."""
     flair, other = scan(data, patient, "FLAIR"), scan(data, patient, contrast)
     same = contrast == "FLAIR"
     return register_rigid(flair, other, intra_modal=same, fixed_mask=brain(flair)).moving_to_fixed.inverse()
 
 
 def published_trials(data: Path, number: int) -> Iterator[Trial]:
-    """A motion of the FLAIR, and one of each contrast; patients in turn."""
+    """Trials of published scans: one motion of the FLAIR and one of each contrast, patients in turn."""
     rng = np.random.default_rng([2026, number])
     patient = PATIENTS[number % 2]
     flair = scan(data, patient, "FLAIR")
@@ -139,7 +139,7 @@ def phantom_signal(seed: int, visit: int, contrast: Contrast) -> Image:
 
 
 def phantom_scan(seed: int, visit: int, contrast: Contrast, pose: Affine, rng: np.random.Generator) -> Image:
-    """A scan of a simulated head; the operator lays the slices nearly as the head lies."""
+    """Scan of a simulated head, with slices approximately aligned to the head."""
     acquisition = acquisitions(SIEMENS_SKYRA)[contrast]
     return acquire(
         phantom_signal(seed, visit, contrast),
@@ -153,7 +153,7 @@ def phantom_scan(seed: int, visit: int, contrast: Contrast, pose: Affine, rng: n
 
 
 def phantom_trials(number: int) -> Iterator[Trial]:
-    """A motion of the first visit's scan, and one of each contrast of the last visit; heads in turn."""
+    """Trials of simulated heads: one motion of the first visit and one of each contrast of the last visit."""
     rng = np.random.default_rng([2027, number])
     seed = PHANTOM_SEEDS[number % 2]
     anatomy = phantom(seed).anatomy
@@ -168,7 +168,7 @@ def phantom_trials(number: int) -> Iterator[Trial]:
 
 
 def result(trial: Trial, between: Affine | None) -> dict[str, Any]:
-    """Errors of a trial; `between` is our own transform of the scans as published."""
+    """Errors of a trial; `between` is our own transform of the unmoved published scans."""
     start = time.process_time()
     found = register_rigid(trial.fixed, trial.moving, intra_modal=trial.same, fixed_mask=trial.mask)
     cpu_s = time.process_time() - start
@@ -188,7 +188,7 @@ def result(trial: Trial, between: Affine | None) -> dict[str, Any]:
 
 
 def shift_mm(trial: Trial, way: Affine) -> np.ndarray:
-    """By how much a transform (fixed to moving) puts the brain's centre beside the truth, in the head's own axes."""
+    """Shift (mm) of the brain's centre by a transform (fixed to moving) against the truth, in the axes of the head."""
     back = trial.to_fixed.inverse()
     points = trial.mask.grid.world(np.argwhere(trial.mask.mask)[::97].astype(float))
     centre = back.points(points).mean(axis=0)[None]
@@ -198,7 +198,7 @@ def shift_mm(trial: Trial, way: Affine) -> np.ndarray:
 
 def summary(rows: list[dict[str, Any]]) -> None:
     print(
-        "| head | moving | motions (failed) | least quality | to the truth | to ourselves | shift: mean; SD | CPU s |"
+        "| head | moving | motions (failed) | lowest quality | to the truth | to ourselves | shift: mean; SD | CPU s |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for head, contrast in dict.fromkeys((r["head"], r["contrast"]) for r in rows):

@@ -1,6 +1,6 @@
-"""The subjects of the serial proof: what each has, when it is scanned, and on what.
+"""Subjects of the serial benchmark: lesions, visits and scanners.
 
-Everything is drawn from the subject's seed: diameters from 3 to 20 mm (a third below 5 mm, a fifth from 10 mm on,
+Everything is drawn from the seed of the subject: diameters from 3 to 20 mm (a third below 5 mm, a fifth from 10 mm,
 log-uniform within these bands) and the course of every lesion.
 """
 
@@ -32,7 +32,7 @@ _N = len(VISITS)
 BANDS_MM = ((3.0, 5.0), (5.0, 10.0), (10.0, 20.0))
 _BAND_SHARES = (0.35, 0.45, 0.20)
 _LASTING_SHARE = 0.75  # `appearing` settles to this share of its volume
-_SMALLEST_MM = 3.1  # a 14 mm³ sphere has 3.0 mm, and a course must not cross the floor by itself
+_SMALLEST_MM = 3.1  # a sphere of 14 mm³ has 3.0 mm; a stable lesion must stay above the minimum volume
 _CEILINGS_MM3 = {
     Location.INFRATENTORIAL: 350.0,
     Location.JUXTACORTICAL: 500.0,
@@ -52,11 +52,11 @@ class Design:
     Parameters
     ----------
     number : str
-        Its BIDS label.
+        BIDS label.
     quiet : bool
-        Old lesions alone: every change that is found is false.
+        True: old lesions only, so that every change found is false.
     missing, rescanned : tuple of str
-        Visits never scanned; visits scanned a second time, of which the second scan is analysed.
+        Visits that are not scanned; visits with a repeated scan, which is the one analysed.
     scanners : tuple of ScannerModel
         One for each visit.
     """
@@ -75,7 +75,7 @@ def _volume(diameter_mm: float) -> float:
 
 
 def _draw(rng: np.random.Generator, low_mm: float = _SMALLEST_MM, high_mm: float = 20.0) -> tuple[Location, float]:
-    """A place and a volume (mm³)."""
+    """Draw a location and a volume (mm³)."""
     while True:
         low, high = BANDS_MM[int(rng.choice(len(BANDS_MM), p=_BAND_SHARES))]
         diameter = float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -93,7 +93,7 @@ def _old(rng: np.random.Generator) -> LesionPlan:
 
 
 def _new(rng: np.random.Generator, at: int) -> LesionPlan:
-    """A new lesion that never enhances, or does once, at two visits in a row, or again later."""
+    """A new lesion that enhances never, once, at two consecutive visits, or again later."""
     place, volume = _draw(rng, low_mm=_SMALLEST_MM / _LASTING_SHARE ** (1 / 3))
     kind = rng.choice(["never", "once", "persistently", "again"], p=[0.25, 0.45, 0.15, 0.15])
     visits: tuple[int, ...] = () if kind == "never" else (at,)
@@ -122,7 +122,7 @@ def _changing(rng: np.random.Generator) -> list[LesionPlan]:
     return [
         growing(*_draw(rng, high_mm=12.0), _N, at=at(), enhancement=float(rng.choice([0.0, gain()]))),
         growing(*_draw(rng, high_mm=12.0), _N, at=at()),
-        # what is left when it has shrunk is a lesion still
+        # the lesion remains above the minimum volume after shrinking
         shrinking(*_draw(rng, low_mm=_SMALLEST_MM / 0.45 ** (1 / 3)), _N, at=at()),
         vanishing(*_draw(rng, high_mm=8.0), _N, at=at()),
         re_enhancing(*_draw(rng, low_mm=3.5), _N, at=(at(),), enhancement=gain()),
@@ -135,7 +135,7 @@ def _changing(rng: np.random.Generator) -> list[LesionPlan]:
 
 
 def _neighbours(rng: np.random.Generator) -> list[LesionPlan]:
-    """Two lesions of 5 to 8 mm that grow together, and two such that one has fallen apart into."""
+    """Two lesions of 5 to 8 mm that merge, and one that splits into two."""
     places = (Location.PERIVENTRICULAR, Location.DEEP_WHITE_MATTER)
 
     def drawn() -> tuple[Location, float]:
@@ -149,7 +149,7 @@ def _neighbours(rng: np.random.Generator) -> list[LesionPlan]:
 
 
 def plans(rng: np.random.Generator, *, quiet: bool) -> tuple[LesionPlan, ...]:
-    """The courses of one subject's lesions."""
+    """Courses of the lesions of one subject."""
     found = [_old(rng) for _ in range(int(rng.integers(8, 15)))]
     if quiet:
         return tuple(found)
@@ -161,7 +161,7 @@ def plans(rng: np.random.Generator, *, quiet: bool) -> tuple[LesionPlan, ...]:
 
 
 def simulate(design: Design, *, say: Callable[[str], None] = print) -> SimulatedSubject:
-    """The subject, with the first set of courses for which the brain has room."""
+    """Simulate a subject with the first drawn set of lesions that fits into its brain."""
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([design.seed, _SEED_PLANS, attempt])
         try:

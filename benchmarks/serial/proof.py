@@ -1,13 +1,13 @@
-"""Serial counts of whole subjects against their known truth: seven visits, drop-outs, rescans, changes of scanner.
+"""Serial counts of whole subjects against their known truth: seven visits, drop-outs, repeated scans, scanner changes.
 
 Usage::
 
     python benchmarks/serial/proof.py run WORK OUT.jsonl [--subjects a01 q01] [--keep]
     python benchmarks/serial/proof.py summary OUT.jsonl
 
-The subjects stand in `designs.py`. Each is simulated, written as a BIDS dataset and goes through ``mri-pipeline bids``;
-one line of OUT.jsonl is kept of it and its files are deleted (``--keep``: all but the scans). Subjects that OUT.jsonl
-has already are left out, so that a run goes on where it was ended.
+`designs.py` defines the subjects. Each subject is simulated, written as a BIDS dataset and analysed with ``mri-pipeline
+bids``. One line is appended to OUT.jsonl, and the files are deleted (``--keep`` deletes the scans only). Subjects that
+OUT.jsonl contains are skipped, so that an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from reading_centre.use_cases.bids import run_participants
 
 
 def write_scans(design: Design, subject: SimulatedSubject, folder: Path) -> dict[str, Affine]:
-    """Write every scanned visit as BIDS, its truth beside it; the true pose of each FLAIR is returned."""
+    """Write every scanned visit as BIDS, and its truth. Return the true pose of each FLAIR."""
     raw, poses = RawDataset(folder / "bids"), {}
     for visit, scanner in zip(VISITS, design.scanners, strict=True):
         if visit in design.missing:
             continue
-        # a second session of the same visit: another position, other noise, another coil
+        # repeated scan of the same visit: other position, noise and coil
         session = 1 if visit in design.rescanned else 0
         scan = simulate_visit(subject, visit, scanner=scanner, dimension=design.dimension, seed=session)
         for contrast, image in scan.images.items():
@@ -72,7 +72,7 @@ def _visit_line(design: Design, visit: str, truth: SubjectTruth, row: dict[str, 
 def score(
     design: Design, subject: SimulatedSubject, out: Path, poses: dict[str, Affine]
 ) -> list[dict[str, object]]:
-    """A line for every scanned visit: its counts beside the true ones, and every lesion of both sides."""
+    """One record for each scanned visit: measured and true counts, and all found and true lesions."""
     truth, derivatives = subject_truth(subject, design.number), DerivativeDataset(out)
     lines = []
     tables = (read_table(out / "tables" / f"{name}_timepoints.csv") for name in ("lesion", "supplementary"))
@@ -119,7 +119,7 @@ def run_subject(design: Design, work: Path, *, keep: bool) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run what is asked for, or print the summary."""
+    """Run the benchmark or print its summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="action", required=True)
     run = actions.add_parser("run")

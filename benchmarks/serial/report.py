@@ -1,4 +1,4 @@
-"""The figures of the serial proof, from its lines."""
+"""Summary of the serial benchmark."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTS = (
 )
 _VOLUMES = ("t2_volume_ml", "gel_volume_ml", "bh_volume_ml", "bh_chronic_volume_ml")
 LARGE_MM = 5.0
-_LEAST_VOLUME_ML = 0.1  # relative errors of less say nothing
+_LEAST_VOLUME_ML = 0.1  # relative errors of smaller volumes are not meaningful
 
 
 def _visits(lines: Sequence[Line]) -> list[Line]:
@@ -33,7 +33,7 @@ def _visits(lines: Sequence[Line]) -> list[Line]:
 
 
 def _pairs(visits: Iterable[Line], column: str) -> np.ndarray:
-    """Measured and true, where both are known; shape (n, 2)."""
+    """Measured and true values, where both are known; shape (n, 2)."""
     cells = [(v["measured"][column], v["true"][column]) for v in visits]
     return np.array([c for c in cells if None not in c], dtype=float).reshape(-1, 2)
 
@@ -57,11 +57,11 @@ def print_counts(visits: Sequence[Line]) -> None:
             f"{exact}/{len(pairs)} = {100 * exact / len(pairs):.0f} %"
         )
         if unknown := _unknown_on_one_side(visits, name):
-            print(f"{'':30s} {unknown} visits empty on one side alone")
+            print(f"{'':30s} {unknown} visits with a measured or a true value only")
 
 
 def _smallest_active_mm(visit: Line) -> float:
-    """T2 diameter of the smallest lesion that is truly active at a visit; infinite where none is."""
+    """T2 diameter (mm) of the smallest truly active lesion of a visit; infinity if there is none."""
     sizes = {x["number"]: x["diameter_mm"] for x in visit["lesions"]["t2"]["true"]}
     active = {
         x["number"] for kind in ("new", "enlarging", "gel") for x in visit["lesions"].get(kind, {}).get("true", [])
@@ -70,11 +70,11 @@ def _smallest_active_mm(visit: Line) -> float:
 
 
 def print_combined(visits: Sequence[Line]) -> None:
-    """Combined unique active lesions, where all true ones have 5 mm, and where any is smaller."""
+    """Combined unique active lesions, for visits whose active lesions all have at least 5 mm and for the others."""
     compared = [v for v in visits if v["true"]["combined_unique_active_count"] is not None]
     for name, chosen in (
-        ("all of 5 mm and more", [v for v in compared if _smallest_active_mm(v) >= LARGE_MM]),
-        ("some of 3 to 5 mm", [v for v in compared if _smallest_active_mm(v) < LARGE_MM]),
+        ("all active lesions from 5 mm", [v for v in compared if _smallest_active_mm(v) >= LARGE_MM]),
+        ("an active lesion of 3 to 5 mm", [v for v in compared if _smallest_active_mm(v) < LARGE_MM]),
     ):
         pairs = _pairs(chosen, "combined_unique_active_count")
         if len(pairs):
@@ -83,8 +83,8 @@ def print_combined(visits: Sequence[Line]) -> None:
 
 
 def print_volumes(visits: Sequence[Line]) -> None:
-    """Relative error of each volume, where there is enough of it."""
-    print("volume                         visits  bias  median absolute  worst")
+    """Relative error of each volume from 0.1 mL."""
+    print("volume                         visits  bias  median absolute  maximum")
     for name in _VOLUMES:
         pairs = _pairs(visits, name)
         pairs = pairs[pairs[:, 1] >= _LEAST_VOLUME_ML]
@@ -97,7 +97,7 @@ def print_volumes(visits: Sequence[Line]) -> None:
 
 
 def band_figures(visits: Sequence[Line], kind: str, low: float, high: float) -> dict[str, float]:
-    """Sensitivity by the size of the true lesions, precision by that of the found ones."""
+    """Sensitivity by the size of true lesions, precision by the size of found lesions."""
     sides = {
         side: [
             x for v in visits for x in v["lesions"].get(kind, {}).get(side, []) if low <= x["diameter_mm"] < high
@@ -128,10 +128,10 @@ def print_lesions(visits: Sequence[Line]) -> None:
 
 
 def print_quiet(lines: Sequence[Line]) -> None:
-    """What seems new in subjects of which nothing changes, by pair of visits."""
+    """False new lesions in subjects without change, by pair of consecutive visits."""
     for name, chosen in (
         ("one scanner", lambda pair: pair[0] == pair[1]),
-        ("another scanner", lambda pair: pair[0] != pair[1]),
+        ("scanner change", lambda pair: pair[0] != pair[1]),
     ):
         _print_quiet_pairs(lines, name, chosen)
 
@@ -151,7 +151,7 @@ def _print_quiet_pairs(lines: Sequence[Line], name: str, chosen: Callable[[tuple
 
 
 def print_summary(lines: Sequence[Line]) -> None:
-    """All figures, for 2D and 3D apart."""
+    """Print all figures, separately for 2D and 3D."""
     for dimension in sorted({line["dimension"] for line in lines}):
         chosen = [line for line in lines if line["dimension"] == dimension]
         visits = _visits(chosen)
@@ -167,5 +167,5 @@ def print_summary(lines: Sequence[Line]) -> None:
         cpu = [line["cpu_s"] / len(line["visits"]) for line in chosen]
         peak = max(line["peak_gib"] for line in chosen)
         print(
-            f"CPU s for a visit: median {np.median(cpu):.1f}, most {max(cpu):.1f}; memory at most {peak:.2f} GiB"
+            f"CPU s for each visit: median {np.median(cpu):.1f}, maximum {max(cpu):.1f}; memory at most {peak:.2f} GiB"
         )

@@ -1,4 +1,4 @@
-"""One simulated visit against its truth: the count columns, and every lesion found or missed in its place."""
+"""Score of one simulated visit against its truth: counts, and found and missed lesions at their location."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mri_pipeline.phantom.subject import SimulatedSubject, truth_masks
 from mri_pipeline.phantom.truth import SubjectTruth, TrueLesion
 
 FOUND_SHARE = 0.1
-"""A lesion is found when a tenth of its volume is covered (docs/definitions.md)."""
+"""A lesion is found if at least a tenth of its volume is covered (docs/definitions.md)."""
 KINDS = ("t2", "new", "enlarging", "gel")
 _MASKS = {
     "t2": MaskLabel.T2_LESION,
@@ -30,19 +30,19 @@ _T2_STATES = {"new": T2State.NEW, "enlarging": T2State.ENLARGING}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A lesion of one side.
+class ScoredLesion:
+    """A true or found lesion and its overlap.
 
     Parameters
     ----------
     number : int
-        The true lesion's, or the found component's at this visit.
+        Number of the true lesion, or of the found component at this visit.
     diameter_mm : float
-        Of the sphere of its volume.
+        Diameter of the sphere of equal volume.
     share : float
-        How much of it the other side's lesions of this kind cover.
+        Share that is covered by lesions of this kind of the other side (found or true).
     on : int
-        The true T2 lesion that most of a found one lies on; 0 where there is none.
+        Number of the true T2 lesion with the largest overlap with a found lesion; 0 if there is none.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Seen:
 
     @property
     def matched(self) -> bool:
-        """Whether the other side has it."""
+        """True if the other side has this lesion."""
         return self.share >= FOUND_SHARE
 
 
@@ -62,9 +62,9 @@ def diameter_mm(volume_mm3: float) -> float:
 
 
 def looked_up(labels: LabelImage, source: LabelImage, source_to_labels: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """At points that fill the labelled voxels of `source` evenly: its label, and that of `labels` there (or 0).
+    """Labels of `source` and of `labels` (0 for none) at points within the labelled voxels of `source`.
 
-    The points lie about a millimetre apart: the centre of a 3 mm slice does not stand for all of it.
+    The points are about 1 mm apart, because the centre of a voxel does not represent a slice of 3 mm.
     """
     voxels = np.argwhere(source.mask)
     steps = [max(1, round(spacing)) for spacing in source.grid.spacing_mm]
@@ -80,7 +80,7 @@ def looked_up(labels: LabelImage, source: LabelImage, source_to_labels: Affine) 
 
 
 def _most(values: np.ndarray) -> int:
-    """The commonest of the values above 0, or 0."""
+    """Most frequent value above 0, or 0."""
     counts = np.bincount(values, minlength=1)
     counts[0] = 0
     return int(counts.argmax()) if counts.any() else 0
@@ -88,25 +88,25 @@ def _most(values: np.ndarray) -> int:
 
 def both_sides(
     true: LabelImage, wanted: Collection[int], found: LabelImage, true_to_found: Affine, lesions: LabelImage
-) -> dict[str, list[Seen]]:
-    """Every true lesion of `wanted` and every found one with the share of it that the other side covers.
+) -> dict[str, list[ScoredLesion]]:
+    """True lesions of `wanted` and found lesions, each with the share that the other side covers.
 
-    `lesions` are the true T2 lesions, which tell what a found lesion lies on.
+    `lesions` are all true T2 lesions. They identify the lesion on which a found lesion lies.
     """
     chosen = LabelImage(np.where(np.isin(true.data, sorted(wanted)), true.data, 0), true.grid)
     numbers, there = looked_up(found, chosen, true_to_found)
     ours, back = looked_up(chosen, found, true_to_found.inverse())
     _, on = looked_up(lesions, found, true_to_found.inverse())
     true_mm3, found_mm3 = lesion_volumes_mm3(true), lesion_volumes_mm3(found)
-    sides: dict[str, list[Seen]] = {"true": [], "found": []}
+    sides: dict[str, list[ScoredLesion]] = {"true": [], "found": []}
     for n in sorted(wanted):
         here = there[numbers == n] > 0
         share = float(here.mean()) if here.size else 0.0
-        sides["true"].append(Seen(n, diameter_mm(true_mm3.get(n, 0.0)), share))
+        sides["true"].append(ScoredLesion(n, diameter_mm(true_mm3.get(n, 0.0)), share))
     for n in np.unique(ours):
         here = ours == n
         share = float((back[here] > 0).mean())
-        sides["found"].append(Seen(int(n), diameter_mm(found_mm3[int(n)]), share, _most(on[here])))
+        sides["found"].append(ScoredLesion(int(n), diameter_mm(found_mm3[int(n)]), share, _most(on[here])))
     return sides
 
 
@@ -125,8 +125,8 @@ def score_visit(
     visit: str,
     derivatives: DerivativeDataset,
     true_to_found: Affine,
-) -> dict[str, dict[str, list[Seen]]]:
-    """Both sides of every kind of lesion at one visit; kinds without a mask (the first visit) are left out."""
+) -> dict[str, dict[str, list[ScoredLesion]]]:
+    """True and found lesions of each kind at one visit. Kinds without a mask (first visit) are omitted."""
     masks = truth_masks(subject, visit)
     result = {}
     for kind in KINDS:
@@ -141,5 +141,5 @@ def score_visit(
 
 
 def true_to_found(derivatives: DerivativeDataset, subject: str, visit: str, pose: Affine) -> Affine:
-    """From the simulated subject's space to the analysis' one: by the true pose of the FLAIR, and our transform."""
+    """Transform from the simulated to the analysed subject space: true pose of the FLAIR, then our transform."""
     return load_transform(derivatives.transform(subject, visit, Contrast.FLAIR)) @ pose

@@ -1,1 +1,1 @@
-"""The steps of an analysis, composed of library functions, and the files that they write."""
+"""Steps of an analysis, composed of library functions, and the files that they write."""

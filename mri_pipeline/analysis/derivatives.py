@@ -41,9 +41,16 @@ _IGNORED = (
 def write_dataset_description(
     derivatives: Path, *, settings_digest: str, rules: LesionRules, raw: Path | None = None
 ) -> None:
-    """Make the folder a BIDS derivative dataset; says which software, settings and segmenter made it.
+    """Write the dataset description with software, settings and segmenter, ``.bidsignore`` and a README.
 
-    `raw` is the dataset of the scans: the sidecars name their sources in it as ``bids:raw:<path>``.
+    Parameters
+    ----------
+    derivatives : Path
+        Root of the derivative dataset.
+    settings_digest : str
+    rules : LesionRules
+    raw : Path, optional
+        Dataset of the scans. Sidecars name their sources in it as ``bids:raw:<path>``.
     """
     versions = provenance.software()
     generated = [
@@ -70,8 +77,8 @@ def write_dataset_description(
     write_atomic(derivatives / ".bidsignore", "\n".join(_IGNORED) + "\n")
     write_atomic(
         derivatives / "README.md",
-        "Scans in the subject's midway space, lesion masks, and the transforms that made them.\n"
-        "Volumes are voxel count times voxel volume in this space; a lesion keeps its number over all visits.\n",
+        "Scans in the midpoint space of the subject, lesion masks, and the transforms to this space.\n"
+        "Volumes are voxel count times voxel volume in this space. A lesion has the same number at all visits.\n",
     )
 
 
@@ -101,14 +108,40 @@ def write_visit(
     sources: Mapping[Contrast, str],
     t2_segmenter: tuple[str, str],
 ) -> Path:
-    """Write one visit; returns the numbered lesions' file, which is written last.
+    """Write the derivatives of one visit. An earlier version of the visit is removed.
 
-    `quality` goes into the sidecars: whether the scans came without skull (as seen on the FLAIR), and how each was
-    registered; `verdicts` holds the verdict of quality control on each registration. `t2_segmenter` is the name and
-    version of what found the T2 lesions. `sources` are the paths of the scans below the dataset of the scans, where
-    that is known.
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+    images : mapping of Contrast to Image
+        Normalised images. All images and masks are on the subject grid.
+    brain : LabelImage
+    probabilities : mapping of MaskLabel to Image
+    masks : mapping of MaskLabel to LabelImage
+    t1_hypointensity : LabelImage or None
+        Grades of T1 hypointensity (`T1Hypointensity`); None without T1 before contrast.
+    lesions : LabelImage
+        Numbered lesions.
+    records : sequence of LesionRecord
+        One for each number of `lesions`.
+    transforms : mapping of Contrast to Path
+        Transform files from the scans to the subject space.
+    quality : VisitQuality
+        Skull-stripping and registrations, for the sidecars.
+    verdicts : mapping of Contrast to str
+        QC verdict on each registration, for the sidecars.
+    sources : mapping of Contrast to str
+        Paths of the scans relative to the dataset of the scans, if known.
+    t2_segmenter : (str, str)
+        Name and version of the T2 segmenter.
+
+    Returns
+    -------
+    Path
+        File of the numbered lesions, which is written last.
     """
-    if derivatives.anat(subject, visit).is_dir():  # nothing of an earlier run that this one does not make may stay
+    if derivatives.anat(subject, visit).is_dir():  # remove files of an earlier run
         shutil.rmtree(derivatives.anat(subject, visit))
     reference = _uri(derivatives, derivatives.brain_mask(subject, visit))
     space = {"SpatialReference": {"VolumeReference": reference}}
@@ -175,18 +208,16 @@ def _uri(derivatives: DerivativeDataset, path: Path) -> str:
 
 
 def _registration(record: RegistrationRecord) -> dict[str, Any]:
-    """A registration in the words of a sidecar."""
+    """Entries of a sidecar for a registration."""
     return {
-        "Reference": f"FLAIR of {record.reference}"
-        if record.reference
-        else "none; other visits were brought to it",
+        "Reference": f"FLAIR of {record.reference}" if record.reference else "none; reference of the other visits",
         "Quality": record.quality,
         "Method": record.method or None,
     }
 
 
 def remove_other_visits(derivatives: DerivativeDataset, subject: str, *, keep: Sequence[str]) -> None:
-    """Remove what an earlier analysis left of visits that are not analysed any more."""
+    """Remove derivatives of an earlier analysis for all visits except those of `keep`."""
     for visit in set(derivatives.visits(subject)) - set(keep):
         shutil.rmtree(derivatives.anat(subject, visit).parent)
 
@@ -200,9 +231,22 @@ def write_space(
     flairs_to_subject: Mapping[str, Path],
     record: str,
 ) -> None:
-    """Write what all visits of a subject share; the record comes last.
+    """Write the files of a subject space. The record is written last.
 
-    Transforms are copied byte by byte: an analysis in this space uses the very numbers of the one that made it.
+    Transform files are copied byte by byte, so that later analyses use exactly the same transforms.
+
+    Parameters
+    ----------
+    space : SpaceFiles
+    brain : LabelImage
+        Brain mask on the subject grid.
+    tissue : TissueMaps
+    template_to_subject : Path
+        Transform file.
+    flairs_to_subject : mapping of str to Path
+        Transform file by visit.
+    record : str
+        `mri_pipeline.analysis.space.SpaceRecord` as JSON.
     """
     shutil.rmtree(space.folder, ignore_errors=True)
     grid = {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}}
@@ -218,13 +262,13 @@ def write_space(
 
 
 def _write_labels(image: Path, names: Mapping[int, str]) -> None:
-    """The table of labels beside an image of them."""
+    """Write the label table of a label image, in the same folder."""
     rows = "".join(f"{index}\t{name}\n" for index, name in names.items())
     write_atomic(image.with_name(image.name.replace(".nii.gz", ".tsv")), f"index\tname\n{rows}")
 
 
 def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
-    """The lesions of one visit as BIDS wants a table of labels, the values as in lesions.csv."""
+    """Write the lesions of one visit as a BIDS label table, with the values of lesions.csv."""
     names = ["index", "name", *(n for n in LESIONS.names if n not in {"subject", "visit", "lesion_id"})]
     rows: list[Row] = [
         {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
@@ -235,7 +279,7 @@ def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord
 
 @dataclass(frozen=True)
 class VisitDerivatives:
-    """One visit's derivatives, read back."""
+    """Derivatives of one visit."""
 
     images: Mapping[Contrast, Image]
     brain: LabelImage
@@ -245,7 +289,7 @@ class VisitDerivatives:
 
 
 def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitDerivatives:
-    """Read one visit back; a mask that was not made is None or absent."""
+    """Read the derivatives of one visit. A mask without a file is None or absent."""
     masks = read_masks(derivatives, subject, visit)
     files = {c: derivatives.image(subject, visit, c) for c in Contrast if c is not Contrast.FLAIR}
     images: dict[Contrast, Image] = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
@@ -266,7 +310,7 @@ def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
 
 
 def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitMasks:
-    """Read back what the tracking needs of one visit; a mask that was not made is None."""
+    """Read the masks of one visit for the tracking. A mask without a file is None."""
     return VisitMasks(
         visit=visit,
         t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
@@ -282,5 +326,5 @@ def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskL
 
 
 def read_labels(path: Path) -> LabelImage | None:
-    """Labels of a derivative; None where it was not made."""
+    """Read the labels of a derivative; None if the file is missing."""
     return nifti.load_labels(path) if path.is_file() else None

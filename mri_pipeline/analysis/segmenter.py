@@ -1,7 +1,7 @@
-"""Running another program's segmentation on one visit (docs/segmenters.md).
+"""Run an external segmenter on one visit (docs/segmenters.md).
 
-No shell; a folder of its own; what it prints goes to a file beside its output and into no message, since it may hold
-anything.
+The command runs without a shell in a separate folder. Its printed output goes to a file in that folder. It is never
+part of a message, because it may contain anything.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from mri_pipeline.lesions.t2.external import check_map
 
 LOG = "segmenter.log"
 BRAIN_MEDIAN = 1000.0
-"""Images are handed over on this scale: programs that round to whole numbers lose nothing."""
+"""Median of the brain in the images for the command. Programs that round to integers lose no precision."""
 
 
 def run_segmenter(
     segmenter: Segmenter, images: Mapping[Contrast, Image], brain: LabelImage, folder: Path, *, visit: str = ""
 ) -> Image:
-    """Run a segmenter's command on one visit, read what it wrote and check it.
+    """Run the command of a segmenter on one visit and read and check its output.
 
     Parameters
     ----------
     segmenter : Segmenter
     images : mapping of Contrast to Image
-        Of the visit, all on the grid of `brain`.
+        Images of the visit, all on the grid of `brain`.
     brain : LabelImage
     folder : Path
-        Emptied and filled with the images, the command's own files and what it printed (`LOG`).
+        Working folder. It is emptied and then holds the images, files of the command and its printed output (`LOG`).
     visit : str, optional
-        Label, for messages.
+        Label of the visit, for messages.
 
     Returns
     -------
     Image
-        As the command wrote it.
+        Output of the command.
 
     Raises
     ------
     AnalysisError
-        If the visit lacks an image that the command names, or the command cannot be started, does not end in time,
-        ends with another exit code than 0, or leaves no image or one that cannot be its answer
+        If the visit lacks an image that the command uses, if the command cannot be started, exceeds its time limit or
+        ends with an exit code other than 0, or if its output is missing or invalid
         (`mri_pipeline.lesions.t2.external.check_map`).
     """
     what = f"segmenter {segmenter.name} {segmenter.version}" + (f", visit {visit}" if visit else "")
@@ -93,7 +93,7 @@ _BY_HAND = "run the command by hand on the images beside that file (docs/segment
 
 
 def _scaled(image: Image, brain: LabelImage) -> Image:
-    """The image without values below 0, the median of the brain at `BRAIN_MEDIAN`."""
+    """Clip an image at 0 and scale the median of the brain to `BRAIN_MEDIAN`."""
     positive = np.clip(image.data, 0.0, None)
     median = float(np.median(positive[brain.mask])) if brain.mask.any() else 0.0
     return Image(positive * np.float32(BRAIN_MEDIAN / median) if median > 0 else positive, image.grid)
@@ -108,7 +108,7 @@ def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str)
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that its children end with it
+                start_new_session=True,  # so that child processes can be ended with it
             )
         except OSError as error:
             raise AnalysisError(
@@ -125,7 +125,7 @@ def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str)
                 hint="raise timeout_minutes",
             ) from error
         finally:
-            with suppress(ProcessLookupError):  # its children end with it, however it ended
+            with suppress(ProcessLookupError):  # end its child processes in all cases
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if code:

@@ -1,9 +1,9 @@
-"""A subject's space, and how it is kept once readers have masks in it.
+"""Subject space, and its storage once readers have masks in it.
 
-The midway space of a subject is made anew from all its visits at every analysis, so that no visit is the reference
-and the result depends on the scans alone. Masks that readers draw are tied to its grid. Therefore the first export of
-a worklist *keeps* the space: a copy lies beside the reads, later analyses use its grid, brain and tissue maps and its
-transforms as they are, and bring every further visit to it. What was read stays voxel for voxel what it was.
+Every analysis computes the midpoint space of a subject from all its visits. No visit is the reference, and the result
+depends on the scans only. Masks drawn by readers are bound to its grid. The first export of a worklist therefore
+*keeps* the space. A copy is stored with the reads. Later analyses use its grid, brain mask, tissue maps and transforms
+without change and register every further visit to it. The grid of masks that were read does not change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 class SpaceVisit(BaseModel):
-    """A visit in the space: the SHA-256 of its FLAIR's file, and how it was registered."""
+    """A visit of the space, with the SHA-256 digest of its FLAIR file and its registration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +36,7 @@ class SpaceVisit(BaseModel):
 
 
 class SpaceRecord(BaseModel):
-    """Which visits are in the space, and the software that made it from the first of them."""
+    """Visits of the space, and the software that computed it from the visits in `made_from`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class SpaceRecord(BaseModel):
     software: dict[str, str]
 
     def known(self, flairs: dict[str, Path]) -> dict[str, SpaceVisit]:
-        """The visits of the space that are among `flairs` (FLAIR by visit) with the very scan they had, in order."""
+        """Visits of the space that `flairs` (FLAIR file by visit) contains with an unchanged scan, in order."""
         by_label = {visit.visit: visit for visit in self.visits}
         return {
             label: by_label[label]
@@ -58,7 +58,17 @@ class SpaceRecord(BaseModel):
 def make_record(
     registrations: Sequence[RegistrationRecord], flairs: dict[str, Path], kept: SpaceRecord | None
 ) -> SpaceRecord:
-    """The record of a space after an analysis of `flairs`, whose registrations come in the same order."""
+    """Record of a space after an analysis.
+
+    Parameters
+    ----------
+    registrations : sequence of RegistrationRecord
+        One for each visit, in the order of `flairs`.
+    flairs : dict of str to Path
+        FLAIR file by visit.
+    kept : SpaceRecord or None
+        Record of the kept space; None if the space is new.
+    """
     present = tuple(
         SpaceVisit(visit=label, flair_digest=file_digest(path), registration=registration)
         for (label, path), registration in zip(flairs.items(), registrations, strict=True)
@@ -69,7 +79,7 @@ def make_record(
 
 
 def load_record(space: SpaceFiles) -> SpaceRecord:
-    """The record of a space.
+    """Load the record of a space.
 
     Raises
     ------
@@ -77,7 +87,7 @@ def load_record(space: SpaceFiles) -> SpaceRecord:
         If it is missing, damaged or of another format, or a file of the space is missing.
     """
     what = f"subject {space.subject}: expected its space"
-    hint = "restore reads/ from its backup, or run the analysis again where nothing is read"
+    hint = "restore reads/ from its backup, or run the analysis again if no visit is read"
     try:
         record = SpaceRecord.model_validate_json(space.record.read_bytes())
     except OSError as error:
@@ -91,15 +101,20 @@ def load_record(space: SpaceFiles) -> SpaceRecord:
 
 
 def keep_space(present: SpaceFiles, kept: SpaceFiles) -> None:
-    """Keep the space of the last analysis beside the reads that are going to be made in it.
+    """Copy the space of the last analysis to the reads that will use it.
 
-    Visits that were added to a kept space are added to the copy. A space of its own (no scan of the kept one is left)
-    takes its place, and the earlier one is put aside; nothing is deleted.
+    Visits that were added to a kept space are added to the copy. A new space (no scan of the kept space is left)
+    replaces it. The earlier space is renamed and not deleted.
+
+    Parameters
+    ----------
+    present, kept : SpaceFiles
+        Space of the last analysis, and its copy.
 
     Raises
     ------
     UsageError
-        If the analysis left no space.
+        If the analysis wrote no space.
     """
     load_record(present)
     if kept.record.is_file():
@@ -119,7 +134,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _copy(present: SpaceFiles, folder: Path) -> None:
-    """Copy a space; the record last, so that what it names is there."""
+    """Copy a space. The record is written last, when all files that it names exist."""
     record = load_record(present)
     folder.mkdir(parents=True, exist_ok=True)
     ways = [present.flair_to_subject(visit.visit) for visit in record.visits]

@@ -1,8 +1,8 @@
-"""The steps of an analysis, each a composition of library functions; no files, no nipype.
+"""Steps of an analysis, each a composition of library functions. They use no files and no Nipype.
 
-Scans come with any order of axes. Each step brings them to RAS order first, so that no result depends on it.
+Scans may have any axis order. Each step reorients them to RAS first, so that results do not depend on the axis order.
 
-Interfaces call one of these each, and ``segment`` calls them in a row: there is one way for the data.
+Each interface of `workflows` calls one step. The command ``segment`` calls the steps in sequence.
 """
 
 from __future__ import annotations
@@ -31,16 +31,25 @@ from mri_pipeline.lesions.t2 import segment as t2
 from mri_pipeline.lesions.tracking import track as tracking
 
 LEAST_SCANNED = 0.5
-"""Share of the subject's brain that a FLAIR must hold: with less it is cut off, or of another body part."""
+"""Minimum share of the subject's brain that a FLAIR must cover. Below, it is cut off or shows another body part."""
 WHOLLY_SCANNED = 0.95
-"""Share of the brain that any other scan must hold, else a person is told: skull-stripping differs by less."""
+"""Minimum share of the brain that any other scan must cover, otherwise a QC flag is set. Differences of
+skull-stripping are smaller."""
 
 
 @dataclass(frozen=True)
 class SubjectSpace:
-    """The midway space of a subject: its brain mask (whose grid is the subject's), and the ways into it.
+    """Midpoint space of a subject.
 
-    `whole_brain` is the brain before what some visit has not scanned was taken off.
+    Parameters
+    ----------
+    brain : LabelImage
+        Brain mask within the field of view of all visits, on the grid of the space.
+    whole_brain : LabelImage
+        Brain mask, not limited to the common field of view.
+    flairs_to_subject : tuple of Affine
+        Transform of the FLAIR of each visit.
+    template_to_subject : Affine
     """
 
     brain: LabelImage
@@ -51,7 +60,7 @@ class SubjectSpace:
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """One visit, normalised, with its lesions on T1; None is "cannot be known", an empty mask is "none found"."""
+    """Normalised images of one visit with its lesions on T1. None: not known. An empty mask: none found."""
 
     contrasts: Mapping[Contrast, Image]
     gel: gel.GelDetection | None
@@ -59,7 +68,7 @@ class SegmentedVisit:
 
 
 def extract_brain(flair: Image) -> brain.BrainExtraction:
-    """Brain mask of a FLAIR on its grid in RAS order, and the template's way to it."""
+    """Brain mask of a FLAIR on its grid in RAS order, and the transform from the template to the FLAIR."""
     return brain.extract_brain(flair.reoriented(), load_template())
 
 
@@ -71,10 +80,20 @@ def register(
     moving_brain: LabelImage | None = None,
     intra_modal: bool,
 ) -> registration.Registration:
-    """Rigid registration; one that found no match says so (`failed`) and must not be used.
+    """Rigid registration of two scans. The transform must not be used if the result has `failed`.
 
-    Two scans with the same voxels are not registered. As two visits they keep their headers' alignment, the identity
-    for a copy; as two contrasts of a visit one of them is the wrong scan, and the registration has failed.
+    Two scans with the same voxels are not registered. If they are two visits, the alignment of their headers is used,
+    which is the identity for a copy. If they are two contrasts of a visit, one of them is the wrong scan, and the
+    registration has failed.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        In any axis order.
+    fixed_brain, moving_brain : LabelImage or None
+        Brain masks on the grids of the scans; None if unknown.
+    intra_modal : bool
+        True if intensities are linearly related (same contrast).
     """
     fixed, moving = fixed.reoriented(), moving.reoriented()
     if scan_digest(fixed) == scan_digest(moving):
@@ -90,7 +109,7 @@ def register(
 
 
 def require_match(found: registration.Registration, what: str) -> Affine:
-    """The transform of a registration that must have worked.
+    """Transform of a registration, which must not have failed.
 
     Raises
     ------
@@ -107,7 +126,7 @@ def require_match(found: registration.Registration, what: str) -> Affine:
     if found.failed:
         raise AnalysisError(
             f"registration of {what}: expected a match, found none (quality {found.quality:.2f})",
-            hint="look at the two scans: another head, another body part, or a scan that moved?",
+            hint="check both scans: other head, other body part, motion",
         )
     return found.moving_to_fixed
 
@@ -119,12 +138,12 @@ def subject_space(
     templates_to_flair: Sequence[Affine],
     later_to_first: Sequence[Affine],
 ) -> SubjectSpace:
-    """Midway between all visits: no visit is interpolated less than another.
+    """Unbiased subject space (midpoint of all visits): all visits are interpolated equally.
 
     Parameters
     ----------
     flairs, brains, templates_to_flair
-        FLAIR, its brain mask and the template's way to it, for every visit in one order.
+        FLAIR, its brain mask and the transform from template to FLAIR, for every visit in the same order.
     later_to_first
         Rigid transforms of the second and later visits to the first.
     """
@@ -133,10 +152,10 @@ def subject_space(
     grid = subject_grid([f.grid for f in flairs], to_subject, brains)
     ways = list(zip(flairs, brains, to_subject, strict=True))
     masks = [resample.resample_nearest(mask, grid, way) for _, mask, way in ways]
-    # only what every visit has scanned can be compared: elsewhere a lesion would seem to come or to go
-    seen = [resample.covered(flair, grid, way) for flair, _, way in ways]
+    # only the common field of view can be compared; outside it lesions would seem to appear or disappear
+    fields_of_view = [resample.covered(flair, grid, way) for flair, _, way in ways]
     return SubjectSpace(
-        brain=brain.combine(masks, fields_of_view=seen),
+        brain=brain.combine(masks, fields_of_view=fields_of_view),
         whole_brain=brain.combine(masks),
         flairs_to_subject=tuple(to_subject),
         template_to_subject=midway.mean_affine(
@@ -148,15 +167,31 @@ def subject_space(
 def brain_of_visit(
     brain_mask: LabelImage, flair: Image, flair_to_subject: Affine, *, whole_brain: LabelImage | None = None
 ) -> tuple[LabelImage, float]:
-    """The subject's brain as far as a visit's FLAIR has scanned it, and the share of the whole brain that is.
+    """Brain mask within the field of view of a visit's FLAIR, and the covered share of the whole brain.
 
-    In a midway space the subject's brain is what every visit has scanned, and the whole brain is known beside it. A
-    visit that is added to a kept space may have scanned less of the brain that is kept.
+    The brain mask of a midpoint space is limited to the common field of view of its visits. A visit that is added to
+    a kept space may cover less.
+
+    Parameters
+    ----------
+    brain_mask : LabelImage
+        Brain mask of the subject space.
+    flair : Image
+    flair_to_subject : Affine
+    whole_brain : LabelImage, optional
+        Brain mask that is not limited to the common field of view; the default is `brain_mask`.
+
+    Returns
+    -------
+    LabelImage
+        On the grid of `brain_mask`.
+    float
+        Covered share, 0 to 1.
 
     Raises
     ------
     AnalysisError
-        If the FLAIR has scanned less than half of the brain.
+        If the FLAIR covers less than half of the brain.
     """
     scanned = resample.covered(flair.reoriented(), brain_mask.grid, flair_to_subject).mask
     whole = (whole_brain or brain_mask).mask
@@ -164,7 +199,7 @@ def brain_of_visit(
     if share < LEAST_SCANNED:
         raise AnalysisError(
             f"expected a FLAIR of the whole brain, found {100 * share:.0f} % of the subject's brain in it",
-            hint="look at the FLAIR: is it cut off, or of another body part?",
+            hint="check the FLAIR: cut off, other body part",
         )
     return LabelImage(scanned & brain_mask.mask, brain_mask.grid), share
 
@@ -172,7 +207,22 @@ def brain_of_visit(
 def prepare_visit(
     images: Mapping[Contrast, Image], to_subject: Mapping[Contrast, Affine], brain_mask: LabelImage
 ) -> dict[Contrast, Image]:
-    """Resample every contrast once onto the subject's grid and correct its bias field."""
+    """Resample every contrast once to the subject grid and correct its bias field.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Scans as acquired.
+    to_subject : mapping of Contrast to Affine
+        Transform from each scan to the subject space.
+    brain_mask : LabelImage
+        Brain mask on the subject grid.
+
+    Returns
+    -------
+    dict of Contrast to Image
+        On the grid of `brain_mask`; 0 outside the field of view.
+    """
     grid, detail = brain_mask.grid, brain_mask.mask
     return {
         contrast: bias.correct_bias(
@@ -183,18 +233,18 @@ def prepare_visit(
 
 
 def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
-    """What a person has to know of scans that end before the brain does; empty where none does.
+    """QC flags for scans that do not cover the brain; empty if all do.
 
     Parameters
     ----------
     images : mapping of Contrast to Image
-        Of one visit, prepared: 0 beyond what was scanned.
+        Prepared images of one visit (`prepare_visit`): 0 outside the field of view.
     brain : LabelImage
-        What the visit's FLAIR has scanned of the brain.
+        Brain mask within the field of view of the visit's FLAIR.
     """
     shares = {c: float(np.mean(i.data[brain.mask] > 0)) for c, i in images.items() if c is not Contrast.FLAIR}
     return "; ".join(
-        f"{contrast.value}: has scanned {100 * share:.0f} % of the brain; what it would show beyond is not known"
+        f"{contrast.value}: covers {100 * share:.0f} % of the brain; the rest is not known"
         for contrast, share in shares.items()
         if share < WHOLLY_SCANNED
     )
@@ -203,7 +253,15 @@ def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
 def map_subject_tissue(
     *, flairs: Sequence[Image], t1ws: Sequence[Image], brain: LabelImage, template_to_subject: Affine
 ) -> TissueMaps:
-    """Tissue and location maps of the subject from the mean of its visits: less noise, one answer for all."""
+    """Tissue and location maps of the subject from the mean of its visits, equal for all visits.
+
+    Parameters
+    ----------
+    flairs, t1ws : sequence of Image
+        Prepared images of the visits, on the grid of `brain`; `t1ws` may be empty.
+    brain : LabelImage
+    template_to_subject : Affine
+    """
     return tissue.map_tissue(
         flairs=flairs,
         t1ws=t1ws,
@@ -215,7 +273,15 @@ def map_subject_tissue(
 
 
 def match_flairs(flairs: Sequence[Image], *, brain: LabelImage, tissue: TissueMaps) -> list[Image]:
-    """FLAIRs of all visits on one scale: white matter 1, grey matter the same, no field between them."""
+    """Normalise the FLAIRs of all visits: white matter 1, equal grey matter, no bias field between visits.
+
+    Parameters
+    ----------
+    flairs : sequence of Image
+        Prepared images, on the grid of `brain`.
+    brain : LabelImage
+    tissue : TissueMaps
+    """
     return normalise.match_visits([normalise.normalise(flair, tissue, brain) for flair in flairs], tissue, brain)
 
 
@@ -226,7 +292,22 @@ def segment_t2(
     tissue: TissueMaps,
     rules: LesionRules,
 ) -> list[t2.T2Segmentation]:
-    """T2 lesions of all visits of a subject together: one threshold, one answer where nothing changed."""
+    """Segment the T2 lesions of all visits of a subject with one threshold and longitudinal consistency.
+
+    Parameters
+    ----------
+    visits : sequence of mapping of Contrast to Image
+        Prepared images of each visit, FLAIRs normalised by `match_flairs`.
+    brains : sequence of LabelImage
+        Brain mask of each visit.
+    tissue : TissueMaps
+    rules : LesionRules
+
+    Returns
+    -------
+    list of T2Segmentation
+        One for each visit.
+    """
     return t2.segment_t2(
         [_normalised(_of_t2(images), brain, tissue) for images, brain in zip(visits, brains, strict=True)],
         tissue,
@@ -235,7 +316,7 @@ def segment_t2(
 
 
 def _of_t2(images: Mapping[Contrast, Image]) -> dict[Contrast, Image]:
-    """What the T2 lesions are found on: FLAIR, T2w, and T1 before contrast or, without it, after."""
+    """Images for the T2 segmentation: FLAIR, T2w, and T1 before contrast (after contrast if there is no other)."""
     used = {contrast: images[contrast] for contrast in (Contrast.FLAIR, Contrast.T2W) if contrast in images}
     t1 = images.get(Contrast.T1W, images.get(Contrast.T1W_GD))
     return used if t1 is None else {**used, Contrast.T1W: t1}
@@ -250,10 +331,29 @@ def take_t2(
     segmenter: Segmenter,
     rules: LesionRules,
 ) -> tuple[list[t2.T2Segmentation], list[str]]:
-    """T2 lesions from what another program made of every visit, and what a person has to look at in each.
+    """T2 lesions of all visits from the maps of an external segmenter, with QC flags.
 
-    A visit in which it found nothing is held against the built-in segmentation: an empty mask is an answer, and what
-    a program leaves that failed in silence.
+    An empty map can be a result or a silent failure of the program. Such a visit is compared with the built-in
+    segmentation.
+
+    Parameters
+    ----------
+    found : sequence of Image
+        Map of each visit, written by the segmenter.
+    visits : sequence of mapping of Contrast to Image
+        Prepared images of each visit.
+    brains : sequence of LabelImage
+        Brain mask of each visit.
+    tissue : TissueMaps
+    segmenter : Segmenter
+    rules : LesionRules
+
+    Returns
+    -------
+    list of T2Segmentation
+        One for each visit.
+    list of str
+        QC flag of each visit; empty if there is none.
     """
     searched = [LabelImage(brain.mask & tissue.above_foramen_magnum, brain.grid) for brain in brains]
     taken = [
@@ -280,7 +380,18 @@ def segment_visit(
     tissue: TissueMaps,
     rules: LesionRules,
 ) -> SegmentedVisit:
-    """Normalise a visit and find its enhancing lesions and black holes, given its T2 lesions."""
+    """Normalise a visit and segment its enhancing lesions and black holes, given its T2 lesions.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Prepared images on the grid of `brain`.
+    t2_lesions : LabelImage
+        Numbered T2 lesions.
+    brain : LabelImage
+    tissue : TissueMaps
+    rules : LesionRules
+    """
     visit = _normalised(images, brain, tissue)
     enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules) if Contrast.T1W_GD in images else None
     gel_mask = enhancing.mask if enhancing else None
@@ -305,7 +416,18 @@ def track(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> tracking.Tracking:
-    """Follow lesions over the visits of a subject, given in the order of time."""
+    """Track lesions over the visits of a subject.
+
+    Parameters
+    ----------
+    visits : sequence of VisitMasks
+        In the order of time.
+    tissue_location : LabelImage
+        Location map (`TissueMaps.location`).
+    rules : LesionRules
+    weeks : mapping of str to (int or None)
+        Week of each visit; None if unknown.
+    """
     return tracking.track_subject(visits, tissue_location, rules, weeks)
 
 
@@ -317,5 +439,5 @@ def count(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """What `track` counts, without masks of what changed."""
+    """Count lesions as `track` does, without masks of change. See `track` for the parameters."""
     return tracking.count_subject(subject, visits, tissue_location, rules, weeks)

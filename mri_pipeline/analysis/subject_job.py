@@ -1,4 +1,4 @@
-"""What one subject's analysis needs, as a file: the border between the batch and a subject's own process."""
+"""Job file of one subject: passes an analysis from the batch to the process of the subject."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mri_pipeline.core.visits import Contrast
 
 
 class VisitScans(BaseModel):
-    """One visit's scans; `week` is None where the label names none."""
+    """Scans of one visit; `week` is None if the label contains no week."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,34 +27,34 @@ class VisitScans(BaseModel):
 
 
 class SubjectJob(BaseModel):
-    """One subject: the visits in their order, the rules, and where results and cache go.
+    """Analysis job of one subject: visits in their order, rules, folders of results and cache.
 
     Parameters
     ----------
     subject : str
         Blinded code or BIDS label, without ``sub-``.
     visits : tuple of VisitScans
-        Every visit that has a scan, in the order of time.
+        All visits with a scan, in the order of time.
     planned : tuple of PlannedVisit
-        Every visit, with or without a scan, in the order of time.
+        All visits, with or without a scan, in the order of time.
     refused : tuple of str
         Planned visits whose scans were refused. Other planned visits without a scan are missing.
     protocol : str
         Name of the trial or dataset, for the report.
     rules : LesionRules
-        What is counted.
+        Rules for the segmentation and counting of lesions.
     raw : Path or None
-        The dataset of the scans; None if it is not known.
+        Dataset of the scans; None if unknown.
     derivatives, reports, work : Path
         Folders for the derivative dataset, the subject's report, and Nipype's cache.
     order_source : str
-        Where the order of the visits comes from, for the report.
+        Source of the order of the visits, for the report.
     settings_digest : str
-        Digest of the protocol that made the result.
+        Digest of the settings of the analysis.
     kept_space : Path or None
-        Folder of the space in which readers have masks of this subject; None: the space is made anew.
+        Folder of the space in which readers have masks of this subject; None if a new space is computed.
     settled : tuple of str
-        Visits whose numbers count already: where one of them cannot be analysed any more, nothing is changed.
+        Visits with final numbers. If one of them can no longer be analysed, no result is changed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,7 +75,7 @@ class SubjectJob(BaseModel):
     settled: tuple[str, ...] = ()
 
     def sources(self, visit: VisitScans) -> dict[Contrast, str]:
-        """The paths of a visit's scans below `raw`; a scan that a link takes elsewhere has none."""
+        """Paths of the scans of a visit relative to `raw`. Scans outside `raw` (by a link) have none."""
         if self.raw is None:
             return {}
         return {
@@ -86,12 +86,12 @@ class SubjectJob(BaseModel):
 
     @property
     def subject_work(self) -> Path:
-        """Nipype's cache of this subject; other code starts a new one."""
+        """Nipype cache of this subject. Each version of the code has its own cache."""
         return self.work / f"v{__version__}-{code_digest()}" / f"sub-{self.subject}"
 
     @property
     def cached_by_other_code(self) -> bool:
-        """True if only other code has a cache of this subject: the analysis starts anew."""
+        """True if only other versions of the code have a cache of this subject. The analysis then starts anew."""
         caches = list(self.work.glob(f"v*/sub-{self.subject}"))
         return bool(caches) and self.subject_work not in caches
 
@@ -102,7 +102,7 @@ class SubjectJob(BaseModel):
 
     @property
     def file(self) -> Path:
-        """Where the job is written for the subject's own process."""
+        """Job file for the process of the subject."""
         return self.subject_work / "job.json"
 
     def save(self) -> Path:
@@ -121,4 +121,4 @@ def load_job(path: Path) -> SubjectJob:
     try:
         return SubjectJob.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise SettingsError(f"expected an analysis job, found {path.name} that is none") from error
+        raise SettingsError(f"expected an analysis job, but {path.name} is not a valid one") from error

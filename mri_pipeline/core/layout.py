@@ -86,7 +86,7 @@ class SpaceFiles:
 
     @property
     def record(self) -> Path:
-        """Which visits the space was made from and which were brought to it, as JSON; written last."""
+        """Visits from which the space was computed and visits registered to it later, as JSON; written last."""
         return self._file("space-subject_space.json")
 
     @property

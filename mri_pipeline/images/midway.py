@@ -42,7 +42,7 @@ def mean_affine(transforms: Sequence[Affine]) -> Affine:
     np.float64(3.0)
     """
     if not transforms:
-        raise UsageError("midway space: expected at least one transform, found none")
+        raise UsageError("midpoint space: expected at least one transform, found none")
     mean = np.array(transforms[0].matrix)
     for _ in range(_MAX_ITERATIONS):
         inverse = np.linalg.inv(mean)

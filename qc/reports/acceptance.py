@@ -69,13 +69,13 @@ def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
     trial : str
         Name of the trial.
     settings_digest : str
-        Of the settings that judged it (`mri_pipeline.core.provenance.settings_digest`).
+        Digest of the settings used for the verdict (`mri_pipeline.core.provenance.settings_digest`).
 
     Returns
     -------
     str
-        HTML with embedded style and images. It contains no patient data: no description, name, number or date of a
-        header. The mosaics are twelve axial slices, from which a face cannot be reconstructed.
+        HTML with embedded style and images. It contains no patient data: no description, name, number or date from
+        a header. A mosaic shows twelve axial slices. A face cannot be reconstructed from them.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("qc.reports") / "templates" / "acceptance.html.j2"
@@ -147,13 +147,13 @@ def _shown(value: float | None, unit: str = "") -> str:
 
 
 def mosaic_png(image: Image) -> str:
-    """Twelve axial slices in radiological convention (patient's right on the left), as base64 PNG."""
+    """Mosaic of twelve axial slices in radiological convention (patient's right on the left), as base64 PNG."""
     turned = image.reoriented("LPS")  # columns to the patient's left, rows to posterior: radiological convention
     depth = turned.grid.shape[2]
     count = _MOSAIC_ROWS * _MOSAIC_COLUMNS
     picked = np.unique(np.linspace(0.06 * depth, 0.94 * depth - 1, count).round().astype(int).clip(0, depth - 1))
     columns, rows, slices = (n // 4 for n in turned.grid.shape)
-    # the brain sets the intensity window; scalp fat would darken it
+    # the intensity window is that of the brain; scalp fat would make the brain too dark
     middle = turned.data[columns : -columns or None, rows : -rows or None, slices : -slices or None]
     low, high = 0.0, 1.2 * float(np.percentile(middle, 99)) or 1.0
     figure = Figure(figsize=(12, 4.4), facecolor="black")

@@ -1,4 +1,4 @@
-"""The report of an evaluation: predicted against reference masks, one HTML file without outside parts."""
+"""Evaluation report: predicted against reference masks, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEASURES: Mapping[str, Callable[[MaskScores], float | None]] = {
     "anima_precision": lambda s: s.detection(Rule.ANIMA).precision,
     "anima_f1": lambda s: s.detection(Rule.ANIMA).f1,
 }
-"""What is measured of every case, by the name of its column; None is "not defined"."""
+"""Measures of a case by column name; None is "not defined"."""
 
 _TITLES = {
     "dice": ("Dice", 2),
@@ -56,12 +56,12 @@ class EvaluatedCase:
     Parameters
     ----------
     case : str
-        Its label.
+        Label of the case.
     scores : MaskScores
     tuned_on : bool or None
-        Whether it was looked at while the segmentation was made; None: not stated.
+        True if the case was used for tuning the segmentation; None if not stated.
     other_labels : bool
-        Whether a mask holds other labels than 0 and 1; all of them are lesion.
+        True if a mask contains labels other than 0 and 1. All of them count as lesion.
     """
 
     case: str
@@ -71,7 +71,15 @@ class EvaluatedCase:
 
 
 def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
-    """Render the report of at least one case; `data` names the data set."""
+    """Render the report as HTML text.
+
+    Parameters
+    ----------
+    cases : sequence of EvaluatedCase
+        At least one case.
+    data : str
+        Name of the data set.
+    """
     scores = [case.scores for case in cases]
     agreement = volume_agreement([s.reference_ml for s in scores], [s.predicted_ml for s in scores])
     sizes = by_size(scores)
@@ -115,7 +123,7 @@ def _agreement(found: VolumeAgreement) -> str:
 
 
 def _mean(scores: Sequence[MaskScores], name: str) -> tuple[str, int]:
-    """The mean over the cases that have the measure, and how many they are."""
+    """Mean over the cases with a defined measure, and their number."""
     found = spread(scores, MEASURES[name])
     return (_NONE, 0) if found is None else (_number(found.mean, 2), found.cases)
 
@@ -124,8 +132,8 @@ def _tuning(cases: Sequence[EvaluatedCase]) -> str:
     stated = [case.tuned_on for case in cases if case.tuned_on is not None]
     unknown = len(cases) - len(stated)
     if not stated:
-        return "whether the segmentation was tuned on them: not stated"
-    message = f"{sum(stated)} of them used while the segmentation was made"
+        return "use for tuning not stated"
+    message = f"{sum(stated)} of them used for tuning the segmentation"
     return message + (f", {unknown} not stated" if unknown else "")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: volumes side by side, their differences, and what was found by size."""
+"""Figures of an evaluation: volumes, their differences, Dice by lesion load and detection by lesion size."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from qc.reports.subject_figures import BLUE, GREY, ORANGE, figure_uri
 
 _WIDE = 20.0  # volumes that span more than this factor are drawn on a logarithmic axis
 _LABEL = 24  # characters of a case's label
-_NAMED = 3  # cases with the largest differences carry their label
+_NAMED = 3  # number of cases with the largest differences that are labelled
 
 Point = tuple[str, float, float]  # label, x, y
 
 
 def volumes(cases: Sequence[tuple[str, float, float]], agreement: VolumeAgreement) -> str:
-    """Predicted against reference volume, and Bland and Altman's plot, as a PNG data URI.
+    """Predicted against reference volume and Bland-Altman plot, as a PNG data URI.
 
     Parameters
     ----------
     cases : sequence of (label, reference, predicted)
         Volumes in mL.
     agreement : VolumeAgreement
-        Of the same cases.
+        Agreement of the same cases.
     """
     figure = Figure(figsize=(12.5, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -52,12 +52,12 @@ def volumes(cases: Sequence[tuple[str, float, float]], agreement: VolumeAgreemen
 
 
 def detection(dice: Sequence[Point], sizes: Sequence[SizeClass]) -> str:
-    """Dice by lesion load, and the share of lesions found by size, as a PNG data URI.
+    """Dice by lesion load, and recall and precision by lesion size, as a PNG data URI.
 
     Parameters
     ----------
     dice : sequence of (label, reference volume in mL, Dice)
-        Of the cases that have a Dice.
+        Cases with a defined Dice.
     sizes : sequence of SizeClass
     """
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
@@ -77,7 +77,7 @@ def detection(dice: Sequence[Point], sizes: Sequence[SizeClass]) -> str:
         right.bar(at + shift, [value or 0.0 for value in values], width=0.18, color=colour, label=label)
         zeros = [
             x + shift for x, value in zip(at, values, strict=True) if value == 0
-        ]  # seen, unlike "not defined"
+        ]  # drawn at zero, unlike "not defined"
         right.plot(zeros, [0.0] * len(zeros), "_", color=colour, ms=9, mew=3)
     right.set_xlim(-0.6, len(sizes) - 0.4)
     right.set_xticks(at, [size.name for size in sizes])
@@ -92,7 +92,7 @@ def _scatter(ax: Axes, points: Sequence[Point], named: Sequence[Point]) -> None:
     ax.scatter([x for _, x, _ in points], [y for _, _, y in points], s=36, color=BLUE, alpha=0.75, linewidths=0,
                clip_on=False, zorder=3)  # fmt: skip
     left = max((x for _, x, _ in points), default=0.0) / 4
-    for label, x, y in named:  # a label points away from the edge, and does not make it smaller
+    for label, x, y in named:  # labels point away from the edge and do not shrink the axes
         text = label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
         way, ha = (-7, "right") if x > left else (7, "left")
         shown = ax.annotate(text, (x, y), (way, 4), textcoords="offset points", ha=ha, fontsize=8, color=GREY)
@@ -114,7 +114,7 @@ def _level(ax: Axes, value: float, name: str, colour: str, line: str) -> None:
 
 
 def _volume_axis(ax: Axes, values: Sequence[float], axes: str) -> None:
-    """Volumes of small and of large loads are both seen: logarithmic where they span much, zero included."""
+    """Scale the volume axes: logarithmic (with zero) if the volumes span a wide range."""
     positive = [value for value in values if value > 0]
     wide = bool(positive) and max(positive) > _WIDE * min(positive)
     for name in axes:

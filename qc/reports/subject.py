@@ -52,7 +52,7 @@ _COLUMNS = {
     "bh_chronic_volume_ml": "chronic BH mL",
     "combined_unique_active_count": "combined unique active",
 }
-_BRIGHTEST = 1.9  # in medians of the brain; vessels and scalp must not set the window
+_BRIGHTEST = 1.9  # upper limit of the window relative to the median of the brain; excludes vessels and scalp
 _ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
 
 
@@ -118,11 +118,11 @@ class SubjectReport:
     protocol : str
         Name of the protocol.
     protocol_digest : str
-        `provenance.protocol_digest` of the settings that made the numbers.
+        `provenance.protocol_digest` of the settings of the analysis.
     software : mapping of str to str
         `provenance.software`.
     order_source : str
-        Where the order of the visits comes from.
+        Source of the order of the visits.
     """
 
     result: SubjectResult
@@ -217,7 +217,7 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
 
 
 def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, float]:
-    """Intensities shown black and white, the same for all visits so that they can be compared."""
+    """Intensities displayed as black and as white, equal for all visits for comparison."""
     values = [v.images[contrast].data[v.brain_mask.mask] for v in visits if contrast in v.images]
     values = [v for v in values if v.size]
     if not values:
@@ -231,7 +231,7 @@ def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, f
 def _mosaics(
     visit: VisitReport, view: View, windows: Mapping[Contrast, tuple[float, float]]
 ) -> list[dict[str, Any]]:
-    """FLAIR, and T1 after contrast (before contrast where there is no other)."""
+    """Mosaics of FLAIR and of T1 after contrast (T1 before contrast if there is no other)."""
     second = next((c for c in (Contrast.T1W_GD, Contrast.T1W) if c in visit.images), None)
     names = {Contrast.FLAIR: "FLAIR", Contrast.T1W_GD: "T1 after contrast", Contrast.T1W: "T1 before contrast"}
     return [
@@ -270,7 +270,7 @@ def _lesion(record: LesionRecord) -> dict[str, str]:
 
 
 def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
-    """Every later visit's FLAIR over that of the first analysed one, before and after registration."""
+    """FLAIR of each later visit over that of the first analysed visit, before and after registration."""
     pairs = []
     for visit in visits[1:]:
         entry = {"reference": visits[0].visit, "visit": visit.visit}
@@ -286,11 +286,11 @@ def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
 
 
 def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
-    """What was found before any lesion was looked for: a line for each visit, a cell for each registration."""
+    """QC of brain extraction and registration: a row for each visit, a cell for each registration."""
     return [
         {
             "visit": quality.visit,
-            "brain": {None: "not found", True: "came without skull", False: "found"}[quality.skull_stripped],
+            "brain": {None: "not found", True: "already skull-stripped", False: "found"}[quality.skull_stripped],
             "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
             "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
             "flagged": bool(qc_flags(quality)),
@@ -302,10 +302,10 @@ def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
 def _registration(record: RegistrationRecord) -> dict[str, str]:
     verdict = judge(record)
     message = {
-        Verdict.REFERENCE: "the others were brought to it",
+        Verdict.REFERENCE: "reference of the other scans",
         Verdict.GOOD: f"to {record.reference}: ",
-        Verdict.DOUBTFUL: f"DOUBTFUL to {record.reference}: ",
-        Verdict.FAILED: f"NO MATCH to {record.reference}: ",
+        Verdict.DOUBTFUL: f"UNCERTAIN, to {record.reference}: ",
+        Verdict.FAILED: f"FAILED, to {record.reference}: ",
     }[verdict]
     number = "" if record.quality is None else f"{record.quality:.2f}"
     return {"verdict": verdict.value, "text": message + number, "method": record.method}

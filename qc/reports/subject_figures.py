@@ -1,4 +1,4 @@
-"""Figures of a subject's report: registration before and after, volumes and counts over time."""
+"""Figures of the subject report: registration before and after, volumes and counts over time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plane_points(image: Image) -> list[FloatArray]:
     pixel = float(((high - low) * spacing).max()) / _TILE
     ranges = [np.arange(a, b, pixel / s) for a, b, s in zip(low, high, spacing, strict=True)]
     middle = (low + high) / 2
-    middle[0] = low[0] + 0.42 * (high[0] - low[0])  # beside the falx: more to see
+    middle[0] = low[0] + 0.42 * (high[0] - low[0])  # beside the falx, which shows more anatomy
     planes: list[FloatArray] = []
     for across, column, row in ((2, 0, 1), (1, 0, 2), (0, 1, 2)):
         index = np.empty((len(ranges[row]), len(ranges[column]), 3))
@@ -80,7 +80,7 @@ def overlay(reference: Image, other: Image) -> tuple[str, float]:
     str
         PNG as a data URI.
     float
-        Correlation of both over the shown planes; NaN where one shows nothing.
+        Correlation of both over the shown planes; NaN if one of them has no foreground.
     """
     points = plane_points(reference)
     pairs = [(sample(reference, p), sample(other, p)) for p in points]
@@ -93,9 +93,9 @@ def overlay(reference: Image, other: Image) -> tuple[str, float]:
         above = (tall - tile.shape[0]) // 2
         tiles.append(np.pad(tile, ((above, tall - tile.shape[0] - above), (4, 4), (0, 0))))
     x, y = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
-    seen = (x > 0.1 * highs[0]) | (y > 0.1 * highs[1])
-    flat = not seen.any() or min(float(x[seen].std()), float(y[seen].std())) < 1e-6
-    correlation = float("nan") if flat else float(np.corrcoef(x[seen], y[seen])[0, 1])
+    foreground = (x > 0.1 * highs[0]) | (y > 0.1 * highs[1])
+    flat = not foreground.any() or min(float(x[foreground].std()), float(y[foreground].std())) < 1e-6
+    correlation = float("nan") if flat else float(np.corrcoef(x[foreground], y[foreground])[0, 1])
     return _png((np.concatenate(tiles, axis=1) * 255).astype(np.uint8)), correlation
 
 
@@ -115,7 +115,7 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
     ----------
     result : SubjectResult
     planned : sequence of (visit, week)
-        Every visit, the missing ones too; if a week is unknown, visits are drawn at equal distances.
+        All visits, including missing ones. If a week is unknown, visits are drawn at equal distances.
     """
     weeks = [week for _, week in planned]
     by_week = all(week is not None for week in weeks)
@@ -150,7 +150,7 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
 
 
 def figure_uri(figure: Figure) -> str:
-    """A figure as a PNG data URI; equal figures give equal bytes."""
+    """Convert a figure to a PNG data URI. Equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_PNG_DPI, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -159,7 +159,7 @@ def figure_uri(figure: Figure) -> str:
 def _panel(ax: Axes, x: Sequence[float], series: Sequence[Series]) -> None:
     for i, (label, colour, marker, values) in enumerate(series):
         y = [np.nan if value is None else float(value) for value in values]
-        # widths and marker sizes differ, so that lines that coincide are all seen
+        # different widths and marker sizes keep coinciding lines visible
         width, size = 4.0 - 1.2 * i, 10.0 - 2.5 * i
         ax.plot(x, y, color=colour, marker=marker, linewidth=width, markersize=size, label=label, clip_on=False)
     ax.set_ylim(bottom=0)

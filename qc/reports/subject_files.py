@@ -1,4 +1,4 @@
-"""The subject's report from the derivative dataset and the original scans."""
+"""Subject report from the derivative dataset and the original scans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,25 @@ from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
 
 
 def write_report(job: SubjectJob, result: SubjectResult) -> Path:
-    """Write ``sub-<code>.html`` into the reports folder."""
+    """Write ``sub-<code>.html`` into the reports folder.
+
+    Parameters
+    ----------
+    job : SubjectJob
+        The analysis job, with the planned visits and the folders of scans, derivatives and reports.
+    result : SubjectResult
+        Counts, lesions and QC records of the subject.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    GridMismatchError
+        If images and masks of the visits are not on one grid.
+    """
     report = SubjectReport(
         result=result,
         visits=[_visit(job, result, planned) for planned in job.planned],

@@ -53,16 +53,16 @@ class View:
 def choose_view(
     brain: Sequence[LabelImage], lesions: Sequence[LabelImage], *, max_slices: int = MAX_SLICES
 ) -> View:
-    """Choose the slices that show every lesion of every visit, the same for all visits.
+    """Choose axial slices that show all lesions of all visits; the slices are the same for all visits.
 
-    Slices are added one by one, each the one that shows most lesions not yet shown (in the largest section for
-    choice); then ones in between until the rows are full, `MIN_SLICES` at least. If `max_slices` do not suffice,
-    `n_shown` is less than `n_lesions`.
+    Slices are added one by one. Each added slice shows the largest number of lesions not yet shown, preferably at
+    their largest section. Slices in between are then added until the rows are full, at least `MIN_SLICES`. If
+    `max_slices` slices can't show all lesions, `n_shown` is less than `n_lesions`.
 
     Parameters
     ----------
     brain, lesions : sequence of LabelImage
-        Brain mask, and numbered lesions, of every visit on one grid.
+        Brain mask and numbered lesions of every visit, all on one grid, shape (x, y, z).
     """
     shown = [image.reoriented(RADIOLOGICAL) for image in brain]
     grid = shown[0].grid
@@ -136,7 +136,15 @@ def _cover(area: NDArray[np.int64], max_slices: int) -> list[int]:
 
 
 def picture(data: NDArray[np.floating], window: tuple[float, float]) -> str:
-    """A greyscale image as a data URI; the rows of `data` run from top to bottom."""
+    """Encode a greyscale image as a JPEG data URI.
+
+    Parameters
+    ----------
+    data : ndarray, shape (rows, columns)
+        Intensities; rows from top to bottom.
+    window : (float, float)
+        Intensities displayed as black and as white.
+    """
     scaled = np.clip((data - window[0]) / (window[1] - window[0]), 0, 1)
     buffer = io.BytesIO()
     grey = np.repeat((scaled * 255).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -153,21 +161,21 @@ def mosaic(
     window: tuple[float, float],
     title: str,
 ) -> Markup:
-    """The chosen slices side by side as one SVG.
+    """Draw the chosen slices side by side as one SVG.
 
     Parameters
     ----------
     image : Image
-        What is shown, on the grid of the view.
+        Displayed image, on the grid of the view.
     masks : mapping of MaskLabel to LabelImage
-        What is outlined (`OUTLINES`).
+        Masks to outline (`OUTLINES`).
     lesions : LabelImage
-        Numbered lesions: each number is written once, at the largest of the shown sections.
+        Numbered lesions. Each number is written once, at the largest shown section.
     view : View
     window : (float, float)
-        Intensities shown black and white.
+        Intensities displayed as black and as white.
     title : str
-        For readers who cannot see the picture.
+        Text alternative of the image.
     """
     shown = _cut(image.reoriented(RADIOLOGICAL).data, view)
     frame = _Frame.of(shown.shape, view)

@@ -40,7 +40,7 @@ class Level(StrEnum):
 
 
 def repeat_options(arguments: Sequence[str]) -> list[str]:
-    """Give each value of an option that takes several an option of its own.
+    """Repeat an option for each of its values, as typer expects.
 
     Values are taken up to the next option. An option before the three positional arguments takes one value.
 
@@ -83,9 +83,9 @@ def memory_gb(text: str) -> float:
 
 
 def bids(
-    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="A BIDS dataset with anatomical scans.")],
-    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="The derivative dataset to write.")],
-    level: Annotated[Level, typer.Argument(help="participant: analyse; group: make the tables.")],
+    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="BIDS dataset with anatomical scans.")],
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Derivative dataset to write.")],
+    level: Annotated[Level, typer.Argument(help="participant: analyse; group: write the tables.")],
     participant_label: Annotated[
         list[str] | None,
         typer.Option("--participant-label", "--participant_label", help="One or more, with or without 'sub-'."),
@@ -108,11 +108,11 @@ def bids(
     nprocs: Annotated[
         int,
         typer.Option(
-            "--nprocs", "--n-procs", "--n_procs", "--n-cpus", "--n_cpus", min=1, help="Processes at once."
+            "--nprocs", "--n-procs", "--n_procs", "--n-cpus", "--n_cpus", min=1, help="Number of processes."
         ),
     ] = 1,
     memory: Annotated[
-        str, typer.Option("--mem", "--mem-mb", help="Memory to plan with, for example 16G. Default: 90 % of all.")
+        str, typer.Option("--mem", "--mem-mb", help="Memory limit, for example 16G. Default: 90 % of the memory.")
     ] = "",
     plugin: PluginName = Plugin.MULTIPROC,
     work_dir: Annotated[
@@ -121,10 +121,10 @@ def bids(
     segmenter: SegmenterFile = None,
     as_json: AsJson = False,
     _show: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Analyse a BIDS dataset (BIDS App): no registry, no readers."""
+    """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.protocol import load_segmenter
     from reading_centre.use_cases import bids as bids_app

@@ -15,12 +15,12 @@ from reading_centre.console import (
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to put it; must be empty.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Output folder; must be empty or new.")] = Path(
         "demo"
     ),
     nprocs: Processes = 2,
 ) -> None:
-    """Run everything on the digital reference trial and show the tables beside the known truth."""
+    """Run all steps on the digital reference trial and compare the tables with the known truth."""
     from reading_centre.use_cases.demo import run_demo
 
     run_demo(folder, nprocs=nprocs, say=say, table=STDOUT.print)

@@ -13,7 +13,7 @@ from reading_centre.console import (
 
 
 def dummy_run(trial: TrialFolder, upload: Upload, site: SiteCode, as_json: AsJson = False) -> None:
-    """Check a site's dummy run, write the acceptance report and set the site's gate."""
+    """Check the dummy run of a site, write the acceptance report and record whether the site may enrol."""
     from reading_centre.use_cases.dummy_run import receive_dummy_run
 
     result = receive_dummy_run(trial, upload, site=site)

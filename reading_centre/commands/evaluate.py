@@ -27,14 +27,15 @@ def evaluate(
         typer.Option("--pairs", help="CSV instead of the folders: case, predicted, reference[, tuned_on]."),
     ] = None,
     label: Annotated[
-        MaskLabel, typer.Option("--label", help="Which masks of a BIDS tree, such as the output of bids.")
+        MaskLabel, typer.Option("--label", help="Label of the masks in a BIDS tree, such as the output of bids.")
     ] = MaskLabel.T2_LESION,
-    data: Annotated[str, typer.Option("--data", help="Name of the data, for the page.")] = "Data not named",
+    data: Annotated[str, typer.Option("--data", help="Name of the data, for the report.")] = "Data not named",
     as_json: AsJson = False,
 ) -> None:
-    """Score predicted against reference lesion masks: Dice, volume, lesions found by size; a page and CSV files.
+    """Score predicted against reference lesion masks: Dice, volume, detection by lesion size.
 
-    The names of the files, or the cases of the CSV, stand in the page and the tables: let them be codes, not names.
+    The command writes a report and CSV files. The report and the tables contain the file names, or the
+    cases of the CSV. Use codes, not names of patients.
     """
     from reading_centre.use_cases import evaluate as evaluation
 

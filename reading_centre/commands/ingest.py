@@ -23,13 +23,16 @@ def ingest(
     subject: Annotated[
         str, typer.Option("--subject", help="Trial number of the subject; it is not stored openly.")
     ],
-    visit: Annotated[str, typer.Option("--visit", help="Visit label, such as wk04.")],
+    visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")],
     replace: Annotated[
-        str, typer.Option("--replace", metavar="REASON", help="Replace the visit's earlier scan, and say why.")
+        str,
+        typer.Option(
+            "--replace", metavar="REASON", help="Replace the earlier scan of the visit, for this reason."
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take one visit's DICOM through the gate: unpack, check, de-identify, convert."""
+    """Ingest the DICOM of one visit: unpack, check, de-identify, convert."""
     from reading_centre.use_cases.ingest import receive_visit
 
     result = receive_visit(trial, upload, site=site, subject=subject, visit=visit, replace_because=replace)

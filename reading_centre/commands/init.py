@@ -16,7 +16,7 @@ def init(
     trial: TrialFolder,
     protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
 ) -> None:
-    """Lay out a trial folder with its protocol."""
+    """Create a trial folder with its protocol."""
     from reading_centre.use_cases.init import init_trial
 
     created = init_trial(trial, protocol)

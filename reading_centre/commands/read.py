@@ -21,16 +21,16 @@ def read(
     export: Annotated[
         Path | None, typer.Option("--export", help="Write a blinded worklist to this folder.")
     ] = None,
-    take: Annotated[Path | None, typer.Option("--import", help="Take decisions back from this folder.")] = None,
-    reader: Annotated[
-        str | None, typer.Option("--reader", help="Who read; needed with --import and --lock.")
+    take: Annotated[
+        Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")
     ] = None,
-    lock: Annotated[
-        bool, typer.Option("--lock", help="Lock all confirmed reads; they cannot change then.")
-    ] = False,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Reader; required with --import and --lock.")
+    ] = None,
+    lock: Annotated[bool, typer.Option("--lock", help="Lock all confirmed reads against changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Readers confirm or correct what the machine proposes: --export, --import, --lock."""
+    """Readers confirm or correct the proposed lesions: --export, --import, --lock."""
     from reading_centre.use_cases import read as readers
 
     chosen = [name for name, on in (("--export", export), ("--import", take), ("--lock", lock)) if on]

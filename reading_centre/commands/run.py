@@ -20,13 +20,13 @@ from workflows.engine import Plugin
 def run(
     trial: TrialFolder,
     subject: Annotated[
-        list[str] | None, typer.Option("--subject", help="Blinded code; may be given again. Default: all.")
+        list[str] | None, typer.Option("--subject", help="Blinded code; may be repeated. Default: all.")
     ] = None,
     nprocs: Processes = 1,
     plugin: PluginName = Plugin.MULTIPROC,
     as_json: AsJson = False,
 ) -> None:
-    """Analyse all that is ready; resumes, and one subject's failure leaves the others running."""
+    """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
     from reading_centre.use_cases.run import run_trial
 
     with progress_bar("subjects") as progress:

@@ -16,16 +16,18 @@ from reading_centre.console import (
 
 
 def segment(
-    flair: Annotated[Path, typer.Option("--flair", help="FLAIR; the masks come on its grid.")],
+    flair: Annotated[Path, typer.Option("--flair", help="FLAIR; the masks are written on its grid.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks and lesions.csv.")],
     t1: Annotated[Path | None, typer.Option("--t1", help="T1 before contrast.")] = None,
     t1_gd: Annotated[Path | None, typer.Option("--t1-gd", help="T1 after gadolinium.")] = None,
     t2: Annotated[Path | None, typer.Option("--t2", help="T2.")] = None,
-    brain_mask: Annotated[Path | None, typer.Option("--brain-mask", help="On the FLAIR's grid.")] = None,
+    brain_mask: Annotated[
+        Path | None, typer.Option("--brain-mask", help="Brain mask on the grid of the FLAIR.")
+    ] = None,
     segmenter: SegmenterFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Segment one visit: T2 lesions, enhancing lesions and black holes on the FLAIR's own grid."""
+    """Segment one visit: T2 lesions, enhancing lesions and black holes on the grid of the FLAIR."""
     from mri_pipeline.core.protocol import load_segmenter
     from reading_centre.use_cases.segment import segment_files
 

@@ -14,7 +14,7 @@ from reading_centre.console import (
 
 
 def status(trial: TrialFolder, as_json: AsJson = False) -> None:
-    """Show sites, subjects and visits at a glance."""
+    """Show an overview of sites, subjects and visits."""
     from reading_centre.use_cases.status import trial_status
 
     state = trial_status(trial)
@@ -31,5 +31,5 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     STDOUT.print(subjects)
     for code, qc_flags in state.qc_flags.items():
         for message in qc_flags:
-            say(f"look at sub-{code} {message}")
+            say(f"visual QC required: sub-{code} {message}")
     say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")

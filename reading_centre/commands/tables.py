@@ -20,17 +20,18 @@ from reading_centre.console import (
 def tables(
     trial: TrialFolder,
     provisional: Annotated[
-        bool, typer.Option("--provisional", help="From all reads and automatic results, each row saying which.")
+        bool,
+        typer.Option("--provisional", help="Use all reads and automatic results; each row states its source."),
     ] = False,
     release: Annotated[
         Path | None,
-        typer.Option("--release", help="Lift the blinding: tables with trial numbers, to here."),
+        typer.Option("--release", help="Lift the blinding: write tables with trial numbers to this folder."),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; needed with --release.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason; required with --release.")] = "",
     nprocs: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Write the blinded tables; without --provisional from locked reads alone."""
+    """Write the blinded tables, from locked reads only unless --provisional is given."""
     from reading_centre.use_cases.tables import release_trial_tables, write_trial_tables
 
     if release is not None:

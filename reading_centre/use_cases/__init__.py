@@ -1,1 +1,1 @@
-"""What each command does, without the command line: the web application uses the same functions."""
+"""Functions behind the commands, without the command line. The web application uses them, too."""

@@ -54,7 +54,7 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which scans of a dataset to analyse, and in which order.
+    """Selection of scans of a dataset, and order of the sessions.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Selection:
     session_order : tuple of str
         Labels of the sessions in the order of time; empty: see `session_order.order_sessions`.
     filters : Filters
-        Of `bids_index.load_filters`.
+        Filters of `bids_index.load_filters`.
     """
 
     participants: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Selection:
 
 
 def index_participants(raw: RawDataset, selection: Selection) -> dict[str, SubjectIndex]:
-    """The scans of the participants that are asked for.
+    """Index the scans of the selected participants.
 
     Raises
     ------
@@ -93,7 +93,18 @@ def index_participants(raw: RawDataset, selection: Selection) -> dict[str, Subje
 def make_jobs(
     raw: RawDataset, out_dir: Path, indexes: Iterable[SubjectIndex], *, work: Path, rules: LesionRules
 ) -> list[SubjectJob]:
-    """A job for each participant with a FLAIR. Sessions without a FLAIR have a row in the tables and no scan."""
+    """Make a job for each participant with a FLAIR. Sessions without a FLAIR have a row in the tables and no scan.
+
+    Parameters
+    ----------
+    raw, out_dir : Path
+        Input dataset and derivative dataset.
+    indexes : iterable of SubjectIndex
+        Index of each participant.
+    work : Path
+        Nipype cache.
+    rules : LesionRules
+    """
     jobs = []
     for index in indexes:
         visits = tuple(
@@ -141,10 +152,10 @@ def run_participants(
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> BatchOutcome:
-    """Analyse participants, then write the tables of all participants that were ever analysed into OUT_DIR.
+    """Analyse participants, then write the tables of all participants that OUT_DIR holds results of.
 
-    The order of the sessions, its source and the files not used are passed to `say` and stand in
-    ``sub-<label>_desc-input_index.json`` and in the data dictionary of the tables.
+    The order of the sessions, its source and the ignored files are passed to `say`. They are also written to
+    ``sub-<label>_desc-input_index.json`` and to the data dictionary of the tables.
 
     Raises
     ------
@@ -172,7 +183,7 @@ def run_participants(
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
     for subject, index in indexes.items():
-        derivatives.result(subject).unlink(missing_ok=True)  # numbers of an earlier run are not those of this one
+        derivatives.result(subject).unlink(missing_ok=True)  # remove results of an earlier run
         write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
     outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
     _write_tables(raw, derivatives, subjects=derivatives.subjects())
@@ -190,12 +201,12 @@ def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
 
 
 def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = Selection()) -> list[Path]:
-    """Write the tables of all participants (or those of `selection`): a row for every session found.
+    """Write the tables of all participants (or those of `selection`), with a row for every session.
 
     Raises
     ------
     UsageError
-        If no participant has been analysed yet, or not all by the same rules, segmenter and software.
+        If no participant has been analysed yet, or if rules, segmenter or software differ between participants.
     """
     raw, derivatives = _dataset(bids_dir), DerivativeDataset(out_dir)
     subjects = _chosen(raw, selection.participants)
@@ -208,18 +219,18 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = 
 
 
 def _results(derivatives: DerivativeDataset, subjects: Iterable[str]) -> dict[str, SubjectResult]:
-    """The results there are of the subjects, in the order of their labels."""
+    """Available results of the subjects, sorted by label."""
     files = {subject: derivatives.result(subject) for subject in sorted(subjects)}
     return {subject: load_result(file) for subject, file in files.items() if file.is_file()}
 
 
 def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None) -> str:
-    """The digest of the rules that made all results, which is `digest` where that is given.
+    """Common settings digest of all results; `digest` if it is given.
 
     Raises
     ------
     UsageError
-        If there are others: their numbers do not belong in one table.
+        If the digests differ. Such results must not be in one table.
     """
     for subject, result in results.items():
         digest = digest or result.rules_digest
@@ -233,7 +244,7 @@ def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None)
 
 
 def _index_of(raw: RawDataset, derivatives: DerivativeDataset, subject: str) -> SubjectIndex:
-    """The index that a participant was analysed by; a new one for a participant that was never analysed."""
+    """Index of the last analysis of a participant; a new index if there was none."""
     path = derivatives.input_index(subject)
     if path.is_file():
         return SubjectIndex.model_validate_json(path.read_bytes())
@@ -266,7 +277,7 @@ def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: 
 
 
 def _states(index: SubjectIndex, result: SubjectResult | None) -> dict[str, ScanStatus]:
-    """What became of each session: without a FLAIR it is refused, with one analysed or failed."""
+    """Status of each session: refused without a FLAIR, else analysed or failed."""
     analysed = {counts.visit for counts in result.visits} if result else set()
     states = {}
     for session in index.sessions:

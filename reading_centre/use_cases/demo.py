@@ -1,4 +1,4 @@
-"""The whole way on the digital reference trial, ending with the measured tables beside the known truth."""
+"""All steps on the digital reference trial, with a comparison of the tables with the known truth."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ Say = Callable[[str], None]
 
 
 def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], None]) -> None:
-    """Write the reference trial as DICOM, take it in, analyse it, and compare.
+    """Write the reference trial as DICOM, ingest it, analyse it, and compare the result with the truth.
 
     Parameters
     ----------
     folder : Path
-        New or empty; gets ``source`` (uploads and truth) and ``trial``.
+        New or empty folder for ``source`` (uploads and truth) and ``trial``.
     nprocs : int
-        Subjects analysed at once.
+        Number of subjects analysed in parallel.
     say, table : callable
-        Show a line, and a table.
+        Functions that print a line and a table.
 
     Raises
     ------
     UsageError
         If the folder is not empty.
     AnalysisError
-        If the gate let in what it must refuse, or a subject failed.
+        If an upload was accepted that must be refused, or if a subject failed.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -82,7 +82,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
 
 
 def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:
-    """Every upload through the gate in its order; returns the blinded code by trial number."""
+    """Ingest all uploads in their order. Return the blinded code by trial number."""
     codes: dict[str, str] = {}
     for upload in source.uploads:
         try:
@@ -110,7 +110,7 @@ def _receive(source: ReferenceTrial, upload: Upload, trial: Path, codes: dict[st
 
 
 def beside_truth(measured: list[dict[str, str]], truth: list[dict[str, str]]) -> list[Table]:
-    """A table of measured / truth for every subject, a column for each visit; equal counts are shown once."""
+    """Tables of measured / true values of each subject, with a column for each visit. Equal counts are shown once."""
     known: Mapping[tuple[str, str], dict[str, str]] = {(row["subject"], row["visit"]): row for row in truth}
     tables = []
     for subject, visits in groupby(measured, key=itemgetter("subject")):

@@ -1,4 +1,4 @@
-"""A dummy run sets the gate of its site."""
+"""Dummy runs. The verdict decides whether the site may enrol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpa
 
 @dataclass(frozen=True)
 class ReceivedDummyRun:
-    """A dummy run that opened its site's gate."""
+    """An accepted dummy run."""
 
     site: str
     verdict: str
@@ -32,20 +32,20 @@ class ReceivedDummyRun:
     report: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Convert to JSON values for ``--json``."""
         return asdict(self)
 
 
 def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummyRun:
-    """Judge a dummy run, write the acceptance report, and set the site's gate.
+    """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
     Raises
     ------
     UploadRefusedError
-        If the dummy run is refused: the gate is closed, the upload in quarantine, and the report written where
-        there was anything to judge.
+        If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
+        the upload could be judged.
     UsageError, SettingsError
-        If the site or path is not one.
+        If the site is unknown or the path does not exist.
     """
     upload = upload.resolve()
     with upload_desk(folder, site, upload) as desk, unpacking(desk.trial) as work:
@@ -63,7 +63,7 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 )
         except UploadRefusedError as error:
             desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
-            # a file that could not be read says nothing about the scanner: it leaves an open gate open
+            # an unreadable upload does not withdraw an earlier acceptance
             if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
                 desk.registry.record_dummy_run(
                     site, accepted=False, upload_digest=digest, findings=[error.message]
@@ -92,21 +92,21 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
     site : str
         A site of the protocol.
     work_dir : Path
-        A new folder; removed at the end.
+        New folder; removed at the end.
     secret : bytes
         The trial's secret.
 
     Returns
     -------
     DummyRun
-        Its verdict sets the gate; a refusal by the protocol does not raise, so that the site gets the whole list.
+        With its verdict. A violation of the protocol does not raise an error, so that the site gets the whole list.
 
     Raises
     ------
     SettingsError
         If the protocol has no such site.
     UploadRefusedError
-        If the upload is unsafe or unreadable or mixes patients or studies: there is nothing to judge.
+        If the upload is unsafe or unreadable, or mixes patients or studies.
     """
     protocol.site(site)
     checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)

@@ -1,4 +1,4 @@
-"""Predicted against reference masks of any data set: scores, CSV files and one page."""
+"""Evaluation of predicted against reference masks: scores, CSV files and a report."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
 _CSV = "text in UTF-8, columns separated by commas or semicolons"
-_MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # together they tell an intensity image from numbered lesions
+_MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # an image that exceeds both is an intensity image, not numbered lesions
 _SHOWN = 5  # unmatched names in a message
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two mask files of one case; `tuned_on` is None where nothing is said."""
+    """Two mask files of one case; `tuned_on` is None if not stated."""
 
     case: str
     predicted: Path
@@ -52,8 +52,8 @@ def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = Mas
     Raises
     ------
     UsageError
-        If a folder holds no mask, or a name stands in one of them alone: a case that a segmentation could not do
-        must not vanish from its scores.
+        If a folder holds no mask, or if a case has a mask in one folder only. A case that a segmentation failed on
+        must not be left out of its scores.
     """
     folders = {"predicted": predicted, "reference": reference}
     trees = {name: any(folder.glob("sub-*/")) for name, folder in folders.items()}
@@ -86,7 +86,7 @@ def _tree(folder: Path, name: str, label: MaskLabel) -> dict[str, Path]:
 
 
 def _by_session(masks: Mapping[str, Path], name: str) -> dict[str, Path]:
-    """The same masks by subject and session; names without them stay as they are."""
+    """Masks by subject and session; other names are unchanged."""
     found: dict[str, Path] = {}
     for case, path in masks.items():
         key = "_".join(part for part in case.split("_") if part.startswith(("sub-", "ses-"))) or case
@@ -114,9 +114,10 @@ def _masks(folder: Path, name: str) -> dict[str, Path]:
 
 
 def pairs_of_csv(file: Path) -> list[Pair]:
-    """The pairs of a CSV file: columns ``case``, ``predicted``, ``reference``, and ``tuned_on`` (yes or no) if stated.
+    """Pairs of a CSV file.
 
-    Paths are relative to the file; other columns are left alone.
+    The columns are ``case``, ``predicted``, ``reference`` and, optionally, ``tuned_on`` (yes or no). Paths are
+    relative to the file. Other columns are ignored.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def pairs_of_csv(file: Path) -> list[Pair]:
 
 
 def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file by the names of its columns, with the number of the line."""
+    """Rows of a CSV file by column name, with their line numbers."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
         reader = csv.reader(lines, delimiter=";" if lines and "," not in lines[0] else ",")
@@ -167,7 +168,7 @@ def score_pair(pair: Pair) -> EvaluatedCase:
     ImageError
         If a mask cannot be used or the grids differ; the message names the case.
     UsageError
-        If both are one file.
+        If both paths are the same file.
     """
     try:
         predicted, reference = _mask(pair.predicted), _mask(pair.reference)
@@ -184,12 +185,12 @@ def score_pair(pair: Pair) -> EvaluatedCase:
 
 
 def _mask(path: Path) -> LabelImage:
-    """A mask or numbered lesions.
+    """Load a mask or numbered lesions.
 
     Raises
     ------
     ImageError
-        If it cannot be read, or is an image of whole numbers: many values that fill much of the volume.
+        If it cannot be read, or if it is an intensity image: many values in a large part of the volume.
     """
     mask = nifti.load_labels(path)
     values = np.unique(mask.data[mask.mask])
@@ -215,23 +216,25 @@ def evaluate(pairs: Sequence[Pair], out: Path, *, data: str) -> dict[str, Any]:
     pairs : sequence of Pair
         At least one.
     out : Path
-        Folder; made where there is none. Nothing is written if a pair cannot be scored.
+        Output folder; created if missing. Nothing is written if a pair cannot be scored.
     data : str
-        Name of the data, for the page.
+        Name of the data, for the report.
 
     Returns
     -------
     dict
-        Means over the cases by the name of the measure, agreement of volumes, number of cases.
+        Mean over the cases by measure, agreement of volumes, number of cases.
 
     Raises
     ------
     ImageError
         As `score_pair`.
     """
-    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
+    out.mkdir(
+        parents=True, exist_ok=True
+    )  # before the work, so that a folder that cannot be created is reported at once
     for name in (PAGE, *TABLES):
-        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+        (out / name).unlink(missing_ok=True)  # remove files of an earlier run
     cases = [score_pair(pair) for pair in pairs]
     scores = [case.scores for case in cases]
     lesions = [row for case in cases for row in _lesion_rows(case)]

@@ -1,7 +1,7 @@
-"""From an upload to safe, checked, de-identified scans: the steps that join the rooms of intake and conversion.
+"""Checks and conversion of an upload, composed of intake and conversion.
 
-`check_upload` looks and judges, `write_scans` de-identifies and converts. Neither knows of the registry,
-which decides whether a site may upload at all.
+`check_upload` reads and judges an upload. `write_scans` de-identifies and converts it. Neither uses the registry, which
+decides whether a site may upload.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from qc.compliance import (
 
 @dataclass(frozen=True)
 class CheckedUpload:
-    """An upload that was unpacked, read and judged.
+    """An upload after unpacking, reading and judging.
 
     Parameters
     ----------
     work_dir : Path
-        Holds the unpacked files; delete it when done (`discard`).
+        Folder of the unpacked files; delete it afterwards with `discard`.
     recognised : tuple of Recognised
-        What each series is, in the order of acquisition.
+        Recognised contrast of each series, in the order of acquisition.
     chosen : mapping of Contrast to Choice
     compliance : ComplianceReport
         Call `ComplianceReport.require` before the scans are used.
     profile : ScanProfile or None
-        None where no sequence of the protocol was found.
+        None if no sequence of the protocol was found.
     patient_key, study_key : str
         Keyed digests: the same patient or study uploaded again has the same key.
     study_day : int or None
         Day of the scan as a proleptic ordinal; only `Blinding.shifted_day` of it may be stored.
     skipped : mapping of str to int
-        Files that are no images, by kind.
+        Number of files that are not images, by kind.
     """
 
     work_dir: Path
@@ -77,7 +77,7 @@ class CheckedUpload:
 
 @dataclass(frozen=True)
 class WrittenVisit:
-    """The scans of a visit in the BIDS data set, and the moved date of the scan (None if the headers have
+    """Scans of a visit in the BIDS dataset, and the shifted date of the scan (None if the headers contain
     none).
     """
 
@@ -102,18 +102,18 @@ def check_upload(
         Zip, tar or folder.
     protocol : Protocol
     work_dir : Path
-        A new folder for the unpacked files; it is removed if this function raises.
+        New folder for the unpacked files; removed if an error is raised.
     secret : bytes
         The trial's secret, for the keys of patients, studies and scanners.
     purpose : Purpose
     previous : PreviousScan, optional
-        Another visit of the patient, to flag another scanner or protocol.
+        Another visit of the patient. A change of scanner or protocol is flagged.
 
     Raises
     ------
     UploadRefusedError
-        If the upload is unsafe or unreadable, or mixes patients or studies. A protocol that is not met does
-        not raise here: it is in `CheckedUpload.compliance`.
+        If the upload is unsafe or unreadable, or mixes patients or studies. A violation of the protocol does not
+        raise an error; see `CheckedUpload.compliance`.
     """
     try:
         limits = UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000)
@@ -140,12 +140,12 @@ def check_upload(
 
 
 def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast, Converted]:
-    """De-identify and convert the chosen series; series with missing slices are left out.
+    """De-identify and convert the chosen series. Series with missing slices are omitted.
 
     Raises
     ------
     UploadRefusedError
-        If an identity would remain, or a volume is not what its headers say.
+        If an identity would remain, or if a volume contradicts its headers.
     """
     converted = {}
     for contrast, choice in checked.chosen.items():
@@ -166,7 +166,7 @@ def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast
 
 
 def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
-    """Refuse one scan sent twice: without a difference, no lesion would seem to enhance."""
+    """Refuse the same scan as T1 before and after contrast, which would show no enhancement."""
     if Contrast.T1W in converted and Contrast.T1W_GD in converted:
         before, after = converted[Contrast.T1W].image.data, converted[Contrast.T1W_GD].image.data
         if np.array_equal(before, after):
@@ -185,7 +185,7 @@ def write_scans(
     blinding: Blinding,
     replace: bool = False,
 ) -> WrittenVisit:
-    """De-identify, convert and write the scans of a visit into the BIDS data set.
+    """De-identify, convert and write the scans of a visit to the BIDS dataset.
 
     Nothing is written unless every chosen series passes.
 
@@ -196,11 +196,11 @@ def write_scans(
     raw : RawDataset
     protocol : Protocol
     visit : str
-        A planned visit's label.
+        Label of a planned visit.
     blinding : Blinding
         Code of the subject and the trial's secret.
     replace : bool, optional
-        Replace the visit's earlier scans.
+        True: replace earlier scans of the visit.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def write_scans(
     UploadRefusedError
         As `convert_checked`.
     UsageError
-        If the visit has scans and `replace` is not set.
+        If the visit has scans and `replace` is False.
     """
     checked.compliance.require()
     protocol.visit(visit)

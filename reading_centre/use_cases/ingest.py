@@ -1,4 +1,4 @@
-"""A visit goes through the gate: intake, compliance, conversion, registry."""
+"""Ingest of a visit: intake, compliance, conversion, registry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpa
 
 @dataclass(frozen=True)
 class ReceivedVisit:
-    """A visit that was taken in."""
+    """An accepted visit."""
 
     subject: str
     visit: str
@@ -27,32 +27,32 @@ class ReceivedVisit:
     queries: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Convert to JSON values for ``--json``."""
         return asdict(self)
 
 
 def receive_visit(
     folder: Path, upload: Path, *, site: str, subject: str, visit: str, replace_because: str = ""
 ) -> ReceivedVisit:
-    """Take in one visit's scans, or refuse them into quarantine.
+    """Ingest the scans of one visit. Refused uploads are moved to quarantine.
 
     Parameters
     ----------
     folder : Path
-        The trial.
+        Folder of the trial.
     upload : Path
         Folder, zip or tar of DICOM.
     site, subject, visit : str
         Code of the site, the site's trial number of the subject, and the visit's label.
     replace_because : str
-        Why this upload replaces the visit's earlier scan; empty: an earlier scan is never replaced.
+        Reason for replacing the earlier scan of the visit. If empty, an earlier scan is not replaced.
 
     Raises
     ------
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site, visit or path is not one, or the visit already has another scan.
+        If the site or visit is unknown, the path does not exist, or the visit already has another scan.
     """
     upload = upload.resolve()
     with upload_desk(folder, site, upload) as desk:
@@ -64,7 +64,7 @@ def receive_visit(
         except UploadRefusedError as error:
             desk.refuse(upload, error, digest=digest, **context)
             raise
-        # nobody is entered before a scan is accepted: the number may be mistyped
+        # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = _Visitor(desk.sealed.preview(site, subject), site, subject, visit, digest)
         context |= {"subject": visitor.code, "visit": visit}
         with unpacking(desk.trial) as work:
@@ -77,7 +77,7 @@ def receive_visit(
 
 @dataclass(frozen=True)
 class _Visitor:
-    """Whose visit an upload is: blinded code, site, trial number, visit, and the upload's digest."""
+    """Identity of an upload: blinded code, site, trial number, visit and digest of the upload."""
 
     code: str
     site: str
@@ -113,10 +113,10 @@ def _take_in(
     if replace_because and _has_scan(desk.registry, code, visit):
         desk.registry.withdraw_scan(code, visit, reason=replace_because)
     if _has_scan(desk.registry, code, visit):
-        record()  # the same upload again changes nothing, another is refused
+        record()  # a repeated upload changes nothing; another upload is refused
         scans = desk.trial.rawdata.scans(code, visit)
     else:
-        # first the scans, then the entry: a scan counts from its entry on, and one left without it is replaced
+        # write scans before the registry entry: a scan is valid from its entry; scans without an entry are replaced
         written = write_scans(
             checked,
             raw=desk.trial.rawdata,
@@ -132,7 +132,7 @@ def _take_in(
 
 
 def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
-    """The scan of the subject's nearest earlier visit, or the nearest later one where visits come out of order."""
+    """Scan of the nearest earlier visit, or of the nearest later visit if there is no earlier one."""
     profiles = desk.registry.scan_profiles(code)
     labels = [planned.label for planned in desk.protocol.visits]
     here = labels.index(visit)

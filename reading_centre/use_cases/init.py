@@ -1,4 +1,4 @@
-"""Laying out a trial folder."""
+"""Creation of a trial folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mri_pipeline.registry import Registry
 
 
 def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
-    """Make a trial folder with its protocol, secrets and registry.
+    """Create a trial folder with its protocol, secrets and registry.
 
     Raises
     ------
@@ -31,7 +31,9 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     for path in trial.folders():
         path.mkdir(parents=True, exist_ok=True)
     write_atomic(trial.protocol_file, text)
-    with Registry.open(trial, parse_protocol(text)) as registry:  # first: without secrets the trial is a new one
+    with Registry.open(
+        trial, parse_protocol(text)
+    ) as registry:  # secrets first: a trial without them counts as new
         registry.audit("trial laid out", details={"protocol": protocol})
     Sealed.create(trial)
     return trial

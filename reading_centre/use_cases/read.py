@@ -1,4 +1,4 @@
-"""Readers confirm or correct: worklists out, decisions in, locks; the registry records who and when."""
+"""Reading: export of worklists, import of decisions, locking. The registry records reader and time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Summary = dict[str, int | str]
 
 
 def _number(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImage:
-    """The lesions a reader decides on, by the one definition of a lesion."""
+    """Number the lesions for the readers, by the common definition of a lesion."""
     if kind is LesionKind.GEL:
         return label_gel(mask, rules)
     least = rules.t2_min_volume_mm3 if kind is LesionKind.T2 else rules.black_hole_min_volume_mm3
@@ -35,7 +35,8 @@ def _number(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImag
 def export_reads(folder: Path, out: Path) -> Summary:
     """Write a blinded worklist of every analysed visit whose read is not locked.
 
-    The subjects' spaces are kept from now on: returned masks lie on their grids (`mri_pipeline.analysis.space`).
+    The spaces of the subjects are kept from now on, because returned masks are on their grids
+    (`mri_pipeline.analysis.space`).
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -70,7 +71,16 @@ def export_reads(folder: Path, out: Path) -> Summary:
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
-    """Take a reader's decisions back, files and registry together; what is not read yet stays open."""
+    """Import the decisions of a reader into files and registry. Unread visits remain open.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    worklist : Path
+        Folder of the exported worklist with the decisions.
+    reader : str
+    """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
@@ -94,14 +104,14 @@ def _counts(record: ReadRecord) -> ReadCounts:
 
 
 def lock_reads(folder: Path, *, reader: str) -> Summary:
-    """Make every confirmed read of this reader final, in the files and in the registry: all or none.
+    """Lock all confirmed reads of a reader, in the files and in the registry.
 
-    A lock that was cut off between the two is completed.
+    Either all reads are locked or none. An interrupted lock is completed.
 
     Raises
     ------
     UsageError
-        If the reader has no confirmed read, or one in the files is not the one the registry knows.
+        If the reader has no confirmed read, or if a read in the files differs from the registry.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)

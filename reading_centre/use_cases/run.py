@@ -1,4 +1,4 @@
-"""Analyse a trial: every subject that has scans, with the protocol's rules."""
+"""Analysis of a trial: all subjects with scans, by the rules of the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
 
 def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectJob:
-    """The job of one subject: its accepted visits in the order of the protocol."""
+    """Make the job of one subject, with its accepted visits in the order of the protocol."""
     states = {visit.visit: visit.scan for visit in subject.visits}
     kept = trial.kept_space(subject.code)
     return SubjectJob(
@@ -53,7 +53,7 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
 
 
 def _measured(trial: Trial, subject: str) -> list[str]:
-    """The visits of which the derivative dataset holds numbers; a result of another version holds none."""
+    """Visits with results in the derivative dataset. Results of another version do not count."""
     try:
         return [counts.visit for counts in load_result(trial.derivatives.result(subject)).visits]
     except UsageError:
@@ -68,12 +68,24 @@ def run_trial(
     plugin: Plugin = Plugin.MULTIPROC,
     progress: Progress | None = None,
 ) -> BatchOutcome:
-    """Analyse the subjects (blinded codes; all when none is named) and record what became of each scan.
+    """Analyse subjects and record the status of each scan.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    subjects : sequence of str
+        Blinded codes; all subjects if empty.
+    nprocs : int
+        Number of processes.
+    plugin : Plugin
+    progress : Progress, optional
+        Called with the name and the status of each node.
 
     Raises
     ------
     UsageError
-        If a code is unknown, or no scan has been taken in yet.
+        If a code is unknown, or if there is no accepted scan yet.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -108,10 +120,10 @@ def run_trial(
 
 
 def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
-    """Note what became of each scan of a subject.
+    """Record the status of each scan of a subject.
 
-    A run that fails takes nothing away: what an earlier one measured, and a reader locked, stays. A scan that came
-    in since has no numbers, also where the one it replaced had.
+    A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
+    results, even if the scan that it replaced had.
     """
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()

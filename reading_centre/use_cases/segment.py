@@ -1,4 +1,4 @@
-"""One visit without a trial: masks on the FLAIR's own grid."""
+"""Segmentation of one visit without a trial: masks on the grid of the FLAIR."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from qc.registration import brain_qc_flag, contrast_qc_flag, forms_qc_flag, qc_f
 
 _Found = TypeVar("_Found", T2Segmentation, GelDetection, DarkTissue)
 
-_VISIT = "scan"  # the only visit; it appears in no output
+_VISIT = "scan"  # label of the only visit; not part of any output
 _MASKS = ("t2_lesions", "gel", "black_holes")
 _MAPS = ("t2_probability", "gel_probability")
 _NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
@@ -44,7 +44,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class SegmentedScan:
-    """The masks and probability, the numbered lesions with a record of each, and what is known of the scans."""
+    """Masks, probabilities, numbered lesions with their records, and quality of the scans."""
 
     t2: T2Segmentation
     found: steps.SegmentedVisit
@@ -60,21 +60,21 @@ def segment_images(
     rules: LesionRules,
     work: Path | None = None,
 ) -> SegmentedScan:
-    """Segment one visit as the analysis of a subject with this visit alone does.
+    """Segment one visit, as in the analysis of a subject with this visit only.
 
-    The analysis works on the subject's grid, which for one visit are the FLAIR's own voxels in RAS order around the
-    brain. The results are brought back to the FLAIR's grid: the same voxels, unless a 3D FLAIR is finer than 0.8 mm
+    The analysis uses the subject grid. For one visit these are the voxels of the FLAIR around the brain, in RAS order.
+    The results are resampled to the grid of the FLAIR. The voxels are identical, unless a 3D FLAIR is finer than 0.8 mm
     and was analysed at 1 mm.
 
     Parameters
     ----------
     images : mapping of Contrast to Image
-        Any subset that contains FLAIR, each on its own grid.
+        FLAIR and any other contrasts, each on its own grid.
     brain_mask : LabelImage, optional
-        On the FLAIR's grid; found where it is not given.
+        On the grid of the FLAIR; computed if not given.
     rules : LesionRules
     work : Path, optional
-        Folder for the segmenter, where `rules` names one.
+        Folder for the segmenter, if `rules` names one.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def segment_images(
     AnalysisError
         If a contrast cannot be registered to the FLAIR, or the segmenter fails.
     SettingsError
-        If a segmenter is named without a folder to work in.
+        If a segmenter is named without a working folder.
     """
     flair = images[Contrast.FLAIR]
     found = steps.extract_brain(flair)
@@ -147,14 +147,14 @@ def segment_images(
 
 
 def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:
-    """Masks and maps on another grid by the nearest voxel, 0 beyond their own grid."""
+    """Resample masks and maps to another grid by nearest neighbour; 0 outside their own grid."""
     if isinstance(image, LabelImage):
         return resample.resample_nearest(image, grid)
     return resample.resample(image, grid, order=0)
 
 
 def _with_images_on(found: _Found, grid: Grid) -> _Found:
-    """The same result with every image that it holds on another grid."""
+    """Resample all images of a result to another grid."""
     held = {field.name: getattr(found, field.name) for field in fields(found)}
     moved: dict[str, Any] = {k: _onto(v, grid) for k, v in held.items() if isinstance(v, Image | LabelImage)}
     return replace(found, **moved)
@@ -168,7 +168,7 @@ def _t2_lesions(
     rules: LesionRules,
     work: Path | None,
 ) -> tuple[T2Segmentation, str]:
-    """T2 lesions of the one visit, and what a person has to look at in them."""
+    """T2 lesions of the visit, and their QC flag (empty if there is none)."""
     if rules.segmenter is None:
         (found,) = steps.segment_t2([images], brains=[brain], tissue=tissue, rules=rules)
         return found, ""
@@ -191,10 +191,19 @@ def segment_files(
     out: Path,
     segmenter: Segmenter | None = None,
 ) -> dict[str, float | int | str | None]:
-    """Segment NIfTI files and write the masks; returns a summary (None is "cannot be known").
+    """Segment NIfTI files and write the masks. Return a summary, in which None means "not known".
 
-    A `segmenter` works in a new folder ``out/segmenter-…``, which stays where it fails. What an earlier run left in
-    `out` is taken away before the work.
+    A `segmenter` works in a new folder ``out/segmenter-…``, which is kept if it fails. Files of an earlier run in `out`
+    are removed first.
+
+    Parameters
+    ----------
+    flair, t1, t1_gd, t2, brain_mask : Path or None
+        NIfTI files; all except `flair` may be None.
+    out : Path
+        Output folder.
+    segmenter : Path or None
+        TOML file of an external T2 segmenter.
 
     Raises
     ------
@@ -208,9 +217,11 @@ def segment_files(
     mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
     if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
         raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
-    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made is told at once
+    out.mkdir(
+        parents=True, exist_ok=True
+    )  # before the work, so that a folder that cannot be created is reported at once
     for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE):
-        (out / name).unlink(missing_ok=True)  # what an earlier run left must not be taken for this one's
+        (out / name).unlink(missing_ok=True)  # remove files of an earlier run
     work = Path(tempfile.mkdtemp(prefix="segmenter-", dir=out)) if segmenter else None
     rules = LesionRules(segmenter=segmenter)
     scan = segment_images(images, brain_mask=mask, rules=rules, work=work)

@@ -1,4 +1,4 @@
-"""Sites, subjects and visits at a glance."""
+"""Overview of sites, subjects and visits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qc.registration import all_qc_flags
 
 @dataclass(frozen=True)
 class SiteLine:
-    """A site: its gate and how many subjects it has."""
+    """A site, its dummy-run status and its number of subjects."""
 
     code: str
     gate: str
@@ -25,7 +25,7 @@ class SiteLine:
 
 @dataclass(frozen=True)
 class SubjectLine:
-    """A subject: its site, and a word for each planned visit."""
+    """A subject, its site and the status of each planned visit."""
 
     code: str
     site: str
@@ -34,9 +34,9 @@ class SubjectLine:
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """The whole trial; number and last hash of the audit trail, kept elsewhere, show if entries were cut off.
+    """State of a trial. A separate copy of number and last hash of the audit trail reveals removed entries.
 
-    `qc_flags` are what a person has to look at in the analysed scans, by blinded code.
+    `qc_flags` are the QC flags of the analysed scans, by blinded code.
     """
 
     visits: tuple[str, ...]
@@ -47,12 +47,12 @@ class TrialStatus:
     qc_flags: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Convert to JSON values for ``--json``."""
         return asdict(self)
 
 
 def trial_status(folder: Path) -> TrialStatus:
-    """The state of a trial from its registry, whose audit trail is verified on the way.
+    """State of a trial from its registry. The audit trail is verified.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def trial_status(folder: Path) -> TrialStatus:
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
         subjects=tuple(
-            SubjectLine(subject.code, subject.site, {visit.visit: _word(visit) for visit in subject.visits})
+            SubjectLine(subject.code, subject.site, {visit.visit: _status_text(visit) for visit in subject.visits})
             for subject in state.subjects
         ),
         qc_flags={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
@@ -81,12 +81,12 @@ def trial_status(folder: Path) -> TrialStatus:
 def _concerns(trial: Trial, subject: str) -> list[str]:
     try:
         return all_qc_flags(load_result(trial.derivatives.result(subject)).quality)
-    except UsageError:  # not analysed yet, or by another version
+    except UsageError:  # not analysed yet, or with another version
         return []
 
 
-def _word(visit: VisitState) -> str:
-    """An analysed visit says how far its reading has come."""
+def _status_text(visit: VisitState) -> str:
+    """Status of a visit; for an analysed visit the status of its read."""
     if visit.scan is ScanState.ANALYSED and visit.read is not None:
         return visit.read.value
     return visit.scan.value

@@ -1,4 +1,4 @@
-"""The tables of a trial: automatic results, replaced by what readers confirmed, counted by the same rules."""
+"""Tables of a trial from automatic results and confirmed reads, counted by the same rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from reading_centre.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class WrittenTables:
-    """The files, and the subjects whose numbers cannot be used, by code: their rows are there, without numbers."""
+    """Written files, and subjects with unusable results by code. Their rows contain no numbers."""
 
     files: tuple[Path, ...]
     refused: Mapping[str, ReadingCentreError]
@@ -43,40 +43,42 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     Parameters
     ----------
     folder : Path
-        The trial.
+        Folder of the trial.
     provisional : bool
-        True: numbers of every analysed visit, each row saying how far its read is. False: locked reads alone.
+        True: all analysed visits, with the status of the read in each row. False: locked reads only.
     nprocs : int
-        Processes that count subjects at once. The tables are the same bytes for any number, and the memory of each
-        process does not depend on how many subjects there are.
+        Number of processes that count subjects. The tables do not depend on it. The memory of each process does not
+        depend on the number of subjects.
 
     Returns
     -------
     WrittenTables
-        One subject whose analysis and reads do not fit together leaves the others' numbers as they are.
+        If analysis and reads of one subject are inconsistent, the numbers of the others are not affected.
 
     Raises
     ------
     UsageError
-        If nothing is analysed, no subject can be used, or no read is locked where only locked reads count.
+        If nothing is analysed, if no subject has usable results, or if no read is locked and `provisional` is False.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        seen: list[SubjectInput] = []  # without their lesions: a trial may have more than fit into memory
+        without_numbers: list[
+            SubjectInput
+        ] = []  # without lesions, because those of a whole trial may exceed the memory
         refused: dict[str, ReadingCentreError] = {}
         texts = table_texts(
-            _subjects(trial, protocol, registry.state().subjects, seen, refused, nprocs=nprocs),
+            _subjects(trial, protocol, registry.state().subjects, without_numbers, refused, nprocs=nprocs),
             planned_visits(protocol),
             study=protocol.name,
             provisional=provisional,
         )
-        analysed = sum(status is ScanStatus.ANALYSED for s in seen for status in s.scans.values())
+        analysed = sum(status is ScanStatus.ANALYSED for s in without_numbers for status in s.scans.values())
         if not analysed:
             for error in refused.values():
                 raise error
             raise UsageError("expected analysed visits, found none", hint="run 'mri-pipeline run TRIAL' first")
-        if not provisional and unlocked_visits(seen) == analysed:
+        if not provisional and unlocked_visits(without_numbers) == analysed:
             raise UsageError(
                 "expected locked reads, found none",
                 hint="confirm and lock reads with 'mri-pipeline read', or ask for --provisional tables",
@@ -95,14 +97,15 @@ def _subjects(
     trial: Trial,
     protocol: Protocol,
     states: Sequence[SubjectState],
-    seen: list[SubjectInput],
+    without_numbers: list[SubjectInput],
     refused: dict[str, ReadingCentreError],
     *,
     nprocs: int,
 ) -> Iterator[SubjectInput]:
-    """Every subject; the visits of one whose numbers cannot be used count as failed.
+    """Yield all subjects. If the results of a subject cannot be used, its visits count as failed.
 
-    Enters into `seen` each subject without its numbers, and into `refused` why some cannot be used.
+    Each subject is also added to `without_numbers`, without its results. Subjects with unusable results are added to
+    `refused` with the reason.
     """
     for state, result in zip(states, _counted(trial, protocol, states, nprocs=nprocs), strict=True):
         scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
@@ -111,8 +114,8 @@ def _subjects(
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
             scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
-        seen.append(SubjectInput(empty, scans=scans, reads=reads))
-        yield replace(seen[-1], result=empty if isinstance(result, ReadingCentreError) else result)
+        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads))
+        yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
 
 
 def _counted(
@@ -123,7 +126,7 @@ def _counted(
         keep_freed_memory()
         yield from map(count, states)
         return
-    # a fresh process: this one holds the registry open
+    # new process, because this process holds the registry open
     with ProcessPoolExecutor(nprocs, get_context("spawn"), initializer=keep_freed_memory) as pool:
         yield from pool.map(count, states)
 
@@ -140,7 +143,7 @@ def _analysed(state: SubjectState) -> list[str]:
 
 
 def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str]) -> SubjectResult:
-    """The subject's numbers; counted again where a reader has confirmed a visit."""
+    """Results of a subject; counted again if a reader has confirmed a visit."""
     if not analysed:
         return SubjectResult(state.code)
     automatic = load_result(trial.derivatives.result(state.code))
@@ -166,7 +169,7 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
 
 
 def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
-    """The read that the registry knows, and no other."""
+    """Load the read that the registry has recorded."""
     read = load_read(trial.reads, subject, visit.visit)
     if read is None or read.record.digest != visit.read_digest:
         raise UsageError(
@@ -186,7 +189,7 @@ def _recount(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Track again with the readers' masks and the same images: a read that accepts everything changes no count."""
+    """Track again with the masks of the readers. A read that accepts everything changes no count."""
     masks = [_images_beside(derivatives, subject, visit, confirmed.get(visit)) for visit in visits]
     location = nifti.load_labels(derivatives.space(subject).location)
     return steps.count(subject, masks, tissue_location=location, rules=rules, weeks=weeks)
@@ -195,7 +198,7 @@ def _recount(
 def _images_beside(
     derivatives: DerivativeDataset, subject: str, visit: str, confirmed: VisitMasks | None
 ) -> VisitMasks:
-    """The masks that count, with the visit's FLAIR; the automatic ones where nobody has read it."""
+    """Valid masks with the FLAIR of the visit; the automatic masks if the visit is unread."""
     if confirmed is None:
         return read_masks(derivatives, subject, visit)
     flair = nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR))
@@ -210,7 +213,15 @@ def _images_beside(
 
 
 def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
-    """Turn codes into trial numbers with the sealed key, in a folder of their own; the audit trail says why.
+    """Write tables with trial numbers, using the sealed key. The audit trail records the reason.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    reason : str
+    out : Path
+        Folder for the unblinded tables.
 
     Raises
     ------
@@ -223,6 +234,6 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
         raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
     key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
     with Registry.open(trial, protocol) as registry:
-        # before, not after: a release that breaks off has lifted the blinding all the same
+        # record before the release: an interrupted release may already have lifted the blinding
         registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
     return list(release_tables(trial.tables, out, key, reason=reason).files)

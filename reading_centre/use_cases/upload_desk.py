@@ -1,4 +1,4 @@
-"""What a dummy run and a visit share: the trial at hand, refusal into quarantine, a private folder."""
+"""Common parts of the upload of a dummy run and of a visit: trial, quarantine, private folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qc.compliance import ScanProfile
 
 @dataclass(frozen=True)
 class UploadDesk:
-    """What receiving an upload needs at hand."""
+    """Trial, site and registry for the processing of an upload."""
 
     trial: Trial
     protocol: Protocol
@@ -29,7 +29,10 @@ class UploadDesk:
     sealed: Sealed
 
     def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
-        """Keep a refused upload and note it; its code is not kept beside it, where the patient is known by name."""
+        """Move a refused upload to quarantine and record it.
+
+        The blinded code is not stored with the identified data.
+        """
         quarantine(
             upload,
             self.trial.quarantine,
@@ -49,7 +52,7 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     Raises
     ------
     UsageError, SettingsError
-        If the site or path is not one, or the upload lies inside or around the trial.
+        If the site is unknown, the path does not exist, or the upload contains the trial or is part of it.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -64,7 +67,7 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
 
 @contextmanager
 def unpacking(trial: Trial) -> Iterator[Path]:
-    """A private folder for files that are not de-identified yet; gone afterwards, whatever happens."""
+    """Private folder for files that are not de-identified; always removed afterwards."""
     trial.work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="intake-", dir=trial.work))
     try:
@@ -74,7 +77,7 @@ def unpacking(trial: Trial) -> Iterator[Path]:
 
 
 def scanner_facts(profile: ScanProfile | None) -> ScannerFacts | None:
-    """The facts of a scanner that the registry keeps."""
+    """Properties of a scanner that the registry stores."""
     if profile is None:
         return None
     return ScannerFacts(

@@ -21,7 +21,7 @@ _OF_ONE_IMAGE = {"SYMLINK_BROKEN", "EMPTY_FILE", "NIFTI_HEADER_UNREADABLE"}
 def require_valid(bids_dir: Path) -> None:
     """Run the BIDS validator, if it is installed, and refuse a dataset with errors.
 
-    Warnings pass, and so do images that cannot be read: the analysis names their visits as failed.
+    Warnings are accepted. Unreadable images are accepted, too: the analysis reports their visits as failed.
 
     Raises
     ------

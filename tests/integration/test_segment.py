@@ -162,7 +162,7 @@ def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, caps
     said = capsys.readouterr().out
     assert "sub-x: done" in said
     assert "  wk12 FAILED: " in said
-    assert "  look at wk04: ce-gadolinium_T1w excluded: registration to the FLAIR failed" in said
+    assert "  visual QC required: wk04: ce-gadolinium_T1w excluded: registration to the FLAIR failed" in said
     rows = {row["visit"]: row for row in read_table(out / "tables" / "lesion_timepoints.csv")}
     assert [rows[visit]["scan_status"] for visit in scans] == ["analysed", "analysed", "failed"]
     assert (rows["wk04"]["gel_count"], rows["wk04"]["combined_unique_active_count"]) == ("", "")
@@ -170,7 +170,7 @@ def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, caps
     assert {v for k, v in rows["wk12"].items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
     html = (out / "reports" / "sub-x.html").read_text()
     assert "Visual QC required." in html
-    assert "NO MATCH" in html
+    assert "FAILED, to " in html
     assert not list(out.glob("sub-x/ses-wk04/anat/*gadolinium*"))
     assert not (out / "sub-x" / "ses-wk12").exists()
 
@@ -275,6 +275,6 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     empty = settings_of(stand_in(tmp_path, "empty", more=("{t1}",)), tmp_path)
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "with", *empty]) == 0
     message = "1: T2 lesions: stand-in 1.2 found none, the built-in segmentation"
-    assert f"look at {message}" in capsys.readouterr().out
+    assert f"visual QC required: {message}" in capsys.readouterr().out
     assert message in (out / "reports" / "sub-with.html").read_text()
     assert read_table(out / "tables" / "lesion_timepoints.csv")[0]["t2_volume_ml"] == "0.0000"

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError, UploadRefusedError
+from mri_pipeline.intake.allowed import KEPT, MOMENTS, UIDS
 from mri_pipeline.intake.deidentify import Blinding, deidentified, deidentify
 from mri_pipeline.intake.identities import leaked, original_identities, text_values
 from mri_pipeline.intake.quarantine import quarantine
@@ -319,3 +321,11 @@ def test_quarantine_says_the_checksum_of_what_was_sent(tmp_path):
         place = quarantine(sent, tmp_path / "q", reason=reason, context={}, now=now, max_bytes=5)
         entry = json.loads((place / "reason.json").read_text())
         assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(b"first second").hexdigest(), 12)
+
+
+def test_every_allowed_name_is_a_keyword_of_the_standard():
+    assert [
+        name
+        for name in sorted({*KEPT, *UIDS, *(name for pair in MOMENTS for name in pair)})
+        if tag_for_keyword(name) is None
+    ] == []

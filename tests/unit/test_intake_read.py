@@ -37,6 +37,20 @@ def test_keys_are_stable_under_one_secret_only(tmp_path):
     assert one.patient_key != other.patient_key
 
 
+@pytest.mark.parametrize("keyword", ["Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName"])
+def test_the_scanner_key_depends_on_each_property_of_the_scanner(tmp_path, keyword):
+    (file,) = factory.write_series(tmp_path, SMALL)[:1]
+    before = read_one(0, file, KEY).facts
+    dataset = pydicom.dcmread(file)
+    setattr(dataset, keyword, "another value")
+    dataset.save_as(file)
+    after = read_one(0, file, KEY).facts
+    assert before is not None
+    assert after is not None
+    assert after.scanner_key != before.scanner_key
+    assert after.patient_key == before.patient_key
+
+
 def test_other_files_are_counted_and_left_aside(tmp_path):
     files = factory.write_series(tmp_path, SMALL)[:2]
     (tmp_path / "readme.txt").write_text("not DICOM")

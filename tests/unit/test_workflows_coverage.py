@@ -63,8 +63,8 @@ def test_scans_that_end_before_the_brain_are_named():
         Contrast.T1W_GD: Image(short, GRID),
     }
     message = steps.partly_scanned(images, brain())
-    assert message.startswith("ce-gadolinium_T1w: has scanned 80 % of the brain")
-    assert message.count("has scanned") == 1
+    assert message.startswith("ce-gadolinium_T1w: covers 80 % of the brain")
+    assert message.count("covers") == 1
     assert steps.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
 
 

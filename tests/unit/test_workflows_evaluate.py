@@ -73,7 +73,7 @@ def test_three_pairs_from_folders_to_page_and_tables(folders, capsys):
     ]  # fmt: skip
     page = (folders / "out" / "evaluation.html").read_text(encoding="utf-8")
     assert "Three &lt;blocks&gt;" in page
-    assert "3 cases; whether the segmentation was tuned on them: not stated" in page
+    assert "3 cases; use for tuning not stated" in page
     assert "src=" not in page.replace('src="data:image/png;base64,', "")
     assert "http" not in page.replace("http-equiv", "")
 
@@ -108,7 +108,7 @@ def test_a_csv_names_the_pairs_and_which_were_tuned_on(folders, capsys):
     assert cli.invoke(["evaluate", "--pairs", str(file), "--out", str(folders / "out")]) == 0
     assert "cases: 2, dice: 0.75" in capsys.readouterr().out
     assert [row["tuned_on"] for row in table(folders / "out" / "cases.csv")] == ["true", "false"]
-    assert "1 of them used while the segmentation was made" in (folders / "out" / "evaluation.html").read_text()
+    assert "1 of them used for tuning the segmentation" in (folders / "out" / "evaluation.html").read_text()
 
 
 def test_masks_on_different_grids_are_refused_by_the_label_of_the_case(folders, capsys):

@@ -24,7 +24,7 @@ FIELD: Mapping[Contrast, str] = {
 
 
 class ContrastInputSpec(BaseInterfaceInputSpec):
-    """One visit's images, each optional but FLAIR."""
+    """Images of one visit; all optional except FLAIR."""
 
     flair = File(exists=True, mandatory=True, desc="FLAIR")
     t1w = File(exists=True, desc="T1 before contrast")
@@ -71,13 +71,13 @@ TISSUE_FIELDS = (*_TISSUE_IMAGES, "location", "template_to_subject")
 
 
 def load_contrasts(inputs: Any) -> dict[Contrast, Image]:
-    """The images of every contrast field that is set."""
+    """Load the images of all contrast fields that are set."""
     files = {contrast: getattr(inputs, name) for contrast, name in FIELD.items()}
     return {contrast: nifti.load_image(file) for contrast, file in files.items() if isdefined(file)}
 
 
 def load_tissue(inputs: Any) -> TissueMaps:
-    """The tissue maps of the fields of `TissueInputSpec`."""
+    """Load the tissue maps from the fields of `TissueInputSpec`."""
     return TissueMaps(
         **{name: nifti.load_map(getattr(inputs, name)) for name in _TISSUE_IMAGES},
         location=nifti.load_labels(inputs.location),
@@ -94,7 +94,7 @@ class Step(SimpleInterface):
             self._results[field] = str(nifti.save(image, Path(runtime.cwd) / f"{field}.nii"))
 
     def keep_contrasts(self, runtime: Any, images: Mapping[Contrast, Image]) -> None:
-        """Save a visit's images to the fields of their contrasts."""
+        """Save the images of a visit to the fields of their contrasts."""
         self.keep(runtime, **{FIELD[contrast]: image for contrast, image in images.items()})
 
     def keep_transform(self, runtime: Any, field: str, transform: Affine) -> None:

@@ -1,4 +1,4 @@
-"""Interfaces to `mri_pipeline.images`: brain, registration, midway space, resampling, tissue."""
+"""Interfaces to `mri_pipeline.images`: brain, registration, midpoint space, resampling, tissue."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class _MidwayOutputSpec(TraitedSpec):
 
 
 class Midway(Step):
-    """The subject's space: midway between all visits, with its grid and brain mask."""
+    """Midpoint space of all visits of a subject, with its grid and brain mask."""
 
     input_spec = _MidwayInputSpec
     output_spec = _MidwayOutputSpec
@@ -201,7 +201,7 @@ class _PrepareInputSpec(ContrastInputSpec):
 
 
 class _PrepareOutputSpec(ContrastOutputSpec):
-    brain = File(exists=True, desc="part of the brain that this visit's FLAIR has scanned")
+    brain = File(exists=True, desc="brain mask within the field of view of the visit's FLAIR")
     brain_covered = traits.Float(desc="share of the whole brain that is scanned")
     qc_flags = traits.Str(desc="QC flags of scans that do not cover the brain")
     transforms = traits.Dict(traits.Str(), File(exists=True), desc="contrast to its transform to the subject")

@@ -1,4 +1,4 @@
-"""Interface to a segmenter that is not part of this project."""
+"""Interface to an external segmenter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _RunSegmenterOutputSpec(TraitedSpec):
 
 
 class RunSegmenter(Step):
-    """Run another program's segmentation of T2 lesions on one visit."""
+    """Run an external T2 segmenter on one visit."""
 
     input_spec = _RunSegmenterInputSpec
     output_spec = _RunSegmenterOutputSpec

@@ -41,7 +41,7 @@ class SmoothFlair:
     ----------
     grid : Grid
         Grid of the FLAIR and of the arrays.
-    seen : ndarray of bool, shape (x, y, z)
+    in_fov : ndarray of bool, shape (x, y, z)
         True within the field of view, where the FLAIR has signal.
     data : ndarray of float32, shape (x, y, z)
         FLAIR smoothed by 0.7 mm, except across thick slices.
@@ -50,7 +50,7 @@ class SmoothFlair:
     """
 
     grid: Grid
-    seen: BoolArray
+    in_fov: BoolArray
     data: NDArray[np.float32]
     gradient: NDArray[np.float32]
 
@@ -65,22 +65,22 @@ class SmoothFlair:
         sigma = SMOOTHING_SIGMA_MM / spacing
         # across thick slices the kernel would be narrower than a voxel
         sigma = np.where(sigma < 0.3, 0, sigma)
-        data, seen = ndimage.gaussian_filter(flair.data, sigma, truncate=3.0), flair.data > 0
-        if not seen.all():  # normalise within the field of view, so that its end is not a change
-            data[seen] /= ndimage.gaussian_filter(seen.astype(np.float32), sigma, truncate=3.0)[seen]
-        return cls(flair.grid, seen, data, gradient_magnitude(data, spacing))
+        data, in_fov = ndimage.gaussian_filter(flair.data, sigma, truncate=3.0), flair.data > 0
+        if not in_fov.all():  # normalise within the field of view, so that its end is not a change
+            data[in_fov] /= ndimage.gaussian_filter(in_fov.astype(np.float32), sigma, truncate=3.0)[in_fov]
+        return cls(flair.grid, in_fov, data, gradient_magnitude(data, spacing))
 
     def reoriented(self, orientation: str) -> SmoothFlair:
         """The same FLAIR with axes permuted and flipped to an orientation such as "RAS"."""
         data, gradient = (Image(a, self.grid).reoriented(orientation) for a in (self.data, self.gradient))
         return SmoothFlair(
-            data.grid, LabelImage(self.seen, self.grid).reoriented(orientation).mask, data.data, gradient.data
+            data.grid, LabelImage(self.in_fov, self.grid).reoriented(orientation).mask, data.data, gradient.data
         )
 
     def within(self, crop: Crop) -> SmoothFlair:
         """Part of the FLAIR within a box of its grid."""
         data, gradient = (np.ascontiguousarray(a[crop.box]) for a in (self.data, self.gradient))
-        return SmoothFlair(crop.inner, self.seen[crop.box], data, gradient)
+        return SmoothFlair(crop.inner, self.in_fov[crop.box], data, gradient)
 
 
 def change_evidence(
@@ -126,7 +126,7 @@ def change_evidence(
             canonical = change_evidence(turned[0], turned[1], masks[0], lesions=masks[1])
             return Image(canonical.reoriented(grid.orientation).data, grid)
     # the following steps use brain voxels only, as rows
-    blocks = Blocks.of(brain & before.seen & after.seen, np.array(grid.spacing_mm))
+    blocks = Blocks.of(brain & before.in_fov & after.in_fov, np.array(grid.spacing_mm))
     unchanged = np.ones(len(blocks.voxels), dtype=bool) if lesions is None else ~blocks.row(lesions)
     difference, normal, tissue = _compared(blocks.row(before.data), blocks.row(after.data), unchanged)
     if np.count_nonzero(normal) < _MIN_VOXELS:

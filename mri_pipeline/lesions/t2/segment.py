@@ -79,7 +79,7 @@ def segment_t2(
     GridMismatchError
         If the visits or the tissue maps are on different grids.
     """
-    found = _as_seen(visits, tissue, rules, settings or T2Settings())
+    found = _segment_from_averaged_scores(visits, tissue, rules, settings or T2Settings())
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
@@ -93,7 +93,7 @@ def segment_t2(
     ]
 
 
-def _as_seen(
+def _segment_from_averaged_scores(
     visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, settings: T2Settings
 ) -> list[T2Segmentation]:
     """Segmentation of each visit from averaged scores, before visits are compared in pairs."""
