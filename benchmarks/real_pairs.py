@@ -25,7 +25,7 @@ from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample_labels
 from reading_centre.use_cases.bids import run_participants
-from workflows.batch import Outcome
+from workflows.outcome import Outcome
 
 VISITS = ("1", "2")
 NAMES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1W", Contrast.T2W: "T2W"}

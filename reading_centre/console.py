@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import AnalysisError
-from workflows.batch import BatchOutcome
-from workflows.engine import Plugin
-from workflows.engine import Progress as ProgressCallback
+from workflows.outcome import BatchOutcome
+from workflows.plugin import Plugin
+from workflows.plugin import Progress as ProgressCallback
 
 STDOUT = Console(highlight=False)
 STDERR = Console(stderr=True, highlight=False)

@@ -23,7 +23,8 @@ from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
 from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file
-from workflows.engine import Plugin, failure_reason, run_workflow
+from workflows.engine import failure_reason, run_workflow
+from workflows.plugin import Plugin
 from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
 
 

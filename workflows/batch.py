@@ -7,50 +7,22 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, TraitedSpec, traits
 from nipype.pipeline import engine as pe
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import UsageError
 from workflows import ONE_THREAD
-from workflows.engine import Plugin, Progress, run_workflow
+from workflows.engine import run_workflow
+from workflows.outcome import BatchOutcome, Outcome, outcome_file
+from workflows.plugin import Plugin, Progress
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class Outcome(BaseModel):
-    """Outcome of one subject's analysis, written by its process and read by the batch.
-
-    A subject may be done although some of its visits failed. `qc_flags` are the QC flags of the other visits.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    subject: str
-    done: bool
-    reason: str = ""
-    failed_visits: dict[str, str] = {}
-    qc_flags: list[str] = []
-    cpu_seconds: float = 0.0
-    peak_memory_gib: float = 0.0
-
-
-@dataclass(frozen=True)
-class BatchOutcome:
-    """Outcome of a batch, in the order of the jobs."""
-
-    outcomes: tuple[Outcome, ...]
-
-    @property
-    def failed(self) -> tuple[Outcome, ...]:
-        """Subjects that failed completely or with some visits."""
-        return tuple(o for o in self.outcomes if not o.done or o.failed_visits)
 
 
 class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-ignore]
@@ -73,11 +45,6 @@ class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
 
     def _list_outputs(self) -> dict[str, Any]:
         return {"outcome": str(outcome_file(Path(self.inputs.job).parent))}
-
-
-def outcome_file(subject_work: Path) -> Path:
-    """Path of a subject's outcome file."""
-    return subject_work / "outcome.json"
 
 
 def init_batch_wf(

@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,9 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
 from mri_pipeline.core.errors import SettingsError
+from workflows.plugin import Plugin, Progress
 
 _LOGGER = logging.getLogger(__name__)
-
-Progress = Callable[[str, str], None]
-"""Called with a node's full name and its new status: ``start``, ``end`` or ``exception``."""
-
-
-class Plugin(StrEnum):
-    """Nipype plugins that are supported and tested."""
-
-    LINEAR = "Linear"
-    MULTIPROC = "MultiProc"
-    SLURM = "SLURM"
 
 
 @dataclass

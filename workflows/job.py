@@ -20,9 +20,10 @@ from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.records import VisitQuality
 from qc.registration import all_qc_flags
 from workflows.alignment import align
-from workflows.batch import Outcome, outcome_file
-from workflows.engine import Plugin, failure_reason, run_workflow
+from workflows.engine import failure_reason, run_workflow
 from workflows.logs import log_to_file
+from workflows.outcome import Outcome, outcome_file
+from workflows.plugin import Plugin
 from workflows.subject import init_subject_wf
 
 _LOGGER = logging.getLogger(__name__)

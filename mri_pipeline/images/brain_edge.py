@@ -194,8 +194,10 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     """
     shifts = np.arange(-settings.reach_mm, settings.reach_mm + 0.5 * _STEP_MM, _STEP_MM)
     inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
+    # total[:, j] - total[:, i]: integral of the evidence over steps i to j - 1 of each profile
     total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
-    at = inside + np.arange(len(shifts))
+    at = inside + np.arange(len(shifts))  # step of the surface at each shift; the profile starts `inside` before it
+    # tissue outside the surface minus tissue inside it
     cost = (
         total[:, at - inside]
         + total[:, at + outside]
@@ -203,13 +205,21 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
         + settings.displacement_penalty * np.abs(shifts)
     )
     cost = surface.neighbours @ cost
-    rows, best = np.arange(len(cost)), cost.argmin(axis=1)
-    middle = np.clip(best, 1, len(shifts) - 2)
+    best = cost.argmin(axis=1)
+    return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * _vertex(cost, best)))
+
+
+def _vertex(cost: FloatArray, best: NDArray[np.intp]) -> FloatArray:
+    """Vertex of the parabola through the lowest cost and its neighbours, in steps from it, -0.5 to 0.5.
+
+    0 where the lowest cost is at an end of the range or the costs do not bend upwards.
+    """
+    rows = np.arange(len(cost))
+    middle = np.clip(best, 1, cost.shape[1] - 2)
     low, at_best, high = (cost[rows, middle + k] for k in (-1, 0, 1))
     bend = low - 2 * at_best + high
-    # vertex of the parabola through the best shift and its neighbours
     part = np.where((middle == best) & (bend > 1e-6), 0.5 * (low - high) / np.maximum(bend, 1e-6), 0.0)
-    return np.asarray(surface.neighbours @ (shifts[best] + _STEP_MM * np.clip(part, -0.5, 0.5)))
+    return np.asarray(np.clip(part, -0.5, 0.5))
 
 
 def _fat(

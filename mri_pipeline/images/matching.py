@@ -16,12 +16,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.linalg import expm
 
+from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray
 from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
 
 _TUKEY = 4.685
 """Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
-_MAD_TO_SIGMA = 1.4826
 _FULL_OVERLAP = 0.7
 """Fraction of the fixed points that the moving image must cover for its similarity to have full weight."""
 _ALLOWED_LOSS = 0.01
@@ -128,7 +128,7 @@ def _remove_explained(
 
 
 def _tukey(residual: FloatArray, inside: BoolArray, floor: float) -> FloatArray:
-    scale = max(_MAD_TO_SIGMA * float(np.median(np.abs(residual[inside]))), floor)
+    scale = max(robust_spread(residual[inside], centre=0.0), floor)
     u = residual / (_TUKEY * scale)
     return np.where(inside & (np.abs(u) < 1), (1 - u**2) ** 2, 0.0)
 

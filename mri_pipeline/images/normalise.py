@@ -10,6 +10,7 @@ from scipy import ndimage
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
@@ -79,7 +80,7 @@ def white_matter_median(image: Image, white_matter: Image, brain: LabelImage) ->
     kept = values
     for _ in range(10):
         middle = float(np.median(kept))
-        spread = 1.4826 * float(np.median(np.abs(kept - middle)))
+        spread = robust_spread(kept, middle)
         inside = values[np.abs(values - middle) <= _TRIM * max(spread, 1e-6 * middle)]
         if inside.size == kept.size:
             break
@@ -139,7 +140,7 @@ def _matched(image: Image, target: FloatArray, normal: BoolArray, tissue: Tissue
     mapped = image.data + (grey - white) * tissue.grey_matter.data
     ratio = np.log(np.maximum(target[normal], 1e-3) / np.maximum(mapped[normal], 1e-3))
     middle = float(np.median(ratio))
-    spread = max(1.4826 * float(np.median(np.abs(ratio - middle))), 1e-3)
+    spread = max(robust_spread(ratio, middle), 1e-3)
     agrees = np.zeros(normal.shape, dtype=np.float32)
     agrees[normal] = np.abs(ratio - middle) < _TRIM * spread
     log_ratio = np.zeros(normal.shape, dtype=np.float32)

@@ -12,6 +12,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.images import TissueSettings
+from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,
@@ -230,7 +231,7 @@ def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -
         for f, feature in enumerate(data):
             values = feature[sure & np.isfinite(feature)]
             means[k, f] = np.quantile(values, 0.2) if k == _CSF else np.median(values)
-            spreads[k, f] = max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 0.03)
+            spreads[k, f] = max(robust_spread(values), 0.03)
     return means, spreads
 
 

@@ -21,7 +21,7 @@ from reading_centre.console import (
     say,
     say_paths,
 )
-from workflows.engine import Plugin
+from workflows.plugin import Plugin
 
 _SEVERAL = ("--participant-label", "--participant_label", "--session-label", "--session_label")
 """Options that take several values, as other BIDS Apps do: ``--participant-label 01 02``."""

@@ -14,7 +14,7 @@ from reading_centre.console import (
     progress_bar,
     report_batch,
 )
-from workflows.engine import Plugin
+from workflows.plugin import Plugin
 
 
 def run(

@@ -22,8 +22,9 @@ from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
 from reading_centre.use_cases.validate import require_valid
-from workflows.batch import BatchOutcome, Outcome, run_batch
-from workflows.engine import Plugin, Progress
+from workflows.batch import run_batch
+from workflows.outcome import BatchOutcome, Outcome
+from workflows.plugin import Plugin, Progress
 
 _NO_FLAIR = "expected a session with a FLAIR, found none"
 

@@ -17,7 +17,7 @@ from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.run import run_trial
 from reading_centre.use_cases.tables import write_trial_tables
-from workflows.engine import Plugin
+from workflows.plugin import Plugin
 
 COMPARED = (
     "gel_count", "gel_new_count", "gel_re_enhancing_count", "gel_persistent_count", "gel_volume_ml",

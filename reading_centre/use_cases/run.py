@@ -15,8 +15,9 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
-from workflows.batch import BatchOutcome, Outcome, only_run, run_batch
-from workflows.engine import Plugin, Progress
+from workflows.batch import only_run, run_batch
+from workflows.outcome import BatchOutcome, Outcome
+from workflows.plugin import Plugin, Progress
 
 _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 

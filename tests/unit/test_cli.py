@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -103,3 +105,14 @@ def test_run_without_scans_says_what_to_do(tmp_path, capsys):
     assert "take uploads in with 'mri-pipeline ingest'" in capsys.readouterr().err
     assert cli.invoke(["run", str(tmp_path / "trial"), "--subject", "AB12"]) == 2
     assert "expected blinded codes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_neither_nipype_nor_simpleitk(option):
+    code = (
+        "import sys\nfrom reading_centre import cli\n"
+        f"assert cli.invoke(['{option}']) == 0\n"
+        "print('loaded:', sorted({'nipype', 'SimpleITK'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "loaded: []"

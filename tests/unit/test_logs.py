@@ -9,8 +9,9 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from reading_centre import cli
-from workflows.engine import Plugin, run_workflow
+from workflows.engine import run_workflow
 from workflows.logs import ROOTS, log_to_file, remove_handler
+from workflows.plugin import Plugin
 
 
 def test_a_log_file_gets_this_projects_records_alone_until_it_is_detached(tmp_path):

@@ -13,7 +13,7 @@ from mri_pipeline.core.protocol import LesionRules
 
 LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
-    "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_MAD_TO_SIGMA", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
+    "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
     "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
     "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "_WHITE", "_GREY", "_CSF",
 }  # fmt: skip

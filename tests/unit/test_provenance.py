@@ -11,7 +11,7 @@ from mri_pipeline.core import provenance
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
 from workflows.batch import run_batch
-from workflows.engine import Plugin
+from workflows.plugin import Plugin
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from qc.registration import SURE, Verdict, judge, qc_flags
 from workflows import alignment
 from workflows.alignment import align
 from workflows.alignment_records import Match, VisitAlignmentRecord
-from workflows.engine import Plugin
+from workflows.plugin import Plugin
 from workflows.visit import match_record_file, visit_record_file
 
 

@@ -14,8 +14,10 @@ from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
-from workflows import ONE_THREAD, batch, engine
-from workflows.engine import Plugin, failure_reason, memory_limit_gb, run_workflow
+from workflows import ONE_THREAD, batch
+from workflows.engine import failure_reason, memory_limit_gb, run_workflow
+from workflows.outcome import Outcome, outcome_file
+from workflows.plugin import Plugin
 
 
 class _In(BaseInterfaceInputSpec):
@@ -107,7 +109,7 @@ name = job.parent.name
 if name == "sub-KILLED":
     os.kill(os.getpid(), {int(signal.SIGKILL)})
 done = name != "sub-BAD"
-from workflows.batch import Outcome, outcome_file
+from workflows.outcome import Outcome, outcome_file
 outcome = Outcome(subject=name[4:], done=done, reason="" if done else "no brain")
 outcome_file(job.parent).write_text(outcome.model_dump_json())
 sys.exit(0 if done else 4)
@@ -134,8 +136,8 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, monk
 def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, monkeypatch):
     job = make_job(tmp_path, "KILLED")
     job.save()
-    stale = batch.Outcome(subject="KILLED", done=True)
-    batch.outcome_file(job.subject_work).write_text(stale.model_dump_json())
+    stale = Outcome(subject="KILLED", done=True)
+    outcome_file(job.subject_work).write_text(stale.model_dump_json())
     program = tmp_path / "stand-in"
     program.write_text(STAND_IN)
     program.chmod(0o755)
@@ -165,4 +167,4 @@ def test_the_command_line_runs_on_one_thread():
 
 def test_nipype_calls_nobody():
     assert os.environ["NIPYPE_NO_ET"] == "1"
-    assert engine.Plugin("SLURM") is Plugin.SLURM
+    assert Plugin("SLURM") is Plugin.SLURM

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import MAD_TO_SIGMA
 from mri_pipeline.core.spatial import BoolArray
 
 NORMAL_RANGE = METHOD.change.normal_range
@@ -28,7 +29,6 @@ _GRADIENT_BINS = METHOD.change.gradient_bins
 _GRADIENT_STEP = METHOD.change.gradient_step
 _BLOCK_MM = METHOD.change.block_mm
 _BIAS_CLIPS = METHOD.change.bias_clips
-_MAD_TO_SIGMA = 1.4826
 _MIN_VOXELS = METHOD.change.min_voxels
 _MEAN_ABS_Z = 0.8  # mean absolute value of a standard normal variable
 _RESTLESS_Z = METHOD.change.restless_z
@@ -212,7 +212,7 @@ def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> 
     for clip in _BIAS_CLIPS:
         middle = np.float32(_median(residual))
         away = np.abs(residual - middle)
-        limit = clip * _MAD_TO_SIGMA * _median(away) + 1e-3
+        limit = clip * MAD_TO_SIGMA * _median(away) + 1e-3
         far = np.flatnonzero(away > limit)
         residual[far] = 0
         sums = number - blocks.sums(block[far]), blocks.sums(block, residual)
@@ -260,7 +260,7 @@ def noise_by_gradient(difference: _Float, gradient: _Float, inside: BoolArray) -
     counts = np.bincount(level, minlength=1)
     ranks = (np.cumsum(counts) - 0.5) / max(len(level), 1)
     group = np.clip((ranks * _GRADIENT_BINS).astype(np.int32), 0, _GRADIENT_BINS - 1)
-    sigmas = _MAD_TO_SIGMA * binned_medians(np.abs(difference[inside]), group[level], _GRADIENT_BINS)
+    sigmas = MAD_TO_SIGMA * binned_medians(np.abs(difference[inside]), group[level], _GRADIENT_BINS)
     sizes, sums = (
         np.bincount(group, weights=w, minlength=_GRADIENT_BINS) for w in (counts, counts * np.arange(len(counts)))
     )

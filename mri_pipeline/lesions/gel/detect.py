@@ -197,10 +197,14 @@ def _pieces(
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        low = [max(s.start + o - m, 0) for s, o, m in zip(box, start, margin, strict=True)]
-        high = [min(s.stop + o + m, n) for s, o, m, n in zip(box, start, margin, grid.shape, strict=True)]
+        # first and last voxel (exclusive) of the component along each axis, as indices of the image
+        first = [s.start + o for s, o in zip(box, start, strict=True)]
+        end = [s.stop + o for s, o in zip(box, start, strict=True)]
+        # the same of its box with the margin, cut at the edge of the image
+        low = [max(f - m, 0) for f, m in zip(first, margin, strict=True)]
+        high = [min(e + m, n) for e, m, n in zip(end, margin, grid.shape, strict=True)]
         voxels = np.zeros([h - w for w, h in zip(low, high, strict=True)], dtype=bool)
-        inner = tuple(slice(s.start + o - w, s.stop + o - w) for s, o, w in zip(box, start, low, strict=True))
+        inner = tuple(slice(f - w, e - w) for f, e, w in zip(first, end, low, strict=True))
         voxels[inner] = labels[box] == number
         found.append(_Piece(number, tuple(slice(w, h) for w, h in zip(low, high, strict=True)), voxels))
     return found

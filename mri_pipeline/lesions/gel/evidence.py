@@ -10,6 +10,7 @@ from scipy import ndimage
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
+from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
@@ -145,9 +146,7 @@ def gel_evidence(
     grid, brain = visit.grid, visit.brain.mask
     enhancement = enhancement_map(visit, tissue, least_local_enhancement=settings.least_local_enhancement).data
     sure = brain & (tissue.white_matter.data > 0.8)
-    noise = (
-        1.4826 * float(np.median(np.abs(enhancement[sure] - np.median(enhancement[sure])))) if sure.any() else 0.0
-    )
+    noise = robust_spread(enhancement[sure]) if sure.any() else 0.0
     flair = visit.contrasts[Contrast.FLAIR]
     # fluid: very dark on FLAIR, or dark on FLAIR and CSF in the tissue maps
     level = smoothed(flair.data, grid, 1.0)

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import MAD_TO_SIGMA, robust_spread
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 
@@ -29,7 +30,6 @@ OUTSIDE = -99.0
 _LEAST_SPREAD = METHOD.t2_evidence.least_spread
 _MODE_WIDTH = METHOD.t2_evidence.mode_width
 _BINS_PER_SPREAD = METHOD.t2_evidence.bins_per_spread
-_MAD_TO_SIGMA = 1.4826
 _TYPICAL_SPREAD = METHOD.t2_evidence.typical_spread
 
 
@@ -207,14 +207,14 @@ def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArra
     if not inside.size:
         return np.asarray((image.data - 1.0) / _TYPICAL_SPREAD, dtype=np.float32)
     middle = _mode(inside)
-    spread = _MAD_TO_SIGMA * float(np.median(middle - inside[inside <= middle]))
+    spread = MAD_TO_SIGMA * float(np.median(middle - inside[inside <= middle]))
     return np.asarray((image.data - middle) / max(spread, _LEAST_SPREAD), dtype=np.float32)
 
 
 def _mode(values: FloatArray) -> float:
     """Peak of the histogram after smoothing by a third of the spread."""
     median = float(np.median(values))
-    spread = max(_MAD_TO_SIGMA * float(np.median(np.abs(values - median))), _LEAST_SPREAD)
+    spread = max(robust_spread(values, median), _LEAST_SPREAD)
     counts, edges = np.histogram(values, 8 * _BINS_PER_SPREAD, (median - 4 * spread, median + 4 * spread))
     peak = int(ndimage.gaussian_filter1d(counts.astype(float), _MODE_WIDTH * _BINS_PER_SPREAD).argmax())
     return float(edges[peak] + edges[peak + 1]) / 2

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.lesions.t2.features import smoothed
 
 _SMOOTHING_MM = METHOD.t2_visits.smoothing_mm
 _WIDTH = METHOD.t2_visits.width
 _SURE = METHOD.t2_visits.sure
-_MAD_TO_SIGMA = 1.4826
 _LEAST_NOISE = METHOD.t2_visits.least_noise
 
 
@@ -69,7 +69,7 @@ def _likeness(one: FloatArray, other: FloatArray, both: BoolArray) -> FloatArray
         return np.zeros(one.shape)
     difference = one - other
     difference -= np.median(difference[both])
-    noise = max(_MAD_TO_SIGMA * float(np.median(np.abs(difference[both]))), _LEAST_NOISE)
+    noise = max(robust_spread(difference[both], centre=0.0), _LEAST_NOISE)
     return np.asarray(np.exp(-0.5 * (difference / (_WIDTH * noise)) ** 2) * both)
 
 
