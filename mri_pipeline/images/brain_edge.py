@@ -196,7 +196,8 @@ def _best_shift(evidence: FloatArray, surface: Surface, settings: EdgeSettings) 
     inside, outside = round(settings.inside_mm / _STEP_MM), round(settings.outside_mm / _STEP_MM)
     # total[:, j] - total[:, i]: integral of the evidence over steps i to j - 1 of each profile
     total = np.pad(np.cumsum(evidence, axis=1), ((0, 0), (1, 0))) * _STEP_MM
-    at = inside + np.arange(len(shifts))  # step of the surface at each shift; the profile starts `inside` before it
+    # step of the surface at each shift; the profile starts `inside` steps before it
+    at = inside + np.arange(len(shifts))
     # tissue outside the surface minus tissue inside it
     cost = (
         total[:, at - inside]
