@@ -13,7 +13,7 @@ from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import Method
 from qc.registration import duplicate_qc_flag, forms_qc_flag
 
-AFFINE = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
+AFFINE = np.array([[-6.0, 0, 0, 90], [0, 5, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
 
 
 def scan(path, *, q=None, s=None, data=None, q_code=1, s_code=1):
@@ -88,7 +88,7 @@ def test_both_forms_and_their_codes_survive_into_an_output(tmp_path):
         (lambda x: -x, "found 100 % of the voxels below 0"),
         (np.zeros_like, "found only zeros"),
         (lambda x: np.full_like(x, 7.0), "found one value everywhere"),
-        (lambda x: np.full_like(x, np.nan), "found only zeros"),
+        (lambda x: np.full_like(x, np.nan), "found only values that are not finite"),
     ],
 )
 def test_intensities_that_are_no_magnitude_image_have_a_clear_error(tmp_path, change, message):
