@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mri_pipeline.core.errors import AnalysisError, ImageError, ReadingCentreError
+from mri_pipeline.core.errors import ImageError, ReadingCentreError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.spatial import LabelImage
 from reading_centre import cli
@@ -21,7 +21,7 @@ VOXELS = np.random.default_rng(3).gamma(4.0, 50.0, SHAPE)
 
 def content(data=VOXELS, kind=np.int16, *, affine=AFFINE, codes=(1, 1), order="<", two=False, **fields):
     """A NIfTI file with fields of its header overwritten and not repaired by nibabel."""
-    image = (nib.Nifti2Image if two else nib.Nifti1Image)(np.asarray(data).astype(kind), affine)
+    image = (nib.Nifti2Image if two else nib.Nifti1Image)(np.asarray(data).astype(kind), affine, dtype=kind)
     image.set_qform(affine, code=codes[0], strip_shears=True)
     image.set_sform(affine, code=codes[1])
     header = image.header.as_byteswapped(order)
@@ -78,7 +78,7 @@ READ = {
     "some-inf": changed(np.s_[2:3, 3, 4], np.inf),
     "units-unknown": content(xyzt_units=0),
     "units-invalid": content(xyzt_units=7),
-    "negative-pixdim": content(pixdim=[1, -6, 5, 3, 0, 0, 0, 0]),
+    "negative-pixdim": content(pixdim=[-1, -6, 5, 3, 0, 0, 0, 0]),
     "zero-pixdim-sform-only": content(pixdim=[1, 0, 0, 0, 0, 0, 0, 0], **AS_SFORM),
     "qform-only": content(**AS_QFORM),
     "qform-only-nan-sform": content(srow_x=[np.nan] * 4, **AS_QFORM),
@@ -87,6 +87,7 @@ READ = {
     "left-handed": content(affine=np.diag([-1.0, 1, 1, 1]) @ AFFINE),
     "oblique": content(affine=oblique(30)),
     "slight-shear": content(affine=sheared(0.02), **AS_SFORM),
+    "wrong-size-of-header": content(sizeof_hdr=347),
     "data-after-the-voxels": content() + b"more",
     "two-slices": content(VOXELS[..., :2]),
 }  # fmt: skip
@@ -99,7 +100,6 @@ REFUSED = {
     "truncated": (content()[:-5], "expected 3040 bytes for 12 x 14 x 8 voxels, found 3035"),
     "wrong-magic": (content(magic=b"xyz"), "cannot be read .*magic"),
     "magic-of-a-pair": (content(magic=b"ni1", vox_offset=0)[:900], "found 900: the file is incomplete"),
-    "wrong-size-of-header": (content(sizeof_hdr=347), "cannot be read"),
     "unknown-type": (content(datatype=4242), "cannot be read .*4242"),
     "one-bit": (content(datatype=1, bitpix=1), "cannot be read"),
     "rgb": (content(np.zeros(SHAPE, RGB), RGB), "expected one real number per voxel, found colours"),
@@ -252,14 +252,6 @@ def test_an_odd_file_fails_as_another_contrast_as_a_brain_mask_and_in_evaluate(t
     folders = ["--predicted", str(tmp_path / "p"), "--reference", str(tmp_path / "r"), "--out", str(tmp_path / "e")]
     assert cli.invoke(["evaluate", *folders]) == 2
     assert "error: case a: a.nii.gz: expected finite numbers in the sform" in capsys.readouterr().err
-
-
-def test_noise_without_a_head_fails_its_subject(tmp_path):
-    """What the header does not tell: the brain extraction refuses it, with the exit code of a failed analysis."""
-    scan = nifti.load_scan(write(tmp_path, content()))
-    with pytest.raises(AnalysisError, match="expected a brain of 0.4 to 2.5 litres on the FLAIR") as caught:
-        use_case.segment_images({use_case.Contrast.FLAIR: scan}, rules=use_case.LesionRules())
-    assert caught.value.exit_code == 4
 
 
 BASES = (content(), content(two=True), content(kind=np.float32, order=">"), content(**AS_QFORM), content(**AS_SFORM))

@@ -16,11 +16,11 @@ from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io.nifti_header import (
     HEADER_BYTES,
     grid_of,
+    headers_of,
     image_class,
     require_placed,
     require_readable,
     set_forms,
-    stored_header,
 )
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 
@@ -37,8 +37,8 @@ _FIELD_OF_VIEW_MM = (50.0, 1000.0)  # of the two longest axes: a slab may be thi
 _MOST_SHEAR = 0.05  # cosine between two axes (3 degrees): a scanner's axes are perpendicular
 
 
-def _open(path: Path) -> tuple[nib.Nifti1Image, nib.Nifti1Header]:
-    """An image whose voxels are not yet read, and its header as stored: NIfTI-1 or -2 in one file, nothing else.
+def _open(path: Path) -> tuple[nib.Nifti1Image, Grid]:
+    """An image whose voxels are not yet read, and its grid: NIfTI-1 or NIfTI-2 in one file, nothing else.
 
     nibabel would also open formats without orientation.
     """
@@ -49,11 +49,12 @@ def _open(path: Path) -> tuple[nib.Nifti1Image, nib.Nifti1Header]:
         content, size = None, path.stat().st_size
         with path.open("rb") as stream:
             start = stream.read(HEADER_BYTES)
+    stored, header = headers_of(start)
+    require_readable(header, path.name, file_bytes=size)
+    require_placed(stored, path.name)
+    grid = grid_of(header, path.name)
     kind = image_class(start)
-    image = kind.from_filename(path) if content is None else kind.from_bytes(content)
-    stored = stored_header(start)
-    require_readable(stored, path.name, file_bytes=size)
-    return image, stored
+    return kind.from_filename(path) if content is None else kind.from_bytes(content), grid
 
 
 def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
@@ -90,9 +91,7 @@ def _unreadable(path: Path, error: Exception) -> ImageError:
 def _load(path: Path) -> tuple[NDArray[Any], Grid]:
     try:
         _require_file(path)
-        image, stored = _open(path)
-        require_placed(stored, path.name)
-        grid = grid_of(image.header, image.shape, path.name)
+        image, grid = _open(path)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite after scaling is judged by the callers
             data = np.asanyarray(image.dataobj)
     except _UNREADABLE as error:

@@ -1,6 +1,6 @@
 """What the header of a NIfTI file says about its voxels and their place. Every error names the file.
 
-nibabel repairs some faults of a header while it reads it. `stored_header` gives the header as it is stored.
+nibabel repairs some faults of a header while it reads it: a voxel size of 0 becomes 1 mm.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _NIFTI2 = b"\x1c\x02\x00\x00"  # 540 in little-endian order, the first number of
 _OTHER_UNITS = {1: "metres", 3: "micrometres"}  # NIfTI codes of units of length other than mm; 0 is unknown
 _SAME_DIRECTION = 0.7  # cosine between the axes of qform and sform: below, they are flipped or swapped
 _SMALLEST_DETERMINANT = 1e-9  # mm³
+_LARGEST_MM = 1e6  # of an element of an affine: a kilometre from the scanner's centre
 
 
 def image_class(start: bytes) -> type[nib.Nifti1Image]:
@@ -30,16 +31,19 @@ def image_class(start: bytes) -> type[nib.Nifti1Image]:
     return nib.Nifti2Image if start[:4] in {_NIFTI2, _NIFTI2[::-1]} else nib.Nifti1Image
 
 
-def stored_header(start: bytes) -> nib.Nifti1Header:
-    """The header as it is stored, in the byte order of the file.
+def headers_of(start: bytes) -> tuple[nib.Nifti1Header, nib.Nifti1Header]:
+    """The header as it is stored, and as nibabel repairs it, both in the byte order of the file.
 
     Raises
     ------
     WrapStructError
         If `start` is shorter than a header.
+    HeaderDataError
+        If the header is beyond repair.
     """
     kind = image_class(start).header_class
-    return kind(start[: kind.sizeof_hdr], check=False)
+    block = start[: kind.sizeof_hdr]
+    return kind(block, check=False), kind(block)
 
 
 def require_readable(header: nib.Nifti1Header, name: str, *, file_bytes: int) -> None:
@@ -48,7 +52,7 @@ def require_readable(header: nib.Nifti1Header, name: str, *, file_bytes: int) ->
     Parameters
     ----------
     header : Nifti1Header
-        As stored.
+        As repaired.
     name : str
         Of the file, for messages.
     file_bytes : int
@@ -115,7 +119,7 @@ def require_placed(header: nib.Nifti1Header, name: str) -> None:
         )
 
 
-def grid_of(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -> Grid:
+def grid_of(header: nib.Nifti1Header, name: str) -> Grid:
     """The grid of a volume by the sform, or by the qform where no sform is set.
 
     Raises
@@ -140,7 +144,7 @@ def grid_of(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -> Grid
                 hint="find out which form is right and save the image with this one alone, or convert it again from "
                 "DICOM",
             )
-    x, y, z = shape[:3]
+    x, y, z = (int(n) for n in header.get_data_shape()[:3])
     return Grid((x, y, z), next(iter(forms.values())))
 
 
@@ -165,7 +169,8 @@ def _form(form: str, read: Callable[[], Any], name: str) -> NDArray[np.float64]:
         raise ImageError(
             f"{name}: expected a {form} with a valid quaternion, found a broken one", hint="export the image again"
         ) from error
-    if not (np.isfinite(affine).all() and _SMALLEST_DETERMINANT <= volume < np.inf):
+    usable = np.abs(affine).max() < _LARGEST_MM and volume > _SMALLEST_DETERMINANT  # False for NaN
+    if not usable or None in nib.aff2axcodes(affine):
         raise ImageError(
             f"{name}: expected finite numbers in the {form} and an affine with an inverse, found a broken one",
             hint="export the image again",
