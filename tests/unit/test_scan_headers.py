@@ -7,11 +7,15 @@ import pytest
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import VisitQuality
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import Method
-from qc.registration import duplicate_qc_flag, forms_qc_flag
+from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
+from reading_centre.use_cases.segment import segment_images
+from workflows.alignment_records import Match, without_copies
 
 AFFINE = np.array([[-6.0, 0, 0, 90], [0, 5, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
 
@@ -129,10 +133,34 @@ def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_fai
     assert np.allclose(visit.moving_to_fixed.matrix, np.eye(4))
     contrast = steps.register(head(), copy, fixed_brain=None, intra_modal=False)
     assert contrast.failed
+
+
+@pytest.mark.parametrize(("first", "second"), [(Contrast.T1W, Contrast.T1W_GD), (Contrast.T1W, Contrast.FLAIR)])
+def test_one_scan_as_two_contrasts_is_refused_by_segment_and_left_out_by_the_workflow(first, second):
+    scans = {contrast: head(seed) for seed, contrast in enumerate(Contrast)}
+    steps.require_different(scans)
+    scans[second] = Image(2 * scans[first].data + 3, scans[first].grid).reoriented("LPS")
     with pytest.raises(
-        ImageError, match="T1w to FLAIR: expected two different scans, found the same voxels twice"
+        ImageError, match=f"{first.value} and {second.value}: expected different scans, found the same voxels"
     ):
-        steps.require_match(contrast, "T1w to FLAIR")
+        segment_images(scans, rules=LesionRules())
+    matches = {
+        contrast: Match(
+            moving_to_fixed="x.txt",
+            scan_digest=scan_digest(scan),
+            quality=0.9,
+            method="gauss-newton",
+            failed=False,
+        )
+        for contrast, scan in scans.items()
+        if contrast is not Contrast.FLAIR
+    }
+    kept = without_copies(matches, scan_digest(scans[Contrast.FLAIR]))
+    assert {c for c, match in kept.items() if match.failed} == {first, second} - {Contrast.FLAIR}
+    record = kept[first].record(first, "wk00")
+    assert qc_flags(VisitQuality("wk00", "", False, 1.0, (record,))) == [
+        f"{first.value} excluded: it has the same voxels as another contrast of the visit"
+    ]
 
 
 def test_copies_name_the_visits_they_repeat():

@@ -92,7 +92,9 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
     try:
         _require_file(path)
         image, grid = _open(path)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite after scaling is judged by the callers
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is not finite after scaling is judged by the callers
             data = np.asanyarray(image.dataobj)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error

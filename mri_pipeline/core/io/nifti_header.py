@@ -28,7 +28,8 @@ _LARGEST_MM = 1e6  # of an element of an affine: a kilometre from the scanner's 
 
 def image_class(start: bytes) -> type[nib.Nifti1Image]:
     """The nibabel class for a file by its first bytes: NIfTI-2 is recognised, everything else is read as NIfTI-1."""
-    return nib.Nifti2Image if start[:4] in {_NIFTI2, _NIFTI2[::-1]} else nib.Nifti1Image
+    kind: type[nib.Nifti1Image] = nib.Nifti2Image if start[:4] in {_NIFTI2, _NIFTI2[::-1]} else nib.Nifti1Image
+    return kind
 
 
 def headers_of(start: bytes) -> tuple[nib.Nifti1Header, nib.Nifti1Header]:
