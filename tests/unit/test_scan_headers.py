@@ -1,5 +1,7 @@
 """Headers and intensities of scans: what is refused, what triggers a QC flag, what survives into the outputs."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -15,7 +17,14 @@ from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import Method
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
 from reading_centre.use_cases.segment import segment_images
-from workflows.alignment_records import Match, without_copies
+from workflows.alignment_records import (
+    Match,
+    VisitAlignmentRecord,
+    load_record_file,
+    save_record_file,
+    without_copies,
+)
+from workflows.interfaces.images import RecordVisit, Register
 
 AFFINE = np.array([[-6.0, 0, 0, 90], [0, 5, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
 
@@ -166,3 +175,18 @@ def test_one_scan_as_two_contrasts_is_refused_by_segment_and_left_out_by_the_wor
 def test_copies_name_the_visits_they_repeat():
     assert duplicate_qc_flag([]) == ""
     assert duplicate_qc_flag(["wk00", "wk04"]).startswith("FLAIR: the same voxels as at wk00, wk04;")
+
+
+def test_the_interfaces_record_the_digest_of_a_scan_and_leave_its_copies_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flair = scan(tmp_path / "f.nii.gz")
+    found = Register(fixed=str(flair), moving=str(flair), intra_modal=False).run().outputs.match
+    match = load_record_file(Match, Path(found))
+    assert match.scan_digest == scan_digest(nifti.load_scan(flair))
+    usable = save_record_file(match.model_copy(update={"failed": False}), tmp_path / "t1w.json")
+    record = RecordVisit(
+        note=str(tmp_path / "wk00.json"), brain=str(flair), template_to_flair=str(flair), skull_stripped=False,
+        brain_quality=0.9, scan_digest="another", t1w_match=str(usable), t1w_gd_match=str(usable),
+    )  # fmt: skip
+    noted = load_record_file(VisitAlignmentRecord, Path(record.run().outputs.note))
+    assert [noted.scans[c].failed for c in (Contrast.T1W, Contrast.T1W_GD)] == [True, True]
