@@ -121,7 +121,7 @@ def qc_flags(quality: VisitQuality) -> list[str]:
         verdict, name = judge(record), record.contrast.value
         to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
         if record.method == Method.SAME_SCAN and record.failed:
-            found.append(f"{name} excluded: it has the same voxels as the FLAIR")
+            found.append(f"{name} excluded: it has the same voxels as another contrast of the visit")
         elif verdict is Verdict.FAILED and not quality.failure:
             found.append(f"{name} excluded: registration to {to} failed (quality {record.quality or 0.0:.2f})")
         elif verdict is Verdict.DOUBTFUL:

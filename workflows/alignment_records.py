@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,14 +11,20 @@ from pydantic import BaseModel, ConfigDict
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.duplicates import repeated
+from mri_pipeline.images.register import Method
 
 
 class Match(BaseModel):
-    """A registration with its transform file and quality (`mri_pipeline.images.register.Registration`)."""
+    """A registration with its transform file and quality (`mri_pipeline.images.register.Registration`).
+
+    `scan_digest` is the digest of the moving scan's voxels.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     moving_to_fixed: Path
+    scan_digest: str
     quality: float
     method: str
     failed: bool
@@ -38,6 +45,14 @@ class VisitAlignmentRecord(BaseModel):
     brain_quality: float
     scan_digest: str
     scans: dict[Contrast, Match]
+
+
+def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[Contrast, Match]:
+    """The matches of a visit; those of scans that have the voxels of another contrast have failed."""
+    digests = {Contrast.FLAIR: flair_digest, **{contrast: match.scan_digest for contrast, match in scans.items()}}
+    failed = {"quality": 0.0, "method": Method.SAME_SCAN.value, "failed": True}
+    copies = repeated(digests)
+    return {c: match.model_copy(update=failed) if c in copies else match for c, match in scans.items()}
 
 
 Note = TypeVar("Note", bound=BaseModel)

@@ -22,7 +22,7 @@ from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages, VisitMasks
 from mri_pipeline.images import bias, brain, midway, normalise, resample, tissue
 from mri_pipeline.images import register as registration
-from mri_pipeline.images.duplicates import scan_digest
+from mri_pipeline.images.duplicates import repeated, scan_digest
 from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel import detect as gel
@@ -72,6 +72,22 @@ def extract_brain(flair: Image) -> brain.BrainExtraction:
     return brain.extract_brain(flair.reoriented(), load_template())
 
 
+def require_different(images: Mapping[Contrast, Image]) -> None:
+    """Refuse a visit with one scan as two contrasts.
+
+    Raises
+    ------
+    ImageError
+        If two images have the same voxels.
+    """
+    same = repeated({contrast: scan_digest(image) for contrast, image in images.items()})
+    if same:
+        raise ImageError(
+            f"{' and '.join(same)}: expected different scans, found the same voxels",
+            hint="give each contrast its own scan",
+        )
+
+
 def register(
     fixed: Image,
     moving: Image,
@@ -113,16 +129,9 @@ def require_match(found: registration.Registration, what: str) -> Affine:
 
     Raises
     ------
-    ImageError
-        If both scans have the same voxels; `what` names the scans.
     AnalysisError
-        If no match was found.
+        If no match was found; `what` names the scans.
     """
-    if found.method is registration.Method.SAME_SCAN and found.failed:
-        raise ImageError(
-            f"{what}: expected two different scans, found the same voxels twice",
-            hint="give each contrast its own scan",
-        )
     if found.failed:
         raise AnalysisError(
             f"registration of {what}: expected a match, found none (quality {found.quality:.2f})",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
 from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
 
 _GREY_LEVELS = 4095
 """Scans have 12 bits; a copy with a different scale or data type preserves this many grey levels."""
@@ -31,3 +34,17 @@ def scan_digest(image: Image) -> str:
     levels = np.rint((data - low) * (_GREY_LEVELS / (high - low))) if high > low else np.zeros_like(data)
     content = f"{data.shape}".encode() + levels.astype("<u2").tobytes()
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def repeated(digests: Mapping[Contrast, str]) -> list[Contrast]:
+    """The contrasts of one visit that have the voxels of another one, in the order of `digests`.
+
+    Which of them is the right scan is not known.
+
+    Examples
+    --------
+    >>> repeated({Contrast.T1W: "a", Contrast.T2W: "b", Contrast.T1W_GD: "a"})
+    [<Contrast.T1W: 'T1w'>, <Contrast.T1W_GD: 'ce-gadolinium_T1w'>]
+    """
+    counts = Counter(digests.values())
+    return [contrast for contrast, digest in digests.items() if counts[digest] > 1]

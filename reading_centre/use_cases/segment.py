@@ -84,11 +84,14 @@ def segment_images(
     ------
     GridMismatchError
         If the brain mask is on another grid.
+    ImageError
+        If two images have the same voxels.
     AnalysisError
         If a contrast cannot be registered to the FLAIR, or the segmenter fails.
     SettingsError
         If a segmenter is named without a working folder.
     """
+    steps.require_different(images)
     flair = images[Contrast.FLAIR]
     found = steps.extract_brain(flair)
     brain = found.mask if brain_mask is None else brain_mask.reoriented()

@@ -1,5 +1,7 @@
 """Headers and intensities of scans: what is refused, what triggers a QC flag, what survives into the outputs."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,13 +9,24 @@ import pytest
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import VisitQuality
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
 from mri_pipeline.images.register import Method
-from qc.registration import duplicate_qc_flag, forms_qc_flag
+from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
+from reading_centre.use_cases.segment import segment_images
+from workflows.alignment_records import (
+    Match,
+    VisitAlignmentRecord,
+    load_record_file,
+    save_record_file,
+    without_copies,
+)
+from workflows.interfaces.images import RecordVisit, Register
 
-AFFINE = np.array([[-1.0, 0, 0, 90], [0, 1, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
+AFFINE = np.array([[-6.0, 0, 0, 90], [0, 5, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
 
 
 def scan(path, *, q=None, s=None, data=None, q_code=1, s_code=1):
@@ -88,7 +101,7 @@ def test_both_forms_and_their_codes_survive_into_an_output(tmp_path):
         (lambda x: -x, "found 100 % of the voxels below 0"),
         (np.zeros_like, "found only zeros"),
         (lambda x: np.full_like(x, 7.0), "found one value everywhere"),
-        (lambda x: np.full_like(x, np.nan), "found only zeros"),
+        (lambda x: np.full_like(x, np.nan), "found only values that are not finite"),
     ],
 )
 def test_intensities_that_are_no_magnitude_image_have_a_clear_error(tmp_path, change, message):
@@ -129,12 +142,51 @@ def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_fai
     assert np.allclose(visit.moving_to_fixed.matrix, np.eye(4))
     contrast = steps.register(head(), copy, fixed_brain=None, intra_modal=False)
     assert contrast.failed
+
+
+@pytest.mark.parametrize(("first", "second"), [(Contrast.T1W, Contrast.T1W_GD), (Contrast.T1W, Contrast.FLAIR)])
+def test_one_scan_as_two_contrasts_is_refused_by_segment_and_left_out_by_the_workflow(first, second):
+    scans = {contrast: head(seed) for seed, contrast in enumerate(Contrast)}
+    steps.require_different(scans)
+    scans[second] = Image(2 * scans[first].data + 3, scans[first].grid).reoriented("LPS")
     with pytest.raises(
-        ImageError, match="T1w to FLAIR: expected two different scans, found the same voxels twice"
+        ImageError, match=f"{first.value} and {second.value}: expected different scans, found the same voxels"
     ):
-        steps.require_match(contrast, "T1w to FLAIR")
+        segment_images(scans, rules=LesionRules())
+    matches = {
+        contrast: Match(
+            moving_to_fixed="x.txt",
+            scan_digest=scan_digest(scan),
+            quality=0.9,
+            method="gauss-newton",
+            failed=False,
+        )
+        for contrast, scan in scans.items()
+        if contrast is not Contrast.FLAIR
+    }
+    kept = without_copies(matches, scan_digest(scans[Contrast.FLAIR]))
+    assert {c for c, match in kept.items() if match.failed} == {first, second} - {Contrast.FLAIR}
+    record = kept[first].record(first, "wk00")
+    assert qc_flags(VisitQuality("wk00", "", False, 1.0, (record,))) == [
+        f"{first.value} excluded: it has the same voxels as another contrast of the visit"
+    ]
 
 
 def test_copies_name_the_visits_they_repeat():
     assert duplicate_qc_flag([]) == ""
     assert duplicate_qc_flag(["wk00", "wk04"]).startswith("FLAIR: the same voxels as at wk00, wk04;")
+
+
+def test_the_interfaces_record_the_digest_of_a_scan_and_leave_its_copies_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flair = scan(tmp_path / "f.nii.gz")
+    found = Register(fixed=str(flair), moving=str(flair), intra_modal=False).run().outputs.match
+    match = load_record_file(Match, Path(found))
+    assert match.scan_digest == scan_digest(nifti.load_scan(flair))
+    usable = save_record_file(match.model_copy(update={"failed": False}), tmp_path / "t1w.json")
+    record = RecordVisit(
+        note=str(tmp_path / "wk00.json"), brain=str(flair), template_to_flair=str(flair), skull_stripped=False,
+        brain_quality=0.9, scan_digest="another", t1w_match=str(usable), t1w_gd_match=str(usable),
+    )  # fmt: skip
+    noted = load_record_file(VisitAlignmentRecord, Path(record.run().outputs.note))
+    assert [noted.scans[c].failed for c in (Contrast.T1W, Contrast.T1W_GD)] == [True, True]

@@ -44,7 +44,8 @@ class Rounds:
 
     def match(self, name, failed):
         path = itk.save_transform(shift(1.0), self.folder / f"{name}.txt")
-        return Match(moving_to_fixed=path, quality=0.1 if failed else 0.9, method="gauss-newton", failed=failed)
+        quality = 0.1 if failed else 0.9
+        return Match(moving_to_fixed=path, scan_digest=name, quality=quality, method="gauss-newton", failed=failed)
 
     def star(self, labels, reference, *, free=()):
         self.stars.append((reference, [x for x in labels if x != reference and x not in free]))

@@ -275,3 +275,23 @@ def test_an_intensity_image_is_no_mask_and_many_numbered_lesions_are(tmp_path):
     numbered[::3, ::3, 0] = np.arange(1, 21).reshape(4, 5)
     write_mask(tmp_path / "p" / "a.nii.gz", numbered)
     assert score_pair(pair).scores.dice == 0.0
+
+
+def test_grey_levels_are_no_labels_however_few_or_small_and_touching_lesions_are(tmp_path):
+    """Few values, or values in a small part of the volume: neighbours differ in an image, and not in a lesion."""
+    write_mask(tmp_path / "r" / "a.nii.gz", BALL)
+    noise = np.random.default_rng(0)
+    for image in (noise.integers(0, 20, BALL.shape), np.where(BALL, noise.integers(1, 900, BALL.shape), 0)):
+        write_mask(tmp_path / "p" / "a.nii.gz", image)
+        (pair,) = pairs_of_folders(tmp_path / "p", tmp_path / "r")
+        with pytest.raises(
+            ImageError, match=r"case a: expected a lesion mask, found a.nii.gz with the same value in only \d+ %"
+        ):
+            score_pair(pair)
+    x, y, z = np.indices(BALL.shape) // 3
+    touching = 1 + x + 10 * y + 100 * z  # cubes of 3 voxels side by side
+    pair_of_voxels = np.zeros(BALL.shape, int)
+    pair_of_voxels[4, 5, 3], pair_of_voxels[5, 5, 3] = 1, 2  # two lesions that touch: no share can be judged
+    for labels, dice in ((np.where(BALL, touching, 0), 1.0), (pair_of_voxels, 4 / (BALL.sum() + 2))):
+        write_mask(tmp_path / "p" / "a.nii.gz", labels)
+        assert score_pair(pair).scores.dice == pytest.approx(dice)

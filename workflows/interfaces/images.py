@@ -11,7 +11,13 @@ from mri_pipeline.analysis import steps
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
-from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file, save_record_file
+from workflows.alignment_records import (
+    Match,
+    VisitAlignmentRecord,
+    load_record_file,
+    save_record_file,
+    without_copies,
+)
 from workflows.interfaces.base import (
     FIELD,
     ContrastInputSpec,
@@ -71,9 +77,10 @@ class Register(Step):
     output_spec = _RegisterOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        moving = nifti.load_scan(self.inputs.moving)
         found = steps.register(
             nifti.load_image(self.inputs.fixed),
-            nifti.load_scan(self.inputs.moving),
+            moving,
             fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
             moving_brain=nifti.load_labels(self.inputs.moving_brain)
             if isdefined(self.inputs.moving_brain)
@@ -83,6 +90,7 @@ class Register(Step):
         folder = Path(runtime.cwd)
         match = Match(
             moving_to_fixed=itk.save_transform(found.moving_to_fixed, folder / "moving_to_fixed.txt"),
+            scan_digest=scan_digest(moving),
             quality=found.quality,
             method=found.method.value,
             failed=found.failed,
@@ -117,15 +125,14 @@ class RecordVisit(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         matches = {c: getattr(self.inputs, f"{name}_match", None) for c, name in FIELD.items()}
+        scans = {c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)}
         note = VisitAlignmentRecord(
             brain=Path(self.inputs.brain),
             template_to_flair=Path(self.inputs.template_to_flair),
             skull_stripped=self.inputs.skull_stripped,
             brain_quality=self.inputs.brain_quality,
             scan_digest=self.inputs.scan_digest,
-            scans={
-                c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)
-            },
+            scans=without_copies(scans, self.inputs.scan_digest),
         )
         self._results["note"] = str(save_record_file(note, Path(self.inputs.note)))
         return runtime

@@ -13,25 +13,48 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.io.nifti_header import (
+    HEADER_BYTES,
+    grid_of,
+    headers_of,
+    image_class,
+    require_placed,
+    require_readable,
+    set_forms,
+)
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 
 _UNREADABLE = (
     ImageFileError, HeaderDataError, WrapStructError, OverflowError, OSError, EOFError, ValueError, zlib.error,
+    MemoryError,
 )  # fmt: skip
 _WHOLE = 1e-3  # a label is a whole number but for this: masks saved with a scaling
-_SAME_DIRECTION = 0.7  # cosine between the axes of qform and sform: below, they are flipped or swapped
 _NOISE_SHARE = 0.02  # of the largest intensity: what interpolation makes negative stays above
 _MOST_NEGATIVE = 0.01  # share of the voxels
 _STRIP = 8  # voxels: what is copied at once has to fit into a processor's cache
+_MOST_SPACING_MM = 10.0  # thicker slices are no scan of a trial
+_FIELD_OF_VIEW_MM = (50.0, 1000.0)  # of the two longest axes: a slab may be thin; outside, the voxel size is wrong
+_MOST_SHEAR = 0.05  # cosine between two axes (3 degrees): a scanner's axes are perpendicular
 
 
-def _read(path: Path) -> tuple[NDArray[Any], nib.Nifti1Header]:
-    """Voxels and header of NIfTI and nothing else: nibabel would also open formats without orientation."""
-    if path.suffix == ".gz":  # at once, which takes two thirds of the time that pieces take
-        image = nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
+def _open(path: Path) -> tuple[nib.Nifti1Image, Grid]:
+    """An image whose voxels are not yet read, and its grid: NIfTI-1 or NIfTI-2 in one file, nothing else.
+
+    nibabel would also open formats without orientation.
+    """
+    if path.suffix.lower() == ".gz":  # at once, which takes two thirds of the time that pieces take
+        content = gzip.decompress(path.read_bytes())
+        start, size = content[:HEADER_BYTES], len(content)
     else:
-        image = nib.Nifti1Image.from_filename(path)
-    return np.asanyarray(image.dataobj), image.header
+        content, size = None, path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(HEADER_BYTES)
+    stored, header = headers_of(start)
+    require_readable(header, path.name, file_bytes=size)
+    require_placed(stored, path.name)
+    grid = grid_of(header, path.name)
+    kind = image_class(start)
+    return kind.from_filename(path) if content is None else kind.from_bytes(content), grid
 
 
 def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
@@ -42,60 +65,40 @@ def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
     return copied
 
 
-def _load(path: Path) -> tuple[NDArray[Any], Grid]:
-    name = path.name
-    try:
-        if not path.is_file():
-            raise ImageError(f"expected an image file, found none named {name}", hint="check the path")
-        data, header = _read(path)
-    except _UNREADABLE as error:
-        raise ImageError(
-            f"expected a NIfTI image, found {name} that cannot be read ({type(error).__name__})",
-            hint="export the image again",
-        ) from error
-    if int(header["qform_code"]) == 0 and int(header["sform_code"]) == 0:
-        raise ImageError(
-            f"{name}: expected a qform or sform, found neither, so left and right are unknown",
-            hint="convert it again from DICOM, for example with dcm2niix; save a mask with its image's header",
-        )
-    if data.dtype.kind not in "biuf":
-        raise ImageError(
-            f"{name}: expected one real number per voxel, found {data.dtype}",
-            hint="export magnitude images, not complex or colour ones",
-        )
-    if data.ndim == 4 and data.shape[3] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise ImageError(f"{name}: expected a 3D image, found {data.ndim} dimensions")
-    _require_agreeing_forms(header, name)
-    return _c_ordered(data), Grid(data.shape, header.get_best_affine())
-
-
-def _both_forms(header: nib.Nifti1Header) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """The affines of qform and sform; None unless both are set."""
-    if int(header["qform_code"]) == 0 or int(header["sform_code"]) == 0:
-        return None
-    return np.asarray(header.get_qform(), dtype=float), np.asarray(header.get_sform(), dtype=float)
-
-
-def _require_agreeing_forms(header: nib.Nifti1Header, name: str) -> None:
-    """Refuse a file whose qform and sform point an axis into different directions: a flip, or swapped axes."""
-    try:
-        forms = _both_forms(header)
-    except (ValueError, HeaderDataError) as error:
-        raise ImageError(
-            f"{name}: expected a qform with a valid quaternion, found a broken one", hint="export the image again"
-        ) from error
-    if forms is None:
+def _require_file(path: Path) -> None:
+    if path.is_file():
         return
-    axes = [form[:3, :3] / np.maximum(np.linalg.norm(form[:3, :3], axis=0), 1e-12) for form in forms]
-    if (axes[0] * axes[1]).sum(axis=0).min() < _SAME_DIRECTION:
-        names = ["".join(nib.aff2axcodes(form)) for form in forms]
+    if path.is_dir():
+        raise ImageError(f"expected an image file, found a folder named {path.name}", hint="name a file in it")
+    if path.is_symlink():
         raise ImageError(
-            f"{name}: expected a qform and an sform with the same axes, found {names[0]} and {names[1]}, so left and "
-            "right are unknown",
-            hint="find out which form is right and save the image with this one alone, or convert it again from DICOM",
+            f"expected an image file, found {path.name}, a link without its target", hint="datalad get?"
         )
+    raise ImageError(f"expected an image file, found none named {path.name}", hint="check the path")
+
+
+def _unreadable(path: Path, error: Exception) -> ImageError:
+    """The error of a file that cannot be read. Only what nibabel says of a header is added: it holds no path."""
+    reason = type(error).__name__
+    if isinstance(error, HeaderDataError):
+        reason += f": {' '.join(str(error).split())}"
+    hint = "export the image again as NIfTI (.nii or .nii.gz)"
+    if isinstance(error, PermissionError):
+        hint = "check the permissions of the file"
+    return ImageError(f"expected a NIfTI image, found {path.name} that cannot be read ({reason})", hint=hint)
+
+
+def _load(path: Path) -> tuple[NDArray[Any], Grid]:
+    try:
+        _require_file(path)
+        image, grid = _open(path)
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is not finite after scaling is judged by the callers
+            data = np.asanyarray(image.dataobj)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return _c_ordered(data.reshape(grid.shape, order="F")), grid
 
 
 def form_difference_mm(path: Path | str) -> float:
@@ -111,13 +114,13 @@ def form_difference_mm(path: Path | str) -> float:
     path = Path(path)
     try:
         image = nib.load(path)
-        forms, shape = _both_forms(image.header), image.shape[:3]
+        forms, shape = set_forms(image.header, path.name), image.shape[:3]
     except (*_UNREADABLE, AttributeError) as error:
         raise ImageError(f"expected a NIfTI image, found {path.name} that cannot be read") from error
-    if forms is None:
+    if len(forms) < 2:
         return 0.0
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in shape])).reshape(3, -1)
-    difference = (forms[0] - forms[1]) @ np.vstack([corners, np.ones(corners.shape[1])])
+    difference = (forms["qform"] - forms["sform"]) @ np.vstack([corners, np.ones(corners.shape[1])])
     return float(np.linalg.norm(difference[:3], axis=0).max())
 
 
@@ -141,13 +144,17 @@ def load_scan(path: Path | str) -> Image:
     Raises
     ------
     ImageError
-        As `load_image`, and if the image is constant or its intensities are not those of a magnitude image: shifted or
-        z-scored intensities do not say where the air is.
+        As `load_image`, and if the image is constant or a mask, if its intensities are not those of a magnitude image
+        (shifted or z-scored intensities do not say where the air is), or if its grid is not one of a head scan.
     """
     image = load_image(path)
     name, data = Path(path).name, image.data
-    if data.min() == data.max():
+    _require_scan_grid(image.grid, name)
+    low, high = data.min(), data.max()
+    if low == high:
         raise ImageError(f"{name}: expected an image, found one value everywhere", hint="export the image again")
+    if ((data == low) | (data == high)).all():
+        raise ImageError(f"{name}: expected an image, found a mask of two values", hint="give the scan itself")
     negative = float(np.mean(data < -_NOISE_SHARE * np.abs(data).max()))
     if negative > _MOST_NEGATIVE:
         raise ImageError(
@@ -157,11 +164,58 @@ def load_scan(path: Path | str) -> Image:
     return image
 
 
+def _require_scan_grid(grid: Grid, name: str) -> None:
+    """Refuse a grid that no scanner makes of a head: a wrong voxel size makes every volume wrong."""
+    extents = np.sort(np.multiply(grid.shape, grid.spacing_mm))
+    least, most = _FIELD_OF_VIEW_MM
+    hint = "check the voxel size in the header, and that the scan shows a whole head or a thick slab of it"
+    if min(grid.shape) < 2:
+        raise ImageError(f"{name}: expected a volume of several slices, found {grid.describe()}", hint=hint)
+    if max(grid.spacing_mm) > _MOST_SPACING_MM:
+        raise ImageError(
+            f"{name}: expected voxels of at most {_MOST_SPACING_MM:g} mm, found {grid.describe()}", hint=hint
+        )
+    if extents[1] < least or extents[2] > most:
+        found = " x ".join(f"{n * size:.0f}" for n, size in zip(grid.shape, grid.spacing_mm, strict=True))
+        raise ImageError(
+            f"{name}: expected a field of view of {least:g} to {most:g} mm in the plane of the slices, found "
+            f"{found} mm ({grid.describe()})",
+            hint=hint,
+        )
+    axes = grid.affine[:3, :3] / grid.spacing_mm
+    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if shear > _MOST_SHEAR:
+        raise ImageError(
+            f"{name}: expected perpendicular axes, found two at {np.degrees(np.arccos(shear)):.0f} degrees",
+            hint="give the scan as acquired: its header holds the affine transform of a registration",
+        )
+
+
 def load_map(path: Path | str) -> Image:
-    """Read a map such as a probability, which may be zero everywhere; errors otherwise as `load_image`."""
+    """Read a map such as a probability, which may be zero everywhere. Values that are not finite become 0.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be used (`load_image`), if no value is finite, or if a finite one exceeds single precision.
+    """
     data, grid = _load(Path(path))
-    values = np.asarray(data, dtype=np.float32)
-    return Image(values if np.isfinite(values).all() else np.nan_to_num(values, posinf=0.0, neginf=0.0), grid)
+    with np.errstate(over="ignore"):  # refused below
+        values = np.asarray(data, dtype=np.float32)
+    finite = np.isfinite(values)
+    if finite.all():
+        return Image(values, grid)
+    name = Path(path).name
+    if (np.isfinite(data) & ~finite).any():
+        raise ImageError(
+            f"{name}: expected values of single precision (up to 3e38), found larger ones",
+            hint="export the image again",
+        )
+    if not finite.any():
+        raise ImageError(
+            f"{name}: expected an image, found only values that are not finite", hint="export the image again"
+        )
+    return Image(np.nan_to_num(values, posinf=0.0, neginf=0.0), grid)
 
 
 def load_labels(path: Path | str) -> LabelImage:
@@ -206,8 +260,9 @@ def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | 
     nifti.set_qform(image.grid.affine, code=2, strip_shears=True)
     if forms_of is not None:
         header = nib.load(forms_of).header
-        nifti.set_sform(header.get_sform(), code=int(header["sform_code"]))
-        nifti.set_qform(header.get_qform(), code=int(header["qform_code"]), strip_shears=True)
+        forms = set_forms(header, Path(forms_of).name)  # the affine of a form that is not set may be anything
+        nifti.set_sform(forms.get("sform", image.grid.affine), code=int(header["sform_code"]))
+        nifti.set_qform(forms.get("qform", image.grid.affine), code=int(header["qform_code"]), strip_shears=True)
     nifti.header.set_xyzt_units("mm", "sec")
     nib.save(nifti, path)
     return path
