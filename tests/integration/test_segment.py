@@ -262,6 +262,13 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     sidecar = out / "sub-with" / "ses-1" / "anat" / "sub-with_ses-1_space-subject_label-T2lesion_mask.json"
     assert json.loads(sidecar.read_text())["GeneratedBy"] == [{"Name": "stand-in", "Version": "1.2"}]
     assert "stand-in <b>1.2</b>" in (out / "reports" / "sub-with.html").read_text()
+    index = (out / "reports" / "index.html").read_text()
+    assert "2 subjects: <b>1</b> done, <b>1</b> failed." in index
+    assert '<a href="sub-with.html">' in index
+    assert "<b>failed:</b> step lesions_wf.external_wf.external_1: segmenter stand-in 1.2, visit 1" in index
+    methods = (out / "reports" / "CITATION.md").read_text()
+    assert "segmented with stand-in 1.2" in methods
+    assert "FLAIR (1), T1w (1)." in methods
 
     before = (out / "tables" / "lesion_timepoints.csv").read_bytes()
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "without"]) == 2
@@ -277,4 +284,7 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     message = "1: T2 lesions: stand-in 1.2 found none, the built-in segmentation"
     assert f"look at {message}" in capsys.readouterr().out
     assert message in (out / "reports" / "sub-with.html").read_text()
+    index = (out / "reports" / "index.html").read_text()
+    assert message in index
+    assert "sub-without.html" not in index
     assert read_table(out / "tables" / "lesion_timepoints.csv")[0]["t2_volume_ml"] == "0.0000"
