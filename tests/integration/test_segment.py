@@ -248,6 +248,8 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
             target = folder / f"sub-{subject}_ses-1_{name}.nii.gz"
             target.write_bytes(Path(image(name)).read_bytes())
     (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    unused = bids / "sub-with" / "ses-1" / "anat" / "sub-with_ses-1_T2starw.nii.gz"
+    unused.write_bytes(Path(image("FLAIR")).read_bytes())
     other = settings_of(stand_in(tmp_path, more=("{t1}",)), tmp_path)
     assert cli.invoke(["bids", str(bids), str(out), "participant", *other]) == 4
     said = capsys.readouterr().out
@@ -269,6 +271,8 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     methods = (out / "reports" / "CITATION.md").read_text()
     assert "segmented with stand-in 1.2" in methods
     assert "FLAIR (1), T1w (1)." in methods
+    for page in (index, (out / "reports" / "sub-with.html").read_text()):
+        assert f"{unused.name}: T2starw is not a contrast of this analysis" in page
 
     before = (out / "tables" / "lesion_timepoints.csv").read_bytes()
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "without"]) == 2
