@@ -49,6 +49,8 @@ class SubjectJob(BaseModel):
         Folders for the derivative dataset, the subject's report, and Nipype's cache.
     order_source : str
         Source of the order of the visits, for the report.
+    ignored : tuple of str
+        Anatomical files that are not used, each with the reason, for the report.
     settings_digest : str
         Digest of the settings of the analysis.
     kept_space : Path or None
@@ -70,6 +72,7 @@ class SubjectJob(BaseModel):
     reports: Path
     work: Path
     order_source: str = "protocol"
+    ignored: tuple[str, ...] = ()
     settings_digest: str = ""
     kept_space: Path | None = None
     settled: tuple[str, ...] = ()

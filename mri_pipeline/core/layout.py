@@ -181,6 +181,10 @@ class DerivativeDataset:
         """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-lesions_result.json"
 
+    def outcome(self, subject: str) -> Path:
+        """How the last analysis of the subject ended (done, or the reason of a failure), as JSON."""
+        return self.root / f"sub-{subject}" / f"sub-{subject}_desc-outcome_result.json"
+
     def subjects(self) -> list[str]:
         """Labels of the subjects with results, sorted."""
         return sorted(p.name.removeprefix("sub-") for p in self.root.glob("sub-*") if p.is_dir())

@@ -123,6 +123,8 @@ class SubjectReport:
         `provenance.software`.
     order_source : str
         Source of the order of the visits.
+    ignored : sequence of str
+        Anatomical files that are not used, each with the reason.
     """
 
     result: SubjectResult
@@ -131,6 +133,7 @@ class SubjectReport:
     protocol_digest: str
     software: Mapping[str, str]
     order_source: str = "protocol"
+    ignored: Sequence[str] = ()
 
 
 def write_subject_report(report: SubjectReport, path: Path) -> Path:

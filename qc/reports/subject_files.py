@@ -41,6 +41,7 @@ def write_report(job: SubjectJob, result: SubjectResult) -> Path:
         protocol=job.protocol,
         protocol_digest=job.settings_digest,
         order_source=job.order_source,
+        ignored=job.ignored,
         software=provenance.software()
         | ({f"T2 lesions: {other.name}": other.version} if (other := job.rules.segmenter) else {}),
     )

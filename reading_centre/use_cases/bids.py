@@ -21,6 +21,7 @@ from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
+from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
 from workflows.outcome import BatchOutcome, Outcome
@@ -130,9 +131,10 @@ def make_jobs(
                 rules=rules,
                 raw=raw.root,
                 derivatives=out_dir,
-                reports=out_dir / "reports",
+                reports=_reports(DerivativeDataset(out_dir)),
                 work=work,
                 order_source=index.order_source,
+                ignored=tuple(map(str, index.ignored)),
                 settings_digest=settings_digest(rules),
             )
         )
@@ -184,13 +186,18 @@ def run_participants(
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
     for subject, index in indexes.items():
-        derivatives.result(subject).unlink(missing_ok=True)  # remove results of an earlier run
+        # remove the results of an earlier run
+        for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
+            earlier.unlink(missing_ok=True)
         write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
     outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
-    _write_tables(raw, derivatives, subjects=derivatives.subjects())
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
-    return BatchOutcome((*outcome.outcomes, *refused))
+    outcomes = (*outcome.outcomes, *refused)
+    for one in outcomes:
+        save_outcome(derivatives, one)
+    _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
+    return BatchOutcome(outcomes)
 
 
 def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
@@ -198,11 +205,13 @@ def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:
         order = ", ".join(session.visit for session in index.sessions)
         say(f"sub-{index.subject}: sessions in the order {order} ({index.order_source})")
     for file in index.ignored:
-        say(f"  ignored {file.path}: {file.reason}")
+        say(f"  ignored {file}")
 
 
 def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = Selection()) -> list[Path]:
-    """Write the tables of all participants (or those of `selection`), with a row for every session.
+    """Write the tables of all participants (or those of `selection`), and the index page of all.
+
+    The tables have a row for every session found.
 
     Raises
     ------
@@ -252,7 +261,10 @@ def _index_of(raw: RawDataset, derivatives: DerivativeDataset, subject: str) -> 
     return index_dataset(raw.root, [subject])[subject]
 
 
-def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str]) -> list[Path]:
+def _write_tables(
+    raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str], rules: LesionRules | None = None
+) -> list[Path]:
+    """Write the tables of some subjects and the pages over all; the methods text only if the rules are known."""
     results = _results(derivatives, subjects)
     indexes = {subject: _index_of(raw, derivatives, subject) for subject in subjects}
     inputs = [
@@ -263,18 +275,44 @@ def _write_tables(raw: RawDataset, derivatives: DerivativeDataset, *, subjects: 
         )
         for subject, index in indexes.items()
     ]
-    return write_tables(
+    digest = _one_digest(results)
+    tables = write_tables(
         derivatives.root / "tables",
         inputs,
         (),
         study="",
         provisional=True,
-        settings_digest=_one_digest(results),
+        settings_digest=digest,
         session_order={
             subject: {"order": [session.visit for session in index.sessions], "source": index.order_source}
             for subject, index in indexes.items()
         },
     )
+    others = {one: _index_of(raw, derivatives, one) for one in set(derivatives.subjects()) - set(indexes)}
+    listed = [_listed(derivatives, index, digest) for index in (indexes | others).values()]
+    write_overview(_reports(derivatives), listed, settings_digest=digest, rules=rules)
+    return tables
+
+
+def _listed(derivatives: DerivativeDataset, index: SubjectIndex, digest: str) -> Listed:
+    """A participant as the index page lists it."""
+    result, reason = latest_result(derivatives, index.subject, digest)
+    return Listed(
+        index.subject,
+        _states(index, result),
+        result,
+        reason,
+        order_source=index.order_source,
+        ignored=tuple(map(str, index.ignored)),
+    )
+
+
+def _reports(derivatives: DerivativeDataset) -> Path:
+    return derivatives.root / "reports"
+
+
+def _report(derivatives: DerivativeDataset, subject: str) -> Path:
+    return _reports(derivatives) / f"sub-{subject}.html"
 
 
 def _states(index: SubjectIndex, result: SubjectResult | None) -> dict[str, ScanStatus]:

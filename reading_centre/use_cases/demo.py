@@ -12,6 +12,7 @@ from rich.table import Table
 from mri_pipeline.core.errors import AnalysisError, UploadRefusedError, UsageError
 from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, write_reference_trial
 from mri_pipeline.tables.io import read_table
+from qc.reports.index import INDEX_PAGE
 from reading_centre.use_cases.dummy_run import receive_dummy_run
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
@@ -77,8 +78,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     for compared in beside_truth(measured, truth):
         table(compared)
     say(f"tables:  {trial.tables}")
-    for code in codes.values():
-        say(f"report:  {trial.reports / f'sub-{code}.html'}")
+    say(f"reports: {trial.reports / INDEX_PAGE}")
 
 
 def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:

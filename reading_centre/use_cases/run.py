@@ -15,6 +15,7 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
+from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
 from workflows.batch import only_run, run_batch
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.plugin import Plugin, Progress
@@ -117,7 +118,29 @@ def run_trial(
             outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
         for job, result in zip(jobs, outcome.outcomes, strict=True):
             _record(trial, registry, job, result)
+            save_outcome(trial.derivatives, result)
+        _write_overview(trial, protocol, registry.state().subjects)
     return outcome
+
+
+def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[SubjectState]) -> None:
+    """Write the pages over all subjects. They show blinded codes, as the subjects' reports do, and no sites."""
+    rules_digest = settings_digest(protocol.lesions)
+    listed = [
+        Listed(
+            subject.code,
+            {visit.visit: visit.scan for visit in subject.visits},
+            *latest_result(trial.derivatives, subject.code, rules_digest),
+        )
+        for subject in subjects
+    ]
+    write_overview(
+        trial.reports,
+        listed,
+        settings_digest=settings_digest(protocol),
+        rules=protocol.lesions,
+        from_dicom=True,
+    )
 
 
 def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:

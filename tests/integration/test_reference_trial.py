@@ -207,6 +207,27 @@ def test_reports_are_there(trial):
         assert "http://" not in html.replace("http://www.w3.org", "")
 
 
+def test_the_index_lists_every_subject_by_its_code_and_the_methods_text_what_was_used(trial):
+    index = (trial.reports / "index.html").read_text()
+    rows = timepoints(trial)
+    codes = sorted({row["subject"] for row in rows})
+    assert re.findall(r'<a href="sub-(\w+)\.html">', index) == codes
+    assert "2 subjects: <b>2</b> done." in index
+    assert not re.search(r"\bS0[12]\b", index)  # no site
+    cells = re.findall(r'<td class="l">(wk\d+)</td><td class="l">(\w+)</td><td>(\d*)</td>', index)
+    assert sorted(cells) == sorted((row["visit"], row["scan_status"], row["t2_count"]) for row in rows)
+    methods = (trial.reports / "CITATION.md").read_text()
+    assert "MRI scans of 2 subjects (5 visits)" in methods
+    for step in (
+        "dcm2niix",
+        "T1w after gadolinium (5)",
+        "midway space",
+        "Black holes",
+        "new, persistent or re-enha",
+    ):
+        assert step in methods
+
+
 def test_a_second_run_is_cached_and_changes_no_byte(trial, capsys):
     assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
     before = {path.name: path.read_bytes() for path in trial.tables.iterdir()}
@@ -289,6 +310,9 @@ def test_one_visit_that_fails_leaves_all_others_done(copy, capsys):
     report = (copy.reports / f"sub-{bad}.html").read_text()
     assert "Visual QC required." in report
     assert "wk00: not analysed: expected a NIfTI image" in report
+    index = (copy.reports / "index.html").read_text()
+    assert "2 subjects: <b>1</b> done, <b>1</b> partly done." in index
+    assert "wk00: not analysed: expected a NIfTI image" in index
 
 
 def test_uploads_and_trials_may_be_named_relative_to_here(copy, source, monkeypatch, capsys):

@@ -248,6 +248,8 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
             target = folder / f"sub-{subject}_ses-1_{name}.nii.gz"
             target.write_bytes(Path(image(name)).read_bytes())
     (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    unused = bids / "sub-with" / "ses-1" / "anat" / "sub-with_ses-1_T2starw.nii.gz"
+    unused.write_bytes(Path(image("FLAIR")).read_bytes())
     other = settings_of(stand_in(tmp_path, more=("{t1}",)), tmp_path)
     assert cli.invoke(["bids", str(bids), str(out), "participant", *other]) == 4
     said = capsys.readouterr().out
@@ -262,6 +264,15 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     sidecar = out / "sub-with" / "ses-1" / "anat" / "sub-with_ses-1_space-subject_label-T2lesion_mask.json"
     assert json.loads(sidecar.read_text())["GeneratedBy"] == [{"Name": "stand-in", "Version": "1.2"}]
     assert "stand-in <b>1.2</b>" in (out / "reports" / "sub-with.html").read_text()
+    index = (out / "reports" / "index.html").read_text()
+    assert "2 subjects: <b>1</b> done, <b>1</b> failed." in index
+    assert '<a href="sub-with.html">' in index
+    assert "<b>failed:</b> step lesions_wf.external_wf.external_1: segmenter stand-in 1.2, visit 1" in index
+    methods = (out / "reports" / "CITATION.md").read_text()
+    assert "segmented with stand-in 1.2" in methods
+    assert "FLAIR (1), T1w (1)." in methods
+    for page in (index, (out / "reports" / "sub-with.html").read_text()):
+        assert f"{unused.name}: T2starw is not a contrast of this analysis" in page
 
     before = (out / "tables" / "lesion_timepoints.csv").read_bytes()
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--participant-label", "without"]) == 2
@@ -277,4 +288,7 @@ def test_a_subject_whose_segmenter_fails_leaves_the_others_and_tables_hold_one_s
     message = "1: T2 lesions: stand-in 1.2 found none, the built-in segmentation"
     assert f"visual QC required: {message}" in capsys.readouterr().out
     assert message in (out / "reports" / "sub-with.html").read_text()
+    index = (out / "reports" / "index.html").read_text()
+    assert message in index
+    assert "sub-without.html" not in index
     assert read_table(out / "tables" / "lesion_timepoints.csv")[0]["t2_volume_ml"] == "0.0000"

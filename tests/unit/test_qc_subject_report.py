@@ -182,6 +182,15 @@ def test_text_is_escaped(report):
     assert "&lt;b&gt;&amp;" in html
 
 
+def test_files_not_used_are_listed(report):
+    html = subject_report_html(
+        SubjectReport(report.result, report.visits, "p", "d", {}, ignored=["<a>.nii.gz: why"])
+    )
+    assert "1 anatomical file not used" in html
+    assert "&lt;a&gt;.nii.gz: why" in html
+    assert "not used" not in subject_report_html(report)
+
+
 def test_a_subject_without_any_analysed_visit():
     visits = [VisitReport("1", status=ScanStatus.REFUSED), VisitReport("2", status=ScanStatus.MISSING)]
     html = subject_report_html(SubjectReport(SubjectResult("AB12"), visits, "bids", "d", {}))

@@ -46,6 +46,10 @@ class IgnoredFile(BaseModel):
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        """Path and reason on one line."""
+        return f"{self.path}: {self.reason}"
+
 
 class SessionScans(BaseModel):
     """The scans of one session, as paths below the dataset."""

@@ -1,0 +1,168 @@
+"""The pages over all subjects follow the results and outcomes of `bids`, also when a later run changes some."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mri_pipeline.core.io.results import save_result
+from mri_pipeline.core.layout import DerivativeDataset
+from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import ScanState
+from qc.reports.index import SubjectState
+from reading_centre.use_cases import bids
+from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
+from workflows.outcome import BatchOutcome, Outcome
+
+RULES = LesionRules()
+
+
+def result_of(subject, *visits, rules=RULES):
+    records = (RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False),)
+    return SubjectResult(
+        subject,
+        tuple(VisitCounts(visit, t2_count=7) for visit in visits),
+        rules_digest=settings_digest(rules),
+        quality=tuple(VisitQuality(visit, "", False, 0.5, records) for visit in visits),
+    )
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """`bids` on two participants and one without FLAIR; a stand-in analyses all except those named in `fails`."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    for name in (
+        "sub-a/anat/sub-a_FLAIR",
+        "sub-a/anat/sub-a_T2star",
+        "sub-b/anat/sub-b_FLAIR",
+        "sub-c/anat/sub-c_T1w",
+    ):
+        (raw / f"{name}.nii.gz").parent.mkdir(parents=True, exist_ok=True)
+        (raw / f"{name}.nii.gz").touch()
+    (raw / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+
+    def run(*labels, fails=()):
+        def analyse(jobs, **_):
+            outcomes = []
+            for job in jobs:
+                bad = job.subject in fails
+                if not bad:
+                    visits = [visit.visit for visit in job.visits]
+                    save_result(result_of(job.subject, *visits), DerivativeDataset(out).result(job.subject))
+                    job.reports.mkdir(exist_ok=True)
+                    (job.reports / f"sub-{job.subject}.html").write_text("; ".join(job.ignored))
+                outcomes.append(Outcome(subject=job.subject, done=not bad, reason="no <brain>" if bad else ""))
+            return BatchOutcome(tuple(outcomes))
+
+        monkeypatch.setattr(bids, "run_batch", analyse)
+        bids.run_participants(raw, out, selection=bids.Selection(participants=labels), validate=False)
+        return (out / "reports" / "index.html").read_text(encoding="utf-8")
+
+    run.raw, run.out = raw, out
+    return run
+
+
+def test_done_failed_and_without_flair(app):
+    page = app(fails={"b"})
+    assert "3 subjects: <b>1</b> done, <b>2</b> failed." in page
+    assert "<b>failed:</b> no &lt;brain&gt;" in page
+    assert "<b>failed:</b> expected a session with a FLAIR, found none" in page
+    assert 'href="sub-a.html"' in page
+    assert "sub-b.html" not in page
+    assert "single: FLAIR: covers 50 %" in page
+    assert "1 anatomical file not used" in page
+    assert "sub-a/anat/sub-a_T2star.nii.gz" in page
+    assert "sub-a/anat/sub-a_T2star.nii.gz" in (app.out / "reports" / "sub-a.html").read_text()
+    assert "of 1 subject (1 visit)" in (app.out / "reports" / "CITATION.md").read_text(encoding="utf-8")
+
+
+def test_a_later_run_of_some_participants_changes_the_rows_of_these_alone(app):
+    app(fails={"b"})
+    page = app("b")
+    assert "3 subjects: <b>2</b> done, <b>1</b> failed." in page
+    assert 'href="sub-b.html"' in page
+    assert "&lt;brain&gt;" not in page
+    assert "of 2 subjects (2 visits)" in (app.out / "reports" / "CITATION.md").read_text(encoding="utf-8")
+    page = app("a", fails={"a"})
+    assert "3 subjects: <b>1</b> done, <b>2</b> failed." in page
+    assert "sub-a.html" not in page  # the report of the earlier run is gone with its numbers
+    assert "of 1 subject (1 visit)" in (app.out / "reports" / "CITATION.md").read_text(encoding="utf-8")
+    app("b", fails={"b"})
+    assert not (app.out / "reports" / "CITATION.md").exists()
+
+
+def test_the_group_level_renews_the_index_of_all_and_keeps_the_methods_text(app):
+    app("a")
+    text = (app.out / "reports" / "CITATION.md").read_bytes()
+    (app.out / "reports" / "index.html").unlink()
+    bids.write_group_tables(app.raw, app.out)
+    page = (app.out / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "3 subjects: <b>1</b> done, <b>2</b> not analysed." in page
+    assert (app.out / "reports" / "CITATION.md").read_bytes() == text
+    bids.write_group_tables(app.raw, app.out, selection=bids.Selection(participants=("a",)))
+    assert (app.out / "reports" / "index.html").is_file()
+
+
+def test_a_result_of_other_rules_or_another_format_is_not_shown(tmp_path):
+    derivatives = DerivativeDataset(tmp_path)
+    other = LesionRules(segmenter=Segmenter(name="x", version="1", command=("x", "{flair}", "{mask}")))
+    digest = settings_digest(RULES)
+    assert latest_result(derivatives, "a", digest) == (None, "")
+    save_result(result_of("a", "1"), derivatives.result("a"))
+    assert latest_result(derivatives, "a", digest) == (result_of("a", "1"), "")
+    for change in (
+        lambda: save_result(result_of("a", "1", rules=other), derivatives.result("a")),
+        lambda: derivatives.result("a").write_text("{}"),
+    ):
+        change()
+        result, reason = latest_result(derivatives, "a", digest)
+        assert (result, reason.partition(":")[2]) == (None, " run the analysis again")
+        listed = Listed("a", {"1": ScanState.ANALYSED}, result, reason)
+        assert _state(listed) is SubjectState.NOT_ANALYSED
+
+
+def test_a_failed_run_that_kept_earlier_numbers_shows_both(tmp_path):
+    derivatives = DerivativeDataset(tmp_path)
+    save_result(result_of("a", "1"), derivatives.result("a"))
+    save_outcome(derivatives, Outcome(subject="a", done=False, reason="killed", cpu_seconds=3.5))
+    assert "3.5" not in derivatives.outcome("a").read_text()  # two equal runs write equal files
+    found = latest_result(derivatives, "a", settings_digest(RULES))
+    page = write_overview(
+        tmp_path / "reports", [Listed("a", {"1": ScanState.ANALYSED}, *found)], settings_digest="d", rules=RULES
+    ).read_text(encoding="utf-8")
+    assert "<b>failed:</b> killed; the numbers are those of an earlier run" in page
+    assert "<td>7</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("scans", "state"),
+    [
+        ({"1": ScanState.ANALYSED, "2": ScanState.MISSING}, SubjectState.DONE),
+        ({"1": ScanState.ANALYSED, "2": ScanState.REFUSED}, SubjectState.DONE),
+        ({"1": ScanState.ANALYSED, "2": ScanState.FAILED}, SubjectState.PARTLY),
+        ({"1": ScanState.ANALYSED, "2": ScanState.RECEIVED}, SubjectState.PARTLY),
+    ],
+)
+def test_a_visit_that_failed_or_waits_makes_a_subject_partly_done(scans, state):
+    assert _state(Listed("a", scans, result_of("a", "1"), "")) is state
+
+
+def test_a_scan_replaced_since_has_neither_counts_nor_flags(tmp_path):
+    listed = Listed("a", {"1": ScanState.RECEIVED}, result_of("a", "1"), "")
+    page = write_overview(tmp_path, [listed], settings_digest="d", rules=RULES).read_text(encoding="utf-8")
+    assert "<td>7</td>" not in page
+    assert "covers 50 %" not in page
+    shown = replace(listed, scans={"1": ScanState.ANALYSED})
+    page = write_overview(tmp_path, [shown], settings_digest="d", rules=RULES).read_text(encoding="utf-8")
+    assert "<td>7</td>" in page
+    assert "1: FLAIR: covers 50 %" in page
+
+
+def test_the_order_of_the_page_is_that_of_the_codes(tmp_path):
+    """Not that of the sites, in which the registry lists subjects."""
+    listed = [Listed(code, {}, None, "") for code in ("K7QX2", "B3FGH", "ZZ2M4")]
+    page = write_overview(tmp_path, listed, settings_digest="d", rules=None).read_text(encoding="utf-8")
+    assert page.index("sub-B3FGH") < page.index("sub-K7QX2") < page.index("sub-ZZ2M4")
