@@ -1,19 +1,21 @@
 """The pages over all subjects follow the results and outcomes of `bids`, also when a later run changes some."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
+from benchmarks.tables import write_trial
 from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.layout import DerivativeDataset
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules, Segmenter, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import SubjectState
-from reading_centre.use_cases import bids
+from reading_centre.use_cases import bids, run
 from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
 from workflows.outcome import BatchOutcome, Outcome
 
@@ -166,3 +168,20 @@ def test_the_order_of_the_page_is_that_of_the_codes(tmp_path):
     listed = [Listed(code, {}, None, "") for code in ("K7QX2", "B3FGH", "ZZ2M4")]
     page = write_overview(tmp_path, listed, settings_digest="d", rules=None).read_text(encoding="utf-8")
     assert page.index("sub-B3FGH") < page.index("sub-K7QX2") < page.index("sub-ZZ2M4")
+
+
+def test_a_run_of_a_trial_lists_codes_without_sites(tmp_path, monkeypatch):
+    trial = write_trial(tmp_path / "trial", subjects=2, shape=(40, 44, 14))
+
+    def analyse(jobs, **_):
+        return BatchOutcome(
+            tuple(Outcome(subject=j.subject, done=i == 0, reason="no brain" * i) for i, j in enumerate(jobs))
+        )
+
+    monkeypatch.setattr(run, "run_batch", analyse)
+    codes = sorted(outcome.subject for outcome in run.run_trial(trial.root).outcomes)
+    page = (trial.reports / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'<tbody id="sub-(\w+)"', page) == codes
+    assert "2 subjects: <b>1</b> done, <b>1</b> failed." in page
+    assert "<b>failed:</b> no brain; the numbers are those of an earlier run" in page
+    assert not [site.code for site in load_protocol(trial.protocol_file).sites if site.code in page]
