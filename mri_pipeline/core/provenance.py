@@ -91,8 +91,7 @@ def settings_digest(settings: BaseModel) -> str:
 
     Examples
     --------
-    >>> from mri_pipeline.core.method import METHOD
-    from mri_pipeline.core.protocol import parse_protocol, protocol_text
+    >>> from mri_pipeline.core.protocol import parse_protocol, protocol_text
     >>> len(settings_digest(parse_protocol(protocol_text())))
     12
     """

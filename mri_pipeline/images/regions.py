@@ -48,8 +48,19 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     return np.asarray(below_roof | brainstem | floor)
 
 
-def below_foramen_magnum(points_mm: FloatArray) -> BoolArray:
-    """True for MNI points, shape (..., 3) in mm, below the foramen magnum: the cord and the fluid around it.
+def below_foramen_magnum(points_mm: FloatArray, *, reach_mm: float = 0.0) -> BoolArray:
+    """True for MNI points below the foramen magnum: the cord and the fluid around it.
+
+    Parameters
+    ----------
+    points_mm : ndarray, shape (..., 3)
+        MNI coordinates in mm.
+    reach_mm : float
+        Half the height of a voxel. A voxel that reaches below the foramen magnum holds some of the fluid there.
+
+    Returns
+    -------
+    ndarray of bool, shape (...)
 
     Examples
     --------
@@ -57,10 +68,10 @@ def below_foramen_magnum(points_mm: FloatArray) -> BoolArray:
     >>> below_foramen_magnum(np.array([medulla, cord])).tolist()
     [False, True]
     """
-    return np.asarray(points_mm[..., 2] < FORAMEN_MAGNUM_Z_MM)
+    return np.asarray(points_mm[..., 2] - reach_mm < FORAMEN_MAGNUM_Z_MM)
 
 
-def beside_medulla(points_mm: FloatArray, tissue: FloatArray) -> BoolArray:
+def beside_medulla(points_mm: FloatArray, tissue: FloatArray, *, reach_mm: float = 0.0) -> BoolArray:
     """True for MNI points in the fluid beside the medulla and the cord.
 
     Parameters
@@ -69,12 +80,14 @@ def beside_medulla(points_mm: FloatArray, tissue: FloatArray) -> BoolArray:
         MNI coordinates in mm.
     tissue : ndarray, shape (n,)
         Probability of white or grey matter of the template at these points.
+    reach_mm : float
+        Half the height of a voxel.
 
     Returns
     -------
     ndarray of bool, shape (n,)
     """
-    low = (points_mm[:, 2] < PONTOMEDULLARY_SULCUS_Z_MM) & (np.abs(points_mm[:, 0]) < CISTERN_X_MM)
+    low = (points_mm[:, 2] - reach_mm < PONTOMEDULLARY_SULCUS_Z_MM) & (np.abs(points_mm[:, 0]) < CISTERN_X_MM)
     return np.asarray(low & (tissue < 0.5))
 
 

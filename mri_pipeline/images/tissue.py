@@ -119,13 +119,28 @@ def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affin
     The affine is used, not the warp. The outline of the brain mask drives the warp, and the lower end of the mask
     contains the cistern and some of the spinal canal, unlike the template.
     """
-    points = template_to_subject.inverse().points(brain.grid.world(np.argwhere(brain.mask).astype(float)))
+    to_template = template_to_subject.inverse()
+    points = to_template.points(brain.grid.world(np.argwhere(brain.mask).astype(float)))
+    half_mm = _half_height_mm(brain.grid, to_template)
     tissue = template.white_matter.data + template.grey_matter.data
-    (pulled,) = pull([tissue], template.t1.grid, points, brain.mask)
+    # the smallest share of tissue over the height of each voxel
+    pulled = np.min(
+        [
+            pull([tissue], template.t1.grid, points + np.array([0.0, 0.0, shift_mm]), brain.mask)[0][brain.mask]
+            for shift_mm in (-half_mm, 0.0, half_mm)
+        ],
+        axis=0,
+    )
     below, cistern = (np.zeros(brain.grid.shape, dtype=bool) for _ in range(2))
-    below[brain.mask] = below_foramen_magnum(points)
-    cistern[brain.mask] = beside_medulla(points, pulled[brain.mask])
+    below[brain.mask] = below_foramen_magnum(points, reach_mm=half_mm)
+    cistern[brain.mask] = beside_medulla(points, pulled, reach_mm=half_mm)
     return below, cistern
+
+
+def _half_height_mm(grid: Grid, to_template: Affine) -> float:
+    """Half the extent of a voxel along the z axis of the template, in mm."""
+    edges = (to_template.matrix @ grid.affine)[2, :3]
+    return float(np.abs(edges).sum() / 2)
 
 
 def _mean_image(images: Sequence[Image], brain: LabelImage) -> Image:

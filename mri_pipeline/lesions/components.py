@@ -137,6 +137,12 @@ class ConnectedComponents:
         np.maximum.at(highest, self.number, image.ravel()[self.voxels])
         return highest
 
+    def centres(self) -> NDArray[np.float64]:
+        """Centroid of each component in voxel indices, shape (components, 3)."""
+        indices = np.unravel_index(self.voxels, self.shape)
+        count = len(self.sizes)
+        return np.stack([np.bincount(self.number, axis, count) / self.sizes for axis in indices], axis=1)
+
     def chosen(self, keep: BoolArray) -> BoolArray:
         """Mask of the components for which `keep`, shape (components,), is True."""
         mask = np.zeros(self.shape, dtype=bool)

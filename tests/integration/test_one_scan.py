@@ -70,7 +70,7 @@ def test_segment_and_bids_agree_and_a_copy_as_a_second_session_is_noticed(segmen
     out = tmp_path / "out"
     assert cli.invoke(["bids", str(bids), str(out), "participant", "--nprocs", "2"]) == 0
     said = capsys.readouterr().out
-    assert "look at 2: FLAIR: the same voxels as at 1; was the right scan uploaded?" in said
+    assert "visual QC required: 2: FLAIR: the same voxels as at 1; was the right scan uploaded?" in said
     assert "sub-two: sessions in the order 1, 2 (numbers in the session labels)" in said
     rows = read_table(out / "tables" / "lesion_timepoints.csv")
     assert len(rows) == 3

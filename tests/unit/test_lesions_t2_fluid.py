@@ -14,7 +14,7 @@ from lesion_phantom import Head
 from mri_pipeline.analysis.steps import take_t2
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM, Location
 from mri_pipeline.core.protocol import LesionRules, Segmenter
-from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.black_holes import segment_black_holes
 from mri_pipeline.lesions.gel.detect import detect_gel
@@ -131,6 +131,26 @@ def test_bright_fluid_beside_the_brainstem_is_told_by_t1_and_t2(contrasts, level
     head.paint(stem | high, FLAIR=1.6, **levels)
     found = without_flow(stem | high, head.visit(*contrasts), lower_end(head))
     assert np.array_equal(found, high | (stem & kept))  # above the tentorium no fluid is as bright
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "t2w", "contrasts", "kept"),
+    [
+        (-55.0, 1.2, (FLAIR, T2W), False),
+        (-55.0, 1.2, (FLAIR, T1W, T2W), False),
+        (-55.0, 1.2, (FLAIR, T1W), True),  # no T2w
+        (-55.0, 1.6, (FLAIR, T2W), True),
+        (-45.0, 1.2, (FLAIR, T2W), True),  # the pons
+    ],
+)
+def test_a_lesion_of_the_medulla_needs_a_t2_correlate(z_mm, t2w, contrasts, kept):
+    """Grey matter has 1.4 on T2w."""
+    head = Head()
+    stem, shift = head.inside(STEM, 3.5), np.eye(4)
+    shift[2, 3] = STEM[2] - z_mm
+    head.paint(stem, FLAIR=1.5, T1W=0.9, T2W=t2w)
+    maps = dataclasses.replace(lower_end(head), template_to_subject=Affine(shift))
+    assert np.array_equal(without_flow(stem, head.visit(*contrasts), maps), stem & kept)
 
 
 @pytest.mark.parametrize(("contrast", "levels"), [(T1W, LESION | {"T2W": 2.7}), (T2W, LESION | {"T1W": 0.35})])

@@ -1,13 +1,15 @@
 """Removal of CSF flow artefacts at the brainstem and the cord: bright on FLAIR, but not T2 lesions.
 
 FLAIR suppresses CSF by its long T1. CSF that was not inverted and flows into the slice is not suppressed (Lisanti et
-al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Three criteria identify it: it lies
-below the foramen magnum; the template has no tissue there (both are in the tissue maps); or T1 and T2w show fluid.
+al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Four criteria identify it: it lies
+below the foramen magnum; the template has no tissue there (both are in the tissue maps); T1 and T2w show fluid; or it
+lies in the medulla and is darker than grey matter on T2w.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
 from mri_pipeline.core.method import METHOD
@@ -26,7 +28,8 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
     A component is removed if most of it lies below the foramen magnum. The part of other components below it is cut
     off. A component is CSF if most of it is CSF in the tissue maps. An infratentorial component is also CSF if its
     mean is closer to CSF than to grey matter on T1 and T2w. Each of them counts if most of the component is within
-    its field of view; one suffices if the other is missing. Tissue with the T1 of CSF would be as dark on FLAIR as
+    its field of view; one suffices if the other is missing. In the medulla a component that is darker than grey matter
+    on T2w has no T2 correlate and is flow. Tissue with the T1 of CSF would be as dark on FLAIR as
     CSF; only flow is bright there.
 
     Parameters
@@ -49,6 +52,7 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
     infratentorial = parts.means(tissue.infratentorial) > MOST
     if infratentorial.any():
         flow |= infratentorial & _fluid(parts, visit, tissue, apart_from=found)
+        flow |= infratentorial & _no_t2_correlate(parts, visit, tissue, apart_from=found)
     return parts.chosen(~flow) & above
 
 
@@ -63,13 +67,36 @@ def _fluid(
         if levels is None:
             continue
         grey, csf = levels
-        scanned = visit.scanned(contrast)
-        size = parts.sums(scanned)
-        mean = parts.sums(np.where(scanned, visit.contrasts[contrast].data, 0)) / np.maximum(size, 1)
-        covered = size > MOST * parts.sizes
+        mean, covered = _means(parts, contrast, visit)
         fluid &= ~covered | (np.abs(mean - csf) < np.abs(mean - grey))
         judged |= covered
     return fluid & judged
+
+
+def _no_t2_correlate(
+    parts: ConnectedComponents, visit: VisitImages, tissue: TissueMaps, *, apart_from: BoolArray
+) -> BoolArray:
+    """True for components of the medulla that are darker than grey matter on a T2w that covers most of them.
+
+    In the posterior fossa a lesion on FLAIR needs a T2 correlate (Barkhof et al., Brain 1997;120:2059). It is applied
+    where FLAIR has most flow artefacts, from the pontomedullary sulcus downwards.
+    """
+    levels = _levels(Contrast.T2W, visit, tissue, apart_from) if Contrast.T2W in visit.contrasts else None
+    if levels is None:
+        return np.zeros(len(parts.sizes), dtype=bool)
+    mean, covered = _means(parts, Contrast.T2W, visit)
+    z_mm = tissue.template_to_subject.inverse().points(visit.grid.world(parts.centres()))[:, 2]
+    return covered & (mean < levels[0]) & (z_mm < METHOD.regions.pontomedullary_sulcus_z_mm)
+
+
+def _means(
+    parts: ConnectedComponents, contrast: Contrast, visit: VisitImages
+) -> tuple[NDArray[np.float64], BoolArray]:
+    """Mean of a contrast in each component, and whether its field of view holds most of the component."""
+    scanned = visit.scanned(contrast)
+    size = parts.sums(scanned)
+    mean = parts.sums(np.where(scanned, visit.contrasts[contrast].data, 0)) / np.maximum(size, 1)
+    return mean, size > MOST * parts.sizes
 
 
 def _levels(
