@@ -20,6 +20,7 @@ from mri_pipeline.core.spatial import BoolArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import bias, brain, normalise, tissue
 from mri_pipeline.lesions.gel import detect as gel
+from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2 import segment as t2
 
 FILES = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1", Contrast.T1W_GD: "T1POST", Contrast.T2W: "T2"}
@@ -82,7 +83,7 @@ class Analysed:
     visit: VisitImages
     tissue: TissueMaps
     t2_lesions: t2.T2Segmentation
-    enhancing: gel.GelDetection | None
+    enhancing: GelDetection | None
     prepare_s: float
     lesions_s: float
 

@@ -29,7 +29,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions import black_holes
-from mri_pipeline.lesions.gel.detect import GelDetection
+from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks, truth_on_grid
 from reading_centre.use_cases.evaluate import Pair, evaluate
 from reading_centre.use_cases.segment import segment_images

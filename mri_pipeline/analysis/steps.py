@@ -26,6 +26,7 @@ from mri_pipeline.images.duplicates import repeated, scan_digest
 from mri_pipeline.images.subject_grid import subject_grid
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel import detect as gel
+from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2 import external
 from mri_pipeline.lesions.t2 import segment as t2
 from mri_pipeline.lesions.tracking import track as tracking
@@ -63,7 +64,7 @@ class SegmentedVisit:
     """Normalised images of one visit with its lesions on T1. None: not known. An empty mask: none found."""
 
     contrasts: Mapping[Contrast, Image]
-    gel: gel.GelDetection | None
+    gel: GelDetection | None
     dark: black_holes.DarkTissue | None
 
 

@@ -25,7 +25,7 @@ from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.images import resample
 from mri_pipeline.lesions.black_holes import DarkTissue
-from mri_pipeline.lesions.gel.detect import GelDetection
+from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row

@@ -13,7 +13,8 @@ from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.gel.detect import GelReason, detect_gel
+from mri_pipeline.lesions.gel.candidates import GelReason
+from mri_pipeline.lesions.gel.detect import detect_gel
 
 FLAIR, T1W, GD = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD
 RULES = LesionRules()

@@ -11,7 +11,6 @@ interrupts a ring, the parts are bridged along the path of highest enhancement, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,86 +21,12 @@ from skimage.graph import MCP_Geometric
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
-from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
-
-
-class GelReason(StrEnum):
-    """Reason why an enhancing component is not counted as a lesion."""
-
-    TOO_SMALL = "too_small"
-    NO_T2_CORRELATE = "no_t2_correlate"
-    BRAIN_EDGE = "brain_edge"  # dura, cortical vein, partial volume
-    IN_FLUID = "in_fluid"  # choroid plexus, flow
-    NOT_IN_WHITE_MATTER = "not_in_white_matter"
-    TUBULAR = "tubular"  # vessel
-
-
-@dataclass(frozen=True)
-class GelCandidate:
-    """An enhancing component.
-
-    Parameters
-    ----------
-    x_mm, y_mm, z_mm : float
-        Centroid in world space (RAS).
-    volume_mm3 : float
-    enhancement : float
-        Upper decile of the increase, as a fraction of white matter intensity.
-    features : GelFeatures
-        Input of the probability model.
-    reasons : tuple of GelReason
-        Reasons for rejection; empty for a lesion.
-    """
-
-    x_mm: float
-    y_mm: float
-    z_mm: float
-    volume_mm3: float
-    enhancement: float
-    features: GelFeatures
-    reasons: tuple[GelReason, ...] = ()
-
-    @property
-    def accepted(self) -> bool:
-        """True if it is counted as a lesion."""
-        return not self.reasons
-
-    @property
-    def probability(self) -> float:
-        """Probability that it is a lesion, 0 to 1; the rules, not this probability, decide what is counted."""
-        return gel_probability(self.features)
-
-
-@dataclass(frozen=True)
-class GelDetection:
-    """Enhancing lesions of a visit.
-
-    Parameters
-    ----------
-    mask : LabelImage
-        Numbered lesions.
-    candidates : tuple of GelCandidate
-        All candidates: lesions first, then by descending enhancement.
-    places : LabelImage
-        Voxels of the candidates, labelled by their position in `candidates`, from 1.
-    enhancing_share : float or None
-        Fraction of the brain that enhances clearly, including vessels and dura; None without a pre-contrast T1.
-    """
-
-    mask: LabelImage
-    candidates: tuple[GelCandidate, ...]
-    places: LabelImage
-    enhancing_share: float | None = None
-
-    @property
-    def probability(self) -> Image:
-        """Probability map: the probability of each candidate in its voxels, 0 elsewhere."""
-        table = np.array([0.0, *(candidate.probability for candidate in self.candidates)], dtype=np.float32)
-        return Image(table[self.places.data], self.places.grid)
+from mri_pipeline.lesions.gel.probability import GelFeatures
 
 
 @dataclass(frozen=True)
