@@ -22,19 +22,16 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from published import Analysed, analyse, cases, load_case, priors, thick
+from published import Analysed, analyse, cases, lesion_shapes, load_case, priors, thick
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location
-from mri_pipeline.core.io.nifti import load_labels
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.components import structure
 
 LEVELS = {Contrast.FLAIR: 1.4, Contrast.T2W: 1.6, Contrast.T1W: 0.9}
 DIAMETERS_MM = (3.0, 10.0)
@@ -63,21 +60,6 @@ class Inserted:
     diameter_mm: float
     enhancement: float
     voxels: tuple[np.ndarray, ...]
-
-
-@cache
-def shapes(folder: Path, left_out: str) -> list[BoolArray]:
-    """Compact lesions of 50 to 2000 mm³ of all patients except one, at 1 mm."""
-    found = []
-    for path in sorted(folder.glob("patient*.nii.gz")):
-        if path.name[7:9] == left_out:
-            continue
-        labels, _ = ndimage.label(load_labels(path).mask, structure(3))
-        for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            shape = labels[box] == number
-            if 50 <= shape.sum() <= 2000 and shape.mean() > 0.35:
-                found.append(shape)
-    return found
 
 
 def shaped(shape: BoolArray, diameter_mm: float, rng: np.random.Generator) -> BoolArray:
@@ -271,6 +253,7 @@ def main() -> None:
                 if Contrast.T1W_GD not in images:
                     continue
                 untouched = analyse(images, made[left_out])
+                pool = lesion_shapes(pools, left_out, (50, 2000), least_fill=0.35)
                 rng = np.random.default_rng(arguments.seed)
                 for head in range(arguments.heads + 1):
                     copy, lesions = images, []
@@ -279,7 +262,7 @@ def main() -> None:
                             images,
                             untouched,
                             own,
-                            shapes(pools, left_out),
+                            pool,
                             rng,
                             enhancements=arguments.enhancements,
                         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
 
@@ -19,6 +20,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import bias, brain, normalise, tissue
+from mri_pipeline.lesions.components import structure
 from mri_pipeline.lesions.gel import detect as gel
 from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2 import segment as t2
@@ -74,6 +76,26 @@ def load_case(folder: Path, mask: Path) -> tuple[dict[Contrast, Image], BoolArra
     truth = load_image(mask)
     truth.grid.require_same(images[Contrast.FLAIR].grid, "reference mask")
     return images, truth.data > 0.5
+
+
+def lesion_shapes(
+    folder: Path, left_out: str, volumes_mm3: tuple[float, float], *, least_fill: float = 0.0
+) -> list[BoolArray]:
+    """Lesions in the expert masks of all patients except one, at 1 mm.
+
+    `volumes_mm3` are the smallest and the largest volume; `least_fill` is the least share of its bounding box that a
+    lesion fills.
+    """
+    found = []
+    for path in sorted(folder.glob("patient*.nii.gz")):
+        if path.name[7:9] == left_out:
+            continue
+        labels, _ = ndimage.label(load_labels(path).mask, structure(3))
+        for number, box in enumerate(ndimage.find_objects(labels), start=1):
+            shape = labels[box] == number
+            if volumes_mm3[0] <= shape.sum() <= volumes_mm3[1] and shape.mean() > least_fill:
+                found.append(shape)
+    return found
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from published import Analysed, analyse, cases, load_case, priors, thick
+from published import Analysed, analyse, cases, lesion_shapes, load_case, priors, thick
 from scipy import ndimage
 
-from mri_pipeline.core.io.nifti import load_labels
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.black_holes import segment_black_holes
-from mri_pipeline.lesions.components import structure
 
 CASES = ("ljubljana-07", "ljubljana-19", "P14-T2")
 LESIONS = 10
@@ -61,18 +59,6 @@ class Inserted:
     flair: float
     enhancement: float
     ring: bool
-
-
-def shapes(folder: Path, left_out: str) -> list[BoolArray]:
-    """Lesions of `VOLUMES_MM3` of all patients except one, at 1 mm."""
-    found = []
-    for path in sorted(folder.glob("patient*.nii.gz")):
-        if path.name[7:9] == left_out:
-            continue
-        labels, _ = ndimage.label(load_labels(path).mask, structure(3))
-        boxes = enumerate(ndimage.find_objects(labels), start=1)
-        found += [s for k, box in boxes if VOLUMES_MM3[0] <= (s := labels[box] == k).sum() <= VOLUMES_MM3[1]]
-    return found
 
 
 def insert(
@@ -224,7 +210,7 @@ def measure(arguments: argparse.Namespace) -> None:
             grid = images[Contrast.FLAIR].grid
             first = analyse(images, made[left_out])
             rng = np.random.default_rng(arguments.seed)
-            pool = shapes(masks, left_out)
+            pool = lesion_shapes(masks, left_out, VOLUMES_MM3)
             none: list[Inserted] = []
             heads = [("untouched", images, none), ("filled", filled(images, first, own, rng), none)]
             heads += [(f"copy {k + 1}", *insert(images, first, own, pool, rng)) for k in range(arguments.heads)]
