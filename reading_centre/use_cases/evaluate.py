@@ -33,8 +33,7 @@ _MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # together they tell an intensity ima
 _FEW_LABELS, _LEAST_EQUAL = 10, 0.5
 """With more labels than the first, neighbouring labelled voxels have one label in at least this share of the pairs.
 Numbered connected components have 1.00 by definition. Ten real masks have at least 0.66 if every lesion is cut into
-cubes of 3 voxels. A real FLAIR has 0.49 with 10 grey levels, 0.30 with 20 and 0.12
-with 64."""
+cubes of 3 voxels. A real FLAIR has 0.49 with 10 grey levels, 0.30 with 20 and 0.12 with 64."""
 _SHOWN = 5  # unmatched names in a message
 
 
