@@ -15,7 +15,9 @@ from lesion_prior import WITH_IMAGES, mean_scaling, prior_from_masks
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.nifti import load_image, load_labels
+from mri_pipeline.core.io.priors import read_model
 from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -110,10 +112,9 @@ class Analysed:
     lesions_s: float
 
 
-def analyse(images: Mapping[Contrast, Image], prior: Image) -> Analysed:
-    """Analyse one visit whose scans share a grid: brain, bias field, tissue, normalisation, T2 lesions, GEL."""
-    rules, template = LesionRules(), load_template()
-    start = time.process_time()
+def prepare(images: Mapping[Contrast, Image], prior: Image) -> tuple[VisitImages, TissueMaps]:
+    """Prepare one visit whose scans share a grid: brain, bias field, tissue, normalisation."""
+    template = load_template()
     head = brain.extract_brain(images[Contrast.FLAIR], template)
     corrected = {c: bias.correct_bias(i, head.mask) for c, i in images.items()}
     maps = tissue.map_tissue(
@@ -124,8 +125,26 @@ def analyse(images: Mapping[Contrast, Image], prior: Image) -> Analysed:
         template_to_subject=head.template_to_image,
         lesion_prior=prior,
     )
-    visit = VisitImages({c: normalise.normalise(i, maps, head.mask) for c, i in corrected.items()}, head.mask)
+    return VisitImages({c: normalise.normalise(i, maps, head.mask) for c, i in corrected.items()}, head.mask), maps
+
+
+def analyse(images: Mapping[Contrast, Image], prior: Image, model: LogisticModel | None = None) -> Analysed:
+    """Prepare one visit (`prepare`), and find its T2 lesions and GEL.
+
+    `model` is that of `mri_pipeline.lesions.gel.nodes`; default: the one that comes with the package.
+    """
+    rules, start = LesionRules(), time.process_time()
+    visit, maps = prepare(images, prior)
     prepared = time.process_time()
     (lesions,) = t2.segment_t2([visit], maps, rules)
-    enhancing = gel.detect_gel(visit, maps, lesions.mask, rules) if Contrast.T1W_GD in images else None
+    enhancing = None
+    if Contrast.T1W_GD in images:
+        enhancing = gel.detect_gel(visit, maps, lesions.mask, rules, model=model)
     return Analysed(visit, maps, lesions, enhancing, prepared - start, time.process_time() - prepared)
+
+
+def gel_models(folder: Path | None) -> dict[str, LogisticModel]:
+    """GEL models by the excluded patient, from a folder that ``training/gel_nodes.py --apart`` wrote."""
+    return (
+        {f.stem.removeprefix("without_"): read_model(f) for f in folder.glob("without_*.json")} if folder else {}
+    )

@@ -122,20 +122,80 @@ class ConnectedComponents:
         number = labels.ravel()[voxels].astype(np.intp) - 1
         return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
 
+    def selected(self, keep: BoolArray) -> ConnectedComponents:
+        """The components for which `keep`, shape (components,), is True, numbered anew in the same order."""
+        kept = keep[self.number]
+        numbers = np.cumsum(keep) - 1
+        return ConnectedComponents(
+            self.shape, self.voxels[kept], numbers[self.number[kept]].astype(np.intp), self.sizes[keep]
+        )
+
+    def ring(self, within: BoolArray, reach: tuple[int, ...]) -> ConnectedComponents:
+        """The voxels around each component, under its number.
+
+        Parameters
+        ----------
+        within : ndarray of bool, shape `shape`
+            Voxels that may belong to a ring.
+        reach : tuple of int
+            Width of the ring in voxels along each axis.
+
+        Returns
+        -------
+        ConnectedComponents
+            Voxels in two rings belong to the larger component. A component without such voxels has size 0.
+        """
+        count = len(self.sizes)
+        if not count:
+            return self
+        rank = np.empty(count, dtype=np.int32)
+        rank[np.argsort(self.sizes, kind="stable")] = np.arange(1, count + 1)
+        indices = np.unravel_index(self.voxels, self.shape)
+        box = tuple(
+            slice(max(int(i.min()) - r, 0), int(i.max()) + r + 1) for i, r in zip(indices, reach, strict=True)
+        )
+        ranks = np.zeros(self.shape, dtype=np.int32)
+        ranks.ravel()[self.voxels] = rank[self.number]
+        near = ndimage.maximum_filter(ranks[box], [2 * r + 1 for r in reach], mode="constant")
+        around = np.zeros(self.shape, dtype=np.int32)
+        around[box] = np.where((ranks[box] == 0) & within[box], near, 0)
+        voxels = np.flatnonzero(around)
+        of_rank = np.argsort(rank)
+        number = of_rank[around.ravel()[voxels] - 1].astype(np.intp)
+        return ConnectedComponents(self.shape, voxels, number, np.bincount(number, minlength=count))
+
     def sums(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
         """Sum of an image over each component, shape (components,); the image has the shape of the mask."""
         weights = image.ravel()[self.voxels].astype(np.float64)
         return np.asarray(np.bincount(self.number, weights, len(self.sizes)), dtype=np.float64)
 
     def means(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        """Mean of an image over each component, shape (components,)."""
-        return self.sums(image) / self.sizes
+        """Mean of an image over each component, shape (components,); 0 for a component without voxels."""
+        return np.asarray(self.sums(image) / np.maximum(self.sizes, 1), dtype=np.float64)
 
     def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
         """Maximum of an image in each component, shape (components,)."""
         highest = np.full(len(self.sizes), -np.inf)
         np.maximum.at(highest, self.number, image.ravel()[self.voxels])
         return highest
+
+    def minima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Minimum of an image in each component, shape (components,)."""
+        return -self.maxima(-image)
+
+    def elongations(self, spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
+        """Length of each component relative to its width, shape (components,); 1 for a sphere or a disc.
+
+        Length and width are the standard deviations along the first and second principal axis. The extent of the
+        voxel itself is added, so that they are never 0.
+        """
+        count, spacing = len(self.sizes), np.array(spacing_mm)
+        points = np.stack(np.unravel_index(self.voxels, self.shape), axis=1)
+        offsets = (points - self.centres()[self.number]) * spacing
+        moments = [np.bincount(self.number, a * b, count) for a in offsets.T for b in offsets.T]
+        covariance = np.stack(moments, axis=1).reshape(count, 3, 3) / np.maximum(self.sizes, 1)[:, None, None]
+        variances = np.linalg.eigvalsh(covariance + np.diag(spacing**2 / 12))
+        return np.asarray(np.sqrt(variances[:, 2] / variances[:, 1]), dtype=np.float64)
 
     def centres(self) -> NDArray[np.float64]:
         """Centroid of each component in voxel indices, shape (components, 3)."""

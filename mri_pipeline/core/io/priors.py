@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from mri_pipeline.core.errors import ImageError
-from mri_pipeline.core.spatial import FloatArray, Grid, Image
+from mri_pipeline.core.logistic import LogisticModel
+from mri_pipeline.core.spatial import Grid, Image
 
 LESION_PRIOR_FILE = "lesion_prior.npz"
 GEL_COEFFICIENTS_FILE = "gel_coefficients.json"
+GEL_NODES_FILE = "gel_nodes.json"
 
 _FLOOR = 1e-5
 _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the floor to 1
@@ -68,14 +70,28 @@ def load_lesion_prior() -> Image:
 
 
 @cache
-def load_gel_coefficients() -> tuple[float, FloatArray]:
-    """Intercept and coefficients of `mri_pipeline.lesions.gel.probability`, in the order of its features.
+def load_model(file: str) -> LogisticModel:
+    """A logistic model that comes with the package: `GEL_COEFFICIENTS_FILE` or `GEL_NODES_FILE`.
 
     Examples
     --------
-    >>> load_gel_coefficients()[1].shape
-    (5,)
+    >>> load_model(GEL_COEFFICIENTS_FILE).names
+    ('size', 'own_share', 'depth_mm', 'fluid_share', 'lesion_share')
     """
-    text = (files("mri_pipeline") / "data" / GEL_COEFFICIENTS_FILE).read_text(encoding="utf-8")
-    stored = json.loads(text)
-    return float(stored["intercept"]), np.array(list(stored["coefficients"].values()), dtype=float)
+    with as_file(files("mri_pipeline") / "data" / file) as path:
+        return read_model(path)
+
+
+def read_model(path: Path) -> LogisticModel:
+    """Read a logistic model that `save_model` wrote."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    names, values = zip(*stored["coefficients"].items(), strict=True)
+    return LogisticModel(float(stored["intercept"]), np.array(values, dtype=float), names)
+
+
+def save_model(model: LogisticModel, path: Path) -> Path:
+    """Write a logistic model with coefficients of three decimals."""
+    coefficients = {n: round(float(c), 3) for n, c in zip(model.names, model.coefficients, strict=True)}
+    content = {"intercept": round(model.intercept, 3), "coefficients": coefficients}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path

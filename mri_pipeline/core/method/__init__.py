@@ -20,7 +20,15 @@ from mri_pipeline.core.method.images import (
     TissueExtent,
     TissueSettings,
 )
-from mri_pipeline.core.method.t2 import ExternalMask, T2Border, T2Evidence, T2Fluid, T2Settings, T2Visits
+from mri_pipeline.core.method.t2 import (
+    ExternalMask,
+    LocalContrastMethod,
+    T2Border,
+    T2Evidence,
+    T2Fluid,
+    T2Settings,
+    T2Visits,
+)
 from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 
 
@@ -38,6 +46,7 @@ class Method:
     change: ChangeMethod = field(default_factory=ChangeMethod)
     tracking: TrackingMethod = field(default_factory=TrackingMethod)
     t2_evidence: T2Evidence = field(default_factory=T2Evidence)
+    local_contrast: LocalContrastMethod = field(default_factory=LocalContrastMethod)
     t2_visits: T2Visits = field(default_factory=T2Visits)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
     t2_border: T2Border = field(default_factory=T2Border)

@@ -120,6 +120,34 @@ class T2Evidence:
 
 
 @dataclass(frozen=True)
+class LocalContrastMethod:
+    """Contrast of a voxel to the white matter around it.
+
+    Parameters
+    ----------
+    smoothing_mm : float
+        Standard deviation of the total smoothing of the voxel.
+    surround_mm : float
+        Gaussian width of the surroundings.
+    least_white_matter : float
+        Minimum probability of white matter of the surroundings.
+    normal_z : float
+        Surroundings further than this from the mode of white matter, in standard deviations, are not normal.
+    sure_white_matter : float
+        Minimum probability of the white matter in which the spread of the contrast is measured.
+    least_spread : float
+        Minimum of that spread, in standard deviations of white matter.
+    """
+
+    smoothing_mm: float = 1.0
+    surround_mm: float = 4.0
+    least_white_matter: float = 0.5
+    normal_z: float = 2.0
+    sure_white_matter: float = 0.8
+    least_spread: float = 0.05
+
+
+@dataclass(frozen=True)
 class T2Visits:
     """Longitudinal consistency of T2 lesions.
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from mri_pipeline.core.spatial import Image, LabelImage
-from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
+from mri_pipeline.lesions.gel.probability import GelFeatures
 
 
 class GelReason(StrEnum):
@@ -34,7 +34,8 @@ class GelCandidate:
     enhancement : float
         Upper decile of the increase, as a fraction of white matter intensity.
     features : GelFeatures
-        Input of the probability model.
+    probability : float
+        Probability that it is a lesion, 0 to 1.
     reasons : tuple of GelReason
         Reasons for rejection; empty for a lesion.
     """
@@ -45,17 +46,13 @@ class GelCandidate:
     volume_mm3: float
     enhancement: float
     features: GelFeatures
+    probability: float
     reasons: tuple[GelReason, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """True if it is counted as a lesion."""
         return not self.reasons
-
-    @property
-    def probability(self) -> float:
-        """Probability that it is a lesion, 0 to 1; the rules, not this probability, decide what is counted."""
-        return gel_probability(self.features)
 
 
 @dataclass(frozen=True)

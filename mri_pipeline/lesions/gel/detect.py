@@ -19,6 +19,8 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
+from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
@@ -26,7 +28,8 @@ from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions, structure
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
-from mri_pipeline.lesions.gel.probability import GelFeatures
+from mri_pipeline.lesions.gel.nodes import AcceptedNodes, accepted_nodes, nodes_of
+from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def detect_gel(
     rules: LesionRules,
     *,
     settings: GelSettings | None = None,
+    model: LogisticModel | None = None,
 ) -> GelDetection:
     """Detect the enhancing lesions of a visit with a post-contrast T1.
 
@@ -57,6 +61,8 @@ def detect_gel(
         T2 lesions of the same visit.
     rules : LesionRules
     settings : GelSettings, optional
+    model : LogisticModel, optional
+        Model of `lesions.gel.nodes`; default: the one that comes with the package.
 
     Returns
     -------
@@ -78,6 +84,17 @@ def detect_gel(
         for component in _components(evidence, visit.brain.mask & tissue.above_foramen_magnum, settings)
         for found in _judge(component, evidence, rules, settings)
     ]
+    taken = np.zeros(visit.grid.shape, dtype=bool)
+    for piece, candidate in judged:
+        taken[piece.where] |= piece.voxels & candidate.accepted
+    accepted_by_model = accepted_nodes(
+        nodes_of(visit, tissue, evidence, settings),
+        evidence,
+        model or load_model(GEL_NODES_FILE),
+        taken=taken,
+        settings=settings,
+    )
+    judged += _further(accepted_by_model, evidence, rules, settings)
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)
     for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # lesions overwrite rejected candidates
@@ -93,6 +110,20 @@ def detect_gel(
     return GelDetection(
         mask, candidates, LabelImage(places, visit.grid), _enhancing_share(visit, evidence, settings)
     )
+
+
+def _further(
+    nodes: AcceptedNodes, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
+) -> list[tuple[_Piece, GelCandidate]]:
+    """Lesions that the rules have not accepted, but whose evidence as a whole is sufficient (`gel.nodes`)."""
+    further = []
+    for piece in _pieces(nodes.labels, (0, 0, 0), evidence.grid, settings):
+        lesion = _joined(piece, _to_border(piece, evidence.enhancement, settings), evidence, rules)
+        candidate = _candidate(lesion, _own_share(lesion, evidence, settings), evidence, rules, settings)
+        if GelReason.TOO_SMALL not in candidate.reasons:
+            probability = nodes.probabilities[piece.number - 1]
+            further.append((lesion, replace(candidate, probability=probability, reasons=())))
+    return further
 
 
 def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSettings) -> float | None:
@@ -240,7 +271,7 @@ def _candidate(
         rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
-    return GelCandidate(x, y, z, volume, enhancement, features, reasons)
+    return GelCandidate(x, y, z, volume, enhancement, features, gel_probability(features), reasons)
 
 
 def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:

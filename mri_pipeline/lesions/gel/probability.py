@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from mri_pipeline.core.io.priors import load_gel_coefficients
+from mri_pipeline.core.io.priors import GEL_COEFFICIENTS_FILE, load_model
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import FloatArray
 
@@ -58,5 +58,4 @@ def gel_probability(features: GelFeatures) -> float:
     >>> gel_probability(in_a_lesion) > 0.8, gel_probability(beside_a_vessel) < 0.1
     (True, True)
     """
-    intercept, coefficients = load_gel_coefficients()
-    return float(1.0 / (1.0 + np.exp(-(intercept + coefficients @ features.vector))))
+    return float(load_model(GEL_COEFFICIENTS_FILE).probability(features.vector))

@@ -82,32 +82,36 @@ def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float3
     return np.asarray(ndimage.gaussian_filter(data, width, mode="nearest", truncate=3.0), dtype=np.float32)
 
 
-def surround(data: FloatArray, weight: FloatArray, grid: Grid) -> NDArray[np.float32]:
-    """Weighted mean of the tissue within about 8 mm.
+def surround(
+    data: FloatArray, weight: FloatArray, grid: Grid, sigma_mm: float = _SURROUND_MM
+) -> NDArray[np.float32]:
+    """Weighted mean of the surrounding tissue.
 
     Parameters
     ----------
     data, weight : ndarray of float, shape (x, y, z)
         Intensities and their weights.
     grid : Grid
+    sigma_mm : float
+        Standard deviation of the Gaussian weights in mm.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
         0 where all weights nearby are 0.
     """
-    step = [max(1, int(_SURROUND_MM / 3 / s)) for s in grid.spacing_mm]  # a coarse grid suffices for a wide mean
+    step = [max(1, int(sigma_mm / 3 / s)) for s in grid.spacing_mm]  # a coarse grid suffices for a wide mean
     coarse = tuple(slice(k // 2, None, k) for k in step)
     spacing = np.array(grid.spacing_mm) * step
     blurred = [
         ndimage.gaussian_filter(
-            ndimage.uniform_filter(x, step)[coarse].astype(np.float32), _SURROUND_MM / spacing, mode="nearest"
+            ndimage.uniform_filter(x, step)[coarse].astype(np.float32), sigma_mm / spacing, mode="nearest"
         )
         for x in (weight, weight * data)
     ]
     mean = np.where(blurred[0] > 1e-3, blurred[1] / np.maximum(blurred[0], 1e-3), 0.0)
     scale = 1.0 / np.array(step)
-    offset = -np.array([k // 2 for k in step]) * scale
+    offset = -(np.array(step) - 1) / 2 * scale  # the centre of the first coarse voxel
     return np.asarray(
         ndimage.affine_transform(mean, scale, offset, output_shape=grid.shape, order=1, mode="nearest"),
         dtype=np.float32,
