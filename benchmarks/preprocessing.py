@@ -24,7 +24,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from mri_pipeline.analysis import steps
+from mri_pipeline.analysis import preparation
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import Affine, Grid, Image
@@ -85,26 +85,26 @@ def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], 
     brains, ways, to_first, errors = [], [], [], []
     for visit in range(visits):
         flair = load(visit, Contrast.FLAIR)
-        brains.append(clock.run("brain", steps.extract_brain, flair))
+        brains.append(clock.run("brain", preparation.extract_brain, flair))
         to_flair = {Contrast.FLAIR: Affine.identity()}
         for contrast in present[1:]:
             moving = load(visit, contrast)
             found = clock.run(
-                "within", steps.register, flair, moving, fixed_brain=brains[-1].mask, intra_modal=False
+                "within", preparation.register, flair, moving, fixed_brain=brains[-1].mask, intra_modal=False
             )
             to_flair[contrast] = found.moving_to_fixed
         ways.append(to_flair)
         if visit:
             first = load(0, Contrast.FLAIR)
             found = clock.run(
-                "between", steps.register, first, flair, fixed_brain=brains[0].mask, intra_modal=True
+                "between", preparation.register, first, flair, fixed_brain=brains[0].mask, intra_modal=True
             )
             to_first.append(found.moving_to_fixed)
             known = motion_of(0) @ motion_of(visit).inverse()
             errors.append(position_error_mm(found.moving_to_fixed, known, brains[-1].mask))
     space = clock.run(
         "space",
-        steps.subject_space,
+        preparation.subject_space,
         flairs=[load(visit, Contrast.FLAIR) for visit in range(visits)],
         brains=[found.mask for found in brains],
         templates_to_flair=[found.template_to_image for found in brains],
@@ -113,7 +113,7 @@ def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], 
     for visit, (way, to_flair) in enumerate(zip(space.flairs_to_subject, ways, strict=True)):
         images = {contrast: load(visit, contrast) for contrast in present}
         to_subject = {contrast: way @ inner for contrast, inner in to_flair.items()}
-        prepared = clock.run("prepare", steps.prepare_visit, images, to_subject, space.brain)
+        prepared = clock.run("prepare", preparation.prepare_visit, images, to_subject, space.brain)
         for contrast, image in prepared.items():
             nifti.save(image, work / f"{visit}_{USED[contrast]}.nii.gz")
     flairs, t1ws = (
@@ -122,7 +122,7 @@ def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], 
     )
     clock.run(
         "tissue",
-        steps.map_subject_tissue,
+        preparation.map_subject_tissue,
         flairs=flairs,
         t1ws=t1ws,
         brain=space.brain,

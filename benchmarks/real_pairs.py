@@ -16,9 +16,7 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-from scipy import ndimage
-
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset
 from mri_pipeline.core.spatial import BoolArray, LabelImage
@@ -65,11 +63,9 @@ def dice(a: BoolArray, b: BoolArray) -> float:
 
 def found_share(wanted: BoolArray, by: BoolArray, least_voxels: float) -> tuple[int, int]:
     """Number of 26-connected components of `wanted` that are covered by at least 10 %, and number of all."""
-    labels, count = ndimage.label(wanted, np.ones((3, 3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    covered = np.bincount(labels.ravel(), weights=by.ravel(), minlength=count + 1)[1:]
-    large = sizes >= least_voxels
-    return int((covered[large] >= 0.1 * sizes[large]).sum()), int(large.sum())
+    parts = ConnectedComponents.of(wanted)
+    large = parts.sizes >= least_voxels
+    return int((large & (parts.sums(by) >= 0.1 * parts.sizes)).sum()), int(large.sum())
 
 
 def score(source: Path, out: Path, patient: str, outcome: Outcome) -> dict[str, object]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 
@@ -122,11 +123,8 @@ def head_mask(image: Image) -> BoolArray:
     )  # lower than Otsu: CSF and bone belong to the head
     # fill holes before labelling: a dark skull separates the scalp from the brain
     solid = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
-    labels, count = ndimage.label(solid)
-    if count == 0:
-        return np.zeros(image.data.shape, dtype=bool)
-    filled = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    full = filled.repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
+    parts = ConnectedComponents.of(solid, connectivity=1)
+    full = parts.highest(parts.sizes).repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
     shape = image.data.shape
     return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
 

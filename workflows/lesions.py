@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
+from workflows.fields import (
+    RESULTS,
+    contrast_fields,
+    external_fields,
+    external_inputs,
+    gathered_fields,
+    list_entries,
+    merge_node,
+    pick,
+    scanned_fields,
+    segmented_fields,
+    subject_fields,
+    t1_field,
+    visits_with,
+    written_inputs,
+)
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.lesions import Segment, SegmentT2, Track
-from workflows.interfaces.output import WriteVisit
 from workflows.interfaces.segmenter import RunSegmenter
-
-_LISTS: Mapping[str, Contrast] = {
-    "gel": Contrast.T1W_GD,
-    "black_holes": Contrast.T1W,
-    "t1_hypointensity": Contrast.T1W,
-}
-"""Results of a visit that are tracked, and the contrast that a visit needs for each."""
+from workflows.writing import init_write_wf
 
 
 def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
@@ -53,7 +61,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     gather_wf = init_gather_wf(visits=visits)
     segment_t2 = pe.Node(
         SegmentT2(
-            with_t1=[n for n, v in enumerate(visits) if _t1_field(v)],
+            with_t1=[n for n, v in enumerate(visits) if t1_field(v)],
             with_t2w=[n for n, v in enumerate(visits) if Contrast.T2W in v.scans],
             rules=rules.model_dump_json(),
         ),
@@ -63,20 +71,20 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     visits_wf = init_visits_wf(visits=visits, rules=rules)
     track = _track(job, visits)
     write_wf = init_write_wf(job=job, alignment=alignment)
-    lists = [field for field, contrast in _LISTS.items() if _having(visits, contrast)]
-    others = ["t1s"] * any(map(_t1_field, visits)) + ["t2ws"] * bool(_having(visits, Contrast.T2W))
-    found = [f"{v.visit}_{field}" for v in visits for field in _segmented(v)]
+    lists = [field for field, contrast in RESULTS.items() if visits_with(visits, contrast)]
+    others = ["t1s"] * any(map(t1_field, visits)) + ["t2ws"] * bool(visits_with(visits, Contrast.T2W))
+    found = [f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)]
     workflow.connect([
-        (inputnode, gather_wf, [(field, f"inputnode.{field}") for field in _gathered(visits)]),
+        (inputnode, gather_wf, [(field, f"inputnode.{field}") for field in gathered_fields(visits)]),
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
         (gather_wf, segment_t2, [(f"outputnode.{field}", field) for field in ("flairs", "brains", *others)]),
-        (inputnode, visits_wf, [(f, f"inputnode.{f}") for f in (*TISSUE_FIELDS, *_scanned(visits))]),
+        (inputnode, visits_wf, [(f, f"inputnode.{f}") for f in (*TISSUE_FIELDS, *scanned_fields(visits))]),
         (segment_t2, visits_wf, [("t2_lesions", "inputnode.t2_lesions")]),
         (inputnode, track, [("location", "location")]),
         (gather_wf, track, [("outputnode.flairs", "flairs")]),
         (segment_t2, track, [("t2_lesions", "t2_lesions")]),
         (visits_wf, track, [(f"outputnode.{field}", _TRACKED.get(field, field)) for field in lists]),
-        (inputnode, write_wf, [(field, f"inputnode.{field}") for field in _written_inputs(visits)]),
+        (inputnode, write_wf, [(field, f"inputnode.{field}") for field in written_inputs(visits)]),
         (segment_t2, write_wf, [(field, f"inputnode.{field}") for field in ("t2_lesions", "probabilities")]),
         (visits_wf, write_wf, [(f"outputnode.{field}", f"inputnode.{field}") for field in found]),
         (track, write_wf, [(field, f"inputnode.{field}") for field in ("lesions", "changes", "result")]),
@@ -87,7 +95,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     ])  # fmt: skip
     if rules.segmenter is not None:
         external_wf = init_external_wf(visits=visits, segmenter=rules.segmenter)
-        fields = _external_inputs(visits, rules.segmenter)
+        fields = external_inputs(visits, rules.segmenter)
         workflow.connect([
             (inputnode, external_wf, [(field, f"inputnode.{field}") for field in fields]),
             (external_wf, segment_t2, [("outputnode.external", "external")]),
@@ -113,17 +121,17 @@ def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> 
         One entry for each visit with a T2w.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=_gathered(visits)), name="inputnode")
+    inputnode = pe.Node(niu.IdentityInterface(fields=gathered_fields(visits)), name="inputnode")
     fields = {
         "flairs": [f"{v.visit}_flair" for v in visits],
         "brains": [f"{v.visit}_brain" for v in visits],
-        "t1s": [f"{v.visit}_{_t1_field(v)}" for v in visits if _t1_field(v)],
-        "t2ws": [f"{v.visit}_{FIELD[Contrast.T2W]}" for v in _having(visits, Contrast.T2W)],
+        "t1s": [f"{v.visit}_{t1_field(v)}" for v in visits if t1_field(v)],
+        "t2ws": [f"{v.visit}_{FIELD[Contrast.T2W]}" for v in visits_with(visits, Contrast.T2W)],
     }
-    lists = {kind: _merge(f"all_{kind}", len(sources)) for kind, sources in fields.items() if sources}
+    lists = {kind: merge_node(f"all_{kind}", len(sources)) for kind, sources in fields.items() if sources}
     outputnode = pe.Node(niu.IdentityInterface(fields=list(lists)), name="outputnode")
     workflow.connect([
-        *((inputnode, node, _entries(fields[kind])) for kind, node in lists.items()),
+        *((inputnode, node, list_entries(fields[kind])) for kind, node in lists.items()),
         *((node, outputnode, [("out", kind)]) for kind, node in lists.items()),
     ])  # fmt: skip
     return workflow
@@ -145,9 +153,9 @@ def init_external_wf(
         Map of the segmenter for each visit.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(fields=_external_inputs(visits, segmenter)), name="inputnode")
+    inputnode = pe.Node(niu.IdentityInterface(fields=external_inputs(visits, segmenter)), name="inputnode")
     outputnode = pe.Node(niu.IdentityInterface(fields=["external"]), name="outputnode")
-    all_external = _merge("all_external", len(visits))
+    all_external = merge_node("all_external", len(visits))
     workflow.connect([(all_external, outputnode, [("out", "external")])])
     for entry, visit in enumerate(visits, start=1):
         run = RunSegmenter(
@@ -156,7 +164,7 @@ def init_external_wf(
             visit=visit.visit,
         )
         external = pe.Node(run, name=f"external_{visit.visit}", mem_gb=4.0)
-        fields = _external_fields(visit, segmenter)
+        fields = external_fields(visit, segmenter)
         workflow.connect([
             (inputnode, external, [(f"{visit.visit}_{field}", field) for field in fields]),
             (external, all_external, [("found", f"in{entry}")]),
@@ -185,17 +193,17 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     <visit>_<contrast>
         Normalised scans, and the results of the visit.
     """
-    lists = {field: _having(visits, contrast) for field, contrast in _LISTS.items()}
+    lists = {field: visits_with(visits, contrast) for field, contrast in RESULTS.items()}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", *_scanned(visits)]), name="inputnode"
+        niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", *scanned_fields(visits)]), name="inputnode"
     )
     outputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
                 "gel_qc_flags",
                 *(field for field, having in lists.items() if having),
-                *(f"{v.visit}_{field}" for v in visits for field in _segmented(v)),
+                *(f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)),
             ]
         ),
         name="outputnode",
@@ -208,80 +216,18 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
         node = segment[visit.visit]
         workflow.connect([
             (inputnode, node, [(field, field) for field in TISSUE_FIELDS]),
-            (inputnode, node, [(f"{visit.visit}_{field}", field) for field in (*_contrasts(visit), "brain")]),
+            (inputnode, node, [(f"{visit.visit}_{field}", field) for field in (*contrast_fields(visit), "brain")]),
             (inputnode, node, [(("t2_lesions", pick, number), "t2_lesions")]),
-            (node, outputnode, [(field, f"{visit.visit}_{field}") for field in _segmented(visit)]),
+            (node, outputnode, [(field, f"{visit.visit}_{field}") for field in segmented_fields(visit)]),
         ])  # fmt: skip
     for field, having in {"gel_qc_flags": visits, **lists}.items():
         if having:
-            merge = _merge(f"all_{_TRACKED.get(field, field)}", len(having))
+            merge = merge_node(f"all_{_TRACKED.get(field, field)}", len(having))
             source = "qc_flags" if field == "gel_qc_flags" else field
             workflow.connect([
                 *((segment[v.visit], merge, [(source, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
                 (merge, outputnode, [("out", field)]),
             ])  # fmt: skip
-    return workflow
-
-
-def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_wf") -> pe.Workflow:
-    """Write the derivatives of every visit.
-
-    Inputs
-    ------
-    t2_lesions, probabilities, lesions, changes
-        Results of all visits, one entry for each visit.
-    result
-        Counts and lesions of the subject.
-    <visit>_<contrast>, <visit>_transforms, <visit>_brain
-        Normalised scans and results of the visit, its transforms, and the brain mask within its field of view.
-
-    Outputs
-    -------
-    written
-        A file for each visit whose derivatives are written.
-    """
-    visits = alignment.scans
-    quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
-    of_all = {
-        "t2_lesions": "t2_lesions",
-        "probabilities": "t2_probability",
-        "lesions": "lesions",
-        "changes": "changes",
-    }
-    workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                *of_all,
-                "result",
-                *(f"{v.visit}_{field}" for v in visits for field in _segmented(v)),
-                *_written_inputs(visits),
-            ]
-        ),
-        name="inputnode",
-    )
-    outputnode = pe.Node(niu.IdentityInterface(fields=["written"]), name="outputnode")
-    all_written = _merge("all_written", len(visits))
-    workflow.connect([(all_written, outputnode, [("out", "written")])])
-    for number, visit in enumerate(visits):
-        write = pe.Node(
-            WriteVisit(
-                subject=job.subject,
-                visit=visit.visit,
-                derivatives=str(job.derivatives),
-                quality=quality[visit.visit],
-                sources={contrast.value: path for contrast, path in job.sources(visit).items()},
-                rules=job.rules.model_dump_json(),
-            ),
-            name=f"write_{visit.visit}",
-        )
-        own = (*_segmented(visit), "brain", "transforms")
-        workflow.connect([
-            (inputnode, write, [((field, pick, number), into) for field, into in of_all.items()]),
-            (inputnode, write, [("result", "result")]),
-            (inputnode, write, [(f"{visit.visit}_{field}", field) for field in own]),
-            (write, all_written, [("written", f"in{number + 1}")]),
-        ])  # fmt: skip
     return workflow
 
 
@@ -294,73 +240,8 @@ def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:
         subject=job.subject,
         visits=[v.visit for v in visits],
         weeks={v.visit: v.week for v in visits},
-        gel_visits=[v.visit for v in _having(visits, Contrast.T1W_GD)],
-        black_hole_visits=[v.visit for v in _having(visits, Contrast.T1W)],
+        gel_visits=[v.visit for v in visits_with(visits, Contrast.T1W_GD)],
+        black_hole_visits=[v.visit for v in visits_with(visits, Contrast.T1W)],
         rules=job.rules.model_dump_json(),
     )
     return pe.Node(track, name="track", mem_gb=0.4 + 0.14 * len(visits))
-
-
-def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
-    return [*TISSUE_FIELDS, *_scanned(visits), *(f"{v.visit}_transforms" for v in visits)]
-
-
-def _having(visits: Sequence[VisitScans], contrast: Contrast) -> list[VisitScans]:
-    return [v for v in visits if contrast in v.scans]
-
-
-def _contrasts(visit: VisitScans) -> list[str]:
-    return [FIELD[contrast] for contrast in visit.scans]
-
-
-def _t1_field(visit: VisitScans) -> str | None:
-    """The T1 that separates grey matter from T2 lesions: before contrast if there is one, else after it."""
-    return next((FIELD[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in visit.scans), None)
-
-
-def _scanned(visits: Sequence[VisitScans]) -> list[str]:
-    return [f"{v.visit}_{field}" for v in visits for field in (*_contrasts(v), "brain")]
-
-
-def _gathered(visits: Sequence[VisitScans]) -> list[str]:
-    t2w = {v.visit: FIELD[Contrast.T2W] for v in _having(visits, Contrast.T2W)}
-    return [
-        f"{v.visit}_{field}"
-        for v in visits
-        for field in ("flair", "brain", _t1_field(v), t2w.get(v.visit))
-        if field
-    ]
-
-
-def _external_fields(visit: VisitScans, segmenter: Segmenter) -> list[str]:
-    return [*(FIELD[c] for c in segmenter.contrasts if c in visit.scans), "brain"]
-
-
-def _external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list[str]:
-    return [f"{v.visit}_{field}" for v in visits for field in _external_fields(v, segmenter)]
-
-
-def _segmented(visit: VisitScans) -> list[str]:
-    """Outputs of `Segment` for a visit: normalised scans, and the results that its contrasts allow."""
-    found = [field for field, contrast in _LISTS.items() if contrast in visit.scans]
-    return [*_contrasts(visit), *found, *(["gel_probability"] if "gel" in found else [])]
-
-
-def _written_inputs(visits: Sequence[VisitScans]) -> list[str]:
-    return [f"{v.visit}_{field}" for v in visits for field in ("brain", "transforms")]
-
-
-def _merge(name: str, entries: int) -> pe.Node:
-    return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True)
-
-
-def _entries(fields: Iterable[str]) -> list[tuple[str, str]]:
-    """Connections of fields to the entries of a list, in their order."""
-    return [(field, f"in{entry}") for entry, field in enumerate(fields, start=1)]
-
-
-# without annotations: nipype copies the source of this function to the node, without its imports
-def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One entry of a list; runs inside a connection."""
-    return values[position]

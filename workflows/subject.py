@@ -10,10 +10,11 @@ from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
+from workflows.fields import pick, subject_fields
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
 from workflows.interfaces.output import WriteReport, WriteSubject
-from workflows.lesions import init_lesions_wf, pick, subject_fields
+from workflows.lesions import init_lesions_wf
 
 
 def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subject_wf") -> pe.Workflow:

@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method.images import BrainSettings
@@ -189,12 +190,9 @@ def _nonzero_brain(flair: Image) -> LabelImage:
     bright = data[data > 0]
     bright = bright[bright > 0.15 * np.percentile(bright, 95)]  # excludes a background slightly above 0
     level = 0.02 * float(np.median(bright))
-    mask = ndimage.binary_opening(data > level)
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    mask = np.isin(labels, np.flatnonzero(sizes >= 0.02 * sizes.max()))
-    mask = ndimage.binary_dilation(mask) & (data > level)
+    parts = ConnectedComponents.of(ndimage.binary_opening(data > level), connectivity=1)
+    large = parts.chosen(parts.sizes >= 0.02 * parts.sizes.max(initial=0))
+    mask = ndimage.binary_dilation(large) & (data > level)
     return LabelImage(_fill(mask), flair.grid)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method.images import EdgeSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
@@ -128,16 +131,13 @@ def find_edge(
     brightness = _local_brightness(image, surface.depth, template_to_image)
     evidence = _evidence(small, brightness, surface, template_to_image, settings)
     moved = _moved(surface, _best_shift(evidence, surface, settings), settings.margin_mm)
-    box = _box(moved, image.grid, template_to_image)
-    depth = resample(moved, _part_of(image.grid, box), template_to_image, order=1, outside=-_PADDING_MM)
-    brain = depth.data > 0
-    crowns = np.argwhere(~brain & (depth.data > -settings.crown_mm))
-    points = depth.grid.world(crowns.astype(float))
-    brain[tuple(crowns.T)] = _read(small, points)[0] > settings.tissue_share * _read(brightness, points)[0]
-    brain &= ~_fat(image, brightness, brain, box, settings.fat_share)
-    mask = np.zeros(image.grid.shape, dtype=bool)
-    mask[box] = ndimage.binary_fill_holes(_largest(brain))
-    return LabelImage(mask, image.grid)
+    crop = _around(moved, image.grid, template_to_image)
+    depth = resample(moved, crop.inner, template_to_image, order=1, outside=-_PADDING_MM)
+    brain = (depth.data > 0) | _crowns(depth, small, brightness, settings)
+    brain &= ~_fat(crop.image(image), brightness, brain, settings.fat_share)
+    parts = ConnectedComponents.of(brain, connectivity=1)
+    filled = ndimage.binary_fill_holes(parts.highest(parts.sizes))
+    return crop.restored(LabelImage(filled, crop.inner))
 
 
 def _moved(surface: Surface, shift: FloatArray, margin_mm: float) -> Image:
@@ -223,44 +223,33 @@ def _vertex(cost: FloatArray, best: NDArray[np.intp]) -> FloatArray:
     return np.asarray(np.clip(part, -0.5, 0.5))
 
 
-def _fat(
-    image: Image, brightness: Image, brain: BoolArray, box: tuple[slice, slice, slice], share: float
-) -> BoolArray:
+def _crowns(depth: Image, image: Image, brightness: Image, settings: EdgeSettings) -> BoolArray:
+    """Voxels just outside the surface that are as bright as tissue: crowns of gyri that the smooth surface cuts off.
+
+    `depth` is the signed distance to the surface on the grid of the result.
+    """
+    near = np.argwhere((depth.data <= 0) & (depth.data > -settings.crown_mm))
+    points = depth.grid.world(near.astype(float))
+    crowns = np.zeros(depth.grid.shape, dtype=bool)
+    crowns[tuple(near.T)] = _read(image, points)[0] > settings.tissue_share * _read(brightness, points)[0]
+    return crowns
+
+
+def _fat(image: Image, brightness: Image, brain: BoolArray, share: float) -> BoolArray:
     """Components far brighter than brain and mostly outside it: orbital fat, not lesions."""
-    part = _part_of(image.grid, box)
-    nearby = resample(brightness, part, Affine.identity(), order=1, outside=float(np.median(brightness.data))).data
-    labels, count = ndimage.label(image.data[box] > share * nearby)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    outside = np.bincount(labels[~brain], minlength=count + 1) > 0.5 * sizes
-    outside[0] = False
-    return np.asarray(outside[labels])
+    middle = float(np.median(brightness.data))
+    nearby = resample(brightness, image.grid, Affine.identity(), order=1, outside=middle).data
+    parts = ConnectedComponents.of(image.data > share * nearby, connectivity=1)
+    return parts.chosen(parts.means(~brain) > 0.5)
 
 
-def _box(depth: Image, grid: Grid, template_to_image: Affine) -> tuple[slice, slice, slice]:
-    """Box of a grid that contains the brain and a margin."""
-    index = np.argwhere(depth.data > -_AROUND_MM).astype(float)
-    ends = np.array([[index[:, a].min() - 1, index[:, a].max() + 1] for a in range(3)])
-    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+def _around(depth: Image, grid: Grid, template_to_image: Affine) -> Crop:
+    """Box of a grid that contains the brain and a margin; at least one voxel."""
+    brain = np.argwhere(depth.data > -_AROUND_MM).astype(float)
+    corners = np.array(list(product(*zip(brain.min(axis=0) - 1, brain.max(axis=0) + 1, strict=True))))
     world = template_to_image.points(depth.grid.world(corners))
-    matrix = np.linalg.inv(grid.affine)
-    voxels = world @ matrix[:3, :3].T + matrix[:3, 3]
+    voxels = Affine(np.linalg.inv(grid.affine)).points(world)
     low = np.clip(np.floor(voxels.min(axis=0)).astype(int), 0, np.array(grid.shape) - 1)
     high = np.clip(np.ceil(voxels.max(axis=0)).astype(int) + 1, low + 1, grid.shape)
     x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return x, y, z
-
-
-def _largest(mask: BoolArray) -> BoolArray:
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
-
-
-def _part_of(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.world(np.array([[s.start for s in box]], dtype=float))[0]
-    nx, ny, nz = (s.stop - s.start for s in box)
-    return Grid((nx, ny, nz), affine)
+    return Crop(grid, (x, y, z))

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
@@ -109,12 +110,11 @@ def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArra
         image[brain] for image in (template.grey_matter.data, template.white_matter.data, depth_mm(template.brain))
     )
     below = infratentorial(points)
-    labels, _ = ndimage.label(_volume((grey + white < 0.5) & (depth > 15), brain))
+    fluid = ConnectedComponents.of(_volume((grey + white < 0.5) & (depth > 15), brain), connectivity=1)
     horns = (x < 20) & (y > -5) & (y < 25) & (z > 5) & (z < 20)
-    counts = np.bincount(labels[brain][horns], minlength=2)
-    counts[0] = 0
+    with_horns = fluid.highest(fluid.sums(_volume(horns, brain)))
     third = (x < 4) & (z < 6) | (y > -45) & (y < -22) & (x < 9) & (z < 14) & (z > -12)
-    ventricles = (labels[brain] == int(counts.argmax())) & ~third & ~below
+    ventricles = with_horns[brain] & ~third & ~below
     deep = (grey > 0.4) & (x < 36) & (y > -36) & (y < 24) & (z > -12) & (z < 22) & ~below & (depth > 20)
     return _volume(below, brain), _volume(ventricles, brain), _volume(deep, brain)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = 200
@@ -231,11 +232,6 @@ def foreground(data: FloatArray) -> NDArray[np.bool_]:
     if positive.size == 0:
         return np.ones(data.shape, dtype=bool)
     threshold = 0.15 * float(np.percentile(positive, 95))
-    mask = ndimage.binary_opening(data > threshold)
-    labels, count = ndimage.label(mask)
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        mask = labels == int(sizes.argmax())
-    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(mask))
+    parts = ConnectedComponents.of(ndimage.binary_opening(data > threshold), connectivity=1)
+    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(parts.highest(parts.sizes)))
     return np.asarray(filled if filled.any() else np.ones(data.shape, dtype=bool))

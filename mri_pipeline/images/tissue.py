@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.images import TissueSettings
@@ -293,9 +294,8 @@ def patient_ventricles(
     """
     seeds = ventricle_prior > 0.3
     fluid = (csf.data > 0.5) & (_distance_mm(seeds, csf.grid) <= settings.ventricle_reach_mm) & allowed
-    labels, _ = ndimage.label(fluid)
-    keep = np.unique(labels[seeds & fluid])
-    return np.isin(labels, keep[keep > 0])
+    parts = ConnectedComponents.of(fluid, connectivity=1)
+    return parts.chosen(parts.sums(seeds) > 0)
 
 
 def _distance_mm(mask: BoolArray, grid: Grid, spacing_mm: float = 3.0) -> FloatArray:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.components import label_lesions
 
 
 class T1Hypointensity(IntEnum):
@@ -199,30 +200,19 @@ def severe(t1_hypointensity: LabelImage | None, black_holes: LabelImage | None) 
 def _csf(flair: FloatArray, brain: BoolArray, lesions: BoolArray, settings: BlackHoleSettings) -> BoolArray:
     """CSF and its partial volume. A fluid component mostly within lesions is a cavity, not CSF."""
     fluid = brain & (flair < settings.fluid_flair)
-    labels, count = ndimage.label(fluid)
-    if not count:
-        return fluid
-    size = np.bincount(labels.ravel(), minlength=count + 1)
-    within = np.bincount(labels[lesions], minlength=count + 1)
-    is_csf = within <= 0.5 * size
-    is_csf[0] = False
-    csf = is_csf[labels]
+    parts = ConnectedComponents.of(fluid, connectivity=1)
+    csf = parts.chosen(parts.means(lesions) <= 0.5)
     mixed = ndimage.binary_dilation(csf) & (flair < settings.mixed_flair)
     return np.asarray(csf | mixed)
 
 
 def _with_core(dark: BoolArray, core: BoolArray, least_voxels: float) -> BoolArray:
     """Connected dark components with at least `least_voxels` core voxels."""
-    labels, count = ndimage.label(dark, structure(3))
-    enough = np.bincount(labels[core], minlength=count + 1) >= least_voxels
-    enough[0] = False
-    return np.asarray(enough[labels])
+    parts = ConnectedComponents.of(dark)
+    return parts.chosen(parts.sums(core) >= least_voxels)
 
 
 def _touching(dark: BoolArray, enhancing: BoolArray) -> BoolArray:
     """Connected dark components that touch enhancement."""
-    labels, count = ndimage.label(dark, structure(3))
-    touched = np.zeros(count + 1, dtype=bool)
-    touched[np.unique(labels[ndimage.binary_dilation(enhancing, structure(3))])] = True
-    touched[0] = False
-    return np.asarray(touched[labels])
+    parts = ConnectedComponents.of(dark)
+    return parts.chosen(parts.sums(ndimage.binary_dilation(enhancing, structure(3))) > 0)

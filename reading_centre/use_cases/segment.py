@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mri_pipeline.analysis import steps
+from mri_pipeline.analysis import preparation, steps
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core import provenance
 from mri_pipeline.core.anatomy import TissueMaps
@@ -91,38 +91,43 @@ def segment_images(
     SettingsError
         If a segmenter is named without a working folder.
     """
-    steps.require_different(images)
+    preparation.require_different(images)
     flair = images[Contrast.FLAIR]
-    found = steps.extract_brain(flair)
+    found = preparation.extract_brain(flair)
     brain = found.mask if brain_mask is None else brain_mask.reoriented()
     flair.reoriented().grid.require_same(brain.grid, "brain mask")
     registered = {
-        contrast: steps.register(flair, image, fixed_brain=brain, intra_modal=False)
+        contrast: preparation.register(flair, image, fixed_brain=brain, intra_modal=False)
         for contrast, image in images.items()
         if contrast is not Contrast.FLAIR
     }
     to_flair: dict[Contrast, Affine] = {
-        contrast: steps.require_match(match, f"{contrast.value} to FLAIR")
+        contrast: preparation.require_match(match, f"{contrast.value} to FLAIR")
         for contrast, match in registered.items()
     }
-    space = steps.subject_space(
+    space = preparation.subject_space(
         flairs=[flair], brains=[brain], templates_to_flair=[found.template_to_image], later_to_first=[]
     )
-    brain, _ = steps.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
-    prepared = steps.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
+    brain, _ = preparation.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
+    prepared = preparation.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
     t1ws = [prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1]
-    tissue = steps.map_subject_tissue(
+    tissue = preparation.map_subject_tissue(
         flairs=[prepared[Contrast.FLAIR]],
         t1ws=t1ws,
         brain=space.brain,
         template_to_subject=space.template_to_subject,
     )
-    (matched,) = steps.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
+    (matched,) = preparation.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
     prepared = {**prepared, Contrast.FLAIR: matched}
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
     segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
     share = segmented.gel.enhancing_share if segmented.gel else None
-    message = (brain_qc_flag(found.quality), steps.partly_scanned(prepared, brain), note, contrast_qc_flag(share))
+    message = (
+        brain_qc_flag(found.quality),
+        preparation.partly_scanned(prepared, brain),
+        note,
+        contrast_qc_flag(share),
+    )
     gel = segmented.gel.mask if segmented.gel else None
     holes = segmented.dark.black_holes if segmented.dark else None
     tracking = steps.track(

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.components import (
-    ConnectedComponents,
     axial_axis,
     label_lesions,
     largest_axial_areas_cm2,
@@ -168,10 +167,3 @@ def test_of_two_equal_volumes_the_lesion_that_begins_first_has_the_lower_number(
     labels = label_lesions(mask, grid_of(mask.shape, np.eye(4)), min_volume_mm3=0)
     assert labels.data[0, 0, 0] == 1
     assert lesion_volumes_mm3(labels) == {1: 6.0, 2: 6.0}
-
-
-def test_centres_are_the_centres_of_mass():
-    mask = np.zeros((6, 5, 4), dtype=bool)
-    mask[0, 0, 0] = mask[1, 0, 0] = mask[4, 3, 2] = True
-    parts = ConnectedComponents.of(mask)
-    assert parts.centres().tolist() == [[0.5, 0, 0], [4, 3, 2]]

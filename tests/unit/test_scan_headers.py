@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis import steps
+from mri_pipeline.analysis import preparation
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.protocol import LesionRules
@@ -137,17 +137,17 @@ def test_a_copy_has_the_digest_of_its_scan_however_it_was_saved():
 
 def test_a_copy_as_another_visit_keeps_its_place_and_as_another_contrast_has_failed():
     copy = head(scale=2.0).reoriented("LPS")
-    visit = steps.register(head(), copy, fixed_brain=None, intra_modal=True)
+    visit = preparation.register(head(), copy, fixed_brain=None, intra_modal=True)
     assert (visit.method, visit.failed) == (Method.SAME_SCAN, False)
     assert np.allclose(visit.moving_to_fixed.matrix, np.eye(4))
-    contrast = steps.register(head(), copy, fixed_brain=None, intra_modal=False)
+    contrast = preparation.register(head(), copy, fixed_brain=None, intra_modal=False)
     assert contrast.failed
 
 
 @pytest.mark.parametrize(("first", "second"), [(Contrast.T1W, Contrast.T1W_GD), (Contrast.T1W, Contrast.FLAIR)])
 def test_one_scan_as_two_contrasts_is_refused_by_segment_and_left_out_by_the_workflow(first, second):
     scans = {contrast: head(seed) for seed, contrast in enumerate(Contrast)}
-    steps.require_different(scans)
+    preparation.require_different(scans)
     scans[second] = Image(2 * scans[first].data + 3, scans[first].grid).reoriented("LPS")
     with pytest.raises(
         ImageError, match=f"{first.value} and {second.value}: expected different scans, found the same voxels"

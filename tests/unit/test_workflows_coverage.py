@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mri_pipeline.analysis import steps
+from mri_pipeline.analysis import preparation
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
@@ -23,31 +23,31 @@ def flair(slices=20):
 
 
 def test_the_share_is_that_of_the_whole_brain():
-    mask, share = steps.brain_of_visit(brain(15), flair(15), Affine.identity(), whole_brain=brain())
+    mask, share = preparation.brain_of_visit(brain(15), flair(15), Affine.identity(), whole_brain=brain())
     assert np.array_equal(mask.mask, brain(15).mask)
     assert share == pytest.approx(0.75)
 
 
 def test_in_a_kept_space_a_visit_has_what_it_scanned_of_the_brain():
-    mask, share = steps.brain_of_visit(brain(), flair(15), Affine.identity())
+    mask, share = preparation.brain_of_visit(brain(), flair(15), Affine.identity())
     assert np.array_equal(mask.mask, brain(15).mask)
     assert share == pytest.approx(0.75)
 
 
 def test_less_than_half_of_the_brain_is_no_visit():
     with pytest.raises(AnalysisError, match="found 40 % of the subject's brain"):
-        steps.brain_of_visit(brain(8), flair(8), Affine.identity(), whole_brain=brain())
+        preparation.brain_of_visit(brain(8), flair(8), Affine.identity(), whole_brain=brain())
 
 
 def test_a_truncated_flair_takes_its_part_from_all_visits_and_is_known_to():
-    space = steps.subject_space(
+    space = preparation.subject_space(
         flairs=[flair(), flair(14)],
         brains=[brain(), LabelImage(brain().data[..., :14], flair(14).grid)],
         templates_to_flair=[Affine.identity()] * 2,
         later_to_first=[Affine.identity()],
     )
     shares = [
-        steps.brain_of_visit(space.brain, f, way, whole_brain=space.whole_brain)[1]
+        preparation.brain_of_visit(space.brain, f, way, whole_brain=space.whole_brain)[1]
         for f, way in zip([flair(), flair(14)], space.flairs_to_subject, strict=True)
     ]
     assert shares == pytest.approx([1.0, 0.7], abs=0.01)
@@ -62,10 +62,10 @@ def test_scans_that_end_before_the_brain_are_named():
         Contrast.T1W: Image(np.ones(GRID.shape, np.float32), GRID),
         Contrast.T1W_GD: Image(short, GRID),
     }
-    message = steps.partly_scanned(images, brain())
+    message = preparation.partly_scanned(images, brain())
     assert message.startswith("ce-gadolinium_T1w: covers 80 % of the brain")
     assert message.count("covers") == 1
-    assert steps.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
+    assert preparation.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
 
 
 @pytest.mark.parametrize(("share", "told"), [(None, False), (0.015, False), (0.0002, True), (0.0, True)])

@@ -17,9 +17,10 @@ from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf
-from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf, init_write_wf
+from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf
 from workflows.subject import init_space_wf, init_subject_wf
 from workflows.visit import init_alignment_wf, init_visit_wf
+from workflows.writing import init_write_wf
 
 ALL = tuple(Contrast)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline.analysis import steps
+from mri_pipeline.analysis import preparation
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
@@ -50,7 +50,7 @@ class ExtractBrain(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         flair = nifti.load_scan(self.inputs.flair)
-        found = steps.extract_brain(flair)
+        found = preparation.extract_brain(flair)
         self.keep(runtime, brain=found.mask)
         self.keep_transform(runtime, "template_to_flair", found.template_to_image)
         self._results |= {"skull_stripped": bool(found.skull_stripped), "brain_quality": float(found.quality)}
@@ -78,7 +78,7 @@ class Register(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         moving = nifti.load_scan(self.inputs.moving)
-        found = steps.register(
+        found = preparation.register(
             nifti.load_image(self.inputs.fixed),
             moving,
             fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
@@ -178,7 +178,7 @@ class Midway(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         later = self.inputs.to_first if isdefined(self.inputs.to_first) else []
-        space = steps.subject_space(
+        space = preparation.subject_space(
             flairs=[nifti.load_image(f) for f in self.inputs.flairs],
             brains=[nifti.load_labels(f) for f in self.inputs.brains],
             templates_to_flair=[itk.load_transform(f) for f in self.inputs.templates_to_flair],
@@ -230,15 +230,15 @@ class Prepare(Step):
             for contrast in images
         }
         whole = self.inputs.whole_brain
-        brain, self._results["brain_covered"] = steps.brain_of_visit(
+        brain, self._results["brain_covered"] = preparation.brain_of_visit(
             nifti.load_labels(self.inputs.brain),
             images[Contrast.FLAIR],
             flair_to_subject,
             whole_brain=nifti.load_labels(whole) if isdefined(whole) else None,
         )
         self.keep(runtime, brain=brain)
-        prepared = steps.prepare_visit(images, to_subject, brain)
-        self._results["qc_flags"] = steps.partly_scanned(prepared, brain)
+        prepared = preparation.prepare_visit(images, to_subject, brain)
+        self._results["qc_flags"] = preparation.partly_scanned(prepared, brain)
         self.keep_contrasts(runtime, prepared)
         self._results["transforms"] = {
             contrast.value: str(
@@ -266,7 +266,7 @@ class MapTissue(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         t1ws = self.inputs.t1ws if isdefined(self.inputs.t1ws) else []
-        tissue = steps.map_subject_tissue(
+        tissue = preparation.map_subject_tissue(
             flairs=[nifti.load_image(f) for f in self.inputs.flairs],
             t1ws=[nifti.load_image(f) for f in t1ws],
             brain=nifti.load_labels(self.inputs.brain),
@@ -292,7 +292,7 @@ class MatchFlairs(Step):
     output_spec = _MatchFlairsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        matched = steps.match_flairs(
+        matched = preparation.match_flairs(
             [nifti.load_image(f) for f in self.inputs.flairs],
             brain=nifti.load_labels(self.inputs.brain),
             tissue=load_tissue(self.inputs),

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.components import voxels_of
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.lesions.change.model import (
@@ -23,8 +25,7 @@ from mri_pipeline.lesions.change.model import (
     noise_by_gradient,
     smooth_difference,
 )
-from mri_pipeline.lesions.components import label_lesions, voxels_of
-from mri_pipeline.lesions.crop import Crop
+from mri_pipeline.lesions.components import label_lesions
 
 SMOOTHING_SIGMA_MM = METHOD.change.smoothing_sigma_mm
 EXTENT_Z, SEED_Z = METHOD.change.extent_z, METHOD.change.seed_z

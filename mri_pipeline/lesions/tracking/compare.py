@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from mri_pipeline.core.components import voxels_of
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import T2State
@@ -36,7 +37,6 @@ from mri_pipeline.lesions.components import (
     lesion_volumes_mm3,
     numbers_of,
     values_of,
-    voxels_of,
 )
 from mri_pipeline.lesions.tracking.gel import overlaps
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
@@ -22,7 +23,6 @@ from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.change.detect import REACH_MM, SmoothFlair, change_evidence, changed_voxels
 from mri_pipeline.lesions.components import label_lesions, renumbered
-from mri_pipeline.lesions.crop import Crop
 from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking.gel import chronic_black_holes, gel_states, label_gel, overlaps
 from mri_pipeline.lesions.tracking.identity import LesionExtents

@@ -1,0 +1,93 @@
+"""Names of the fields that connect the workflows of a subject, and helpers of their connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from mri_pipeline.analysis.subject_job import VisitScans
+from mri_pipeline.core.protocol import Segmenter
+from mri_pipeline.core.visits import Contrast
+from workflows.interfaces.base import FIELD, TISSUE_FIELDS
+
+RESULTS: Mapping[str, Contrast] = {
+    "gel": Contrast.T1W_GD,
+    "black_holes": Contrast.T1W,
+    "t1_hypointensity": Contrast.T1W,
+}
+"""Results of a visit that are tracked, and the contrast that a visit needs for each."""
+
+
+def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
+    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    return [*TISSUE_FIELDS, *scanned_fields(visits), *(f"{v.visit}_transforms" for v in visits)]
+
+
+def visits_with(visits: Sequence[VisitScans], contrast: Contrast) -> list[VisitScans]:
+    """Visits with a scan of the contrast."""
+    return [v for v in visits if contrast in v.scans]
+
+
+def contrast_fields(visit: VisitScans) -> list[str]:
+    """Fields of the scans of a visit."""
+    return [FIELD[contrast] for contrast in visit.scans]
+
+
+def t1_field(visit: VisitScans) -> str | None:
+    """The T1 that separates grey matter from T2 lesions: before contrast if there is one, else after it."""
+    return next((FIELD[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in visit.scans), None)
+
+
+def scanned_fields(visits: Sequence[VisitScans]) -> list[str]:
+    """Scans and brain mask of every visit."""
+    return [f"{v.visit}_{field}" for v in visits for field in (*contrast_fields(v), "brain")]
+
+
+def gathered_fields(visits: Sequence[VisitScans]) -> list[str]:
+    """Images that are collected into lists over the visits: FLAIR, brain mask, one T1 and T2w of every visit."""
+    t2w = {v.visit: FIELD[Contrast.T2W] for v in visits_with(visits, Contrast.T2W)}
+    return [
+        f"{v.visit}_{field}"
+        for v in visits
+        for field in ("flair", "brain", t1_field(v), t2w.get(v.visit))
+        if field
+    ]
+
+
+def external_fields(visit: VisitScans, segmenter: Segmenter) -> list[str]:
+    """Images of a visit that an external segmenter uses."""
+    return [*(FIELD[c] for c in segmenter.contrasts if c in visit.scans), "brain"]
+
+
+def external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list[str]:
+    """`external_fields` of every visit."""
+    return [f"{v.visit}_{field}" for v in visits for field in external_fields(v, segmenter)]
+
+
+def segmented_fields(visit: VisitScans) -> list[str]:
+    """Outputs of `Segment` for a visit: normalised scans, and the results that its contrasts allow."""
+    found = [field for field, contrast in RESULTS.items() if contrast in visit.scans]
+    return [*contrast_fields(visit), *found, *(["gel_probability"] if "gel" in found else [])]
+
+
+def written_inputs(visits: Sequence[VisitScans]) -> list[str]:
+    """Brain mask and transforms of every visit, which are written with its results."""
+    return [f"{v.visit}_{field}" for v in visits for field in ("brain", "transforms")]
+
+
+def merge_node(name: str, entries: int) -> pe.Node:
+    """Node that collects its inputs into a list."""
+    return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True)
+
+
+def list_entries(fields: Iterable[str]) -> list[tuple[str, str]]:
+    """Connections of fields to the entries of a list, in their order."""
+    return [(field, f"in{entry}") for entry, field in enumerate(fields, start=1)]
+
+
+# without annotations: nipype copies the source of this function to the node, without its imports
+def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """One entry of a list; runs inside a connection."""
+    return values[position]
