@@ -67,9 +67,10 @@ def external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list[
 
 
 def segmented_fields(visit: VisitScans) -> list[str]:
-    """Outputs of `Segment` for a visit: normalised scans, and the results that its contrasts allow."""
+    """Outputs of `Segment` for a visit: normalised scans, T2 lesions, and the results that its contrasts allow."""
     found = [field for field, contrast in RESULTS.items() if contrast in visit.scans]
-    return [*contrast_fields(visit), *found, *(["gel_probability"] if "gel" in found else [])]
+    probability = ["gel_probability"] if "gel" in found else []
+    return [*contrast_fields(visit), "t2_lesions", "t2_probability", *found, *probability]
 
 
 def written_inputs(visits: Sequence[VisitScans]) -> list[str]:

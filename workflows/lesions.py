@@ -79,13 +79,12 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
         (gather_wf, segment_t2, [(f"outputnode.{field}", field) for field in ("flairs", "brains", *others)]),
         (inputnode, visits_wf, [(f, f"inputnode.{f}") for f in (*TISSUE_FIELDS, *scanned_fields(visits))]),
-        (segment_t2, visits_wf, [("t2_lesions", "inputnode.t2_lesions")]),
+        (segment_t2, visits_wf, [(field, f"inputnode.{field}") for field in ("t2_lesions", "probabilities")]),
         (inputnode, track, [("location", "location")]),
         (gather_wf, track, [("outputnode.flairs", "flairs")]),
-        (segment_t2, track, [("t2_lesions", "t2_lesions")]),
+        (visits_wf, track, [("outputnode.t2_lesions", "t2_lesions")]),
         (visits_wf, track, [(f"outputnode.{field}", _TRACKED.get(field, field)) for field in lists]),
         (inputnode, write_wf, [(field, f"inputnode.{field}") for field in written_inputs(visits)]),
-        (segment_t2, write_wf, [(field, f"inputnode.{field}") for field in ("t2_lesions", "probabilities")]),
         (visits_wf, write_wf, [(f"outputnode.{field}", f"inputnode.{field}") for field in found]),
         (track, write_wf, [(field, f"inputnode.{field}") for field in ("lesions", "changes", "result")]),
         (segment_t2, outputnode, [("qc_flags", "t2_qc_flags")]),
@@ -179,8 +178,8 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     ------
     white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
         Maps of the subject.
-    t2_lesions
-        T2 lesions, one entry for each visit.
+    t2_lesions, probabilities
+        T2 lesions and their probability map, one entry for each visit.
     <visit>_<contrast>, <visit>_brain
         Every scan on the subject's grid, and the brain mask within the field of view of the visit.
 
@@ -188,7 +187,7 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     -------
     gel, black_holes, t1_hypointensity
         One entry for each visit with the required contrast.
-    gel_qc_flags
+    t2_lesions, gel_qc_flags
         One entry for each visit.
     <visit>_<contrast>
         Normalised scans, and the results of the visit.
@@ -196,11 +195,13 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     lists = {field: visits_with(visits, contrast) for field, contrast in RESULTS.items()}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
-        niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", *scanned_fields(visits)]), name="inputnode"
+        niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", "probabilities", *scanned_fields(visits)]),
+        name="inputnode",
     )
     outputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
+                "t2_lesions",
                 "gel_qc_flags",
                 *(field for field, having in lists.items() if having),
                 *(f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)),
@@ -218,9 +219,10 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
             (inputnode, node, [(field, field) for field in TISSUE_FIELDS]),
             (inputnode, node, [(f"{visit.visit}_{field}", field) for field in (*contrast_fields(visit), "brain")]),
             (inputnode, node, [(("t2_lesions", pick, number), "t2_lesions")]),
+            (inputnode, node, [(("probabilities", pick, number), "t2_probability")]),
             (node, outputnode, [(field, f"{visit.visit}_{field}") for field in segmented_fields(visit)]),
         ])  # fmt: skip
-    for field, having in {"gel_qc_flags": visits, **lists}.items():
+    for field, having in {"t2_lesions": visits, "gel_qc_flags": visits, **lists}.items():
         if having:
             merge = merge_node(f"all_{_TRACKED.get(field, field)}", len(having))
             source = "qc_flags" if field == "gel_qc_flags" else field

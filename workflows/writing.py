@@ -17,8 +17,8 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
 
     Inputs
     ------
-    t2_lesions, probabilities, lesions, changes
-        Results of all visits, one entry for each visit.
+    lesions, changes
+        Results of tracking, one entry for each visit.
     result
         Counts and lesions of the subject.
     <visit>_<contrast>, <visit>_transforms, <visit>_brain
@@ -31,12 +31,7 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
     """
     visits = alignment.scans
     quality = {aligned.visit: quality_text([aligned.quality]) for aligned in alignment.visits}
-    of_all = {
-        "t2_lesions": "t2_lesions",
-        "probabilities": "t2_probability",
-        "lesions": "lesions",
-        "changes": "changes",
-    }
+    of_all = ("lesions", "changes")
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
         niu.IdentityInterface(
@@ -66,7 +61,7 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
         )
         own = (*segmented_fields(visit), "brain", "transforms")
         workflow.connect([
-            (inputnode, write, [((field, pick, number), into) for field, into in of_all.items()]),
+            (inputnode, write, [((field, pick, number), field) for field in of_all]),
             (inputnode, write, [("result", "result")]),
             (inputnode, write, [(f"{visit.visit}_{field}", field) for field in own]),
             (write, all_written, [("written", f"in{number + 1}")]),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from published import Analysed, analyse, cases, load_case, priors
+from published import Analysed, analyse, cases, learned, load_case
 
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import FloatArray, Image
@@ -54,8 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cases", nargs="+")
+    parser.add_argument(
+        "--models", type=Path, help="models without each patient, from training/*_nodes.py --apart"
+    )
     arguments = parser.parse_args()
-    made = priors(arguments.data)
+    made = learned(arguments.data, arguments.models)
     for name, (folder, mask, left_out) in cases(arguments.data).items():
         if arguments.cases and name not in arguments.cases:
             continue

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from published import Analysed, analyse, cases, lesion_shapes, load_case, priors, thick
+from published import Analysed, analyse, cases, learned, lesion_shapes, load_case, thick
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location
@@ -243,9 +243,12 @@ def main() -> None:
     )
     parser.add_argument("--without-pre", action="store_true", help="analyse without T1 before gadolinium")
     parser.add_argument("--summary", action="store_true", help="print the summary of existing results")
+    parser.add_argument(
+        "--models", type=Path, help="models without each patient, from training/*_nodes.py --apart"
+    )
     arguments = parser.parse_args()
     if not arguments.summary:
-        made = priors(arguments.data)
+        made = learned(arguments.data, arguments.models)
         pools = arguments.data / "ljubljana" / "lesion_masks_mni"
         with arguments.results.open("w") as file:
             for name, (folder, reference, left_out) in cases(arguments.data).items():

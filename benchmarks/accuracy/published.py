@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -128,23 +128,38 @@ def prepare(images: Mapping[Contrast, Image], prior: Image) -> tuple[VisitImages
     return VisitImages({c: normalise.normalise(i, maps, head.mask) for c, i in corrected.items()}, head.mask), maps
 
 
-def analyse(images: Mapping[Contrast, Image], prior: Image, model: LogisticModel | None = None) -> Analysed:
-    """Prepare one visit (`prepare`), and find its T2 lesions and GEL.
+@dataclass(frozen=True)
+class Learned:
+    """What the method has learned without one patient; a model that is None is the one of the package."""
 
-    `model` is that of `mri_pipeline.lesions.gel.nodes`; default: the one that comes with the package.
+    prior: Image
+    t2_model: LogisticModel | None = None
+    gel_model: LogisticModel | None = None
+
+
+def learned(data: Path, models: Path | None) -> dict[str, Learned]:
+    """Prior and models by the excluded patient ('' for MSLesSeg P14, who has no part in the prior).
+
+    `models` is the folder with the ``gel`` and ``t2`` folders that ``training/{gel,t2}_nodes.py --apart`` wrote.
+    Without it, the models of the package are used, which were made with these patients.
     """
+
+    def model(kind: str, patient: str) -> LogisticModel | None:
+        file = (models or Path()) / kind / f"without_{patient or 'P14'}.json"
+        return read_model(file) if models and file.exists() else None
+
+    return {out: Learned(prior, model("t2", out), model("gel", out)) for out, prior in priors(data).items()}
+
+
+def analyse(images: Mapping[Contrast, Image], made: Learned) -> Analysed:
+    """Prepare one visit (`prepare`), and find its T2 lesions and GEL."""
     rules, start = LesionRules(), time.process_time()
-    visit, maps = prepare(images, prior)
+    visit, maps = prepare(images, made.prior)
     prepared = time.process_time()
-    (lesions,) = t2.segment_t2([visit], maps, rules)
-    enhancing = None
+    (lesions,) = t2.segment_t2([visit], maps, rules, model=made.t2_model)
+    enhancing, mask, probability = None, lesions.mask, lesions.probability
     if Contrast.T1W_GD in images:
-        enhancing = gel.detect_gel(visit, maps, lesions.mask, rules, model=model)
-    return Analysed(visit, maps, lesions, enhancing, prepared - start, time.process_time() - prepared)
-
-
-def gel_models(folder: Path | None) -> dict[str, LogisticModel]:
-    """GEL models by the excluded patient, from a folder that ``training/gel_nodes.py --apart`` wrote."""
-    return (
-        {f.stem.removeprefix("without_"): read_model(f) for f in folder.glob("without_*.json")} if folder else {}
-    )
+        enhancing = gel.detect_gel(visit, maps, mask, rules, model=made.gel_model)
+        mask, probability = gel.with_enhancing(mask, probability, enhancing, rules)
+    found = replace(lesions, mask=mask, probability=probability)
+    return Analysed(visit, maps, found, enhancing, prepared - start, time.process_time() - prepared)

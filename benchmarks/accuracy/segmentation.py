@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from published import analyse, cases, load_case, priors, thick
+from published import Learned, analyse, cases, learned, load_case, thick
 
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.protocol import LesionRules
@@ -54,9 +54,9 @@ class Segmented:
         return f"{self.name:16s} GEL and candidates {gel:>7s}  black holes {holes:>5s} mL  {seconds} CPU s"
 
 
-def published(name: str, images: Mapping[Contrast, Image], truth: BoolArray, prior: Image) -> Segmented:
-    """Segment one visit of a published case with a prior made without the patient."""
-    found = analyse(images, prior)
+def published(name: str, images: Mapping[Contrast, Image], truth: BoolArray, made: Learned) -> Segmented:
+    """Segment one visit of a published case with what was learned without the patient."""
+    found = analyse(images, made)
     mask = found.t2_lesions.mask
     gel = found.enhancing.mask if found.enhancing else None
     start = time.process_time()
@@ -108,8 +108,11 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+")
     parser.add_argument("--seeds", nargs="*", type=int, default=[101, 102, 103, 104])
     parser.add_argument("--contrasts", nargs="+", type=Contrast, default=list(Contrast), help="contrasts to use")
+    parser.add_argument(
+        "--models", type=Path, help="models without each patient, from training/*_nodes.py --apart"
+    )
     arguments = parser.parse_args()
-    made = priors(arguments.data)
+    made = learned(arguments.data, arguments.models)
     chosen = {n: c for n, c in cases(arguments.data).items() if not arguments.cases or n in arguments.cases}
 
     def real(slices: int) -> Iterator[Segmented]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from published import Analysed, analyse, cases, lesion_shapes, load_case, priors, thick
+from published import Analysed, analyse, cases, learned, lesion_shapes, load_case, thick
 from scipy import ndimage
 
 from mri_pipeline.core.protocol import LesionRules
@@ -192,6 +192,9 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=1913)
     parser.add_argument("--summary", action="store_true", help="print the summary of existing results")
+    parser.add_argument(
+        "--models", type=Path, help="models without each patient, from training/*_nodes.py --apart"
+    )
     arguments = parser.parse_args()
     if not arguments.summary:
         measure(arguments)
@@ -200,7 +203,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Analyse all heads and write one line of JSON for each lesion and head."""
-    made = priors(arguments.data)
+    made = learned(arguments.data, arguments.models)
     masks = arguments.data / "ljubljana" / "lesion_masks_mni"
     with arguments.results.open("w") as file:
         for name, (folder, reference, left_out) in cases(arguments.data).items():

@@ -25,9 +25,22 @@ from mri_pipeline.lesions.tracking import track as tracking
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """Normalised images of one visit with its lesions on T1. None: not known. An empty mask: none found."""
+    """Normalised images of one visit with its lesions. None: not known. An empty mask: none found.
+
+    Parameters
+    ----------
+    contrasts : mapping of Contrast to Image
+    t2_lesions : LabelImage
+        Numbered T2 lesions, with the enhancing lesions that were not found on T2.
+    t2_probability : Image
+        Probability map of the T2 lesions, 0 to 1.
+    gel : GelDetection or None
+    dark : DarkTissue or None
+    """
 
     contrasts: Mapping[Contrast, Image]
+    t2_lesions: LabelImage
+    t2_probability: Image
     gel: GelDetection | None
     dark: black_holes.DarkTissue | None
 
@@ -122,6 +135,7 @@ def take_t2(
 def segment_visit(
     images: Mapping[Contrast, Image],
     t2_lesions: LabelImage,
+    t2_probability: Image,
     *,
     brain: LabelImage,
     tissue: TissueMaps,
@@ -129,25 +143,36 @@ def segment_visit(
 ) -> SegmentedVisit:
     """Normalise a visit and segment its enhancing lesions and black holes, given its T2 lesions.
 
+    An enhancing lesion that was not found on T2 becomes a T2 lesion.
+
     Parameters
     ----------
     images : mapping of Contrast to Image
         Prepared images on the grid of `brain`.
     t2_lesions : LabelImage
         Numbered T2 lesions.
+    t2_probability : Image
+        Their probability map, 0 to 1.
     brain : LabelImage
     tissue : TissueMaps
     rules : LesionRules
+
+    Returns
+    -------
+    SegmentedVisit
     """
     visit = _normalised(images, brain, tissue)
-    enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules) if Contrast.T1W_GD in images else None
-    gel_mask = enhancing.mask if enhancing else None
+    enhancing, gel_mask = None, None
+    if Contrast.T1W_GD in images:
+        enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules)
+        gel_mask = enhancing.mask
+        t2_lesions, t2_probability = gel.with_enhancing(t2_lesions, t2_probability, enhancing, rules)
     dark = (
         black_holes.segment_black_holes(visit, tissue, t2_lesions, gel_mask, rules)
         if Contrast.T1W in images
         else None
     )
-    return SegmentedVisit(visit.contrasts, enhancing, dark)
+    return SegmentedVisit(visit.contrasts, t2_lesions, t2_probability, enhancing, dark)
 
 
 def _normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:

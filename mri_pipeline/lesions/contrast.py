@@ -58,8 +58,8 @@ def local_contrast(image: Image, visit: VisitImages, tissue: TissueMaps) -> Loca
     white = tissue.white_matter.data
     normal = visit.brain.mask & (white > _CONSTANTS.least_white_matter) & (np.abs(standard) < _CONSTANTS.normal_z)
     weight = np.where(normal, white, 0.0).astype(np.float32)
-    difference = level - surround(standard, weight, visit.grid, _CONSTANTS.surround_mm)
-    known = surround(np.ones_like(weight), weight, visit.grid, _CONSTANTS.surround_mm) > 0
+    difference = level - surround(standard, weight, visit.grid, _CONSTANTS.surround_mm, unknown=float("nan"))
+    known = np.isfinite(difference)
     sure = visit.brain.mask & known & (white > _CONSTANTS.sure_white_matter)
     if not sure.any():
         return LocalContrast(level, np.zeros_like(level))

@@ -120,7 +120,8 @@ def segment_images(
     (matched,) = preparation.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
     prepared = {**prepared, Contrast.FLAIR: matched}
     t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
-    segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
+    segmented = steps.segment_visit(prepared, t2.mask, t2.probability, brain=brain, tissue=tissue, rules=rules)
+    t2 = replace(t2, mask=segmented.t2_lesions, probability=segmented.t2_probability)
     share = segmented.gel.enhancing_share if segmented.gel else None
     message = (
         brain_qc_flag(found.quality),
@@ -142,16 +143,19 @@ def segment_images(
         for contrast, match in registered.items()
     ]
     quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, message)))
+    t2 = _with_images_on(t2, flair.grid)
     segmented = steps.SegmentedVisit(
         {
             contrast: resample.resample(image, flair.grid, order=0)
             for contrast, image in segmented.contrasts.items()
         },
+        t2.mask,
+        t2.probability,
         _with_images_on(segmented.gel, flair.grid) if segmented.gel else None,
         _with_images_on(segmented.dark, flair.grid) if segmented.dark else None,
     )
     lesions = resample.resample_nearest(only.lesions, flair.grid)
-    return SegmentedScan(_with_images_on(t2, flair.grid), segmented, lesions, only.records, quality)
+    return SegmentedScan(t2, segmented, lesions, only.records, quality)
 
 
 def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.components import (
+    ConnectedComponents,
     axial_axis,
     label_lesions,
     largest_axial_areas_cm2,
@@ -167,3 +168,52 @@ def test_of_two_equal_volumes_the_lesion_that_begins_first_has_the_lower_number(
     labels = label_lesions(mask, grid_of(mask.shape, np.eye(4)), min_volume_mm3=0)
     assert labels.data[0, 0, 0] == 1
     assert lesion_volumes_mm3(labels) == {1: 6.0, 2: 6.0}
+
+
+def two_parts():
+    mask = np.zeros((12, 12, 4), dtype=bool)
+    mask[1:3, 1:3, 1] = True  # 4 voxels
+    mask[5:11, 6, 1] = True  # 6 voxels in a row
+    return ConnectedComponents.of(mask)
+
+
+def test_selected_components_are_numbered_anew():
+    parts = two_parts()
+    kept = parts.selected(np.array([False, True]))
+    assert kept.sizes.tolist() == [6]
+    assert set(kept.number.tolist()) == {0}
+    assert np.array_equal(kept.chosen(np.array([True])), parts.chosen(np.array([False, True])))
+    assert parts.selected(np.array([False, False])).sizes.tolist() == []
+
+
+def test_a_ring_surrounds_its_component_and_keeps_its_number():
+    parts = two_parts()
+    within = np.ones(parts.shape, dtype=bool)
+    within[:, :, 3] = False
+    ring = parts.ring(within, (1, 1, 1))
+    assert ring.sizes.tolist() == [4 * 4 * 3 - 4, 8 * 3 * 3 - 6]
+    assert not (ring.chosen(np.array([True, True])) & parts.chosen(np.array([True, True]))).any()
+    assert ring.means(within.astype(np.float32)).tolist() == [1.0, 1.0]
+    assert parts.ring(np.zeros(parts.shape, dtype=bool), (1, 1, 1)).means(within).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_voxel_in_two_rings_belongs_to_the_larger_component(turned):
+    mask = np.zeros((7, 3, 3), dtype=bool)
+    mask[1, 1, 1] = mask[3:5, 1, 1] = True
+    if turned:
+        mask = mask[::-1]
+    parts = ConnectedComponents.of(mask)
+    ring = parts.ring(np.ones(mask.shape, dtype=bool), (1, 1, 1))
+    at = ring.number[ring.voxels == np.ravel_multi_index((4 if turned else 2, 1, 1), mask.shape)]
+    assert parts.sizes[at].tolist() == [2]
+
+
+def test_minimum_and_elongation_of_components():
+    parts = two_parts()
+    image = np.arange(np.prod(parts.shape), dtype=np.float32).reshape(parts.shape)
+    assert parts.minima(image).tolist() == [image[1, 1, 1], image[5, 6, 1]]
+    square, row = parts.elongations((1.0, 1.0, 1.0))
+    assert square == pytest.approx(1)
+    assert row == pytest.approx(6)
+    assert parts.elongations((0.5, 1.0, 1.0))[1] == pytest.approx(3)

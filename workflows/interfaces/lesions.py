@@ -78,11 +78,14 @@ class SegmentT2(Step):
 
 class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
     t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
+    t2_probability = File(exists=True, mandatory=True, desc="T2 probability map")
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
     rules = traits.Str(mandatory=True, desc="lesion rules of the protocol, as JSON")
 
 
 class _SegmentOutputSpec(ContrastOutputSpec):
+    t2_lesions = File(exists=True, desc="T2 lesions, with the enhancing lesions not found on T2")
+    t2_probability = File(exists=True, desc="T2 probability map")
     gel = File(exists=True, desc="enhancing lesions; undefined without a post-contrast T1")
     gel_probability = File(
         exists=True, desc="probability of each enhancing component; undefined without a post-contrast T1"
@@ -102,11 +105,13 @@ class Segment(Step):
         found = steps.segment_visit(
             load_contrasts(self.inputs),
             nifti.load_labels(self.inputs.t2_lesions),
+            nifti.load_image(self.inputs.t2_probability),
             brain=nifti.load_labels(self.inputs.brain),
             tissue=load_tissue(self.inputs),
             rules=LesionRules.model_validate_json(self.inputs.rules),
         )
         self.keep_contrasts(runtime, found.contrasts)
+        self.keep(runtime, t2_lesions=found.t2_lesions, t2_probability=found.t2_probability)
         self._results["qc_flags"] = contrast_qc_flag(found.gel.enhancing_share if found.gel else None)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
-from mri_pipeline.core.method.gel import GelProbability, GelSettings
+from mri_pipeline.core.method.gel import GelNodes, GelProbability, GelSettings
 from mri_pipeline.core.method.images import (
     BiasSettings,
     BrainSettings,
@@ -26,6 +26,7 @@ from mri_pipeline.core.method.t2 import (
     T2Border,
     T2Evidence,
     T2Fluid,
+    T2Nodes,
     T2Settings,
     T2Visits,
 )
@@ -49,8 +50,10 @@ class Method:
     local_contrast: LocalContrastMethod = field(default_factory=LocalContrastMethod)
     t2_visits: T2Visits = field(default_factory=T2Visits)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
+    t2_nodes: T2Nodes = field(default_factory=T2Nodes)
     t2_border: T2Border = field(default_factory=T2Border)
     external: ExternalMask = field(default_factory=ExternalMask)
+    gel_nodes: GelNodes = field(default_factory=GelNodes)
     gel_probability: GelProbability = field(default_factory=GelProbability)
     regions: RegionsMethod = field(default_factory=RegionsMethod)
     normalise: NormaliseMethod = field(default_factory=NormaliseMethod)

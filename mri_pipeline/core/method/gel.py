@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mri_pipeline.core.method.nodes import NodeSettings
+
 
 @dataclass(frozen=True)
 class GelSettings:
@@ -47,21 +49,6 @@ class GelSettings:
         enhancement must have a T2 correlate, if that is more than the protocol requires.
     vessel_elongation, vessel_width_mm : float
         A component is a vessel if its length exceeds this multiple of its width and it is thinner than this width.
-    levels : tuple of float
-        Levels of enhancement at which connected components are evaluated as a whole (`lesions.gel.nodes`).
-    level_noise : float
-        A level is used if it is at least this many standard deviations of the enhancement of white matter.
-    node_least_mm3, node_most_mm3 : float
-        Volume of the components that are evaluated.
-    ring_mm : float
-        Width of the surroundings of such a component in mm.
-    alike_share : float
-        Surroundings that enhance by at least this fraction of the mean of the component continue it, as a vessel does.
-    t2_fluid : float
-        Local contrast on T2w of fluid, in standard deviations of white matter.
-    least_probability : float
-        Minimum probability of such a component to be a lesion. Between 0.5 and 0.7, 3 % of the lesions inserted into
-        heads of other patients and one false lesion in eight heads depend on it.
     """
 
     seed_enhancement: float = 0.15
@@ -84,14 +71,32 @@ class GelSettings:
     small_own_share: float = 0.7
     vessel_elongation: float = 3.5
     vessel_width_mm: float = 3.5
+
+
+@dataclass(frozen=True)
+class GelNodes(NodeSettings):
+    """Components of enhancement that are evaluated as a whole (`lesions.gel.nodes`).
+
+    The levels are fractions of white matter intensity. With a minimum probability between 0.5 and 0.7, 3 % of the
+    lesions inserted into heads of other patients and one false lesion in eight heads depend on its choice.
+
+    Parameters
+    ----------
+    level_noise : float
+        A level is used if it is at least this many standard deviations of the enhancement of white matter.
+    alike_share : float
+        Surroundings that enhance by at least this fraction of the mean of the component continue it, as a vessel does.
+    t2_fluid : float
+        Local contrast on T2w of fluid, in standard deviations of white matter.
+    """
+
     levels: tuple[float, ...] = (0.10, 0.15, 0.20, 0.27, 0.35, 0.45)
+    least_mm3: float = 6.0
+    most_mm3: float = 6000.0
+    least_probability: float = 0.6
     level_noise: float = 2.1
-    node_least_mm3: float = 6.0
-    node_most_mm3: float = 6000.0
-    ring_mm: float = 2.5
     alike_share: float = 0.6
     t2_fluid: float = 12.0
-    least_probability: float = 0.6
 
 
 @dataclass(frozen=True)

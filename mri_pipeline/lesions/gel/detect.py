@@ -21,15 +21,17 @@ from skimage.graph import MCP_Geometric
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import label_lesions, structure
+from mri_pipeline.lesions.components import ConnectedComponents, label_lesions, structure
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
-from mri_pipeline.lesions.gel.nodes import AcceptedNodes, accepted_nodes, nodes_of
+from mri_pipeline.lesions.gel.nodes import gel_nodes
 from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
+from mri_pipeline.lesions.nodes import AcceptedNodes, accepted_nodes
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,10 @@ def detect_gel(
     taken = np.zeros(visit.grid.shape, dtype=bool)
     for piece, candidate in judged:
         taken[piece.where] |= piece.voxels & candidate.accepted
-    accepted_by_model = accepted_nodes(
-        nodes_of(visit, tissue, evidence, settings),
-        evidence,
-        model or load_model(GEL_NODES_FILE),
-        taken=taken,
-        settings=settings,
-    )
-    judged += _further(accepted_by_model, evidence, rules, settings)
+    nodes, used = gel_nodes(visit, tissue, evidence, settings), model or load_model(GEL_NODES_FILE)
+    probabilities = [used.probability(at_level.features) for at_level in nodes]
+    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, METHOD.gel_nodes, taken=taken)
+    judged += _further(further, evidence, rules, settings)
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)
     for number, (piece, _) in reversed(list(enumerate(judged, start=1))):  # lesions overwrite rejected candidates
@@ -110,6 +108,43 @@ def detect_gel(
     return GelDetection(
         mask, candidates, LabelImage(places, visit.grid), _enhancing_share(visit, evidence, settings)
     )
+
+
+def with_enhancing(
+    t2_lesions: LabelImage, t2_probability: Image, found: GelDetection, rules: LesionRules
+) -> tuple[LabelImage, Image]:
+    """Add the enhancing lesions that touch no T2 lesion to the T2 lesions (docs/definitions.md: GEL).
+
+    Parameters
+    ----------
+    t2_lesions : LabelImage
+        Numbered T2 lesions.
+    t2_probability : Image
+        Probability map of the T2 lesions, 0 to 1.
+    found : GelDetection
+        Of the same visit, on the same grid.
+    rules : LesionRules
+
+    Returns
+    -------
+    t2_lesions : LabelImage
+        Numbered anew if a lesion was added. The centre of a ring is part of the T2 lesion.
+    t2_probability : Image
+        At least the probability of the enhancing lesion in each added lesion.
+    """
+    lesions = ConnectedComponents.of(found.mask.mask, rules.connectivity)
+    missed = lesions.chosen(lesions.sums(t2_lesions.mask) == 0)
+    if not missed.any():
+        return t2_lesions, t2_probability
+    missed = np.asarray(ndimage.binary_fill_holes(missed), dtype=bool)
+    mask = label_lesions(
+        t2_lesions.mask | missed,
+        t2_lesions.grid,
+        min_volume_mm3=rules.t2_min_volume_mm3,
+        connectivity=rules.connectivity,
+    )
+    own = np.where(missed, np.maximum(found.probability.data, 0.5), 0.0)
+    return mask, Image(np.maximum(t2_probability.data, own).astype(np.float32), t2_probability.grid)
 
 
 def _further(

@@ -83,7 +83,7 @@ def smoothed(data: FloatArray, grid: Grid, sigma_mm: float) -> NDArray[np.float3
 
 
 def surround(
-    data: FloatArray, weight: FloatArray, grid: Grid, sigma_mm: float = _SURROUND_MM
+    data: FloatArray, weight: FloatArray, grid: Grid, sigma_mm: float = _SURROUND_MM, *, unknown: float = 0.0
 ) -> NDArray[np.float32]:
     """Weighted mean of the surrounding tissue.
 
@@ -94,11 +94,12 @@ def surround(
     grid : Grid
     sigma_mm : float
         Standard deviation of the Gaussian weights in mm.
+    unknown : float
+        Value where all weights nearby are 0.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        0 where all weights nearby are 0.
     """
     step = [max(1, int(sigma_mm / 3 / s)) for s in grid.spacing_mm]  # a coarse grid suffices for a wide mean
     coarse = tuple(slice(k // 2, None, k) for k in step)
@@ -109,7 +110,9 @@ def surround(
         )
         for x in (weight, weight * data)
     ]
-    mean = np.where(blurred[0] > 1e-3, blurred[1] / np.maximum(blurred[0], 1e-3), 0.0)
+    mean = np.where(blurred[0] > 1e-3, blurred[1] / np.maximum(blurred[0], 1e-3), unknown)
+    if max(step) == 1:
+        return np.asarray(mean, dtype=np.float32)
     scale = 1.0 / np.array(step)
     offset = -(np.array(step) - 1) / 2 * scale  # the centre of the first coarse voxel
     return np.asarray(

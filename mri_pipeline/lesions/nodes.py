@@ -1,0 +1,142 @@
+"""Lesion candidates at several levels of a map: the connected components above each level, a tree of nodes.
+
+A lesion that merges with a vessel or with cortex at a low level is separate at a higher one. Each node has a
+probability of being a lesion, from a logistic model of its features. The most probable node of a branch is the lesion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.method.nodes import NodeSettings
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Components above one level, with the features of the model.
+
+    Parameters
+    ----------
+    components : ConnectedComponents
+    features : ndarray of float, shape (components, features)
+    allowed : ndarray of bool, shape (components,)
+        False for components that cannot be a lesion.
+    """
+
+    components: ConnectedComponents
+    features: FloatArray
+    allowed: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptedNodes:
+    """Nodes that are lesions.
+
+    Parameters
+    ----------
+    labels : ndarray of int32, shape (x, y, z)
+        Lesions, numbered from 1 by descending probability.
+    probabilities : tuple of float
+        Probability of each lesion.
+    """
+
+    labels: NDArray[np.int32]
+    probabilities: tuple[float, ...]
+
+
+def components_at_levels(
+    values: NDArray[np.float32], within: BoolArray, grid: Grid, settings: NodeSettings, *, least_level: float = 0.0
+) -> Iterator[tuple[ConnectedComponents, ConnectedComponents]]:
+    """Connected components of a map above each level, with their surroundings.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (x, y, z)
+    within : ndarray of bool, shape (x, y, z)
+        Where lesions are searched for.
+    grid : Grid
+    settings : NodeSettings
+    least_level : float
+        Lower levels are left out.
+
+    Yields
+    ------
+    components, ring : ConnectedComponents
+        At each level with components of `least_mm3` to `most_mm3`, and the voxels within `ring_mm` of each.
+    """
+    reach = tuple(max(1, round(settings.ring_mm / s)) for s in grid.spacing_mm)
+    least, most = (volume / grid.voxel_volume_mm3 for volume in (settings.least_mm3, settings.most_mm3))
+    for level in settings.levels:
+        if level < least_level:
+            continue
+        components = ConnectedComponents.of(within & (values >= level))
+        components = components.selected((components.sizes >= least) & (components.sizes <= most))
+        if len(components.sizes):
+            yield components, components.ring(within, reach)
+
+
+def accepted_nodes(
+    nodes: Sequence[Nodes],
+    probabilities: Sequence[FloatArray],
+    values: NDArray[np.float32],
+    grid: Grid,
+    settings: NodeSettings,
+    *,
+    taken: BoolArray,
+) -> AcceptedNodes:
+    """Nodes that are lesions, apart from those that touch a known lesion.
+
+    Of the nodes of one branch of the tree, the most probable one is the lesion. It extends to the connected voxels
+    nearby that have at least half of its upper decile.
+
+    Parameters
+    ----------
+    nodes : sequence of Nodes
+    probabilities : sequence of ndarray of float, shape (components,)
+        Of the components of each entry of `nodes`.
+    values : ndarray of float32, shape (x, y, z)
+        The map that the nodes are components of.
+    grid : Grid
+    settings : NodeSettings
+    taken : ndarray of bool, shape (x, y, z)
+        Known lesions.
+
+    Returns
+    -------
+    AcceptedNodes
+    """
+    ranked = sorted(
+        (-float(probability), level, number)
+        for level, at_level in enumerate(nodes)
+        for number, probability in enumerate(probabilities[level] * at_level.allowed)
+        if probability >= settings.least_probability
+    )
+    labels = np.zeros(taken.shape, dtype=np.int32)
+    accepted: list[float] = []
+    closed = ndimage.binary_dilation(taken, structure(3))
+    for probability, level, number in ranked:
+        components = nodes[level].components
+        voxels = components.chosen(np.arange(len(components.sizes)) == number)
+        if closed[voxels].any():
+            continue
+        accepted.append(-probability)
+        lesion = _to_half_height(voxels, closed, values, grid, settings)
+        labels[lesion] = len(accepted)
+        closed |= ndimage.binary_dilation(lesion, structure(3))
+    return AcceptedNodes(labels, tuple(accepted))
+
+
+def _to_half_height(
+    node: BoolArray, closed: BoolArray, values: NDArray[np.float32], grid: Grid, settings: NodeSettings
+) -> BoolArray:
+    """A node and the connected voxels within `reach_mm` above half of its upper decile."""
+    bright = values >= float(np.quantile(values[node], 0.9)) / 2
+    near = ndimage.distance_transform_edt(~node, sampling=grid.spacing_mm) <= settings.reach_mm
+    return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))

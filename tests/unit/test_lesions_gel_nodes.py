@@ -1,0 +1,184 @@
+"""Enhancing components at several levels, evaluated by all their evidence together."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lesion_phantom import Head
+
+from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model, read_model, save_model
+from mri_pipeline.core.logistic import LogisticModel
+from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.method.gel import GelSettings
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.contrast import local_contrast
+from mri_pipeline.lesions.gel.detect import detect_gel, with_enhancing
+from mri_pipeline.lesions.gel.evidence import gel_evidence
+from mri_pipeline.lesions.gel.nodes import FEATURES, gel_nodes
+from mri_pipeline.lesions.nodes import accepted_nodes
+
+FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
+RULES, SETTINGS = LesionRules(), GelSettings()
+AT = (15, 5, 0)
+
+
+def nothing(head):
+    return head.labels(np.zeros(head.grid.shape, bool))
+
+
+def enhancing(flair, enhancement, radius=2.5, spacing=(1.0, 1.0, 1.0)):
+    head = Head(spacing)
+    spot = head.inside(AT, radius)
+    head.paint(spot, FLAIR=flair, T1W=0.95, T1W_GD=enhancement, T2W=1.3)
+    return head, spot
+
+
+@pytest.mark.parametrize("contrasts", [(FLAIR, T1W, GD), (FLAIR, GD), (FLAIR, T1W, GD, T2W)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+def test_a_faint_t2_correlate_suffices_for_strong_compact_enhancement(contrasts, spacing):
+    """FLAIR as bright as grey matter: the T2 rule finds nothing there."""
+    head, spot = enhancing(1.2, 1.45, spacing=spacing)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), nothing(head), RULES)
+    assert found.mask.data.max() == 1
+    first = found.candidates[0]
+    assert first.accepted
+    assert first.probability >= METHOD.gel_nodes.least_probability
+    assert found.mask.mask[spot].mean() > 0.5
+    assert not found.mask.mask[~head.inside(AT, 4.5)].any()
+
+
+def test_without_a_t2_correlate_strong_enhancement_is_no_lesion():
+    head, _ = enhancing(1.0, 1.45)
+    assert not detect_gel(head.visit(FLAIR, T1W, GD), head.tissue(), nothing(head), RULES).mask.mask.any()
+
+
+def test_a_known_lesion_is_not_found_again():
+    head, spot = enhancing(1.5, 1.45)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    evidence = gel_evidence(visit, tissue, nothing(head), SETTINGS)
+    nodes, model = gel_nodes(visit, tissue, evidence, SETTINGS), load_model(GEL_NODES_FILE)
+
+    def accepted(taken):
+        found = [model.probability(at_level.features) for at_level in nodes]
+        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, METHOD.gel_nodes, taken=taken)
+
+    free = accepted(np.zeros(spot.shape, bool))
+    assert len(free.probabilities) == 1
+    assert free.labels[spot].mean() > 0.5
+    beside = head.inside((AT[0] + 4, *AT[1:]), 2.5)
+    taken = accepted(beside)
+    assert taken.probabilities == ()
+    assert not taken.labels.any()
+
+
+def test_of_two_lesions_joined_at_a_low_level_each_is_found():
+    head = Head()
+    for x in (12, 20):
+        head.paint(head.inside((x, 5, 0), 2.5), FLAIR=1.35, T1W=0.95, T1W_GD=1.5)
+    bridge = (np.abs(head.at[1] - 5) < 1) & (np.abs(head.at[2]) < 1) & (np.abs(head.at[0] - 16) < 3)
+    head.paint(bridge, T1W_GD=1.18)
+    found = detect_gel(head.visit(FLAIR, T1W, GD), head.tissue(), nothing(head), RULES)
+    assert found.mask.data.max() == 2
+
+
+def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around():
+    head, _ = enhancing(1.0, 1.45)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    below = replace(tissue, location=LabelImage(np.where(head.brain, 3, 0), head.grid))
+    allowed = {}
+    for name, maps in (("above", tissue), ("below", below)):
+        evidence = gel_evidence(visit, maps, nothing(head), SETTINGS)
+        nodes = gel_nodes(visit, maps, evidence, SETTINGS)
+        allowed[name] = any(at_level.allowed.any() for at_level in nodes)
+    assert allowed == {"above": True, "below": False}
+
+
+def test_features_are_in_the_order_of_the_model_and_within_their_limits():
+    head, spot = enhancing(1.3, 1.45)
+    visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
+    evidence = gel_evidence(visit, tissue, nothing(head), SETTINGS)
+    nodes = gel_nodes(visit, tissue, evidence, SETTINGS)
+    assert load_model(GEL_NODES_FILE).names == FEATURES
+    at_level = nodes[0]
+    own = at_level.components.means(spot).argmax()
+    value = dict(zip(FEATURES, at_level.features[own], strict=True))
+    volume = at_level.components.sizes[own] * head.grid.voxel_volume_mm3
+    assert value["size"] == pytest.approx(np.log(volume))
+    assert 0.2 < np.exp(value["enhancement"]) < 0.5
+    assert value["flair_step"] > 1
+    assert value["white_matter"] == 1
+    assert value["csf_around"] == value["t2_fluid"] == 0
+    assert value["elongation"] == pytest.approx(1, abs=0.2)
+    assert all(np.isfinite(n.features).all() for n in nodes)
+
+
+def test_fluid_on_t2_is_marked():
+    head, spot = enhancing(1.3, 1.45)
+    head.paint(spot, T2W=3.0)
+    visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
+    evidence = gel_evidence(visit, tissue, nothing(head), SETTINGS)
+    nodes = gel_nodes(visit, tissue, evidence, SETTINGS)[0]
+    own = nodes.components.means(spot).argmax()
+    assert nodes.features[own, FEATURES.index("t2_fluid")] == 1
+
+
+def test_an_enhancing_lesion_not_found_on_t2_becomes_a_t2_lesion():
+    head, spot = enhancing(1.2, 1.45)
+    known = head.inside((-15, 5, 0), 4)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    t2 = LabelImage(known.astype(np.int32), head.grid)
+    found = detect_gel(visit, tissue, t2, RULES)
+    probability = Image(known.astype(np.float32), head.grid)
+    mask, made = with_enhancing(t2, probability, found, RULES)
+    assert mask.data.max() == 2
+    assert mask.mask[spot].mean() > 0.5
+    assert (mask.mask[known]).all()
+    assert made.data[mask.mask].min() >= 0.5
+
+
+def test_an_enhancing_lesion_in_a_t2_lesion_leaves_the_t2_lesions_unchanged():
+    head, spot = enhancing(1.5, 1.45)
+    t2 = LabelImage(head.inside(AT, 4).astype(np.int32), head.grid)
+    found = detect_gel(head.visit(FLAIR, T1W, GD), head.tissue(), t2, RULES)
+    assert found.mask.mask[spot].any()
+    probability = Image(t2.mask.astype(np.float32), head.grid)
+    mask, made = with_enhancing(t2, probability, found, RULES)
+    assert mask is t2
+    assert made is probability
+
+
+def test_local_contrast_is_relative_to_the_white_matter_around():
+    """A slope of the intensity over the head has no effect."""
+    head = Head()
+    spots = [head.inside((x, 5, 0), 3) for x in (-22, 22)]
+    for spot in spots:
+        head.paint(spot, FLAIR=1.3)
+    head.data[FLAIR] *= 1 + 0.003 * head.at[0]
+    visit = head.visit(FLAIR)
+    contrast = local_contrast(visit.contrasts[FLAIR], visit, head.tissue()).contrast
+    left, right = (float(np.median(contrast[spot])) for spot in spots)
+    assert left > 5
+    assert right == pytest.approx(left, rel=0.2)
+    plain = head.white & ~spots[0] & ~spots[1]
+    assert np.median(contrast[plain]) == pytest.approx(0, abs=0.2)
+    assert np.std(contrast[plain]) == pytest.approx(1, abs=0.3)
+
+
+def test_local_contrast_without_white_matter_is_zero():
+    head = Head()
+    nowhere = replace(head.tissue(), white_matter=Image(np.zeros(head.grid.shape, np.float32), head.grid))
+    visit = head.visit(FLAIR)
+    assert not local_contrast(visit.contrasts[FLAIR], visit, nowhere).contrast.any()
+
+
+def test_a_model_is_read_as_it_was_saved(tmp_path):
+    model = LogisticModel(-1.2345, np.array([0.5, -2.0]), ("a", "b"))
+    read = read_model(save_model(model, tmp_path / "model.json"))
+    assert (read.intercept, read.names, read.coefficients.tolist()) == (-1.234, ("a", "b"), [0.5, -2.0])
