@@ -61,7 +61,17 @@ class SubjectSpace:
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """Normalised images of one visit with its lesions on T1. None: not known. An empty mask: none found."""
+    """Normalised images of one visit with its lesions on T1.
+
+    Parameters
+    ----------
+    contrasts : mapping of Contrast to Image
+        On the subject grid; median of white matter 1.
+    gel : GelDetection or None
+        None without post-contrast T1. An empty mask: none found.
+    dark : DarkTissue or None
+        Black holes and T1 hypointensity. None without T1 before contrast. An empty mask: none found.
+    """
 
     contrasts: Mapping[Contrast, Image]
     gel: GelDetection | None
@@ -69,12 +79,28 @@ class SegmentedVisit:
 
 
 def extract_brain(flair: Image) -> brain.BrainExtraction:
-    """Brain mask of a FLAIR on its grid in RAS order, and the transform from the template to the FLAIR."""
+    """Skull-stripping of a FLAIR.
+
+    Parameters
+    ----------
+    flair : Image
+        As acquired, in any axis order.
+
+    Returns
+    -------
+    BrainExtraction
+        Brain mask on the grid of the FLAIR in RAS order, and the transform from the template to the FLAIR.
+    """
     return brain.extract_brain(flair.reoriented(), load_template())
 
 
 def require_different(images: Mapping[Contrast, Image]) -> None:
     """Refuse a visit with one scan as two contrasts.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Scans of one visit.
 
     Raises
     ------
@@ -111,6 +137,10 @@ def register(
         Brain masks on the grids of the scans; None if unknown.
     intra_modal : bool
         True if intensities are linearly related (same contrast).
+
+    Returns
+    -------
+    Registration
     """
     fixed, moving = fixed.reoriented(), moving.reoriented()
     if scan_digest(fixed) == scan_digest(moving):
@@ -128,10 +158,21 @@ def register(
 def require_match(found: registration.Registration, what: str) -> Affine:
     """Transform of a registration, which must not have failed.
 
+    Parameters
+    ----------
+    found : Registration
+    what : str
+        Names the scans in the message.
+
+    Returns
+    -------
+    Affine
+        Moving to fixed.
+
     Raises
     ------
     AnalysisError
-        If no match was found; `what` names the scans.
+        If no match was found.
     """
     if found.failed:
         raise AnalysisError(
@@ -156,6 +197,10 @@ def subject_space(
         FLAIR, its brain mask and the transform from template to FLAIR, for every visit in the same order.
     later_to_first
         Rigid transforms of the second and later visits to the first.
+
+    Returns
+    -------
+    SubjectSpace
     """
     flairs, brains = [flair.reoriented() for flair in flairs], [mask.reoriented() for mask in brains]
     to_subject = midway.midway([Affine.identity(), *later_to_first])
@@ -251,6 +296,11 @@ def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
         Prepared images of one visit (`prepare_visit`): 0 outside the field of view.
     brain : LabelImage
         Brain mask within the field of view of the visit's FLAIR.
+
+    Returns
+    -------
+    str
+        One flag for each scan, separated by semicolons.
     """
     shares = {c: float(np.mean(i.data[brain.mask] > 0)) for c, i in images.items() if c is not Contrast.FLAIR}
     return "; ".join(
@@ -271,6 +321,11 @@ def map_subject_tissue(
         Prepared images of the visits, on the grid of `brain`; `t1ws` may be empty.
     brain : LabelImage
     template_to_subject : Affine
+
+    Returns
+    -------
+    TissueMaps
+        On the grid of `brain`.
     """
     return tissue.map_tissue(
         flairs=flairs,
@@ -291,6 +346,11 @@ def match_flairs(flairs: Sequence[Image], *, brain: LabelImage, tissue: TissueMa
         Prepared images, on the grid of `brain`.
     brain : LabelImage
     tissue : TissueMaps
+
+    Returns
+    -------
+    list of Image
+        In the order of `flairs`.
     """
     return normalise.match_visits([normalise.normalise(flair, tissue, brain) for flair in flairs], tissue, brain)
 
@@ -401,6 +461,10 @@ def segment_visit(
     brain : LabelImage
     tissue : TissueMaps
     rules : LesionRules
+
+    Returns
+    -------
+    SegmentedVisit
     """
     visit = _normalised(images, brain, tissue)
     enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules) if Contrast.T1W_GD in images else None
@@ -437,6 +501,10 @@ def track(
     rules : LesionRules
     weeks : mapping of str to (int or None)
         Week of each visit; None if unknown.
+
+    Returns
+    -------
+    Tracking
     """
     return tracking.track_subject(visits, tissue_location, rules, weeks)
 
@@ -449,5 +517,17 @@ def count(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Count lesions as `track` does, without masks of change. See `track` for the parameters."""
+    """Count lesions as `track` does, without masks of change.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits, tissue_location, rules, weeks
+        As in `track`.
+
+    Returns
+    -------
+    SubjectResult
+    """
     return tracking.count_subject(subject, visits, tissue_location, rules, weeks)
