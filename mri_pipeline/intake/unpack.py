@@ -46,8 +46,8 @@ class UnpackLimits:
     max_bytes, max_files : int
         Of the unpacked upload.
     max_ratio : float
-        Highest compression ratio of the whole archive above `ratio_free_bytes`. MR images compress 2 to 5 times, a black
-        slice up to 1000 times.
+        Highest compression ratio of the whole archive above `ratio_free_bytes`. MR images compress 2 to 5 times, a
+        black slice up to 1000 times.
     ratio_free_bytes : int
         Unpacked size up to which the ratio is not limited.
     """
