@@ -28,6 +28,13 @@ _LISTS: Mapping[str, Contrast] = {
 def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
     """Segment the lesions of every visit, track them over the visits and write the derivatives.
 
+    Parameters
+    ----------
+    job : SubjectJob
+        Rules, visits in weeks and folders.
+    alignment : Alignment
+        Usable visits and scans.
+
     Inputs
     ------
     white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
@@ -98,6 +105,11 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
 def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> pe.Workflow:
     """Collect images of all visits into lists, in the order of the visits.
 
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+
     Inputs
     ------
     <visit>_<contrast>, <visit>_brain
@@ -134,6 +146,13 @@ def init_external_wf(
 ) -> pe.Workflow:
     """Run an external T2 segmenter on every visit.
 
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+    segmenter : Segmenter
+        Command, contrasts and time limit.
+
     Inputs
     ------
     <visit>_<contrast>, <visit>_brain
@@ -166,6 +185,12 @@ def init_external_wf(
 
 def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: str = "visits_wf") -> pe.Workflow:
     """Normalise the scans of every visit and find its enhancing lesions and black holes.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+    rules : LesionRules
 
     Inputs
     ------
@@ -225,6 +250,13 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
 
 def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_wf") -> pe.Workflow:
     """Write the derivatives of every visit.
+
+    Parameters
+    ----------
+    job : SubjectJob
+        Rules and folders.
+    alignment : Alignment
+        Usable visits and scans, and their quality.
 
     Inputs
     ------
@@ -302,7 +334,16 @@ def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:
 
 
 def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+    """
     return [*TISSUE_FIELDS, *_scanned(visits), *(f"{v.visit}_transforms" for v in visits)]
 
 
@@ -362,5 +403,16 @@ def _entries(fields: Iterable[str]) -> list[tuple[str, str]]:
 
 # without annotations: nipype copies the source of this function to the node, without its imports
 def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One entry of a list; runs inside a connection."""
+    """One entry of a list; runs inside a connection.
+
+    Parameters
+    ----------
+    values : list
+    position : int
+        From 0.
+
+    Returns
+    -------
+    object
+    """
     return values[position]

@@ -168,7 +168,7 @@ def subject_report_html(report: SubjectReport) -> str:
     Returns
     -------
     str
-        One HTML page with embedded figures. Without an analysed visit it has tables only.
+        One HTML page with embedded figures. Without an analysed visit it has no mosaics.
 
     Raises
     ------

@@ -77,7 +77,6 @@ def choose_view(
     ----------
     brain, lesions : sequence of LabelImage
         Brain mask and numbered lesions of every visit, all on one grid, shape (x, y, z).
-
     max_slices : int
         Maximum number of slices.
 
