@@ -19,7 +19,17 @@ from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpa
 
 @dataclass(frozen=True)
 class ReceivedVisit:
-    """An accepted visit."""
+    """An accepted visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    contrasts : tuple of str
+        Contrasts of its scans.
+    queries : tuple of str
+        To be answered by the site.
+    """
 
     subject: str
     visit: str
@@ -46,6 +56,10 @@ def receive_visit(
         Code of the site, the site's trial number of the subject, and the visit's label.
     replace_because : str
         Reason for replacing the earlier scan of the visit. If empty, an earlier scan is not replaced.
+
+    Returns
+    -------
+    ReceivedVisit
 
     Raises
     ------
