@@ -31,6 +31,17 @@ _SHEAR_TOLERANCE = 1e-3
 class Patient:
     """A simulated patient.
 
+    Parameters
+    ----------
+    name : str
+        As a DICOM person name.
+    patient_id : str
+    birth_date : datetime.date
+    sex : str
+        DICOM code: F, M or O.
+    weight_kg : float
+    address : str
+
     Examples
     --------
     >>> Patient("Doe^Jane", "H-0042").sex

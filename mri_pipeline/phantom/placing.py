@@ -159,6 +159,11 @@ def place_lesions(
     seed : int
         Same seed, same lesions.
 
+    Returns
+    -------
+    tuple of Lesion
+        In the order of the plans.
+
     Raises
     ------
     AnalysisError

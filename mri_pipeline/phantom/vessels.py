@@ -75,7 +75,17 @@ def _surface_point(head: TemplateHead, y: float, angle: float, *, above: float) 
 
 
 def sagittal_sinus(head: TemplateHead) -> Tube:
-    """Along the midline, above the hemispheres, from the frontal pole to the confluence."""
+    """Along the midline, above the hemispheres, from the frontal pole to the confluence.
+
+    Parameters
+    ----------
+    head : TemplateHead
+
+    Returns
+    -------
+    ndarray, shape (n, 4)
+        x, y, z and radius in mm, in the template's world.
+    """
     # the fissure dips in the midline: the sinus rides on the hemispheres beside it
     rows = []
     for y in np.arange(58.0, -94.0, -8.0):

@@ -44,7 +44,12 @@ class ReceivedDummyRun:
     report: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 

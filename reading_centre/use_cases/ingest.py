@@ -37,7 +37,12 @@ class ReceivedVisit:
     queries: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 

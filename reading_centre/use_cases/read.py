@@ -99,7 +99,6 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     worklist : Path
         Folder of the exported worklist with the decisions.
     reader : str
-
         Code of the reader.
 
     Returns

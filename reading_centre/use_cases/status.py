@@ -73,7 +73,12 @@ class TrialStatus:
     qc_flags: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
