@@ -124,7 +124,7 @@ def head_mask(image: Image) -> BoolArray:
     Returns
     -------
     ndarray of bool, shape `image.grid.shape`
-        Empty if no voxel is positive.
+        Empty if no head is found.
     """
     step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
     smooth = ndimage.uniform_filter(image.data, step)

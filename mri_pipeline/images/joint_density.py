@@ -130,7 +130,7 @@ def widened(region: LabelImage, margin_mm: float) -> LabelImage:
     Returns
     -------
     LabelImage
-        1 in the region; same field of view as `region`.
+        1 in the region.
     """
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _REGION_MM)
     mask = small.data > 0.5

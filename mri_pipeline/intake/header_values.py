@@ -243,7 +243,7 @@ def texts(value: Any) -> list[str]:
     Returns
     -------
     list of str
-        Values of `text` that are not empty, at most 16.
+        Those of the first 16 values that are not empty (`text`).
     """
     if value is None or value == "":
         return []
