@@ -32,6 +32,8 @@ class Geometry:
         Number of different slice positions.
     volumes : int
         Images per position (1 for anatomical scans).
+    columns, rows : int
+        Size of the matrix.
     spacing_mm : tuple of float
         Between rows, between columns, between slices.
     thickness_mm : float

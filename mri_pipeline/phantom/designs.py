@@ -24,6 +24,11 @@ class SubjectDesign:
     ----------
     number : str
         The trial number, which the pipeline must hide.
+    site : str
+        Code of the site.
+    scanner : ScannerModel
+    plans : tuple of LesionPlan
+        One phase for each of `VISITS`.
     missing : tuple of str
         Visits that were never uploaded.
     zipped : tuple of str

@@ -64,6 +64,8 @@ class Study:
     ----------
     started : datetime
         When the first series began.
+    description, accession, study_id, physician, operator : str
+        Made up; de-identification must remove them.
     injected_after : timedelta
         From there to the contrast agent.
     """
@@ -211,6 +213,12 @@ def write_series(
         axis of the thickest voxels, or as `acquisition` says.
     contrast : Contrast
         Sets names, timing and, for post-contrast T1, the contrast agent.
+    scanner : ScannerModel
+    patient : Patient
+    study : Study
+    out_dir : Path
+        Folder of the export.
+    series_number : int
     started : datetime, optional
         When the series began; default: the study's start, or 6 minutes after injection for post-contrast T1.
     acquisition : Acquisition, optional

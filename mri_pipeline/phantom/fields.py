@@ -129,6 +129,10 @@ def paint_tube(
 
     Parameters
     ----------
+    fraction : ndarray of float32, shape (x, y, z)
+        0 to 1.
+    origin : ndarray, shape (3,)
+        In mm.
     centres : ndarray, shape (n, 3)
         Ball centres in mm; radii below half a voxel give a share below 1, as a thin vessel does.
     radius : ndarray, shape (n,)

@@ -55,6 +55,9 @@ class LesionPlan:
 
     Parameters
     ----------
+    location : Location
+    phases : tuple of Phase
+        In the order of the visits.
     beside : LesionPlan, optional
         A lesion of constant size that it lies next to: they touch while it is largest, and else are apart.
     """

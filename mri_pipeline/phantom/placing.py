@@ -158,6 +158,8 @@ def place_lesions(
         All with the same number of phases.
     seed : int
         Same seed, same lesions.
+    gap_mm : float
+        Least distance between the outlines of two lesions.
 
     Returns
     -------

@@ -41,6 +41,9 @@ class ScannerModel:
 
     Parameters
     ----------
+    vendor : Vendor
+    model, software : str
+        As the header tells them.
     field_strength_t : float
         As the header tells it.
     white_matter_level : float

@@ -63,6 +63,13 @@ def write_session(
 
     Parameters
     ----------
+    scan : VisitScan
+    scanner : ScannerModel
+    patient : Patient
+    study : Study
+        Its time of injection is replaced.
+    out_dir : Path
+        Folder of the export.
     scout : bool
         Whether a localizer goes first, as in every real examination.
 

@@ -60,8 +60,13 @@ class Upload:
 
     Parameters
     ----------
+    kind : UploadKind
+    site : str
+        Code of the site.
     path : str
         Folder or zip file, relative to the trial's folder.
+    subject, visit : str
+        Trial number and visit label; empty for a dummy run.
     accepted : bool
         Whether the reading centre must take it.
     reason : str

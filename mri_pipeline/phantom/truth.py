@@ -56,6 +56,8 @@ class SubjectTruth:
 
     Parameters
     ----------
+    subject : str
+        What the tables call the subject.
     counts : tuple of VisitCounts
         One per planned visit; of a missing visit all is None.
     status : mapping of str to ScanStatus
