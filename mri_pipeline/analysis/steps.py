@@ -89,7 +89,7 @@ def extract_brain(flair: Image) -> brain.BrainExtraction:
     Returns
     -------
     BrainExtraction
-        Brain mask on the grid of the FLAIR in RAS order, and the transform from the template to the FLAIR.
+        Brain mask on the grid of the FLAIR in RAS order, transform from the template to the FLAIR, quality.
     """
     return brain.extract_brain(flair.reoriented(), load_template())
 

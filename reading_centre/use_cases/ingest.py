@@ -49,7 +49,7 @@ class ReceivedVisit:
 def receive_visit(
     folder: Path, upload: Path, *, site: str, subject: str, visit: str, replace_because: str = ""
 ) -> ReceivedVisit:
-    """Ingest the scans of one visit. Refused uploads are moved to quarantine.
+    """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
     Parameters
     ----------

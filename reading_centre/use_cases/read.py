@@ -55,7 +55,7 @@ def export_reads(folder: Path, out: Path) -> Summary:
     Raises
     ------
     UsageError
-        If there is no trial, no visit to read, or a space is missing, or as `export_worklist`.
+        If there is no trial, or the space of a subject is missing, and as `export_worklist`.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
