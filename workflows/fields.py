@@ -21,7 +21,16 @@ RESULTS: Mapping[str, Contrast] = {
 
 
 def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+    """
     return [*TISSUE_FIELDS, *scanned_fields(visits), *(f"{v.visit}_transforms" for v in visits)]
 
 
@@ -89,5 +98,16 @@ def list_entries(fields: Iterable[str]) -> list[tuple[str, str]]:
 
 # without annotations: nipype copies the source of this function to the node, without its imports
 def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One entry of a list; runs inside a connection."""
+    """One entry of a list; runs inside a connection.
+
+    Parameters
+    ----------
+    values : list
+    position : int
+        From 0.
+
+    Returns
+    -------
+    object
+    """
     return values[position]

@@ -109,6 +109,11 @@ def _kept_tissue(space: SpaceFiles) -> pe.Node:
 def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflow:
     """Resample all visits into the subject's space and compute its tissue maps. A kept space and its maps are reused.
 
+    Parameters
+    ----------
+    alignment : Alignment
+        Usable visits and scans, their alignment, and the kept space if there is one.
+
     Inputs
     ------
     none; the scans are those of `alignment`

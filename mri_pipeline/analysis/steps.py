@@ -25,7 +25,17 @@ from mri_pipeline.lesions.tracking import track as tracking
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """Normalised images of one visit with its lesions on T1. None: not known. An empty mask: none found."""
+    """Normalised images of one visit with its lesions on T1.
+
+    Parameters
+    ----------
+    contrasts : mapping of Contrast to Image
+        On the subject grid; median of white matter 1.
+    gel : GelDetection or None
+        None without post-contrast T1. An empty mask: none found.
+    dark : DarkTissue or None
+        Black holes and T1 hypointensity. None without T1 before contrast. An empty mask: none found.
+    """
 
     contrasts: Mapping[Contrast, Image]
     gel: GelDetection | None
@@ -138,6 +148,10 @@ def segment_visit(
     brain : LabelImage
     tissue : TissueMaps
     rules : LesionRules
+
+    Returns
+    -------
+    SegmentedVisit
     """
     visit = _normalised(images, brain, tissue)
     enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules) if Contrast.T1W_GD in images else None
@@ -174,6 +188,10 @@ def track(
     rules : LesionRules
     weeks : mapping of str to (int or None)
         Week of each visit; None if unknown.
+
+    Returns
+    -------
+    Tracking
     """
     return tracking.track_subject(visits, tissue_location, rules, weeks)
 
@@ -186,5 +204,17 @@ def count(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Count lesions as `track` does, without masks of change. See `track` for the parameters."""
+    """Count lesions as `track` does, without masks of change.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits, tissue_location, rules, weeks
+        As in `track`.
+
+    Returns
+    -------
+    SubjectResult
+    """
     return tracking.count_subject(subject, visits, tissue_location, rules, weeks)
