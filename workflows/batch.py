@@ -66,6 +66,8 @@ def init_batch_wf(
     nprocs_per_subject : int
     mem_gb : float
         Memory planned for each subject in GB.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

@@ -42,6 +42,8 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         Rules, visits in weeks and folders.
     alignment : Alignment
         Usable visits and scans.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -117,6 +119,8 @@ def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> 
     ----------
     visits : sequence of VisitScans
         Scans that are used, in the order of time.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -160,6 +164,8 @@ def init_external_wf(
         Scans that are used, in the order of time.
     segmenter : Segmenter
         Command, contrasts and time limit.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -199,6 +205,8 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     visits : sequence of VisitScans
         Scans that are used, in the order of time.
     rules : LesionRules
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

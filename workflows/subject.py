@@ -25,6 +25,8 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     job : SubjectJob
     alignment : Alignment
         Usable visits and scans of the subject, and their alignment.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -113,6 +115,8 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
     ----------
     alignment : Alignment
         Usable visits and scans, their alignment, and the kept space if there is one.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

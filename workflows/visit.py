@@ -23,6 +23,8 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     ----------
     scans : mapping of Contrast to Path
         Available scans; FLAIR is required.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -119,6 +121,8 @@ def init_alignment_wf(
         Visits to register.
     folder : Path
         Folder of the records. A visit that could not be used has no record.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

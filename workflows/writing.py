@@ -21,6 +21,8 @@ def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_w
         Rules and folders.
     alignment : Alignment
         Usable visits and scans, and their quality.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

@@ -56,6 +56,12 @@ class IssuedCodes:
 
     The check value identifies a known subject and reveals neither site nor number. A known subject is recognised,
     and a collision is detected, without access to the key.
+
+    Parameters
+    ----------
+    folder : Path
+        The sealed folder.
+    secret : Secret
     """
 
     def __init__(self, folder: Path, secret: Secret) -> None:

@@ -43,6 +43,12 @@ class TrialSubject(NamedTuple):
 class Sealed:
     """The sealed folder of one trial.
 
+    Parameters
+    ----------
+    folder : Path
+        The sealed folder.
+    secret : Secret
+
     Examples
     --------
     >>> import tempfile

@@ -29,6 +29,8 @@ class MaskLabel(StrEnum):
 class RawDataset:
     """A BIDS dataset of anatomical scans.
 
+    Labels of subjects and visits have no ``sub-`` and ``ses-``.
+
     Parameters
     ----------
     root : Path
@@ -49,7 +51,6 @@ class RawDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -63,7 +64,6 @@ class RawDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
         contrast : Contrast
 
         Returns
@@ -89,7 +89,6 @@ class RawDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -106,7 +105,6 @@ class RawDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -178,7 +176,6 @@ class SpaceFiles:
         Parameters
         ----------
         visit : str
-            BIDS label, without ``ses-``.
 
         Returns
         -------
@@ -201,6 +198,8 @@ class SpaceFiles:
 class DerivativeDataset:
     """The analysis of a BIDS dataset, itself a BIDS derivative dataset.
 
+    Labels of subjects and visits have no ``sub-`` and ``ses-``.
+
     Parameters
     ----------
     root : Path
@@ -215,7 +214,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -232,7 +230,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
         contrast : Contrast
 
         Returns
@@ -250,7 +247,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -264,7 +260,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
         label : MaskLabel
 
         Returns
@@ -279,7 +274,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
         label : MaskLabel
             `MaskLabel.T2_LESION` or `MaskLabel.GEL`.
 
@@ -295,7 +289,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -309,7 +302,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
 
         Returns
         -------
@@ -323,7 +315,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject, visit : str
-            BIDS labels, without ``sub-`` and ``ses-``.
         contrast : Contrast
 
         Returns
@@ -340,7 +331,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -354,7 +344,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -370,7 +359,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -385,7 +373,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -400,7 +387,6 @@ class DerivativeDataset:
         Parameters
         ----------
         subject : str
-            BIDS label, without ``sub-``.
 
         Returns
         -------
@@ -498,7 +484,6 @@ class Trial:
         Parameters
         ----------
         subject : str
-            Blinded code.
 
         Returns
         -------

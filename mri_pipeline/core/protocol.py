@@ -44,6 +44,8 @@ class Action(StrEnum):
 class Visit(_Settings):
     """A planned visit.
 
+    `window_days` and `before_infusion` describe the plan. Scans are not checked against them.
+
     Attributes
     ----------
     label : str

@@ -284,7 +284,17 @@ def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 class TakeOver:
-    """Moves a staged read into place and an existing read into its history. Both moves can be undone."""
+    """Moves a staged read into place and an existing read into its history. Both moves can be undone.
+
+    Parameters
+    ----------
+    stage : Path
+        Folder of the staged reads.
+    reads : Path
+        Folder of the reads of the trial.
+    record : ReadRecord
+        Record of the staged read.
+    """
 
     def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
         self._source = visit_folder(stage, record.subject, record.visit)

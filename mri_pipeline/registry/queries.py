@@ -16,7 +16,14 @@ from mri_pipeline.registry.steps import entries, site_state, subject_state
 
 
 class RegistryQueries:
-    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer."""
+    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    protocol : Protocol
+    """
 
     def __init__(self, engine: Engine, protocol: Protocol) -> None:
         self._engine = engine

@@ -53,7 +53,13 @@ class Base(DeclarativeBase):
 
 
 class RegistryRow(Base):
-    """One row with the layout version of the database."""
+    """One row with the layout version of the database.
+
+    Attributes
+    ----------
+    version : int
+        Version of the layout.
+    """
 
     __tablename__ = "registry"
     version: Mapped[int] = mapped_column(primary_key=True)
@@ -102,7 +108,15 @@ class ScannerRow(Base):
 
 
 class SubjectRow(Base):
-    """A subject: blinded code and site. The gate, scanner changes and the status command need the site."""
+    """A subject: blinded code and site. The gate, scanner changes and the status command need the site.
+
+    Attributes
+    ----------
+    code : str
+        Blinded code.
+    site : str
+        Code of the `SiteRow`.
+    """
 
     __tablename__ = "subjects"
     code: Mapped[str] = mapped_column(String(16), primary_key=True)
