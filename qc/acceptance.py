@@ -68,7 +68,17 @@ class DummyRun:
     measures: Mapping[Contrast, ImageMeasures]
 
     def of(self, action: Action) -> tuple[Finding, ...]:
-        """The findings with this action."""
+        """The findings with an action.
+
+        Parameters
+        ----------
+        action : Action
+
+        Returns
+        -------
+        tuple of Finding
+            In the order of the checks.
+        """
         return tuple(f for f in self.findings if f.action is action)
 
 
@@ -98,6 +108,11 @@ def judge_dummy_run(
         Scanner and protocol of the upload; None if no series was chosen.
     images : mapping of Contrast to Image
         The converted series.
+
+    Returns
+    -------
+    DummyRun
+        With the verdict on all findings.
     """
     findings = list(compliance.findings)
     if conversion_fault:
@@ -109,6 +124,15 @@ def judge_dummy_run(
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
     """Verdict from findings: refused with at least one refusal, else with queries if there is at least one query.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        Met limits and notes do not count.
+
+    Returns
+    -------
+    Verdict
 
     Examples
     --------

@@ -85,7 +85,15 @@ class Acquisition:
 class ScanProfile:
     """Scanner and protocol of a visit.
 
-    `scanner_key` is a keyed digest of manufacturer, model, serial number and station name.
+    Parameters
+    ----------
+    manufacturer, model, software : str
+        Empty if the headers do not contain them.
+    field_strength_t : float or None
+        In tesla.
+    scanner_key : str
+        Keyed digest of manufacturer, model, serial number and station name.
+    acquisitions : mapping of Contrast to Acquisition
     """
 
     manufacturer: str
@@ -98,12 +106,27 @@ class ScanProfile:
 
 @dataclass(frozen=True)
 class ComplianceReport:
-    """All findings, limits met and violated, in the order of the checks."""
+    """Result of a check against the protocol.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+        Limits met and violated, in the order of the checks.
+    """
 
     findings: tuple[Finding, ...]
 
     def of(self, action: Action) -> tuple[Finding, ...]:
-        """The violated limits with this action."""
+        """The violated limits with an action.
+
+        Parameters
+        ----------
+        action : Action
+
+        Returns
+        -------
+        tuple of Finding
+        """
         return tuple(f for f in self.findings if f.action is action)
 
     def require(self) -> None:
@@ -138,6 +161,11 @@ def check_compliance(
         All series of the upload. The message for a missing required sequence lists them.
     protocol : Protocol
     purpose : Purpose
+
+    Returns
+    -------
+    ComplianceReport
+        A violation is not raised; see `ComplianceReport.require`.
     """
     findings = [_field_strength([r.series for r in recognised], protocol.acquisition.min_field_strength_t)]
     findings += _required(chosen, recognised, protocol, purpose)
@@ -272,6 +300,11 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
     chosen : mapping of Contrast to Choice
         The chosen series of the visit.
 
+    Returns
+    -------
+    ScanProfile
+        A series without geometry has a voxel size of 0 mm.
+
     Raises
     ------
     ComplianceError
@@ -299,18 +332,50 @@ _PROFILE = TypeAdapter(ScanProfile)
 
 
 def profile_record(profile: ScanProfile) -> dict[str, Any]:
-    """Convert a profile to JSON values for the registry."""
+    """Convert a profile to JSON values for the registry.
+
+    Parameters
+    ----------
+    profile : ScanProfile
+
+    Returns
+    -------
+    dict
+    """
     return dict(_PROFILE.dump_python(profile, mode="json"))
 
 
 def profile_of_record(record: Mapping[str, Any]) -> ScanProfile:
-    """Convert a record of `profile_record` back to a profile."""
+    """Convert a record back to a profile.
+
+    Parameters
+    ----------
+    record : mapping
+        From `profile_record`.
+
+    Returns
+    -------
+    ScanProfile
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If it is not such a record.
+    """
     return _PROFILE.validate_python(record)
 
 
 @dataclass(frozen=True)
 class PreviousScan:
-    """Earlier visit for comparison, with its scanner and protocol."""
+    """Earlier visit for comparison.
+
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    profile : ScanProfile
+        Its scanner and protocol.
+    """
 
     visit: str
     profile: ScanProfile

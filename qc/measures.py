@@ -90,6 +90,10 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
         Converted image, not corrected or normalised.
     contrast : Contrast
         Determines the intensity classes of grey and white matter.
+
+    Returns
+    -------
+    ImageMeasures
     """
     image = image.reoriented("RAS")
     axis = image.grid.slice_axis
@@ -111,7 +115,18 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
 
 
 def head_mask(image: Image) -> BoolArray:
-    """Approximate head mask: Otsu threshold on a coarse smoothed copy, largest component, holes filled."""
+    """Approximate head mask: Otsu threshold on a coarse smoothed copy, largest component, holes filled.
+
+    Parameters
+    ----------
+    image : Image
+        In RAS order: holes are filled in axial slices.
+
+    Returns
+    -------
+    ndarray of bool, shape `image.grid.shape`
+        Empty if no head is found.
+    """
     step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
     smooth = ndimage.uniform_filter(image.data, step)
     coarse = smooth[:: step[0], :: step[1], :: step[2]]

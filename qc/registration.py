@@ -46,6 +46,14 @@ class Verdict(StrEnum):
 def judge(record: RegistrationRecord) -> Verdict:
     """Judge one registration.
 
+    Parameters
+    ----------
+    record : RegistrationRecord
+
+    Returns
+    -------
+    Verdict
+
     Examples
     --------
     >>> from mri_pipeline.core.visits import Contrast
@@ -66,6 +74,10 @@ def brain_qc_flag(quality: float) -> str:
     ----------
     quality : float
         `mri_pipeline.images.brain.BrainExtraction.quality`, 0 to 1.
+
+    Returns
+    -------
+    str
     """
     if quality >= SURE_BRAIN:
         return ""
@@ -74,6 +86,15 @@ def brain_qc_flag(quality: float) -> str:
 
 def duplicate_qc_flag(visits: Sequence[str]) -> str:
     """QC flag for a FLAIR with the same voxels as FLAIRs of other visits; empty if `visits` is empty.
+
+    Parameters
+    ----------
+    visits : sequence of str
+        Labels of the other visits.
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -84,7 +105,19 @@ def duplicate_qc_flag(visits: Sequence[str]) -> str:
 
 
 def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
-    """QC flag for a scan whose qform and sform differ; empty if they agree within `MOST_FORM_DIFFERENCE_MM`."""
+    """QC flag for a scan whose qform and sform differ.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    difference_mm : float
+        Largest distance in mm between the positions of a voxel.
+
+    Returns
+    -------
+    str
+        Empty if they agree within `MOST_FORM_DIFFERENCE_MM`.
+    """
     if difference_mm <= MOST_FORM_DIFFERENCE_MM:
         return ""
     return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
@@ -97,6 +130,10 @@ def contrast_qc_flag(enhancing_share: float | None) -> str:
     ----------
     enhancing_share : float or None
         `mri_pipeline.lesions.gel.detect.GelDetection.enhancing_share`; None if not known.
+
+    Returns
+    -------
+    str
     """
     if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
         return ""
@@ -108,6 +145,14 @@ def contrast_qc_flag(enhancing_share: float | None) -> str:
 
 def qc_flags(quality: VisitQuality) -> list[str]:
     """QC flags of one visit, one line each; an empty list requires no visual QC.
+
+    Parameters
+    ----------
+    quality : VisitQuality
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
@@ -144,5 +189,15 @@ def qc_flags(quality: VisitQuality) -> list[str]:
 
 
 def all_qc_flags(qualities: Sequence[VisitQuality]) -> list[str]:
-    """QC flags of all visits, each preceded by the label of its visit."""
+    """QC flags of all visits, each preceded by the label of its visit.
+
+    Parameters
+    ----------
+    qualities : sequence of VisitQuality
+
+    Returns
+    -------
+    list of str
+        In the order of the visits.
+    """
     return [f"{quality.visit}: {message}" for quality in qualities for message in qc_flags(quality)]

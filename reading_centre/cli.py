@@ -55,7 +55,23 @@ def main() -> None:
 
 
 def invoke(arguments: list[str] | None = None) -> int:
-    """Run the command line on `arguments` (default: those of the process) and return the exit code."""
+    """Run the command line. Errors of the program become one line, a hint and an exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 2 wrong use or settings or a folder that cannot be written, otherwise that of the error.
+
+    Raises
+    ------
+    OSError
+        If it is not about a folder that cannot be written.
+    """
     try:
         app(args=bids.repeat_options(sys.argv[1:] if arguments is None else arguments))
     except ReadingCentreError as error:

@@ -34,18 +34,41 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 
 def say(text: str) -> None:
-    """Print a line."""
+    """Print a line.
+
+    Parameters
+    ----------
+    text : str
+        Printed as it is, without markup and line breaks.
+    """
     STDOUT.print(text, soft_wrap=True, markup=False)
 
 
 def emit(value: Any) -> None:
-    """Print a value as JSON."""
+    """Print a value as JSON, with sorted keys.
+
+    Parameters
+    ----------
+    value : object
+        Dictionaries, lists, strings, numbers, booleans and None.
+    """
     print(json.dumps(value, indent=2, sort_keys=True))
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
-    """Progress bar on a terminal; no output elsewhere."""
+    """Progress bar on a terminal; no output elsewhere.
+
+    Parameters
+    ----------
+    title : str
+        Shown in front of the bar.
+
+    Yields
+    ------
+    callable or None
+        To be called with the name and the status of a node. None if the output is no terminal.
+    """
     if not STDERR.is_terminal:
         yield None
         return
@@ -64,7 +87,19 @@ def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
 
 
 def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
-    """Print the outcome of every subject; exits with code 4 if one failed."""
+    """Print the outcome of every subject.
+
+    Parameters
+    ----------
+    outcome : BatchOutcome
+    as_json : bool
+        True: JSON instead of lines.
+
+    Raises
+    ------
+    typer.Exit
+        With exit code 4 if a subject or a visit failed.
+    """
     if as_json:
         emit([o.model_dump() for o in outcome.outcomes])
     else:
@@ -85,7 +120,14 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
 
 
 def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
-    """Print paths, one for each line or as JSON."""
+    """Print paths.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    as_json : bool
+        True: a JSON list instead of one line for each path.
+    """
     if as_json:
         emit([str(path) for path in paths])
     else:
@@ -94,7 +136,18 @@ def say_paths(paths: Iterable[Path], *, as_json: bool) -> None:
 
 
 def print_version(value: bool) -> None:
-    """Print the version and exit; callback of ``--version``."""
+    """Print the version and exit; callback of ``--version``.
+
+    Parameters
+    ----------
+    value : bool
+        True if the option is given.
+
+    Raises
+    ------
+    typer.Exit
+        If the option is given.
+    """
     if value:
         print(f"mri-pipeline {__version__}")
         raise typer.Exit

@@ -68,9 +68,16 @@ class AlignedVisit:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Visits that are analysed together, in the order of time, and visits that failed.
+    """Visits that are analysed together, and visits that failed.
 
-    `space` is the kept space of the visits, with its record; None if a new midpoint space is computed.
+    Parameters
+    ----------
+    visits : tuple of AlignedVisit
+        In the order of time.
+    failed : tuple of VisitQuality
+        Each with its failure.
+    space : (SpaceFiles, SpaceRecord) or None
+        Kept space of the visits, with its record; None if a new midpoint space is computed.
     """
 
     visits: tuple[AlignedVisit, ...]
@@ -83,12 +90,28 @@ class Alignment:
         return tuple(visit.scans for visit in self.visits)
 
     def quality_of(self, visits: Sequence[VisitScans]) -> list[VisitQuality]:
-        """Scan quality of every visit, analysed or failed, in the order of `visits`."""
+        """Scan quality of visits, analysed or failed.
+
+        Parameters
+        ----------
+        visits : sequence of VisitScans
+            Visits of the job.
+
+        Returns
+        -------
+        list of VisitQuality
+            In the order of `visits`.
+        """
         known = {quality.visit: quality for quality in (*(v.quality for v in self.visits), *self.failed)}
         return [known[visit.visit] for visit in visits]
 
     def space_record(self) -> SpaceRecord:
-        """Record of the space after this analysis."""
+        """Record of the space after this analysis.
+
+        Returns
+        -------
+        SpaceRecord
+        """
         return make_record(
             [visit.flair_record for visit in self.visits],
             {visit.visit: visit.scans.scans[Contrast.FLAIR] for visit in self.visits},
@@ -102,6 +125,18 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
     Visits are registered to the earliest visit. Visits that do not match it are registered to the earliest of
     themselves, and so on. The largest group is analysed; of two equal groups the earlier one. All other visits fail.
     In a kept space the group consists of the visits of that space. A further visit must match the earliest of them.
+
+    Parameters
+    ----------
+    job : SubjectJob
+    plugin : Plugin
+    nprocs : int
+        Number of processes for the visits.
+
+    Returns
+    -------
+    Alignment
+        With at least one visit.
 
     Raises
     ------

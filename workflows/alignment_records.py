@@ -18,7 +18,18 @@ from mri_pipeline.images.register import Method
 class Match(BaseModel):
     """A registration with its transform file and quality (`mri_pipeline.images.register.Registration`).
 
-    `scan_digest` is the digest of the moving scan's voxels.
+    Attributes
+    ----------
+    moving_to_fixed : Path
+        Transform file.
+    scan_digest : str
+        Digest of the moving scan's voxels.
+    quality : float
+        0 to 1.
+    method : str
+        `mri_pipeline.images.register.Method`.
+    failed : bool
+        True if the transform must not be used.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,12 +41,38 @@ class Match(BaseModel):
     failed: bool
 
     def record(self, contrast: Contrast, reference: str) -> RegistrationRecord:
-        """The record for results and reports, without the file."""
+        """The record for results and reports, without the file.
+
+        Parameters
+        ----------
+        contrast : Contrast
+            Of the moving scan.
+        reference : str
+            Visit of the fixed scan.
+
+        Returns
+        -------
+        RegistrationRecord
+            Quality is rounded to 4 decimals.
+        """
         return RegistrationRecord(contrast, reference, round(self.quality, 4), self.method, failed=self.failed)
 
 
 class VisitAlignmentRecord(BaseModel):
-    """Record of one visit: brain mask of its FLAIR, and the registration of every other contrast to it."""
+    """Record of one visit: brain mask of its FLAIR, and the registration of every other contrast to it.
+
+    Attributes
+    ----------
+    brain, template_to_flair : Path
+        Brain mask, and transform from the template to the FLAIR.
+    skull_stripped : bool
+        True if the FLAIR is already skull-stripped.
+    brain_quality : float
+        Quality of the match to the template, 0 to 1.
+    scan_digest : str
+        Digest of the FLAIR's voxels.
+    scans : dict of Contrast to Match
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +85,19 @@ class VisitAlignmentRecord(BaseModel):
 
 
 def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[Contrast, Match]:
-    """The matches of a visit; those of scans that have the voxels of another contrast have failed."""
+    """Mark the registrations of scans that have the voxels of another contrast as failed.
+
+    Parameters
+    ----------
+    scans : mapping of Contrast to Match
+        All contrasts of a visit except FLAIR.
+    flair_digest : str
+        Digest of the FLAIR's voxels.
+
+    Returns
+    -------
+    dict of Contrast to Match
+    """
     digests = {Contrast.FLAIR: flair_digest, **{contrast: match.scan_digest for contrast, match in scans.items()}}
     failed = {"quality": 0.0, "method": Method.SAME_SCAN.value, "failed": True}
     copies = repeated(digests)
@@ -59,10 +108,38 @@ Note = TypeVar("Note", bound=BaseModel)
 
 
 def save_record_file(note: BaseModel, path: Path) -> Path:
-    """Write a record."""
+    """Write a record as JSON.
+
+    Parameters
+    ----------
+    note : pydantic.BaseModel
+    path : Path
+
+    Returns
+    -------
+    Path
+    """
     return write_atomic(path, note.model_dump_json(indent=1))
 
 
 def load_record_file(kind: type[Note], path: Path) -> Note:
-    """Read a record."""
+    """Read a record.
+
+    Parameters
+    ----------
+    kind : type
+        Class of the record.
+    path : Path
+
+    Returns
+    -------
+    object of class `kind`
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    pydantic.ValidationError
+        If it is not such a record.
+    """
     return kind.model_validate_json(path.read_bytes())

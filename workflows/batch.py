@@ -57,6 +57,18 @@ def init_batch_wf(
 ) -> pe.Workflow:
     """One independent node for each subject. Each of its processes uses one thread.
 
+    Parameters
+    ----------
+    jobs : sequence of SubjectJob
+        Each is saved to its job file.
+    work : Path
+        Folder of Nipype's cache.
+    nprocs_per_subject : int
+    mem_gb : float
+        Memory planned for each subject in GB.
+    name : str
+        Name of the workflow.
+
     Inputs
     ------
     none; each node holds its job
@@ -85,6 +97,16 @@ def init_batch_wf(
 def only_run(work: Path) -> Iterator[None]:
     """Lock the cache for one run.
 
+    Parameters
+    ----------
+    work : Path
+        Folder of the cache; created if it does not exist.
+
+    Yields
+    ------
+    None
+        The lock is released at the end of the block.
+
     Raises
     ------
     UsageError
@@ -110,8 +132,30 @@ def run_batch(
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
-    A single subject gets all processes for its visits. If there are more subjects, each gets one process. `memory_gb`
-    is the memory limit of MultiProc; None: 90 % of the memory of this process.
+    A single subject gets all processes for its visits. If there are more subjects, each gets one process.
+
+    Parameters
+    ----------
+    jobs : sequence of SubjectJob
+    work : Path
+        Folder of Nipype's cache.
+    plugin : Plugin
+    nprocs : int
+        Number of processes (SLURM: of jobs at a time).
+    memory_gb : float, optional
+        Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    progress : callable, optional
+        Called with the name and the status of each node.
+
+    Returns
+    -------
+    BatchOutcome
+        In the order of `jobs`. A failed subject is not raised.
+
+    Raises
+    ------
+    SettingsError
+        If there are jobs and `nprocs` is below 1.
     """
     renewed = sum(job.cached_by_other_code for job in jobs)
     if renewed:

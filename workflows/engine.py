@@ -25,7 +25,15 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass
 class NodeLog:
-    """Status of each node of a run."""
+    """Status of each node of a run.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with the name and the status of each node.
+    failed : list of str
+        Full names of the failed nodes, in the order of their failure.
+    """
 
     progress: Progress | None = None
     failed: list[str] = field(default_factory=list)
@@ -40,7 +48,13 @@ class NodeLog:
 
 
 def memory_limit_gb() -> float:
-    """Memory limit of this process in GB: that of the machine, or of the control group if lower."""
+    """Memory limit of this process: that of the machine, or of the control group if lower.
+
+    Returns
+    -------
+    float
+        In GB (1e9 bytes).
+    """
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
@@ -87,12 +101,35 @@ def run_workflow(
     progress: Progress | None = None,
     plugin_args: dict[str, Any] | None = None,
 ) -> list[str]:
-    """Run a workflow and return the full names of the failed nodes.
+    """Run a workflow. A failed node does not stop the nodes that do not depend on it.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        Its execution settings are replaced.
+    plugin : Plugin
+    nprocs : int
+        Number of processes (SLURM: of jobs at a time); not used by the linear plugin.
+    crash_folder : Path
+        Folder of the crash files.
+    memory_gb : float, optional
+        Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    progress : callable, optional
+        Called with the name and the status of each node.
+    plugin_args : dict, optional
+        Further arguments of the plugin.
+
+    Returns
+    -------
+    list of str
+        Full names of the failed nodes; empty if all are done.
 
     Raises
     ------
     SettingsError
         If `nprocs` is below 1.
+    Exception
+        If the engine itself fails and no node does.
     """
     if nprocs < 1:
         raise SettingsError(f"expected at least one process, found {nprocs}")
@@ -123,6 +160,18 @@ def failure_reason(crash_folder: Path, node: str, *, since: float = 0.0) -> str:
     """Reason of a failed node in one line: the last error of its newest crash file.
 
     The type is omitted for errors of this project and kept for unexpected errors.
+
+    Parameters
+    ----------
+    crash_folder : Path
+    node : str
+        Full name of the node.
+    since : float
+        Older crash files are ignored; POSIX time in seconds.
+
+    Returns
+    -------
+    str
     """
     name = node.rsplit(".", 1)[-1]
     files = [

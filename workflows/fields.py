@@ -21,32 +21,92 @@ RESULTS: Mapping[str, Contrast] = {
 
 
 def subject_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit."""
+    """Fields that connect the workflows of a subject: its maps, and images, transforms and brain of every visit.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+    """
     return [*TISSUE_FIELDS, *scanned_fields(visits), *(f"{v.visit}_transforms" for v in visits)]
 
 
 def visits_with(visits: Sequence[VisitScans], contrast: Contrast) -> list[VisitScans]:
-    """Visits with a scan of the contrast."""
+    """Visits with a scan of the contrast.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+    contrast : Contrast
+
+    Returns
+    -------
+    list of VisitScans
+        In the order of `visits`.
+    """
     return [v for v in visits if contrast in v.scans]
 
 
 def contrast_fields(visit: VisitScans) -> list[str]:
-    """Fields of the scans of a visit."""
+    """Fields of the scans of a visit.
+
+    Parameters
+    ----------
+    visit : VisitScans
+
+    Returns
+    -------
+    list of str
+        Such as ``flair``.
+    """
     return [FIELD[contrast] for contrast in visit.scans]
 
 
 def t1_field(visit: VisitScans) -> str | None:
-    """The T1 that separates grey matter from T2 lesions: before contrast if there is one, else after it."""
+    """Field of the T1 that separates grey matter from T2 lesions.
+
+    Parameters
+    ----------
+    visit : VisitScans
+
+    Returns
+    -------
+    str or None
+        T1 before contrast if there is one, else T1 after contrast; None without T1.
+    """
     return next((FIELD[c] for c in (Contrast.T1W, Contrast.T1W_GD) if c in visit.scans), None)
 
 
 def scanned_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Scans and brain mask of every visit."""
+    """Fields of the scans and the brain mask of every visit.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+        Such as ``wk04_flair``.
+    """
     return [f"{v.visit}_{field}" for v in visits for field in (*contrast_fields(v), "brain")]
 
 
 def gathered_fields(visits: Sequence[VisitScans]) -> list[str]:
-    """Images that are collected into lists over the visits: FLAIR, brain mask, one T1 and T2w of every visit."""
+    """Fields of the images that are collected into lists over the visits.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+        FLAIR, brain mask, one T1 and T2w of every visit.
+    """
     t2w = {v.visit: FIELD[Contrast.T2W] for v in visits_with(visits, Contrast.T2W)}
     return [
         f"{v.visit}_{field}"
@@ -57,38 +117,113 @@ def gathered_fields(visits: Sequence[VisitScans]) -> list[str]:
 
 
 def external_fields(visit: VisitScans, segmenter: Segmenter) -> list[str]:
-    """Images of a visit that an external segmenter uses."""
+    """Fields of the images of a visit that an external segmenter uses.
+
+    Parameters
+    ----------
+    visit : VisitScans
+    segmenter : Segmenter
+
+    Returns
+    -------
+    list of str
+        The brain mask is last.
+    """
     return [*(FIELD[c] for c in segmenter.contrasts if c in visit.scans), "brain"]
 
 
 def external_inputs(visits: Sequence[VisitScans], segmenter: Segmenter) -> list[str]:
-    """`external_fields` of every visit."""
+    """`external_fields` of every visit.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+    segmenter : Segmenter
+
+    Returns
+    -------
+    list of str
+        Such as ``wk04_flair``.
+    """
     return [f"{v.visit}_{field}" for v in visits for field in external_fields(v, segmenter)]
 
 
 def segmented_fields(visit: VisitScans) -> list[str]:
-    """Outputs of `Segment` for a visit: normalised scans, T2 lesions, and the results that its contrasts allow."""
+    """Outputs of `Segment` for a visit.
+
+    Parameters
+    ----------
+    visit : VisitScans
+
+    Returns
+    -------
+    list of str
+        Normalised scans, T2 lesions, and the results that the contrasts of the visit allow.
+    """
     found = [field for field, contrast in RESULTS.items() if contrast in visit.scans]
     probability = ["gel_probability"] if "gel" in found else []
     return [*contrast_fields(visit), "t2_lesions", "t2_probability", *found, *probability]
 
 
 def written_inputs(visits: Sequence[VisitScans]) -> list[str]:
-    """Brain mask and transforms of every visit, which are written with its results."""
+    """Fields of the brain mask and the transforms of every visit, which are written with its results.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    list of str
+        Such as ``wk04_brain``.
+    """
     return [f"{v.visit}_{field}" for v in visits for field in ("brain", "transforms")]
 
 
 def merge_node(name: str, entries: int) -> pe.Node:
-    """Node that collects its inputs into a list."""
+    """Node that collects its inputs into a list.
+
+    Parameters
+    ----------
+    name : str
+        Name of the node.
+    entries : int
+        Number of inputs.
+
+    Returns
+    -------
+    Node
+    """
     return pe.Node(niu.Merge(entries), name=name, run_without_submitting=True)
 
 
 def list_entries(fields: Iterable[str]) -> list[tuple[str, str]]:
-    """Connections of fields to the entries of a list, in their order."""
+    """Connections of fields to the inputs of a `merge_node`.
+
+    Parameters
+    ----------
+    fields : iterable of str
+
+    Returns
+    -------
+    list of tuple
+        Field and input, in the order of `fields`.
+    """
     return [(field, f"in{entry}") for entry, field in enumerate(fields, start=1)]
 
 
 # without annotations: nipype copies the source of this function to the node, without its imports
 def pick(values, position):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One entry of a list; runs inside a connection."""
+    """One entry of a list; runs inside a connection.
+
+    Parameters
+    ----------
+    values : list
+    position : int
+        From 0.
+
+    Returns
+    -------
+    object
+    """
     return values[position]

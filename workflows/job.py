@@ -30,7 +30,13 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
-    """Run both workflows of a subject in this process (with `nprocs` workers if `nprocs` is above 1).
+    """Run both workflows of a subject in this process.
+
+    Parameters
+    ----------
+    job : SubjectJob
+    nprocs : int
+        Number of workers; 1 runs the nodes one after another in this process.
 
     Raises
     ------
@@ -50,7 +56,18 @@ def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one job; exit code 0 or that of the error."""
+    """Run one job and write its outcome file. No error is raised.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the command line.
+
+    Returns
+    -------
+    int
+        Exit code: 0, that of the error, or 1 for an unexpected fault.
+    """
     parser = argparse.ArgumentParser(prog="workflows.job", description=__doc__)
     parser.add_argument("job", type=Path)
     parser.add_argument("--nprocs", type=int, default=1)

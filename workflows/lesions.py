@@ -36,6 +36,15 @@ from workflows.writing import init_write_wf
 def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesions_wf") -> pe.Workflow:
     """Segment the lesions of every visit, track them over the visits and write the derivatives.
 
+    Parameters
+    ----------
+    job : SubjectJob
+        Rules, visits in weeks and folders.
+    alignment : Alignment
+        Usable visits and scans.
+    name : str
+        Name of the workflow.
+
     Inputs
     ------
     white_matter, grey_matter, csf, location, lesion_prior, template_to_subject
@@ -105,6 +114,13 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
 def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> pe.Workflow:
     """Collect images of all visits into lists, in the order of the visits.
 
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+    name : str
+        Name of the workflow.
+
     Inputs
     ------
     <visit>_<contrast>, <visit>_brain
@@ -141,6 +157,15 @@ def init_external_wf(
 ) -> pe.Workflow:
     """Run an external T2 segmenter on every visit.
 
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+    segmenter : Segmenter
+        Command, contrasts and time limit.
+    name : str
+        Name of the workflow.
+
     Inputs
     ------
     <visit>_<contrast>, <visit>_brain
@@ -173,6 +198,14 @@ def init_external_wf(
 
 def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: str = "visits_wf") -> pe.Workflow:
     """Normalise the scans of every visit and find its enhancing lesions and black holes.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+        Scans that are used, in the order of time.
+    rules : LesionRules
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

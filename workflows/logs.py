@@ -12,7 +12,14 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def add_handler(handler: logging.Handler, level: int) -> None:
-    """Send this project's records of `level` and above to a handler."""
+    """Send this project's log records to a handler.
+
+    Parameters
+    ----------
+    handler : logging.Handler
+    level : int
+        Least level of the records, for example `logging.INFO`.
+    """
     handler.setLevel(level)
     for name in ROOTS:
         logger = logging.getLogger(name)
@@ -21,7 +28,12 @@ def add_handler(handler: logging.Handler, level: int) -> None:
 
 
 def remove_handler(handler: logging.Handler) -> None:
-    """Detach and close a handler of `add_handler`."""
+    """Detach and close a handler of `add_handler`.
+
+    Parameters
+    ----------
+    handler : logging.Handler
+    """
     for name in ROOTS:
         logger = logging.getLogger(name)
         logger.removeHandler(handler)
@@ -31,7 +43,20 @@ def remove_handler(handler: logging.Handler) -> None:
 
 
 def log_to_file(path: Path, level: int = logging.INFO) -> logging.Handler:
-    """Append this project's log records to a file; the folder is made if it is missing."""
+    """Append this project's log records to a file.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is created if it does not exist.
+    level : int
+        Least level of the records.
+
+    Returns
+    -------
+    logging.Handler
+        To be removed by `remove_handler`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))

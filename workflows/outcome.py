@@ -11,7 +11,23 @@ from pydantic import BaseModel, ConfigDict
 class Outcome(BaseModel):
     """Outcome of one subject's analysis, written by its process and read by the batch.
 
-    A subject may be done although some of its visits failed. `qc_flags` are the QC flags of the other visits.
+    A subject may be done although some of its visits failed.
+
+    Attributes
+    ----------
+    subject : str
+        Blinded code or BIDS label.
+    done : bool
+    reason : str
+        Why the subject is not done; empty if it is.
+    failed_visits : dict of str to str
+        Reason by visit.
+    qc_flags : list of str
+        QC flags of the other visits.
+    cpu_seconds : float
+        Processor time in seconds, child processes included.
+    peak_memory_gib : float
+        Resident memory of the largest process in GiB.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +43,13 @@ class Outcome(BaseModel):
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """Outcome of a batch, in the order of the jobs."""
+    """Outcome of a batch.
+
+    Parameters
+    ----------
+    outcomes : tuple of Outcome
+        In the order of the jobs.
+    """
 
     outcomes: tuple[Outcome, ...]
 
@@ -38,5 +60,15 @@ class BatchOutcome:
 
 
 def outcome_file(subject_work: Path) -> Path:
-    """Path of a subject's outcome file."""
+    """Path of a subject's outcome file.
+
+    Parameters
+    ----------
+    subject_work : Path
+        `SubjectJob.subject_work`.
+
+    Returns
+    -------
+    Path
+    """
     return subject_work / "outcome.json"

@@ -25,6 +25,8 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
     job : SubjectJob
     alignment : Alignment
         Usable visits and scans of the subject, and their alignment.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -108,6 +110,13 @@ def _kept_tissue(space: SpaceFiles) -> pe.Node:
 
 def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflow:
     """Resample all visits into the subject's space and compute its tissue maps. A kept space and its maps are reused.
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Usable visits and scans, their alignment, and the kept space if there is one.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

@@ -23,6 +23,8 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
     ----------
     scans : mapping of Contrast to Path
         Available scans; FLAIR is required.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------
@@ -66,12 +68,36 @@ def init_visit_wf(*, scans: Mapping[Contrast, Path], name: str = "visit_wf") -> 
 
 
 def visit_record_file(folder: Path, visit: str) -> Path:
-    """Path of a visit's record of `init_alignment_wf`."""
+    """Path of a visit's record of `init_alignment_wf`.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the records.
+    visit : str
+        Label of the visit.
+
+    Returns
+    -------
+    Path
+    """
     return folder / f"{visit}.json"
 
 
 def match_record_file(folder: Path, visit: str, reference: str) -> Path:
-    """Path of the record of a visit's registration to the reference."""
+    """Path of the record of a visit's registration to the reference.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the records.
+    visit, reference : str
+        Labels of the visits.
+
+    Returns
+    -------
+    Path
+    """
     return folder / f"{visit}-to-{reference}.json"
 
 
@@ -95,6 +121,8 @@ def init_alignment_wf(
         Visits to register.
     folder : Path
         Folder of the records. A visit that could not be used has no record.
+    name : str
+        Name of the workflow.
 
     Inputs
     ------

@@ -15,6 +15,15 @@ from workflows.interfaces.output import WriteVisit
 def init_write_wf(*, job: SubjectJob, alignment: Alignment, name: str = "write_wf") -> pe.Workflow:
     """Write the derivatives of every visit.
 
+    Parameters
+    ----------
+    job : SubjectJob
+        Rules and folders.
+    alignment : Alignment
+        Usable visits and scans, and their quality.
+    name : str
+        Name of the workflow.
+
     Inputs
     ------
     lesions, changes

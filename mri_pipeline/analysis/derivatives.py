@@ -217,7 +217,16 @@ def _registration(record: RegistrationRecord) -> dict[str, Any]:
 
 
 def remove_other_visits(derivatives: DerivativeDataset, subject: str, *, keep: Sequence[str]) -> None:
-    """Remove derivatives of an earlier analysis for all visits except those of `keep`."""
+    """Remove derivatives of an earlier analysis for all other visits.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject : str
+        Blinded code.
+    keep : sequence of str
+        Labels of the visits to keep.
+    """
     for visit in set(derivatives.visits(subject)) - set(keep):
         shutil.rmtree(derivatives.anat(subject, visit).parent)
 
@@ -279,7 +288,19 @@ def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord
 
 @dataclass(frozen=True)
 class VisitDerivatives:
-    """Derivatives of one visit."""
+    """Derivatives of one visit, all on the subject grid.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Normalised: median of white matter 1.
+    brain : LabelImage
+    masks : VisitMasks
+    changes : mapping of MaskLabel to LabelImage
+        New and enlarging T2 lesions, T2 increase and decrease. Empty at the first visit.
+    lesions : LabelImage
+        Numbered lesions.
+    """
 
     images: Mapping[Contrast, Image]
     brain: LabelImage
@@ -289,7 +310,24 @@ class VisitDerivatives:
 
 
 def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitDerivatives:
-    """Read the derivatives of one visit. A mask without a file is None or absent."""
+    """Read the derivatives of one visit.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    VisitDerivatives
+        A mask without a file is None or absent.
+
+    Raises
+    ------
+    ImageError
+        If the brain mask, the FLAIR, the T2 lesions or the numbered lesions are missing, or a file is damaged.
+    """
     masks = read_masks(derivatives, subject, visit)
     files = {c: derivatives.image(subject, visit, c) for c in Contrast if c is not Contrast.FLAIR}
     images: dict[Contrast, Image] = {c: nifti.load_image(path) for c, path in files.items() if path.is_file()}
@@ -310,7 +348,24 @@ def read_visit(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
 
 
 def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> VisitMasks:
-    """Read the masks of one visit for the tracking. A mask without a file is None."""
+    """Read the masks of one visit for the tracking.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    VisitMasks
+        A mask without a file is None.
+
+    Raises
+    ------
+    ImageError
+        If the FLAIR or the T2 lesions are missing, or a file is damaged.
+    """
     return VisitMasks(
         visit=visit,
         t2_lesions=nifti.load_labels(derivatives.mask(subject, visit, MaskLabel.T2_LESION)),
@@ -326,5 +381,20 @@ def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskL
 
 
 def read_labels(path: Path) -> LabelImage | None:
-    """Read the labels of a derivative; None if the file is missing."""
+    """Read the labels of a derivative.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    LabelImage or None
+        None if the file is missing.
+
+    Raises
+    ------
+    ImageError
+        If the file is damaged.
+    """
     return nifti.load_labels(path) if path.is_file() else None

@@ -51,12 +51,28 @@ class SubjectSpace:
 
 
 def extract_brain(flair: Image) -> brain.BrainExtraction:
-    """Brain mask of a FLAIR on its grid in RAS order, and the transform from the template to the FLAIR."""
+    """Skull-stripping of a FLAIR.
+
+    Parameters
+    ----------
+    flair : Image
+        As acquired, in any axis order.
+
+    Returns
+    -------
+    BrainExtraction
+        Brain mask on the grid of the FLAIR in RAS order, transform from the template to the FLAIR, quality.
+    """
     return brain.extract_brain(flair.reoriented(), load_template())
 
 
 def require_different(images: Mapping[Contrast, Image]) -> None:
     """Refuse a visit with one scan as two contrasts.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Scans of one visit.
 
     Raises
     ------
@@ -93,6 +109,10 @@ def register(
         Brain masks on the grids of the scans; None if unknown.
     intra_modal : bool
         True if intensities are linearly related (same contrast).
+
+    Returns
+    -------
+    Registration
     """
     fixed, moving = fixed.reoriented(), moving.reoriented()
     if scan_digest(fixed) == scan_digest(moving):
@@ -110,10 +130,21 @@ def register(
 def require_match(found: registration.Registration, what: str) -> Affine:
     """Transform of a registration, which must not have failed.
 
+    Parameters
+    ----------
+    found : Registration
+    what : str
+        Names the scans in the message.
+
+    Returns
+    -------
+    Affine
+        Moving to fixed.
+
     Raises
     ------
     AnalysisError
-        If no match was found; `what` names the scans.
+        If no match was found.
     """
     if found.failed:
         raise AnalysisError(
@@ -138,6 +169,10 @@ def subject_space(
         FLAIR, its brain mask and the transform from template to FLAIR, for every visit in the same order.
     later_to_first
         Rigid transforms of the second and later visits to the first.
+
+    Returns
+    -------
+    SubjectSpace
     """
     flairs, brains = [flair.reoriented() for flair in flairs], [mask.reoriented() for mask in brains]
     to_subject = midway.midway([Affine.identity(), *later_to_first])
@@ -233,6 +268,11 @@ def partly_scanned(images: Mapping[Contrast, Image], brain: LabelImage) -> str:
         Prepared images of one visit (`prepare_visit`): 0 outside the field of view.
     brain : LabelImage
         Brain mask within the field of view of the visit's FLAIR.
+
+    Returns
+    -------
+    str
+        One flag for each scan, separated by semicolons.
     """
     shares = {c: float(np.mean(i.data[brain.mask] > 0)) for c, i in images.items() if c is not Contrast.FLAIR}
     return "; ".join(
@@ -253,6 +293,11 @@ def map_subject_tissue(
         Prepared images of the visits, on the grid of `brain`; `t1ws` may be empty.
     brain : LabelImage
     template_to_subject : Affine
+
+    Returns
+    -------
+    TissueMaps
+        On the grid of `brain`.
     """
     return tissue.map_tissue(
         flairs=flairs,
@@ -273,5 +318,10 @@ def match_flairs(flairs: Sequence[Image], *, brain: LabelImage, tissue: TissueMa
         Prepared images, on the grid of `brain`.
     brain : LabelImage
     tissue : TissueMaps
+
+    Returns
+    -------
+    list of Image
+        In the order of `flairs`.
     """
     return normalise.match_visits([normalise.normalise(flair, tissue, brain) for flair in flairs], tissue, brain)

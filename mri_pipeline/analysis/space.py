@@ -26,7 +26,17 @@ FORMAT = 1
 
 
 class SpaceVisit(BaseModel):
-    """A visit of the space, with the SHA-256 digest of its FLAIR file and its registration."""
+    """A visit of the space.
+
+    Attributes
+    ----------
+    visit : str
+        Label of the visit.
+    flair_digest : str
+        SHA-256 of its FLAIR file.
+    registration : RegistrationRecord
+        Of its FLAIR.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +46,19 @@ class SpaceVisit(BaseModel):
 
 
 class SpaceRecord(BaseModel):
-    """Visits of the space, and the software that computed it from the visits in `made_from`."""
+    """Record of a subject space.
+
+    Attributes
+    ----------
+    format : int
+        Layout of the record.
+    made_from : tuple of str
+        Labels of the visits from which the space was computed.
+    visits : tuple of SpaceVisit
+        All visits, including those added later.
+    software : dict of str to str
+        Versions of the software that computed the space.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +68,18 @@ class SpaceRecord(BaseModel):
     software: dict[str, str]
 
     def known(self, flairs: dict[str, Path]) -> dict[str, SpaceVisit]:
-        """Visits of the space that `flairs` (FLAIR file by visit) contains with an unchanged scan, in order."""
+        """Visits of the space whose scan is unchanged.
+
+        Parameters
+        ----------
+        flairs : dict of str to Path
+            FLAIR file by visit.
+
+        Returns
+        -------
+        dict of str to SpaceVisit
+            In the order of `flairs`. A visit with another FLAIR is absent.
+        """
         by_label = {visit.visit: visit for visit in self.visits}
         return {
             label: by_label[label]
@@ -68,6 +101,10 @@ def make_record(
         FLAIR file by visit.
     kept : SpaceRecord or None
         Record of the kept space; None if the space is new.
+
+    Returns
+    -------
+    SpaceRecord
     """
     present = tuple(
         SpaceVisit(visit=label, flair_digest=file_digest(path), registration=registration)
@@ -80,6 +117,14 @@ def make_record(
 
 def load_record(space: SpaceFiles) -> SpaceRecord:
     """Load the record of a space.
+
+    Parameters
+    ----------
+    space : SpaceFiles
+
+    Returns
+    -------
+    SpaceRecord
 
     Raises
     ------

@@ -25,17 +25,20 @@ from mri_pipeline.lesions.tracking import track as tracking
 
 @dataclass(frozen=True)
 class SegmentedVisit:
-    """Normalised images of one visit with its lesions. None: not known. An empty mask: none found.
+    """Normalised images of one visit with its lesions.
 
     Parameters
     ----------
     contrasts : mapping of Contrast to Image
+        On the subject grid; median of white matter 1.
     t2_lesions : LabelImage
         Numbered T2 lesions, with the enhancing lesions that were not found on T2.
     t2_probability : Image
         Probability map of the T2 lesions, 0 to 1.
     gel : GelDetection or None
+        None without post-contrast T1. An empty mask: none found.
     dark : DarkTissue or None
+        Black holes and T1 hypointensity. None without T1 before contrast. An empty mask: none found.
     """
 
     contrasts: Mapping[Contrast, Image]
@@ -199,6 +202,10 @@ def track(
     rules : LesionRules
     weeks : mapping of str to (int or None)
         Week of each visit; None if unknown.
+
+    Returns
+    -------
+    Tracking
     """
     return tracking.track_subject(visits, tissue_location, rules, weeks)
 
@@ -211,5 +218,17 @@ def count(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Count lesions as `track` does, without masks of change. See `track` for the parameters."""
+    """Count lesions as `track` does, without masks of change.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits, tissue_location, rules, weeks
+        As in `track`.
+
+    Returns
+    -------
+    SubjectResult
+    """
     return tracking.count_subject(subject, visits, tissue_location, rules, weeks)

@@ -17,7 +17,16 @@ from mri_pipeline.core.visits import Contrast
 
 
 class VisitScans(BaseModel):
-    """Scans of one visit; `week` is None if the label contains no week."""
+    """Scans of one visit.
+
+    Attributes
+    ----------
+    visit : str
+        Label of the visit.
+    week : int or None
+        None if the label contains no week.
+    scans : dict of Contrast to Path
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +87,17 @@ class SubjectJob(BaseModel):
     settled: tuple[str, ...] = ()
 
     def sources(self, visit: VisitScans) -> dict[Contrast, str]:
-        """Paths of the scans of a visit relative to `raw`. Scans outside `raw` (by a link) have none."""
+        """Paths of the scans of a visit relative to `raw`.
+
+        Parameters
+        ----------
+        visit : VisitScans
+
+        Returns
+        -------
+        dict of Contrast to str
+            Scans outside `raw` (by a link) are absent. Empty if `raw` is None.
+        """
         if self.raw is None:
             return {}
         return {
@@ -109,12 +128,25 @@ class SubjectJob(BaseModel):
         return self.subject_work / "job.json"
 
     def save(self) -> Path:
-        """Write the job to `file`."""
+        """Write the job to `file`.
+
+        Returns
+        -------
+        Path
+        """
         return write_atomic(self.file, self.model_dump_json(indent=2))
 
 
 def load_job(path: Path) -> SubjectJob:
     """Read a job.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    SubjectJob
 
     Raises
     ------

@@ -28,6 +28,15 @@ _ATTEMPTS = 100
 def keyed_code(key: bytes, text: str) -> str:
     """The code of a text: `CODE_LENGTH` characters, the first of them a letter.
 
+    Parameters
+    ----------
+    key : bytes
+    text : str
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> keyed_code(b"secret", "one") == keyed_code(b"secret", "one") != keyed_code(b"other", "one")
@@ -47,6 +56,12 @@ class IssuedCodes:
 
     The check value identifies a known subject and reveals neither site nor number. A known subject is recognised,
     and a collision is detected, without access to the key.
+
+    Parameters
+    ----------
+    folder : Path
+        The sealed folder.
+    secret : Secret
     """
 
     def __init__(self, folder: Path, secret: Secret) -> None:
@@ -56,6 +71,11 @@ class IssuedCodes:
     @staticmethod
     def create(folder: Path) -> None:
         """Write an empty list.
+
+        Parameters
+        ----------
+        folder : Path
+            The sealed folder.
 
         Raises
         ------
@@ -76,7 +96,13 @@ class IssuedCodes:
 
     @contextmanager
     def locked(self) -> Iterator[dict[str, str]]:
-        """Lock the list against other processes; gives the check value of every issued code."""
+        """Lock the list against other processes until the end of the block.
+
+        Yields
+        ------
+        dict of str to str
+            Check value of every issued code.
+        """
         with self._path.open(encoding="ascii", newline="") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield {row["code"]: row["check"] for row in csv.DictReader(stream)}
@@ -87,8 +113,13 @@ class IssuedCodes:
         Parameters
         ----------
         identity : str
+            Site and trial number.
         issued : dict
             What `locked` gave.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
@@ -100,7 +131,15 @@ class IssuedCodes:
         return known[check] if check in known else self._free(identity, issued)
 
     def issue(self, code: str, identity: str) -> None:
-        """Enter a code in the list. The caller holds the lock."""
+        """Enter a code in the list. The caller holds the lock.
+
+        Parameters
+        ----------
+        code : str
+            From `find`.
+        identity : str
+            Site and trial number. Only its check value is written.
+        """
         append_line(self._path, f"{code},{self._check(identity)}")
 
     def _check(self, identity: str) -> str:

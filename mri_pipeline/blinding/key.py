@@ -26,7 +26,15 @@ _PART = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 class TrialSubject(NamedTuple):
-    """A subject under its trial number. It exists only in the sealed folder and in a release."""
+    """A subject under its trial number. It exists only in the sealed folder and in a release.
+
+    Parameters
+    ----------
+    site : str
+        Code of the site.
+    number : str
+        Trial number.
+    """
 
     site: str
     number: str
@@ -34,6 +42,12 @@ class TrialSubject(NamedTuple):
 
 class Sealed:
     """The sealed folder of one trial.
+
+    Parameters
+    ----------
+    folder : Path
+        The sealed folder.
+    secret : Secret
 
     Examples
     --------
@@ -53,6 +67,14 @@ class Sealed:
     @classmethod
     def create(cls, trial: Trial) -> Self:
         """Create the sealed folder with a new secret.
+
+        Parameters
+        ----------
+        trial : Trial
+
+        Returns
+        -------
+        Sealed
 
         Raises
         ------
@@ -76,6 +98,14 @@ class Sealed:
     def open(cls, trial: Trial) -> Self:
         """Open the sealed folder of a trial.
 
+        Parameters
+        ----------
+        trial : Trial
+
+        Returns
+        -------
+        Sealed
+
         Raises
         ------
         UsageError
@@ -87,7 +117,18 @@ class Sealed:
         return sealed
 
     def secret(self, purpose: str) -> bytes:
-        """A key of 32 bytes for a purpose, such as "date shift". It is the same for the whole life of the trial."""
+        """A key for a purpose. It is the same for the whole life of the trial.
+
+        Parameters
+        ----------
+        purpose : str
+            For example "date shift".
+
+        Returns
+        -------
+        bytes
+            32 bytes.
+        """
         return self._secret.key(f"secret/{purpose}")
 
     def code_for(self, site: str, number: str) -> str:
@@ -99,6 +140,11 @@ class Sealed:
         ----------
         site, number : str
             Site code and trial number: 1 to 32 letters, digits, "-" or "_".
+
+        Returns
+        -------
+        str
+            See `mri_pipeline.blinding.codes.keyed_code`.
 
         Raises
         ------
@@ -119,6 +165,15 @@ class Sealed:
         This is for an upload that is not accepted yet. If an upload with a mistyped number is refused, no subject of
         that number remains.
 
+        Parameters
+        ----------
+        site, number : str
+            As in `code_for`.
+
+        Returns
+        -------
+        str
+
         Raises
         ------
         UsageError
@@ -129,7 +184,12 @@ class Sealed:
             return self._codes.find(identity, issued)
 
     def release(self) -> dict[str, TrialSubject]:
-        """Read the key: trial subject by code. Only the release of tables calls this, after an audit entry.
+        """Read the key. Only the release of tables calls this, after an audit entry.
+
+        Returns
+        -------
+        dict of str to TrialSubject
+            By blinded code.
 
         Raises
         ------

@@ -19,19 +19,45 @@ PEPPER_BYTES = 32
 
 
 def derived_key(secret: bytes, purpose: str) -> bytes:
-    """A key of 32 bytes for one purpose (HMAC-SHA-256). A key does not reveal the secret or another key."""
+    """A key for one purpose (HMAC-SHA-256). A key does not reveal the secret or another key.
+
+    Parameters
+    ----------
+    secret : bytes
+    purpose : str
+
+    Returns
+    -------
+    bytes
+        32 bytes.
+    """
     return hmac.new(secret, f"mri-pipeline/{purpose}".encode(), hashlib.sha256).digest()
 
 
 @dataclass(frozen=True)
 class Secret:
-    """The pepper of one trial. It never appears in a representation or message."""
+    """The pepper of one trial. It never appears in a representation or message.
+
+    Parameters
+    ----------
+    pepper : bytes
+        `PEPPER_BYTES` random bytes.
+    """
 
     pepper: bytes = field(repr=False)
 
     @classmethod
     def create(cls, folder: Path) -> Self:
         """Write a new pepper to ``folder/pepper``.
+
+        Parameters
+        ----------
+        folder : Path
+            The sealed folder.
+
+        Returns
+        -------
+        Secret
 
         Raises
         ------
@@ -45,6 +71,15 @@ class Secret:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the pepper of a sealed folder.
+
+        Parameters
+        ----------
+        folder : Path
+            The sealed folder.
+
+        Returns
+        -------
+        Secret
 
         Raises
         ------
@@ -61,12 +96,28 @@ class Secret:
         return cls(pepper)
 
     def key(self, purpose: str) -> bytes:
-        """The derived key of 32 bytes for a purpose. It is the same for the whole life of the trial."""
+        """The derived key for a purpose. It is the same for the whole life of the trial.
+
+        Parameters
+        ----------
+        purpose : str
+
+        Returns
+        -------
+        bytes
+            32 bytes.
+        """
         return derived_key(self.pepper, purpose)
 
 
 def create_private(path: Path, content: bytes) -> None:
     """Write a new file with mode 0600 and flush it to disk.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist.
+    content : bytes
 
     Raises
     ------
@@ -83,12 +134,20 @@ def create_private(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line of ASCII text to an existing file in a single write, and flush it to disk.
+    """Append one line of text to an existing file in a single write, and flush it to disk.
+
+    Parameters
+    ----------
+    path : Path
+    line : str
+        ASCII, without line feed.
 
     Raises
     ------
     FileNotFoundError
         If the file does not exist.
+    UnicodeEncodeError
+        If the line is not ASCII.
     """
     descriptor = os.open(path, os.O_APPEND | os.O_WRONLY)
     try:
@@ -100,6 +159,10 @@ def append_line(path: Path, line: str) -> None:
 
 def require_private(path: Path) -> None:
     """Check that a file of the sealed folder exists and that only its owner has access.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------

@@ -73,6 +73,11 @@ def write_visit(
     replace : bool, optional
         Replace an existing visit. Its earlier scans are removed.
 
+    Returns
+    -------
+    dict of Contrast to Path
+        The images written.
+
     Raises
     ------
     UsageError

@@ -57,7 +57,15 @@ class ExpectedGeometry:
 
 @dataclass(frozen=True)
 class Converted:
-    """An image with verified geometry, and its sidecar restricted to `SIDECAR_KEYS`."""
+    """A converted series.
+
+    Parameters
+    ----------
+    image : Image
+        With verified geometry.
+    sidecar : mapping
+        BIDS metadata (times in s, field strength in T, lengths in mm), restricted to `SIDECAR_KEYS`.
+    """
 
     image: Image
     sidecar: Mapping[str, Any]
@@ -76,6 +84,10 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
         Name of the series in messages, for example its contrast.
     timeout_s : float, optional
         Time limit of dcm2niix in seconds.
+
+    Returns
+    -------
+    Converted
 
     Raises
     ------
@@ -126,6 +138,15 @@ def _run(folder: Path, out: Path, timeout_s: float) -> int:
 
 def verify(grid: Grid, expected: ExpectedGeometry, what: str) -> None:
     """Compare a converted grid with the headers.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the converted image, in any axis order.
+    expected : ExpectedGeometry
+        Size, spacing (tolerance 1 %) and corners (`CORNER_TOLERANCE_MM`) are compared.
+    what : str
+        Name of the series in messages.
 
     Raises
     ------

@@ -75,14 +75,36 @@ class ConnectedComponents:
 
     @classmethod
     def of(cls, mask: BoolArray, connectivity: int = 3) -> ConnectedComponents:
-        """Find the components of a mask; for `connectivity` see `structure`."""
+        """Find the connected components of a mask.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (x, y, z)
+        connectivity : int
+            See `structure`.
+
+        Returns
+        -------
+        ConnectedComponents
+            An empty mask has no components.
+        """
         labels, count = connected_parts(mask, connectivity)
         voxels = np.flatnonzero(labels)
         number = labels.ravel()[voxels].astype(np.intp) - 1
         return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
 
     def selected(self, keep: BoolArray) -> ConnectedComponents:
-        """The components for which `keep`, shape (components,), is True, numbered anew in the same order."""
+        """Select components and number them anew in the same order.
+
+        Parameters
+        ----------
+        keep : ndarray of bool, shape (components,)
+            True for each component to keep.
+
+        Returns
+        -------
+        ConnectedComponents
+        """
         kept = keep[self.number]
         numbers = np.cumsum(keep) - 1
         return ConnectedComponents(
@@ -124,29 +146,79 @@ class ConnectedComponents:
         return ConnectedComponents(self.shape, voxels, number, np.bincount(number, minlength=count))
 
     def sums(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        """Sum of an image over each component, shape (components,); the image has the shape of the mask."""
+        """Sum of an image over each component.
+
+        Parameters
+        ----------
+        image : ndarray of float32 or bool, shape `shape`
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            0 for a component without voxels.
+        """
         weights = image.ravel()[self.voxels].astype(np.float64)
         return np.asarray(np.bincount(self.number, weights, len(self.sizes)), dtype=np.float64)
 
     def means(self, image: NDArray[np.float32] | BoolArray) -> NDArray[np.float64]:
-        """Mean of an image over each component, shape (components,); 0 for a component without voxels."""
+        """Mean of an image over each component.
+
+        Parameters
+        ----------
+        image : ndarray of float32 or bool, shape `shape`
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            0 for a component without voxels.
+        """
         return np.asarray(self.sums(image) / np.maximum(self.sizes, 1), dtype=np.float64)
 
     def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Maximum of an image in each component, shape (components,)."""
+        """Maximum of an image in each component.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape `shape`
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            Minus infinity for a component without voxels.
+        """
         highest = np.full(len(self.sizes), -np.inf)
         np.maximum.at(highest, self.number, image.ravel()[self.voxels])
         return highest
 
     def minima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Minimum of an image in each component, shape (components,)."""
+        """Minimum of an image in each component.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape `shape`
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            Infinity for a component without voxels.
+        """
         return -self.maxima(-image)
 
     def elongations(self, spacing_mm: tuple[float, ...]) -> NDArray[np.float64]:
-        """Length of each component relative to its width, shape (components,); 1 for a sphere or a disc.
+        """Length of each component relative to its width.
 
         Length and width are the standard deviations along the first and second principal axis. The extent of the
         voxel itself is added, so that they are never 0.
+
+        Parameters
+        ----------
+        spacing_mm : tuple of float
+            Distance between voxel centres along each axis, in mm.
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            1 for a sphere or a disc.
         """
         count, spacing = len(self.sizes), np.array(spacing_mm)
         points = np.stack(np.unravel_index(self.voxels, self.shape), axis=1)
@@ -157,22 +229,45 @@ class ConnectedComponents:
         return np.asarray(np.sqrt(variances[:, 2] / variances[:, 1]), dtype=np.float64)
 
     def centres(self) -> NDArray[np.float64]:
-        """Centroid of each component in voxel indices, shape (components, 3)."""
+        """Centroid of each component.
+
+        Returns
+        -------
+        ndarray of float64, shape (components, 3)
+            In voxel indices. NaN for a component without voxels.
+        """
         indices = np.unravel_index(self.voxels, self.shape)
         count = len(self.sizes)
         return np.stack([np.bincount(self.number, axis, count) / self.sizes for axis in indices], axis=1)
 
     def chosen(self, keep: BoolArray) -> BoolArray:
-        """Mask of the components for which `keep`, shape (components,), is True."""
+        """Mask of some components.
+
+        Parameters
+        ----------
+        keep : ndarray of bool, shape (components,)
+            True for each component of the mask.
+
+        Returns
+        -------
+        ndarray of bool, shape `shape`
+        """
         mask = np.zeros(self.shape, dtype=bool)
         mask.ravel()[self.voxels] = keep[self.number]
         return mask
 
     def highest(self, values: NDArray[Any]) -> BoolArray:
-        """Mask of the component with the highest of `values`, shape (components,).
+        """Mask of the component with the highest value.
 
-        Of equal values, the component with the first voxel in array order is chosen. The mask is empty if there is
-        no component.
+        Parameters
+        ----------
+        values : ndarray, shape (components,)
+
+        Returns
+        -------
+        ndarray of bool, shape `shape`
+            Of equal values, the component with the first voxel in array order is chosen. The mask is empty if there
+            is no component.
 
         Examples
         --------
@@ -188,9 +283,18 @@ class ConnectedComponents:
 
 
 def voxels_of(mask: BoolArray) -> NDArray[np.int64]:
-    """Indices of the voxels of a mask, shape (n, 3), in array order.
+    """Indices of the voxels of a mask, in array order.
 
-    The result equals that of `numpy.argwhere`, in a tenth of its time. An empty mask gives shape (0, 3).
+    The result equals that of `numpy.argwhere`, in a tenth of its time.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 3)
+        An empty mask gives shape (0, 3).
 
     Examples
     --------

@@ -39,7 +39,20 @@ class Crop:
 
     @classmethod
     def around(cls, masks: Iterable[BoolArray], grid: Grid, *, margin: int = 1) -> Crop:
-        """Smallest box that contains all masks, plus a margin in voxels; the whole grid if all are empty."""
+        """Smallest box that contains all masks, plus a margin.
+
+        Parameters
+        ----------
+        masks : iterable of ndarray of bool, shape `grid.shape`
+        grid : Grid
+        margin : int
+            In voxels. The box ends at the border of the grid.
+
+        Returns
+        -------
+        Crop
+            The whole grid if all masks are empty.
+        """
         slices = []
         union = functools.reduce(np.logical_or, masks, np.zeros(grid.shape, dtype=bool))
         for axis in range(3):
@@ -59,15 +72,48 @@ class Crop:
         return Grid((*(s.stop - s.start for s in self.box),), affine)
 
     def labels(self, image: LabelImage) -> LabelImage:
-        """Labels within the box."""
+        """Labels within the box.
+
+        Parameters
+        ----------
+        image : LabelImage
+            On `grid`.
+
+        Returns
+        -------
+        LabelImage
+            On `inner`.
+        """
         return LabelImage(image.data[self.box], self.inner)
 
     def image(self, image: Image) -> Image:
-        """Intensities within the box."""
+        """Intensities within the box.
+
+        Parameters
+        ----------
+        image : Image
+            On `grid`.
+
+        Returns
+        -------
+        Image
+            On `inner`.
+        """
         return Image(image.data[self.box], self.inner)
 
     def masks(self, visit: VisitMasks) -> VisitMasks:
-        """Masks and FLAIR of a visit within the box."""
+        """Masks and FLAIR of a visit within the box.
+
+        Parameters
+        ----------
+        visit : VisitMasks
+            On `grid`.
+
+        Returns
+        -------
+        VisitMasks
+            On `inner`. Masks that are None stay None.
+        """
         return replace(
             visit,
             t2_lesions=self.labels(visit.t2_lesions),
@@ -78,7 +124,18 @@ class Crop:
         )
 
     def restored(self, image: LabelImage) -> LabelImage:
-        """Labels of the box on the whole grid; 0 outside the box."""
+        """Labels of the box on the whole grid.
+
+        Parameters
+        ----------
+        image : LabelImage
+            On `inner`.
+
+        Returns
+        -------
+        LabelImage
+            On `grid`; 0 outside the box.
+        """
         whole = np.zeros(self.grid.shape, dtype=image.data.dtype)
         whole[self.box] = image.data
         return LabelImage(whole, self.grid)

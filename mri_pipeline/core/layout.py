@@ -29,6 +29,13 @@ class MaskLabel(StrEnum):
 class RawDataset:
     """A BIDS dataset of anatomical scans.
 
+    Labels of subjects and visits have no ``sub-`` and ``ses-``.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+
     Examples
     --------
     >>> raw = RawDataset(Path("rawdata"))
@@ -39,25 +46,71 @@ class RawDataset:
     root: Path
 
     def anat(self, subject: str, visit: str) -> Path:
-        """Folder of one visit's scans."""
+        """Folder of the scans of one visit.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
         return self.root / f"sub-{subject}" / f"ses-{visit}" / "anat"
 
     def image(self, subject: str, visit: str, contrast: Contrast) -> Path:
-        """One scan; its sidecar has the same name with ``.json``."""
+        """Path of one scan. Its sidecar has the same name with ``.json``.
+
+        Parameters
+        ----------
+        subject, visit : str
+        contrast : Contrast
+
+        Returns
+        -------
+        Path
+            Compressed NIfTI. The file may not exist.
+        """
         return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{contrast.value}.nii.gz"
 
     def subjects(self) -> list[str]:
-        """Labels of the subjects on disk, sorted."""
+        """Subjects on disk.
+
+        Returns
+        -------
+        list of str
+            Labels without ``sub-``, sorted.
+        """
         return sorted(p.name.removeprefix("sub-") for p in self.root.glob("sub-*") if p.is_dir())
 
     def visits(self, subject: str) -> list[str]:
-        """Labels of the sessions on disk that hold a scan, in the order of their labels."""
+        """Sessions on disk that contain a scan.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        list of str
+            Labels without ``ses-``, in the order of `visit_order`.
+        """
         folder = self.root / f"sub-{subject}"
         labels = (p.name.removeprefix("ses-") for p in folder.glob("ses-*"))
         return sorted((label for label in labels if self.scans(subject, label)), key=visit_order)
 
     def scans(self, subject: str, visit: str) -> dict[Contrast, Path]:
-        """The scans of one visit on disk, ``.nii.gz`` or ``.nii``."""
+        """Scans of one visit on disk.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        dict of Contrast to Path
+            ``.nii.gz`` or ``.nii``; empty if there is none.
+        """
         found = {}
         for contrast in Contrast:
             path = self.image(subject, visit, contrast)
@@ -71,6 +124,13 @@ class RawDataset:
 @dataclass(frozen=True)
 class SpaceFiles:
     """The files of a subject's space: in the derivative dataset, and a copy beside the reads that were made in it.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the files.
+    subject : str
+        BIDS label, without ``sub-``.
 
     Examples
     --------
@@ -111,88 +171,249 @@ class SpaceFiles:
         return self._file("from-template_to-subject_mode-image_xfm.txt")
 
     def flair_to_subject(self, visit: str) -> Path:
-        """The ITK text transform of a visit's FLAIR, as the analysis uses it."""
+        """Transform of a visit's FLAIR that the analysis uses.
+
+        Parameters
+        ----------
+        visit : str
+
+        Returns
+        -------
+        Path
+            ITK text transform.
+        """
         return self._file(f"ses-{visit}_from-FLAIR_to-subject_mode-image_xfm.txt")
 
     def of_all_visits(self) -> list[Path]:
-        """The files that stay as they are when a visit is added."""
+        """Files that do not change when a visit is added.
+
+        Returns
+        -------
+        list of Path
+        """
         return [self.brain, self.location, *self.maps.values(), self.template_to_subject]
 
 
 @dataclass(frozen=True)
 class DerivativeDataset:
-    """The analysis of a BIDS dataset, itself a BIDS derivative dataset."""
+    """The analysis of a BIDS dataset, itself a BIDS derivative dataset.
+
+    Labels of subjects and visits have no ``sub-`` and ``ses-``.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+    """
 
     root: Path
 
     def anat(self, subject: str, visit: str) -> Path:
-        """Folder of one visit's results."""
+        """Folder of the results of one visit.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
         return self.root / f"sub-{subject}" / f"ses-{visit}" / "anat"
 
     def _file(self, subject: str, visit: str, rest: str) -> Path:
         return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{rest}"
 
     def image(self, subject: str, visit: str, contrast: Contrast) -> Path:
-        """A scan in the subject's space, bias-corrected and normalised."""
+        """A scan in the subject's space, bias-corrected and normalised.
+
+        Parameters
+        ----------
+        subject, visit : str
+        contrast : Contrast
+
+        Returns
+        -------
+        Path
+        """
         *entities, suffix = contrast.value.split("_")
         return self._file(
             subject, visit, "_".join([*entities, "space-subject", "desc-preproc", f"{suffix}.nii.gz"])
         )
 
     def brain_mask(self, subject: str, visit: str) -> Path:
-        """The brain mask in the subject's space."""
+        """Brain mask in the subject's space.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
         return self._file(subject, visit, "space-subject_desc-brain_mask.nii.gz")
 
     def mask(self, subject: str, visit: str, label: MaskLabel) -> Path:
-        """A lesion mask in the subject's space."""
+        """A binary lesion mask in the subject's space.
+
+        Parameters
+        ----------
+        subject, visit : str
+        label : MaskLabel
+
+        Returns
+        -------
+        Path
+        """
         return self._file(subject, visit, f"space-subject_label-{label.value}_mask.nii.gz")
 
     def probability(self, subject: str, visit: str, label: MaskLabel) -> Path:
-        """The probability of T2 lesions, or of enhancing ones, in the subject's space."""
+        """Probability map of T2 lesions or enhancing lesions in the subject's space.
+
+        Parameters
+        ----------
+        subject, visit : str
+        label : MaskLabel
+            `MaskLabel.T2_LESION` or `MaskLabel.GEL`.
+
+        Returns
+        -------
+        Path
+        """
         return self._file(subject, visit, f"space-subject_label-{label.value}_probseg.nii.gz")
 
     def t1_hypointensity(self, subject: str, visit: str) -> Path:
-        """How dark T1 is, in the subject's space; the table beside it has the same name with ``.tsv``."""
+        """Grades of T1 hypointensity in the subject's space. Their label table has the same name with ``.tsv``.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
         return self._file(subject, visit, "space-subject_desc-T1hypointensity_dseg.nii.gz")
 
     def lesions(self, subject: str, visit: str) -> Path:
-        """The numbered lesions; the table beside it has the same name with ``.tsv``."""
+        """Numbered lesions in the subject's space. Their label table has the same name with ``.tsv``.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
         return self._file(subject, visit, "space-subject_desc-lesions_dseg.nii.gz")
 
     def transform(self, subject: str, visit: str, contrast: Contrast) -> Path:
-        """The ITK text transform from a scan to the subject's space."""
+        """Transform from a scan to the subject's space.
+
+        Parameters
+        ----------
+        subject, visit : str
+        contrast : Contrast
+
+        Returns
+        -------
+        Path
+            ITK text transform.
+        """
         source = contrast.value.replace("ce-gadolinium_T1w", "T1wGd")
         return self._file(subject, visit, f"from-{source}_to-subject_mode-image_xfm.txt")
 
     def space(self, subject: str) -> SpaceFiles:
-        """The subject's space: what all visits share."""
+        """The subject's space: the files that all visits share.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        SpaceFiles
+        """
         return SpaceFiles(self.root / f"sub-{subject}" / "anat", subject)
 
     def visits(self, subject: str) -> list[str]:
-        """Labels of the visits with results, in the order of their labels."""
+        """Visits with results.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        list of str
+            Labels without ``ses-``, in the order of `visit_order`.
+        """
         folders = (self.root / f"sub-{subject}").glob("ses-*")
         return sorted((p.name.removeprefix("ses-") for p in folders if p.is_dir()), key=visit_order)
 
     def input_index(self, subject: str) -> Path:
-        """The input scans of a subject of a BIDS dataset, in the order of its sessions, as JSON."""
+        """Input scans of a subject of a BIDS dataset, in the order of its sessions.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+            JSON (`bids_index.SubjectIndex`).
+        """
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-input_index.json"
 
     def result(self, subject: str) -> Path:
-        """The subject's numbers (counts and lesions) as JSON, from which tables are made."""
+        """Counts and lesions of a subject, from which tables are made.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+            JSON (`records.SubjectResult`).
+        """
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-lesions_result.json"
 
     def outcome(self, subject: str) -> Path:
-        """How the last analysis of the subject ended (done, or the reason of a failure), as JSON."""
+        """Outcome of the last analysis of a subject: done, or the reason of a failure.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+            JSON.
+        """
         return self.root / f"sub-{subject}" / f"sub-{subject}_desc-outcome_result.json"
 
     def subjects(self) -> list[str]:
-        """Labels of the subjects with results, sorted."""
+        """Subjects with results.
+
+        Returns
+        -------
+        list of str
+            Labels without ``sub-``, sorted.
+        """
         return sorted(p.name.removeprefix("sub-") for p in self.root.glob("sub-*") if p.is_dir())
 
 
 @dataclass(frozen=True)
 class Trial:
     """A trial folder.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the trial.
 
     Examples
     --------
@@ -204,12 +425,21 @@ class Trial:
 
     @classmethod
     def existing(cls, root: Path) -> Trial:
-        """The trial at `root`.
+        """The trial in a folder.
+
+        Parameters
+        ----------
+        root : Path
+
+        Returns
+        -------
+        Trial
+            With an absolute `root`.
 
         Raises
         ------
         UsageError
-            If there is none.
+            If the folder contains no ``trial.toml``.
         """
         if not (root / TRIAL_FILE).is_file():
             raise UsageError(
@@ -249,7 +479,16 @@ class Trial:
         return self.root / "reads"
 
     def kept_space(self, subject: str) -> SpaceFiles:
-        """The space in which a subject's reads are made, from the first export on (no visit label has a "_")."""
+        """The space in which a subject's reads are made, from the first export on. No visit label has a "_".
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        SpaceFiles
+        """
         return SpaceFiles(self.reads / subject / "_space", subject)
 
     @property
@@ -273,7 +512,12 @@ class Trial:
         return self.root / "work"
 
     def folders(self) -> Iterator[Path]:
-        """Every folder of a trial."""
+        """All folders of a trial.
+
+        Yields
+        ------
+        Path
+        """
         yield from (
             self.quarantine, self.rawdata.root, self.derivatives.root, self.reads,
             self.reports, self.tables, self.sealed, self.work,

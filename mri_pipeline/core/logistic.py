@@ -26,7 +26,17 @@ class LogisticModel:
     names: tuple[str, ...]
 
     def probability(self, features: FloatArray) -> FloatArray:
-        """Probability, 0 to 1, of each row of `features`, shape (..., features); the result has shape (...).
+        """Probability of the event for each row of features.
+
+        Parameters
+        ----------
+        features : ndarray of float, shape (..., features)
+            In the order of `names`.
+
+        Returns
+        -------
+        ndarray of float, shape (...)
+            0 to 1.
 
         Examples
         --------

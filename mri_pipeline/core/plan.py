@@ -28,6 +28,14 @@ class PlannedVisit:
 def planned_visits(protocol: Protocol) -> tuple[PlannedVisit, ...]:
     """The visits of a trial, in the order of its protocol.
 
+    Parameters
+    ----------
+    protocol : Protocol
+
+    Returns
+    -------
+    tuple of PlannedVisit
+
     Examples
     --------
     >>> from mri_pipeline.core.protocol import parse_protocol, protocol_text
@@ -39,6 +47,16 @@ def planned_visits(protocol: Protocol) -> tuple[PlannedVisit, ...]:
 
 def found_visits(labels: Iterable[str]) -> tuple[PlannedVisit, ...]:
     """The sessions of a dataset without a protocol, in the order of their labels.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Labels of the sessions, without ``ses-``.
+
+    Returns
+    -------
+    tuple of PlannedVisit
+        In the order of `visit_order`.
 
     Examples
     --------

@@ -42,7 +42,21 @@ class Action(StrEnum):
 
 
 class Visit(_Settings):
-    """A planned visit. `before_infusion` marks scans that must precede the infusion of that week."""
+    """A planned visit.
+
+    `window_days` and `before_infusion` describe the plan. Scans are not checked against them.
+
+    Attributes
+    ----------
+    label : str
+        Letters and digits, such as ``wk04``.
+    week : int
+        Planned week, from 0.
+    window_days : int
+        Allowed distance of the scan from its planned day.
+    before_infusion : bool
+        True if the scan must precede the infusion of that week.
+    """
 
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
     week: Annotated[int, Field(ge=0)]
@@ -51,14 +65,29 @@ class Visit(_Settings):
 
 
 class RequiredSequence(_Settings):
-    """A required or optional contrast of every visit."""
+    """A contrast of every visit.
+
+    Attributes
+    ----------
+    contrast : Contrast
+    required : bool
+        False if a visit is accepted without it.
+    """
 
     contrast: Contrast
     required: bool = True
 
 
 class Limit(_Settings):
-    """A bound on the acquisition and what breaking it leads to."""
+    """A limit of the acquisition or of image quality.
+
+    Attributes
+    ----------
+    value : float
+        In the unit that the name of the limit states.
+    action : Action
+        Consequence of a value beyond the limit.
+    """
 
     value: float
     action: Action = Action.QUERY
@@ -69,7 +98,25 @@ def _query(value: float) -> Limit:
 
 
 class AcquisitionLimits(_Settings):
-    """MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 2021;20:653); field strength is the trial's rule."""
+    """MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 2021;20:653); field strength is the trial's rule.
+
+    Attributes
+    ----------
+    min_field_strength_t : float
+        In tesla. A lower field strength is always a refusal.
+    max_spacing_3d_mm : Limit
+        Voxel size of a 3D scan along each axis.
+    max_slice_thickness_2d_mm, max_slice_gap_mm, max_in_plane_2d_mm : Limit
+        Slices and in-plane voxel size of a 2D scan.
+    min_coverage_mm : Limit
+        Field of view.
+    min_minutes_after_contrast : Limit
+        Delay of the post-contrast T1.
+    max_protocol_change : Limit
+        Relative change of acquisition times and voxel sizes between visits of a subject.
+    scanner_change : Action
+        Consequence of another scanner or software version than at the subject's other visits.
+    """
 
     min_field_strength_t: Annotated[float, Field(gt=0)] = 1.5  # always a refusal
     max_spacing_3d_mm: Limit = Field(default_factory=lambda: _query(1.5))
@@ -83,7 +130,15 @@ class AcquisitionLimits(_Settings):
 
 
 class ImageLimits(_Settings):
-    """Image-quality floors of a dummy run, measured on the image itself."""
+    """Minimum image quality of a dummy run, measured on the image itself.
+
+    Attributes
+    ----------
+    min_snr : Limit
+        Signal-to-noise ratio.
+    min_cnr : Limit
+        Contrast-to-noise ratio.
+    """
 
     min_snr: Limit = Field(default_factory=lambda: _query(10.0))
     min_cnr: Limit = Field(default_factory=lambda: _query(2.0))
@@ -109,6 +164,19 @@ class Segmenter(_Settings):
     """A program that finds T2 lesions in place of the built-in segmentation (docs/segmenters.md).
 
     Its name and version are part of every result: numbers of another one do not get into the same tables.
+
+    Attributes
+    ----------
+    name, version : str
+        Up to 40 letters, digits and ``._+-``.
+    command : tuple of str
+        Program and arguments, run without a shell. Placeholders are in braces (`PLACEHOLDERS`).
+    output : str
+        File that the command writes, relative to its folder: the placeholder ``{mask}``.
+    threshold : float
+        A voxel is lesion from this probability on.
+    timeout_minutes : float
+        The command is stopped after this time.
     """
 
     name: Annotated[str, Field(pattern=_NAME)]
@@ -149,6 +217,15 @@ class Segmenter(_Settings):
     def arguments(self, values: Mapping[str, str]) -> list[str]:
         """The command with its placeholders filled in.
 
+        Parameters
+        ----------
+        values : mapping of str to str
+            Value of each placeholder of the command.
+
+        Returns
+        -------
+        list of str
+
         Examples
         --------
         >>> segmenter = Segmenter(name="x", version="1", command=("x", "--in={flair}", "{mask}"))
@@ -163,7 +240,29 @@ DIGEST = "digest"
 
 
 class LesionRules(_Settings):
-    """What is counted (sources: docs/definitions.md)."""
+    """Definitions of the counted lesions (sources: docs/definitions.md).
+
+    Attributes
+    ----------
+    segmenter : Segmenter or None
+        Segmentation of T2 lesions. None, in a file ``"builtin"``, is the built-in segmentation.
+    connectivity : int
+        1, 2 or 3 (`components.structure`).
+    t2_min_volume_mm3, gel_min_volume_mm3, black_hole_min_volume_mm3 : float
+        Minimum volume of a lesion.
+    gel_min_voxels : int
+        Minimum size of an enhancing lesion.
+    gel_min_t2_overlap : float
+        Minimum fraction of an enhancing lesion that has a T2 correlate.
+    black_hole_chronic_weeks : int
+        Minimum age of a chronic black hole.
+    enlarging_area_threshold_cm2 : float
+        Separates small and large lesions by their largest axial area.
+    enlarging_small_growth, enlarging_large_growth : float
+        Minimum relative growth of that area in an enlarging small or large lesion.
+    enlarging_min_growth_mm3 : float
+        Minimum growth of the volume of an enlarging lesion.
+    """
 
     segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2.py
     connectivity: Annotated[int, Field(ge=1, le=3)] = 3  # 3 = 26-connected
@@ -189,19 +288,49 @@ class LesionRules(_Settings):
 
 
 class Site(_Settings):
-    """A site of the trial; the number of scanners is not limited."""
+    """A site of the trial; the number of scanners is not limited.
+
+    Attributes
+    ----------
+    code : str
+        Up to 16 letters, digits, ``_`` and ``-``.
+    """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
 
 
 class Reading(_Settings):
-    """How readers see the scans."""
+    """Presentation of the scans to readers.
+
+    Attributes
+    ----------
+    order_of_visits_known : bool
+        True if readers see the order of the visits.
+    """
 
     order_of_visits_known: bool = False
 
 
 class Protocol(_Settings):
-    """A whole ``trial.toml``."""
+    """A whole ``trial.toml``.
+
+    Attributes
+    ----------
+    name : str
+    visits : tuple of Visit
+        In the order of their weeks.
+    sequences : tuple of RequiredSequence
+        FLAIR is always required.
+    sites : tuple of Site
+    acquisition : AcquisitionLimits
+    image_quality : ImageLimits
+    lesions : LesionRules
+    reading : Reading
+    database_url : str
+        Empty for ``registry.sqlite`` in the trial folder.
+    max_upload_mb : int
+        Maximum size of an upload in MB.
+    """
 
     name: str
     visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
@@ -232,7 +361,15 @@ class Protocol(_Settings):
         return self
 
     def visit(self, label: str) -> Visit:
-        """The planned visit of that label.
+        """The planned visit with a label.
+
+        Parameters
+        ----------
+        label : str
+
+        Returns
+        -------
+        Visit
 
         Raises
         ------
@@ -246,7 +383,15 @@ class Protocol(_Settings):
         raise SettingsError(f"expected a visit of the protocol ({planned}), found another label")
 
     def site(self, code: str) -> Site:
-        """The site of that code.
+        """The site with a code.
+
+        Parameters
+        ----------
+        code : str
+
+        Returns
+        -------
+        Site
 
         Raises
         ------
@@ -269,6 +414,17 @@ _Parsed = TypeVar("_Parsed", bound=BaseModel)
 def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
     """Validate the text of a ``trial.toml``.
 
+    Parameters
+    ----------
+    text : str
+        TOML.
+    source : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    Protocol
+
     Raises
     ------
     SettingsError
@@ -290,12 +446,20 @@ def _parse(kind: type[_Parsed], text: str, *, source: str, hint: str) -> _Parsed
 
 
 def load_segmenter(path: Path) -> Segmenter:
-    """Read a segmenter's settings from a file of its own: what stands under ``[lesions.segmenter]`` in a trial.
+    """Read a segmenter's settings from a separate file: the content of ``[lesions.segmenter]`` in a trial.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Segmenter
 
     Raises
     ------
     SettingsError
-        If there is none, or with every fault found.
+        If the file cannot be read or contains a fault. The message lists all faults.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -305,7 +469,21 @@ def load_segmenter(path: Path) -> Segmenter:
 
 
 def load_protocol(path: Path) -> Protocol:
-    """Read and validate a ``trial.toml``."""
+    """Read and validate a ``trial.toml``.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Protocol
+
+    Raises
+    ------
+    SettingsError
+        If the file is missing, is not UTF-8 text or contains a fault. The message lists all faults.
+    """
     if not path.is_file():
         raise SettingsError(
             "expected a trial folder with trial.toml, found none", hint="run 'mri-pipeline init TRIAL' first"
@@ -318,6 +496,21 @@ def load_protocol(path: Path) -> Protocol:
 
 def protocol_text(name: str = "mesems") -> str:
     """The text of a protocol that comes with the package.
+
+    Parameters
+    ----------
+    name : str
+        Name of the protocol.
+
+    Returns
+    -------
+    str
+        TOML, as in ``trial.toml``.
+
+    Raises
+    ------
+    SettingsError
+        If no protocol has that name.
 
     Examples
     --------

@@ -30,6 +30,10 @@ def code_digest() -> str:
     the path of Nipype's cache, of `software` and of `settings_digest`, so that results of other code are not reused.
     It is computed once per process.
 
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> len(code_digest())
@@ -45,6 +49,10 @@ def tree_digest(folders: Mapping[str, Traversable]) -> str:
     ----------
     folders : mapping of str to Traversable
         Folder by the name that stands for it.
+
+    Returns
+    -------
+    str
     """
     digest = hashlib.sha256()
     for name, file in sorted(_files(folders)):
@@ -63,7 +71,13 @@ def _files(folders: Mapping[str, Traversable]) -> Iterator[tuple[str, Traversabl
 
 
 def software() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that can change a number, and the `code_digest`."""
+    """Versions of this project, Python and the libraries that can change a number, and the `code_digest`.
+
+    Returns
+    -------
+    dict of str to str
+        Version by name.
+    """
     return {
         "mri-pipeline": __version__,
         "mri-pipeline source": code_digest(),
@@ -73,7 +87,16 @@ def software() -> dict[str, str]:
 
 
 def t2_segmenter(rules: LesionRules) -> tuple[str, str]:
-    """Name and version of what finds T2 lesions.
+    """Name and version of the program that segments T2 lesions.
+
+    Parameters
+    ----------
+    rules : LesionRules
+
+    Returns
+    -------
+    tuple of str
+        Name and version; those of this project if `rules` name no other segmenter.
 
     Examples
     --------
@@ -88,6 +111,14 @@ def settings_digest(settings: BaseModel) -> str:
 
     Equal settings under equal constants and equal code have equal digests. Results with different digests are not mixed
     in a table.
+
+    Parameters
+    ----------
+    settings : BaseModel
+
+    Returns
+    -------
+    str
 
     Examples
     --------

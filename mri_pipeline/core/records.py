@@ -58,7 +58,26 @@ class BlackHoleState(StrEnum):
 
 @dataclass(frozen=True)
 class LesionRecord:
-    """One lesion at one visit: a row of ``lesions.csv``. Volume in mm³, centroid in RAS mm of the subject's space."""
+    """One lesion at one visit: a row of ``lesions.csv``.
+
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    lesion_id : int
+        Number of the lesion, equal at all visits of the subject.
+    volume_mm3 : float
+    x_mm, y_mm, z_mm : float
+        Centroid in RAS+ mm of the subject's space.
+    location : Location
+    enhancing : bool or None
+        None if the visit has no post-contrast T1.
+    gel_state : GelState or None
+        None if the lesion does not enhance or enhancement is unknown.
+    t2_state : T2State
+    black_hole : BlackHoleState or None
+        None if the visit has no pre-contrast T1.
+    """
 
     visit: str
     lesion_id: int
@@ -75,7 +94,36 @@ class LesionRecord:
 
 @dataclass(frozen=True)
 class VisitCounts:
-    """The measured columns of one row of ``lesion_timepoints.csv``. None means unknown, never zero."""
+    """The measured columns of one row of ``lesion_timepoints.csv``. None means unknown, never zero.
+
+    ``docs/definitions.md`` defines each of them. Volumes are in mL.
+
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    reference_visit : str or None
+        Visit to which T2 lesions are compared.
+    gel_count, gel_new_count, gel_re_enhancing_count, gel_persistent_count : int or None
+        Enhancing lesions, and those of each `GelState`.
+    gel_volume_ml : float or None
+    t2_count : int or None
+    t2_volume_ml : float or None
+    new_t2_count, enlarging_t2_count, new_or_enlarging_t2_count : int or None
+        T2 lesions that are new or enlarging relative to `reference_visit`, and their sum.
+    bh_count : int or None
+        Black holes.
+    bh_volume_ml, bh_chronic_volume_ml : float or None
+        Volume of all black holes, and of the chronic ones.
+    new_t2_since_first_count : int or None
+        New T2 lesions since the first analysed visit.
+    bh_severe_volume_ml : float or None
+        Volume of severe hypointensity in black holes.
+    t1_hypointense_volume_ml : float or None
+        T1-hypointense volume of T2 lesions.
+    combined_unique_active_count : int or None
+        Combined unique active lesions.
+    """
 
     visit: str
     reference_visit: str | None = None
@@ -153,10 +201,20 @@ class VisitQuality:
 
 @dataclass(frozen=True)
 class SubjectResult:
-    """The result of one subject: blinded code, counts and lesions of every analysed visit.
+    """The result of one subject.
 
-    `rules_digest` is the `provenance.settings_digest` of the lesion rules in use. `quality` contains every visit with a
-    FLAIR in the order of time, including those that could not be analysed.
+    Parameters
+    ----------
+    subject : str
+        Blinded code or BIDS label.
+    visits : tuple of VisitCounts
+        Counts of every analysed visit, in the order of time.
+    lesions : tuple of LesionRecord
+        Lesions of every analysed visit.
+    rules_digest : str
+        `provenance.settings_digest` of the lesion rules in use.
+    quality : tuple of VisitQuality
+        Every visit with a FLAIR in the order of time, including those that could not be analysed.
     """
 
     subject: str

@@ -76,7 +76,18 @@ class Grid:
         return "".join(nib.aff2axcodes(self.affine))
 
     def same_as(self, other: Grid, *, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
-        """Whether both grids have the same shape and the same voxel centres within the tolerance."""
+        """True if both grids have the same shape and the same voxel centres.
+
+        Parameters
+        ----------
+        other : Grid
+        tolerance_mm : float
+            Voxel centres must differ by less along each world axis.
+
+        Returns
+        -------
+        bool
+        """
         return self.shape == other.shape and self._apart_mm(other) < tolerance_mm
 
     def _apart_mm(self, other: Grid) -> float:
@@ -88,10 +99,16 @@ class Grid:
     def require_same(self, other: Grid, what: str) -> None:
         """Refuse a different grid.
 
+        Parameters
+        ----------
+        other : Grid
+        what : str
+            Names the image in the message.
+
         Raises
         ------
         GridMismatchError
-            If `other` is a different grid. `what` names the image in the message.
+            If `other` is a different grid (`same_as`).
         """
         if not self.same_as(other):
             raise GridMismatchError(
@@ -100,19 +117,45 @@ class Grid:
             )
 
     def describe(self) -> str:
-        """Shape, spacing and orientation as text for messages."""
+        """Shape, spacing and orientation as text for messages.
+
+        Returns
+        -------
+        str
+        """
         spacing = " x ".join(f"{s:.2f}" for s in self.spacing_mm)
         return f"{' x '.join(map(str, self.shape))} voxels of {spacing} mm, {self.orientation}"
 
     def against(self, other: Grid) -> str:
-        """The expected grid (this one) and the one found, as text for messages."""
+        """The expected grid (this one) and the one found, as text for messages.
+
+        Parameters
+        ----------
+        other : Grid
+            The grid found, of any shape.
+
+        Returns
+        -------
+        str
+        """
         message = f"{self.describe()}, found {other.describe()}"
         if self.describe() == other.describe():
             message += f", up to {self._apart_mm(other):.3g} mm elsewhere"
         return message
 
     def world(self, index: FloatArray) -> FloatArray:
-        """World coordinates (mm, shape (n, 3)) of voxel indices (shape (n, 3))."""
+        """World coordinates of voxel indices.
+
+        Parameters
+        ----------
+        index : ndarray of float, shape (n, 3)
+            Voxel indices; fractions are allowed.
+
+        Returns
+        -------
+        ndarray of float, shape (n, 3)
+            RAS+ mm.
+        """
         return np.asarray(index) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
@@ -139,7 +182,17 @@ class Image:
         object.__setattr__(self, "data", np.ascontiguousarray(self.data, dtype=np.float32))
 
     def reoriented(self, orientation: str = "RAS") -> Self:
-        """The same image with its axes permuted and flipped to `orientation`. No voxel value changes."""
+        """The same image with its axes permuted and flipped. No voxel value changes.
+
+        Parameters
+        ----------
+        orientation : str
+            Axis codes, such as ``RAS``.
+
+        Returns
+        -------
+        Image
+        """
         data, grid = _reorient(self.data, self.grid, orientation)
         return type(self)(data, grid)
 
@@ -180,11 +233,30 @@ class LabelImage:
         """The same labels with the axes ordered and directed as those of a grid; no voxel is changed.
 
         Viewers store the voxels of a mask with other axes than the image has.
+
+        Parameters
+        ----------
+        grid : Grid
+
+        Returns
+        -------
+        LabelImage
+            Position and spacing may differ from those of `grid`; the caller compares them.
         """
         return self if self.grid.same_as(grid) else self.reoriented(grid.orientation)
 
     def reoriented(self, orientation: str = "RAS") -> Self:
-        """The same labels with the axes permuted and flipped to `orientation`."""
+        """The same labels with the axes permuted and flipped. No label changes.
+
+        Parameters
+        ----------
+        orientation : str
+            Axis codes, such as ``RAS``.
+
+        Returns
+        -------
+        LabelImage
+        """
         data, grid = _reorient(self.data, self.grid, orientation)
         return type(self)(data, grid)
 
@@ -202,6 +274,16 @@ class Affine:
     """A linear transform between two world spaces. The variable name states its direction.
 
     ``flair_to_subject.matrix`` maps RAS+ points (mm) of the FLAIR's space to the subject's space.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4)
+        Acts on column vectors (x, y, z, 1) in mm.
+
+    Raises
+    ------
+    ImageError
+        If the matrix has another shape or values that are not finite.
 
     Examples
     --------
@@ -221,11 +303,21 @@ class Affine:
 
     @classmethod
     def identity(cls) -> Self:
-        """The identity transform."""
+        """The identity transform.
+
+        Returns
+        -------
+        Affine
+        """
         return cls(np.eye(4))
 
     def inverse(self) -> Affine:
-        """The inverse transform."""
+        """The inverse transform.
+
+        Returns
+        -------
+        Affine
+        """
         return Affine(np.linalg.inv(self.matrix))
 
     def __matmul__(self, first: Affine) -> Affine:
@@ -233,5 +325,16 @@ class Affine:
         return Affine(self.matrix @ first.matrix)
 
     def points(self, points_mm: FloatArray) -> FloatArray:
-        """Map points, shape (n, 3), in mm."""
+        """Map points.
+
+        Parameters
+        ----------
+        points_mm : ndarray of float, shape (n, 3)
+            RAS+ mm, in the space that the transform starts from.
+
+        Returns
+        -------
+        ndarray of float, shape (n, 3)
+            RAS+ mm.
+        """
         return np.asarray(points_mm) @ self.matrix[:3, :3].T + self.matrix[:3, 3]

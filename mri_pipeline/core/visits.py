@@ -50,7 +50,17 @@ class VisitImages:
         return self.brain.grid
 
     def scanned(self, contrast: Contrast) -> BoolArray:
-        """Brain voxels within the field of view of a contrast. Intensity is 0 outside of it."""
+        """Brain voxels within the field of view of a contrast. Intensity is 0 outside of it.
+
+        Parameters
+        ----------
+        contrast : Contrast
+            A contrast of the visit.
+
+        Returns
+        -------
+        ndarray of bool, shape `grid.shape`
+        """
         return np.asarray(self.brain.mask & (self.contrasts[contrast].data > 0))
 
 
@@ -58,9 +68,19 @@ class VisitImages:
 class VisitMasks:
     """The lesions of one visit on the subject's grid, automatic or confirmed by a reader.
 
-    `gel` is None if the visit has no post-contrast T1. `black_holes` is None if it has no pre-contrast T1. Tracking
-    uses `flair` (white matter = 1) in addition to the masks. `t1_hypointensity` is the grade
-    `lesions.black_holes.T1Hypointensity` of every voxel.
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    t2_lesions : LabelImage
+    gel : LabelImage or None
+        None if the visit has no post-contrast T1.
+    black_holes : LabelImage or None
+        None if the visit has no pre-contrast T1.
+    flair : Image or None
+        White matter is 1. Tracking uses it in addition to the masks.
+    t1_hypointensity : LabelImage or None
+        Grade `lesions.black_holes.T1Hypointensity` of every voxel; None if the visit has no pre-contrast T1.
     """
 
     visit: str
@@ -75,7 +95,16 @@ _WEEK = re.compile(r"^wk(\d{1,4})$")
 
 
 def week_of(visit: str) -> int | None:
-    """The week in a visit label, or None.
+    """The week in a visit label.
+
+    Parameters
+    ----------
+    visit : str
+
+    Returns
+    -------
+    int or None
+        None if the label is not ``wk`` followed by digits.
 
     Examples
     --------
@@ -88,6 +117,15 @@ def week_of(visit: str) -> int | None:
 
 def visit_order(visit: str) -> list[tuple[bool, int, str]]:
     """Natural sort key of visit labels: numbers are compared by value.
+
+    Parameters
+    ----------
+    visit : str
+
+    Returns
+    -------
+    list of tuple
+        One entry for each run of digits or of other characters.
 
     Examples
     --------

@@ -50,7 +50,24 @@ def correct_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | No
 def log_bias(image: Image, brain: LabelImage, *, settings: BiasSettings | None = None) -> NDArray[np.float32]:
     """Natural logarithm of the bias field on the grid of the image, with mean 0 over the voxels used.
 
-    Parameters, errors and settings are those of `correct_bias`.
+    Parameters
+    ----------
+    image : Image
+    brain : LabelImage
+        Brain mask on the grid of the image.
+    settings : BiasSettings, optional
+
+    Returns
+    -------
+    ndarray of float32, shape `image.grid.shape`
+        No unit; subtract it from the logarithm of the image to correct the bias.
+
+    Raises
+    ------
+    GridMismatchError
+        If the mask is on a different grid.
+    AnalysisError
+        If the image is empty within the mask.
     """
     settings = settings or BiasSettings()
     image.grid.require_same(brain.grid, "brain mask")

@@ -60,7 +60,19 @@ class Surface:
 
 
 def signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
-    """Signed distance to the surface of a mask in mm, positive inside; shape of the mask."""
+    """Signed distance to the surface of a mask in mm, positive inside.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape `grid.shape`
+    grid : Grid
+        Its voxel size gives the distances in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape `grid.shape`
+        Measured between voxel centres.
+    """
     inside = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
     outside = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm)
     return np.asarray(inside - outside, dtype=np.float32)
@@ -68,7 +80,19 @@ def signed_distance(mask: BoolArray, grid: Grid) -> FloatArray:
 
 @cache
 def template_surface(template: Template, settings: EdgeSettings) -> Surface:
-    """Surface of the template's brain with all precomputed data; independent of the scan."""
+    """Surface of the template's brain with all precomputed data; independent of the scan.
+
+    Parameters
+    ----------
+    template : Template
+    settings : EdgeSettings
+        Voxel size of the surface, search range and smoothing in mm.
+
+    Returns
+    -------
+    Surface
+        Cached: the same template and settings give the same object.
+    """
     small = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), settings.surface_mm)
     pad = int(np.ceil(_PADDING_MM / min(small.grid.spacing_mm)))
     affine = small.grid.affine.copy()

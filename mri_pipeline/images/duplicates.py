@@ -21,6 +21,15 @@ def scan_digest(image: Image) -> str:
     The digest does not depend on the axis order, the position in world space, a linear scaling of the values or the
     data type. Two acquisitions differ in their noise and therefore in their digest.
 
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    str
+        For a uniform image, the digest depends on the shape only.
+
     Examples
     --------
     >>> from mri_pipeline.core.spatial import Grid
@@ -40,6 +49,16 @@ def repeated(digests: Mapping[Contrast, str]) -> list[Contrast]:
     """The contrasts of one visit that have the voxels of another one, in the order of `digests`.
 
     Which of them is the right scan is not known.
+
+    Parameters
+    ----------
+    digests : mapping of Contrast to str
+        `scan_digest` of each scan of the visit.
+
+    Returns
+    -------
+    list of Contrast
+        Empty if all digests differ.
 
     Examples
     --------

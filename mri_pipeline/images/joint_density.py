@@ -119,7 +119,19 @@ def sharpen(
 
 
 def widened(region: LabelImage, margin_mm: float) -> LabelImage:
-    """Region dilated by a margin in mm, on a grid of about 2 mm."""
+    """Region dilated by a margin in mm, on a grid of about 2 mm.
+
+    Parameters
+    ----------
+    region : LabelImage
+    margin_mm : float
+        0 only averages the region to the coarser grid.
+
+    Returns
+    -------
+    LabelImage
+        1 in the region.
+    """
     small = downsample(Image(region.mask.astype(np.float32), region.grid), _REGION_MM)
     mask = small.data > 0.5
     if margin_mm > 0:

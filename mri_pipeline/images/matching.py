@@ -73,7 +73,22 @@ def generators(degrees_of_freedom: int) -> FloatArray:
 
 
 def motion_fields(basis: FloatArray, points_mm: FloatArray, centre: FloatArray) -> FloatArray:
-    """Displacement of each point (n, 3) by each infinitesimal motion about a centre, shape (k, 3, n)."""
+    """Displacement of each point by each infinitesimal motion about a centre.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (k, 3, 4)
+        See `generators`.
+    points_mm : ndarray, shape (n, 3)
+        World coordinates in mm.
+    centre : ndarray, shape (3,)
+        Centre of rotation and scaling, world coordinates in mm.
+
+    Returns
+    -------
+    ndarray, shape (k, 3, n)
+        In mm per unit of each parameter.
+    """
     centred = np.concatenate([(points_mm - centre).T, np.ones((1, len(points_mm)))])
     return np.asarray(np.einsum("kij,jn->kin", basis, centred, optimize=True))
 
@@ -263,7 +278,21 @@ def _gauss_newton_step(
 
 
 def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Affine:
-    """Finite motion about `centre`: matrix exponential of the sum of the generators `basis` weighted by `step`."""
+    """Finite motion about a centre: matrix exponential of the weighted sum of generators.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (k, 3, 4)
+        See `generators`.
+    step : ndarray, shape (k,)
+        Weights in mm (rotation and scale: at 50 mm from the centre).
+    centre : ndarray, shape (3,)
+        World coordinates in mm.
+
+    Returns
+    -------
+    Affine
+    """
     velocity = np.zeros((4, 4))
     velocity[:3] = np.tensordot(step, basis, axes=1)
     to_centre, back = np.eye(4), np.eye(4)
@@ -272,5 +301,20 @@ def finite_motion(basis: FloatArray, step: FloatArray, centre: FloatArray) -> Af
 
 
 def best_of(matches: Sequence[Match]) -> Match:
-    """Match with the highest similarity, reduced if the overlap is low; `matches` must not be empty."""
+    """Match with the highest similarity, reduced if the overlap is low.
+
+    Parameters
+    ----------
+    matches : sequence of Match
+        At least one.
+
+    Returns
+    -------
+    Match
+
+    Raises
+    ------
+    ValueError
+        If there is no match.
+    """
     return max(matches, key=lambda m: m.similarity * min(1.0, m.overlap / _FULL_OVERLAP))

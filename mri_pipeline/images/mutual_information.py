@@ -11,7 +11,17 @@ from mri_pipeline.images.sampling import downsample, foreground
 
 
 def head_centre(image: Image) -> FloatArray:
-    """Centre in world mm, shape (3,), of the top 150 mm of the foreground; excludes the neck."""
+    """Centre of the top 150 mm of the foreground; excludes the neck.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        World coordinates in mm.
+    """
     small = downsample(image, 8.0)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)

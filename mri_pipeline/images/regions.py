@@ -33,6 +33,15 @@ def infratentorial(points_mm: FloatArray) -> BoolArray:
     The tentorium is modelled as a roof that descends laterally from the midline, steeply at first, and posteriorly.
     The petrous ridges are the anterior limit. The brainstem is a vertical elliptic column up to the midbrain.
 
+    Parameters
+    ----------
+    points_mm : ndarray, shape (..., 3)
+        MNI coordinates in mm.
+
+    Returns
+    -------
+    ndarray of bool, shape (...)
+
     Examples
     --------
     >>> pons, cerebellum = [0, -25, -30], [20, -65, -40]
@@ -98,6 +107,10 @@ def template_regions(template: Template) -> tuple[BoolArray, BoolArray, BoolArra
 
     The ventricles are the fluid component more than 15 mm inside the brain that contains the frontal horns. Deep grey
     matter is grey matter more than 20 mm inside, near the midline and above the tentorium.
+
+    Parameters
+    ----------
+    template : Template
 
     Returns
     -------
@@ -190,6 +203,17 @@ def depth_mm(mask: LabelImage, spacing_mm: float = 3.0) -> FloatArray:
 
     The depth is computed on a coarse grid of about `spacing_mm`. The mask is assumed to continue beyond the field of
     view.
+
+    Parameters
+    ----------
+    mask : LabelImage
+    spacing_mm : float
+        Voxel size of the coarse grid in mm.
+
+    Returns
+    -------
+    ndarray, shape `mask.grid.shape`
+        In mm.
     """
     small = downsample(Image(mask.mask.astype(np.float32), mask.grid), spacing_mm)
     padded = np.pad(small.data > 0.5, 1, mode="edge")

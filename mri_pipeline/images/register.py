@@ -208,6 +208,19 @@ def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
 
 
 def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
-    """Mean distance in mm between the positions of the voxels of a mask under two transforms."""
+    """Mean distance between the positions of the voxels of a mask under two transforms.
+
+    Parameters
+    ----------
+    one, other : Affine
+        Transforms from the world of the mask to the same target.
+    mask : LabelImage
+        Region of interest (the brain); every 97th voxel is used. It must not be empty.
+
+    Returns
+    -------
+    float
+        In mm.
+    """
     points = mask.grid.world(np.argwhere(mask.mask)[::_EVERY].astype(float))
     return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

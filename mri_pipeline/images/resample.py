@@ -22,7 +22,18 @@ _LARGE_LABEL_VOXELS = 100_000
 
 
 def index_map(source: Grid, target: Grid, source_to_target: Affine) -> FloatArray:
-    """4 x 4 matrix from voxel indices of `target` to voxel indices of `source`."""
+    """Matrix from voxel indices of `target` to voxel indices of `source`.
+
+    Parameters
+    ----------
+    source, target : Grid
+    source_to_target : Affine
+        World coordinates, mm.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
     return np.asarray(np.linalg.inv(source.affine) @ source_to_target.inverse().matrix @ target.affine)
 
 
@@ -125,7 +136,21 @@ def _inside(matrix: FloatArray, shape: tuple[int, int, int], source_shape: tuple
 
 
 def covered(image: Image | LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:
-    """Field of view of an image on `grid`, as a mask; the default transform is the identity."""
+    """Field of view of an image on another grid, as a mask.
+
+    Parameters
+    ----------
+    image : Image or LabelImage
+    grid : Grid
+        Target grid.
+    source_to_target : Affine, optional
+        Default: the identity transform.
+
+    Returns
+    -------
+    LabelImage
+        1 for voxels of `grid` whose centre is within the voxels of the image.
+    """
     matrix = index_map(image.grid, grid, source_to_target or Affine.identity())
     return LabelImage(_inside(matrix, grid.shape, image.grid.shape), grid)
 
@@ -229,7 +254,21 @@ def resample_labels(labels: LabelImage, grid: Grid, source_to_target: Affine | N
 
 
 def resample_nearest(labels: LabelImage, grid: Grid, source_to_target: Affine | None = None) -> LabelImage:
-    """Resample labels to a grid by nearest neighbour: fast, for masks whose exact volume does not matter."""
+    """Resample labels to a grid by nearest neighbour: fast, for masks whose exact volume does not matter.
+
+    Parameters
+    ----------
+    labels : LabelImage
+    grid : Grid
+        Target grid.
+    source_to_target : Affine, optional
+        Default: the identity transform.
+
+    Returns
+    -------
+    LabelImage
+        On `grid`; 0 outside the field of view of the source.
+    """
     matrix = index_map(labels.grid, grid, source_to_target or Affine.identity())
     data = ndimage.affine_transform(
         labels.data, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant", cval=0

@@ -41,7 +41,12 @@ class Samples:
 class Level:
     """The moving image at one resolution, with its gradient in world coordinates.
 
-    `channels` has shape (4, nx, ny, nz): intensity and the three components of its gradient per mm.
+    Parameters
+    ----------
+    channels : ndarray, shape (4, nx, ny, nz)
+        Intensity and the three components of its gradient per mm.
+    grid : Grid
+        Grid of the averaged image, shape (nx, ny, nz).
     """
 
     channels: FloatArray
@@ -49,7 +54,19 @@ class Level:
 
 
 def downsample(image: Image, spacing_mm: float) -> Image:
-    """Average blocks of voxels to a voxel size of about `spacing_mm`; coarser axes are unchanged."""
+    """Average blocks of voxels to a coarser voxel size.
+
+    Parameters
+    ----------
+    image : Image
+    spacing_mm : float
+        Approximate voxel size of the result in mm. Axes that are already this coarse are unchanged.
+
+    Returns
+    -------
+    Image
+        Same orientation; an incomplete block at the end of an axis is dropped.
+    """
     factors = _block(image.grid, spacing_mm)
     shape = [max(1, n // f) for n, f in zip(image.grid.shape, factors, strict=True)]
     factors = [min(f, n) for f, n in zip(factors, image.grid.shape, strict=True)]
@@ -68,7 +85,20 @@ def _block(grid: Grid, spacing_mm: float) -> list[int]:
 
 
 def level_of(image: Image, spacing_mm: float, *, smoothing_mm: float | None = None) -> Level:
-    """The moving image averaged to `spacing_mm`, slightly smoothed, with its gradient."""
+    """The moving image averaged to a voxel size, slightly smoothed, with its gradient.
+
+    Parameters
+    ----------
+    image : Image
+    spacing_mm : float
+        Approximate voxel size in mm.
+    smoothing_mm : float, optional
+        Length that sets the Gaussian smoothing (sigma 0.6 times this length). Default: `spacing_mm`.
+
+    Returns
+    -------
+    Level
+    """
     small = downsample(image, spacing_mm)
     data = _smoothed(small, spacing_mm if smoothing_mm is None else smoothing_mm)
     steps = [np.gradient(data, axis=a) if data.shape[a] > 1 else np.zeros_like(data) for a in range(3)]
@@ -203,7 +233,19 @@ def samples_of(
 
 
 def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
-    """Part of the head well below its surface, on a grid of about `spacing_mm`."""
+    """Part of the head more than 10 mm below its surface.
+
+    Parameters
+    ----------
+    image : Image
+    spacing_mm : float
+        Approximate voxel size of the result in mm.
+
+    Returns
+    -------
+    LabelImage
+        The whole foreground if fewer than `MIN_POINTS` voxels are that deep.
+    """
     small = downsample(image, spacing_mm)
     return LabelImage(_inner(foreground(small.data), small.grid), small.grid)
 
@@ -215,7 +257,20 @@ def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArr
 
 
 def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], int]:
-    """Bins of equal width between the 0.5th and 99.5th percentile, and their number; 1 bin without values."""
+    """Assign values to bins of equal width between their 0.5th and 99.5th percentile.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+    n_bins : int
+
+    Returns
+    -------
+    bins : ndarray of int, shape (n,)
+        0 to ``n_bins - 1``; values beyond the percentiles are in the outer bins.
+    n_bins : int
+        1 if there are no values.
+    """
     if len(values) == 0:
         return np.zeros(0, dtype=int), 1
     low, high = np.percentile(values, [0.5, 99.5])
@@ -226,7 +281,15 @@ def binned(values: FloatArray, n_bins: int) -> tuple[NDArray[np.integer[Any]], i
 def foreground(data: FloatArray) -> NDArray[np.bool_]:
     """Foreground mask (head or brain): above a low fraction of bright tissue, with a margin and without holes.
 
-    All voxels are foreground if the image has no positive value.
+    Parameters
+    ----------
+    data : ndarray, shape (x, y, z)
+        Intensities.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        All voxels are foreground if the image has no positive value.
     """
     positive = data[data > 0]
     if positive.size == 0:

@@ -69,7 +69,16 @@ def subject_grid(
 
 
 def is_3d(grid: Grid) -> bool:
-    """True if no voxel side of a scan exceeds `ISOTROPIC_MAX_MM`."""
+    """True if no voxel side of a scan exceeds `ISOTROPIC_MAX_MM`.
+
+    Parameters
+    ----------
+    grid : Grid
+
+    Returns
+    -------
+    bool
+    """
     return round(max(grid.spacing_mm), 3) <= ISOTROPIC_MAX_MM  # tolerance for rounded affines
 
 

@@ -101,7 +101,23 @@ def inverse_warp(
 def pull(
     images: Sequence[FloatArray | BoolArray], source: Grid, points_mm: FloatArray, wanted: BoolArray
 ) -> list[FloatArray]:
-    """Sample images on `source` at world points (n, 3) and write the values to the `wanted` voxels; zeros elsewhere."""
+    """Sample images at world points and write the values to the wanted voxels.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, shape `source.shape`
+    source : Grid
+        Grid of the images.
+    points_mm : ndarray, shape (n, 3)
+        Source world coordinates in mm, in array order of the wanted voxels (see `inverse_warp`).
+    wanted : ndarray of bool, n voxels True
+        Voxels of the target grid to fill.
+
+    Returns
+    -------
+    list of ndarray of float32, shape `wanted.shape`
+        Linear interpolation; 0 elsewhere and outside the source.
+    """
     to_index = np.linalg.inv(source.affine)
     at = to_index[:3, :3] @ points_mm.T + to_index[:3, 3:]
     result = []
@@ -119,7 +135,31 @@ def warp_to_image(
     template_to_image: Affine,
     image_channels: Sequence[FloatArray],
 ) -> tuple[FloatArray, Grid]:
-    """Displacement of the template channels to the image channels on the (coarse) grid of the image; see `demons`."""
+    """Displacement of the template channels to the image channels on the (coarse) grid of the image; see `demons`.
+
+    Parameters
+    ----------
+    image : Image
+        Its grid is that of the result.
+    template_channels : sequence of ndarray, shape `template_grid.shape`
+    template_grid : Grid
+    template_to_image : Affine
+        Affine alignment of the template, world coordinates in mm.
+    image_channels : sequence of ndarray, shape `image.grid.shape`
+        As many as `template_channels`.
+
+    Returns
+    -------
+    displacement : ndarray, shape (3, nx, ny, nz)
+        In voxels of the image.
+    grid : Grid
+        Grid of the image.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of channels differ.
+    """
     matrix = np.linalg.inv(template_grid.affine) @ template_to_image.inverse().matrix @ image.grid.affine
     moved = [
         ndimage.affine_transform(

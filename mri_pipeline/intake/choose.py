@@ -28,8 +28,14 @@ _BEFORE = re.compile(
 class Choice:
     """The series used for a contrast.
 
-    `evidence` states how the contrast was recognised and why this series was chosen. `doubtful` requires review by the
-    quality-control staff.
+    Parameters
+    ----------
+    contrast : Contrast
+    recognised : Recognised
+    evidence : str
+        How the contrast was recognised and why this series was chosen. It contains no header text.
+    doubtful : bool
+        True if the choice requires review by the quality-control staff.
     """
 
     contrast: Contrast
@@ -44,6 +50,16 @@ def split_gadolinium(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]
     Evidence in order of strength: the start of the injection in the header compared with the time of the scan; words in
     the description; the contrast tag, unless every T1 of the visit has it (some scanners keep it for the whole exam);
     the order of equal T1 series. Decisions by order, or by a tag that every T1 has, are marked `doubtful`.
+
+    Parameters
+    ----------
+    recognised : sequence of Recognised
+        All series of one visit.
+
+    Returns
+    -------
+    tuple of Recognised
+        In the same order; `contrast` of the post-contrast T1 is T1W_GD.
     """
     t1 = [r for r in recognised if r.contrast is Contrast.T1W]
     tagged = [r for r in t1 if r.series.first.contrast_agent]
@@ -124,6 +140,16 @@ def choose(recognised: Sequence[Recognised]) -> Mapping[Contrast, Choice]:
 
     For pre-contrast T1, a series of the same protocol as the post-contrast T1 is preferred, because the two are
     compared voxel by voxel.
+
+    Parameters
+    ----------
+    recognised : sequence of Recognised
+        All series of one visit, after `split_gadolinium`.
+
+    Returns
+    -------
+    mapping of Contrast to Choice
+        A contrast without a series is absent.
     """
     chosen: dict[Contrast, Choice] = {}
     for contrast in (Contrast.T1W_GD, *(c for c in Contrast if c is not Contrast.T1W_GD)):

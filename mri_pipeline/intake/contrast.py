@@ -46,10 +46,19 @@ class Unwanted(StrEnum):
 
 @dataclass(frozen=True)
 class Recognised:
-    """The recognised contrast of a series, or the reason why it has none, with the evidence.
+    """The recognised contrast of a series, or the reason why it has none.
 
-    `contrast` is T1W for every T1-weighted series; `mri_pipeline.intake.choose` finds the post-contrast ones.
-    `doubtful` is True if description and acquisition parameters disagree, or if parameters are missing.
+    Parameters
+    ----------
+    series : Series
+    contrast : Contrast or None
+        T1W for every T1-weighted series; `mri_pipeline.intake.choose` finds the post-contrast ones.
+    unwanted : Unwanted or None
+        Why the series has no contrast; None if it has one.
+    evidence : str
+        Without header text.
+    doubtful : bool
+        True if description and acquisition parameters disagree, or if parameters are missing.
     """
 
     series: Series
@@ -80,7 +89,17 @@ _DIFFUSION = re.compile(r"(?<![a-z])(dwi|dti|diff|adc|b[ _-]?1000)", re.IGNORECA
 
 
 def recognise(series: Series) -> Recognised:
-    """Recognise the contrast of a series."""
+    """Recognise the contrast of a series.
+
+    Parameters
+    ----------
+    series : Series
+
+    Returns
+    -------
+    Recognised
+        With either a contrast or the reason why there is none.
+    """
     unwanted = _unwanted(series)
     if unwanted is not None:
         return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")
@@ -148,6 +167,11 @@ def by_physics(  # noqa: PLR0911 - one line per rule
 ) -> tuple[Contrast | None, str | Unwanted]:
     """The contrast from TR, TE, TI (ms) and the echo type, with the deciding rule.
 
+    Parameters
+    ----------
+    facts : InstanceFacts
+        Without TR or TE, no rule applies.
+
     Returns
     -------
     contrast : Contrast or None
@@ -203,7 +227,17 @@ def _is_gradient_echo(facts: InstanceFacts, tr: float, te: float) -> bool:
 
 
 def by_name(facts: InstanceFacts) -> Contrast | None:
-    """The contrast in the description of a series, or None."""
+    """The contrast in the description of a series.
+
+    Parameters
+    ----------
+    facts : InstanceFacts
+
+    Returns
+    -------
+    Contrast or None
+        None if the description names no contrast.
+    """
     name = facts.description
     if _T1_FLAIR.search(name):
         return Contrast.T1W

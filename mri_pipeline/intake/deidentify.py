@@ -73,11 +73,31 @@ class Blinding:
         return dt.timedelta(days=-days, seconds=-int(number >> 32) % 86400)
 
     def shifted_day(self, ordinal: int) -> dt.date:
-        """The shifted date of a day (proleptic ordinal). Only intervals between shifted dates are true."""
+        """The shifted date of a day. Only intervals between shifted dates are true.
+
+        Parameters
+        ----------
+        ordinal : int
+            Day as proleptic Gregorian ordinal (`datetime.date.toordinal`).
+
+        Returns
+        -------
+        datetime.date
+        """
         return dt.date.fromordinal(ordinal) + dt.timedelta(days=self.shift.days)
 
     def uid(self, original: str) -> UID:
-        """The keyed replacement of a UID. Equal UIDs have equal replacements, and it cannot be inverted."""
+        """The keyed replacement of a UID. Equal UIDs have equal replacements, and it cannot be inverted.
+
+        Parameters
+        ----------
+        original : str
+
+        Returns
+        -------
+        pydicom.uid.UID
+            Under the root 2.25.
+        """
         return UID(f"2.25.{int.from_bytes(self._digest('uid', original)[:16], 'big')}")
 
     def _digest(self, what: str, text: str) -> bytes:
@@ -162,6 +182,17 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> 
 
 def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
     """A new data set with allowed tags only. Nothing is read from or written to disk.
+
+    Parameters
+    ----------
+    original : Dataset
+        With its file meta information and pixels.
+    blinding : Blinding
+
+    Returns
+    -------
+    Dataset
+        Pixels and transfer syntax of the original.
 
     Raises
     ------

@@ -28,9 +28,32 @@ class ObjectKind(StrEnum):
 class InstanceFacts(BaseModel):
     """The facts of one DICOM image object.
 
-    `*_key` are HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret: equal identities
-    have equal keys, and a key does not reveal the identity. Positions and orientations are DICOM patient coordinates
-    (LPS+, mm), one position per frame. Times are seconds on a common axis for all objects of an upload.
+    Attributes
+    ----------
+    path : Path
+    patient_key, study_key, series_key, instance_key, scanner_key : str
+        HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
+        keys, and a key does not reveal the identity.
+    study_day : int or None
+        Day of the study as proleptic ordinal.
+    acquired_s, contrast_start_s : float or None
+        Start of the acquisition and of the injection, in seconds on a common axis for all objects of an upload.
+    field_strength_t : float or None
+        In tesla.
+    b_value : float or None
+        In s/mm2.
+    contrast_agent, burned_in : bool
+        What the header states about contrast agent and burned-in text.
+    rows, columns : int
+        Size of the matrix.
+    frames_differ : bool
+        True if the frames of a multi-frame object differ in orientation or echo time.
+    pixel_spacing_mm : tuple of float or None
+        Between rows, between columns.
+    orientation : tuple of 6 floats or None
+        Directions of a row and of a column in DICOM patient coordinates (LPS+).
+    positions : tuple of (x, y, z)
+        Centre of the first voxel of each frame in mm, LPS+.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,7 +110,20 @@ class Fault(StrEnum):
 
 
 class FileReport(BaseModel):
-    """Result of reading one file of the upload: its facts, or the reason why there are none, without patient data."""
+    """Result of reading one file of the upload: its facts, or the reason why there are none.
+
+    Attributes
+    ----------
+    index : int
+        Position of the file in the upload.
+    facts : InstanceFacts or None
+    fault : Fault or None
+        Why a DICOM file cannot be used.
+    detail : str
+        Of the fault, without patient data.
+    skipped : str
+        Why the file was skipped: "dicomdir", "not_dicom", "not_image". Empty if it was not.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

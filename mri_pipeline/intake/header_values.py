@@ -145,7 +145,22 @@ def _contrast_agent(dataset: Dataset) -> bool:
 
 
 def field_strength_t(dataset: Dataset) -> float | None:
-    """Field strength in tesla from the header (old systems give gauss), or else from the imaging frequency."""
+    """Field strength from the header (old systems give gauss), or else from the imaging frequency.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Returns
+    -------
+    float or None
+        In tesla; None if the header has neither.
+
+    Raises
+    ------
+    ValueError
+        If a number is malformed.
+    """
     stated = _positive(dataset.get("MagneticFieldStrength"))
     if stated is not None:
         return stated / _GAUSS_PER_T if stated > 20 else stated
@@ -199,7 +214,18 @@ def _first_group(dataset: Dataset, keyword: str) -> Dataset:
 
 
 def text(value: Any) -> str:
-    """Printable text without line breaks, truncated. Empty for None."""
+    """Printable text without line breaks, truncated to 96 characters.
+
+    Parameters
+    ----------
+    value : object
+        Value of a DICOM element.
+
+    Returns
+    -------
+    str
+        Empty for None.
+    """
     if value is None:
         return ""
     clean = "".join(c for c in str(value) if unicodedata.category(c)[0] != "C")
@@ -207,7 +233,18 @@ def text(value: Any) -> str:
 
 
 def texts(value: Any) -> list[str]:
-    """The values of a multi-valued text element."""
+    """The values of a multi-valued text element.
+
+    Parameters
+    ----------
+    value : object
+        Value of a DICOM element.
+
+    Returns
+    -------
+    list of str
+        Those of the first 16 values that are not empty (`text`).
+    """
     if value is None or value == "":
         return []
     parts = value if not isinstance(value, (str, bytes)) and hasattr(value, "__iter__") else [value]
@@ -215,7 +252,23 @@ def texts(value: Any) -> list[str]:
 
 
 def number(value: Any) -> float | None:
-    """The first number of a value. None if there is none or it is not finite."""
+    """The first number of a value.
+
+    Parameters
+    ----------
+    value : object
+        Value of a DICOM element.
+
+    Returns
+    -------
+    float or None
+        None if there is none or it is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the value is not a number.
+    """
     if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, (str, bytes))):
         value = next(iter(value), None)
     if value is None or value == "":
@@ -225,13 +278,46 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """The first number of a value as an integer, or None."""
+    """The first number of a value, truncated to an integer.
+
+    Parameters
+    ----------
+    value : object
+        Value of a DICOM element.
+
+    Returns
+    -------
+    int or None
+        None if there is none or it is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the value is not a number.
+    """
     result = number(value)
     return None if result is None else int(result)
 
 
 def vector(value: Any, length: int) -> tuple[float, ...] | None:
-    """A vector of `length` finite numbers, or None."""
+    """A vector of finite numbers.
+
+    Parameters
+    ----------
+    value : object
+        Value of a DICOM element.
+    length : int
+
+    Returns
+    -------
+    tuple of float or None
+        None if the value has another length or a number that is not finite.
+
+    Raises
+    ------
+    ValueError
+        If a part of the value is not a number.
+    """
     if value is None or isinstance(value, str) or len(value) != length:
         return None
     result = tuple(float(v) for v in value)

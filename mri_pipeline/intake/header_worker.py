@@ -52,7 +52,20 @@ def _bound(*, memory_bytes: int, cpu_s: int) -> None:
 
 
 def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911 - one per outcome
-    """Facts of one file, or the reason why there are none. No content of the file raises an error."""
+    """Facts of one file, or the reason why there are none. No content of the file raises an error.
+
+    Parameters
+    ----------
+    index : int
+        Position of the file in the upload.
+    path : Path
+    key : bytes
+        Secret of the digests in `InstanceFacts`.
+
+    Returns
+    -------
+    FileReport
+    """
     try:
         dataset = _dataset(path)
         if dataset is None:
@@ -101,6 +114,11 @@ def _with_class(dataset: FileDataset) -> FileDataset:
 def check_pixels(dataset: Dataset) -> None:
     """Refuse an image whose pixel data are missing or shorter than the header states.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        With its file meta information.
+
     Raises
     ------
     TruncatedError
@@ -141,7 +159,21 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, str]:
 
 
 def digest(key: bytes, what: str, text: str) -> str:
-    """A keyed digest of an identity: 16 hexadecimal digits."""
+    """A keyed digest of an identity.
+
+    Parameters
+    ----------
+    key : bytes
+    what : str
+        Kind of identity. Equal texts of two kinds have different digests.
+    text : str
+        The identity.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits of HMAC-SHA256.
+    """
     return hmac.new(key, f"{what}|{text}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
 
 

@@ -47,7 +47,18 @@ _COMMON: Final = frozenset("""
 
 
 def text_values(dataset: Dataset) -> bytes:
-    """All text values, without numbers and pixels. A short numeric identity such as 118 may equal a slice position."""
+    """All text values, without numbers and pixels. A short numeric identity such as 118 may equal a slice position.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Sequences are included.
+
+    Returns
+    -------
+    bytes
+        UTF-8, separated by null bytes.
+    """
     parts: list[bytes] = []
     for element in dataset:
         if element.VR == "SQ":
@@ -58,7 +69,17 @@ def text_values(dataset: Dataset) -> bytes:
 
 
 def is_short_number(identity: str) -> bool:
-    """True if an identity is a number so short that a header may contain it by chance."""
+    """True if an identity is a number so short that a header may contain it by chance.
+
+    Parameters
+    ----------
+    identity : str
+
+    Returns
+    -------
+    bool
+        True for 1 to 6 digits, signs or points.
+    """
     return re.fullmatch(r"[-+.\d]{1,6}", identity) is not None
 
 
@@ -71,6 +92,11 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
         The original.
     code : str
         The blinded code, which is allowed in the output.
+
+    Returns
+    -------
+    frozenset of str
+        Without values shorter than `MIN_LENGTH` and words of DICOM.
     """
     device = _words(f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}")
     found: set[str] = set()
@@ -100,6 +126,16 @@ def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
 
 def leaked(content: bytes, identities: Iterable[str]) -> int:
     """Number of identities that occur in the bytes as separate words, in any common encoding, ignoring case.
+
+    Parameters
+    ----------
+    content : bytes
+    identities : iterable of str
+        In upper case.
+
+    Returns
+    -------
+    int
 
     Examples
     --------

@@ -97,7 +97,20 @@ def _special_files(root: str, names: list[str]) -> list[str]:
 
 
 def measure_upload(upload: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of an upload: of its file, or of all files of a folder in the order of their paths."""
+    """Size and SHA-256 of an upload: of its file, or of all files of a folder in the order of their paths.
+
+    Parameters
+    ----------
+    upload : Path
+        Links and special files are not read.
+
+    Returns
+    -------
+    size : int
+        In bytes.
+    digest : str
+        64 hexadecimal digits.
+    """
     digest, size = hashlib.sha256(), 0
     if upload.is_dir():
         paths = sorted(Path(root) / name for root, _, names in os.walk(upload) for name in names)

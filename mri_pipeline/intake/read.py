@@ -22,7 +22,17 @@ from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """Limits of the reading process. Times grow with the number of files; they end hangs, not slow machines."""
+    """Limits of the reading process. Times grow with the number of files; they end hangs, not slow machines.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Address space of the process.
+    base_s, per_file_s : float
+        Processor time in seconds, and the addition for each file. Three times as much elapsed time is allowed.
+    max_crashes : int
+        After this number of crashes, the remaining files are not read.
+    """
 
     memory_bytes: int = 3 << 30
     base_s: int = 60

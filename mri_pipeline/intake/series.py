@@ -32,6 +32,8 @@ class Geometry:
         Number of different slice positions.
     volumes : int
         Images per position (1 for anatomical scans).
+    columns, rows : int
+        Size of the matrix.
     spacing_mm : tuple of float
         Between rows, between columns, between slices.
     thickness_mm : float
@@ -80,7 +82,16 @@ class Geometry:
 class Series:
     """Images of one series that form one volume.
 
-    `first` represents the common facts. `geometry` is None if the headers have none, as for a screenshot.
+    Parameters
+    ----------
+    first : InstanceFacts
+        Represents the common facts.
+    files : tuple of Path
+        In the order of the instance numbers.
+    geometry : Geometry or None
+        None if the headers have none, as for a screenshot.
+    acquired_s : float or None
+        Start of the earliest image in seconds, on the axis of `InstanceFacts`.
     """
 
     first: InstanceFacts
@@ -102,6 +113,11 @@ class Series:
 def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
     """Refuse an upload that mixes patients or studies.
 
+    Parameters
+    ----------
+    instances : sequence of InstanceFacts
+        All images of the upload.
+
     Raises
     ------
     UploadRefusedError
@@ -122,6 +138,15 @@ def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water, fat). A
     localizer with three planes thus gives three series, and a dual echo gives a PD and a T2 series. Duplicates of an
     object are ignored.
+
+    Parameters
+    ----------
+    instances : iterable of InstanceFacts
+
+    Returns
+    -------
+    tuple of Series
+        Series without a time come last.
     """
     groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
     seen: set[str] = set()

@@ -41,8 +41,15 @@ _ARCHIVE_MAGIC = (
 class UnpackLimits:
     """Limits of an upload.
 
-    `max_ratio` limits the compression ratio of the whole archive above `ratio_free_bytes`. MR images compress 2 to 5
-    times, a black slice up to 1000 times.
+    Parameters
+    ----------
+    max_bytes, max_files : int
+        Of the unpacked upload.
+    max_ratio : float
+        Highest compression ratio of the whole archive above `ratio_free_bytes`. MR images compress 2 to 5 times, a
+        black slice up to 1000 times.
+    ratio_free_bytes : int
+        Unpacked size up to which the ratio is not limited.
     """
 
     max_bytes: int
@@ -53,7 +60,14 @@ class UnpackLimits:
 
 @dataclass(frozen=True)
 class Unpacked:
-    """The files of an upload, numbered in the order of the archive, and their total size."""
+    """The files of an upload.
+
+    Parameters
+    ----------
+    files : tuple of Path
+        Numbered in the order of the archive.
+    total_bytes : int
+    """
 
     files: tuple[Path, ...]
     total_bytes: int
@@ -120,6 +134,10 @@ def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
     destination : Path
         A new or empty folder.
     limits : UnpackLimits
+
+    Returns
+    -------
+    Unpacked
 
     Raises
     ------

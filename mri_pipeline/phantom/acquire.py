@@ -42,6 +42,17 @@ class Quality:
 def rigid(rotation_degrees: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> Affine:
     """Rigid transform: rotation about x, then y, then z, and a translation.
 
+    Parameters
+    ----------
+    rotation_degrees : (float, float, float)
+        About x, y and z, by the right-hand rule.
+    shift_mm : (float, float, float)
+        Applied after the rotation.
+
+    Returns
+    -------
+    Affine
+
     Examples
     --------
     >>> rigid((0, 0, 90), (1, 0, 0)).points(np.array([[1.0, 0, 0]])).round(6).tolist()
@@ -74,6 +85,11 @@ def excite(head: Image, grid: Grid, subject_to_scanner: Affine, *, slice_thickne
         Where the head lies in the scanner during this scan.
     slice_thickness_mm : float
         Full width at half maximum of the profile; the grid's spacing tells the gap.
+
+    Returns
+    -------
+    Image
+        On `grid`; white matter is 1.
     """
     spacing = grid.spacing_mm[2]
     parts = max(1, round(spacing / 0.9))
@@ -104,7 +120,19 @@ def _resample(head: Image, grid: Grid) -> Image:
 
 
 def coil_sensitivity(grid: Grid, peak: float, rng: np.random.Generator) -> Float32Array:
-    """A smooth field around 1 with waves of 150 to 400 mm, `peak` its largest deviation."""
+    """A smooth field around 1 with waves of 150 to 400 mm.
+
+    Parameters
+    ----------
+    grid : Grid
+    peak : float
+        Largest relative deviation: the field lies between ``1 / (1 + peak)`` and ``1 + peak``.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape `grid.shape`
+    """
     coarse = [np.linspace(0.0, n - 1, max(4, n // 12)) for n in grid.shape]
     index = np.stack(np.meshgrid(*coarse, indexing="ij"), axis=-1)
     world = grid.world(index.reshape(-1, 3)).reshape(index.shape)
@@ -163,10 +191,18 @@ def acquire(
 
     Parameters
     ----------
+    head, grid, subject_to_scanner, slice_thickness_mm
+        As in `excite`.
+    quality : Quality
     scale : float
         Stored intensity of white matter: scanners differ.
     rng : numpy.random.Generator
         For coil, noise and motion.
+
+    Returns
+    -------
+    Image
+        On `grid`.
     """
     data = excite(head, grid, subject_to_scanner, slice_thickness_mm=slice_thickness_mm).data
     if quality.blur_mm > 0:

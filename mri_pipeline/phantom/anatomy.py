@@ -74,7 +74,17 @@ class AnatomyTraits:
 
     @classmethod
     def random(cls, seed: int) -> AnatomyTraits:
-        """Traits of the person `seed`."""
+        """Traits of a person.
+
+        Parameters
+        ----------
+        seed : int
+            Of the person; 0 or more.
+
+        Returns
+        -------
+        AnatomyTraits
+        """
         rng = generator(seed, _SEED_ANATOMY, 0)
         x, y, z = (float(s) for s in np.clip(rng.normal(0.97, 0.025, 3) * rng.normal(1.0, 0.02), 0.9, 1.04))
         return cls(
@@ -109,7 +119,18 @@ class Anatomy:
     traits: AnatomyTraits
 
     def fraction(self, *tissues: Tissue) -> Float32Array:
-        """Summed fraction of some tissues, 0 to 1."""
+        """Summed fraction of some tissues.
+
+        Parameters
+        ----------
+        *tissues : Tissue
+            Tissues of this head.
+
+        Returns
+        -------
+        ndarray of float32, shape `grid.shape`
+            0 to 1; zeros without tissues.
+        """
         total = np.zeros(self.grid.shape, dtype=np.float32)
         for tissue in tissues:
             total += self.fractions[tissue]
@@ -118,7 +139,17 @@ class Anatomy:
 
 @dataclass(frozen=True, eq=False)
 class TemplateHead:
-    """The template on the head's grid, with the distances that define the layers around the brain."""
+    """The template on the head's grid, with the distances that define the layers around the brain.
+
+    Parameters
+    ----------
+    grey, white, brain : ndarray of float32, shape `SHAPE`
+        Probabilities and mask of the template; 0 outside its field of view.
+    ventricle_distance_mm : ndarray of float32, shape `SHAPE`
+        Signed distance, negative inside.
+    brain_distance_mm : ndarray of float32
+        Signed distance on the grid with voxels of 2 mm, negative inside.
+    """
 
     grey: Float32Array
     white: Float32Array
@@ -128,7 +159,13 @@ class TemplateHead:
 
 
 def head_grid() -> Grid:
-    """The 1 mm grid of every simulated head."""
+    """The 1 mm grid of every simulated head.
+
+    Returns
+    -------
+    Grid
+        Of `SHAPE`, with its first voxel at `ORIGIN_MM`.
+    """
     affine = np.eye(4)
     affine[:3, 3] = ORIGIN_MM
     return Grid(SHAPE, affine)
@@ -167,7 +204,13 @@ def _ventricle_region() -> NDArray[np.bool_]:
 
 @cache
 def template_head() -> TemplateHead:
-    """The template's maps on the head's grid; the ventricles are the deep CSF, from its own maps."""
+    """The template's maps on the head's grid; the ventricles are the deep CSF, from its own maps.
+
+    Returns
+    -------
+    TemplateHead
+        Cached.
+    """
     template = load_template()
     origin = template.t1.grid.affine[:3, 3]
     grey = _on_head_grid(template.grey_matter.data, origin)
@@ -186,6 +229,11 @@ class Deformation:
     """From a person's space (the head's grid) to the template's, on control points every 4 mm.
 
     ``template = person + displacement(person)``, all in mm.
+
+    Parameters
+    ----------
+    displacement_mm : ndarray of float32, shape (3, nx, ny, nz)
+        Along x, y and z at each control point.
     """
 
     displacement_mm: Float32Array  # shape (3, *coarse)
@@ -197,8 +245,14 @@ class Deformation:
         ----------
         shape : tuple of int
             The box wanted, in voxels of `spacing` mm.
+        spacing : int
+            Voxel size in mm.
         start : tuple of int
             Its first voxel, in 1 mm voxels of the head's grid.
+
+        Returns
+        -------
+        ndarray of float32, shape (3, nx, ny, nz)
         """
         result = np.empty((3, *shape), dtype=np.float32)
         scale = np.full(3, spacing / _COARSE_MM)
@@ -213,7 +267,18 @@ class Deformation:
         return result
 
     def to_person(self, template_mm: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """A person's points (mm, shape (n, 3)) of points in the template, by fixed-point iteration."""
+        """A person's points of points in the template, by fixed-point iteration.
+
+        Parameters
+        ----------
+        template_mm : ndarray, shape (n, 3)
+            World coordinates in mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            World coordinates in mm.
+        """
         target = np.asarray(template_mm, dtype=float)
         person = target.copy()
         for _ in range(12):
@@ -224,7 +289,18 @@ class Deformation:
 
 
 def random_deformation(seed: int, traits: AnatomyTraits) -> Deformation:
-    """A smooth, invertible deformation: scale, two scales of random displacement, and the ventricles' width."""
+    """A smooth, invertible deformation: scale, two scales of random displacement, and the ventricles' width.
+
+    Parameters
+    ----------
+    seed : int
+        Of the person.
+    traits : AnatomyTraits
+
+    Returns
+    -------
+    Deformation
+    """
     rng = generator(seed, _SEED_ANATOMY, 1)
     shape = tuple(-(-n // _COARSE_MM) + 1 for n in SHAPE)
     field = np.empty((3, *shape), dtype=np.float32)

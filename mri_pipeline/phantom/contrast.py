@@ -25,7 +25,15 @@ class T1Technique(StrEnum):
 
 @dataclass(frozen=True)
 class LesionSignal:
-    """Signal of lesions relative to white matter (1)."""
+    """Signal of lesions relative to white matter (1).
+
+    Parameters
+    ----------
+    acute, chronic : float
+        Core of a fresh and of an older lesion.
+    black_hole : float
+        Core of a black hole.
+    """
 
     acute: float
     chronic: float
@@ -70,6 +78,16 @@ PERIVENTRICULAR_CAP: Mapping[Contrast, float] = {
 def tissue_signals(contrast: Contrast, technique: T1Technique = T1Technique.SPIN_ECHO) -> Mapping[Tissue, float]:
     """Signal of every tissue, white matter being 1.
 
+    Parameters
+    ----------
+    contrast : Contrast
+    technique : T1Technique
+        Not used for contrasts other than T1.
+
+    Returns
+    -------
+    mapping of Tissue to float
+
     Examples
     --------
     >>> flair = tissue_signals(Contrast.FLAIR)
@@ -84,7 +102,18 @@ def tissue_signals(contrast: Contrast, technique: T1Technique = T1Technique.SPIN
 
 
 def lesion_signal(contrast: Contrast, technique: T1Technique = T1Technique.SPIN_ECHO) -> LesionSignal:
-    """Signal of a lesion that does not enhance; an enhancing one has 1 + its enhancement on post-contrast T1."""
+    """Signal of a lesion that does not enhance; an enhancing one has 1 + its enhancement on post-contrast T1.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    technique : T1Technique
+        Not used for contrasts other than T1.
+
+    Returns
+    -------
+    LesionSignal
+    """
     if contrast in (Contrast.T1W, Contrast.T1W_GD):
         return _LESIONS_T1_SE if technique is T1Technique.SPIN_ECHO else _LESIONS_T1_GRE
     return _LESIONS[contrast]

@@ -24,6 +24,11 @@ class SubjectDesign:
     ----------
     number : str
         The trial number, which the pipeline must hide.
+    site : str
+        Code of the site.
+    scanner : ScannerModel
+    plans : tuple of LesionPlan
+        One phase for each of `VISITS`.
     missing : tuple of str
         Visits that were never uploaded.
     zipped : tuple of str
@@ -43,7 +48,12 @@ def _old(*sizes: tuple[Location, float]) -> tuple[LesionPlan, ...]:
 
 
 def active_subject() -> SubjectDesign:
-    """New, persistent, ring-shaped and repeated enhancement, growth, shrinkage, disappearance and black holes."""
+    """New, persistent, ring-shaped and repeated enhancement, growth, shrinkage, disappearance and black holes.
+
+    Returns
+    -------
+    SubjectDesign
+    """
     n = len(VISITS)
     plans = (
         *_old((_PV, 1400), (_PV, 320), (_PV, 150), (_DEEP, 110), (_DEEP, 60), (_JC, 140), (_JC, 75), (_IT, 180)),
@@ -66,7 +76,12 @@ def active_subject() -> SubjectDesign:
 
 
 def interrupted_subject() -> SubjectDesign:
-    """Week 4 is missing: a lesion that enhanced then is new on T2 at week 12, against week 0."""
+    """Week 4 is missing: a lesion that enhanced then is new on T2 at week 12, against week 0.
+
+    Returns
+    -------
+    SubjectDesign
+    """
     n = len(VISITS)
     plans = (
         *_old((_PV, 700), (_PV, 210), (_PV, 90), (_DEEP, 95), (_JC, 120), (_IT, 130)),
@@ -81,7 +96,12 @@ def interrupted_subject() -> SubjectDesign:
 
 
 def quiet_subject() -> SubjectDesign:
-    """A stable patient on the scanner of a third manufacturer. Every reported change is false."""
+    """A stable patient on the scanner of a third manufacturer. Every reported change is false.
+
+    Returns
+    -------
+    SubjectDesign
+    """
     plans = (
         *_old((_PV, 900), (_PV, 260), (_DEEP, 130), (_DEEP, 70), (_JC, 110), (_IT, 150)),
         stable(_PV, 450, len(VISITS), black_hole=True),
@@ -90,6 +110,16 @@ def quiet_subject() -> SubjectDesign:
 
 
 def reference_designs(*, with_quiet: bool = False) -> tuple[SubjectDesign, ...]:
-    """Subjects of the reference trial; the quiet one costs a third more time."""
+    """Subjects of the reference trial.
+
+    Parameters
+    ----------
+    with_quiet : bool
+        True adds `quiet_subject`, which costs a third more time.
+
+    Returns
+    -------
+    tuple of SubjectDesign
+    """
     designs = (active_subject(), interrupted_subject())
     return (*designs, quiet_subject()) if with_quiet else designs

@@ -31,6 +31,17 @@ _SHEAR_TOLERANCE = 1e-3
 class Patient:
     """A simulated patient.
 
+    Parameters
+    ----------
+    name : str
+        As a DICOM person name.
+    patient_id : str
+    birth_date : datetime.date
+    sex : str
+        DICOM code: F, M or O.
+    weight_kg : float
+    address : str
+
     Examples
     --------
     >>> Patient("Doe^Jane", "H-0042").sex
@@ -53,6 +64,8 @@ class Study:
     ----------
     started : datetime
         When the first series began.
+    description, accession, study_id, physician, operator : str
+        Made up; de-identification must remove them.
     injected_after : timedelta
         From there to the contrast agent.
     """
@@ -200,6 +213,12 @@ def write_series(
         axis of the thickest voxels, or as `acquisition` says.
     contrast : Contrast
         Sets names, timing and, for post-contrast T1, the contrast agent.
+    scanner : ScannerModel
+    patient : Patient
+    study : Study
+    out_dir : Path
+        Folder of the export.
+    series_number : int
     started : datetime, optional
         When the series began; default: the study's start, or 6 minutes after injection for post-contrast T1.
     acquisition : Acquisition, optional

@@ -81,8 +81,18 @@ def write_dummy_run(
     ----------
     volunteer : SimulatedSubject
         Its first visit is scanned. Without lesions (``plans=()``): healthy.
+    out_dir : Path
     run : DummyRun
         `LOW_FIELD` sets 1.0 T whatever the scanner; gap and thick slices are for 2D.
+    scanner : ScannerModel
+    dimension : Dimension
+    seed : int
+        Of the scanning session.
+
+    Returns
+    -------
+    list of Path
+        All files, series after series.
     """
     if run is DummyRun.LOW_FIELD:
         scanner = replace(scanner, field_strength_t=_LOW_FIELD_T)

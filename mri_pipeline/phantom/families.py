@@ -51,7 +51,19 @@ class Family:
     box: Box
 
     def placed(self, lesion: Lesion, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A member's mask, in the family's box."""
+        """A member's mask, in the family's box.
+
+        Parameters
+        ----------
+        lesion : Lesion
+            A member.
+        mask : ndarray of bool
+            In the box of the member.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         result = np.zeros([s.stop - s.start for s in self.box], dtype=bool)
         inner = tuple(
             slice(s.start - b.start, s.stop - b.start) for s, b in zip(lesion.box, self.box, strict=True)
@@ -60,15 +72,45 @@ class Family:
         return result
 
     def t2_mask(self, visit: int) -> NDArray[np.bool_]:
-        """All T2 lesions at a visit."""
+        """All T2 lesions at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         return self._union([m.t2_mask(visit) for m in self.members])
 
     def gel_mask(self, visit: int) -> NDArray[np.bool_]:
-        """All that enhances at a visit."""
+        """All that enhances at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         return self._union([m.gel_mask(visit) for m in self.members])
 
     def black_hole_mask(self, visit: int) -> NDArray[np.bool_]:
-        """All black holes at a visit."""
+        """All black holes at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         return self._union([m.black_hole_mask(visit) for m in self.members])
 
     def _union(self, masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
@@ -76,7 +118,18 @@ class Family:
         return np.asarray(np.logical_or.reduce(placed))
 
     def units(self, visit: int) -> tuple[Unit, ...]:
-        """The connected lesions that its members form at a visit."""
+        """The connected lesions that its members form at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        tuple of Unit
+            In the order of their lesion numbers. Empty if no member exists at the visit.
+        """
         labels, count = ndimage.label(self.t2_mask(visit), _CONNECTED)
         found: dict[int, Unit] = {}
         for member in self.members:
@@ -88,7 +141,17 @@ class Family:
 
 
 def families(lesions: Sequence[Lesion]) -> tuple[Family, ...]:
-    """Every lesion in one family, in the order of their first members."""
+    """Every lesion in one family.
+
+    Parameters
+    ----------
+    lesions : sequence of Lesion
+
+    Returns
+    -------
+    tuple of Family
+        In the order of their first members.
+    """
     result = []
     for lesion in lesions:
         if lesion.plan.beside is not None:

@@ -14,6 +14,15 @@ Float32Array = NDArray[np.float32]
 def generator(*key: int) -> np.random.Generator:
     """Random generator seeded by a key of non-negative integers.
 
+    Parameters
+    ----------
+    *key : int
+        0 or more.
+
+    Returns
+    -------
+    numpy.random.Generator
+
     Examples
     --------
     >>> float(generator(1, 2).random()) == float(generator(1, 2).random())
@@ -26,6 +35,18 @@ def upsample(coarse: NDArray[Any], shape: tuple[int, ...], factor: int) -> Float
     """Interpolate linearly from a grid `factor` times as coarse that shares voxel (0, 0, 0).
 
     Beyond the last coarse voxel its value goes on.
+
+    Parameters
+    ----------
+    coarse : ndarray
+    shape : tuple of int
+        Of the result, as many axes as `coarse`.
+    factor : int
+        1 or more.
+
+    Returns
+    -------
+    ndarray of float32, shape `shape`
     """
     result = np.asarray(coarse, dtype=np.float32)
     for axis, size in enumerate(shape):
@@ -50,10 +71,16 @@ def smooth_field(
 
     Parameters
     ----------
+    rng : numpy.random.Generator
+    shape : tuple of int
     sigma : float
         Smoothing of the white noise behind it, in the unit of `spacing` (mm).
     spacing : float
         Distance between voxels in the same unit.
+
+    Returns
+    -------
+    ndarray of float32, shape `shape`
     """
     sigma_voxels = sigma / spacing
     factor = max(1, int(sigma_voxels // 1.5))  # white noise below this scale would be smoothed away anyway
@@ -65,7 +92,20 @@ def smooth_field(
 
 
 def polyline(points: NDArray[np.floating[Any]], *, step: float = 0.6) -> NDArray[np.float64]:
-    """Points every `step` mm on a smooth curve near `points`, shape (n, k); columns beyond 3 are carried along."""
+    """Points at equal distances on a smooth curve near given points.
+
+    Parameters
+    ----------
+    points : ndarray, shape (m, k)
+        x, y, z in mm, at least two points; columns beyond 3 are interpolated along the curve.
+    step : float
+        Distance of the points on the curve in mm.
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+        From the first to the last of `points`.
+    """
     points = np.asarray(points, dtype=float)
     lengths = np.linalg.norm(np.diff(points[:, :3], axis=0), axis=1)
     position = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -89,6 +129,10 @@ def paint_tube(
 
     Parameters
     ----------
+    fraction : ndarray of float32, shape (x, y, z)
+        0 to 1.
+    origin : ndarray, shape (3,)
+        In mm.
     centres : ndarray, shape (n, 3)
         Ball centres in mm; radii below half a voxel give a share below 1, as a thin vessel does.
     radius : ndarray, shape (n,)

@@ -66,6 +66,11 @@ def outer_fractions(deformation: Deformation, inside: Float32Array, rng: np.rand
         Share of each voxel inside the brain mask, which nothing here may take.
     rng : numpy.random.Generator
         For thickness and texture.
+
+    Returns
+    -------
+    dict of Tissue to ndarray of uint8, shape `SHAPE`
+        255 is a voxel full of it.
     """
     warped = deformation.coordinates(_COARSE_SHAPE, _SPACING, (0, 0, 0))
     points = np.stack([warped[i] + np.float32(ORIGIN_MM[i]) for i in range(3)])

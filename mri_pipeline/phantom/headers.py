@@ -13,7 +13,17 @@ from mri_pipeline.phantom.scanner import Acquisition, Dimension, ScannerModel, V
 
 
 def image_type(scanner: ScannerModel, acquisition: Acquisition) -> list[str]:
-    """ImageType of each manufacturer."""
+    """ImageType of each manufacturer.
+
+    Parameters
+    ----------
+    scanner : ScannerModel
+    acquisition : Acquisition
+
+    Returns
+    -------
+    list of str
+    """
     if scanner.vendor is Vendor.SIEMENS:
         return ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
     if scanner.vendor is Vendor.GE:
@@ -25,7 +35,15 @@ def image_type(scanner: ScannerModel, acquisition: Acquisition) -> list[str]:
 
 
 def add_sequence(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition) -> None:
-    """Attributes of the pulse sequence, in place."""
+    """Attributes of the pulse sequence, in place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    scanner : ScannerModel
+    acquisition : Acquisition
+        Times in ms.
+    """
     dataset.ImageType = image_type(scanner, acquisition)
     dataset.ScanningSequence = acquisition.scanning_sequence.split("\\")
     dataset.SequenceVariant = acquisition.sequence_variant.split("\\")
@@ -59,7 +77,15 @@ def add_sequence(dataset: Dataset, scanner: ScannerModel, acquisition: Acquisiti
 
 
 def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: datetime) -> None:
-    """Attributes of the contrast agent (0.1 mmol/kg of a 0.5 molar agent in a patient of 70 kg), in place."""
+    """Attributes of the contrast agent (0.1 mmol/kg of a 0.5 molar agent in a patient of 70 kg), in place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    scanner : ScannerModel
+    injected_at : datetime.datetime
+        Start of the injection.
+    """
     dataset.ContrastBolusAgent = {Vendor.SIEMENS: "Gd-DOTA", Vendor.GE: "DOTAREM", Vendor.PHILIPS: "Yes"}[
         scanner.vendor
     ]
@@ -76,7 +102,18 @@ def add_contrast_agent(dataset: Dataset, scanner: ScannerModel, injected_at: dat
 def add_private(
     dataset: Dataset, scanner: ScannerModel, acquisition: Acquisition, person: str, slope: float
 ) -> None:
-    """Private blocks of the manufacturers. One element contains the patient's name, as free text sometimes does."""
+    """Private blocks of the manufacturers, in place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    scanner : ScannerModel
+    acquisition : Acquisition
+    person : str
+        The patient's name, which one element contains, as free text sometimes does.
+    slope : float
+        Rescale slope.
+    """
     field_of_view = f"{acquisition.columns * acquisition.in_plane_mm:.0f}"
     note = f"Planned for {person}"
     if scanner.vendor is Vendor.SIEMENS:
@@ -102,7 +139,24 @@ def add_private(
 def file_name(
     scanner: ScannerModel, folder: Path, *, series: int, instance: int, uid: str, description: str
 ) -> Path:
-    """Path of an instance below `folder` in each manufacturer's export."""
+    """Path of an instance in each manufacturer's export.
+
+    Parameters
+    ----------
+    scanner : ScannerModel
+    folder : Path
+        Folder of the export.
+    series, instance : int
+        Numbers of series and instance.
+    uid : str
+        SOP instance UID.
+    description : str
+        Of the series.
+
+    Returns
+    -------
+    Path
+    """
     if scanner.vendor is Vendor.SIEMENS:
         name = "".join(c if c.isalnum() else "_" for c in description).upper()
         return folder / f"{name}_{series:04d}" / f"PHANTOM.MR.{series:04d}.{instance:04d}.IMA"
@@ -112,7 +166,20 @@ def file_name(
 
 
 def slice_time(started: datetime, acquisition: Acquisition, instance: int) -> datetime:
-    """Acquisition time of a slice: interleaved over one repetition in 2D, the slab's start in 3D."""
+    """Acquisition time of a slice: interleaved over one repetition in 2D, the slab's start in 3D.
+
+    Parameters
+    ----------
+    started : datetime.datetime
+        Start of the series.
+    acquisition : Acquisition
+    instance : int
+        Number of the slice, from 1.
+
+    Returns
+    -------
+    datetime.datetime
+    """
     if acquisition.dimension is Dimension.THREE_D:
         return started
     return started + timedelta(milliseconds=acquisition.repetition_ms * (instance % 2 + instance / 1000.0))

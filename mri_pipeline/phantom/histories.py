@@ -22,7 +22,21 @@ _NONE = Phase(0.0)
 
 
 def stable(location: Location, volume_mm3: float, visits: int, *, black_hole: bool = False) -> LesionPlan:
-    """The same at every visit."""
+    """The same at every visit.
+
+    Parameters
+    ----------
+    location : Location
+    volume_mm3 : float
+    visits : int
+        Number of visits.
+    black_hole : bool
+        True if it is a black hole throughout.
+
+    Returns
+    -------
+    LesionPlan
+    """
     return LesionPlan(location, (Phase(volume_mm3, black_hole=black_hole),) * visits)
 
 
@@ -41,10 +55,25 @@ def appearing(
 
     Parameters
     ----------
+    location : Location
+    volume_mm3 : float
+        At visit `at`.
+    visits : int
+        Number of visits.
+    at : int
+        Number of the first visit with the lesion, from 0.
     enhancing : tuple of int
         Visits at which it takes up contrast, by `enhancement` at the first and four fifths of it later.
+    enhancement : float
+        Signal above white matter on post-contrast T1, as a share of it.
+    ring : bool
+        True if the enhancement spares the centre.
     black_hole_from : int, optional
         Visit from which its core is dark on T1.
+
+    Returns
+    -------
+    LesionPlan
     """
     phases = []
     for visit in range(visits):
@@ -71,6 +100,24 @@ def growing(
     """Stable, then `factor` times as large from visit `at` on, enhancing at that visit by `enhancement` if above 0.
 
     2.4 times the volume is about 1.8 times the area: beyond the rule's 45 %, and beyond measurement error.
+
+    Parameters
+    ----------
+    location : Location
+    volume_mm3 : float
+        Before it grows.
+    visits : int
+        Number of visits.
+    at : int
+        Number of the visit, from 0.
+    factor : float
+        Of the volume.
+    enhancement : float
+        Signal above white matter on post-contrast T1, as a share of it.
+
+    Returns
+    -------
+    LesionPlan
     """
     before, after = Phase(volume_mm3), Phase(volume_mm3 * factor)
     phases = [before if visit < at else after for visit in range(visits)]
@@ -79,26 +126,71 @@ def growing(
 
 
 def shrinking(location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 0.45) -> LesionPlan:
-    """Stable, then smaller from visit `at` on."""
+    """Stable, then smaller from visit `at` on.
+
+    Parameters
+    ----------
+    location, volume_mm3, visits, at, factor
+        As in `growing`, with a factor below 1.
+
+    Returns
+    -------
+    LesionPlan
+    """
     return LesionPlan(location, tuple(Phase(volume_mm3 * (1.0 if v < at else factor)) for v in range(visits)))
 
 
 def vanishing(location: Location, volume_mm3: float, visits: int, *, at: int) -> LesionPlan:
-    """Stable, then gone from visit `at` on."""
+    """Stable, then gone from visit `at` on.
+
+    Parameters
+    ----------
+    location, volume_mm3, visits, at
+        As in `growing`.
+
+    Returns
+    -------
+    LesionPlan
+    """
     return LesionPlan(location, tuple(Phase(volume_mm3) if v < at else _NONE for v in range(visits)))
 
 
 def re_enhancing(
     location: Location, volume_mm3: float, visits: int, *, at: tuple[int, ...], enhancement: float = 0.5
 ) -> LesionPlan:
-    """An old lesion of constant size that takes up contrast again at some visits."""
+    """An old lesion of constant size that takes up contrast again at some visits.
+
+    Parameters
+    ----------
+    location, volume_mm3, visits
+        As in `stable`.
+    at : tuple of int
+        Numbers of the visits at which it enhances, from 0.
+    enhancement : float
+        Signal above white matter on post-contrast T1, as a share of it.
+
+    Returns
+    -------
+    LesionPlan
+    """
     return LesionPlan(location, tuple(Phase(volume_mm3, enhancement if v in at else 0.0) for v in range(visits)))
 
 
 def merging(
     location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0, enhancement: float = 0.0
 ) -> tuple[LesionPlan, LesionPlan]:
-    """Two neighbours of twice and once `volume_mm3`; the smaller one grows until they touch at visit `at`."""
+    """Two neighbours of twice and once `volume_mm3`; the smaller one grows until they touch at visit `at`.
+
+    Parameters
+    ----------
+    location, volume_mm3, visits, at, factor, enhancement
+        As in `growing`.
+
+    Returns
+    -------
+    first, second : LesionPlan
+        The second lies beside the first.
+    """
     first = stable(location, 2.0 * volume_mm3, visits)
     second = growing(location, volume_mm3, visits, at=at, factor=factor, enhancement=enhancement)
     return first, replace(second, beside=first)
@@ -107,7 +199,18 @@ def merging(
 def splitting(
     location: Location, volume_mm3: float, visits: int, *, at: int, factor: float = 8.0
 ) -> tuple[LesionPlan, LesionPlan]:
-    """One lesion that splits into two of twice and once `volume_mm3` at visit `at`; the reverse of `merging`."""
+    """One lesion that splits into two of twice and once `volume_mm3` at visit `at`; the reverse of `merging`.
+
+    Parameters
+    ----------
+    location, volume_mm3, visits, at, factor
+        As in `merging`.
+
+    Returns
+    -------
+    first, second : LesionPlan
+        The second lies beside the first.
+    """
     first = stable(location, 2.0 * volume_mm3, visits)
     second = shrinking(location, factor * volume_mm3, visits, at=at, factor=1.0 / factor)
     return first, replace(second, beside=first)
@@ -186,6 +289,19 @@ def _new_lesion(rng: np.random.Generator, visits: int, at: int, activity: Activi
 
 def random_histories(seed: int, visits: int, activity: Activity | None = None) -> tuple[LesionPlan, ...]:
     """Plans for the lesions of one subject over `visits` visits.
+
+    Parameters
+    ----------
+    seed : int
+        Of the person; 0 or more.
+    visits : int
+        Number of visits.
+    activity : Activity, optional
+
+    Returns
+    -------
+    tuple of LesionPlan
+        At least one.
 
     Examples
     --------

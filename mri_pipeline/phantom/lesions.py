@@ -55,6 +55,9 @@ class LesionPlan:
 
     Parameters
     ----------
+    location : Location
+    phases : tuple of Phase
+        In the order of the visits.
     beside : LesionPlan, optional
         A lesion of constant size that it lies next to: they touch while it is largest, and else are apart.
     """
@@ -90,7 +93,18 @@ class Lesion:
     level: Float32Array
 
     def threshold(self, volume_mm3: float) -> float:
-        """The level below which the shape has this volume (voxels are 1 mm³)."""
+        """The level below which the shape has a given volume.
+
+        Parameters
+        ----------
+        volume_mm3 : float
+            Voxels are 1 mm³.
+
+        Returns
+        -------
+        float
+            Minus infinity for no volume, infinity for all of the box that the lesion may occupy or more.
+        """
         count = round(volume_mm3)
         values = self.level[np.isfinite(self.level)]
         if count <= 0 or count >= values.size:
@@ -98,22 +112,64 @@ class Lesion:
         return float(np.partition(values, count)[count])
 
     def mask(self, volume_mm3: float) -> NDArray[np.bool_]:
-        """The shape of this volume, in the box."""
+        """The shape of a given volume.
+
+        Parameters
+        ----------
+        volume_mm3 : float
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         return np.asarray(self.level < self.threshold(volume_mm3))
 
     def soft(self, volume_mm3: float, *, edge_mm: float = EDGE_MM) -> Float32Array:
-        """The shape with a soft edge, 0 to 1 and 0.5 on the outline, in the box."""
+        """The shape with a soft edge.
+
+        Parameters
+        ----------
+        volume_mm3 : float
+        edge_mm : float
+            Width of the edge.
+
+        Returns
+        -------
+        ndarray of float32, shape of the box
+            0 to 1, 0.5 on the outline.
+        """
         if volume_mm3 <= 0:
             return np.zeros(self.level.shape, dtype=np.float32)
         depth = self.threshold(volume_mm3) - np.nan_to_num(self.level, posinf=1e6)
         return np.asarray(np.clip(0.5 + depth / edge_mm, 0.0, 1.0), dtype=np.float32)
 
     def t2_mask(self, visit: int) -> NDArray[np.bool_]:
-        """The true T2 lesion at a visit, in the box."""
+        """The true T2 lesion at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         return self.mask(self.plan.phases[visit].volume_mm3)
 
     def enhancing_soft(self, visit: int) -> Float32Array:
-        """Enhancing fraction of each voxel, in the box."""
+        """Enhancing fraction of each voxel at a visit.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of float32, shape of the box
+            0 to 1; zeros if the lesion does not enhance.
+        """
         phase = self.plan.phases[visit]
         if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=np.float32)
@@ -122,7 +178,17 @@ class Lesion:
         return soft - self.soft(RING_CORE_SHARE * volume, edge_mm=1.0) if phase.ring else soft
 
     def gel_mask(self, visit: int) -> NDArray[np.bool_]:
-        """The true enhancing voxels at a visit, in the box; without the dark centre of a ring."""
+        """The true enhancing voxels at a visit, without the dark centre of a ring.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         phase = self.plan.phases[visit]
         if phase.enhancement <= 0:
             return np.zeros(self.level.shape, dtype=bool)
@@ -131,7 +197,17 @@ class Lesion:
         return mask & ~self.mask(RING_CORE_SHARE * volume) if phase.ring else mask
 
     def black_hole_mask(self, visit: int) -> NDArray[np.bool_]:
-        """The true black hole at a visit, in the box: none while the lesion enhances."""
+        """The true black hole at a visit: none while the lesion enhances.
+
+        Parameters
+        ----------
+        visit : int
+            Number of the visit, from 0.
+
+        Returns
+        -------
+        ndarray of bool, shape of the box
+        """
         phase = self.plan.phases[visit]
         if not phase.black_hole or phase.enhancement > 0:
             return np.zeros(self.level.shape, dtype=bool)

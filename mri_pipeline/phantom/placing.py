@@ -158,6 +158,13 @@ def place_lesions(
         All with the same number of phases.
     seed : int
         Same seed, same lesions.
+    gap_mm : float
+        Least distance between the outlines of two lesions.
+
+    Returns
+    -------
+    tuple of Lesion
+        In the order of the plans.
 
     Raises
     ------

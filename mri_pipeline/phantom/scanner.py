@@ -41,6 +41,9 @@ class ScannerModel:
 
     Parameters
     ----------
+    vendor : Vendor
+    model, software : str
+        As the header tells them.
     field_strength_t : float
         As the header tells it.
     white_matter_level : float
@@ -77,7 +80,29 @@ PHILIPS_PANORAMA = ScannerModel(
 class Acquisition:
     """Prescription of one series.
 
-    Times in ms, lengths in mm. `spacing_mm` above `thickness_mm` is a gap. `columns` and `rows` are the matrix.
+    Parameters
+    ----------
+    contrast : Contrast
+    description : str
+        Name of the series.
+    dimension : Dimension
+    plane : Plane
+    columns, rows, slices : int
+        Matrix and number of slices.
+    in_plane_mm, thickness_mm : float
+        In-plane voxel size and slice thickness.
+    spacing_mm : float
+        Distance of slice centres; above `thickness_mm` there is a gap.
+    repetition_ms, echo_ms : float
+        TR and TE.
+    inversion_ms : float or None
+        TI; None without an inversion pulse.
+    flip_degrees : float
+    echo_train : int
+        Length of the echo train.
+    scanning_sequence, sequence_variant, sequence_name : str
+        As in the DICOM header, values separated by backslashes.
+    technique : T1Technique
     """
 
     contrast: Contrast
@@ -101,7 +126,17 @@ class Acquisition:
     technique: T1Technique = T1Technique.SPIN_ECHO
 
     def grid(self, prescribed_to_scanner: Affine) -> Grid:
-        """The scan's grid in the scanner's space, centred on the brain in the space of the prescription."""
+        """The scan's grid in the scanner's space.
+
+        Parameters
+        ----------
+        prescribed_to_scanner : Affine
+            From the space of the prescription, in which the grid is centred on the brain (sagittal: on the head).
+
+        Returns
+        -------
+        Grid
+        """
         shape = (self.columns, self.rows, self.slices)
         spacing = (self.in_plane_mm, self.in_plane_mm, self.spacing_mm)
         base = np.zeros((4, 4))
@@ -208,6 +243,15 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
     """Series of a scanner at every visit, in the order of scanning.
 
     Contrast is given before the last series; T2 and FLAIR may lie in between (`trial` sets the times).
+
+    Parameters
+    ----------
+    scanner : ScannerModel
+    dimension : Dimension
+
+    Returns
+    -------
+    dict of Contrast to Acquisition
     """
     three = dimension is Dimension.THREE_D
     timing = _TIMING_3D if three else _TIMING_2D
@@ -243,7 +287,17 @@ def acquisitions(scanner: ScannerModel, dimension: Dimension = Dimension.TWO_D) 
 
 
 def with_gap(acquisition: Acquisition, gap_mm: float) -> Acquisition:
-    """The same series with gaps between slices: fewer slices over the same length."""
+    """The same series with gaps between slices: fewer slices over the same length.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+    gap_mm : float
+
+    Returns
+    -------
+    Acquisition
+    """
     spacing = acquisition.thickness_mm + gap_mm
     slices = round(acquisition.slices * acquisition.spacing_mm / spacing)
     return replace(acquisition, spacing_mm=spacing, slices=slices)

@@ -22,7 +22,20 @@ _LOCALIZER_SLICES = 3
 
 
 def localizer(image: Image, acquisition: Acquisition, scanner: ScannerModel) -> tuple[Image, Acquisition]:
-    """A scout of three coarse slices, made from a series of the same visit."""
+    """A scout of three coarse slices, made from a series of the same visit.
+
+    Parameters
+    ----------
+    image : Image
+    acquisition : Acquisition
+        Of `image`.
+    scanner : ScannerModel
+
+    Returns
+    -------
+    image : Image
+    acquisition : Acquisition
+    """
     depth = image.grid.shape[2]
     step = max(1, depth // (_LOCALIZER_SLICES + 1))
     data = image.data[::2, ::2, step : step * _LOCALIZER_SLICES + 1 : step]
@@ -50,6 +63,13 @@ def write_session(
 
     Parameters
     ----------
+    scan : VisitScan
+    scanner : ScannerModel
+    patient : Patient
+    study : Study
+        Its time of injection is replaced.
+    out_dir : Path
+        Folder of the export.
     scout : bool
         Whether a localizer goes first, as in every real examination.
 

@@ -20,12 +20,33 @@ _CONNECTED = np.ones((3, 3, 3), dtype=bool)  # 26-connected
 
 
 def largest_axial_area_mm2(mask: NDArray[np.bool_]) -> float:
-    """Largest cross-section of a 1 mm mask over its slices (last axis)."""
+    """Largest cross-section of a 1 mm mask over its slices.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+
+    Returns
+    -------
+    float
+        In mm²; 0 if the mask is empty.
+    """
     return float(mask.sum(axis=(0, 1)).max(initial=0))
 
 
 def has_enlarged(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
-    """The rule of Arch Neurol 1992;49:261 with the growth floor, on two 1 mm masks of one lesion."""
+    """The rule of Arch Neurol 1992;49:261 with the growth floor, on two masks of one lesion.
+
+    Parameters
+    ----------
+    before, after : ndarray of bool, shape (x, y, z)
+        1 mm voxels.
+    rules : LesionRules
+
+    Returns
+    -------
+    bool
+    """
     area_before, area_after = largest_axial_area_mm2(before), largest_axial_area_mm2(after)
     small = area_before / 100.0 < rules.enlarging_area_threshold_cm2
     limit = rules.enlarging_small_growth if small else rules.enlarging_large_growth
@@ -37,6 +58,18 @@ def shares(units: Sequence[Unit], other: NDArray[np.bool_]) -> list[NDArray[np.b
     """For each unit of one visit the part of the other visit's lesions that is the same lesion.
 
     Every shape of the other visit belongs to the units that it overlaps; of several each voxel to the nearest.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+        Lesions of one visit.
+    other : ndarray of bool, shape of the family's box
+        All lesions of the other visit.
+
+    Returns
+    -------
+    list of ndarray of bool, shape of the family's box
+        One for each unit; empty masks where nothing overlaps.
     """
     shares = [np.zeros_like(other) for _ in units]
     labels, count = ndimage.label(other, _CONNECTED)
@@ -57,8 +90,15 @@ def t2_states(family: Family, visit: int, reference: int | None, rules: LesionRu
 
     Parameters
     ----------
+    family : Family
     visit, reference : int
         Numbers of the visit and of the one it is compared with; None at the first analysed visit.
+    rules : LesionRules
+
+    Returns
+    -------
+    list of (Unit, T2State)
+        Vanished lesions come last.
     """
     now = [unit for unit in family.units(visit) if unit.mask.sum() >= rules.t2_min_volume_mm3]
     if reference is None:
@@ -79,7 +119,18 @@ def t2_states(family: Family, visit: int, reference: int | None, rules: LesionRu
 
 
 def has_appeared(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
-    """True if there was no lesion at this place and the present volume exceeds the growth floor."""
+    """True if there was no lesion at this place and the present volume exceeds the growth floor.
+
+    Parameters
+    ----------
+    before, after : ndarray of bool, shape (x, y, z)
+        1 mm voxels.
+    rules : LesionRules
+
+    Returns
+    -------
+    bool
+    """
     growth_mm3 = float(after.sum()) - float(before.sum())
     return bool(before.sum() < rules.t2_min_volume_mm3) and growth_mm3 >= rules.enlarging_min_growth_mm3
 
@@ -94,7 +145,20 @@ def _enhances(lesion: Lesion, visit: int, rules: LesionRules) -> bool:
 
 
 def gel_state(lesion: Lesion, visit: int, reference: int | None, rules: LesionRules) -> GelState | None:
-    """Enhancement state of a lesion; None if it does not enhance."""
+    """Enhancement state of a lesion.
+
+    Parameters
+    ----------
+    lesion : Lesion
+    visit, reference : int
+        Numbers of the visit and of the one it is compared with; None at the first analysed visit.
+    rules : LesionRules
+
+    Returns
+    -------
+    GelState or None
+        None if it does not enhance.
+    """
     if not _enhances(lesion, visit, rules):
         return None
     if reference is None:

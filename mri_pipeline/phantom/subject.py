@@ -49,6 +49,15 @@ class SimulatedSubject:
     def index(self, visit: str) -> int:
         """Number of a visit, from 0.
 
+        Parameters
+        ----------
+        visit : str
+            Label of the visit.
+
+        Returns
+        -------
+        int
+
         Raises
         ------
         UsageError
@@ -97,6 +106,14 @@ def simulate_subject(
         Default: `random_histories` with `activity`. Empty: a healthy volunteer.
     missing : sequence of str
         Visits that are not scanned.
+    traits : AnatomyTraits, optional
+        Default: those of `seed`.
+    activity : Activity, optional
+        For random plans.
+
+    Returns
+    -------
+    SimulatedSubject
 
     Raises
     ------
@@ -115,7 +132,17 @@ def simulate_subject(
 
 
 def tissue_texture(anatomy: Anatomy) -> Float32Array:
-    """Fine and slow variation of the parenchyma, as relative signal on T2; the person's own at every visit."""
+    """Fine and slow variation of the parenchyma; the person's own at every visit.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+
+    Returns
+    -------
+    ndarray of float32, shape `SHAPE`
+        Relative change of the signal on T2.
+    """
     rng = generator(anatomy.seed, _SEED_TEXTURE)
     texture = 0.018 * smooth_field(rng, SHAPE, sigma=3.0) + 0.025 * smooth_field(rng, SHAPE, sigma=14.0)
     return texture.astype(np.float32)
@@ -129,7 +156,28 @@ _TEXTURE_GAIN: Mapping[Contrast, float] = {
 def head_signal(
     subject: SimulatedSubject, visit: str, acquisition: Acquisition, texture: Float32Array | None = None
 ) -> Image:
-    """Signal of the head at 1 mm before image formation; white matter is 1."""
+    """Signal of the head at 1 mm before image formation.
+
+    Parameters
+    ----------
+    subject : SimulatedSubject
+    visit : str
+        Label of the visit.
+    acquisition : Acquisition
+        Contrast and technique are used.
+    texture : ndarray, shape `SHAPE`, optional
+        Default: `tissue_texture`.
+
+    Returns
+    -------
+    Image
+        White matter is 1.
+
+    Raises
+    ------
+    UsageError
+        If the subject has no such visit.
+    """
     anatomy, contrast = subject.anatomy, acquisition.contrast
     signals = tissue_signals(contrast, acquisition.technique)
     data = np.zeros(anatomy.grid.shape, dtype=np.float32)
@@ -188,12 +236,21 @@ def simulate_visit(
 
     Parameters
     ----------
+    subject : SimulatedSubject
+    visit : str
+        Label of the visit.
+    scanner : ScannerModel
+    dimension : Dimension
     series : mapping of Contrast to Acquisition, optional
         Default: everything the scanner runs in `dimension`.
     quality : Quality, optional
         Default: signal-to-noise by field strength, usual coil and no motion.
     seed : int
         Of this scanning session: pose, noise and coil. The visit counts too.
+
+    Returns
+    -------
+    VisitScan
 
     Raises
     ------
@@ -226,6 +283,22 @@ def truth_masks(subject: SimulatedSubject, visit: str) -> dict[str, LabelImage]:
     """Lesion numbers at one visit in the subject's space: ``t2``, ``gel`` and ``bh``.
 
     Lesions that have grown together bear one number (`families`).
+
+    Parameters
+    ----------
+    subject : SimulatedSubject
+    visit : str
+        Label of the visit.
+
+    Returns
+    -------
+    dict of str to LabelImage
+        On the grid of the head; empty images if there is no lesion.
+
+    Raises
+    ------
+    UsageError
+        If the subject has no such visit.
     """
     index = subject.index(visit)
     data = {name: np.zeros(subject.anatomy.grid.shape, dtype=np.int16) for name in ("t2", "gel", "bh")}
@@ -242,8 +315,17 @@ def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> L
 
     Parameters
     ----------
+    truth : LabelImage
+        From `truth_masks`.
     subject_to_target : Affine
         For a scan: its `VisitScan.subject_to_scanner`.
+    grid : Grid
+        Target grid.
+
+    Returns
+    -------
+    LabelImage
+        On `grid`.
     """
     target = np.zeros(grid.shape, dtype=truth.data.dtype)
     to_index = np.linalg.inv(grid.affine) @ subject_to_target.matrix @ truth.grid.affine

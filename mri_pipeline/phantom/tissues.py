@@ -140,6 +140,10 @@ def random_anatomy(seed: int, traits: AnatomyTraits | None = None) -> Anatomy:
         Of the person; 0 or more.
     traits : AnatomyTraits, optional
         Default: `AnatomyTraits.random(seed)`.
+
+    Returns
+    -------
+    Anatomy
     """
     traits = traits or AnatomyTraits.random(seed)
     rng = generator(seed, _SEED_TISSUES)

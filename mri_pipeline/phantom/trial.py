@@ -60,8 +60,13 @@ class Upload:
 
     Parameters
     ----------
+    kind : UploadKind
+    site : str
+        Code of the site.
     path : str
         Folder or zip file, relative to the trial's folder.
+    subject, visit : str
+        Trial number and visit label; empty for a dummy run.
     accepted : bool
         Whether the reading centre must take it.
     reason : str
@@ -79,7 +84,17 @@ class Upload:
 
 @dataclass(frozen=True)
 class ReferenceTrial:
-    """A reference trial on disk."""
+    """A reference trial on disk.
+
+    Parameters
+    ----------
+    root : Path
+    protocol : str
+        Name of its protocol.
+    seed : int
+    uploads : tuple of Upload
+        In the order in which they are sent.
+    """
 
     root: Path
     protocol: str
@@ -92,11 +107,25 @@ class ReferenceTrial:
         return self.root / "truth"
 
     def path(self, upload: Upload) -> Path:
-        """Path of an upload."""
+        """Path of an upload.
+
+        Parameters
+        ----------
+        upload : Upload
+
+        Returns
+        -------
+        Path
+        """
         return self.root / upload.path
 
     def save(self) -> Path:
-        """Write the manifest."""
+        """Write the manifest.
+
+        Returns
+        -------
+        Path
+        """
         path = self.root / MANIFEST
         record = {"protocol": self.protocol, "seed": self.seed, "uploads": [asdict(u) for u in self.uploads]}
         return write_atomic(path, json.dumps(record, indent=2) + "\n")
@@ -104,6 +133,14 @@ class ReferenceTrial:
     @classmethod
     def load(cls, root: Path) -> ReferenceTrial:
         """Read a manifest.
+
+        Parameters
+        ----------
+        root : Path
+
+        Returns
+        -------
+        ReferenceTrial
 
         Raises
         ------
@@ -122,7 +159,20 @@ class ReferenceTrial:
 
 
 def made_up_patient(number: str, seed: int) -> Patient:
-    """A fictitious name, number and birth date."""
+    """A fictitious name, number and birth date.
+
+    Parameters
+    ----------
+    number : str
+        Trial number of the subject.
+    seed : int
+        Of the trial.
+
+    Returns
+    -------
+    Patient
+        The same for the same number and seed.
+    """
     rng = generator(seed, _SEED_TRIAL, *number.encode())
     family = rng.choice(["Musterfrau", "Bonnet", "Novakova", "Esempio", "Jansen", "Smithson"])
     given = rng.choice(["Anna", "Claire", "Petra", "Giulia", "Maartje", "Joan"])
@@ -133,7 +183,21 @@ def made_up_patient(number: str, seed: int) -> Patient:
 
 
 def visit_study(number: str, visit: str, seed: int) -> Study:
-    """Date of a visit: its week after the first, ± two days."""
+    """Date of a visit: its week after the first, ± two days.
+
+    Parameters
+    ----------
+    number : str
+        Trial number of the subject.
+    visit : str
+        Label of the visit.
+    seed : int
+        Of the trial.
+
+    Returns
+    -------
+    Study
+    """
     rng = generator(seed, _SEED_TRIAL, 1, *number.encode())
     start = datetime(2019, 3, 4, 9, 5) + timedelta(days=int(rng.integers(0, 200)))  # noqa: DTZ001  (DICOM's local time)
     week = week_of(visit) or 0
@@ -152,7 +216,17 @@ def _zip(folder: Path) -> Path:
 
 
 def write_visit_truth(subject: SimulatedSubject, visit: str, scan: VisitScan, folder: Path) -> None:
-    """Masks in the subject's space, and ITK transforms from that space to each series."""
+    """Write masks in the subject's space, and ITK transforms from that space to each series.
+
+    Parameters
+    ----------
+    subject : SimulatedSubject
+    visit : str
+        Label of the visit.
+    scan : VisitScan
+        Of this visit.
+    folder : Path
+    """
     for name, mask in truth_masks(subject, visit).items():
         small = type(mask)(mask.data.astype(np.uint8), mask.grid) if mask.data.max() < 256 else mask
         nifti.save(small, folder / f"{visit}_{name}.nii.gz")
@@ -229,6 +303,10 @@ def write_reference_trial(
         Default: `reference_designs`.
     progress : callable, optional
         Told of each step.
+
+    Returns
+    -------
+    ReferenceTrial
 
     Raises
     ------

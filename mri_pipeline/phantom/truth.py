@@ -29,7 +29,19 @@ _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.
 
 @dataclass(frozen=True)
 class TrueLesion:
-    """One lesion at one analysed visit: its true record and its design."""
+    """One lesion at one analysed visit.
+
+    Parameters
+    ----------
+    record : LesionRecord
+        True record.
+    enhancement : float
+        Signal above white matter on post-contrast T1, as a share of it; 0 does not enhance.
+    ring : bool
+        True if the enhancement spares the centre.
+    gel_volume_mm3, black_hole_volume_mm3 : float
+        0 if there is none.
+    """
 
     record: LesionRecord
     enhancement: float
@@ -44,6 +56,8 @@ class SubjectTruth:
 
     Parameters
     ----------
+    subject : str
+        What the tables call the subject.
     counts : tuple of VisitCounts
         One per planned visit; of a missing visit all is None.
     status : mapping of str to ScanStatus
@@ -162,10 +176,15 @@ def subject_truth(subject: SimulatedSubject, name: str, rules: LesionRules | Non
 
     Parameters
     ----------
+    subject : SimulatedSubject
     name : str
         What the tables call the subject.
     rules : LesionRules, optional
         Thresholds; default: the protocol's defaults.
+
+    Returns
+    -------
+    SubjectTruth
     """
     rules = rules or LesionRules()
     analysed = [i for i, visit in enumerate(subject.visits) if visit not in subject.missing]
@@ -197,7 +216,18 @@ def _cell(value: object) -> object:
 
 
 def write_truth_tables(truths: Sequence[SubjectTruth], folder: Path) -> tuple[Path, Path]:
-    """Write ``lesion_timepoints.csv`` and ``lesions.csv``; unknown values are empty."""
+    """Write ``lesion_timepoints.csv`` and ``lesions.csv``; unknown values are empty.
+
+    Parameters
+    ----------
+    truths : sequence of SubjectTruth
+    folder : Path
+        Created if it does not exist.
+
+    Returns
+    -------
+    timepoints, lesions : Path
+    """
     folder.mkdir(parents=True, exist_ok=True)
     measured = [f.name for f in fields(VisitCounts) if f.name not in {"visit", *_NOT_IN_TIMEPOINTS}]
     timepoints = folder / "lesion_timepoints.csv"

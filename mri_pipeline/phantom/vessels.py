@@ -75,7 +75,17 @@ def _surface_point(head: TemplateHead, y: float, angle: float, *, above: float) 
 
 
 def sagittal_sinus(head: TemplateHead) -> Tube:
-    """Along the midline, above the hemispheres, from the frontal pole to the confluence."""
+    """Along the midline, above the hemispheres, from the frontal pole to the confluence.
+
+    Parameters
+    ----------
+    head : TemplateHead
+
+    Returns
+    -------
+    ndarray, shape (n, 4)
+        x, y, z and radius in mm, in the template's world.
+    """
     # the fissure dips in the midline: the sinus rides on the hemispheres beside it
     rows = []
     for y in np.arange(58.0, -94.0, -8.0):
@@ -125,7 +135,18 @@ def _jittered(tubes: list[Tube], rng: np.random.Generator) -> list[Tube]:
 
 
 def vein_tubes(rng: np.random.Generator) -> list[Tube]:
-    """Centrelines of sinuses and veins with radii, in the template's world."""
+    """Centrelines of sinuses and veins with radii, in the template's world.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        For individual variation, and for the number of cortical and medullary veins.
+
+    Returns
+    -------
+    list of ndarray, shape (n, 4)
+        x, y, z and radius in mm.
+    """
     head = template_head()
     tubes = [sagittal_sinus(head), *_both_sides(_VEINS)]
     tubes += [_cortical_vein(head, rng) for _ in range(int(rng.integers(14, 22)))]
@@ -134,12 +155,34 @@ def vein_tubes(rng: np.random.Generator) -> list[Tube]:
 
 
 def artery_tubes(rng: np.random.Generator) -> list[Tube]:
-    """Centrelines of the large arteries with radii, in the template's world."""
+    """Centrelines of the large arteries with radii, in the template's world.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        For individual variation.
+
+    Returns
+    -------
+    list of ndarray, shape (n, 4)
+        x, y, z and radius in mm.
+    """
     return _jittered(_both_sides(_ARTERIES), rng)
 
 
 def plexus_tubes(rng: np.random.Generator) -> list[Tube]:
-    """Choroid plexus of the lateral and fourth ventricles, in the template's world."""
+    """Choroid plexus of the lateral and fourth ventricles, in the template's world.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        For individual variation.
+
+    Returns
+    -------
+    list of ndarray, shape (n, 4)
+        x, y, z and radius in mm.
+    """
     tubes = [
         np.array(points, dtype=float) * np.array([side, 1.0, 1.0, 1.0])
         for points in _PLEXUS

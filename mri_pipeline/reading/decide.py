@@ -14,7 +14,15 @@ from mri_pipeline.reading.items import LesionKind
 
 @dataclass(frozen=True)
 class ConfirmedMask:
-    """Confirmed lesions of one kind (0 and 1), and the number of voxels that a reader drew or erased."""
+    """Confirmed lesions of one kind.
+
+    Parameters
+    ----------
+    mask : LabelImage
+        0 and 1.
+    voxels_added, voxels_erased : int
+        Number of voxels that the reader drew, and erased from accepted lesions.
+    """
 
     mask: LabelImage
     voxels_added: int
@@ -23,6 +31,17 @@ class ConfirmedMask:
 
 def onto_grid_of(proposed: LabelImage, returned: LabelImage, what: str) -> LabelImage:
     """The returned mask on the grid of the proposed one. Axes flipped or permuted by a viewer are restored.
+
+    Parameters
+    ----------
+    proposed, returned : LabelImage
+    what : str
+        Names the mask in messages.
+
+    Returns
+    -------
+    LabelImage
+        The returned labels, unchanged in number and position.
 
     Raises
     ------
@@ -60,6 +79,11 @@ def confirm_mask(
         True for accepted. Every proposed lesion has an entry.
     what : str
         Names the mask in messages.
+
+    Returns
+    -------
+    ConfirmedMask
+        On the grid of `proposed`; empty if every lesion is rejected and none is drawn.
 
     Raises
     ------
@@ -100,6 +124,15 @@ def require_holes_in_lesions(
     proposed: Mapping[LesionKind, LabelImage], confirmed: Mapping[LesionKind, ConfirmedMask], *, what: str
 ) -> None:
     """Refuse black holes outside confirmed T2 lesions, for example if the T2 lesion was rejected.
+
+    Parameters
+    ----------
+    proposed : mapping of LesionKind to LabelImage
+        The exported lesions, one number each.
+    confirmed : mapping of LesionKind to ConfirmedMask
+        On the same grid. Nothing is checked without black holes.
+    what : str
+        Names the item in messages.
 
     Raises
     ------

@@ -38,7 +38,15 @@ _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 @dataclass(frozen=True)
 class Imported:
-    """Result of an import: the records in the order of the reading codes, and the codes of unread items."""
+    """Result of an import.
+
+    Parameters
+    ----------
+    reads : tuple of ReadRecord
+        In the order of the reading codes.
+    unread : tuple of str
+        Reading codes of the items that were not read.
+    """
 
     reads: tuple[ReadRecord, ...]
     unread: tuple[str, ...]
@@ -60,6 +68,10 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
         Code of the reader.
     enter : callable, optional
         Called with all records when their files are in place. If it raises, all files are moved back.
+
+    Returns
+    -------
+    Imported
 
     Raises
     ------

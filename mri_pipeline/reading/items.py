@@ -78,6 +78,17 @@ class ReadingItem:
 def item_from_derivatives(derivatives: DerivativeDataset, subject: str, visit: str) -> ReadingItem:
     """The images and masks of an analysed visit.
 
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    ReadingItem
+        With the files that exist. No file is read.
+
     Raises
     ------
     UsageError

@@ -69,7 +69,20 @@ def numbered_by_place(labels: LabelImage) -> LabelImage:
 
 
 def describe_proposals(labels: LabelImage, probability: Image | None = None) -> list[Proposal]:
-    """Every lesion of a numbered mask, by number. An empty mask gives an empty list."""
+    """Describe every lesion of a numbered mask.
+
+    Parameters
+    ----------
+    labels : LabelImage
+        One number for each lesion (`numbered_by_place`).
+    probability : Image, optional
+        Lesion probability (0 to 1) on the same grid.
+
+    Returns
+    -------
+    list of Proposal
+        In the order of the numbers. Empty if the mask is empty.
+    """
     voxels = np.argwhere(labels.data)
     if not len(voxels):
         return []
@@ -87,7 +100,17 @@ def describe_proposals(labels: LabelImage, probability: Image | None = None) -> 
 
 
 def labels_digest(labels: LabelImage) -> str:
-    """SHA-256 of the voxels and their grid. It does not depend on file name or format."""
+    """SHA-256 of the voxels and their grid. It does not depend on file name or format.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     grid = np.round(labels.grid.affine, 3) + 0.0  # + 0.0 removes negative zeros
     content = f"{labels.grid.shape}{grid.tolist()}".encode() + labels.data.astype("<u4").tobytes()
     return hashlib.sha256(content).hexdigest()

@@ -23,6 +23,19 @@ def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str,
 
     The delimiter is comma, semicolon or tab, with or without byte-order mark.
 
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+        Columns that must be present; others are kept.
+    what : str
+        Names the file's item in messages.
+
+    Returns
+    -------
+    list of dict of str to str
+        Cells by column name, without surrounding space. Empty rows are left out.
+
     Raises
     ------
     UsageError
@@ -57,6 +70,15 @@ def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str,
 def done_marks(folder: Path) -> dict[str, bool]:
     """The mark of every item of a worklist, by reading code: True for read.
 
+    Parameters
+    ----------
+    folder : Path
+        The returned worklist.
+
+    Returns
+    -------
+    dict of str to bool
+
     Raises
     ------
     UsageError
@@ -88,6 +110,13 @@ def lesion_decisions(
         Its reading code.
     proposed : mapping of LesionKind to lesion numbers
         The exported lesions.
+
+    Returns
+    -------
+    decisions : list of LesionDecision
+        In the order of kinds and numbers.
+    undecided : int
+        Number of proposed lesions without a decision, rows missing from the file included.
 
     Raises
     ------
@@ -129,6 +158,13 @@ def lesion_decisions(
 
 def require_no_stray_image(folder: Path, code: str) -> None:
     """Refuse an image under a name that was not exported. A corrected mask under such a name would be ignored.
+
+    Parameters
+    ----------
+    folder : Path
+        The item's folder.
+    code : str
+        Its reading code.
 
     Raises
     ------

@@ -34,7 +34,18 @@ PROPOSAL_FILE = "proposal.json"
 
 @dataclass(frozen=True)
 class LesionDecision:
-    """A reader's decision on one proposed lesion."""
+    """A reader's decision on one proposed lesion.
+
+    Parameters
+    ----------
+    kind : LesionKind
+    lesion : int
+        Its number in the exported mask.
+    accepted : bool
+        False for rejected.
+    comment : str
+        Of the reader.
+    """
 
     kind: LesionKind
     lesion: int
@@ -44,9 +55,26 @@ class LesionDecision:
 
 @dataclass(frozen=True)
 class ReadRecord:
-    """One reader's read of one visit: reader, time (UTC), software and decisions.
+    """One reader's read of one visit.
 
-    `digests` contains the SHA-256 of every mask file in the folder of the record.
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    reading_code : str
+        Code of the item in the worklist.
+    reader : str
+        Code of the reader.
+    read_at : str
+        Time of the import, UTC (ISO 8601).
+    status : ReadStatus
+    decisions : tuple of LesionDecision
+    voxels_added, voxels_erased : int
+        Voxels that the reader drew and erased, all kinds together.
+    digests : dict of str to str
+        SHA-256 of every mask file in the folder of the record, by file name.
+    software : dict of str to str
+        Versions of the software that stored the read.
     """
 
     subject: str
@@ -79,7 +107,14 @@ class ReadRecord:
 
 @dataclass(frozen=True)
 class ConfirmedRead:
-    """A stored read: its record and the confirmed lesions on the subject's grid."""
+    """A stored read.
+
+    Parameters
+    ----------
+    record : ReadRecord
+    masks : VisitMasks
+        Confirmed lesions on the subject's grid.
+    """
 
     record: ReadRecord
     masks: VisitMasks
@@ -87,7 +122,16 @@ class ConfirmedRead:
 
 @dataclass(frozen=True)
 class StoredProposal:
-    """The exported proposal of one visit. `digests` are `proposals.labels_digest` by kind."""
+    """The exported proposal of one visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    reading_code : str
+    digests : dict of LesionKind to str
+        `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
+    """
 
     subject: str
     visit: str
@@ -100,7 +144,19 @@ _PROPOSAL = TypeAdapter(StoredProposal)
 
 
 def visit_folder(reads: Path, subject: str, visit: str) -> Path:
-    """Folder of the read of one visit."""
+    """Folder of the read of one visit.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    Path
+    """
     return reads / subject / visit
 
 
@@ -108,7 +164,17 @@ def visit_folder(reads: Path, subject: str, visit: str) -> Path:
 
 
 def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
-    """Store the exported proposal. Returned masks are compared with this copy, which readers cannot change."""
+    """Store the exported proposal. Returned masks are compared with this copy, which readers cannot change.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    proposal : StoredProposal
+        Replaces an earlier proposal of the visit.
+    masks : mapping of LesionKind to LabelImage
+        The exported numbered masks.
+    """
     folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
     if folder.exists():
         shutil.rmtree(folder)
@@ -119,6 +185,15 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
 
 def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
     """Every exported visit, in the order of codes and labels.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+
+    Yields
+    ------
+    StoredProposal
 
     Raises
     ------
@@ -137,6 +212,17 @@ def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
 
 def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:
     """The exported numbered masks.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    proposal : StoredProposal
+
+    Returns
+    -------
+    dict of LesionKind to LabelImage
+        One entry for each digest of the proposal.
 
     Raises
     ------
@@ -157,7 +243,22 @@ def _record_text(record: ReadRecord) -> str:
 
 
 def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
-    """Write a read to a staging folder; returns the record with the digests of its files."""
+    """Write a read to a staging folder.
+
+    Parameters
+    ----------
+    stage : Path
+        See `staging`.
+    record : ReadRecord
+        Its `digests` are replaced.
+    masks : mapping of LesionKind to LabelImage
+        Confirmed lesions, 0 and 1.
+
+    Returns
+    -------
+    ReadRecord
+        With the digests of the mask files.
+    """
     folder = visit_folder(stage, record.subject, record.visit)
     files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
@@ -166,13 +267,34 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
 
 
 def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder in ``reads/``, from which complete reads are moved into place."""
+    """A temporary folder in ``reads/``, from which complete reads are moved into place.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial; created if it does not exist.
+
+    Returns
+    -------
+    tempfile.TemporaryDirectory
+        Context manager; the folder is removed at its end.
+    """
     reads.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
 
 
 class TakeOver:
-    """Moves a staged read into place and an existing read into its history. Both moves can be undone."""
+    """Moves a staged read into place and an existing read into its history. Both moves can be undone.
+
+    Parameters
+    ----------
+    stage : Path
+        Folder of the staged reads.
+    reads : Path
+        Folder of the reads of the trial.
+    record : ReadRecord
+        Record of the staged read.
+    """
 
     def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
         self._source = visit_folder(stage, record.subject, record.visit)
@@ -208,6 +330,17 @@ class TakeOver:
 def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
     """The record of the read of a visit. None if the visit is unread.
 
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    ReadRecord or None
+
     Raises
     ------
     UsageError
@@ -229,6 +362,17 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
 
 def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
     """The confirmed lesions of a visit with their record. None if the visit is unread.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    ConfirmedRead or None
 
     Raises
     ------
@@ -257,13 +401,44 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
 
 
 def is_locked(reads: Path, subject: str, visit: str) -> bool:
-    """True if the read of a visit is locked."""
+    """True if the read of a visit is locked.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    UsageError
+        As `load_record`.
+    """
     record = load_record(reads, subject, visit)
     return record is not None and record.status is ReadStatus.LOCKED
 
 
 def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadRecord:
-    """Check the masks of a read and lock it; returns the locked record.
+    """Check the masks of a read and lock it.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial. The files of the read become read-only.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+
+    Returns
+    -------
+    ReadRecord
+        The locked record.
 
     Raises
     ------
@@ -290,7 +465,15 @@ def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadReco
 
 
 def unlock_read(reads: Path, record: ReadRecord) -> None:
-    """Undo a lock that could not be entered in the registry. `record` is the record before the lock."""
+    """Undo a lock that could not be entered in the registry.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    record : ReadRecord
+        The record before the lock.
+    """
     for path in visit_folder(reads, record.subject, record.visit).iterdir():
         if path.is_file():
             path.chmod(0o644)

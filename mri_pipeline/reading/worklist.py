@@ -41,7 +41,16 @@ NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
 
 @dataclass(frozen=True)
 class Worklist:
-    """An exported worklist: reading codes in its order, and the number of locked reads that were left out."""
+    """An exported worklist.
+
+    Parameters
+    ----------
+    folder : Path
+    codes : tuple of str
+        Reading codes in the order of the worklist.
+    locked : int
+        Number of visits that were left out because their read is locked.
+    """
 
     folder: Path
     codes: tuple[str, ...]
@@ -49,7 +58,20 @@ class Worklist:
 
 
 def reading_code(key: bytes, subject: str, visit: str) -> str:
-    """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export."""
+    """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export.
+
+    Parameters
+    ----------
+    key : bytes
+        The secret key of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    str
+        See `mri_pipeline.blinding.codes.keyed_code`.
+    """
     return keyed_code(derived_key(key, "reading"), f"{subject}|{visit}")
 
 
@@ -79,6 +101,10 @@ def export_worklist(
     order_of_visits_known : bool
         Whether readers may know which visits belong to one subject and their order (``[reading]`` of the protocol).
         If False, only the anatomy in the images links two visits.
+
+    Returns
+    -------
+    Worklist
 
     Raises
     ------

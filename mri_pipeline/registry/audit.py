@@ -19,7 +19,27 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One entry. `at` is UTC (ISO 8601). `reader` is empty if no reader acted. `details` contain no patient data."""
+    """One entry of the audit trail.
+
+    Parameters
+    ----------
+    seq : int
+        Number of the entry, from 1.
+    at : str
+        UTC (ISO 8601).
+    os_user : str
+        Account that ran the program.
+    reader : str
+        Code of the reader. Empty if no reader acted.
+    action, target : str
+        What was done, and to which subject, visit or site.
+    details : mapping
+        JSON without patient data.
+    previous : str
+        Hash of the previous entry; `GENESIS` for the first.
+    hash : str
+        See `entry_hash`.
+    """
 
     seq: int
     at: str
@@ -33,16 +53,38 @@ class AuditEntry:
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """SHA-256 of the entry without its own hash."""
+    """SHA-256 of the entry without its own hash.
+
+    Parameters
+    ----------
+    entry : AuditEntry
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     content = {name: value for name, value in asdict(entry).items() if name != "hash"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
-    """Check a whole trail from the first entry; returns the number of entries and the last hash.
+    """Check a whole trail from the first entry.
 
-    A copy of these two, kept apart from the registry, also reveals entries that were removed at the end.
+    A copy of the returned values, kept apart from the registry, also reveals entries that were removed at the end.
+
+    Parameters
+    ----------
+    entries : iterable of AuditEntry
+        Oldest first.
+
+    Returns
+    -------
+    count : int
+        Number of entries.
+    last : str
+        Hash of the last entry; `GENESIS` if there is none.
 
     Raises
     ------
@@ -66,12 +108,24 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
 
 
 def utc_now() -> str:
-    """The current time in UTC (ISO 8601), to the second."""
+    """The current time in UTC, to the second.
+
+    Returns
+    -------
+    str
+        ISO 8601 with offset, for example ``2026-01-31T12:00:00+00:00``.
+    """
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def os_user() -> str:
-    """The account of this process, from the operating system and not from an environment variable."""
+    """The account of this process, from the operating system and not from an environment variable.
+
+    Returns
+    -------
+    str
+        Its name, or ``uid`` and the number if it has none.
+    """
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # an account in a container may have no name

@@ -25,6 +25,17 @@ _ADVISORY_LOCK = 0x6D7269  # any fixed number: it serialises writers, so that th
 def open_engine(url: str, sqlite_file: Path) -> Engine:
     """An engine for `url`, or for the SQLite file if `url` is empty. Only the owner has access to a new SQLite file.
 
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL, or empty.
+    sqlite_file : Path
+        Created with its folder if it does not exist (mode 0600).
+
+    Returns
+    -------
+    sqlalchemy.Engine
+
     Raises
     ------
     SettingsError
@@ -69,7 +80,17 @@ def _on_sqlite_begin(connection: Connection) -> None:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
-    """One transaction that may write, atomic, with one writer at a time."""
+    """One transaction that may write, atomic, with one writer at a time.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+
+    Yields
+    ------
+    sqlalchemy.orm.Session
+        Committed at the end of the block; rolled back if the block raises.
+    """
     with Session(engine, expire_on_commit=False) as session, session.begin():
         if engine.dialect.name == "postgresql":
             session.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ADVISORY_LOCK})
@@ -78,13 +99,28 @@ def writing(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """One read-only transaction, which never waits for a writer."""
+    """One read-only transaction, which never waits for a writer.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+
+    Yields
+    ------
+    sqlalchemy.orm.Session
+    """
     with Session(engine.execution_options(reading=True), expire_on_commit=False) as session, session.begin():
         yield session
 
 
 def no_registry() -> UsageError:
-    """The error for a trial without its registry."""
+    """The error for a trial without its registry.
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
     return UsageError(
         "expected the registry of this trial, which has data, found none",
         hint="restore registry.sqlite (or the database of database_url) from its backup",
@@ -93,6 +129,12 @@ def no_registry() -> UsageError:
 
 def prepare(engine: Engine, *, may_create: bool = True) -> None:
     """Create the tables in an empty database (if `may_create`), and refuse a database of another layout.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+    may_create : bool
+        False if the trial already has data: an empty database is then refused.
 
     Raises
     ------

@@ -16,7 +16,14 @@ from mri_pipeline.registry.steps import entries, site_state, subject_state
 
 
 class RegistryQueries:
-    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer."""
+    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    protocol : Protocol
+    """
 
     def __init__(self, engine: Engine, protocol: Protocol) -> None:
         self._engine = engine
@@ -24,6 +31,15 @@ class RegistryQueries:
 
     def site(self, code: str) -> SiteState:
         """A site with its gate.
+
+        Parameters
+        ----------
+        code : str
+            Code of the site.
+
+        Returns
+        -------
+        SiteState
 
         Raises
         ------
@@ -37,8 +53,15 @@ class RegistryQueries:
     def require_open_gate(self, code: str) -> None:
         """Refuse a site without an accepted dummy run.
 
+        Parameters
+        ----------
+        code : str
+            Code of the site.
+
         Raises
         ------
+        SettingsError
+            If the protocol has no such site.
         GateClosedError
             If the latest dummy run of the site was refused, or there is none.
         """
@@ -51,12 +74,28 @@ class RegistryQueries:
             )
 
     def subjects(self) -> list[str]:
-        """Codes of all subjects, sorted."""
+        """Codes of all subjects.
+
+        Returns
+        -------
+        list of str
+            Blinded codes, sorted.
+        """
         with reading(self._engine) as session:
             return list(session.scalars(select(SubjectRow.code).order_by(SubjectRow.code)))
 
     def scan_states(self, subject: str) -> dict[str, ScanState]:
         """The state of the scan of every planned visit, in the order of the protocol.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        dict of str to ScanState
+            By visit label.
 
         Raises
         ------
@@ -67,6 +106,15 @@ class RegistryQueries:
 
     def subject(self, code: str) -> SubjectState:
         """One subject with its planned visits.
+
+        Parameters
+        ----------
+        code : str
+            Blinded code.
+
+        Returns
+        -------
+        SubjectState
 
         Raises
         ------
@@ -83,7 +131,13 @@ class RegistryQueries:
             return subject_state(session, self._protocol, row)
 
     def state(self) -> TrialState:
-        """All sites in the order of their codes, and all subjects in the order of site and code."""
+        """All sites and all subjects.
+
+        Returns
+        -------
+        TrialState
+            Sites in the order of their codes, subjects in the order of site and code.
+        """
         with reading(self._engine) as session:
             sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
             rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
@@ -91,18 +145,42 @@ class RegistryQueries:
         return TrialState(tuple(sites), tuple(subjects))
 
     def scan_profiles(self, subject: str) -> dict[str, dict[str, Any]]:
-        """Acquisition profile of each accepted scan of a subject, by visit. Empty for an unknown subject."""
+        """Acquisition profile of each accepted scan of a subject.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        dict of str to dict
+            By visit label. Empty for an unknown subject; a scan without a profile has no entry.
+        """
         with reading(self._engine) as session:
             rows = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
             return {row.visit: dict(row.profile) for row in rows if row.profile}
 
     def audit_trail(self) -> list[AuditEntry]:
-        """All entries of the audit trail, oldest first."""
+        """All entries of the audit trail.
+
+        Returns
+        -------
+        list of AuditEntry
+            Oldest first.
+        """
         with reading(self._engine) as session:
             return list(entries(session))
 
     def verify_audit(self) -> tuple[int, str]:
-        """Check the whole audit trail; returns the number of entries and the last hash.
+        """Check the whole audit trail.
+
+        Returns
+        -------
+        count : int
+            Number of entries.
+        last : str
+            Hash of the last entry.
 
         Raises
         ------

@@ -10,7 +10,17 @@ from mri_pipeline.registry.schema import Gate, ScanState
 
 @dataclass(frozen=True)
 class ScannerFacts:
-    """The scanner of a scan, from its headers. `serial_digest` is keyed and never the number itself."""
+    """The scanner of a scan, from its headers.
+
+    Parameters
+    ----------
+    manufacturer, model, software : str
+        Empty if the headers do not contain them.
+    field_strength_t : float
+        In tesla; 0 if it is not known.
+    serial_digest : str
+        Keyed digest of the serial number, never the number itself.
+    """
 
     manufacturer: str = ""
     model: str = ""
@@ -21,7 +31,15 @@ class ScannerFacts:
 
 @dataclass(frozen=True)
 class SiteState:
-    """A site and its gate: the verdict on its latest dummy run."""
+    """A site and its gate.
+
+    Parameters
+    ----------
+    code : str
+        Code of the site.
+    gate : Gate
+        Verdict on its latest dummy run.
+    """
 
     code: str
     gate: Gate
@@ -29,7 +47,22 @@ class SiteState:
 
 @dataclass(frozen=True)
 class VisitState:
-    """One planned visit of a subject. `read_digest` is the digest of the stored record of the current read."""
+    """One planned visit of a subject.
+
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    scan : ScanState
+    read : ReadStatus or None
+        The most advanced status of its reads. None if it is unread.
+    readers : tuple of str
+        Codes of the readers, sorted.
+    read_digest : str
+        Digest of the stored record of the read; empty if it is unread.
+    findings : tuple of str
+        Of the quality control of the scan, or the reason of its refusal.
+    """
 
     visit: str
     scan: ScanState
@@ -41,7 +74,17 @@ class VisitState:
 
 @dataclass(frozen=True)
 class SubjectState:
-    """One subject with its planned visits in the order of the protocol."""
+    """One subject.
+
+    Parameters
+    ----------
+    code : str
+        Blinded code.
+    site : str
+        Code of the site.
+    visits : tuple of VisitState
+        Planned visits in the order of the protocol.
+    """
 
     code: str
     site: str
@@ -50,7 +93,17 @@ class SubjectState:
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """Summary of a reader's decisions at one visit. `digest` is the digest of the stored record."""
+    """Summary of a reader's decisions at one visit.
+
+    Parameters
+    ----------
+    accepted, rejected : int
+        Number of proposed lesions, all kinds together.
+    voxels_added, voxels_erased : int
+        Number of voxels.
+    digest : str
+        Digest of the stored record.
+    """
 
     accepted: int = 0
     rejected: int = 0
@@ -61,7 +114,13 @@ class ReadCounts:
 
 @dataclass(frozen=True)
 class TrialState:
-    """All sites and subjects of a trial."""
+    """All sites and subjects of a trial.
+
+    Parameters
+    ----------
+    sites : tuple of SiteState
+    subjects : tuple of SubjectState
+    """
 
     sites: tuple[SiteState, ...]
     subjects: tuple[SubjectState, ...]

@@ -50,6 +50,16 @@ class Registry(RegistryQueries):
     def open(cls, trial: Trial, protocol: Protocol) -> Self:
         """Open the registry of a trial, or create that of a new trial, and enter new sites of ``trial.toml``.
 
+        Parameters
+        ----------
+        trial : Trial
+            Its folder contains the SQLite registry, unless ``database_url`` is set.
+        protocol : Protocol
+
+        Returns
+        -------
+        Registry
+
         Raises
         ------
         SettingsError
@@ -98,6 +108,19 @@ class Registry(RegistryQueries):
     ) -> None:
         """Set the gate of a site to the verdict on its latest dummy run.
 
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        accepted : bool
+            The verdict.
+        upload_digest : str
+            SHA-256 of the upload.
+        scanner : ScannerFacts, optional
+            Entered as a scanner of the site if it is new.
+        findings : sequence of str
+            For the audit trail, without patient data.
+
         Raises
         ------
         SettingsError
@@ -128,7 +151,20 @@ class Registry(RegistryQueries):
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
 
-        `profile` describes the acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        site : str
+            Code of the site.
+        upload_digest : str
+            SHA-256 of the upload.
+        scanner : ScannerFacts, optional
+            Entered as a scanner of the site if it is new.
+        profile : mapping, optional
+            The acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
+        findings : sequence of str
+            Of the quality control of the scan, without patient data.
 
         Returns
         -------
@@ -174,6 +210,17 @@ class Registry(RegistryQueries):
         mistyped. The refusals of such a subject are in the audit trail only. They become the state of its visits with
         its first accepted scan (`record_scan`).
 
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        reason : str
+            Without patient data.
+        upload_digest : str
+            SHA-256 of the upload; empty if it could not be read.
+        subject, visit : str
+            Blinded code and visit label; empty if they are not known.
+
         Raises
         ------
         SettingsError
@@ -198,6 +245,15 @@ class Registry(RegistryQueries):
     def record_analysis(self, subject: str, visit: str, status: ScanStatus, *, reason: str = "") -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        status : ScanStatus
+            Analysed or failed.
+        reason : str
+            Of a failure, for the audit trail, without patient data.
+
         Raises
         ------
         UsageError
@@ -216,6 +272,13 @@ class Registry(RegistryQueries):
 
     def withdraw_scan(self, subject: str, visit: str, *, reason: str) -> None:
         """Withdraw an accepted scan and its reads, so that another scan can be accepted.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        reason : str
+            For the audit trail, without patient data.
 
         Raises
         ------
@@ -305,7 +368,19 @@ class Registry(RegistryQueries):
     def audit(
         self, action: str, *, target: str = "", reader: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
-        """Append an audit entry. `details` must be JSON without patient data."""
+        """Append an audit entry.
+
+        Parameters
+        ----------
+        action : str
+            What was done.
+        target : str
+            Subject, visit or site; may be empty.
+        reader : str
+            Code of the reader, if one acted.
+        details : mapping, optional
+            JSON without patient data.
+        """
         with writing(self._engine) as session:
             append(session, action, target, dict(details or {}), reader=reader)
 

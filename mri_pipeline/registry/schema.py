@@ -53,14 +53,28 @@ class Base(DeclarativeBase):
 
 
 class RegistryRow(Base):
-    """One row with the layout version of the database."""
+    """One row with the layout version of the database.
+
+    Attributes
+    ----------
+    version : int
+        Version of the layout.
+    """
 
     __tablename__ = "registry"
     version: Mapped[int] = mapped_column(primary_key=True)
 
 
 class SiteRow(Base):
-    """A site and its gate: verdict, upload digest and time (UTC) of its latest dummy run."""
+    """A site and its gate.
+
+    Attributes
+    ----------
+    gate : str
+        Verdict on its latest dummy run (`Gate`).
+    dummy_run_digest, gate_at : str or None
+        SHA-256 of the upload of that run, and time of the verdict (UTC, ISO 8601).
+    """
 
     __tablename__ = "sites"
     code: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -70,7 +84,15 @@ class SiteRow(Base):
 
 
 class ScannerRow(Base):
-    """A scanner of a site, from the headers of its images."""
+    """A scanner of a site, from the headers of its images.
+
+    Attributes
+    ----------
+    field_strength_t : float
+        In tesla; 0 if it is not known.
+    serial_digest : str
+        Keyed digest of the serial number, never the number itself.
+    """
 
     __tablename__ = "scanners"
     __table_args__ = (
@@ -86,7 +108,15 @@ class ScannerRow(Base):
 
 
 class SubjectRow(Base):
-    """A subject: blinded code and site. The gate, scanner changes and the status command need the site."""
+    """A subject: blinded code and site. The gate, scanner changes and the status command need the site.
+
+    Attributes
+    ----------
+    code : str
+        Blinded code.
+    site : str
+        Code of the `SiteRow`.
+    """
 
     __tablename__ = "subjects"
     code: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -94,7 +124,21 @@ class SubjectRow(Base):
 
 
 class ScanRow(Base):
-    """Current state of the scan of one visit. The audit trail has its history."""
+    """Current state of the scan of one visit. The audit trail has its history.
+
+    Attributes
+    ----------
+    status : str
+        A value of `ScanState`.
+    upload_digest : str or None
+        SHA-256 of the upload; None if the scan was withdrawn.
+    scanner : int or None
+        Id of the `ScannerRow`.
+    profile : dict
+        Acquisition profile (`Registry.record_scan`).
+    findings : list of str
+        Of the quality control of the scan, or the reason of its refusal.
+    """
 
     __tablename__ = "scans"
     subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
@@ -107,7 +151,15 @@ class ScanRow(Base):
 
 
 class ReadRow(Base):
-    """Current state of one reader's read of one visit."""
+    """Current state of one reader's read of one visit.
+
+    Attributes
+    ----------
+    status : str
+        A value of `ReadStatus`.
+    accepted, rejected, voxels_added, voxels_erased, digest
+        As in `mri_pipeline.registry.records.ReadCounts`.
+    """
 
     __tablename__ = "reads"
     subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"), primary_key=True)
@@ -122,7 +174,13 @@ class ReadRow(Base):
 
 
 class AuditRow(Base):
-    """One entry of the audit trail. `hash` covers the entry and the previous hash."""
+    """One entry of the audit trail.
+
+    Attributes
+    ----------
+    seq, at, os_user, reader, action, target, details, previous, hash
+        As in `mri_pipeline.registry.audit.AuditEntry`.
+    """
 
     __tablename__ = "audit"
     seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)

@@ -29,7 +29,18 @@ _READ_ORDER = (ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
 
 
 def append(session: Session, action: str, target: str, details: dict[str, Any], *, reader: str = "") -> None:
-    """Append an audit entry within the caller's transaction, which contains the change as well."""
+    """Append an audit entry within the caller's transaction, which contains the change as well.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of `mri_pipeline.registry.database.writing`.
+    action, target : str
+    details : dict
+        JSON without patient data.
+    reader : str
+        Code of the reader, if one acted.
+    """
     session.flush()
     last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
@@ -39,7 +50,16 @@ def append(session: Session, action: str, target: str, details: dict[str, Any], 
 
 
 def entries(session: Session) -> Iterator[AuditEntry]:
-    """The audit trail, oldest first."""
+    """The audit trail, oldest first.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+
+    Yields
+    ------
+    AuditEntry
+    """
     names = tuple(AuditEntry.__dataclass_fields__)
     for row in session.scalars(select(AuditRow).order_by(AuditRow.seq)):
         yield AuditEntry(**{name: getattr(row, name) for name in names})
@@ -50,7 +70,20 @@ REFUSED = "upload refused"
 
 
 def enter_subject(session: Session, code: str, site: str) -> bool:
-    """Enter a new subject; returns True if it is new.
+    """Enter a new subject.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    code : str
+        Blinded code.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    bool
+        True if the subject is new.
 
     Raises
     ------
@@ -71,7 +104,18 @@ def enter_subject(session: Session, code: str, site: str) -> bool:
 
 
 def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, upload_digest: str) -> None:
-    """Mark a visit without an accepted scan as refused."""
+    """Mark a visit without an accepted scan as refused. A visit with an accepted scan is unchanged.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    subject, visit : str
+        Blinded code and visit label.
+    reason : str
+        Becomes the finding of the visit.
+    upload_digest : str
+        SHA-256 of the upload.
+    """
     row = session.get(ScanRow, (subject, visit)) or ScanRow(
         subject=subject, visit=visit, status=ScanState.MISSING.value
     )
@@ -81,7 +125,19 @@ def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, up
 
 
 def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
-    """The refused uploads of a subject from the audit trail, oldest first, as arguments of `enter_refusal`."""
+    """The refused uploads of a subject from the audit trail.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    subject : str
+        Blinded code.
+
+    Returns
+    -------
+    list of dict
+        Oldest first; ``visit``, ``reason`` and ``upload_digest`` of each, as arguments of `enter_refusal`.
+    """
     rows = session.scalars(
         select(AuditRow)
         .where(AuditRow.action == REFUSED, AuditRow.target.startswith(f"{subject} "))
@@ -98,7 +154,20 @@ def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
 
 
 def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
-    """The id of a scanner of the site. A new scanner is entered."""
+    """The id of a scanner of the site. A new scanner is entered.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+        A scanner is new if any of them differs.
+
+    Returns
+    -------
+    int
+    """
     values = asdict(facts)
     row = session.scalar(select(ScannerRow).filter_by(site=site, **values))
     if row is None:
@@ -110,12 +179,32 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
 
 
 def site_state(row: SiteRow) -> SiteState:
-    """The site as a value."""
+    """The site as a value.
+
+    Parameters
+    ----------
+    row : SiteRow
+
+    Returns
+    -------
+    SiteState
+    """
     return SiteState(row.code, Gate(row.gate))
 
 
 def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:
     """The accepted scan of a visit.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    ScanRow
+        Received, analysed or failed.
 
     Raises
     ------
@@ -134,6 +223,12 @@ def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:
 def require_not_locked(session: Session, subject: str, visit: str) -> None:
     """Refuse to change a visit whose read is locked.
 
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    subject, visit : str
+        Blinded code and visit label.
+
     Raises
     ------
     UsageError
@@ -148,7 +243,19 @@ def require_not_locked(session: Session, subject: str, visit: str) -> None:
 
 
 def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> SubjectState:
-    """One subject with its planned visits in the order of the protocol."""
+    """One subject with its planned visits in the order of the protocol.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    protocol : Protocol
+    row : SubjectRow
+
+    Returns
+    -------
+    SubjectState
+        A planned visit without a scan is missing.
+    """
     scans = {s.visit: s for s in session.scalars(select(ScanRow).where(ScanRow.subject == row.code))}
     reads: dict[str, list[ReadRow]] = {}
     for read in session.scalars(select(ReadRow).where(ReadRow.subject == row.code).order_by(ReadRow.reader)):

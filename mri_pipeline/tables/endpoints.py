@@ -47,7 +47,14 @@ _READ_ORDER = (ReadStatus.AUTOMATIC, ReadStatus.CONFIRMED, ReadStatus.ADJUDICATE
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One column of the table, and its computation from the visits of a subject by week."""
+    """One column of the table, and its computation from the visits of a subject.
+
+    Parameters
+    ----------
+    column : Column
+    compute : callable
+        Takes the rows of lesion_timepoints.csv by week and returns the cell; None if it is not known.
+    """
 
     column: Column
     compute: Callable[[dict[int, Row]], Cell]
@@ -217,6 +224,11 @@ def endpoint_row(timepoints: Sequence[Row]) -> Row:
     ----------
     timepoints : sequence of rows of lesion_timepoints.csv
         All planned visits of one subject, at least one.
+
+    Returns
+    -------
+    Row
+        One row of endpoints.csv. A week that two visits share is not used.
 
     Examples
     --------

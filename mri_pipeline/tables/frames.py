@@ -33,6 +33,11 @@ def frame_schema(table: Table, *, released: bool = False) -> pa.DataFrameSchema:
     released : bool
         True for a released table, which has a column ``site`` and the trial number as `subject`.
 
+    Returns
+    -------
+    pandera.DataFrameSchema
+        Strict: no further column, and the order matters.
+
     Examples
     --------
     >>> from mri_pipeline.tables.schema import TIMEPOINTS
@@ -62,6 +67,11 @@ def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFr
     table : Table
     released : bool
         See `frame_schema`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Nullable types: string, Int64, Float64, boolean. Volumes are in the unit of their column (mL or mm3).
 
     Raises
     ------

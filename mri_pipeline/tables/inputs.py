@@ -37,7 +37,18 @@ class SubjectInput:
         return self.result.subject
 
     def read_status(self, visit: str) -> ReadStatus:
-        """The read status of an analysed visit."""
+        """Read status of an analysed visit.
+
+        Parameters
+        ----------
+        visit : str
+            Label of the visit.
+
+        Returns
+        -------
+        ReadStatus
+            Automatic if no read of the visit is given.
+        """
         return self.reads.get(visit, ReadStatus.AUTOMATIC)
 
 
@@ -66,6 +77,16 @@ class VisitInput:
 
 def visit_inputs(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[VisitInput]:
     """Every planned visit of a subject with its numbers, in the order of `visits`.
+
+    Parameters
+    ----------
+    subject : SubjectInput
+    visits : sequence of PlannedVisit
+
+    Returns
+    -------
+    list of VisitInput
+        One for each planned visit; lesions are sorted by number.
 
     Raises
     ------
@@ -105,6 +126,17 @@ def visit_inputs(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[
 
 def new_code(subject: SubjectInput, known: Container[str]) -> str:
     """The code of a subject, which must not be among the known ones.
+
+    Parameters
+    ----------
+    subject : SubjectInput
+    known : container of str
+        Codes of the subjects before it.
+
+    Returns
+    -------
+    str
+        Blinded code.
 
     Raises
     ------

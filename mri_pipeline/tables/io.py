@@ -42,6 +42,11 @@ def subject_tables(
     provisional : bool
         True: numbers of every analysed visit, whatever its read status. False: numbers of locked reads only.
 
+    Returns
+    -------
+    dict of str to list of Row
+        One entry for each of `TABLES`. Without any analysed visit, the measures are empty, not 0.
+
     Raises
     ------
     UsageError
@@ -77,6 +82,20 @@ def csv_text(names: Sequence[str], rows: Iterable[Row], *, delimiter: str = ",",
 
     All tables of this project are written by this function.
 
+    Parameters
+    ----------
+    names : sequence of str
+        Columns to write, in their order. Each row has a cell for each of them.
+    rows : iterable of Row
+    delimiter : str
+    missing : str
+        Text of a missing value.
+
+    Returns
+    -------
+    str
+        Header and rows. Without rows, the header only.
+
     Examples
     --------
     >>> csv_text(["subject", "week"], [{"subject": "BC23", "week": None}])
@@ -108,6 +127,11 @@ def data_dictionary(
     provisional : bool
     session_order : mapping, optional
         Of a dataset without a protocol: for each subject the ``order`` of its sessions and the ``source`` of it.
+
+    Returns
+    -------
+    dict
+        Content of data_dictionary.json.
     """
     return {
         "settings_digest": settings_digest,
@@ -155,6 +179,11 @@ def table_texts(
     visits, study, provisional
         As in `subject_tables`.
 
+    Returns
+    -------
+    dict of str to str
+        One entry for each of `TABLES`. Without subjects, the headers only.
+
     Raises
     ------
     UsageError
@@ -179,7 +208,20 @@ def save_tables(
     settings_digest: str = "",
     session_order: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Path]:
-    """Write the tables of `table_texts` with their dictionary; returns the files."""
+    """Write the tables of `table_texts` with their dictionary.
+
+    Parameters
+    ----------
+    folder : Path
+    texts : mapping of file name to CSV text
+    provisional, settings_digest, session_order
+        For the dictionary; see `data_dictionary`.
+
+    Returns
+    -------
+    list of Path
+        The files written; each is replaced as a whole.
+    """
     dictionary = data_dictionary(
         settings_digest=settings_digest, provisional=provisional, session_order=session_order
     )
@@ -197,7 +239,22 @@ def write_tables(
     settings_digest: str = "",
     session_order: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Path]:
-    """Make and write all tables and their dictionary; returns the files.
+    """Make and write all tables and their dictionary.
+
+    Parameters
+    ----------
+    folder : Path
+    subjects : iterable of SubjectInput
+        In any order.
+    visits, study, provisional
+        As in `subject_tables`.
+    settings_digest, session_order
+        For the dictionary; see `data_dictionary`.
+
+    Returns
+    -------
+    list of Path
+        The files written.
 
     Raises
     ------
@@ -213,6 +270,15 @@ def write_tables(
 def read_table(path: Path) -> list[dict[str, str]]:
     """Read a table as text, by column name.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of dict of str to str
+        One entry for each row. A missing value is an empty string.
+
     Raises
     ------
     UsageError
@@ -225,7 +291,16 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def unlocked_visits(subjects: Iterable[SubjectInput]) -> int:
-    """Number of analysed visits without a locked read. Tables made without --provisional omit their numbers."""
+    """Number of analysed visits without a locked read. Tables made without --provisional omit their numbers.
+
+    Parameters
+    ----------
+    subjects : iterable of SubjectInput
+
+    Returns
+    -------
+    int
+    """
     return sum(
         subject.read_status(visit) is not ReadStatus.LOCKED
         for subject in subjects

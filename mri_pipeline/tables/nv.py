@@ -100,6 +100,11 @@ def nv_rows(timepoints: Iterable[Row], *, study: str) -> list[Row]:
         All planned visits of each subject, in their order.
     study : str
         Name of the trial.
+
+    Returns
+    -------
+    list of Row
+        One for each of `TESTS` at each visit. Volumes are in mL.
     """
     rows: list[Row] = []
     subject, sequence, visit_number = None, 0, 0

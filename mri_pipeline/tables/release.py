@@ -28,7 +28,14 @@ _NUMBER_RULE = "trial number of the subject (released with the sealed key)"
 
 @dataclass(frozen=True)
 class Released:
-    """A release: its files and their number of subjects, for the audit trail."""
+    """A release, for the audit trail.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    subjects : int
+        Number of subjects in the tables.
+    """
 
     files: tuple[Path, ...]
     subjects: int
@@ -49,6 +56,10 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
     key : mapping of code to (site, trial number)
     reason : str
         Why the blinding is lifted. It must not be empty and is not written to the tables.
+
+    Returns
+    -------
+    Released
 
     Raises
     ------

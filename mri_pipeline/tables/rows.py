@@ -39,6 +39,15 @@ _GOES_WITH = {
 def quantised(value: float, decimals: int) -> Decimal:
     """A number with exactly `decimals` places, rounded half to even, without negative zero.
 
+    Parameters
+    ----------
+    value : float
+    decimals : int
+
+    Returns
+    -------
+    Decimal
+
     Raises
     ------
     ValueError
@@ -66,7 +75,19 @@ def _cell(value: Any, column: Column) -> Cell:
 
 
 def timepoint_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
-    """Rows of lesion_timepoints.csv: one for every visit. A visit without numbers has a row with empty values."""
+    """Rows of lesion_timepoints.csv. A visit without numbers has a row with empty values.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits : iterable of VisitInput
+
+    Returns
+    -------
+    list of Row
+        One for each visit, in the given order. Volumes are in mL.
+    """
     rows: list[Row] = []
     for visit in visits:
         row: Row = {
@@ -83,12 +104,35 @@ def timepoint_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
 
 
 def lesion_rows(subject: str, visits: Iterable[VisitInput]) -> list[Row]:
-    """Rows of lesions.csv: one for every lesion at every analysed visit."""
+    """Rows of lesions.csv: one for every lesion at every analysed visit.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    visits : iterable of VisitInput
+
+    Returns
+    -------
+    list of Row
+        Volumes are in mm3, positions in RAS+ mm of the subject's space.
+    """
     return [lesion_row(subject, lesion) for visit in visits for lesion in visit.lesions]
 
 
 def lesion_row(subject: str, lesion: LesionRecord) -> Row:
-    """One lesion as a row of lesions.csv. All other lists of lesions use the same columns."""
+    """One lesion as a row of lesions.csv. All other lists of lesions use the same columns.
+
+    Parameters
+    ----------
+    subject : str
+        Blinded code.
+    lesion : LesionRecord
+
+    Returns
+    -------
+    Row
+    """
     values = {"subject": subject, **asdict(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
 
@@ -97,6 +141,18 @@ def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) 
     """Rows of supplementary_timepoints.csv of one subject, one for each of its rows in lesion_timepoints.csv.
 
     A value is known where the related column of lesion_timepoints.csv is known.
+
+    Parameters
+    ----------
+    timepoints : iterable of rows of lesion_timepoints.csv
+        Of one subject.
+    visits : iterable of VisitInput
+        All visits named in `timepoints`.
+
+    Returns
+    -------
+    list of Row
+        Volumes are in mL.
     """
     counts = {visit.plan.label: visit.counts for visit in visits}
     rows: list[Row] = []
@@ -120,6 +176,13 @@ def locked_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> tuple[list
     ----------
     timepoints, lesions : rows of `timepoint_rows` and `lesion_rows`
         Of any subjects, the visits of each subject in their order.
+
+    Returns
+    -------
+    timepoints : list of Row
+        As many as given.
+    lesions : list of Row
+        Without the lesions of visits whose read is not locked.
     """
     visits: list[Row] = []
     comparable: dict[tuple[Cell, Cell], bool] = {}
@@ -149,6 +212,11 @@ def _locked_lesion(row: Row, comparable: dict[tuple[Cell, Cell], bool]) -> list[
 
 def check_rows(table: Table, rows: Iterable[Row]) -> None:
     """Check every row against the definition of its table.
+
+    Parameters
+    ----------
+    table : Table
+    rows : iterable of Row
 
     Raises
     ------

@@ -80,7 +80,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its file, its description, and its columns in their order."""
+    """One table.
+
+    Parameters
+    ----------
+    file : str
+        File name.
+    about : str
+        Description for the data dictionary.
+    columns : tuple of Column
+        In the order of the file.
+    """
 
     file: str
     about: str
@@ -104,12 +114,32 @@ NO_T1 = f"{NO_NUMBERS}, or it has no T1 before contrast"
 
 
 def count(name: str, rule: str, missing: str) -> Column:
-    """A column of whole numbers."""
+    """A column of whole numbers.
+
+    Parameters
+    ----------
+    name, rule, missing : str
+        As in `Column`.
+
+    Returns
+    -------
+    Column
+    """
     return Column(name, ColumnType.INTEGER, rule, missing)
 
 
 def volume_ml(name: str, rule: str, missing: str) -> Column:
-    """A column of volumes (or their changes) in mL."""
+    """A column of volumes (or their changes) in mL, with `VOLUME_ML_DECIMALS` decimals.
+
+    Parameters
+    ----------
+    name, rule, missing : str
+        As in `Column`.
+
+    Returns
+    -------
+    Column
+    """
     return Column(name, ColumnType.DECIMAL, rule, missing, unit="mL", decimals=VOLUME_ML_DECIMALS)
 
 

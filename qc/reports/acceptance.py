@@ -147,7 +147,18 @@ def _shown(value: float | None, unit: str = "") -> str:
 
 
 def mosaic_png(image: Image) -> str:
-    """Mosaic of twelve axial slices in radiological convention (patient's right on the left), as base64 PNG."""
+    """Mosaic of twelve axial slices in radiological convention (patient's right on the left).
+
+    Parameters
+    ----------
+    image : Image
+        Any orientation; fewer slices are shown if it has fewer.
+
+    Returns
+    -------
+    str
+        PNG, base64-encoded, without the prefix of a data URI.
+    """
     turned = image.reoriented("LPS")  # columns to the patient's left, rows to posterior: radiological convention
     depth = turned.grid.shape[2]
     count = _MOSAIC_ROWS * _MOSAIC_COLUMNS

@@ -79,6 +79,11 @@ def evaluation_html(cases: Sequence[EvaluatedCase], *, data: str) -> str:
         At least one case.
     data : str
         Name of the data set.
+
+    Returns
+    -------
+    str
+        One HTML page with embedded figures.
     """
     scores = [case.scores for case in cases]
     agreement = volume_agreement([s.reference_ml for s in scores], [s.predicted_ml for s in scores])

@@ -29,6 +29,10 @@ def volumes(cases: Sequence[tuple[str, float, float]], agreement: VolumeAgreemen
         Volumes in mL.
     agreement : VolumeAgreement
         Agreement of the same cases.
+
+    Returns
+    -------
+    str
     """
     figure = Figure(figsize=(12.5, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -59,6 +63,10 @@ def detection(dice: Sequence[Point], sizes: Sequence[SizeClass]) -> str:
     dice : sequence of (label, reference volume in mL, Dice)
         Cases with a defined Dice.
     sizes : sequence of SizeClass
+
+    Returns
+    -------
+    str
     """
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -57,7 +57,16 @@ class Used:
 
 
 def used_in(results: Sequence[SubjectResult]) -> Used:
-    """What took part in the analysis of some subjects. Failed visits and excluded scans do not count as used."""
+    """What took part in the analysis of some subjects. Failed visits and excluded scans do not count as used.
+
+    Parameters
+    ----------
+    results : sequence of SubjectResult
+
+    Returns
+    -------
+    Used
+    """
     analysed = [visit for result in results for visit in result.quality if not visit.failure]
     records = [record for visit in analysed for record in visit.registrations]
     scans = Counter(record.contrast for record in records if not record.failed)

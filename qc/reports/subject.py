@@ -141,6 +141,15 @@ def write_subject_report(report: SubjectReport, path: Path) -> Path:
 
     Equal input gives equal bytes. No time, path or name is written.
 
+    Parameters
+    ----------
+    report : SubjectReport
+    path : Path
+
+    Returns
+    -------
+    Path
+
     Raises
     ------
     GridMismatchError
@@ -150,7 +159,22 @@ def write_subject_report(report: SubjectReport, path: Path) -> Path:
 
 
 def subject_report_html(report: SubjectReport) -> str:
-    """The report as text; see `write_subject_report`."""
+    """The report as text.
+
+    Parameters
+    ----------
+    report : SubjectReport
+
+    Returns
+    -------
+    str
+        One HTML page with embedded figures. Without an analysed visit it has no mosaics.
+
+    Raises
+    ------
+    GridMismatchError
+        If images and masks of the visits are not on one grid.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((files("qc.reports") / TEMPLATE).read_text(encoding="utf-8"))
     shown = [visit for visit in report.visits if visit.shown]

@@ -28,6 +28,11 @@ _PNG_DPI = 110
 def plane_points(image: Image) -> list[FloatArray]:
     """World points of three orthogonal planes through the centre of the head.
 
+    Parameters
+    ----------
+    image : Image
+        Any orientation; an image without bright voxels is shown as a whole.
+
     Returns
     -------
     list of ndarray, shape (rows, columns, 3)
@@ -58,7 +63,19 @@ def plane_points(image: Image) -> list[FloatArray]:
 
 
 def sample(image: Image, world: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Intensities at world points (mm), linearly interpolated; 0 outside."""
+    """Intensities at world points by linear interpolation.
+
+    Parameters
+    ----------
+    image : Image
+    world : ndarray, shape (..., 3)
+        World coordinates in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+        0 outside the image.
+    """
     back = np.linalg.inv(image.grid.affine)
     index = world.reshape(-1, 3) @ back[:3, :3].T + back[:3, 3]
     values = ndimage.map_coordinates(image.data, index.T, order=1, cval=0.0)
@@ -74,6 +91,11 @@ def overlay(reference: Image, other: Image) -> tuple[str, float]:
     """Overlay of two images in three planes: reference red, other image cyan, agreement grey.
 
     Each image stays on its own grid; positions come from the headers.
+
+    Parameters
+    ----------
+    reference, other : Image
+        The planes are those of `reference` (`plane_points`).
 
     Returns
     -------
@@ -116,6 +138,10 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
     result : SubjectResult
     planned : sequence of (visit, week)
         All visits, including missing ones. If a week is unknown, visits are drawn at equal distances.
+
+    Returns
+    -------
+    str
     """
     weeks = [week for _, week in planned]
     by_week = all(week is not None for week in weeks)
@@ -150,7 +176,16 @@ def over_time(result: SubjectResult, planned: Sequence[tuple[str, int | None]]) 
 
 
 def figure_uri(figure: Figure) -> str:
-    """Convert a figure to a PNG data URI. Equal figures give equal bytes."""
+    """Convert a figure to a PNG data URI. Equal figures give equal bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    str
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_PNG_DPI, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

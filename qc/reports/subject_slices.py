@@ -40,7 +40,21 @@ OUTLINES: Mapping[str, tuple[MaskLabel, ...]] = {
 
 @dataclass(frozen=True)
 class View:
-    """Shown part of a volume: axial slices of the reoriented grid and an in-plane box."""
+    """Shown part of a volume: axial slices of the grid in `RADIOLOGICAL` order and an in-plane box.
+
+    Parameters
+    ----------
+    slices : tuple of int
+        Indices of the slices.
+    box : (slice, slice)
+        Voxels along the first and second axis.
+    spacing_mm : (float, float)
+        In-plane voxel size.
+    z_mm : tuple of float
+        World z of the centre of each slice.
+    n_lesions, n_shown : int
+        Number of lesions of all visits, and of those in the slices.
+    """
 
     slices: tuple[int, ...]
     box: tuple[slice, slice]
@@ -63,6 +77,12 @@ def choose_view(
     ----------
     brain, lesions : sequence of LabelImage
         Brain mask and numbered lesions of every visit, all on one grid, shape (x, y, z).
+    max_slices : int
+        Maximum number of slices.
+
+    Returns
+    -------
+    View
     """
     shown = [image.reoriented(RADIOLOGICAL) for image in brain]
     grid = shown[0].grid
@@ -144,6 +164,10 @@ def picture(data: NDArray[np.floating], window: tuple[float, float]) -> str:
         Intensities; rows from top to bottom.
     window : (float, float)
         Intensities displayed as black and as white.
+
+    Returns
+    -------
+    str
     """
     scaled = np.clip((data - window[0]) / (window[1] - window[0]), 0, 1)
     buffer = io.BytesIO()
@@ -176,6 +200,11 @@ def mosaic(
         Intensities displayed as black and as white.
     title : str
         Text alternative of the image.
+
+    Returns
+    -------
+    Markup
+        An ``svg`` element.
     """
     shown = _cut(image.reoriented(RADIOLOGICAL).data, view)
     frame = _Frame.of(shown.shape, view)

@@ -44,6 +44,15 @@ def repeat_options(arguments: Sequence[str]) -> list[str]:
 
     Values are taken up to the next option. An option before the three positional arguments takes one value.
 
+    Parameters
+    ----------
+    arguments : sequence of str
+        Command line without the program. That of another command is returned unchanged.
+
+    Returns
+    -------
+    list of str
+
     Examples
     --------
     >>> repeat_options(["bids", "B", "O", "participant", "--participant-label", "01", "02", "-v"])[4:]
@@ -67,6 +76,21 @@ def repeat_options(arguments: Sequence[str]) -> list[str]:
 
 def memory_gb(text: str) -> float:
     """Memory in GB from a number with an optional unit; without a unit it is in MB, as fMRIPrep reads it.
+
+    Parameters
+    ----------
+    text : str
+        A number with M, MB, G, GB, T, TB or no unit; 1 GB is 1000 MB.
+
+    Returns
+    -------
+    float
+        In GB.
+
+    Raises
+    ------
+    UsageError
+        If the text has another form, or is less than 1 GB.
 
     Examples
     --------

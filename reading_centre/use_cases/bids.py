@@ -77,6 +77,16 @@ class Selection:
 def index_participants(raw: RawDataset, selection: Selection) -> dict[str, SubjectIndex]:
     """Index the scans of the selected participants.
 
+    Parameters
+    ----------
+    raw : RawDataset
+    selection : Selection
+
+    Returns
+    -------
+    dict of str to SubjectIndex
+        By participant label.
+
     Raises
     ------
     UsageError
@@ -106,6 +116,11 @@ def make_jobs(
     work : Path
         Nipype cache.
     rules : LesionRules
+
+    Returns
+    -------
+    list of SubjectJob
+        In the order of `indexes`. A participant without a FLAIR has none.
     """
     jobs = []
     for index in indexes:
@@ -160,6 +175,32 @@ def run_participants(
     The order of the sessions, its source and the ignored files are passed to `say`. They are also written to
     ``sub-<label>_desc-input_index.json`` and to the data dictionary of the tables.
 
+    Parameters
+    ----------
+    bids_dir, out_dir : Path
+        Input dataset and derivative dataset.
+    selection : Selection
+    validate : bool
+        True: run the BIDS validator on `bids_dir`.
+    nprocs : int
+        Number of processes.
+    memory_gb : float, optional
+        Memory limit in GB. Default: 90 % of the memory.
+    plugin : Plugin
+    work_dir : Path, optional
+        Nipype cache. Default: ``work`` in `out_dir`.
+    segmenter : Segmenter, optional
+        External T2 segmenter.
+    progress : callable, optional
+        Called with the name and the status of each node.
+    say : callable
+        Prints a line.
+
+    Returns
+    -------
+    BatchOutcome
+        Participants without a FLAIR come last, as failed.
+
     Raises
     ------
     UsageError
@@ -212,6 +253,18 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = 
     """Write the tables of all participants (or those of `selection`), and the index page of all.
 
     The tables have a row for every session found.
+
+    Parameters
+    ----------
+    bids_dir, out_dir : Path
+        Input dataset and derivative dataset.
+    selection : Selection
+        Only its participants are used.
+
+    Returns
+    -------
+    list of Path
+        The tables and their dictionary.
 
     Raises
     ------

@@ -82,7 +82,28 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
 
 
 def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:
-    """Ingest all uploads in their order. Return the blinded code by trial number."""
+    """Ingest all uploads in their order.
+
+    Parameters
+    ----------
+    source : ReferenceTrial
+    trial : Path
+        Folder of the trial.
+    say : callable
+        Prints a line.
+
+    Returns
+    -------
+    dict of str to str
+        Blinded code by trial number.
+
+    Raises
+    ------
+    UploadRefusedError
+        If an upload is refused that must be accepted.
+    AnalysisError
+        If an upload is accepted that must be refused.
+    """
     codes: dict[str, str] = {}
     for upload in source.uploads:
         try:
@@ -110,7 +131,18 @@ def _receive(source: ReferenceTrial, upload: Upload, trial: Path, codes: dict[st
 
 
 def beside_truth(measured: list[dict[str, str]], truth: list[dict[str, str]]) -> list[Table]:
-    """Tables of measured / true values of each subject, with a column for each visit. Equal counts are shown once."""
+    """Tables of measured / true values of each subject, with a column for each visit. Equal counts are shown once.
+
+    Parameters
+    ----------
+    measured, truth : list of dict
+        Rows of lesion_timepoints.csv as text (`read_table`), with the same blinded codes; those of a subject together.
+
+    Returns
+    -------
+    list of rich.table.Table
+        Volumes in mL.
+    """
     known: Mapping[tuple[str, str], dict[str, str]] = {(row["subject"], row["visit"]): row for row in truth}
     tables = []
     for subject, visits in groupby(measured, key=itemgetter("subject")):

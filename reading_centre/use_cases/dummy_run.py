@@ -24,7 +24,19 @@ from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpa
 
 @dataclass(frozen=True)
 class ReceivedDummyRun:
-    """An accepted dummy run."""
+    """An accepted dummy run.
+
+    Parameters
+    ----------
+    site : str
+        Code of the site.
+    verdict : str
+        `qc.acceptance.Verdict`.
+    queries : tuple of str
+        To be answered by the site.
+    report : str
+        Path of the acceptance report.
+    """
 
     site: str
     verdict: str
@@ -32,12 +44,30 @@ class ReceivedDummyRun:
     report: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
 def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    upload : Path
+        Folder, zip or tar of DICOM.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    ReceivedDummyRun
 
     Raises
     ------

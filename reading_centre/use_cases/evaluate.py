@@ -39,7 +39,16 @@ _SHOWN = 5  # unmatched names in a message
 
 @dataclass(frozen=True)
 class Pair:
-    """Two mask files of one case; `tuned_on` is None if not stated."""
+    """Two mask files of one case.
+
+    Parameters
+    ----------
+    case : str
+        Label of the case.
+    predicted, reference : Path
+    tuned_on : bool or None
+        True if the segmentation was tuned on the case; None if not stated.
+    """
 
     case: str
     predicted: Path
@@ -53,6 +62,18 @@ def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = Mas
     A folder with ``sub-<label>`` folders, such as the output of ``bids`` and ``run``, is a BIDS tree: its masks are the
     files ``*_label-<label>_mask.nii.gz``. Files of a plain folder that is paired with a tree need ``sub-<label>`` and
     ``ses-<label>`` in their names.
+
+    Parameters
+    ----------
+    predicted, reference : Path
+        Folders of NIfTI masks.
+    label : MaskLabel
+        Masks to take from a BIDS tree.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by case.
 
     Raises
     ------
@@ -124,6 +145,16 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     The columns are ``case``, ``predicted``, ``reference`` and, optionally, ``tuned_on`` (yes or no). Paths are
     relative to the file. Other columns are ignored.
 
+    Parameters
+    ----------
+    file : Path
+        UTF-8, columns separated by commas or semicolons.
+
+    Returns
+    -------
+    list of Pair
+        In the order of the rows. Whether the masks exist is not checked.
+
     Raises
     ------
     UsageError
@@ -167,6 +198,14 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
 
 def score_pair(pair: Pair) -> EvaluatedCase:
     """Load and score one pair.
+
+    Parameters
+    ----------
+    pair : Pair
+
+    Returns
+    -------
+    EvaluatedCase
 
     Raises
     ------

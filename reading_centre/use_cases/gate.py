@@ -77,8 +77,13 @@ class CheckedUpload:
 
 @dataclass(frozen=True)
 class WrittenVisit:
-    """Scans of a visit in the BIDS dataset, and the shifted date of the scan (None if the headers contain
-    none).
+    """Scans of a visit in the BIDS dataset.
+
+    Parameters
+    ----------
+    scans : mapping of Contrast to Path
+    shifted_date : datetime.date or None
+        Shifted date of the scan; None if the headers contain none.
     """
 
     scans: Mapping[Contrast, Path]
@@ -108,6 +113,10 @@ def check_upload(
     purpose : Purpose
     previous : PreviousScan, optional
         Another visit of the patient. A change of scanner or protocol is flagged.
+
+    Returns
+    -------
+    CheckedUpload
 
     Raises
     ------
@@ -141,6 +150,17 @@ def check_upload(
 
 def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast, Converted]:
     """De-identify and convert the chosen series. Series with missing slices are omitted.
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+        Its folder of unpacked files must still exist.
+    blinding : Blinding
+        Code of the subject and the trial's secret.
+
+    Returns
+    -------
+    dict of Contrast to Converted
 
     Raises
     ------
@@ -201,6 +221,10 @@ def write_scans(
         Code of the subject and the trial's secret.
     replace : bool, optional
         True: replace earlier scans of the visit.
+
+    Returns
+    -------
+    WrittenVisit
 
     Raises
     ------

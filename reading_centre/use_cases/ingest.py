@@ -19,7 +19,17 @@ from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpa
 
 @dataclass(frozen=True)
 class ReceivedVisit:
-    """An accepted visit."""
+    """An accepted visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    contrasts : tuple of str
+        Contrasts of its scans.
+    queries : tuple of str
+        To be answered by the site.
+    """
 
     subject: str
     visit: str
@@ -27,14 +37,19 @@ class ReceivedVisit:
     queries: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
 def receive_visit(
     folder: Path, upload: Path, *, site: str, subject: str, visit: str, replace_because: str = ""
 ) -> ReceivedVisit:
-    """Ingest the scans of one visit. Refused uploads are moved to quarantine.
+    """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
     Parameters
     ----------
@@ -46,6 +61,10 @@ def receive_visit(
         Code of the site, the site's trial number of the subject, and the visit's label.
     replace_because : str
         Reason for replacing the earlier scan of the visit. If empty, an earlier scan is not replaced.
+
+    Returns
+    -------
+    ReceivedVisit
 
     Raises
     ------

@@ -15,6 +15,17 @@ from mri_pipeline.registry import Registry
 def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     """Create a trial folder with its protocol, secrets and registry.
 
+    Parameters
+    ----------
+    folder : Path
+        New or empty.
+    protocol : str
+        Name of the protocol to start from.
+
+    Returns
+    -------
+    Trial
+
     Raises
     ------
     UsageError

@@ -56,7 +56,18 @@ class Listed:
 
 
 def save_outcome(derivatives: DerivativeDataset, outcome: Outcome) -> Path:
-    """Write how a subject's analysis ended into the derivative dataset, where later runs find it."""
+    """Write how a subject's analysis ended into the derivative dataset, where later runs find it.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    outcome : Outcome
+        Without QC flags and resource usage in the file.
+
+    Returns
+    -------
+    Path
+    """
     text = outcome.model_dump_json(include={"subject", "done", "reason"})
     return write_atomic(derivatives.outcome(outcome.subject), text)
 

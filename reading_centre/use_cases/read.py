@@ -37,6 +37,25 @@ def export_reads(folder: Path, out: Path) -> Summary:
 
     The spaces of the subjects are kept from now on, because returned masks are on their grids
     (`mri_pipeline.analysis.space`).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    out : Path
+        New or empty folder for the worklist.
+
+    Returns
+    -------
+    dict
+        ``exported`` and ``locked``: number of visits in the worklist, and left out because their read is locked.
+        ``spaces_kept_from_one_visit``: number of subjects whose space comes from one visit. ``folder``: that of the
+        worklist.
+
+    Raises
+    ------
+    UsageError
+        If there is no trial, or the space of a subject is missing, and as `export_worklist`.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -80,6 +99,17 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     worklist : Path
         Folder of the exported worklist with the decisions.
     reader : str
+        Code of the reader.
+
+    Returns
+    -------
+    dict
+        ``confirmed`` and ``not_read_yet``: number of visits.
+
+    Raises
+    ------
+    UsageError, GridMismatchError, ImageError
+        As `mri_pipeline.reading.decisions.import_decisions`. Nothing is stored then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -107,6 +137,18 @@ def lock_reads(folder: Path, *, reader: str) -> Summary:
     """Lock all confirmed reads of a reader, in the files and in the registry.
 
     Either all reads are locked or none. An interrupted lock is completed.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    reader : str
+        Code of the reader.
+
+    Returns
+    -------
+    dict
+        ``locked``: number of visits.
 
     Raises
     ------

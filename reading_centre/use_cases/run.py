@@ -24,7 +24,20 @@ _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
 
 def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectJob:
-    """Make the job of one subject, with its accepted visits in the order of the protocol."""
+    """Make the job of one subject, with its accepted visits in the order of the protocol.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    subject : SubjectState
+        With at least one accepted scan.
+
+    Returns
+    -------
+    SubjectJob
+        With absolute paths.
+    """
     states = {visit.visit: visit.scan for visit in subject.visits}
     kept = trial.kept_space(subject.code)
     return SubjectJob(
@@ -83,6 +96,11 @@ def run_trial(
     plugin : Plugin
     progress : Progress, optional
         Called with the name and the status of each node.
+
+    Returns
+    -------
+    BatchOutcome
+        In the order of site and code. A failed subject is not raised.
 
     Raises
     ------

@@ -44,7 +44,21 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class SegmentedScan:
-    """Masks, probabilities, numbered lesions with their records, and quality of the scans."""
+    """Result for one visit, on the grid of its FLAIR.
+
+    Parameters
+    ----------
+    t2 : T2Segmentation
+        T2 lesions with their probabilities.
+    found : SegmentedVisit
+        Enhancing lesions and black holes.
+    lesions : LabelImage
+        Numbered lesions.
+    records : sequence of LesionRecord
+        One for each number of `lesions`.
+    quality : VisitQuality
+        Registrations and QC flags.
+    """
 
     t2: T2Segmentation
     found: steps.SegmentedVisit
@@ -203,7 +217,7 @@ def segment_files(
     out: Path,
     segmenter: Segmenter | None = None,
 ) -> dict[str, float | int | str | None]:
-    """Segment NIfTI files and write the masks. Return a summary, in which None means "not known".
+    """Segment NIfTI files and write the masks.
 
     A `segmenter` works in a new folder ``out/segmenter-…``, which is kept if it fails. Files of an earlier run in `out`
     are removed first.
@@ -213,14 +227,22 @@ def segment_files(
     flair, t1, t1_gd, t2, brain_mask : Path or None
         NIfTI files; all except `flair` may be None.
     out : Path
-        Output folder.
-    segmenter : Path or None
-        TOML file of an external T2 segmenter.
+        Output folder; created if it does not exist.
+    segmenter : Segmenter, optional
+        External T2 segmenter.
+
+    Returns
+    -------
+    dict
+        Summary: number of T2 lesions, volumes in mL, quality of the registrations (0 to 1), QC flags. None means "not
+        known".
 
     Raises
     ------
     ImageError
-        If a file cannot be used (see `mri_pipeline.core.io.nifti`).
+        If a file cannot be used (see `mri_pipeline.core.io.nifti`), or the brain mask has several values.
+    GridMismatchError, AnalysisError
+        As `segment_images`.
     """
     files = {Contrast.FLAIR: flair, Contrast.T1W: t1, Contrast.T1W_GD: t1_gd, Contrast.T2W: t2}
     present = {contrast: path for contrast, path in files.items() if path is not None}

@@ -16,7 +16,16 @@ from qc.registration import all_qc_flags
 
 @dataclass(frozen=True)
 class SiteLine:
-    """A site, its dummy-run status and its number of subjects."""
+    """A site in the overview.
+
+    Parameters
+    ----------
+    code : str
+    gate : str
+        Verdict on its latest dummy run.
+    subjects : int
+        Number of subjects.
+    """
 
     code: str
     gate: str
@@ -25,7 +34,15 @@ class SiteLine:
 
 @dataclass(frozen=True)
 class SubjectLine:
-    """A subject, its site and the status of each planned visit."""
+    """A subject in the overview.
+
+    Parameters
+    ----------
+    code, site : str
+        Blinded code and code of the site.
+    visits : dict of str to str
+        Status of each planned visit.
+    """
 
     code: str
     site: str
@@ -36,7 +53,16 @@ class SubjectLine:
 class TrialStatus:
     """State of a trial. A separate copy of number and last hash of the audit trail reveals removed entries.
 
-    `qc_flags` are the QC flags of the analysed scans, by blinded code.
+    Parameters
+    ----------
+    visits : tuple of str
+        Labels of the planned visits.
+    audit_entries, audit_hash : int, str
+        Number of entries of the audit trail, and hash of the last one.
+    sites : tuple of SiteLine
+    subjects : tuple of SubjectLine
+    qc_flags : dict of str to list of str
+        QC flags of the analysed scans, by blinded code; subjects without flags are absent.
     """
 
     visits: tuple[str, ...]
@@ -47,12 +73,26 @@ class TrialStatus:
     qc_flags: dict[str, list[str]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Convert to JSON values for ``--json``."""
+        """Convert to JSON values for ``--json``.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
 def trial_status(folder: Path) -> TrialStatus:
     """State of a trial from its registry. The audit trail is verified.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+
+    Returns
+    -------
+    TrialStatus
 
     Raises
     ------

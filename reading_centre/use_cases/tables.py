@@ -31,7 +31,14 @@ from reading_centre.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class WrittenTables:
-    """Written files, and subjects with unusable results by code. Their rows contain no numbers."""
+    """Written tables.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    refused : mapping of str to ReadingCentreError
+        Subjects with unusable results, by blinded code. Their rows contain no numbers.
+    """
 
     files: tuple[Path, ...]
     refused: Mapping[str, ReadingCentreError]
@@ -222,6 +229,11 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
     reason : str
     out : Path
         Folder for the unblinded tables.
+
+    Returns
+    -------
+    list of Path
+        The unblinded tables and their dictionary.
 
     Raises
     ------

@@ -21,7 +21,16 @@ from qc.compliance import ScanProfile
 
 @dataclass(frozen=True)
 class UploadDesk:
-    """Trial, site and registry for the processing of an upload."""
+    """Trial, protocol, registry and sealed folder for the processing of an upload.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+        Open until the end of `upload_desk`.
+    sealed : Sealed
+    """
 
     trial: Trial
     protocol: Protocol
@@ -29,9 +38,19 @@ class UploadDesk:
     sealed: Sealed
 
     def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
-        """Move a refused upload to quarantine and record it.
+        """Copy a refused upload to quarantine and record it.
 
         The blinded code is not stored with the identified data.
+
+        Parameters
+        ----------
+        upload : Path
+        error : UploadRefusedError
+            The reason.
+        digest : str
+            SHA-256 of the upload.
+        **context : str
+            ``site`` and, if known, ``kind``, ``subject`` (blinded code) and ``visit``.
         """
         quarantine(
             upload,
@@ -48,6 +67,19 @@ class UploadDesk:
 @contextmanager
 def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     """Open the trial for an upload of a site.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    site : str
+        Code of the site.
+    upload : Path
+        Absolute path.
+
+    Yields
+    ------
+    UploadDesk
 
     Raises
     ------
@@ -67,7 +99,17 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
 
 @contextmanager
 def unpacking(trial: Trial) -> Iterator[Path]:
-    """Private folder for files that are not de-identified; always removed afterwards."""
+    """Private folder for files that are not de-identified; always removed afterwards.
+
+    Parameters
+    ----------
+    trial : Trial
+
+    Yields
+    ------
+    Path
+        Folder to unpack into; it does not exist yet.
+    """
     trial.work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="intake-", dir=trial.work))
     try:
@@ -77,7 +119,17 @@ def unpacking(trial: Trial) -> Iterator[Path]:
 
 
 def scanner_facts(profile: ScanProfile | None) -> ScannerFacts | None:
-    """Properties of a scanner that the registry stores."""
+    """Properties of a scanner that the registry stores.
+
+    Parameters
+    ----------
+    profile : ScanProfile or None
+
+    Returns
+    -------
+    ScannerFacts or None
+        None without a profile.
+    """
     if profile is None:
         return None
     return ScannerFacts(

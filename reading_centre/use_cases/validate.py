@@ -23,6 +23,10 @@ def require_valid(bids_dir: Path) -> None:
 
     Warnings are accepted. Unreadable images are accepted, too: the analysis reports their visits as failed.
 
+    Parameters
+    ----------
+    bids_dir : Path
+
     Raises
     ------
     UsageError

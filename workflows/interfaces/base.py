@@ -71,13 +71,36 @@ TISSUE_FIELDS = (*_TISSUE_IMAGES, "location", "template_to_subject")
 
 
 def load_contrasts(inputs: Any) -> dict[Contrast, Image]:
-    """Load the images of all contrast fields that are set."""
+    """Load the images of all contrast fields that are set.
+
+    Parameters
+    ----------
+    inputs : traits of `ContrastInputSpec`
+
+    Returns
+    -------
+    dict of Contrast to Image
+
+    Raises
+    ------
+    ImageError
+        If a file is damaged.
+    """
     files = {contrast: getattr(inputs, name) for contrast, name in FIELD.items()}
     return {contrast: nifti.load_image(file) for contrast, file in files.items() if isdefined(file)}
 
 
 def load_tissue(inputs: Any) -> TissueMaps:
-    """Load the tissue maps from the fields of `TissueInputSpec`."""
+    """Load the tissue maps.
+
+    Parameters
+    ----------
+    inputs : traits of `TissueInputSpec`
+
+    Returns
+    -------
+    TissueMaps
+    """
     return TissueMaps(
         **{name: nifti.load_map(getattr(inputs, name)) for name in _TISSUE_IMAGES},
         location=nifti.load_labels(inputs.location),
@@ -89,19 +112,48 @@ class Step(SimpleInterface):
     """An interface that saves its results uncompressed in its working folder, which is fast and temporary."""
 
     def keep(self, runtime: Any, **results: Image | LabelImage) -> None:
-        """Save images and set the output fields of the same names."""
+        """Save images and set the output fields of the same names.
+
+        Parameters
+        ----------
+        runtime : Bunch
+            Of Nipype, with the working folder.
+        **results : Image or LabelImage
+            By name of the output field.
+        """
         for field, image in results.items():
             self._results[field] = str(nifti.save(image, Path(runtime.cwd) / f"{field}.nii"))
 
     def keep_contrasts(self, runtime: Any, images: Mapping[Contrast, Image]) -> None:
-        """Save the images of a visit to the fields of their contrasts."""
+        """Save the images of a visit to the fields of their contrasts.
+
+        Parameters
+        ----------
+        runtime : Bunch
+        images : mapping of Contrast to Image
+        """
         self.keep(runtime, **{FIELD[contrast]: image for contrast, image in images.items()})
 
     def keep_transform(self, runtime: Any, field: str, transform: Affine) -> None:
-        """Save a transform to a field."""
+        """Save a transform to a field.
+
+        Parameters
+        ----------
+        runtime : Bunch
+        field : str
+            Name of the output field.
+        transform : Affine
+            World coordinates, RAS+ mm.
+        """
         self._results[field] = str(itk.save_transform(transform, Path(runtime.cwd) / f"{field}.txt"))
 
     def keep_tissue(self, runtime: Any, tissue: TissueMaps) -> None:
-        """Save tissue maps to the fields of `TissueOutputSpec`."""
+        """Save tissue maps to the fields of `TissueOutputSpec`.
+
+        Parameters
+        ----------
+        runtime : Bunch
+        tissue : TissueMaps
+        """
         self.keep(runtime, location=tissue.location, **{name: getattr(tissue, name) for name in _TISSUE_IMAGES})
         self.keep_transform(runtime, "template_to_subject", tissue.template_to_subject)

@@ -61,6 +61,10 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -
 def sync_folder(folder: Path) -> None:
     """Flush the entries of a folder to disk, so that a renamed or new file survives a power cut.
 
+    Parameters
+    ----------
+    folder : Path
+
     Raises
     ------
     OSError

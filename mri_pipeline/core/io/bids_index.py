@@ -39,7 +39,14 @@ Filters = Mapping[Contrast, Mapping[str, tuple[str, ...]]]
 
 
 class IgnoredFile(BaseModel):
-    """An anatomical image that is not used: its path below the dataset, and why."""
+    """An anatomical image that is not used.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the dataset.
+    reason : str
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +59,15 @@ class IgnoredFile(BaseModel):
 
 
 class SessionScans(BaseModel):
-    """The scans of one session, as paths below the dataset."""
+    """The scans of one session.
+
+    Attributes
+    ----------
+    visit : str
+        Label without ``ses-``, or `NO_SESSION`.
+    scans : dict of Contrast to str
+        Paths relative to the dataset.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +76,18 @@ class SessionScans(BaseModel):
 
 
 class SubjectIndex(BaseModel):
-    """The sessions of one subject in the order of time, where that order comes from, and the files not used."""
+    """The sessions and the ignored files of one subject.
+
+    Attributes
+    ----------
+    subject : str
+        Label without ``sub-``.
+    sessions : tuple of SessionScans
+        In the order of time.
+    order_source : str
+        Source of that order (`session_order.order_sessions`).
+    ignored : tuple of IgnoredFile
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -233,6 +259,15 @@ def load_filters(path: Path) -> Filters:
 
     Keys are ``flair``, ``t1w``, ``t1w_gd``, ``t2w`` and ``pdw``; entities have PyBIDS's names. ``null`` means that the
     entity must be absent, a list allows several values.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    mapping of Contrast to mapping of str to tuple of str
+        See `Filters`.
 
     Raises
     ------

@@ -7,6 +7,14 @@ from pathlib import Path
 def file_digest(path: Path) -> str:
     """SHA-256 of the bytes of a file, as 64 hexadecimal digits.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     OSError

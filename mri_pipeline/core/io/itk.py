@@ -12,7 +12,17 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def to_sitk(image: Image | LabelImage) -> sitk.Image:
-    """Copy an image to SimpleITK."""
+    """Copy an image to SimpleITK.
+
+    Parameters
+    ----------
+    image : Image or LabelImage
+
+    Returns
+    -------
+    SimpleITK.Image
+        In LPS. A shear of the affine is removed: ITK requires an orthonormal direction.
+    """
     result = sitk.GetImageFromArray(np.ascontiguousarray(image.data.transpose(2, 1, 0)))
     affine = _RAS_TO_LPS @ image.grid.affine
     spacing = np.array(image.grid.spacing_mm)
@@ -26,7 +36,18 @@ def to_sitk(image: Image | LabelImage) -> sitk.Image:
 
 
 def from_sitk(image: sitk.Image, grid: Grid) -> Image:
-    """Copy an intensity image back; `grid` is the grid it was made on."""
+    """Copy an intensity image back from SimpleITK.
+
+    Parameters
+    ----------
+    image : SimpleITK.Image
+    grid : Grid
+        Grid of the image.
+
+    Returns
+    -------
+    Image
+    """
     # a copy, not a view: a view of a temporary SimpleITK image outlives its memory
     return Image(sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32), grid)
 
@@ -36,6 +57,17 @@ def save_transform(source_to_target: Affine, path: Path | str) -> Path:
 
     BIDS and ITK resample by pulling: the file holds the map of points from the target to the source, so that
     ``sitk.Resample(source_image, target_grid, transform)`` brings the source image to the target.
+
+    Parameters
+    ----------
+    source_to_target : Affine
+    path : Path or str
+        Parent folders are created.
+
+    Returns
+    -------
+    Path
+        `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +82,16 @@ def save_transform(source_to_target: Affine, path: Path | str) -> Path:
 
 
 def load_transform(path: Path | str) -> Affine:
-    """Read an ITK linear transform; returns source_to_target, the inverse of the stored map of points.
+    """Read an ITK linear transform.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    Affine
+        Source to target: the inverse of the stored map of points (`save_transform`).
 
     Raises
     ------

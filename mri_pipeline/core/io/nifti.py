@@ -102,9 +102,18 @@ def _load(path: Path) -> tuple[NDArray[Any], Grid]:
 
 
 def form_difference_mm(path: Path | str) -> float:
-    """The largest distance in mm between a voxel's positions by qform and by sform; 0 unless both are set.
+    """Largest distance between the positions of a voxel by qform and by sform.
 
     The sform is the one that is used, as in nibabel.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    float
+        In mm; 0 unless both forms are set.
 
     Raises
     ------
@@ -127,6 +136,16 @@ def form_difference_mm(path: Path | str) -> float:
 def load_image(path: Path | str) -> Image:
     """Read intensities.
 
+    Parameters
+    ----------
+    path : Path or str
+        NIfTI file.
+
+    Returns
+    -------
+    Image
+        In the axis order of the file.
+
     Raises
     ------
     ImageError
@@ -140,6 +159,16 @@ def load_image(path: Path | str) -> Image:
 
 def load_scan(path: Path | str) -> Image:
     """Read a scan as it was acquired.
+
+    Parameters
+    ----------
+    path : Path or str
+        NIfTI file.
+
+    Returns
+    -------
+    Image
+        In the axis order of the file.
 
     Raises
     ------
@@ -194,6 +223,16 @@ def _require_scan_grid(grid: Grid, name: str) -> None:
 def load_map(path: Path | str) -> Image:
     """Read a map such as a probability, which may be zero everywhere. Values that are not finite become 0.
 
+    Parameters
+    ----------
+    path : Path or str
+        NIfTI file.
+
+    Returns
+    -------
+    Image
+        In the axis order of the file.
+
     Raises
     ------
     ImageError
@@ -220,6 +259,16 @@ def load_map(path: Path | str) -> Image:
 
 def load_labels(path: Path | str) -> LabelImage:
     """Read a mask or label image; an empty one is allowed.
+
+    Parameters
+    ----------
+    path : Path or str
+        NIfTI file.
+
+    Returns
+    -------
+    LabelImage
+        In the axis order of the file; 8-bit labels if all are at most 255, else 32-bit.
 
     Raises
     ------
@@ -251,6 +300,11 @@ def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | 
     path : Path or str
     forms_of : Path or str, optional
         A NIfTI file on the same grid whose qform, sform and their codes are taken over.
+
+    Returns
+    -------
+    Path
+        `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,20 +27,41 @@ _LARGEST_MM = 1e6  # of an element of an affine: a kilometre from the scanner's 
 
 
 def image_class(start: bytes) -> type[nib.Nifti1Image]:
-    """The nibabel class for a file by its first bytes: NIfTI-2 is recognised, everything else is read as NIfTI-1."""
+    """The nibabel class for a file by its first bytes.
+
+    Parameters
+    ----------
+    start : bytes
+        At least 4 bytes.
+
+    Returns
+    -------
+    type
+        `Nifti2Image` for NIfTI-2, `Nifti1Image` for everything else.
+    """
     kind: type[nib.Nifti1Image] = nib.Nifti2Image if start[:4] in {_NIFTI2, _NIFTI2[::-1]} else nib.Nifti1Image
     return kind
 
 
 def headers_of(start: bytes) -> tuple[nib.Nifti1Header, nib.Nifti1Header]:
-    """The header as it is stored, and as nibabel repairs it, both in the byte order of the file.
+    """The stored header of a file, and the header as nibabel repairs it.
+
+    Parameters
+    ----------
+    start : bytes
+        First bytes of the file (`HEADER_BYTES`).
+
+    Returns
+    -------
+    stored, repaired : Nifti1Header
+        In the byte order of the file.
 
     Raises
     ------
     WrapStructError
         If `start` is shorter than a header.
     HeaderDataError
-        If the header is beyond repair.
+        If the header cannot be repaired.
     """
     kind = image_class(start).header_class
     block = start[: kind.sizeof_hdr]
@@ -101,6 +122,13 @@ def _times(shape: list[int]) -> str:
 def require_placed(header: nib.Nifti1Header, name: str) -> None:
     """Refuse a file whose stored header does not say how large its voxels are.
 
+    Parameters
+    ----------
+    header : Nifti1Header
+        As stored.
+    name : str
+        Name of the file in messages.
+
     Raises
     ------
     ImageError
@@ -122,6 +150,17 @@ def require_placed(header: nib.Nifti1Header, name: str) -> None:
 
 def grid_of(header: nib.Nifti1Header, name: str) -> Grid:
     """The grid of a volume by the sform, or by the qform where no sform is set.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        As repaired.
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    Grid
 
     Raises
     ------
@@ -150,7 +189,18 @@ def grid_of(header: nib.Nifti1Header, name: str) -> Grid:
 
 
 def set_forms(header: nib.Nifti1Header, name: str) -> dict[str, NDArray[np.float64]]:
-    """The affines that are set, the sform first, as in nibabel.
+    """The affines of a header that are set.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+    name : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (4, 4)
+        ``sform`` first, then ``qform``, as in nibabel; empty if none is set.
 
     Raises
     ------

@@ -24,7 +24,20 @@ _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the flo
 
 
 def save_lesion_prior(prior: Image, path: Path) -> Path:
-    """Write a lesion prior in 8 bits on a logarithmic scale. Equal priors give equal files."""
+    """Write a lesion prior in 8 bits on a logarithmic scale. Equal priors give equal files.
+
+    Parameters
+    ----------
+    prior : Image
+        Probabilities.
+    path : Path
+        ``.npz`` file. Parent folders are created.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
     code = np.rint((np.log(np.maximum(prior.data, _FLOOR)) - np.log(_FLOOR)) * _STEPS_PER_E)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, code=np.clip(code, 0, 255).astype(np.uint8), affine=prior.grid.affine)
@@ -33,6 +46,14 @@ def save_lesion_prior(prior: Image, path: Path) -> Path:
 
 def read_lesion_prior(path: Path) -> Image:
     """Read a lesion prior that `save_lesion_prior` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Image
 
     Raises
     ------
@@ -60,6 +81,10 @@ def load_lesion_prior() -> Image:
     patients have some. It is the mean of smoothed expert masks of 29 patients (Lesjak et al., Neuroinformatics 2018,
     CC-BY).
 
+    Returns
+    -------
+    Image
+
     Examples
     --------
     >>> prior = load_lesion_prior()
@@ -72,7 +97,16 @@ def load_lesion_prior() -> Image:
 
 @cache
 def load_model(file: str) -> LogisticModel:
-    """A logistic model that comes with the package: `GEL_COEFFICIENTS_FILE`, `GEL_NODES_FILE` or `T2_NODES_FILE`.
+    """A logistic model that comes with the package.
+
+    Parameters
+    ----------
+    file : str
+        `GEL_COEFFICIENTS_FILE`, `GEL_NODES_FILE` or `T2_NODES_FILE`.
+
+    Returns
+    -------
+    LogisticModel
 
     Examples
     --------
@@ -84,14 +118,35 @@ def load_model(file: str) -> LogisticModel:
 
 
 def read_model(path: Path) -> LogisticModel:
-    """Read a logistic model that `save_model` wrote."""
+    """Read a logistic model that `save_model` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    LogisticModel
+    """
     stored = json.loads(path.read_text(encoding="utf-8"))
     names, values = zip(*stored["coefficients"].items(), strict=True)
     return LogisticModel(float(stored["intercept"]), np.array(values, dtype=float), names)
 
 
 def save_model(model: LogisticModel, path: Path) -> Path:
-    """Write a logistic model with coefficients of three decimals."""
+    """Write a logistic model with coefficients of three decimals.
+
+    Parameters
+    ----------
+    model : LogisticModel
+    path : Path
+        JSON file.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
     coefficients = {n: round(float(c), 3) for n, c in zip(model.names, model.coefficients, strict=True)}
     content = {"intercept": round(model.intercept, 3), "coefficients": coefficients}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

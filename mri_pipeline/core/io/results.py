@@ -22,6 +22,14 @@ _QUALITY = TypeAdapter(tuple[VisitQuality, ...])
 def result_text(result: SubjectResult) -> str:
     """The result as JSON text. All fields are written, None as null, floats in full. Equal results give equal text.
 
+    Parameters
+    ----------
+    result : SubjectResult
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     ValueError
@@ -33,6 +41,16 @@ def result_text(result: SubjectResult) -> str:
 
 def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
     """Read the JSON text of `result_text`. A missing, unknown or ill-typed field is refused.
+
+    Parameters
+    ----------
+    text : str or bytes
+    source : str
+        Name of the file in messages.
+
+    Returns
+    -------
+    SubjectResult
 
     Raises
     ------
@@ -64,7 +82,17 @@ def parse_result(text: str | bytes, *, source: str = "result") -> SubjectResult:
 
 
 def save_result(result: SubjectResult, path: Path | str) -> Path:
-    """Write a subject's result, whole or not at all; returns the file.
+    """Write a subject's result atomically.
+
+    Parameters
+    ----------
+    result : SubjectResult
+    path : Path or str
+
+    Returns
+    -------
+    Path
+        `path`.
 
     Raises
     ------
@@ -76,6 +104,14 @@ def save_result(result: SubjectResult, path: Path | str) -> Path:
 
 def load_result(path: Path | str) -> SubjectResult:
     """Read a subject's result.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    SubjectResult
 
     Raises
     ------
@@ -91,12 +127,29 @@ def load_result(path: Path | str) -> SubjectResult:
 
 
 def quality_text(quality: Sequence[VisitQuality]) -> str:
-    """Quality of scans as JSON text."""
+    """Quality of scans as JSON text.
+
+    Parameters
+    ----------
+    quality : sequence of VisitQuality
+
+    Returns
+    -------
+    str
+    """
     return _QUALITY.dump_json(tuple(quality)).decode()
 
 
 def parse_quality(text: str) -> tuple[VisitQuality, ...]:
     """Read the JSON text of `quality_text`, which only this program writes.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    tuple of VisitQuality
 
     Raises
     ------

@@ -40,6 +40,10 @@ def load_template() -> Template:
 
     The brain mask is the T1 above zero, with holes filled.
 
+    Returns
+    -------
+    Template
+
     Examples
     --------
     >>> load_template().t1.grid.describe()

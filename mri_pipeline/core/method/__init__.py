@@ -35,7 +35,34 @@ from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
 
 @dataclass(frozen=True)
 class Method:
-    """All constants of the method, grouped by the step that uses them."""
+    """All constants of the method, grouped by the step that uses them.
+
+    Parameters
+    ----------
+    t2, t2_evidence, t2_visits, t2_fluid, t2_border, local_contrast
+        Segmentation of T2 lesions.
+    external : ExternalMask
+        T2 masks of an external segmenter.
+    gel, gel_probability
+        Detection of enhancing lesions.
+    black_holes : BlackHoleSettings
+    registration : RegisterSettings
+        Registration of scans and of the template.
+    bias : BiasSettings
+        Bias field correction.
+    brain : BrainSettings
+        Skull-stripping.
+    tissue, tissue_extent, regions
+        Tissue and location maps.
+    change : ChangeMethod
+        Changes of T2 lesions between two visits.
+    tracking : TrackingMethod
+        Identity of lesions over visits.
+    normalise : NormaliseMethod
+        Intensity normalisation.
+    grid : GridMethod
+        Grid of the subject's space.
+    """
 
     t2: T2Settings = field(default_factory=T2Settings)
     gel: GelSettings = field(default_factory=GelSettings)

@@ -86,6 +86,9 @@ class GelNodes(NodeSettings):
         A level is used if it is at least this many standard deviations of the enhancement of white matter.
     alike_share : float
         Surroundings that enhance by at least this fraction of the mean of the component continue it, as a vessel does.
+    least_correlate : float
+        Minimum mean of the local FLAIR contrast of a component, in standard deviations of white matter. In the
+        posterior fossa it is `GelSettings.flair_correlate`.
     t2_fluid : float
         Local contrast on T2w of fluid, in standard deviations of white matter.
     """
@@ -96,6 +99,7 @@ class GelNodes(NodeSettings):
     least_probability: float = 0.6
     level_noise: float = 2.1
     alike_share: float = 0.6
+    least_correlate: float = 1.0
     t2_fluid: float = 12.0
 
 

@@ -50,7 +50,8 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    At the edge of the brain, and in the posterior fossa without a T2 correlate, they are not allowed.
+    They are not allowed at the edge of the brain and without a T2 correlate; the correlate must be stronger in the
+    posterior fossa.
 
     Parameters
     ----------
@@ -81,9 +82,10 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     ):
         deep = components.means(evidence.depth_mm) >= settings.edge_depth_mm
         infratentorial = components.means(tissue.infratentorial) >= 0.5
-        bright = components.means(maps.flair.contrast) >= settings.flair_correlate
+        correlate = np.where(infratentorial, settings.flair_correlate, _NODES.least_correlate)
+        bright = components.means(maps.flair.contrast) >= correlate
         features = _features(components, ring, maps, visit.grid.spacing_mm)
-        found.append(Nodes(components, features, deep & (bright | ~infratentorial)))
+        found.append(Nodes(components, features, deep & bright))
     return found
 
 
