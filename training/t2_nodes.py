@@ -59,6 +59,7 @@ def sample(head: Head, inserted: list[BoolArray]) -> Sample:
             share, beside = at_level.components.means(head.own), at_level.components.means(near)
             other = np.where((share < OTHER_SHARE) & (beside < NEAR_SHARE), 0.0, -1.0)
             labels.append(np.where((share >= REAL_SHARE) & head.expert, 1.0, other))
+    labels = [np.where(n.allowed, label, -1.0) for n, label in zip(nodes, labels, strict=True)]
     weight = 1.0 if head.expert and not inserted else 0.5
     return Sample.of(head, nodes, labels, hits_of(nodes, inserted), untouched=not inserted, weight=weight)
 

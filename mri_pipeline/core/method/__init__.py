@@ -39,11 +39,11 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_fluid, t2_border, local_contrast
+    t2, t2_evidence, t2_visits, t2_fluid, t2_nodes, t2_border, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
-    gel, gel_probability
+    gel, gel_nodes, gel_probability
         Detection of enhancing lesions.
     black_holes : BlackHoleSettings
     registration : RegisterSettings

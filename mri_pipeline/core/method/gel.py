@@ -82,6 +82,8 @@ class GelNodes(NodeSettings):
 
     Parameters
     ----------
+    levels, least_mm3, most_mm3, least_probability
+        See `NodeSettings`.
     level_noise : float
         A level is used if it is at least this many standard deviations of the enhancement of white matter.
     alike_share : float

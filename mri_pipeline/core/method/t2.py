@@ -235,10 +235,15 @@ class T2Nodes(NodeSettings):
 
     Parameters
     ----------
+    levels, least_mm3, most_mm3, least_probability
+        See `NodeSettings`.
     edge_mm : float
         Lesions are not searched for within this depth below the brain surface.
     near_mm, near_white_matter : float
         Lesions are searched for where the white-matter map, blurred by the first value, exceeds the second.
+    least_white_matter, most_csf_around : float
+        A component with a lower mean of the white-matter map is cortex or deep grey matter; one with a higher mean of
+        the CSF map around it is the rim of a ventricle or sulcus. The T2 rule covers lesions at such places.
     present_share : float
         A lesion of one visit is present at another if its contrast there is at least this fraction.
     """
@@ -250,4 +255,6 @@ class T2Nodes(NodeSettings):
     edge_mm: float = 2.5
     near_mm: float = 2.0
     near_white_matter: float = 0.15
+    least_white_matter: float = 0.2
+    most_csf_around: float = 0.15
     present_share: float = 0.5

@@ -43,6 +43,8 @@ FEATURES = (
 def t2_nodes(visit: VisitImages, tissue: TissueMaps, flair: LocalContrast) -> list[Nodes]:
     """Components of a visit that are brighter on FLAIR than the white matter around, at every level.
 
+    Cortex, deep grey matter and the rim of CSF are not allowed.
+
     Parameters
     ----------
     visit : VisitImages
@@ -72,10 +74,12 @@ def t2_nodes(visit: VisitImages, tissue: TissueMaps, flair: LocalContrast) -> li
         "depth": depth,
     }
     searched = brain & (depth >= _NODES.edge_mm) & near_white & tissue.above_foramen_magnum
-    return [
-        Nodes(parts, _features(parts, ring, flair, maps, grid.spacing_mm), np.ones(len(parts.sizes), dtype=bool))
-        for parts, ring in components_at_levels(flair.contrast, searched, grid, _NODES)
-    ]
+    found = []
+    for parts, ring in components_at_levels(flair.contrast, searched, grid, _NODES):
+        allowed = parts.means(white) >= _NODES.least_white_matter
+        allowed &= ring.means(tissue.csf.data) <= _NODES.most_csf_around
+        found.append(Nodes(parts, _features(parts, ring, flair, maps, grid.spacing_mm), allowed))
+    return found
 
 
 def _features(
