@@ -13,6 +13,19 @@ from mri_pipeline.core.visits import Contrast, visit_order
 TRIAL_FILE = "trial.toml"
 
 
+def what_is_at(path: Path) -> str:
+    """What lies at a path that should be a folder with a certain file; for messages.
+
+    Examples
+    --------
+    >>> what_is_at(Path("no/such/folder"))
+    'nothing at that path'
+    """
+    if path.is_dir():
+        return "a folder without it"
+    return "a file" if path.exists() else "nothing at that path"
+
+
 class MaskLabel(StrEnum):
     """The masks of the derivative dataset; the value is the BIDS ``label-`` entity."""
 
@@ -213,8 +226,8 @@ class Trial:
         """
         if not (root / TRIAL_FILE).is_file():
             raise UsageError(
-                "expected a trial folder with trial.toml, found none",
-                hint="run 'mri-pipeline init TRIAL' first",
+                f"expected a trial folder with trial.toml, found {what_is_at(root)}",
+                hint="check the path; 'mri-pipeline init TRIAL' creates a trial",
             )
         return cls(root.resolve())
 
