@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.mask_label import MaskLabel as MaskLabel  # noqa: PLC0414 - part of this module, too
 from mri_pipeline.core.visits import Contrast, visit_order
 
 TRIAL_FILE = "trial.toml"
@@ -24,18 +24,6 @@ def what_is_at(path: Path) -> str:
     if path.is_dir():
         return "a folder without it"
     return "a file" if path.exists() else "nothing at that path"
-
-
-class MaskLabel(StrEnum):
-    """The masks of the derivative dataset; the value is the BIDS ``label-`` entity."""
-
-    T2_LESION = "T2lesion"
-    GEL = "GEL"
-    BLACK_HOLE = "BH"
-    NEW_T2 = "newT2"
-    ENLARGING_T2 = "enlargingT2"
-    T2_INCREASE = "T2increase"
-    T2_DECREASE = "T2decrease"
 
 
 @dataclass(frozen=True)

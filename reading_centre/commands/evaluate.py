@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from reading_centre.console import (
     AsJson,
     emit,
