@@ -128,7 +128,8 @@ def test_help_and_version_load_no_large_library(option):
     code = (
         "import sys\nfrom reading_centre import cli\n"
         f"assert cli.invoke(['{option}']) == 0\n"
-        "print('loaded:', sorted({'nipype', 'SimpleITK', 'nibabel', 'pydicom', 'scipy', 'pydantic'} & set(sys.modules)))"
+        "large = {'nipype', 'SimpleITK', 'nibabel', 'pydicom', 'scipy', 'pydantic'}\n"
+        "print('loaded:', sorted(large & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "loaded: []"
