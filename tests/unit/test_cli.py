@@ -41,7 +41,7 @@ def test_help_names_every_command_and_exit_code(capsys):
         "init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment", "evaluate",
     ):  # fmt: skip
         assert f"\n  {command} " in text
-    assert "..." not in text.partition("Commands:")[2], "a summary does not fit into its line"
+    assert "..." not in text.partition("Commands:")[2], "a summary is cut"
     assert "Exit codes: 0 done" in text
 
 
