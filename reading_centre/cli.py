@@ -35,7 +35,7 @@ from workflows.logs import add_handler, log_to_file, remove_handler
 app = typer.Typer(
     name="mri-pipeline",
     help="A central MRI reading centre for multiple-sclerosis trials: DICOM in, blinded lesion tables out.",
-    epilog="Exit codes: 0 done, 1 unexpected fault, 2 wrong use or settings, 3 an upload was refused, "
+    epilog="Exit codes: 0 done, 1 unexpected error, 2 wrong usage or settings, 3 an upload was refused, "
     "4 some subjects failed and the others are done.",
     no_args_is_help=True,
     add_completion=False,
@@ -108,17 +108,17 @@ def _options(
         context.call_on_close(partial(remove_handler, log_to_file(log_file)))
 
 
-for _name, _command in (
-    ("init", init.init),
-    ("dummy-run", dummy_run.dummy_run),
-    ("ingest", ingest.ingest),
-    ("run", run.run),
-    ("read", read.read),
-    ("tables", tables.tables),
-    ("status", status.status),
-    ("demo", demo.demo),
-    ("bids", bids.bids),
-    ("segment", segment.segment),
-    ("evaluate", evaluate.evaluate),
+for _name, _command, _summary in (
+    ("init", init.init, "Create a trial folder with its protocol."),
+    ("dummy-run", dummy_run.dummy_run, "Check a site's dummy run; open or close its gate."),
+    ("ingest", ingest.ingest, "Take in one visit: check, de-identify, convert."),
+    ("run", run.run, "Analyse all subjects with new scans."),
+    ("read", read.read, "Export worklists, import decisions, lock reads."),
+    ("tables", tables.tables, "Write the blinded tables."),
+    ("status", status.status, "Show an overview of sites, subjects and visits."),
+    ("demo", demo.demo, "Run all steps on a simulated trial."),
+    ("bids", bids.bids, "Analyse a BIDS dataset (BIDS App)."),
+    ("segment", segment.segment, "Segment the lesions of one visit from NIfTI files."),
+    ("evaluate", evaluate.evaluate, "Score predicted against reference masks."),
 ):
-    app.command(_name)(_command)
+    app.command(_name, short_help=_summary)(_command)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import AnalysisError
-from workflows.outcome import BatchOutcome
 from workflows.plugin import Plugin
 from workflows.plugin import Progress as ProgressCallback
+
+if TYPE_CHECKING:  # pydantic is not needed for --help
+    from workflows.outcome import BatchOutcome
 
 STDOUT = Console(highlight=False)
 STDERR = Console(stderr=True, highlight=False)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.mask_label import MaskLabel as MaskLabel  # noqa: PLC0414 - part of this module, too
 from mri_pipeline.core.visits import Contrast, visit_order
 
 TRIAL_FILE = "trial.toml"
 
 
-class MaskLabel(StrEnum):
-    """The masks of the derivative dataset; the value is the BIDS ``label-`` entity."""
+def what_is_at(path: Path) -> str:
+    """What lies at a path that should be a folder with a certain file; for messages.
 
-    T2_LESION = "T2lesion"
-    GEL = "GEL"
-    BLACK_HOLE = "BH"
-    NEW_T2 = "newT2"
-    ENLARGING_T2 = "enlargingT2"
-    T2_INCREASE = "T2increase"
-    T2_DECREASE = "T2decrease"
+    Examples
+    --------
+    >>> what_is_at(Path("no/such/folder"))
+    'nothing at that path'
+    """
+    if path.is_dir():
+        return "a folder without it"
+    return "a file" if path.exists() else "nothing at that path"
 
 
 @dataclass(frozen=True)
@@ -443,8 +444,8 @@ class Trial:
         """
         if not (root / TRIAL_FILE).is_file():
             raise UsageError(
-                "expected a trial folder with trial.toml, found none",
-                hint="run 'mri-pipeline init TRIAL' first",
+                f"expected a trial folder with trial.toml, found {what_is_at(root)}",
+                hint="check the path; 'mri-pipeline init TRIAL' creates a trial",
             )
         return cls(root.resolve())
 

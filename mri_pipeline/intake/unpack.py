@@ -119,8 +119,8 @@ class _Sink:
         self.files.append(path)
         if _is_archive(path):
             raise UnsafeUploadError(
-                "expected DICOM files, found an archive inside the upload",
-                hint="unpack the inner archive and upload its files in one zip or folder",
+                "expected DICOM files, found a compressed file or an archive inside the upload",
+                hint="upload the DICOM files as they come from the scanner or PACS, in one zip or folder",
             )
 
 

@@ -121,7 +121,8 @@ def export_worklist(
     chosen = [item for item in everything if not is_locked(reads, item.subject, item.visit)]
     if not chosen:
         raise UsageError(
-            "expected analysed visits that are not locked, found none", hint="run 'mri-pipeline run TRIAL' first"
+            "expected analysed visits that are not locked, found none",
+            hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
         )
     coded = _coded(chosen, key)
     series = _series(chosen, key)

@@ -163,11 +163,10 @@ def _short(keys: str, known: Mapping[str, Reference]) -> str:
 
 def _listed(entry: Reference) -> str:
     """One line of the list of references."""
-    authors = entry.get("author", "").replace(" and others", ", et al.").replace(" and ", "; ")
+    authors = entry["author"].replace(" and others", ", et al.").replace(" and ", "; ")
     title = entry["title"] if entry["title"].endswith("?") else f"{entry['title']}."
     place = f"{entry.get('journal') or entry['booktitle']} {entry['year']};{entry['volume']}:{entry['pages']}."
-    doi = f"doi:{entry['doi']}" if "doi" in entry else ""
-    return " ".join(filter(None, (authors, title, place.replace("--", "-"), doi)))
+    return f"{authors} {title} {place.replace('--', '-')} doi:{entry['doi']}"
 
 
 def _bibtex(key: str, entry: Reference) -> str:

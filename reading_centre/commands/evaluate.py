@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from reading_centre.console import (
     AsJson,
     emit,
@@ -46,7 +46,9 @@ def evaluate(
     elif pairs is None and predicted is not None and reference is not None:
         chosen = evaluation.pairs_of_folders(predicted, reference, label=label)
     else:
-        raise UsageError("expected either --predicted and --reference, or --pairs, found something else")
+        given = {"--predicted": predicted, "--reference": reference, "--pairs": pairs}
+        found = " and ".join(name for name, path in given.items() if path is not None) or "none of them"
+        raise UsageError(f"expected either --predicted and --reference, or --pairs, found {found}")
     summary = evaluation.evaluate(chosen, out, data=data)
     if as_json:
         emit(summary)

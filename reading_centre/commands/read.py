@@ -37,13 +37,15 @@ def read(
     if len(chosen) != 1:
         raise UsageError(
             f"expected one of --export DIR, --import DIR and --lock, found {' and '.join(chosen) or 'none'}",
-            hint="the readers' page in the browser comes with a later version",
+            hint="export a worklist, import it with the readers' decisions, then lock the reads",
         )
     if export is not None:
         summary = readers.export_reads(trial, export)
     else:
         if not reader:
-            raise UsageError("expected --reader with --import and --lock, found none")
+            raise UsageError(
+                "expected --reader with --import and --lock, found none", hint="for example --reader R1"
+            )
         summary = (
             readers.import_reads(trial, take, reader=reader) if take else readers.lock_reads(trial, reader=reader)
         )

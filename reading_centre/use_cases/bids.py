@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset, RawDataset
+from mri_pipeline.core.layout import DerivativeDataset, RawDataset, what_is_at
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules, Segmenter
 from mri_pipeline.core.provenance import settings_digest
@@ -27,19 +27,21 @@ from workflows.batch import run_batch
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.plugin import Plugin, Progress
 
-_NO_FLAIR = "expected a session with a FLAIR, found none"
+_SHOWN = 5
+"""Names that a message lists; the others are counted."""
 
 
 def _dataset(bids_dir: Path) -> RawDataset:
     description = bids_dir / "dataset_description.json"
     if not description.is_file():
         raise UsageError(
-            "expected a BIDS dataset with dataset_description.json, found none", hint="check the first argument"
+            f"expected a BIDS dataset with dataset_description.json, found {what_is_at(bids_dir)}",
+            hint="check the path of BIDS_DIR, the first argument",
         )
     try:
         json.loads(description.read_bytes())
     except ValueError as error:
-        raise UsageError("dataset_description.json: expected JSON, found something else") from error
+        raise UsageError("dataset_description.json: expected JSON, found other text") from error
     return RawDataset(bids_dir)
 
 
@@ -48,7 +50,10 @@ def _chosen(raw: RawDataset, labels: Sequence[str]) -> list[str]:
     wanted = [label.removeprefix("sub-") for label in labels] or found
     unknown = sorted(set(wanted) - set(found))
     if unknown:
-        raise UsageError(f"expected participants of the dataset, found unknown {', '.join(unknown)}")
+        raise UsageError(
+            f"expected participants of the dataset ({_shown(found)}), found {_shown(unknown)}",
+            hint="check --participant-label",
+        )
     if not wanted:
         raise UsageError("expected at least one sub-<label> folder in the dataset, found none")
     return sorted(set(wanted))
@@ -220,8 +225,9 @@ def run_participants(
         _describe(index, say)
     jobs = make_jobs(raw, out_dir, indexes.values(), work=work, rules=rules)
     if not jobs:
+        first = next(iter(indexes.values()))
         raise UsageError(
-            f"sub-{next(iter(indexes))}: {_NO_FLAIR}",
+            f"sub-{first.subject}: {_no_flair(first)}",
             hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
@@ -233,12 +239,26 @@ def run_participants(
         write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
     outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
     without = sorted(set(indexes) - {job.subject for job in jobs})
-    refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
+    refused = tuple(
+        Outcome(subject=subject, done=False, reason=_no_flair(indexes[subject])) for subject in without
+    )
     outcomes = (*outcome.outcomes, *refused)
     for one in outcomes:
         save_outcome(derivatives, one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome(outcomes)
+
+
+def _no_flair(index: SubjectIndex) -> str:
+    """The reason why a participant is not analysed."""
+    return "no FLAIR found" + (f" (ignored: {_shown(map(str, index.ignored))})" if index.ignored else "")
+
+
+def _shown(names: Iterable[str]) -> str:
+    """The first names, and the number of the others."""
+    every = list(names)
+    more = len(every) - _SHOWN
+    return ", ".join(every[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:

@@ -70,7 +70,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
         raise AnalysisError(f"expected every subject analysed, found {len(outcome.failed)} that failed")
     say("4/5  writing the tables")
     write_trial_tables(trial.root, provisional=True)
-    say("5/5  measured beside the known truth (measured / truth)")
+    say("5/5  measured / truth; one number if both are equal")
     measured = read_table(trial.tables / "lesion_timepoints.csv")
     truth = [
         row | {"subject": codes[row["subject"]]} for row in read_table(source.truth / "lesion_timepoints.csv")
@@ -111,7 +111,9 @@ def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:
         except UploadRefusedError as error:
             if upload.accepted:
                 raise
-            say(f"       {upload.site} {upload.kind.value}: refused, as it must be: {error.message}")
+            say(
+                f"       {upload.site} {upload.kind.value.replace('_', ' ')}: refused, as planned: {error.message}"
+            )
             continue
         if not upload.accepted:
             raise AnalysisError(

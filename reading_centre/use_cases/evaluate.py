@@ -164,10 +164,12 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     for number, row in _rows(file):
         case, predicted, reference = (row[name].strip() for name in _NEEDED)
         tuned = row.get("tuned_on", "").strip().lower()
-        if not (case and predicted and reference) or tuned not in _TUNED:
+        missing = [name for name in _NEEDED if not row[name].strip()]
+        if missing or tuned not in _TUNED:
+            found = f"no {' and no '.join(missing)}" if missing else f"{tuned!r} in tuned_on"
             raise UsageError(
                 f"{file.name}, line {number}: expected a case, two paths and yes, no or nothing in tuned_on, "
-                "found something else"
+                f"found {found}"
             )
         if case in pairs:
             raise UsageError(f"{file.name}, line {number}: expected every case once, found {case} again")

@@ -249,8 +249,11 @@ def segment_files(
     images = {contrast: nifti.load_scan(path) for contrast, path in present.items()}
     forms = [forms_qc_flag(contrast, nifti.form_difference_mm(path)) for contrast, path in present.items()]
     mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
-    if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
-        raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
+    if mask is not None and (values := len(np.unique(mask.data[mask.mask]))) != 1:
+        raise ImageError(
+            f"brain mask: expected 0 outside and one other value in the brain, found {values} other values",
+            hint="--brain-mask takes a mask, not a scan and not a map of several regions",
+        )
     out.mkdir(
         parents=True, exist_ok=True
     )  # before the work, so that a folder that cannot be created is reported at once

@@ -157,12 +157,12 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
     if automatic.rules_digest != settings_digest(protocol.lesions):
         raise UsageError(
             f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
-            "one by others",
+            "one by other rules or another version",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
     if {counts.visit for counts in automatic.visits} != set(analysed):
         raise UsageError(
-            f"subject {state.code}: expected numbers of the visits whose scans count, found those of others",
+            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
             hint="a scan was withdrawn or replaced since: run the analysis again",
         )
     confirmed = {}

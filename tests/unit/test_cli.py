@@ -41,13 +41,20 @@ def test_help_names_every_command_and_exit_code(capsys):
         "init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment", "evaluate",
     ):  # fmt: skip
         assert f"\n  {command} " in text
+    assert "..." not in text.partition("Commands:")[2], "a summary is cut"
     assert "Exit codes: 0 done" in text
+
+
+DATASET = "expected a BIDS dataset with dataset_description.json"
+MASKS = "expected either --predicted and --reference, or --pairs"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["status", "{tmp}"], "expected a trial folder with trial.toml, found none"),
+        (["status", "{tmp}"], "expected a trial folder with trial.toml, found a folder without it"),
+        (["status", "{tmp}/none"], "expected a trial folder with trial.toml, found nothing at that path"),
+        (["status", "{file}"], "expected a trial folder with trial.toml, found a file"),
         (
             ["ingest", "{tmp}", "x", "--site", "S01", "--subject", "1", "--visit", "wk00"],
             "expected a trial folder",
@@ -55,7 +62,14 @@ def test_help_names_every_command_and_exit_code(capsys):
         (["read", "{tmp}"], "expected one of --export DIR, --import DIR and --lock, found none"),
         (["read", "{tmp}", "--lock"], "expected --reader"),
         (["init", "{tmp}/new", "--protocol", "nothing"], "expected a known protocol"),
-        (["bids", "{tmp}", "{tmp}/out", "participant"], "expected a BIDS dataset with dataset_description.json"),
+        (["bids", "{tmp}", "{tmp}/out", "participant"], f"{DATASET}, found a folder without it"),
+        (["bids", "{tmp}/none", "{tmp}/out", "participant"], f"{DATASET}, found nothing at that path"),
+        (
+            ["segment", "--flair", "{file}", "--out", "{tmp}"],
+            "expected a NIfTI image, found notes.txt that cannot be read (HeaderDataError: no N",
+        ),
+        (["evaluate", "--out", "{tmp}"], f"{MASKS}, found none of them"),
+        (["evaluate", "--predicted", "{tmp}", "--out", "{tmp}"], f"{MASKS}, found --predicted"),
         (
             ["segment", "--flair", "{tmp}/none.nii.gz", "--out", "{tmp}"],
             "expected an image file, found none named",
@@ -63,9 +77,12 @@ def test_help_names_every_command_and_exit_code(capsys):
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
-    assert cli.invoke([a.format(tmp=tmp_path) for a in arguments]) == 2
+    file = tmp_path / "notes.txt"
+    file.write_text("not an image, but longer than the header of one: " * 20)
+    assert cli.invoke([a.format(tmp=tmp_path, file=file) for a in arguments]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {message}")
+    assert len(captured.err.splitlines()) <= 2
     assert "Traceback" not in captured.err
     assert captured.out == ""
 
@@ -108,11 +125,12 @@ def test_run_without_scans_says_what_to_do(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version_load_neither_nipype_nor_simpleitk(option):
+def test_help_and_version_load_no_large_library(option):
     code = (
         "import sys\nfrom reading_centre import cli\n"
         f"assert cli.invoke(['{option}']) == 0\n"
-        "print('loaded:', sorted({'nipype', 'SimpleITK'} & set(sys.modules)))"
+        "large = {'nipype', 'SimpleITK', 'nibabel', 'pydicom', 'scipy', 'pydantic'}\n"
+        "print('loaded:', sorted(large & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "loaded: []"

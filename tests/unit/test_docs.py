@@ -6,6 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.core.protocol import (
+    AcquisitionLimits,
+    ImageLimits,
+    LesionRules,
+    Limit,
+    Protocol,
+    Reading,
+    RequiredSequence,
+    Site,
+    Visit,
+)
 from mri_pipeline.reading import worklist
 from reading_centre.cli import app
 from reading_centre.use_cases import evaluate, segment
@@ -42,3 +53,18 @@ def test_every_column_of_other_tables_is_described(section, names):
 def test_every_command_has_its_outputs():
     commands = {command.name for command in app.registered_commands} - {"demo"}
     assert commands == set(sections())
+
+
+def test_every_setting_of_trial_toml_is_described_with_its_default():
+    text = (DOCS / "protocol.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1] for row in re.findall(r"^\| `(?:\[\[)?(\w+)(?:\]\])?` \| (.*?) \|", text, re.MULTILINE)}
+    models = (Protocol, Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, LesionRules, Reading)
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+    assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading"}
+    for name, shown in rows.items():
+        default = fields[name].get_default(call_default_factory=True)
+        value = default.value if isinstance(default, Limit) else default
+        if isinstance(value, bool):
+            assert shown == str(value).lower(), name
+        elif isinstance(value, int | float):
+            assert float(shown) == value, name

@@ -71,7 +71,7 @@ def test_done_failed_and_without_flair(app):
     page = app(fails={"b"})
     assert "3 subjects: <b>1</b> done, <b>2</b> failed." in page
     assert "<b>failed:</b> no &lt;brain&gt;" in page
-    assert "<b>failed:</b> expected a session with a FLAIR, found none" in page
+    assert "<b>failed:</b> no FLAIR found" in page
     assert 'href="sub-a.html"' in page
     assert "sub-b.html" not in page
     assert "single: FLAIR: covers 50 %" in page

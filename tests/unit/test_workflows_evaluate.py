@@ -217,8 +217,8 @@ def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
     [
         ("", "found no row"),
         ("case,predicted\na,b\n", "found no reference"),
-        ("case,predicted,reference\na,b,\n", "line 2: expected a case, two paths"),
-        ("case,predicted,reference,tuned_on\na,b,c,perhaps\n", "line 2: expected a case, two paths"),
+        ("case,predicted,reference\na,b,\n", "line 2: expected a case, two paths .* found no reference"),
+        ("case,predicted,reference,tuned_on\na,b,c,perhaps\n", "tuned_on, found 'perhaps' in tuned_on"),
         ("case,predicted,reference\na,b,c\na,d,e\n", "line 3: expected every case once, found a again"),
     ],
 )

@@ -65,7 +65,11 @@ def headers_of(start: bytes) -> tuple[nib.Nifti1Header, nib.Nifti1Header]:
     """
     kind = image_class(start).header_class
     block = start[: kind.sizeof_hdr]
-    return kind(block, check=False), kind(block)
+    stored = kind(block, check=False)
+    if stored["magic"].item() not in {kind.single_magic, kind.pair_magic}:
+        # nibabel refuses it, too, and first prints other faults of the bytes
+        raise HeaderDataError("no NIfTI header")
+    return stored, kind(block)
 
 
 def require_readable(header: nib.Nifti1Header, name: str, *, file_bytes: int) -> None:

@@ -77,7 +77,7 @@ def order_sessions(
     raise UsageError(
         f"sub-{subject}: expected acq_time or numbers that order the sessions, found the labels "
         f"{', '.join(sorted(labels))}",
-        hint="give their order, for example: --session-order " + ",".join(sorted(labels)),
+        hint="give the labels in the order of time: --session-order FIRST,SECOND,…",
     )
 
 
