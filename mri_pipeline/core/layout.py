@@ -16,6 +16,14 @@ TRIAL_FILE = "trial.toml"
 def what_is_at(path: Path) -> str:
     """What lies at a path that should be a folder with a certain file; for messages.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> what_is_at(Path("no/such/folder"))

@@ -82,7 +82,7 @@ class GelNodes(NodeSettings):
 
     Parameters
     ----------
-    levels, least_mm3, most_mm3, least_probability
+    levels, least_mm3, most_mm3, least_probability, ring_mm, reach_mm
         See `NodeSettings`.
     level_noise : float
         A level is used if it is at least this many standard deviations of the enhancement of white matter.
@@ -99,6 +99,8 @@ class GelNodes(NodeSettings):
     least_mm3: float = 6.0
     most_mm3: float = 6000.0
     least_probability: float = 0.6
+    ring_mm: float = 2.5
+    reach_mm: float = 2.0
     level_noise: float = 2.1
     alike_share: float = 0.6
     least_correlate: float = 1.0

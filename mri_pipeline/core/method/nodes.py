@@ -27,5 +27,5 @@ class NodeSettings:
     least_mm3: float
     most_mm3: float
     least_probability: float
-    ring_mm: float = 2.5
-    reach_mm: float = 2.0
+    ring_mm: float
+    reach_mm: float

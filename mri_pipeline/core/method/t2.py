@@ -235,7 +235,7 @@ class T2Nodes(NodeSettings):
 
     Parameters
     ----------
-    levels, least_mm3, most_mm3, least_probability
+    levels, least_mm3, most_mm3, least_probability, ring_mm, reach_mm
         See `NodeSettings`.
     edge_mm : float
         Lesions are not searched for within this depth below the brain surface.
@@ -252,6 +252,8 @@ class T2Nodes(NodeSettings):
     least_mm3: float = 8.0
     most_mm3: float = 4000.0
     least_probability: float = 0.75
+    ring_mm: float = 2.5
+    reach_mm: float = 2.0
     edge_mm: float = 2.5
     near_mm: float = 2.0
     near_white_matter: float = 0.15
