@@ -70,48 +70,56 @@ def map_tissue(
         If an image is on a different grid.
     """
     settings = settings or TissueSettings()
-    grid = brain.grid
     flair = _mean_image(flairs, brain)
+    features = _features(flair, t1ws, brain)
+    displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
+    points = inverse_warp(brain.grid, brain.mask, template_to_subject, displacement, coarse)
+    *tissue_priors, ventricles, deep = _template_maps(template, points, brain)
+    below_foramen, cistern = _lower_end(brain, template, template_to_subject)
+    priors = _priors(tissue_priors, brain, settings)
+    posterior = _classify(features, brain, priors, settings, flow=cistern[brain.mask])
+    white_matter, grey_matter, csf = (Image(posterior[k], brain.grid) for k in (_WHITE, _GREY, _CSF))
+    # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
+    below = np.zeros(brain.grid.shape, dtype=bool)
+    below[brain.mask] = infratentorial(points)
+    depth = depth_mm(brain)
+    # fluid at the surface is a sulcus: adjacent voxels abut cortex
+    cortex = (grey_matter.data > 0.5) & (deep < 0.3) | (csf.data > 0.5) & (depth < _SULCUS_DEPTH_MM)
+    location = location_labels(
+        brain=brain.mask,
+        ventricles=patient_ventricles(csf, ventricles, (depth > _VENTRICLE_DEPTH_MM) & ~below, settings),
+        cortex=cortex,
+        below_tentorium=below,
+        below_foramen=below_foramen,
+        grid=brain.grid,
+    )
+    return TissueMaps(
+        white_matter=white_matter,
+        grey_matter=grey_matter,
+        csf=csf,
+        location=location,
+        lesion_prior=_warped_prior(lesion_prior, brain, points),
+        template_to_subject=template_to_subject,
+    )
+
+
+def _features(flair: Image, t1ws: Sequence[Image], brain: LabelImage) -> FloatArray:
+    """Intensities in the brain, shape (1 or 2, n): FLAIR, and T1 if one covers the brain; NaN outside the T1."""
     features = [flair.data[brain.mask]]
     if whole := [t1 for t1 in t1ws if _share_scanned(t1, brain) >= _LEAST_SCANNED]:
         t1 = _mean_image(whole, brain).data[brain.mask]
         features.append(np.where(t1 > 0, t1, np.nan))
+    return np.stack(features)
+
+
+def _template_maps(template: Template, points_mm: FloatArray, brain: LabelImage) -> list[FloatArray]:
+    """White matter, grey matter, fluid, ventricles and deep grey matter of the template in subject space.
+
+    `points_mm` are the template coordinates of the voxels of the brain.
+    """
     _, ventricles, deep = template_regions(template)
-    fluid = _template_fluid(template)
-    displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
-    points = inverse_warp(grid, brain.mask, template_to_subject, displacement, coarse)
-    warped = pull(
-        [template.white_matter.data, template.grey_matter.data, fluid, ventricles, deep],
-        template.t1.grid,
-        points,
-        brain.mask,
-    )
-    # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
-    below = np.zeros(grid.shape, dtype=bool)
-    below[brain.mask] = infratentorial(points)
-    below_foramen, cistern = _lower_end(brain, template, template_to_subject)
-    priors = _priors(warped[:3], brain, settings)
-    posterior = _classify(np.stack(features), brain, priors, settings, flow=cistern[brain.mask])
-    maps = [Image(posterior[k], grid) for k in range(3)]
-    depth = depth_mm(brain)
-    patient = patient_ventricles(maps[_CSF], warped[3], (depth > _VENTRICLE_DEPTH_MM) & ~below, settings)
-    # fluid at the surface is a sulcus: adjacent voxels abut cortex
-    cortex = (maps[_GREY].data > 0.5) & (warped[4] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
-    return TissueMaps(
-        white_matter=maps[_WHITE],
-        grey_matter=maps[_GREY],
-        csf=maps[_CSF],
-        location=location_labels(
-            brain=brain.mask,
-            ventricles=patient,
-            cortex=cortex,
-            below_tentorium=below,
-            below_foramen=below_foramen,
-            grid=grid,
-        ),
-        lesion_prior=_warped_prior(lesion_prior, brain, points),
-        template_to_subject=template_to_subject,
-    )
+    tissue = [template.white_matter.data, template.grey_matter.data, _template_fluid(template)]
+    return pull([*tissue, ventricles, deep], template.t1.grid, points_mm, brain.mask)
 
 
 def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affine) -> tuple[BoolArray, BoolArray]:
