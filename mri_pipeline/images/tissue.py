@@ -13,7 +13,6 @@ from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.images import TissueSettings
-from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,
@@ -25,9 +24,9 @@ from mri_pipeline.images.regions import (
 )
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
+from mri_pipeline.images.tissue_classes import CSF, GREY, WHITE, classify
 from mri_pipeline.images.warp import inverse_warp, pull, warp_to_image
 
-_WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = METHOD.tissue_extent.ventricle_depth_mm
 _SULCUS_DEPTH_MM = METHOD.tissue_extent.sulcus_depth_mm
 _LEAST_SCANNED = METHOD.tissue_extent.least_scanned
@@ -77,8 +76,8 @@ def map_tissue(
     *tissue_priors, ventricles, deep = _template_maps(template, points, brain)
     below_foramen, cistern = _lower_end(brain, template, template_to_subject)
     priors = _priors(tissue_priors, brain, settings)
-    posterior = _classify(features, brain, priors, settings, flow=cistern[brain.mask])
-    white_matter, grey_matter, csf = (Image(posterior[k], brain.grid) for k in (_WHITE, _GREY, _CSF))
+    posterior = classify(features, brain, priors, settings, flow=cistern[brain.mask])
+    white_matter, grey_matter, csf = (Image(posterior[k], brain.grid) for k in (WHITE, GREY, CSF))
     # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
     below = np.zeros(brain.grid.shape, dtype=bool)
     below[brain.mask] = infratentorial(points)
@@ -215,69 +214,6 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
     priors = np.stack([ndimage.gaussian_filter(w, sigma)[brain.mask] for w in warped])
     priors = np.maximum(priors, settings.prior_floor)
     return np.asarray(priors / priors.sum(axis=0))
-
-
-def _classify(
-    data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings, *, flow: BoolArray
-) -> FloatArray:
-    """Posterior of the three classes, shape (3, nx, ny, nz), by a Gaussian mixture with the priors (few EM steps).
-
-    A feature that is NaN at a voxel (outside the field of view of T1) is ignored there. Voxels as bright as a lesion
-    on FLAIR where `flow` is True are flowing CSF, which FLAIR does not suppress.
-    """
-    lesion_like = data[0] > settings.lesion_flair
-    usable = ~lesion_like
-    means, spreads = _first_parameters(data, priors, usable)
-    posterior = priors
-    for _ in range(settings.iterations):
-        posterior = priors * _likelihood(data, means, spreads)
-        posterior /= np.maximum(posterior.sum(axis=0), 1e-12)
-        posterior[:, lesion_like] = _without_fluid(priors[:, lesion_like])
-        posterior[:, lesion_like & flow] = np.eye(3)[:, [_CSF]]
-        means, spreads = _parameters(data, posterior, usable)
-    result = np.zeros((3, *brain.grid.shape), dtype=np.float32)
-    result[:, brain.mask] = posterior
-    return result
-
-
-def _without_fluid(priors: FloatArray) -> FloatArray:
-    """Priors without CSF, for voxels brighter than tissue on FLAIR, which are white or grey matter."""
-    result = priors.copy()
-    result[_CSF] = 0.0
-    return np.asarray(result / np.maximum(result.sum(axis=0), 1e-12))
-
-
-def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Initial medians and spreads from voxels with a high prior; CSF from the darkest of them."""
-    means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
-    for k in range(3):
-        sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
-        for f, feature in enumerate(data):
-            values = feature[sure & np.isfinite(feature)]
-            means[k, f] = np.quantile(values, 0.2) if k == _CSF else np.median(values)
-            spreads[k, f] = max(robust_spread(values), 0.03)
-    return means, spreads
-
-
-def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    weights, known = posterior * usable, np.isfinite(data)
-    data = np.where(known, data, 0.0)
-    total = np.maximum(weights @ known.T, 1e-6)
-    means = weights @ data.T / total
-    spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, 0.03**2))
-    return means, spreads
-
-
-def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
-    """Gaussian with heavy tails (uniform component of 0.02), so that one feature alone cannot determine the class."""
-    result = np.ones((3, data.shape[1]), dtype=np.float32)
-    for k in range(3):
-        for f, feature in enumerate(data):
-            z = (feature - means[k, f]) / spreads[k, f]
-            if k == _CSF and f == 0:
-                z = np.maximum(z, 0)  # darker than the mean of CSF is still CSF
-            result[k] *= np.where(np.isnan(z), 1.0, np.exp(-0.5 * z**2) / spreads[k, f] + 0.02)
-    return result
 
 
 def patient_ventricles(

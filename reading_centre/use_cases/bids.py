@@ -185,11 +185,8 @@ def run_participants(
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
-    for subject, index in indexes.items():
-        # remove the results of an earlier run
-        for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
-            earlier.unlink(missing_ok=True)
-        write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
+    for index in indexes.values():
+        _begin(derivatives, index)
     outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(Outcome(subject=subject, done=False, reason=_NO_FLAIR) for subject in without)
@@ -198,6 +195,14 @@ def run_participants(
         save_outcome(derivatives, one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome(outcomes)
+
+
+def _begin(derivatives: DerivativeDataset, index: SubjectIndex) -> None:
+    """Remove the results of an earlier run of a participant and write its index."""
+    subject = index.subject
+    for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
+        earlier.unlink(missing_ok=True)
+    write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
 
 
 def _describe(index: SubjectIndex, say: Callable[[str], None]) -> None:

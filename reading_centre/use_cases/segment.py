@@ -24,6 +24,7 @@ from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQua
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.images import resample
+from mri_pipeline.images.register import Registration
 from mri_pipeline.lesions.black_holes import DarkTissue
 from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2.segment import T2Segmentation
@@ -91,6 +92,49 @@ def segment_images(
     SettingsError
         If a segmenter is named without a working folder.
     """
+    scan = _prepare(images, brain_mask)
+    t2, t2_flag = _t2_lesions(scan.images, brain=scan.brain, tissue=scan.tissue, rules=rules, work=work)
+    segmented = steps.segment_visit(scan.images, t2.mask, brain=scan.brain, tissue=scan.tissue, rules=rules)
+    tracking = steps.track(
+        [
+            VisitMasks(
+                _VISIT,
+                t2.mask,
+                segmented.gel.mask if segmented.gel else None,
+                segmented.dark.black_holes if segmented.dark else None,
+            )
+        ],
+        tissue_location=scan.tissue.location,
+        rules=rules,
+        weeks={_VISIT: None},
+    )
+    (only,) = tracking.visits
+    gel_flag = contrast_qc_flag(segmented.gel.enhancing_share if segmented.gel else None)
+    message = "; ".join(filter(None, (*scan.qc_flags, t2_flag, gel_flag)))
+    grid = images[Contrast.FLAIR].grid
+    return SegmentedScan(
+        _with_images_on(t2, grid),
+        _visit_on(segmented, grid),
+        resample.resample_nearest(only.lesions, grid),
+        only.records,
+        VisitQuality(_VISIT, "", scan.skull_stripped, 1.0, scan.registrations, message),
+    )
+
+
+@dataclass(frozen=True)
+class _PreparedScan:
+    """Prepared images of the visit with brain mask and tissue maps on the subject grid, and their quality."""
+
+    images: Mapping[Contrast, Image]
+    brain: LabelImage
+    tissue: TissueMaps
+    skull_stripped: bool
+    registrations: tuple[RegistrationRecord, ...]
+    qc_flags: tuple[str, ...]
+
+
+def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) -> _PreparedScan:
+    """Register and prepare the images of the visit, and map its tissue. See `segment_images` for the errors."""
     preparation.require_different(images)
     flair = images[Contrast.FLAIR]
     found = preparation.extract_brain(flair)
@@ -110,48 +154,35 @@ def segment_images(
     )
     brain, _ = preparation.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
     prepared = preparation.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
-    t1ws = [prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1]
     tissue = preparation.map_subject_tissue(
         flairs=[prepared[Contrast.FLAIR]],
-        t1ws=t1ws,
+        t1ws=[prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1],
         brain=space.brain,
         template_to_subject=space.template_to_subject,
     )
     (matched,) = preparation.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
-    prepared = {**prepared, Contrast.FLAIR: matched}
-    t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
-    segmented = steps.segment_visit(prepared, t2.mask, brain=brain, tissue=tissue, rules=rules)
-    share = segmented.gel.enhancing_share if segmented.gel else None
-    message = (
-        brain_qc_flag(found.quality),
-        preparation.partly_scanned(prepared, brain),
-        note,
-        contrast_qc_flag(share),
+    matched_images = {**prepared, Contrast.FLAIR: matched}
+    return _PreparedScan(
+        matched_images,
+        brain,
+        tissue,
+        found.skull_stripped,
+        tuple(_record(contrast, match) for contrast, match in registered.items()),
+        (brain_qc_flag(found.quality), preparation.partly_scanned(matched_images, brain)),
     )
-    gel = segmented.gel.mask if segmented.gel else None
-    holes = segmented.dark.black_holes if segmented.dark else None
-    tracking = steps.track(
-        [VisitMasks(_VISIT, t2.mask, gel, holes)],
-        tissue_location=tissue.location,
-        rules=rules,
-        weeks={_VISIT: None},
+
+
+def _record(contrast: Contrast, match: Registration) -> RegistrationRecord:
+    return RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
+
+
+def _visit_on(visit: steps.SegmentedVisit, grid: Grid) -> steps.SegmentedVisit:
+    """Resample all images of a visit to another grid."""
+    return steps.SegmentedVisit(
+        {contrast: resample.resample(image, grid, order=0) for contrast, image in visit.contrasts.items()},
+        _with_images_on(visit.gel, grid) if visit.gel else None,
+        _with_images_on(visit.dark, grid) if visit.dark else None,
     )
-    (only,) = tracking.visits
-    records = [
-        RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
-        for contrast, match in registered.items()
-    ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, message)))
-    segmented = steps.SegmentedVisit(
-        {
-            contrast: resample.resample(image, flair.grid, order=0)
-            for contrast, image in segmented.contrasts.items()
-        },
-        _with_images_on(segmented.gel, flair.grid) if segmented.gel else None,
-        _with_images_on(segmented.dark, flair.grid) if segmented.dark else None,
-    )
-    lesions = resample.resample_nearest(only.lesions, flair.grid)
-    return SegmentedScan(_with_images_on(t2, flair.grid), segmented, lesions, only.records, quality)
 
 
 def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:
@@ -222,9 +253,7 @@ def segment_files(
     present = {contrast: path for contrast, path in files.items() if path is not None}
     images = {contrast: nifti.load_scan(path) for contrast, path in present.items()}
     forms = [forms_qc_flag(contrast, nifti.form_difference_mm(path)) for contrast, path in present.items()]
-    mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
-    if mask is not None and len(np.unique(mask.data[mask.mask])) != 1:
-        raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
+    mask = _brain_mask(brain_mask) if brain_mask is not None else None
     out.mkdir(
         parents=True, exist_ok=True
     )  # before the work, so that a folder that cannot be created is reported at once
@@ -235,17 +264,7 @@ def segment_files(
     scan = segment_images(images, brain_mask=mask, rules=rules, work=work)
     if work:
         shutil.rmtree(work)
-    gel, dark = scan.found.gel, scan.found.dark
-    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
-    masks = dict(zip(_MASKS, found, strict=True))
-    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
-    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
-        if made is not None:
-            nifti.save(made, out / f"{name}.nii.gz", forms_of=flair)
-    rows = [lesion_row("", record) for record in scan.records]
-    write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
-    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
-    write_atomic(out / _PROVENANCE, json.dumps(made_by, indent=2) + "\n")
+    masks = _write(scan, out, rules, forms_of=flair)
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
@@ -254,3 +273,33 @@ def segment_files(
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
         "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms))) or None,
     }
+
+
+def _brain_mask(path: Path) -> LabelImage:
+    """Load a brain mask.
+
+    Raises
+    ------
+    ImageError
+        If it has several labels, or none.
+    """
+    mask = nifti.load_labels(path)
+    if len(np.unique(mask.data[mask.mask])) != 1:
+        raise ImageError("brain mask: expected 0 outside and one other value in the brain, found something else")
+    return mask
+
+
+def _write(scan: SegmentedScan, out: Path, rules: LesionRules, *, forms_of: Path) -> dict[str, LabelImage | None]:
+    """Write images, table and provenance; return the masks by name. `forms_of` is the file of the FLAIR."""
+    gel, dark = scan.found.gel, scan.found.dark
+    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
+    masks = dict(zip(_MASKS, found, strict=True))
+    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
+    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
+        if made is not None:
+            nifti.save(made, out / f"{name}.nii.gz", forms_of=forms_of)
+    rows = [lesion_row("", record) for record in scan.records]
+    write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
+    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
+    write_atomic(out / _PROVENANCE, json.dumps(made_by, indent=2) + "\n")
+    return masks
