@@ -40,9 +40,9 @@ def locate(lesions: LabelImage, location: LabelImage) -> dict[int, Location]:
     """
     inside = lesions.data > 0
     labels, zones = lesions.data[inside].astype(np.int64), location.data[inside].astype(np.int64)
-    width = max(LOCATION_LABELS) + 1
-    counts = np.bincount(labels * width + np.minimum(zones, width - 1), minlength=width)
-    counts = np.pad(counts, (0, int(-len(counts) % width))).reshape(-1, width)
+    highest = max(LOCATION_LABELS)
+    counts = np.zeros((int(labels.max(initial=0)) + 1, highest + 1), dtype=np.int64)  # voxels by lesion and zone
+    np.add.at(counts, (labels, np.minimum(zones, highest)), 1)
     places = {}
     for label in np.unique(labels):
         share = dict.fromkeys(Location, 0.0)

@@ -196,16 +196,18 @@ def _labelled(
             min_volume_mm3=rules.black_hole_min_volume_mm3,
             connectivity=rules.connectivity,
         )
-    lesions = t2.data.copy()
-    if gel is not None:
-        within_t2 = [0, *sorted({i for i, _ in overlaps(gel, t2)})]
-        alone = np.setdiff1d(np.arange(int(gel.data.max()) + 1), within_t2)
-        table = np.zeros(int(gel.data.max()) + 1, dtype=lesions.dtype)
-        table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
-        lesions = np.maximum(lesions, table[gel.data])
-    numbered = LabelImage(lesions, t2.grid)
+    numbered = t2 if gel is None else _with_gel_alone(t2, gel)
     masks = replace(masks, t2_lesions=parts)
     return LabelledVisit(masks, t2, gel, holes, numbered, extents.numbered(numbered), flair)
+
+
+def _with_gel_alone(t2: LabelImage, gel: LabelImage) -> LabelImage:
+    """T2 lesions with their numbers, followed by the enhancing lesions that overlap no T2 lesion."""
+    within_t2 = {number for number, _ in overlaps(gel, t2)}
+    alone = [number for number in range(1, int(gel.data.max()) + 1) if number not in within_t2]
+    table = np.zeros(int(gel.data.max()) + 1, dtype=t2.data.dtype)  # 0: overlaps a T2 lesion
+    table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
+    return LabelImage(np.maximum(t2.data, table[gel.data]), t2.grid)
 
 
 def _tracked(step: _Step, field: Field, rules: LesionRules) -> VisitTracking:
