@@ -11,8 +11,9 @@ from mri_pipeline.core.protocol import Action, Limit, Protocol
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
-from qc.compliance import ComplianceReport, Finding, ScanProfile
+from qc.compliance import ComplianceReport, Finding
 from qc.measures import ImageMeasures, measure
+from qc.scan_profile import ScanProfile
 
 MAX_GHOSTING_PERCENT: Final = 1.5
 """Ghosting that triggers a query. It lies below the 2.5 % limit for phantoms (ACR MRI quality control manual 2015). In

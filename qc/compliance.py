@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
-
-from pydantic import TypeAdapter
+from typing import Final
 
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import AcquisitionLimits, Action, Limit, Protocol
+from mri_pipeline.core.protocol import Action, Limit, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
@@ -58,50 +56,6 @@ class Finding:
     measured: float | None = None
     limit: float | None = None
     unit: str = ""
-
-
-@dataclass(frozen=True)
-class Acquisition:
-    """Acquisition parameters of one contrast, for comparison with the next visit.
-
-    Parameters
-    ----------
-    repetition_time_ms, echo_time_ms, inversion_time_ms : float or None
-        None if the header does not state the value.
-    spacing_mm : (float, float, float)
-        Distance of rows, columns and slices.
-    acquisition_type : str
-        "2D" or "3D".
-    """
-
-    repetition_time_ms: float | None
-    echo_time_ms: float | None
-    inversion_time_ms: float | None
-    spacing_mm: tuple[float, float, float]
-    acquisition_type: str
-
-
-@dataclass(frozen=True)
-class ScanProfile:
-    """Scanner and protocol of a visit.
-
-    Parameters
-    ----------
-    manufacturer, model, software : str
-        Empty if the headers do not contain them.
-    field_strength_t : float or None
-        In tesla.
-    scanner_key : str
-        Keyed digest of manufacturer, model, serial number and station name.
-    acquisitions : mapping of Contrast to Acquisition
-    """
-
-    manufacturer: str
-    model: str
-    software: str
-    field_strength_t: float | None
-    scanner_key: str
-    acquisitions: Mapping[Contrast, Acquisition]
 
 
 @dataclass(frozen=True)
@@ -290,146 +244,3 @@ def _minutes(choice: Choice, limit: Limit) -> Finding:
     action = limit.action if minutes < limit.value else None
     message = f"{contrast.value}: expected at least {limit.value:g} min after contrast, found {minutes:g} min"
     return Finding("minutes_after_contrast", action, message, contrast, minutes, limit.value, "min")
-
-
-def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
-    """Scanner and protocol of a visit, from its FLAIR if there is one.
-
-    Parameters
-    ----------
-    chosen : mapping of Contrast to Choice
-        The chosen series of the visit.
-
-    Returns
-    -------
-    ScanProfile
-        A series without geometry has a voxel size of 0 mm.
-
-    Raises
-    ------
-    ComplianceError
-        If no series was chosen.
-    """
-    if not chosen:
-        raise ComplianceError(
-            "expected a sequence of the protocol, found none", hint="upload the anatomical series of the visit"
-        )
-    facts = chosen.get(Contrast.FLAIR, next(iter(chosen.values()))).recognised.series.first
-    acquisitions = {}
-    for contrast, choice in chosen.items():
-        series = choice.recognised.series
-        spacing = series.geometry.spacing_mm if series.geometry else (0.0, 0.0, 0.0)
-        first = series.first
-        acquisitions[contrast] = Acquisition(
-            first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type
-        )
-    return ScanProfile(
-        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions
-    )
-
-
-_PROFILE = TypeAdapter(ScanProfile)
-
-
-def profile_record(profile: ScanProfile) -> dict[str, Any]:
-    """Convert a profile to JSON values for the registry.
-
-    Parameters
-    ----------
-    profile : ScanProfile
-
-    Returns
-    -------
-    dict
-    """
-    return dict(_PROFILE.dump_python(profile, mode="json"))
-
-
-def profile_of_record(record: Mapping[str, Any]) -> ScanProfile:
-    """Convert a record back to a profile.
-
-    Parameters
-    ----------
-    record : mapping
-        From `profile_record`.
-
-    Returns
-    -------
-    ScanProfile
-
-    Raises
-    ------
-    pydantic.ValidationError
-        If it is not such a record.
-    """
-    return _PROFILE.validate_python(record)
-
-
-@dataclass(frozen=True)
-class PreviousScan:
-    """Earlier visit for comparison.
-
-    Parameters
-    ----------
-    visit : str
-        Label of the visit.
-    profile : ScanProfile
-        Its scanner and protocol.
-    """
-
-    visit: str
-    profile: ScanProfile
-
-
-def compare_with_previous(
-    current: ScanProfile, previous: PreviousScan, limits: AcquisitionLimits
-) -> tuple[Finding, ...]:
-    """Flag a change of scanner, software or protocol since another visit of the subject.
-
-    Parameters
-    ----------
-    current : ScanProfile
-    previous : PreviousScan
-    limits : AcquisitionLimits
-        Actions, and the largest accepted change of a parameter as a share of its larger value.
-
-    Returns
-    -------
-    tuple of Finding
-        One for each change; empty if there is none.
-    """
-    before = previous.profile
-    findings = []
-    if current.scanner_key != before.scanner_key:
-        message = f"expected the scanner of visit {previous.visit}, found another"
-        findings.append(Finding("same_scanner", limits.scanner_change, message))
-    if current.software != before.software:
-        message = f"expected the scanner software of visit {previous.visit}, found another version"
-        findings.append(Finding("same_software", limits.scanner_change, message))
-    change = limits.max_protocol_change
-    for contrast, now in current.acquisitions.items():
-        then = before.acquisitions.get(contrast)
-        changed = [] if then is None else _changes(now, then, change.value)
-        if changed:
-            what = ", ".join(changed)
-            message = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
-            findings.append(Finding("same_protocol", change.action, message, contrast))
-    return tuple(findings)
-
-
-def _changes(now: Acquisition, before: Acquisition, share: float) -> list[str]:
-    """Parameters that differ by more than a share of the larger value."""
-    pairs = (
-        ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
-        ("echo time", now.echo_time_ms, before.echo_time_ms),
-        ("inversion time", now.inversion_time_ms, before.inversion_time_ms),
-        ("slice distance", now.spacing_mm[2], before.spacing_mm[2]),
-        ("in-plane voxel size", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
-    )
-    changed = [
-        what for what, a, b in pairs
-        if a is not None and b is not None and abs(a - b) > share * max(abs(a), abs(b))
-    ]  # fmt: skip
-    if now.acquisition_type != before.acquisition_type:
-        changed.append("2D or 3D mode")
-    return changed

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
 from lesion_prior import WITH_IMAGES, mean_scaling, prior_from_masks
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import structure
 from mri_pipeline.core.io.nifti import load_image, load_labels
 from mri_pipeline.core.io.priors import read_model
 from mri_pipeline.core.io.template import load_template
@@ -22,7 +23,6 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import bias, brain, normalise, tissue
-from mri_pipeline.lesions.components import structure
 from mri_pipeline.lesions.gel import detect as gel
 from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.t2 import segment as t2

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core import provenance
 from mri_pipeline.core.anatomy import LOCATION_LABELS, TissueMaps
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, SpaceFiles
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
@@ -24,70 +21,9 @@ from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from mri_pipeline.tables.schema import LESIONS, Row
 
-_BIDS_VERSION = "1.10.0"
-# BIDS has no name for transforms yet
-_IGNORED = (
-    "work",  # without a final slash: the validator would not match the files below
-    "tables",
-    "reports",
-    "*_result.json",
-    "*_index.json",
-    "*_space.json",
-    "*_xfm.txt",
-    "*_xfm.json",
-)
-
-
-def write_dataset_description(
-    derivatives: Path, *, settings_digest: str, rules: LesionRules, raw: Path | None = None
-) -> None:
-    """Write the dataset description with software, settings and segmenter, ``.bidsignore`` and a README.
-
-    Parameters
-    ----------
-    derivatives : Path
-        Root of the derivative dataset.
-    settings_digest : str
-    rules : LesionRules
-    raw : Path, optional
-        Dataset of the scans. Sidecars name their sources in it as ``bids:raw:<path>``.
-    """
-    versions = provenance.software()
-    generated = [
-        {
-            "Name": "mri-pipeline",
-            "Version": versions["mri-pipeline"],
-            "Description": f"protocol settings {settings_digest}; "
-            + ", ".join(f"{name} {version}" for name, version in versions.items() if name != "mri-pipeline"),
-        }
-    ]
-    description: dict[str, Any] = {
-        "Name": "Lesions of multiple sclerosis over time",
-        "BIDSVersion": _BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": generated,
-    }
-    if raw is not None:
-        link = Path(os.path.relpath(raw, derivatives)).as_posix()
-        description |= {"SourceDatasets": [{"URL": link}], "DatasetLinks": {"raw": link}}
-    if rules.segmenter is not None:
-        name, version = provenance.t2_segmenter(rules)
-        generated.append({"Name": name, "Version": version, "Description": "T2 lesions"})
-    _write_json(derivatives / "dataset_description.json", description)
-    write_atomic(derivatives / ".bidsignore", "\n".join(_IGNORED) + "\n")
-    write_atomic(
-        derivatives / "README.md",
-        "Scans in the midpoint space of the subject, lesion masks, and the transforms to this space.\n"
-        "Volumes are voxel count times voxel volume in this space. A lesion has the same number at all visits.\n",
-    )
-
 
 def _write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def _sidecar(image: Path, content: Mapping[str, Any]) -> None:
-    _write_json(image.with_name(image.name.replace(".nii.gz", ".json")), content)
 
 
 def write_visit(
@@ -143,41 +79,29 @@ def write_visit(
     """
     if derivatives.anat(subject, visit).is_dir():  # remove files of an earlier run
         shutil.rmtree(derivatives.anat(subject, visit))
-    reference = _uri(derivatives, derivatives.brain_mask(subject, visit))
-    space = {"SpatialReference": {"VolumeReference": reference}}
-    nifti.save(brain, derivatives.brain_mask(subject, visit))
-    _sidecar(derivatives.brain_mask(subject, visit), {"Type": "Brain", **space})
+    brain_mask = derivatives.brain_mask(subject, visit)
+    space = {"SpatialReference": {"VolumeReference": _uri(derivatives, brain_mask)}}
+    _save(brain, brain_mask, {"Type": "Brain", **space})
     registered = {
         record.contrast: _registration(record) | {"Verdict": verdicts[record.contrast]}
         for record in quality.registrations
     }
-    preprocessed = [_uri(derivatives, derivatives.image(subject, visit, contrast)) for contrast in images]
     for contrast, image in images.items():
-        path = nifti.save(image, derivatives.image(subject, visit, contrast))
-        content: dict[str, Any] = {
-            "Description": f"{contrast.value} in the subject's space, bias-corrected, on the scale of white matter",
-            **({"Sources": [f"bids:raw:{sources[contrast]}"]} if contrast in sources else {}),
-            "SkullStripped": bool(quality.skull_stripped),
-            "Units": "median of normal-appearing white matter = 1",
-            "Registration": registered[contrast],
-        }
-        _sidecar(path, content | space)
-    generated = {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}
+        content = _described(contrast, sources.get(contrast), skull_stripped=bool(quality.skull_stripped))
+        content |= {"Registration": registered[contrast], **space}
+        _save(image, derivatives.image(subject, visit, contrast), content)
+    preprocessed = [_uri(derivatives, derivatives.image(subject, visit, contrast)) for contrast in images]
+    derived = {"Sources": preprocessed, **space}
+    generated = {MaskLabel.T2_LESION: {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}}
     for label, mask in masks.items():
-        made = generated if label is MaskLabel.T2_LESION else {}
-        path = nifti.save(LabelImage(mask.mask, mask.grid), derivatives.mask(subject, visit, label))
-        content = {"Type": "Lesion", "Description": _MASKS[label], "Sources": preprocessed, **space, **made}
-        _sidecar(path, content)
+        content = {"Type": "Lesion", "Description": _MASKS[label], **derived, **generated.get(label, {})}
+        _save(LabelImage(mask.mask, mask.grid), derivatives.mask(subject, visit, label), content)
     for label, probability in probabilities.items():
-        made = generated if label is MaskLabel.T2_LESION else {}
-        path = nifti.save(probability, derivatives.probability(subject, visit, label))
-        content = {"Type": "Lesion", "Description": f"Probability: {_MASKS[label]}", "Sources": preprocessed}
-        _sidecar(path, content | space | made)
+        content = {"Type": "Lesion", "Description": f"Probability: {_MASKS[label]}", **derived}
+        _save(probability, derivatives.probability(subject, visit, label), content | generated.get(label, {}))
     if t1_hypointensity is not None:
-        path = nifti.save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit))
-        _sidecar(
-            path, {"Description": "Grades of T1 hypointensity within T2 lesions", "Sources": preprocessed, **space}
-        )
+        content = {"Description": "Grades of T1 hypointensity within T2 lesions", **derived}
+        path = _save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit), content)
         _write_labels(path, {grade.value: grade.name.lower() for grade in T1Hypointensity if grade})
     for contrast, source in transforms.items():
         target = derivatives.transform(subject, visit, contrast)
@@ -185,9 +109,24 @@ def write_visit(
         _write_json(target.with_suffix(".json"), {"Registration": registered[contrast]})
     path = derivatives.lesions(subject, visit)
     _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
-    nifti.save(lesions, path)
-    _sidecar(path, {"Type": "Lesion", "Description": _NUMBERED, "Sources": preprocessed, **space})
+    return _save(lesions, path, {"Type": "Lesion", "Description": _NUMBERED, **derived})
+
+
+def _save(image: Image | LabelImage, path: Path, content: Mapping[str, Any]) -> Path:
+    """Save an image, then its sidecar."""
+    nifti.save(image, path)
+    _write_json(path.with_name(path.name.replace(".nii.gz", ".json")), content)
     return path
+
+
+def _described(contrast: Contrast, source: str | None, *, skull_stripped: bool) -> dict[str, Any]:
+    """Entries of the sidecar of a preprocessed scan; `source` is the path of the scan, if known."""
+    return {
+        "Description": f"{contrast.value} in the subject's space, bias-corrected, on the scale of white matter",
+        **({"Sources": [f"bids:raw:{source}"]} if source is not None else {}),
+        "SkullStripped": skull_stripped,
+        "Units": "median of normal-appearing white matter = 1",
+    }
 
 
 _NUMBERED = "Lesions; a lesion has the same number at all visits of the subject"
@@ -259,10 +198,10 @@ def write_space(
     """
     shutil.rmtree(space.folder, ignore_errors=True)
     grid = {"SpatialReference": {"VolumeReference": "the space of the subject's visits"}}
-    _sidecar(nifti.save(brain, space.brain), {"Type": "Brain", **grid})
+    _save(brain, space.brain, {"Type": "Brain", **grid})
     for name, path in space.maps.items():
-        _sidecar(nifti.save(getattr(tissue, name), path), grid)
-    _sidecar(nifti.save(tissue.location, space.location), grid)
+        _save(getattr(tissue, name), path, grid)
+    _save(tissue.location, space.location, grid)
     _write_labels(space.location, {index: place.value for index, place in LOCATION_LABELS.items()})
     space.template_to_subject.write_bytes(template_to_subject.read_bytes())
     for visit, source in flairs_to_subject.items():

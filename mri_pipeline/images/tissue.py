@@ -13,7 +13,6 @@ from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.images import TissueSettings
-from mri_pipeline.core.robust import robust_spread
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.images.regions import (
     below_foramen_magnum,
@@ -25,9 +24,9 @@ from mri_pipeline.images.regions import (
 )
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample
+from mri_pipeline.images.tissue_classes import CSF, GREY, WHITE, classify
 from mri_pipeline.images.warp import inverse_warp, pull, warp_to_image
 
-_WHITE, _GREY, _CSF = 0, 1, 2
 _VENTRICLE_DEPTH_MM = METHOD.tissue_extent.ventricle_depth_mm
 _SULCUS_DEPTH_MM = METHOD.tissue_extent.sulcus_depth_mm
 _LEAST_SCANNED = METHOD.tissue_extent.least_scanned
@@ -70,48 +69,56 @@ def map_tissue(
         If an image is on a different grid.
     """
     settings = settings or TissueSettings()
-    grid = brain.grid
     flair = _mean_image(flairs, brain)
+    features = _features(flair, t1ws, brain)
+    displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
+    points = inverse_warp(brain.grid, brain.mask, template_to_subject, displacement, coarse)
+    *tissue_priors, ventricles, deep = _template_maps(template, points, brain)
+    below_foramen, cistern = _lower_end(brain, template, template_to_subject)
+    priors = _priors(tissue_priors, brain, settings)
+    posterior = classify(features, brain, priors, settings, flow=cistern[brain.mask])
+    white_matter, grey_matter, csf = (Image(posterior[k], brain.grid) for k in (WHITE, GREY, CSF))
+    # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
+    below = np.zeros(brain.grid.shape, dtype=bool)
+    below[brain.mask] = infratentorial(points)
+    depth = depth_mm(brain)
+    # fluid at the surface is a sulcus: adjacent voxels abut cortex
+    cortex = (grey_matter.data > 0.5) & (deep < 0.3) | (csf.data > 0.5) & (depth < _SULCUS_DEPTH_MM)
+    location = location_labels(
+        brain=brain.mask,
+        ventricles=patient_ventricles(csf, ventricles, (depth > _VENTRICLE_DEPTH_MM) & ~below, settings),
+        cortex=cortex,
+        below_tentorium=below,
+        below_foramen=below_foramen,
+        grid=brain.grid,
+    )
+    return TissueMaps(
+        white_matter=white_matter,
+        grey_matter=grey_matter,
+        csf=csf,
+        location=location,
+        lesion_prior=_warped_prior(lesion_prior, brain, points),
+        template_to_subject=template_to_subject,
+    )
+
+
+def _features(flair: Image, t1ws: Sequence[Image], brain: LabelImage) -> FloatArray:
+    """Intensities in the brain, shape (1 or 2, n): FLAIR, and T1 if one covers the brain; NaN outside the T1."""
     features = [flair.data[brain.mask]]
     if whole := [t1 for t1 in t1ws if _share_scanned(t1, brain) >= _LEAST_SCANNED]:
         t1 = _mean_image(whole, brain).data[brain.mask]
         features.append(np.where(t1 > 0, t1, np.nan))
+    return np.stack(features)
+
+
+def _template_maps(template: Template, points_mm: FloatArray, brain: LabelImage) -> list[FloatArray]:
+    """White matter, grey matter, fluid, ventricles and deep grey matter of the template in subject space.
+
+    `points_mm` are the template coordinates of the voxels of the brain.
+    """
     _, ventricles, deep = template_regions(template)
-    fluid = _template_fluid(template)
-    displacement, coarse = _warp(flair, brain, template, template_to_subject, settings)
-    points = inverse_warp(grid, brain.mask, template_to_subject, displacement, coarse)
-    warped = pull(
-        [template.white_matter.data, template.grey_matter.data, fluid, ventricles, deep],
-        template.t1.grid,
-        points,
-        brain.mask,
-    )
-    # by position, not by the template's cerebellum: voxels adjacent to it are cerebellum too
-    below = np.zeros(grid.shape, dtype=bool)
-    below[brain.mask] = infratentorial(points)
-    below_foramen, cistern = _lower_end(brain, template, template_to_subject)
-    priors = _priors(warped[:3], brain, settings)
-    posterior = _classify(np.stack(features), brain, priors, settings, flow=cistern[brain.mask])
-    maps = [Image(posterior[k], grid) for k in range(3)]
-    depth = depth_mm(brain)
-    patient = patient_ventricles(maps[_CSF], warped[3], (depth > _VENTRICLE_DEPTH_MM) & ~below, settings)
-    # fluid at the surface is a sulcus: adjacent voxels abut cortex
-    cortex = (maps[_GREY].data > 0.5) & (warped[4] < 0.3) | (maps[_CSF].data > 0.5) & (depth < _SULCUS_DEPTH_MM)
-    return TissueMaps(
-        white_matter=maps[_WHITE],
-        grey_matter=maps[_GREY],
-        csf=maps[_CSF],
-        location=location_labels(
-            brain=brain.mask,
-            ventricles=patient,
-            cortex=cortex,
-            below_tentorium=below,
-            below_foramen=below_foramen,
-            grid=grid,
-        ),
-        lesion_prior=_warped_prior(lesion_prior, brain, points),
-        template_to_subject=template_to_subject,
-    )
+    tissue = [template.white_matter.data, template.grey_matter.data, _template_fluid(template)]
+    return pull([*tissue, ventricles, deep], template.t1.grid, points_mm, brain.mask)
 
 
 def _lower_end(brain: LabelImage, template: Template, template_to_subject: Affine) -> tuple[BoolArray, BoolArray]:
@@ -207,69 +214,6 @@ def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSetting
     priors = np.stack([ndimage.gaussian_filter(w, sigma)[brain.mask] for w in warped])
     priors = np.maximum(priors, settings.prior_floor)
     return np.asarray(priors / priors.sum(axis=0))
-
-
-def _classify(
-    data: FloatArray, brain: LabelImage, priors: FloatArray, settings: TissueSettings, *, flow: BoolArray
-) -> FloatArray:
-    """Posterior of the three classes, shape (3, nx, ny, nz), by a Gaussian mixture with the priors (few EM steps).
-
-    A feature that is NaN at a voxel (outside the field of view of T1) is ignored there. Voxels as bright as a lesion
-    on FLAIR where `flow` is True are flowing CSF, which FLAIR does not suppress.
-    """
-    lesion_like = data[0] > settings.lesion_flair
-    usable = ~lesion_like
-    means, spreads = _first_parameters(data, priors, usable)
-    posterior = priors
-    for _ in range(settings.iterations):
-        posterior = priors * _likelihood(data, means, spreads)
-        posterior /= np.maximum(posterior.sum(axis=0), 1e-12)
-        posterior[:, lesion_like] = _without_fluid(priors[:, lesion_like])
-        posterior[:, lesion_like & flow] = np.eye(3)[:, [_CSF]]
-        means, spreads = _parameters(data, posterior, usable)
-    result = np.zeros((3, *brain.grid.shape), dtype=np.float32)
-    result[:, brain.mask] = posterior
-    return result
-
-
-def _without_fluid(priors: FloatArray) -> FloatArray:
-    """Priors without CSF, for voxels brighter than tissue on FLAIR, which are white or grey matter."""
-    result = priors.copy()
-    result[_CSF] = 0.0
-    return np.asarray(result / np.maximum(result.sum(axis=0), 1e-12))
-
-
-def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Initial medians and spreads from voxels with a high prior; CSF from the darkest of them."""
-    means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
-    for k in range(3):
-        sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
-        for f, feature in enumerate(data):
-            values = feature[sure & np.isfinite(feature)]
-            means[k, f] = np.quantile(values, 0.2) if k == _CSF else np.median(values)
-            spreads[k, f] = max(robust_spread(values), 0.03)
-    return means, spreads
-
-
-def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
-    weights, known = posterior * usable, np.isfinite(data)
-    data = np.where(known, data, 0.0)
-    total = np.maximum(weights @ known.T, 1e-6)
-    means = weights @ data.T / total
-    spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, 0.03**2))
-    return means, spreads
-
-
-def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
-    """Gaussian with heavy tails (uniform component of 0.02), so that one feature alone cannot determine the class."""
-    result = np.ones((3, data.shape[1]), dtype=np.float32)
-    for k in range(3):
-        for f, feature in enumerate(data):
-            z = (feature - means[k, f]) / spreads[k, f]
-            if k == _CSF and f == 0:
-                z = np.maximum(z, 0)  # darker than the mean of CSF is still CSF
-            result[k] *= np.where(np.isnan(z), 1.0, np.exp(-0.5 * z**2) / spreads[k, f] + 0.02)
-    return result
 
 
 def patient_ventricles(

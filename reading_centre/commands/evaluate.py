@@ -38,13 +38,14 @@ def evaluate(
     cases of the CSV. Use codes, not names of patients.
     """
     from reading_centre.use_cases import evaluate as evaluation
+    from reading_centre.use_cases.mask_pairs import pairs_of_csv, pairs_of_folders
 
     if pairs is not None and predicted is None and reference is None:
         if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():
             raise UsageError(f"expected another folder for --out: {pairs.name} there would be written over")
-        chosen = evaluation.pairs_of_csv(pairs)
+        chosen = pairs_of_csv(pairs)
     elif pairs is None and predicted is not None and reference is not None:
-        chosen = evaluation.pairs_of_folders(predicted, reference, label=label)
+        chosen = pairs_of_folders(predicted, reference, label=label)
     else:
         given = {"--predicted": predicted, "--reference": reference, "--pairs": pairs}
         found = " and ".join(name for name, path in given.items() if path is not None) or "none of them"

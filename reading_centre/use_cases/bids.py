@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
@@ -232,11 +232,8 @@ def run_participants(
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
-    for subject, index in indexes.items():
-        # remove the results of an earlier run
-        for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
-            earlier.unlink(missing_ok=True)
-        write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
+    for index in indexes.values():
+        _begin(derivatives, index)
     outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(
@@ -247,6 +244,14 @@ def run_participants(
         save_outcome(derivatives, one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome(outcomes)
+
+
+def _begin(derivatives: DerivativeDataset, index: SubjectIndex) -> None:
+    """Remove the results of an earlier run of a participant and write its index."""
+    subject = index.subject
+    for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
+        earlier.unlink(missing_ok=True)
+    write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
 
 
 def _no_flair(index: SubjectIndex) -> str:

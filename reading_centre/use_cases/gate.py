@@ -26,15 +26,8 @@ from mri_pipeline.intake.deidentify import Blinding, deidentify
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
-from qc.compliance import (
-    ComplianceReport,
-    PreviousScan,
-    Purpose,
-    ScanProfile,
-    check_compliance,
-    compare_with_previous,
-    scan_profile,
-)
+from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
 
 @dataclass(frozen=True)

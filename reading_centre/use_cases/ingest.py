@@ -12,7 +12,8 @@ from mri_pipeline.core.protocol import Action
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Registry, ScanState
-from qc.compliance import PreviousScan, Purpose, profile_of_record, profile_record
+from qc.compliance import Purpose
+from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import check_upload, write_scans
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result

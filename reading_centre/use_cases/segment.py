@@ -1,210 +1,32 @@
-"""Segmentation of one visit without a trial: masks on the grid of the FLAIR."""
+"""Segmentation of NIfTI files without a trial: masks on the grid of the FLAIR."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
-from mri_pipeline.analysis import preparation, steps
-from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core import provenance
-from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.errors import ImageError, SettingsError
+from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules, Segmenter
-from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
-from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
-from mri_pipeline.core.visits import Contrast, VisitMasks
-from mri_pipeline.images import resample
-from mri_pipeline.lesions.black_holes import DarkTissue
-from mri_pipeline.lesions.gel.candidates import GelDetection
-from mri_pipeline.lesions.t2.segment import T2Segmentation
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from qc.registration import brain_qc_flag, contrast_qc_flag, forms_qc_flag, qc_flags
+from qc.registration import forms_qc_flag, qc_flags
+from reading_centre.use_cases.one_scan import SegmentedScan, segment_images
 
-_Found = TypeVar("_Found", T2Segmentation, GelDetection, DarkTissue)
-
-_VISIT = "scan"  # label of the only visit; not part of any output
 _MASKS = ("t2_lesions", "gel", "black_holes")
 _MAPS = ("t2_probability", "gel_probability")
 _NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
 _COLUMNS = (
     "lesion_id", "volume_mm3", "x_mm", "y_mm", "z_mm", "location", "enhancing", "black_hole",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SegmentedScan:
-    """Result for one visit, on the grid of its FLAIR.
-
-    Parameters
-    ----------
-    t2 : T2Segmentation
-        T2 lesions with their probabilities.
-    found : SegmentedVisit
-        Enhancing lesions and black holes.
-    lesions : LabelImage
-        Numbered lesions.
-    records : sequence of LesionRecord
-        One for each number of `lesions`.
-    quality : VisitQuality
-        Registrations and QC flags.
-    """
-
-    t2: T2Segmentation
-    found: steps.SegmentedVisit
-    lesions: LabelImage
-    records: Sequence[LesionRecord]
-    quality: VisitQuality
-
-
-def segment_images(
-    images: Mapping[Contrast, Image],
-    *,
-    brain_mask: LabelImage | None = None,
-    rules: LesionRules,
-    work: Path | None = None,
-) -> SegmentedScan:
-    """Segment one visit, as in the analysis of a subject with this visit only.
-
-    The analysis uses the subject grid. For one visit these are the voxels of the FLAIR around the brain, in RAS order.
-    The results are resampled to the grid of the FLAIR. The voxels are identical, unless a 3D FLAIR is finer than 0.8 mm
-    and was analysed at 1 mm.
-
-    Parameters
-    ----------
-    images : mapping of Contrast to Image
-        FLAIR and any other contrasts, each on its own grid.
-    brain_mask : LabelImage, optional
-        On the grid of the FLAIR; computed if not given.
-    rules : LesionRules
-    work : Path, optional
-        Folder for the segmenter, if `rules` names one.
-
-    Returns
-    -------
-    SegmentedScan
-
-    Raises
-    ------
-    GridMismatchError
-        If the brain mask is on another grid.
-    ImageError
-        If two images have the same voxels.
-    AnalysisError
-        If a contrast cannot be registered to the FLAIR, or the segmenter fails.
-    SettingsError
-        If a segmenter is named without a working folder.
-    """
-    preparation.require_different(images)
-    flair = images[Contrast.FLAIR]
-    found = preparation.extract_brain(flair)
-    brain = found.mask if brain_mask is None else brain_mask.reoriented()
-    flair.reoriented().grid.require_same(brain.grid, "brain mask")
-    registered = {
-        contrast: preparation.register(flair, image, fixed_brain=brain, intra_modal=False)
-        for contrast, image in images.items()
-        if contrast is not Contrast.FLAIR
-    }
-    to_flair: dict[Contrast, Affine] = {
-        contrast: preparation.require_match(match, f"{contrast.value} to FLAIR")
-        for contrast, match in registered.items()
-    }
-    space = preparation.subject_space(
-        flairs=[flair], brains=[brain], templates_to_flair=[found.template_to_image], later_to_first=[]
-    )
-    brain, _ = preparation.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
-    prepared = preparation.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
-    t1ws = [prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1]
-    tissue = preparation.map_subject_tissue(
-        flairs=[prepared[Contrast.FLAIR]],
-        t1ws=t1ws,
-        brain=space.brain,
-        template_to_subject=space.template_to_subject,
-    )
-    (matched,) = preparation.match_flairs([prepared[Contrast.FLAIR]], brain=space.brain, tissue=tissue)
-    prepared = {**prepared, Contrast.FLAIR: matched}
-    t2, note = _t2_lesions(prepared, brain=brain, tissue=tissue, rules=rules, work=work)
-    segmented = steps.segment_visit(prepared, t2.mask, t2.probability, brain=brain, tissue=tissue, rules=rules)
-    t2 = replace(t2, mask=segmented.t2_lesions, probability=segmented.t2_probability)
-    share = segmented.gel.enhancing_share if segmented.gel else None
-    message = (
-        brain_qc_flag(found.quality),
-        preparation.partly_scanned(prepared, brain),
-        note,
-        contrast_qc_flag(share),
-    )
-    gel = segmented.gel.mask if segmented.gel else None
-    holes = segmented.dark.black_holes if segmented.dark else None
-    tracking = steps.track(
-        [VisitMasks(_VISIT, t2.mask, gel, holes)],
-        tissue_location=tissue.location,
-        rules=rules,
-        weeks={_VISIT: None},
-    )
-    (only,) = tracking.visits
-    records = [
-        RegistrationRecord(contrast, _VISIT, round(match.quality, 4), match.method.value, failed=match.failed)
-        for contrast, match in registered.items()
-    ]
-    quality = VisitQuality(_VISIT, "", found.skull_stripped, 1.0, tuple(records), "; ".join(filter(None, message)))
-    t2 = _with_images_on(t2, flair.grid)
-    segmented = steps.SegmentedVisit(
-        {
-            contrast: resample.resample(image, flair.grid, order=0)
-            for contrast, image in segmented.contrasts.items()
-        },
-        t2.mask,
-        t2.probability,
-        _with_images_on(segmented.gel, flair.grid) if segmented.gel else None,
-        _with_images_on(segmented.dark, flair.grid) if segmented.dark else None,
-    )
-    lesions = resample.resample_nearest(only.lesions, flair.grid)
-    return SegmentedScan(t2, segmented, lesions, only.records, quality)
-
-
-def _onto(image: Image | LabelImage, grid: Grid) -> Image | LabelImage:
-    """Resample masks and maps to another grid by nearest neighbour; 0 outside their own grid."""
-    if isinstance(image, LabelImage):
-        return resample.resample_nearest(image, grid)
-    return resample.resample(image, grid, order=0)
-
-
-def _with_images_on(found: _Found, grid: Grid) -> _Found:
-    """Resample all images of a result to another grid."""
-    held = {field.name: getattr(found, field.name) for field in fields(found)}
-    moved: dict[str, Any] = {k: _onto(v, grid) for k, v in held.items() if isinstance(v, Image | LabelImage)}
-    return replace(found, **moved)
-
-
-def _t2_lesions(
-    images: Mapping[Contrast, Image],
-    *,
-    brain: LabelImage,
-    tissue: TissueMaps,
-    rules: LesionRules,
-    work: Path | None,
-) -> tuple[T2Segmentation, str]:
-    """T2 lesions of the visit, and their QC flag (empty if there is none)."""
-    if rules.segmenter is None:
-        (found,) = steps.segment_t2([images], brains=[brain], tissue=tissue, rules=rules)
-        return found, ""
-    if work is None:
-        raise SettingsError("expected a folder for the segmenter, found none")
-    made = run_segmenter(rules.segmenter, images, brain, work)
-    (found,), (note,) = steps.take_t2(
-        [made], [images], brains=[brain], tissue=tissue, segmenter=rules.segmenter, rules=rules
-    )
-    return found, note
 
 
 def segment_files(
@@ -248,12 +70,7 @@ def segment_files(
     present = {contrast: path for contrast, path in files.items() if path is not None}
     images = {contrast: nifti.load_scan(path) for contrast, path in present.items()}
     forms = [forms_qc_flag(contrast, nifti.form_difference_mm(path)) for contrast, path in present.items()]
-    mask = nifti.load_labels(brain_mask) if brain_mask is not None else None
-    if mask is not None and (values := len(np.unique(mask.data[mask.mask]))) != 1:
-        raise ImageError(
-            f"brain mask: expected 0 outside and one other value in the brain, found {values} other values",
-            hint="--brain-mask takes a mask, not a scan and not a map of several regions",
-        )
+    mask = _brain_mask(brain_mask) if brain_mask is not None else None
     out.mkdir(
         parents=True, exist_ok=True
     )  # before the work, so that a folder that cannot be created is reported at once
@@ -264,17 +81,7 @@ def segment_files(
     scan = segment_images(images, brain_mask=mask, rules=rules, work=work)
     if work:
         shutil.rmtree(work)
-    gel, dark = scan.found.gel, scan.found.dark
-    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
-    masks = dict(zip(_MASKS, found, strict=True))
-    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
-    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
-        if made is not None:
-            nifti.save(made, out / f"{name}.nii.gz", forms_of=flair)
-    rows = [lesion_row("", record) for record in scan.records]
-    write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
-    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
-    write_atomic(out / _PROVENANCE, json.dumps(made_by, indent=2) + "\n")
+    masks = _write(scan, out, rules, forms_of=flair)
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
@@ -283,3 +90,36 @@ def segment_files(
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
         "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms))) or None,
     }
+
+
+def _brain_mask(path: Path) -> LabelImage:
+    """Load a brain mask.
+
+    Raises
+    ------
+    ImageError
+        If it has several labels, or none.
+    """
+    mask = nifti.load_labels(path)
+    if (values := len(np.unique(mask.data[mask.mask]))) != 1:
+        raise ImageError(
+            f"brain mask: expected 0 outside and one other value in the brain, found {values} other values",
+            hint="--brain-mask takes a mask, not a scan and not a map of several regions",
+        )
+    return mask
+
+
+def _write(scan: SegmentedScan, out: Path, rules: LesionRules, *, forms_of: Path) -> dict[str, LabelImage | None]:
+    """Write images, table and provenance; return the masks by name. `forms_of` is the file of the FLAIR."""
+    gel, dark = scan.found.gel, scan.found.dark
+    found = (scan.t2.mask, gel.mask if gel else None, dark.black_holes if dark else None)
+    masks = dict(zip(_MASKS, found, strict=True))
+    maps = dict(zip(_MAPS, (scan.t2.probability, gel.probability if gel else None), strict=True))
+    for name, made in (masks | maps | {_NUMBERED: scan.lesions}).items():
+        if made is not None:
+            nifti.save(made, out / f"{name}.nii.gz", forms_of=forms_of)
+    rows = [lesion_row("", record) for record in scan.records]
+    write_atomic(out / _TABLE, csv_text(_COLUMNS, rows))
+    made_by = {"t2_segmenter": " ".join(provenance.t2_segmenter(rules)), "software": provenance.software()}
+    write_atomic(out / _PROVENANCE, json.dumps(made_by, indent=2) + "\n")
+    return masks

@@ -16,7 +16,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.registry import Registry, ScannerFacts
-from qc.compliance import ScanProfile
+from qc.scan_profile import ScanProfile
 
 
 @dataclass(frozen=True)

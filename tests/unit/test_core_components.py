@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -19,6 +19,7 @@ def test_centres_are_the_centres_of_mass():
     assert parts.centres().tolist() == [[0.5, 0, 0], [4, 3, 2]]
 
 
+@settings(max_examples=30)
 @given(MASKS, MASKS, st.sampled_from([1, 2, 3]))
 def test_components_are_chosen_by_the_voxels_of_another_mask(mask, other, connectivity):
     parts = ConnectedComponents.of(mask, connectivity)
@@ -29,6 +30,7 @@ def test_components_are_chosen_by_the_voxels_of_another_mask(mask, other, connec
     assert np.array_equal(parts.chosen(parts.means(other) > 0.5), np.isin(labels, mostly))
 
 
+@settings(max_examples=30)
 @given(MASKS, st.sampled_from([1, 2, 3]))
 def test_the_largest_component_is_the_first_of_equal_size(mask, connectivity):
     parts = ConnectedComponents.of(mask, connectivity)

@@ -20,7 +20,7 @@ from mri_pipeline.lesions.black_holes import segment_black_holes
 from mri_pipeline.lesions.gel.detect import detect_gel
 from mri_pipeline.lesions.t2 import segment as t2
 from mri_pipeline.lesions.t2.fluid import without_flow
-from mri_pipeline.lesions.tracking.records import locate
+from mri_pipeline.lesions.tracking.location import locate
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
 RULES = LesionRules()

@@ -15,7 +15,7 @@ LIBRARY = Path(mri_pipeline.__file__).parent
 NUMERICAL = {
     "MM2_PER_CM2", "ML_PER_MM3", "_MM3_PER_ML", "_FWHM_TO_SIGMA", "_MEAN_ABS_Z", "_LIMITS", "_TUKEY",
     "_ROUNDING", "_ROUNDING_MM3", "_EPSILON", "_EXACT", "_CONVERGED", "_MAX_ITERATIONS", "_POSITION_DECIMALS",
-    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "_WHITE", "_GREY", "_CSF",
+    "_EVENLY", "_DAMPING", "_LEVELS", "OUTSIDE", "WHITE", "GREY", "CSF",
 }  # fmt: skip
 """Conversion of units, constants of distributions, indices, accuracy of floating-point numbers and of iterations."""
 REGISTRATION = {

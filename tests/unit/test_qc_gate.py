@@ -32,7 +32,8 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from qc.compliance import PreviousScan, Purpose, profile_of_record, profile_record
+from qc.compliance import Purpose
+from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import CheckedUpload, check_upload, write_scans
 from tests.unit import dicom_factory as factory
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.core.errors import ExternalToolError, UsageError
 from mri_pipeline.core.protocol import LesionRules
 from reading_centre.use_cases import validate

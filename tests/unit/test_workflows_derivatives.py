@@ -8,10 +8,10 @@ import pytest
 from mri_pipeline.analysis.derivatives import (
     read_masks,
     remove_other_visits,
-    write_dataset_description,
     write_space,
     write_visit,
 )
+from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.core.anatomy import Location, TissueMaps
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel

@@ -12,7 +12,8 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from reading_centre import cli
-from reading_centre.use_cases.evaluate import pairs_of_csv, pairs_of_folders, score_pair
+from reading_centre.use_cases.evaluate import score_pair
+from reading_centre.use_cases.mask_pairs import pairs_of_csv, pairs_of_folders
 
 GRID = Grid((12, 10, 8), np.diag([1.0, 1.0, 1.0, 1.0]))
 

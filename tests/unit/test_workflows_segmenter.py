@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mri_pipeline.analysis import steps
-from mri_pipeline.analysis.derivatives import write_dataset_description
+from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.segmenter import LOG, run_segmenter
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.io import itk, nifti

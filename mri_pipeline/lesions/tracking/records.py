@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_pipeline.core.anatomy import LOCATION_LABELS, Location
-from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import BlackHoleState, GelState, LesionRecord, T2State, VisitCounts
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
@@ -18,9 +17,9 @@ from mri_pipeline.lesions.change.detect import SmoothFlair
 from mri_pipeline.lesions.components import lesion_centroids_mm, lesion_volumes_mm3, values_of
 from mri_pipeline.lesions.tracking.compare import T2Comparison
 from mri_pipeline.lesions.tracking.gel import combined_unique_active, lesion_gel_states, overlaps
+from mri_pipeline.lesions.tracking.location import locate
 
 ML_PER_MM3 = 1e-3
-ZONE_MIN_SHARE = METHOD.tracking.zone_min_share
 
 
 @dataclass(frozen=True)
@@ -252,52 +251,3 @@ def _black_hole_states(now: LabelledVisit, chronic: BoolArray | None) -> dict[in
         else:
             states.setdefault(label, BlackHoleState.BLACK_HOLE)
     return states
-
-
-def locate(lesions: LabelImage, location: LabelImage) -> dict[int, Location]:
-    """Location of each lesion (McDonald 2017).
-
-    A lesion is infratentorial if at least half of it is. Otherwise it is periventricular, then juxtacortical, if at
-    least a tenth of it lies in the zone along the ventricles or the cortex, since these lesions are defined by
-    *contact*. Otherwise it is in deep white matter.
-
-    Parameters
-    ----------
-    lesions : LabelImage
-        Numbered lesions.
-    location : LabelImage
-        `anatomy.LOCATION_LABELS` on the same grid.
-
-    Returns
-    -------
-    dict of int to Location
-        By label; empty if there is no lesion.
-
-    Examples
-    --------
-    >>> from mri_pipeline.core.spatial import Grid
-    >>> grid = Grid((12, 1, 1), np.eye(4))
-    >>> zones = LabelImage(np.array([1] * 2 + [4] * 10).reshape(12, 1, 1), grid)
-    >>> locate(LabelImage(np.array([0] + [1] * 5 + [0] + [2] * 5).reshape(12, 1, 1), grid), zones)[1].value
-    'periventricular'
-    """
-    inside = lesions.data > 0
-    labels, zones = lesions.data[inside].astype(np.int64), location.data[inside].astype(np.int64)
-    width = max(LOCATION_LABELS) + 1
-    counts = np.bincount(labels * width + np.minimum(zones, width - 1), minlength=width)
-    counts = np.pad(counts, (0, int(-len(counts) % width))).reshape(-1, width)
-    places = {}
-    for label in np.unique(labels):
-        share = dict.fromkeys(Location, 0.0)
-        for zone, place in LOCATION_LABELS.items():
-            share[place] += counts[label, zone] / counts[label].sum()
-        if share[Location.INFRATENTORIAL] >= 0.5:
-            place = Location.INFRATENTORIAL
-        elif share[Location.PERIVENTRICULAR] >= ZONE_MIN_SHARE:
-            place = Location.PERIVENTRICULAR
-        elif share[Location.JUXTACORTICAL] >= ZONE_MIN_SHARE:
-            place = Location.JUXTACORTICAL
-        else:
-            place = Location.DEEP_WHITE_MATTER
-        places[int(label)] = place
-    return places

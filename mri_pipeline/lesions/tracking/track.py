@@ -7,23 +7,20 @@ unique active lesions, chronic black holes) and `change` (change of FLAIR intens
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_pipeline.core.crop import Crop
-from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, SubjectResult, T2State, VisitCounts
-from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
+from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
-from mri_pipeline.lesions.change.detect import REACH_MM, SmoothFlair, change_evidence, changed_voxels
+from mri_pipeline.lesions.change.detect import SmoothFlair, changed_voxels
 from mri_pipeline.lesions.components import label_lesions, renumbered
 from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
+from mri_pipeline.lesions.tracking.field import Field
 from mri_pipeline.lesions.tracking.gel import chronic_black_holes, gel_states, label_gel, overlaps
 from mri_pipeline.lesions.tracking.identity import LesionExtents
 from mri_pipeline.lesions.tracking.records import Findings, LabelledVisit, count_visit, record_lesions
@@ -98,7 +95,7 @@ def track_subject(
     UsageError
         If a visit is given twice.
     """
-    field = _Field.of(visits, location)
+    field = Field.of(visits, location)
     return Tracking(tuple(_tracked(step, field, rules) for step in _followed(visits, field, rules, weeks)))
 
 
@@ -128,63 +125,13 @@ def count_subject(
     GridMismatchError, UsageError
         As in `track_subject`.
     """
-    field = _Field.of(visits, location)
+    field = Field.of(visits, location)
     counts: list[VisitCounts] = []
     lesions: list[LesionRecord] = []
     for step in _followed(visits, field, rules, weeks):
         counts.append(count_visit(step.now, step.reference, step.found, rules))
         lesions += record_lesions(step.now, step.reference, step.found, field.location)
     return SubjectResult(subject, tuple(counts), tuple(lesions))
-
-
-@dataclass(frozen=True, eq=False)
-class _Field:
-    """Processed parts of the grid: the brain for images, the surroundings of all visits' lesions for masks.
-
-    `around` is a box of the grid of `head`; `location` is on the grid of `around`, `brain` on that of `head`.
-    """
-
-    head: Crop
-    around: Crop
-    brain: BoolArray
-    location: LabelImage
-
-    @classmethod
-    def of(cls, visits: Sequence[VisitMasks], location: LabelImage) -> _Field:
-        """Boxes around the brain and the lesions of these visits; checks that labels are unique and grids equal."""
-        if len({v.visit for v in visits}) != len(visits):
-            raise UsageError("expected each visit once, found one twice", hint="give every visit its own label")
-        for v in visits:
-            for image in (v.t2_lesions, v.gel, v.black_holes, v.flair, v.t1_hypointensity):
-                if image is not None:
-                    location.grid.require_same(image.grid, f"visit {v.visit}")
-        present = [i.mask for v in visits for i in (v.t2_lesions, v.gel, v.black_holes) if i is not None]
-        lesions = functools.reduce(np.logical_or, present, np.zeros(location.grid.shape, dtype=bool))
-        head = Crop.around([location.mask, lesions], location.grid)
-        reach = math.ceil(REACH_MM / min(location.grid.spacing_mm))
-        around = Crop.around([lesions[head.box]], head.inner, margin=reach)
-        inside = head.labels(location)
-        return cls(head, around, inside.mask, around.labels(inside))
-
-    def masks(self, visit: VisitMasks) -> VisitMasks:
-        """Masks of a visit around the lesions, without FLAIR."""
-        return self.around.masks(self.head.masks(replace(visit, flair=None)))
-
-    def flair(self, visit: VisitMasks) -> SmoothFlair | None:
-        """FLAIR of a visit within the brain."""
-        return None if visit.flair is None else SmoothFlair.of(self.head.image(visit.flair))
-
-    def evidence(self, reference: LabelledVisit, now: LabelledVisit) -> Image | None:
-        """z-map of the change of FLAIR around the lesions; None if a FLAIR is missing."""
-        if reference.flair is None or now.flair is None:
-            return None
-        lesions = reference.masks.t2_lesions.mask | now.masks.t2_lesions.mask
-        whole = self.around.restored(LabelImage(lesions, self.around.inner)).mask
-        return self.around.image(change_evidence(reference.flair, now.flair, self.brain, lesions=whole))
-
-    def restored(self, image: LabelImage) -> LabelImage:
-        """Labels on the whole grid of the subject."""
-        return self.head.restored(self.around.restored(image))
 
 
 @dataclass(frozen=True)
@@ -198,7 +145,7 @@ class _Step:
 
 
 def _followed(
-    visits: Sequence[VisitMasks], field: _Field, rules: LesionRules, weeks: Mapping[str, int | None]
+    visits: Sequence[VisitMasks], field: Field, rules: LesionRules, weeks: Mapping[str, int | None]
 ) -> Iterator[_Step]:
     """Process the visits in order, each compared with the earlier ones."""
     extents = LesionExtents(field.around.inner)
@@ -249,19 +196,21 @@ def _labelled(
             min_volume_mm3=rules.black_hole_min_volume_mm3,
             connectivity=rules.connectivity,
         )
-    lesions = t2.data.copy()
-    if gel is not None:
-        within_t2 = [0, *sorted({i for i, _ in overlaps(gel, t2)})]
-        alone = np.setdiff1d(np.arange(int(gel.data.max()) + 1), within_t2)
-        table = np.zeros(int(gel.data.max()) + 1, dtype=lesions.dtype)
-        table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
-        lesions = np.maximum(lesions, table[gel.data])
-    numbered = LabelImage(lesions, t2.grid)
+    numbered = t2 if gel is None else _with_gel_alone(t2, gel)
     masks = replace(masks, t2_lesions=parts)
     return LabelledVisit(masks, t2, gel, holes, numbered, extents.numbered(numbered), flair)
 
 
-def _tracked(step: _Step, field: _Field, rules: LesionRules) -> VisitTracking:
+def _with_gel_alone(t2: LabelImage, gel: LabelImage) -> LabelImage:
+    """T2 lesions with their numbers, followed by the enhancing lesions that overlap no T2 lesion."""
+    within_t2 = {number for number, _ in overlaps(gel, t2)}
+    alone = [number for number in range(1, int(gel.data.max()) + 1) if number not in within_t2]
+    table = np.zeros(int(gel.data.max()) + 1, dtype=t2.data.dtype)  # 0: overlaps a T2 lesion
+    table[alone] = int(t2.data.max()) + 1 + np.arange(len(alone))
+    return LabelImage(np.maximum(t2.data, table[gel.data]), t2.grid)
+
+
+def _tracked(step: _Step, field: Field, rules: LesionRules) -> VisitTracking:
     now, reference, found = step.now, step.reference, step.found
     table = np.zeros(max(now.numbers, default=0) + 1, dtype=np.int32)
     for label, number in now.numbers.items():
@@ -302,7 +251,7 @@ def _findings(
     return Findings(t2, gel, gel is not None and before is not None, chronic)
 
 
-def _change_masks(step: _Step, field: _Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:
+def _change_masks(step: _Step, field: Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:
     now, reference, comparison = step.now, step.reference, step.found.t2
     if reference is None or comparison is None:
         return {}

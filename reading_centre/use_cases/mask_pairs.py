@@ -1,0 +1,179 @@
+"""Pairs of predicted and reference masks, from two folders or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import MaskLabel
+
+_ENDINGS = (".nii.gz", ".nii")
+_NEEDED = ("case", "predicted", "reference")
+_TUNED = {"yes": True, "no": False, "": None}
+_CSV = "text in UTF-8, columns separated by commas or semicolons"
+_SHOWN = 5  # unmatched names in a message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two mask files of one case.
+
+    Parameters
+    ----------
+    case : str
+        Label of the case.
+    predicted, reference : Path
+    tuned_on : bool or None
+        True if the segmentation was tuned on the case; None if not stated.
+    """
+
+    case: str
+    predicted: Path
+    reference: Path
+    tuned_on: bool | None = None
+
+
+def pairs_of_folders(predicted: Path, reference: Path, *, label: MaskLabel = MaskLabel.T2_LESION) -> list[Pair]:
+    """Masks of two folders with the same file name, or of BIDS trees with the same subject and session, by name.
+
+    A folder with ``sub-<label>`` folders, such as the output of ``bids`` and ``run``, is a BIDS tree: its masks are the
+    files ``*_label-<label>_mask.nii.gz``. Files of a plain folder that is paired with a tree need ``sub-<label>`` and
+    ``ses-<label>`` in their names.
+
+    Parameters
+    ----------
+    predicted, reference : Path
+        Folders of NIfTI masks.
+    label : MaskLabel
+        Masks to take from a BIDS tree.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by case.
+
+    Raises
+    ------
+    UsageError
+        If a folder holds no mask, or if a case has a mask in one folder only. A case that a segmentation failed on
+        must not be left out of its scores.
+    """
+    folders = {"predicted": predicted, "reference": reference}
+    trees = {name: any(folder.glob("sub-*/")) for name, folder in folders.items()}
+    found = {
+        name: _tree(folder, name, label) if trees[name] else _masks(folder, name)
+        for name, folder in folders.items()
+    }
+    if any(trees.values()):
+        found = {name: _by_session(masks, name) for name, masks in found.items()}
+    for one, other in (("predicted", "reference"), ("reference", "predicted")):
+        alone = sorted(set(found[one]) - set(found[other]))
+        if alone:
+            names = ", ".join(alone[:_SHOWN]) + (" …" if len(alone) > _SHOWN else "")
+            raise UsageError(
+                f"expected a {other} mask for every {one} one, found none for {len(alone)} of {len(found[one])}: "
+                f"{names}",
+                hint="name the files alike, or name the pairs in a CSV file (--pairs)",
+            )
+    return [Pair(case, path, found["reference"][case]) for case, path in sorted(found["predicted"].items())]
+
+
+def _tree(folder: Path, name: str, label: MaskLabel) -> dict[str, Path]:
+    masks = {p.name.partition(".")[0]: p for p in folder.glob(f"sub-*/**/*_label-{label.value}_mask.nii*")}
+    if not masks:
+        raise UsageError(
+            f"expected files *_label-{label.value}_mask.nii.gz in the BIDS tree of {name} masks, found none",
+            hint="check --label",
+        )
+    return masks
+
+
+def _by_session(masks: Mapping[str, Path], name: str) -> dict[str, Path]:
+    """Masks by subject and session; other names are unchanged."""
+    found: dict[str, Path] = {}
+    for case, path in masks.items():
+        key = "_".join(part for part in case.split("_") if part.startswith(("sub-", "ses-"))) or case
+        if key in found:
+            raise UsageError(f"expected one {name} mask for {key}, found {found[key].name} and {path.name}")
+        found[key] = path
+    return found
+
+
+def _masks(folder: Path, name: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UsageError(f"expected a folder of {name} masks, found none", hint=f"check --{name}")
+    masks: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in _ENDINGS if path.name.endswith(ending)), None)
+        if ending is None:
+            continue
+        case = path.name.removesuffix(ending)
+        if case in masks:
+            raise UsageError(f"expected one {name} mask for {case}, found it with two endings")
+        masks[case] = path
+    if not masks:
+        raise UsageError(f"expected NIfTI files in the folder of {name} masks, found none")
+    return masks
+
+
+def pairs_of_csv(file: Path) -> list[Pair]:
+    """Pairs of a CSV file.
+
+    The columns are ``case``, ``predicted``, ``reference`` and, optionally, ``tuned_on`` (yes or no). Paths are
+    relative to the file. Other columns are ignored.
+
+    Parameters
+    ----------
+    file : Path
+        UTF-8, columns separated by commas or semicolons.
+
+    Returns
+    -------
+    list of Pair
+        In the order of the rows. Whether the masks exist is not checked.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, lacks a column or a value, or names a case twice.
+    """
+    pairs: dict[str, Pair] = {}
+    for number, row in _rows(file):
+        case, predicted, reference = (row[name].strip() for name in _NEEDED)
+        tuned = row.get("tuned_on", "").strip().lower()
+        missing = [name for name in _NEEDED if not row[name].strip()]
+        if missing or tuned not in _TUNED:
+            found = f"no {' and no '.join(missing)}" if missing else f"{tuned!r} in tuned_on"
+            raise UsageError(
+                f"{file.name}, line {number}: expected a case, two paths and yes, no or nothing in tuned_on, "
+                f"found {found}"
+            )
+        if case in pairs:
+            raise UsageError(f"{file.name}, line {number}: expected every case once, found {case} again")
+        pairs[case] = Pair(case, file.parent / predicted, file.parent / reference, _TUNED[tuned])
+    return list(pairs.values())
+
+
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file by column name, with their line numbers."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        reader = csv.reader(lines, delimiter=";" if lines and "," not in lines[0] else ",")
+        filled = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            "expected a CSV file of pairs, found none that can be read", hint=f"check --pairs: {_CSV}"
+        ) from error
+    names = [name.strip() for name in filled[0][1]] if filled else []
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking or len(filled) < 2:
+        raise UsageError(
+            f"{file.name}: expected rows with the columns {', '.join(_NEEDED)}, found "
+            + (f"no {' and no '.join(lacking)}" if names and lacking else "no row"),
+            hint=_CSV,
+        )
+    return [(number, dict(zip_longest(names, cells[: len(names)], fillvalue=""))) for number, cells in filled[1:]]
