@@ -155,7 +155,8 @@ def _further(
     for piece in _pieces(nodes.labels, (0, 0, 0), evidence.grid, settings):
         lesion = _joined(piece, _to_border(piece, evidence.enhancement, settings), evidence, rules)
         candidate = _candidate(lesion, _own_share(lesion, evidence, settings), evidence, rules, settings)
-        if GelReason.TOO_SMALL not in candidate.reasons:
+        tube = _is_tube(_points_mm(lesion, evidence.grid), candidate.volume_mm3, settings)
+        if not tube and GelReason.TOO_SMALL not in candidate.reasons:
             probability = nodes.probabilities[piece.number - 1]
             further.append((lesion, replace(candidate, probability=probability, reasons=())))
     return further
@@ -277,9 +278,8 @@ def _candidate(
 ) -> GelCandidate:
     """Test a component against every rule."""
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
-    index = np.argwhere(voxels)
-    points = grid.world((index + [s.start for s in where]).astype(float))
-    volume = len(index) * grid.voxel_volume_mm3
+    points = _points_mm(piece, grid)
+    volume = len(points) * grid.voxel_volume_mm3
     enhancement = float(np.quantile(evidence.enhancement[where][voxels], 0.9))
     features = GelFeatures(
         size=volume / rules.gel_min_volume_mm3,
@@ -292,7 +292,7 @@ def _candidate(
     if features.size < settings.small_size:
         least_share = max(least_share, settings.small_own_share)
     rules_broken = {
-        GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(index) < rules.gel_min_voxels,
+        GelReason.TOO_SMALL: volume < rules.gel_min_volume_mm3 or len(points) < rules.gel_min_voxels,
         GelReason.NO_T2_CORRELATE: own_share < least_share,
         GelReason.BRAIN_EDGE: features.depth_mm < settings.edge_depth_mm,
         GelReason.IN_FLUID: features.fluid_share > settings.fluid_share,
@@ -307,6 +307,11 @@ def _candidate(
     x, y, z = (float(v) for v in points.mean(axis=0))
     reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
     return GelCandidate(x, y, z, volume, enhancement, features, gel_probability(features), reasons)
+
+
+def _points_mm(piece: _Piece, grid: Grid) -> FloatArray:
+    """World positions of the voxels of a piece, shape (n, 3)."""
+    return grid.world((np.argwhere(piece.voxels) + [s.start for s in piece.where]).astype(float))
 
 
 def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:

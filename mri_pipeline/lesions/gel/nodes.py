@@ -14,7 +14,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
-from mri_pipeline.core.spatial import FloatArray
+from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.contrast import LocalContrast, local_contrast
 from mri_pipeline.lesions.gel.evidence import GelEvidence
@@ -50,8 +50,7 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    They are not allowed at the edge of the brain and without a T2 correlate; the correlate must be stronger in the
-    posterior fossa.
+    They are not allowed at the edge of the brain, away from white matter and without a T2 correlate.
 
     Parameters
     ----------
@@ -80,13 +79,26 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     for components, ring in components_at_levels(
         evidence.enhancement, searched, visit.grid, _NODES, least_level=least
     ):
-        deep = components.means(evidence.depth_mm) >= settings.edge_depth_mm
-        infratentorial = components.means(tissue.infratentorial) >= 0.5
-        correlate = np.where(infratentorial, settings.flair_correlate, _NODES.least_correlate)
-        bright = components.means(maps.flair.contrast) >= correlate
+        allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
+        allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
+        allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)
         features = _features(components, ring, maps, visit.grid.spacing_mm)
-        found.append(Nodes(components, features, deep & bright))
+        found.append(Nodes(components, features, allowed))
     return found
+
+
+def _has_correlate(
+    nodes: ConnectedComponents, maps: _Maps, infratentorial: BoolArray, settings: GelSettings
+) -> BoolArray:
+    """True for components that are brighter than their surroundings on FLAIR.
+
+    In the posterior fossa they must be clearly brighter, on T2w, too.
+    """
+    flair = nodes.means(maps.flair.contrast)
+    if maps.t2 is None:
+        return (flair >= _NODES.least_correlate) & ~infratentorial
+    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2.contrast) >= settings.t2_correlate)
+    return np.where(infratentorial, both, flair >= _NODES.least_correlate)
 
 
 def _features(
