@@ -12,21 +12,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.core.components import ConnectedComponents, connected_parts, structure, voxels_of
+from mri_pipeline.core.components import connected_parts, voxels_of
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, LabelImage
-
-__all__ = [
-    "ConnectedComponents",
-    "axial_axis",
-    "label_lesions",
-    "largest_axial_areas_cm2",
-    "lesion_centroids_mm",
-    "lesion_volumes_mm3",
-    "numbers_of",
-    "renumbered",
-    "structure",
-    "values_of",
-]
 
 MM2_PER_CM2 = 100.0
 _ROUNDING_MM3 = 1e-6  # tolerance in mm³: a volume equal to the minimum up to floating-point error is kept

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.components import (
-    ConnectedComponents,
     axial_axis,
     label_lesions,
     largest_axial_areas_cm2,

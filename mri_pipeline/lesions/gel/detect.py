@@ -19,6 +19,7 @@ from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
@@ -26,7 +27,7 @@ from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import ConnectedComponents, label_lesions, structure
+from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
 from mri_pipeline.lesions.gel.nodes import gel_nodes

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
-from mri_pipeline.lesions.components import ConnectedComponents, structure
 
 _OWN = METHOD.t2_border.own
 

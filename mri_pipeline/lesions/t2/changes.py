@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.lesions.change.detect import EXTENT_Z, HYPERINTENSE, SEED_Z, SmoothFlair, change_evidence
 from mri_pipeline.lesions.change.model import NORMAL_RANGE
-from mri_pipeline.lesions.components import ConnectedComponents
-from mri_pipeline.lesions.crop import Crop
 
 PROVEN_Z = METHOD.t2_visits.proven_z
 LEAST_WHITE_MATTER = METHOD.t2_visits.least_white_matter

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import ConnectedComponents
 
 MOST = METHOD.t2_fluid.most
 SURE_TISSUE = METHOD.t2_fluid.sure_tissue

@@ -18,13 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.priors import T2_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.components import ConnectedComponents, label_lesions
+from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
