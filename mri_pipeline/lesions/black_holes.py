@@ -191,7 +191,20 @@ def hypointense(
 
 
 def severe(t1_hypointensity: LabelImage | None, black_holes: LabelImage | None) -> LabelImage | None:
-    """Part of the black holes that is closer to CSF than to grey matter on T1; None if either input is None."""
+    """Part of the black holes that is closer to CSF than to grey matter on T1.
+
+    Parameters
+    ----------
+    t1_hypointensity : LabelImage or None
+        `T1Hypointensity` of the visit.
+    black_holes : LabelImage or None
+        Black holes of the visit, on the same grid.
+
+    Returns
+    -------
+    LabelImage or None
+        0 and 1, not numbered; None if either input is None.
+    """
     if t1_hypointensity is None or black_holes is None:
         return None
     return LabelImage(black_holes.mask & (t1_hypointensity.data == T1Hypointensity.SEVERE), black_holes.grid)

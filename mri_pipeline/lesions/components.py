@@ -53,12 +53,32 @@ def label_lesions(mask: BoolArray, grid: Grid, *, min_volume_mm3: float, connect
 
 
 def values_of(labels: LabelImage) -> NDArray[Any]:
-    """Labels of all non-zero voxels, shape (n,), in array order."""
+    """Labels of all non-zero voxels.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        In array order.
+    """
     return labels.data.ravel()[np.flatnonzero(labels.mask)]
 
 
 def numbers_of(labels: LabelImage) -> list[int]:
-    """Distinct labels in the image, ascending; an empty list if there is none."""
+    """Distinct labels in the image.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    list of int
+        Ascending, without 0; empty if there is none.
+    """
     return np.flatnonzero(np.bincount(values_of(labels))).tolist()
 
 
@@ -95,13 +115,33 @@ def renumbered(labels: LabelImage, *, min_volume_mm3: float = 0.0) -> LabelImage
 
 
 def lesion_volumes_mm3(labels: LabelImage) -> dict[int, float]:
-    """Volume of every label in mm³ (voxel count times voxel volume), by ascending label; empty if there is none."""
+    """Volume of every label: voxel count times voxel volume.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    dict of int to float
+        Volume in mm³ by ascending label; empty if there is none.
+    """
     counts = np.bincount(values_of(labels))
     return {int(v): float(counts[v]) * labels.grid.voxel_volume_mm3 for v in np.flatnonzero(counts)}
 
 
 def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
-    """Centre of mass of every label in world mm, shape (3,), by ascending label; empty if there is none."""
+    """Centre of mass of every label.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    dict of int to ndarray of float, shape (3,)
+        World position in mm by ascending label; empty if there is none.
+    """
     voxels = voxels_of(labels.mask)
     if not len(voxels):
         return {}
@@ -112,15 +152,34 @@ def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
 
 
 def axial_axis(grid: Grid) -> int:
-    """Array axis closest to world z; axial slices are perpendicular to it."""
+    """Array axis closest to world z; axial slices are perpendicular to it.
+
+    Parameters
+    ----------
+    grid : Grid
+
+    Returns
+    -------
+    int
+        0, 1 or 2.
+    """
     return int(np.flatnonzero(nib.io_orientation(grid.affine)[:, 0] == 2)[0])
 
 
 def largest_axial_areas_cm2(labels: LabelImage) -> dict[int, float]:
-    """Largest axial cross-sectional area of every label in cm², by ascending label.
+    """Largest axial cross-sectional area of every label.
 
     "Enlarging" is defined by this area (Arch Neurol 1992;49:261). All voxels of a label within one axial slice of
-    the grid are counted, connected or not. The result is empty if there is no label.
+    the grid are counted, connected or not.
+
+    Parameters
+    ----------
+    labels : LabelImage
+
+    Returns
+    -------
+    dict of int to float
+        Area in cm² by ascending label; empty if there is none.
 
     Examples
     --------

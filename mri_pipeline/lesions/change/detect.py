@@ -57,7 +57,18 @@ class SmoothFlair:
 
     @classmethod
     def of(cls, flair: Image | SmoothFlair) -> SmoothFlair:
-        """Smooth an image; a `SmoothFlair` is returned unchanged."""
+        """Smooth a FLAIR and compute its gradient.
+
+        Parameters
+        ----------
+        flair : Image or SmoothFlair
+            White matter about 1; 0 outside the field of view.
+
+        Returns
+        -------
+        SmoothFlair
+            On the grid of the image. A `SmoothFlair` is returned unchanged.
+        """
         if isinstance(flair, SmoothFlair):
             return flair
         if flair.grid.orientation != "RAS":  # a fixed axis order: rounding of sums depends on it
@@ -72,14 +83,35 @@ class SmoothFlair:
         return cls(flair.grid, in_fov, data, gradient_magnitude(data, spacing))
 
     def reoriented(self, orientation: str) -> SmoothFlair:
-        """The same FLAIR with axes permuted and flipped to an orientation such as "RAS"."""
+        """The same FLAIR with axes permuted and flipped.
+
+        Parameters
+        ----------
+        orientation : str
+            Anatomical direction of each axis, such as "RAS".
+
+        Returns
+        -------
+        SmoothFlair
+        """
         data, gradient = (Image(a, self.grid).reoriented(orientation) for a in (self.data, self.gradient))
         return SmoothFlair(
             data.grid, LabelImage(self.in_fov, self.grid).reoriented(orientation).mask, data.data, gradient.data
         )
 
     def within(self, crop: Crop) -> SmoothFlair:
-        """Part of the FLAIR within a box of its grid."""
+        """Part of the FLAIR within a box.
+
+        Parameters
+        ----------
+        crop : Crop
+            Box of `grid`.
+
+        Returns
+        -------
+        SmoothFlair
+            On `crop.inner`.
+        """
         data, gradient = (np.ascontiguousarray(a[crop.box]) for a in (self.data, self.gradient))
         return SmoothFlair(crop.inner, self.in_fov[crop.box], data, gradient)
 

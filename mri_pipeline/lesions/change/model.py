@@ -144,7 +144,19 @@ class Blocks:
 
     @classmethod
     def of(cls, mask: BoolArray, spacing_mm: NDArray[np.float64]) -> Blocks:
-        """Blocks over a mask with voxels of `spacing_mm`."""
+        """Divide the grid of a mask into blocks.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (x, y, z)
+        spacing_mm : ndarray of float, shape (3,)
+            Distance between voxel centres along each axis, in mm.
+
+        Returns
+        -------
+        Blocks
+            The sides are a whole number of voxels, at least 1. An empty mask gives an empty row.
+        """
         step = np.maximum(1, np.round(_BLOCK_MM / spacing_mm)).astype(int).tolist()
         coarse = tuple(-(-n // s) for n, s in zip(mask.shape, step, strict=True))
         at = [np.arange(n, dtype=np.int32) // s for n, s in zip(mask.shape, step, strict=True)]
@@ -155,21 +167,66 @@ class Blocks:
         return cls(mask.shape, coarse, voxels, block, tuple(hats), spacing_mm * step)
 
     def row(self, data: NDArray[_Any]) -> NDArray[_Any]:
-        """Values of an image at the voxels of the mask, as a row."""
+        """Values of an image at the voxels of the mask.
+
+        Parameters
+        ----------
+        data : ndarray, shape `shape`
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Of the same type, in array order.
+        """
         return data.ravel().take(self.voxels)
 
     def image(self, row: _Float) -> _Float:
-        """Image with the values of a row; 0 elsewhere."""
+        """Image with the values of a row.
+
+        Parameters
+        ----------
+        row : ndarray of float32, shape (n,)
+
+        Returns
+        -------
+        ndarray of float32, shape `shape`
+            0 outside the mask.
+        """
         data = np.zeros(self.shape, dtype=np.float32)
         data.ravel()[self.voxels] = row
         return data
 
     def sums(self, block: NDArray[np.intp], row: _Float | BoolArray | None = None) -> NDArray[np.float64]:
-        """Sum of a row over each block, given the `block` of each value; number of voxels if `row` is None."""
+        """Sum of values over each block.
+
+        Parameters
+        ----------
+        block : ndarray of int, shape (m,)
+            Flat index of the block of each value.
+        row : ndarray of float32 or bool, shape (m,), optional
+            Values; 1 each by default, which gives the number of voxels.
+
+        Returns
+        -------
+        ndarray of float64, shape (blocks,)
+            By flat index of the block.
+        """
         return np.bincount(block, weights=row, minlength=math.prod(self.coarse)).astype(np.float64)
 
     def smoothed(self, sums: NDArray[np.float64], sigma_mm: float) -> _Float:
-        """Block sums smoothed by a Gaussian, with zeros beyond the grid of blocks."""
+        """Block sums smoothed by a Gaussian, with zeros beyond the grid of blocks.
+
+        Parameters
+        ----------
+        sums : ndarray of float64, shape (blocks,)
+            By flat index of the block.
+        sigma_mm : float
+            Standard deviation of the Gaussian in mm.
+
+        Returns
+        -------
+        ndarray of float32, shape `coarse`
+        """
         field: _Float = sums.reshape(self.coarse).astype(np.float32)
         for n, sigma in zip(self.coarse, sigma_mm / self.size_mm, strict=True):
             kernel = ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="constant")
@@ -177,7 +234,17 @@ class Blocks:
         return field
 
     def at_voxels(self, field: _Float) -> _Float:
-        """Linear interpolation of a field on the blocks at every voxel of the row."""
+        """Linear interpolation of a field at every voxel of the row.
+
+        Parameters
+        ----------
+        field : ndarray of float32, shape `coarse`
+            Values at the block centres; constant beyond the outermost centres.
+
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+        """
         along_x, along_y, along_z = self.hats
         part = along_x @ field.reshape(len(field), -1)
         part = along_y @ part.reshape(-1, *field.shape[1:])
@@ -224,9 +291,20 @@ def smooth_difference(difference: _Float, normal: BoolArray, blocks: Blocks) -> 
 
 
 def gradient_magnitude(data: _Float, spacing_mm: NDArray[np.float64]) -> _Float:
-    """Gradient magnitude per mm; axes of one voxel are ignored.
+    """Gradient magnitude per mm, from central differences.
 
-    The result equals that of `numpy.gradient`, in half its time.
+    The slopes equal those of `numpy.gradient`, in half its time.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (x, y, z)
+    spacing_mm : ndarray of float, shape (3,)
+        Distance between voxel centres along each axis, in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        Axes of one voxel are ignored.
     """
     squared, slope = np.zeros(data.shape, dtype=np.float32), np.empty(data.shape, dtype=np.float32)
     for axis in range(3):

@@ -185,22 +185,25 @@ def _pieces(
     labels: NDArray[np.integer[Any]], start: tuple[int, ...], grid: Grid, settings: GelSettings
 ) -> list[_Piece]:
     """Labels of an array with origin `start`, each in its bounding box with a margin for its surroundings."""
-    margin = [int(np.ceil(settings.surround_mm / s)) for s in grid.spacing_mm]
+    margin = np.ceil(np.divide(settings.surround_mm, grid.spacing_mm)).astype(int)
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        # first and last voxel (exclusive) of the component along each axis, as indices of the image
-        first = [s.start + o for s, o in zip(box, start, strict=True)]
-        end = [s.stop + o for s, o in zip(box, start, strict=True)]
+        # first and last voxel (exclusive) of the component, as indices of the image
+        first = np.add([s.start for s in box], start)
+        end = np.add([s.stop for s in box], start)
         # the same of its box with the margin, cut at the edge of the image
-        low = [max(f - m, 0) for f, m in zip(first, margin, strict=True)]
-        high = [min(e + m, n) for e, m, n in zip(end, margin, grid.shape, strict=True)]
-        voxels = np.zeros([h - w for w, h in zip(low, high, strict=True)], dtype=bool)
-        inner = tuple(slice(f - w, e - w) for f, e, w in zip(first, end, low, strict=True))
-        voxels[inner] = labels[box] == number
-        found.append(_Piece(number, tuple(slice(w, h) for w, h in zip(low, high, strict=True)), voxels))
+        low, high = np.maximum(first - margin, 0), np.minimum(end + margin, grid.shape)
+        voxels = np.zeros(high - low, dtype=bool)
+        voxels[_box(first - low, end - low)] = labels[box] == number
+        found.append(_Piece(number, _box(low, high), voxels))
     return found
+
+
+def _box(first: NDArray[np.int_], end: NDArray[np.int_]) -> tuple[slice, ...]:
+    """Box from the first to the last voxel (exclusive), shape (3,) each."""
+    return tuple(slice(a, b) for a, b in zip(first.tolist(), end.tolist(), strict=True))
 
 
 def _judge(

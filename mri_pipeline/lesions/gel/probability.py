@@ -49,7 +49,16 @@ class GelFeatures:
 
 
 def gel_probability(features: GelFeatures) -> float:
-    """Probability of being an enhancing lesion, 0 to 1, from the coefficients included in the package.
+    """Probability of being an enhancing lesion, from the coefficients included in the package.
+
+    Parameters
+    ----------
+    features : GelFeatures
+
+    Returns
+    -------
+    float
+        0 to 1.
 
     Examples
     --------

@@ -138,7 +138,17 @@ class MaskScores:
         return 100 * self.difference_ml / self.reference_ml if self.reference_ml else None
 
     def detection(self, rule: Rule) -> Detection:
-        """Lesion-wise detection by a rule."""
+        """Lesion-wise detection by a rule.
+
+        Parameters
+        ----------
+        rule : Rule
+
+        Returns
+        -------
+        Detection
+            Of the lesions of at least `LEAST_MM3`.
+        """
         return Detection(
             len(self.references),
             sum(rule in lesion.found for lesion in self.references),

@@ -61,7 +61,14 @@ class VolumeAgreement:
 
 @dataclass(frozen=True)
 class SizeClass:
-    """Detection of the lesions of all cases with a volume of at least `from_mm3` and below `to_mm3`."""
+    """Detection of the lesions of one range of volumes, over all cases.
+
+    Parameters
+    ----------
+    from_mm3, to_mm3 : float
+        Volumes of at least `from_mm3` and below `to_mm3`, in mm³.
+    detections : dict of Rule to Detection
+    """
 
     from_mm3: float
     to_mm3: float
@@ -130,7 +137,17 @@ def volume_agreement(reference_ml: Sequence[float], predicted_ml: Sequence[float
 
 
 def by_size(scores: Sequence[MaskScores]) -> list[SizeClass]:
-    """Detection by lesion size over all cases: recall by reference size, precision by predicted size."""
+    """Detection by lesion size over all cases.
+
+    Parameters
+    ----------
+    scores : sequence of MaskScores
+
+    Returns
+    -------
+    list of SizeClass
+        By ascending size (`SIZES_MM3`). Recall is by the reference volume, precision by the predicted volume.
+    """
     return [
         SizeClass(low, high, {rule: _pooled(scores, rule, low, high) for rule in Rule})
         for low, high in itertools.pairwise(SIZES_MM3)
@@ -138,7 +155,18 @@ def by_size(scores: Sequence[MaskScores]) -> list[SizeClass]:
 
 
 def pooled(scores: Sequence[MaskScores], rule: Rule) -> Detection:
-    """Detection pooled over all cases: cases with more lesions have more weight."""
+    """Detection pooled over all cases: cases with more lesions have more weight.
+
+    Parameters
+    ----------
+    scores : sequence of MaskScores
+    rule : Rule
+
+    Returns
+    -------
+    Detection
+        All counts are 0 if there is no case.
+    """
     return _pooled(scores, rule, 0.0, math.inf)
 
 

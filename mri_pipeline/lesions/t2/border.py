@@ -39,19 +39,27 @@ def with_faint(
     ndarray of bool, shape (x, y, z)
     """
     lesions = ConnectedComponents.of(sure)
-    number = np.zeros(sure.size, dtype=np.intp)
-    number[lesions.voxels] = lesions.number + 1
-    shared = np.zeros((len(faint.sizes), len(lesions.sizes) + 1), dtype=np.intp)
-    np.add.at(shared, (faint.number, number[faint.voxels]), 1)
-    shared[:, 0] = 0  # outside definite lesions
-    owner, total = shared.argmax(axis=1), shared.sum(axis=1)
-    height = np.append(0.0, lesions.maxima(score))[owner]
-    limit = np.where(shared.max(axis=1) > _OWN * total, np.minimum(height / 2, threshold), np.inf)
-    limit[total == 0] = -np.inf
+    shared = _shared_voxels(faint, lesions)
+    total = shared.sum(axis=1)
+    apart = total == 0
+    of_one_lesion, owner = np.nonzero(shared > _OWN * total[:, None])  # one owner at most: `own` is at least 0.5
+    limit = np.full(len(faint.sizes), np.inf)
+    limit[apart] = -np.inf
+    limit[of_one_lesion] = np.minimum(lesions.maxima(score)[owner] / 2, threshold)
+    added = score.ravel()[faint.voxels] > limit[faint.number]
     reach = sure.copy()
-    reach.ravel()[faint.voxels] |= score.ravel()[faint.voxels] > limit[faint.number]
+    reach.ravel()[faint.voxels[added]] = True
+    # voxels above the limit that are not connected to the lesion are not part of it
     parts = ConnectedComponents.of(reach)
-    return parts.chosen(parts.sums(sure | faint.chosen(total == 0)) > 0)
+    return parts.chosen(parts.sums(sure | faint.chosen(apart)) > 0)
+
+
+def _shared_voxels(faint: ConnectedComponents, lesions: ConnectedComponents) -> NDArray[np.intp]:
+    """Number of voxels that each faint component shares with each lesion, shape (faint, lesions)."""
+    _, in_faint, in_lesions = np.intersect1d(faint.voxels, lesions.voxels, assume_unique=True, return_indices=True)
+    shared = np.zeros((len(faint.sizes), len(lesions.sizes)), dtype=np.intp)
+    np.add.at(shared, (faint.number[in_faint], lesions.number[in_lesions]), 1)
+    return shared
 
 
 def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: float) -> BoolArray:

@@ -35,7 +35,18 @@ def label_gel(mask: LabelImage, rules: LesionRules) -> LabelImage:
 
 
 def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
-    """Number of voxels that each overlapping pair of labels (of `a`, of `b`) shares, by ascending labels."""
+    """Number of voxels that each overlapping pair of labels shares.
+
+    Parameters
+    ----------
+    a, b : LabelImage
+        On one grid.
+
+    Returns
+    -------
+    dict of (int, int) to int
+        Voxel count by label of `a` and label of `b`, ascending; empty if nothing overlaps.
+    """
     both = np.flatnonzero(a.mask & b.mask)
     of_a, of_b = (labels.data.ravel()[both].astype(np.int64) for labels in (a, b))
     width = int(of_b.max(initial=0)) + 1

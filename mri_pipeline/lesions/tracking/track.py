@@ -52,12 +52,28 @@ class VisitTracking:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Tracking results of all visits of one subject, in order of time."""
+    """Tracking results of one subject.
+
+    Parameters
+    ----------
+    visits : tuple of VisitTracking
+        In order of time.
+    """
 
     visits: tuple[VisitTracking, ...]
 
     def result(self, subject: str) -> SubjectResult:
-        """Counts and lesions of all visits; `subject` is the blinded code."""
+        """Counts and lesions of all visits.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        SubjectResult
+        """
         return SubjectResult(
             subject=subject,
             visits=tuple(v.counts for v in self.visits),
