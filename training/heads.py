@@ -1,11 +1,12 @@
 """Real heads for training, and lesions inserted into them.
 
-Heads (Lesjak et al., Neuroinformatics 2017 and 2018, CC-BY; MSLesSeg, CC-BY):
+Heads (Lesjak et al., Neuroinformatics 2016 and 2018, CC-BY):
 
-- Ljubljana cross-sectional patients 07 and 19 (T1 before and after contrast) and MSLesSeg P14 at three visits, with
-  expert masks, at 1 mm and averaged to thicker slices;
+- Ljubljana cross-sectional patients 07 and 19 (T1 before and after contrast, expert masks), at 1 mm and averaged to
+  thicker slices;
 - Ljubljana longitudinal patients 01 and 03 (both visits) and patient 04: clinical 2D scans without masks. Their own
-  lesions are those of the T2 rule. Their T1 looks post-contrast (bright sinuses and plexus).
+  lesions are those that the program finds. Their T1 looks post-contrast (bright sinuses and plexus) and is used as
+  the T1 after contrast.
 
 Lesions have the shapes of expert masks of other patients, with a random blur, and the contrast of a `Recipe`.
 """
@@ -25,17 +26,13 @@ from published import cases, load_case, prepare, priors, thick
 from mri_pipeline.analysis import preparation
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.nifti import load_scan
-from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import normalise
-from mri_pipeline.lesions.t2 import nodes as t2_nodes
 from mri_pipeline.lesions.t2.segment import segment_t2
 
 CLINICAL = (("01", "study1"), ("01", "study2"), ("03", "study1"), ("03", "study2"), ("04", ""))
-NO_NODES = LogisticModel(-1e3, np.zeros(len(t2_nodes.FEATURES)), t2_nodes.FEATURES)
-"""A model that accepts no node: the T2 rule alone."""
 FROM_OWN_MM = 5.0
 BLUR_MM = (0.4, 0.9)
 LEAST_RING_MM3, RING_MM = 120, 1.5
@@ -43,14 +40,13 @@ LEAST_RING_MM3, RING_MM = 120, 1.5
 
 @dataclass(frozen=True)
 class Head:
-    """A prepared visit with the patient's own lesions, shape (x, y, z); `expert` if an expert drew them."""
+    """A prepared visit with the patient's own lesions, shape (x, y, z)."""
 
     name: str
     patient: str
     visit: VisitImages
     tissue: TissueMaps
     own: BoolArray
-    expert: bool
 
 
 @dataclass(frozen=True)
@@ -63,28 +59,25 @@ class Recipe:
     rings: bool = False
 
 
-def heads(data: Path, slices: tuple[int, ...], *, enhanced: bool) -> Iterator[Head]:
-    """Prepared heads: research scans at several slice thicknesses, then clinical scans.
-
-    With `enhanced`, only heads with a T1 after contrast; the T1 of clinical scans is one.
-    """
+def heads(data: Path, slices: tuple[int, ...]) -> Iterator[Head]:
+    """Prepared heads with a T1 after contrast: research scans at several slice thicknesses, then clinical scans."""
     made = priors(data)
     for name, (folder, mask, left_out) in cases(data).items():
         images, truth = load_case(folder, mask)
-        if enhanced and Contrast.T1W_GD not in images:
+        if Contrast.T1W_GD not in images:
             continue
         grid = images[Contrast.FLAIR].grid
         for thickness in slices:
             visit, tissue = prepare({c: thick(i, thickness) for c, i in images.items()}, made[left_out])
             own = thick(Image(truth.astype(np.float32), grid), thickness).data > 0.3
-            yield Head(f"{name} {thickness} mm", left_out or name[:3], visit, tissue, own, expert=True)
+            yield Head(f"{name} {thickness} mm", left_out, visit, tissue, own)
     for patient, study in CLINICAL:
         folder = data / "ljubljana" / ("longitudinal" if study else "unlabelled") / f"patient{patient}"
         visit, tissue = clinical(folder, study)
-        if enhanced and Contrast.T1W_GD not in visit.contrasts:
+        if Contrast.T1W_GD not in visit.contrasts:
             continue
-        (lesions,) = segment_t2([visit], tissue, LesionRules(), model=NO_NODES)
-        yield Head(f"{patient} {study}", patient, visit, tissue, lesions.mask.mask, expert=False)
+        (lesions,) = segment_t2([visit], tissue, LesionRules())
+        yield Head(f"{patient} {study}", patient, visit, tissue, lesions.mask.mask)
 
 
 def clinical(folder: Path, study: str) -> tuple[VisitImages, TissueMaps]:

@@ -10,9 +10,7 @@ PENALTY = 3.0
 """Weight of the squared coefficients of standardised features, in units of one observation."""
 
 
-def fit(
-    features: FloatArray, label: FloatArray, names: tuple[str, ...], weight: FloatArray | None = None
-) -> LogisticModel:
+def fit(features: FloatArray, label: FloatArray, names: tuple[str, ...]) -> LogisticModel:
     """Fit a model of standardised features, and return it for the features as they are.
 
     Parameters
@@ -21,22 +19,19 @@ def fit(
     label : ndarray of float, shape (n,)
         1 or 0.
     names : tuple of str
-    weight : ndarray of float, shape (n,), optional
-        Default: 1.
 
     Returns
     -------
     LogisticModel
     """
-    weight = np.ones(len(label)) if weight is None else weight
     middle, spread = features.mean(axis=0), features.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([np.ones(len(label)), (features - middle) / spread])
 
     def loss(beta: FloatArray) -> tuple[float, FloatArray]:
         score = design @ beta
-        likelihood = weight @ (np.logaddexp(0.0, score) - label * score)
-        slope = design.T @ (weight * (1 / (1 + np.exp(-score)) - label))
+        likelihood = np.sum(np.logaddexp(0.0, score) - label * score)
+        slope = design.T @ (1 / (1 + np.exp(-score)) - label)
         slope[1:] += PENALTY * beta[1:]
         return float(likelihood + PENALTY / 2 * beta[1:] @ beta[1:]), slope
 

@@ -130,25 +130,23 @@ def prepare(images: Mapping[Contrast, Image], prior: Image) -> tuple[VisitImages
 
 @dataclass(frozen=True)
 class Learned:
-    """What the method has learned without one patient; a model that is None is the one of the package."""
+    """What the method has learned without one patient; no GEL model: that of the package."""
 
     prior: Image
-    t2_model: LogisticModel | None = None
     gel_model: LogisticModel | None = None
 
 
 def learned(data: Path, models: Path | None) -> dict[str, Learned]:
     """Prior and models by the excluded patient ('' for MSLesSeg P14, who has no part in the prior).
 
-    `models` is the folder with the ``gel`` and ``t2`` folders that ``training/{gel,t2}_nodes.py --apart`` wrote.
-    Without it, the models of the package are used, which were made with these patients.
+    `models` is the folder that ``training/gel_nodes.py --apart`` wrote. Without it, the GEL model of the package is
+    used, which was made with these patients.
     """
-
-    def model(kind: str, patient: str) -> LogisticModel | None:
-        file = (models or Path()) / kind / f"without_{patient or 'P14'}.json"
-        return read_model(file) if models and file.exists() else None
-
-    return {out: Learned(prior, model("t2", out), model("gel", out)) for out, prior in priors(data).items()}
+    files = {file.stem.removeprefix("without_"): file for file in models.glob("without_*.json")} if models else {}
+    return {
+        out: Learned(prior, read_model(files[out]) if out in files else None)
+        for out, prior in priors(data).items()
+    }
 
 
 def analyse(images: Mapping[Contrast, Image], made: Learned) -> Analysed:
@@ -156,7 +154,7 @@ def analyse(images: Mapping[Contrast, Image], made: Learned) -> Analysed:
     rules, start = LesionRules(), time.process_time()
     visit, maps = prepare(images, made.prior)
     prepared = time.process_time()
-    (lesions,) = t2.segment_t2([visit], maps, rules, model=made.t2_model)
+    (lesions,) = t2.segment_t2([visit], maps, rules)
     enhancing, mask, probability = None, lesions.mask, lesions.probability
     if Contrast.T1W_GD in images:
         enhancing = gel.detect_gel(visit, maps, mask, rules, model=made.gel_model)

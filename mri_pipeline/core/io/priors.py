@@ -17,7 +17,6 @@ from mri_pipeline.core.spatial import Grid, Image
 LESION_PRIOR_FILE = "lesion_prior.npz"
 GEL_COEFFICIENTS_FILE = "gel_coefficients.json"
 GEL_NODES_FILE = "gel_nodes.json"
-T2_NODES_FILE = "t2_nodes.json"
 
 _FLOOR = 1e-5
 _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the floor to 1
@@ -102,7 +101,7 @@ def load_model(file: str) -> LogisticModel:
     Parameters
     ----------
     file : str
-        `GEL_COEFFICIENTS_FILE`, `GEL_NODES_FILE` or `T2_NODES_FILE`.
+        `GEL_COEFFICIENTS_FILE` or `GEL_NODES_FILE`.
 
     Returns
     -------

@@ -26,7 +26,6 @@ from mri_pipeline.core.method.t2 import (
     T2Border,
     T2Evidence,
     T2Fluid,
-    T2Nodes,
     T2Settings,
     T2Visits,
 )
@@ -39,7 +38,7 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_fluid, t2_nodes, t2_border, local_contrast
+    t2, t2_evidence, t2_visits, t2_fluid, t2_border, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
@@ -77,7 +76,6 @@ class Method:
     local_contrast: LocalContrastMethod = field(default_factory=LocalContrastMethod)
     t2_visits: T2Visits = field(default_factory=T2Visits)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
-    t2_nodes: T2Nodes = field(default_factory=T2Nodes)
     t2_border: T2Border = field(default_factory=T2Border)
     external: ExternalMask = field(default_factory=ExternalMask)
     gel_nodes: GelNodes = field(default_factory=GelNodes)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mri_pipeline.core.method.nodes import NodeSettings
-
 
 @dataclass(frozen=True)
 class GelSettings:
@@ -74,16 +72,24 @@ class GelSettings:
 
 
 @dataclass(frozen=True)
-class GelNodes(NodeSettings):
+class GelNodes:
     """Components of enhancement that are evaluated as a whole (`lesions.gel.nodes`).
 
-    The levels are fractions of white matter intensity. With a minimum probability between 0.5 and 0.7, 3 % of the
-    lesions inserted into heads of other patients and one false lesion in eight heads depend on its choice.
+    Enhancement is a fraction of white matter intensity. With each patient left out, a minimum probability of 0.5, 0.6
+    and 0.7 found 225, 222 and 212 of 300 inserted lesions, with 10, 8 and 7 false ones in ten scans of five patients.
 
     Parameters
     ----------
-    levels, least_mm3, most_mm3, least_probability, ring_mm, reach_mm
-        See `NodeSettings`.
+    levels : tuple of float
+        Levels of enhancement at which connected components are evaluated.
+    least_mm3, most_mm3 : float
+        Volume of the components that are evaluated.
+    least_probability : float
+        Minimum probability of a component to be a lesion.
+    ring_mm : float
+        Width of the surroundings of a component in mm.
+    reach_mm : float
+        Distance by which an accepted component extends to its half-maximum border.
     level_noise : float
         A level is used if it is at least this many standard deviations of the enhancement of white matter.
     alike_share : float

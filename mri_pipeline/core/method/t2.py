@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mri_pipeline.core.method.nodes import NodeSettings
-
 
 @dataclass(frozen=True)
 class T2Settings:
@@ -225,38 +223,3 @@ class ExternalMask:
 
     most_of_brain: float = 0.5
     most_outside: float = 0.5
-
-
-@dataclass(frozen=True)
-class T2Nodes(NodeSettings):
-    """Components of local FLAIR contrast that are evaluated as a whole (`lesions.t2.nodes`).
-
-    The levels are standard deviations of the local contrast of normal white matter.
-
-    Parameters
-    ----------
-    levels, least_mm3, most_mm3, least_probability, ring_mm, reach_mm
-        See `NodeSettings`.
-    edge_mm : float
-        Lesions are not searched for within this depth below the brain surface.
-    near_mm, near_white_matter : float
-        Lesions are searched for where the white-matter map, blurred by the first value, exceeds the second.
-    least_white_matter, most_csf_around : float
-        A component with a lower mean of the white-matter map is cortex or deep grey matter; one with a higher mean of
-        the CSF map around it is the rim of a ventricle or sulcus. The T2 rule covers lesions at such places.
-    present_share : float
-        A lesion of one visit is present at another if its contrast there is at least this fraction.
-    """
-
-    levels: tuple[float, ...] = (2.2, 3.0, 4.0, 5.5, 7.5, 10.0)
-    least_mm3: float = 8.0
-    most_mm3: float = 4000.0
-    least_probability: float = 0.75
-    ring_mm: float = 2.5
-    reach_mm: float = 2.0
-    edge_mm: float = 2.5
-    near_mm: float = 2.0
-    near_white_matter: float = 0.15
-    least_white_matter: float = 0.2
-    most_csf_around: float = 0.15
-    present_share: float = 0.5

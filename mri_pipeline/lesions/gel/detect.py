@@ -22,7 +22,6 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
-from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
@@ -30,9 +29,9 @@ from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
+from mri_pipeline.lesions.gel.levels import AcceptedNodes, accepted_nodes
 from mri_pipeline.lesions.gel.nodes import gel_nodes
 from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
-from mri_pipeline.lesions.nodes import AcceptedNodes, accepted_nodes
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def detect_gel(
         taken[piece.where] |= piece.voxels & candidate.accepted
     nodes, used = gel_nodes(visit, tissue, evidence, settings), model or load_model(GEL_NODES_FILE)
     probabilities = [used.probability(at_level.features) for at_level in nodes]
-    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, METHOD.gel_nodes, taken=taken)
+    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, taken=taken)
     judged += _further(further, evidence, rules, settings)
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)

@@ -18,7 +18,7 @@ from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.contrast import LocalContrast, local_contrast
 from mri_pipeline.lesions.gel.evidence import GelEvidence
-from mri_pipeline.lesions.nodes import Nodes, components_at_levels
+from mri_pipeline.lesions.gel.levels import Nodes, components_at_levels
 
 _NODES = METHOD.gel_nodes
 FEATURES = (
@@ -76,9 +76,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     found = []
     searched = visit.brain.mask & tissue.above_foramen_magnum
     least = _NODES.level_noise * evidence.noise
-    for components, ring in components_at_levels(
-        evidence.enhancement, searched, visit.grid, _NODES, least_level=least
-    ):
+    for components, ring in components_at_levels(evidence.enhancement, searched, visit.grid, least_level=least):
         allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
         allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)

@@ -19,8 +19,6 @@ import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
-from mri_pipeline.core.io.priors import T2_NODES_FILE, load_model
-from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
@@ -30,7 +28,6 @@ from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import without_flow
-from mri_pipeline.lesions.t2.nodes import further_lesions
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -54,20 +51,14 @@ class T2Segmentation:
 
 
 def segment_t2(
-    visits: Sequence[VisitImages],
-    tissue: TissueMaps,
-    rules: LesionRules,
-    *,
-    settings: T2Settings | None = None,
-    model: LogisticModel | None = None,
+    visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
 ) -> list[T2Segmentation]:
     """Segment the T2 lesions of all visits of a subject.
 
     All visits share one threshold. Their scores are averaged where the image did not change (`agree`), so that
-    unchanged tissue is classified alike at every visit. Lesions that the rule misses are found by their contrast to
-    the surroundings (`further_lesions`). A visit that is added later can change earlier results in four ways: by its
-    weight in the average, by faint lesions that it does or does not show, by its T1 where earlier visits have none,
-    and by lesions that its comparison with them proves (`proven_lesions`).
+    unchanged tissue is classified alike at every visit. A visit that is added later can change earlier results in
+    four ways: by its weight in the average, by faint lesions that it does not show, by its T1 where earlier visits
+    have none, and by lesions that its comparison with them proves (`proven_lesions`).
 
     Parameters
     ----------
@@ -78,8 +69,6 @@ def segment_t2(
         On the grid of the visits, with the location prior.
     rules : LesionRules
     settings : T2Settings, optional
-    model : LogisticModel, optional
-        Model of `lesions.t2.nodes`; default: the one that comes with the package.
 
     Returns
     -------
@@ -92,13 +81,6 @@ def segment_t2(
         If the visits or the tissue maps are on different grids.
     """
     found = _segment_from_averaged_scores(visits, tissue, rules, settings or T2Settings())
-    further = further_lesions(
-        visits, tissue, [visit.mask.mask for visit in found], model or load_model(T2_NODES_FILE)
-    )
-    found = [
-        _with(found_there, without_flow(more, visit, tissue), rules)
-        for found_there, more, visit in zip(found, further, visits, strict=True)
-    ]
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
@@ -157,7 +139,7 @@ def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
-    """Add lesions; their probability is at least 0.5."""
+    """Add the lesions proven by comparison; their probability is at least 0.5."""
     if not more.any():
         return found
     grid = found.mask.grid

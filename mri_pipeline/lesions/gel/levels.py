@@ -1,7 +1,7 @@
-"""Lesion candidates at several levels of a map: the connected components above each level, a tree of nodes.
+"""Candidates at several levels of enhancement: the connected components above each level are a tree of nodes.
 
-A lesion that merges with a vessel or with cortex at a low level is separate at a higher one. Each node has a
-probability of being a lesion, from a logistic model of its features. The most probable node of a branch is the lesion.
+A lesion that merges with a vessel at a low level is separate at a higher one. The most probable node of a branch is the
+lesion.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents, structure
-from mri_pipeline.core.method.nodes import NodeSettings
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
+
+_NODES = METHOD.gel_nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class AcceptedNodes:
 
 
 def components_at_levels(
-    values: NDArray[np.float32], within: BoolArray, grid: Grid, settings: NodeSettings, *, least_level: float = 0.0
+    values: NDArray[np.float32], within: BoolArray, grid: Grid, *, least_level: float = 0.0
 ) -> Iterator[tuple[ConnectedComponents, ConnectedComponents]]:
     """Connected components of a map above each level, with their surroundings.
 
@@ -62,7 +64,6 @@ def components_at_levels(
     within : ndarray of bool, shape (x, y, z)
         Where lesions are searched for.
     grid : Grid
-    settings : NodeSettings
     least_level : float
         Lower levels are left out.
 
@@ -71,9 +72,9 @@ def components_at_levels(
     components, ring : ConnectedComponents
         At each level with components of `least_mm3` to `most_mm3`, and the voxels within `ring_mm` of each.
     """
-    reach = tuple(max(1, round(settings.ring_mm / s)) for s in grid.spacing_mm)
-    least, most = (volume / grid.voxel_volume_mm3 for volume in (settings.least_mm3, settings.most_mm3))
-    for level in settings.levels:
+    reach = tuple(max(1, round(_NODES.ring_mm / s)) for s in grid.spacing_mm)
+    least, most = (volume / grid.voxel_volume_mm3 for volume in (_NODES.least_mm3, _NODES.most_mm3))
+    for level in _NODES.levels:
         if level < least_level:
             continue
         components = ConnectedComponents.of(within & (values >= level))
@@ -87,7 +88,6 @@ def accepted_nodes(
     probabilities: Sequence[FloatArray],
     values: NDArray[np.float32],
     grid: Grid,
-    settings: NodeSettings,
     *,
     taken: BoolArray,
 ) -> AcceptedNodes:
@@ -104,7 +104,6 @@ def accepted_nodes(
     values : ndarray of float32, shape (x, y, z)
         The map that the nodes are components of.
     grid : Grid
-    settings : NodeSettings
     taken : ndarray of bool, shape (x, y, z)
         Known lesions.
 
@@ -116,7 +115,7 @@ def accepted_nodes(
         (-float(probability), level, number)
         for level, at_level in enumerate(nodes)
         for number, probability in enumerate(probabilities[level] * at_level.allowed)
-        if probability >= settings.least_probability
+        if probability >= _NODES.least_probability
     )
     labels = np.zeros(taken.shape, dtype=np.int32)
     accepted: list[float] = []
@@ -127,16 +126,14 @@ def accepted_nodes(
         if closed[voxels].any():
             continue
         accepted.append(-probability)
-        lesion = _to_half_height(voxels, closed, values, grid, settings)
+        lesion = _to_half_height(voxels, closed, values, grid)
         labels[lesion] = len(accepted)
         closed |= ndimage.binary_dilation(lesion, structure(3))
     return AcceptedNodes(labels, tuple(accepted))
 
 
-def _to_half_height(
-    node: BoolArray, closed: BoolArray, values: NDArray[np.float32], grid: Grid, settings: NodeSettings
-) -> BoolArray:
+def _to_half_height(node: BoolArray, closed: BoolArray, values: NDArray[np.float32], grid: Grid) -> BoolArray:
     """A node and the connected voxels within `reach_mm` above half of its upper decile."""
     bright = values >= float(np.quantile(values[node], 0.9)) / 2
-    near = ndimage.distance_transform_edt(~node, sampling=grid.spacing_mm) <= settings.reach_mm
+    near = ndimage.distance_transform_edt(~node, sampling=grid.spacing_mm) <= _NODES.reach_mm
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))
