@@ -12,8 +12,9 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.lesions.change.blocks import Blocks
 from mri_pipeline.lesions.change.detect import SEED_Z, change_evidence, changed_voxels
-from mri_pipeline.lesions.change.model import Blocks, binned_medians, gradient_magnitude, noise_by_gradient
+from mri_pipeline.lesions.change.model import binned_medians, gradient_magnitude, noise_by_gradient
 from mri_pipeline.lesions.tracking.track import count_subject, track_subject
 
 SHAPE = (70, 84, 22)

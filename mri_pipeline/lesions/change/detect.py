@@ -16,9 +16,9 @@ from mri_pipeline.core.components import voxels_of
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
+from mri_pipeline.lesions.change.blocks import Blocks
 from mri_pipeline.lesions.change.model import (
     NORMAL_RANGE,
-    Blocks,
     contrast_difference,
     gradient_magnitude,
     local_noise,
