@@ -10,13 +10,10 @@ interrupts a ring, the parts are bridged along the path of highest enhancement, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.graph import MCP_Geometric
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, structure
@@ -24,23 +21,23 @@ from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
 from mri_pipeline.lesions.gel.levels import AcceptedNodes, accepted_nodes
 from mri_pipeline.lesions.gel.nodes import gel_nodes
+from mri_pipeline.lesions.gel.pieces import (
+    Piece,
+    is_tube,
+    joined,
+    own_share_of,
+    pieces_of,
+    points_mm_of,
+    to_border,
+)
 from mri_pipeline.lesions.gel.probability import GelFeatures, gel_probability
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A component in its bounding box: `where` is the box in the image, `voxels` the mask in the box."""
-
-    number: int
-    where: tuple[slice, ...]
-    voxels: BoolArray
 
 
 def detect_gel(
@@ -149,13 +146,13 @@ def with_enhancing(
 
 def _further(
     nodes: AcceptedNodes, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
-) -> list[tuple[_Piece, GelCandidate]]:
+) -> list[tuple[Piece, GelCandidate]]:
     """Lesions that the rules have not accepted, but whose evidence as a whole is sufficient (`gel.nodes`)."""
     further = []
-    for piece in _pieces(nodes.labels, (0, 0, 0), evidence.grid, settings):
-        lesion = _joined(piece, _to_border(piece, evidence.enhancement, settings), evidence, rules)
-        candidate = _candidate(lesion, _own_share(lesion, evidence, settings), evidence, rules, settings)
-        tube = _is_tube(_points_mm(lesion, evidence.grid), candidate.volume_mm3, settings)
+    for piece in pieces_of(nodes.labels, (0, 0, 0), evidence.grid, settings):
+        lesion = joined(piece, to_border(piece, evidence.enhancement, settings), evidence, rules)
+        candidate = _candidate(lesion, own_share_of(lesion, evidence, settings), evidence, rules, settings)
+        tube = is_tube(points_mm_of(lesion, evidence.grid), candidate.volume_mm3, settings)
         if not tube and GelReason.TOO_SMALL not in candidate.reasons:
             probability = nodes.probabilities[piece.number - 1]
             further.append((lesion, replace(candidate, probability=probability, reasons=())))
@@ -170,44 +167,19 @@ def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSet
     return float(np.mean(evidence.enhancement[in_fov] >= settings.clear_enhancement)) if in_fov.any() else None
 
 
-def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[_Piece]:
+def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[Piece]:
     """Connected components of enhancing voxels that contain a seed."""
     high = _seed_level(evidence, settings)
     low = max(settings.least_enhancement, settings.edge_share * high)
     labels, count = ndimage.label(brain & (evidence.enhancement >= low), structure(3))
     seeded = np.zeros(count + 1, dtype=bool)
     seeded[np.unique(labels[evidence.enhancement >= high])] = True
-    return [piece for piece in _pieces(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
-
-
-def _pieces(
-    labels: NDArray[np.integer[Any]], start: tuple[int, ...], grid: Grid, settings: GelSettings
-) -> list[_Piece]:
-    """Labels of an array with origin `start`, each in its bounding box with a margin for its surroundings."""
-    margin = np.ceil(np.divide(settings.surround_mm, grid.spacing_mm)).astype(int)
-    found = []
-    for number, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None:
-            continue
-        # first and last voxel (exclusive) of the component, as indices of the image
-        first = np.add([s.start for s in box], start)
-        end = np.add([s.stop for s in box], start)
-        # the same of its box with the margin, cut at the edge of the image
-        low, high = np.maximum(first - margin, 0), np.minimum(end + margin, grid.shape)
-        voxels = np.zeros(high - low, dtype=bool)
-        voxels[_box(first - low, end - low)] = labels[box] == number
-        found.append(_Piece(number, _box(low, high), voxels))
-    return found
-
-
-def _box(first: NDArray[np.int_], end: NDArray[np.int_]) -> tuple[slice, ...]:
-    """Box from the first to the last voxel (exclusive), shape (3,) each."""
-    return tuple(slice(a, b) for a, b in zip(first.tolist(), end.tolist(), strict=True))
+    return [piece for piece in pieces_of(labels, (0, 0, 0), evidence.grid, settings) if seeded[piece.number]]
 
 
 def _judge(
-    piece: _Piece, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
-) -> list[tuple[_Piece, GelCandidate]]:
+    piece: Piece, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
+) -> list[tuple[Piece, GelCandidate]]:
     """Evaluate each part of a component that has a T2 correlate; the rest of the component is vessel.
 
     Vessels, dura and choroid plexus may connect most of the enhancing voxels of a head. The T2 correlate separates
@@ -215,21 +187,21 @@ def _judge(
     """
     labels, _ = ndimage.label(piece.voxels & evidence.correlate[piece.where], structure(3))
     start = tuple(s.start for s in piece.where)
-    parts = [p for p in _pieces(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
+    parts = [p for p in pieces_of(labels, start, evidence.grid, settings) if _has_seed(p, evidence, settings)]
     if not parts:
-        whole = _to_border(piece, evidence.enhancement, settings)
+        whole = to_border(piece, evidence.enhancement, settings)
         return [(whole, _candidate(whole, 0.0, evidence, rules, settings))]
     judged = []
     for part in parts:
-        lesion = _to_border(part, evidence.enhancement, settings)
+        lesion = to_border(part, evidence.enhancement, settings)
         # computed without the bridge, which is fainter: with it, the halo would count as enhancing "as much"
-        own_share = _own_share(lesion, evidence, settings)
-        lesion = _joined(part, lesion, evidence, rules)
+        own_share = own_share_of(lesion, evidence, settings)
+        lesion = joined(part, lesion, evidence, rules)
         judged.append((lesion, _candidate(lesion, own_share, evidence, rules, settings)))
     return judged
 
 
-def _has_seed(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> bool:
+def _has_seed(piece: Piece, evidence: GelEvidence, settings: GelSettings) -> bool:
     return bool((evidence.enhancement[piece.where][piece.voxels] >= _seed_level(evidence, settings)).any())
 
 
@@ -238,50 +210,12 @@ def _seed_level(evidence: GelEvidence, settings: GelSettings) -> float:
     return max(least, settings.seed_noise * evidence.noise)
 
 
-def _to_border(piece: _Piece, enhancement: FloatArray, settings: GelSettings) -> _Piece:
-    """Voxels above a fraction (`edge_share`) of the upper decile of the component: its half-maximum border."""
-    values = enhancement[piece.where]
-    top = float(np.quantile(values[piece.voxels], 0.9))
-    return replace(
-        piece, voxels=piece.voxels & (values >= max(settings.edge_share * top, settings.least_enhancement))
-    )
-
-
-def _joined(part: _Piece, lesion: _Piece, evidence: GelEvidence, rules: LesionRules) -> _Piece:
-    """Join the parts of a ring that its border interrupts, along the path of highest enhancement."""
-    labels, count = ndimage.label(lesion.voxels, structure(3))
-    if count < 2:
-        return lesion
-    values = evidence.enhancement[part.where]
-    volume = np.bincount(labels.ravel())[1:] * evidence.grid.voxel_volume_mm3
-    brightest = ndimage.maximum_position(values, labels, np.arange(1, count + 1))
-    paths = MCP_Geometric(np.where(part.voxels, 1.0 / np.maximum(values, 1e-3), -1.0))  # negative: impassable
-    paths.find_costs([brightest[int(volume.argmax())]])
-    voxels = lesion.voxels.copy()
-    for size, end in zip(volume, brightest, strict=True):
-        if size >= rules.gel_min_volume_mm3:
-            voxels[tuple(np.transpose(paths.traceback(end)))] = True
-    return replace(lesion, voxels=voxels)
-
-
-def _own_share(piece: _Piece, evidence: GelEvidence, settings: GelSettings) -> float:
-    """Fraction that the piece makes up of all connected, equally enhancing voxels within `vessel_reach_mm`."""
-    values = evidence.enhancement[piece.where]
-    alike = values >= values[piece.voxels].min()
-    near = (
-        ndimage.distance_transform_edt(~piece.voxels, sampling=evidence.grid.spacing_mm)
-        <= settings.vessel_reach_mm
-    )
-    joined = ndimage.binary_propagation(piece.voxels, structure(3), mask=alike & near | piece.voxels)
-    return float(np.count_nonzero(piece.voxels) / np.count_nonzero(joined))
-
-
 def _candidate(
-    piece: _Piece, own_share: float, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
+    piece: Piece, own_share: float, evidence: GelEvidence, rules: LesionRules, settings: GelSettings
 ) -> GelCandidate:
     """Test a component against every rule."""
     grid, where, voxels = evidence.grid, piece.where, piece.voxels
-    points = _points_mm(piece, grid)
+    points = points_mm_of(piece, grid)
     volume = len(points) * grid.voxel_volume_mm3
     enhancement = float(np.quantile(evidence.enhancement[where][voxels], 0.9))
     features = GelFeatures(
@@ -306,23 +240,7 @@ def _candidate(
         rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
             white_matter < settings.white_matter_share and features.lesion_share < 0.5
         )
-        rules_broken[GelReason.TUBULAR] = _is_tube(points, volume, settings)
+        rules_broken[GelReason.TUBULAR] = is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
     return GelCandidate(x, y, z, volume, enhancement, features, gel_probability(features), reasons)
-
-
-def _points_mm(piece: _Piece, grid: Grid) -> FloatArray:
-    """World positions of the voxels of a piece, shape (n, 3)."""
-    return grid.world((np.argwhere(piece.voxels) + [s.start for s in piece.where]).astype(float))
-
-
-def _is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
-    """True if long and thin: a cylinder of the same volume and length is narrower than a lesion."""
-    if len(points_mm) < 4:
-        return False
-    centred = points_mm - points_mm.mean(axis=0)
-    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
-    length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
-    width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
-    return length > settings.vessel_elongation * width and width < settings.vessel_width_mm
