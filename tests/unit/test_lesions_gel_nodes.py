@@ -21,8 +21,8 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.contrast import local_contrast
 from mri_pipeline.lesions.gel.detect import detect_gel, with_enhancing
 from mri_pipeline.lesions.gel.evidence import gel_evidence
+from mri_pipeline.lesions.gel.levels import accepted_nodes
 from mri_pipeline.lesions.gel.nodes import FEATURES, gel_nodes
-from mri_pipeline.lesions.nodes import accepted_nodes
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
 RULES, SETTINGS = LesionRules(), GelSettings()
@@ -67,7 +67,7 @@ def test_a_known_lesion_is_not_found_again():
 
     def accepted(taken):
         found = [model.probability(at_level.features) for at_level in nodes]
-        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, METHOD.gel_nodes, taken=taken)
+        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, taken=taken)
 
     free = accepted(np.zeros(spot.shape, bool))
     assert len(free.probabilities) == 1
