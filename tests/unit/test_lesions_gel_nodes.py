@@ -11,22 +11,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import Head
 
+from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model, read_model, save_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.contrast import local_contrast
 from mri_pipeline.lesions.gel.detect import detect_gel, with_enhancing
 from mri_pipeline.lesions.gel.evidence import gel_evidence
-from mri_pipeline.lesions.gel.levels import accepted_nodes
+from mri_pipeline.lesions.gel.levels import accepted_nodes, components_at_levels
 from mri_pipeline.lesions.gel.nodes import FEATURES, gel_nodes
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
 RULES, SETTINGS = LesionRules(), GelSettings()
 AT = (15, 5, 0)
+ALWAYS = LogisticModel(10.0, np.zeros(len(FEATURES)), FEATURES)
 
 
 def nothing(head):
@@ -67,7 +69,7 @@ def test_a_known_lesion_is_not_found_again():
 
     def accepted(taken):
         found = [model.probability(at_level.features) for at_level in nodes]
-        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, taken=taken)
+        return accepted_nodes(nodes, found, evidence.enhancement, head.grid, within=head.brain, taken=taken)
 
     free = accepted(np.zeros(spot.shape, bool))
     assert len(free.probabilities) == 1
@@ -86,6 +88,29 @@ def test_of_two_lesions_joined_at_a_low_level_each_is_found():
     head.paint(bridge, T1W_GD=1.18)
     found = detect_gel(head.visit(FLAIR, T1W, GD), head.tissue(), nothing(head), RULES)
     assert found.mask.data.max() == 2
+
+
+def test_a_lesion_ends_at_the_foramen_magnum():
+    head, _ = enhancing(1.15, 1.45, radius=4)
+    tissue = head.tissue()
+    below = head.brain & (head.at[2] < 0)
+    places = LabelImage(np.where(below, BELOW_FORAMEN_MAGNUM, tissue.location.data), head.grid)
+    found = detect_gel(
+        head.visit(FLAIR, T1W, GD, T2W), replace(tissue, location=places), nothing(head), RULES, model=ALWAYS
+    )
+    assert found.mask.data.max() == 1
+    assert not found.mask.mask[below].any()
+
+
+def test_the_surroundings_do_not_depend_on_rounding_of_the_voxel_size():
+    """A rotated grid of 1 mm voxels has a spacing of 0.9999999999999998 mm."""
+    spot = np.zeros((15, 15, 15), np.float32)
+    spot[6:9, 6:9, 6:9] = 0.3
+    sizes = set()
+    for size in (1.0, 1.0 - 2e-16, 1.0 - 1e-7, 1.0 + 1e-7):
+        grid = Grid(spot.shape, np.diag([size, size, size, 1.0]))
+        sizes |= {int(ring.sizes[0]) for _, ring in components_at_levels(spot, spot < 1, grid)}
+    assert sizes == {7**3 - 3**3}
 
 
 def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around():

@@ -1,8 +1,10 @@
 """Gadolinium-enhancing lesions on post-contrast T1, with or without a T1 before contrast (Barkhof et al. 1997).
 
 An enhancing lesion is a well-demarcated increase relative to the surrounding tissue and, if available, to the
-pre-contrast T1. It has a T2 correlate and is not vessel, choroid plexus or dura. Other enhancing components are kept
-as candidates with the reasons for rejection. Each candidate has a probability of being a lesion, for the reader.
+pre-contrast T1. It has a T2 correlate and is not vessel, choroid plexus or dura. Lesions are found in two steps: by
+rules, and by a model of all the evidence together, which accepts a weaker T2 correlate (`lesions.gel.nodes`). Other
+enhancing components are kept as candidates with the reasons for rejection. Each candidate has a probability of being
+a lesion, for the reader.
 
 The volume is that of the enhancing voxels. The dark centre of a ring is not part of it. If the half-maximum border
 interrupts a ring, the parts are bridged along the path of highest enhancement, since the ring is one lesion.
@@ -78,17 +80,19 @@ def detect_gel(
     settings = settings or GelSettings()
     visit.grid.require_same(t2_mask.grid, "T2 mask")
     evidence = gel_evidence(visit, tissue, t2_mask, settings)
+    searched = visit.brain.mask & tissue.above_foramen_magnum
     judged = [
         found
-        for component in _components(evidence, visit.brain.mask & tissue.above_foramen_magnum, settings)
+        for component in _components(evidence, searched, settings)
         for found in _judge(component, evidence, rules, settings)
     ]
     taken = np.zeros(visit.grid.shape, dtype=bool)
     for piece, candidate in judged:
         taken[piece.where] |= piece.voxels & candidate.accepted
-    nodes, used = gel_nodes(visit, tissue, evidence, settings), model or load_model(GEL_NODES_FILE)
-    probabilities = [used.probability(at_level.features) for at_level in nodes]
-    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, taken=taken)
+    model = model or load_model(GEL_NODES_FILE)
+    nodes = gel_nodes(visit, tissue, evidence, settings)
+    probabilities = [model.probability(at_level.features) for at_level in nodes]
+    further = accepted_nodes(nodes, probabilities, evidence.enhancement, visit.grid, within=searched, taken=taken)
     judged += _further(further, evidence, rules, settings)
     judged.sort(key=lambda found: (not found[1].accepted, -found[1].enhancement, found[1].x_mm))
     places = np.zeros(visit.grid.shape, dtype=np.int32)
@@ -110,7 +114,7 @@ def detect_gel(
 def with_enhancing(
     t2_lesions: LabelImage, t2_probability: Image, found: GelDetection, rules: LesionRules
 ) -> tuple[LabelImage, Image]:
-    """Add the enhancing lesions that touch no T2 lesion to the T2 lesions (docs/definitions.md: GEL).
+    """Add the enhancing lesions that overlap no T2 lesion to the T2 lesions (docs/definitions.md: GEL).
 
     Parameters
     ----------
@@ -125,7 +129,8 @@ def with_enhancing(
     Returns
     -------
     t2_lesions : LabelImage
-        Numbered anew if a lesion was added. The centre of a ring is part of the T2 lesion.
+        Numbered anew if a lesion was added. A lesion beside a T2 lesion becomes a part of it. A hole that is enclosed
+        on all sides, such as the centre of a ring, is filled.
     t2_probability : Image
         At least the probability of the enhancing lesion in each added lesion.
     """

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid
 
@@ -72,7 +73,8 @@ def components_at_levels(
     components, ring : ConnectedComponents
         At each level with components of `least_mm3` to `most_mm3`, and the voxels within `ring_mm` of each.
     """
-    reach = tuple(max(1, round(_NODES.ring_mm / s)) for s in grid.spacing_mm)
+    spacing = np.round(grid.spacing_mm, 3)  # 1 mm up to floating-point error gives the ring of 1 mm
+    reach = tuple(max(1, round(_NODES.ring_mm / s)) for s in spacing.tolist())
     least, most = (volume / grid.voxel_volume_mm3 for volume in (_NODES.least_mm3, _NODES.most_mm3))
     for level in _NODES.levels:
         if level < least_level:
@@ -89,6 +91,7 @@ def accepted_nodes(
     values: NDArray[np.float32],
     grid: Grid,
     *,
+    within: BoolArray,
     taken: BoolArray,
 ) -> AcceptedNodes:
     """Nodes that are lesions, apart from those that touch a known lesion.
@@ -104,6 +107,8 @@ def accepted_nodes(
     values : ndarray of float32, shape (x, y, z)
         The map that the nodes are components of.
     grid : Grid
+    within : ndarray of bool, shape (x, y, z)
+        Where lesions are searched for. A lesion does not extend beyond it.
     taken : ndarray of bool, shape (x, y, z)
         Known lesions.
 
@@ -119,21 +124,25 @@ def accepted_nodes(
     )
     labels = np.zeros(taken.shape, dtype=np.int32)
     accepted: list[float] = []
-    closed = ndimage.binary_dilation(taken, structure(3))
+    closed = ndimage.binary_dilation(taken, structure(3)) | ~within
+    margin = int(np.ceil(_NODES.reach_mm / min(grid.spacing_mm))) + 1
     for probability, level, number in ranked:
         components = nodes[level].components
-        voxels = components.chosen(np.arange(len(components.sizes)) == number)
-        if closed[voxels].any():
+        if closed.ravel()[components.voxels[components.number == number]].any():
             continue
         accepted.append(-probability)
-        lesion = _to_half_height(voxels, closed, values, grid)
-        labels[lesion] = len(accepted)
-        closed |= ndimage.binary_dilation(lesion, structure(3))
+        node = components.chosen(np.arange(len(components.sizes)) == number)
+        box = Crop.around([node], grid, margin=margin).box
+        lesion = _to_half_height(node[box], closed[box], values[box], grid.spacing_mm)
+        labels[box][lesion] = len(accepted)
+        closed[box] |= ndimage.binary_dilation(lesion, structure(3))
     return AcceptedNodes(labels, tuple(accepted))
 
 
-def _to_half_height(node: BoolArray, closed: BoolArray, values: NDArray[np.float32], grid: Grid) -> BoolArray:
+def _to_half_height(
+    node: BoolArray, closed: BoolArray, values: NDArray[np.float32], spacing_mm: tuple[float, ...]
+) -> BoolArray:
     """A node and the connected voxels within `reach_mm` above half of its upper decile."""
     bright = values >= float(np.quantile(values[node], 0.9)) / 2
-    near = ndimage.distance_transform_edt(~node, sampling=grid.spacing_mm) <= _NODES.reach_mm
+    near = ndimage.distance_transform_edt(~node, sampling=spacing_mm) <= _NODES.reach_mm
     return np.asarray(ndimage.binary_propagation(node, structure(3), mask=node | (bright & near & ~closed)))

@@ -1,6 +1,7 @@
 """Probability that an enhancing component is a lesion: a pre-trained logistic model.
 
-It ranks candidates for the reader. The rules of `mri_pipeline.lesions.gel.detect` decide what is counted.
+It ranks the candidates of the rules for the reader. The rules of `mri_pipeline.lesions.gel.detect` decide whether they
+are counted. The lesions of `mri_pipeline.lesions.gel.nodes` have the probability of their own model.
 """
 
 from __future__ import annotations
