@@ -97,7 +97,7 @@ REFUSED = {
     "header-alone": (content()[:352], "expected 3040 bytes for 12 x 14 x 8 voxels, found 352"),
     "half-a-header": (content()[:200], "cannot be read"),
     "truncated": (content()[:-5], "expected 3040 bytes for 12 x 14 x 8 voxels, found 3035"),
-    "wrong-magic": (content(magic=b"xyz"), "cannot be read .*magic"),
+    "wrong-magic": (content(magic=b"xyz"), "cannot be read .*no NIfTI header"),
     "magic-of-a-pair": (content(magic=b"ni1", vox_offset=0)[:900], "found 900: the file is incomplete"),
     "unknown-type": (content(datatype=4242), "cannot be read .*4242"),
     "one-bit": (content(datatype=1, bitpix=1), "cannot be read"),

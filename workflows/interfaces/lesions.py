@@ -105,7 +105,7 @@ class Segment(Step):
         found = steps.segment_visit(
             load_contrasts(self.inputs),
             nifti.load_labels(self.inputs.t2_lesions),
-            nifti.load_image(self.inputs.t2_probability),
+            nifti.load_map(self.inputs.t2_probability),
             brain=nifti.load_labels(self.inputs.brain),
             tissue=load_tissue(self.inputs),
             rules=LesionRules.model_validate_json(self.inputs.rules),
