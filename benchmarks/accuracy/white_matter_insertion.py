@@ -1,6 +1,7 @@
 """Lesions inserted into white matter by a second recipe, and heads whose own lesions are filled in.
 
-The recipe did not shape any rule of the method. It measures T2 lesions and GEL on the same lesions.
+The recipe did not shape the T2 rule. The GEL model was trained with a recipe of the same kind and wider limits. T2
+lesions and GEL are measured on the same lesions.
 
 Usage::
 
