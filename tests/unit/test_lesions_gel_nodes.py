@@ -20,6 +20,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.contrast import local_contrast
+from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.gel.detect import detect_gel, with_enhancing
 from mri_pipeline.lesions.gel.evidence import gel_evidence
 from mri_pipeline.lesions.gel.levels import accepted_nodes, components_at_levels
@@ -209,3 +210,27 @@ def test_a_model_is_read_as_it_was_saved(tmp_path):
     model = LogisticModel(-1.2345, np.array([0.5, -2.0]), ("a", "b"))
     read = read_model(save_model(model, tmp_path / "model.json"))
     assert (read.intercept, read.names, read.coefficients.tolist()) == (-1.234, ("a", "b"), [0.5, -2.0])
+
+
+@pytest.mark.parametrize(("contrasts", "most"), [((FLAIR, T1W, GD), 0), ((FLAIR, GD), 1)])
+def test_noise_in_large_voxels_is_not_enhancement(contrasts, most):
+    """Noise of 6 % of white matter in voxels of 8 mm³: single bright voxels are frequent."""
+    head = Head((2.0, 2.0, 2.0), noise=0.06)
+    found = detect_gel(head.visit(*contrasts), head.tissue(), nothing(head), RULES)
+    assert found.mask.data.max() <= most
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "SRA"])
+def test_the_centre_of_a_ring_in_thick_slices_is_part_of_the_t2_lesion(orientation):
+    """The ring is open above and below: its centre is enclosed within the slice only."""
+    head = Head((1.0, 1.0, 3.0))
+    middle = np.abs(head.at[2] - head.at[2][0, 0, 10]) < 0.1
+    ring = head.inside((15, 5, 0), 40) & middle
+    apart = np.hypot(head.at[0] - 15, head.at[1] - 5)
+    ring, centre = ring & (apart <= 5) & (apart > 3), middle & (apart <= 3)
+    found = GelDetection(head.labels(ring), (), head.labels(np.zeros_like(ring)), None)
+    turned = replace(found, mask=found.mask.reoriented(orientation), places=found.places.reoriented(orientation))
+    empty = nothing(head).reoriented(orientation)
+    probability = Image(np.zeros(empty.grid.shape, np.float32), empty.grid)
+    lesions, _ = with_enhancing(empty, probability, turned, RULES)
+    assert lesions.reoriented("RAS").mask[ring | centre].all()

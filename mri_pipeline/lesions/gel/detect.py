@@ -21,9 +21,10 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model
 from mri_pipeline.core.logistic import LogisticModel
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
+from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
@@ -130,7 +131,7 @@ def with_enhancing(
     -------
     t2_lesions : LabelImage
         Numbered anew if a lesion was added. A lesion beside a T2 lesion becomes a part of it. A hole that is enclosed
-        on all sides, such as the centre of a ring, is filled.
+        on all sides, or in a thick slice, such as the centre of a ring, is filled.
     t2_probability : Image
         At least the probability of the enhancing lesion in each added lesion.
     """
@@ -138,7 +139,7 @@ def with_enhancing(
     missed = lesions.chosen(lesions.sums(t2_lesions.mask) == 0)
     if not missed.any():
         return t2_lesions, t2_probability
-    missed = np.asarray(ndimage.binary_fill_holes(missed), dtype=bool)
+    missed = _filled(missed, t2_lesions.grid)
     mask = label_lesions(
         t2_lesions.mask | missed,
         t2_lesions.grid,
@@ -147,6 +148,18 @@ def with_enhancing(
     )
     own = np.where(missed, np.maximum(found.probability.data, 0.5), 0.0)
     return mask, Image(np.maximum(t2_probability.data, own).astype(np.float32), t2_probability.grid)
+
+
+def _filled(lesions: BoolArray, grid: Grid) -> BoolArray:
+    """Fill enclosed holes. The top and bottom of a ring lie between thick slices, which are filled one by one."""
+    filled = np.asarray(ndimage.binary_fill_holes(lesions), dtype=bool)
+    through = int(np.argmax(grid.spacing_mm))
+    in_plane = max(s for axis, s in enumerate(grid.spacing_mm) if axis != through)
+    if grid.spacing_mm[through] >= METHOD.gel_nodes.thick_slices * in_plane:
+        slices = np.moveaxis(filled, through, 0)  # a view
+        for index in np.flatnonzero(slices.any(axis=(1, 2))):
+            slices[index] = ndimage.binary_fill_holes(slices[index])
+    return filled
 
 
 def _further(

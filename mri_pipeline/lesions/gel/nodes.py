@@ -50,7 +50,7 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    They are not allowed at the edge of the brain, away from white matter and without a T2 correlate.
+    They are not allowed within the noise, at the edge of the brain, away from white matter and without a T2 correlate.
 
     Parameters
     ----------
@@ -78,6 +78,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     least = _NODES.level_noise * evidence.noise
     for components, ring in components_at_levels(evidence.enhancement, searched, visit.grid, least_level=least):
         allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
+        allowed &= components.means(evidence.enhancement) >= settings.seed_noise * evidence.noise
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
         allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)
         features = _features(components, ring, maps, visit.grid.spacing_mm)
