@@ -71,9 +71,11 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
         if stripped
         else find_edge(flair, template, template_to_image, settings=settings.edge)
     )
-    if not 400e3 < mask.volume_mm3 < 2500e3 or match.similarity < 0.2:
+    least, most = settings.litres
+    litres = mask.volume_mm3 / 1e6
+    if not least < litres < most or match.similarity < settings.least_similarity:
         raise AnalysisError(
-            f"expected a brain of 0.4 to 2.5 litres on the FLAIR, found {mask.volume_mm3 / 1e6:.2f} litres "
+            f"expected a brain of {least} to {most} litres on the FLAIR, found {litres:.2f} litres "
             f"(template similarity {match.similarity:.2f})",
             hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
         )
@@ -96,13 +98,30 @@ def fit_template(flair: Image, template: Template, settings: BrainSettings) -> M
     """
     coarse = _template_samples(template, 8.0, settings.rim_mm, max_points=8_000)
     level = level_of(flair, 8.0)
-    starts = sorted(
-        (evaluate(coarse, level, start, linear=False) for start in _starts(flair, coarse)),
-        key=lambda m: -m.similarity * min(1.0, m.overlap / 0.8),
-    )[:4]
-    fitted = [_staged(coarse, level, match, (6, 7, 9)) for match in starts]
+    starts: list[Match] = []
+    for size in settings.start_sizes:
+        ranked = (evaluate(coarse, level, start, linear=False) for start in _starts(flair, coarse, size))
+        starts += sorted(ranked, key=lambda m: -m.similarity * min(1.0, m.overlap / 0.8))[:2]
+    fitted = _of_each_size([_staged(coarse, level, m, (6, 7, 9)) for m in starts], settings.same_size)
+    # at 8 mm, a template as large as the head can fit better than one as large as the brain; at 4 mm it does not
     fine = _template_samples(template, 4.0, settings.rim_mm, max_points=30_000)
-    return _staged(fine, level_of(flair, 4.0), best_of(fitted), (9, 12))
+    level = level_of(flair, 4.0)
+    return best_of([_staged(fine, level, match, (9, 12)) for match in fitted])
+
+
+def _of_each_size(matches: Sequence[Match], ratio: float) -> list[Match]:
+    """The best match of each size of the fitted template; volumes within `ratio` of each other are one size."""
+    best: list[Match] = []
+    left = list(matches)
+    while left:
+        best.append(best_of(left))
+        left = [m for m in left if not 1 / ratio < _volume(m) / _volume(best[-1]) < ratio]
+    return best
+
+
+def _volume(match: Match) -> float:
+    """Volume of the fitted template as a multiple of its own."""
+    return float(np.linalg.det(match.fixed_to_moving.matrix[:3, :3]))
 
 
 def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int]) -> Match:
@@ -139,8 +158,8 @@ def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, m
     return Samples(small.grid.world(index.astype(float)), values, bins, n_bins + rings)
 
 
-def _starts(flair: Image, coarse: Samples) -> list[Affine]:
-    """Initial transforms: template in the upper part of the foreground, with shifts, pitch angles and scales."""
+def _starts(flair: Image, coarse: Samples, size: float) -> list[Affine]:
+    """Initial transforms: template, scaled by `size`, in the upper part of the foreground, shifted and pitched."""
     small = downsample(flair, 8.0)
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
     top = np.percentile(points[:, 2], 99.5)
@@ -148,7 +167,7 @@ def _starts(flair: Image, coarse: Samples) -> list[Affine]:
     centre = np.array([*np.median(upper[:, :2], axis=0), top - 80.0])
     template_centre = coarse.points_mm.mean(axis=0)
     starts = []
-    for up, forward, nod, size in product((-30, -15, 0, 15, 30), (-20, 0, 20), (-0.35, 0.0, 0.35), (0.92, 1.05)):
+    for up, forward, nod in product((-30, -15, 0, 15, 30), (-20, 0, 20), (-0.35, 0.0, 0.35)):
         turn = np.array([[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]]) * size
         matrix = np.eye(4)
         matrix[:3, :3] = turn

@@ -324,6 +324,17 @@ def test_brain_of_a_real_scan(real_data):
 
 
 @pytest.mark.real_data
+def test_the_template_does_not_swell_to_the_size_of_the_head(real_data):
+    """Bright scalp and thin bone: at 8 mm a template as large as the head fits better than the brain."""
+    flair = load_image(real_data / "ljubljana" / "unlabelled" / "patient20" / "study2_FLAIR.nii.gz")
+    result = extract_brain(flair, load_template())
+    assert not result.skull_stripped
+    assert 1.1e6 < result.mask.volume_mm3 < 1.5e6
+    scalp = flair.data > 3 * np.median(flair.data[result.mask.mask])
+    assert np.count_nonzero(scalp & result.mask.mask) < 0.001 * np.count_nonzero(result.mask.mask)
+
+
+@pytest.mark.real_data
 @pytest.mark.parametrize("scan", ["ljubljana/cross_sectional_mni/patient19", "mslesseg/P14/T2"])
 def test_real_stripped_scans(real_data, scan):
     flair = load_image(real_data / scan / "FLAIR.nii.gz")

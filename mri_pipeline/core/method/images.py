@@ -120,6 +120,10 @@ class BrainSettings:
     """
 
     rim_mm: float = 8.0
+    start_sizes: tuple[float, ...] = (0.92, 1.05)
+    same_size: float = 1.1
+    litres: tuple[float, float] = (0.4, 2.2)
+    least_similarity: float = 0.2
     edge: EdgeSettings = field(default_factory=EdgeSettings)
 
 

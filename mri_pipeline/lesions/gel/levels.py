@@ -71,7 +71,8 @@ def components_at_levels(
     Yields
     ------
     components, ring : ConnectedComponents
-        At each level with components of `least_mm3` to `most_mm3` and at least `least_voxels`, and the voxels within `ring_mm` of each.
+        At each level with components of `least_mm3` to `most_mm3` and at least `least_voxels`, and the voxels within
+        `ring_mm` of each.
     """
     spacing = np.round(grid.spacing_mm, 3)  # 1 mm up to floating-point error gives the ring of 1 mm
     reach = tuple(max(1, round(_NODES.ring_mm / s)) for s in spacing.tolist())
