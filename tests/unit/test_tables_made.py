@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -215,12 +216,23 @@ def test_endpoints_against_a_plain_calculation(numbers):
         pairs = [(by_week[w][0], by_week[w][2]) for w in weeks]
         active = any((a or 0) > 0 or (b or 0) > 0 for a, b in pairs)
         certain = [(a is not None and b is not None) or (a or 0) > 0 or (b or 0) > 0 for a, b in pairs]
+        assert row[f"activity_free_{name}_visits"] == sum(certain)
         assert row[f"activity_free_{name}_available"] == (not active if any(certain) else None)
         assert row[f"activity_free_{name}_complete"] == (not active if all(certain) else None)
     first, last = by_week[0][3], by_week[24][3]
     change = None if None in (first, last) else quantised(last, 4) - quantised(first, 4)
     assert row["t2_volume_ml_change_wk00_wk24"] == change
     assert row["gel_count_wk00"] == by_week[0][0]
+
+
+def test_the_rule_of_a_period_names_the_weeks_of_its_column():
+    columns = [column for column in ENDPOINTS.columns if re.search(r"_wk\d\d_\d\d_\d\d_", column.name)]
+    assert len(columns) > 10
+    for column in columns:
+        weeks = [int(week) for week in re.findall(r"\d\d", column.name[column.name.index("_wk") :])]
+        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*)?$", column.rule)
+        assert listed, column.rule
+        assert [int(week) for week in re.findall(r"\d+", listed[1])] == weeks
 
 
 def test_endpoints_of_a_protocol_without_those_visits_keep_their_columns():
@@ -309,6 +321,17 @@ def test_nothing_is_written_when_an_input_is_wrong(tmp_path):
     with pytest.raises(UsageError):
         write_tables(tmp_path / "t", [subject(), subject()], VISITS, study="mesems", provisional=True)
     assert not (tmp_path / "t").exists()
+
+
+def test_nv_has_terms_of_the_form_that_sdtm_asks_for():
+    rows = made(subject())["nv.csv"]
+    assert len({(row["NVTESTCD"], row["NVTEST"]) for row in rows}) == len(TESTS)
+    for row in rows:
+        assert re.fullmatch("[A-Z][A-Z0-9]{0,7}", row["NVTESTCD"])  # at most 8 characters, upper case
+        assert len(row["NVTEST"]) <= 40
+        assert row["NVTEST"] == row["NVTEST"].title().replace(" Or ", " or ")
+        assert row["NVCAT"] == row["NVCAT"].upper()
+        assert (row["DOMAIN"], row["NVMETHOD"]) == ("NV", "MRI")
 
 
 def test_nv_says_why_there_is_no_result():
