@@ -114,9 +114,9 @@ class Module:
     faults: Sequence[Mutation]
 
     @classmethod
-    def of(cls, path: Path) -> Module:
-        """Find the faults of a module."""
-        wrapper = MetadataWrapper(cst.parse_module((ROOT / path).read_text()))
+    def of(cls, root: Path, path: Path) -> Module:
+        """Find the faults of a module of a project."""
+        wrapper = MetadataWrapper(cst.parse_module((root / path).read_text()))
         nothing = IgnoredCode(no_mutate_lines=set(), ignore_node_lines=set(), ignore_pattern_lines=set())
         visitor = Faults([*mutation_operators, (cst.Expr, without_call)], nothing)
         return cls(path, wrapper.visit(visitor), visitor.mutations)
@@ -151,15 +151,15 @@ def _is_python(code: str) -> bool:
     return True
 
 
-def reached(test: Path) -> set[Path]:
-    """Files of the project that a test file imports, directly or indirectly."""
+def reached(root: Path, test: Path) -> set[Path]:
+    """Files of a project that a test file imports, directly or indirectly."""
     found: set[Path] = set()
     waiting = [test]
     while waiting:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += [path for name in _imported(file) for path in _files_of(name)]
+            waiting += [path for name in _imported(file) for path in _files_of(root, name)]
     return found
 
 
@@ -172,8 +172,8 @@ def _imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _files_of(name: str) -> Iterator[Path]:
-    for folder in (ROOT, ROOT / "tests" / "unit"):
+def _files_of(root: Path, name: str) -> Iterator[Path]:
+    for folder in (root, root / "tests" / "unit"):
         path = folder.joinpath(*name.split("."))
         yield from (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
 
@@ -272,17 +272,17 @@ class Room:
         self.name, self.copy = name, copy
         self.traces: dict[Path, Trace] = {}
         self.reached: dict[Path, set[Path]] = {}
-        for test in sorted((ROOT / "tests").rglob(f"test_{name}_*.py")):
+        for test in sorted((copy / "tests").rglob(f"test_{name}_*.py")):
             trace = copy.parent / f"{test.stem}.json"
-            if self._run([str(test.relative_to(ROOT))], timeout_s=3600.0, trace=trace) != "survived":
+            if self._run([str(test.relative_to(copy))], timeout_s=3600.0, trace=trace) != "survived":
                 raise SystemExit(f"expected {test.name} to pass on the unchanged code, but it fails")
             self.traces[test] = Trace(**json.loads(trace.read_text()))
-            self.reached[test] = reached(test)
+            self.reached[test] = reached(copy, test)
 
     def modules(self) -> list[Module]:
         """All modules of the package, sorted by name."""
-        files = sorted((ROOT / "mri_pipeline" / self.name).rglob("*.py"))
-        return [Module.of(file.relative_to(ROOT)) for file in files]
+        files = sorted((self.copy / "mri_pipeline" / self.name).rglob("*.py"))
+        return [Module.of(self.copy, file.relative_to(self.copy)) for file in files]
 
     def outcome(self, mutant: Mutant) -> str:
         """Run the tests on a mutant: "killed", "killed (time)" or "survived"."""
@@ -299,7 +299,7 @@ class Room:
     def _chosen(self, module: Path, lines: set[int]) -> tuple[list[str], float]:
         """Tests that execute the lines, by file, and their time in s without the fault."""
         files = [
-            (trace.chosen(module, lines, imported=ROOT / module in self.reached[test]), trace)
+            (trace.chosen(module, lines, imported=self.copy / module in self.reached[test]), trace)
             for test, trace in self.traces.items()
         ]
         if not any(tests for tests, _ in files):
