@@ -24,9 +24,10 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import item_from_derivatives
+from mri_pipeline.reading.lock import is_locked, lock_read, unlock_read
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.returned import require_no_stray_image
-from mri_pipeline.reading.store import is_locked, load_read, load_record, lock_read, unlock_read
+from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.reading.worklist import EXPORT_TIME, export_worklist, reading_code
 
 KEY = b"k" * 32
