@@ -31,7 +31,7 @@ class LesionDecision:
     kind: LesionKind
     lesion: int
     accepted: bool
-    comment: str = ""
+    comment: str
 
 
 @dataclass(frozen=True)
