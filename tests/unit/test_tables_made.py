@@ -33,6 +33,7 @@ from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
 
 VISITS = planned_visits(parse_protocol(protocol_text()))
 LABELS = [visit.label for visit in VISITS]
+TYPES = {"text", "category", "integer", "decimal", "boolean"}
 
 CONTRACT_TIMEPOINTS = (
     "subject, visit, week, scan_status, read_status, reference_visit, gel_count, gel_new_count, "
@@ -315,6 +316,7 @@ def test_dictionary_describes_exactly_the_columns(tmp_path):
         with (tmp_path / name).open(newline="") as stream:
             assert next(csv.reader(stream)) == [column["name"] for column in table["columns"]]
         assert all(column.keys() >= {"name", "type", "unit", "rule", "missing"} for column in table["columns"])
+        assert {column["type"] for column in table["columns"]} <= TYPES
 
 
 def test_nothing_is_written_when_an_input_is_wrong(tmp_path):
