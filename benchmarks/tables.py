@@ -35,7 +35,8 @@ from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelI
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.store import ReadRecord, stage_read
+from mri_pipeline.reading.record import ReadRecord
+from mri_pipeline.reading.store import stage_read
 from mri_pipeline.registry import ReadCounts, Registry
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.tables import write_trial_tables

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.logging import RichHandler
 
-from mri_pipeline.core.errors import ReadingCentreError, UsageError
+from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.commands import (
     bids,
     demo,
@@ -29,7 +29,7 @@ from reading_centre.commands import (
     status,
     tables,
 )
-from reading_centre.console import STDERR, print_version
+from reading_centre.console import STDERR, not_writable, print_version, require_writable
 from workflows.logs import add_handler, log_to_file, remove_handler
 
 app = typer.Typer(
@@ -75,19 +75,27 @@ def invoke(arguments: list[str] | None = None) -> int:
     try:
         app(args=bids.repeat_options(sys.argv[1:] if arguments is None else arguments))
     except ReadingCentreError as error:
-        STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
-        if error.hint:
-            STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
-        return error.exit_code
+        return _print(error)
     except OSError as error:
         if error.errno not in _NOT_WRITABLE:
             raise
-        STDERR.print(f"error: expected a folder that can be written, found: {error.strerror}", markup=False)
-        STDERR.print(f"Hint:  check {error.filename}", soft_wrap=True, markup=False)
-        return UsageError.exit_code
+        return _print(not_writable(error, error.filename))
     except SystemExit as leave:  # typer prints the invalid option and exits with 2
         return leave.code if isinstance(leave.code, int) else 0
     return 0
+
+
+def _print(error: ReadingCentreError) -> int:
+    STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
+    if error.hint:
+        STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
+    return error.exit_code
+
+
+def _folder_of_log(path: Path | None) -> Path | None:
+    if path is not None:
+        require_writable(path.parent)
+    return path
 
 
 @app.callback()
@@ -95,7 +103,8 @@ def _options(
     context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each step of the work.")] = False,
     log_file: Annotated[
-        Path | None, typer.Option("--log-file", help="Append a log of this command to this file.")
+        Path | None,
+        typer.Option("--log-file", help="Append a log of this command to this file.", callback=_folder_of_log),
     ] = None,
     _show: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")

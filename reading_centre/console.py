@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mri_pipeline import __version__
-from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError, UsageError
 from workflows.plugin import Plugin
 from workflows.plugin import Progress as ProgressCallback
 
@@ -22,6 +23,53 @@ if TYPE_CHECKING:  # pydantic is not needed for --help
 
 STDOUT = Console(highlight=False)
 STDERR = Console(stderr=True, highlight=False)
+
+
+def require_writable(folder: Path | None) -> Path | None:
+    """Check that files can be written to a folder, before the work; callback of arguments and options.
+
+    A temporary folder is made and removed in the folder, or in its nearest parent that exists.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Need not exist. None if the option is not given.
+
+    Returns
+    -------
+    Path or None
+        `folder`.
+
+    Raises
+    ------
+    UsageError
+        If no folder can be made there.
+    """
+    if folder is None:
+        return None
+    try:
+        found = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryDirectory(dir=found):
+            return folder
+    except OSError as error:
+        raise not_writable(error, folder) from error
+
+
+def not_writable(error: OSError, path: Path | str) -> UsageError:
+    """Error for a folder or file that cannot be written.
+
+    Parameters
+    ----------
+    error : OSError
+        Reason given by the operating system.
+    path : Path or str
+
+    Returns
+    -------
+    UsageError
+    """
+    return UsageError(f"expected a folder that can be written, found: {error.strerror}", hint=f"check {path}")
+
 
 TrialFolder = Annotated[Path, typer.Argument(metavar="TRIAL", help="Folder of the trial.")]
 Upload = Annotated[Path, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar.")]

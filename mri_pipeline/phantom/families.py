@@ -21,14 +21,14 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One connected lesion at one visit.
+    """One connected T2 lesion of a family at one visit. It consists of one member, or of several that have merged.
 
     Parameters
     ----------
     lesion_id : int
-        Of the first of the members that it is made of.
-    mask : ndarray of bool
-        In the family's box.
+        Number of the lesion. A merged lesion has the lowest number of its members.
+    mask : ndarray of bool, shape of the family's box
+        Voxels of the lesion.
     """
 
     lesion_id: int

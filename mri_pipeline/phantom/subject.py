@@ -132,16 +132,20 @@ def simulate_subject(
 
 
 def tissue_texture(anatomy: Anatomy) -> Float32Array:
-    """Fine and slow variation of the parenchyma; the person's own at every visit.
+    """Random variation of the tissue signal within a head. It is the same at every visit.
+
+    It is the sum of two smooth random fields (`smooth_field`): a fine one (sigma 3 mm) and a coarse one (sigma 14 mm).
 
     Parameters
     ----------
     anatomy : Anatomy
+        Its seed determines the fields.
 
     Returns
     -------
     ndarray of float32, shape `SHAPE`
-        Relative change of the signal on T2.
+        Change of the T2w signal as a fraction of the signal of the tissue: 0.02 is 2 % brighter. `head_signal` scales
+        it for other contrasts.
     """
     rng = generator(anatomy.seed, _SEED_TEXTURE)
     texture = 0.018 * smooth_field(rng, SHAPE, sigma=3.0) + 0.025 * smooth_field(rng, SHAPE, sigma=14.0)

@@ -16,13 +16,11 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.lock import is_locked
+from mri_pipeline.reading.record import LesionDecision, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.store import (
-    LesionDecision,
-    ReadRecord,
-    StoredProposal,
     TakeOver,
-    is_locked,
     load_proposed,
     stage_read,
     staging,

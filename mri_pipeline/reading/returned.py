@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
-from mri_pipeline.reading.store import LesionDecision
+from mri_pipeline.reading.record import LesionDecision
 from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV
 
 MAX_CSV_BYTES = 5_000_000

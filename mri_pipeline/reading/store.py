@@ -9,138 +9,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
-from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.record import READ_RECORD, STORED_PROPOSAL, ConfirmedRead, ReadRecord, StoredProposal
 
 READ_FILE = "read.json"
 PROPOSAL_FILE = "proposal.json"
-
-
-@dataclass(frozen=True)
-class LesionDecision:
-    """A reader's decision on one proposed lesion.
-
-    Parameters
-    ----------
-    kind : LesionKind
-    lesion : int
-        Its number in the exported mask.
-    accepted : bool
-        False for rejected.
-    comment : str
-        Of the reader.
-    """
-
-    kind: LesionKind
-    lesion: int
-    accepted: bool
-    comment: str = ""
-
-
-@dataclass(frozen=True)
-class ReadRecord:
-    """One reader's read of one visit.
-
-    Parameters
-    ----------
-    subject, visit : str
-        Blinded code and visit label.
-    reading_code : str
-        Code of the item in the worklist.
-    reader : str
-        Code of the reader.
-    read_at : str
-        Time of the import, UTC (ISO 8601).
-    status : ReadStatus
-    decisions : tuple of LesionDecision
-    voxels_added, voxels_erased : int
-        Voxels that the reader drew and erased, all kinds together.
-    digests : dict of str to str
-        SHA-256 of every mask file in the folder of the record, by file name.
-    software : dict of str to str
-        Versions of the software that stored the read.
-    """
-
-    subject: str
-    visit: str
-    reading_code: str
-    reader: str
-    read_at: str
-    status: ReadStatus
-    decisions: tuple[LesionDecision, ...]
-    voxels_added: int
-    voxels_erased: int
-    digests: dict[str, str]
-    software: dict[str, str]
-
-    @property
-    def accepted(self) -> int:
-        """Number of accepted lesions."""
-        return sum(decision.accepted for decision in self.decisions)
-
-    @property
-    def rejected(self) -> int:
-        """Number of rejected lesions."""
-        return len(self.decisions) - self.accepted
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the record, for the registry. It covers the masks by their digests. Locking does not change it."""
-        return hashlib.sha256(_record_text(replace(self, status=ReadStatus.CONFIRMED)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class ConfirmedRead:
-    """A stored read.
-
-    Parameters
-    ----------
-    record : ReadRecord
-    masks : VisitMasks
-        Confirmed lesions on the subject's grid.
-    """
-
-    record: ReadRecord
-    masks: VisitMasks
-
-
-@dataclass(frozen=True)
-class StoredProposal:
-    """The exported proposal of one visit.
-
-    Parameters
-    ----------
-    subject, visit : str
-        Blinded code and visit label.
-    reading_code : str
-    digests : dict of LesionKind to str
-        `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
-    """
-
-    subject: str
-    visit: str
-    reading_code: str
-    digests: dict[LesionKind, str]
-
-
-_RECORD = TypeAdapter(ReadRecord)
-_PROPOSAL = TypeAdapter(StoredProposal)
 
 
 def visit_folder(reads: Path, subject: str, visit: str) -> Path:
@@ -180,7 +67,7 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
         shutil.rmtree(folder)
     for kind, mask in masks.items():
         nifti.save(mask, folder / kind.file)
-    write_atomic(folder / PROPOSAL_FILE, _PROPOSAL.dump_json(proposal, indent=1) + b"\n")
+    write_atomic(folder / PROPOSAL_FILE, STORED_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
 
 
 def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
@@ -202,7 +89,7 @@ def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
     """
     for path in sorted(reads.glob(f"*/*/proposed/{PROPOSAL_FILE}")):
         try:
-            yield _PROPOSAL.validate_json(path.read_bytes())
+            yield STORED_PROPOSAL.validate_json(path.read_bytes())
         except ValidationError as error:
             raise UsageError(
                 f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
@@ -236,12 +123,6 @@ def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, Lab
 # reads
 
 
-def _record_text(record: ReadRecord) -> str:
-    return (
-        json.dumps(_RECORD.dump_python(record, mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    )
-
-
 def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
     """Write a read to a staging folder.
 
@@ -262,7 +143,7 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
     folder = visit_folder(stage, record.subject, record.visit)
     files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
-    write_atomic(folder / READ_FILE, _record_text(record))
+    write_atomic(folder / READ_FILE, record.text)
     return record
 
 
@@ -352,7 +233,7 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
     damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
     hint = "restore reads/ from its backup and report the deviation"
     try:
-        record = _RECORD.validate_json(path.read_bytes(), strict=True)
+        record = READ_RECORD.validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         raise UsageError(damaged, hint=hint) from error
     if (record.subject, record.visit) != (subject, visit):
@@ -398,87 +279,3 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
         visit, masks[LesionKind.T2], gel=masks.get(LesionKind.GEL), black_holes=masks.get(LesionKind.BLACK_HOLE)
     )
     return ConfirmedRead(record, confirmed)
-
-
-def is_locked(reads: Path, subject: str, visit: str) -> bool:
-    """True if the read of a visit is locked.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-    subject, visit : str
-        Blinded code and visit label.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    UsageError
-        As `load_record`.
-    """
-    record = load_record(reads, subject, visit)
-    return record is not None and record.status is ReadStatus.LOCKED
-
-
-def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadRecord:
-    """Check the masks of a read and lock it.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial. The files of the read become read-only.
-    subject, visit : str
-        Blinded code and visit label.
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    ReadRecord
-        The locked record.
-
-    Raises
-    ------
-    UsageError
-        If there is no read by this reader, it is already locked, or its files were changed.
-    """
-    read = load_read(reads, subject, visit)
-    if read is None or read.record.reader != reader:
-        raise UsageError(
-            f"subject {subject}, visit {visit}: expected a read by this reader, found none",
-            hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
-        )
-    if read.record.status is ReadStatus.LOCKED:
-        raise UsageError(
-            f"subject {subject}, visit {visit}: expected an open read, found a locked one",
-            hint="a locked read is final",
-        )
-    locked = replace(read.record, status=ReadStatus.LOCKED)
-    _replace_record(reads, locked)
-    for path in visit_folder(reads, subject, visit).iterdir():
-        if path.is_file():
-            path.chmod(0o444)
-    return locked
-
-
-def unlock_read(reads: Path, record: ReadRecord) -> None:
-    """Undo a lock that could not be entered in the registry.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-    record : ReadRecord
-        The record before the lock.
-    """
-    for path in visit_folder(reads, record.subject, record.visit).iterdir():
-        if path.is_file():
-            path.chmod(0o644)
-    _replace_record(reads, record)
-
-
-def _replace_record(reads: Path, record: ReadRecord) -> None:
-    write_atomic(visit_folder(reads, record.subject, record.visit) / READ_FILE, _record_text(record))

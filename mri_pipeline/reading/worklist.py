@@ -19,8 +19,10 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
+from mri_pipeline.reading.lock import is_locked
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.store import StoredProposal, is_locked, save_proposal
+from mri_pipeline.reading.record import StoredProposal
+from mri_pipeline.reading.store import save_proposal
 
 FORMAT = 1
 WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"

@@ -29,20 +29,26 @@ Reference = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Used:
-    """What took part in an analysis.
+    """Numbers of subjects, visits and scans in an analysis, and kinds of its results: the input of the methods text.
 
     Parameters
     ----------
-    subjects, visits : int
-        Subjects with at least one analysed visit, and their analysed visits.
+    subjects : int
+        Number of subjects with at least one analysed visit.
+    visits : int
+        Number of analysed visits of all subjects.
     contrasts : mapping of str to int
         Number of analysed visits with a usable scan, by name of the contrast; FLAIR first.
     excluded : int
-        Scans of analysed visits whose registration failed.
+        Number of scans of analysed visits that were excluded because their registration failed.
     skull_stripped : int
-        Analysed visits whose FLAIR came without skull.
-    serial, gel, gel_serial, black_holes : bool
-        True if at least one visit has counts of changes, of GEL, of new GEL, of black holes.
+        Number of analysed visits with a skull-stripped FLAIR.
+    serial : bool
+        True if at least one visit has a count of new T2 lesions.
+    gel, gel_serial : bool
+        True if at least one visit has a count of GEL, of new GEL.
+    black_holes : bool
+        True if at least one visit has a count of black holes.
     """
 
     subjects: int
@@ -57,11 +63,12 @@ class Used:
 
 
 def used_in(results: Sequence[SubjectResult]) -> Used:
-    """What took part in the analysis of some subjects. Failed visits and excluded scans do not count as used.
+    """Count subjects, visits and scans of an analysis. Failed visits and excluded scans are not counted as used.
 
     Parameters
     ----------
     results : sequence of SubjectResult
+        Of all subjects.
 
     Returns
     -------

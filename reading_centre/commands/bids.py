@@ -18,6 +18,7 @@ from reading_centre.console import (
     print_version,
     progress_bar,
     report_batch,
+    require_writable,
     say,
     say_paths,
 )
@@ -108,7 +109,9 @@ def memory_gb(text: str) -> float:
 
 def bids(
     bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="BIDS dataset with anatomical scans.")],
-    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Derivative dataset to write.")],
+    out_dir: Annotated[
+        Path, typer.Argument(metavar="OUT_DIR", help="Derivative dataset to write.", callback=require_writable)
+    ],
     level: Annotated[Level, typer.Argument(help="participant: analyse; group: write the tables.")],
     participant_label: Annotated[
         list[str] | None,
@@ -140,7 +143,8 @@ def bids(
     ] = "",
     plugin: PluginName = Plugin.MULTIPROC,
     work_dir: Annotated[
-        Path | None, typer.Option("--work-dir", "-w", help="Cache. Default: OUT_DIR/work.")
+        Path | None,
+        typer.Option("--work-dir", "-w", help="Cache. Default: OUT_DIR/work.", callback=require_writable),
     ] = None,
     segmenter: SegmenterFile = None,
     as_json: AsJson = False,

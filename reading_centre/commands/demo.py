@@ -10,14 +10,16 @@ import typer
 from reading_centre.console import (
     STDOUT,
     Processes,
+    require_writable,
     say,
 )
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Output folder; must be empty or new.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="[DIR]", help="Output folder; must be empty or new.", callback=require_writable),
+    ] = Path("demo"),
     nprocs: Processes = 2,
 ) -> None:
     """Run all steps on the digital reference trial and compare the tables with the known truth."""

@@ -12,12 +12,16 @@ from mri_pipeline.core.mask_label import MaskLabel
 from reading_centre.console import (
     AsJson,
     emit,
+    require_writable,
     say,
 )
 
 
 def evaluate(
-    out: Annotated[Path, typer.Option("--out", help="Folder for evaluation.html and the CSV files.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for evaluation.html and the CSV files.", callback=require_writable),
+    ],
     predicted: Annotated[Path | None, typer.Option("--predicted", help="Folder of predicted masks.")] = None,
     reference: Annotated[
         Path | None, typer.Option("--reference", help="Folder of reference masks with the same file names.")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reading_centre.console import (
-    TrialFolder,
+    require_writable,
     say,
 )
 
 
 def init(
-    trial: TrialFolder,
+    trial: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRIAL", help="Folder of the trial; must be empty or new.", callback=require_writable
+        ),
+    ],
     protocol: Annotated[str, typer.Option("--protocol", help="Protocol to start from.")] = "mesems",
 ) -> None:
     """Create a trial folder with its protocol."""

@@ -12,6 +12,7 @@ from reading_centre.console import (
     AsJson,
     TrialFolder,
     emit,
+    require_writable,
     say,
 )
 
@@ -19,7 +20,8 @@ from reading_centre.console import (
 def read(
     trial: TrialFolder,
     export: Annotated[
-        Path | None, typer.Option("--export", help="Write a blinded worklist to this folder.")
+        Path | None,
+        typer.Option("--export", help="Write a blinded worklist to this folder.", callback=require_writable),
     ] = None,
     take: Annotated[
         Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")

@@ -11,13 +11,16 @@ from reading_centre.console import (
     AsJson,
     SegmenterFile,
     emit,
+    require_writable,
     say,
 )
 
 
 def segment(
     flair: Annotated[Path, typer.Option("--flair", help="FLAIR; the masks are written on its grid.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the masks and lesions.csv.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the masks and lesions.csv.", callback=require_writable)
+    ],
     t1: Annotated[Path | None, typer.Option("--t1", help="T1 before contrast.")] = None,
     t1_gd: Annotated[Path | None, typer.Option("--t1-gd", help="T1 after gadolinium.")] = None,
     t2: Annotated[Path | None, typer.Option("--t2", help="T2.")] = None,

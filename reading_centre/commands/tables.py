@@ -13,6 +13,7 @@ from reading_centre.console import (
     AsJson,
     Processes,
     TrialFolder,
+    require_writable,
     say_paths,
 )
 
@@ -25,7 +26,11 @@ def tables(
     ] = False,
     release: Annotated[
         Path | None,
-        typer.Option("--release", help="Lift the blinding: write tables with trial numbers to this folder."),
+        typer.Option(
+            "--release",
+            help="Lift the blinding: write tables with trial numbers to this folder.",
+            callback=require_writable,
+        ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Reason; required with --release.")] = "",
     nprocs: Processes = 1,

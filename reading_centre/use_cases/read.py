@@ -16,7 +16,8 @@ from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.tracking.gel import label_gel
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
-from mri_pipeline.reading.store import ReadRecord, lock_read, unlock_read
+from mri_pipeline.reading.lock import lock_read, unlock_read
+from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import export_worklist
 from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState

@@ -26,7 +26,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample_labels
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
-from mri_pipeline.reading.store import lock_read
+from mri_pipeline.reading.lock import lock_read
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli

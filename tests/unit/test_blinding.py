@@ -161,7 +161,7 @@ def test_processes_take_in_beside_each_other(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
+        process.join()  # pytest limits the time: a busy machine is no fault
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert len((tmp_path / "sealed" / "subjects.csv").read_text().splitlines()) == 1 + 20
     assert len(sealed.release()) == 20

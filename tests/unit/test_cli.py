@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from mri_pipeline.core.errors import (
     UsageError,
 )
 from reading_centre import cli
+from reading_centre.console import require_writable
 
 
 def errors(kind=ReadingCentreError):
@@ -93,6 +95,45 @@ def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, mess
 def test_wrong_options_are_exit_code_2(capsys, arguments):
     assert cli.invoke(arguments) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can create a folder")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "{out}"],
+        ["demo", "{out}"],
+        ["bids", "{here}", "{out}", "participant"],
+        ["bids", "{here}", "{here}/out", "participant", "-w", "{out}"],
+        ["segment", "--flair", "{here}/flair.nii.gz", "--out", "{out}"],
+        ["evaluate", "--pairs", "{here}/pairs.csv", "--out", "{out}"],
+        ["read", "{here}", "--export", "{out}"],
+        ["tables", "{here}", "--release", "{out}", "--reason", "end of the trial"],
+        ["--log-file", "{out}/log.txt", "status", "{here}"],
+    ],
+    ids=lambda arguments: " ".join(argument for argument in arguments if "{" not in argument),
+)
+def test_a_folder_that_cannot_be_created_is_one_line_and_exit_code_2(tmp_path, capsys, arguments):
+    out = Path("/proc/none/out")
+    assert cli.invoke([argument.format(here=tmp_path, out=out) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(
+        "error: expected a folder that can be written, found: No such file or directory\n"
+    )
+    assert captured.err.splitlines()[1:] == [f"Hint:  check {out}"]
+    assert not any(tmp_path.iterdir()), "a refused command leaves nothing"
+
+
+@pytest.mark.parametrize("name", ["", "new", "new/folder"])
+def test_the_check_of_a_folder_leaves_nothing(tmp_path, name):
+    assert require_writable(tmp_path / name) == tmp_path / name
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_inside_of_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="expected a folder that can be written, found: Not a directory"):
+        require_writable(tmp_path / "file" / "out")
 
 
 def test_what_nobody_expected_keeps_its_traceback(tmp_path, monkeypatch):

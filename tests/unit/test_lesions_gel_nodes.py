@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lesion_phantom import Head
 
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.priors import GEL_NODES_FILE, load_model, read_model, save_model
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.method import METHOD
@@ -23,7 +24,7 @@ from mri_pipeline.lesions.contrast import local_contrast
 from mri_pipeline.lesions.gel.candidates import GelDetection
 from mri_pipeline.lesions.gel.detect import detect_gel, with_enhancing
 from mri_pipeline.lesions.gel.evidence import gel_evidence
-from mri_pipeline.lesions.gel.levels import accepted_nodes, components_at_levels
+from mri_pipeline.lesions.gel.levels import Nodes, accepted_nodes, components_at_levels
 from mri_pipeline.lesions.gel.nodes import FEATURES, gel_nodes
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
@@ -144,6 +145,39 @@ def test_features_are_in_the_order_of_the_model_and_within_their_limits():
     assert value["csf_around"] == value["t2_fluid"] == 0
     assert value["elongation"] == pytest.approx(1, abs=0.2)
     assert all(np.isfinite(n.features).all() for n in nodes)
+
+
+@pytest.mark.parametrize(
+    ("flair", "limits"),
+    [(9.0, {"flair_step": 4.0, "least_flair": 4.0}), (0.02, {"flair_step": -2.0, "least_flair": -6.0})],
+)
+def test_extreme_intensities_are_limited_to_the_range_of_the_model(flair, limits):
+    head, spot = enhancing(flair, 6.0)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    nodes = gel_nodes(visit, tissue, gel_evidence(visit, tissue, nothing(head), SETTINGS), SETTINGS)[-1]
+    own = nodes.components.means(spot).argmax()
+    value = dict(zip(FEATURES, nodes.features[own].tolist(), strict=True))
+    assert {name: value[name] for name in limits} == limits
+    assert value["enhancement"] == 0.0  # 100 % of white matter
+
+
+def test_a_lesion_extends_to_half_of_its_enhancement_by_at_most_2_mm():
+    values = np.zeros((15, 15, 15), np.float32)
+    node = np.zeros(values.shape, bool)
+    node[3:6, 6:9, 6:9] = True
+    values[node] = 0.6
+    values[6:12, 7, 7] = 0.3  # a tail at half of it
+    values[4, 9:12, 7] = 0.29  # a tail below half of it
+    components = ConnectedComponents.of(node)
+    nodes = [Nodes(components, np.zeros((1, len(FEATURES))), np.ones(1, bool))]
+    nowhere = np.zeros(values.shape, bool)
+    found = accepted_nodes(
+        nodes, [np.ones(1)], values, Grid(values.shape, np.eye(4)), within=~nowhere, taken=nowhere
+    )
+    assert METHOD.gel_nodes.reach_mm == 2.0
+    expected = node.copy()
+    expected[6:8, 7, 7] = True
+    assert np.array_equal(found.labels > 0, expected)
 
 
 def test_fluid_on_t2_is_marked():

@@ -163,6 +163,16 @@ def test_a_scan_that_has_not_scanned_the_place_tells_nothing(contrast, levels):
     assert not without_flow(stem, head.visit(FLAIR, T1W, T2W), lower_end(head)).any()
 
 
+def test_a_t1_without_grey_matter_leaves_the_decision_to_t2w():
+    """A T1 of the lower slices only: the levels of grey matter and CSF are unknown there."""
+    head = Head()
+    stem = head.inside(STEM, 3.5)
+    head.paint(stem, FLAIR=1.6, **FLUID)
+    head.data[T1W][~head.inside(STEM, 6)] = 0.0
+    assert without_flow(stem, head.visit(FLAIR, T1W), lower_end(head)).any()
+    assert not without_flow(stem, head.visit(FLAIR, T1W, T2W), lower_end(head)).any()
+
+
 def test_a_new_flow_between_two_visits_is_no_lesion():
     """The comparison of two visits proves a change, not a lesion."""
     before, after = Head(noise=0.03), Head(noise=0.03)

@@ -24,8 +24,10 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import item_from_derivatives
+from mri_pipeline.reading.lock import is_locked, lock_read, unlock_read
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.store import is_locked, load_read, load_record, lock_read, unlock_read
+from mri_pipeline.reading.returned import require_no_stray_image
+from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.reading.worklist import EXPORT_TIME, export_worklist, reading_code
 
 KEY = b"k" * 32
@@ -431,6 +433,18 @@ def test_what_is_wrong_is_refused_and_nothing_is_stored(export, reads, tmp_path,
     assert not list(reads.glob(".incoming*"))
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm"])
+def test_a_mask_under_another_name_is_refused_in_every_format_that_viewers_write(tmp_path, ending):
+    for exported in ("FLAIR.nii.gz", "gel.nii.gz", "lesions.csv", "notes.txt"):
+        (tmp_path / exported).touch()
+    require_no_stray_image(tmp_path, CODE)
+    for name in (f"corrected{ending}", f"CORRECTED{ending.upper()}"):
+        (tmp_path / name).touch()
+        with pytest.raises(UsageError, match="expected only the exported images and masks, found 1 more"):
+            require_no_stray_image(tmp_path, CODE)
+        (tmp_path / name).unlink()
+
+
 def test_decisions_on_an_earlier_export_are_refused(export, derivatives, reads, tmp_path):
     export("a")
     decide(tmp_path / "a", CODE)
@@ -532,12 +546,14 @@ def test_without_edits_confirmed_is_what_was_accepted(data, accepted):
     assert (confirmed.voxels_added, confirmed.voxels_erased) == (0, 0)
 
 
-def test_many_lesions_keep_their_numbers():
+@pytest.mark.parametrize(("count", "dtype"), [(255, np.uint8), (256, np.uint16), (400, np.uint16)])
+def test_many_lesions_keep_their_numbers(count, dtype):
     data = np.zeros((40, 40, 3), np.int32)
-    data[::2, ::2, 1] = np.arange(1, 401).reshape(20, 20)
+    numbers = np.arange(1, 401)
+    data[::2, ::2, 1] = np.where(numbers <= count, numbers, 0).reshape(20, 20)
     numbered = numbered_by_place(LabelImage(data, Grid(data.shape, np.eye(4))))
-    assert numbered.data.dtype == np.uint16
-    assert len(np.unique(numbered.data)) == 401
+    assert numbered.data.dtype == dtype
+    assert np.unique(numbered.data).tolist() == list(range(count + 1))
 
 
 def test_an_empty_mask_has_no_lesions_and_digests_tell_grids_apart():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 
@@ -32,6 +33,7 @@ from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
 
 VISITS = planned_visits(parse_protocol(protocol_text()))
 LABELS = [visit.label for visit in VISITS]
+TYPES = {"text", "category", "integer", "decimal", "boolean"}
 
 CONTRACT_TIMEPOINTS = (
     "subject, visit, week, scan_status, read_status, reference_visit, gel_count, gel_new_count, "
@@ -215,12 +217,23 @@ def test_endpoints_against_a_plain_calculation(numbers):
         pairs = [(by_week[w][0], by_week[w][2]) for w in weeks]
         active = any((a or 0) > 0 or (b or 0) > 0 for a, b in pairs)
         certain = [(a is not None and b is not None) or (a or 0) > 0 or (b or 0) > 0 for a, b in pairs]
+        assert row[f"activity_free_{name}_visits"] == sum(certain)
         assert row[f"activity_free_{name}_available"] == (not active if any(certain) else None)
         assert row[f"activity_free_{name}_complete"] == (not active if all(certain) else None)
     first, last = by_week[0][3], by_week[24][3]
     change = None if None in (first, last) else quantised(last, 4) - quantised(first, 4)
     assert row["t2_volume_ml_change_wk00_wk24"] == change
     assert row["gel_count_wk00"] == by_week[0][0]
+
+
+def test_the_rule_of_a_period_names_the_weeks_of_its_column():
+    columns = [column for column in ENDPOINTS.columns if re.search(r"_wk\d\d_\d\d_\d\d_", column.name)]
+    assert len(columns) > 10
+    for column in columns:
+        weeks = [int(week) for week in re.findall(r"\d\d", column.name[column.name.index("_wk") :])]
+        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*)?$", column.rule)
+        assert listed, column.rule
+        assert [int(week) for week in re.findall(r"\d+", listed[1])] == weeks
 
 
 def test_endpoints_of_a_protocol_without_those_visits_keep_their_columns():
@@ -303,12 +316,24 @@ def test_dictionary_describes_exactly_the_columns(tmp_path):
         with (tmp_path / name).open(newline="") as stream:
             assert next(csv.reader(stream)) == [column["name"] for column in table["columns"]]
         assert all(column.keys() >= {"name", "type", "unit", "rule", "missing"} for column in table["columns"])
+        assert {column["type"] for column in table["columns"]} <= TYPES
 
 
 def test_nothing_is_written_when_an_input_is_wrong(tmp_path):
     with pytest.raises(UsageError):
         write_tables(tmp_path / "t", [subject(), subject()], VISITS, study="mesems", provisional=True)
     assert not (tmp_path / "t").exists()
+
+
+def test_nv_has_terms_of_the_form_that_sdtm_asks_for():
+    rows = made(subject())["nv.csv"]
+    assert len({(row["NVTESTCD"], row["NVTEST"]) for row in rows}) == len(TESTS)
+    for row in rows:
+        assert re.fullmatch("[A-Z][A-Z0-9]{0,7}", row["NVTESTCD"])  # at most 8 characters, upper case
+        assert len(row["NVTEST"]) <= 40
+        assert row["NVTEST"] == row["NVTEST"].title().replace(" Or ", " or ")
+        assert row["NVCAT"] == row["NVCAT"].upper()
+        assert (row["DOMAIN"], row["NVMETHOD"]) == ("NV", "MRI")
 
 
 def test_nv_says_why_there_is_no_result():

@@ -1,0 +1,131 @@
+"""Records of ``reads/``: the exported proposal of a visit, and one reader's read with its decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.reading.items import LesionKind
+
+
+@dataclass(frozen=True)
+class LesionDecision:
+    """A reader's decision on one proposed lesion.
+
+    Parameters
+    ----------
+    kind : LesionKind
+    lesion : int
+        Its number in the exported mask.
+    accepted : bool
+        False for rejected.
+    comment : str
+        Of the reader.
+    """
+
+    kind: LesionKind
+    lesion: int
+    accepted: bool
+    comment: str
+
+
+@dataclass(frozen=True)
+class ReadRecord:
+    """One reader's read of one visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    reading_code : str
+        Code of the item in the worklist.
+    reader : str
+        Code of the reader.
+    read_at : str
+        Time of the import, UTC (ISO 8601).
+    status : ReadStatus
+    decisions : tuple of LesionDecision
+    voxels_added, voxels_erased : int
+        Voxels that the reader drew and erased, all kinds together.
+    digests : dict of str to str
+        SHA-256 of every mask file in the folder of the record, by file name.
+    software : dict of str to str
+        Versions of the software that stored the read.
+    """
+
+    subject: str
+    visit: str
+    reading_code: str
+    reader: str
+    read_at: str
+    status: ReadStatus
+    decisions: tuple[LesionDecision, ...]
+    voxels_added: int
+    voxels_erased: int
+    digests: dict[str, str]
+    software: dict[str, str]
+
+    @property
+    def accepted(self) -> int:
+        """Number of accepted lesions."""
+        return sum(decision.accepted for decision in self.decisions)
+
+    @property
+    def rejected(self) -> int:
+        """Number of rejected lesions."""
+        return len(self.decisions) - self.accepted
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the record, for the registry. It covers the masks by their digests. Locking does not change it."""
+        return hashlib.sha256(replace(self, status=ReadStatus.CONFIRMED).text.encode()).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The record as JSON."""
+        content = READ_RECORD.dump_python(self, mode="json")
+        return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class ConfirmedRead:
+    """A stored read.
+
+    Parameters
+    ----------
+    record : ReadRecord
+    masks : VisitMasks
+        Confirmed lesions on the subject's grid.
+    """
+
+    record: ReadRecord
+    masks: VisitMasks
+
+
+@dataclass(frozen=True)
+class StoredProposal:
+    """The exported proposal of one visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    reading_code : str
+    digests : dict of LesionKind to str
+        `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
+    """
+
+    subject: str
+    visit: str
+    reading_code: str
+    digests: dict[LesionKind, str]
+
+
+READ_RECORD = TypeAdapter(ReadRecord)
+STORED_PROPOSAL = TypeAdapter(StoredProposal)
+"""Readers and writers of the JSON files."""
