@@ -194,6 +194,8 @@ class WithdrawnRow(Base):
     at : str
         Time of the withdrawal (UTC, ISO 8601).
     reason : str
+    replaced_by : str or None
+        Receipt of the scan that replaced it: its files and reads are in the folder of that name (`Trial.withdrawn`).
     scan : dict
         Columns of its `ScanRow` and, as ``images``, the keys of its images by contrast.
     reads : list of dict
@@ -206,6 +208,7 @@ class WithdrawnRow(Base):
     visit: Mapped[str] = mapped_column(String(32))
     at: Mapped[str] = mapped_column(String(32))
     reason: Mapped[str] = mapped_column(Text)
+    replaced_by: Mapped[str | None] = mapped_column(String(32))
     scan: Mapped[dict[str, Any]]
     reads: Mapped[list[dict[str, Any]]]
 

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("visit", sa.String(32), nullable=False),
         sa.Column("at", sa.String(32), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("replaced_by", sa.String(32)),
         sa.Column("scan", sa.JSON, nullable=False),
         sa.Column("reads", sa.JSON, nullable=False),
     )
