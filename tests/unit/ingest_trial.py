@@ -36,14 +36,15 @@ def opened(trial: Trial) -> Registry:
 def upload(
     folder: Path, *, day: int = 0, seed: int = 0, patient: factory.Patient | None = None, specs=SMALL
 ) -> Path:
-    """One visit: `day` days after the first; another `seed` gives other pixels."""
+    """One visit: `day` days after the first; another day or `seed` gives other pixels."""
     patient = patient or factory.Patient()
     visit = replace(
-        patient, study_uid=f"{patient.study_uid}.{day + 1}.{seed}", begin=WEEK0 + dt.timedelta(days=day)
+        patient, study_uid=f"{patient.study_uid}.{day % 1000}.{seed}", begin=WEEK0 + dt.timedelta(days=day)
     )
     for spec in specs:
         folder.mkdir(parents=True, exist_ok=True)
-        volume = factory.object_volume(spec.shape) + spec.number + 10 * seed + 100 * (day % 7) + day // 7
+        volume = factory.object_volume(spec.shape) + spec.number + 10 * seed
+        volume[:, 0, 0] = 1000 + day % 1000
         uid = f"{visit.study_uid}.{spec.number}"
         for index in range(spec.shape[2]):
             pixels = volume[index].astype("uint16")
