@@ -286,7 +286,9 @@ class Registry(RegistryQueries):
                 {"upload": upload_digest, "reason": reason},
             )
 
-    def record_analysis(self, subject: str, visit: str, status: ScanStatus, *, reason: str = "") -> None:
+    def record_analysis(
+        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", receipt: str | None = None
+    ) -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
         Parameters
@@ -297,6 +299,9 @@ class Registry(RegistryQueries):
             Analysed or failed.
         reason : str
             Of a failure, for the audit trail, without patient data.
+        receipt : str, optional
+            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced since then is not analysed,
+            and nothing is recorded.
 
         Raises
         ------
@@ -309,6 +314,8 @@ class Registry(RegistryQueries):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             row = accepted_scan(session, subject, visit)
+            if receipt is not None and receipt != (row.receipt or ""):
+                return
             if row.status != status.value:
                 row.status = status.value
                 details = {"reason": reason} if reason else {}
