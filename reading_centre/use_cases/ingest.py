@@ -19,6 +19,9 @@ from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
+"""Rules of `qc.identity.check_identity` that may concern another subject."""
+
 
 @dataclass(frozen=True)
 class ReceivedVisit:
@@ -217,13 +220,15 @@ def _compare(
     desk: UploadDesk, identity: ScanIdentity, visitor: _Visitor
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
     """Findings of the comparison with accepted scans, and remarks for the audit trail."""
+    known = desk.registry.relatives(visitor.code, identity)
     found = check_identity(
-        identity,
-        subject=visitor.code,
-        visit=visitor.visit,
-        known=desk.registry.relatives(visitor.code, identity),
-        protocol=desk.protocol,
+        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
     )
+    others = [f"{scan.subject} {scan.visit}" for scan in known if scan.subject != visitor.code]
+    if others and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+        # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
+        target = f"{visitor.code} {visitor.visit}"
+        desk.registry.audit("upload matches another subject", target=target, details={"scans": others})
     remarks = {}
     if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")

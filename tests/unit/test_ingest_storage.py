@@ -102,10 +102,16 @@ def test_a_limit_of_file_sizes_is_a_full_disk(trial, sent):
     nothing_is_recorded(trial)
 
 
-def test_a_refusal_on_a_full_disk_is_not_recorded(trial, sent, monkeypatch, capsys):
+@pytest.mark.parametrize("full", ["trial", "temporary files"])
+def test_a_refusal_on_a_full_disk_is_not_recorded(trial, sent, monkeypatch, capsys, full):
     """It may be a consequence: dcm2niix writes no volume on a full disk."""
     usage = shutil.disk_usage(trial.root)
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _path: usage._replace(free=1000))
+
+    def disk_usage(folder):
+        is_full = (folder == trial.root) == (full == "trial")
+        return usage._replace(free=1000 if is_full else usage.free)
+
+    monkeypatch.setattr(storage.shutil, "disk_usage", disk_usage)
     monkeypatch.setattr("reading_centre.use_cases.gate.convert_series", refused)
     assert ingest(trial, sent) == 2
     assert capsys.readouterr().err.startswith(FULL)
