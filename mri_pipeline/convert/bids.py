@@ -96,8 +96,20 @@ def write_visit(
         path = save(image, raw.image(subject, visit, contrast))
         write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar_text(contrast, sidecar))
         written[contrast] = path
-    write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
+    enter_participant(raw, subject)
     return written
+
+
+def enter_participant(raw: RawDataset, subject: str) -> None:
+    """Write ``participants.tsv`` with all subjects on disk and this one.
+
+    Parameters
+    ----------
+    raw : RawDataset
+    subject : str
+        Blinded code.
+    """
+    write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
 
 
 def _sidecar_text(contrast: Contrast, sidecar: Mapping[str, Any]) -> str:

@@ -473,6 +473,16 @@ class Trial:
         return self.root / "quarantine"
 
     @property
+    def staging(self) -> Path:
+        """Converted scans of uploads that are being taken in, and the locks of their subjects; mode 0700."""
+        return self.root / "staging"
+
+    @property
+    def withdrawn(self) -> Path:
+        """Scans and reads that were replaced: ``<code>/<visit>/<receipt of the replacement>/{anat,reads}``."""
+        return self.root / "withdrawn"
+
+    @property
     def rawdata(self) -> RawDataset:
         """The accepted scans."""
         return RawDataset(self.root / "rawdata")

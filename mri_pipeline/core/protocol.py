@@ -28,6 +28,9 @@ from pydantic import (
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.visits import Contrast, week_of
 
+DIGEST = "digest"
+"""Serialisation context of `provenance.settings_digest`."""
+
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,7 +47,8 @@ class Action(StrEnum):
 class Visit(_Settings):
     """A planned visit.
 
-    `window_days` and `before_infusion` describe the plan. Scans are not checked against them.
+    A scan outside of its window, and one that did not come before the infusion as planned, are queries
+    (`qc.identity.check_identity`).
 
     Attributes
     ----------
@@ -53,7 +57,7 @@ class Visit(_Settings):
     week : int
         Planned week, from 0.
     window_days : int
-        Allowed distance of the scan from its planned day.
+        Allowed distance of the scan from its planned day, counted from the scan of the first visit.
     before_infusion : bool
         True if the scan must precede the infusion of that week.
     """
@@ -235,10 +239,6 @@ class Segmenter(_Settings):
         return [_PLACEHOLDER.sub(lambda match: values[match.group(1)], argument) for argument in self.command]
 
 
-DIGEST = "digest"
-"""Serialisation context of `provenance.settings_digest`."""
-
-
 class LesionRules(_Settings):
     """Definitions of the counted lesions (sources: docs/definitions.md).
 
@@ -294,9 +294,16 @@ class Site(_Settings):
     ----------
     code : str
         Up to 16 letters, digits, ``_`` and ``-``.
+    subjects : tuple of str
+        Trial numbers of the site. Uploads of other numbers are refused. If empty, every number is accepted.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
+    subjects: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")], ...] = ()
+
+    @field_serializer("subjects")
+    def _no_rule(self, value: tuple[str, ...], info: SerializationInfo) -> tuple[str, ...] | None:
+        return None if info.context == DIGEST else value  # a subject that is added changes no number
 
 
 class Reading(_Settings):

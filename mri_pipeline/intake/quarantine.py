@@ -20,6 +20,7 @@ def quarantine(
     upload: Path,
     folder: Path,
     *,
+    stage: Path,
     reason: UploadRefusedError,
     context: dict[str, str],
     now: dt.datetime,
@@ -33,6 +34,8 @@ def quarantine(
         Zip, tar or folder as received.
     folder : Path
         The quarantine of the trial.
+    stage : Path
+        Private folder on the same file system. The entry is made there and then moved, so that it is whole.
     reason : UploadRefusedError
         Its message and hint are stored. They never contain patient data.
     context : dict
@@ -53,10 +56,11 @@ def quarantine(
         If 999 equal uploads were received within one second.
     """
     size, digest = measure_upload(upload)
-    place = _new_folder(folder, f"{now:%Y%m%dT%H%M%S}-{digest[:8]}")
+    made = stage / "entry"
+    made.mkdir(mode=0o700)
     copied = size <= max_bytes
     if copied:
-        _copy(upload, place)
+        _copy(upload, made)
     entry = {
         "received": now.isoformat(timespec="seconds"),
         "refused_as": type(reason).__name__,
@@ -67,7 +71,9 @@ def quarantine(
         "upload_kept": copied,
         **context,
     }
-    write_atomic(place / REASON_FILE, json.dumps(entry, indent=2) + "\n")
+    write_atomic(made / REASON_FILE, json.dumps(entry, indent=2) + "\n")
+    place = _new_folder(folder, f"{now:%Y%m%dT%H%M%S}-{digest[:8]}")
+    made.rename(place)  # onto an empty folder
     return place
 
 

@@ -310,6 +310,8 @@ def _broken_is_unreadable() -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
             NotImplementedError, RuntimeError, UnicodeError) as error:  # fmt: skip
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a fault of a disk, not of the archive
         raise UnreadableUploadError(
             f"expected a complete archive, found a damaged one ({type(error).__name__})",
             hint="create the archive again and upload it",

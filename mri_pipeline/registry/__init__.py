@@ -1,7 +1,9 @@
 """Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
 from mri_pipeline.registry.records import (
+    KnownScan,
     ReadCounts,
+    ScanIdentity,
     ScannerFacts,
     SiteState,
     SubjectState,
@@ -10,15 +12,19 @@ from mri_pipeline.registry.records import (
 )
 from mri_pipeline.registry.registry import Registry
 from mri_pipeline.registry.schema import Gate, ScanState
+from mri_pipeline.registry.steps import another_scan
 
 __all__ = [
     "Gate",
+    "KnownScan",
     "ReadCounts",
     "Registry",
+    "ScanIdentity",
     "ScanState",
     "ScannerFacts",
     "SiteState",
     "SubjectState",
     "TrialState",
     "VisitState",
+    "another_scan",
 ]

@@ -13,8 +13,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
+from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError, UsageError
-from mri_pipeline.registry.schema import SCHEMA_VERSION, Base, RegistryRow
+from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
+from mri_pipeline.registry.steps import append
 
 BUSY_TIMEOUT_S = 60
 """How long a process waits for another writer."""
@@ -128,7 +130,9 @@ def no_registry() -> UsageError:
 
 
 def prepare(engine: Engine, *, may_create: bool = True) -> None:
-    """Create the tables in an empty database (if `may_create`), and refuse a database of another layout.
+    """Create the tables in an empty database (if `may_create`), and migrate a registry of an older layout.
+
+    A migration is one transaction. It has an audit entry.
 
     Parameters
     ----------
@@ -139,18 +143,24 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
     Raises
     ------
     UsageError
-        If the database is not a registry, has another version, or is empty although `may_create` is False.
+        If the database is not a registry, has a newer layout, or is empty although `may_create` is False.
     """
     try:
         with writing(engine) as session:
             names = set(inspect(session.connection()).get_table_names())
             if not names and not may_create:
                 raise no_registry()
-            if not names:
-                Base.metadata.create_all(session.connection())
-                session.add(RegistryRow(version=SCHEMA_VERSION))
-                return
             version = session.scalar(select(RegistryRow.version)) if "registry" in names else None
+            if version == SCHEMA_VERSION:
+                return
+            if names and version not in OLDER_LAYOUTS:
+                raise _another_layout(version)
+            from mri_pipeline.registry.migrate import upgrade  # noqa: PLC0415 - alembic takes 0.2 s to import
+
+            upgrade(session.connection(), layout=version)
+            if version is not None:
+                details = {"from": version, "to": SCHEMA_VERSION, "software": __version__}
+                append(session, "registry migrated", "", details)
     except IntegrityError:
         raise
     except DatabaseError as error:
@@ -158,8 +168,11 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
             f"expected the trial's registry, found a database that cannot be used ({type(error).__name__})",
             hint="check database_url in trial.toml, or restore registry.sqlite from its backup",
         ) from error
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"expected a registry of layout {SCHEMA_VERSION}, found {version or 'a database without a registry'}",
-            hint="use the version of mri-pipeline that created it",
-        )
+
+
+def _another_layout(version: int | None) -> UsageError:
+    found = "a database without a registry" if version is None else f"layout {version}"
+    return UsageError(
+        f"expected a registry of layout {min(OLDER_LAYOUTS)} to {SCHEMA_VERSION}, found {found}",
+        hint="use the version of mri-pipeline that created it, or a newer one",
+    )

@@ -10,9 +10,17 @@ from mri_pipeline.core.errors import GateClosedError, UsageError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
-from mri_pipeline.registry.records import SiteState, SubjectState, TrialState
-from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
-from mri_pipeline.registry.steps import entries, site_state, subject_state
+from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
+from mri_pipeline.registry.scans import relatives
+from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow, WithdrawnRow
+from mri_pipeline.registry.steps import (
+    entries,
+    is_accepted,
+    require_not_locked,
+    require_site,
+    site_state,
+    subject_state,
+)
 
 
 class RegistryQueries:
@@ -160,6 +168,104 @@ class RegistryQueries:
         with reading(self._engine) as session:
             rows = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
             return {row.visit: dict(row.profile) for row in rows if row.profile}
+
+    def receipt(self, subject: str, visit: str) -> str:
+        """The receipt of the accepted scan of a visit (`Registry.record_scan`).
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+
+        Returns
+        -------
+        str
+            Empty if there is no scan or it has none.
+        """
+        with reading(self._engine) as session:
+            row = session.get(ScanRow, (subject, visit))
+            return (row.receipt or "") if row is not None else ""
+
+    def upload(self, subject: str, visit: str) -> str:
+        """SHA-256 of the upload of the accepted scan of a visit.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+
+        Returns
+        -------
+        str
+            Empty if there is no accepted scan.
+        """
+        with reading(self._engine) as session:
+            row = session.get(ScanRow, (subject, visit))
+            return (row.upload_digest or "") if row is not None and is_accepted(row) else ""
+
+    def require_site(self, subject: str, site: str) -> None:
+        """Refuse a subject of another site.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code of a known subject.
+        site : str
+            Code of the site.
+
+        Raises
+        ------
+        UsageError
+            If the subject belongs to another site, or the registry has no such subject.
+        """
+        require_site(self.subject(subject).site, subject, site)
+
+    def require_replaceable(self, subject: str, visit: str) -> None:
+        """Refuse a visit whose read is locked.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+
+        Raises
+        ------
+        UsageError
+            If it is locked.
+        """
+        with reading(self._engine) as session:
+            require_not_locked(session, subject, visit)
+
+    def relatives(self, subject: str, identity: ScanIdentity) -> list[KnownScan]:
+        """The accepted scans of a subject, and those of other subjects with its patient, study or images.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+        identity : ScanIdentity
+            Empty keys are not compared.
+
+        Returns
+        -------
+        list of KnownScan
+            In the order of subject and visit.
+        """
+        with reading(self._engine) as session:
+            return relatives(session, subject, identity)
+
+    def withdrawn(self) -> list[dict[str, Any]]:
+        """All withdrawn scans with their reads.
+
+        Returns
+        -------
+        list of dict
+            Oldest first: ``subject``, ``visit``, ``at``, ``reason``, ``replaced_by``, ``scan`` and ``reads``.
+        """
+        with reading(self._engine) as session:
+            rows = session.scalars(select(WithdrawnRow).order_by(WithdrawnRow.id))
+            names = [column.name for column in WithdrawnRow.__table__.columns if column.name != "id"]
+            return [{name: getattr(row, name) for name in names} for row in rows]
 
     def audit_trail(self) -> list[AuditEntry]:
         """All entries of the audit trail.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
@@ -27,6 +29,46 @@ class ScannerFacts:
     software: str = ""
     field_strength_t: float = 0.0
     serial_digest: str = ""
+
+
+@dataclass(frozen=True)
+class ScanIdentity:
+    """Whose images a scan has, and of when. No part of it reveals the patient or the date.
+
+    Parameters
+    ----------
+    patient_key, study_key : str
+        Keyed digests of the patient's data and of the study (`mri_pipeline.intake.facts.InstanceFacts`); empty if they
+        are not known.
+    shifted_day : int or None
+        Day of the scan moved by the subject's date shift, as proleptic ordinal. None if the headers have none.
+    before_infusion : bool or None
+        Statement of the site whether the scan came before the infusion of that visit. None if there is none.
+    images : mapping of str to str
+        Keyed digest of the voxels by contrast (`mri_pipeline.convert.pixels.pixels_key`).
+    """
+
+    patient_key: str = ""
+    study_key: str = ""
+    shifted_day: int | None = None
+    before_infusion: bool | None = None
+    images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class KnownScan:
+    """An accepted scan that another scan is compared with.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+    identity : ScanIdentity
+    """
+
+    subject: str
+    visit: str
+    identity: ScanIdentity
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,17 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.queries import RegistryQueries
-from mri_pipeline.registry.records import ReadCounts, ScannerFacts
+from mri_pipeline.registry.records import ReadCounts, ScanIdentity, ScannerFacts
+from mri_pipeline.registry.scans import set_identity, withdraw
 from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
 from mri_pipeline.registry.steps import (
     REFUSED,
     accepted_scan,
+    another_scan,
     append,
     enter_refusal,
     enter_subject,
+    is_accepted,
     refusals_of,
     require_not_locked,
     scanner_id,
@@ -148,8 +151,14 @@ class Registry(RegistryQueries):
         scanner: ScannerFacts | None = None,
         profile: Mapping[str, Any] | None = None,
         findings: Sequence[str] = (),
+        identity: ScanIdentity | None = None,
+        receipt: str = "",
+        replace_because: str = "",
+        remarks: Mapping[str, str] | None = None,
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
+
+        The withdrawal of an earlier scan and the entry of the new one are one transaction.
 
         Parameters
         ----------
@@ -165,18 +174,28 @@ class Registry(RegistryQueries):
             The acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
         findings : sequence of str
             Of the quality control of the scan, without patient data.
+        identity : ScanIdentity, optional
+            Whose images they are, and of when. The caller has compared it with `RegistryQueries.relatives`.
+        receipt : str
+            Random name of this ingest. `RegistryQueries.receipt` returns it once the scan is entered.
+        replace_because : str
+            Reason for replacing an accepted scan of the visit. If empty, it is not replaced.
+        remarks : mapping of str to str, optional
+            Further details of the audit entry, without patient data.
 
         Returns
         -------
         bool
-            False if the same upload was entered before. Nothing is changed then.
+            False if the same upload was entered before and is not to be replaced. Nothing is changed then.
 
         Raises
         ------
         SettingsError
             If the protocol has no such visit or site.
         UsageError
-            If the subject belongs to another site, or the visit has another scan.
+            If the subject belongs to another site, or the visit has another scan or a locked read.
+        UploadRefusedError
+            If another visit has one of its images.
         """
         self._protocol.visit(visit)
         self._protocol.site(site)
@@ -185,21 +204,46 @@ class Registry(RegistryQueries):
                 for entry in refusals_of(session, subject):
                     enter_refusal(session, subject, **entry)
             row = session.get(ScanRow, (subject, visit))
-            if row and row.status not in {ScanState.MISSING.value, ScanState.REFUSED.value}:
-                if row.upload_digest == upload_digest:
+            if row is not None and is_accepted(row):
+                if replace_because:
+                    withdraw(session, row, reason=replace_because, replaced_by=receipt)
+                elif row.upload_digest == upload_digest:
                     return False
-                raise UsageError(
-                    f"subject {subject}, visit {visit}: expected no accepted scan, found another one",
-                    hint="to replace it: mri-pipeline ingest ... --replace REASON",
-                )
+                else:
+                    raise another_scan(subject, visit)
             row = row or ScanRow(subject=subject, visit=visit)
             row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
             row.scanner = scanner_id(session, site, scanner) if scanner else None
-            row.profile = dict(profile or {})
+            row.profile, row.receipt = dict(profile or {}), receipt or None
             session.add(row)
-            details = {"upload": upload_digest, "findings": list(findings)}
+            set_identity(session, row, identity or ScanIdentity())
+            details = {"upload": upload_digest, "findings": list(findings), **(remarks or {})}
             append(session, "scan received", f"{subject} {visit}", details)
         return True
+
+    def record_statement(
+        self, subject: str, visit: str, *, before_infusion: bool, findings: Sequence[str]
+    ) -> None:
+        """Enter the site's statement whether an accepted scan came before the infusion.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        before_infusion : bool
+        findings : sequence of str
+            The findings of the scan under this statement.
+
+        Raises
+        ------
+        UsageError
+            If there is no accepted scan of that visit.
+        """
+        with writing(self._engine) as session:
+            row = accepted_scan(session, subject, visit)
+            row.before_infusion, row.findings = ("yes" if before_infusion else "no"), list(findings)
+            details = {"before_infusion": row.before_infusion, "findings": row.findings}
+            append(session, "statement of the site", f"{subject} {visit}", details)
 
     def record_refusal(
         self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""
@@ -242,7 +286,9 @@ class Registry(RegistryQueries):
                 {"upload": upload_digest, "reason": reason},
             )
 
-    def record_analysis(self, subject: str, visit: str, status: ScanStatus, *, reason: str = "") -> None:
+    def record_analysis(
+        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", receipt: str | None = None
+    ) -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
         Parameters
@@ -253,6 +299,9 @@ class Registry(RegistryQueries):
             Analysed or failed.
         reason : str
             Of a failure, for the audit trail, without patient data.
+        receipt : str, optional
+            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced since then is not analysed,
+            and nothing is recorded.
 
         Raises
         ------
@@ -265,13 +314,15 @@ class Registry(RegistryQueries):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             row = accepted_scan(session, subject, visit)
+            if receipt is not None and receipt != (row.receipt or ""):
+                return
             if row.status != status.value:
                 row.status = status.value
                 details = {"reason": reason} if reason else {}
                 append(session, f"scan {status.value}", f"{subject} {visit}", details)
 
     def withdraw_scan(self, subject: str, visit: str, *, reason: str) -> None:
-        """Withdraw an accepted scan and its reads, so that another scan can be accepted.
+        """Withdraw an accepted scan and its reads, so that another scan can be accepted. Both are kept.
 
         Parameters
         ----------
@@ -286,13 +337,7 @@ class Registry(RegistryQueries):
             If there is no accepted scan of that visit, or its read is locked.
         """
         with writing(self._engine) as session:
-            row = accepted_scan(session, subject, visit)
-            require_not_locked(session, subject, visit)
-            details = {"reason": reason, "upload": row.upload_digest}
-            row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
-            row.profile = {}
-            session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
-            append(session, "scan withdrawn", f"{subject} {visit}", details)
+            withdraw(session, accepted_scan(session, subject, visit), reason=reason)
 
     # reads
 

@@ -1,6 +1,7 @@
-"""Tables of the registry, and the triggers that make the audit trail append-only.
+"""Tables of the registry in its present layout. `mri_pipeline.registry.migrations` creates them.
 
-A subject is stored as its blinded code and site. Trial number, name, scan dates and treatment arm are never stored.
+A subject is stored as its blinded code and site. Trial number, name, scan date and treatment arm are never
+stored. The day of a scan is stored moved by the subject's date shift.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import DDL, JSON, ForeignKey, Integer, String, Table, UniqueConstraint, event
+from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.schema import ExecutableDDLElement
 
 from mri_pipeline.core.records import ScanStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""The present layout: the newest revision of the migrations."""
+
+OLDER_LAYOUTS = (2,)
+"""Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 
 class Gate(StrEnum):
@@ -49,7 +53,11 @@ class ScanState(StrEnum):
 class Base(DeclarativeBase):
     """All tables of the registry."""
 
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy reads this class attribute)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads this class attribute)
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        list[dict[str, Any]]: JSON,
+    }
 
 
 class RegistryRow(Base):
@@ -136,6 +144,10 @@ class ScanRow(Base):
         Id of the `ScannerRow`.
     profile : dict
         Acquisition profile (`Registry.record_scan`).
+    receipt : str or None
+        Random name of the ingest that wrote its files (`Registry.record_scan`).
+    patient_key, study_key, shifted_day, before_infusion
+        As in `mri_pipeline.registry.records.ScanIdentity`; None if they are not known.
     findings : list of str
         Of the quality control of the scan, or the reason of its refusal.
     """
@@ -148,6 +160,57 @@ class ScanRow(Base):
     scanner: Mapped[int | None] = mapped_column(ForeignKey("scanners.id"))
     profile: Mapped[dict[str, Any]] = mapped_column(default=dict)  # acquisition, compared between visits
     findings: Mapped[list[str]]
+    receipt: Mapped[str | None] = mapped_column(String(32))
+    patient_key: Mapped[str | None] = mapped_column(String(64))
+    study_key: Mapped[str | None] = mapped_column(String(64))
+    shifted_day: Mapped[int | None]
+    before_infusion: Mapped[str | None] = mapped_column(String(8))
+
+
+class ImageRow(Base):
+    """One image of the current scan of a visit.
+
+    Attributes
+    ----------
+    contrast : str
+        A value of `mri_pipeline.core.visits.Contrast`.
+    pixels_key : str
+        Keyed digest of its voxels (`mri_pipeline.convert.pixels.pixels_key`).
+    """
+
+    __tablename__ = "images"
+    __table_args__ = (ForeignKeyConstraint(["subject", "visit"], ["scans.subject", "scans.visit"]),)
+    subject: Mapped[str] = mapped_column(String(16), primary_key=True)
+    visit: Mapped[str] = mapped_column(String(32), primary_key=True)
+    contrast: Mapped[str] = mapped_column(String(32), primary_key=True)
+    pixels_key: Mapped[str] = mapped_column(String(64), index=True)
+
+
+class WithdrawnRow(Base):
+    """A withdrawn scan with its reads, as they were.
+
+    Attributes
+    ----------
+    at : str
+        Time of the withdrawal (UTC, ISO 8601).
+    reason : str
+    replaced_by : str or None
+        Receipt of the scan that replaced it: its files and reads are in the folder of that name (`Trial.withdrawn`).
+    scan : dict
+        Columns of its `ScanRow` and, as ``images``, the keys of its images by contrast.
+    reads : list of dict
+        Columns of its `ReadRow`.
+    """
+
+    __tablename__ = "withdrawn"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"))
+    visit: Mapped[str] = mapped_column(String(32))
+    at: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(Text)
+    replaced_by: Mapped[str | None] = mapped_column(String(32))
+    scan: Mapped[dict[str, Any]]
+    reads: Mapped[list[dict[str, Any]]]
 
 
 class ReadRow(Base):
@@ -192,41 +255,3 @@ class AuditRow(Base):
     details: Mapped[dict[str, Any]]
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
-
-
-_AUDIT = AuditRow.__table__
-_REFUSAL = "the audit trail is append-only"
-
-
-def _ddl(statement: str) -> ExecutableDDLElement:
-    return DDL(statement)  # type: ignore[no-untyped-call]
-
-
-def _append_only(table: Table) -> None:
-    """Create triggers by which the database refuses changes of the audit trail."""
-    for change in ("UPDATE", "DELETE"):
-        sqlite = _ddl(
-            f"CREATE TRIGGER audit_no_{change.lower()} BEFORE {change} ON audit "
-            f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
-        )
-        event.listen(table, "after_create", sqlite.execute_if(dialect="sqlite"))
-    replacing = _ddl(  # REPLACE deletes rows without the trigger above
-        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
-        "WHEN NEW.seq <= (SELECT max(seq) FROM audit) "
-        "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
-    )
-    event.listen(table, "after_create", replacing.execute_if(dialect="sqlite"))
-    function = _ddl(
-        "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"
-    )
-    postgresql = _ddl(
-        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
-        "FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"
-    )
-    for statement in (function, postgresql):
-        event.listen(table, "after_create", statement.execute_if(dialect="postgresql"))
-
-
-if isinstance(_AUDIT, Table):
-    _append_only(_AUDIT)

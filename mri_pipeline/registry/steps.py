@@ -95,12 +95,32 @@ def enter_subject(session: Session, code: str, site: str) -> bool:
         session.add(SubjectRow(code=code, site=site))
         append(session, "subject entered", code, {"site": site})
         return True
-    if row.site != site:
+    require_site(row.site, code, site)
+    return False
+
+
+def require_site(own: str, code: str, site: str) -> None:
+    """Refuse a subject of another site.
+
+    Parameters
+    ----------
+    own : str
+        Code of the subject's site.
+    code : str
+        Blinded code of the subject.
+    site : str
+        Code of the site that uploads.
+
+    Raises
+    ------
+    UsageError
+        If they differ.
+    """
+    if own != site:
         raise UsageError(
             f"subject {code}: expected the site it belongs to, found site {site}",
             hint="check --site and --subject",
         )
-    return False
 
 
 def enter_refusal(session: Session, subject: str, visit: str, *, reason: str, upload_digest: str) -> None:
@@ -212,12 +232,46 @@ def accepted_scan(session: Session, subject: str, visit: str) -> ScanRow:
         If there is none.
     """
     row = session.get(ScanRow, (subject, visit))
-    if row is None or row.status in {ScanState.MISSING.value, ScanState.REFUSED.value}:
+    if row is None or not is_accepted(row):
         raise UsageError(
             f"subject {subject}, visit {visit}: expected an accepted scan, found none",
             hint="list the visits: mri-pipeline status TRIAL",
         )
     return row
+
+
+def is_accepted(row: ScanRow | None) -> bool:
+    """True if a visit has an accepted scan.
+
+    Parameters
+    ----------
+    row : ScanRow or None
+        None if the visit has no row.
+
+    Returns
+    -------
+    bool
+    """
+    return row is not None and row.status not in {ScanState.MISSING.value, ScanState.REFUSED.value}
+
+
+def another_scan(subject: str, visit: str) -> UsageError:
+    """The error for a second scan of a visit.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
+    return UsageError(
+        f"subject {subject}, visit {visit}: expected no accepted scan, found another one",
+        hint="to replace it: mri-pipeline ingest ... --replace REASON",
+    )
 
 
 def require_not_locked(session: Session, subject: str, visit: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,6 +15,13 @@ from reading_centre.console import (
     emit,
     say,
 )
+
+
+class Answer(StrEnum):
+    """A statement of the site."""
+
+    YES = "yes"
+    NO = "no"
 
 
 def ingest(
@@ -30,12 +38,35 @@ def ingest(
             "--replace", metavar="REASON", help="Replace the earlier scan of the visit, for this reason."
         ),
     ] = "",
+    before_infusion: Annotated[
+        Answer | None,
+        typer.Option(
+            "--before-infusion", help="Statement of the site: did the scan come before the infusion of that visit?"
+        ),
+    ] = None,
+    patient_changed: Annotated[
+        str,
+        typer.Option(
+            "--patient-changed",
+            metavar="REASON",
+            help="Accept another name, number or birth date of the same patient, for this reason.",
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Ingest the DICOM of one visit: unpack, check, de-identify, convert."""
     from reading_centre.use_cases.ingest import receive_visit
 
-    result = receive_visit(trial, upload, site=site, subject=subject, visit=visit, replace_because=replace)
+    result = receive_visit(
+        trial,
+        upload,
+        site=site,
+        subject=subject,
+        visit=visit,
+        replace_because=replace,
+        before_infusion=None if before_infusion is None else before_infusion is Answer.YES,
+        patient_changed=patient_changed,
+    )
     if as_json:
         emit(result.as_dict())
         return

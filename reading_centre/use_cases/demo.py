@@ -127,7 +127,9 @@ def _receive(source: ReferenceTrial, upload: Upload, trial: Path, codes: dict[st
     path = source.path(upload)
     if upload.kind is UploadKind.DUMMY_RUN:
         return f"{upload.site} dummy run: {receive_dummy_run(trial, path, site=upload.site).verdict}"
-    visit = receive_visit(trial, path, site=upload.site, subject=upload.subject, visit=upload.visit)
+    visit = receive_visit(
+        trial, path, site=upload.site, subject=upload.subject, visit=upload.visit, before_infusion=True
+    )
     codes[upload.subject] = visit.subject
     return f"{visit.subject} {visit.visit}: {', '.join(visit.contrasts)}"
 

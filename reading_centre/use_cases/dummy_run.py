@@ -19,7 +19,8 @@ from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
 from reading_centre.use_cases.gate import check_upload, convert_checked
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
+from reading_centre.use_cases.private_folder import private_folder
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,15 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
         If the site is unknown or the path does not exist.
     """
     upload = upload.resolve()
-    with upload_desk(folder, site, upload) as desk, unpacking(desk.trial) as work:
+    with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         _, digest = measure_upload(upload)
         try:
             run = accept_dummy_run(
-                upload, protocol=desk.protocol, site=site, work_dir=work, secret=desk.sealed.secret("intake")
+                upload,
+                protocol=desk.protocol,
+                site=site,
+                work_dir=work / "upload",
+                secret=desk.sealed.secret("intake"),
             )
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))

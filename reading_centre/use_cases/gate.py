@@ -16,6 +16,7 @@ import numpy as np
 
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
+from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Protocol
@@ -77,10 +78,13 @@ class WrittenVisit:
     scans : mapping of Contrast to Path
     shifted_date : datetime.date or None
         Shifted date of the scan; None if the headers contain none.
+    pixels_keys : mapping of Contrast to str
+        Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`).
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
+    pixels_keys: Mapping[Contrast, str]
 
 
 def check_upload(
@@ -235,4 +239,8 @@ def write_scans(
     scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
     written = write_visit(raw, blinding.code, visit, scans, replace=replace)
     day = checked.study_day
-    return WrittenVisit(written, None if day is None else blinding.shifted_day(day))
+    return WrittenVisit(
+        written,
+        None if day is None else blinding.shifted_day(day),
+        {contrast: pixels_key(result.image.data, blinding.secret) for contrast, result in converted.items()},
+    )

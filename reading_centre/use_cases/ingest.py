@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import UploadRefusedError
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Registry, ScanState
-from qc.compliance import Purpose
+from mri_pipeline.registry import ScanIdentity, another_scan
+from qc.compliance import Finding, Purpose
+from qc.identity import check_identity, infusion_query
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import check_upload, write_scans
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
+from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
+from reading_centre.use_cases.private_folder import private_folder
+from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
+"""Rules of `qc.identity.check_identity` that may concern another subject."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,20 @@ class ReceivedVisit:
 
 
 def receive_visit(
-    folder: Path, upload: Path, *, site: str, subject: str, visit: str, replace_because: str = ""
+    folder: Path,
+    upload: Path,
+    *,
+    site: str,
+    subject: str,
+    visit: str,
+    replace_because: str = "",
+    before_infusion: bool | None = None,
+    patient_changed: str = "",
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
+
+    Files and registry change together or not at all. An earlier scan stays until its replacement is converted and
+    accepted; then it and its reads are kept in ``withdrawn/``.
 
     Parameters
     ----------
@@ -62,6 +78,10 @@ def receive_visit(
         Code of the site, the site's trial number of the subject, and the visit's label.
     replace_because : str
         Reason for replacing the earlier scan of the visit. If empty, an earlier scan is not replaced.
+    before_infusion : bool, optional
+        Statement of the site whether the scan came before the infusion of that visit.
+    patient_changed : str
+        Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
 
     Returns
     -------
@@ -72,43 +92,81 @@ def receive_visit(
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site or visit is unknown, the path does not exist, or the visit already has another scan.
+        If the site or visit is unknown, the path does not exist, the visit already has another scan, another upload of
+        the subject does not end, or a disk is full.
     """
     upload = upload.resolve()
     with upload_desk(folder, site, upload) as desk:
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
-        context = {"site": site, "kind": "visit"}
-        try:
+        with desk.refusals(upload, digest=digest, site=site, kind="visit"):
             desk.registry.require_open_gate(site)
-        except UploadRefusedError as error:
-            desk.refuse(upload, error, digest=digest, **context)
-            raise
+            _require_listed(desk.protocol, site, subject)
         # a subject is entered only with an accepted scan, because the number may be mistyped
-        visitor = _Visitor(desk.sealed.preview(site, subject), site, subject, visit, digest)
-        context |= {"subject": visitor.code, "visit": visit}
-        with unpacking(desk.trial) as work:
-            try:
-                return _take_in(desk, upload, work, visitor, replace_because=replace_because)
-            except UploadRefusedError as error:
-                desk.refuse(upload, error, digest=digest, **context)
-                raise
+        visitor = _Visitor(
+            desk.sealed.preview(site, subject), site, subject, visit, digest,
+            replace_because, before_infusion, patient_changed,
+        )  # fmt: skip
+        with only_writer(desk.trial, visitor.code):
+            settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
+            known = _known_visit(desk, visitor)
+            if known is not None:
+                return known
+            with (
+                desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
+                private_folder(desk.trial.work) as work,
+            ):
+                return _take_in(desk, upload, work / "upload", visitor)
 
 
 @dataclass(frozen=True)
 class _Visitor:
-    """Identity of an upload: blinded code, site, trial number, visit and digest of the upload."""
+    """Identity of an upload: blinded code, site, trial number, visit and digest; and what was stated about it."""
 
     code: str
     site: str
     number: str
     visit: str
     digest: str
+    replace_because: str
+    before_infusion: bool | None
+    patient_changed: str
 
 
-def _take_in(
-    desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor, *, replace_because: str
-) -> ReceivedVisit:
+def _require_listed(protocol: Protocol, site: str, number: str) -> None:
+    listed = protocol.site(site).subjects
+    if listed and number.upper() not in {known.upper() for known in listed}:
+        raise ComplianceError(
+            f"site {site}: expected a number of its list of subjects, found another one",
+            hint="check --subject, or add the number to the site's subjects in trial.toml",
+        )
+
+
+def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
+    """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
+    code, visit = visitor.code, visitor.visit
+    uploaded = desk.registry.upload(code, visit)
+    if not uploaded:
+        return None
+    desk.registry.require_site(code, visitor.site)
+    if visitor.replace_because:
+        desk.registry.require_replaceable(code, visit)
+        return None
+    if uploaded != visitor.digest:
+        raise another_scan(code, visit)
+    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
+    findings = list(state.findings)
+    if visitor.before_infusion is not None:
+        answers = [infusion_query(answer, visit, desk.protocol) for answer in (None, True, False)]
+        old = {finding.message for answer in answers for finding in answer}
+        new = infusion_query(visitor.before_infusion, visit, desk.protocol)
+        findings = [f for f in findings if f not in old] + [finding.message for finding in new]
+        desk.registry.record_statement(code, visit, before_infusion=visitor.before_infusion, findings=findings)
+    contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
+    return ReceivedVisit(code, visit, contrasts, tuple(findings))
+
+
+def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> ReceivedVisit:
     code, visit = visitor.code, visitor.visit
     checked = check_upload(
         upload,
@@ -119,36 +177,71 @@ def _take_in(
         previous=_compared_with(desk, code, visit),
     )
     checked.compliance.require()
-    queries = tuple(finding.message for finding in checked.compliance.of(Action.QUERY))
-    record = partial(
-        desk.registry.record_scan,
-        code,
-        visit,
-        site=visitor.site,
-        upload_digest=visitor.digest,
-        scanner=scanner_facts(checked.profile),
-        profile=profile_record(checked.profile) if checked.profile is not None else {},
-        findings=queries,
-    )
-    if replace_because and _has_scan(desk.registry, code, visit):
-        desk.registry.withdraw_scan(code, visit, reason=replace_because)
-    if _has_scan(desk.registry, code, visit):
-        record()  # a repeated upload changes nothing; another upload is refused
-        scans = desk.trial.rawdata.scans(code, visit)
-    else:
-        # write scans before the registry entry: a scan is valid from its entry; scans without an entry are replaced
+    with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         written = write_scans(
             checked,
-            raw=desk.trial.rawdata,
+            raw=staged.raw,
             protocol=desk.protocol,
             visit=visit,
             blinding=Blinding(code, desk.sealed.secret("blinding")),
-            replace=True,
         )
+        identity = _identity(checked, written, visitor.before_infusion)
+        found, remarks = _compare(desk, identity, visitor)
+        queries = tuple(f.message for f in (*checked.compliance.findings, *found) if f.action is Action.QUERY)
+        make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
-        record()
-        scans = dict(written.scans)
-    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
+        desk.registry.record_scan(
+            code,
+            visit,
+            site=visitor.site,
+            upload_digest=visitor.digest,
+            scanner=scanner_facts(checked.profile),
+            profile=profile_record(checked.profile) if checked.profile is not None else {},
+            findings=queries,
+            identity=identity,
+            receipt=staged.receipt,
+            replace_because=visitor.replace_because,
+            remarks=remarks,
+        )
+    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in written.scans), queries)
+
+
+def _identity(checked: CheckedUpload, written: WrittenVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
+    return ScanIdentity(
+        patient_key=checked.patient_key,
+        study_key=checked.study_key,
+        shifted_day=None if written.shifted_date is None else written.shifted_date.toordinal(),
+        before_infusion=before_infusion,
+        images={contrast.value: key for contrast, key in written.pixels_keys.items()},
+    )
+
+
+def _compare(
+    desk: UploadDesk, identity: ScanIdentity, visitor: _Visitor
+) -> tuple[tuple[Finding, ...], dict[str, str]]:
+    """Findings of the comparison with accepted scans, and remarks for the audit trail."""
+    known = desk.registry.relatives(visitor.code, identity)
+    found = check_identity(
+        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+    )
+    others = [f"{scan.subject} {scan.visit}" for scan in known if scan.subject != visitor.code]
+    if others and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+        # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
+        target = f"{visitor.code} {visitor.visit}"
+        desk.registry.audit("upload matches another subject", target=target, details={"scans": others})
+    remarks = {}
+    if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
+        found = tuple(finding for finding in found if finding.rule != "patient")
+        remarks["patient_changed"] = visitor.patient_changed
+    if visitor.before_infusion is not None:
+        remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
+    reasons = [finding.message for finding in found if finding.action is Action.REFUSE]
+    if reasons:
+        raise ComplianceError(
+            "; ".join(reasons),
+            hint="check --subject, --visit and the upload; changed data of one patient: --patient-changed REASON",
+        )
+    return found, remarks
 
 
 def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
@@ -160,9 +253,3 @@ def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | No
         if profiles.get(label):
             return PreviousScan(label, profile_of_record(profiles[label]))
     return None
-
-
-def _has_scan(registry: Registry, code: str, visit: str) -> bool:
-    if code not in registry.subjects():
-        return False
-    return registry.scan_states(code)[visit] not in {ScanState.MISSING, ScanState.REFUSED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
@@ -16,6 +16,7 @@ from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
 from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.staging import settle_all
 from workflows.batch import only_run, run_batch
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.plugin import Plugin, Progress
@@ -110,6 +111,7 @@ def run_trial(
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
+        settle_all(trial, protocol, registry)
         jobs = [
             make_job(trial, protocol, subject)
             for subject in registry.state().subjects
@@ -132,10 +134,15 @@ def run_trial(
             rules=protocol.lesions,
             raw=trial.rawdata.root,
         )
+        receipts = {
+            (job.subject, visit.visit): registry.receipt(job.subject, visit.visit)
+            for job in jobs
+            for visit in job.visits
+        }
         with only_run(trial.work):
             outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
         for job, result in zip(jobs, outcome.outcomes, strict=True):
-            _record(trial, registry, job, result)
+            _record(trial, registry, job, result, receipts)
             save_outcome(trial.derivatives, result)
         _write_overview(trial, protocol, registry.state().subjects)
     return outcome
@@ -161,11 +168,17 @@ def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[Subject
     )
 
 
-def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
+def _record(
+    trial: Trial,
+    registry: Registry,
+    job: SubjectJob,
+    result: Outcome,
+    receipts: Mapping[tuple[str, str], str],
+) -> None:
     """Record the status of each scan of a subject.
 
     A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
-    results, even if the scan that it replaced had.
+    results, even if the scan that it replaced had. The status of a scan that was replaced during the run is unchanged.
     """
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
@@ -174,4 +187,5 @@ def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) 
         analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
         reason = result.failed_visits.get(label, result.reason)
-        registry.record_analysis(job.subject, label, status, reason=reason)
+        receipt = receipts[job.subject, label]
+        registry.record_analysis(job.subject, label, status, reason=reason, receipt=receipt)

@@ -1,9 +1,8 @@
-"""Common parts of the upload of a dummy run and of a visit: trial, quarantine, private folder."""
+"""Common parts of the upload of a dummy run and of a visit: trial, registry, quarantine."""
 
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +13,14 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.intake.quarantine import quarantine
+from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.registry import Registry, ScannerFacts
 from qc.scan_profile import ScanProfile
+from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.staging import settle_all
+from reading_centre.use_cases.storage import require_room, storage_faults
+
+_ROOM_FOR_TEMPORARY_FILES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,28 @@ class UploadDesk:
     registry: Registry
     sealed: Sealed
 
+    @contextmanager
+    def refusals(self, upload: Path, *, digest: str, **context: str) -> Iterator[None]:
+        """Keep and record the upload if the block refuses it (`refuse`).
+
+        Parameters
+        ----------
+        upload : Path
+        digest : str
+            SHA-256 of the upload.
+        **context : str
+            As in `refuse`.
+
+        Yields
+        ------
+        None
+        """
+        try:
+            yield
+        except UploadRefusedError as error:
+            self.refuse(upload, error, digest=digest, **context)
+            raise
+
     def refuse(self, upload: Path, error: UploadRefusedError, *, digest: str, **context: str) -> None:
         """Copy a refused upload to quarantine and record it.
 
@@ -51,22 +77,33 @@ class UploadDesk:
             SHA-256 of the upload.
         **context : str
             ``site`` and, if known, ``kind``, ``subject`` (blinded code) and ``visit``.
+
+        Raises
+        ------
+        UsageError
+            If there is no room for the copy. The refusal may then be a consequence of the full disk, and it is not
+            recorded.
         """
-        quarantine(
-            upload,
-            self.trial.quarantine,
-            reason=error,
-            context={name: value for name, value in context.items() if name != "subject"},
-            now=dt.datetime.now(tz=dt.UTC),
-            max_bytes=self.protocol.max_upload_mb * 1_000_000,
-        )
+        size, _ = measure_upload(upload)
+        require_room(self.trial.root, size)
+        require_room(Path(tempfile.gettempdir()), min(size, _ROOM_FOR_TEMPORARY_FILES))
+        with private_folder(self.trial.work) as stage:
+            quarantine(
+                upload,
+                self.trial.quarantine,
+                stage=stage,
+                reason=error,
+                context={name: value for name, value in context.items() if name != "subject"},
+                now=dt.datetime.now(tz=dt.UTC),
+                max_bytes=self.protocol.max_upload_mb * 1_000_000,
+            )
         known = {name: context[name] for name in ("subject", "visit") if name in context}
         self.registry.record_refusal(context["site"], reason=error.message, upload_digest=digest, **known)
 
 
 @contextmanager
 def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
-    """Open the trial for an upload of a site.
+    """Open the trial for an upload of a site, and settle what interrupted uploads have left.
 
     Parameters
     ----------
@@ -84,7 +121,8 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     Raises
     ------
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, or the upload contains the trial or is part of it.
+        If the site is unknown, the path does not exist, or the upload contains the trial or is part of it. Also for
+        a full disk and for an upload that vanishes (`storage_faults`).
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -93,29 +131,10 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
         raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
     if trial.root.is_relative_to(upload) or upload.is_relative_to(trial.root):
         raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
-    with Registry.open(trial, protocol) as registry:
+    with storage_faults(upload), Registry.open(trial, protocol) as registry:
+        sweep(trial.work)
+        settle_all(trial, protocol, registry)
         yield UploadDesk(trial, protocol, registry, Sealed.open(trial))
-
-
-@contextmanager
-def unpacking(trial: Trial) -> Iterator[Path]:
-    """Private folder for files that are not de-identified; always removed afterwards.
-
-    Parameters
-    ----------
-    trial : Trial
-
-    Yields
-    ------
-    Path
-        Folder to unpack into; it does not exist yet.
-    """
-    trial.work.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="intake-", dir=trial.work))
-    try:
-        yield folder / "upload"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def scanner_facts(profile: ScanProfile | None) -> ScannerFacts | None:

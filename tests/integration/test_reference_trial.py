@@ -344,11 +344,18 @@ def test_a_visit_has_one_scan_until_it_is_replaced_for_a_reason(copy, source, ca
     assert cli.invoke(["ingest", str(copy.root), str(source.path(other)), *arguments]) == 2
     assert "--replace REASON" in capsys.readouterr().err
     replaced = ["ingest", str(copy.root), str(source.path(other)), *arguments, "--replace", "wrong visit sent"]
+    assert cli.invoke(replaced) == 3  # its images are those of a later visit
+    assert f"FLAIR of visit {other.visit}" in capsys.readouterr().err
+    assert "received" not in visit_states(copy, capsys, first.visit)
+    replaced[2] = str(source.path(first))
     assert cli.invoke(replaced) == 0
+    assert "received" in visit_states(copy, capsys, first.visit)
+
+
+def visit_states(trial, capsys, visit):
     capsys.readouterr()
-    cli.invoke(["status", str(copy.root), "--json"])
-    states = [s["visits"][first.visit] for s in json.loads(capsys.readouterr().out)["subjects"]]
-    assert "received" in states
+    cli.invoke(["status", str(trial.root), "--json"])
+    return [subject["visits"][visit] for subject in json.loads(capsys.readouterr().out)["subjects"]]
 
 
 def test_tables_are_refused_when_the_rules_have_changed_since_the_analysis(copy, capsys):

@@ -207,7 +207,13 @@ def test_quarantine_keeps_the_upload_and_the_reason(tmp_path):
     now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     places = [
         quarantine(
-            upload, tmp_path / "quarantine", reason=reason, context={"site": "S01"}, now=now, max_bytes=10**6
+            upload,
+            tmp_path / "quarantine",
+            stage=tmp_path,
+            reason=reason,
+            context={"site": "S01"},
+            now=now,
+            max_bytes=10**6,
         )
         for _ in range(2)
     ]
@@ -226,9 +232,9 @@ def test_quarantine_of_a_folder_keeps_links_as_links_and_of_a_huge_upload_its_ch
     (folder / "a").write_bytes(b"x" * 100)
     (folder / "link").symlink_to("/etc/passwd")
     reason, now = UploadRefusedError("no"), dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
-    place = quarantine(folder, tmp_path / "q", reason=reason, context={}, now=now, max_bytes=1000)
+    place = quarantine(folder, tmp_path / "q", stage=tmp_path, reason=reason, context={}, now=now, max_bytes=1000)
     assert (place / "upload" / "link").is_symlink()
-    place = quarantine(folder, tmp_path / "q", reason=reason, context={}, now=now, max_bytes=10)
+    place = quarantine(folder, tmp_path / "q", stage=tmp_path, reason=reason, context={}, now=now, max_bytes=10)
     entry = json.loads((place / "reason.json").read_text())
     assert (entry["upload_kept"], entry["bytes"]) == (False, 100)
     assert not (place / "upload").exists()
@@ -318,7 +324,7 @@ def test_quarantine_says_the_checksum_of_what_was_sent(tmp_path):
     upload.write_bytes(b"first second")
     reason, now = UploadRefusedError("no"), dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
     for sent in (folder, upload):
-        place = quarantine(sent, tmp_path / "q", reason=reason, context={}, now=now, max_bytes=5)
+        place = quarantine(sent, tmp_path / "q", stage=tmp_path, reason=reason, context={}, now=now, max_bytes=5)
         entry = json.loads((place / "reason.json").read_text())
         assert (entry["sha256"], entry["bytes"]) == (hashlib.sha256(b"first second").hexdigest(), 12)
 

@@ -7,14 +7,12 @@ import stat
 from dataclasses import replace
 
 import pytest
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateTable
 
-from mri_pipeline.core.errors import GateClosedError, SettingsError, UsageError
+from mri_pipeline.core.errors import GateClosedError, SettingsError, UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus, ScanStatus
-from mri_pipeline.registry import Gate, ReadCounts, Registry, ScannerFacts, ScanState
+from mri_pipeline.registry import Gate, ReadCounts, Registry, ScanIdentity, ScannerFacts, ScanState
 from mri_pipeline.registry.audit import GENESIS, entry_hash, verify_chain
 from mri_pipeline.registry.schema import Base
 
@@ -178,6 +176,54 @@ def test_a_scan_keeps_how_it_was_made(registry):
     assert registry.scan_profiles("BCDF2345") == {}
 
 
+def test_a_replaced_scan_and_its_read_are_kept(registry):
+    registry.record_scan(
+        "BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1", profile={"software": "v1"},
+        identity=ScanIdentity("p", "s", 700_000, before_infusion=True, images={"FLAIR": "f"}),
+    )  # fmt: skip
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
+    record_read(registry, "wk00", "R1", counts=ReadCounts(accepted=3, digest="ab"))
+    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+        registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2")
+    assert registry.record_scan(
+        "BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2", replace_because="wrong images",
+        identity=ScanIdentity(images={"FLAIR": "f"}),  # its own images are no obstacle
+    )  # fmt: skip
+    (kept,) = registry.withdrawn()
+    assert (kept["reason"], kept["replaced_by"]) == ("wrong images", "r2")
+    scan = kept["scan"]
+    assert (scan["upload_digest"], scan["receipt"], scan["shifted_day"]) == ("d1", "r1", 700_000)
+    assert (scan["images"], scan["before_infusion"]) == ({"FLAIR": "f"}, "yes")
+    assert [(read["reader"], read["accepted"], read["digest"]) for read in kept["reads"]] == [("R1", 3, "ab")]
+    assert (registry.upload("BCDF2345", "wk00"), registry.receipt("BCDF2345", "wk00")) == ("d2", "r2")
+    assert registry.subject("BCDF2345").visits[0].readers == ()
+    assert actions(registry)[-2:] == ["scan withdrawn", "scan received"]
+
+
+def test_a_replacement_that_cannot_be_entered_withdraws_nothing(registry):
+    registry.record_scan(
+        "BCDF2345", "wk04", site="S01", upload_digest="d0", identity=ScanIdentity(images={"T1w": "t"})
+    )
+    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1")
+    before = actions(registry)
+    with pytest.raises(UploadRefusedError, match="found those of another visit or subject"):
+        registry.record_scan(
+            "BCDF2345", "wk00", site="S01", upload_digest="d2", replace_because="wrong images",
+            identity=ScanIdentity(images={"FLAIR": "t"}),
+        )  # fmt: skip
+    assert registry.receipt("BCDF2345", "wk00") == "r1"
+    assert (actions(registry), registry.withdrawn()) == (before, [])
+
+
+def test_a_scan_that_was_replaced_during_its_analysis_is_not_analysed(registry):
+    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1")
+    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2", replace_because="x")
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, receipt="r1")
+    assert registry.scan_states("BCDF2345")["wk00"] is ScanState.RECEIVED
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, receipt="r2")
+    assert registry.scan_states("BCDF2345")["wk00"] is ScanState.ANALYSED
+
+
 def test_reads_are_entered_and_locked_all_or_none(registry):
     analysed(registry)
     both = {("BCDF2345", "wk00"): ReadCounts(accepted=1, digest="a"), ("BCDF2345", "wk04"): ReadCounts()}
@@ -334,10 +380,5 @@ def test_another_layout_is_refused(trial, registry):
     with sqlite3.connect(trial.registry_file) as raw:
         raw.execute("UPDATE registry SET version = 99")
     raw.close()
-    with pytest.raises(UsageError, match="expected a registry of layout 2, found 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2 to 3, found layout 99"):
         Registry.open(trial, PROTOCOL)
-
-
-def test_the_tables_can_be_made_on_postgresql():
-    for table in Base.metadata.sorted_tables:
-        assert str(CreateTable(table).compile(dialect=postgresql.dialect()))

@@ -1,0 +1,44 @@
+"""Layout 3: whose images a scan has and of when; withdrawn scans and reads are kept.
+
+Scans of earlier layouts have no keys. They are not compared with later ones.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "3"
+down_revision = "2"
+
+
+def upgrade() -> None:
+    """Add the columns and tables."""
+    for name, kind in (
+        ("receipt", sa.String(32)),
+        ("patient_key", sa.String(64)),
+        ("study_key", sa.String(64)),
+        ("shifted_day", sa.Integer()),
+        ("before_infusion", sa.String(8)),
+    ):
+        op.add_column("scans", sa.Column(name, kind))
+    op.create_table(
+        "images",
+        sa.Column("subject", sa.String(16), primary_key=True),
+        sa.Column("visit", sa.String(32), primary_key=True),
+        sa.Column("contrast", sa.String(32), primary_key=True),
+        sa.Column("pixels_key", sa.String(64), nullable=False, index=True),
+        sa.ForeignKeyConstraint(["subject", "visit"], ["scans.subject", "scans.visit"]),
+    )
+    op.create_table(
+        "withdrawn",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("subject", sa.String(16), sa.ForeignKey("subjects.code"), nullable=False),
+        sa.Column("visit", sa.String(32), nullable=False),
+        sa.Column("at", sa.String(32), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("replaced_by", sa.String(32)),
+        sa.Column("scan", sa.JSON, nullable=False),
+        sa.Column("reads", sa.JSON, nullable=False),
+    )
+    op.execute("UPDATE registry SET version = 3")

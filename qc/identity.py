@@ -1,0 +1,178 @@
+"""Compare a scan with the accepted scans: whose images, of which patient, of which day?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.registry import KnownScan, ScanIdentity
+from qc.compliance import Finding
+
+DAYS_PER_WEEK: Final = 7
+
+
+def check_identity(
+    scan: ScanIdentity, *, subject: str, visit: str, known: Sequence[KnownScan], protocol: Protocol
+) -> tuple[Finding, ...]:
+    """Judge whether a scan is of this subject and visit.
+
+    Parameters
+    ----------
+    scan : ScanIdentity
+    subject, visit : str
+        Blinded code and label of a planned visit.
+    known : sequence of KnownScan
+        Accepted scans of the subject, and those of other subjects with the same patient, study or images
+        (`Registry.relatives`). The scan of this visit itself, which may be replaced, is ignored.
+    protocol : Protocol
+
+    Returns
+    -------
+    tuple of Finding
+        Violations alone. ``same_images``, ``same_study``, ``patient`` and ``order_of_days`` refuse the scan;
+        ``patient_elsewhere``, ``window``, ``study_date`` and ``before_infusion`` are queries. The messages contain no
+        blinded code, because they are kept beside identified data.
+    """
+    others = [k for k in known if (k.subject, k.visit) != (subject, visit)]
+    own = [k for k in others if k.subject == subject]
+    return (
+        *_same_images(scan, subject, others),
+        *_same_study(scan, subject, others),
+        *_patient(scan, subject, own, others),
+        *_days(scan, visit, own, protocol),
+        *infusion_query(scan.before_infusion, visit, protocol),
+    )
+
+
+def _same_images(scan: ScanIdentity, subject: str, others: Sequence[KnownScan]) -> list[Finding]:
+    findings = []
+    for other in others:
+        keys = set(other.identity.images.values())
+        contrasts = ", ".join(contrast for contrast, key in scan.images.items() if key in keys)
+        if contrasts:
+            findings.append(
+                _refuse(
+                    "same_images",
+                    f"expected images of this visit alone, found {contrasts} of {_whose(other, subject)}",
+                )
+            )
+    return findings
+
+
+def _same_study(scan: ScanIdentity, subject: str, others: Sequence[KnownScan]) -> list[Finding]:
+    return [
+        _refuse("same_study", f"expected a study of this visit alone, found the study of {_whose(other, subject)}")
+        for other in others
+        if scan.study_key and other.identity.study_key == scan.study_key
+    ]
+
+
+def _whose(other: KnownScan, subject: str) -> str:
+    return f"visit {other.visit}" if other.subject == subject else "another subject"
+
+
+def _patient(
+    scan: ScanIdentity, subject: str, own: Sequence[KnownScan], others: Sequence[KnownScan]
+) -> list[Finding]:
+    if not scan.patient_key:
+        return []
+    keys = {k.identity.patient_key for k in own} - {""}
+    if keys and scan.patient_key not in keys:
+        return [
+            _refuse(
+                "patient",
+                "expected the patient of the subject's other visits, found another name, number or birth date",
+            )
+        ]
+    elsewhere = {k.subject for k in others if k.identity.patient_key == scan.patient_key} - {subject}
+    if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies nobody
+        return [
+            _query("patient_elsewhere", "expected a patient of one subject, found the patient of another subject")
+        ]
+    return []
+
+
+def _days(scan: ScanIdentity, visit: str, own: Sequence[KnownScan], protocol: Protocol) -> list[Finding]:
+    if scan.shifted_day is None:
+        return [
+            _query("study_date", "expected the date of the study, found none; order and window are not checked")
+        ]
+    days = {k.visit: k.identity.shifted_day for k in own if k.identity.shifted_day is not None}
+    days[visit] = scan.shifted_day
+    labels = [planned.label for planned in protocol.visits]
+    here = labels.index(visit)
+    wrong = [
+        label
+        for label in labels
+        if label in days
+        and ((labels.index(label) < here and days[label] >= days[visit])
+             or (labels.index(label) > here and days[label] <= days[visit]))
+    ]  # fmt: skip
+    if wrong:
+        return [
+            _refuse(
+                "order_of_days",
+                f"visit {visit}: expected the days of the scans in the order of the visits, found another order with "
+                f"{', '.join(wrong)}",
+            )
+        ]
+    return _windows(visit, days, protocol)
+
+
+def _windows(visit: str, days: dict[str, int], protocol: Protocol) -> list[Finding]:
+    """Distance of this visit from its planned day; of all later visits if this is the first one."""
+    first = protocol.visits[0]
+    if first.label not in days:
+        return []
+    findings = []
+    for planned in protocol.visits[1:]:
+        if planned.label in days and visit in {planned.label, first.label}:
+            expected = DAYS_PER_WEEK * (planned.week - first.week)
+            late = days[planned.label] - days[first.label] - expected
+            if abs(late) > planned.window_days:
+                findings.append(
+                    Finding(
+                        "window",
+                        Action.QUERY,
+                        f"visit {planned.label}: expected a scan within {planned.window_days} days of week "
+                        f"{planned.week}, found one {abs(late)} days {'later' if late > 0 else 'earlier'}",
+                        measured=float(abs(late)),
+                        limit=float(planned.window_days),
+                        unit="d",
+                    )
+                )
+    return findings
+
+
+def infusion_query(before_infusion: bool | None, visit: str, protocol: Protocol) -> list[Finding]:  # noqa: FBT001
+    """The query of a visit that must precede the infusion.
+
+    Parameters
+    ----------
+    before_infusion : bool or None
+        Statement of the site; None if there is none.
+    visit : str
+        Label of a planned visit.
+    protocol : Protocol
+
+    Returns
+    -------
+    list of Finding
+        Empty if the visit need not precede an infusion, or if the site states that it did.
+    """
+    if not protocol.visit(visit).before_infusion or before_infusion:
+        return []
+    if before_infusion is None:
+        expected = "expected the site's statement that the scan came before the infusion, found none"
+    else:
+        expected = "expected a scan before the infusion, found one after it by the site's statement"
+    return [_query("before_infusion", f"visit {visit}: {expected}")]
+
+
+def _refuse(rule: str, message: str) -> Finding:
+    return Finding(rule, Action.REFUSE, message)
+
+
+def _query(rule: str, message: str) -> Finding:
+    return Finding(rule, Action.QUERY, message)

@@ -1,0 +1,30 @@
+"""Fixtures of the registry's databases."""
+
+import os
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.unit import postgresql
+
+
+@pytest.fixture(scope="session")
+def postgresql_server():
+    """URL of a PostgreSQL server. Without PostgreSQL the test is skipped, and fails where CI is set."""
+    folder = postgresql.programs()
+    if folder is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no PostgreSQL: apt-get install postgresql")
+    with postgresql.server(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server):
+    """URL of a new, empty database."""
+    name = f"trial_{uuid4().hex}"
+    engine = create_engine(postgresql_server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgresql_server.replace("/postgres?", f"/{name}?")

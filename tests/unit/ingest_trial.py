@@ -1,0 +1,93 @@
+"""A small trial with an open gate, and uploads for it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.convert.pixels import pixels_key
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry, ScanIdentity
+from reading_centre.use_cases.ingest import receive_visit
+from reading_centre.use_cases.init import init_trial
+from tests.unit import dicom_factory as factory
+
+SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)
+WEEK0 = factory.Patient().begin
+
+
+def new_trial(folder: Path) -> Trial:
+    """A trial by the protocol 'mesems' whose site S01 may send visits."""
+    init_trial(folder)
+    trial = Trial.existing(folder)
+    with opened(trial) as registry:
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d0")
+    return trial
+
+
+def opened(trial: Trial) -> Registry:
+    return Registry.open(trial, load_protocol(trial.protocol_file))
+
+
+def upload(
+    folder: Path, *, day: int = 0, seed: int = 0, patient: factory.Patient | None = None, specs=SMALL
+) -> Path:
+    """One visit: `day` days after the first; another day or `seed` gives other pixels."""
+    patient = patient or factory.Patient()
+    visit = replace(
+        patient, study_uid=f"{patient.study_uid}.{day % 1000}.{seed}", begin=WEEK0 + dt.timedelta(days=day)
+    )
+    for spec in specs:
+        folder.mkdir(parents=True, exist_ok=True)
+        volume = factory.object_volume(spec.shape) + spec.number + 10 * seed
+        volume[:, 0, 0] = 1000 + day % 1000
+        uid = f"{visit.study_uid}.{spec.number}"
+        for index in range(spec.shape[2]):
+            pixels = volume[index].astype("uint16")
+            dataset = factory.slice_dataset(spec, visit, uid, index, pixels)
+            dataset.save_as(folder / f"{spec.number}_{index:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
+    """Ingest as site S01, subject 0001, stated before the infusion."""
+    arguments = {"site": "S01", "subject": "0001", "before_infusion": True} | more
+    return receive_visit(trial.root, sent, visit=visit, **arguments)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the registry says of an accepted visit."""
+
+    subject: str
+    visit: str
+    upload: str
+    receipt: str
+    readers: tuple[str, ...]
+    identity: ScanIdentity
+
+
+def agree(trial: Trial) -> list[Held]:
+    """The accepted visits; the voxels on disk are those that the registry knows, and there are no others."""
+    secret = Sealed.open(trial).secret("blinding")
+    held = []
+    with opened(trial) as registry:
+        registry.verify_audit()
+        for code in registry.subjects():
+            readers = {state.visit: state.readers for state in registry.subject(code).visits}
+            for known in registry.relatives(code, ScanIdentity()):
+                visit = known.visit
+                words = (registry.upload(code, visit), registry.receipt(code, visit), readers[visit])
+                held.append(Held(code, visit, *words, known.identity))
+                found = {
+                    contrast.value: pixels_key(load_image(path).data, secret)
+                    for contrast, path in trial.rawdata.scans(code, visit).items()
+                }
+                assert found == known.identity.images
+    on_disk = [(code, visit) for code in trial.rawdata.subjects() for visit in trial.rawdata.visits(code)]
+    assert on_disk == [(scan.subject, scan.visit) for scan in held]
+    return held

@@ -1,0 +1,150 @@
+"""An upload under the wrong subject or visit is refused, with the registry and the quarantine to show for it."""
+
+import json
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.provenance import settings_digest
+from reading_centre import cli
+from tests.unit import ingest_trial
+from tests.unit.dicom_factory import Patient
+from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
+
+FLAIR = SMALL[:1]
+STATEMENT = "visit wk00: expected the site's statement that the scan came before the infusion, found none"
+AFTER = "visit wk00: expected a scan before the infusion, found one after it by the site's statement"
+
+
+@pytest.fixture
+def trial(tmp_path):
+    return ingest_trial.new_trial(tmp_path / "trial")
+
+
+def test_what_is_stored_is_keyed_or_shifted(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    ingest(trial, upload(tmp_path / "b", day=30, specs=FLAIR), "wk04")
+    first, second = (scan.identity for scan in agree(trial))
+    assert first.patient_key == second.patient_key != ""
+    assert first.study_key != second.study_key
+    assert second.shifted_day - first.shifted_day == 30
+    assert first.shifted_day < ingest_trial.WEEK0.toordinal() - 300
+    stored = b"".join(path.read_bytes() for path in trial.root.glob("registry.sqlite*"))
+    for word in ("Mustermann", "4711", str(ingest_trial.WEEK0.toordinal()), "2021"):
+        assert word.encode() not in stored
+
+
+def test_the_images_of_one_subject_are_not_another_one(trial, tmp_path):
+    sent = upload(tmp_path / "a", specs=FLAIR)
+    ingest(trial, sent)
+    with pytest.raises(
+        ComplianceError, match="expected images of this visit alone, found FLAIR of another subject"
+    ):
+        ingest(trial, sent, subject="0002")
+    with pytest.raises(ComplianceError, match="found FLAIR of visit wk00"):
+        ingest(trial, upload(tmp_path / "b", specs=FLAIR), "wk04")
+    assert [(scan.visit) for scan in agree(trial)] == ["wk00"]
+    with opened(trial) as registry:
+        trail = registry.audit_trail()
+    assert [entry.action for entry in trail[-3:]] == [
+        "upload matches another subject", "upload refused", "upload refused",
+    ]  # fmt: skip
+    assert trail[-3].details == {"scans": [f"{agree(trial)[0].subject} wk00"]}
+    reasons = [json.loads(path.read_text())["reason"] for path in trial.quarantine.glob("*/reason.json")]
+    assert len(reasons) == 2
+    assert not [reason for reason in reasons if agree(trial)[0].subject in reason]
+
+
+def test_another_patient_is_accepted_only_for_a_reason(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    married = replace(Patient(), name="Beispiel^Erika")
+    sent = upload(tmp_path / "b", day=28, patient=married, specs=FLAIR)
+    with pytest.raises(ComplianceError, match="expected the patient of the subject's other visits") as caught:
+        ingest(trial, sent, "wk04")
+    assert "--patient-changed REASON" in caught.value.hint
+    ingest(trial, sent, "wk04", patient_changed="name changed by marriage")
+    with opened(trial) as registry:
+        last = registry.audit_trail()[-1]
+    assert (last.action, last.details["patient_changed"]) == ("scan received", "name changed by marriage")
+    ingest(trial, upload(tmp_path / "c", day=84, patient=married, specs=FLAIR), "wk12")
+    assert len(agree(trial)) == 3
+
+
+def test_days_against_the_order_of_visits_are_refused_and_a_missed_window_is_a_query(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    with pytest.raises(ComplianceError, match="visit wk24: expected the days of the scans in the order"):
+        ingest(trial, upload(tmp_path / "b", day=-730, specs=FLAIR), "wk24")
+    late = ingest(trial, upload(tmp_path / "c", day=40, specs=FLAIR), "wk04")
+    query = "visit wk04: expected a scan within 7 days of week 4, found one 12 days later"
+    assert query in late.queries
+    with opened(trial) as registry:
+        assert query in registry.subject(late.subject).visits[1].findings
+
+
+def test_the_site_states_the_infusion_at_once_or_later(trial, tmp_path, capsys):
+    sent = upload(tmp_path / "a", specs=FLAIR)
+    arguments = ["ingest", str(trial.root), str(sent), "--site", "S01", "--subject", "0001", "--visit", "wk00"]
+    assert cli.invoke(arguments) == 0
+    assert STATEMENT in capsys.readouterr().out
+    for answer, queries in (("no", [AFTER]), ("yes", [])):
+        assert cli.invoke([*arguments, "--before-infusion", answer]) == 0
+        shown = capsys.readouterr().out
+        assert [query for query in (STATEMENT, AFTER) if query in shown] == queries
+        (scan,) = agree(trial)
+        assert scan.identity.before_infusion is (answer == "yes")
+    with opened(trial) as registry:
+        entries = [e for e in registry.audit_trail() if e.action == "statement of the site"]
+    assert [entry.details["before_infusion"] for entry in entries] == ["no", "yes"]
+    assert cli.invoke([*arguments, "--before-infusion", "perhaps"]) == 2
+
+
+def test_a_number_that_the_site_was_not_given_is_refused(trial, tmp_path):
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(text.replace('code = "S01"', 'code = "S01"\nsubjects = ["0001", "A-7"]'))
+    sent = upload(tmp_path / "a", specs=FLAIR)
+    with pytest.raises(
+        ComplianceError, match="site S01: expected a number of its list of subjects, found another"
+    ):
+        ingest(trial, sent, subject="0010")
+    assert ingest(trial, sent, subject="a-7").contrasts == ("FLAIR",)
+    assert (trial.sealed / "subjects.csv").read_text().count("\n") == 2
+
+
+def test_a_list_of_subjects_changes_no_digest_of_the_settings():
+    text = protocol_text()
+    listed = parse_protocol(text.replace('code = "S01"', 'code = "S01"\nsubjects = ["0001"]'))
+    assert listed.sites[0].subjects == ("0001",)
+    assert settings_digest(listed) == settings_digest(parse_protocol(text))
+
+
+def test_a_wrong_scan_makes_room_for_the_right_one(trial, tmp_path):
+    """The patient, day and images of the scan that is replaced do not speak against its replacement."""
+    wrong = upload(tmp_path / "a", patient=replace(Patient(), name="Falsch^Franz"), specs=FLAIR)
+    ingest(trial, wrong)
+    ingest(trial, upload(tmp_path / "b", seed=1, specs=FLAIR), replace_because="another patient")
+    ingest(trial, wrong, subject="0002")  # its images belong to nobody now
+    assert len(agree(trial)) == 2
+    with opened(trial) as registry, pytest.raises(UsageError, match="expected the site it belongs to"):
+        registry.require_site(agree(trial)[0].subject, "S02")
+
+
+def test_of_two_uploads_at_once_the_registry_itself_refuses_the_second_subject(trial, tmp_path, monkeypatch):
+    sent = upload(tmp_path / "a", specs=FLAIR)
+    ingest(trial, sent)
+    monkeypatch.setattr("reading_centre.use_cases.ingest.check_identity", lambda *_, **__: ())  # compared before
+    with pytest.raises(UploadRefusedError, match="found those of another visit or subject"):
+        ingest(trial, sent, subject="0002")
+    assert len(agree(trial)) == 1
+
+
+def test_scans_of_an_older_registry_are_no_witnesses(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    with sqlite3.connect(trial.registry_file) as raw:
+        raw.execute("UPDATE scans SET patient_key = NULL, study_key = NULL, shifted_day = NULL")
+        raw.execute("DELETE FROM images")
+    raw.close()
+    other = upload(tmp_path / "b", day=-3, patient=replace(Patient(), name="Neu^Nina"), specs=FLAIR)
+    assert ingest(trial, other, "wk04").contrasts == ("FLAIR",)

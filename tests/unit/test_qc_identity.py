@@ -1,0 +1,138 @@
+"""Whose images, and of when: every rule meets a scan that violates it and one that just does not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mri_pipeline.convert.pixels import pixels_key
+from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.registry import KnownScan, ScanIdentity
+from qc.identity import check_identity, infusion_query
+
+PROTOCOL = parse_protocol(protocol_text())  # weeks 0, 4, 12, 24, 28, 36, 48; windows of 7 days
+DAY0 = 700_000
+SCAN = ScanIdentity("patient", "study", DAY0 + 28, images={"FLAIR": "f", "T1w": "t"})
+
+
+def known(visit="wk00", subject="AB12", *, day=DAY0, patient="patient", study="other study", **images):
+    return KnownScan(subject, visit, ScanIdentity(patient, study, day, images=images))
+
+
+def found(*others, scan=SCAN, visit="wk04"):
+    findings = check_identity(scan, subject="AB12", visit=visit, known=others, protocol=PROTOCOL)
+    return {finding.rule: (finding.action, finding.message) for finding in findings}
+
+
+def test_a_visit_in_its_place_has_no_finding():
+    assert found(known(), known("wk12", day=DAY0 + 84)) == {}
+
+
+@pytest.mark.parametrize(
+    ("other", "whose"),
+    [(known(FLAIR="f"), "visit wk00"), (known(subject="CD34", patient="another", FLAIR="f"), "another subject")],
+)
+def test_images_of_another_visit_are_refused(other, whose):
+    action, message = found(other)["same_images"]
+    assert (action, message) == (
+        Action.REFUSE, f"expected images of this visit alone, found FLAIR of {whose}",
+    )  # fmt: skip
+    assert "CD34" not in message
+
+
+def test_images_under_another_contrast_are_found_too():
+    assert "found T1w of visit wk00" in found(known(**{"ce-gadolinium_T1w": "t"}))["same_images"][1]
+
+
+@pytest.mark.parametrize("other", [known(study="study"), known(subject="CD34", patient="another", study="study")])
+def test_a_study_of_another_visit_is_refused(other):
+    assert found(other)["same_study"][0] is Action.REFUSE
+
+
+def test_another_patient_is_refused_for_a_known_subject_alone():
+    assert found(known(patient="another"))["patient"] == (
+        Action.REFUSE,
+        "expected the patient of the subject's other visits, found another name, number or birth date",
+    )
+    assert "patient" not in found(known(patient="another"), known("wk12", day=DAY0 + 84))  # known since wk12
+    assert "patient" not in found(known(patient=""))  # accepted by version 0.2.0, without keys
+
+
+def test_the_patient_of_another_subject_is_a_query_unless_all_have_the_same():
+    second = known(subject="CD34")
+    assert found(second)["patient_elsewhere"][0] is Action.QUERY
+    assert found(second, known("wk04", "CD34"))["patient_elsewhere"][0] is Action.QUERY
+    assert found(second, known(subject="EF56")) == {}  # a constant such as ANONYMOUS
+
+
+@pytest.mark.parametrize(
+    ("others", "wrong"),
+    [
+        ([("wk00", 28)], "wk00"),  # the same day
+        ([("wk00", 29)], "wk00"),
+        ([("wk12", 28)], "wk12"),
+        ([("wk00", 730), ("wk12", 27)], "wk00, wk12"),
+        ([("wk00", 0), ("wk12", 84)], None),
+    ],
+)
+def test_days_in_another_order_than_the_visits_are_refused(others, wrong):
+    rules = found(*(known(visit, day=DAY0 + day) for visit, day in others))
+    if wrong is None:
+        assert rules == {}
+    else:
+        action, message = rules["order_of_days"]
+        assert action is Action.REFUSE
+        assert message.endswith(f"found another order with {wrong}")
+
+
+@pytest.mark.parametrize(
+    ("day", "message"),
+    [
+        (35, None), (21, None),
+        (36, "visit wk04: expected a scan within 7 days of week 4, found one 8 days later"),
+        (20, "visit wk04: expected a scan within 7 days of week 4, found one 8 days earlier"),
+    ],
+)  # fmt: skip
+def test_a_scan_outside_its_window_is_a_query(day, message):
+    expected = {} if message is None else {"window": (Action.QUERY, message)}
+    assert found(known(), scan=replace(SCAN, shifted_day=DAY0 + day)) == expected
+    # the first visit may come last
+    first = replace(SCAN, shifted_day=DAY0, before_infusion=True)
+    assert found(known("wk04", day=DAY0 + day), scan=first, visit="wk00") == expected
+
+
+def test_without_the_first_visit_or_a_date_the_window_is_open():
+    assert found(known("wk12", day=DAY0 + 200)) == {}
+    assert found(known(day=None)) == {}
+    assert found(known(), scan=replace(SCAN, shifted_day=None))["study_date"][0] is Action.QUERY
+
+
+def test_the_scan_that_is_replaced_is_no_witness():
+    itself = known("wk04", patient="another", study="study", day=DAY0 + 400, FLAIR="f", T1w="t")
+    assert found(known(), itself) == {}
+
+
+@pytest.mark.parametrize(
+    ("visit", "stated", "message"),
+    [
+        ("wk00", True, None),
+        ("wk24", None, "expected the site's statement that the scan came before the infusion, found none"),
+        ("wk24", False, "expected a scan before the infusion, found one after it by the site's statement"),
+        ("wk04", None, None),
+        ("wk04", False, None),
+    ],
+)
+def test_a_visit_before_the_infusion_needs_the_statement_of_the_site(visit, stated, message):
+    findings = infusion_query(stated, visit, PROTOCOL)
+    assert [(f.action, f.message) for f in findings] == (
+        [(Action.QUERY, f"visit {visit}: {message}")] if message else []
+    )
+
+
+def test_the_key_of_the_pixels_knows_one_changed_voxel():
+    data = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    changed = data.copy()
+    changed[1, 2, 3] += 1
+    keys = {pixels_key(d, b"secret") for d in (data, changed, data.reshape(4, 3, 5), data[..., :4])}
+    assert len(keys) == 4
+    assert pixels_key(data.astype(np.int16)[..., ::-1], b"secret") == pixels_key(data, b"secret")

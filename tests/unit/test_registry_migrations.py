@@ -1,0 +1,165 @@
+"""The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine, inspect, text
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.registry import Gate, Registry, ScanState, migrate
+from mri_pipeline.registry.database import open_engine, writing
+from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
+
+OLD = Path(__file__).parents[1] / "data" / "registry_0.1.0.sql"
+PROTOCOL = parse_protocol(protocol_text())
+HEAD_OF_OLD = "c7a01ae0101f868cddbc3e3dbb500b96eb06747d5fe872ebef4670430d16037e"
+
+
+def write_old(path):
+    with sqlite3.connect(path) as database:
+        database.executescript(OLD.read_text())
+    database.close()
+    return path
+
+
+def to_layout(engine, layout, monkeypatch):
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _head: upgrade(config, layout))
+    with writing(engine) as session:
+        migrate.upgrade(session.connection(), layout=None)
+    monkeypatch.undo()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old(request, tmp_path, monkeypatch):
+    """A trial with the registry of version 0.1.0, and its protocol."""
+    trial = Trial(tmp_path)
+    if request.param == "sqlite":
+        write_old(trial.registry_file)
+        return trial, PROTOCOL
+    url = request.getfixturevalue("postgresql_url")
+    source, target = (
+        create_engine(f"sqlite:///{write_old(tmp_path / 'old.sqlite')}"),
+        open_engine(url, tmp_path / "-"),
+    )
+    to_layout(target, "2", monkeypatch)
+    tables = MetaData()
+    tables.reflect(source)
+    with source.connect() as rows, target.begin() as connection:
+        for table in tables.sorted_tables:
+            if table.name == "registry":
+                connection.execute(table.delete())
+            found = [dict(row) for row in rows.execute(table.select()).mappings()]
+            if found:
+                connection.execute(table.insert(), found)
+        connection.execute(text("SELECT setval('scanners_id_seq', 10)"))
+        connection.execute(text("DROP TABLE alembic_version"))  # version 0.1.0 did not use alembic
+    source.dispose()
+    target.dispose()
+    return trial, PROTOCOL.model_copy(update={"database_url": url})
+
+
+def test_a_registry_of_version_0_1_0_keeps_all_that_it_has(old):
+    with Registry.open(*old) as registry:
+        assert registry.site("S01").gate is Gate.ACCEPTED
+        visits = {visit.visit: visit for visit in registry.subject("BCDF2345").visits}
+        assert [visits[v].scan for v in ("wk00", "wk04", "wk12", "wk24")] == [
+            ScanState.ANALYSED, ScanState.FAILED, ScanState.REFUSED, ScanState.MISSING,
+        ]  # fmt: skip
+        assert (visits["wk00"].read, visits["wk00"].readers) == (ReadStatus.LOCKED, ("R1",))
+        assert visits["wk00"].read_digest == "ab" * 32
+        assert visits["wk00"].findings == ("thick slices",)
+        assert registry.scan_profiles("BCDF2345") == {"wk00": {"software": "v1"}}
+        trail = registry.audit_trail()
+        assert registry.verify_audit()[0] == 13
+        assert trail[11].hash == HEAD_OF_OLD
+        assert trail[12].action == "registry migrated"
+        assert (trail[12].details["from"], trail[12].details["to"]) == (2, 3)
+        assert registry.record_scan("BCDF2345", "wk24", site="S01", upload_digest="d4")
+    with Registry.open(*old) as again:
+        assert [entry.action for entry in again.audit_trail()].count("registry migrated") == 1
+
+
+def test_a_migrated_registry_has_the_tables_of_a_new_one(old):
+    trial, protocol = old
+    Registry.open(trial, protocol).close()
+    engine = open_engine(protocol.database_url, trial.registry_file)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+        with pytest.raises(Exception, match="append-only"):
+            connection.execute(text("DELETE FROM audit"))
+    engine.dispose()
+
+
+def test_the_first_migration_makes_the_layout_of_version_0_1_0(tmp_path, monkeypatch):
+    write_old(tmp_path / "old.sqlite")
+    engine = open_engine("", tmp_path / "new.sqlite")
+    to_layout(engine, "2", monkeypatch)
+    old_tables, new_tables = (described(tmp_path / name) for name in ("old.sqlite", "new.sqlite"))
+    engine.dispose()
+    assert new_tables.pop("alembic_version")
+    assert new_tables == old_tables
+
+
+def described(path):
+    engine = create_engine(f"sqlite:///{path}")
+    found = inspect(engine)
+    tables = {
+        name: (
+            [(c["name"], str(c["type"]), c["nullable"], c["primary_key"]) for c in found.get_columns(name)],
+            sorted(f["constrained_columns"] for f in found.get_foreign_keys(name)),
+            sorted(u["column_names"] for u in found.get_unique_constraints(name)),
+        )
+        for name in found.get_table_names()
+    }
+    with engine.connect() as connection:
+        triggers = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars()
+        tables["triggers"] = sorted(triggers)
+    engine.dispose()
+    return tables
+
+
+def test_a_migration_that_fails_leaves_the_earlier_layout(old, monkeypatch):
+    def fault(*_args, **_kwargs):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr("mri_pipeline.registry.database.append", fault)  # the last step of a migration
+    with pytest.raises(RuntimeError, match="power cut"):
+        Registry.open(*old)
+    monkeypatch.undo()
+    trial, protocol = old
+    engine = open_engine(protocol.database_url, trial.registry_file)
+    assert "withdrawn" not in inspect(engine).get_table_names()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version FROM registry")).scalar() == 2
+    engine.dispose()
+    with Registry.open(*old) as registry:
+        assert registry.verify_audit()[0] == 13
+
+
+def test_a_newer_layout_is_refused(old):
+    trial, protocol = old
+    Registry.open(trial, protocol).close()
+    engine = open_engine(protocol.database_url, trial.registry_file)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE registry SET version = 99"))
+    engine.dispose()
+    expected = f"expected a registry of layout 2 to {SCHEMA_VERSION}, found layout 99"
+    with pytest.raises(UsageError, match=expected):
+        Registry.open(trial, protocol)
+
+
+def test_a_new_registry_on_postgresql(postgresql_url, tmp_path):
+    with Registry.open(Trial(tmp_path), PROTOCOL.model_copy(update={"database_url": postgresql_url})) as registry:
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d")
+        registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1")
+        assert registry.verify_audit()[0] == 5
+    assert not (tmp_path / "registry.sqlite").exists()
