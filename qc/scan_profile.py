@@ -13,6 +13,7 @@ from mri_pipeline.core.protocol import AcquisitionLimits
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from qc.compliance import Finding
+from qc.coverage import coverage_loss
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Acquisition:
         Distance of rows, columns and slices.
     acquisition_type : str
         "2D" or "3D".
+    coverage_mm : float or None
+        Extent across the slices; None in records of earlier versions.
     """
 
     repetition_time_ms: float | None
@@ -34,6 +37,7 @@ class Acquisition:
     inversion_time_ms: float | None
     spacing_mm: tuple[float, float, float]
     acquisition_type: str
+    coverage_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,9 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
         spacing = series.geometry.spacing_mm if series.geometry else (0.0, 0.0, 0.0)
         first = series.first
         acquisitions[contrast] = Acquisition(
-            first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type
-        )
+            first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type,
+            round(series.geometry.coverage_mm, 2) if series.geometry else None,
+        )  # fmt: skip
     return ScanProfile(
         facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions
     )
@@ -177,6 +182,11 @@ def compare_with_previous(
     for contrast, now in current.acquisitions.items():
         then = before.acquisitions.get(contrast)
         changed = [] if then is None else _changes(now, then, change.value)
+        if then is not None and now.coverage_mm is not None and then.coverage_mm is not None:
+            reference = f"the {{:.0f}} mm of visit {previous.visit}"
+            findings += coverage_loss(
+                contrast, now.coverage_mm, then.coverage_mm, limits.max_coverage_loss_mm, reference
+            )
         if changed:
             what = ", ".join(changed)
             message = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"

@@ -2,16 +2,18 @@
 
 The exit code of dcm2niix is not sufficient: it is 0 for a series with missing slices, for which it interpolates an
 ``_Eq_1`` image. The number of slices, the spacing and the world positions of all eight corner voxels are compared with
-the DICOM headers.
+the DICOM headers, and every slice with the rescaled pixels of the frame at its position. If they differ, the frames are
+rewritten as single-frame objects, converted and compared again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +21,13 @@ from typing import Any, Final
 import dcm2niix
 import numpy as np
 
+from mri_pipeline.convert.frames import decompressed, frames_of, require_equal_values
+from mri_pipeline.convert.single_frames import write_single_frames
 from mri_pipeline.core.errors import ExternalToolError, ImageError, UnreadableUploadError
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
+
+logger = logging.getLogger(__name__)
 
 CORNER_TOLERANCE_MM: Final = 0.1
 """Largest distance of a corner voxel from its position in the headers, which are rounded to about 0.01 mm."""
@@ -77,7 +83,7 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
     Parameters
     ----------
     folder : Path
-        Contains the files of one series and nothing else.
+        Contains the files of one volume and nothing else.
     expected : ExpectedGeometry
         From the headers.
     what : str
@@ -92,27 +98,43 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
     Raises
     ------
     UnreadableUploadError
-        If the result is not one volume, or its geometry differs from the headers.
+        If the result is not one volume, or its geometry or its values differ from the headers and pixels, also after
+        conversion from single frames.
     ExternalToolError
         If dcm2niix cannot be run or exceeds the time limit.
     """
     with tempfile.TemporaryDirectory() as out:
-        code = _run(folder, Path(out), timeout_s)
-        images = sorted(Path(out).glob("*.nii*"))
-        if len(images) != 1:
-            raise UnreadableUploadError(
-                f"{what}: expected one volume from dcm2niix, found {len(images)} (exit code {code})",
-                hint="the series has missing, duplicate or tilted slices; export the complete series again",
-            )
+        files = decompressed(folder, Path(out) / "decoded")
         try:
-            image = load_image(images[0])
-        except ImageError as error:
-            raise UnreadableUploadError(
-                f"{what}: {error.message}", hint="export the complete series again"
-            ) from error
-        verify(image.grid, expected, what)
-        sidecars = list(Path(out).glob("*.json"))
-        stated = json.loads(sidecars[0].read_text(encoding="utf-8")) if sidecars else {}
+            return _converted(folder, Path(out) / "as_sent", files, expected, what=what, timeout_s=timeout_s)
+        except UnreadableUploadError as error:
+            logger.info("%s; its frames are converted as single-frame objects", error.message)
+        singles = write_single_frames(files, Path(out) / "frames")
+        return _converted(
+            Path(out) / "frames", Path(out) / "rebuilt", singles, expected, what=what, timeout_s=timeout_s
+        )
+
+
+def _converted(
+    folder: Path, out: Path, files: Sequence[Path], expected: ExpectedGeometry, *, what: str, timeout_s: float
+) -> Converted:
+    """Convert a folder and compare the result with the headers and with the pixels of its (uncompressed) files."""
+    out.mkdir()
+    code = _run(folder, out, timeout_s)
+    images = sorted(out.glob("*.nii*"))
+    if len(images) != 1:
+        raise UnreadableUploadError(
+            f"{what}: expected one volume from dcm2niix, found {len(images)} (exit code {code})",
+            hint="the series has missing, duplicate or tilted slices; export the complete series again",
+        )
+    try:
+        image = load_image(images[0])
+    except ImageError as error:
+        raise UnreadableUploadError(f"{what}: {error.message}", hint="export the complete series again") from error
+    verify(image.grid, expected, what)
+    require_equal_values(image, frames_of(files), what)
+    sidecars = list(out.glob("*.json"))
+    stated = json.loads(sidecars[0].read_text(encoding="utf-8")) if sidecars else {}
     return Converted(image, {key: stated[key] for key in sorted(stated) if key in SIDECAR_KEYS})
 
 

@@ -114,6 +114,8 @@ class AcquisitionLimits(_Settings):
         Slices and in-plane voxel size of a 2D scan.
     min_coverage_mm : Limit
         Field of view.
+    max_coverage_loss_mm : Limit
+        Slices that a contrast lacks against the others of the visit, or against the subject's previous visit.
     min_minutes_after_contrast : Limit
         Delay of the post-contrast T1.
     max_protocol_change : Limit
@@ -128,6 +130,7 @@ class AcquisitionLimits(_Settings):
     max_slice_gap_mm: Limit = Field(default_factory=lambda: _query(0.05))
     max_in_plane_2d_mm: Limit = Field(default_factory=lambda: _query(1.0))
     min_coverage_mm: Limit = Field(default_factory=lambda: _query(120.0))
+    max_coverage_loss_mm: Limit = Field(default_factory=lambda: _query(15.0))
     min_minutes_after_contrast: Limit = Field(default_factory=lambda: _query(5.0))
     max_protocol_change: Limit = Field(default_factory=lambda: _query(0.10))  # share, of times and voxel sizes
     scanner_change: Action = Action.QUERY  # another scanner or software version than at the subject's other visits

@@ -31,7 +31,7 @@ class InstanceFacts(BaseModel):
     Attributes
     ----------
     path : Path
-    patient_key, study_key, series_key, instance_key, scanner_key : str
+    patient_key, study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
     study_day : int or None
@@ -50,6 +50,8 @@ class InstanceFacts(BaseModel):
         True if the frames of a multi-frame object differ in orientation or echo time.
     pixel_spacing_mm : tuple of float or None
         Between rows, between columns.
+    slice_distance_mm : float or None
+        Stated distance of slice centres (Spacing Between Slices).
     orientation : tuple of 6 floats or None
         Directions of a row and of a column in DICOM patient coordinates (LPS+).
     positions : tuple of (x, y, z)
@@ -65,6 +67,7 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
+    frame_of_reference_key: str = ""
     study_day: Annotated[int | None, Hidden] = None
     acquired_s: Annotated[float | None, Hidden] = None
     contrast_start_s: Annotated[float | None, Hidden] = None
@@ -97,6 +100,7 @@ class InstanceFacts(BaseModel):
     frames_differ: bool = False
     pixel_spacing_mm: tuple[float, float] | None = None
     thickness_mm: float | None = None
+    slice_distance_mm: float | None = None
     orientation: Orientation | None = None
     positions: tuple[Vector, ...] = ()
 

@@ -193,6 +193,7 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
     return {
         "pixel_spacing_mm": spacing,
         "thickness_mm": _positive(dataset.get("SliceThickness", measures.get("SliceThickness"))),
+        "slice_distance_mm": _positive(dataset.get("SpacingBetweenSlices", measures.get("SpacingBetweenSlices"))),
         "orientation": first,
         "positions": tuple(p for p in positions if p is not None)[:frames],
         "frames_differ": differ and frames > 1,

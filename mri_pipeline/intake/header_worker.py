@@ -154,6 +154,7 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, str]:
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
+        "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
         "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
     }
 

@@ -208,6 +208,7 @@ def _unpack_file(upload: Path, sink: _Sink) -> None:
                 ) from error
             with archive:
                 _unpack_tar(archive, sink)
+                _require_tar_end(bounded, archive.offset, sink.limits)
 
 
 def _unpack_zip(upload: Path, sink: _Sink) -> None:
@@ -241,6 +242,25 @@ def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
         if source is not None:
             sink.write(source)
         archive.members = []  # type: ignore[attr-defined]  # keeps the list of members from growing
+
+
+def _require_tar_end(stream: BinaryIO, offset: int, limits: UnpackLimits) -> None:
+    """Refuse a tar without its closing block of zeros, or with data after it.
+
+    `tarfile` ends in silence at the end of a cut file, at a damaged header and at the end of the first of two joined
+    archives.
+    """
+    stream.seek(offset)
+    whole = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+    padding = 0
+    while whole and (chunk := stream.read(_CHUNK)):
+        padding += len(chunk)
+        whole = chunk.count(0) == len(chunk) and padding <= limits.max_bytes
+    if not whole:
+        raise UnreadableUploadError(
+            "expected a complete archive, found a tar that is cut, damaged or joined to another one",
+            hint="create the archive again and upload it",
+        )
 
 
 def _check_name(name: str) -> None:

@@ -24,10 +24,12 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.merge import merge_parts
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.coverage import compare_coverage, split_series
 from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
 
@@ -130,9 +132,17 @@ def check_upload(
     except BaseException:
         shutil.rmtree(work_dir, ignore_errors=True)
         raise
-    recognised = split_gadolinium([recognise(series) for series in group_series(reading.instances)])
+    parts = merge_parts(reading.instances)
+    recognised = split_gadolinium([recognise(series) for series in group_series(parts.instances)])
     chosen = choose(recognised)
     compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
+    compliance = ComplianceReport(
+        (
+            *compliance.findings,
+            *split_series(chosen, merged=parts.merged, unfit=parts.unfit),
+            *compare_coverage(chosen, protocol.acquisition.max_coverage_loss_mm),
+        )
+    )
     profile = scan_profile(chosen) if chosen else None
     if profile is not None and previous is not None:
         compliance = ComplianceReport(

@@ -1,5 +1,6 @@
 """Uploads that try to leave their folder, fill the disk, or are no upload at all."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -45,6 +46,43 @@ def test_zip_tar_and_folder_give_the_same_numbered_files(tmp_path):
         assert sorted(p.read_bytes() for p in result.files) == [b"one", b"two"]
         assert {p.parent for p in result.files} == {out}
         assert not any("Mustermann" in str(p.relative_to(out)) for p in out.rglob("*"))
+
+
+@pytest.mark.parametrize("ending", ["", "gz"])
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (4, "found a tar that is cut"),  # after the second member
+        (2, "found a tar that is cut"),  # after the first member
+        (2.5, "found a (tar that is cut|damaged one)"),  # in the header of the second member
+        (3.5, "found a damaged one"),  # in the second member
+    ],
+)
+def test_a_cut_tar_is_refused(tmp_path, blocks, message, ending):
+    members = [(tarfile.TarInfo(name), os.urandom(500)) for name in ("1.dcm", "2.dcm")]
+    whole = make_tar(tmp_path / "a.tar", members).read_bytes()
+    cut = whole[: int(blocks * tarfile.BLOCKSIZE)]
+    path = tmp_path / "cut.tar"
+    path.write_bytes(gzip.compress(cut) if ending else cut)
+    with pytest.raises(UnreadableUploadError, match=f"expected a complete archive, {message}"):
+        unpack(path, tmp_path / "out", LIMITS)
+
+
+def test_a_tar_with_one_block_of_zeros_is_whole(tmp_path):
+    whole = make_tar(tmp_path / "a.tar", [(tarfile.TarInfo("1.dcm"), b"one")]).read_bytes()
+    (tmp_path / "short.tar").write_bytes(whole[: 3 * tarfile.BLOCKSIZE])
+    assert len(unpack(tmp_path / "short.tar", tmp_path / "out", LIMITS).files) == 1
+
+
+def test_a_damaged_header_and_joined_tars_lose_no_file_in_silence(tmp_path):
+    members = [(tarfile.TarInfo(name), os.urandom(500)) for name in ("1.dcm", "2.dcm", "3.dcm")]
+    whole = make_tar(tmp_path / "a.tar", members).read_bytes()
+    damaged = bytearray(whole)
+    damaged[2 * tarfile.BLOCKSIZE + 150] ^= 1  # in the checksum of the second header
+    for name, content in (("damaged", bytes(damaged)), ("joined", whole + whole)):
+        (tmp_path / f"{name}.tar").write_bytes(content)
+        with pytest.raises(UnreadableUploadError, match="found a tar that is cut, damaged or joined"):
+            unpack(tmp_path / f"{name}.tar", tmp_path / name, LIMITS)
 
 
 @pytest.mark.parametrize(

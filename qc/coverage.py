@@ -1,0 +1,113 @@
+"""Check that no contrast of a visit lacks slices that its headers do not miss: parts of a series, and coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import numpy as np
+
+from mri_pipeline.core.protocol import Action, Limit
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.choose import Choice
+from qc.compliance import Finding
+
+SAME_PLANE_COSINE: Final = 0.9
+"""Slices of two series are in the same plane if their normals differ by less than 25 degrees. Coverage across slices is
+comparable then."""
+
+
+def split_series(
+    chosen: Mapping[Contrast, Choice], *, merged: Mapping[str, int], unfit: AbstractSet[str]
+) -> list[Finding]:
+    """Findings on series that were sent in parts.
+
+    Parameters
+    ----------
+    chosen : mapping of Contrast to Choice
+    merged : mapping of str to int
+        Number of series of each merged volume, by its series key.
+    unfit : set of str
+        Keys of series that look like parts of one volume and do not form one.
+
+    Returns
+    -------
+    list of Finding
+        A note for merged parts, a refusal for parts that do not form one volume.
+    """
+    findings = []
+    for contrast, choice in chosen.items():
+        key = choice.recognised.series.first.series_key
+        if key in unfit:
+            message = f"{contrast.value}: expected one whole series, found parts that do not form one volume"
+            findings.append(Finding("split_series", Action.REFUSE, message, contrast))
+        elif key in merged:
+            message = f"{contrast.value}: merged from {merged[key]} series that are parts of one volume"
+            findings.append(Finding("split_series", Action.NOTE, message, contrast))
+    return findings
+
+
+def compare_coverage(chosen: Mapping[Contrast, Choice], limit: Limit) -> list[Finding]:
+    """Compare the coverage across slices with the largest one of the visit in the same plane.
+
+    Parameters
+    ----------
+    chosen : mapping of Contrast to Choice
+    limit : Limit
+        Largest accepted loss in mm.
+
+    Returns
+    -------
+    list of Finding
+        Violations only; empty if all contrasts cover about the same length.
+    """
+    geometries = {
+        contrast: choice.recognised.series.geometry
+        for contrast, choice in chosen.items()
+        if choice.recognised.series.geometry is not None
+    }
+    findings = []
+    for contrast, geometry in geometries.items():
+        if geometry is None:
+            continue
+        others = {
+            other.coverage_mm: name
+            for name, other in geometries.items()
+            if other is not None
+            and abs(np.dot(geometry.slice_direction, other.slice_direction)) > SAME_PLANE_COSINE
+        }
+        largest = max(others)
+        reference = f"the {{:.0f}} mm of {others[largest].value}"
+        findings += coverage_loss(contrast, geometry.coverage_mm, largest, limit, reference)
+    return findings
+
+
+def coverage_loss(
+    contrast: Contrast, found_mm: float, reference_mm: float, limit: Limit, reference: str
+) -> list[Finding]:
+    """A finding if a scan covers less than a reference by more than the limit.
+
+    Parameters
+    ----------
+    contrast : Contrast
+    found_mm, reference_mm : float
+        Extent across the slices.
+    limit : Limit
+        Largest accepted loss in mm.
+    reference : str
+        Name of the reference in the message, with a format field for its length.
+
+    Returns
+    -------
+    list of Finding
+        Empty if the loss is within the limit.
+    """
+    loss = reference_mm - found_mm
+    if loss <= limit.value:
+        return []
+    message = (
+        f"{contrast.value}: expected about {reference.format(reference_mm)}, found a coverage of {found_mm:.0f} mm; "
+        f"ask the site for the missing {loss:.0f} mm"
+    )
+    return [Finding("coverage_loss", limit.action, message, contrast, round(loss, 2), limit.value, "mm")]
