@@ -84,7 +84,7 @@ def _by_header(item: Recognised, *, tag_tells: bool) -> tuple[bool, str, bool] |
         return after, f"it started {'after' if after else 'before'} the injection time in its header", False
     named_before = _BEFORE.search(facts.description) is not None
     named_after = _AFTER.search(facts.description) is not None and not named_before
-    tagged = facts.contrast_agent
+    tagged = facts.contrast_agent is True
     if named_before:
         return False, "its description says pre-contrast", tagged and tag_tells
     if named_after:

@@ -42,8 +42,11 @@ class InstanceFacts(BaseModel):
         In tesla.
     b_value : float or None
         In s/mm2.
-    contrast_agent, burned_in : bool
-        What the header states about contrast agent and burned-in text.
+    contrast_agent : bool or None
+        True if the header states that contrast agent was given, False if it states that none was, None if it says
+        nothing.
+    burned_in : bool
+        True if the header states that text is burned into the image.
     rows, columns : int
         Size of the matrix.
     frames_differ : bool
@@ -90,7 +93,7 @@ class InstanceFacts(BaseModel):
     inversion_time_ms: float | None = None
     flip_angle_deg: float | None = None
     b_value: float | None = None
-    contrast_agent: bool = False
+    contrast_agent: bool | None = None
     burned_in: bool = False
     rows: int = 0
     columns: int = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from mri_pipeline.intake.contrast_words import agent_given
 from mri_pipeline.intake.facts import ObjectKind
 
 _GYROMAGNETIC_MHZ_PER_T = 42.577
@@ -136,12 +137,14 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _contrast_agent(dataset: Dataset) -> bool:
-    agent = text(dataset.get("ContrastBolusAgent")).upper()
-    if agent and agent not in {"NO", "NONE", "N", "0", "NATIVE", "WITHOUT", "OHNE", "SANS", "NULL", "N/A", "-"}:
-        return True
+def _contrast_agent(dataset: Dataset) -> bool | None:
+    """What the header states about contrast agent; None if it states nothing or contradicts itself."""
+    stated = agent_given(text(dataset.get("ContrastBolusAgent")))
     volume = number(dataset.get("ContrastBolusVolume"))
-    return bool(volume and volume > 0) or bool(dataset.get("ContrastBolusAgentSequence"))
+    dosed = bool(volume and volume > 0) or bool(dataset.get("ContrastBolusAgentSequence"))
+    if stated is False and dosed:
+        return None
+    return True if dosed else stated
 
 
 def field_strength_t(dataset: Dataset) -> float | None:
