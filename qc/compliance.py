@@ -132,6 +132,11 @@ def check_compliance(
         findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
         if choice.doubtful:
             findings.append(Finding("contrast_recognised", Action.QUERY, choice.evidence, contrast))
+        if choice.timing_query:
+            expected = f"{contrast.value}: expected evidence of pre-contrast or post-contrast"
+            findings.append(
+                Finding("contrast_timing", Action.QUERY, f"{expected}, found {choice.timing_query}", contrast)
+            )
     if Contrast.T1W_GD in chosen:
         findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))
     return ComplianceReport(tuple(findings))

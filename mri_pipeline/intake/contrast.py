@@ -44,6 +44,40 @@ class Unwanted(StrEnum):
     UNKNOWN = "of a contrast that the trial does not use"
 
 
+class Basis(StrEnum):
+    """How a T1 was recognised as pre-contrast or post-contrast."""
+
+    HEADER = "header"
+    NAME = "name"
+    ORDER = "order"
+    IMAGES = "images"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class ContrastTiming:
+    """Whether a T1 was made before or after contrast, and how that is known.
+
+    Parameters
+    ----------
+    after : bool
+        True for post-contrast.
+    basis : Basis
+    evidence : str
+        Without header text. A contradiction names both sides.
+    doubtful : bool
+        True if it requires review by the quality-control staff.
+    contradictory : bool
+        True if header, description and order do not agree. Implies `doubtful`.
+    """
+
+    after: bool
+    basis: Basis
+    evidence: str
+    doubtful: bool = False
+    contradictory: bool = False
+
+
 @dataclass(frozen=True)
 class Recognised:
     """The recognised contrast of a series, or the reason why it has none.
@@ -52,13 +86,15 @@ class Recognised:
     ----------
     series : Series
     contrast : Contrast or None
-        T1W for every T1-weighted series; `mri_pipeline.intake.choose` finds the post-contrast ones.
+        T1W for every T1-weighted series; `mri_pipeline.intake.gadolinium` finds the post-contrast ones.
     unwanted : Unwanted or None
         Why the series has no contrast; None if it has one.
     evidence : str
         Without header text.
     doubtful : bool
         True if description and acquisition parameters disagree, or if parameters are missing.
+    timing : ContrastTiming or None
+        Of a T1, after `mri_pipeline.intake.gadolinium.split_gadolinium`.
     """
 
     series: Series
@@ -66,6 +102,7 @@ class Recognised:
     unwanted: Unwanted | None
     evidence: str
     doubtful: bool = False
+    timing: ContrastTiming | None = None
 
 
 _NAMES: tuple[tuple[Contrast, re.Pattern[str]], ...] = (

@@ -20,9 +20,10 @@ from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
+from mri_pipeline.intake.choose import Choice, choose
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
