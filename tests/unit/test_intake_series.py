@@ -11,12 +11,13 @@ from pydicom.sequence import Sequence
 
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import choose
-from mri_pipeline.intake.contrast import Recognised, Unwanted, recognise
+from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.header_values import header_values
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import Series, group_series
+from mri_pipeline.intake.unwanted import Unwanted
 from tests.unit.series_facts import AXIAL, GR, IR, SE, contrasts, instances, t1, timed
 
 
@@ -37,6 +38,12 @@ def one(facts: list[InstanceFacts]) -> Recognised:
         (timed(4500, 95), Contrast.T2W),
         (timed(3200, 400, acquisition_type="3D"), Contrast.T2W),  # SPACE
         (timed(2500, 80), Contrast.T2W),
+        (timed(3500, 54), Contrast.T2W),  # first echo times of fast T2 protocols
+        (timed(3500, 54, description="pd_tse"), Contrast.PDW),
+        (timed(6000, 120, 1341, IR, acquisition_type="3D"), Contrast.FLAIR),  # 3D at 1.5 T
+        (timed(3800, 90, 1700, IR), Contrast.FLAIR),
+        (timed(3800, 90, None, SE, description="T2 FLAIR"), Contrast.FLAIR),
+        (timed(1500, 12), Contrast.T1W),  # spin echo of many slices at 3 T
         (timed(2500, 15), Contrast.PDW),
         (timed(550, 12), Contrast.T1W),
         (timed(450, 15, description="T1 SE"), Contrast.T1W),
@@ -81,6 +88,26 @@ def test_contrasts_by_physics(physics, expected):
         (timed(4500, 95, burned_in=True), 44, Unwanted.BURNED_IN),
         (timed(4500, 95, modality="CT"), 44, Unwanted.NOT_MR),
         (timed(1600, 50), 44, Unwanted.UNKNOWN),
+        (timed(5.0, 2.2, None, GR, description="Ax 3D FIESTA"), 44, Unwanted.BALANCED),
+        (timed(5.9, 2.6, None, GR, description="3D CISS", sequence_name="*ci3d1"), 44, Unwanted.BALANCED),
+        (timed(5.0, 2.2, None, GR, sequence_variant=("SS", "SK"), flip_angle_deg=50), 44, Unwanted.BALANCED),
+        (timed(21, 3.4, None, GR, scan_options=("FC", "SAT1"), acquisition_type="3D"), 44, Unwanted.ANGIOGRAPHY),
+        (timed(21, 3.4, None, GR, sequence_name="*fi3d1r"), 44, Unwanted.ANGIOGRAPHY),
+        (timed(25, 6.9, None, GR, scan_options=("FC_SLICE_AX_GEMS",)), 44, Unwanted.ANGIOGRAPHY),
+        (timed(500, 4.9, None, GR, description="gre_field_mapping"), 44, Unwanted.FIELD_MAP),
+        (timed(500, 4.9, None, GR, sequence_name="*fm2d2r"), 44, Unwanted.FIELD_MAP),
+        (timed(500, 4.9, None, GR, description="B0 map"), 44, Unwanted.FIELD_MAP),
+        (timed(900, 2.0, None, GR, description="tfl_b1map"), 44, Unwanted.FIELD_MAP),
+        (timed(25, 4.6, None, GR, description="B1_Map_AFI"), 44, Unwanted.FIELD_MAP),
+        (timed(7, 3.2, None, GR, pixel_spacing_mm=(4.0, 4.0)), 44, Unwanted.FIELD_MAP),
+        (timed(4, 1.5, None, GR, description="t1_vibe_dce"), 44, Unwanted.DYNAMIC),
+        (timed(4, 1.5, None, GR, description="T1 dyn 12"), 44, Unwanted.DYNAMIC),
+        (timed(4, 1.5, None, GR, description="T1 perfusion KM"), 44, Unwanted.DYNAMIC),
+        (timed(15, 4.5, None, GR, description="T1 mapping FA 20"), 44, Unwanted.QUANTITATIVE),
+        (timed(5000, 3, 700, GR, description="t1_mp2rage_sag_INV1"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 2500, GR, description="t1_mp2rage_sag_INV2"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 700, GR, description="t1_mp2rage_sag_UNI_Images"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 2500, GR), 44, Unwanted.UNKNOWN),  # the second inversion without a telling name
     ],
 )
 def test_unwanted_series_are_named_for_what_they_are(changes, slices, expected):
@@ -88,6 +115,25 @@ def test_unwanted_series_are_named_for_what_they_are(changes, slices, expected):
     assert found.contrast is None
     assert found.unwanted is expected
     assert expected.value in found.evidence
+
+
+def test_the_denoised_uniform_image_of_mp2rage_is_t1w():
+    facts = instances(**timed(5000, 3, 700, GR, description="t1_mp2rage_sag_UNI-DEN"))
+    assert one(facts).contrast is Contrast.T1W
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        timed(2300, 3, 900, GR, description="t1_mprage_sag_p2_iso", sequence_name="*tfl3d1_16ns"),
+        timed(7.3, 3.0, 400, GR, description="Sag BRAVO", sequence_variant=("SS", "SP", "SK"), flip_angle_deg=12),
+        timed(25, 4.6, None, GR, description="T1 FFE 3D", flip_angle_deg=30, acquisition_type="3D"),
+        timed(250, 2.5, None, GR, description="t1_fl2d_tra", sequence_name="*fl2d1", flip_angle_deg=70),
+        timed(550, 12, description="T1 SE mit Flusskompensation", scan_options=("FC", "SAT1")),
+    ],
+)
+def test_t1_of_several_techniques_are_not_taken_for_something_else(changes):
+    assert one(instances(**changes)).contrast is Contrast.T1W
 
 
 @pytest.mark.parametrize("name", ["Ax T2 FLAIR ASSET", "t2_tirm_tra_dark-fluid", "medical FLAIR protocol"])
