@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.contrast import Basis, Recognised
 from mri_pipeline.intake.gadolinium import same_protocol
 
@@ -93,5 +94,7 @@ def _rank(item: Recognised, partner: Choice | None) -> tuple[bool, bool, bool, b
     certain = item.timing is None or not item.timing.doubtful
     alike = partner is not None and same_protocol(item, partner.recognised)
     coarsest = max(geometry.spacing_mm)
-    whole_head = geometry.coverage_mm >= 100  # excludes slabs; the limit of the protocol is checked later
+    whole_head = (
+        geometry.coverage_mm >= WHOLE_HEAD_MM
+    )  # excludes slabs; the limit of the protocol is checked later
     return geometry.complete, whole_head, certain, alike, -round(coarsest, 1), item.series.acquired_s or 0.0

@@ -8,7 +8,7 @@ evidence, which contains no header text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mri_pipeline.core.visits import Contrast
@@ -99,6 +99,13 @@ def recognise(series: Series) -> Recognised:
     Recognised
         With either a contrast or the reason why there is none.
     """
+    found = _recognised(series)
+    if series.times_sent > 1:
+        return replace(found, evidence=f"{found.evidence}; sent {series.times_sent} times, used once")
+    return found
+
+
+def _recognised(series: Series) -> Recognised:
     unwanted = unwanted_reason(series)
     if unwanted is not None:
         return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")

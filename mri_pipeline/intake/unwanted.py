@@ -6,7 +6,8 @@ import re
 from enum import StrEnum
 
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
-from mri_pipeline.intake.series import Geometry, Series
+from mri_pipeline.intake.geometry import Geometry
+from mri_pipeline.intake.series import Series
 
 MIN_SLICES = 10
 """A series with fewer slices is a localizer or a test scan."""
@@ -141,6 +142,7 @@ def _by_geometry(series: Series, geometry: Geometry | None) -> Unwanted | None:
     if geometry is None or series.first.frames_differ:
         return Unwanted.NO_GEOMETRY
     return _first((
+        (series.equal_echoes, Unwanted.EQUAL_ECHOES),
         (geometry.volumes > 1, Unwanted.REPEATED),
         (geometry.slices < MIN_SLICES, Unwanted.LOCALIZER),
         (max(geometry.spacing_mm[:2]) > MAX_IN_PLANE_MM, Unwanted.FIELD_MAP),

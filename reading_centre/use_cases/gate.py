@@ -20,6 +20,7 @@ from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
@@ -127,7 +128,8 @@ def check_upload(
     except BaseException:
         shutil.rmtree(work_dir, ignore_errors=True)
         raise
-    recognised = split_gadolinium([recognise(series) for series in group_series(reading.instances)])
+    found = leave_out_aborted([recognise(series) for series in group_series(reading.instances)])
+    recognised = split_gadolinium(found)
     chosen = choose(recognised)
     compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
     profile = scan_profile(chosen) if chosen else None
