@@ -24,6 +24,9 @@ ROUNDING_MM: Final = 0.005
 """Rounding tolerance of lengths, which are rounded to 0.01 mm: 3.0000001 mm in a header equals 3 mm."""
 
 
+TIMING_RULE: Final = "contrast_timing"
+"""Rule of doubts whether a T1 is pre-contrast or post-contrast."""
+
 _ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
 
@@ -141,7 +144,7 @@ def check_compliance(
         if choice.timing_query:
             expected = f"{contrast.value}: expected evidence of pre-contrast or post-contrast"
             findings.append(
-                Finding("contrast_timing", Action.QUERY, f"{expected}, found {choice.timing_query}", contrast)
+                Finding(TIMING_RULE, Action.QUERY, f"{expected}, found {choice.timing_query}", contrast)
             )
     if Contrast.T1W_GD in chosen:
         findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))

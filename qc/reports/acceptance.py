@@ -48,6 +48,7 @@ _RULES: Final = {
     "coverage": "Coverage",
     "contrast_recognised": "Contrast recognition",
     "contrast_timing": "Before or after contrast",
+    "enhancement": "Enhancement",
     "minutes_after_contrast": "Time after contrast",
     "snr": "Signal to noise",
     "cnr": "Grey/white contrast to noise",

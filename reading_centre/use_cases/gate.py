@@ -29,6 +29,7 @@ from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.contrast_timing import TimingDecision, decide_timing
 from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
 
@@ -79,10 +80,13 @@ class WrittenVisit:
     scans : mapping of Contrast to Path
     shifted_date : datetime.date or None
         Shifted date of the scan; None if the headers contain none.
+    compliance : ComplianceReport
+        That of the upload, with the comparison of the T1 before and after contrast.
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
+    compliance: ComplianceReport
 
 
 def check_upload(
@@ -192,6 +196,30 @@ def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
             )
 
 
+def decided_by_images(
+    checked: CheckedUpload, converted: Mapping[Contrast, Converted], *, purpose: Purpose
+) -> tuple[dict[Contrast, Converted], TimingDecision]:
+    """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+    converted : mapping of Contrast to Converted
+        From `convert_checked`.
+    purpose : Purpose
+
+    Returns
+    -------
+    scans : dict of Contrast to Converted
+        The scans to store: without a post-contrast T1 that shows no enhancement; exchanged if the images show the
+        reverse of headers and names.
+    decision : TimingDecision
+    """
+    images = {contrast: result.image for contrast, result in converted.items()}
+    decision = decide_timing(images, checked.chosen, checked.compliance, purpose=purpose)
+    return {contrast: converted[chosen_as] for contrast, chosen_as in decision.source.items()}, decision
+
+
 def write_scans(
     checked: CheckedUpload,
     *,
@@ -233,9 +261,9 @@ def write_scans(
     """
     checked.compliance.require()
     protocol.visit(visit)
-    converted = convert_checked(checked, blinding)
+    converted, decision = decided_by_images(checked, convert_checked(checked, blinding), purpose=Purpose.VISIT)
     ensure_dataset(raw, name=protocol.name)
     scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
     written = write_visit(raw, blinding.code, visit, scans, replace=replace)
     day = checked.study_day
-    return WrittenVisit(written, None if day is None else blinding.shifted_day(day))
+    return WrittenVisit(written, None if day is None else blinding.shifted_day(day), decision.compliance)

@@ -128,12 +128,11 @@ def _take_in(
         upload_digest=visitor.digest,
         scanner=scanner_facts(checked.profile),
         profile=profile_record(checked.profile) if checked.profile is not None else {},
-        findings=queries,
     )
     if replace_because and _has_scan(desk.registry, code, visit):
         desk.registry.withdraw_scan(code, visit, reason=replace_because)
     if _has_scan(desk.registry, code, visit):
-        record()  # a repeated upload changes nothing; another upload is refused
+        record(findings=queries)  # a repeated upload changes nothing; another upload is refused
         scans = desk.trial.rawdata.scans(code, visit)
     else:
         # write scans before the registry entry: a scan is valid from its entry; scans without an entry are replaced
@@ -146,7 +145,8 @@ def _take_in(
             replace=True,
         )
         desk.sealed.code_for(visitor.site, visitor.number)
-        record()
+        queries = tuple(finding.message for finding in written.compliance.of(Action.QUERY))
+        record(findings=queries)
         scans = dict(written.scans)
     return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
 

@@ -3,20 +3,25 @@
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import choose
 from mri_pipeline.intake.contrast import Recognised, recognise
+from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import ComplianceReport, Purpose, check_compliance
+from reading_centre.use_cases.gate import check_upload, convert_checked
+from tests.unit import dicom_factory as factory
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
 
 FLAIR = instances(name="flair", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))
@@ -152,3 +157,18 @@ def test_two_orientations_stay_two_series():
     other = (1.0, 0.0, 0.0, 0.0, 0.98, 0.199)
     two = changed(t2("a"), orientation=lambda n: AXIAL if n % 2 else other)
     assert len(group_series(two)) == 2
+
+
+def test_deflated_files_are_converted(tmp_path):
+    """dcm2niix does not inflate them, and a byte scan for identities would not see into them."""
+    upload = factory.write_visit(tmp_path / "up", (factory.FLAIR,))
+    for path in upload.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path, enforce_file_format=True)
+    checked = check_upload(
+        upload, protocol=parse_protocol(protocol_text()), work_dir=tmp_path / "work", secret=b"0" * 16,
+        purpose=Purpose.VISIT,
+    )  # fmt: skip
+    converted = convert_checked(checked, Blinding("AB12", b"0" * 16))
+    assert converted[Contrast.FLAIR].image.grid.shape == (24, 32, 24)
