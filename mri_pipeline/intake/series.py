@@ -195,18 +195,19 @@ def _sent_once(group: Sequence[InstanceFacts]) -> tuple[list[InstanceFacts], int
 def _runs(group: list[InstanceFacts]) -> list[list[InstanceFacts]]:
     """The two runs of a series that was aborted and repeated under the same UID; else the whole series.
 
-    The runs follow each other in time, one has every position once and the other only a part of them.
+    One has every position once and the other only a part of them. They are separated by the longer pause where two cuts
+    are possible.
     """
     counts = Counter(i.positions for i in group)
     if set(counts.values()) != {1, 2} or any(i.acquired_s is None for i in group):
         return [group]
     order = sorted(group, key=lambda i: (i.acquired_s or 0.0, i.instance_number or 0))
-    part = sum(1 for count in counts.values() if count == 2)
-    for cut in (part, len(counts)):
-        runs = [order[:cut], order[cut:]]
-        if all(len({i.positions for i in run}) == len(run) for run in runs):
-            return runs
-    return [group]
+    times = [i.acquired_s or 0.0 for i in order]
+    cuts = (len(group) - len(counts), len(counts))  # the part first, or the whole run first
+    pause, cut = max((times[cut] - times[cut - 1], cut) for cut in cuts)
+    runs = [order[:cut], order[cut:]]
+    single = all(len({i.positions for i in run}) == len(run) for run in runs)
+    return runs if single and pause > 0 else [group]
 
 
 def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
