@@ -91,6 +91,8 @@ def test_a_part_of_a_run_is_not_aborted_where_no_whole_one_follows():
     part = t1("part", 900, series_number=3, contrast_agent=True)[:12]
     found = {r.series.first.series_key: r for r in visit(FLAIR, t1("whole", 0), part)}
     assert found["part"].contrast is Contrast.T1W_GD
+    untagged = {r.series.first.series_key: r for r in visit(FLAIR, t1("whole", 0), t1("part", 900)[:12])}
+    assert untagged["part"].contrast is Contrast.T1W_GD
     agent = {
         r.series.first.series_key: r for r in visit(FLAIR, t1("a", 0)[:12], t1("b", 900, contrast_agent=True))
     }
