@@ -12,7 +12,9 @@ from mri_pipeline.core.protocol import Action, Limit, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
-from mri_pipeline.intake.series import Geometry, Series
+from mri_pipeline.intake.geometry import Geometry
+from mri_pipeline.intake.series import Series
+from mri_pipeline.intake.unwanted import Unwanted
 
 FIELD_TOLERANCE_T: Final = 0.02
 """Tolerance of the field strength. Headers of 1.5 T scanners state 1.494 or 1.4939 T, those of 3 T scanners 2.89 or
@@ -20,6 +22,13 @@ FIELD_TOLERANCE_T: Final = 0.02
 
 ROUNDING_MM: Final = 0.005
 """Rounding tolerance of lengths, which are rounded to 0.01 mm: 3.0000001 mm in a header equals 3 mm."""
+
+
+TIMING_RULE: Final = "contrast_timing"
+"""Rule of doubts whether a T1 is pre-contrast or post-contrast."""
+
+_ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
+"""Why a series of the right contrast may be left out; named where a sequence is missing."""
 
 
 class Purpose(StrEnum):
@@ -132,6 +141,11 @@ def check_compliance(
         findings += _geometry_limits(contrast, choice.recognised.series, geometry, protocol)
         if choice.doubtful:
             findings.append(Finding("contrast_recognised", Action.QUERY, choice.evidence, contrast))
+        if choice.timing_query:
+            expected = f"{contrast.value}: expected evidence of pre-contrast or post-contrast"
+            findings.append(
+                Finding(TIMING_RULE, Action.QUERY, f"{expected}, found {choice.timing_query}", contrast)
+            )
     if Contrast.T1W_GD in chosen:
         findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))
     return ComplianceReport(tuple(findings))
@@ -166,8 +180,9 @@ def _required(
             refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
             found = ", ".join(sorted(c.value for c in chosen)) or "no sequence of the protocol"
             message = f"expected {contrast.value}, found {found}"
-            if not chosen and unwanted:
-                message += " (" + "; ".join(r.evidence for r in unwanted[:3]) + ")"
+            reasons = [r.evidence for r in unwanted if not chosen or r.unwanted in _ANATOMY_NOT_USED]
+            if reasons:
+                message += " (" + "; ".join(reasons[:3]) + ")"
             findings.append(Finding("sequence", Action.REFUSE if refuse else Action.QUERY, message, contrast))
     return findings
 
@@ -177,6 +192,8 @@ def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding
     action = Action.REFUSE if required else Action.QUERY
     if geometry.missing_slices:
         message = f"{contrast.value}: expected a whole series, found {geometry.missing_slices} slices missing"
+    elif geometry.uneven:
+        message = f"{contrast.value}: expected one image at each position, found several at some of them"
     elif not geometry.regular:
         message = f"{contrast.value}: expected one distance between slices, found several"
     else:

@@ -8,40 +8,47 @@ evidence, which contains no header text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
+from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.series import Series
-
-MIN_SLICES = 10
-"""A series with fewer slices is a localizer or a test scan."""
-
-_MR_KINDS = (ObjectKind.MR, ObjectKind.ENHANCED_MR)
+from mri_pipeline.intake.unwanted import Unwanted, unwanted_reason
 
 
-class Unwanted(StrEnum):
-    """Why a series has none of the contrasts of the trial. The value completes 'series 3 is …'."""
+class Basis(StrEnum):
+    """How a T1 was recognised as pre-contrast or post-contrast."""
 
-    NOT_MR = "not an MR image"
-    CAPTURE = "a screenshot (secondary capture)"
-    BURNED_IN = "an image with text burned into it"
-    MOSAIC = "a mosaic"
-    DIFFUSION = "diffusion-weighted"
-    ECHO_PLANAR = "echo-planar (functional, diffusion or perfusion)"
-    DERIVED = "derived or reformatted, not an original acquisition"
-    PHASE = "a phase, real or imaginary image"
-    FAT = "a fat image"
-    ANGIOGRAPHY = "angiography"
-    SUSCEPTIBILITY = "susceptibility-weighted or T2*-weighted"
-    DOUBLE_INVERSION = "double inversion or phase-sensitive inversion recovery"
-    SHORT_INVERSION = "short-inversion (STIR)"
-    LOCALIZER = "a localizer or too few slices for a brain"
-    REPEATED = "of several volumes at one position"
-    NO_GEOMETRY = "without position or orientation"
-    OTHER_BODY = "not of the head"
-    UNKNOWN = "of a contrast that the trial does not use"
+    HEADER = "header"
+    NAME = "name"
+    ORDER = "order"
+    IMAGES = "images"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class ContrastTiming:
+    """Whether a T1 was made before or after contrast, and how that is known.
+
+    Parameters
+    ----------
+    after : bool
+        True for post-contrast.
+    basis : Basis
+    evidence : str
+        Without header text. A contradiction names both sides.
+    doubtful : bool
+        True if it requires review by the quality-control staff.
+    contradictory : bool
+        True if header, description and order do not agree. Implies `doubtful`.
+    """
+
+    after: bool
+    basis: Basis
+    evidence: str
+    doubtful: bool = False
+    contradictory: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,15 @@ class Recognised:
     ----------
     series : Series
     contrast : Contrast or None
-        T1W for every T1-weighted series; `mri_pipeline.intake.choose` finds the post-contrast ones.
+        T1W for every T1-weighted series; `mri_pipeline.intake.gadolinium` finds the post-contrast ones.
     unwanted : Unwanted or None
         Why the series has no contrast; None if it has one.
     evidence : str
         Without header text.
     doubtful : bool
         True if description and acquisition parameters disagree, or if parameters are missing.
+    timing : ContrastTiming or None
+        Of a T1, after `mri_pipeline.intake.gadolinium.split_gadolinium`.
     """
 
     series: Series
@@ -66,6 +75,7 @@ class Recognised:
     unwanted: Unwanted | None
     evidence: str
     doubtful: bool = False
+    timing: ContrastTiming | None = None
 
 
 _NAMES: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
@@ -75,17 +85,6 @@ _NAMES: tuple[tuple[Contrast, re.Pattern[str]], ...] = (
     (Contrast.T1W, re.compile(r"(?<![a-z0-9])t1|mp[ _-]?rage|bravo|\btfe\b|spgr", re.IGNORECASE)),
 )
 _T1_FLAIR = re.compile(r"(?<![a-z0-9])t1.{0,12}flair", re.IGNORECASE)
-_LOCALIZER = re.compile(
-    r"localiz|localis|\bloc\b|scout|survey|3[ -]?pl|plan[ _-]?scan|smartbrain|calib|asset[ _-]?cal", re.IGNORECASE
-)
-_DERIVED = re.compile(r"(?<![a-z])(mpr|mip|subtract|sub|adc|fa|trace|cbf|cbv|mtt|ttp)(?![a-z])", re.IGNORECASE)
-_ANGIO = re.compile(r"(?<![a-z])(tof|mra|mrv|angio|pca|venogr)", re.IGNORECASE)
-_SUSCEPTIBILITY = re.compile(
-    r"swi|swan|susceptib|t2[ _-]?\*|t2[ _-]?star|hemo|ffe[ _-]?t2|gre[ _-]?t2|qsm|\bmedic\b", re.IGNORECASE
-)
-_DOUBLE = re.compile(r"(?<![a-z])(dir|psir|double[ _-]?inv\w*)(?![a-z])", re.IGNORECASE)
-_OTHER_BODY = re.compile(r"spine|cervic|thorac|lumb|orbit|c-?spine|\bhws\b", re.IGNORECASE)
-_DIFFUSION = re.compile(r"(?<![a-z])(dwi|dti|diff|adc|b[ _-]?1000)", re.IGNORECASE)
 
 
 def recognise(series: Series) -> Recognised:
@@ -100,7 +99,14 @@ def recognise(series: Series) -> Recognised:
     Recognised
         With either a contrast or the reason why there is none.
     """
-    unwanted = _unwanted(series)
+    found = _recognised(series)
+    if series.times_sent > 1:
+        return replace(found, evidence=f"{found.evidence}; sent {series.times_sent} times, used once")
+    return found
+
+
+def _recognised(series: Series) -> Recognised:
+    unwanted = unwanted_reason(series)
     if unwanted is not None:
         return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")
     facts = series.first
@@ -124,47 +130,7 @@ def _timing_missing(facts: InstanceFacts) -> bool:
     return facts.repetition_time_ms is None or facts.echo_time_ms is None
 
 
-def _unwanted(series: Series) -> Unwanted | None:
-    facts, name, kinds = series.first, series.first.description, set(series.first.image_type)
-    pulse = facts.sequence_name.lower()
-    geometry = series.geometry
-    checks: tuple[tuple[bool, Unwanted], ...] = (
-        (facts.kind is ObjectKind.SECONDARY_CAPTURE, Unwanted.CAPTURE),
-        (facts.kind not in _MR_KINDS or facts.modality not in ("", "MR"), Unwanted.NOT_MR),
-        (facts.burned_in, Unwanted.BURNED_IN),
-        (bool((facts.b_value or 0) > 0 or kinds & {"DIFFUSION", "ADC", "TRACEW", "FA"}
-              or (_DIFFUSION.search(name) and facts.echo_planar)), Unwanted.DIFFUSION),
-        (facts.echo_planar or "EP" in facts.scanning_sequence or "EPI_GEMS" in facts.scan_options
-         or "EPI" in kinds or re.search(r"ep(i|2d|fid|_b)", pulse) is not None, Unwanted.ECHO_PLANAR),
-        ("MOSAIC" in kinds, Unwanted.MOSAIC),
-        (bool(kinds & {"LOCALIZER", "SCOUT"}) or _LOCALIZER.search(name) is not None, Unwanted.LOCALIZER),
-        (bool(kinds & {"P", "PHASE", "PHASE MAP", "R", "I", "REAL", "IMAGINARY"}), Unwanted.PHASE),
-        (bool(kinds & {"F", "FAT"}), Unwanted.FAT),
-        (facts.angiography or _ANGIO.search(name) is not None or "tof" in pulse, Unwanted.ANGIOGRAPHY),
-        (bool(kinds & {"SWI", "MINIP", "MNIP"} or _SUSCEPTIBILITY.search(name)), Unwanted.SUSCEPTIBILITY),
-        (_is_derived(facts), Unwanted.DERIVED),
-        (_DOUBLE.search(name) is not None, Unwanted.DOUBLE_INVERSION),
-        (_OTHER_BODY.search(name) is not None, Unwanted.OTHER_BODY),
-        (geometry is None or facts.frames_differ, Unwanted.NO_GEOMETRY),
-        (geometry is not None and geometry.volumes > 1, Unwanted.REPEATED),
-        (geometry is not None and geometry.slices < MIN_SLICES, Unwanted.LOCALIZER),
-    )  # fmt: skip
-    return next((reason for found, reason in checks if found), None)
-
-
-def _is_derived(facts: InstanceFacts) -> bool:
-    kinds = facts.image_type
-    reformatted = {"MPR", "REFORMATTED", "PROJECTION IMAGE", "RESAMPLED", "SUBTRACTION", "AVERAGE", "MEAN",
-                   "CSA MPR", "COMPOSED", "MAX_IP", "MIN_IP"}  # fmt: skip
-    # DERIVED\PRIMARY is accepted: scanners write it for images corrected for coil sensitivity or distortion
-    return bool(set(kinds) & reformatted) or kinds[:2] == ("DERIVED", "SECONDARY") or (
-        kinds[:1] == ("DERIVED",) and _DERIVED.search(facts.description) is not None
-    )  # fmt: skip
-
-
-def by_physics(  # noqa: PLR0911 - one line per rule
-    facts: InstanceFacts,
-) -> tuple[Contrast | None, str | Unwanted]:
+def by_physics(facts: InstanceFacts) -> tuple[Contrast | None, str | Unwanted]:
     """The contrast from TR, TE, TI (ms) and the echo type, with the deciding rule.
 
     Parameters
@@ -183,28 +149,41 @@ def by_physics(  # noqa: PLR0911 - one line per rule
         return None, "no rule"
     gradient = _is_gradient_echo(facts, tr, te)
     evidence = f"TR {tr:.0f}, TE {te:.0f}" + (f", TI {ti:.0f} ms" if ti else " ms")
-    if ti is not None and not gradient:
-        return _inversion_recovery(tr, te, ti, evidence)
     if gradient:
-        if te <= 12:
-            return Contrast.T1W, f"a gradient echo of {evidence}"
+        return _gradient_echo(te, ti, evidence)
+    if ti is not None:
+        return _inversion_recovery(tr, te, ti, evidence)
+    return _spin_echo(facts, tr, te, evidence)
+
+
+def _gradient_echo(te: float, ti: float | None, evidence: str) -> tuple[Contrast | None, str | Unwanted]:
+    if te > 12:
         return None, Unwanted.SUSCEPTIBILITY
-    if tr >= 4000 and te >= 60 and by_name(facts) is Contrast.FLAIR:
+    if ti is not None and ti > 1800:
+        return None, "no rule"  # the second inversion of MP2RAGE has little T1 weighting
+    return Contrast.T1W, f"a gradient echo of {evidence}"
+
+
+def _spin_echo(
+    facts: InstanceFacts, tr: float, te: float, evidence: str
+) -> tuple[Contrast | None, str | Unwanted]:
+    named = by_name(facts)
+    if tr >= 3000 and te >= 60 and named is Contrast.FLAIR:
         return Contrast.FLAIR, f"{evidence} and its description (the header has no inversion time)"
-    if tr >= 1800 and te >= 60:
+    if tr < 1800:
+        return (Contrast.T1W, evidence) if te <= 35 else (None, "no rule")
+    if 40 <= te < 60 and named in (Contrast.PDW, Contrast.T2W):
+        return named, f"{evidence} and its description"
+    if te >= 50:
         return Contrast.T2W, evidence
-    if tr >= 1800 and te < 50:
-        # without inversion time, T1 FLAIR has the parameters of proton density
-        if _T1_FLAIR.search(facts.description) and tr < 3500:
-            return Contrast.T1W, f"{evidence} and its description (the header has no inversion time)"
-        return Contrast.PDW, evidence
-    if tr < 1400 and te <= 35:
-        return Contrast.T1W, evidence
-    return None, "no rule"
+    # without inversion time, T1 FLAIR has the parameters of proton density
+    if _T1_FLAIR.search(facts.description) and tr < 3500:
+        return Contrast.T1W, f"{evidence} and its description (the header has no inversion time)"
+    return Contrast.PDW, evidence
 
 
 def _inversion_recovery(tr: float, te: float, ti: float, evidence: str) -> tuple[Contrast | None, str | Unwanted]:
-    if 1400 <= ti <= 3500 and tr >= 4000 and te >= 60:
+    if 1200 <= ti <= 3500 and tr >= 3000 and te >= 60:
         return Contrast.FLAIR, evidence
     if ti < 300 and tr >= 1500:
         return None, Unwanted.SHORT_INVERSION

@@ -20,7 +20,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
 
 from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
@@ -292,6 +292,8 @@ def _file_meta(original: Dataset, clean: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = clean.SOPClassUID
     meta.MediaStorageSOPInstanceUID = clean.SOPInstanceUID
-    meta.TransferSyntaxUID = original.file_meta.get("TransferSyntaxUID", UID("1.2.840.10008.1.2"))
+    syntax = UID(str(original.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+    # the byte scan and dcm2niix read no deflated files
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax.is_deflated else syntax
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     return meta

@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 Vector = tuple[float, float, float]
 Orientation = tuple[float, float, float, float, float, float]
 
+SAME_ECHO_MS = 0.5
+"""Echo times closer than this are one echo: some scanners write rounding errors, or the time of each shot."""
+
+SAME_DIRECTION = 0.01
+"""Components of the row and column directions that differ by less are one orientation (0.6 degrees)."""
+
 Hidden = Field(repr=False)
 """Free text or times of a header: used for decisions, never printed."""
 
@@ -42,8 +48,13 @@ class InstanceFacts(BaseModel):
         In tesla.
     b_value : float or None
         In s/mm2.
-    contrast_agent, burned_in : bool
-        What the header states about contrast agent and burned-in text.
+    echo_number : int or None
+        Number of the echo within its excitation.
+    contrast_agent : bool or None
+        True if the header states that contrast agent was given, False if it states that none was, None if it says
+        nothing.
+    burned_in : bool
+        True if the header states that text is burned into the image.
     rows, columns : int
         Size of the matrix.
     frames_differ : bool
@@ -93,7 +104,8 @@ class InstanceFacts(BaseModel):
     inversion_time_ms: float | None = None
     flip_angle_deg: float | None = None
     b_value: float | None = None
-    contrast_agent: bool = False
+    echo_number: int | None = None
+    contrast_agent: bool | None = None
     burned_in: bool = False
     rows: int = 0
     columns: int = 0

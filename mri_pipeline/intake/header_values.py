@@ -9,7 +9,8 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from mri_pipeline.intake.facts import ObjectKind
+from mri_pipeline.intake.contrast_words import agent_given
+from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, ObjectKind
 
 _GYROMAGNETIC_MHZ_PER_T = 42.577
 _GAUSS_PER_T = 10_000.0
@@ -132,16 +133,19 @@ def _physics(dataset: Dataset) -> dict[str, Any]:
             (b for b in [number(dataset.get("DiffusionBValue")), number(diffusion.get("DiffusionBValue")),
             *b_values]
              if b is not None), default=None),
+        "echo_number": whole(dataset.get("EchoNumbers")),
         "contrast_agent": _contrast_agent(dataset),
     }  # fmt: skip
 
 
-def _contrast_agent(dataset: Dataset) -> bool:
-    agent = text(dataset.get("ContrastBolusAgent")).upper()
-    if agent and agent not in {"NO", "NONE", "N", "0", "NATIVE", "WITHOUT", "OHNE", "SANS", "NULL", "N/A", "-"}:
-        return True
+def _contrast_agent(dataset: Dataset) -> bool | None:
+    """What the header states about contrast agent; None if it states nothing or contradicts itself."""
+    stated = agent_given(text(dataset.get("ContrastBolusAgent")))
     volume = number(dataset.get("ContrastBolusVolume"))
-    return bool(volume and volume > 0) or bool(dataset.get("ContrastBolusAgentSequence"))
+    dosed = bool(volume and volume > 0) or bool(dataset.get("ContrastBolusAgentSequence"))
+    if stated is False and dosed:
+        return None
+    return True if dosed else stated
 
 
 def field_strength_t(dataset: Dataset) -> float | None:
@@ -178,7 +182,7 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
     if "ImageOrientationPatient" in dataset:
         orientations = [vector(dataset.get("ImageOrientationPatient"), 6)]
         positions = [vector(dataset.get("ImagePositionPatient"), 3)]
-        echoes = set()
+        echoes: set[float | None] = set()
     else:
         orientations = [
             vector(g.get("ImageOrientationPatient"), 6) for g in _groups(dataset, "PlaneOrientationSequence")
@@ -186,8 +190,8 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
         positions = [vector(g.get("ImagePositionPatient"), 3) for g in _groups(dataset, "PlanePositionSequence")]
         echoes = {number(g.get("EffectiveEchoTime")) for g in _groups(dataset, "MREchoSequence")}
     first = orientations[0] if orientations else None
-    differ = len(echoes) > 1 or any(
-        o is None or first is None or max(abs(a - b) for a, b in zip(o, first, strict=True)) > 1e-3
+    differ = _several(echoes, SAME_ECHO_MS) or any(
+        o is None or first is None or max(abs(a - b) for a, b in zip(o, first, strict=True)) > SAME_DIRECTION
         for o in orientations
     )
     return {
@@ -198,6 +202,11 @@ def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:
         "positions": tuple(p for p in positions if p is not None)[:frames],
         "frames_differ": differ and frames > 1,
     }
+
+
+def _several(values: set[float | None], tolerance: float) -> bool:
+    known = [v for v in values if v is not None]
+    return len(known) < len(values) > 1 or (bool(known) and max(known) - min(known) > tolerance)
 
 
 def _groups(dataset: Dataset, keyword: str) -> list[Dataset]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from mri_pipeline.core.spatial import FloatArray
 from mri_pipeline.intake.facts import InstanceFacts
-from mri_pipeline.intake.series import IRREGULAR_SPACING, SAME_PLACE_MM
+from mri_pipeline.intake.geometry import IRREGULAR_SPACING, SAME_PLACE_MM
 
 SAME_AXIS_MM: Final = 0.1
 """Parts of one volume have the same in-plane position within this distance. Headers are rounded to about 0.01 mm."""

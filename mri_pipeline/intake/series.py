@@ -1,81 +1,18 @@
-"""Group the images of an upload into series with one geometry each, and detect missing slices."""
+"""Group the images of an upload into series with one geometry each."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from mri_pipeline.core.errors import UploadRefusedError
-from mri_pipeline.intake.facts import InstanceFacts
-
-SAME_PLACE_MM = 0.02
-"""Slices closer than this have the same position."""
-
-IRREGULAR_SPACING = 0.1
-"""Slice distances are irregular if they differ from the median by more than this fraction. Rounding is far below."""
+from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, InstanceFacts
+from mri_pipeline.intake.geometry import Geometry, slice_geometry
 
 _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
                "IN_PHASE", "OPP_PHASE", "OUT_PHASE"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Slice geometry of one series, from the headers.
-
-    Parameters
-    ----------
-    slices : int
-        Number of different slice positions.
-    volumes : int
-        Images per position (1 for anatomical scans).
-    columns, rows : int
-        Size of the matrix.
-    spacing_mm : tuple of float
-        Between rows, between columns, between slices.
-    thickness_mm : float
-        From the header, or else the slice distance.
-    coverage_mm : float
-        From the outer face of the first to the outer face of the last slice.
-    missing_slices : int
-        Slices missing between the first and the last, or by the number of images in the header.
-    regular : bool
-        True if all slice distances are integer multiples of the median distance.
-    slice_direction : tuple of float
-        Unit normal of the slices in DICOM patient coordinates (LPS).
-    corners_ras_mm : tuple
-        Centres of the eight corner voxels in RAS world coordinates, in the order (column, row, slice).
-    """
-
-    slices: int
-    volumes: int
-    columns: int
-    rows: int
-    spacing_mm: tuple[float, float, float]
-    thickness_mm: float
-    coverage_mm: float
-    missing_slices: int
-    regular: bool
-    slice_direction: tuple[float, float, float]
-    corners_ras_mm: tuple[tuple[float, float, float], ...]
-
-    @property
-    def gap_mm(self) -> float:
-        """Gap between slices. 0 if slices are contiguous or overlap."""
-        return max(0.0, self.spacing_mm[2] - self.thickness_mm)
-
-    @property
-    def complete(self) -> bool:
-        """True for a single volume without missing slices."""
-        return self.missing_slices == 0 and self.regular and self.volumes == 1
-
-    @property
-    def plane(self) -> str:
-        """The nearest anatomical plane: axial, coronal or sagittal."""
-        return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(self.slice_direction)))]
 
 
 @dataclass(frozen=True)
@@ -92,12 +29,18 @@ class Series:
         None if the headers have none, as for a screenshot.
     acquired_s : float or None
         Start of the earliest image in seconds, on the axis of `InstanceFacts`.
+    times_sent : int
+        How many times the upload contains the images of the series, under different UIDs.
+    equal_echoes : bool
+        True if it is one of several echoes whose headers state the same echo time.
     """
 
     first: InstanceFacts
     files: tuple[Path, ...]
     geometry: Geometry | None
     acquired_s: float | None = field(default=None, repr=False)
+    times_sent: int = 1
+    equal_echoes: bool = False
 
     @property
     def label(self) -> str:
@@ -135,9 +78,10 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
 def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     """Group images into series, in the order of acquisition.
 
-    A DICOM series is split by orientation, echo time, matrix and image component (magnitude, phase, water, fat). A
-    localizer with three planes thus gives three series, and a dual echo gives a PD and a T2 series. Duplicates of an
-    object are ignored.
+    A DICOM series is split by orientation, echo, matrix and image component (magnitude, phase, water, fat). A localizer
+    with three planes thus gives three series, and a dual echo gives a PD and a T2 series. Differences below
+    `SAME_ECHO_MS` and `SAME_DIRECTION` do not split a series. A run that was aborted and repeated under one series UID
+    gives two series. Objects that were sent twice, also under new UIDs, are used once.
 
     Parameters
     ----------
@@ -148,30 +92,122 @@ def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:
     tuple of Series
         Series without a time come last.
     """
-    groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
-    seen: set[str] = set()
+    by_uid: dict[str, dict[str, InstanceFacts]] = defaultdict(dict)
     for instance in instances:
-        if instance.instance_key in seen:
-            continue
-        seen.add(instance.instance_key)
-        groups[_group_key(instance)].append(instance)
-    parts: dict[str, int] = defaultdict(int)
-    for group in groups.values():
-        parts[group[0].series_key] += 1
-    series = [_series(group, alone=parts[group[0].series_key] == 1) for group in groups.values()]
+        by_uid[instance.series_key].setdefault(instance.instance_key, instance)
+    found: dict[tuple[object, ...], Series] = {}
+    for same_uid in by_uid.values():
+        for content, one in _series_of_uid(list(same_uid.values())):
+            copy = found.get(content)
+            # the first that was sent is used; the others are counted
+            found[content] = one if copy is None else replace(copy, times_sent=copy.times_sent + one.times_sent)
     return tuple(
-        sorted(series, key=lambda s: (s.acquired_s is None, s.acquired_s or 0.0, s.first.series_number or 0))
+        sorted(
+            found.values(), key=lambda s: (s.acquired_s is None, s.acquired_s or 0.0, s.first.series_number or 0)
+        )
     )
 
 
-def _group_key(instance: InstanceFacts) -> tuple[object, ...]:
-    orientation = None if instance.orientation is None else tuple(round(v, 1) + 0.0 for v in instance.orientation)
-    echo = None if instance.echo_time_ms is None else round(instance.echo_time_ms, 0)
-    components = tuple(part for part in instance.image_type[2:] if part in _COMPONENTS)
-    return (
-        instance.series_key, instance.kind, orientation, echo, instance.rows, instance.columns,
-        instance.image_type[:2], components,
+def _series_of_uid(instances: Sequence[InstanceFacts]) -> list[tuple[tuple[object, ...], Series]]:
+    """The series of one series UID, each with its content without UIDs."""
+    echoes = _clusters(
+        [(i.echo_time_ms,) if i.echo_time_ms is not None else None for i in instances], SAME_ECHO_MS
+    )
+    directions = _clusters([i.orientation for i in instances], SAME_DIRECTION)
+    groups: dict[tuple[object, ...], list[InstanceFacts]] = defaultdict(list)
+    for instance, echo, direction in zip(instances, echoes, directions, strict=True):
+        components = tuple(part for part in instance.image_type[2:] if part in _COMPONENTS)
+        key = (
+            instance.kind, direction, instance.rows, instance.columns, instance.image_type[:2], components, echo,
+        )  # fmt: skip
+        groups[key].append(instance)
+    found = []
+    for group in groups.values():
+        unique, times_sent = _sent_once(group)
+        parts = _equal_echoes(unique) or _runs(unique)
+        for part in parts:
+            series = replace(
+                _series(part, alone=len(groups) == 1 and len(parts) == 1),
+                times_sent=times_sent,
+                equal_echoes=len({i.echo_number for i in part}) < len({i.echo_number for i in unique}),
+            )
+            found.append((_content(part), series))
+    return found
+
+
+def _equal_echoes(group: Sequence[InstanceFacts]) -> list[list[InstanceFacts]]:
+    """The echoes of a series that differ in echo number, not in echo time; empty if there is only one echo."""
+    echoes: dict[int | None, list[InstanceFacts]] = defaultdict(list)
+    for instance in group:
+        echoes[instance.echo_number].append(instance)
+    positions = [{i.positions for i in echo} for echo in echoes.values()]
+    repeated = len(positions) > 1 and bool(set.intersection(*positions))
+    return list(echoes.values()) if repeated else []
+
+
+def _clusters(values: Sequence[tuple[float, ...] | None], tolerance: float) -> list[int | None]:
+    """Number of the first value within a tolerance of each value; None for None."""
+    seen: list[tuple[float, ...]] = []
+    numbers: list[int | None] = []
+    for value in values:
+        if value is None:
+            numbers.append(None)
+            continue
+        near = [
+            n for n, v in enumerate(seen) if max(abs(a - b) for a, b in zip(v, value, strict=True)) <= tolerance
+        ]
+        if not near:
+            seen.append(value)
+        numbers.append(near[0] if near else len(seen) - 1)
+    return numbers
+
+
+def _content(run: Sequence[InstanceFacts]) -> tuple[object, ...]:
+    """What two copies of a series have in common. Without a time, a series has no copy."""
+    first = run[0]
+    if any(i.acquired_s is None for i in run):
+        return (first.instance_key,)
+    images = tuple(sorted((i.instance_number or 0, i.acquired_s or 0.0, i.positions) for i in run))
+    physics = (
+        first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, first.flip_angle_deg, first.image_type,
+        first.orientation, first.rows, first.columns, first.echo_number, first.scanner_key, first.description,
     )  # fmt: skip
+    return images, physics
+
+
+def _sent_once(group: Sequence[InstanceFacts]) -> tuple[list[InstanceFacts], int]:
+    """Images without those sent again under new UIDs, and how many times they were sent.
+
+    Images of one instance number, position and time are copies of each other.
+    """
+    unique: dict[tuple[object, ...], InstanceFacts] = {}
+    for instance in group:
+        stated = instance.instance_number is not None and instance.acquired_s is not None
+        what = (
+            (instance.instance_number, instance.acquired_s, instance.positions)
+            if stated
+            else instance.instance_key
+        )
+        unique.setdefault((what,), instance)
+    return list(unique.values()), round(len(group) / len(unique))
+
+
+def _runs(group: list[InstanceFacts]) -> list[list[InstanceFacts]]:
+    """The two runs of a series that was aborted and repeated under the same UID; else the whole series.
+
+    One has every position once and the other only a part of them. They are separated by the longer pause where two cuts
+    are possible.
+    """
+    counts = Counter(i.positions for i in group)
+    if set(counts.values()) != {1, 2} or any(i.acquired_s is None for i in group):
+        return [group]
+    order = sorted(group, key=lambda i: (i.acquired_s or 0.0, i.instance_number or 0))
+    times = [i.acquired_s or 0.0 for i in order]
+    cuts = (len(group) - len(counts), len(counts))  # the part first, or the whole run first
+    pause, cut = max((times[cut] - times[cut - 1], cut) for cut in cuts)
+    runs = [order[:cut], order[cut:]]
+    single = all(len({i.positions for i in run}) == len(run) for run in runs)
+    return runs if single and pause > 0 else [group]
 
 
 def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
@@ -180,66 +216,6 @@ def _series(group: list[InstanceFacts], *, alone: bool) -> Series:
     return Series(
         first=group[0],
         files=tuple(i.path for i in group),
-        geometry=_geometry(group, alone=alone),
+        geometry=slice_geometry(group, alone=alone),
         acquired_s=min(times) if times else None,
     )
-
-
-def _geometry(group: Sequence[InstanceFacts], *, alone: bool) -> Geometry | None:
-    first = group[0]
-    if first.orientation is None or first.pixel_spacing_mm is None or any(i.orientation is None for i in group):
-        return None
-    along_row, along_column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
-    normal = np.cross(along_row, along_column)
-    length = float(np.linalg.norm(normal))
-    positions = np.array([p for i in group for p in i.positions])
-    if not 0.99 < length < 1.01 or len(positions) == 0:
-        return None
-    normal /= length
-    depth = positions @ normal
-    order = np.argsort(depth, kind="stable")
-    places = _places(depth[order])
-    spacing, missing, regular = _slice_distances(places, first.thickness_mm)
-    if alone and first.images_in_acquisition is not None and len(group) < first.images_in_acquisition:
-        missing = max(missing, first.images_in_acquisition - len(group))
-    if len(depth) % len(places):
-        regular = False  # some positions have more images than others: a volume is incomplete
-    thickness = first.thickness_mm or spacing
-    # Pixel Spacing is (between rows, between columns): steps along the column and along the row
-    row_step, column_step = first.pixel_spacing_mm
-    low, high = positions[order[0]], positions[order[-1]]
-    across = along_row * column_step * (first.columns - 1)
-    down = along_column * row_step * (first.rows - 1)
-    corners = [start + a * across + b * down for start in (low, high) for b in (0, 1) for a in (0, 1)]
-    return Geometry(
-        slices=len(places),
-        volumes=max(1, round(len(depth) / len(places))),
-        columns=first.columns,
-        rows=first.rows,
-        spacing_mm=(row_step, column_step, spacing),
-        thickness_mm=thickness,
-        coverage_mm=float(places[-1] - places[0]) + thickness,
-        missing_slices=missing,
-        regular=regular,
-        slice_direction=(float(normal[0]), float(normal[1]), float(normal[2])),
-        corners_ras_mm=tuple((-float(c[0]), -float(c[1]), float(c[2])) for c in corners),
-    )
-
-
-def _places(sorted_depth: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:
-    places: list[float] = []
-    for depth in sorted_depth.tolist():
-        if not places or depth - places[-1] > SAME_PLACE_MM:
-            places.append(depth)
-    return places
-
-
-def _slice_distances(places: Sequence[float], thickness_mm: float | None) -> tuple[float, int, bool]:
-    """Median distance, number of missing slices, and whether all distances are multiples of the median."""
-    if len(places) < 2:
-        return thickness_mm or 1.0, 0, True
-    distances = np.diff(places)
-    spacing = float(np.median(distances))
-    steps = np.maximum(np.rint(distances / spacing), 1)
-    regular = bool((np.abs(distances - steps * spacing) <= IRREGULAR_SPACING * spacing * steps).all())
-    return spacing, int((steps - 1).sum()), regular

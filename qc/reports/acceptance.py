@@ -47,6 +47,8 @@ _RULES: Final = {
     "in_plane_2d": "In-plane voxel size",
     "coverage": "Coverage",
     "contrast_recognised": "Contrast recognition",
+    "contrast_timing": "Before or after contrast",
+    "enhancement": "Enhancement",
     "minutes_after_contrast": "Time after contrast",
     "snr": "Signal to noise",
     "cnr": "Grey/white contrast to noise",

@@ -18,7 +18,7 @@ from mri_pipeline.registry import Gate
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
-from reading_centre.use_cases.gate import check_upload, convert_checked
+from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
@@ -146,9 +146,12 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
     protocol.site(site)
     checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
     images: dict[Contrast, Image] = {}
+    compliance = checked.compliance
     fault = ""
     try:
         converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
+        converted, decision = decided_by_images(checked, converted, purpose=Purpose.DUMMY_RUN)
+        compliance = decision.compliance
         images = {contrast: result.image for contrast, result in converted.items()}
     except UploadRefusedError as error:
         fault = error.message
@@ -157,7 +160,7 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
     return judge_dummy_run(
         site,
         protocol=protocol,
-        compliance=checked.compliance,
+        compliance=compliance,
         conversion_fault=fault,
         recognised=checked.recognised,
         profile=checked.profile,

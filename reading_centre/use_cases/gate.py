@@ -21,14 +21,17 @@ from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
+from mri_pipeline.intake.aborted import leave_out_aborted
+from mri_pipeline.intake.choose import Choice, choose
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.merge import merge_parts
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.contrast_timing import TimingDecision, decide_timing
 from qc.coverage import compare_coverage, split_series
 from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
@@ -82,11 +85,14 @@ class WrittenVisit:
         Shifted date of the scan; None if the headers contain none.
     pixels_keys : mapping of Contrast to str
         Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`).
+    compliance : ComplianceReport
+        That of the upload, with the comparison of the T1 before and after contrast.
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
     pixels_keys: Mapping[Contrast, str]
+    compliance: ComplianceReport
 
 
 def check_upload(
@@ -133,7 +139,8 @@ def check_upload(
         shutil.rmtree(work_dir, ignore_errors=True)
         raise
     parts = merge_parts(reading.instances)
-    recognised = split_gadolinium([recognise(series) for series in group_series(parts.instances)])
+    found = leave_out_aborted([recognise(series) for series in group_series(parts.instances)])
+    recognised = split_gadolinium(found)
     chosen = choose(recognised)
     compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
     compliance = ComplianceReport(
@@ -203,6 +210,30 @@ def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
             )
 
 
+def decided_by_images(
+    checked: CheckedUpload, converted: Mapping[Contrast, Converted], *, purpose: Purpose
+) -> tuple[dict[Contrast, Converted], TimingDecision]:
+    """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+    converted : mapping of Contrast to Converted
+        From `convert_checked`.
+    purpose : Purpose
+
+    Returns
+    -------
+    scans : dict of Contrast to Converted
+        The scans to store: without a post-contrast T1 that shows no enhancement; exchanged if the images show the
+        reverse of headers and names.
+    decision : TimingDecision
+    """
+    images = {contrast: result.image for contrast, result in converted.items()}
+    decision = decide_timing(images, checked.chosen, checked.compliance, purpose=purpose)
+    return {contrast: converted[chosen_as] for contrast, chosen_as in decision.source.items()}, decision
+
+
 def write_scans(
     checked: CheckedUpload,
     *,
@@ -244,7 +275,7 @@ def write_scans(
     """
     checked.compliance.require()
     protocol.visit(visit)
-    converted = convert_checked(checked, blinding)
+    converted, decision = decided_by_images(checked, convert_checked(checked, blinding), purpose=Purpose.VISIT)
     ensure_dataset(raw, name=protocol.name)
     scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
     written = write_visit(raw, blinding.code, visit, scans, replace=replace)
@@ -253,4 +284,5 @@ def write_scans(
         written,
         None if day is None else blinding.shifted_day(day),
         {contrast: pixels_key(result.image.data, blinding.secret) for contrast, result in converted.items()},
+        decision.compliance,
     )

@@ -187,7 +187,7 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
         )
         identity = _identity(checked, written, visitor.before_infusion)
         found, remarks = _compare(desk, identity, visitor)
-        queries = tuple(f.message for f in (*checked.compliance.findings, *found) if f.action is Action.QUERY)
+        queries = tuple(f.message for f in (*written.compliance.findings, *found) if f.action is Action.QUERY)
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(

@@ -1,6 +1,5 @@
 """Which series is which: real protocols of several makers, names that mislead, and series nobody wants."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,50 +10,15 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.choose import choose, split_gadolinium
-from mri_pipeline.intake.contrast import Recognised, Unwanted, recognise
+from mri_pipeline.intake.choose import choose
+from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.facts import InstanceFacts, ObjectKind
+from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.header_values import header_values
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import Series, group_series
-
-SE, IR, GR = ("SE",), ("SE", "IR"), ("GR",)
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-def instances(
-    slices: int = 44, *, spacing: float = 3.0, skip: tuple[int, ...] = (), **changes: Any
-) -> list[InstanceFacts]:
-    name = changes.pop("name", "s1")
-    normal = np.cross(changes.get("orientation", AXIAL)[:3], changes.get("orientation", AXIAL)[3:])
-    common = {
-        "kind": ObjectKind.MR, "patient_key": "p", "study_key": "s", "series_key": name, "scanner_key": "m",
-        "modality": "MR",
-        "rows": 256, "columns": 200, "pixel_spacing_mm": (0.9, 1.0), "thickness_mm": 3.0, "orientation": AXIAL,
-        "image_type": ("ORIGINAL", "PRIMARY", "M"),
-        "acquisition_type": "2D", "series_number": 1, "acquired_s": 0.0,
-        "field_strength_t": 1.5,
-    }  # fmt: skip
-    return [
-        InstanceFacts.model_validate(
-            common | {"positions": (tuple(np.array([-90.0, -110.0, 0.0]) + i * spacing * normal),)} | changes
-            | {"path": Path(f"{name}{i}"), "instance_key": f"{name}-{changes.get('echo_time_ms')}-{i}"}
-            | {"instance_number": i + 1}
-        )
-        for i in range(slices) if i not in skip
-    ]  # fmt: skip
-
-
-def timed(
-    tr: float | None, te: float | None, ti: float | None = None, echo: tuple[str, ...] = SE, **more: Any
-) -> dict[str, Any]:
-    return {
-        "repetition_time_ms": tr,
-        "echo_time_ms": te,
-        "inversion_time_ms": ti,
-        "scanning_sequence": echo,
-        **more,
-    }
+from mri_pipeline.intake.unwanted import Unwanted
+from tests.unit.series_facts import AXIAL, GR, IR, SE, contrasts, instances, t1, timed
 
 
 def one(facts: list[InstanceFacts]) -> Recognised:
@@ -74,6 +38,12 @@ def one(facts: list[InstanceFacts]) -> Recognised:
         (timed(4500, 95), Contrast.T2W),
         (timed(3200, 400, acquisition_type="3D"), Contrast.T2W),  # SPACE
         (timed(2500, 80), Contrast.T2W),
+        (timed(3500, 54), Contrast.T2W),  # first echo times of fast T2 protocols
+        (timed(3500, 54, description="pd_tse"), Contrast.PDW),
+        (timed(6000, 120, 1341, IR, acquisition_type="3D"), Contrast.FLAIR),  # 3D at 1.5 T
+        (timed(3800, 90, 1700, IR), Contrast.FLAIR),
+        (timed(3800, 90, None, SE, description="T2 FLAIR"), Contrast.FLAIR),
+        (timed(1500, 12), Contrast.T1W),  # spin echo of many slices at 3 T
         (timed(2500, 15), Contrast.PDW),
         (timed(550, 12), Contrast.T1W),
         (timed(450, 15, description="T1 SE"), Contrast.T1W),
@@ -118,6 +88,26 @@ def test_contrasts_by_physics(physics, expected):
         (timed(4500, 95, burned_in=True), 44, Unwanted.BURNED_IN),
         (timed(4500, 95, modality="CT"), 44, Unwanted.NOT_MR),
         (timed(1600, 50), 44, Unwanted.UNKNOWN),
+        (timed(5.0, 2.2, None, GR, description="Ax 3D FIESTA"), 44, Unwanted.BALANCED),
+        (timed(5.9, 2.6, None, GR, description="3D CISS", sequence_name="*ci3d1"), 44, Unwanted.BALANCED),
+        (timed(5.0, 2.2, None, GR, sequence_variant=("SS", "SK"), flip_angle_deg=50), 44, Unwanted.BALANCED),
+        (timed(21, 3.4, None, GR, scan_options=("FC", "SAT1"), acquisition_type="3D"), 44, Unwanted.ANGIOGRAPHY),
+        (timed(21, 3.4, None, GR, sequence_name="*fi3d1r"), 44, Unwanted.ANGIOGRAPHY),
+        (timed(25, 6.9, None, GR, scan_options=("FC_SLICE_AX_GEMS",)), 44, Unwanted.ANGIOGRAPHY),
+        (timed(500, 4.9, None, GR, description="gre_field_mapping"), 44, Unwanted.FIELD_MAP),
+        (timed(500, 4.9, None, GR, sequence_name="*fm2d2r"), 44, Unwanted.FIELD_MAP),
+        (timed(500, 4.9, None, GR, description="B0 map"), 44, Unwanted.FIELD_MAP),
+        (timed(900, 2.0, None, GR, description="tfl_b1map"), 44, Unwanted.FIELD_MAP),
+        (timed(25, 4.6, None, GR, description="B1_Map_AFI"), 44, Unwanted.FIELD_MAP),
+        (timed(7, 3.2, None, GR, pixel_spacing_mm=(4.0, 4.0)), 44, Unwanted.FIELD_MAP),
+        (timed(4, 1.5, None, GR, description="t1_vibe_dce"), 44, Unwanted.DYNAMIC),
+        (timed(4, 1.5, None, GR, description="T1 dyn 12"), 44, Unwanted.DYNAMIC),
+        (timed(4, 1.5, None, GR, description="T1 perfusion KM"), 44, Unwanted.DYNAMIC),
+        (timed(15, 4.5, None, GR, description="T1 mapping FA 20"), 44, Unwanted.QUANTITATIVE),
+        (timed(5000, 3, 700, GR, description="t1_mp2rage_sag_INV1"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 2500, GR, description="t1_mp2rage_sag_INV2"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 700, GR, description="t1_mp2rage_sag_UNI_Images"), 44, Unwanted.MP2RAGE),
+        (timed(5000, 3, 2500, GR), 44, Unwanted.UNKNOWN),  # the second inversion without a telling name
     ],
 )
 def test_unwanted_series_are_named_for_what_they_are(changes, slices, expected):
@@ -125,6 +115,25 @@ def test_unwanted_series_are_named_for_what_they_are(changes, slices, expected):
     assert found.contrast is None
     assert found.unwanted is expected
     assert expected.value in found.evidence
+
+
+def test_the_denoised_uniform_image_of_mp2rage_is_t1w():
+    facts = instances(**timed(5000, 3, 700, GR, description="t1_mp2rage_sag_UNI-DEN"))
+    assert one(facts).contrast is Contrast.T1W
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        timed(2300, 3, 900, GR, description="t1_mprage_sag_p2_iso", sequence_name="*tfl3d1_16ns"),
+        timed(7.3, 3.0, 400, GR, description="Sag BRAVO", sequence_variant=("SS", "SP", "SK"), flip_angle_deg=12),
+        timed(25, 4.6, None, GR, description="T1 FFE 3D", flip_angle_deg=30, acquisition_type="3D"),
+        timed(250, 2.5, None, GR, description="t1_fl2d_tra", sequence_name="*fl2d1", flip_angle_deg=70),
+        timed(550, 12, description="T1 SE mit Flusskompensation", scan_options=("FC", "SAT1")),
+    ],
+)
+def test_t1_of_several_techniques_are_not_taken_for_something_else(changes):
+    assert one(instances(**changes)).contrast is Contrast.T1W
 
 
 @pytest.mark.parametrize("name", ["Ax T2 FLAIR ASSET", "t2_tirm_tra_dark-fluid", "medical FLAIR protocol"])
@@ -195,61 +204,6 @@ def test_geometry_in_an_oblique_plane():
     assert np.linalg.norm(corners[0] - corners[-1]) == pytest.approx(diagonal)
 
 
-def t1(name: str, start: float, **changes: Any) -> list[InstanceFacts]:
-    return instances(name=name, **timed(550, 12, acquired_s=start, **changes))
-
-
-def contrasts(*series: list[InstanceFacts]) -> dict[str, Recognised]:
-    found = split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])])
-    return {r.series.first.series_key: r for r in found}
-
-
-def test_gadolinium_by_tag_by_name_by_injection_time():
-    by_tag = contrasts(t1("a", 0), t1("b", 900, contrast_agent=True))
-    assert (by_tag["a"].contrast, by_tag["b"].contrast) == (Contrast.T1W, Contrast.T1W_GD)
-    assert not by_tag["b"].doubtful
-    by_name = contrasts(t1("a", 0, description="t1 pre"), t1("b", 900, description="T1_SE_post_GD"))
-    assert (by_name["a"].contrast, by_name["b"].contrast) == (Contrast.T1W, Contrast.T1W_GD)
-    # the scanner kept tag and injection time for the whole exam
-    header = {"contrast_agent": True, "contrast_start_s": 500.0}
-    by_time = contrasts(t1("a", 0, **header), t1("b", 900, **header))
-    assert (by_time["a"].contrast, by_time["b"].contrast) == (Contrast.T1W, Contrast.T1W_GD)
-    assert "before the injection" in by_time["a"].evidence
-
-
-def test_gadolinium_by_order_is_doubtful_and_says_so():
-    for tagged in (False, True):
-        found = contrasts(t1("a", 0, contrast_agent=tagged), t1("b", 900, contrast_agent=tagged))
-        assert (found["a"].contrast, found["b"].contrast) == (Contrast.T1W, Contrast.T1W_GD)
-        assert found["b"].doubtful
-        assert "by order only" in found["b"].evidence
-
-
-def test_a_rescan_at_once_and_a_single_t1_are_not_after_contrast():
-    rescan = contrasts(t1("a", 0), t1("b", 120))
-    assert {r.contrast for r in rescan.values()} == {Contrast.T1W}
-    assert contrasts(t1("a", 0))["a"].contrast is Contrast.T1W
-    other_protocol = contrasts(
-        t1("a", 0), instances(name="b", **timed(2300, 3, 900, GR, acquired_s=900, acquisition_type="3D"))
-    )
-    assert {r.contrast for r in other_protocol.values()} == {Contrast.T1W}
-
-
-@pytest.mark.parametrize("name", ["T1 pre contrast", "t1_native", "T1 ohne KM", "pre_gd T1"])
-def test_names_before_contrast_are_not_after(name):
-    assert contrasts(t1("a", 0, description=name))["a"].contrast is Contrast.T1W
-
-
-@pytest.mark.parametrize("name", ["T1 +C", "T1+Gd", "t1_se_tra_km", "T1 CE", "T1W_SE_GADO", "Post T1", "T1 C+"])
-def test_names_after_contrast(name):
-    assert contrasts(t1("a", 0, description=name))["a"].contrast is Contrast.T1W_GD
-
-
-@pytest.mark.parametrize("name", ["T1 posterior fossa", "T1 cerebrum", "t1_se_tra", "T1 SE HEAD"])
-def test_names_that_say_nothing_of_contrast(name):
-    assert contrasts(t1("a", 0, description=name))["a"].contrast is Contrast.T1W
-
-
 def chosen(*series: list[InstanceFacts]) -> dict[Contrast, str]:
     picked = choose(split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])]))
     return {contrast: choice.recognised.series.first.series_key for contrast, choice in picked.items()}
@@ -308,16 +262,6 @@ def evidence(*series: list[InstanceFacts]) -> dict[Contrast, str]:
 def test_a_choice_says_of_how_many_series_it_is_one():
     assert "taken from" not in evidence(t2("a", 0))[Contrast.T2W]
     assert "chosen from 2 series" in evidence(t2("a", 0), t2("b", 300))[Contrast.T2W]
-
-
-def test_where_every_t1_is_tagged_and_none_is_a_repeat_all_are_after_contrast():
-    """Two T1 of different protocols, both after the injection."""
-    volume = instances(
-        name="b", **timed(2300, 3, 900, GR, acquired_s=900, acquisition_type="3D", contrast_agent=True)
-    )
-    found = contrasts(t1("a", 0, contrast_agent=True), volume)
-    assert {r.contrast for r in found.values()} == {Contrast.T1W_GD}
-    assert all(r.doubtful for r in found.values())
 
 
 @pytest.mark.parametrize("spelling", [str.lower, str.upper, str.title])

@@ -1,0 +1,71 @@
+"""Leave out aborted runs that were repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.contrast_words import said_of_contrast
+from mri_pipeline.intake.gadolinium import same_protocol
+from mri_pipeline.intake.series import Series
+from mri_pipeline.intake.unwanted import Unwanted
+
+WHOLE_HEAD_MM = 100.0
+"""A series that covers less is a slab or a part of a run."""
+
+
+def leave_out_aborted(recognised: Sequence[Recognised]) -> tuple[Recognised, ...]:
+    """Leave out series with missing slices that a whole series of the same contrast and protocol follows.
+
+    Order and number of the T1 series then tell before and after contrast. A T1 whose header or description says
+    something else about contrast agent than the whole series is kept.
+
+    Parameters
+    ----------
+    recognised : sequence of Recognised
+        All series of one visit, before `split_gadolinium`.
+
+    Returns
+    -------
+    tuple of Recognised
+        In the same order. The aborted runs have no contrast and name the whole series as the reason.
+    """
+    return tuple(_left_out(item, _repeat(item, recognised)) for item in recognised)
+
+
+def _left_out(item: Recognised, repeat: Recognised | None) -> Recognised:
+    if repeat is None:
+        return item
+    sent, whole = (r.series.geometry.slices if r.series.geometry else 0 for r in (item, repeat))
+    counts = f"{sent} slices; {repeat.series.label} has {whole}"
+    evidence = f"{item.series.label} is {Unwanted.ABORTED.value} ({counts})"
+    return replace(item, contrast=None, unwanted=Unwanted.ABORTED, evidence=evidence)
+
+
+def _repeat(item: Recognised, recognised: Sequence[Recognised]) -> Recognised | None:
+    if item.contrast is None or _is_whole(item.series):
+        return None
+    return next((other for other in recognised if _repeats(other, item)), None)
+
+
+def _repeats(other: Recognised, item: Recognised) -> bool:
+    start, again = item.series.acquired_s, other.series.acquired_s
+    return (
+        other.contrast is item.contrast
+        and _is_whole(other.series)
+        and start is not None
+        and again is not None
+        and again >= start
+        and same_protocol(other, item)
+        and _contrast_agent(other.series) == _contrast_agent(item.series)
+    )
+
+
+def _is_whole(series: Series) -> bool:
+    geometry = series.geometry
+    return geometry is not None and geometry.complete and geometry.coverage_mm >= WHOLE_HEAD_MM
+
+
+def _contrast_agent(series: Series) -> tuple[object, ...]:
+    return series.first.contrast_agent, said_of_contrast(series.first.description)

@@ -1,0 +1,227 @@
+"""Words for contrast agent in the name of a series and in ContrastBolusAgent.
+
+The words of eleven languages are in ``mri_pipeline/data/contrast_words.toml``. A name is split at word boundaries.
+Words that deny the agent ("ohne KM", "w/o contrast") are matched before the agent itself.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from functools import cache, lru_cache
+from importlib.resources import files
+
+_LONGEST_PHRASE = 3
+_PLUS, _MINUS, _BOTH = "+", "~", "±"
+_SIGNS = (
+    (re.compile(r"(?<![a-z])(t1|t2|pd)w(?![a-z/])"), r"\1 "),  # the w of T1w is no "with"
+    (re.compile(r"(?<![a-z])w\s*/\s*o(?![a-z])"), " without "),
+    (re.compile(r"(?<![a-z])(t1)c(?![a-z])"), r"\1 + c"),
+    (re.compile(r"\+\s*/\s*-"), f" {_BOTH} "),
+    (re.compile(r"\+"), f" {_PLUS} "),
+    (re.compile(r"(?<![a-z0-9+/])-(?=[a-z])"), f" {_MINUS} "),  # " -C"; not "T1-Gd"
+    (re.compile(r"(?<=[a-z])-(?![a-z0-9])"), f" {_MINUS} "),  # "C-"; not "Gd-DOTA"
+)
+_TOKEN = re.compile(rf"[a-z]+|[{_PLUS}{_MINUS}{_BOTH}]")
+
+
+class Said(StrEnum):
+    """What the name of a series says about contrast agent."""
+
+    BEFORE = "before contrast"
+    AFTER = "after contrast"
+
+
+_SIGNED = {_PLUS: Said.AFTER, _MINUS: Said.BEFORE}
+_PREPOSITIONS = (
+    ("without", Said.BEFORE), ("before", Said.BEFORE), ("after", Said.AFTER), ("with", Said.AFTER),
+)  # fmt: skip
+
+
+@cache
+def _table() -> Mapping[str, frozenset[str]]:
+    text = (files("mri_pipeline") / "data" / "contrast_words.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    values = table.pop("values")
+    return {name: frozenset(words) for name, words in (table | values).items()}
+
+
+def said_of_contrast(name: str) -> Said | None:
+    """What the name of a series says about contrast agent.
+
+    Parameters
+    ----------
+    name : str
+        Description of the series, in any spelling. Parts separated by ``" | "`` are read one after the other; the
+        first one that says something decides.
+
+    Returns
+    -------
+    Said or None
+        None if the name says nothing, or both ("with and without contrast").
+
+    Examples
+    --------
+    >>> said_of_contrast("t1_se_tra m.KM").value, said_of_contrast("AX T1 W/O CONTRAST").value
+    ('after contrast', 'before contrast')
+    >>> said_of_contrast("T1 posterior fossa") is None
+    True
+    """
+    for part in name.split(" | "):
+        said = set(_statements(_tokens(part)))
+        if said:
+            return said.pop() if len(said) == 1 else None
+    return None
+
+
+@lru_cache(maxsize=1024)
+def agent_given(value: str) -> bool | None:
+    """Whether a value of ContrastBolusAgent states that contrast agent was given.
+
+    Parameters
+    ----------
+    value : str
+
+    Returns
+    -------
+    bool or None
+        False if it states that none was given, None if it is empty, punctuation or unknown.
+
+    Examples
+    --------
+    >>> agent_given("Gd-DOTA"), agent_given("no contrast"), agent_given("n/a")
+    (True, False, None)
+    """
+    words = [w for w in re.split(r"[^a-z0-9]+", _plain(value)) if w]
+    text = " ".join(words)
+    if not words or text in _table()["unknown"]:
+        return None
+    numbers = re.findall(r"\d+(?:[.,]\d+)?", value)
+    zero = bool(numbers) and all(float(n.replace(",", ".")) == 0 for n in numbers)
+    return not (zero or text in _table()["none"] or said_of_contrast(value) is Said.BEFORE)
+
+
+def _plain(text: str) -> str:
+    """Lower case without accents."""
+    folded = text.lower().replace("ø", "oe").replace("æ", "ae").replace("ß", "ss")
+    return "".join(c for c in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(c))
+
+
+def _tokens(name: str) -> list[str]:
+    text = _plain(name).replace("_", " ").replace(_MINUS, " ")
+    for pattern, replacement in _SIGNS:
+        text = pattern.sub(replacement, text)
+    return _TOKEN.findall(text)
+
+
+def _statements(tokens: Sequence[str]) -> Iterator[Said]:
+    position = 0
+    while position < len(tokens):
+        said, length = _statement(tokens[position:])
+        if said is not None:
+            yield said
+        position += length
+
+
+def _statement(tokens: Sequence[str]) -> tuple[Said | None, int]:
+    """What the beginning of a list of tokens says, and how many tokens that takes."""
+    neutral = _phrase(tokens, "neutral")
+    if neutral:
+        return None, neutral
+    for rule in (_beside_a_word, _beside_a_sign, _alone):
+        said, length = rule(tokens)
+        if length:
+            return said, length
+    return _glued(tokens[0]), 1
+
+
+def _beside_a_word(tokens: Sequence[str]) -> tuple[Said | None, int]:
+    """Read "ohne KM", "post Gd", and the first half of "with and without contrast"; length 0 for anything else."""
+    for words, said in _PREPOSITIONS:
+        length = _phrase(tokens, words)
+        if not length:
+            continue
+        agent = _agent_after(tokens[length:])
+        if agent or (_is_word(tokens[0]) and _other_follows(tokens[length:])):
+            return said, length + agent
+    return None, 0
+
+
+def _beside_a_sign(tokens: Sequence[str]) -> tuple[Said | None, int]:
+    """Read "+C", "-C", "C+", "C-", "+/- KM" and "KM nein"; length 0 for anything else."""
+    if tokens[0] == _BOTH:
+        return None, 1 + _agent(tokens[1:])
+    if tokens[0] in _SIGNED and _agent(tokens[1:]):
+        return _SIGNED[tokens[0]], 1 + _agent(tokens[1:])
+    agent = _agent(tokens)
+    if not agent or len(tokens) == agent:
+        return None, 0
+    behind = tokens[agent]
+    if behind in _SIGNED and not _agent(tokens[agent + 1 :]):
+        return _SIGNED[behind], agent + 1
+    if len(tokens) == agent + 1 and _phrase(tokens, "agents") and behind in _table()["none"]:
+        return Said.BEFORE, agent + 1
+    return None, 0
+
+
+def _alone(tokens: Sequence[str]) -> tuple[Said | None, int]:
+    """Words that are enough on their own; length 0 for anything else."""
+    for words, said in (
+        ("before_alone", Said.BEFORE), ("after_alone", Said.AFTER), ("agents", Said.AFTER),
+    ):  # fmt: skip
+        length = _phrase(tokens, words)
+        if length:
+            return said, length
+    if len(tokens) == 1 and tokens[0] in _table()["before_at_the_end"]:
+        return Said.BEFORE, 1
+    return None, 0
+
+
+def _glued(word: str) -> Said | None:
+    """What a word such as "postgd" or "oKM" says."""
+    for words, said in _PREPOSITIONS:
+        for start in _table()[words]:
+            if word.startswith(start) and _phrase([word[len(start) :]], "agents"):
+                return said
+    return None
+
+
+def _agent_after(tokens: Sequence[str]) -> int:
+    """Tokens up to the agent, if it follows directly or behind words such as "de" and "mezzo di"."""
+    skipped = 0
+    while skipped < min(len(tokens), _LONGEST_PHRASE + 1):
+        agent = _agent(tokens[skipped:]) if skipped == 0 else _phrase(tokens[skipped:], "agents")
+        if agent:
+            return skipped + agent
+        if tokens[skipped] not in _table()["between"]:
+            break
+        skipped += 1
+    return 0
+
+
+def _other_follows(tokens: Sequence[str]) -> bool:
+    rest = tokens[1:] if tokens and tokens[0] in _table()["and"] else tokens
+    return bool(rest) and _is_word(rest[0]) and any(_phrase(rest, words) for words, _ in _PREPOSITIONS)
+
+
+def _is_word(text: str) -> bool:
+    """Single letters abbreviate "with" and "without" only directly before an agent, apart from the English w."""
+    return len(text) > 1 or text == "w"
+
+
+def _agent(tokens: Sequence[str]) -> int:
+    return _phrase(tokens, "agents") or _phrase(tokens, "agents_beside_a_word")
+
+
+def _phrase(tokens: Sequence[str], name: str) -> int:
+    """Number of tokens of the longest phrase of a list at the beginning of the tokens; 0 if there is none."""
+    words = _table()[name]
+    for length in range(min(_LONGEST_PHRASE, len(tokens)), 0, -1):
+        phrase = " ".join(tokens[:length])
+        shortest = max(2, phrase.rfind(" ") + 2)  # a beginning belongs to one word
+        if phrase in words or any(phrase[:n] + "*" in words for n in range(shortest, len(phrase) + 1)):
+            return length
+    return 0

@@ -1,0 +1,132 @@
+"""Before or after contrast: what headers and names say, compared with the images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck, compare_t1
+from mri_pipeline.intake.choose import Choice
+from mri_pipeline.intake.contrast import Basis
+from qc.compliance import TIMING_RULE, ComplianceReport, Finding, Purpose
+
+RULE: Final = "enhancement"
+_PAIR: Final = (Contrast.T1W, Contrast.T1W_GD)
+
+
+@dataclass(frozen=True)
+class TimingDecision:
+    """Decision by the images about the two T1 of a visit.
+
+    Parameters
+    ----------
+    source : mapping of Contrast to Contrast
+        For each contrast to store, the contrast as which its series was chosen.
+    chosen : mapping of Contrast to Choice
+        The choices of the contrasts to store. A pair that the images decided has the basis `Basis.IMAGES`.
+    compliance : ComplianceReport
+        With the finding of the comparison.
+    """
+
+    source: Mapping[Contrast, Contrast]
+    chosen: Mapping[Contrast, Choice]
+    compliance: ComplianceReport
+
+
+def decide_timing(
+    images: Mapping[Contrast, Image],
+    chosen: Mapping[Contrast, Choice],
+    compliance: ComplianceReport,
+    *,
+    purpose: Purpose,
+) -> TimingDecision:
+    """Compare the T1 before and after contrast, and decide which is which.
+
+    - Enhancement present: both are stored. Doubts from headers and names become notes.
+    - Absent: the post-contrast T1 is not stored, so that GEL stay empty, with a query; a dummy run is refused.
+    - Reversed: the two are exchanged, with a query that names header or name and images.
+    - Undecided: both are stored with the doubts that they had.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Converted scans of one visit.
+    chosen : mapping of Contrast to Choice
+    compliance : ComplianceReport
+    purpose : Purpose
+
+    Returns
+    -------
+    TimingDecision
+        Unchanged if one of the two T1 is missing.
+    """
+    source = {contrast: contrast for contrast in images}
+    if not all(contrast in images and contrast in chosen for contrast in _PAIR):
+        return TimingDecision(source, chosen, compliance)
+    check = compare_t1(images[Contrast.T1W], images[Contrast.T1W_GD])
+    finding = _finding(check, chosen, purpose)
+    findings = compliance.findings
+    if check.enhancement is Enhancement.UNDECIDED:
+        return TimingDecision(source, chosen, ComplianceReport((*findings, finding)))
+    if check.enhancement is Enhancement.ABSENT:
+        del source[Contrast.T1W_GD]
+        kept = dict(chosen)
+        del kept[Contrast.T1W_GD]
+        return TimingDecision(source, kept, ComplianceReport((*findings, finding)))
+    if check.enhancement is Enhancement.REVERSED:
+        source[Contrast.T1W], source[Contrast.T1W_GD] = Contrast.T1W_GD, Contrast.T1W
+    decided = {
+        c: _decided(c, chosen[source.get(c, c)], finding) if c in _PAIR else choice for c, choice in chosen.items()
+    }
+    return TimingDecision(source, decided, ComplianceReport((*_settled(findings), finding)))
+
+
+def _decided(contrast: Contrast, choice: Choice, finding: Finding) -> Choice:
+    timing = choice.recognised.timing
+    if timing is None:
+        return choice
+    after = contrast is Contrast.T1W_GD
+    by_images = replace(timing, after=after, basis=Basis.IMAGES, evidence=finding.message, doubtful=False)
+    recognised = replace(choice.recognised, contrast=contrast, timing=by_images)
+    return replace(choice, contrast=contrast, recognised=recognised, timing_query="")
+
+
+def _settled(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Doubts about before and after contrast become notes: the images have decided."""
+    return tuple(replace(f, action=Action.NOTE) if f.rule == TIMING_RULE else f for f in findings)
+
+
+def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], purpose: Purpose) -> Finding:
+    contrast = Contrast.T1W_GD
+    expected = f"{contrast.value}: expected enhancement against T1w"
+    if check.upper is None or check.lower is None:
+        return Finding(RULE, Action.NOTE, f"{expected}; the two T1 could not be compared", contrast)
+    tails = f"(tails of the difference: +{check.upper:.2f}, -{check.lower:.2f} of the median)"
+    labels = {c: chosen[c].recognised.series.label for c in _PAIR}
+    stated = "; ".join(f"{labels[c]}: {_stated(chosen[c])}" for c in _PAIR)
+    action: Action | None = None
+    if check.enhancement is Enhancement.PRESENT:
+        message = f"{expected}, found it {tails}"
+    elif check.enhancement is Enhancement.UNDECIDED:
+        action, message = Action.NOTE, f"{expected}; the images do not decide {tails}"
+    elif check.enhancement is Enhancement.ABSENT:
+        action = Action.REFUSE if purpose is Purpose.DUMMY_RUN else Action.QUERY
+        message = (
+            f"{expected}, found none {tails}, although {labels[contrast]} reads as post-contrast: "
+            f"{_stated(chosen[contrast])}. It is not used, and GEL stay empty. Ask the site whether contrast was given"
+        )
+    else:
+        action = Action.QUERY
+        message = (
+            f"{expected}, found it in {labels[Contrast.T1W]} against {labels[contrast]} {tails}, although headers and "
+            f"names read otherwise ({stated}). The two are exchanged. Ask the site which one was made after contrast"
+        )
+    return Finding(RULE, action, message, contrast, check.upper, None)
+
+
+def _stated(choice: Choice) -> str:
+    return choice.recognised.timing.evidence if choice.recognised.timing else "no statement"

@@ -1,0 +1,102 @@
+"""Names of T1 series and values of ContrastBolusAgent as sites of the trial's countries write them."""
+
+AFTER = (
+    # German
+    "t1_se_tra_KM", "T1 nach KM", "t1 mprage m.KM", "T1 SE tra mit KM", "T1 ax post KM",
+    "t1_tse_sag_nach_Kontrastmittel",
+    "T1 +KM", "T1w mit Kontrastmittel", "t1_vibe_tra_p.KM", "T1 nach Gabe von KM", "T1 mKM tra", "T1 KM+",
+    # French
+    "T1 GADO", "AX T1 avec injection", "SAG T1 3D apres injection", "T1 SE INJ", "T1 après gadolinium",
+    "3D T1 avec gado",
+    "T1 post injection", "T1 avec PDC", "T1 EG 3D injecté", "T1 AVEC CONTRASTE", "T1 IV+",
+    # Italian
+    "T1 con mdc", "T1 SE ax dopo mdc", "T1 post m.d.c.", "SE T1 dopo contrasto", "T1 3D con mezzo di contrasto",
+    "T1 dopo gadolinio", "t1_mprage_c_mdc", "T1 TSE MDC",
+    # Spanish
+    "T1 con contraste", "T1 SE AX C/C", "T1 GADOLINIO", "SAG T1 post gd", "T1 con civ", "T1 AX C/ GADO",
+    "T1 tras contraste", "T1 después de contraste", "T1 pos contraste", "T1 poscontraste",
+    # Catalan
+    "T1 amb contrast", "T1 despres de contrast", "T1 amb gadolini", "AX T1 post contrast",
+    # Danish
+    "T1 med kontrast", "t1 efter kontrast", "T1 m. kontrast", "T1 +K", "T1 m/kontrast", "t1_tra_m.k.",
+    # Swedish
+    "T1 med kontrast tra", "T1 efter kontrastmedel", "T1 SE efter Gd", "T1 e Kontrast",
+    # Dutch
+    "T1 met contrast", "T1 na contrast", "3D T1 na gado", "T1 TFE na gadolinium", "T1 met gado",
+    # Portuguese
+    "T1 com contraste", "T1 pós contraste", "AX T1 C/ CONTRASTE", "T1 SE após gadolínio", "T1 POS-GD", "T1 c/gd",
+    # English
+    "T1 POST", "Ax T1 SE +C", "Sag 3D T1 BRAVO +C", "T1 W CONTRAST", "AX T1 W/ GAD", "T1 post-contrast",
+    "T1POSTGD",
+    "AX T1 C+", "T1_MPRAGE_POST_GAD", "T1 CE", "T1w enhanced", "T1 with contrast", "Cor T1 FS POST", "T1CE_AXIAL",
+    "T1Gd", "+C AX T1 FSE", "T1 after contrast", "T1 W/CONTRAST", "PostContrast T1 3D", "T1 W GAD", "AX T1 GAD",
+    "T1+Gd", "Ax T1 FLAIR+C", "T1 SE Dotarem", "T1 Gadovist 7.5 ml", "Multihance T1", "T1-Gd", "T1c",
+    # Persian, transliterated
+    "T1 ba haajeb", "T1 ba hajeb", "T1 bad az tazrigh", "T1 baad az contrast", "T1 ba tazrigh", "T1 ba contrast",
+)  # fmt: skip
+
+BEFORE = (
+    # German
+    "T1 vor KM", "T1 nativ", "t1_se_tra_nativ", "T1 ohne KM", "T1 o.KM", "t1_mprage_o_KM", "T1 vor Kontrastmittel",
+    "T1 SE tra ohne Kontrastmittel", "T1 oKM", "T1 prae KM", "T1 -KM", "T1 vor Gabe", "T1 native", "T1 KM-",
+    # French
+    "T1 sans injection", "AX T1 sans gado", "T1 avant injection", "T1 sans IV", "T1 avant gadolinium",
+    "3D T1 sans PDC",
+    "T1 SE sans contraste", "T1 pré-injection", "T1 non injecté", "T1 IV-",
+    # Italian
+    "T1 senza mdc", "T1 SE basale", "T1 pre mdc", "T1 senza contrasto", "T1 prima del mdc", "T1 s.mdc",
+    "T1 senza m.d.c.", "T1 diretta", "T1 senza mezzo di contrasto",
+    # Spanish
+    "T1 sin contraste", "T1 AX S/C", "T1 SE basal", "T1 sin civ", "T1 antes de contraste", "T1 pre gd",
+    "T1 sin gadolinio",
+    "T1 S/ CONTRASTE", "T1 precontraste",
+    # Catalan
+    "T1 sense contrast", "T1 abans de contrast", "AX T1 sense gadolini", "T1 pre contrast",
+    # Danish
+    "T1 uden kontrast", "t1 før kontrast", "T1 u. kontrast", "T1 -K", "T1 u/kontrast", "t1_tra_u.k.",
+    # Swedish
+    "T1 utan kontrast", "T1 före kontrast", "T1 innan kontrastmedel", "T1 utan Gd",
+    # Dutch
+    "T1 zonder contrast", "T1 voor contrast", "T1 blanco", "3D T1 zonder gado", "T1 voor gadolinium",
+    # Portuguese
+    "T1 sem contraste", "T1 pré contraste", "AX T1 SEM GD", "T1 s/gd", "T1 antes do contraste",
+    # English
+    "T1 PRE", "AX T1 W/O", "T1 w/o contrast", "T1 WITHOUT CONTRAST", "Ax T1 -C", "AX T1 C-", "T1_MPRAGE_PRE_GAD",
+    "T1 non-contrast", "T1 unenhanced", "T1 noncon", "AX T1 WO", "T1 no gad", "Ax T1 pre-contrast", "PreGd T1",
+    "T1 NON CONTRAST", "T1 before contrast", "T1 no contrast", "T1PREGD", "T1 WO CON",
+    # Persian, transliterated
+    "T1 bedoone haajeb", "T1 bedune hajeb", "T1 ghabl az tazrigh", "T1 bedoon contrast", "T1 bedoone tazrigh",
+    "T1 qabl az haajeb",
+)  # fmt: skip
+
+SILENT = (
+    "t1_se_tra", "t1_mprage_sag_p2_iso", "Ax T1 SE", "sT1W_3D_TFE", "T1 posterior fossa", "T1 cerebrum",
+    "T1 SE HEAD",
+    "T1 post fossa", "T1 cor post op", "T1 basal ganglia", "T1 AX NPW no phase wrap", "T1 3D prescan normalize",
+    "T1 W/WO CONTRAST", "Brain with and without contrast", "T1 pre and post Gd", "T1W SE", "T1 tra +", "t1 presat",
+    "3D T1 MPRAGE Munchen", "T1 con saturacion", "T1 med FOV", "T1 met MPR", "T1 com SAT", "T1 m o s", "",
+    "MR Kopf mit und ohne KM", "T1 coronal", "T1 se c tra", "cerebro sin y con contraste", "T1 W",
+    "crane sans et avec injection",
+)  # fmt: skip
+
+AGENT_NOT_GIVEN = (
+    "", " ", "NO", "NONE", "N", "0", "NATIVE", "nativ", "WITHOUT", "OHNE", "SANS", "NULL", "N/A", "-", "--",
+    "no contrast",
+    "No", "n.a.", "kein", "keine", "kein KM", "ohne KM", "sin contraste", "senza mdc", "geen",
+    "zonder contrast", "ingen",
+    "uden kontrast", "utan kontrast", "sem contraste", "sense contrast", "aucun", "nessuno", "ninguno",
+    "nenhum", "cap",
+    "not given", "none given", "unknown", "unbekannt", "inconnu", "desconocido", "sconosciuto", "ukendt", "?",
+    "0 ml", "0.0",
+    "NIL", "false", "No contrast agent", "W/O", "nein", "nej", "bedoone haajeb", "not applicable",
+    "unspecified", "XX", ".",
+)  # fmt: skip
+
+AGENT_GIVEN = (
+    "Gd-DOTA", "DOTAREM", "Yes", "GADOVIST", "Gadavist 7.5", "Magnevist", "KM", "15 ml Dotarem", "Clariscan",
+    "ProHance",
+    "gadolinium", "Gadobutrol", "MultiHance", "contrast", "mdc", "ja", "oui", "si", "Y", "1", "0.1 mmol/kg",
+    "7,5 ml",
+    "Omniscan 20cc", "IV", "Gadoterate meglumine", "Vueway", "Artirem", "Magnegita", "true", "GD", "Cyclolux",
+    "Dotagraf",
+)  # fmt: skip

@@ -1,0 +1,179 @@
+"""Odd series have a reason of their own: rounded times, jitter, aborted runs, copies, echoes of equal time."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.aborted import leave_out_aborted
+from mri_pipeline.intake.choose import choose
+from mri_pipeline.intake.contrast import Recognised, recognise
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.facts import InstanceFacts
+from mri_pipeline.intake.gadolinium import split_gadolinium
+from mri_pipeline.intake.series import Series, group_series
+from mri_pipeline.intake.unwanted import Unwanted
+from qc.compliance import ComplianceReport, Purpose, check_compliance
+from reading_centre.use_cases.gate import check_upload, convert_checked
+from tests.unit import dicom_factory as factory
+from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
+
+FLAIR = instances(name="flair", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))
+
+
+def t2(name: str, start: float = 60.0, **changes: Any) -> list[InstanceFacts]:
+    return instances(name=name, **timed(4500, 95, acquired_s=start), **changes)
+
+
+def changed(facts: list[InstanceFacts], **values: Any) -> list[InstanceFacts]:
+    """The images with other values; a value may be a function of the number of the image."""
+    return [
+        f.model_copy(update={k: v(n) if callable(v) else v for k, v in values.items()})
+        for n, f in enumerate(facts)
+    ]
+
+
+def visit(*series: list[InstanceFacts]) -> tuple[Recognised, ...]:
+    found = group_series([i for facts in series for i in facts])
+    return split_gadolinium(leave_out_aborted([recognise(s) for s in found]))
+
+
+def report(*series: list[InstanceFacts]) -> ComplianceReport:
+    items = visit(*series)
+    return check_compliance(choose(items), items, parse_protocol(protocol_text()), purpose=Purpose.VISIT)
+
+
+def one(facts: list[InstanceFacts]) -> Series:
+    (series,) = group_series(facts)
+    assert series.geometry is not None
+    return series
+
+
+@pytest.mark.parametrize("echoes", [(94.4999, 94.5001), (93.9, 94.1), (94.49, 94.51)])
+def test_echo_times_that_differ_by_fractions_are_one_echo(echoes):
+    facts = changed(t2("a"), echo_time_ms=lambda n: echoes[n % 2])
+    assert one(facts).geometry.complete
+    two = changed(t2("a"), echo_time_ms=lambda n: (94.0, 97.0)[n % 2])
+    assert len(group_series(two)) == 2
+
+
+@given(st.floats(-3e-4, 3e-4), st.sampled_from([0.0, 0.05, 0.15, 0.35]))
+def test_jitter_of_the_orientation_does_not_split_a_series(jitter, tilt):
+    """Whatever the angle: rounding to one decimal would split it near 0.05 and 0.15."""
+    tilted = (1.0, 0.0, 0.0, 0.0, float(np.sqrt(1 - tilt**2)), tilt)
+    facts = changed(
+        t2("a", orientation=tilted),
+        orientation=lambda n: (*tilted[:5], tilted[5] + (jitter if n % 2 else -jitter)),
+    )
+    assert one(facts).geometry.complete
+
+
+def test_an_aborted_run_is_left_out_in_favour_of_the_whole_one():
+    part = t1("part", 0, series_number=2)[:12]
+    whole = t1("whole", 400, series_number=3)
+    found = {r.series.first.series_key: r for r in visit(FLAIR, part, whole)}
+    assert found["part"].unwanted is Unwanted.ABORTED
+    assert found["part"].evidence == (
+        "series 2 is an aborted run; a whole one of the same protocol follows (12 slices; series 3 has 44)"
+    )
+    # seven minutes apart: by order alone, the whole run would be post-contrast
+    assert found["whole"].contrast is Contrast.T1W
+
+
+def test_a_part_of_a_run_is_not_aborted_where_no_whole_one_follows():
+    part = t1("part", 900, series_number=3, contrast_agent=True)[:12]
+    found = {r.series.first.series_key: r for r in visit(FLAIR, t1("whole", 0), part)}
+    assert found["part"].contrast is Contrast.T1W_GD
+    untagged = {r.series.first.series_key: r for r in visit(FLAIR, t1("whole", 0), t1("part", 900)[:12])}
+    assert untagged["part"].contrast is Contrast.T1W_GD
+    agent = {
+        r.series.first.series_key: r for r in visit(FLAIR, t1("a", 0)[:12], t1("b", 900, contrast_agent=True))
+    }
+    assert agent["a"].contrast is Contrast.T1W
+
+
+@pytest.mark.parametrize("part_first", [True, False])
+def test_an_aborted_run_under_the_same_uid_is_left_out(part_first):
+    whole = t2("a", 500)
+    part = changed(
+        whole[:12],
+        instance_key=lambda n: f"part{n}",
+        path=lambda n: Path(f"part{n}"),
+        acquired_s=100.0 if part_first else 900.0,
+        instance_number=lambda n: n + (1 if part_first else 45),
+    )
+    found = visit(FLAIR, [*part, *whole])
+    chosen = choose(found)[Contrast.T2W].recognised.series
+    assert sorted(chosen.files) == sorted(image.path for image in whole)
+    assert chosen.acquired_s == 500.0
+    assert chosen.geometry is not None
+    assert chosen.geometry.complete
+    assert not [f for f in report(FLAIR, [*part, *whole]).of(Action.QUERY) if f.contrast is Contrast.T2W]
+
+
+def test_several_images_at_some_positions_have_their_own_message():
+    whole = t2("a", 500)
+    odd = [
+        *changed(whole[:12], instance_key=lambda n: f"p{n}", instance_number=lambda n: n + 45),
+        *changed(whole[:5], instance_key=lambda n: f"q{n}", instance_number=lambda n: n + 90),
+    ]
+    messages = [f.message for f in report(FLAIR, [*whole, *odd]).findings if f.rule == "whole_series"]
+    assert "T2w: expected one image at each position, found several at some of them" in messages
+
+
+@pytest.mark.parametrize("uid", ["a", "b"])
+def test_the_same_images_under_new_uids_are_used_once(uid):
+    facts = t2("a")
+    copies = changed(facts, instance_key=lambda n: f"copy{n}", series_key=uid)
+    series = one([*facts, *copies])
+    assert len(series.files) == 44
+    assert series.geometry.complete
+    assert recognise(series).evidence == "series 1 is T2w by TR 4500, TE 95 ms; sent 2 times, used once"
+    assert {f.series_key for f in facts} == {series.first.series_key}
+
+
+def test_two_acquisitions_are_no_copies():
+    assert len(group_series([*t2("a", 60), *t2("b", 61)])) == 2
+    without_time = [*t2("a"), *changed(t2("a"), instance_key=lambda n: f"b{n}", series_key="b")]
+    assert len(group_series(changed(without_time, acquired_s=None))) == 2
+
+
+def test_echoes_of_equal_time_are_named():
+    first = changed(t2("a"), echo_number=1)
+    second = changed(t2("a"), echo_number=2, instance_key=lambda n: f"e{n}", instance_number=lambda n: n + 45)
+    found = [r for r in visit(FLAIR, [*first, *second]) if r.unwanted]
+    assert {r.unwanted for r in found} == {Unwanted.EQUAL_ECHOES}
+    (finding,) = [f for f in report(FLAIR, [*first, *second]).findings if f.contrast is Contrast.T2W]
+    assert (
+        "expected T2w, found FLAIR (series 1 is of several echoes that have the same echo time" in finding.message
+    )
+    # a scanner that numbers slices as echoes writes one echo
+    assert one(changed(t2("a"), echo_number=lambda n: n % 2)).geometry.complete
+
+
+def test_two_orientations_stay_two_series():
+    other = (1.0, 0.0, 0.0, 0.0, 0.98, 0.199)
+    two = changed(t2("a"), orientation=lambda n: AXIAL if n % 2 else other)
+    assert len(group_series(two)) == 2
+
+
+def test_deflated_files_are_converted(tmp_path):
+    """dcm2niix does not inflate them, and a byte scan for identities would not see into them."""
+    upload = factory.write_visit(tmp_path / "up", (factory.FLAIR,))
+    for path in upload.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path, enforce_file_format=True)
+    checked = check_upload(
+        upload, protocol=parse_protocol(protocol_text()), work_dir=tmp_path / "work", secret=b"0" * 16,
+        purpose=Purpose.VISIT,
+    )  # fmt: skip
+    converted = convert_checked(checked, Blinding("AB12", b"0" * 16))
+    assert converted[Contrast.FLAIR].image.grid.shape == (24, 32, 24)

@@ -1,0 +1,152 @@
+"""The images decide between T1 before and after contrast: what is stored, and which query names both sides."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import qc.contrast_timing
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck
+from mri_pipeline.intake.choose import choose
+from mri_pipeline.intake.contrast import Basis, recognise
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.intake.gadolinium import split_gadolinium
+from mri_pipeline.intake.series import group_series
+from qc.compliance import Purpose, check_compliance
+from qc.contrast_timing import TimingDecision, decide_timing
+from reading_centre.use_cases.gate import check_upload, write_scans
+from tests.unit import dicom_factory as factory
+from tests.unit.series_facts import IR, instances, t1, timed
+
+PROTOCOL = parse_protocol(protocol_text())
+BEFORE, AFTER = Contrast.T1W, Contrast.T1W_GD
+FLAIR = instances(name="f", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))
+TAILS = {
+    Enhancement.PRESENT: (0.65, 0.28),
+    Enhancement.ABSENT: (0.24, 0.22),
+    Enhancement.REVERSED: (0.3, 0.68),
+    Enhancement.UNDECIDED: (0.5, 0.35),
+}
+
+
+@pytest.fixture
+def images_say(monkeypatch):
+    """A function that sets the result of the comparison of the images."""
+
+    def set_result(enhancement: Enhancement, *, tails: bool = True) -> None:
+        values = TAILS[enhancement] if tails else (None, None)
+        monkeypatch.setattr(qc.contrast_timing, "compare_t1", lambda *_: EnhancementCheck(enhancement, *values))
+
+    return set_result
+
+
+def decide(*series, purpose=Purpose.VISIT) -> TimingDecision:
+    items = split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])])
+    chosen = choose(items)
+    image = Image(np.zeros((2, 2, 2), dtype=np.float32), Grid((2, 2, 2), np.eye(4)))
+    report = check_compliance(chosen, items, PROTOCOL, purpose=purpose)
+    return decide_timing(dict.fromkeys(chosen, image), chosen, report, purpose=purpose)
+
+
+NAMED = (
+    FLAIR,
+    t1("a", 60, series_number=2, description="T1 nativ"),
+    t1("b", 900, series_number=4, description="T1 KM"),
+)
+UNNAMED = (FLAIR, t1("a", 60, series_number=2), t1("b", 900, series_number=4))
+
+
+def about_contrast(decision: TimingDecision, action: Action) -> list[str]:
+    return [f.message for f in decision.compliance.of(action) if f.rule in {"enhancement", "contrast_timing"}]
+
+
+def keys(decision: TimingDecision) -> dict[Contrast, str]:
+    return {c: choice.recognised.series.first.series_key for c, choice in decision.chosen.items()}
+
+
+def test_enhancement_settles_doubts(images_say):
+    images_say(Enhancement.PRESENT)
+    decision = decide(*UNNAMED)
+    assert decision.source == {c: c for c in (Contrast.FLAIR, BEFORE, AFTER)}
+    assert about_contrast(decision, Action.QUERY) == []
+    assert len(about_contrast(decision, Action.NOTE)) == 2
+    for contrast in (BEFORE, AFTER):
+        choice = decision.chosen[contrast]
+        assert (choice.basis, choice.timing_query) == (Basis.IMAGES, "")
+    assert keys(decision) == {Contrast.FLAIR: "f", BEFORE: "a", AFTER: "b"}
+
+
+def test_undecided_images_leave_the_doubts(images_say):
+    for tails in (True, False):
+        images_say(Enhancement.UNDECIDED, tails=tails)
+        decision = decide(*UNNAMED)
+        assert decision.chosen[AFTER].basis is Basis.ORDER
+        assert len(about_contrast(decision, Action.QUERY)) == 2
+        assert about_contrast(decide(*NAMED), Action.QUERY) == []
+
+
+def test_without_enhancement_the_scan_is_not_used(images_say):
+    images_say(Enhancement.ABSENT)
+    decision = decide(*NAMED)
+    assert set(decision.source) == set(decision.chosen) == {Contrast.FLAIR, BEFORE}
+    (query,) = about_contrast(decision, Action.QUERY)
+    assert query == (
+        "ce-gadolinium_T1w: expected enhancement against T1w, found none (tails of the difference: +0.24, -0.22 of the "
+        "median), although series 4 reads as post-contrast: its description says post-contrast. It is not used, and "
+        "GEL stay empty. Ask the site whether contrast was given"
+    )
+
+
+def test_a_dummy_run_without_enhancement_is_refused(images_say):
+    images_say(Enhancement.ABSENT)
+    decision = decide(*NAMED, purpose=Purpose.DUMMY_RUN)
+    with pytest.raises(ComplianceError, match="expected enhancement against T1w, found none"):
+        decision.compliance.require()
+
+
+def test_reversed_scans_are_exchanged_with_a_query_that_names_both_sides(images_say):
+    images_say(Enhancement.REVERSED)
+    decision = decide(*NAMED)
+    assert decision.source == {Contrast.FLAIR: Contrast.FLAIR, BEFORE: AFTER, AFTER: BEFORE}
+    assert keys(decision) == {Contrast.FLAIR: "f", BEFORE: "b", AFTER: "a"}
+    assert {c: decision.chosen[c].contrast for c in (BEFORE, AFTER)} == {BEFORE: BEFORE, AFTER: AFTER}
+    (query,) = about_contrast(decision, Action.QUERY)
+    assert "found it in series 2 against series 4 (tails of the difference: +0.30, -0.68 of the median)" in query
+    assert "series 2: its description says pre-contrast; series 4: its description says post-contrast" in query
+    assert "The two are exchanged" in query
+
+
+def test_a_single_t1_is_not_compared(monkeypatch):
+    monkeypatch.delattr(qc.contrast_timing, "compare_t1")
+    decision = decide(FLAIR, t1("b", 900, description="T1 KM"))
+    assert set(decision.source) == {Contrast.FLAIR, AFTER}
+
+
+@pytest.mark.parametrize("enhancement", [Enhancement.PRESENT, Enhancement.REVERSED, Enhancement.ABSENT])
+def test_the_scans_that_are_stored(tmp_path, images_say, enhancement):
+    images_say(enhancement)
+    brighter = replace(factory.T1_GD, number=40)  # the factory adds the number to the voxels
+    upload = factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2, brighter))
+    checked = check_upload(
+        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT
+    )
+    raw = RawDataset(tmp_path / "raw")
+    written = write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk04", blinding=Blinding("AB12", b"0" * 16))
+    lowest = {c: float(load_image(path).data.min()) for c, path in written.scans.items() if c in (BEFORE, AFTER)}
+    first, second = 10.0 + factory.T1.number, 10.0 + 40
+    assert (
+        lowest
+        == {
+            Enhancement.PRESENT: {BEFORE: first, AFTER: second},
+            Enhancement.REVERSED: {BEFORE: second, AFTER: first},
+            Enhancement.ABSENT: {BEFORE: first},
+        }[enhancement]
+    )
+    queried = [f.rule for f in written.compliance.of(Action.QUERY)]
+    assert ("enhancement" in queried) is (enhancement is not Enhancement.PRESENT)
