@@ -178,7 +178,7 @@ class T2Visits:
 
 @dataclass(frozen=True)
 class T2Fluid:
-    """Constants that distinguish flowing CSF at the brainstem from T2 lesions.
+    """Constants that distinguish flowing CSF at the brainstem, and structures within CSF, from T2 lesions.
 
     Parameters
     ----------
@@ -189,11 +189,17 @@ class T2Fluid:
     dark_flair : float
         FLAIR below this multiple of white matter is suppressed CSF; the level of fluid on T1 and T2w is measured
         there.
+    most_csf_around, around_mm : float
+        A component is no lesion if the mean probability of CSF within this distance exceeds this value. Of 132 true
+        components of ten real scans of three patients at 1 and 3 mm the highest had 0.23. Choroid plexus, septum,
+        fornix and dura had 0.26 to 0.73 in five scans.
     """
 
     most: float = 0.5
     sure_tissue: float = 0.8
     dark_flair: float = 0.6
+    most_csf_around: float = 0.3
+    around_mm: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Removal of CSF flow artefacts at the brainstem and the cord: bright on FLAIR, but not T2 lesions.
+"""Removal of CSF flow artefacts at the brainstem and the cord, and of structures within CSF: bright, but no T2 lesions.
 
 FLAIR suppresses CSF by its long T1. CSF that was not inverted and flows into the slice is not suppressed (Lisanti et
 al., AJR 2007;188:716). Around cord, medulla and pons it is as bright as a lesion. Four criteria identify it: it lies
@@ -8,18 +8,22 @@ lies in the medulla and is darker than grey matter on T2w.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.spatial import BoolArray
+from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
 
 MOST = METHOD.t2_fluid.most
 SURE_TISSUE = METHOD.t2_fluid.sure_tissue
 DARK_FLAIR = METHOD.t2_fluid.dark_flair
+MOST_CSF_AROUND = METHOD.t2_fluid.most_csf_around
+AROUND_MM = METHOD.t2_fluid.around_mm
 
 
 def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> BoolArray:
@@ -54,6 +58,33 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
         flow |= infratentorial & _fluid(parts, visit, tissue, apart_from=found)
         flow |= infratentorial & _no_t2_correlate(parts, visit, tissue, apart_from=found)
     return parts.chosen(~flow) & above
+
+
+def enclosed_by_csf(found: Sequence[BoolArray], brains: Sequence[LabelImage], tissue: TissueMaps) -> BoolArray:
+    """Places that CSF surrounds: choroid plexus, septum and fornix, folds of the dura.
+
+    They are bright on FLAIR in everybody. A lesion adjoins CSF on one side at most. The decision is made once for the
+    lesions of all visits together, so that it is the same at every visit.
+
+    Parameters
+    ----------
+    found : sequence of ndarray of bool, shape (x, y, z)
+        T2 lesions of each visit.
+    brains : sequence of LabelImage
+        Brain mask of each visit.
+    tissue : TissueMaps
+        On the grid of the visits.
+
+    Returns
+    -------
+    ndarray of bool, shape (x, y, z)
+        Components of all visits together whose surroundings are CSF by more than `most_csf_around` on average. False
+        everywhere if nothing was found.
+    """
+    parts = ConnectedComponents.of(np.any(found, axis=0))
+    brain = np.any([mask.mask for mask in brains], axis=0)
+    reach = tuple(max(1, round(AROUND_MM / s)) for s in np.round(tissue.csf.grid.spacing_mm, 3).tolist())
+    return parts.chosen(parts.ring(brain, reach).means(tissue.csf.data) > MOST_CSF_AROUND)
 
 
 def _fluid(

@@ -27,7 +27,7 @@ from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
-from mri_pipeline.lesions.t2.fluid import without_flow
+from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -88,10 +88,12 @@ def segment_t2(
         tissue.white_matter,
         rules,
     )
-    return [
+    found = [
         _with(found_there, without_flow(more, visit, tissue), rules)
         for found_there, more, visit in zip(found, proven, visits, strict=True)
     ]
+    enclosed = enclosed_by_csf([there.mask.mask for there in found], [visit.brain for visit in visits], tissue)
+    return [_without(there, enclosed, rules) for there in found]
 
 
 def _segment_from_averaged_scores(
@@ -148,6 +150,17 @@ def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segme
     )
     probability = np.where(more, np.maximum(found.probability.data, 0.5), found.probability.data)
     return replace(found, probability=Image(probability, grid), mask=mask)
+
+
+def _without(found: T2Segmentation, excluded: BoolArray, rules: LesionRules) -> T2Segmentation:
+    """Remove the lesions of some places."""
+    if not (found.mask.mask & excluded).any():
+        return found
+    kept = found.mask.mask & ~excluded
+    mask = label_lesions(
+        kept, found.mask.grid, min_volume_mm3=rules.t2_min_volume_mm3, connectivity=rules.connectivity
+    )
+    return replace(found, mask=mask)
 
 
 def _segmented(
