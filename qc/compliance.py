@@ -98,6 +98,28 @@ class ComplianceReport:
                 hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
             )
 
+    def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
+        """The report with findings of the intake.
+
+        Parameters
+        ----------
+        notes : sequence of str
+            Differences within the upload that the site confirms: queries.
+        left_out : sequence of str
+            What was not used and why: notes.
+
+        Returns
+        -------
+        ComplianceReport
+        """
+        return ComplianceReport(
+            (
+                *self.findings,
+                *(Finding("one_visit", Action.QUERY, message) for message in notes),
+                *(Finding("left_out", Action.NOTE, message) for message in left_out),
+            )
+        )
+
 
 def check_compliance(
     chosen: Mapping[Contrast, Choice],

@@ -24,7 +24,9 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID
 
 from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
+from mri_pipeline.intake.header_values import field_strength_t
 from mri_pipeline.intake.identities import is_short_number, leaked, original_identities, text_values
+from mri_pipeline.intake.odd_numbers import repair_numbers
 
 METHOD = "Allow-list of tags, keyed UIDs, moved dates, byte scan"
 _PROFILE_CODES = (
@@ -133,15 +135,17 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     for source in files:
         # from all files first: a damaged tag of one file may contain a name that only another file declares as one
         with _pydicom_faults_are_refusals():
-            identities |= original_identities(
-                pydicom.dcmread(source, force=True, stop_before_pixels=True), blinding.code
-            )
+            header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+            repair_numbers(header)
+            identities |= original_identities(header, blinding.code)
     written = []
     for number, source in enumerate(files):
         target = folder / f"{number:06d}.dcm"
         try:
             with _pydicom_faults_are_refusals():
-                clean = deidentified(pydicom.dcmread(source, force=True), blinding)
+                original = pydicom.dcmread(source, force=True)
+                repair_numbers(original)
+                clean = deidentified(original, blinding)
                 clean.save_as(target, enforce_file_format=True)
             _require_clean(target, clean, identities)
         except UploadRefusedError:
@@ -209,6 +213,8 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
     clean = _allowed(original, blinding)
     _set_identity(clean, blinding)
     _move_dates(original, clean, blinding.shift)
+    if "MagneticFieldStrength" in clean and (strength := field_strength_t(original)) is not None:
+        clean.MagneticFieldStrength = strength  # in tesla: some scanners write gauss or millitesla
     clean.file_meta = _file_meta(original, clean)
     return clean
 
