@@ -104,6 +104,7 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes) -> FileReport:
     if values["kind"] is ObjectKind.NOT_IMAGE:
         return FileReport(index=index, skipped="not_image")
     needed = values["kind"] in _MR_KINDS
+    fault, detail = (Fault.ODD_VALUE, str(odd[0])) if odd and needed else (None, "")
     try:
         check_pixels(dataset)
     except Exception as error:
@@ -112,8 +113,6 @@ def _report(index: int, path: Path, dataset: Dataset, key: bytes) -> FileReport:
         if not isinstance(error, TruncatedError):
             raise
         fault, detail = Fault.TRUNCATED, str(error)
-    else:
-        fault, detail = (Fault.ODD_VALUE, str(odd[0])) if odd and needed else (None, "")
     facts = InstanceFacts(path=path, **values, **_keys(dataset, key))
     return FileReport(index=index, facts=facts, fault=fault, detail=detail)
 

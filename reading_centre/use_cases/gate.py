@@ -145,7 +145,7 @@ def check_upload(
     )  # fmt: skip
 
 
-def _chosen_whole(recognised: Sequence[Recognised], reading: HeaderReading) -> dict[Contrast, Choice]:
+def _chosen_whole(recognised: Sequence[Recognised], reading: HeaderReading) -> Mapping[Contrast, Choice]:
     """The chosen series; without damaged series if others have all the contrasts."""
     damaged = {report.facts.path for report in reading.broken if report.facts is not None}
     chosen = choose(recognised)
