@@ -23,6 +23,7 @@ from reading_centre.commands import (
     evaluate,
     ingest,
     init,
+    query,
     read,
     run,
     segment,
@@ -122,3 +123,5 @@ for _name, _command, _summary in (
     ("evaluate", evaluate.evaluate, "Score predicted against reference masks."),
 ):
     app.command(_name, short_help=_summary)(_command)
+
+app.add_typer(query.app, name="query", short_help="List, answer and close queries to the sites.")

@@ -9,12 +9,18 @@ from mri_pipeline.registry.records import (
     VisitState,
 )
 from mri_pipeline.registry.registry import Registry
+from mri_pipeline.registry.releases import Release
 from mri_pipeline.registry.schema import Gate, ScanState
+from mri_pipeline.registry.site_queries import Query, QueryState, Question
 
 __all__ = [
     "Gate",
+    "Query",
+    "QueryState",
+    "Question",
     "ReadCounts",
     "Registry",
+    "Release",
     "ScanState",
     "ScannerFacts",
     "SiteState",

@@ -16,7 +16,9 @@ from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ScannerFacts
+from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries
 from mri_pipeline.registry.steps import (
     REFUSED,
     accepted_scan,
@@ -95,6 +97,16 @@ class Registry(RegistryQueries):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def site_queries(self) -> SiteQueries:
+        """The queries to the sites."""
+        return SiteQueries(self._engine)
+
+    @property
+    def releases(self) -> Releases:
+        """The decisions on refused uploads."""
+        return Releases(self._engine)
+
     # sites and gates
 
     def record_dummy_run(
@@ -104,7 +116,7 @@ class Registry(RegistryQueries):
         accepted: bool,
         upload_digest: str,
         scanner: ScannerFacts | None = None,
-        findings: Sequence[str] = (),
+        findings: Sequence[Question | str] = (),
     ) -> None:
         """Set the gate of a site to the verdict on its latest dummy run.
 
@@ -118,8 +130,8 @@ class Registry(RegistryQueries):
             SHA-256 of the upload.
         scanner : ScannerFacts, optional
             Entered as a scanner of the site if it is new.
-        findings : sequence of str
-            For the audit trail, without patient data.
+        findings : sequence of Question or str
+            For the audit trail, without patient data. Those of an accepted dummy run become queries.
 
         Raises
         ------
@@ -133,8 +145,10 @@ class Registry(RegistryQueries):
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             if scanner:
                 scanner_id(session, site, scanner)
-            details = {"gate": gate.value, "upload": upload_digest, "findings": list(findings)}
+            messages = [str(finding) for finding in findings]
+            details = {"gate": gate.value, "upload": upload_digest, "findings": messages}
             append(session, "dummy-run", site, details)
+            enter_queries(session, findings if accepted else (), site=site)
 
     # subjects and scans
 
@@ -147,7 +161,7 @@ class Registry(RegistryQueries):
         upload_digest: str,
         scanner: ScannerFacts | None = None,
         profile: Mapping[str, Any] | None = None,
-        findings: Sequence[str] = (),
+        findings: Sequence[Question | str] = (),
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
 
@@ -163,8 +177,8 @@ class Registry(RegistryQueries):
             Entered as a scanner of the site if it is new.
         profile : mapping, optional
             The acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
-        findings : sequence of str
-            Of the quality control of the scan, without patient data.
+        findings : sequence of Question or str
+            Of the quality control of the scan, without patient data. They become queries.
 
         Returns
         -------
@@ -193,12 +207,14 @@ class Registry(RegistryQueries):
                     hint="to replace it: mri-pipeline ingest ... --replace REASON",
                 )
             row = row or ScanRow(subject=subject, visit=visit)
-            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
+            messages = [str(finding) for finding in findings]
+            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, messages
             row.scanner = scanner_id(session, site, scanner) if scanner else None
             row.profile = dict(profile or {})
             session.add(row)
-            details = {"upload": upload_digest, "findings": list(findings)}
+            details = {"upload": upload_digest, "findings": messages}
             append(session, "scan received", f"{subject} {visit}", details)
+            enter_queries(session, findings, site=site, subject=subject, visit=visit)
         return True
 
     def record_refusal(

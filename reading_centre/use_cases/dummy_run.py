@@ -19,6 +19,7 @@ from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
 from reading_centre.use_cases.gate import check_upload, convert_checked
+from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
 
 
@@ -100,7 +101,11 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 )
             raise
         desk.registry.record_dummy_run(
-            site, accepted=True, upload_digest=digest, scanner=scanner_facts(run.profile), findings=queries
+            site,
+            accepted=True,
+            upload_digest=digest,
+            scanner=scanner_facts(run.profile),
+            findings=questions(run.of(Action.QUERY)),
         )
         return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
 

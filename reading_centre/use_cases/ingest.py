@@ -15,6 +15,7 @@ from mri_pipeline.registry import Registry, ScanState
 from qc.compliance import Purpose
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import check_upload, write_scans
+from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, unpacking, upload_desk
 
 
@@ -128,7 +129,7 @@ def _take_in(
         upload_digest=visitor.digest,
         scanner=scanner_facts(checked.profile),
         profile=profile_record(checked.profile) if checked.profile is not None else {},
-        findings=queries,
+        findings=questions(checked.compliance.of(Action.QUERY)),
     )
     if replace_because and _has_scan(desk.registry, code, visit):
         desk.registry.withdraw_scan(code, visit, reason=replace_because)
