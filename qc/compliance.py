@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -20,6 +20,10 @@ FIELD_TOLERANCE_T: Final = 0.02
 
 ROUNDING_MM: Final = 0.005
 """Rounding tolerance of lengths, which are rounded to 0.01 mm: 3.0000001 mm in a header equals 3 mm."""
+
+
+NEVER_OVERRULED: Final = frozenset({"field_strength", "sequence", "whole_series"})
+"""Rules whose refusal stands: the trial's own rule, and scans that cannot be analysed."""
 
 
 class Purpose(StrEnum):
@@ -97,6 +101,23 @@ class ComplianceReport:
                 "; ".join(finding.message for finding in reasons),
                 hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
             )
+
+    def overruled(self) -> ComplianceReport:
+        """The report after a decision of the reading centre to accept the upload.
+
+        Returns
+        -------
+        ComplianceReport
+            Refusals become queries, except those of `NEVER_OVERRULED`.
+        """
+        return ComplianceReport(
+            tuple(
+                replace(f, action=Action.QUERY, message=f"{f.message} (accepted by the reading centre)")
+                if f.action is Action.REFUSE and f.rule not in NEVER_OVERRULED
+                else f
+                for f in self.findings
+            )
+        )
 
     def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
         """The report with findings of the intake.

@@ -23,6 +23,7 @@ from reading_centre.commands import (
     evaluate,
     ingest,
     init,
+    quarantine,
     query,
     read,
     run,
@@ -124,4 +125,5 @@ for _name, _command, _summary in (
 ):
     app.command(_name, short_help=_summary)(_command)
 
+app.add_typer(quarantine.app, name="quarantine", short_help="List, retry and release refused uploads.")
 app.add_typer(query.app, name="query", short_help="List, answer and close queries to the sites.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
@@ -148,9 +148,8 @@ class SiteQueries:
         dict of QueryState to int
         """
         with reading(self._engine) as session:
-            found = session.execute(select(QueryRow.state, func.count()).group_by(QueryRow.state)).all()
-        counts = {state: number for state, number in found}
-        return {state: counts.get(state.value, 0) for state in QueryState}
+            states = list(session.scalars(select(QueryRow.state)))
+        return {state: states.count(state.value) for state in QueryState}
 
     def get(self, number: int) -> Query:
         """One query.

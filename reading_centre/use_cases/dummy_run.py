@@ -83,7 +83,12 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
         _, digest = measure_upload(upload)
         try:
             run = accept_dummy_run(
-                upload, protocol=desk.protocol, site=site, work_dir=work, secret=desk.sealed.secret("intake")
+                upload,
+                protocol=desk.protocol,
+                site=site,
+                work_dir=work,
+                secret=desk.sealed.secret("intake"),
+                cleared=desk.registry.releases.of(digest).cleared,
             )
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))
@@ -116,7 +121,15 @@ def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
     return write_atomic(path, html)
 
 
-def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:
+def accept_dummy_run(
+    upload: Path,
+    *,
+    protocol: Protocol,
+    site: str,
+    work_dir: Path,
+    secret: bytes,
+    cleared: frozenset[str] = frozenset(),
+) -> DummyRun:
     """Judge a site's dummy run, headers and images.
 
     Parameters
@@ -130,6 +143,8 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
         New folder; removed at the end.
     secret : bytes
         The trial's secret.
+    cleared : frozenset of str
+        Keywords of header elements whose values are no identities.
 
     Returns
     -------
@@ -148,7 +163,7 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
     images: dict[Contrast, Image] = {}
     fault = ""
     try:
-        converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
+        converted = convert_checked(checked, Blinding("DUMMYRUN", secret, cleared))
         images = {contrast: result.image for contrast, result in converted.items()}
     except UploadRefusedError as error:
         fault = error.message

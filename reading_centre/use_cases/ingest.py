@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ class ReceivedVisit:
         Contrasts of its scans.
     queries : tuple of str
         To be answered by the site.
+    notes : tuple of str
+        What was left out of the upload, with the reason.
     """
 
     subject: str
     visit: str
     contrasts: tuple[str, ...]
     queries: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values for ``--json``.
@@ -119,8 +122,11 @@ def _take_in(
         purpose=Purpose.VISIT,
         previous=_compared_with(desk, code, visit),
     )
-    checked.compliance.require()
-    queries = tuple(finding.message for finding in checked.compliance.of(Action.QUERY))
+    release = desk.registry.releases.of(visitor.digest)
+    compliance = checked.compliance.overruled() if release.protocol else checked.compliance
+    checked = replace(checked, compliance=compliance)
+    compliance.require()
+    queries = tuple(finding.message for finding in compliance.of(Action.QUERY))
     record = partial(
         desk.registry.record_scan,
         code,
@@ -129,7 +135,7 @@ def _take_in(
         upload_digest=visitor.digest,
         scanner=scanner_facts(checked.profile),
         profile=profile_record(checked.profile) if checked.profile is not None else {},
-        findings=questions(checked.compliance.of(Action.QUERY)),
+        findings=questions(compliance.of(Action.QUERY)),
     )
     if replace_because and _has_scan(desk.registry, code, visit):
         desk.registry.withdraw_scan(code, visit, reason=replace_because)
@@ -143,13 +149,14 @@ def _take_in(
             raw=desk.trial.rawdata,
             protocol=desk.protocol,
             visit=visit,
-            blinding=Blinding(code, desk.sealed.secret("blinding")),
+            blinding=Blinding(code, desk.sealed.secret("blinding"), release.cleared),
             replace=True,
         )
         desk.sealed.code_for(visitor.site, visitor.number)
         record()
         scans = dict(written.scans)
-    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
+    notes = tuple(f.message for f in compliance.findings if f.rule == "left_out")
+    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries, notes)
 
 
 def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:

@@ -78,7 +78,7 @@ def list_queries(folder: Path, *, state: str, site: str = "") -> list[Query]:
         protocol.site(site)
     with Registry.open(trial, protocol) as registry:
         found = registry.site_queries.all()
-    return [q for q in found if (state == "all" or q.state.value == state) and site in ("", q.site)]
+    return [q for q in found if state in ("all", q.state.value) and site in ("", q.site)]
 
 
 def show_query(folder: Path, number: int) -> Query:
