@@ -151,7 +151,7 @@ def release_upload(
     subject, visit, replace_because : str
         As in `retry_upload`.
     clear_identity : sequence of str
-        Tags (``0018,1020``) or keywords whose values are no identities. Each must be named in the reason of the refusal.
+        Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each.
 
     Returns
     -------

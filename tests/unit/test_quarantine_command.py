@@ -65,8 +65,8 @@ def actions(trial):
 
 
 def identified(trial):
-    """Copies of uploads in quarantine, and work folders."""
-    return [p for p in trial.quarantine.glob("*/upload*")]
+    """Copies of uploads in quarantine."""
+    return list(trial.quarantine.glob("*/upload*"))
 
 
 def test_an_upload_is_tried_again_after_a_change_of_settings(trial, tmp_path):
