@@ -32,7 +32,7 @@ DEVICE_WORDS: Final = frozenset("""
     BUILD LATEST PATCH RELEASE SERVICE SOFTWARE SYSTEM VERSION
 """.split()  # noqa: SIM905 - easier to read than a list of strings
 )  # fmt: skip
-"""Names of MR scanners (Siemens, GE, Philips, Canon, Hitachi, UIH) and of their software, and words of version texts."""
+"""Names of MR scanners (Siemens, GE, Philips, Canon, Hitachi, UIH) and their software, and words of version texts."""
 
 _MIN_GLUED: Final = 4
 _MIN_GLUED_IN_CODE: Final = 5
