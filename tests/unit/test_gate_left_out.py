@@ -14,7 +14,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
 from reading_centre.use_cases.gate import check_upload
 from tests.unit import dicom_factory as factory
-from tests.unit.test_intake_odd_numbers import written
+from tests.unit.test_intake_odd_numbers import spoil, written
 
 PROTOCOL = parse_protocol(protocol_text())
 LOCALIZER = replace(factory.T1, number=8, description="localizer", shape=(16, 16, 3), start_s=-60)
@@ -77,6 +77,22 @@ def test_a_cut_file_of_a_needed_series_is_named_wherever_it_ends(tmp_path, check
             checked(upload)
 
 
+COLUMNS, ORIENTATION = b"\x28\x00\x11\x00US", b"\x20\x00\x37\x00DS"
+
+
+def test_a_needed_file_that_ends_within_its_geometry_is_named(tmp_path, checked):
+    upload = factory.write_visit(tmp_path / "one")
+    last = upload / "Mustermann_1_023.dcm"
+    last.write_bytes(last.read_bytes().partition(COLUMNS)[0])
+    with pytest.raises(UnreadableUploadError, match=r"found 1 truncated of 96 \(first: series 1: "):
+        checked(upload)
+    upload = factory.write_visit(tmp_path / "all")
+    for path in upload.glob("Mustermann_2_*"):  # the T1 before contrast, which is not recognised then
+        path.write_bytes(path.read_bytes().partition(ORIENTATION)[0])
+    with pytest.raises(UnreadableUploadError, match="found 24 truncated of 96"):
+        checked(upload)
+
+
 def test_a_whole_series_is_chosen_instead_of_a_damaged_one(tmp_path, checked):
     again = replace(factory.FLAIR, number=7, start_s=1500)
     for damaged in (1, 7):
@@ -94,6 +110,16 @@ def test_an_odd_value_of_a_needed_series_is_named(tmp_path, checked, keyword):
     odd.replace(upload / odd.name)
     with pytest.raises(
         UnreadableUploadError, match=rf"found 1 with an odd value of 96 \(first: series 1: {keyword} "
+    ):
+        checked(upload)
+
+
+def test_a_series_of_odd_values_is_named_and_not_missing(tmp_path, checked):
+    upload = factory.write_visit(tmp_path / "up")
+    for path in upload.glob("Mustermann_2_*"):  # the T1 before contrast, whose absence would be a query
+        spoil(path, "PixelSpacing", "Muster")
+    with pytest.raises(
+        UnreadableUploadError, match=r"found 24 with an odd value of 96 \(first: series 2: PixelSpacing "
     ):
         checked(upload)
 

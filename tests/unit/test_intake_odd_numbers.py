@@ -16,6 +16,12 @@ SMALL = replace(factory.FLAIR, shape=(16, 12, 12))
 def written(folder, keyword, text, spec=SMALL, vr=b"DS"):
     """The first file of a series whose element `keyword` holds `text` as it is."""
     path = factory.write_series(folder, spec)[0]
+    spoil(path, keyword, text, vr)
+    return path
+
+
+def spoil(path, keyword, text, vr=b"DS"):
+    """Replace the value of the element `keyword` of a file by `text` as it is."""
     dataset = pydicom.dcmread(path)
     place = "X" * (len(text) + len(text) % 2)
     dataset[keyword].VR = "LO"
@@ -27,7 +33,6 @@ def written(folder, keyword, text, spec=SMALL, vr=b"DS"):
     path.write_bytes(
         content.replace(element, vr + len(place).to_bytes(2, "little") + text.encode("latin-1").ljust(len(place)))
     )
-    return path
 
 
 @pytest.mark.parametrize(
