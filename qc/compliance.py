@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -29,6 +29,8 @@ TIMING_RULE: Final = "contrast_timing"
 
 _ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
+NEVER_OVERRULED: Final = frozenset({"field_strength", "sequence", "whole_series", "split_series"})
+"""Rules whose refusal stands: the trial's own rule, and scans that cannot be analysed."""
 
 
 class Purpose(StrEnum):
@@ -106,6 +108,45 @@ class ComplianceReport:
                 "; ".join(finding.message for finding in reasons),
                 hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
             )
+
+    def overruled(self) -> ComplianceReport:
+        """The report after a decision of the reading centre to accept the upload.
+
+        Returns
+        -------
+        ComplianceReport
+            Refusals become queries, except those of `NEVER_OVERRULED`.
+        """
+        return ComplianceReport(
+            tuple(
+                replace(f, action=Action.QUERY, message=f"{f.message} (accepted by the reading centre)")
+                if f.action is Action.REFUSE and f.rule not in NEVER_OVERRULED
+                else f
+                for f in self.findings
+            )
+        )
+
+    def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
+        """The report with findings of the intake.
+
+        Parameters
+        ----------
+        notes : sequence of str
+            Differences within the upload that the site confirms: queries.
+        left_out : sequence of str
+            What was not used and why: notes.
+
+        Returns
+        -------
+        ComplianceReport
+        """
+        return ComplianceReport(
+            (
+                *self.findings,
+                *(Finding("one_visit", Action.QUERY, message) for message in notes),
+                *(Finding("left_out", Action.NOTE, message) for message in left_out),
+            )
+        )
 
 
 def check_compliance(

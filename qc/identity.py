@@ -11,6 +11,9 @@ from qc.compliance import Finding
 
 DAYS_PER_WEEK: Final = 7
 
+BEFORE_INFUSION: Final = "before_infusion"
+"""Rule of the site's statement that a scan came before the infusion."""
+
 
 def check_identity(
     scan: ScanIdentity, *, subject: str, visit: str, known: Sequence[KnownScan], protocol: Protocol
@@ -167,7 +170,7 @@ def infusion_query(before_infusion: bool | None, visit: str, protocol: Protocol)
         expected = "expected the site's statement that the scan came before the infusion, found none"
     else:
         expected = "expected a scan before the infusion, found one after it by the site's statement"
-    return [_query("before_infusion", f"visit {visit}: {expected}")]
+    return [_query(BEFORE_INFUSION, f"visit {visit}: {expected}")]
 
 
 def _refuse(rule: str, message: str) -> Finding:

@@ -23,6 +23,8 @@ from reading_centre.commands import (
     evaluate,
     ingest,
     init,
+    quarantine,
+    query,
     read,
     run,
     segment,
@@ -131,3 +133,6 @@ for _name, _command, _summary in (
     ("evaluate", evaluate.evaluate, "Score predicted against reference masks."),
 ):
     app.command(_name, short_help=_summary)(_command)
+
+app.add_typer(quarantine.app, name="quarantine", short_help="List, retry and release refused uploads.")
+app.add_typer(query.app, name="query", short_help="List, answer and close queries to the sites.")

@@ -10,6 +10,7 @@
     ├── UploadRefusedError             3  an upload was refused and is kept in quarantine
     │   ├── UnsafeUploadError          3  path traversal, archive bomb, too large, not an archive
     │   ├── UnreadableUploadError      3  no DICOM, or damaged DICOM
+    │   ├── IdentityError              3  a header value that is kept equals an identity of the patient
     │   ├── ComplianceError            3  field strength, sequences or geometry violate the protocol
     │   └── GateClosedError            3  the site has no accepted dummy run
     ├── AnalysisError                  4  one subject cannot be analysed; the others continue
@@ -85,6 +86,10 @@ class UnsafeUploadError(UploadRefusedError):
 
 class UnreadableUploadError(UploadRefusedError):
     """The upload contains no DICOM, or DICOM that cannot be read completely."""
+
+
+class IdentityError(UploadRefusedError):
+    """An identity would remain in a header value that de-identification keeps."""
 
 
 class ComplianceError(UploadRefusedError):

@@ -22,9 +22,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
 
-from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import IdentityError, UnreadableUploadError, UploadRefusedError
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
-from mri_pipeline.intake.identities import is_short_number, leaked, original_identities, text_values
+from mri_pipeline.intake.header_values import field_strength_t
+from mri_pipeline.intake.identities import is_short_number, leaked, original_identities
+from mri_pipeline.intake.leaks import scan_text
+from mri_pipeline.intake.odd_numbers import named_tag, repair_numbers
 
 METHOD = "Allow-list of tags, keyed UIDs, moved dates, byte scan"
 _PROFILE_CODES = (
@@ -45,6 +48,8 @@ class Blinding:
         The blinded code. It replaces patient name and number.
     secret : bytes
         At least 16 bytes, derived from the sealed folder of the trial.
+    cleared : frozenset of str
+        Keywords of elements whose values a person of the centre has found to be no identities.
 
     Examples
     --------
@@ -55,6 +60,7 @@ class Blinding:
 
     code: str
     secret: bytes
+    cleared: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9]{1,16}", self.code) or len(self.secret) < 16:
@@ -122,9 +128,10 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
 
     Raises
     ------
+    IdentityError
+        If an identity is found in the written file. That file is removed. The message names series and tag.
     UploadRefusedError
-        If an image has burned-in text or is a screenshot, or if an identity is found in the written file. That file is
-        removed.
+        If an image has burned-in text or is a screenshot.
     UnreadableUploadError
         If a file cannot be read or written as DICOM.
     """
@@ -133,17 +140,19 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     for source in files:
         # from all files first: a damaged tag of one file may contain a name that only another file declares as one
         with _pydicom_faults_are_refusals():
-            identities |= original_identities(
-                pydicom.dcmread(source, force=True, stop_before_pixels=True), blinding.code
-            )
+            header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+            repair_numbers(header)
+            identities |= original_identities(header, blinding.code)
     written = []
     for number, source in enumerate(files):
         target = folder / f"{number:06d}.dcm"
         try:
             with _pydicom_faults_are_refusals():
-                clean = deidentified(pydicom.dcmread(source, force=True), blinding)
+                original = pydicom.dcmread(source, force=True)
+                repair_numbers(original)
+                clean = deidentified(original, blinding)
                 clean.save_as(target, enforce_file_format=True)
-            _require_clean(target, clean, identities)
+            _require_clean(target, clean, identities, blinding.cleared)
         except UploadRefusedError:
             target.unlink(missing_ok=True)
             raise
@@ -166,17 +175,25 @@ def _pydicom_faults_are_refusals() -> Iterator[None]:
             ) from None
 
 
-def _require_clean(target: Path, clean: Dataset, identities: frozenset[str]) -> None:
+def _require_clean(target: Path, clean: Dataset, identities: frozenset[str], cleared: frozenset[str]) -> None:
     content = target.read_bytes()
     pixels = clean["PixelData"].value if "PixelData" in clean else b""
     begin = content.find(pixels) if pixels else -1
     header = content if begin < 0 else content[:begin] + b"\0" + content[begin + len(pixels) :]
+    scan = scan_text(clean, identities, cleared)
+    for value in scan.allowed:
+        header = header.replace(value.encode("utf-8"), b"\0", 1)
     short = frozenset(filter(is_short_number, identities))
-    count = leaked(header, identities - short) + leaked(text_values(clean), short)
+    in_text = frozenset[str]().union(*scan.found.values())
+    count = len(in_text) + leaked(header, identities - short - in_text)
     if count or any(content[:128]):
-        raise UploadRefusedError(
-            f"expected no identity after de-identification, found {count} in tags that are kept",
-            hint="contact the reading centre, which must check the headers of this scanner first",
+        tags = ", ".join(map(named_tag, scan.found)) or "an element without text"
+        number = clean.get("SeriesNumber")
+        raise IdentityError(
+            f"{'a series' if number is None else f'series {number}'}: expected no identity after de-identification, "
+            f"found {count} in {tags}",
+            hint="the reading centre checks the header; if the value is no identity, it clears the tag: "
+            "mri-pipeline quarantine release TRIAL ENTRY --clear-identity TAG --reason REASON",
         )
 
 
@@ -209,6 +226,8 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
     clean = _allowed(original, blinding)
     _set_identity(clean, blinding)
     _move_dates(original, clean, blinding.shift)
+    if "MagneticFieldStrength" in clean and (strength := field_strength_t(original)) is not None:
+        clean.MagneticFieldStrength = strength  # in tesla: some scanners write gauss or millitesla
     clean.file_meta = _file_meta(original, clean)
     return clean
 

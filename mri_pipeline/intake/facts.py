@@ -40,6 +40,9 @@ class InstanceFacts(BaseModel):
     patient_key, study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
+    person_keys : tuple of 3 str
+        Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
+        name have no influence.
     study_day : int or None
         Day of the study as proleptic ordinal.
     acquired_s, contrast_start_s : float or None
@@ -79,6 +82,7 @@ class InstanceFacts(BaseModel):
     instance_key: str
     scanner_key: str
     frame_of_reference_key: str = ""
+    person_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
     acquired_s: Annotated[float | None, Hidden] = None
     contrast_start_s: Annotated[float | None, Hidden] = None
@@ -122,6 +126,7 @@ class Fault(StrEnum):
 
     TRUNCATED = "truncated"
     BROKEN = "broken"
+    ODD_VALUE = "with an odd value"
     CRASHED = "crashed the reader"
 
 
@@ -133,12 +138,13 @@ class FileReport(BaseModel):
     index : int
         Position of the file in the upload.
     facts : InstanceFacts or None
+        None if the file was skipped, or if its header cannot be read.
     fault : Fault or None
         Why a DICOM file cannot be used.
     detail : str
         Of the fault, without patient data.
     skipped : str
-        Why the file was skipped: "dicomdir", "not_dicom", "not_image". Empty if it was not.
+        Why the file was skipped: "dicomdir", "not_dicom", "not_image", "other_object". Empty if it was not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,4 +153,10 @@ class FileReport(BaseModel):
     facts: InstanceFacts | None = None
     fault: Fault | None = None
     detail: str = ""
-    skipped: str = ""  # "dicomdir", "not_dicom" or "not_image"
+    skipped: str = ""
+
+    @property
+    def where(self) -> str:
+        """The series of a file with a fault, and the detail of the fault, for messages."""
+        number = self.facts.series_number if self.facts is not None else None
+        return self.detail if number is None else f"series {number}: {self.detail}"

@@ -14,6 +14,11 @@ from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, ObjectKind
 
 _GYROMAGNETIC_MHZ_PER_T = 42.577
 _GAUSS_PER_T = 10_000.0
+_MILLITESLA_PER_T = 1000.0
+_STRONGEST_T = 20.0
+_NOMINAL_T = (0.2, 0.23, 0.25, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7, 1.0, 1.16, 1.2, 1.5, 2.0, 3.0, 4.0, 4.7, 7.0, 9.4,
+              11.7)  # fmt: skip
+_NOMINAL_TOLERANCE = 0.05
 _LONGEST_TEXT = 96
 _MAX_FRAMES = 20_000
 
@@ -43,7 +48,7 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
     ValueError
         If a number is malformed. Damaged input may also raise other exceptions of pydicom.
     """
-    kind = _kind(dataset)
+    kind = header_kind(dataset)
     if kind is ObjectKind.NOT_IMAGE:
         return {"kind": kind}
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
@@ -61,7 +66,17 @@ def header_values(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _kind(dataset: Dataset) -> ObjectKind:
+def header_kind(dataset: Dataset) -> ObjectKind:
+    """Kind of a DICOM object by its SOP class.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Returns
+    -------
+    ObjectKind
+    """
     sop_class = str(dataset.get("SOPClassUID", ""))
     if sop_class in _KINDS:
         return _KINDS[sop_class]
@@ -149,7 +164,10 @@ def _contrast_agent(dataset: Dataset) -> bool | None:
 
 
 def field_strength_t(dataset: Dataset) -> float | None:
-    """Field strength from the header (old systems give gauss), or else from the imaging frequency.
+    """Field strength from the header in tesla, millitesla or gauss, or else from the imaging frequency.
+
+    A number above 20 is millitesla or gauss. The imaging frequency decides, or else which of them is the field of a
+    scanner that is built: 1500 is 1.5 T, 15000 is 1.5 T.
 
     Parameters
     ----------
@@ -158,7 +176,8 @@ def field_strength_t(dataset: Dataset) -> float | None:
     Returns
     -------
     float or None
-        In tesla; None if the header has neither.
+        In tesla. None if the header has neither, or if the number has two meanings (3000 without a frequency is 0.3
+        or 3 T).
 
     Raises
     ------
@@ -166,12 +185,21 @@ def field_strength_t(dataset: Dataset) -> float | None:
         If a number is malformed.
     """
     stated = _positive(dataset.get("MagneticFieldStrength"))
-    if stated is not None:
-        return stated / _GAUSS_PER_T if stated > 20 else stated
+    if stated is not None and stated <= _STRONGEST_T:
+        return stated
     frequency = _positive(dataset.get("ImagingFrequency"))
     if frequency is None:
         frequency = _positive(_first_group(dataset, "MRImagingModifierSequence").get("TransmitterFrequency"))
-    return None if frequency is None else round(frequency / _GYROMAGNETIC_MHZ_PER_T, 3)
+    by_frequency = None if frequency is None else round(frequency / _GYROMAGNETIC_MHZ_PER_T, 3)
+    if stated is None:
+        return by_frequency
+    known = _NOMINAL_T if by_frequency is None else (by_frequency,)
+    meant = [value for value in (stated / _MILLITESLA_PER_T, stated / _GAUSS_PER_T) if _is_near(value, known)]
+    return meant[0] if len(meant) == 1 else by_frequency
+
+
+def _is_near(value: float, known: tuple[float, ...]) -> bool:
+    return any(abs(value - one) <= _NOMINAL_TOLERANCE * one for one in known)
 
 
 def _geometry(dataset: Dataset, frames: int) -> dict[str, Any]:

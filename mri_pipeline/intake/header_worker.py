@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import resource
 import sys
 import warnings
@@ -21,11 +22,17 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts
-from mri_pipeline.intake.header_values import header_values
+from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts, ObjectKind
+from mri_pipeline.intake.header_values import header_kind, header_values
+from mri_pipeline.intake.odd_numbers import OddValue, repair_numbers
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_PLACEHOLDERS = {"ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NONE", "NA", "N/A", "NULL", "PATIENT",
+                 "0", "00000000", "-"}  # fmt: skip
+"""Values that identify nobody."""
+
+_MR_KINDS = {ObjectKind.MR, ObjectKind.ENHANCED_MR}
 
 
 class TruncatedError(Exception):
@@ -51,7 +58,7 @@ def _bound(*, memory_bytes: int, cpu_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911 - one per outcome
+def read_one(index: int, path: Path, key: bytes) -> FileReport:
     """Facts of one file, or the reason why there are none. No content of the file raises an error.
 
     Parameters
@@ -75,17 +82,46 @@ def read_one(index: int, path: Path, key: bytes) -> FileReport:  # noqa: PLR0911
             or "DirectoryRecordSequence" in dataset
         ):
             return FileReport(index=index, skipped="dicomdir")
-        values = header_values(dataset)
-        if values["kind"] == "not_image":
-            return FileReport(index=index, skipped="not_image")
-        check_pixels(dataset)
-        return FileReport(index=index, facts=InstanceFacts(path=path, **values, **_keys(dataset, key)))
+        return _report(index, path, dataset, key)
     except TruncatedError as error:
         return FileReport(index=index, fault=Fault.TRUNCATED, detail=str(error))
     except EOFError:
         return FileReport(index=index, fault=Fault.TRUNCATED, detail="the file ends inside an element")
     except Exception as error:  # noqa: BLE001 - pydicom raises nearly any exception on damaged input
         return FileReport(index=index, fault=Fault.BROKEN, detail=type(error).__name__)
+
+
+def _report(index: int, path: Path, dataset: Dataset, key: bytes) -> FileReport:
+    """The report of a data set. An MR image with a fault has facts too, so that its series is known."""
+    try:
+        odd = repair_numbers(dataset)
+        values = header_values(dataset)
+        odd += _field_of_unknown_unit(dataset, values)
+    except Exception:
+        if header_kind(dataset) in _MR_KINDS:
+            raise
+        return FileReport(index=index, skipped="other_object")
+    if values["kind"] is ObjectKind.NOT_IMAGE:
+        return FileReport(index=index, skipped="not_image")
+    needed = values["kind"] in _MR_KINDS
+    fault, detail = (Fault.ODD_VALUE, str(odd[0])) if odd and needed else (None, "")
+    try:
+        check_pixels(dataset)
+    except Exception as error:
+        if not needed:  # a spectrum or a parametric map has no integer pixels
+            return FileReport(index=index, skipped="other_object")
+        if not isinstance(error, TruncatedError):
+            raise
+        fault, detail = Fault.TRUNCATED, str(error)
+    facts = InstanceFacts(path=path, **values, **_keys(dataset, key))
+    return FileReport(index=index, facts=facts, fault=fault, detail=detail)
+
+
+def _field_of_unknown_unit(dataset: Dataset, values: dict[str, Any]) -> tuple[OddValue, ...]:
+    is_image = values["kind"] in _MR_KINDS
+    if is_image and values["field_strength_t"] is None and dataset.get("MagneticFieldStrength"):
+        return (OddValue("MagneticFieldStrength", "a number that may be millitesla or gauss"),)
+    return ()
 
 
 def _dataset(path: Path) -> FileDataset | None:
@@ -142,21 +178,27 @@ def check_pixels(dataset: Dataset) -> None:
         raise TruncatedError(f"expected {expected} bytes of pixel data, found {len(data)}")
 
 
-def _keys(dataset: Dataset, key: bytes) -> dict[str, str]:
-    patient = (
-        f"{dataset.get('PatientID', '')}|{dataset.get('PatientName', '')}|{dataset.get('PatientBirthDate', '')}"
-    )
+def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
+    person = [_plain(dataset.get(k)) for k in ("PatientID", "PatientName", "PatientBirthDate")]
     scanner = [
         dataset.get(k, "") for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
     ]
     return {
-        "patient_key": digest(key, "patient", patient.upper().replace(" ", "")),
+        "patient_key": digest(key, "patient", "|".join(person)) if any(person) else "",
+        "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
         "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
     }
+
+
+def _plain(value: Any) -> str:
+    """An identity without what consoles add: spaces, carets of empty parts, and other spellings of a name."""
+    first = str(value or "").partition("=")[0]  # "=" precedes ideographic and phonetic spellings
+    plain = re.sub(r"[\s^,]+", "", first).upper()
+    return "" if plain in _PLACEHOLDERS else plain
 
 
 def digest(key: bytes, what: str, text: str) -> str:

@@ -23,18 +23,21 @@ IDENTIFYING: Final = frozenset({
 })  # fmt: skip
 """Elements whose values must not appear anywhere in a de-identified file, including in sequences."""
 
-_NUMERIC_VRS: Final = frozenset({
+NUMERIC_VRS: Final = frozenset({
     "DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "OB", "OW", "AT", "DA", "TM", "DT", "UI",
 })  # fmt: skip
+"""Types of elements without free text."""
 
 _ENCODINGS: Final = ("utf-8", "latin-1", "iso8859_2", "iso8859_5", "iso8859_7", "iso8859_9")
 
-_OF_THE_DEVICE: Final = frozenset({"StationName", "PerformedStationName", "DeviceSerialNumber"})
+_OF_THE_DEVICE: Final = frozenset({
+    "StationName", "PerformedStationName", "DeviceSerialNumber", "InstitutionalDepartmentName",
+})  # fmt: skip
 
 MIN_LENGTH: Final = 3
 """Shorter values (initials, study number 1) match by chance and do not identify a person."""
 
-_COMMON: Final = frozenset("""
+COMMON: Final = frozenset("""
     ABDOMEN ADDED AXIAL BASIC APPLICATION BYTE CANON CODE CONFIDENTIALITY DATES DCM DERIVED DIS2D DIS3D
     ENHANCED FAST FLAIR FOR GEMS HEAD HEALTHCARE HITACHI INFORMATION KEYED LIST LONGITUDINAL MAGNITUDE
     MEDICAL MIXED MODIFIED MONOCHROME MONOCHROME2 MOVED NONE NORM NORMAL NOT OPTION ORIGINAL OTHER PHILIPS
@@ -44,28 +47,6 @@ _COMMON: Final = frozenset("""
 """.split()  # noqa: SIM905 - easier to read than a list of strings
 )  # fmt: skip
 """Words of DICOM and of this project's output. A patient named Fast or Philips is not identified by them."""
-
-
-def text_values(dataset: Dataset) -> bytes:
-    """All text values, without numbers and pixels. A short numeric identity such as 118 may equal a slice position.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Sequences are included.
-
-    Returns
-    -------
-    bytes
-        UTF-8, separated by null bytes.
-    """
-    parts: list[bytes] = []
-    for element in dataset:
-        if element.VR == "SQ":
-            parts += [text_values(item) for item in element.value or []]
-        elif element.VR not in _NUMERIC_VRS:
-            parts.append(str(element.value).encode("utf-8", "replace"))
-    return b"\0".join(parts)
 
 
 def is_short_number(identity: str) -> bool:
@@ -103,9 +84,9 @@ def original_identities(dataset: Dataset, code: str) -> frozenset[str]:
     for keyword, value in _values(dataset):
         text = str(value).strip().upper()
         words = {text} if re.fullmatch(r"[\d.]+", text) else {text} | _words(text)
-        # a station is often named after the model, which is kept
+        # a station or a room is often named after the model, which is kept
         found |= words - device if keyword in _OF_THE_DEVICE else words
-    common = _COMMON | {code.upper()}
+    common = COMMON | {code.upper()}
     return frozenset(text for text in found if len(text) >= MIN_LENGTH and text not in common)
 
 
@@ -149,6 +130,8 @@ def leaked(content: bytes, identities: Iterable[str]) -> int:
 
 def _is_in(identity: str, upper: bytes, texts: Iterable[str]) -> bool:
     if identity.isascii():
+        if identity.encode() not in upper:
+            return False
         pattern = rf"(?<![A-Z0-9]){re.escape(identity)}(?![A-Z0-9])".encode()
         return re.search(pattern, upper) is not None
     return any(re.search(rf"(?<!\w){re.escape(identity)}(?!\w)", text) for text in texts)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,39 +47,119 @@ class HeaderReading:
     Parameters
     ----------
     instances : tuple of InstanceFacts
-        In the order of the files.
+        Of whole files, in the order of the files.
     broken : tuple of FileReport
-        DICOM files that cannot be used, each with its fault.
+        DICOM files that cannot be used, each with its fault. It has facts if its header can be read.
     skipped : mapping of str to int
-        Number of skipped files by reason: ``dicomdir``, ``not_dicom``, ``not_image``.
+        Number of skipped files by reason: ``dicomdir``, ``not_dicom``, ``not_image``, ``other_object``.
     """
 
     instances: tuple[InstanceFacts, ...]
     broken: tuple[FileReport, ...]
     skipped: dict[str, int]
 
-    def require_whole(self) -> None:
+    @property
+    def readable(self) -> tuple[InstanceFacts, ...]:
+        """Facts of all files with a readable header, with those of damaged files, in the order of the files."""
+        damaged = (report.facts for report in self.broken if report.facts is not None)
+        return (*self.instances, *damaged)
+
+    def damaged_outside(self, needed: Collection[Path]) -> tuple[FileReport, ...]:
+        """Damaged files of series that are not needed.
+
+        Parameters
+        ----------
+        needed : collection of Path
+            Files of the chosen series.
+
+        Returns
+        -------
+        tuple of FileReport
+            Without files whose header ends before their geometry: their series is not certain.
+        """
+        series = {facts.series_key for facts in self.readable if facts.path in needed}
+        return tuple(
+            report
+            for report in self.broken
+            if (facts := report.facts) is not None
+            and facts.orientation is not None
+            and facts.rows > 0
+            and facts.series_key not in series
+        )
+
+    def require_whole(self, needed: Collection[Path] | None = None) -> None:
         """Refuse an upload with a damaged DICOM file or without an image.
+
+        Parameters
+        ----------
+        needed : collection of Path, optional
+            Files of the chosen series. Damaged files of other series are ignored (`damaged_outside`). Default: all
+            files are needed.
 
         Raises
         ------
         UnreadableUploadError
-            With counts. The site sends the visit again, so that no incomplete visit is analysed.
+            With counts, and with series and fault of the first file. The site sends the visit again, so that no
+            incomplete visit is analysed.
         """
-        if self.broken:
-            faults = Counter(report.fault.value for report in self.broken if report.fault)
+        ignored = () if needed is None else self.damaged_outside(needed)
+        broken = [report for report in self.broken if report not in ignored]
+        if broken:
+            faults = Counter(report.fault.value for report in broken if report.fault)
             message = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
             raise UnreadableUploadError(
                 f"expected whole DICOM files, found {message} of {len(self.instances) + len(self.broken)} "
-                f"(first: {self.broken[0].detail})",
+                f"(first: {broken[0].where})",
                 hint="export the visit from the scanner or PACS again and upload it again",
             )
-        if not self.instances:
+        if not self.readable:
             others = sum(self.skipped.values())
             raise UnreadableUploadError(
                 f"expected DICOM images, found none among {others} files",
                 hint="upload the DICOM files as they come from the scanner or PACS",
             )
+
+
+_SKIPPED = {
+    "archive": "program or document archive",
+    "dicomdir": "DICOM directory",
+    "not_dicom": "no DICOM",
+    "not_image": "DICOM object without an image",
+    "other_object": "DICOM object of another kind (spectroscopy, parametric map, segmentation)",
+}
+
+
+def left_out(skipped: Mapping[str, int], damaged: Sequence[FileReport]) -> tuple[str, ...]:
+    """What was not used of an upload, and why.
+
+    Parameters
+    ----------
+    skipped : mapping of str to int
+        As `HeaderReading.skipped`; ``archive`` from `mri_pipeline.intake.unpack.Unpacked.left_out`.
+    damaged : sequence of FileReport
+        Damaged files of series that are not needed.
+
+    Returns
+    -------
+    tuple of str
+        One line for each reason.
+
+    Examples
+    --------
+    >>> left_out({"not_dicom": 2}, [])
+    ('left out: 2 files (no DICOM)',)
+    """
+    lines = [f"left out: {_files(count)} ({_SKIPPED[reason]})" for reason, count in sorted(skipped.items())]
+    faults = Counter((report.where, report.fault.value) for report in damaged if report.fault)
+    lines += [
+        f"left out: {_files(count)} {fault} in a series that is not needed ({where})"
+        for (where, fault), count in sorted(faults.items())
+    ]
+    return tuple(lines)
+
+
+def _files(count: int) -> str:
+    return f"{count} file" + "s" * (count != 1)
 
 
 def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits | None = None) -> HeaderReading:
@@ -117,7 +197,7 @@ def read_headers(files: Sequence[Path], *, key: bytes = b"", limits: ReadLimits 
             if crashes >= limits.max_crashes:
                 break
     return HeaderReading(
-        instances=tuple(r.facts for r in reports if r.facts is not None),
+        instances=tuple(r.facts for r in reports if r.facts is not None and r.fault is None),
         broken=tuple(r for r in reports if r.fault is not None),
         skipped=dict(Counter(r.skipped for r in reports if r.skipped)),
     )

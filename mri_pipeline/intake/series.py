@@ -53,26 +53,64 @@ class Series:
         return self.first.acquisition_type == "3D"
 
 
-def require_one_visit(instances: Sequence[InstanceFacts]) -> None:
-    """Refuse an upload that mixes patients or studies.
+@dataclass(frozen=True)
+class OneVisit:
+    """The patient and the study of an upload.
+
+    Parameters
+    ----------
+    patient_key, study_key : str
+        Of the image that states most about the patient, and of the first image.
+    notes : tuple of str
+        Differences between the images that a restart of the console explains. The site confirms them.
+    """
+
+    patient_key: str
+    study_key: str
+    notes: tuple[str, ...] = ()
+
+
+def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
+    """Refuse an upload that mixes patients or days.
+
+    One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
+    starts a new study.
 
     Parameters
     ----------
     instances : sequence of InstanceFacts
-        All images of the upload.
+        All images of the upload; at least one.
+
+    Returns
+    -------
+    OneVisit
 
     Raises
     ------
     UploadRefusedError
-        With the number of patients or studies, never their identities.
+        If patient number, name or birth date has two values, or if there are two studies of two days, of an unknown
+        day, or without a common number or name. With the number of patients or studies, never their identities.
     """
-    for keys, what, hint in (
-        ({i.patient_key for i in instances}, "patient", "upload each patient separately"),
-        ({i.study_key for i in instances}, "study", "upload each visit separately"),
-    ):
-        if len(keys) > 1:
-            plural = "studies" if what == "study" else f"{what}s"
-            raise UploadRefusedError(f"expected one {what} in an upload, found {len(keys)} {plural}", hint=hint)
+    persons = sorted({i.person_keys for i in instances}, key=lambda person: -sum(map(bool, person)))
+    studies, days = {i.study_key for i in instances}, {i.study_day for i in instances}
+    patients = max(len({person[part] for person in persons} - {""}) for part in range(3))
+    if patients > 1:
+        raise UploadRefusedError(
+            f"expected one patient in an upload, found {patients} patients", hint="upload each patient separately"
+        )
+    # the patient number, or name with birth date, must be stated in every image
+    same_patient = all(number for number, _, _ in persons) or all(name and birth for _, name, birth in persons)
+    if len(studies) > 1 and (len(days) > 1 or None in days or not same_patient):
+        raise UploadRefusedError(
+            f"expected one study in an upload, found {len(studies)} studies", hint="upload each visit separately"
+        )
+    notes = []
+    if len(studies) > 1:
+        notes.append(f"expected one study in an upload, found {len(studies)} studies of one patient and one day")
+    if len(persons) > 1:
+        notes.append("expected the same patient data in all series, found a series with incomplete patient data")
+    stated = next(i for i in instances if i.person_keys == persons[0])
+    return OneVisit(stated.patient_key, instances[0].study_key, tuple(notes))
 
 
 def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:

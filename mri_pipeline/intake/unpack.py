@@ -14,9 +14,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO, Protocol, cast
 
@@ -35,6 +36,22 @@ _ARCHIVE_MAGIC = (
     b"7z\xbc\xaf\x27\x1c",
     b"Rar!",
 )
+
+
+_PROGRAMS_AND_DOCUMENTS = {
+    ".jar",
+    ".war",
+    ".xpi",
+    ".apk",
+    ".msix",
+    ".docx",
+    ".xlsx",
+    ".pptx",
+    ".odt",
+    ".ods",
+    ".odp",
+}
+"""Endings of zip files that are no archives of DICOM files. They are left out; a nested archive is refused."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +84,13 @@ class Unpacked:
     files : tuple of Path
         Numbered in the order of the archive.
     total_bytes : int
+    left_out : mapping of str to int
+        Number of files that were not kept, by reason: ``archive`` for archives of programs and documents.
     """
 
     files: tuple[Path, ...]
     total_bytes: int
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Readable(Protocol):
@@ -83,12 +103,13 @@ class _Sink:
     def __init__(self, folder: Path, limits: UnpackLimits, archive_bytes: int | None) -> None:
         self.folder, self.limits, self.archive_bytes = folder, limits, archive_bytes
         self.files: list[Path] = []
+        self.left_out: Counter[str] = Counter()
         self.total_bytes = 0
 
     def announce(self, size: int) -> None:
         """Refuse a file by its stated size before it is written."""
         self._check(self.total_bytes + size)
-        if len(self.files) >= self.limits.max_files:
+        if len(self.files) + self.left_out.total() >= self.limits.max_files:
             raise UnsafeUploadError(
                 f"expected at most {self.limits.max_files} files in an upload, found more",
                 hint="upload one visit of one patient at a time",
@@ -109,13 +130,18 @@ class _Sink:
                     hint="upload the DICOM files as they come from the scanner or PACS",
                 )
 
-    def write(self, source: _Readable) -> None:
+    def write(self, source: _Readable, name: str) -> None:
+        """Write the next file. `name` is its name in the upload, of which only the ending is used."""
         path = self.folder / f"{len(self.files):06d}"
         with path.open("xb") as target:
             while chunk := source.read(_CHUNK):
                 self.total_bytes += len(chunk)
                 self._check(self.total_bytes)
                 target.write(chunk)
+        if _is_program_or_document(path, name):
+            path.unlink()
+            self.left_out["archive"] += 1
+            return
         self.files.append(path)
         if _is_archive(path):
             raise UnsafeUploadError(
@@ -173,7 +199,7 @@ def unpack(upload: Path, destination: Path, limits: UnpackLimits) -> Unpacked:
         raise UnsafeUploadError("expected a zip, tar or folder, found a device or pipe", hint="upload a zip file")
     if not sink.files or sink.total_bytes == 0:
         raise UnreadableUploadError("expected DICOM files, found an empty upload", hint="upload the visit again")
-    return Unpacked(tuple(sink.files), sink.total_bytes)
+    return Unpacked(tuple(sink.files), sink.total_bytes, dict(sink.left_out))
 
 
 def _copy_folder(folder: Path, sink: _Sink) -> None:
@@ -188,7 +214,7 @@ def _copy_folder(folder: Path, sink: _Sink) -> None:
                 raise _not_a_file("link" if stat.S_ISLNK(mode) else "device or pipe")
             sink.announce(path.stat().st_size)
             with path.open("rb") as source:
-                sink.write(source)
+                sink.write(source, name)
 
 
 def _unpack_file(upload: Path, sink: _Sink) -> None:
@@ -227,7 +253,7 @@ def _unpack_zip(upload: Path, sink: _Sink) -> None:
                 )
             sink.announce(member.file_size)
             with archive.open(member) as source:
-                sink.write(source)
+                sink.write(source, member.filename)
 
 
 def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
@@ -240,7 +266,7 @@ def _unpack_tar(archive: tarfile.TarFile, sink: _Sink) -> None:
         sink.announce(member.size)
         source = archive.extractfile(member)
         if source is not None:
-            sink.write(source)
+            sink.write(source, member.name)
         archive.members = []  # type: ignore[attr-defined]  # keeps the list of members from growing
 
 
@@ -284,6 +310,12 @@ def _is_archive(path: Path) -> bool:
     if head[128:132] == b"DICM":
         return False
     return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+
+
+def _is_program_or_document(path: Path, name: str) -> bool:
+    """True for a zip with the ending of a program or a document, such as the viewer of a CD or a Word file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" and PurePosixPath(name).suffix.lower() in _PROGRAMS_AND_DOCUMENTS
 
 
 class _BoundedReads:

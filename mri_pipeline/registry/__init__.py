@@ -11,14 +11,20 @@ from mri_pipeline.registry.records import (
     VisitState,
 )
 from mri_pipeline.registry.registry import Registry
+from mri_pipeline.registry.releases import Release
 from mri_pipeline.registry.schema import Gate, ScanState
+from mri_pipeline.registry.site_queries import Query, QueryState, Question
 from mri_pipeline.registry.steps import another_scan
 
 __all__ = [
     "Gate",
     "KnownScan",
+    "Query",
+    "QueryState",
+    "Question",
     "ReadCounts",
     "Registry",
+    "Release",
     "ScanIdentity",
     "ScanState",
     "ScannerFacts",

@@ -16,8 +16,10 @@ from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ScanIdentity, ScannerFacts
+from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.scans import set_identity, withdraw
 from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries, renew_queries
 from mri_pipeline.registry.steps import (
     REFUSED,
     accepted_scan,
@@ -98,6 +100,16 @@ class Registry(RegistryQueries):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def site_queries(self) -> SiteQueries:
+        """The queries to the sites."""
+        return SiteQueries(self._engine)
+
+    @property
+    def releases(self) -> Releases:
+        """The decisions on refused uploads."""
+        return Releases(self._engine)
+
     # sites and gates
 
     def record_dummy_run(
@@ -107,7 +119,7 @@ class Registry(RegistryQueries):
         accepted: bool,
         upload_digest: str,
         scanner: ScannerFacts | None = None,
-        findings: Sequence[str] = (),
+        findings: Sequence[Question | str] = (),
     ) -> None:
         """Set the gate of a site to the verdict on its latest dummy run.
 
@@ -121,8 +133,8 @@ class Registry(RegistryQueries):
             SHA-256 of the upload.
         scanner : ScannerFacts, optional
             Entered as a scanner of the site if it is new.
-        findings : sequence of str
-            For the audit trail, without patient data.
+        findings : sequence of Question or str
+            For the audit trail, without patient data. Those of an accepted dummy run become queries.
 
         Raises
         ------
@@ -136,8 +148,10 @@ class Registry(RegistryQueries):
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             if scanner:
                 scanner_id(session, site, scanner)
-            details = {"gate": gate.value, "upload": upload_digest, "findings": list(findings)}
+            messages = [str(finding) for finding in findings]
+            details = {"gate": gate.value, "upload": upload_digest, "findings": messages}
             append(session, "dummy-run", site, details)
+            enter_queries(session, findings if accepted else (), site=site)
 
     # subjects and scans
 
@@ -150,7 +164,7 @@ class Registry(RegistryQueries):
         upload_digest: str,
         scanner: ScannerFacts | None = None,
         profile: Mapping[str, Any] | None = None,
-        findings: Sequence[str] = (),
+        findings: Sequence[Question | str] = (),
         identity: ScanIdentity | None = None,
         receipt: str = "",
         replace_because: str = "",
@@ -172,8 +186,8 @@ class Registry(RegistryQueries):
             Entered as a scanner of the site if it is new.
         profile : mapping, optional
             The acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
-        findings : sequence of str
-            Of the quality control of the scan, without patient data.
+        findings : sequence of Question or str
+            Of the quality control of the scan, without patient data. They become queries.
         identity : ScanIdentity, optional
             Whose images they are, and of when. The caller has compared it with `RegistryQueries.relatives`.
         receipt : str
@@ -212,17 +226,26 @@ class Registry(RegistryQueries):
                 else:
                     raise another_scan(subject, visit)
             row = row or ScanRow(subject=subject, visit=visit)
-            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, list(findings)
+            messages = [str(finding) for finding in findings]
+            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, messages
             row.scanner = scanner_id(session, site, scanner) if scanner else None
             row.profile, row.receipt = dict(profile or {}), receipt or None
             session.add(row)
             set_identity(session, row, identity or ScanIdentity())
-            details = {"upload": upload_digest, "findings": list(findings), **(remarks or {})}
+            details = {"upload": upload_digest, "findings": messages, **(remarks or {})}
             append(session, "scan received", f"{subject} {visit}", details)
+            enter_queries(session, findings, site=site, subject=subject, visit=visit)
         return True
 
     def record_statement(
-        self, subject: str, visit: str, *, before_infusion: bool, findings: Sequence[str]
+        self,
+        subject: str,
+        visit: str,
+        *,
+        before_infusion: bool,
+        findings: Sequence[str],
+        rule: str,
+        questions: Sequence[Question] = (),
     ) -> None:
         """Enter the site's statement whether an accepted scan came before the infusion.
 
@@ -232,7 +255,11 @@ class Registry(RegistryQueries):
             Blinded code and visit label.
         before_infusion : bool
         findings : sequence of str
-            The findings of the scan under this statement.
+            All findings of the scan under this statement.
+        rule : str
+            Rule that asks for the statement. Its earlier queries are closed.
+        questions : sequence of Question
+            The queries of this rule under this statement.
 
         Raises
         ------
@@ -244,6 +271,8 @@ class Registry(RegistryQueries):
             row.before_infusion, row.findings = ("yes" if before_infusion else "no"), list(findings)
             details = {"before_infusion": row.before_infusion, "findings": row.findings}
             append(session, "statement of the site", f"{subject} {visit}", details)
+            site = session.get_one(SubjectRow, subject).site
+            renew_queries(session, questions, rule=rule, site=site, subject=subject, visit=visit)
 
     def record_refusal(
         self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""

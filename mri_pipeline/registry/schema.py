@@ -255,3 +255,72 @@ class AuditRow(Base):
     details: Mapped[dict[str, Any]]
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class QueryRow(Base):
+    """A question to a site about a scan or a dummy run.
+
+    Attributes
+    ----------
+    id : int
+        Number of the query, from 1.
+    site, subject, visit : str
+        Code of the site, blinded code and visit label; subject and visit are empty for a dummy run.
+    state : str
+        A value of `mri_pipeline.registry.site_queries.QueryState`.
+    rule, contrast, message, measured, limit_value, unit, to_do
+        As in `mri_pipeline.registry.site_queries.Question`.
+    entered_at, answered_at, closed_at : str
+        UTC (ISO 8601); empty if it has not happened.
+    answer, answered_by, close_reason, closed_by : str
+        Without patient data; empty if it has not happened.
+    """
+
+    __tablename__ = "queries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site: Mapped[str] = mapped_column(ForeignKey("sites.code"))
+    subject: Mapped[str] = mapped_column(String(16), default="")
+    visit: Mapped[str] = mapped_column(String(32), default="")
+    state: Mapped[str] = mapped_column(String(16))
+    rule: Mapped[str] = mapped_column(String(32), default="")
+    contrast: Mapped[str] = mapped_column(String(32), default="")
+    message: Mapped[str] = mapped_column(Text)
+    measured: Mapped[float | None]
+    limit_value: Mapped[float | None]
+    unit: Mapped[str] = mapped_column(String(16), default="")
+    to_do: Mapped[str] = mapped_column(Text, default="")
+    entered_at: Mapped[str] = mapped_column(String(32))
+    answer: Mapped[str] = mapped_column(Text, default="")
+    answered_by: Mapped[str] = mapped_column(String(64), default="")
+    answered_at: Mapped[str] = mapped_column(String(32), default="")
+    close_reason: Mapped[str] = mapped_column(Text, default="")
+    closed_by: Mapped[str] = mapped_column(String(64), default="")
+    closed_at: Mapped[str] = mapped_column(String(32), default="")
+
+
+class ReleaseRow(Base):
+    """Decision of the reading centre to accept a refused upload.
+
+    Attributes
+    ----------
+    upload_digest : str
+        SHA-256 of the upload.
+    site : str
+        Code of the site.
+    reason, by, at : str
+        Why, who and when (UTC, ISO 8601).
+    protocol : bool
+        True if limits of the protocol are overruled.
+    cleared : list of str
+        Keywords of header elements whose values are no identities.
+    """
+
+    __tablename__ = "releases"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    upload_digest: Mapped[str] = mapped_column(String(64), index=True)
+    site: Mapped[str] = mapped_column(ForeignKey("sites.code"))
+    reason: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(String(64))
+    at: Mapped[str] = mapped_column(String(32))
+    protocol: Mapped[bool]
+    cleared: Mapped[list[str]]

@@ -73,3 +73,5 @@ def ingest(
     say(f"{result.subject} {visit}: {', '.join(result.contrasts)} accepted")
     for query in result.queries:
         say(f"  query: {query}")
+    for note in result.notes:
+        say(f"  {note}")

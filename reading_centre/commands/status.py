@@ -32,4 +32,5 @@ def status(trial: TrialFolder, as_json: AsJson = False) -> None:
     for code, qc_flags in state.qc_flags.items():
         for message in qc_flags:
             say(f"visual QC required: sub-{code} {message}")
+    say(f"queries: {state.open_queries} open, {state.answered_queries} answered")
     say(f"audit trail: {state.audit_entries} entries, intact; last {state.audit_hash[:12]}")

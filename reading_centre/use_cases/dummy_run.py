@@ -20,6 +20,7 @@ from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
 from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
 from reading_centre.use_cases.private_folder import private_folder
+from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
 
@@ -88,6 +89,7 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 site=site,
                 work_dir=work / "upload",
                 secret=desk.sealed.secret("intake"),
+                cleared=desk.registry.releases.of(digest).cleared,
             )
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))
@@ -105,7 +107,11 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
                 )
             raise
         desk.registry.record_dummy_run(
-            site, accepted=True, upload_digest=digest, scanner=scanner_facts(run.profile), findings=queries
+            site,
+            accepted=True,
+            upload_digest=digest,
+            scanner=scanner_facts(run.profile),
+            findings=questions(run.of(Action.QUERY)),
         )
         return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
 
@@ -116,7 +122,15 @@ def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
     return write_atomic(path, html)
 
 
-def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: Path, secret: bytes) -> DummyRun:
+def accept_dummy_run(
+    upload: Path,
+    *,
+    protocol: Protocol,
+    site: str,
+    work_dir: Path,
+    secret: bytes,
+    cleared: frozenset[str] = frozenset(),
+) -> DummyRun:
     """Judge a site's dummy run, headers and images.
 
     Parameters
@@ -130,6 +144,8 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
         New folder; removed at the end.
     secret : bytes
         The trial's secret.
+    cleared : frozenset of str
+        Keywords of header elements whose values are no identities.
 
     Returns
     -------
@@ -149,7 +165,7 @@ def accept_dummy_run(upload: Path, *, protocol: Protocol, site: str, work_dir: P
     compliance = checked.compliance
     fault = ""
     try:
-        converted = convert_checked(checked, Blinding("DUMMYRUN", secret))
+        converted = convert_checked(checked, Blinding("DUMMYRUN", secret, cleared))
         converted, decision = decided_by_images(checked, converted, purpose=Purpose.DUMMY_RUN)
         compliance = decision.compliance
         images = {contrast: result.image for contrast, result in converted.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,13 @@ from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose
 from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.facts import Fault
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.merge import merge_parts
-from mri_pipeline.intake.read import read_headers
+from mri_pipeline.intake.read import HeaderReading, left_out, read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
+from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import ComplianceReport, Purpose, check_compliance
 from qc.contrast_timing import TimingDecision, decide_timing
 from qc.coverage import compare_coverage, split_series
@@ -56,7 +58,7 @@ class CheckedUpload:
     study_day : int or None
         Day of the scan as a proleptic ordinal; only `Blinding.shifted_day` of it may be stored.
     skipped : mapping of str to int
-        Number of files that are not images, by kind.
+        Number of files that are not MR images, by kind.
     """
 
     work_dir: Path
@@ -133,16 +135,20 @@ def check_upload(
         limits = UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000)
         unpacked = unpack(upload, work_dir / "files", limits)
         reading = read_headers(unpacked.files, key=secret)
-        reading.require_whole()
-        require_one_visit(reading.instances)
+        reading.require_whole(needed=())
+        visit = require_one_visit(reading.readable)
+        parts = merge_parts(reading.readable)
+        found = leave_out_aborted([recognise(series) for series in group_series(parts.instances)])
+        recognised = split_gadolinium(found)
+        chosen = _chosen_whole(recognised, reading)
+        needed = _needed_files(chosen, recognised, reading)
+        reading.require_whole(needed=needed)
     except BaseException:
         shutil.rmtree(work_dir, ignore_errors=True)
         raise
-    parts = merge_parts(reading.instances)
-    found = leave_out_aborted([recognise(series) for series in group_series(parts.instances)])
-    recognised = split_gadolinium(found)
-    chosen = choose(recognised)
+    skipped = {**unpacked.left_out, **reading.skipped}
     compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
+    compliance = compliance.with_intake(visit.notes, left_out(skipped, reading.damaged_outside(needed)))
     compliance = ComplianceReport(
         (
             *compliance.findings,
@@ -155,11 +161,28 @@ def check_upload(
         compliance = ComplianceReport(
             (*compliance.findings, *compare_with_previous(profile, previous, protocol.acquisition))
         )
-    first = reading.instances[0]
     return CheckedUpload(
-        work_dir, recognised, chosen, compliance, profile, first.patient_key, first.study_key, first.study_day,
-        reading.skipped,
+        work_dir, recognised, chosen, compliance, profile, visit.patient_key, visit.study_key,
+        reading.readable[0].study_day, skipped,
     )  # fmt: skip
+
+
+def _chosen_whole(recognised: Sequence[Recognised], reading: HeaderReading) -> Mapping[Contrast, Choice]:
+    """The chosen series; without damaged series if others have all the contrasts."""
+    damaged = {report.facts.path for report in reading.broken if report.facts is not None}
+    chosen = choose(recognised)
+    whole = choose([r for r in recognised if damaged.isdisjoint(r.series.files)])
+    return whole if damaged and whole.keys() == chosen.keys() else chosen
+
+
+def _needed_files(
+    chosen: Mapping[Contrast, Choice], recognised: Sequence[Recognised], reading: HeaderReading
+) -> set[Path]:
+    """Files of the chosen series, and files with an odd value that may be the reason why a series is not known."""
+    needed = {path for choice in chosen.values() for path in choice.recognised.series.files}
+    odd = {r.facts.path for r in reading.broken if r.fault is Fault.ODD_VALUE and r.facts is not None}
+    unknown = {Unwanted.UNKNOWN, Unwanted.NO_GEOMETRY}
+    return needed | {path for r in recognised if r.unwanted in unknown for path in r.series.files if path in odd}
 
 
 def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast, Converted]:

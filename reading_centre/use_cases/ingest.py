@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import ScanIdentity, another_scan
-from qc.compliance import Finding, Purpose
-from qc.identity import check_identity, infusion_query
+from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.identity import BEFORE_INFUSION, check_identity, infusion_query
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
 from reading_centre.use_cases.private_folder import private_folder
+from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
@@ -35,12 +36,15 @@ class ReceivedVisit:
         Contrasts of its scans.
     queries : tuple of str
         To be answered by the site.
+    notes : tuple of str
+        What was left out of the upload, with the reason.
     """
 
     subject: str
     visit: str
     contrasts: tuple[str, ...]
     queries: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values for ``--json``.
@@ -161,7 +165,14 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
         old = {finding.message for answer in answers for finding in answer}
         new = infusion_query(visitor.before_infusion, visit, desk.protocol)
         findings = [f for f in findings if f not in old] + [finding.message for finding in new]
-        desk.registry.record_statement(code, visit, before_infusion=visitor.before_infusion, findings=findings)
+        desk.registry.record_statement(
+            code,
+            visit,
+            before_infusion=visitor.before_infusion,
+            findings=findings,
+            rule=BEFORE_INFUSION,
+            questions=questions(new),
+        )
     contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
     return ReceivedVisit(code, visit, contrasts, tuple(findings))
 
@@ -176,6 +187,9 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
         purpose=Purpose.VISIT,
         previous=_compared_with(desk, code, visit),
     )
+    release = desk.registry.releases.of(visitor.digest)
+    if release.protocol:
+        checked = replace(checked, compliance=checked.compliance.overruled())
     checked.compliance.require()
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         written = write_scans(
@@ -183,11 +197,11 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             raw=staged.raw,
             protocol=desk.protocol,
             visit=visit,
-            blinding=Blinding(code, desk.sealed.secret("blinding")),
+            blinding=Blinding(code, desk.sealed.secret("blinding"), release.cleared),
         )
         identity = _identity(checked, written, visitor.before_infusion)
         found, remarks = _compare(desk, identity, visitor)
-        queries = tuple(f.message for f in (*written.compliance.findings, *found) if f.action is Action.QUERY)
+        queries = [f for f in (*written.compliance.findings, *found) if f.action is Action.QUERY]
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(
@@ -197,13 +211,18 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             upload_digest=visitor.digest,
             scanner=scanner_facts(checked.profile),
             profile=profile_record(checked.profile) if checked.profile is not None else {},
-            findings=queries,
+            findings=questions(queries),
             identity=identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
             remarks=remarks,
         )
-    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in written.scans), queries)
+    messages, notes = tuple(f.message for f in queries), _notes(written.compliance)
+    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in written.scans), messages, notes)
+
+
+def _notes(compliance: ComplianceReport) -> tuple[str, ...]:
+    return tuple(finding.message for finding in compliance.findings if finding.rule == "left_out")
 
 
 def _identity(checked: CheckedUpload, written: WrittenVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001

@@ -10,7 +10,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry import QueryState, Registry, ScanState, VisitState
 from qc.registration import all_qc_flags
 
 
@@ -57,6 +57,8 @@ class TrialStatus:
     ----------
     visits : tuple of str
         Labels of the planned visits.
+    open_queries, answered_queries : int
+        Numbers of queries that wait for the site and for the reading centre.
     audit_entries, audit_hash : int, str
         Number of entries of the audit trail, and hash of the last one.
     sites : tuple of SiteLine
@@ -66,6 +68,8 @@ class TrialStatus:
     """
 
     visits: tuple[str, ...]
+    open_queries: int
+    answered_queries: int
     audit_entries: int
     audit_hash: str
     sites: tuple[SiteLine, ...]
@@ -104,9 +108,12 @@ def trial_status(folder: Path) -> TrialStatus:
     with Registry.open(trial, protocol) as registry:
         state = registry.state()
         entries, last_hash = registry.verify_audit()
+        queries = registry.site_queries.count()
     count = {site.code: sum(s.site == site.code for s in state.subjects) for site in state.sites}
     return TrialStatus(
         visits=tuple(visit.label for visit in protocol.visits),
+        open_queries=queries[QueryState.OPEN],
+        answered_queries=queries[QueryState.ANSWERED],
         audit_entries=entries,
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),

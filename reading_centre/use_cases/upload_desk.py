@@ -129,7 +129,8 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     protocol.site(site)
     if not upload.exists():
         raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
-    if trial.root.is_relative_to(upload) or upload.is_relative_to(trial.root):
+    inside = upload.is_relative_to(trial.root) and not upload.is_relative_to(trial.quarantine)
+    if inside or trial.root.is_relative_to(upload):
         raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
     with storage_faults(upload), Registry.open(trial, protocol) as registry:
         sweep(trial.work)

@@ -1,5 +1,6 @@
 """Headers of good, broken and hostile files."""
 
+import datetime as dt
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_the_worker_survives_mutations_of_a_file(tmp_path):
             mutant[draw.randrange(128, header)] = draw.randrange(256)
         path.write_bytes(mutant)
         report = read_one(0, path, KEY)
-        assert (report.facts is not None) + (report.fault is not None) + bool(report.skipped) == 1
+        assert (report.facts is not None or report.fault is not None) is not bool(report.skipped)
         outcomes.add(report.fault)
     assert None in outcomes
     assert Fault.BROKEN in outcomes
@@ -148,7 +149,16 @@ def test_a_file_that_takes_the_reader_for_ever_does_not_take_the_others_with_it(
     ("other", "message"),
     [
         (replace(factory.Patient(), number="HOSP-1"), "expected one patient in an upload, found 2 patients"),
-        (factory.new_study(factory.Patient()), "expected one study in an upload, found 2 studies"),
+        (replace(factory.Patient(), name="Mustermann^Eva"), "expected one patient in an upload, found 2 patients"),
+        (replace(factory.Patient(), birth="19640813"), "expected one patient in an upload, found 2 patients"),
+        (
+            replace(factory.new_study(factory.Patient()), begin=factory.Patient().begin + dt.timedelta(days=1)),
+            "expected one study in an upload, found 2 studies",
+        ),
+        (
+            replace(factory.new_study(factory.Patient()), number="", birth=""),
+            "expected one study in an upload, found 2 studies",
+        ),
     ],
 )
 def test_mixed_patients_and_studies_are_refused(tmp_path, other, message):
@@ -159,6 +169,34 @@ def test_mixed_patients_and_studies_are_refused(tmp_path, other, message):
     with pytest.raises(UploadRefusedError, match=message) as caught:
         require_one_visit(read_headers(files).instances)
     assert "Mustermann" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "notes"),
+    [
+        (factory.Patient(), []),
+        (replace(factory.Patient(), name="MUSTERMANN^ERIKA^^^"), []),
+        (replace(factory.Patient(), name="Mustermann, Erika=X"), []),
+        (replace(factory.Patient(), birth=""), ["found a series with incomplete patient data"]),
+        (replace(factory.Patient(), number="", name="ANONYMOUS"), ["found a series with incomplete patient data"]),
+        (factory.new_study(factory.Patient()), ["found 2 studies of one patient and one day"]),
+        (
+            replace(factory.new_study(factory.Patient()), birth=""),
+            ["found 2 studies of one patient and one day", "found a series with incomplete patient data"],
+        ),
+    ],
+)
+def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, other, notes):
+    files = [
+        *factory.write_series(tmp_path / "a", SMALL)[:1],
+        *factory.write_series(tmp_path / "b", replace(SMALL, number=2), other)[:1],
+    ]
+    for order in (files, files[::-1]):
+        instances = read_headers(order, key=KEY).instances
+        visit = require_one_visit(instances)
+        assert [note.partition(", ")[2] for note in visit.notes] == notes
+        whole = next(i for i in instances if all(i.person_keys))
+        assert visit.patient_key == whole.patient_key  # of the image that states most
 
 
 @pytest.mark.real_data

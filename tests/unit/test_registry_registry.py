@@ -97,7 +97,8 @@ def test_a_scan_on_its_way(registry):
     assert registry.subject("BCDF2345").visits[0].read is None
     assert registry.subject("BCDF2345").visits[0].findings == ("thick slices",)
     assert actions(registry)[2:] == [
-        "upload refused", "subject entered", "scan received", "upload refused", "scan failed", "scan analysed",
+        "upload refused", "subject entered", "scan received", "query entered", "upload refused", "scan failed",
+        "scan analysed",
     ]  # fmt: skip
 
 

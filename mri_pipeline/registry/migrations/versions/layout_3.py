@@ -1,4 +1,4 @@
-"""Layout 3: whose images a scan has and of when; withdrawn scans and reads are kept.
+"""Layout 3: whose images a scan has and of when; withdrawn scans and reads are kept; queries and releases.
 
 Scans of earlier layouts have no keys. They are not compared with later ones.
 """
@@ -40,5 +40,38 @@ def upgrade() -> None:
         sa.Column("replaced_by", sa.String(32)),
         sa.Column("scan", sa.JSON, nullable=False),
         sa.Column("reads", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "queries",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("site", sa.String(16), sa.ForeignKey("sites.code"), nullable=False),
+        sa.Column("subject", sa.String(16), nullable=False),
+        sa.Column("visit", sa.String(32), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("rule", sa.String(32), nullable=False),
+        sa.Column("contrast", sa.String(32), nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("measured", sa.Float),
+        sa.Column("limit_value", sa.Float),
+        sa.Column("unit", sa.String(16), nullable=False),
+        sa.Column("to_do", sa.Text, nullable=False),
+        sa.Column("entered_at", sa.String(32), nullable=False),
+        sa.Column("answer", sa.Text, nullable=False),
+        sa.Column("answered_by", sa.String(64), nullable=False),
+        sa.Column("answered_at", sa.String(32), nullable=False),
+        sa.Column("close_reason", sa.Text, nullable=False),
+        sa.Column("closed_by", sa.String(64), nullable=False),
+        sa.Column("closed_at", sa.String(32), nullable=False),
+    )
+    op.create_table(
+        "releases",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("upload_digest", sa.String(64), nullable=False, index=True),
+        sa.Column("site", sa.String(16), sa.ForeignKey("sites.code"), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("by", sa.String(64), nullable=False),
+        sa.Column("at", sa.String(32), nullable=False),
+        sa.Column("protocol", sa.Boolean, nullable=False),
+        sa.Column("cleared", sa.JSON, nullable=False),
     )
     op.execute("UPDATE registry SET version = 3")

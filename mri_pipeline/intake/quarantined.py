@@ -1,0 +1,140 @@
+"""Entries of the quarantine: list them, and note what became of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.intake.quarantine import REASON_FILE
+
+
+@dataclass(frozen=True)
+class QuarantineEntry:
+    """One refused upload.
+
+    Parameters
+    ----------
+    name : str
+        Name of its folder: time of receipt and digest.
+    received : str
+        UTC (ISO 8601).
+    site, kind, visit : str
+        Code of the site, ``visit`` or ``dummy run``, and visit label; empty if it is not known.
+    refused_as : str
+        Name of the class of the error.
+    reason, next_step : str
+        Without patient data.
+    size_bytes : int
+    sha256 : str
+        Of the upload.
+    upload : Path or None
+        The copy of the upload; None if it is not kept.
+    outcome : str
+        What became of it; empty for an entry that waits.
+    """
+
+    name: str
+    received: str
+    site: str
+    kind: str
+    visit: str
+    refused_as: str
+    reason: str
+    next_step: str
+    size_bytes: int
+    sha256: str
+    upload: Path | None
+    outcome: str
+
+
+def quarantine_entries(folder: Path) -> list[QuarantineEntry]:
+    """All entries of a quarantine, oldest first.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+
+    Returns
+    -------
+    list of QuarantineEntry
+        Empty without a quarantine.
+    """
+    files = sorted(folder.glob(f"*/{REASON_FILE}")) if folder.is_dir() else []
+    return [_entry(file) for file in files]
+
+
+def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
+    """One entry of a quarantine.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+    name : str
+        Name of the entry.
+
+    Returns
+    -------
+    QuarantineEntry
+
+    Raises
+    ------
+    UsageError
+        If there is no such entry.
+    """
+    file = folder / name / REASON_FILE
+    if not re.fullmatch(r"[\w-]+", name) or not file.is_file():
+        raise UsageError(
+            "expected the name of an entry of the quarantine, found another text",
+            hint="list the entries: mri-pipeline quarantine list TRIAL",
+        )
+    return _entry(file)
+
+
+def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.datetime) -> None:
+    """Note what became of an entry, and delete its copy of the upload, which is not de-identified.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+    entry : QuarantineEntry
+    outcome : str
+        Without patient data.
+    now : datetime.datetime
+    """
+    file = folder / entry.name / REASON_FILE
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record |= {"outcome": outcome, "settled": now.isoformat(timespec="seconds")}
+    write_atomic(file, json.dumps(record, indent=2) + "\n")
+    if entry.upload is not None:
+        if entry.upload.is_dir():
+            shutil.rmtree(entry.upload)
+        else:
+            entry.upload.unlink()
+
+
+def _entry(file: Path) -> QuarantineEntry:
+    record = json.loads(file.read_text(encoding="utf-8"))
+    copies = [path for path in file.parent.iterdir() if path.name.startswith("upload")]
+    return QuarantineEntry(
+        name=file.parent.name,
+        received=record["received"],
+        site=record.get("site", ""),
+        kind=record.get("kind", ""),
+        visit=record.get("visit", ""),
+        refused_as=record["refused_as"],
+        reason=record["reason"],
+        next_step=record["next_step"],
+        size_bytes=record["bytes"],
+        sha256=record["sha256"],
+        upload=copies[0] if copies else None,
+        outcome=record.get("outcome", ""),
+    )

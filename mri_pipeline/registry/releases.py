@@ -1,0 +1,106 @@
+"""Decisions of the reading centre to accept a refused upload: limits overruled, header elements cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, select
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.schema import ReleaseRow
+from mri_pipeline.registry.steps import append
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the reading centre has decided on an upload.
+
+    Parameters
+    ----------
+    protocol : bool
+        True if limits of the protocol are overruled.
+    cleared : frozenset of str
+        Keywords of header elements whose values are no identities.
+    reason : str
+        Reasons of all decisions on the upload, oldest first.
+    """
+
+    protocol: bool = False
+    cleared: frozenset[str] = frozenset()
+    reason: str = ""
+
+
+class Releases:
+    """The released uploads of one trial. Each method is one transaction.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of(self, upload_digest: str) -> Release:
+        """All decisions on an upload.
+
+        Parameters
+        ----------
+        upload_digest : str
+            SHA-256 of the upload.
+
+        Returns
+        -------
+        Release
+            Empty if there is no decision.
+        """
+        with reading(self._engine) as session:
+            rows = session.scalars(
+                select(ReleaseRow).filter_by(upload_digest=upload_digest).order_by(ReleaseRow.id)
+            ).all()
+        return Release(
+            any(row.protocol for row in rows),
+            frozenset(keyword for row in rows for keyword in row.cleared),
+            "; ".join(row.reason for row in rows),
+        )
+
+    def enter(
+        self, upload_digest: str, *, site: str, reason: str, by: str, protocol: bool, cleared: Collection[str] = ()
+    ) -> None:
+        """Enter a decision. It is audited.
+
+        Parameters
+        ----------
+        upload_digest : str
+            SHA-256 of the upload.
+        site : str
+            Code of the site.
+        reason, by : str
+            Why and who, without patient data.
+        protocol : bool
+            True if limits of the protocol are overruled.
+        cleared : collection of str
+            Keywords of header elements.
+
+        Raises
+        ------
+        UsageError
+            If `reason` or `by` is empty.
+        """
+        for name, value in (("reason", reason), ("by", by)):
+            if not value.strip():
+                raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
+        with writing(self._engine) as session:
+            row = ReleaseRow(
+                upload_digest=upload_digest, site=site, reason=reason, by=by, at=utc_now(), protocol=protocol,
+                cleared=sorted(cleared),
+            )  # fmt: skip
+            session.add(row)
+            details = {
+                "upload": upload_digest, "reason": reason, "by": by, "protocol": protocol, "cleared": sorted(cleared)
+            }  # fmt: skip
+            append(session, "upload released", site, details)

@@ -1,0 +1,119 @@
+"""``mri-pipeline quarantine``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+
+if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
+    from reading_centre.use_cases.dummy_run import ReceivedDummyRun
+    from reading_centre.use_cases.ingest import ReceivedVisit
+
+app = typer.Typer(
+    help="Refused uploads: list, show, try again, release. Reasons must not contain patient data.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="Name of the entry, as listed.")]
+Subject = Annotated[
+    str, typer.Option("--subject", help="Trial number of the subject; it is not stored with the upload.")
+]
+Visit = Annotated[str, typer.Option("--visit", help="Label of the visit, if the entry does not state it.")]
+Replace = Annotated[
+    str,
+    typer.Option("--replace", metavar="REASON", help="Replace the earlier scan of the visit, for this reason."),
+]
+
+
+@app.command("list", short_help="List refused uploads.")
+def list_(
+    trial: TrialFolder,
+    everything: Annotated[bool, typer.Option("--all", help="Also entries that were settled.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List refused uploads with site, visit and reason."""
+    from reading_centre.use_cases.quarantine import entry_record, list_quarantine
+
+    entries = list_quarantine(trial, settled=everything)
+    if as_json:
+        emit([entry_record(entry) for entry in entries])
+        return
+    table = Table("entry", "site", "kind", "visit", "reason", "outcome", title="Quarantine", title_justify="left")
+    for entry in entries:
+        table.add_row(entry.name, entry.site, entry.kind, entry.visit, entry.reason, entry.outcome)
+    STDOUT.print(table)
+
+
+@app.command("show", short_help="Show one refused upload.")
+def show(trial: TrialFolder, entry: Entry, as_json: AsJson = False) -> None:
+    """Show one refused upload with reason, next step and outcome."""
+    from reading_centre.use_cases.quarantine import entry_record, show_quarantine
+
+    record = entry_record(show_quarantine(trial, entry))
+    if as_json:
+        emit(record)
+        return
+    for name, value in record.items():
+        say(f"{name.replace('_', ' ')}: {value}")
+
+
+@app.command("retry", short_help="Try a refused upload again.")
+def retry(
+    trial: TrialFolder,
+    entry: Entry,
+    subject: Subject = "",
+    visit: Visit = "",
+    replace: Replace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Try a refused upload again, for example after a change of trial.toml. The copy is deleted if it is accepted."""
+    from reading_centre.use_cases.quarantine import retry_upload
+
+    result = retry_upload(trial, entry, subject=subject, visit=visit, replace_because=replace)
+    _report(result, as_json=as_json)
+
+
+@app.command("release", short_help="Accept a refused upload, for a reason.")
+def release(
+    trial: TrialFolder,
+    entry: Entry,
+    reason: Annotated[str, typer.Option("--reason", help="Why it is accepted, without patient data.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    subject: Subject = "",
+    visit: Visit = "",
+    replace: Replace = "",
+    clear_identity: Annotated[
+        list[str] | None,
+        typer.Option("--clear-identity", metavar="TAG", help="Tag whose value is no identity, such as 0018,1020."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accept an upload that a limit of the protocol or an identity alarm refused. Safety is never overruled."""
+    from reading_centre.use_cases.quarantine import release_upload
+
+    result = release_upload(
+        trial,
+        entry,
+        reason=reason,
+        by=by,
+        subject=subject,
+        visit=visit,
+        replace_because=replace,
+        clear_identity=clear_identity or (),
+    )
+    _report(result, as_json=as_json)
+
+
+def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:
+    record = result.as_dict()
+    if as_json:
+        emit(record)
+        return
+    say(f"{record.get('subject') or record['site']} {record.get('visit') or 'dummy run'}: accepted")
+    for query in result.queries:
+        say(f"  query: {query}")

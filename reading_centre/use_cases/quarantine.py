@@ -1,0 +1,270 @@
+"""Refused uploads: list them, try them again, or accept them by a decision of the reading centre."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.intake.odd_numbers import named_tag
+from mri_pipeline.intake.quarantined import (
+    QuarantineEntry,
+    quarantine_entries,
+    quarantine_entry,
+    settle_entry,
+)
+from mri_pipeline.registry import Registry
+from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
+from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
+
+DUMMY_RUN = "dummy run"
+
+
+def list_quarantine(folder: Path, *, settled: bool = False) -> list[QuarantineEntry]:
+    """The refused uploads of a trial, oldest first.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    settled : bool, optional
+        True: with the entries that were accepted or tried again.
+
+    Returns
+    -------
+    list of QuarantineEntry
+    """
+    entries = quarantine_entries(Trial.existing(folder).quarantine)
+    return [entry for entry in entries if settled or not entry.outcome]
+
+
+def show_quarantine(folder: Path, name: str) -> QuarantineEntry:
+    """One refused upload.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    name : str
+        Name of the entry.
+
+    Returns
+    -------
+    QuarantineEntry
+
+    Raises
+    ------
+    UsageError
+        If there is no such entry.
+    """
+    return quarantine_entry(Trial.existing(folder).quarantine, name)
+
+
+def retry_upload(
+    folder: Path, name: str, *, subject: str = "", visit: str = "", replace_because: str = ""
+) -> ReceivedVisit | ReceivedDummyRun:
+    """Try a refused upload again, as `receive_visit` or `receive_dummy_run` of the copy in quarantine.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    name : str
+        Name of the entry.
+    subject : str
+        Trial number of the subject. It is not stored with the upload; required for a visit.
+    visit : str
+        Label of the visit; required if the entry does not state it.
+    replace_because : str
+        As in `receive_visit`.
+
+    Returns
+    -------
+    ReceivedVisit or ReceivedDummyRun
+        The copy in quarantine is deleted then.
+
+    Raises
+    ------
+    UploadRefusedError
+        If the upload is refused again. It has a new entry then.
+    UsageError
+        If there is no such entry, its upload is not kept, or subject or visit is missing or another one.
+    """
+    trial = Trial.existing(folder)
+    entry = _waiting(trial, name)
+    upload = entry.upload
+    if upload is None:
+        raise UsageError(
+            f"{name}: expected the upload in quarantine, found none (too large to keep, or settled)",
+            hint="ask the site to send it again",
+        )
+    _audit_retry(trial, entry, subject=subject, visit=visit)
+    try:
+        result: ReceivedVisit | ReceivedDummyRun
+        if entry.kind == DUMMY_RUN:
+            result = receive_dummy_run(folder, upload, site=entry.site)
+        else:
+            result = receive_visit(
+                folder,
+                upload,
+                site=entry.site,
+                subject=subject,
+                visit=entry.visit or visit,
+                replace_because=replace_because,
+            )
+    except UploadRefusedError:
+        _settle_refused(trial, entry)
+        raise
+    settle_entry(trial.quarantine, entry, outcome="accepted", now=dt.datetime.now(tz=dt.UTC))
+    return result
+
+
+def release_upload(
+    folder: Path,
+    name: str,
+    *,
+    reason: str,
+    by: str,
+    subject: str = "",
+    visit: str = "",
+    replace_because: str = "",
+    clear_identity: Sequence[str] = (),
+) -> ReceivedVisit | ReceivedDummyRun:
+    """Accept a refused upload by a decision of the reading centre, and try it again.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    name : str
+        Name of the entry.
+    reason, by : str
+        Why and by whom, without patient data; for the audit trail.
+    subject, visit, replace_because : str
+        As in `retry_upload`.
+    clear_identity : sequence of str
+        Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each.
+
+    Returns
+    -------
+    ReceivedVisit or ReceivedDummyRun
+
+    Raises
+    ------
+    UsageError
+        If the upload was refused for another reason than a limit of the protocol or an identity.
+    UploadRefusedError
+        If the upload is refused for another reason now. A decision never overrules safety, field strength, a missing
+        FLAIR or missing slices.
+    """
+    trial = Trial.existing(folder)
+    entry = _waiting(trial, name)
+    cleared = [_keyword(tag, entry) for tag in clear_identity]
+    protocol = not cleared
+    if protocol and entry.refused_as == IdentityError.__name__:
+        raise UsageError(
+            f"{name}: expected --clear-identity TAG for an identity alarm, found none",
+            hint="check the header; give each tag that the reason names and that holds no identity",
+        )
+    if protocol and (entry.refused_as != ComplianceError.__name__ or entry.kind == DUMMY_RUN):
+        raise UsageError(
+            f"{name}: expected a visit refused for a limit of the protocol, found a {entry.kind} refused as "
+            f"{entry.refused_as}",
+            hint="correct the cause, then: mri-pipeline quarantine retry TRIAL ENTRY",
+        )
+    _require_subject(trial, entry, subject=subject, visit=visit)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        registry.releases.enter(
+            entry.sha256, site=entry.site, reason=reason, by=by, protocol=protocol, cleared=cleared
+        )
+    return retry_upload(folder, name, subject=subject, visit=visit, replace_because=replace_because)
+
+
+def entry_record(entry: QuarantineEntry) -> dict[str, Any]:
+    """An entry as JSON values, without the path of its upload.
+
+    Parameters
+    ----------
+    entry : QuarantineEntry
+
+    Returns
+    -------
+    dict
+    """
+    record = asdict(entry)
+    record["upload_kept"] = record.pop("upload") is not None
+    return record
+
+
+def _waiting(trial: Trial, name: str) -> QuarantineEntry:
+    entry = quarantine_entry(trial.quarantine, name)
+    if entry.outcome:
+        raise UsageError(f"{name}: expected an entry that waits, found one that was settled ({entry.outcome})")
+    return entry
+
+
+def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str) -> str:
+    """The target of the audit entry: subject and visit, or the site."""
+    if entry.kind == DUMMY_RUN:
+        return entry.site
+    label = entry.visit or visit
+    if not subject or not label or visit not in ("", label):
+        raise UsageError(
+            f"{entry.name}: expected the subject and the visit of the refused upload, found none or another one",
+            hint="give --subject, and --visit if the entry does not state it",
+        )
+    code = Sealed.open(trial).preview(entry.site, subject)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        known = {
+            e.target.split()[0]
+            for e in registry.audit_trail()
+            if e.action == "upload refused" and e.details.get("upload") == entry.sha256 and " " in e.target
+        }
+    if known and code not in known:
+        raise UsageError(
+            f"{entry.name}: expected the subject of the refused upload, found another one",
+            hint="check --subject; an upload for another subject is a new ingest",
+        )
+    return f"{code} {label}"
+
+
+def _audit_retry(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str) -> None:
+    target = _require_subject(trial, entry, subject=subject, visit=visit)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        registry.audit("upload tried again", target=target, details={"upload": entry.sha256, "entry": entry.name})
+
+
+def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
+    """Delete the older of two copies if the upload has a new entry."""
+    later = [
+        other
+        for other in quarantine_entries(trial.quarantine)
+        if other.sha256 == entry.sha256 and other.name > entry.name and other.upload is not None
+    ]
+    if later:
+        outcome = f"refused again: {later[-1].name}"
+        settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
+
+
+def _keyword(tag: str, entry: QuarantineEntry) -> str:
+    keyword = tag if tag_for_keyword(tag) is not None else ""
+    digits = tag.strip("()").replace(",", "")
+    if not keyword and len(digits) == 8:
+        try:
+            keyword = keyword_for_tag(int(digits, 16))
+        except ValueError:
+            keyword = ""
+    if not keyword or named_tag(keyword) not in entry.reason:
+        raise UsageError(
+            "--clear-identity: expected a tag that the reason of the refusal names, found another text",
+            hint="for example 0018,1020; the reason: mri-pipeline quarantine show TRIAL ENTRY",
+        )
+    return keyword

@@ -1,0 +1,104 @@
+"""Identities in text that is kept: found in any form, and told from the names of devices."""
+
+from dataclasses import replace
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from mri_pipeline.core.errors import IdentityError
+from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.leaks import date_pattern, scan_text
+from tests.unit import dicom_factory as factory
+
+SMALL = replace(factory.T1_GD, shape=(16, 12, 2))
+BLINDING = Blinding("AB12", b"0123456789abcdef")
+
+
+def prepared(folder, name="Mustermann^Erika", **extra):
+    return factory.write_series(folder, replace(SMALL, extra=extra), replace(factory.Patient(), name=name))
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("Vida^Maria", {"ManufacturerModelName": "MAGNETOM Vida"}),
+        ("Sola^Jo", {"ManufacturerModelName": "MAGNETOM Sola"}),
+        ("Avanto", {"ManufacturerModelName": "Avanto"}),
+        ("Doe^Jane", {"ManufacturerModelName": "SIGNA Premier", "InstitutionalDepartmentName": "Premier Imaging"}),
+        ("Doe^Jane", {"ManufacturerModelName": "MAGNETOM Vida", "OperatorsName": "VIDA"}),
+        ("Doe^Jane", {"ManufacturerModelName": "Kanorama HFO", "InstitutionalDepartmentName": "Room Kanorama"}),
+        ("Titan^Ann", {"ManufacturerModelName": "Vantage Titan", "Manufacturer": "TOSHIBA_MEC"}),
+        ("Syng^Ann", {"SoftwareVersions": "syngo MR XA30"}),
+        ("Ola^Ann", {"ManufacturerModelName": "MAGNETOM Sola"}),
+    ],
+)
+def test_the_name_of_a_device_is_no_identity_where_a_device_is_named(tmp_path, name, extra):
+    files = prepared(tmp_path / "in", name, **extra)
+    written = [pydicom.dcmread(path) for path in deidentify(files, tmp_path / "out", BLINDING)]
+    assert [w.ManufacturerModelName for w in written] == [extra.get("ManufacturerModelName", "Avanto")] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "tag"),
+    [
+        ("Vida^Maria", {"ScanOptions": "VIDA"}, "ScanOptions (0018,0022)"),
+        ("Muster^Erika", {"ScanOptions": "FS_MUSTER"}, "ScanOptions (0018,0022)"),
+        ("Muster^Erika", {"ScanOptions": "FSMUSTER1"}, "ScanOptions (0018,0022)"),
+        ("Muster^Erika", {"SoftwareVersions": "syngoMUSTER1"}, "SoftwareVersions (0018,1020)"),
+        ("Amin^Erika", {"SoftwareVersions": "syngo_mrAmin"}, "SoftwareVersions (0018,1020)"),
+        ("Muster^Erika", {"ManufacturerModelName": "Vida Muster"}, "ManufacturerModelName (0008,1090)"),
+        ("Muster^Erika", {"ImageType": ["ORIGINAL", "PRIMARY", "MMUSTER"]}, "ImageType (0008,0008)"),
+        ("Doe^Jane", {"PatientID": "123456", "SoftwareVersions": "VB123456x"}, "SoftwareVersions (0018,1020)"),
+    ],
+)
+def test_an_identity_is_found_glued_and_the_message_names_series_and_tag(tmp_path, name, extra, tag):
+    with pytest.raises(
+        IdentityError, match="series 4: expected no identity after de-identification, found 1 in"
+    ) as caught:
+        deidentify(prepared(tmp_path / "in", name, **extra), tmp_path / "out", BLINDING)
+    assert tag in caught.value.message
+    assert name.split("^")[0].upper() not in (caught.value.message + caught.value.hint).upper()
+    assert "--clear-identity" in caught.value.hint
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-03-05", "2024/3/5", "05.03.2024", "5.3.24", "03/05/2024", "5 Mar 2024", "05-MAR-24", "Mar 5, 2024",
+        "5. März 2024", "5 mars 2024", "5 de marzo de 2024", "05032024", "03052024", "2024Mar05", "V1_2024-03-05b",
+        "5th March 2024", "5 maart 2024", "built 5 marts 2024",
+    ],
+)  # fmt: skip
+def test_a_date_is_found_in_any_notation(tmp_path, text):
+    patient = replace(factory.Patient(), birth="20240305")
+    files = factory.write_series(tmp_path / "in", replace(SMALL, extra={"SoftwareVersions": text}), patient)
+    with pytest.raises(IdentityError, match=r"found 1 in SoftwareVersions \(0018,1020\)"):
+        deidentify(files, tmp_path / "out", BLINDING)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-03-15", "15.03.2024", "2024.3.50", "5.3.2023", "R5.3.1", "5 May 2024", "XA30"]
+)
+def test_another_date_or_version_is_none(text):
+    assert not date_pattern("20240305").search(text.upper())
+
+
+def test_a_cleared_tag_is_kept_and_the_others_are_not(tmp_path):
+    files = prepared(tmp_path / "in", "Muster^Erika", SoftwareVersions="VB17 Muster")
+    cleared = replace(BLINDING, cleared=frozenset({"SoftwareVersions"}))
+    assert [pydicom.dcmread(p).SoftwareVersions for p in deidentify(files, tmp_path / "out", cleared)] == [
+        "VB17 Muster"
+    ] * 2
+    files = prepared(tmp_path / "in2", "Muster^Erika", SoftwareVersions="VB17 Muster", ScanOptions="MUSTER")
+    with pytest.raises(IdentityError, match=r"found 1 in ScanOptions"):
+        deidentify(files, tmp_path / "out2", cleared)
+
+
+def test_sequences_are_searched():
+    item, dataset = Dataset(), Dataset()
+    item.FrameType = ["ORIGINAL", "MUSTER"]
+    dataset.MRImageFrameTypeSequence = Sequence([item])
+    assert scan_text(dataset, {"MUSTER"}).found == {"FrameType": {"MUSTER"}}

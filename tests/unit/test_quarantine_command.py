@@ -1,0 +1,198 @@
+"""Refused uploads: listed, tried again after a change of settings, or accepted by a decision with a reason."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mri_pipeline.core.errors import (
+    ComplianceError,
+    GateClosedError,
+    IdentityError,
+    UnsafeUploadError,
+    UploadRefusedError,
+    UsageError,
+)
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from reading_centre import cli
+from reading_centre.use_cases.ingest import receive_visit
+from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
+from tests.unit import dicom_factory as factory
+
+SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)
+THICKNESS = "max_slice_thickness_2d_mm = { value = 3.0, action = "
+NUMBER = "0007"
+
+
+@pytest.fixture
+def trial(tmp_path):
+    init_trial(tmp_path / "trial")
+    trial = Trial.existing(tmp_path / "trial")
+    with opened(trial) as registry:
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d0")
+    return trial
+
+
+def opened(trial):
+    return Registry.open(trial, load_protocol(trial.protocol_file))
+
+
+def thickness_is(trial, action, before):
+    text = trial.protocol_file.read_text()
+    assert f'{THICKNESS}"{before}"' in text
+    trial.protocol_file.write_text(text.replace(f'{THICKNESS}"{before}"', f'{THICKNESS}"{action}"'))
+
+
+def send(trial, folder, specs=SMALL, **patient):
+    upload = factory.write_visit(folder, specs, replace(factory.Patient(), **patient))
+    return receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04")
+
+
+def refused(trial, folder, error, match, specs=SMALL, **patient):
+    """Send an upload that is refused; the name of its entry in quarantine."""
+    with pytest.raises(error, match=match):
+        send(trial, folder, specs, **patient)
+    return list_quarantine(trial.root)[-1].name
+
+
+def actions(trial):
+    with opened(trial) as registry:
+        registry.verify_audit()
+        return [(e.action, dict(e.details)) for e in registry.audit_trail()]
+
+
+def identified(trial):
+    """Copies of uploads in quarantine."""
+    return list(trial.quarantine.glob("*/upload*"))
+
+
+def test_an_upload_is_tried_again_after_a_change_of_settings(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm, found 12 mm")
+    with pytest.raises(ComplianceError, match="at most 3 mm, found 12 mm"):
+        retry_upload(trial.root, name, subject=NUMBER)
+    (again,) = list_quarantine(trial.root)
+    first, _ = list_quarantine(trial.root, settled=True)
+    assert (first.outcome, first.upload) == (f"refused again: {again.name}", None)
+    thickness_is(trial, "query", "refuse")
+    result = retry_upload(trial.root, again.name, subject=NUMBER)
+    assert (result.visit, "FLAIR" in result.contrasts) == ("wk04", True)
+    assert list_quarantine(trial.root) == []
+    assert identified(trial) == []
+    assert [a for a, _ in actions(trial) if a in ("upload refused", "upload tried again", "scan received")] == [
+        "upload refused", "upload tried again", "upload refused", "upload tried again", "scan received",
+    ]  # fmt: skip
+    with opened(trial) as registry:
+        asked = {(q.question.rule, q.question.measured, q.question.limit) for q in registry.site_queries.all()}
+    assert ("thickness_2d", 12.0, 3.0) in asked
+
+
+def test_a_limit_is_overruled_with_a_reason(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    for empty in ({"reason": "", "by": "QC"}, {"reason": "old scanner", "by": " "}):
+        with pytest.raises(UsageError, match="expected a text as"):
+            release_upload(trial.root, name, subject=NUMBER, **empty)
+    result = release_upload(trial.root, name, reason="old scanner", by="QC", subject=NUMBER)
+    assert any(query.endswith("found 12 mm (accepted by the reading centre)") for query in result.queries)
+    (released,) = [details for action, details in actions(trial) if action == "upload released"]
+    assert (released["reason"], released["by"], released["protocol"], released["cleared"]) == (
+        "old scanner", "QC", True, [],
+    )  # fmt: skip
+    refused(trial, tmp_path / "other", ComplianceError, "at most 3 mm", study_uid="1.2.3")  # another upload is not
+
+
+@pytest.mark.parametrize(
+    ("specs", "match"),
+    [
+        ([replace(s, field_t=1.0) for s in SMALL], "at least 1.5 T, found 1 T"),
+        (SMALL[1:], "expected FLAIR, found"),
+    ],
+)
+def test_field_strength_and_a_missing_flair_are_never_overruled(trial, tmp_path, specs, match):
+    name = refused(trial, tmp_path / "up", ComplianceError, match, specs)
+    with pytest.raises(ComplianceError, match=match):
+        release_upload(trial.root, name, reason="please", by="QC", subject=NUMBER)
+    assert not trial.rawdata.root.is_dir() or trial.rawdata.subjects() == []
+
+
+def test_safety_is_never_overruled(trial, tmp_path):
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "inner.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    name = refused(trial, tmp_path / "up", UnsafeUploadError, "archive inside the upload")
+    with pytest.raises(
+        UsageError, match="expected a visit refused for a limit of the protocol, found a visit refused"
+    ):
+        release_upload(trial.root, name, reason="please", by="QC", subject=NUMBER)
+    assert not [action for action, _ in actions(trial) if action == "upload released"]
+
+
+def test_an_identity_alarm_is_cleared_by_tag_with_a_reason(trial, tmp_path, capsys):
+    specs = [replace(s, extra={"SoftwareVersions": "B17 Fortuna"}) for s in SMALL]
+    alarm = r"expected no identity after de-identification, found 1 in SoftwareVersions \(0018,1020\)"
+    name = refused(trial, tmp_path / "up", IdentityError, alarm, specs, name="Fortuna^Eva")
+    with pytest.raises(UsageError, match="expected --clear-identity TAG for an identity alarm"):
+        release_upload(trial.root, name, reason="a name of the software", by="QC", subject=NUMBER)
+    for tag in ("0010,0010", "0018,0022", "PatientName", "nonsense", "zzzz,zzzz"):
+        with pytest.raises(UsageError, match="expected a tag that the reason of the refusal names"):
+            release_upload(trial.root, name, reason="x", by="QC", subject=NUMBER, clear_identity=[tag])
+    arguments = ["--subject", NUMBER, "--reason", "a name of the software", "--by", "QC"]
+    assert cli.invoke(
+        ["quarantine", "release", str(trial.root), name, "--clear-identity", "0018,1020", *arguments]
+    ) == 0  # fmt: skip
+    assert "wk04: accepted" in capsys.readouterr().out
+    (released,) = [details for action, details in actions(trial) if action == "upload released"]
+    assert (released["protocol"], released["cleared"]) == (False, ["SoftwareVersions"])
+    assert identified(trial) == []
+
+
+def test_a_retry_is_for_the_subject_of_the_upload(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    with pytest.raises(UsageError, match="expected the subject of the refused upload, found another one"):
+        retry_upload(trial.root, name, subject="0008")
+    for wrong in ({}, {"subject": NUMBER, "visit": "wk12"}):
+        with pytest.raises(UsageError, match="expected the subject and the visit of the refused upload"):
+            retry_upload(trial.root, name, **wrong)
+    retry_upload(trial.root, name, subject=NUMBER)
+    with pytest.raises(UsageError, match="expected an entry that waits, found one that was settled"):
+        retry_upload(trial.root, name, subject=NUMBER)
+
+
+def test_an_upload_before_the_dummy_run_is_tried_again_after_it(trial, tmp_path):
+    with opened(trial) as registry:
+        registry.record_dummy_run("S01", accepted=False, upload_digest="d1")
+    name = refused(trial, tmp_path / "up", GateClosedError, "expected an accepted dummy run")
+    with opened(trial) as registry:
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d2")
+    assert retry_upload(trial.root, name, subject=NUMBER, visit="wk04").visit == "wk04"
+
+
+def test_the_command_lists_and_shows_without_patient_data(trial, tmp_path, capsys):
+    name = refused(trial, tmp_path / "Mustermann", ComplianceError, "expected FLAIR", SMALL[1:])
+    (entry,) = run_json(capsys, "list", trial.root)
+    assert (entry["name"], entry["site"], entry["visit"], entry["refused_as"], entry["upload_kept"]) == (
+        name, "S01", "wk04", "ComplianceError", True
+    )  # fmt: skip
+    assert run_json(capsys, "show", trial.root, name) == entry
+    assert cli.invoke(["quarantine", "show", str(trial.root), name]) == 0
+    assert cli.invoke(["quarantine", "list", str(trial.root), "--all"]) == 0
+    text = capsys.readouterr().out + json.dumps(entry)
+    assert "expected FLAIR" in text
+    for identity in ("Mustermann", "4711", NUMBER, "19640812", "20210314"):
+        assert identity not in text
+    for wrong in ("../registry", "nothing"):
+        assert cli.invoke(["quarantine", "show", str(trial.root), wrong]) == 2
+        assert "expected the name of an entry of the quarantine" in capsys.readouterr().err
+    assert UploadRefusedError.exit_code == cli.invoke(
+        ["quarantine", "retry", str(trial.root), name, "--subject", NUMBER]
+    )
+
+
+def run_json(capsys, command, *arguments):
+    assert cli.invoke(["quarantine", command, *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
