@@ -1,10 +1,10 @@
 """A trial on a disk that is too small: ``mri-pipeline ingest`` of a first scan and of ``--replace``.
 
-    PYTHONPATH=. python benchmarks/intake/full_disk.py WORK [--step 40] [--sizes 12]
+    PYTHONPATH=. python benchmarks/intake/full_disk.py WORK [--step 40] [--sizes 14]
 
-The trial lies on a tmpfs (mounted by root) of its own size and ``step`` kB more for each run. After each run the disk gets
-room, and what is left is settled. The script checks that the exit code is 0 or 2, that no refusal is recorded, and that the
-voxels on disk are those that the registry knows (`agree`). It exits with 1 if a check fails.
+The trial lies on a tmpfs (mounted by root) of its own size and ``step`` kB more for each run. After each run the disk
+gets room, and what is left is settled. The script checks that the exit code is 0 or 2, that no refusal is recorded, and
+that the voxels on disk are those that the registry knows (`agree`). It exits with 1 if a check fails.
 """
 
 from __future__ import annotations
