@@ -23,6 +23,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
 
 from mri_pipeline.core.errors import IdentityError, UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.io.atomic import DISK_FULL
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
 from mri_pipeline.intake.header_values import field_strength_t
 from mri_pipeline.intake.identities import is_short_number, leaked, original_identities
@@ -168,7 +169,9 @@ def _pydicom_faults_are_refusals() -> Iterator[None]:
             yield
         except UploadRefusedError:
             raise
-        except Exception as error:  # noqa: BLE001 - pydicom raises nearly any exception on damaged input
+        except Exception as error:  # pydicom raises nearly any exception on damaged input
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise  # a fault of the disk, not of the file
             raise UnreadableUploadError(
                 f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
                 hint="export the series again; if that fails too, contact the reading centre",

@@ -116,9 +116,10 @@ def receive_visit(
             known = _known_visit(desk, visitor)
             if known is not None:
                 return known
+            # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
             with (
-                desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
                 private_folder(desk.trial.work) as work,
+                desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
             ):
                 return _take_in(desk, upload, work / "upload", visitor)
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 
 from mri_pipeline.core.errors import UsageError
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Error numbers of a full disk, quota and file size limit."""
+from mri_pipeline.core.io.atomic import DISK_FULL
 
 _POSTGRESQL_DISK_FULL = "53100"
 
@@ -79,7 +77,7 @@ def disk_full() -> UsageError:
 
 
 def _storage_error(error: OSError, upload: Path) -> UsageError:
-    if error.errno in FULL:
+    if error.errno in DISK_FULL:
         return disk_full()
     if not upload.exists() or (error.errno == errno.ENOENT and _is_in(error.filename, upload)):
         return UsageError(

@@ -56,6 +56,13 @@ class UploadDesk:
         Yields
         ------
         None
+
+        Raises
+        ------
+        UploadRefusedError
+            That of the block.
+        UsageError
+            As `refuse`.
         """
         try:
             yield

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import pytest
+from pydicom.dataset import Dataset
 
 from mri_pipeline.core.errors import UnreadableUploadError, UsageError
 from mri_pipeline.intake import unpack as unpacking
@@ -65,6 +66,7 @@ def nothing_is_recorded(trial):
         (ingesting, "make_durable"),
         (ingesting, "measure_upload"),
         (staging, "sync_tree"),
+        (Dataset, "save_as"),
     ],
 )
 def test_a_full_disk_is_no_fault_of_the_site(trial, sent, monkeypatch, capsys, module, name):

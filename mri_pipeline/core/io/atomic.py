@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
+
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Error numbers of a full disk, quota and file size limit."""
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int | None = None) -> Path:
