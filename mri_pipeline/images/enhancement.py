@@ -28,7 +28,7 @@ MIN_TAIL: Final = 0.45
 contrast they begin at 0.57."""
 
 MIN_RATIO: Final = 1.7
-"""Least ratio of the two tails in the presence of enhancement. Without contrast the ratio is at most 1.52, with contrast
+"""Least ratio of the two tails in the presence of enhancement. Without contrast the ratio is at most 1.52, with it
 at least 1.82."""
 
 MAX_EQUAL_RATIO: Final = 1.6
