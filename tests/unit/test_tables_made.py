@@ -384,3 +384,10 @@ def test_the_fault_of_a_table_names_the_row():
         check_rows(TIMEPOINTS, [*rows[:2], rows[2] | {"t2_count": 1.5}])
     with pytest.raises(ValueError, match=r"lesion_timepoints\.csv, row 2: expected the columns"):
         check_rows(TIMEPOINTS, [rows[0], {**rows[1], "arm": "A"}])
+
+
+def test_a_value_of_another_type_never_reaches_a_table():
+    wrong = VisitCounts("wk00", gel_count=1, t2_count=True)
+    one = SubjectInput(SubjectResult("BCDF2345", (wrong,)), {"wk00": ScanStatus.ANALYSED})
+    with pytest.raises(ValueError, match=r"lesion_timepoints\.csv, row 1, t2_count: expected integer"):
+        made(one)
