@@ -16,9 +16,10 @@ import numpy as np
 
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
-from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import ComplianceError, UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
-from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice, choose, split_gadolinium
 from mri_pipeline.intake.contrast import Recognised, recognise
@@ -27,8 +28,10 @@ from mri_pipeline.intake.merge import merge_parts
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
+from qc.acceptance import judge_images
 from qc.compliance import ComplianceReport, Purpose, check_compliance
 from qc.coverage import compare_coverage, split_series
+from qc.measures import measure
 from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
 
@@ -79,10 +82,13 @@ class WrittenVisit:
     scans : mapping of Contrast to Path
     shifted_date : datetime.date or None
         Shifted date of the scan; None if the headers contain none.
+    queries : tuple of str
+        About the images, to be answered by the site.
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
+    queries: tuple[str, ...] = ()
 
 
 def check_upload(
@@ -199,6 +205,36 @@ def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
             )
 
 
+def require_usable_images(images: Mapping[Contrast, Image], protocol: Protocol) -> tuple[str, ...]:
+    """Refuse images that cannot be analysed. The checks are those of a dummy run.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        The converted scans of one visit.
+    protocol : Protocol
+
+    Returns
+    -------
+    tuple of str
+        Queries about image quality.
+
+    Raises
+    ------
+    ComplianceError
+        With all reasons in one line.
+    """
+    measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
+    report = ComplianceReport(tuple(judge_images(measures, protocol)))
+    reasons = report.of(Action.REFUSE)
+    if reasons:
+        raise ComplianceError(
+            "; ".join(finding.message for finding in reasons),
+            hint="look at the images on the scanner or PACS, and send the original series of the visit",
+        )
+    return tuple(finding.message for finding in report.of(Action.QUERY))
+
+
 def write_scans(
     checked: CheckedUpload,
     *,
@@ -232,7 +268,7 @@ def write_scans(
     Raises
     ------
     ComplianceError
-        If the protocol is not met.
+        If the protocol is not met, or an image cannot be analysed.
     UploadRefusedError
         As `convert_checked`.
     UsageError
@@ -241,8 +277,9 @@ def write_scans(
     checked.compliance.require()
     protocol.visit(visit)
     converted = convert_checked(checked, blinding)
+    queries = require_usable_images({contrast: result.image for contrast, result in converted.items()}, protocol)
     ensure_dataset(raw, name=protocol.name)
     scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
     written = write_visit(raw, blinding.code, visit, scans, replace=replace)
     day = checked.study_day
-    return WrittenVisit(written, None if day is None else blinding.shifted_day(day))
+    return WrittenVisit(written, None if day is None else blinding.shifted_day(day), queries)

@@ -146,7 +146,8 @@ def _take_in(
             replace=True,
         )
         desk.sealed.code_for(visitor.site, visitor.number)
-        record()
+        queries += written.queries
+        record(findings=queries)
         scans = dict(written.scans)
     return ReceivedVisit(code, visit, tuple(contrast.value for contrast in scans), queries)
 
