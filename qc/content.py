@@ -122,22 +122,23 @@ def judge_content(contrast: Contrast, values: ContentMeasures) -> list[Finding]:
     list of Finding
         One for each limit, met or violated. A violation is a refusal.
     """
+    limits = (
+        ("head_volume", "an object of", values.head_litres, MIN_HEAD_LITRES, " L"),
+        ("head_detail", "a head with a local variation of", values.detail_percent, MIN_DETAIL_PERCENT, " %"),
+        ("slice_coherence", "a correlation of neighbouring slices of", values.coherence, MIN_COHERENCE, ""),
+    )
     return [
-        _at_least("head_volume", "an object of", contrast, values.head_litres, MIN_HEAD_LITRES, "L"),
-        _at_least(
-            "head_detail", "a head with a local variation of", contrast, values.detail_percent, MIN_DETAIL_PERCENT, "%"
-        ),
-        _at_least(
-            "slice_coherence", "neighbouring slices with a correlation of", contrast, values.coherence,
-            MIN_COHERENCE, "",
-        ),
-    ]  # fmt: skip
-
-
-def _at_least(rule: str, what: str, contrast: Contrast, measured: float, limit: float, unit: str) -> Finding:
-    action = None if measured >= limit else Action.REFUSE
-    message = f"{contrast.value}: expected {what} at least {limit:g} {unit}".rstrip() + f", found {measured:.2g}"
-    return Finding(rule, action, message, contrast, round(measured, 3), limit, unit)
+        Finding(
+            rule,
+            None if measured >= limit else Action.REFUSE,
+            f"{contrast.value}: expected {what} at least {limit:g}{unit}, found {measured:.2g}{unit}",
+            contrast,
+            round(measured, 3),
+            limit,
+            unit.strip(),
+        )
+        for rule, what, measured, limit, unit in limits
+    ]
 
 
 def slice_digests(image: Image) -> tuple[str, ...]:
@@ -184,6 +185,7 @@ def judge_copies(digests: Mapping[Contrast, Sequence[str]]) -> list[Finding]:
     for one, other in combinations(digests, 2):
         count = len({d for d in digests[one] if d} & set(digests[other]))
         if count:
-            message = f"{one.value} and {other.value}: expected two scans, found {count} slices with the same pixels in both"
+            names = f"{one.value} and {other.value}"
+            message = f"{names}: expected two scans, found {count} slices with the same pixels in both"
             findings.append(Finding("copied_scan", Action.REFUSE, message, other, float(count), 0.0, "slices"))
     return findings

@@ -86,7 +86,7 @@ def test_the_pixels_of_the_flair_sent_as_t2_are_refused():
     copied = {Contrast.FLAIR: flair, Contrast.T2W: changed(flair, 3 * flair.data).reoriented("LPS")}
     with pytest.raises(
         ComplianceError,
-        match="FLAIR and T2w: expected two scans, found [0-9]+ slices with the same pixels in both",
+        match=r"FLAIR and T2w: expected two scans, found [0-9]+ slices with the same pixels in both",
     ):
         require_usable_images(copied, PROTOCOL)
     part = t2.data.copy()
