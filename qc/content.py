@@ -22,7 +22,7 @@ from qc.compliance import Finding
 
 MIN_DETAIL_PERCENT: Final = 4.0
 """Least local variation of a head. Real scans have 6.4 to 26 % (36 scans of the Ljubljana and MSLesSeg data: FLAIR, T1w
-and T2w, with and without skull), simulated bottles and spheres 0.3 to 2.6 %, also with coil shading, inserts and shells."""
+and T2w, with and without skull), simulated bottles and spheres 0.3 to 2.6 %, also with shading, inserts and shells."""
 
 MIN_COHERENCE: Final = 0.15
 """Least correlation of the detail of neighbouring slices. The same real scans have 0.44 to 0.88, noise 0.0."""
