@@ -12,6 +12,7 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import ComplianceReport, Finding
+from qc.content import judge_content, judge_copies
 from qc.measures import ImageMeasures, measure
 from qc.scan_profile import ScanProfile
 
@@ -119,7 +120,7 @@ def judge_dummy_run(
     if conversion_fault:
         findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
     measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
-    findings += [f for contrast, values in measures.items() for f in judge_image(contrast, values, protocol)]
+    findings += judge_images(measures, protocol)
     return DummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
 
 
@@ -147,6 +148,23 @@ def verdict(findings: Sequence[Finding]) -> Verdict:
     return Verdict.ACCEPTED
 
 
+def judge_images(measures: Mapping[Contrast, ImageMeasures], protocol: Protocol) -> list[Finding]:
+    """Judge all scans of an upload, each by itself and against each other.
+
+    Parameters
+    ----------
+    measures : mapping of Contrast to ImageMeasures
+    protocol : Protocol
+
+    Returns
+    -------
+    list of Finding
+        Limits met and violated. An image that cannot be analysed is a refusal.
+    """
+    findings = [f for contrast, values in measures.items() for f in judge_image(contrast, values, protocol)]
+    return findings + judge_copies({contrast: values.slice_digests for contrast, values in measures.items()})
+
+
 def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -> list[Finding]:
     """Judge the image measures of one scan against the limits.
 
@@ -160,7 +178,7 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     Returns
     -------
     list of Finding
-        One for each limit, met or violated.
+        One for each limit, met or violated. An image without a head, or with blank or copied slices, is a refusal.
     """
     quality = protocol.image_quality
     query = Action.QUERY
@@ -187,11 +205,12 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     findings.append(Finding("vertex", query if values.cut_at_top else None, message, contrast))
     for rule, count, what in (
         ("blank_slices", values.blank_slices, "blank slices"),
-        ("repeated_slices", values.repeated_slices, "slices equal to their neighbour"),
+        ("repeated_slices", values.repeated_slices, "copied slices"),
     ):
         message = f"{contrast.value}: expected no {what}, found {count}"
-        findings.append(Finding(rule, query if count else None, message, contrast, float(count), 0.0, "slices"))
-    return findings
+        action = Action.REFUSE if count else None
+        findings.append(Finding(rule, action, message, contrast, float(count), 0.0, "slices"))
+    return findings + judge_content(contrast, values.content)
 
 
 def _at_least(rule: str, what: str, contrast: Contrast, measured: float | None, limit: Limit) -> Finding:

@@ -293,6 +293,10 @@ def decompressed(folder: Path, out: Path) -> tuple[Path, ...]:
 def pydicom_faults_are_refusals() -> Iterator[None]:
     """Turn any exception of pydicom on damaged input into a refusal.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     UnreadableUploadError

@@ -57,7 +57,13 @@ _RULES: Final = {
     "ghosting": "Ghosting",
     "vertex": "Vertex",
     "blank_slices": "Blank slices",
-    "repeated_slices": "Repeated slices",
+    "repeated_slices": "Copied slices",
+    "copied_scan": "Copied scan",
+    "head_volume": "Volume of the head",
+    "head_detail": "Local variation of the head",
+    "slice_coherence": "Correlation of neighbouring slices",
+    "split_series": "Series in parts",
+    "coverage_loss": "Missing coverage",
     "conversion": "Conversion",
 }
 

@@ -17,9 +17,10 @@ import numpy as np
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
 from mri_pipeline.convert.pixels import pixels_key
-from mri_pipeline.core.errors import UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import ComplianceError, UnreadableUploadError, UploadRefusedError
 from mri_pipeline.core.layout import RawDataset
-from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose
@@ -32,9 +33,11 @@ from mri_pipeline.intake.read import HeaderReading, left_out, read_headers
 from mri_pipeline.intake.series import group_series, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.acceptance import judge_images
+from qc.compliance import ComplianceReport, Finding, Purpose, check_compliance
 from qc.contrast_timing import TimingDecision, decide_timing
 from qc.coverage import compare_coverage, split_series
+from qc.measures import measure
 from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
 
 
@@ -88,7 +91,7 @@ class WrittenVisit:
     pixels_keys : mapping of Contrast to str
         Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`).
     compliance : ComplianceReport
-        That of the upload, with the comparison of the T1 before and after contrast.
+        That of the upload, with the findings on its images.
     """
 
     scans: Mapping[Contrast, Path]
@@ -257,6 +260,36 @@ def decided_by_images(
     return {contrast: converted[chosen_as] for contrast, chosen_as in decision.source.items()}, decision
 
 
+def require_usable_images(images: Mapping[Contrast, Image], protocol: Protocol) -> tuple[Finding, ...]:
+    """Refuse images that cannot be analysed. The checks are those of a dummy run.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        The converted scans of one visit.
+    protocol : Protocol
+
+    Returns
+    -------
+    tuple of Finding
+        Queries about image quality.
+
+    Raises
+    ------
+    ComplianceError
+        With all reasons in one line.
+    """
+    measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
+    report = ComplianceReport(tuple(judge_images(measures, protocol)))
+    reasons = report.of(Action.REFUSE)
+    if reasons:
+        raise ComplianceError(
+            "; ".join(finding.message for finding in reasons),
+            hint="look at the images on the scanner or PACS, and send the original series of the visit",
+        )
+    return report.of(Action.QUERY)
+
+
 def write_scans(
     checked: CheckedUpload,
     *,
@@ -290,7 +323,7 @@ def write_scans(
     Raises
     ------
     ComplianceError
-        If the protocol is not met.
+        If the protocol is not met, or an image cannot be analysed.
     UploadRefusedError
         As `convert_checked`.
     UsageError
@@ -298,7 +331,9 @@ def write_scans(
     """
     checked.compliance.require()
     protocol.visit(visit)
-    converted, decision = decided_by_images(checked, convert_checked(checked, blinding), purpose=Purpose.VISIT)
+    converted = convert_checked(checked, blinding)
+    found = require_usable_images({contrast: result.image for contrast, result in converted.items()}, protocol)
+    converted, decision = decided_by_images(checked, converted, purpose=Purpose.VISIT)
     ensure_dataset(raw, name=protocol.name)
     scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
     written = write_visit(raw, blinding.code, visit, scans, replace=replace)
@@ -307,5 +342,5 @@ def write_scans(
         written,
         None if day is None else blinding.shifted_day(day),
         {contrast: pixels_key(result.image.data, blinding.secret) for contrast, result in converted.items()},
-        decision.compliance,
+        ComplianceReport((*decision.compliance.findings, *found)),
     )

@@ -14,8 +14,9 @@ from mri_pipeline.core.errors import SettingsError, UnreadableUploadError
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
-from qc.acceptance import DummyRun, Verdict, judge_image, verdict
+from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
 from qc.compliance import Finding
+from qc.content import ContentMeasures
 from qc.measures import ImageMeasures
 from qc.reports.acceptance import acceptance_html, mosaic_png
 from reading_centre.use_cases.dummy_run import accept_dummy_run
@@ -23,7 +24,9 @@ from tests.unit import dicom_factory as factory
 
 SECRET = b"0123456789abcdef"
 PROTOCOL = parse_protocol(protocol_text())
-GOOD = ImageMeasures(5.0, 40.0, 6.0, 1.0, (150.0, 190.0, 160.0), False, 0.0, 5.0, 0, 0)
+GOOD = ImageMeasures(
+    5.0, 40.0, 6.0, 1.0, (150.0, 190.0, 160.0), False, 0.0, 5.0, 0, ("a", "b"), ContentMeasures(2.0, 9.0, 0.6)
+)
 
 
 def run(upload: Path, work: Path) -> DummyRun:
@@ -48,8 +51,6 @@ def test_one_refusal_refuses_and_one_query_asks():
         ({"cut_at_top": True}, "vertex"),
         ({"edge_share": 0.2}, "edge"),
         ({"slice_step_percent": 40.0}, "slice_step"),
-        ({"blank_slices": 1}, "blank_slices"),
-        ({"repeated_slices": 2}, "repeated_slices"),
     ],
 )
 def test_each_measure_has_its_query(change, rule):
@@ -57,6 +58,28 @@ def test_each_measure_has_its_query(change, rule):
     broken = [f for f in judge_image(Contrast.FLAIR, replace(GOOD, **change), PROTOCOL) if f.action]
     assert [f.rule for f in broken] == [rule]
     assert broken[0].action is Action.QUERY
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"blank_slices": 1}, "blank_slices"),
+        ({"slice_digests": ("a", "b", "", "", "a")}, "repeated_slices"),
+        ({"content": ContentMeasures(0.0, 9.0, 0.6)}, "head_volume"),
+        ({"content": ContentMeasures(2.0, 2.6, 0.6)}, "head_detail"),
+        ({"content": ContentMeasures(2.0, 9.0, 0.0)}, "slice_coherence"),
+    ],
+)
+def test_an_image_that_cannot_be_analysed_is_a_refusal(change, rule):
+    broken = [f for f in judge_image(Contrast.FLAIR, replace(GOOD, **change), PROTOCOL) if f.action]
+    assert [(f.rule, f.action) for f in broken] == [(rule, Action.REFUSE)]
+
+
+def test_pixels_of_another_contrast_are_a_refusal():
+    other = replace(GOOD, slice_digests=("c", "b", ""))
+    broken = [f for f in judge_images({Contrast.FLAIR: GOOD, Contrast.T2W: other}, PROTOCOL) if f.action]
+    assert [(f.rule, f.action) for f in broken] == [("copied_scan", Action.REFUSE)]
+    assert broken[0].message == "FLAIR and T2w: expected two scans, found 1 slices with the same pixels in both"
 
 
 def test_the_protocol_can_make_noise_a_refusal():
@@ -72,7 +95,8 @@ def test_a_refused_dummy_run_lists_every_reason_and_still_shows_the_images(tmp_p
     series = [replace(s, field_t=1.0) for s in (factory.T1, factory.T2, factory.T1_GD)]
     result = run(factory.write_visit(tmp_path / "up", series), tmp_path / "work")
     assert result.verdict is Verdict.REFUSED
-    assert {f.rule for f in result.of(Action.REFUSE)} == {"field_strength", "sequence"}
+    # the object of the factory is no head either
+    assert {f.rule for f in result.of(Action.REFUSE)} >= {"field_strength", "sequence", "head_volume"}
     assert set(result.images) == {Contrast.T1W, Contrast.T2W, Contrast.T1W_GD}
     assert not (tmp_path / "work").exists()
 

@@ -34,12 +34,19 @@ from mri_pipeline.phantom.scanner import (
 )
 from qc.compliance import Purpose
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
+from reading_centre.use_cases import gate as use_case
 from reading_centre.use_cases.gate import CheckedUpload, check_upload, write_scans
 from tests.unit import dicom_factory as factory
 
 SECRET = b"0123456789abcdef"
 PROTOCOL = parse_protocol(protocol_text())
 BLINDING = Blinding("AB12", SECRET)
+
+
+@pytest.fixture(autouse=True)
+def no_image_checks(monkeypatch):
+    """The object of the factory is no head; `test_qc_content` covers the images."""
+    monkeypatch.setattr(use_case, "judge_images", lambda measures, protocol: [])
 
 
 @pytest.fixture
