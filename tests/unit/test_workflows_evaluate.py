@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
 def test_a_csv_that_does_not_name_pairs_is_refused(tmp_path, text, message):
     file = tmp_path / "pairs.csv"
     file.write_text(text)
-    with pytest.raises(cli.UsageError, match=message):
+    with pytest.raises(UsageError, match=message):
         pairs_of_csv(file)
 
 
