@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,29 @@ def not_writable(error: OSError, path: Path | str) -> UsageError:
 TrialFolder = Annotated[Path, typer.Argument(metavar="TRIAL", help="Folder of the trial.")]
 Upload = Annotated[Path, typer.Argument(metavar="UPLOAD", help="DICOM as a folder, zip or tar.")]
 SiteCode = Annotated[str, typer.Option("--site", help="Code of the site, as in trial.toml.")]
+
+
+class Answer(StrEnum):
+    """A statement of the site."""
+
+    YES = "yes"
+    NO = "no"
+
+
+BeforeInfusion = Annotated[
+    Answer | None,
+    typer.Option(
+        "--before-infusion", help="Statement of the site: did the scan come before the infusion of that visit?"
+    ),
+]
+PatientChanged = Annotated[
+    str,
+    typer.Option(
+        "--patient-changed",
+        metavar="REASON",
+        help="Accept another name, number or birth date of the same patient, for this reason.",
+    ),
+]
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
 PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
 SegmenterFile = Annotated[
@@ -81,6 +105,21 @@ SegmenterFile = Annotated[
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def stated(answer: Answer | None) -> bool | None:
+    """The statement of the site as a truth value.
+
+    Parameters
+    ----------
+    answer : Answer or None
+
+    Returns
+    -------
+    bool or None
+        None if the site stated nothing.
+    """
+    return None if answer is None else answer is Answer.YES
 
 
 def say(text: str) -> None:

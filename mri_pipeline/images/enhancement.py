@@ -9,40 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
-from mri_pipeline.core.method.images import RegisterSettings
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.register import register_rigid
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import downsample, foreground
 
-TAIL_PERCENT: Final = 0.5
-"""Share of the region in each tail."""
-
-MIN_TAIL: Final = 0.45
-"""Least tail of an enhancement, in multiples of the median. Without contrast the tails of the phantom reach 0.40, with
-contrast they begin at 0.57."""
-
-MIN_RATIO: Final = 1.7
-"""Least ratio of the two tails in the presence of enhancement. Without contrast the ratio is at most 1.52, with it
-at least 1.82."""
-
-MAX_EQUAL_RATIO: Final = 1.6
-"""Largest ratio of the two tails of a pair without enhancement."""
-
-UPPER_HEAD_MM: Final = 110.0
-"""Height of the region below the vertex. It leaves out face and neck, which change the median."""
-
-DEPTH_MM: Final = 10.0
-"""Depth of the region below the surface of the head: without scalp and most of the skull."""
-
-_SPACING_MM: Final = 2.0
-_MIN_VOXELS: Final = 2_000
-_SETTINGS: Final = RegisterSettings(sharp_mm=1.0, max_points=(15_000, 15_000, 20_000, 30_000))
+_CONSTANTS = METHOD.enhancement_check
 
 
 class Enhancement(StrEnum):
@@ -105,19 +82,23 @@ def check_enhancement(before: Image, after: Image, region: LabelImage) -> Enhanc
     before.grid.require_same(after.grid, "the second T1")
     before.grid.require_same(region.grid, "the region")
     inside = region.mask & (before.data > 0) & (after.data > 0)
-    if np.count_nonzero(inside) < _MIN_VOXELS:
+    if np.count_nonzero(inside) < _CONSTANTS.min_voxels:
         return EnhancementCheck(Enhancement.UNDECIDED)
     scaled = [image.data[inside] / np.median(image.data[inside]) for image in (before, after)]
-    lower, upper = np.percentile(scaled[1] - scaled[0], [TAIL_PERCENT, 100 - TAIL_PERCENT]) * (-1, 1)
+    lower, upper = np.percentile(
+        scaled[1] - scaled[0], [_CONSTANTS.tail_percent, 100 - _CONSTANTS.tail_percent]
+    ) * (-1, 1)
     return EnhancementCheck(_judged(float(upper), float(lower)), round(float(upper), 2), round(float(lower), 2))
 
 
 def _judged(upper: float, lower: float) -> Enhancement:
-    if upper >= MIN_TAIL and upper >= MIN_RATIO * lower:
+    if upper >= _CONSTANTS.min_tail and upper >= _CONSTANTS.min_ratio * lower:
         return Enhancement.PRESENT
-    if lower >= MIN_TAIL and lower >= MIN_RATIO * upper:
+    if lower >= _CONSTANTS.min_tail and lower >= _CONSTANTS.min_ratio * upper:
         return Enhancement.REVERSED
-    if max(upper, lower) < MIN_TAIL and max(upper, lower) <= MAX_EQUAL_RATIO * min(upper, lower):
+    if max(upper, lower) < _CONSTANTS.min_tail and max(upper, lower) <= _CONSTANTS.max_equal_ratio * min(
+        upper, lower
+    ):
         return Enhancement.ABSENT
     return Enhancement.UNDECIDED
 
@@ -139,14 +120,16 @@ def compare_t1(before: Image, after: Image, *, region: LabelImage | None = None)
     """
     if any(np.ptp(image.data) == 0 for image in (before, after)):
         return EnhancementCheck(Enhancement.UNDECIDED)
-    registration = register_rigid(before, after, intra_modal=True, fixed_mask=region, settings=_SETTINGS)
+    registration = register_rigid(
+        before, after, intra_modal=True, fixed_mask=region, settings=_CONSTANTS.registration
+    )
     if registration.failed:
         return EnhancementCheck(Enhancement.UNDECIDED)
-    small = downsample(before, _SPACING_MM)
+    small = downsample(before, _CONSTANTS.spacing_mm)
     moved = resample(after, small.grid, registration.moving_to_fixed, order=1)
     if region is None:
         return check_enhancement(small, moved, upper_head(small))
-    inside = downsample(Image(region.mask.astype(np.float32), region.grid), _SPACING_MM)
+    inside = downsample(Image(region.mask.astype(np.float32), region.grid), _CONSTANTS.spacing_mm)
     return check_enhancement(small, moved, LabelImage((inside.data > 0.5).astype(np.uint8), small.grid))
 
 
@@ -168,5 +151,5 @@ def upper_head(image: Image) -> LabelImage:
     index = np.indices(image.grid.shape).reshape(3, -1)
     height: FloatArray = (image.grid.affine[2, :3] @ index + image.grid.affine[2, 3]).reshape(image.grid.shape)
     vertex = float(height[head].max(initial=-np.inf))
-    inside = (depth > DEPTH_MM) & (height > vertex - UPPER_HEAD_MM)
+    inside = (depth > _CONSTANTS.depth_mm) & (height > vertex - _CONSTANTS.upper_head_mm)
     return LabelImage(inside.astype(np.uint8), image.grid)

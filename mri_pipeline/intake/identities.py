@@ -129,9 +129,9 @@ def leaked(content: bytes, identities: Iterable[str]) -> int:
 
 
 def _is_in(identity: str, upper: bytes, texts: Iterable[str]) -> bool:
-    if identity.isascii():
-        if identity.encode() not in upper:
-            return False
+    if identity.isascii() and identity.encode() in upper:
         pattern = rf"(?<![A-Z0-9]){re.escape(identity)}(?![A-Z0-9])".encode()
-        return re.search(pattern, upper) is not None
-    return any(re.search(rf"(?<!\w){re.escape(identity)}(?!\w)", text) for text in texts)
+        if re.search(pattern, upper):
+            return True
+    # also for ASCII: the upper case of Weiß is WEISS
+    return any(identity in text and re.search(rf"(?<!\w){re.escape(identity)}(?!\w)", text) for text in texts)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from reading_centre.console import (
     AsJson,
+    BeforeInfusion,
+    PatientChanged,
     SiteCode,
     TrialFolder,
     Upload,
     emit,
     say,
+    stated,
 )
-
-
-class Answer(StrEnum):
-    """A statement of the site."""
-
-    YES = "yes"
-    NO = "no"
 
 
 def ingest(
@@ -38,20 +33,8 @@ def ingest(
             "--replace", metavar="REASON", help="Replace the earlier scan of the visit, for this reason."
         ),
     ] = "",
-    before_infusion: Annotated[
-        Answer | None,
-        typer.Option(
-            "--before-infusion", help="Statement of the site: did the scan come before the infusion of that visit?"
-        ),
-    ] = None,
-    patient_changed: Annotated[
-        str,
-        typer.Option(
-            "--patient-changed",
-            metavar="REASON",
-            help="Accept another name, number or birth date of the same patient, for this reason.",
-        ),
-    ] = "",
+    before_infusion: BeforeInfusion = None,
+    patient_changed: PatientChanged = "",
     as_json: AsJson = False,
 ) -> None:
     """Ingest the DICOM of one visit: unpack, check, de-identify, convert."""
@@ -64,7 +47,7 @@ def ingest(
         subject=subject,
         visit=visit,
         replace_because=replace,
-        before_infusion=None if before_infusion is None else before_infusion is Answer.YES,
+        before_infusion=stated(before_infusion),
         patient_changed=patient_changed,
     )
     if as_json:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+from reading_centre.console import (
+    STDOUT,
+    AsJson,
+    BeforeInfusion,
+    PatientChanged,
+    TrialFolder,
+    emit,
+    say,
+    stated,
+)
 
 if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
     from reading_centre.use_cases.dummy_run import ReceivedDummyRun
@@ -69,12 +78,22 @@ def retry(
     subject: Subject = "",
     visit: Visit = "",
     replace: Replace = "",
+    before_infusion: BeforeInfusion = None,
+    patient_changed: PatientChanged = "",
     as_json: AsJson = False,
 ) -> None:
     """Try a refused upload again, for example after a change of trial.toml. The copy is deleted if it is accepted."""
     from reading_centre.use_cases.quarantine import retry_upload
 
-    result = retry_upload(trial, entry, subject=subject, visit=visit, replace_because=replace)
+    result = retry_upload(
+        trial,
+        entry,
+        subject=subject,
+        visit=visit,
+        replace_because=replace,
+        before_infusion=stated(before_infusion),
+        patient_changed=patient_changed,
+    )
     _report(result, as_json=as_json)
 
 
@@ -87,6 +106,8 @@ def release(
     subject: Subject = "",
     visit: Visit = "",
     replace: Replace = "",
+    before_infusion: BeforeInfusion = None,
+    patient_changed: PatientChanged = "",
     clear_identity: Annotated[
         list[str] | None,
         typer.Option("--clear-identity", metavar="TAG", help="Tag whose value is no identity, such as 0018,1020."),
@@ -104,6 +125,8 @@ def release(
         subject=subject,
         visit=visit,
         replace_because=replace,
+        before_infusion=stated(before_infusion),
+        patient_changed=patient_changed,
         clear_identity=clear_identity or (),
     )
     _report(result, as_json=as_json)

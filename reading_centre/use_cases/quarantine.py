@@ -69,7 +69,14 @@ def show_quarantine(folder: Path, name: str) -> QuarantineEntry:
 
 
 def retry_upload(
-    folder: Path, name: str, *, subject: str = "", visit: str = "", replace_because: str = ""
+    folder: Path,
+    name: str,
+    *,
+    subject: str = "",
+    visit: str = "",
+    replace_because: str = "",
+    before_infusion: bool | None = None,
+    patient_changed: str = "",
 ) -> ReceivedVisit | ReceivedDummyRun:
     """Try a refused upload again, as `receive_visit` or `receive_dummy_run` of the copy in quarantine.
 
@@ -83,7 +90,7 @@ def retry_upload(
         Trial number of the subject. It is not stored with the upload; required for a visit.
     visit : str
         Label of the visit; required if the entry does not state it.
-    replace_because : str
+    replace_because, before_infusion, patient_changed
         As in `receive_visit`.
 
     Returns
@@ -119,6 +126,8 @@ def retry_upload(
                 subject=subject,
                 visit=entry.visit or visit,
                 replace_because=replace_because,
+                before_infusion=before_infusion,
+                patient_changed=patient_changed,
             )
     except UploadRefusedError:
         _settle_refused(trial, entry)
@@ -136,6 +145,8 @@ def release_upload(
     subject: str = "",
     visit: str = "",
     replace_because: str = "",
+    before_infusion: bool | None = None,
+    patient_changed: str = "",
     clear_identity: Sequence[str] = (),
 ) -> ReceivedVisit | ReceivedDummyRun:
     """Accept a refused upload by a decision of the reading centre, and try it again.
@@ -148,7 +159,7 @@ def release_upload(
         Name of the entry.
     reason, by : str
         Why and by whom, without patient data; for the audit trail.
-    subject, visit, replace_because : str
+    subject, visit, replace_because, before_infusion, patient_changed
         As in `retry_upload`.
     clear_identity : sequence of str
         Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each.
@@ -185,7 +196,15 @@ def release_upload(
         registry.releases.enter(
             entry.sha256, site=entry.site, reason=reason, by=by, protocol=protocol, cleared=cleared
         )
-    return retry_upload(folder, name, subject=subject, visit=visit, replace_because=replace_because)
+    return retry_upload(
+        folder,
+        name,
+        subject=subject,
+        visit=visit,
+        replace_because=replace_because,
+        before_infusion=before_infusion,
+        patient_changed=patient_changed,
+    )
 
 
 def entry_record(entry: QuarantineEntry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fixtures of the registry's databases."""
+"""Fixtures of the registry's databases and of small uploads."""
 
 import os
 from uuid import uuid4
@@ -6,7 +6,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
+from reading_centre.use_cases import gate
 from tests.unit import postgresql
+
+
+@pytest.fixture
+def no_image_checks(monkeypatch):
+    """Accept images that are no heads: the small objects of `dicom_factory`."""
+    monkeypatch.setattr(gate, "judge_images", lambda measures, protocol: [])
 
 
 @pytest.fixture(scope="session")

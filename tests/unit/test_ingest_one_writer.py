@@ -17,6 +17,8 @@ from reading_centre.use_cases.private_folder import private_folder, sweep
 from tests.unit import ingest_trial, kill_points
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
 
+pytestmark = pytest.mark.usefixtures("no_image_checks")
+
 WEAK = tuple(replace(spec, field_t=1.0) for spec in SMALL)
 SPAWN = multiprocessing.get_context("spawn")
 

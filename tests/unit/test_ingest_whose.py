@@ -14,6 +14,8 @@ from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
 
+pytestmark = pytest.mark.usefixtures("no_image_checks")
+
 FLAIR = SMALL[:1]
 STATEMENT = "visit wk00: expected the site's statement that the scan came before the infusion, found none"
 AFTER = "visit wk00: expected a scan before the infusion, found one after it by the site's statement"
@@ -67,8 +69,8 @@ def test_another_patient_is_accepted_only_for_a_reason(trial, tmp_path):
     assert "--patient-changed REASON" in caught.value.hint
     ingest(trial, sent, "wk04", patient_changed="name changed by marriage")
     with opened(trial) as registry:
-        last = registry.audit_trail()[-1]
-    assert (last.action, last.details["patient_changed"]) == ("scan received", "name changed by marriage")
+        last = [entry for entry in registry.audit_trail() if entry.action == "scan received"][-1]
+    assert last.details["patient_changed"] == "name changed by marriage"
     ingest(trial, upload(tmp_path / "c", day=84, patient=married, specs=FLAIR), "wk12")
     assert len(agree(trial)) == 3
 

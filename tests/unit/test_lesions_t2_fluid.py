@@ -19,7 +19,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.black_holes import segment_black_holes
 from mri_pipeline.lesions.gel.detect import detect_gel
 from mri_pipeline.lesions.t2 import segment as t2
-from mri_pipeline.lesions.t2.fluid import without_flow
+from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
 from mri_pipeline.lesions.tracking.location import locate
 
 FLAIR, T1W, GD, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W
@@ -182,3 +182,37 @@ def test_a_new_flow_between_two_visits_is_no_lesion():
     _, found = t2.segment_t2(visits, lower_end(after), RULES)
     assert found.mask.mask[stem].any()
     assert not found.mask.mask[low].any()
+
+
+def with_septum(head, spot):
+    """Tissue maps with a bright spot of white matter within the ventricle, such as the septum or choroid plexus."""
+    maps = head.tissue()
+    csf, white = (np.where(spot, value, m.data) for m, value in ((maps.csf, 0), (maps.white_matter, 1)))
+    return dataclasses.replace(
+        maps,
+        csf=Image(csf.astype(np.float32), head.grid),
+        white_matter=Image(white.astype(np.float32), head.grid),
+    )
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+def test_what_csf_surrounds_is_no_lesion_and_what_adjoins_the_ventricle_is(spacing):
+    head = Head(spacing)
+    spot, beside = head.inside((0, 0, 0), 3.6), head.inside((10, 0, 0), 3.5)
+    head.paint(spot | beside, FLAIR=1.8)
+    maps = with_septum(head, spot)
+    found = lesions_of(head, maps, FLAIR)
+    assert found.mask[beside].mean() > 0.6
+    assert not found.mask[spot].any()
+    maps = dataclasses.replace(maps, csf=Image(np.zeros(head.grid.shape, np.float32), head.grid))
+    assert lesions_of(head, maps, FLAIR).mask[spot].mean() > 0.6  # the surroundings alone decide
+
+
+def test_the_same_places_are_enclosed_at_every_visit():
+    """A spot that extends to the wall of the ventricle at one visit is decided for both visits together."""
+    head = Head()
+    small, large = head.inside((0, 0, 0), 3.0), head.inside((0, 0, 0), 3.6)
+    maps = with_septum(head, large)
+    places = enclosed_by_csf([small, large], [head.labels(head.brain)] * 2, maps)
+    assert (places == large).all()
+    assert not enclosed_by_csf([np.zeros_like(small)], [head.labels(head.brain)], maps).any()

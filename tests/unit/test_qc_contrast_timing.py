@@ -24,6 +24,8 @@ from reading_centre.use_cases.gate import check_upload, write_scans
 from tests.unit import dicom_factory as factory
 from tests.unit.series_facts import IR, instances, t1, timed
 
+pytestmark = pytest.mark.usefixtures("no_image_checks")
+
 PROTOCOL = parse_protocol(protocol_text())
 BEFORE, AFTER = Contrast.T1W, Contrast.T1W_GD
 FLAIR = instances(name="f", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))

@@ -22,6 +22,8 @@ from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 
+pytestmark = pytest.mark.usefixtures("no_image_checks")
+
 SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)
 THICKNESS = "max_slice_thickness_2d_mm = { value = 3.0, action = "
 NUMBER = "0007"
@@ -46,9 +48,9 @@ def thickness_is(trial, action, before):
     trial.protocol_file.write_text(text.replace(f'{THICKNESS}"{before}"', f'{THICKNESS}"{action}"'))
 
 
-def send(trial, folder, specs=SMALL, **patient):
+def send(trial, folder, specs=SMALL, visit="wk04", **patient):
     upload = factory.write_visit(folder, specs, replace(factory.Patient(), **patient))
-    return receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04")
+    return receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit=visit)
 
 
 def refused(trial, folder, error, match, specs=SMALL, **patient):
@@ -102,7 +104,8 @@ def test_a_limit_is_overruled_with_a_reason(trial, tmp_path):
     assert (released["reason"], released["by"], released["protocol"], released["cleared"]) == (
         "old scanner", "QC", True, [],
     )  # fmt: skip
-    refused(trial, tmp_path / "other", ComplianceError, "at most 3 mm", study_uid="1.2.3")  # another upload is not
+    # another upload is not
+    refused(trial, tmp_path / "other", ComplianceError, "at most 3 mm", visit="wk12", study_uid="1.2.3")
 
 
 @pytest.mark.parametrize(
@@ -196,3 +199,14 @@ def test_the_command_lists_and_shows_without_patient_data(trial, tmp_path, capsy
 def run_json(capsys, command, *arguments):
     assert cli.invoke(["quarantine", command, *map(str, arguments), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_statements_of_the_site_are_given_with_a_retry(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    with pytest.raises(ComplianceError, match="at most 3 mm"):
+        send(trial, tmp_path / "up", visit="wk00")
+    name = list_quarantine(trial.root)[-1].name
+    options = ["--subject", NUMBER, "--reason", "old scanner", "--by", "QC", "--before-infusion", "yes"]
+    assert cli.invoke(["quarantine", "release", str(trial.root), name, *options]) == 0
+    (received,) = [details for action, details in actions(trial) if action == "scan received"]
+    assert received["before_infusion"] == "yes"

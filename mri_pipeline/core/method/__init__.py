@@ -13,6 +13,7 @@ from mri_pipeline.core.method.gel import GelNodes, GelProbability, GelSettings
 from mri_pipeline.core.method.images import (
     BiasSettings,
     BrainSettings,
+    EnhancementCheckMethod,
     GridMethod,
     NormaliseMethod,
     RegionsMethod,
@@ -58,6 +59,8 @@ class Method:
     tracking : TrackingMethod
         Identity of lesions over visits.
     normalise : NormaliseMethod
+    enhancement_check : EnhancementCheckMethod
+        Comparison of the T1 before and after contrast at intake.
         Intensity normalisation.
     grid : GridMethod
         Grid of the subject's space.
@@ -82,6 +85,7 @@ class Method:
     gel_probability: GelProbability = field(default_factory=GelProbability)
     regions: RegionsMethod = field(default_factory=RegionsMethod)
     normalise: NormaliseMethod = field(default_factory=NormaliseMethod)
+    enhancement_check: EnhancementCheckMethod = field(default_factory=EnhancementCheckMethod)
     tissue_extent: TissueExtent = field(default_factory=TissueExtent)
     grid: GridMethod = field(default_factory=GridMethod)
 

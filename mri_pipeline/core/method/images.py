@@ -115,6 +115,14 @@ class BrainSettings:
     rim_mm : float
         Width of the band around the template's brain that is included in the fit. It is dark on FLAIR (CSF, bone)
         and keeps the fit on the brain and off the scalp.
+    start_sizes : tuple of float
+        Scales of the template in the initial transforms.
+    same_size : float
+        Fits whose volumes differ by less than this factor are one fit.
+    litres : tuple of float
+        Plausible volume of the mask. The lower limit allows for a small field of view.
+    least_similarity : float
+        Minimum similarity of the template to the FLAIR.
     edge : EdgeSettings
         Deformation of the template's surface to the visible edge.
     """
@@ -243,3 +251,44 @@ class GridMethod:
     isotropic_max_mm: float = 1.5
     isotropic_grid_mm: float = 1.0
     coarsest_in_plane_mm: float = 1.0
+
+
+@dataclass(frozen=True)
+class EnhancementCheckMethod:
+    """Constants of the comparison of two T1 scans of a visit (`images.enhancement`).
+
+    Parameters
+    ----------
+    tail_percent : float
+        Share of the region in each tail.
+    min_tail : float
+        Least tail of an enhancement, in multiples of the median. Without contrast the tails of the phantom reach 0.40,
+        with contrast they begin at 0.57.
+    min_ratio : float
+        Least ratio of the two tails in the presence of enhancement. Without contrast the ratio is at most 1.52, with
+        it at least 1.82.
+    max_equal_ratio : float
+        Largest ratio of the two tails of a pair without enhancement.
+    upper_head_mm : float
+        Height of the region below the vertex. It leaves out face and neck, which change the median.
+    depth_mm : float
+        Depth of the region below the surface of the head: without scalp and most of the skull.
+    spacing_mm : float
+        Voxel size of the comparison.
+    min_voxels : int
+        Minimum size of the region.
+    registration : RegisterSettings
+        Of the two scans.
+    """
+
+    tail_percent: float = 0.5
+    min_tail: float = 0.45
+    min_ratio: float = 1.7
+    max_equal_ratio: float = 1.6
+    upper_head_mm: float = 110.0
+    depth_mm: float = 10.0
+    spacing_mm: float = 2.0
+    min_voxels: int = 2_000
+    registration: RegisterSettings = field(
+        default_factory=lambda: RegisterSettings(sharp_mm=1.0, max_points=(15_000, 15_000, 20_000, 30_000))
+    )
