@@ -103,7 +103,8 @@ def convert_series(folder: Path, expected: ExpectedGeometry, *, what: str, timeo
     ExternalToolError
         If dcm2niix cannot be run or exceeds the time limit.
     """
-    with tempfile.TemporaryDirectory() as out:
+    # beside the files: their private folder is removed after a kill, the folder of the system is not
+    with tempfile.TemporaryDirectory(prefix="convert-", dir=folder.parent) as out:
         files = decompressed(folder, Path(out) / "decoded")
         try:
             return _converted(folder, Path(out) / "as_sent", files, expected, what=what, timeout_s=timeout_s)

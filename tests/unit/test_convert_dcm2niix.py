@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def test_every_voxel_keeps_its_place_and_value(tmp_path, orientation):
         assert np.abs(index - np.rint(index)).max() < 0.01
         i, j, h = np.rint(index[:3]).astype(int)
         assert image.data[i, j, h] == volume[k, r, c]
+
+
+def test_volumes_are_made_beside_the_files_and_removed(tmp_path, monkeypatch):
+    whole = expected(geometry(factory.write_series(tmp_path / "in", factory.T1)))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no folder"))
+    assert convert_series(tmp_path / "in", whole, what="T1w").image.data.any()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_missing_slices_are_refused_though_dcm2niix_ends_well(tmp_path):
