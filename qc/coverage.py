@@ -10,7 +10,10 @@ import numpy as np
 
 from mri_pipeline.core.protocol import Action, Limit
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
+from mri_pipeline.intake.merge import GAPPED
+from mri_pipeline.intake.series import Series
 from qc.compliance import Finding
 
 SAME_PLANE_COSINE: Final = 0.9
@@ -39,13 +42,25 @@ def split_series(
     findings = []
     for contrast, choice in chosen.items():
         key = choice.recognised.series.first.series_key
-        if key in unfit:
+        if key in unfit and not _is_whole(choice.recognised.series):
             message = f"{contrast.value}: expected one whole series, found parts that do not form one volume"
             findings.append(Finding("split_series", Action.REFUSE, message, contrast))
         elif key in merged:
             message = f"{contrast.value}: merged from {merged[key]} series that are parts of one volume"
             findings.append(Finding("split_series", Action.NOTE, message, contrast))
     return findings
+
+
+def _is_whole(series: Series) -> bool:
+    """True for a whole head without gaps. The other parts are then an aborted run, not its missing slices."""
+    geometry, thickness = series.geometry, series.first.thickness_mm
+    return (
+        geometry is not None
+        and geometry.complete
+        and geometry.coverage_mm >= WHOLE_HEAD_MM
+        and thickness is not None
+        and geometry.spacing_mm[2] <= GAPPED * thickness
+    )
 
 
 def compare_coverage(chosen: Mapping[Contrast, Choice], limit: Limit) -> list[Finding]:

@@ -80,20 +80,21 @@ def _patient(
 ) -> list[Finding]:
     if not scan.patient_key:
         return []
+    findings = []
     keys = {k.identity.patient_key for k in own} - {""}
     if keys and scan.patient_key not in keys:
-        return [
+        findings.append(
             _refuse(
                 "patient",
                 "expected the patient of the subject's other visits, found another name, number or birth date",
             )
-        ]
+        )
     elsewhere = {k.subject for k in others if k.identity.patient_key == scan.patient_key} - {subject}
     if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies nobody
-        return [
+        findings.append(
             _query("patient_elsewhere", "expected a patient of one subject, found the patient of another subject")
-        ]
-    return []
+        )
+    return findings
 
 
 def _days(scan: ScanIdentity, visit: str, own: Sequence[KnownScan], protocol: Protocol) -> list[Finding]:

@@ -29,6 +29,9 @@ _KINDS = {
     "1.2.840.10008.5.1.4.1.1.7": ObjectKind.SECONDARY_CAPTURE,
 }
 
+FIRST_YEAR = 1980
+"""Earlier dates of a scan are placeholders: there was no MRI of patients."""
+
 
 def header_values(dataset: Dataset) -> dict[str, Any]:
     """All fields of `InstanceFacts` except the path and the keys.
@@ -369,9 +372,10 @@ def _positive(value: Any) -> float | None:
 
 def _day(value: str) -> int | None:
     try:
-        return dt.datetime.strptime(value[:8], "%Y%m%d").replace(tzinfo=dt.UTC).toordinal()
+        day = dt.datetime.strptime(value[:8], "%Y%m%d").replace(tzinfo=dt.UTC)
     except ValueError:
         return None
+    return day.toordinal() if day.year >= FIRST_YEAR else None
 
 
 def _clock(value: str) -> float | None:

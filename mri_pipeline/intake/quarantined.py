@@ -110,15 +110,15 @@ def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.
         Without patient data.
     now : datetime.datetime
     """
+    if entry.upload is not None:  # first: a killed process must not leave an identified copy in a settled entry
+        if entry.upload.is_dir():
+            shutil.rmtree(entry.upload)
+        else:
+            entry.upload.unlink(missing_ok=True)
     file = folder / entry.name / REASON_FILE
     record = json.loads(file.read_text(encoding="utf-8"))
     record |= {"outcome": outcome, "settled": now.isoformat(timespec="seconds")}
     write_atomic(file, json.dumps(record, indent=2) + "\n")
-    if entry.upload is not None:
-        if entry.upload.is_dir():
-            shutil.rmtree(entry.upload)
-        else:
-            entry.upload.unlink()
 
 
 def _entry(file: Path) -> QuarantineEntry:

@@ -54,6 +54,24 @@ class ScanIdentity:
     before_infusion: bool | None = None
     images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def shares(self, other: ScanIdentity) -> bool:
+        """True if both scans have the same patient, study or image.
+
+        Parameters
+        ----------
+        other : ScanIdentity
+
+        Returns
+        -------
+        bool
+            Empty keys are not compared.
+        """
+        return (
+            (self.patient_key != "" and self.patient_key == other.patient_key)
+            or (self.study_key != "" and self.study_key == other.study_key)
+            or not set(self.images.values()).isdisjoint(other.images.values())
+        )
+
 
 @dataclass(frozen=True)
 class KnownScan:

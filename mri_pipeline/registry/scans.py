@@ -113,8 +113,8 @@ def relatives(session: Session, subject: str, identity: ScanIdentity) -> list[Kn
         .where(
             or_(
                 ScanRow.subject == subject,
-                ScanRow.patient_key == (identity.patient_key or None),
-                ScanRow.study_key == (identity.study_key or None),
+                *(ScanRow.patient_key == key for key in (identity.patient_key,) if key),
+                *(ScanRow.study_key == key for key in (identity.study_key,) if key),
                 tuple_(ScanRow.subject, ScanRow.visit).in_(same_images),
             )
         )

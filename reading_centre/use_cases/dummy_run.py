@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
+from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.provenance import settings_digest
@@ -18,6 +18,7 @@ from mri_pipeline.registry import Gate
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
+from qc.scan_profile import scan_profile
 from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
@@ -162,13 +163,16 @@ def accept_dummy_run(
     protocol.site(site)
     checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
     images: dict[Contrast, Image] = {}
-    compliance = checked.compliance
+    compliance, profile = checked.compliance, checked.profile
     fault = ""
     try:
         converted = convert_checked(checked, Blinding("DUMMYRUN", secret, cleared))
         converted, decision = decided_by_images(checked, converted, purpose=Purpose.DUMMY_RUN)
         compliance = decision.compliance
         images = {contrast: result.image for contrast, result in converted.items()}
+        profile = scan_profile(decision.chosen) if decision.chosen else None
+    except IdentityError as error:
+        fault, profile = error.message, None  # model and software are shown in the report
     except UploadRefusedError as error:
         fault = error.message
     finally:
@@ -179,6 +183,6 @@ def accept_dummy_run(
         compliance=compliance,
         conversion_fault=fault,
         recognised=checked.recognised,
-        profile=checked.profile,
+        profile=profile,
         images=images,
     )

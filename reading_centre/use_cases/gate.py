@@ -92,12 +92,15 @@ class WrittenVisit:
         Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`).
     compliance : ComplianceReport
         That of the upload, with the findings on its images.
+    profile : ScanProfile or None
+        Acquisition of the stored scans, under the contrasts that the images decided.
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
     pixels_keys: Mapping[Contrast, str]
     compliance: ComplianceReport
+    profile: ScanProfile | None
 
 
 def check_upload(
@@ -343,4 +346,5 @@ def write_scans(
         None if day is None else blinding.shifted_day(day),
         {contrast: pixels_key(result.image.data, blinding.secret) for contrast, result in converted.items()},
         ComplianceReport((*decision.compliance.findings, *found)),
+        scan_profile(decision.chosen) if decision.chosen else None,
     )

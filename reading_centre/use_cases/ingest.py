@@ -210,8 +210,8 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             visit,
             site=visitor.site,
             upload_digest=visitor.digest,
-            scanner=scanner_facts(checked.profile),
-            profile=profile_record(checked.profile) if checked.profile is not None else {},
+            scanner=scanner_facts(written.profile),
+            profile=profile_record(written.profile) if written.profile is not None else {},
             findings=questions(queries),
             identity=identity,
             receipt=staged.receipt,
@@ -244,7 +244,7 @@ def _compare(
     found = check_identity(
         identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
     )
-    others = [f"{scan.subject} {scan.visit}" for scan in known if scan.subject != visitor.code]
+    others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
     if others and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{visitor.code} {visitor.visit}"

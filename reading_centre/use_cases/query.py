@@ -18,6 +18,13 @@ _TO_DO: Final = {
     "sequence": "send the sequence, or state why it was not acquired",
     "whole_series": "send the whole series again, or state that slices were not acquired",
     "one_visit": "confirm that all series are of this patient and this visit",
+    "contrast_timing": "state which T1 was acquired before and which after the contrast agent",
+    "enhancement": "state whether and when the contrast agent was given; send the T1 after it",
+    "patient_elsewhere": "check the subject's number and whose images these are",
+    "before_infusion": "state with the same upload whether the scan came before the infusion",
+    "window": "state why the scan was outside of the window of the visit",
+    "study_date": "state the date of the scan to the reading centre",
+    "coverage_loss": "send the missing slices, or state that they were not acquired",
     "minutes_after_contrast": "state the time of the injection and of the scan",
 }
 """What a site has to do, by the rule of the finding."""

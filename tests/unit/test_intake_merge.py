@@ -16,7 +16,9 @@ from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.merge import MergedInstances, merge_parts
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series
+from qc import coverage
 from qc.compliance import Purpose
+from qc.coverage import split_series
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import CheckedUpload, check_upload, convert_checked
 from tests.unit import dicom_factory as factory
@@ -169,6 +171,19 @@ def test_parts_that_form_no_volume_refuse_the_visit(tmp_path):
         ComplianceError, match="FLAIR: expected one whole series, found parts that do not form one volume"
     ):
         checked.compliance.require()
+
+
+def test_a_whole_series_beside_an_aborted_one_is_whole(tmp_path, monkeypatch):
+    """The aborted run has every second slice of a stack that was moved before the repetition."""
+    factory.write_visit(tmp_path / "up", [replace(s, shape=SPEC.shape) for s in factory.VISIT[1:]])
+    write_parts(tmp_path / "up", (range(N), range(0, N, 2)))
+    checked = check(tmp_path / "up", tmp_path / "work")
+    series = checked.chosen[Contrast.FLAIR].recognised.series
+    assert series.geometry.slices == N
+    unfit = {series.first.series_key}
+    assert [f.action for f in split_series(checked.chosen, merged={}, unfit=unfit)] == [Action.REFUSE]  # 72 mm
+    monkeypatch.setattr(coverage, "WHOLE_HEAD_MM", 60.0)
+    assert split_series(checked.chosen, merged={}, unfit=unfit) == []
 
 
 def test_slices_that_were_never_sent_are_a_query_with_millimetres(tmp_path):

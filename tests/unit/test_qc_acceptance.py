@@ -107,6 +107,7 @@ def test_a_series_that_cannot_be_deidentified_refuses_the_dummy_run(tmp_path):
     assert result.verdict is Verdict.REFUSED
     (finding,) = [f for f in result.of(Action.REFUSE) if f.rule == "conversion"]
     assert "expected no identity" in finding.message
+    assert "Mustermann" not in acceptance_html(result, trial="mesems", settings_digest="abc123")
     assert not (tmp_path / "work").exists()
 
 

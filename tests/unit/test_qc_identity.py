@@ -65,6 +65,18 @@ def test_the_patient_of_another_subject_is_a_query_unless_all_have_the_same():
     assert found(second, known(subject="EF56")) == {}  # a constant such as ANONYMOUS
 
 
+def test_changed_patient_data_that_are_those_of_another_subject_are_both():
+    assert found(known(patient="own"), known(subject="CD34")).keys() == {"patient", "patient_elsewhere"}
+
+
+def test_scans_share_a_patient_a_study_or_an_image_but_no_empty_key():
+    assert SCAN.shares(ScanIdentity("patient"))
+    assert SCAN.shares(ScanIdentity("", "study"))
+    assert SCAN.shares(ScanIdentity(images={"T2w": "f"}))
+    assert not SCAN.shares(ScanIdentity("another", "other", images={"FLAIR": "x"}))
+    assert not ScanIdentity().shares(ScanIdentity())
+
+
 @pytest.mark.parametrize(
     ("others", "wrong"),
     [
