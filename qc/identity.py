@@ -11,6 +11,9 @@ from qc.compliance import Finding
 
 DAYS_PER_WEEK: Final = 7
 
+_PARTS: Final = ("number", "name", "birth date")
+"""Parts of `ScanIdentity.person`."""
+
 BEFORE_INFUSION: Final = "before_infusion"
 """Rule of the site's statement that a scan came before the infusion."""
 
@@ -34,7 +37,7 @@ def check_identity(
     -------
     tuple of Finding
         Violations alone. ``same_images``, ``same_study``, ``patient`` and ``order_of_days`` refuse the scan;
-        ``patient_elsewhere``, ``window``, ``study_date`` and ``before_infusion`` are queries. The messages contain no
+        ``birth_date`` (number and name agree), ``patient_elsewhere``, ``window``, ``study_date`` and ``before_infusion`` are queries. The messages contain no
         blinded code, because they are kept beside identified data.
     """
     others = [k for k in known if (k.subject, k.visit) != (subject, visit)]
@@ -67,7 +70,7 @@ def _same_study(scan: ScanIdentity, subject: str, others: Sequence[KnownScan]) -
     return [
         _refuse("same_study", f"expected a study of this visit alone, found the study of {_whose(other, subject)}")
         for other in others
-        if scan.study_key and other.identity.study_key == scan.study_key
+        if not scan.studies.isdisjoint(other.identity.studies)
     ]
 
 
@@ -78,18 +81,19 @@ def _whose(other: KnownScan, subject: str) -> str:
 def _patient(
     scan: ScanIdentity, subject: str, own: Sequence[KnownScan], others: Sequence[KnownScan]
 ) -> list[Finding]:
-    if not scan.patient_key:
-        return []
     findings = []
-    keys = {k.identity.patient_key for k in own} - {""}
-    if keys and scan.patient_key not in keys:
-        findings.append(
-            _refuse(
-                "patient",
-                "expected the patient of the subject's other visits, found another name, number or birth date",
-            )
-        )
-    elsewhere = {k.subject for k in others if k.identity.patient_key == scan.patient_key} - {subject}
+    known = [{k.identity.person[part] for k in own} - {""} for part in range(3)]
+    agrees = [bool(key) and key in keys for key, keys in zip(scan.person, known, strict=True)]
+    differs = [
+        part
+        for part, key, keys, agree in zip(_PARTS, scan.person, known, agrees, strict=True)
+        if key and keys and not agree
+    ]
+    if differs:
+        message = f"expected the patient of the subject's other visits, found another {' and another '.join(differs)}"
+        mistyped = all(agrees[:2])
+        findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))
+    elsewhere = {k.subject for k in others if scan.same_person(k.identity)} - {subject}
     if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies nobody
         findings.append(
             _query("patient_elsewhere", "expected a patient of one subject, found the patient of another subject")

@@ -37,7 +37,7 @@ class InstanceFacts(BaseModel):
     Attributes
     ----------
     path : Path
-    patient_key, study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
+    study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
     person_keys : tuple of 3 str
@@ -76,7 +76,6 @@ class InstanceFacts(BaseModel):
 
     path: Path
     kind: ObjectKind
-    patient_key: str
     study_key: str
     series_key: str
     instance_key: str

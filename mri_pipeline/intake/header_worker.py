@@ -184,7 +184,6 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         dataset.get(k, "") for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
     ]
     return {
-        "patient_key": digest(key, "patient", "|".join(person)) if any(person) else "",
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),

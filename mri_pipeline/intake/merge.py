@@ -110,7 +110,7 @@ def _protocol(instance: InstanceFacts) -> tuple[object, ...]:
         return None if values is None else tuple(round(v, digits) + 0.0 for v in values)
 
     return (
-        instance.kind, instance.patient_key, instance.study_key, instance.scanner_key,
+        instance.kind, instance.study_key, instance.scanner_key,
         instance.frame_of_reference_key, rounded(instance.orientation, 2), instance.rows, instance.columns,
         rounded(instance.pixel_spacing_mm, 3), instance.thickness_mm, instance.slice_distance_mm,
         instance.repetition_time_ms, instance.echo_time_ms, instance.inversion_time_ms, instance.flip_angle_deg,

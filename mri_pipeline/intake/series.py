@@ -14,6 +14,13 @@ from mri_pipeline.intake.geometry import Geometry, slice_geometry
 _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
                "IN_PHASE", "OPP_PHASE", "OUT_PHASE"}  # fmt: skip
 
+_MIDNIGHT_DAYS = 1
+"""Days of one study differ by at most this number: a scan may begin before midnight and end after it."""
+
+_DAY_S = 86_400.0
+_FIRST_DAY = 366
+"""`InstanceFacts.acquired_s` of a header without a date is below this day, and above it with one."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -59,14 +66,16 @@ class OneVisit:
 
     Parameters
     ----------
-    patient_key, study_key : str
-        Of the image that states most about the patient, and of the first image.
+    person_keys : tuple of 3 str
+        Digests of patient number, name and birth date (`InstanceFacts.person_keys`), each of any image that states it.
+    study_keys : frozenset of str
+        Of all studies of the upload.
     notes : tuple of str
         Differences between the images that a restart of the console explains. The site confirms them.
     """
 
-    patient_key: str
-    study_key: str
+    person_keys: tuple[str, str, str]
+    study_keys: frozenset[str]
     notes: tuple[str, ...] = ()
 
 
@@ -89,10 +98,11 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     ------
     UploadRefusedError
         If patient number, name or birth date has two values, or if there are two studies of two days, of an unknown
-        day, or without a common number or name. With the number of patients or studies, never their identities.
+        day, or without a common number or name, or one study of two days. With the number of patients, studies or days,
+        never their identities.
     """
-    persons = sorted({i.person_keys for i in instances}, key=lambda person: -sum(map(bool, person)))
-    studies, days = {i.study_key for i in instances}, {i.study_day for i in instances}
+    persons = {i.person_keys for i in instances}
+    studies, days = frozenset(i.study_key for i in instances), {i.study_day for i in instances}
     patients = max(len({person[part] for person in persons} - {""}) for part in range(3))
     if patients > 1:
         raise UploadRefusedError(
@@ -105,12 +115,40 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
             f"expected one study in an upload, found {len(studies)} studies", hint="upload each visit separately"
         )
     notes = []
+    known = sorted(days - {None}, key=lambda day: day or 0)
+    if known and (known[-1] or 0) - (known[0] or 0) > _MIDNIGHT_DAYS:
+        raise UploadRefusedError(
+            f"expected a study of one day, found {len(known)} days in one study", hint="upload each visit separately"
+        )
+    if len(known) > 1:
+        notes.append("expected a study of one day, found two days; was it acquired at midnight?")
     if len(studies) > 1:
         notes.append(f"expected one study in an upload, found {len(studies)} studies of one patient and one day")
     if len(persons) > 1:
         notes.append("expected the same patient data in all series, found a series with incomplete patient data")
-    stated = next(i for i in instances if i.person_keys == persons[0])
-    return OneVisit(stated.patient_key, instances[0].study_key, tuple(notes))
+    number, name, birth = (max(person[part] for person in persons) for part in range(3))
+    return OneVisit((number, name, birth), studies, tuple(notes))
+
+
+def require_one_day(series: Iterable[Series]) -> None:
+    """Refuse series of one study that were acquired on different days.
+
+    Parameters
+    ----------
+    series : iterable of Series
+        The chosen ones. Other series may be reformatted images of a later day.
+
+    Raises
+    ------
+    UploadRefusedError
+        If two of them began more than 24 hours apart by their headers. Series without a date are not compared.
+    """
+    began = [s.acquired_s for s in series if s.acquired_s is not None and s.acquired_s > _DAY_S * _FIRST_DAY]
+    if began and max(began) - min(began) > _DAY_S:
+        raise UploadRefusedError(
+            "expected series of one day, found series that were acquired more than 24 hours apart",
+            hint="upload each visit separately",
+        )
 
 
 def group_series(instances: Iterable[InstanceFacts]) -> tuple[Series, ...]:

@@ -37,9 +37,11 @@ class ScanIdentity:
 
     Parameters
     ----------
-    patient_key, study_key : str
-        Keyed digests of the patient's data and of the study (`mri_pipeline.intake.facts.InstanceFacts`); empty if they
-        are not known.
+    person : tuple of 3 str
+        Keyed digests of patient number, name and birth date (`mri_pipeline.intake.facts.InstanceFacts.person_keys`);
+        each empty if it is not known.
+    studies : frozenset of str
+        Keyed digests of the studies of the upload.
     shifted_day : int or None
         Day of the scan moved by the subject's date shift, as proleptic ordinal. None if the headers have none.
     before_infusion : bool or None
@@ -48,8 +50,8 @@ class ScanIdentity:
         Keyed digest of the voxels by contrast (`mri_pipeline.convert.pixels.pixels_key`).
     """
 
-    patient_key: str = ""
-    study_key: str = ""
+    person: tuple[str, str, str] = ("", "", "")
+    studies: frozenset[str] = frozenset()
     shifted_day: int | None = None
     before_infusion: bool | None = None
     images: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -67,10 +69,38 @@ class ScanIdentity:
             Empty keys are not compared.
         """
         return (
-            (self.patient_key != "" and self.patient_key == other.patient_key)
-            or (self.study_key != "" and self.study_key == other.study_key)
+            self.same_person(other)
+            or not self.studies.isdisjoint(other.studies)
             or not set(self.images.values()).isdisjoint(other.images.values())
         )
+
+    def same_person(self, other: ScanIdentity) -> bool:
+        """True if the patient data agree: the number, or name and birth date, and nothing that contradicts them.
+
+        Number and name together outweigh another birth date, which may be mistyped. Name and birth date together
+        outweigh another number: hospital and trial have numbers of their own.
+
+        Parameters
+        ----------
+        other : ScanIdentity
+
+        Returns
+        -------
+        bool
+            Parts that are not known are not compared.
+
+        Examples
+        --------
+        >>> one, typing_error = ScanIdentity(("1", "a", "x")), ScanIdentity(("1", "a", "y"))
+        >>> one.same_person(typing_error), one.same_person(ScanIdentity(("1", "b", "x")))
+        (True, False)
+        """
+        number, name, birth = (
+            None if not a or not b else a == b for a, b in zip(self.person, other.person, strict=True)
+        )
+        if number:
+            return name or (name is None and birth is not False)
+        return bool(name and birth)
 
 
 @dataclass(frozen=True)

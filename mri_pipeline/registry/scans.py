@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.records import KnownScan, ScanIdentity
-from mri_pipeline.registry.schema import ImageRow, ReadRow, ScanRow, ScanState, WithdrawnRow
+from mri_pipeline.registry.schema import ImageRow, KeyRow, ReadRow, ScanRow, ScanState, WithdrawnRow
 from mri_pipeline.registry.steps import append, require_not_locked
 
 _ANSWERS = {None: None, True: "yes", False: "no"}
+_PERSON = ("number", "name", "birth")
+_STUDY = "study"
 
 
 def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = "") -> None:
@@ -37,7 +39,11 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
     require_not_locked(session, row.subject, row.visit)
     reads = list(session.scalars(select(ReadRow).filter_by(subject=row.subject, visit=row.visit)))
     images = list(session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit)))
-    scan = _columns(row) | {"images": {image.contrast: image.pixels_key for image in images}}
+    keys = list(session.scalars(select(KeyRow).filter_by(subject=row.subject, visit=row.visit)))
+    scan = _columns(row) | {
+        "images": {image.contrast: image.pixels_key for image in images},
+        "keys": [[key.kind, key.key] for key in keys],
+    }
     session.add(
         WithdrawnRow(
             subject=row.subject,
@@ -49,12 +55,12 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
             reads=[_columns(read) for read in reads],
         )
     )
-    for old in (*reads, *images):
+    for old in (*reads, *images, *keys):
         session.delete(old)
     details = {"reason": reason, "upload": row.upload_digest, "reads": [read.digest for read in reads]}
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
-    row.patient_key = row.study_key = row.shifted_day = row.before_infusion = None
+    row.shifted_day = row.before_infusion = None
     append(session, "scan withdrawn", f"{row.subject} {row.visit}", details)
 
 
@@ -83,15 +89,22 @@ def set_identity(session: Session, row: ScanRow, identity: ScanIdentity) -> None
             "expected images of this visit alone, found those of another visit or subject",
             hint="check subject, visit and upload",
         )
-    row.patient_key, row.study_key = identity.patient_key or None, identity.study_key or None
     row.shifted_day, row.before_infusion = identity.shifted_day, _ANSWERS[identity.before_infusion]
     session.flush()
     for contrast, key in identity.images.items():
         session.add(ImageRow(subject=row.subject, visit=row.visit, contrast=contrast, pixels_key=key))
+    for kind, key in _keys(identity):
+        session.add(KeyRow(subject=row.subject, visit=row.visit, kind=kind, key=key))
+
+
+def _keys(identity: ScanIdentity) -> list[tuple[str, str]]:
+    """Kind and value of the keys of an identity that are known."""
+    person = [(kind, key) for kind, key in zip(_PERSON, identity.person, strict=True) if key]
+    return [*person, *((_STUDY, key) for key in sorted(identity.studies))]
 
 
 def relatives(session: Session, subject: str, identity: ScanIdentity) -> list[KnownScan]:
-    """The accepted scans of a subject, and those of other subjects with its patient, study or images.
+    """The accepted scans of a subject, and those of other subjects that share its patient, study or images.
 
     Parameters
     ----------
@@ -107,27 +120,30 @@ def relatives(session: Session, subject: str, identity: ScanIdentity) -> list[Kn
         In the order of subject and visit.
     """
     same_images = select(ImageRow.subject, ImageRow.visit).where(ImageRow.pixels_key.in_(identity.images.values()))
+    same_keys = select(KeyRow.subject, KeyRow.visit).where(tuple_(KeyRow.kind, KeyRow.key).in_(_keys(identity)))
     rows = session.scalars(
         select(ScanRow)
         .where(ScanRow.status.not_in([ScanState.MISSING.value, ScanState.REFUSED.value]))
         .where(
             or_(
                 ScanRow.subject == subject,
-                *(ScanRow.patient_key == key for key in (identity.patient_key,) if key),
-                *(ScanRow.study_key == key for key in (identity.study_key,) if key),
+                tuple_(ScanRow.subject, ScanRow.visit).in_(same_keys),
                 tuple_(ScanRow.subject, ScanRow.visit).in_(same_images),
             )
         )
         .order_by(ScanRow.subject, ScanRow.visit)
     )
-    return [KnownScan(row.subject, row.visit, _identity(session, row)) for row in rows]
+    known = [KnownScan(row.subject, row.visit, _identity(session, row)) for row in rows]
+    return [scan for scan in known if scan.subject == subject or identity.shares(scan.identity)]
 
 
 def _identity(session: Session, row: ScanRow) -> ScanIdentity:
     images = session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit))
+    keys = list(session.scalars(select(KeyRow).filter_by(subject=row.subject, visit=row.visit)))
+    number, name, birth = (next((k.key for k in keys if k.kind == kind), "") for kind in _PERSON)
     return ScanIdentity(
-        patient_key=row.patient_key or "",
-        study_key=row.study_key or "",
+        person=(number, name, birth),
+        studies=frozenset(k.key for k in keys if k.kind == _STUDY),
         shifted_day=row.shifted_day,
         before_infusion={answer: stated for stated, answer in _ANSWERS.items()}[row.before_infusion],
         images={image.contrast: image.pixels_key for image in images},

@@ -146,7 +146,7 @@ class ScanRow(Base):
         Acquisition profile (`Registry.record_scan`).
     receipt : str or None
         Random name of the ingest that wrote its files (`Registry.record_scan`).
-    patient_key, study_key, shifted_day, before_infusion
+    shifted_day, before_infusion
         As in `mri_pipeline.registry.records.ScanIdentity`; None if they are not known.
     findings : list of str
         Of the quality control of the scan, or the reason of its refusal.
@@ -161,8 +161,6 @@ class ScanRow(Base):
     profile: Mapped[dict[str, Any]] = mapped_column(default=dict)  # acquisition, compared between visits
     findings: Mapped[list[str]]
     receipt: Mapped[str | None] = mapped_column(String(32))
-    patient_key: Mapped[str | None] = mapped_column(String(64))
-    study_key: Mapped[str | None] = mapped_column(String(64))
     shifted_day: Mapped[int | None]
     before_infusion: Mapped[str | None] = mapped_column(String(8))
 
@@ -186,6 +184,25 @@ class ImageRow(Base):
     pixels_key: Mapped[str] = mapped_column(String(64), index=True)
 
 
+class KeyRow(Base):
+    """One keyed digest of the patient's data or of a study of the current scan of a visit.
+
+    Attributes
+    ----------
+    kind : str
+        ``number``, ``name``, ``birth`` (of the patient) or ``study``.
+    key : str
+        As in `mri_pipeline.registry.records.ScanIdentity`.
+    """
+
+    __tablename__ = "keys"
+    __table_args__ = (ForeignKeyConstraint(["subject", "visit"], ["scans.subject", "scans.visit"]),)
+    subject: Mapped[str] = mapped_column(String(16), primary_key=True)
+    visit: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+
+
 class WithdrawnRow(Base):
     """A withdrawn scan with its reads, as they were.
 
@@ -197,7 +214,7 @@ class WithdrawnRow(Base):
     replaced_by : str or None
         Receipt of the scan that replaced it: its files and reads are in the folder of that name (`Trial.withdrawn`).
     scan : dict
-        Columns of its `ScanRow` and, as ``images``, the keys of its images by contrast.
+        Columns of its `ScanRow`, the keys of its images by contrast as ``images``, and its other keys as ``keys``.
     reads : list of dict
         Columns of its `ReadRow`.
     """

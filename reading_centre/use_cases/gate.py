@@ -30,7 +30,7 @@ from mri_pipeline.intake.facts import Fault
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.merge import merge_parts
 from mri_pipeline.intake.read import HeaderReading, left_out, read_headers
-from mri_pipeline.intake.series import group_series, require_one_visit
+from mri_pipeline.intake.series import group_series, require_one_day, require_one_visit
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.acceptance import judge_images
@@ -56,8 +56,8 @@ class CheckedUpload:
         Call `ComplianceReport.require` before the scans are used.
     profile : ScanProfile or None
         None if no sequence of the protocol was found.
-    patient_key, study_key : str
-        Keyed digests: the same patient or study uploaded again has the same key.
+    person_keys, study_keys
+        As in `mri_pipeline.intake.series.OneVisit`: the same patient or study uploaded again has the same keys.
     study_day : int or None
         Day of the scan as a proleptic ordinal; only `Blinding.shifted_day` of it may be stored.
     skipped : mapping of str to int
@@ -69,8 +69,8 @@ class CheckedUpload:
     chosen: Mapping[Contrast, Choice]
     compliance: ComplianceReport
     profile: ScanProfile | None
-    patient_key: str
-    study_key: str
+    person_keys: tuple[str, str, str]
+    study_keys: frozenset[str]
     study_day: int | None
     skipped: Mapping[str, int]
 
@@ -147,6 +147,7 @@ def check_upload(
         found = leave_out_aborted([recognise(series) for series in group_series(parts.instances)])
         recognised = split_gadolinium(found)
         chosen = _chosen_whole(recognised, reading)
+        require_one_day(choice.recognised.series for choice in chosen.values())
         needed = _needed_files(chosen, recognised, reading)
         reading.require_whole(needed=needed)
     except BaseException:
@@ -168,7 +169,7 @@ def check_upload(
             (*compliance.findings, *compare_with_previous(profile, previous, protocol.acquisition))
         )
     return CheckedUpload(
-        work_dir, recognised, chosen, compliance, profile, visit.patient_key, visit.study_key,
+        work_dir, recognised, chosen, compliance, profile, visit.person_keys, visit.study_keys,
         reading.readable[0].study_day, skipped,
     )  # fmt: skip
 

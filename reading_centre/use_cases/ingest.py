@@ -228,8 +228,8 @@ def _notes(compliance: ComplianceReport) -> tuple[str, ...]:
 
 def _identity(checked: CheckedUpload, written: WrittenVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
     return ScanIdentity(
-        patient_key=checked.patient_key,
-        study_key=checked.study_key,
+        person=checked.person_keys,
+        studies=checked.study_keys,
         shifted_day=None if written.shifted_date is None else written.shifted_date.toordinal(),
         before_infusion=before_infusion,
         images={contrast.value: key for contrast, key in written.pixels_keys.items()},

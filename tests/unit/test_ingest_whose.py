@@ -4,6 +4,7 @@ import json
 import sqlite3
 from dataclasses import replace
 
+import pydicom
 import pytest
 
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
@@ -30,8 +31,9 @@ def test_what_is_stored_is_keyed_or_shifted(trial, tmp_path):
     ingest(trial, upload(tmp_path / "a", specs=FLAIR))
     ingest(trial, upload(tmp_path / "b", day=30, specs=FLAIR), "wk04")
     first, second = (scan.identity for scan in agree(trial))
-    assert first.patient_key == second.patient_key != ""
-    assert first.study_key != second.study_key
+    assert first.person == second.person
+    assert all(first.person)
+    assert first.studies.isdisjoint(second.studies)
     assert second.shifted_day - first.shifted_day == 30
     assert first.shifted_day < ingest_trial.WEEK0.toordinal() - 300
     stored = b"".join(path.read_bytes() for path in trial.root.glob("registry.sqlite*"))
@@ -145,8 +147,45 @@ def test_of_two_uploads_at_once_the_registry_itself_refuses_the_second_subject(t
 def test_scans_of_an_older_registry_are_no_witnesses(trial, tmp_path):
     ingest(trial, upload(tmp_path / "a", specs=FLAIR))
     with sqlite3.connect(trial.registry_file) as raw:
-        raw.execute("UPDATE scans SET patient_key = NULL, study_key = NULL, shifted_day = NULL")
+        raw.execute("UPDATE scans SET shifted_day = NULL")
+        raw.execute("DELETE FROM keys")
         raw.execute("DELETE FROM images")
     raw.close()
     other = upload(tmp_path / "b", day=-3, patient=replace(Patient(), name="Neu^Nina"), specs=FLAIR)
     assert ingest(trial, other, "wk04").contrasts == ("FLAIR",)
+
+
+def test_the_second_study_of_an_upload_is_not_another_visit(trial, tmp_path):
+    both = upload(tmp_path / "a", specs=FLAIR)
+    upload(both, seed=3, specs=SMALL[1:2])  # a restarted console: a second study of the same day
+    ingest(trial, both)
+    again = upload(tmp_path / "b", seed=4, day=28, specs=FLAIR)
+    for path in sorted(again.iterdir()):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = f"{Patient().study_uid}.0.3"
+        dataset.save_as(path)
+    with pytest.raises(ComplianceError, match="found the study of visit wk00"):
+        ingest(trial, again, "wk04")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "days"), [(("StudyDate",), "found 2 days in one study"),
+                           (("SeriesDate", "AcquisitionDate", "ContentDate"), "more than 24 hours apart")]
+)  # fmt: skip
+def test_one_study_of_two_days_is_refused(trial, tmp_path, keywords, days):
+    sent = upload(tmp_path / "a", specs=SMALL)
+    for path in sent.glob("4_*.dcm"):
+        dataset = pydicom.dcmread(path)
+        for keyword in keywords:
+            setattr(dataset, keyword, "20210411")
+        dataset.save_as(path)
+    with pytest.raises(UploadRefusedError, match=days):
+        ingest(trial, sent)
+
+
+def test_an_empty_birth_date_at_a_later_visit_is_the_same_patient(trial, tmp_path):
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    ingest(trial, upload(tmp_path / "b", day=28, patient=replace(Patient(), birth=""), specs=FLAIR), "wk04")
+    mistyped = replace(Patient(), birth="19640821")
+    third = ingest(trial, upload(tmp_path / "c", day=84, patient=mistyped, specs=FLAIR), "wk12")
+    assert "expected the patient of the subject's other visits, found another birth date" in third.queries

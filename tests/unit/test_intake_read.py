@@ -34,8 +34,8 @@ def test_keys_are_stable_under_one_secret_only(tmp_path):
     one, again, other = (
         read_headers(files, key=k).instances[0] for k in (KEY, KEY, b"another secret, 32 bytes long ok")
     )
-    assert (one.patient_key, one.scanner_key) == (again.patient_key, again.scanner_key)
-    assert one.patient_key != other.patient_key
+    assert (one.person_keys, one.scanner_key) == (again.person_keys, again.scanner_key)
+    assert one.person_keys != other.person_keys
 
 
 @pytest.mark.parametrize("keyword", ["Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName"])
@@ -49,7 +49,7 @@ def test_the_scanner_key_depends_on_each_property_of_the_scanner(tmp_path, keywo
     assert before is not None
     assert after is not None
     assert after.scanner_key != before.scanner_key
-    assert after.patient_key == before.patient_key
+    assert after.person_keys == before.person_keys
 
 
 def test_other_files_are_counted_and_left_aside(tmp_path):
@@ -196,7 +196,8 @@ def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, other, note
         visit = require_one_visit(instances)
         assert [note.partition(", ")[2] for note in visit.notes] == notes
         whole = next(i for i in instances if all(i.person_keys))
-        assert visit.patient_key == whole.patient_key  # of the image that states most
+        assert visit.person_keys == whole.person_keys  # of all images together
+        assert visit.study_keys == {i.study_key for i in instances}
 
 
 @pytest.mark.real_data

@@ -12,11 +12,13 @@ from qc.identity import check_identity, infusion_query
 
 PROTOCOL = parse_protocol(protocol_text())  # weeks 0, 4, 12, 24, 28, 36, 48; windows of 7 days
 DAY0 = 700_000
-SCAN = ScanIdentity("patient", "study", DAY0 + 28, images={"FLAIR": "f", "T1w": "t"})
+PATIENT = ("number", "name", "birth")
+SCAN = ScanIdentity(PATIENT, frozenset({"study"}), DAY0 + 28, images={"FLAIR": "f", "T1w": "t"})
 
 
-def known(visit="wk00", subject="AB12", *, day=DAY0, patient="patient", study="other study", **images):
-    return KnownScan(subject, visit, ScanIdentity(patient, study, day, images=images))
+def known(visit="wk00", subject="AB12", *, day=DAY0, patient=PATIENT, study="other study", **images):
+    person = patient if isinstance(patient, tuple) else (patient, patient, patient)
+    return KnownScan(subject, visit, ScanIdentity(person, frozenset({study}), day, images=images))
 
 
 def found(*others, scan=SCAN, visit="wk04"):
@@ -52,7 +54,7 @@ def test_a_study_of_another_visit_is_refused(other):
 def test_another_patient_is_refused_for_a_known_subject_alone():
     assert found(known(patient="another"))["patient"] == (
         Action.REFUSE,
-        "expected the patient of the subject's other visits, found another name, number or birth date",
+        "expected the patient of the subject's other visits, found another number and another name and another birth date",
     )
     assert "patient" not in found(known(patient="another"), known("wk12", day=DAY0 + 84))  # known since wk12
     assert "patient" not in found(known(patient=""))  # accepted by version 0.2.0, without keys
@@ -70,10 +72,10 @@ def test_changed_patient_data_that_are_those_of_another_subject_are_both():
 
 
 def test_scans_share_a_patient_a_study_or_an_image_but_no_empty_key():
-    assert SCAN.shares(ScanIdentity("patient"))
-    assert SCAN.shares(ScanIdentity("", "study"))
+    assert SCAN.shares(ScanIdentity(PATIENT))
+    assert SCAN.shares(ScanIdentity(studies=frozenset({"study", "second"})))
     assert SCAN.shares(ScanIdentity(images={"T2w": "f"}))
-    assert not SCAN.shares(ScanIdentity("another", "other", images={"FLAIR": "x"}))
+    assert not SCAN.shares(ScanIdentity(("a", "b", "c"), frozenset({"other"}), images={"FLAIR": "x"}))
     assert not ScanIdentity().shares(ScanIdentity())
 
 
@@ -148,3 +150,46 @@ def test_the_key_of_the_pixels_knows_one_changed_voxel():
     keys = {pixels_key(d, b"secret") for d in (data, changed, data.reshape(4, 3, 5), data[..., :4])}
     assert len(keys) == 4
     assert pixels_key(data.astype(np.int16)[..., ::-1], b"secret") == pixels_key(data, b"secret")
+
+
+@pytest.mark.parametrize(
+    ("person", "rule"),
+    [
+        (("number", "name", ""), None),
+        (("", "name", "birth"), None),
+        (("number", "name", "mistyped"), "birth_date"),
+        (("number", "", "mistyped"), "patient"),
+        (("", "name", "mistyped"), "patient"),
+        (("number", "married", "birth"), "patient"),
+        (("other", "name", "birth"), "patient"),
+    ],
+)
+def test_patient_data_are_compared_by_parts(person, rule):
+    """An empty birth date is no other patient, and a mistyped one is a query if number and name agree."""
+    rules = found(known(), scan=replace(SCAN, person=person))
+    assert set(rules) == ({rule} if rule else set())
+    if rule == "birth_date":
+        assert rules[rule] == (
+            Action.QUERY, "expected the patient of the subject's other visits, found another birth date",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("person", "same"),
+    [
+        (("number", "name", ""), True),
+        (("number", "", ""), True),
+        (("other", "name", "birth"), True),
+        (("number", "name", "mistyped"), True),
+        (("number", "another", "birth"), False),
+        (("", "name", ""), False),
+        (("", "", "birth"), False),
+    ],
+)
+def test_the_patient_of_another_subject_is_known_by_parts(person, same):
+    assert ("patient_elsewhere" in found(known(subject="CD34", patient=person))) is same
+
+
+def test_each_study_of_an_upload_is_compared():
+    scan = replace(SCAN, studies=frozenset({"study", "second"}))
+    assert found(known(study="second"), scan=scan)["same_study"][0] is Action.REFUSE

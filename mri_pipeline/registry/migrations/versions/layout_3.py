@@ -16,8 +16,6 @@ def upgrade() -> None:
     """Add the columns and tables."""
     for name, kind in (
         ("receipt", sa.String(32)),
-        ("patient_key", sa.String(64)),
-        ("study_key", sa.String(64)),
         ("shifted_day", sa.Integer()),
         ("before_infusion", sa.String(8)),
     ):
@@ -28,6 +26,14 @@ def upgrade() -> None:
         sa.Column("visit", sa.String(32), primary_key=True),
         sa.Column("contrast", sa.String(32), primary_key=True),
         sa.Column("pixels_key", sa.String(64), nullable=False, index=True),
+        sa.ForeignKeyConstraint(["subject", "visit"], ["scans.subject", "scans.visit"]),
+    )
+    op.create_table(
+        "keys",
+        sa.Column("subject", sa.String(16), primary_key=True),
+        sa.Column("visit", sa.String(32), primary_key=True),
+        sa.Column("kind", sa.String(8), primary_key=True),
+        sa.Column("key", sa.String(64), primary_key=True, index=True),
         sa.ForeignKeyConstraint(["subject", "visit"], ["scans.subject", "scans.visit"]),
     )
     op.create_table(
