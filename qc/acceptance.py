@@ -120,7 +120,8 @@ def judge_dummy_run(
     if conversion_fault:
         findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
     measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
-    findings += judge_images(measures, protocol)
+    found, _ = ComplianceReport(tuple(judge_images(measures, protocol))).without_optional(protocol.required_contrasts)
+    findings += found.findings
     return DummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
 
 
@@ -162,7 +163,8 @@ def judge_images(measures: Mapping[Contrast, ImageMeasures], protocol: Protocol)
         Limits met and violated. An image that cannot be analysed is a refusal.
     """
     findings = [f for contrast, values in measures.items() for f in judge_image(contrast, values, protocol)]
-    return findings + judge_copies({contrast: values.slice_digests for contrast, values in measures.items()})
+    digests = {contrast: values.slice_digests for contrast, values in measures.items()}
+    return findings + judge_copies(digests, protocol.required_contrasts)
 
 
 def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -> list[Finding]:

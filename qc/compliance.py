@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -29,8 +29,12 @@ TIMING_RULE: Final = "contrast_timing"
 
 _ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
-NEVER_OVERRULED: Final = frozenset({"field_strength", "sequence", "whole_series", "split_series"})
-"""Rules whose refusal stands: the trial's own rule, and scans that cannot be analysed."""
+NEVER_OVERRULED: Final = frozenset({
+    "field_strength", "sequence", "whole_series", "split_series", "blank_slices", "repeated_slices", "copied_scan",
+    "same_images", "same_study", "patient",
+})  # fmt: skip
+"""Rules whose refusal stands: the trial's own rule, scans that cannot be analysed, and images of another visit or
+patient (for changed patient data there is ``--patient-changed``)."""
 
 
 class Purpose(StrEnum):
@@ -126,6 +130,45 @@ class ComplianceReport:
             )
         )
 
+    def adding(self, *findings: Finding) -> ComplianceReport:
+        """The report with further findings.
+
+        Parameters
+        ----------
+        *findings : Finding
+
+        Returns
+        -------
+        ComplianceReport
+        """
+        return ComplianceReport((*self.findings, *findings))
+
+    def without_optional(self, required: Collection[Contrast]) -> tuple[ComplianceReport, frozenset[Contrast]]:
+        """The report after optional scans with a refusal were left out.
+
+        Parameters
+        ----------
+        required : collection of Contrast
+            Scans whose refusal stands.
+
+        Returns
+        -------
+        report : ComplianceReport
+            Refusals of optional scans are queries.
+        left_out : frozenset of Contrast
+            These scans.
+        """
+        refused = frozenset(f.contrast for f in self.of(Action.REFUSE) if f.contrast is not None)
+        left_out = refused - frozenset(required)
+        return ComplianceReport(
+            tuple(
+                replace(f, action=Action.QUERY, message=f"{f.message}; the scan is optional and not used")
+                if f.action is Action.REFUSE and f.contrast in left_out
+                else f
+                for f in self.findings
+            )
+        ), left_out
+
     def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
         """The report with findings of the intake.
 
@@ -173,7 +216,7 @@ def check_compliance(
     """
     findings = [_field_strength([r.series for r in recognised], protocol.acquisition.min_field_strength_t)]
     findings += _required(chosen, recognised, protocol, purpose)
-    required = {s.contrast for s in protocol.sequences if s.required}
+    required = protocol.required_contrasts
     for contrast, choice in chosen.items():
         geometry = choice.recognised.series.geometry
         if geometry is None:

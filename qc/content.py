@@ -6,7 +6,7 @@ They refuse what no analysis can use: uniform and noise images, phantoms, scramb
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -166,7 +166,7 @@ def slice_digests(image: Image) -> tuple[str, ...]:
     return tuple(digests)
 
 
-def judge_copies(digests: Mapping[Contrast, Sequence[str]]) -> list[Finding]:
+def judge_copies(digests: Mapping[Contrast, Sequence[str]], required: Collection[Contrast] = ()) -> list[Finding]:
     """Refuse pixels that occur in two scans of a visit.
 
     Two acquisitions differ in their noise, also of the same contrast.
@@ -175,11 +175,14 @@ def judge_copies(digests: Mapping[Contrast, Sequence[str]]) -> list[Finding]:
     ----------
     digests : mapping of Contrast to sequence of str
         `slice_digests` of each scan.
+    required : collection of Contrast, optional
+        Required scans.
 
     Returns
     -------
     list of Finding
-        Violations only.
+        Violations only. Of a required and an optional scan the finding concerns the optional one, of two optional ones
+        both.
     """
     findings = []
     for one, other in combinations(digests, 2):
@@ -187,5 +190,8 @@ def judge_copies(digests: Mapping[Contrast, Sequence[str]]) -> list[Finding]:
         if count:
             names = f"{one.value} and {other.value}"
             message = f"{names}: expected two scans, found {count} slices with the same pixels in both"
-            findings.append(Finding("copied_scan", Action.REFUSE, message, other, float(count), 0.0, "slices"))
+            optional = [contrast for contrast in (one, other) if contrast not in required]
+            for contrast in optional or [other]:
+                finding = Finding("copied_scan", Action.REFUSE, message, contrast, float(count), 0.0, "slices")
+                findings.append(finding)
     return findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,25 +29,30 @@ class TimingDecision:
     chosen : mapping of Contrast to Choice
         The choices of the contrasts to store. A pair that the images decided has the basis `Basis.IMAGES`.
     compliance : ComplianceReport
-        With the finding of the comparison.
+        With the finding of the comparison. Findings of exchanged scans have their new names.
+    unenhanced : bool
+        True if the images show no enhancement of the post-contrast T1. It is not in `source` and `chosen`.
     """
 
     source: Mapping[Contrast, Contrast]
     chosen: Mapping[Contrast, Choice]
     compliance: ComplianceReport
+    unenhanced: bool = False
 
 
 def decide_timing(
     images: Mapping[Contrast, Image],
     chosen: Mapping[Contrast, Choice],
-    compliance: ComplianceReport,
+    judge: Callable[[Mapping[Contrast, Choice]], ComplianceReport],
     *,
     purpose: Purpose,
+    required: bool = True,
 ) -> TimingDecision:
     """Compare the T1 before and after contrast, and decide which is which.
 
     - Enhancement present: both are stored. Doubts from headers and names become notes.
-    - Absent: the post-contrast T1 is not stored, so that GEL stay empty, with a query; a dummy run is refused.
+    - Absent: the post-contrast T1 is not stored as one, so that GEL stay empty, with a query. A dummy run of a protocol
+      that requires it is refused.
     - Reversed: the two are exchanged, with a query that names header or name and images.
     - Undecided: both are stored with the doubts that they had.
 
@@ -56,8 +61,11 @@ def decide_timing(
     images : mapping of Contrast to Image
         Converted scans of one visit.
     chosen : mapping of Contrast to Choice
-    compliance : ComplianceReport
+    judge : callable
+        Judges the headers of chosen series (`qc.headers.HeaderChecks.judge`).
     purpose : Purpose
+    required : bool, optional
+        True if the protocol requires the post-contrast T1.
 
     Returns
     -------
@@ -66,23 +74,25 @@ def decide_timing(
     """
     source = {contrast: contrast for contrast in images}
     if not all(contrast in images and contrast in chosen for contrast in _PAIR):
-        return TimingDecision(source, chosen, compliance)
+        return TimingDecision(source, chosen, judge(chosen))
     check = compare_t1(images[Contrast.T1W], images[Contrast.T1W_GD])
-    finding = _finding(check, chosen, purpose)
-    findings = compliance.findings
+    refuse = required and purpose is Purpose.DUMMY_RUN
+    finding = _finding(check, chosen, Action.REFUSE if refuse else Action.QUERY)
     if check.enhancement is Enhancement.UNDECIDED:
-        return TimingDecision(source, chosen, ComplianceReport((*findings, finding)))
+        return TimingDecision(source, chosen, judge(chosen).adding(finding))
     if check.enhancement is Enhancement.ABSENT:
         del source[Contrast.T1W_GD]
         kept = dict(chosen)
         del kept[Contrast.T1W_GD]
-        return TimingDecision(source, kept, ComplianceReport((*findings, finding)))
+        return TimingDecision(source, kept, judge(chosen).adding(finding), unenhanced=True)
     if check.enhancement is Enhancement.REVERSED:
         source[Contrast.T1W], source[Contrast.T1W_GD] = Contrast.T1W_GD, Contrast.T1W
     decided = {
         c: _decided(c, chosen[source.get(c, c)], finding) if c in _PAIR else choice for c, choice in chosen.items()
     }
-    return TimingDecision(source, decided, ComplianceReport((*_settled(findings), finding)))
+    exchanged = check.enhancement is Enhancement.REVERSED
+    report = judge(decided) if exchanged else ComplianceReport(_settled(judge(chosen).findings))
+    return TimingDecision(source, decided, report.adding(finding))
 
 
 def _decided(contrast: Contrast, choice: Choice, finding: Finding) -> Choice:
@@ -100,7 +110,7 @@ def _settled(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(replace(f, action=Action.NOTE) if f.rule == TIMING_RULE else f for f in findings)
 
 
-def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], purpose: Purpose) -> Finding:
+def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], if_absent: Action) -> Finding:
     contrast = Contrast.T1W_GD
     expected = f"{contrast.value}: expected enhancement against T1w"
     if check.upper is None or check.lower is None:
@@ -114,7 +124,7 @@ def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], purpose
     elif check.enhancement is Enhancement.UNDECIDED:
         action, message = Action.NOTE, f"{expected}; the images do not decide {tails}"
     elif check.enhancement is Enhancement.ABSENT:
-        action = Action.REFUSE if purpose is Purpose.DUMMY_RUN else Action.QUERY
+        action = if_absent
         message = (
             f"{expected}, found none {tails}, although {labels[contrast]} reads as post-contrast: "
             f"{_stated(chosen[contrast])}. It is not used, and GEL stay empty. Ask the site whether contrast was given"

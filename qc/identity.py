@@ -14,6 +14,9 @@ DAYS_PER_WEEK: Final = 7
 _PARTS: Final = ("number", "name", "birth date")
 """Parts of `ScanIdentity.person`."""
 
+WINDOW: Final = "window"
+"""Rule of the distance of a scan from its planned day."""
+
 BEFORE_INFUSION: Final = "before_infusion"
 """Rule of the site's statement that a scan came before the infusion."""
 
@@ -36,9 +39,10 @@ def check_identity(
     Returns
     -------
     tuple of Finding
-        Violations alone. ``same_images``, ``same_study``, ``patient`` and ``order_of_days`` refuse the scan;
-        ``birth_date`` (number and name agree), ``patient_elsewhere``, ``window``, ``study_date`` and ``before_infusion`` are queries. The messages contain no
-        blinded code, because they are kept beside identified data.
+        Violations alone. ``same_images``, ``same_study``, ``patient`` and ``order_of_days`` refuse the scan.
+        ``birth_date`` (number and name agree), ``patient_elsewhere``, ``window``, ``study_date`` and
+        ``before_infusion`` are queries. The messages contain no blinded code, because they are kept beside identified
+        data.
     """
     others = [k for k in known if (k.subject, k.visit) != (subject, visit)]
     own = [k for k in others if k.subject == subject]
@@ -90,7 +94,8 @@ def _patient(
         if key and keys and not agree
     ]
     if differs:
-        message = f"expected the patient of the subject's other visits, found another {' and another '.join(differs)}"
+        found = ", ".join(f"another {part}" for part in differs)
+        message = f"expected the patient of the subject's other visits, found {found}"
         mistyped = all(agrees[:2])
         findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))
     elsewhere = {k.subject for k in others if scan.same_person(k.identity)} - {subject}
@@ -125,32 +130,51 @@ def _days(scan: ScanIdentity, visit: str, own: Sequence[KnownScan], protocol: Pr
                 f"{', '.join(wrong)}",
             )
         ]
-    return _windows(visit, days, protocol)
+    return _window(visit, days, protocol)
 
 
-def _windows(visit: str, days: dict[str, int], protocol: Protocol) -> list[Finding]:
-    """Distance of this visit from its planned day; of all later visits if this is the first one."""
-    first = protocol.visits[0]
-    if first.label not in days:
+def later_windows(
+    scan: ScanIdentity, *, subject: str, visit: str, known: Sequence[KnownScan], protocol: Protocol
+) -> dict[str, list[Finding]]:
+    """Windows of the later visits, which are counted from the first visit.
+
+    Parameters
+    ----------
+    scan, subject, visit, known, protocol
+        As in `check_identity`.
+
+    Returns
+    -------
+    dict of str to list of Finding
+        Queries by the label of the visit that they concern; an empty list for a visit within its window. Empty if the
+        scan is not that of the first visit, or has no date.
+    """
+    if visit != protocol.visits[0].label or scan.shifted_day is None:
+        return {}
+    days = {k.visit: k.identity.shifted_day for k in known if k.subject == subject and k.visit != visit}
+    dated = {label: day for label, day in days.items() if day is not None}
+    return {label: _window(label, {**dated, visit: scan.shifted_day}, protocol) for label in dated}
+
+
+def _window(visit: str, days: dict[str, int], protocol: Protocol) -> list[Finding]:
+    """Distance of a visit from its planned day."""
+    first, planned = protocol.visits[0], protocol.visit(visit)
+    if visit == first.label or first.label not in days:
         return []
-    findings = []
-    for planned in protocol.visits[1:]:
-        if planned.label in days and visit in {planned.label, first.label}:
-            expected = DAYS_PER_WEEK * (planned.week - first.week)
-            late = days[planned.label] - days[first.label] - expected
-            if abs(late) > planned.window_days:
-                findings.append(
-                    Finding(
-                        "window",
-                        Action.QUERY,
-                        f"visit {planned.label}: expected a scan within {planned.window_days} days of week "
-                        f"{planned.week}, found one {abs(late)} days {'later' if late > 0 else 'earlier'}",
-                        measured=float(abs(late)),
-                        limit=float(planned.window_days),
-                        unit="d",
-                    )
-                )
-    return findings
+    late = days[visit] - days[first.label] - DAYS_PER_WEEK * (planned.week - first.week)
+    if abs(late) <= planned.window_days:
+        return []
+    return [
+        Finding(
+            WINDOW,
+            Action.QUERY,
+            f"visit {visit}: expected a scan within {planned.window_days} days of week {planned.week}, found one "
+            f"{abs(late)} days {'later' if late > 0 else 'earlier'}",
+            measured=float(abs(late)),
+            limit=float(planned.window_days),
+            unit="d",
+        )
+    ]
 
 
 def infusion_query(before_infusion: bool | None, visit: str, protocol: Protocol) -> list[Finding]:  # noqa: FBT001

@@ -59,6 +59,7 @@ def write_visit(
     visit: str,
     scans: Mapping[Contrast, tuple[Image, Mapping[str, Any]]],
     *,
+    unenhanced: tuple[Image, Mapping[str, Any]] | None = None,
     replace: bool = False,
 ) -> dict[Contrast, Path]:
     """Write the scans of one visit with their sidecars, and enter the subject in ``participants.tsv``.
@@ -70,6 +71,8 @@ def write_visit(
     subject, visit : str
         Blinded code and visit label.
     scans : mapping of Contrast to (Image, sidecar)
+    unenhanced : (Image, sidecar), optional
+        A post-contrast T1 without enhancement (`RawDataset.unenhanced`).
     replace : bool, optional
         Replace an existing visit. Its earlier scans are removed.
 
@@ -93,9 +96,10 @@ def write_visit(
             old.unlink()
     written = {}
     for contrast, (image, sidecar) in scans.items():
-        path = save(image, raw.image(subject, visit, contrast))
-        write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar_text(contrast, sidecar))
-        written[contrast] = path
+        agent = {"ContrastBolusIngredient": "GADOLINIUM"} if contrast is Contrast.T1W_GD else {}
+        written[contrast] = _write(raw.image(subject, visit, contrast), image, {**sidecar, **agent})
+    if unenhanced is not None:
+        _write(raw.unenhanced(subject, visit), *unenhanced)
     enter_participant(raw, subject)
     return written
 
@@ -112,11 +116,10 @@ def enter_participant(raw: RawDataset, subject: str) -> None:
     write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
 
 
-def _sidecar_text(contrast: Contrast, sidecar: Mapping[str, Any]) -> str:
-    content = dict(sidecar)
-    if contrast is Contrast.T1W_GD:
-        content["ContrastBolusIngredient"] = "GADOLINIUM"
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+def _write(path: Path, image: Image, sidecar: Mapping[str, Any]) -> Path:
+    text = json.dumps(dict(sidecar), indent=2, sort_keys=True) + "\n"
+    write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), text)
+    return save(image, path)
 
 
 def _participants(raw: RawDataset, subject: str) -> str:

@@ -20,6 +20,7 @@ Every message says what was expected and what was found. `hint` says what to do 
 names, numbers, dates or paths from a header.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -89,7 +90,27 @@ class UnreadableUploadError(UploadRefusedError):
 
 
 class IdentityError(UploadRefusedError):
-    """An identity would remain in a header value that de-identification keeps."""
+    """An identity would remain in a header value that de-identification keeps.
+
+    Parameters
+    ----------
+    message, hint : str
+        As for all errors.
+    elements : sequence of str, optional
+        The header elements by series: ``4/SoftwareVersions``.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", elements: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.elements = tuple(elements)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Support pickling with the elements."""
+        return _rebuild_identity, (self.message, self.hint, self.elements)
+
+
+def _rebuild_identity(message: str, hint: str, elements: tuple[str, ...]) -> IdentityError:
+    return IdentityError(message, hint=hint, elements=elements)
 
 
 class ComplianceError(UploadRefusedError):

@@ -12,6 +12,9 @@ from mri_pipeline.core.visits import Contrast, visit_order
 
 TRIAL_FILE = "trial.toml"
 
+UNENHANCED = "acq-unenhanced_T1w"
+"""BIDS suffix (with the acq entity) of a post-contrast T1 without enhancement."""
+
 
 def what_is_at(path: Path) -> str:
     """What lies at a path that should be a folder with a certain file; for messages.
@@ -81,6 +84,20 @@ class RawDataset:
             Compressed NIfTI. The file may not exist.
         """
         return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{contrast.value}.nii.gz"
+
+    def unenhanced(self, subject: str, visit: str) -> Path:
+        """Path of a T1 that was sent as post-contrast and shows no enhancement. No analysis uses it.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+            Compressed NIfTI. The file may not exist.
+        """
+        return self.anat(subject, visit) / f"sub-{subject}_ses-{visit}_{UNENHANCED}.nii.gz"
 
     def subjects(self) -> list[str]:
         """Subjects on disk.

@@ -370,6 +370,11 @@ class Protocol(_Settings):
             raise ValueError("FLAIR must be a required sequence")
         return self
 
+    @property
+    def required_contrasts(self) -> frozenset[Contrast]:
+        """Contrasts of the required sequences."""
+        return frozenset(sequence.contrast for sequence in self.sequences if sequence.required)
+
     def visit(self, label: str) -> Visit:
         """The planned visit with a label.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.charset import convert_encodings, encode_string
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
@@ -50,7 +51,8 @@ class Blinding:
     secret : bytes
         At least 16 bytes, derived from the sealed folder of the trial.
     cleared : frozenset of str
-        Keywords of elements whose values a person of the centre has found to be no identities.
+        Elements whose values a person of the centre has found to be no identities: series number and keyword, such as
+        ``4/SoftwareVersions`` (`IdentityError.elements`).
 
     Examples
     --------
@@ -183,21 +185,32 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str], cle
     pixels = clean["PixelData"].value if "PixelData" in clean else b""
     begin = content.find(pixels) if pixels else -1
     header = content if begin < 0 else content[:begin] + b"\0" + content[begin + len(pixels) :]
-    scan = scan_text(clean, identities, cleared)
+    number = clean.get("SeriesNumber")
+    series = f"{'' if number is None else number}/"
+    here = [element.removeprefix(series) for element in cleared if element.startswith(series)]
+    scan = scan_text(clean, identities, here)
     for value in scan.allowed:
-        header = header.replace(value.encode("utf-8"), b"\0", 1)
+        header = header.replace(_as_written(value, clean), b"\0", 1)
     short = frozenset(filter(is_short_number, identities))
     in_text = frozenset[str]().union(*scan.found.values())
     count = len(in_text) + leaked(header, identities - short - in_text)
     if count or any(content[:128]):
         tags = ", ".join(map(named_tag, scan.found)) or "an element without text"
-        number = clean.get("SeriesNumber")
         raise IdentityError(
             f"{'a series' if number is None else f'series {number}'}: expected no identity after de-identification, "
             f"found {count} in {tags}",
             hint="the reading centre checks the header; if the value is no identity, it clears the tag: "
             "mri-pipeline quarantine release TRIAL ENTRY --clear-identity TAG --reason REASON",
+            elements=[f"{series}{keyword}" for keyword in scan.found],
         )
+
+
+def _as_written(value: str, dataset: Dataset) -> bytes:
+    """The bytes of a text in the character set of its file."""
+    encodings = convert_encodings(dataset.get("SpecificCharacterSet") or "ISO_IR 6")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # characters that the character set does not have
+        return b"\\".join(encode_string(part, encodings) for part in value.split("\\"))
 
 
 def deidentified(original: Dataset, blinding: Blinding) -> Dataset:

@@ -10,7 +10,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.errors import IdentityError, UploadRefusedError
 from mri_pipeline.core.io.atomic import write_atomic
 
 REASON_FILE = "reason.json"
@@ -69,6 +69,7 @@ def quarantine(
         "bytes": size,
         "sha256": digest,
         "upload_kept": copied,
+        "elements": list(reason.elements) if isinstance(reason, IdentityError) else [],
         **context,
     }
     write_atomic(made / REASON_FILE, json.dumps(entry, indent=2) + "\n")

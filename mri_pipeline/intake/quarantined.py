@@ -30,6 +30,8 @@ class QuarantineEntry:
         Name of the class of the error.
     reason, next_step : str
         Without patient data.
+    elements : tuple of str
+        Of an identity alarm (`IdentityError.elements`).
     size_bytes : int
     sha256 : str
         Of the upload.
@@ -47,6 +49,7 @@ class QuarantineEntry:
     refused_as: str
     reason: str
     next_step: str
+    elements: tuple[str, ...]
     size_bytes: int
     sha256: str
     upload: Path | None
@@ -133,6 +136,7 @@ def _entry(file: Path) -> QuarantineEntry:
         refused_as=record["refused_as"],
         reason=record["reason"],
         next_step=record["next_step"],
+        elements=tuple(record.get("elements", ())),
         size_bytes=record["bytes"],
         sha256=record["sha256"],
         upload=copies[0] if copies else None,

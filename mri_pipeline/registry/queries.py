@@ -16,6 +16,7 @@ from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, Subj
 from mri_pipeline.registry.steps import (
     entries,
     is_accepted,
+    require_latest,
     require_not_locked,
     require_site,
     site_state,
@@ -80,6 +81,26 @@ class RegistryQueries:
                 f"site {code}: expected an accepted dummy run, found {found}",
                 hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",
             )
+
+    def require_latest_dummy_run(self, code: str, upload_digest: str, received: str) -> None:
+        """Require that no other dummy run of a site was judged since a time.
+
+        Parameters
+        ----------
+        code : str
+            Code of the site.
+        upload_digest : str
+            SHA-256 of the dummy run.
+        received : str
+            UTC (ISO 8601) when it was received; empty for now.
+
+        Raises
+        ------
+        UsageError
+            If one was.
+        """
+        with reading(self._engine) as session:
+            require_latest(session.get_one(SiteRow, code), upload_digest, received)
 
     def subjects(self) -> list[str]:
         """Codes of all subjects.

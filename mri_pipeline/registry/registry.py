@@ -19,7 +19,14 @@ from mri_pipeline.registry.records import ReadCounts, ScanIdentity, ScannerFacts
 from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.scans import set_identity, withdraw
 from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
-from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries, renew_queries
+from mri_pipeline.registry.site_queries import (
+    STATED,
+    SUPERSEDED,
+    Question,
+    SiteQueries,
+    enter_queries,
+    renew_queries,
+)
 from mri_pipeline.registry.steps import (
     REFUSED,
     accepted_scan,
@@ -29,6 +36,7 @@ from mri_pipeline.registry.steps import (
     enter_subject,
     is_accepted,
     refusals_of,
+    require_latest,
     require_not_locked,
     scanner_id,
 )
@@ -120,6 +128,7 @@ class Registry(RegistryQueries):
         upload_digest: str,
         scanner: ScannerFacts | None = None,
         findings: Sequence[Question | str] = (),
+        received: str = "",
     ) -> None:
         """Set the gate of a site to the verdict on its latest dummy run.
 
@@ -135,16 +144,21 @@ class Registry(RegistryQueries):
             Entered as a scanner of the site if it is new.
         findings : sequence of Question or str
             For the audit trail, without patient data. Those of an accepted dummy run become queries.
+        received : str
+            UTC (ISO 8601) when the upload was received; empty for now.
 
         Raises
         ------
         SettingsError
             If the protocol has no such site.
+        UsageError
+            If another dummy run was judged after this one was received.
         """
         self._protocol.site(site)
         gate = Gate.ACCEPTED if accepted else Gate.REFUSED
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
+            require_latest(row, upload_digest, received)
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             if scanner:
                 scanner_id(session, site, scanner)
@@ -169,6 +183,8 @@ class Registry(RegistryQueries):
         receipt: str = "",
         replace_because: str = "",
         remarks: Mapping[str, str] | None = None,
+        others: Mapping[str, Sequence[Question]] | None = None,
+        others_rule: str = "",
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
 
@@ -196,6 +212,10 @@ class Registry(RegistryQueries):
             Reason for replacing an accepted scan of the visit. If empty, it is not replaced.
         remarks : mapping of str to str, optional
             Further details of the audit entry, without patient data.
+        others : mapping of str to sequence of Question, optional
+            Questions of `others_rule` on other accepted visits of the subject that this scan raises, or settles where
+            there are none.
+        others_rule : str
 
         Returns
         -------
@@ -235,6 +255,10 @@ class Registry(RegistryQueries):
             details = {"upload": upload_digest, "findings": messages, **(remarks or {})}
             append(session, "scan received", f"{subject} {visit}", details)
             enter_queries(session, findings, site=site, subject=subject, visit=visit)
+            for other, questions in (others or {}).items():
+                scan = session.get(ScanRow, (subject, other))
+                if scan is not None and is_accepted(scan):
+                    renew_queries(session, scan, questions, rule=others_rule, site=site, reason=SUPERSEDED)
         return True
 
     def record_statement(
@@ -243,21 +267,20 @@ class Registry(RegistryQueries):
         visit: str,
         *,
         before_infusion: bool,
-        findings: Sequence[str],
         rule: str,
         questions: Sequence[Question] = (),
     ) -> None:
         """Enter the site's statement whether an accepted scan came before the infusion.
+
+        The same statement again is no change.
 
         Parameters
         ----------
         subject, visit : str
             Blinded code and visit label.
         before_infusion : bool
-        findings : sequence of str
-            All findings of the scan under this statement.
         rule : str
-            Rule that asks for the statement. Its earlier queries are closed.
+            Rule that asks for the statement. Its queries with another message are closed.
         questions : sequence of Question
             The queries of this rule under this statement.
 
@@ -268,11 +291,14 @@ class Registry(RegistryQueries):
         """
         with writing(self._engine) as session:
             row = accepted_scan(session, subject, visit)
-            row.before_infusion, row.findings = ("yes" if before_infusion else "no"), list(findings)
-            details = {"before_infusion": row.before_infusion, "findings": row.findings}
+            stated = "yes" if before_infusion else "no"
+            if row.before_infusion == stated:
+                return
+            row.before_infusion = stated
+            details = {"before_infusion": stated, "findings": [question.message for question in questions]}
             append(session, "statement of the site", f"{subject} {visit}", details)
             site = session.get_one(SubjectRow, subject).site
-            renew_queries(session, questions, rule=rule, site=site, subject=subject, visit=visit)
+            renew_queries(session, row, questions, rule=rule, site=site, reason=STATED)
 
     def record_refusal(
         self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
-from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import ReleaseRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.steps import append, require_texts
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Release:
     protocol : bool
         True if limits of the protocol are overruled.
     cleared : frozenset of str
-        Keywords of header elements whose values are no identities.
+        Header elements by series, such as ``4/SoftwareVersions``, whose values are no identities.
     reason : str
         Reasons of all decisions on the upload, oldest first.
     """
@@ -64,7 +63,7 @@ class Releases:
             ).all()
         return Release(
             any(row.protocol for row in rows),
-            frozenset(keyword for row in rows for keyword in row.cleared),
+            frozenset(element for row in rows for element in row.cleared),
             "; ".join(row.reason for row in rows),
         )
 
@@ -84,16 +83,14 @@ class Releases:
         protocol : bool
             True if limits of the protocol are overruled.
         cleared : collection of str
-            Keywords of header elements.
+            Header elements by series, as in `Release`.
 
         Raises
         ------
         UsageError
-            If `reason` or `by` is empty.
+            If `reason` or `by` is empty, or `by` is too long.
         """
-        for name, value in (("reason", reason), ("by", by)):
-            if not value.strip():
-                raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
+        require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
             row = ReleaseRow(
                 upload_digest=upload_digest, site=site, reason=reason, by=by, at=utc_now(), protocol=protocol,

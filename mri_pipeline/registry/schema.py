@@ -21,6 +21,10 @@ OLDER_LAYOUTS = (2,)
 """Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 
+LONGEST_NAME = 64
+"""Characters of a name of a person or role. SQLite would store more, PostgreSQL does not."""
+
+
 class Gate(StrEnum):
     """Verdict on the latest dummy run of a site; only accepted sites may send visits."""
 
@@ -308,10 +312,10 @@ class QueryRow(Base):
     to_do: Mapped[str] = mapped_column(Text, default="")
     entered_at: Mapped[str] = mapped_column(String(32))
     answer: Mapped[str] = mapped_column(Text, default="")
-    answered_by: Mapped[str] = mapped_column(String(64), default="")
+    answered_by: Mapped[str] = mapped_column(String(LONGEST_NAME), default="")
     answered_at: Mapped[str] = mapped_column(String(32), default="")
     close_reason: Mapped[str] = mapped_column(Text, default="")
-    closed_by: Mapped[str] = mapped_column(String(64), default="")
+    closed_by: Mapped[str] = mapped_column(String(LONGEST_NAME), default="")
     closed_at: Mapped[str] = mapped_column(String(32), default="")
 
 
@@ -329,7 +333,7 @@ class ReleaseRow(Base):
     protocol : bool
         True if limits of the protocol are overruled.
     cleared : list of str
-        Keywords of header elements whose values are no identities.
+        Header elements by series, such as ``4/SoftwareVersions``, whose values are no identities.
     """
 
     __tablename__ = "releases"
@@ -337,7 +341,7 @@ class ReleaseRow(Base):
     upload_digest: Mapped[str] = mapped_column(String(64), index=True)
     site: Mapped[str] = mapped_column(ForeignKey("sites.code"))
     reason: Mapped[str] = mapped_column(Text)
-    by: Mapped[str] = mapped_column(String(64))
+    by: Mapped[str] = mapped_column(String(LONGEST_NAME))
     at: Mapped[str] = mapped_column(String(32))
     protocol: Mapped[bool]
     cleared: Mapped[list[str]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import reading, writing
-from mri_pipeline.registry.schema import QueryRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.schema import QueryRow, ScanRow
+from mri_pipeline.registry.steps import append, require_texts
 
 SUPERSEDED = "superseded by a later upload"
 """Reason why a query is closed by the receipt of another scan."""
@@ -111,21 +111,32 @@ def enter_queries(
 
 
 def renew_queries(
-    session: Session, findings: Iterable[Question | str], *, rule: str, site: str, subject: str, visit: str
+    session: Session, scan: ScanRow, questions: Sequence[Question], *, rule: str, site: str, reason: str
 ) -> None:
-    """Replace the queries of one rule on a scan by others, after a later statement of the site.
+    """Replace the findings and queries of one rule on an accepted scan.
+
+    A question that was put for this scan is not put again, also if its query was closed.
 
     Parameters
     ----------
     session : sqlalchemy.orm.Session
-        Of the transaction that enters the statement.
-    findings : iterable of Question or str
+        Of the transaction that changes what the rule says.
+    scan : ScanRow
+    questions : sequence of Question
+        All questions of this rule.
     rule : str
-        Open and answered queries of this rule are closed.
-    site, subject, visit : str
+    site : str
+        Code of the site.
+    reason : str
+        Why queries of this rule with another message are closed.
     """
-    _close_all(session, QueryRow.subject == subject, QueryRow.visit == visit, QueryRow.rule == rule, reason=STATED)
-    _enter(session, findings, site=site, subject=subject, visit=visit)
+    messages = [question.message for question in questions]
+    of_rule = (QueryRow.subject == scan.subject, QueryRow.visit == scan.visit, QueryRow.rule == rule)
+    earlier = set(session.scalars(select(QueryRow.message).where(*of_rule))) - set(messages)
+    new = [question for question in questions if question.message not in scan.findings]
+    scan.findings = [*(f for f in scan.findings if f not in earlier), *(question.message for question in new)]
+    _close_all(session, *of_rule, QueryRow.message.not_in(messages), reason=reason)
+    _enter(session, new, site=site, subject=scan.subject, visit=scan.visit)
 
 
 def _close_all(session: Session, *where: ColumnElement[bool], reason: str = SUPERSEDED) -> None:
@@ -217,9 +228,9 @@ class SiteQueries:
         Raises
         ------
         UsageError
-            If there is no such query, if it is closed, or if `text` or `by` is empty.
+            If there is no such query, if it is closed, if `text` or `by` is empty, or if `by` is too long.
         """
-        _require_text(answer=text, by=by)
+        require_texts(answer=text, by=by)
         with writing(self._engine) as session:
             row = _not_closed(session, number)
             row.state, row.answer, row.answered_by, row.answered_at = (
@@ -249,9 +260,9 @@ class SiteQueries:
         Raises
         ------
         UsageError
-            If there is no such query, if it is closed, or if `reason` or `by` is empty.
+            If there is no such query, if it is closed, if `reason` or `by` is empty, or if `by` is too long.
         """
-        _require_text(reason=reason, by=by)
+        require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
             row = _not_closed(session, number)
             _close(session, row, reason=reason, by=by)
@@ -282,12 +293,6 @@ def _not_closed(session: Session, number: int) -> QueryRow:
     if row.state == QueryState.CLOSED.value:
         raise UsageError(f"query {number}: expected one that is not closed, found a closed one")
     return row
-
-
-def _require_text(**values: str) -> None:
-    for name, value in values.items():
-        if not value.strip():
-            raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
 
 
 def _query(row: QueryRow) -> Query:

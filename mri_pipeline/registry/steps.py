@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -15,6 +16,7 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
 from mri_pipeline.registry.records import ScannerFacts, SiteState, SubjectState, VisitState
 from mri_pipeline.registry.schema import (
+    LONGEST_NAME,
     AuditRow,
     Gate,
     ReadRow,
@@ -272,6 +274,56 @@ def another_scan(subject: str, visit: str) -> UsageError:
         f"subject {subject}, visit {visit}: expected no accepted scan, found another one",
         hint="to replace it: mri-pipeline ingest ... --replace REASON",
     )
+
+
+def require_latest(row: SiteRow, upload_digest: str, received: str) -> None:
+    """Refuse the verdict on a dummy run if a later one was judged.
+
+    Parameters
+    ----------
+    row : SiteRow
+    upload_digest : str
+        SHA-256 of the dummy run. A further verdict on the same one is never too late.
+    received : str
+        UTC (ISO 8601) when it was received; empty for now.
+
+    Raises
+    ------
+    UsageError
+        If the gate has the verdict on another dummy run since then.
+    """
+    if not received or not row.gate_at or row.dummy_run_digest == upload_digest:
+        return
+    if datetime.fromisoformat(row.gate_at) > datetime.fromisoformat(received):
+        raise UsageError(
+            f"site {row.code}: expected its latest dummy run, found an earlier one than the one that was judged last",
+            hint="ask the site for a new dummy run, then: mri-pipeline dummy-run TRIAL UPLOAD --site S",
+        )
+
+
+def require_texts(*, by: str, **texts: str) -> None:
+    """Refuse an empty text, and a name that the registry cannot store.
+
+    Parameters
+    ----------
+    by : str
+        Who acts.
+    **texts : str
+        Answer or reason.
+
+    Raises
+    ------
+    UsageError
+        With the name of the argument.
+    """
+    for name, value in {**texts, "by": by}.items():
+        if not value.strip():
+            raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
+    if len(by) > LONGEST_NAME:
+        raise UsageError(
+            f"expected at most {LONGEST_NAME} characters as by, found {len(by)}",
+            hint="give role or initials; details belong to the reason or the answer",
+        )
 
 
 def require_not_locked(session: Session, subject: str, visit: str) -> None:

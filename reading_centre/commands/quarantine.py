@@ -110,7 +110,11 @@ def release(
     patient_changed: PatientChanged = "",
     clear_identity: Annotated[
         list[str] | None,
-        typer.Option("--clear-identity", metavar="TAG", help="Tag whose value is no identity, such as 0018,1020."),
+        typer.Option(
+            "--clear-identity",
+            metavar="TAG",
+            help="Tag whose value is no identity, such as 0018,1020; 4:0018,1020 for series 4 alone.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -56,7 +56,7 @@ class ReceivedDummyRun:
         return asdict(self)
 
 
-def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummyRun:
+def receive_dummy_run(folder: Path, upload: Path, *, site: str, received: str = "") -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
     Parameters
@@ -67,6 +67,8 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
         Folder, zip or tar of DICOM.
     site : str
         Code of the site.
+    received : str
+        UTC (ISO 8601) when an upload in quarantine was received; empty for now.
 
     Returns
     -------
@@ -78,13 +80,14 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown or the path does not exist.
+        If the site is unknown, the path does not exist, or a later dummy run of the site was judged.
     """
     upload = upload.resolve()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         _, digest = measure_upload(upload)
+        desk.registry.require_latest_dummy_run(site, digest, received)
         try:
-            run = accept_dummy_run(
+            run, alarm = accept_dummy_run(
                 upload,
                 protocol=desk.protocol,
                 site=site,
@@ -95,16 +98,13 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))
             if not run.verdict.opens_gate:
-                raise ComplianceError(
-                    "; ".join(finding.message for finding in run.of(Action.REFUSE)),
-                    hint=f"send the site its acceptance report: {report}",
-                )
+                raise _refusal(run, alarm, report)
         except UploadRefusedError as error:
             desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
             # an unreadable upload does not withdraw an earlier acceptance
             if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
                 desk.registry.record_dummy_run(
-                    site, accepted=False, upload_digest=digest, findings=[error.message]
+                    site, accepted=False, upload_digest=digest, findings=[error.message], received=received
                 )
             raise
         desk.registry.record_dummy_run(
@@ -113,8 +113,20 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str) -> ReceivedDummy
             upload_digest=digest,
             scanner=scanner_facts(run.profile),
             findings=questions(run.of(Action.QUERY)),
+            received=received,
         )
+        desk.settle_waiting(digest, kind="dummy run")
         return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
+
+
+def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> UploadRefusedError:
+    """The error of a refused dummy run. An identity alarm that is its only reason can be cleared."""
+    reasons = run.of(Action.REFUSE)
+    if alarm is not None and len(reasons) == 1:
+        return alarm
+    return ComplianceError(
+        "; ".join(finding.message for finding in reasons), hint=f"send the site its acceptance report: {report}"
+    )
 
 
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
@@ -131,7 +143,7 @@ def accept_dummy_run(
     work_dir: Path,
     secret: bytes,
     cleared: frozenset[str] = frozenset(),
-) -> DummyRun:
+) -> tuple[DummyRun, IdentityError | None]:
     """Judge a site's dummy run, headers and images.
 
     Parameters
@@ -146,12 +158,14 @@ def accept_dummy_run(
     secret : bytes
         The trial's secret.
     cleared : frozenset of str
-        Keywords of header elements whose values are no identities.
+        Header elements by series whose values are no identities (`Blinding.cleared`).
 
     Returns
     -------
-    DummyRun
+    run : DummyRun
         With its verdict. A violation of the protocol does not raise an error, so that the site gets the whole list.
+    alarm : IdentityError or None
+        An identity that would remain after de-identification. It is one of the refusals of `run`.
 
     Raises
     ------
@@ -164,20 +178,20 @@ def accept_dummy_run(
     checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
     images: dict[Contrast, Image] = {}
     compliance, profile = checked.compliance, checked.profile
-    fault = ""
+    fault, alarm = "", None
     try:
         converted = convert_checked(checked, Blinding("DUMMYRUN", secret, cleared))
-        converted, decision = decided_by_images(checked, converted, purpose=Purpose.DUMMY_RUN)
+        converted, decision = decided_by_images(checked, converted)
         compliance = decision.compliance
         images = {contrast: result.image for contrast, result in converted.items()}
         profile = scan_profile(decision.chosen) if decision.chosen else None
     except IdentityError as error:
-        fault, profile = error.message, None  # model and software are shown in the report
+        alarm, fault, profile = error, error.message, None  # model and software are shown in the report
     except UploadRefusedError as error:
         fault = error.message
     finally:
         checked.discard()
-    return judge_dummy_run(
+    run = judge_dummy_run(
         site,
         protocol=protocol,
         compliance=compliance,
@@ -186,3 +200,4 @@ def accept_dummy_run(
         profile=profile,
         images=images,
     )
+    return run, alarm

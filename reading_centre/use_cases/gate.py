@@ -17,8 +17,8 @@ import numpy as np
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
 from mri_pipeline.convert.pixels import pixels_key
-from mri_pipeline.core.errors import ComplianceError, UnreadableUploadError, UploadRefusedError
-from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.errors import ComplianceError, IdentityError, UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.layout import UNENHANCED, RawDataset
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
@@ -34,11 +34,11 @@ from mri_pipeline.intake.series import group_series, require_one_day, require_on
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.acceptance import judge_images
-from qc.compliance import ComplianceReport, Finding, Purpose, check_compliance
+from qc.compliance import ComplianceReport, Finding, Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
-from qc.coverage import compare_coverage, split_series
+from qc.headers import HeaderChecks
 from qc.measures import measure
-from qc.scan_profile import PreviousScan, ScanProfile, compare_with_previous, scan_profile
+from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class CheckedUpload:
     recognised : tuple of Recognised
         Recognised contrast of each series, in the order of acquisition.
     chosen : mapping of Contrast to Choice
+    headers : HeaderChecks
+        The checks that gave `compliance`.
     compliance : ComplianceReport
         Call `ComplianceReport.require` before the scans are used.
     profile : ScanProfile or None
@@ -67,6 +69,7 @@ class CheckedUpload:
     work_dir: Path
     recognised: tuple[Recognised, ...]
     chosen: Mapping[Contrast, Choice]
+    headers: HeaderChecks
     compliance: ComplianceReport
     profile: ScanProfile | None
     person_keys: tuple[str, str, str]
@@ -88,19 +91,19 @@ class WrittenVisit:
     scans : mapping of Contrast to Path
     shifted_date : datetime.date or None
         Shifted date of the scan; None if the headers contain none.
-    pixels_keys : mapping of Contrast to str
-        Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`).
+    pixels_keys : mapping of str to str
+        Keyed digest of the voxels of each stored scan (`mri_pipeline.convert.pixels.pixels_key`), by BIDS suffix.
     compliance : ComplianceReport
         That of the upload, with the findings on its images.
-    profile : ScanProfile or None
+    profile : ScanProfile
         Acquisition of the stored scans, under the contrasts that the images decided.
     """
 
     scans: Mapping[Contrast, Path]
     shifted_date: dt.date | None
-    pixels_keys: Mapping[Contrast, str]
+    pixels_keys: Mapping[str, str]
     compliance: ComplianceReport
-    profile: ScanProfile | None
+    profile: ScanProfile
 
 
 def check_upload(
@@ -111,6 +114,7 @@ def check_upload(
     secret: bytes,
     purpose: Purpose,
     previous: PreviousScan | None = None,
+    overruled: bool = False,
 ) -> CheckedUpload:
     """Unpack, read, recognise and judge an upload.
 
@@ -126,6 +130,8 @@ def check_upload(
     purpose : Purpose
     previous : PreviousScan, optional
         Another visit of the patient. A change of scanner or protocol is flagged.
+    overruled : bool, optional
+        True if the reading centre accepts violated limits (`ComplianceReport.overruled`).
 
     Returns
     -------
@@ -154,22 +160,13 @@ def check_upload(
         shutil.rmtree(work_dir, ignore_errors=True)
         raise
     skipped = {**unpacked.left_out, **reading.skipped}
-    compliance = check_compliance(chosen, recognised, protocol, purpose=purpose)
-    compliance = compliance.with_intake(visit.notes, left_out(skipped, reading.damaged_outside(needed)))
-    compliance = ComplianceReport(
-        (
-            *compliance.findings,
-            *split_series(chosen, merged=parts.merged, unfit=parts.unfit),
-            *compare_coverage(chosen, protocol.acquisition.max_coverage_loss_mm),
-        )
-    )
+    headers = HeaderChecks(
+        protocol, purpose, recognised, parts.merged, parts.unfit, visit.notes,
+        left_out(skipped, reading.damaged_outside(needed)), previous, overruled,
+    )  # fmt: skip
     profile = scan_profile(chosen) if chosen else None
-    if profile is not None and previous is not None:
-        compliance = ComplianceReport(
-            (*compliance.findings, *compare_with_previous(profile, previous, protocol.acquisition))
-        )
     return CheckedUpload(
-        work_dir, recognised, chosen, compliance, profile, visit.person_keys, visit.study_keys,
+        work_dir, recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.study_keys,
         reading.readable[0].study_day, skipped,
     )  # fmt: skip
 
@@ -211,7 +208,8 @@ def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast
     UploadRefusedError
         If an identity would remain, or if a volume contradicts its headers.
     """
-    converted = {}
+    geometries = {}
+    alarms: list[IdentityError] = []
     for contrast, choice in checked.chosen.items():
         series = choice.recognised.series
         geometry = series.geometry
@@ -219,14 +217,35 @@ def convert_checked(checked: CheckedUpload, blinding: Blinding) -> dict[Contrast
             raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
         if not geometry.complete:
             continue
-        folder = checked.work_dir / "clean" / contrast.value
-        deidentify(series.files, folder, blinding)
+        try:
+            deidentify(series.files, _clean_folder(checked, contrast), blinding)
+        except IdentityError as error:
+            alarms.append(error)
+        geometries[contrast] = geometry
+    _raise_together(alarms)
+    converted = {}
+    for contrast, geometry in geometries.items():
         expected = ExpectedGeometry(
             geometry.columns, geometry.rows, geometry.slices, geometry.spacing_mm, geometry.corners_ras_mm
         )
+        folder = _clean_folder(checked, contrast)
         converted[contrast] = convert_series(folder, expected, what=contrast.value)
     _require_two_t1(converted)
     return converted
+
+
+def _clean_folder(checked: CheckedUpload, contrast: Contrast) -> Path:
+    return checked.work_dir / "clean" / contrast.value
+
+
+def _raise_together(alarms: Sequence[IdentityError]) -> None:
+    """One error that names all series, so that a person clears all of them at once."""
+    if alarms:
+        raise IdentityError(
+            "; ".join(alarm.message for alarm in alarms),
+            hint=alarms[0].hint,
+            elements=[element for alarm in alarms for element in alarm.elements],
+        )
 
 
 def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
@@ -241,7 +260,7 @@ def _require_two_t1(converted: Mapping[Contrast, Converted]) -> None:
 
 
 def decided_by_images(
-    checked: CheckedUpload, converted: Mapping[Contrast, Converted], *, purpose: Purpose
+    checked: CheckedUpload, converted: Mapping[Contrast, Converted]
 ) -> tuple[dict[Contrast, Converted], TimingDecision]:
     """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
 
@@ -250,33 +269,39 @@ def decided_by_images(
     checked : CheckedUpload
     converted : mapping of Contrast to Converted
         From `convert_checked`.
-    purpose : Purpose
 
     Returns
     -------
     scans : dict of Contrast to Converted
-        The scans to store: without a post-contrast T1 that shows no enhancement; exchanged if the images show the
+        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if the images show the
         reverse of headers and names.
     decision : TimingDecision
     """
     images = {contrast: result.image for contrast, result in converted.items()}
-    decision = decide_timing(images, checked.chosen, checked.compliance, purpose=purpose)
+    headers = checked.headers
+    required = Contrast.T1W_GD in headers.protocol.required_contrasts
+    decision = decide_timing(images, checked.chosen, headers.judge, purpose=headers.purpose, required=required)
     return {contrast: converted[chosen_as] for contrast, chosen_as in decision.source.items()}, decision
 
 
-def require_usable_images(images: Mapping[Contrast, Image], protocol: Protocol) -> tuple[Finding, ...]:
-    """Refuse images that cannot be analysed. The checks are those of a dummy run.
+def require_usable_images(
+    images: Mapping[Contrast, Image], protocol: Protocol, *, overruled: bool = False
+) -> tuple[tuple[Finding, ...], frozenset[Contrast]]:
+    """Refuse required images that cannot be analysed, and leave out optional ones. The checks are those of a dummy run.
 
     Parameters
     ----------
     images : mapping of Contrast to Image
-        The converted scans of one visit.
+        The scans of one visit that are to be stored.
     protocol : Protocol
+    overruled : bool, optional
+        True if the reading centre accepts violated limits (`ComplianceReport.overruled`).
 
     Returns
     -------
-    tuple of Finding
-        Queries about image quality.
+    queries : tuple of Finding
+        About image quality and optional scans that are left out.
+    left_out : frozenset of Contrast
 
     Raises
     ------
@@ -285,13 +310,15 @@ def require_usable_images(images: Mapping[Contrast, Image], protocol: Protocol) 
     """
     measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
     report = ComplianceReport(tuple(judge_images(measures, protocol)))
+    report = report.overruled() if overruled else report
+    report, left_out = report.without_optional(protocol.required_contrasts)
     reasons = report.of(Action.REFUSE)
     if reasons:
         raise ComplianceError(
             "; ".join(finding.message for finding in reasons),
             hint="look at the images on the scanner or PACS, and send the original series of the visit",
         )
-    return report.of(Action.QUERY)
+    return report.of(Action.QUERY), left_out
 
 
 def write_scans(
@@ -336,16 +363,28 @@ def write_scans(
     checked.compliance.require()
     protocol.visit(visit)
     converted = convert_checked(checked, blinding)
-    found = require_usable_images({contrast: result.image for contrast, result in converted.items()}, protocol)
-    converted, decision = decided_by_images(checked, converted, purpose=Purpose.VISIT)
+    decided, decision = decided_by_images(checked, converted)
+    decision.compliance.require()
+    plain = converted[Contrast.T1W_GD] if decision.unenhanced else None
+    judged = {**decided, Contrast.T1W_GD: plain} if plain is not None else decided
+    found, unusable = require_usable_images(
+        {contrast: result.image for contrast, result in judged.items()},
+        protocol,
+        overruled=checked.headers.overruled,
+    )
+    plain = None if Contrast.T1W_GD in unusable else plain
+    scans = {c: (result.image, result.sidecar) for c, result in decided.items() if c not in unusable}
     ensure_dataset(raw, name=protocol.name)
-    scans = {contrast: (result.image, result.sidecar) for contrast, result in converted.items()}
-    written = write_visit(raw, blinding.code, visit, scans, replace=replace)
+    unenhanced = None if plain is None else (plain.image, plain.sidecar)
+    written = write_visit(raw, blinding.code, visit, scans, unenhanced=unenhanced, replace=replace)
+    stored = {contrast.value: image for contrast, (image, _) in scans.items()}
+    if plain is not None:
+        stored[UNENHANCED] = plain.image
     day = checked.study_day
     return WrittenVisit(
         written,
         None if day is None else blinding.shifted_day(day),
-        {contrast: pixels_key(result.image.data, blinding.secret) for contrast, result in converted.items()},
-        ComplianceReport((*decision.compliance.findings, *found)),
-        scan_profile(decision.chosen) if decision.chosen else None,
+        {suffix: pixels_key(image.data, blinding.secret) for suffix, image in stored.items()},
+        decision.compliance.adding(*found),
+        scan_profile({c: choice for c, choice in decision.chosen.items() if c not in unusable}),
     )

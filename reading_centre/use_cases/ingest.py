@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import ScanIdentity, another_scan
+from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
 from qc.compliance import ComplianceReport, Finding, Purpose
-from qc.identity import BEFORE_INFUSION, check_identity, infusion_query
+from qc.headers import HeaderChecks
+from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
 from reading_centre.use_cases.private_folder import private_folder
@@ -115,13 +117,16 @@ def receive_visit(
             settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
             known = _known_visit(desk, visitor)
             if known is not None:
+                desk.settle_waiting(digest, kind="visit", visit=visit)
                 return known
             # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
             with (
                 private_folder(desk.trial.work) as work,
                 desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
             ):
-                return _take_in(desk, upload, work / "upload", visitor)
+                received = _take_in(desk, upload, work / "upload", visitor)
+            desk.settle_waiting(digest, kind="visit", visit=visit)
+            return received
 
 
 @dataclass(frozen=True)
@@ -154,32 +159,28 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
     if not uploaded:
         return None
     desk.registry.require_site(code, visitor.site)
-    if visitor.replace_because:
+    if uploaded != visitor.digest:
+        if not visitor.replace_because:
+            raise another_scan(code, visit)
         desk.registry.require_replaceable(code, visit)
         return None
-    if uploaded != visitor.digest:
-        raise another_scan(code, visit)
-    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
-    findings = list(state.findings)
     if visitor.before_infusion is not None:
-        answers = [infusion_query(answer, visit, desk.protocol) for answer in (None, True, False)]
-        old = {finding.message for answer in answers for finding in answer}
         new = infusion_query(visitor.before_infusion, visit, desk.protocol)
-        findings = [f for f in findings if f not in old] + [finding.message for finding in new]
         desk.registry.record_statement(
             code,
             visit,
             before_infusion=visitor.before_infusion,
-            findings=findings,
             rule=BEFORE_INFUSION,
             questions=questions(new),
         )
+    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
     contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
-    return ReceivedVisit(code, visit, contrasts, tuple(findings))
+    return ReceivedVisit(code, visit, contrasts, state.findings)
 
 
 def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> ReceivedVisit:
     code, visit = visitor.code, visitor.visit
+    release = desk.registry.releases.of(visitor.digest)
     checked = check_upload(
         upload,
         protocol=desk.protocol,
@@ -187,10 +188,8 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
         secret=desk.sealed.secret("intake"),
         purpose=Purpose.VISIT,
         previous=_compared_with(desk, code, visit),
+        overruled=release.protocol,
     )
-    release = desk.registry.releases.of(visitor.digest)
-    if release.protocol:
-        checked = replace(checked, compliance=checked.compliance.overruled())
     checked.compliance.require()
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         written = write_scans(
@@ -201,7 +200,8 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             blinding=Blinding(code, desk.sealed.secret("blinding"), release.cleared),
         )
         identity = _identity(checked, written, visitor.before_infusion)
-        found, remarks = _compare(desk, identity, visitor)
+        known = desk.registry.relatives(code, identity)
+        found, remarks = _compare(desk, identity, known, visitor, checked.headers)
         queries = [f for f in (*written.compliance.findings, *found) if f.action is Action.QUERY]
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
@@ -211,12 +211,19 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             site=visitor.site,
             upload_digest=visitor.digest,
             scanner=scanner_facts(written.profile),
-            profile=profile_record(written.profile) if written.profile is not None else {},
+            profile=profile_record(written.profile),
             findings=questions(queries),
             identity=identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
             remarks=remarks,
+            others={
+                other: questions(late)
+                for other, late in later_windows(
+                    identity, subject=code, visit=visit, known=known, protocol=desk.protocol
+                ).items()
+            },
+            others_rule=WINDOW,
         )
     messages, notes = tuple(f.message for f in queries), _notes(written.compliance)
     return ReceivedVisit(code, visit, tuple(contrast.value for contrast in written.scans), messages, notes)
@@ -232,15 +239,14 @@ def _identity(checked: CheckedUpload, written: WrittenVisit, before_infusion: bo
         studies=checked.study_keys,
         shifted_day=None if written.shifted_date is None else written.shifted_date.toordinal(),
         before_infusion=before_infusion,
-        images={contrast.value: key for contrast, key in written.pixels_keys.items()},
+        images=written.pixels_keys,
     )
 
 
 def _compare(
-    desk: UploadDesk, identity: ScanIdentity, visitor: _Visitor
+    desk: UploadDesk, identity: ScanIdentity, known: Sequence[KnownScan], visitor: _Visitor, headers: HeaderChecks
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
     """Findings of the comparison with accepted scans, and remarks for the audit trail."""
-    known = desk.registry.relatives(visitor.code, identity)
     found = check_identity(
         identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
     )
@@ -255,6 +261,7 @@ def _compare(
         remarks["patient_changed"] = visitor.patient_changed
     if visitor.before_infusion is not None:
         remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
+    found = headers.decided(ComplianceReport(found)).findings
     reasons = [finding.message for finding in found if finding.action is Action.REFUSE]
     if reasons:
         raise ComplianceError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError, UsageError
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.intake.odd_numbers import named_tag
 from mri_pipeline.intake.quarantined import (
     QuarantineEntry,
     quarantine_entries,
@@ -96,18 +97,47 @@ def retry_upload(
     Returns
     -------
     ReceivedVisit or ReceivedDummyRun
-        The copy in quarantine is deleted then.
+        All copies of the upload in quarantine are deleted then.
 
     Raises
     ------
     UploadRefusedError
         If the upload is refused again. It has a new entry then.
     UsageError
-        If there is no such entry, its upload is not kept, or subject or visit is missing or another one.
+        If there is no such entry, its upload is not kept, it is tried again by another process, or subject or visit is
+        missing or another one. Also for a dummy run if a later one was judged.
     """
     trial = Trial.existing(folder)
-    entry = _waiting(trial, name)
-    upload = entry.upload
+    with _only_retry(trial, name):
+        return _retried(
+            trial,
+            _waiting(trial, name),
+            subject=subject,
+            visit=visit,
+            replace_because=replace_because,
+            before_infusion=before_infusion,
+            patient_changed=patient_changed,
+        )
+
+
+@contextmanager
+def _only_retry(trial: Trial, name: str) -> Iterator[None]:
+    """Hold the lock of an upload, also if it has several entries."""
+    digest = _waiting(trial, name).sha256
+    try:
+        with exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0):
+            yield
+    except LockedError as error:
+        raise UsageError(
+            f"{name}: expected one retry of an upload at a time, found another one in progress",
+            hint="wait for its end, then list the entries: mri-pipeline quarantine list TRIAL",
+        ) from error
+
+
+def _retried(
+    trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str, **statements: Any
+) -> ReceivedVisit | ReceivedDummyRun:
+    name, upload = entry.name, entry.upload
     if upload is None:
         raise UsageError(
             f"{name}: expected the upload in quarantine, found none (too large to keep, or settled)",
@@ -115,25 +145,14 @@ def retry_upload(
         )
     _audit_retry(trial, entry, subject=subject, visit=visit)
     try:
-        result: ReceivedVisit | ReceivedDummyRun
         if entry.kind == DUMMY_RUN:
-            result = receive_dummy_run(folder, upload, site=entry.site)
-        else:
-            result = receive_visit(
-                folder,
-                upload,
-                site=entry.site,
-                subject=subject,
-                visit=entry.visit or visit,
-                replace_because=replace_because,
-                before_infusion=before_infusion,
-                patient_changed=patient_changed,
-            )
+            return receive_dummy_run(trial.root, upload, site=entry.site, received=entry.received)
+        return receive_visit(
+            trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, **statements
+        )
     except UploadRefusedError:
         _settle_refused(trial, entry)
         raise
-    settle_entry(trial.quarantine, entry, outcome="accepted", now=dt.datetime.now(tz=dt.UTC))
-    return result
 
 
 def release_upload(
@@ -162,7 +181,8 @@ def release_upload(
     subject, visit, replace_because, before_infusion, patient_changed
         As in `retry_upload`.
     clear_identity : sequence of str
-        Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each.
+        Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each. They
+        are cleared for the series that it names; ``4:0018,1020`` clears the tag for series 4 alone.
 
     Returns
     -------
@@ -178,7 +198,7 @@ def release_upload(
     """
     trial = Trial.existing(folder)
     entry = _waiting(trial, name)
-    cleared = [_keyword(tag, entry) for tag in clear_identity]
+    cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
     protocol = not cleared
     if protocol and entry.refused_as == IdentityError.__name__:
         raise UsageError(
@@ -273,7 +293,9 @@ def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
         settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
 
 
-def _keyword(tag: str, entry: QuarantineEntry) -> str:
+def _cleared(text: str, entry: QuarantineEntry) -> list[str]:
+    """The elements of an identity alarm that a person names by tag, for all series of the alarm or for one."""
+    series, _, tag = text.rpartition(":")
     keyword = tag if tag_for_keyword(tag) is not None else ""
     digits = tag.strip("()").replace(",", "")
     if not keyword and len(digits) == 8:
@@ -281,9 +303,12 @@ def _keyword(tag: str, entry: QuarantineEntry) -> str:
             keyword = keyword_for_tag(int(digits, 16))
         except ValueError:
             keyword = ""
-    if not keyword or named_tag(keyword) not in entry.reason:
+    named = [element.rpartition("/") for element in entry.elements]
+    found = [f"{number}/{name}" for number, _, name in named if name == keyword and series in ("", number)]
+    if not keyword or not found:
         raise UsageError(
             "--clear-identity: expected a tag that the reason of the refusal names, found another text",
-            hint="for example 0018,1020; the reason: mri-pipeline quarantine show TRIAL ENTRY",
+            hint="for example 0018,1020, or 4:0018,1020 for series 4 alone; the reason: mri-pipeline quarantine show "
+            "TRIAL ENTRY",
         )
-    return keyword
+    return found

@@ -14,6 +14,7 @@ from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
+from mri_pipeline.intake.quarantined import quarantine_entries, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts
 from qc.scan_profile import ScanProfile
 from reading_centre.use_cases.private_folder import private_folder, sweep
@@ -106,6 +107,25 @@ class UploadDesk:
             )
         known = {name: context[name] for name in ("subject", "visit") if name in context}
         self.registry.record_refusal(context["site"], reason=error.message, upload_digest=digest, **known)
+
+
+    def settle_waiting(self, digest: str, *, kind: str, visit: str = "") -> None:
+        """Settle the waiting quarantine entries of an upload that was accepted. Their copies are deleted.
+
+        Parameters
+        ----------
+        digest : str
+            SHA-256 of the upload.
+        kind : str
+            ``visit`` or ``dummy run``. An entry of the other kind stays.
+        visit : str
+            Label of the visit for which it was accepted.
+        """
+        now = dt.datetime.now(tz=dt.UTC)
+        for entry in quarantine_entries(self.trial.quarantine):
+            if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
+                outcome = "accepted" if entry.visit in ("", visit) else f"accepted as {visit}"
+                settle_entry(self.trial.quarantine, entry, outcome=outcome, now=now)
 
 
 @contextmanager

@@ -189,3 +189,54 @@ def test_an_empty_birth_date_at_a_later_visit_is_the_same_patient(trial, tmp_pat
     mistyped = replace(Patient(), birth="19640821")
     third = ingest(trial, upload(tmp_path / "c", day=84, patient=mistyped, specs=FLAIR), "wk12")
     assert "expected the patient of the subject's other visits, found another birth date" in third.queries
+
+
+def queries_of(trial, rule):
+    with opened(trial) as registry:
+        return [(q.visit, q.state.value, q.question.message) for q in registry.site_queries.all()
+                if q.question.rule == rule]  # fmt: skip
+
+
+def test_the_window_of_a_later_visit_is_a_query_on_that_visit(trial, tmp_path):
+    late = "visit wk04: expected a scan within 7 days of week 4, found one 12 days later"
+    code = ingest(trial, upload(tmp_path / "b", day=40, specs=FLAIR), "wk04").subject
+    first = ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    assert late not in first.queries
+    assert queries_of(trial, "window") == [("wk04", "open", late)]
+    with opened(trial) as registry:
+        assert [s.findings.count(late) for s in registry.subject(code).visits[:2]] == [0, 1]
+    # another first visit, with which the later one is in its window
+    ingest(trial, upload(tmp_path / "c", day=10, specs=FLAIR), replace_because="wrong day")
+    assert queries_of(trial, "window") == [("wk04", "closed", late)]
+    with opened(trial) as registry:
+        assert late not in registry.subject(code).visits[1].findings
+        assert len(registry.subject(code).visits[1].findings) > 1  # the others stay
+
+
+def test_a_replacement_that_is_repeated_withdraws_nothing(trial, tmp_path):
+    """After SIGKILL behind the commit the same command is given again."""
+    ingest(trial, upload(tmp_path / "a", specs=FLAIR))
+    second = upload(tmp_path / "b", seed=1, specs=FLAIR)
+    done = ingest(trial, second, replace_because="wrong images")
+    held = agree(trial)
+    again = ingest(trial, second, replace_because="wrong images")
+    assert (again.subject, again.contrasts) == (done.subject, done.contrasts)
+    assert agree(trial) == held  # with the same receipt
+    with opened(trial) as registry:
+        assert len(registry.withdrawn()) == 1
+
+
+def test_the_same_statement_again_asks_nothing_again(trial, tmp_path):
+    sent = upload(tmp_path / "a", specs=FLAIR)
+    ingest(trial, sent, before_infusion=False)
+    with opened(trial) as registry:
+        number = registry.site_queries.all()[-1].number
+        registry.site_queries.close(number, reason="infusion was on the next day", by="QC")
+        length = len(registry.audit_trail())
+    assert ingest(trial, sent, before_infusion=False).queries == (AFTER,)
+    assert queries_of(trial, "before_infusion") == [("wk00", "closed", AFTER)]
+    with opened(trial) as registry:
+        assert len(registry.audit_trail()) == length
+    ingest(trial, sent, before_infusion=True)
+    ingest(trial, sent, before_infusion=False)  # a new statement is a new query
+    assert [state for _, state, _ in queries_of(trial, "before_infusion")] == ["closed", "open"]

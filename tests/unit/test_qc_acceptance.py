@@ -30,7 +30,7 @@ GOOD = ImageMeasures(
 
 
 def run(upload: Path, work: Path) -> DummyRun:
-    return accept_dummy_run(upload, protocol=PROTOCOL, site="S01", work_dir=work, secret=SECRET)
+    return accept_dummy_run(upload, protocol=PROTOCOL, site="S01", work_dir=work, secret=SECRET)[0]
 
 
 def test_one_refusal_refuses_and_one_query_asks():

@@ -94,6 +94,15 @@ def test_the_pixels_of_the_flair_sent_as_t2_are_refused():
     assert refusals({Contrast.FLAIR: flair, Contrast.T2W: changed(t2, part)}) == {"copied_scan"}
 
 
+def test_an_optional_copy_is_left_out_with_a_query():
+    flair = head(Contrast.FLAIR)
+    for order in ((Contrast.FLAIR, Contrast.PDW), (Contrast.PDW, Contrast.FLAIR)):
+        queries, left_out = require_usable_images(dict.fromkeys(order, flair), PROTOCOL)
+        assert left_out == {Contrast.PDW}
+        (message,) = [f.message for f in queries if f.rule == "copied_scan"]
+        assert message.endswith("slices with the same pixels in both; the scan is optional and not used")
+
+
 def test_slices_without_content_are_no_copies():
     data = head().data.copy()
     data[..., :5] = data[..., -5:] = 0
@@ -102,7 +111,8 @@ def test_slices_without_content_are_no_copies():
 
 
 def test_quality_is_a_query():
-    found = require_usable_images({Contrast.FLAIR: head(sigma=60)}, PROTOCOL)
+    found, left_out = require_usable_images({Contrast.FLAIR: head(sigma=60)}, PROTOCOL)
+    assert left_out == frozenset()
     (message,) = [f.message for f in found if "signal" in f.message]
     assert message.startswith("FLAIR: expected a signal-to-noise ratio of at least 10, found")
 

@@ -1,5 +1,6 @@
 """The images decide between T1 before and after contrast: what is stored, and which query names both sides."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import qc.contrast_timing
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.io.nifti import load_image
-from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.layout import UNENHANCED, RawDataset
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
@@ -18,8 +19,10 @@ from mri_pipeline.intake.contrast import Basis, recognise
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
-from qc.compliance import Purpose, check_compliance
+from qc.compliance import Finding, Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
+from qc.headers import HeaderChecks
+from reading_centre.use_cases import gate
 from reading_centre.use_cases.gate import check_upload, write_scans
 from tests.unit import dicom_factory as factory
 from tests.unit.series_facts import IR, instances, t1, timed
@@ -48,12 +51,12 @@ def images_say(monkeypatch):
     return set_result
 
 
-def decide(*series, purpose=Purpose.VISIT) -> TimingDecision:
+def decide(*series, purpose=Purpose.VISIT, **more) -> TimingDecision:
     items = split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])])
     chosen = choose(items)
     image = Image(np.zeros((2, 2, 2), dtype=np.float32), Grid((2, 2, 2), np.eye(4)))
-    report = check_compliance(chosen, items, PROTOCOL, purpose=purpose)
-    return decide_timing(dict.fromkeys(chosen, image), chosen, report, purpose=purpose)
+    headers = HeaderChecks(PROTOCOL, purpose, items, {}, frozenset())
+    return decide_timing(dict.fromkeys(chosen, image), chosen, headers.judge, purpose=purpose, **more)
 
 
 NAMED = (
@@ -112,6 +115,41 @@ def test_a_dummy_run_without_enhancement_is_refused(images_say):
         decision.compliance.require()
 
 
+def test_a_dummy_run_without_enhancement_of_an_optional_scan_is_a_query(images_say):
+    images_say(Enhancement.ABSENT)
+    decision = decide(*NAMED, purpose=Purpose.DUMMY_RUN, required=False)
+    assert len(about_contrast(decision, Action.QUERY)) == 1
+    decision.compliance.require()
+
+
+def test_findings_of_headers_have_the_names_after_the_exchange(images_say):
+    images_say(Enhancement.REVERSED)
+    thick = t1("a", 60, series_number=2, description="T1 nativ", thickness_mm=5.0)
+    decision = decide(FLAIR, thick, t1("b", 900, series_number=4, description="T1 KM"))
+    assert keys(decision)[AFTER] == "a"
+    (finding,) = [f for f in decision.compliance.of(Action.QUERY) if f.rule == "thickness_2d"]
+    assert (finding.contrast, finding.message.partition(":")[0]) == (AFTER, "ce-gadolinium_T1w")
+
+
+def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_say, monkeypatch):
+    images_say(Enhancement.REVERSED)
+
+    def darkest(measures, protocol):
+        return [Finding("snr", Action.QUERY, f"{c.value}: dark", c) for c, m in measures.items() if m == 12.0]
+
+    monkeypatch.setattr(gate, "measure", lambda image, contrast: float(image.data.min()))
+    monkeypatch.setattr(gate, "judge_images", darkest)
+    upload = factory.write_visit(tmp_path / "up")  # the lowest voxel of series 2, named as pre-contrast, is 12
+    checked = check_upload(
+        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT
+    )
+    blinding = Blinding("AB12", b"0" * 16)
+    written = write_scans(
+        checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk04", blinding=blinding
+    )
+    assert [f.message for f in written.compliance.of(Action.QUERY) if f.rule == "snr"] == ["ce-gadolinium_T1w: dark"]
+
+
 def test_reversed_scans_are_exchanged_with_a_query_that_names_both_sides(images_say):
     images_say(Enhancement.REVERSED)
     decision = decide(*NAMED)
@@ -150,5 +188,11 @@ def test_the_scans_that_are_stored(tmp_path, images_say, enhancement):
             Enhancement.ABSENT: {BEFORE: first},
         }[enhancement]
     )
+    absent = enhancement is Enhancement.ABSENT
+    kept = raw.unenhanced("AB12", "wk04")
+    assert (kept.is_file(), UNENHANCED in written.pixels_keys) == (absent, absent)
+    if absent:
+        assert float(load_image(kept).data.min()) == second
+        assert "ContrastBolusIngredient" not in json.loads(kept.with_name(f"{kept.name[:-7]}.json").read_text())
     queried = [f.rule for f in written.compliance.of(Action.QUERY)]
     assert ("enhancement" in queried) is (enhancement is not Enhancement.PRESENT)

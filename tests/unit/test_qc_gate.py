@@ -32,7 +32,7 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from qc.compliance import Purpose
+from qc.compliance import Finding, Purpose
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases import gate as use_case
 from reading_centre.use_cases.gate import CheckedUpload, check_upload, write_scans
@@ -42,11 +42,7 @@ SECRET = b"0123456789abcdef"
 PROTOCOL = parse_protocol(protocol_text())
 BLINDING = Blinding("AB12", SECRET)
 
-
-@pytest.fixture(autouse=True)
-def no_image_checks(monkeypatch):
-    """The object of the factory is no head; `test_qc_content` covers the images."""
-    monkeypatch.setattr(use_case, "judge_images", lambda measures, protocol: [])
+pytestmark = pytest.mark.usefixtures("no_image_checks")  # `test_qc_content` covers the images
 
 
 @pytest.fixture
@@ -153,6 +149,33 @@ def test_an_incomplete_optional_sequence_is_a_query_and_left_out(tmp_path, gate)
         checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
     )
     assert Contrast.PDW not in written.scans
+
+
+def image_fault(monkeypatch, contrast):
+    finding = Finding("blank_slices", Action.REFUSE, f"{contrast.value}: found 1 blank slice", contrast)
+    monkeypatch.setattr(use_case, "judge_images", lambda measures, protocol: [finding])
+
+
+def test_an_optional_sequence_with_a_blank_slice_is_a_query_and_left_out(tmp_path, gate, monkeypatch):
+    image_fault(monkeypatch, Contrast.PDW)
+    checked = gate(factory.write_visit(tmp_path / "up", (*factory.VISIT, factory.PD)))
+    raw = RawDataset(tmp_path / "raw")
+    written = write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
+    assert set(written.scans) == set(raw.scans("AB12", "wk00")) == set(Contrast) - {Contrast.PDW}
+    assert "PDw" not in written.pixels_keys
+    assert Contrast.PDW not in written.profile.acquisitions
+    queries = [f.message for f in written.compliance.of(Action.QUERY) if f.rule == "blank_slices"]
+    assert queries == ["PDw: found 1 blank slice; the scan is optional and not used"]
+
+
+def test_a_required_sequence_with_a_blank_slice_is_refused(tmp_path, gate, monkeypatch):
+    image_fault(monkeypatch, Contrast.T2W)
+    checked = gate(factory.write_visit(tmp_path / "up"))
+    with pytest.raises(ComplianceError, match=r"T2w: found 1 blank slice$"):
+        write_scans(
+            checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
+        )
+    assert not (tmp_path / "raw").exists()
 
 
 def test_a_truncated_file_refuses_the_upload(tmp_path, gate):

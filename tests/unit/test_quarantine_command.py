@@ -1,6 +1,8 @@
 """Refused uploads: listed, tried again after a change of settings, or accepted by a decision with a reason."""
 
+import datetime as dt
 import json
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -13,14 +15,20 @@ from mri_pipeline.core.errors import (
     UploadRefusedError,
     UsageError,
 )
+from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry
+from mri_pipeline.core.protocol import Action, load_protocol
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import Gate, Registry
+from qc.compliance import Finding
 from reading_centre import cli
+from reading_centre.use_cases import gate
+from reading_centre.use_cases.dummy_run import receive_dummy_run
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
+from tests.unit import ingest_trial
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 
@@ -139,7 +147,7 @@ def test_an_identity_alarm_is_cleared_by_tag_with_a_reason(trial, tmp_path, caps
     name = refused(trial, tmp_path / "up", IdentityError, alarm, specs, name="Fortuna^Eva")
     with pytest.raises(UsageError, match="expected --clear-identity TAG for an identity alarm"):
         release_upload(trial.root, name, reason="a name of the software", by="QC", subject=NUMBER)
-    for tag in ("0010,0010", "0018,0022", "PatientName", "nonsense", "zzzz,zzzz"):
+    for tag in ("0010,0010", "0018,0022", "PatientName", "nonsense", "zzzz,zzzz", "99:0018,1020"):
         with pytest.raises(UsageError, match="expected a tag that the reason of the refusal names"):
             release_upload(trial.root, name, reason="x", by="QC", subject=NUMBER, clear_identity=[tag])
     arguments = ["--subject", NUMBER, "--reason", "a name of the software", "--by", "QC"]
@@ -148,7 +156,8 @@ def test_an_identity_alarm_is_cleared_by_tag_with_a_reason(trial, tmp_path, caps
     ) == 0  # fmt: skip
     assert "wk04: accepted" in capsys.readouterr().out
     (released,) = [details for action, details in actions(trial) if action == "upload released"]
-    assert (released["protocol"], released["cleared"]) == (False, ["SoftwareVersions"])
+    numbers = sorted(spec.number for spec in specs)
+    assert (released["protocol"], released["cleared"]) == (False, [f"{n}/SoftwareVersions" for n in numbers])
     assert identified(trial) == []
 
 
@@ -210,3 +219,123 @@ def test_statements_of_the_site_are_given_with_a_retry(trial, tmp_path):
     assert cli.invoke(["quarantine", "release", str(trial.root), name, *options]) == 0
     (received,) = [details for action, details in actions(trial) if action == "scan received"]
     assert received["before_infusion"] == "yes"
+
+
+def test_two_retries_of_an_upload_at_once_are_one(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    digest = list_quarantine(trial.root)[0].sha256
+    thickness_is(trial, "query", "refuse")
+    with (
+        exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0),
+        pytest.raises(UsageError, match="expected one retry of an upload at a time, found another one in progress"),
+    ):
+        retry_upload(trial.root, name, subject=NUMBER)
+    assert len(identified(trial)) == 1
+    assert retry_upload(trial.root, name, subject=NUMBER).visit == "wk04"
+
+
+def test_an_accepted_upload_settles_all_its_entries(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    for visit in ("wk04", "wk12"):
+        with pytest.raises(ComplianceError, match="at most 3 mm"):
+            send(trial, tmp_path / "up", visit=visit)
+    other = refused(trial, tmp_path / "other", ComplianceError, "at most 3 mm", study_uid="1.2.3", number="X9")
+    thickness_is(trial, "query", "refuse")
+    first = next(entry.name for entry in list_quarantine(trial.root) if entry.visit == "wk04")
+    retry_upload(trial.root, first, subject=NUMBER)
+    assert [(e.visit, e.outcome) for e in list_quarantine(trial.root, settled=True) if e.name != other] == [
+        ("wk04", "accepted"), ("wk12", "accepted as wk04"),
+    ]  # fmt: skip
+    assert [entry.name for entry in list_quarantine(trial.root)] == [other]
+    assert len(identified(trial)) == 1
+
+
+@pytest.mark.parametrize("seconds", [-60, 60])
+def test_an_earlier_dummy_run_does_not_change_a_newer_gate(trial, tmp_path, seconds):
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up" / "inner.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(UnsafeUploadError):
+        receive_dummy_run(trial.root, tmp_path / "up", site="S02")
+    (entry,) = list_quarantine(trial.root)
+    judged = dt.datetime.fromisoformat(entry.received) + dt.timedelta(seconds=seconds)
+    with opened(trial) as registry:
+        registry.record_dummy_run("S02", accepted=False, upload_digest="d9")
+    with sqlite3.connect(trial.registry_file) as raw:
+        raw.execute("UPDATE sites SET gate_at = ? WHERE code = 'S02'", [judged.isoformat()])
+    raw.close()
+    if seconds > 0:
+        with pytest.raises(UsageError, match="site S02: expected its latest dummy run, found an earlier one"):
+            retry_upload(trial.root, entry.name)
+        with opened(trial) as registry, pytest.raises(UsageError, match="expected its latest dummy run"):
+            registry.record_dummy_run("S02", accepted=True, upload_digest="d1", received=entry.received)
+        assert list_quarantine(trial.root) == [entry]
+    else:
+        with pytest.raises(UnsafeUploadError):
+            retry_upload(trial.root, entry.name)
+
+
+def test_a_name_that_the_registry_cannot_store_is_refused(trial, tmp_path):
+    name = refused(trial, tmp_path / "up", ComplianceError, "expected FLAIR", SMALL[1:])
+    for length in (65, 64):
+        error, match = (UsageError, "expected at most 64 characters as by, found 65") if length > 64 else (
+            ComplianceError, "expected FLAIR"
+        )  # fmt: skip
+        with pytest.raises(error, match=match):
+            release_upload(trial.root, name, reason="please", by="Q" * length, subject=NUMBER)
+
+
+def test_a_tag_may_be_cleared_for_one_series_alone(trial, tmp_path):
+    specs = [replace(s, extra={"SoftwareVersions": "B17 Fortuna"}) for s in SMALL]
+    name = refused(trial, tmp_path / "up", IdentityError, r"series 1: .*; series 2: ", specs, name="Fortuna^Eva")
+    with pytest.raises(IdentityError, match=r"^series 2: expected no identity"):
+        release_upload(
+            trial.root, name, reason="a name", by="QC", subject=NUMBER, clear_identity=["1:0018,1020"]
+        )
+    assert len(identified(trial)) == 1
+
+
+def test_the_identity_alarm_of_a_dummy_run_is_cleared_by_tag(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: [])
+    specs = [replace(s, extra={"SoftwareVersions": "B17 Fortuna"}) for s in SMALL]
+    sent = factory.write_visit(tmp_path / "up", specs, replace(factory.Patient(), name="Fortuna^Eva"))
+    with pytest.raises(IdentityError, match="expected no identity") as caught:
+        receive_dummy_run(trial.root, sent, site="S01")
+    assert "--clear-identity" in caught.value.hint
+    (entry,) = list_quarantine(trial.root)
+    assert (entry.kind, entry.refused_as) == ("dummy run", "IdentityError")
+    result = release_upload(
+        trial.root, entry.name, reason="a name of the software", by="QC", clear_identity=["SoftwareVersions"]
+    )
+    assert result.verdict.startswith("accepted")
+    with opened(trial) as registry:
+        assert registry.site("S01").gate is Gate.ACCEPTED
+
+
+def images_find(monkeypatch, *findings):
+    monkeypatch.setattr(gate, "judge_images", lambda measures, protocol: list(findings))
+
+
+def test_a_release_overrules_a_limit_of_the_images(trial, tmp_path, monkeypatch):
+    images_find(monkeypatch, Finding("snr", Action.REFUSE, "FLAIR: expected 30, found 20", Contrast.FLAIR))
+    name = refused(trial, tmp_path / "up", ComplianceError, "FLAIR: expected 30, found 20")
+    result = release_upload(trial.root, name, reason="the best of this scanner", by="QC", subject=NUMBER)
+    assert "FLAIR: expected 30, found 20 (accepted by the reading centre)" in result.queries
+
+
+def test_blank_slices_are_never_overruled(trial, tmp_path, monkeypatch):
+    images_find(monkeypatch, Finding("blank_slices", Action.REFUSE, "FLAIR: found 3 blank", Contrast.FLAIR))
+    name = refused(trial, tmp_path / "up", ComplianceError, "found 3 blank")
+    with pytest.raises(ComplianceError, match="found 3 blank"):
+        release_upload(trial.root, name, reason="please", by="QC", subject=NUMBER)
+
+
+def test_a_release_overrules_the_order_of_days(trial, tmp_path):
+    """A console without a clock states one date for all visits."""
+    send(trial, tmp_path / "a", visit="wk04")
+    with pytest.raises(ComplianceError, match="expected the days of the scans in the order of the visits"):
+        ingest_trial.ingest(trial, ingest_trial.upload(tmp_path / "b", seed=2), "wk12", subject=NUMBER)
+    (entry,) = list_quarantine(trial.root)
+    result = release_upload(trial.root, entry.name, reason="console without a clock", by="QC", subject=NUMBER)
+    (query,) = [query for query in result.queries if "in the order of the visits" in query]
+    assert query.endswith("(accepted by the reading centre)")

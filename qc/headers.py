@@ -1,0 +1,81 @@
+"""All checks of the headers of an upload, for any assignment of its series to contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.choose import Choice
+from mri_pipeline.intake.contrast import Recognised
+from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.coverage import compare_coverage, split_series
+from qc.scan_profile import PreviousScan, compare_with_previous, scan_profile
+
+
+@dataclass(frozen=True)
+class HeaderChecks:
+    """The checks of one upload. They are repeated if the images show that two series are exchanged.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    purpose : Purpose
+    recognised : sequence of Recognised
+        All series of the upload.
+    merged, unfit
+        As in `qc.coverage.split_series`.
+    notes, left_out : sequence of str
+        As in `ComplianceReport.with_intake`.
+    previous : PreviousScan or None
+        Another visit of the patient. A change of scanner or protocol is flagged.
+    overruled : bool
+        True if the reading centre accepts violated limits (`ComplianceReport.overruled`).
+    """
+
+    protocol: Protocol
+    purpose: Purpose
+    recognised: Sequence[Recognised]
+    merged: Mapping[str, int]
+    unfit: AbstractSet[str]
+    notes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+    previous: PreviousScan | None = None
+    overruled: bool = False
+
+    def judge(self, chosen: Mapping[Contrast, Choice]) -> ComplianceReport:
+        """Judge the chosen series.
+
+        Parameters
+        ----------
+        chosen : mapping of Contrast to Choice
+
+        Returns
+        -------
+        ComplianceReport
+        """
+        limits = self.protocol.acquisition
+        report = check_compliance(chosen, self.recognised, self.protocol, purpose=self.purpose)
+        report = report.with_intake(self.notes, self.left_out)
+        report = report.adding(
+            *split_series(chosen, merged=self.merged, unfit=self.unfit),
+            *compare_coverage(chosen, limits.max_coverage_loss_mm),
+        )
+        if chosen and self.previous is not None:
+            report = report.adding(*compare_with_previous(scan_profile(chosen), self.previous, limits))
+        return self.decided(report)
+
+    def decided(self, report: ComplianceReport) -> ComplianceReport:
+        """A report after the decision of the reading centre, if there is one.
+
+        Parameters
+        ----------
+        report : ComplianceReport
+
+        Returns
+        -------
+        ComplianceReport
+        """
+        return report.overruled() if self.overruled else report
