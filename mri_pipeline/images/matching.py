@@ -22,6 +22,8 @@ from mri_pipeline.images.sampling import MIN_POINTS, Level, Samples
 
 _TUKEY = 4.685
 """Biweight constant: 95 % efficiency for normal noise (Beaton and Tukey, Technometrics 1974)."""
+_UNIFORM = 1e-10
+"""An image with less variance than this share of its mean square is uniform: a coefficient of variation of 1e-5."""
 _FULL_OVERLAP = 0.7
 """Fraction of the fixed points that the moving image must cover for its similarity to have full weight."""
 _ALLOWED_LOSS = 0.01
@@ -181,7 +183,9 @@ def _similarity(values: FloatArray, inside: BoolArray, samples: Samples, *, line
     residual = _remove_explained(values[None], samples, weights, design)[0]
     mean = float(np.average(values, weights=weights))
     total = float((weights * (values - mean) ** 2).sum())
-    explained = 1.0 - float((weights * residual**2).sum()) / max(total, 1e-12)
+    if total <= _UNIFORM * float((weights * values**2).sum()):
+        return 0.0, overlap  # a uniform image has no variance that could be explained
+    explained = 1.0 - float((weights * residual**2).sum()) / total
     return float(np.sqrt(max(explained, 0.0))), overlap
 
 

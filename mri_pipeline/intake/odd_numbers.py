@@ -39,6 +39,12 @@ NEEDED: Final = frozenset({
 
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _WRITTEN = re.compile(r"([-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z°]*)")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+\s*(MS|MSEC)?", re.IGNORECASE)
+"""``9,000`` may mean 9 or 9000."""
+
+_MAY_BE_THOUSANDS = frozenset({"RepetitionTime", "InversionTime"})
+"""Elements with values of a thousand and more in their unit. Whole numbers are all treated so."""
+
 _NUMBER_VRS = frozenset({"DS", "IS"})
 
 
@@ -87,8 +93,8 @@ def named_tag(keyword: str) -> str:
 def repair_numbers(dataset: Dataset) -> tuple[OddValue, ...]:
     """Replace odd decimal strings by the numbers that they mean, in place.
 
-    A decimal comma and a written unit are understood. An element that cannot be understood becomes empty. Sequences
-    are searched if they are functional groups of enhanced objects.
+    A decimal comma and a written unit are understood. An element that cannot be understood becomes empty, also one
+    whose comma may separate thousands. Sequences are searched if they are functional groups of enhanced objects.
 
     Parameters
     ----------
@@ -131,7 +137,7 @@ def _repair(dataset: Dataset, tag: BaseTag, raw: RawDataElement, keyword: str, v
         dataset[tag] = DataElement(tag, vr, meant if len(meant) > 1 else meant[0])
         return []
     dataset[tag] = DataElement(tag, vr, None)
-    return [OddValue(keyword, _kind(parts, whole=whole))] if keyword in NEEDED else []
+    return [OddValue(keyword, _kind(parts, keyword, whole=whole))] if keyword in NEEDED else []
 
 
 def _is_plain(text: str, *, whole: bool) -> bool:
@@ -140,7 +146,7 @@ def _is_plain(text: str, *, whole: bool) -> bool:
 
 def _meant(text: str, keyword: str, *, whole: bool) -> str | None:
     written = _WRITTEN.fullmatch(text)
-    if written is None:
+    if written is None or _is_ambiguous(text, keyword, whole=whole):
         return None
     units = _UNITS.get(keyword, {})
     unit = written.group(2).upper()
@@ -152,7 +158,13 @@ def _meant(text: str, keyword: str, *, whole: bool) -> str | None:
     return f"{value:.10g}"
 
 
-def _kind(parts: list[str], *, whole: bool) -> str:
+def _is_ambiguous(text: str, keyword: str, *, whole: bool) -> bool:
+    return (whole or keyword in _MAY_BE_THOUSANDS) and _THOUSANDS.fullmatch(text) is not None
+
+
+def _kind(parts: list[str], keyword: str, *, whole: bool) -> str:
+    if any(_is_ambiguous(part.strip(" \0"), keyword, whole=whole) for part in parts):
+        return "a comma that may be decimal or separate thousands"
     if not any(re.search(r"\d", part) for part in parts):
         return "text in place of a number"
     if whole and all(_WRITTEN.fullmatch(part.strip(" \0")) for part in parts):

@@ -273,8 +273,8 @@ def decided_by_images(
     Returns
     -------
     scans : dict of Contrast to Converted
-        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if the images show the
-        reverse of headers and names.
+        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if
+        the images show the reverse of headers and names.
     decision : TimingDecision
     """
     images = {contrast: result.image for contrast, result in converted.items()}

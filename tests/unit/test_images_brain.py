@@ -100,6 +100,14 @@ def test_no_brain_is_an_analysis_error():
         extract_brain(noise, load_template())
 
 
+@pytest.mark.parametrize("value", [0.0, 100.0, 1234.567])
+def test_a_uniform_image_has_no_similarity_with_the_template(value):
+    grid = Grid((60, 60, 30), np.diag([3.0, 3.0, 5.0, 1.0]))
+    uniform = Image(np.full(grid.shape, value, dtype=np.float32), grid)
+    with pytest.raises(AnalysisError, match=r"template similarity 0\.00"):
+        extract_brain(uniform, load_template())
+
+
 def test_masks_are_combined_in_any_order(head):
     grid = head["brain"].grid
     shifted = LabelImage(np.roll(head["brain"].mask, 2, axis=0), grid)

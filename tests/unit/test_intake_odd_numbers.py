@@ -47,6 +47,11 @@ def spoil(path, keyword, text, vr=b"DS"):
         ("MagneticFieldStrength", "15000", "field_strength_t", 1.5),
         ("MagneticFieldStrength", "10000", "field_strength_t", 1.0),
         ("RepetitionTime", "9 s", "repetition_time_ms", 9000),
+        ("RepetitionTime", "9,000 s", "repetition_time_ms", 9000),
+        ("RepetitionTime", "9000,00", "repetition_time_ms", 9000),
+        ("RepetitionTime", "8,67", "repetition_time_ms", 8.67),
+        ("EchoTime", "2,460", "echo_time_ms", 2.46),
+        ("MagneticFieldStrength", "1,500", "field_strength_t", 1.5),
         ("EchoTime", "110,5", "echo_time_ms", 110.5),
         ("InversionTime", "2500 ms", "inversion_time_ms", 2500),
         ("SliceThickness", "3,0 mm", "thickness_mm", 3.0),
@@ -68,6 +73,9 @@ def test_a_decimal_comma_and_a_unit_are_understood(tmp_path, keyword, text, fiel
     [
         ("EchoTime", "Muster", b"DS", "EchoTime (0018,0081): text in place of a number"),
         ("EchoTime", "110 parsec", b"DS", "EchoTime (0018,0081): a number with text that is no known unit"),
+        ("RepetitionTime", "9,000", b"DS", "RepetitionTime (0018,0080): a comma that may be decimal or separate thousands"),
+        ("InversionTime", "2,500 ms", b"DS", "InversionTime (0018,0082): a comma that may be decimal or separate thousands"),
+        ("InstanceNumber", "1,000", b"IS", "InstanceNumber (0020,0013): a comma that may be decimal or separate thousands"),
         ("InstanceNumber", "1,5", b"IS", "InstanceNumber (0020,0013): a fraction in place of a whole number"),
         (
             "MagneticFieldStrength", "3000", b"DS",

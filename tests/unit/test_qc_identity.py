@@ -8,7 +8,7 @@ import pytest
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.registry import KnownScan, ScanIdentity
-from qc.identity import check_identity, infusion_query
+from qc.identity import check_identity, infusion_query, later_windows
 
 PROTOCOL = parse_protocol(protocol_text())  # weeks 0, 4, 12, 24, 28, 36, 48; windows of 7 days
 DAY0 = 700_000
@@ -112,7 +112,11 @@ def test_a_scan_outside_its_window_is_a_query(day, message):
     assert found(known(), scan=replace(SCAN, shifted_day=DAY0 + day)) == expected
     # the first visit may come last
     first = replace(SCAN, shifted_day=DAY0, before_infusion=True)
-    assert found(known("wk04", day=DAY0 + day), scan=first, visit="wk00") == expected
+    later = known("wk04", day=DAY0 + day)
+    assert found(later, scan=first, visit="wk00") == {}  # the query belongs to the later visit
+    windows = later_windows(first, subject="AB12", visit="wk00", known=[later], protocol=PROTOCOL)
+    assert [[finding.message for finding in windows["wk04"]]] == [[message] if message else []]
+    assert later_windows(SCAN, subject="AB12", visit="wk04", known=[known()], protocol=PROTOCOL) == {}
 
 
 def test_without_the_first_visit_or_a_date_the_window_is_open():
