@@ -120,7 +120,9 @@ def judge_dummy_run(
     if conversion_fault:
         findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
     measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
-    found, _ = ComplianceReport(tuple(judge_images(measures, protocol))).without_optional(protocol.required_contrasts)
+    found, _ = ComplianceReport(tuple(judge_images(measures, protocol))).without_optional(
+        protocol.required_contrasts
+    )
     findings += found.findings
     return DummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
 

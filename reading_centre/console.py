@@ -98,6 +98,15 @@ PatientChanged = Annotated[
         help="Accept another name, number or birth date of the same patient, for this reason.",
     ),
 ]
+Series = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--series",
+        metavar="CONTRAST=NUMBER",
+        help="Statement of the site: number of the series of a contrast, such as FLAIR=4; or a file of such lines. "
+        "Repeat it for each contrast.",
+    ),
+]
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
 PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
 SegmenterFile = Annotated[

@@ -24,6 +24,7 @@ class Basis(StrEnum):
     NAME = "name"
     ORDER = "order"
     IMAGES = "images"
+    SITE = "site"
     NONE = "none"
 
 

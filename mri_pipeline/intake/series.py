@@ -118,7 +118,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     known = sorted(days - {None}, key=lambda day: day or 0)
     if known and (known[-1] or 0) - (known[0] or 0) > _MIDNIGHT_DAYS:
         raise UploadRefusedError(
-            f"expected a study of one day, found {len(known)} days in one study", hint="upload each visit separately"
+            f"expected a study of one day, found {len(known)} days in one study",
+            hint="upload each visit separately",
         )
     if len(known) > 1:
         notes.append("expected a study of one day, found two days; was it acquired at midnight?")

@@ -45,6 +45,7 @@ class Unwanted(StrEnum):
     ABORTED = "an aborted run; a whole one of the same protocol follows"
     NO_GEOMETRY = "without position or orientation"
     OTHER_BODY = "not of the head"
+    NOT_STATED = "not used: the site states another series of this contrast"
     UNKNOWN = "of a contrast that the trial does not use"
 
 

@@ -10,6 +10,7 @@ from reading_centre.console import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
+    Series,
     SiteCode,
     TrialFolder,
     Upload,
@@ -35,10 +36,12 @@ def ingest(
     ] = "",
     before_infusion: BeforeInfusion = None,
     patient_changed: PatientChanged = "",
+    series: Series = None,
     as_json: AsJson = False,
 ) -> None:
     """Ingest the DICOM of one visit: unpack, check, de-identify, convert."""
     from reading_centre.use_cases.ingest import receive_visit
+    from reading_centre.use_cases.series_statement import read_statement
 
     result = receive_visit(
         trial,
@@ -49,6 +52,7 @@ def ingest(
         replace_because=replace,
         before_infusion=stated(before_infusion),
         patient_changed=patient_changed,
+        stated=read_statement(series or ()),
     )
     if as_json:
         emit(result.as_dict())

@@ -12,6 +12,7 @@ from reading_centre.console import (
     AsJson,
     BeforeInfusion,
     PatientChanged,
+    Series,
     TrialFolder,
     emit,
     say,
@@ -80,10 +81,12 @@ def retry(
     replace: Replace = "",
     before_infusion: BeforeInfusion = None,
     patient_changed: PatientChanged = "",
+    series: Series = None,
     as_json: AsJson = False,
 ) -> None:
     """Try a refused upload again, for example after a change of trial.toml. The copy is deleted if it is accepted."""
     from reading_centre.use_cases.quarantine import retry_upload
+    from reading_centre.use_cases.series_statement import read_statement
 
     result = retry_upload(
         trial,
@@ -93,6 +96,7 @@ def retry(
         replace_because=replace,
         before_infusion=stated(before_infusion),
         patient_changed=patient_changed,
+        stated=read_statement(series or ()),
     )
     _report(result, as_json=as_json)
 
@@ -108,6 +112,7 @@ def release(
     replace: Replace = "",
     before_infusion: BeforeInfusion = None,
     patient_changed: PatientChanged = "",
+    series: Series = None,
     clear_identity: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,6 +125,7 @@ def release(
 ) -> None:
     """Accept an upload that a limit of the protocol or an identity alarm refused. Safety is never overruled."""
     from reading_centre.use_cases.quarantine import release_upload
+    from reading_centre.use_cases.series_statement import read_statement
 
     result = release_upload(
         trial,
@@ -131,6 +137,7 @@ def release(
         replace_because=replace,
         before_infusion=stated(before_infusion),
         patient_changed=patient_changed,
+        stated=read_statement(series or ()),
         clear_identity=clear_identity or (),
     )
     _report(result, as_json=as_json)

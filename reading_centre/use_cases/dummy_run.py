@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from qc.scan_profile import scan_profile
 from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
+from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
 
@@ -56,7 +58,14 @@ class ReceivedDummyRun:
         return asdict(self)
 
 
-def receive_dummy_run(folder: Path, upload: Path, *, site: str, received: str = "") -> ReceivedDummyRun:
+def receive_dummy_run(
+    folder: Path,
+    upload: Path,
+    *,
+    site: str,
+    received: str = "",
+    stated: Mapping[Contrast, int] | None = None,
+) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
     Parameters
@@ -69,6 +78,8 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str, received: str = 
         Code of the site.
     received : str
         UTC (ISO 8601) when an upload in quarantine was received; empty for now.
+    stated : mapping of Contrast to int, optional
+        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
 
     Returns
     -------
@@ -94,7 +105,11 @@ def receive_dummy_run(folder: Path, upload: Path, *, site: str, received: str = 
                 work_dir=work / "upload",
                 secret=desk.sealed.secret("intake"),
                 cleared=desk.registry.releases.of(digest).cleared,
+                stated=stated,
             )
+            if stated:
+                details = {"upload": digest, "series": statement_text(stated)}
+                desk.registry.audit("series stated", target=site, details=details)
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))
             if not run.verdict.opens_gate:
@@ -143,6 +158,7 @@ def accept_dummy_run(
     work_dir: Path,
     secret: bytes,
     cleared: frozenset[str] = frozenset(),
+    stated: Mapping[Contrast, int] | None = None,
 ) -> tuple[DummyRun, IdentityError | None]:
     """Judge a site's dummy run, headers and images.
 
@@ -159,6 +175,8 @@ def accept_dummy_run(
         The trial's secret.
     cleared : frozenset of str
         Header elements by series whose values are no identities (`Blinding.cleared`).
+    stated : mapping of Contrast to int, optional
+        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
 
     Returns
     -------
@@ -175,7 +193,9 @@ def accept_dummy_run(
         If the upload is unsafe or unreadable, or mixes patients or studies.
     """
     protocol.site(site)
-    checked = check_upload(upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN)
+    checked = check_upload(
+        upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN, stated=stated
+    )
     images: dict[Contrast, Image] = {}
     compliance, profile = checked.compliance, checked.profile
     fault, alarm = "", None

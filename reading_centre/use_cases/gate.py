@@ -31,6 +31,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.merge import merge_parts
 from mri_pipeline.intake.read import HeaderReading, left_out, read_headers
 from mri_pipeline.intake.series import group_series, require_one_day, require_one_visit
+from mri_pipeline.intake.stated import apply_statement
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.acceptance import judge_images
@@ -115,6 +116,7 @@ def check_upload(
     purpose: Purpose,
     previous: PreviousScan | None = None,
     overruled: bool = False,
+    stated: Mapping[Contrast, int] | None = None,
 ) -> CheckedUpload:
     """Unpack, read, recognise and judge an upload.
 
@@ -132,6 +134,8 @@ def check_upload(
         Another visit of the patient. A change of scanner or protocol is flagged.
     overruled : bool, optional
         True if the reading centre accepts violated limits (`ComplianceReport.overruled`).
+    stated : mapping of Contrast to int, optional
+        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
 
     Returns
     -------
@@ -142,6 +146,8 @@ def check_upload(
     UploadRefusedError
         If the upload is unsafe or unreadable, or mixes patients or studies. A violation of the protocol does not
         raise an error; see `CheckedUpload.compliance`.
+    UsageError
+        If `stated` does not fit the series of the upload.
     """
     try:
         limits = UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000)
@@ -151,7 +157,7 @@ def check_upload(
         visit = require_one_visit(reading.readable)
         parts = merge_parts(reading.readable)
         found = leave_out_aborted([recognise(series) for series in group_series(parts.instances)])
-        recognised = split_gadolinium(found)
+        recognised = apply_statement(split_gadolinium(found), stated or {})
         chosen = _chosen_whole(recognised, reading)
         require_one_day(choice.recognised.series for choice in chosen.values())
         needed = _needed_files(chosen, recognised, reading)

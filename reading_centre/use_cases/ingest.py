@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
@@ -19,6 +20,7 @@ from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
+from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 
@@ -68,6 +70,7 @@ def receive_visit(
     replace_because: str = "",
     before_infusion: bool | None = None,
     patient_changed: str = "",
+    stated: Mapping[Contrast, int] | None = None,
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
@@ -88,6 +91,8 @@ def receive_visit(
         Statement of the site whether the scan came before the infusion of that visit.
     patient_changed : str
         Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
+    stated : mapping of Contrast to int, optional
+        Series numbers by the site's statement (`mri_pipeline.intake.stated`).
 
     Returns
     -------
@@ -111,7 +116,7 @@ def receive_visit(
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = _Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
-            replace_because, before_infusion, patient_changed,
+            replace_because, before_infusion, patient_changed, stated or {},
         )  # fmt: skip
         with only_writer(desk.trial, visitor.code):
             settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
@@ -141,6 +146,7 @@ class _Visitor:
     replace_because: str
     before_infusion: bool | None
     patient_changed: str
+    stated: Mapping[Contrast, int]
 
 
 def _require_listed(protocol: Protocol, site: str, number: str) -> None:
@@ -189,6 +195,7 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
         purpose=Purpose.VISIT,
         previous=_compared_with(desk, code, visit),
         overruled=release.protocol,
+        stated=visitor.stated,
     )
     checked.compliance.require()
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
@@ -259,6 +266,8 @@ def _compare(
     if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
         remarks["patient_changed"] = visitor.patient_changed
+    if visitor.stated:
+        remarks["series"] = statement_text(visitor.stated)
     if visitor.before_infusion is not None:
         remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
     found = headers.decided(ComplianceReport(found)).findings

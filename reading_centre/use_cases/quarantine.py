@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +16,7 @@ from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefus
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantined import (
     QuarantineEntry,
     quarantine_entries,
@@ -78,6 +79,7 @@ def retry_upload(
     replace_because: str = "",
     before_infusion: bool | None = None,
     patient_changed: str = "",
+    stated: Mapping[Contrast, int] | None = None,
 ) -> ReceivedVisit | ReceivedDummyRun:
     """Try a refused upload again, as `receive_visit` or `receive_dummy_run` of the copy in quarantine.
 
@@ -91,7 +93,7 @@ def retry_upload(
         Trial number of the subject. It is not stored with the upload; required for a visit.
     visit : str
         Label of the visit; required if the entry does not state it.
-    replace_because, before_infusion, patient_changed
+    replace_because, before_infusion, patient_changed, stated
         As in `receive_visit`.
 
     Returns
@@ -117,6 +119,7 @@ def retry_upload(
             replace_because=replace_because,
             before_infusion=before_infusion,
             patient_changed=patient_changed,
+            stated=stated,
         )
 
 
@@ -146,7 +149,9 @@ def _retried(
     _audit_retry(trial, entry, subject=subject, visit=visit)
     try:
         if entry.kind == DUMMY_RUN:
-            return receive_dummy_run(trial.root, upload, site=entry.site, received=entry.received)
+            return receive_dummy_run(
+                trial.root, upload, site=entry.site, received=entry.received, stated=statements["stated"]
+            )
         return receive_visit(
             trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, **statements
         )
@@ -166,6 +171,7 @@ def release_upload(
     replace_because: str = "",
     before_infusion: bool | None = None,
     patient_changed: str = "",
+    stated: Mapping[Contrast, int] | None = None,
     clear_identity: Sequence[str] = (),
 ) -> ReceivedVisit | ReceivedDummyRun:
     """Accept a refused upload by a decision of the reading centre, and try it again.
@@ -178,7 +184,7 @@ def release_upload(
         Name of the entry.
     reason, by : str
         Why and by whom, without patient data; for the audit trail.
-    subject, visit, replace_because, before_infusion, patient_changed
+    subject, visit, replace_because, before_infusion, patient_changed, stated
         As in `retry_upload`.
     clear_identity : sequence of str
         Tags (``0018,1020``) or keywords whose values are no identities. The reason of the refusal must name each. They
@@ -224,6 +230,7 @@ def release_upload(
         replace_because=replace_because,
         before_infusion=before_infusion,
         patient_changed=patient_changed,
+        stated=stated,
     )
 
 

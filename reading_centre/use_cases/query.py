@@ -31,7 +31,7 @@ _TO_DO: Final = {
     "snr": "check coil and protocol of the scanner; repeat the scan if the patient is still there",
     "cnr": "check coil and protocol of the scanner; repeat the scan if the patient is still there",
     "ghosting": "look for motion or a hardware fault; repeat the scan if the patient is still there",
-    "slice_step": "look for motion between the slices or a hardware fault; repeat the scan if the patient is still there",
+    "slice_step": "look for motion between slices or a hardware fault; repeat the scan if the patient is still there",
     "edge": "state whether the head lies within the field of view, and centre it at the next visit",
     "vertex": "state whether slices above were acquired and send them; cover the vertex at the next visit",
     "blank_slices": "send the original series again, or state that the scanner has the same blank slices",

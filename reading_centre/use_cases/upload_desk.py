@@ -108,7 +108,6 @@ class UploadDesk:
         known = {name: context[name] for name in ("subject", "visit") if name in context}
         self.registry.record_refusal(context["site"], reason=error.message, upload_digest=digest, **known)
 
-
     def settle_waiting(self, digest: str, *, kind: str, visit: str = "") -> None:
         """Settle the waiting quarantine entries of an upload that was accepted. Their copies are deleted.
 

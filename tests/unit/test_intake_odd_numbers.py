@@ -10,6 +10,7 @@ from mri_pipeline.intake.header_worker import read_one
 from tests.unit import dicom_factory as factory
 
 KEY = b"k" * 32
+COMMA = "a comma that may be decimal or separate thousands"
 SMALL = replace(factory.FLAIR, shape=(16, 12, 12))
 
 
@@ -73,9 +74,9 @@ def test_a_decimal_comma_and_a_unit_are_understood(tmp_path, keyword, text, fiel
     [
         ("EchoTime", "Muster", b"DS", "EchoTime (0018,0081): text in place of a number"),
         ("EchoTime", "110 parsec", b"DS", "EchoTime (0018,0081): a number with text that is no known unit"),
-        ("RepetitionTime", "9,000", b"DS", "RepetitionTime (0018,0080): a comma that may be decimal or separate thousands"),
-        ("InversionTime", "2,500 ms", b"DS", "InversionTime (0018,0082): a comma that may be decimal or separate thousands"),
-        ("InstanceNumber", "1,000", b"IS", "InstanceNumber (0020,0013): a comma that may be decimal or separate thousands"),
+        ("RepetitionTime", "9,000", b"DS", f"RepetitionTime (0018,0080): {COMMA}"),
+        ("InversionTime", "2,500 ms", b"DS", f"InversionTime (0018,0082): {COMMA}"),
+        ("InstanceNumber", "1,000", b"IS", f"InstanceNumber (0020,0013): {COMMA}"),
         ("InstanceNumber", "1,5", b"IS", "InstanceNumber (0020,0013): a fraction in place of a whole number"),
         (
             "MagneticFieldStrength", "3000", b"DS",

@@ -147,7 +147,9 @@ def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_s
     written = write_scans(
         checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk04", blinding=blinding
     )
-    assert [f.message for f in written.compliance.of(Action.QUERY) if f.rule == "snr"] == ["ce-gadolinium_T1w: dark"]
+    assert [f.message for f in written.compliance.of(Action.QUERY) if f.rule == "snr"] == [
+        "ce-gadolinium_T1w: dark"
+    ]
 
 
 def test_reversed_scans_are_exchanged_with_a_query_that_names_both_sides(images_say):

@@ -172,9 +172,7 @@ def test_a_required_sequence_with_a_blank_slice_is_refused(tmp_path, gate, monke
     image_fault(monkeypatch, Contrast.T2W)
     checked = gate(factory.write_visit(tmp_path / "up"))
     with pytest.raises(ComplianceError, match=r"T2w: found 1 blank slice$"):
-        write_scans(
-            checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING
-        )
+        write_scans(checked, raw=RawDataset(tmp_path / "raw"), protocol=PROTOCOL, visit="wk00", blinding=BLINDING)
     assert not (tmp_path / "raw").exists()
 
 

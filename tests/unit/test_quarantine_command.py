@@ -228,7 +228,9 @@ def test_two_retries_of_an_upload_at_once_are_one(trial, tmp_path):
     thickness_is(trial, "query", "refuse")
     with (
         exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0),
-        pytest.raises(UsageError, match="expected one retry of an upload at a time, found another one in progress"),
+        pytest.raises(
+            UsageError, match="expected one retry of an upload at a time, found another one in progress"
+        ),
     ):
         retry_upload(trial.root, name, subject=NUMBER)
     assert len(identified(trial)) == 1
@@ -289,9 +291,7 @@ def test_a_tag_may_be_cleared_for_one_series_alone(trial, tmp_path):
     specs = [replace(s, extra={"SoftwareVersions": "B17 Fortuna"}) for s in SMALL]
     name = refused(trial, tmp_path / "up", IdentityError, r"series 1: .*; series 2: ", specs, name="Fortuna^Eva")
     with pytest.raises(IdentityError, match=r"^series 2: expected no identity"):
-        release_upload(
-            trial.root, name, reason="a name", by="QC", subject=NUMBER, clear_identity=["1:0018,1020"]
-        )
+        release_upload(trial.root, name, reason="a name", by="QC", subject=NUMBER, clear_identity=["1:0018,1020"])
     assert len(identified(trial)) == 1
 
 

@@ -23,13 +23,22 @@ def rules() -> set[str]:
     found = set()
     for path in Path(qc.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS and node.args:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in MAKERS
+                and node.args
+            ):
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
                     found.add(first.value)
                 elif isinstance(first, ast.Name):
                     found |= {NAMED[first.id]} if first.id in NAMED else set()
-            if isinstance(node, ast.Tuple) and path.name in {"acceptance.py", "content.py"} and len(node.elts) >= 3:
+            if (
+                isinstance(node, ast.Tuple)
+                and path.name in {"acceptance.py", "content.py"}
+                and len(node.elts) >= 3
+            ):
                 first = node.elts[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
                     found.add(first.value)
@@ -37,7 +46,15 @@ def rules() -> set[str]:
 
 
 def test_the_rules_are_found():
-    assert {"snr", "window", "same_scanner", "blank_slices", "head_detail", "contrast_timing", "patient"} <= rules()
+    assert {
+        "snr",
+        "window",
+        "same_scanner",
+        "blank_slices",
+        "head_detail",
+        "contrast_timing",
+        "patient",
+    } <= rules()
     assert NO_QUERY - {"left_out", "conversion"} <= NEVER_OVERRULED
 
 
