@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
+from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.enhancement import Enhancement, compare_registered_t1
 from mri_pipeline.images.register import Method
 
 LEAST_COVERED = 0.99
@@ -15,12 +17,6 @@ LEAST_COVERED = 0.99
 SURE_BRAIN = 0.8
 """Minimum quality of the match between FLAIR and template. With a correct header it is 0.84 or more (11 real scans, 5
 of them also at 3 mm, and 4 simulated heads). With a header rotated by 180° three real scans had 0.59 to 0.82."""
-
-LEAST_ENHANCING = 0.002
-"""Minimum share of the brain that enhances clearly (`GelSettings.clear_enhancement`), about 3 mL. After contrast the
-volume is 22 to 26 mL in two real scans (1 and 3 mm) and 20 to 25 mL in twelve simulated scans. It is at most 0.2 mL if
-a pre-contrast T1 with another position, gain, bias field and noise replaces the post-contrast T1, or if both are
-swapped."""
 
 SURE = 0.6
 """Registration quality below which visual QC is required, within and across contrasts. A registration is accepted from
@@ -123,24 +119,29 @@ def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
     return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
 
 
-def contrast_qc_flag(enhancing_share: float | None) -> str:
+def contrast_qc_flag(contrasts: Mapping[Contrast, Image], brain: LabelImage) -> str:
     """QC flag for a post-contrast T1 without enhancement, not even of vessels; empty otherwise.
 
     Parameters
     ----------
-    enhancing_share : float or None
-        `mri_pipeline.lesions.gel.detect.GelDetection.enhancing_share`; None if not known.
+    contrasts : mapping of Contrast to Image
+        Images of one visit on one grid.
+    brain : LabelImage
+        On the same grid.
 
     Returns
     -------
     str
+        Empty without one of the two T1, and if the images do not decide.
     """
-    if enhancing_share is None or enhancing_share >= LEAST_ENHANCING:
+    if Contrast.T1W not in contrasts or Contrast.T1W_GD not in contrasts:
         return ""
-    return (
-        "T1 after contrast: no enhancement, not even of vessels and dura; check that contrast was given and that "
-        "the two T1 are not swapped"
-    )
+    check = compare_registered_t1(contrasts[Contrast.T1W], contrasts[Contrast.T1W_GD], brain)
+    if check.enhancement is Enhancement.ABSENT:
+        return "T1 after contrast: no enhancement, not even of vessels; check that contrast was given"
+    if check.enhancement is Enhancement.REVERSED:
+        return "T1 after contrast: T1w enhances against it; check whether the two T1 are swapped"
+    return ""
 
 
 def qc_flags(quality: VisitQuality) -> list[str]:

@@ -65,6 +65,8 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
     settings = settings or BrainSettings()
     match = fit_template(flair, template, settings)
     template_to_image = match.fixed_to_moving
+    if match.similarity == 0:  # a uniform image, or nothing in common: there is no edge to find
+        raise _no_brain(0.0, match, settings)
     stripped = is_skull_stripped(flair, template, template_to_image)
     mask = (
         _nonzero_brain(flair)
@@ -74,12 +76,17 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
     least, most = settings.litres
     litres = mask.volume_mm3 / 1e6
     if not least < litres < most or match.similarity < settings.least_similarity:
-        raise AnalysisError(
-            f"expected a brain of {least} to {most} litres on the FLAIR, found {litres:.2f} litres "
-            f"(template similarity {match.similarity:.2f})",
-            hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
-        )
+        raise _no_brain(litres, match, settings)
     return BrainExtraction(mask, template_to_image, stripped, match.similarity)
+
+
+def _no_brain(litres: float, match: Match, settings: BrainSettings) -> AnalysisError:
+    least, most = settings.litres
+    return AnalysisError(
+        f"expected a brain of {least} to {most} litres on the FLAIR, found {litres:.2f} litres "
+        f"(template similarity {match.similarity:.2f})",
+        hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
+    )
 
 
 def fit_template(flair: Image, template: Template, settings: BrainSettings) -> Match:

@@ -127,10 +127,36 @@ def compare_t1(before: Image, after: Image, *, region: LabelImage | None = None)
         return EnhancementCheck(Enhancement.UNDECIDED)
     small = downsample(before, _CONSTANTS.spacing_mm)
     moved = resample(after, small.grid, registration.moving_to_fixed, order=1)
-    if region is None:
-        return check_enhancement(small, moved, upper_head(small))
-    inside = downsample(Image(region.mask.astype(np.float32), region.grid), _CONSTANTS.spacing_mm)
-    return check_enhancement(small, moved, LabelImage((inside.data > 0.5).astype(np.uint8), small.grid))
+    return check_enhancement(small, moved, upper_head(small) if region is None else _coarse(region))
+
+
+def compare_registered_t1(before: Image, after: Image, brain: LabelImage) -> EnhancementCheck:
+    """Compare two T1 of one visit that are on one grid (`check_enhancement`) at 2 mm.
+
+    Parameters
+    ----------
+    before, after : Image
+        Voxels of 0 are outside the field of view.
+    brain : LabelImage
+        On the same grid.
+
+    Returns
+    -------
+    EnhancementCheck
+
+    Raises
+    ------
+    GridMismatchError
+        If the grids differ.
+    """
+    return check_enhancement(
+        *(downsample(image, _CONSTANTS.spacing_mm) for image in (before, after)), _coarse(brain)
+    )
+
+
+def _coarse(region: LabelImage) -> LabelImage:
+    share = downsample(Image(region.mask.astype(np.float32), region.grid), _CONSTANTS.spacing_mm)
+    return LabelImage((share.data > 0.5).astype(np.uint8), share.grid)
 
 
 def upper_head(image: Image) -> LabelImage:

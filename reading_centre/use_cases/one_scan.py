@@ -109,7 +109,7 @@ def segment_images(
         weeks={_VISIT: None},
     )
     (only,) = tracking.visits
-    gel_flag = contrast_qc_flag(segmented.gel.enhancing_share if segmented.gel else None)
+    gel_flag = contrast_qc_flag(segmented.contrasts, scan.brain)
     message = "; ".join(filter(None, (*scan.qc_flags, t2_flag, gel_flag)))
     grid = images[Contrast.FLAIR].grid
     visit = _visit_on(segmented, grid)

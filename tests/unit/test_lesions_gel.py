@@ -237,23 +237,6 @@ def test_a_t2_lesion_that_an_unlike_t1_shows_brighter_does_not_enhance(enhancing
     assert found.mask.data.max() == count
 
 
-def test_how_much_of_the_brain_enhances_is_known_where_t1_before_contrast_is():
-    head = Head(noise=0.03)
-    oedema, _ = lesion(head)
-    veins = head.grey & (head.at[2] > 20)
-    head.paint(veins, T1W_GD=1.6)
-
-    def share(*contrasts):
-        return detect_gel(head.visit(*contrasts), head.tissue(), head.labels(oedema), RULES).enhancing_share
-
-    assert share(*WITH_PRE) == pytest.approx(np.mean(veins[head.brain]), rel=0.3)
-    assert share(*ALONE) is None
-    head.data[GD][head.at[2] > 20] = 0.0  # not scanned
-    assert 0 < share(*WITH_PRE) < 0.01
-    head.data[GD] = head.data[T1W] * 1.3
-    assert share(*WITH_PRE) == 0
-
-
 @both
 @pytest.mark.parametrize("masked", [True, False], ids=["core in the T2 mask", "core left out"])
 def test_a_ring_around_a_cavity_is_no_plexus(contrasts, masked):

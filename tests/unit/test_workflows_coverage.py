@@ -68,9 +68,24 @@ def test_scans_that_end_before_the_brain_are_named():
     assert preparation.partly_scanned({Contrast.FLAIR: images[Contrast.FLAIR]}, brain()) == ""
 
 
-@pytest.mark.parametrize(("share", "told"), [(None, False), (0.015, False), (0.0002, True), (0.0, True)])
-def test_a_head_without_contrast_is_told(share, told):
-    assert bool(contrast_qc_flag(share)) == told
+@pytest.mark.parametrize(
+    ("bright", "message"),
+    [
+        (Contrast.T1W_GD, ""),
+        (None, "no enhancement, not even of vessels; check that contrast was given"),
+        (Contrast.T1W, "T1w enhances against it; check whether the two T1 are swapped"),
+    ],
+)
+def test_a_post_contrast_t1_without_enhancement_is_flagged(bright, message):
+    """By the same comparison as at the gate (`images.enhancement.check_enhancement`)."""
+    noise = np.random.default_rng(0).normal(100, 3, (2, *GRID.shape)).astype(np.float32)
+    contrasts = {c: Image(data, GRID) for c, data in zip((Contrast.T1W, Contrast.T1W_GD), noise, strict=True)}
+    if bright is not None:
+        contrasts[bright].data[5:7, 5:25] += 100  # a tenth of the brain
+    flag = contrast_qc_flag(contrasts, brain())
+    assert flag == (f"T1 after contrast: {message}" if message else "")
+    del contrasts[Contrast.T1W]
+    assert contrast_qc_flag(contrasts, brain()) == ""
 
 
 @pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])

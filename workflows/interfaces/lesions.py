@@ -102,17 +102,18 @@ class Segment(Step):
     output_spec = _SegmentOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        brain = nifti.load_labels(self.inputs.brain)
         found = steps.segment_visit(
             load_contrasts(self.inputs),
             nifti.load_labels(self.inputs.t2_lesions),
             nifti.load_map(self.inputs.t2_probability),
-            brain=nifti.load_labels(self.inputs.brain),
+            brain=brain,
             tissue=load_tissue(self.inputs),
             rules=LesionRules.model_validate_json(self.inputs.rules),
         )
         self.keep_contrasts(runtime, found.contrasts)
         self.keep(runtime, t2_lesions=found.t2_lesions, t2_probability=found.t2_probability)
-        self._results["qc_flags"] = contrast_qc_flag(found.gel.enhancing_share if found.gel else None)
+        self._results["qc_flags"] = contrast_qc_flag(found.contrasts, brain)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)
         if found.dark is not None:

@@ -15,8 +15,6 @@ class GelSettings:
         A lesion contains a voxel with at least this enhancement and this many standard deviations of white matter.
     seed_enhancement_alone : float
         Minimum seed enhancement without a pre-contrast T1: normal tissue varies by up to 0.15.
-    clear_enhancement : float
-        Enhancement of vessels, dura and choroid plexus after contrast administration.
     edge_share : float
         The border of a lesion is where enhancement falls to this fraction of the upper decile of the lesion.
     least_enhancement : float
@@ -52,7 +50,6 @@ class GelSettings:
     seed_enhancement: float = 0.15
     seed_enhancement_alone: float = 0.2
     seed_noise: float = 3.5
-    clear_enhancement: float = 0.3
     edge_share: float = 0.5
     least_enhancement: float = 0.08
     least_local_enhancement: float = 0.0

@@ -67,14 +67,11 @@ class GelDetection:
         All candidates: lesions first, then by descending enhancement.
     places : LabelImage
         Voxels of the candidates, labelled by their position in `candidates`, from 1.
-    enhancing_share : float or None
-        Fraction of the brain that enhances clearly, including vessels and dura; None without a pre-contrast T1.
     """
 
     mask: LabelImage
     candidates: tuple[GelCandidate, ...]
     places: LabelImage
-    enhancing_share: float | None = None
 
     @property
     def probability(self) -> Image:

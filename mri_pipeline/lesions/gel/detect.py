@@ -25,7 +25,7 @@ from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
-from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.gel.candidates import GelCandidate, GelDetection, GelReason
 from mri_pipeline.lesions.gel.evidence import GelEvidence, gel_evidence
@@ -107,9 +107,7 @@ def detect_gel(
         connectivity=rules.connectivity,
     )
     candidates = tuple(candidate for _, candidate in judged)
-    return GelDetection(
-        mask, candidates, LabelImage(places, visit.grid), _enhancing_share(visit, evidence, settings)
-    )
+    return GelDetection(mask, candidates, LabelImage(places, visit.grid))
 
 
 def with_enhancing(
@@ -175,14 +173,6 @@ def _further(
             probability = nodes.probabilities[piece.number - 1]
             further.append((lesion, replace(candidate, probability=probability, reasons=())))
     return further
-
-
-def _enhancing_share(visit: VisitImages, evidence: GelEvidence, settings: GelSettings) -> float | None:
-    """Enhancing fraction of the brain in the common field of view of both T1; None without a pre-contrast T1."""
-    if not evidence.compared:
-        return None
-    in_fov = visit.scanned(Contrast.T1W) & visit.scanned(Contrast.T1W_GD)
-    return float(np.mean(evidence.enhancement[in_fov] >= settings.clear_enhancement)) if in_fov.any() else None
 
 
 def _components(evidence: GelEvidence, brain: BoolArray, settings: GelSettings) -> list[Piece]:
