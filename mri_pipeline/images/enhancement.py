@@ -149,9 +149,8 @@ def compare_registered_t1(before: Image, after: Image, brain: LabelImage) -> Enh
     GridMismatchError
         If the grids differ.
     """
-    return check_enhancement(
-        *(downsample(image, _CONSTANTS.spacing_mm) for image in (before, after)), _coarse(brain)
-    )
+    small, other = (downsample(image, _CONSTANTS.spacing_mm) for image in (before, after))
+    return check_enhancement(small, other, _coarse(brain))
 
 
 def _coarse(region: LabelImage) -> LabelImage:
