@@ -12,8 +12,9 @@ from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
 from mri_pipeline.registry.scans import relatives
-from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow, WithdrawnRow
+from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, ScanState, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.steps import (
+    RECEIVED,
     entries,
     is_accepted,
     require_latest,
@@ -223,6 +224,25 @@ class RegistryQueries:
         with reading(self._engine) as session:
             row = session.get(ScanRow, (subject, visit))
             return (row.upload_digest or "") if row is not None and is_accepted(row) else ""
+
+    def remark(self, subject: str, visit: str, name: str) -> str:
+        """A remark on the latest accepted scan of a visit (`Registry.record_scan`).
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        name : str
+
+        Returns
+        -------
+        str
+            Empty if there is none.
+        """
+        received = select(AuditRow.details).filter_by(action=RECEIVED, target=f"{subject} {visit}")
+        with reading(self._engine) as session:
+            details = session.scalar(received.order_by(AuditRow.seq.desc()).limit(1))
+        return str((details or {}).get(name, ""))
 
     def require_site(self, subject: str, site: str) -> None:
         """Refuse a subject of another site.

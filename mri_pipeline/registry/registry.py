@@ -28,6 +28,7 @@ from mri_pipeline.registry.site_queries import (
     renew_queries,
 )
 from mri_pipeline.registry.steps import (
+    RECEIVED,
     REFUSED,
     accepted_scan,
     another_scan,
@@ -253,7 +254,7 @@ class Registry(RegistryQueries):
             session.add(row)
             set_identity(session, row, identity or ScanIdentity())
             details = {"upload": upload_digest, "findings": messages, **(remarks or {})}
-            append(session, "scan received", f"{subject} {visit}", details)
+            append(session, RECEIVED, f"{subject} {visit}", details)
             enter_queries(session, findings, site=site, subject=subject, visit=visit)
             for other, questions in (others or {}).items():
                 scan = session.get(ScanRow, (subject, other))
@@ -336,6 +337,7 @@ class Registry(RegistryQueries):
                     enter_refusal(session, subject, visit, reason=reason, upload_digest=upload_digest)
             append(
                 session,
+                RECEIVED,
                 REFUSED,
                 f"{subject} {visit}".strip() or site,
                 {"upload": upload_digest, "reason": reason},

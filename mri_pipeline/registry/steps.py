@@ -67,6 +67,9 @@ def entries(session: Session) -> Iterator[AuditEntry]:
         yield AuditEntry(**{name: getattr(row, name) for name in names})
 
 
+RECEIVED = "scan received"
+"""Audit action of an accepted scan."""
+
 REFUSED = "upload refused"
 """Audit action of a refused upload."""
 

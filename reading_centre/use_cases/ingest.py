@@ -165,7 +165,9 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
     if not uploaded:
         return None
     desk.registry.require_site(code, visitor.site)
-    if uploaded != visitor.digest:
+    series = statement_text(visitor.stated)
+    same = uploaded == visitor.digest and series in ("", desk.registry.remark(code, visit, "series"))
+    if not same:
         if not visitor.replace_because:
             raise another_scan(code, visit)
         desk.registry.require_replaceable(code, visit)

@@ -113,10 +113,22 @@ def test_a_statement_is_audited_and_a_wrong_one_is_not_a_refusal(tmp_path, capsy
     )
     assert not list(trial.quarantine.glob("*/upload*"))
     assert not list(trial.work.glob("intake-*"))
-    ingest(trial, sent, "wk04", stated={Contrast.FLAIR: 1})
+    one, other = {Contrast.FLAIR: 1}, {Contrast.FLAIR: 8}
+    ingest(trial, sent, "wk04", stated=one)
+    assert flair_of(trial) == 1
+    ingest(trial, sent, "wk04")  # the statement need not be repeated
+    with pytest.raises(UsageError, match="expected no accepted scan, found another one"):
+        ingest(trial, sent, "wk04", stated=other)
+    for _ in range(2):  # the second time nothing changes
+        ingest(trial, sent, "wk04", stated=other, replace_because="the other FLAIR")
+        assert flair_of(trial) == 8
     with opened(trial) as registry:
-        (entry,) = [e for e in registry.audit_trail() if e.action == "scan received"]
-    assert entry.details["series"] == "FLAIR=1"
+        stated = [e.details["series"] for e in registry.audit_trail() if e.action == "scan received"]
+        assert (stated, len(registry.withdrawn())) == (["FLAIR=1", "FLAIR=8"], 1)
+
+
+def flair_of(trial):
+    """Number of the series that was stored as FLAIR: the factory adds it to the voxels, which are 10 or more."""
     (held,) = ingest_trial.agree(trial)
     (image,) = trial.rawdata.anat(held.subject, "wk04").glob("*_FLAIR.nii.gz")
-    assert float(load_image(image).data.min()) == 10 + 1  # the factory adds the series number to the voxels
+    return float(load_image(image).data.min()) - 10
