@@ -337,7 +337,6 @@ class Registry(RegistryQueries):
                     enter_refusal(session, subject, visit, reason=reason, upload_digest=upload_digest)
             append(
                 session,
-                RECEIVED,
                 REFUSED,
                 f"{subject} {visit}".strip() or site,
                 {"upload": upload_digest, "reason": reason},
