@@ -180,7 +180,7 @@ def test_a_scan_keeps_how_it_was_made(registry):
 def test_a_replaced_scan_and_its_read_are_kept(registry):
     registry.record_scan(
         "BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1", profile={"software": "v1"},
-        identity=ScanIdentity("p", "s", 700_000, before_infusion=True, images={"FLAIR": "f"}),
+        identity=ScanIdentity(("p", "", ""), frozenset({"s"}), 700_000, before_infusion=True, images={"FLAIR": "f"}),
     )  # fmt: skip
     registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED)
     record_read(registry, "wk00", "R1", counts=ReadCounts(accepted=3, digest="ab"))
@@ -195,6 +195,7 @@ def test_a_replaced_scan_and_its_read_are_kept(registry):
     scan = kept["scan"]
     assert (scan["upload_digest"], scan["receipt"], scan["shifted_day"]) == ("d1", "r1", 700_000)
     assert (scan["images"], scan["before_infusion"]) == ({"FLAIR": "f"}, "yes")
+    assert scan["keys"] == [["number", "p"], ["study", "s"]]
     assert [(read["reader"], read["accepted"], read["digest"]) for read in kept["reads"]] == [("R1", 3, "ab")]
     assert (registry.upload("BCDF2345", "wk00"), registry.receipt("BCDF2345", "wk00")) == ("d2", "r2")
     assert registry.subject("BCDF2345").visits[0].readers == ()
