@@ -39,7 +39,7 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
     require_not_locked(session, row.subject, row.visit)
     reads = list(session.scalars(select(ReadRow).filter_by(subject=row.subject, visit=row.visit)))
     images = list(session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit)))
-    keys = list(session.scalars(select(KeyRow).filter_by(subject=row.subject, visit=row.visit)))
+    keys = _stored_keys(session, row)
     scan = _columns(row) | {
         "images": {image.contrast: image.pixels_key for image in images},
         "keys": [[key.kind, key.key] for key in keys],
@@ -97,6 +97,11 @@ def set_identity(session: Session, row: ScanRow, identity: ScanIdentity) -> None
         session.add(KeyRow(subject=row.subject, visit=row.visit, kind=kind, key=key))
 
 
+def _stored_keys(session: Session, row: ScanRow) -> list[KeyRow]:
+    of_scan = select(KeyRow).filter_by(subject=row.subject, visit=row.visit)
+    return list(session.scalars(of_scan.order_by(KeyRow.kind, KeyRow.key)))
+
+
 def _keys(identity: ScanIdentity) -> list[tuple[str, str]]:
     """Kind and value of the keys of an identity that are known."""
     person = [(kind, key) for kind, key in zip(_PERSON, identity.person, strict=True) if key]
@@ -139,7 +144,7 @@ def relatives(session: Session, subject: str, identity: ScanIdentity) -> list[Kn
 
 def _identity(session: Session, row: ScanRow) -> ScanIdentity:
     images = session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit))
-    keys = list(session.scalars(select(KeyRow).filter_by(subject=row.subject, visit=row.visit)))
+    keys = _stored_keys(session, row)
     number, name, birth = (next((k.key for k in keys if k.kind == kind), "") for kind in _PERSON)
     return ScanIdentity(
         person=(number, name, birth),
