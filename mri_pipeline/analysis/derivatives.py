@@ -216,11 +216,15 @@ def _write_labels(image: Path, names: Mapping[int, str]) -> None:
 
 
 def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
-    """Write the lesions of one visit as a BIDS label table, with the values of lesions.csv."""
+    """Write the lesions of one visit as a BIDS label table, with the values of lesions.csv.
+
+    A lesion that has split has one row, that of its largest part.
+    """
     names = ["index", "name", *(n for n in LESIONS.names if n not in {"subject", "visit", "lesion_id"})]
     rows: list[Row] = [
         {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
         for record in records
+        if record.part == 1
     ]
     write_atomic(path, csv_text(names, rows, delimiter="\t", missing="n/a"))
 

@@ -28,10 +28,15 @@ COMPARISONS = (
 )
 """The columns that also depend on the masks of earlier visits."""
 
+_LESION_COMPARISONS = ("gel_state", "gel_states", "t2_state", "t2_comparison", "image_support", "new_since_first")
+"""The columns of lesions.csv that also depend on the masks of earlier visits."""
+
 _GOES_WITH = {
     "new_t2_since_first_count": "new_t2_count",
     "t1_hypointense_volume_ml": "bh_volume_ml",
     "bh_severe_volume_ml": "bh_volume_ml",
+    "combined_with_persistent_gel_count": "new_t2_count",
+    "combined_without_persistent_gel_count": "new_t2_count",
 }
 """Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv known at the same visits."""
 
@@ -69,6 +74,8 @@ def _cell(value: Any, column: Column) -> Cell:
         return value
     if isinstance(value, StrEnum):
         return value.value
+    if isinstance(value, tuple):
+        return ";".join(value) or None
     if column.decimals:
         return quantised(value, column.decimals)
     return value if isinstance(value, str) else int(value)
@@ -207,7 +214,7 @@ def _locked_lesion(row: Row, comparable: dict[tuple[Cell, Cell], bool]) -> list[
     if row["t2_state"] == T2State.VANISHED.value:
         return []  # the row describes a lesion of an earlier visit
     hole = row["black_hole"] if row["black_hole"] == BlackHoleState.NONE.value else None
-    return [row | {"gel_state": None, "t2_state": None, "black_hole": hole}]
+    return [row | dict.fromkeys(_LESION_COMPARISONS) | {"black_hole": hole}]
 
 
 def check_rows(table: Table, rows: Iterable[Row]) -> None:

@@ -44,6 +44,10 @@ CONTRACT_TIMEPOINTS = (
 CONTRACT_LESIONS = (
     "subject, visit, lesion_id, volume_mm3, x_mm, y_mm, z_mm, location, enhancing, gel_state, t2_state, black_hole"
 )
+FURTHER_LESION_COLUMNS = (
+    "part, t2_lesion, gel_count, gel_states, gel_volume_mm3, bh_count, bh_volume_mm3, t2_comparison, image_support, "
+    "new_since_first"
+)
 
 
 def counts(visit, *, reference=None, n=1):
@@ -94,7 +98,7 @@ def made(*subjects, provisional=True, visits=VISITS):
 
 def test_columns_are_the_contract():
     assert ", ".join(TIMEPOINTS.names) == CONTRACT_TIMEPOINTS
-    assert ", ".join(LESIONS.names) == CONTRACT_LESIONS
+    assert ", ".join(LESIONS.names) == f"{CONTRACT_LESIONS}, {FURTHER_LESION_COLUMNS}"
 
 
 def test_every_column_is_described_and_every_measured_column_is_in_nv():
