@@ -203,21 +203,27 @@ def test_endpoints_against_a_plain_calculation(numbers):
         VisitCounts(
             label,
             gel_count=gel,
+            t2_count=1,
             combined_unique_active_count=active,
             new_or_enlarging_t2_count=new,
             t2_volume_ml=t2,
+            reference_visit=reference,
         )
-        for label, (gel, active, new, t2) in zip(LABELS, numbers, strict=True)
+        for label, (gel, active, new, t2), reference in zip(LABELS, numbers, [None, *LABELS], strict=False)
     )
     one = SubjectInput(SubjectResult("BCDF2345", visits), dict.fromkeys(LABELS, ScanStatus.ANALYSED))
     row = made(one)["endpoints.csv"][0]
     by_week = dict(zip([0, 4, 12, 24, 28, 36, 48], numbers, strict=True))
+    length = {4: 4, 12: 8, 24: 12, 28: 4, 36: 8, 48: 12}
     for weeks, name in (((4, 12, 24), "wk04_12_24"), ((28, 36, 48), "wk28_36_48")):
         for i, measure in enumerate(("gel_count", "combined_unique_active_count", "new_or_enlarging_t2_count")):
             known = [by_week[w][i] for w in weeks if by_week[w][i] is not None]
             assert row[f"{measure}_{name}_visits"] == len(known)
             assert row[f"{measure}_{name}_available"] == (sum(known) if known else None)
             assert row[f"{measure}_{name}_complete"] == (sum(known) if len(known) == 3 else None)
+            if measure != "gel_count":
+                covered = sum(length[w] for w in weeks if by_week[w][i] is not None)
+                assert row[f"{measure}_{name}_weeks"] == covered
         pairs = [(by_week[w][0], by_week[w][2]) for w in weeks]
         active = any((a or 0) > 0 or (b or 0) > 0 for a, b in pairs)
         certain = [(a is not None and b is not None) or (a or 0) > 0 or (b or 0) > 0 for a, b in pairs]
@@ -230,12 +236,64 @@ def test_endpoints_against_a_plain_calculation(numbers):
     assert row["gel_count_wk00"] == by_week[0][0]
 
 
+def of_period(**changes):
+    """Endpoints of a subject with two new lesions at each visit, some visits missing."""
+    labels = [label for label in LABELS if label not in changes]
+    visits = tuple(
+        VisitCounts(
+            label,
+            reference_visit=before,
+            gel_count=0,
+            t2_count=9,
+            new_or_enlarging_t2_count=None if before is None else 2,
+        )
+        for label, before in zip(labels, [None, *labels], strict=False)
+    )
+    one = SubjectInput(SubjectResult("BCDF2345", visits), dict.fromkeys(labels, ScanStatus.ANALYSED) | changes)
+    return made(one)["endpoints.csv"][0]
+
+
+@pytest.mark.parametrize(
+    ("missing", "first", "second"),
+    [  # available, visits, weeks, complete
+        ([], (6, 3, 24, 6), (6, 3, 24, 6)),
+        (["wk24"], (4, 2, 12, None), (4, 2, 20, None)),  # the changes of week 28 begin at week 12
+        (["wk12"], (4, 2, 24, None), (6, 3, 24, 6)),
+        (["wk00"], (4, 2, 20, None), (6, 3, 24, 6)),
+        (["wk36"], (6, 3, 24, 6), (4, 2, 24, None)),
+        (["wk24", "wk28"], (4, 2, 12, None), (2, 1, 12, None)),
+        (["wk00", "wk04", "wk12", "wk24"], (None, 0, 0, None), (4, 2, 20, None)),
+    ],
+)
+def test_a_period_counts_its_own_weeks(missing, first, second):
+    row = of_period(**dict.fromkeys(missing, ScanStatus.MISSING))
+    for name, expected in (("wk04_12_24", first), ("wk28_36_48", second)):
+        rules = ("available", "visits", "weeks", "complete")
+        assert tuple(row[f"new_or_enlarging_t2_count_{name}_{rule}"] for rule in rules) == expected
+
+
+def test_activity_of_a_period_is_not_that_before_its_start():
+    row = of_period(wk24=ScanStatus.MISSING)
+    assert row["activity_free_wk28_36_48_visits"] == 2  # at week 28 it is unknown: no GEL, changes since week 12
+    assert row["activity_free_wk28_36_48_complete"] is None
+    assert of_period()["activity_free_wk28_36_48_complete"] is False
+
+
+def test_a_visit_between_those_of_the_period_leaves_a_gap():
+    extra = found_visits([*LABELS, "wk08"])
+    labels = ["wk00", "wk04", "wk08", "wk12", "wk24"]
+    row = made(subject(labels=labels), visits=extra)["endpoints.csv"][0]
+    assert row["new_or_enlarging_t2_count_wk04_12_24_visits"] == 3
+    assert row["new_or_enlarging_t2_count_wk04_12_24_weeks"] == 4 + 4 + 12
+    assert row["new_or_enlarging_t2_count_wk04_12_24_complete"] is None
+
+
 def test_the_rule_of_a_period_names_the_weeks_of_its_column():
     columns = [column for column in ENDPOINTS.columns if re.search(r"_wk\d\d_\d\d_\d\d_", column.name)]
     assert len(columns) > 10
     for column in columns:
         weeks = [int(week) for week in re.findall(r"\d\d", column.name[column.name.index("_wk") :])]
-        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*)?$", column.rule)
+        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*|;.*)?$", column.rule)
         assert listed, column.rule
         assert [int(week) for week in re.findall(r"\d+", listed[1])] == weeks
 
