@@ -319,6 +319,32 @@ def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
     )
 
 
+FLAIR_FILE, T1_HYPOINTENSITY_FILE, LOCATION_FILE = "FLAIR.nii.gz", "t1_hypointensity.nii.gz", "location.nii.gz"
+"""Names of the images that the counts of a confirmed visit read beside its masks."""
+
+
+def files_of_counts(derivatives: DerivativeDataset, subject: str, visit: str) -> dict[str, Path]:
+    """The images that the counts of a confirmed visit read beside its masks.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    dict of str to Path
+        By name; `T1_HYPOINTENSITY_FILE` is absent without T1 before contrast.
+    """
+    files = {
+        FLAIR_FILE: derivatives.image(subject, visit, Contrast.FLAIR),
+        T1_HYPOINTENSITY_FILE: derivatives.t1_hypointensity(subject, visit),
+        LOCATION_FILE: derivatives.space(subject).location,
+    }
+    return {name: path for name, path in files.items() if name != T1_HYPOINTENSITY_FILE or path.is_file()}
+
+
 def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskLabel) -> LabelImage | None:
     return read_labels(derivatives.mask(subject, visit, label))
 

@@ -9,9 +9,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from mri_pipeline.core.records import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
+from mri_pipeline.core.records import (
+    BlackHoleState,
+    ComparedMasks,
+    LesionRecord,
+    ReadStatus,
+    ScanStatus,
+    T2State,
+    VisitCounts,
+)
 from mri_pipeline.tables.inputs import VisitInput
-from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
 """The measured columns of lesion_timepoints.csv."""
@@ -142,6 +150,37 @@ def lesion_row(subject: str, lesion: LesionRecord) -> Row:
     """
     values = {"subject": subject, **asdict(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
+
+
+_QUESTIONS = {
+    T2State.NEW.value: "FLAIR is no brighter there than at the reference visit: new, or missed there?",
+    T2State.ENLARGING.value: "FLAIR is no brighter where the lesion grew: larger, or drawn larger?",
+    T2State.SHRINKING.value: "FLAIR is no darker where the lesion shrank: smaller, or drawn smaller?",
+    T2State.VANISHED.value: "FLAIR is no darker there than at the reference visit: gone, or missed here?",
+}
+
+
+def question_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> list[Row]:
+    """Rows of questions.csv of one subject.
+
+    Parameters
+    ----------
+    timepoints, lesions : iterables of rows of lesion_timepoints.csv and lesions.csv
+        Of one subject.
+
+    Returns
+    -------
+    list of Row
+        One for each change between confirmed reads that the images do not support.
+    """
+    reference = {row["visit"]: row["reference_visit"] for row in timepoints}
+    confirmed = ComparedMasks.CONFIRMED.value
+    return [
+        {name: (row | asked)[name] for name in QUESTIONS.names}
+        for row in lesions
+        if row["t2_comparison"] == confirmed and row["image_support"] is False
+        for asked in [{"reference_visit": reference[row["visit"]], "question": _QUESTIONS[str(row["t2_state"])]}]
+    ]
 
 
 def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) -> list[Row]:

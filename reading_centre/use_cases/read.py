@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.analysis.read_check import check_read, number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
@@ -14,7 +15,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import item_from_derivatives
-from mri_pipeline.reading.lock import lock_read, unlock_read
+from mri_pipeline.reading.lock import keep_inputs, lock_read, unlock_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import export_worklist
@@ -140,7 +141,8 @@ def _counts(record: ReadRecord) -> ReadCounts:
 def lock_reads(folder: Path, *, reader: str) -> Summary:
     """Lock all confirmed reads of a reader, in the files and in the registry.
 
-    Either all reads are locked or none. An interrupted lock is completed.
+    Either all reads are locked or none. An interrupted lock is completed. The images that the counts read are copied,
+    so that a later analysis changes no locked number.
 
     Parameters
     ----------
@@ -174,12 +176,18 @@ def lock_reads(folder: Path, *, reader: str) -> Summary:
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
         locked: list[ReadRecord] = []
+        rules = protocol.lesions.model_dump(mode="json")
+        inputs = {}
         try:
             for (subject, visit), record in confirmed.items():
+                kept = keep_inputs(
+                    trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit)
+                )
+                inputs[subject, visit] = {"files": kept, "rules": rules}
                 if record.status is not ReadStatus.LOCKED:
                     lock_read(trial.reads, subject, visit, reader=reader)
                     locked.append(record)
-            registry.lock_reads(confirmed, reader=reader)
+            registry.lock_reads(confirmed, reader=reader, inputs=inputs)
         except BaseException:
             for record in locked:
                 unlock_read(trial.reads, record)

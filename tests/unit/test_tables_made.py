@@ -16,6 +16,7 @@ from mri_pipeline.core.plan import found_visits, planned_visits
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import (
     BlackHoleState,
+    ComparedMasks,
     GelState,
     LesionRecord,
     ReadStatus,
@@ -192,6 +193,23 @@ def test_without_provisional_a_vanished_lesion_of_an_open_read_has_no_row():
     assert [(row["visit"], row["lesion_id"]) for row in rows] == [("wk04", 2)]
 
 
+def test_a_change_between_confirmed_reads_that_the_images_do_not_show_is_a_question():
+    states = (T2State.NEW, T2State.ENLARGING, T2State.SHRINKING, T2State.VANISHED)
+    asked = [
+        replace(lesion("wk04", n, state), t2_comparison=ComparedMasks.CONFIRMED, image_support=False)
+        for n, state in enumerate(states, start=1)
+    ]
+    shown = replace(asked[0], lesion_id=8, image_support=True)
+    mixed = replace(asked[0], lesion_id=9, t2_comparison=ComparedMasks.MIXED)
+    one = subject()
+    tables = made(replace(one, result=replace(one.result, lesions=(*asked, shown, mixed))))
+    rows = tables["questions.csv"]
+    assert [(row["lesion_id"], row["t2_state"]) for row in rows] == list(enumerate(states, start=1))
+    assert {(row["visit"], row["reference_visit"]) for row in rows} == {("wk04", "wk00")}
+    assert rows[0]["question"].endswith("new, or missed there?")
+    assert [row["t2_comparison"] for row in tables["lesions.csv"]] == ["confirmed"] * 5 + ["mixed"]
+
+
 # --- endpoints -------------------------------------------------------------------------------------------------
 
 cells = st.none() | st.integers(0, 40)
@@ -346,7 +364,7 @@ def test_files_are_the_same_bytes_whatever_the_order(tmp_path):
         write_tables(tmp_path / folder, subjects, VISITS, study="mesems", provisional=True, settings_digest="x")
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert names == [
-        "data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv",
+        "data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv", "questions.csv",
         "supplementary_timepoints.csv",
     ]  # fmt: skip
     for name in names:
