@@ -80,7 +80,7 @@ def _inside_t2(
     enhancing = LabelImage(inside & ~allowed, holes.grid)
     for place in describe_proposals(number_counted(LesionKind.BLACK_HOLE, enhancing, rules)):
         raise UsageError(
-            f"{what}: expected black holes that do not enhance, found the one of {_place(place)} at an enhancing lesion",
+            f"{what}: expected black holes that do not enhance, found {_place(place)} at an enhancing lesion",
             hint="reject or erase the black hole, or the enhancing lesion",
         )
     outside = int((holes.mask & ~inside).sum())
@@ -102,8 +102,8 @@ def _without_t2(gel: LabelImage, t2: LabelImage, what: str) -> Iterator[str]:
     for place in describe_proposals(gel):
         if place.number in alone:
             yield (
-                f"{what}: the GEL of {_place(place)} lies in no confirmed T2 lesion. It counts as it is; check FLAIR and "
-                "T2 there. In the posterior fossa and the temporal lobes a GEL needs a T2 lesion"
+                f"{what}: the GEL of {_place(place)} lies in no confirmed T2 lesion. It counts as it is; check FLAIR "
+                "and T2 there. In the posterior fossa and the temporal lobes a GEL needs a T2 lesion"
             )
 
 

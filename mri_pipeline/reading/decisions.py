@@ -110,7 +110,8 @@ def import_decisions(
         )
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records, unread, notes = [], [], []
+    records, unread = [], []
+    notes: list[str] = []
     with staging(reads) as stage:
         for code, digests in exported.items():
             read = _read_item(folder / ITEMS / code, known[code], digests, reads, done=marks.get(code, False))

@@ -22,9 +22,9 @@ from mri_pipeline.registry.steps import (
     subject_state,
 )
 
-
 READ_LOCKED = "read locked"
 """Action of the audit trail."""
+
 
 class RegistryQueries:
     """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer.

@@ -231,8 +231,8 @@ TIMEPOINTS = Table(
         ),
         count(
             "combined_unique_active_count",
-            "lesions that enhance or are new or enlarging on T2, each counted once, matched by spatial overlap; with or "
-            "without persistent GEL by the setting combined_counts_persistent_gel "
+            "lesions that enhance or are new or enlarging on T2, each counted once, matched by spatial overlap; with "
+            "or without persistent GEL by the setting combined_counts_persistent_gel "
             "(supplementary_timepoints.csv has both)",
             f"{NO_CONTRAST}, or {NO_EARLIER}",
         ),
@@ -276,10 +276,10 @@ SUPPLEMENTARY = Table(
 
 LESIONS = Table(
     "lesions.csv",
-    "One row for every lesion at every analysed visit. lesion_timepoints.csv has the read_status. All counts of a visit "
-    "follow from its rows: t2_count is the number of rows with t2_lesion; the counts by t2_state are the numbers of such "
-    "rows; gel_count and bh_count are sums; the combined count is the sum over the rows of gel_count, or of 1 if "
-    "that is 0 and t2_state is new or enlarging.",
+    "One row for every lesion at every analysed visit. lesion_timepoints.csv has the read_status. All counts of a "
+    "visit follow from its rows: t2_count is the number of rows with t2_lesion; the counts by t2_state are the numbers "
+    "of such rows; gel_count and bh_count are sums; the combined count is the sum over the rows of gel_count, or of 1 "
+    "if that is 0 and t2_state is new or enlarging.",
     (
         SUBJECT,
         VISIT,

@@ -24,7 +24,7 @@ def tables(
         bool,
         typer.Option(
             "--provisional",
-            help="Use all reads and automatic results; each row states its source. With --release: release such tables.",
+            help="Use all reads and automatic results; each row states its source. Allows --release of such tables.",
         ),
     ] = False,
     release: Annotated[
@@ -40,7 +40,8 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables, from locked reads only unless --provisional is given."""
-    from reading_centre.use_cases.tables import release_trial_tables, write_trial_tables
+    from reading_centre.use_cases.release import release_trial_tables
+    from reading_centre.use_cases.tables import write_trial_tables
 
     if release is not None:
         released = release_trial_tables(trial, reason=reason, out=release, provisional=provisional)

@@ -180,9 +180,7 @@ def lock_reads(folder: Path, *, reader: str) -> Summary:
         inputs = {}
         try:
             for (subject, visit), record in confirmed.items():
-                kept = keep_inputs(
-                    trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit)
-                )
+                kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
                 inputs[subject, visit] = {"files": kept, "rules": rules}
                 if record.status is not ReadStatus.LOCKED:
                     lock_read(trial.reads, subject, visit, reader=reader)

@@ -18,7 +18,6 @@ from mri_pipeline.analysis.derivatives import (
     files_of_counts,
     read_masks,
 )
-from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.digests import file_digest
@@ -34,10 +33,8 @@ from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry, SubjectState, VisitState
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
-from mri_pipeline.tables.release import release_tables, require_as_written, require_final
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
-
 
 TABLES_WRITTEN = "tables written"
 """Action of the audit trail."""
@@ -227,14 +224,12 @@ def _result(
         return automatic
     weeks = {visit.label: visit.week for visit in protocol.visits}
     files = {}
-    for visit in analysed:
-        locked = depends.get(visit, {})
-        _require_rules(state.code, visit, locked.get("rules", {}), protocol.lesions)
-        kept = kept_inputs(trial.reads, state.code, visit, locked.get("files", {}))
-        files[visit] = kept or files_of_counts(trial.derivatives, state.code, visit)
-    return _recount(
-        trial.derivatives, state.code, files, confirmed, rules=protocol.lesions, weeks=weeks
-    )
+    for label in analysed:
+        locked = depends.get(label, {})
+        _require_rules(state.code, label, locked.get("rules", {}), protocol.lesions)
+        kept = kept_inputs(trial.reads, state.code, label, locked.get("files", {}))
+        files[label] = kept or files_of_counts(trial.derivatives, state.code, label)
+    return _recount(trial.derivatives, state.code, files, confirmed, rules=protocol.lesions, weeks=weeks)
 
 
 def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: LesionRules) -> None:
@@ -270,7 +265,7 @@ def _recount(
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Track again with the masks of the readers. A read that accepts everything changes no count."""
+    """Track again with the masks of the readers."""
     masks = [
         _images_beside(derivatives, subject, visit, confirmed.get(visit), own) for visit, own in files.items()
     ]
@@ -299,63 +294,3 @@ def _images_beside(
         )
     dark = files.get(T1_HYPOINTENSITY_FILE)
     return replace(confirmed, flair=flair, t1_hypointensity=None if dark is None else nifti.load_labels(dark))
-
-
-@dataclass(frozen=True)
-class ReleasedTables:
-    """Released tables.
-
-    Parameters
-    ----------
-    files : tuple of Path
-        The unblinded tables and their dictionary.
-    other_software : bool
-        True if other software than the present one wrote the blinded tables.
-    """
-
-    files: tuple[Path, ...]
-    other_software: bool
-
-
-def release_trial_tables(folder: Path, *, reason: str, out: Path, provisional: bool = False) -> ReleasedTables:
-    """Write tables with trial numbers, using the sealed key.
-
-    The audit trail records the reason before the release, and the digest of every released file after it.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    reason : str
-    out : Path
-        Folder for the unblinded tables.
-    provisional : bool
-        True: release provisional tables, too.
-
-    Returns
-    -------
-    ReleasedTables
-
-    Raises
-    ------
-    UsageError
-        If the audit trail is broken, a table is not as it was written, the tables are provisional, or a row of the key
-        does not belong to its code, and as `mri_pipeline.tables.release.release_tables`.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    if not reason.strip():
-        raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
-    with Registry.open(trial, protocol) as registry:
-        registry.verify_audit()
-        written = registry.audit_entries(TABLES_WRITTEN)
-        details = written[-1].details if written else {}
-        require_as_written(trial.tables, details.get("files", {}))
-        if not provisional:
-            require_final(trial.tables)
-        key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
-        # record before the release: an interrupted release may already have lifted the blinding
-        registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
-        released = release_tables(trial.tables, out, key, reason=reason)
-        registry.audit("release written", details={"reason": reason, "files": released.digests})
-    return ReleasedTables(released.files, details.get("software") != software()["mri-pipeline source"])

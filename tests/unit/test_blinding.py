@@ -175,7 +175,9 @@ def test_a_folder_of_an_earlier_version_is_tested_by_its_key_once(trial, sealed)
     check.unlink()
     path = trial.sealed / "pepper"
     path.write_bytes(bytes(32))
-    with pytest.raises(UsageError, match=r"sealed/subjects\.csv: expected every issued code .* found 1 of 1 without"):
+    with pytest.raises(
+        UsageError, match=r"sealed/subjects\.csv: expected every issued code .* found 1 of 1 without"
+    ):
         Sealed.open(trial)
     assert not check.exists()
 
@@ -201,7 +203,9 @@ def test_a_changed_row_of_the_key_is_noticed(trial, sealed, damage, found):
         sealed.code_for("S01", f"000{n}")
     path = trial.sealed / "subjects.csv"
     path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
-    with pytest.raises(UsageError, match=f"expected every issued code beside its own subject, found {found} without"):
+    with pytest.raises(
+        UsageError, match=f"expected every issued code beside its own subject, found {found} without"
+    ):
         Sealed.open(trial).release()
 
 

@@ -42,7 +42,10 @@ def test_new_and_baseline_lesions_are_all_lesions_that_ever_were(masks, gels):
     tracking = track(*visits)
     counts = [v.counts for v in tracking.visits]
     identities = {
-        r.lesion_id for v in tracking.visits for r in v.records if r.t2_state not in (T2State.VANISHED, T2State.NONE)
+        r.lesion_id
+        for v in tracking.visits
+        for r in v.records
+        if r.t2_state not in (T2State.VANISHED, T2State.NONE)
     }
     assert counts[0].t2_count + sum(c.new_t2_count for c in counts[1:]) == len(identities)
     assert set(first_rows(tracking).values()) <= {T2State.BASELINE, T2State.NEW}
@@ -163,9 +166,11 @@ def test_a_persistent_gel_counts_by_the_setting_and_both_counts_are_given(settin
 
 
 def test_a_persistent_gel_in_an_enlarging_lesion_leaves_the_lesion_active():
-    counts = track(
-        visit("wk00", boxes(A), gel=boxes(A)), visit("wk04", boxes((2, 8, 2, 6, 2, 4)), gel=boxes(A))
-    ).visits[1].counts
+    counts = (
+        track(visit("wk00", boxes(A), gel=boxes(A)), visit("wk04", boxes((2, 8, 2, 6, 2, 4)), gel=boxes(A)))
+        .visits[1]
+        .counts
+    )
     assert (counts.enlarging_t2_count, counts.gel_persistent_count) == (1, 1)
     assert counts.combined_without_persistent_gel_count == counts.combined_with_persistent_gel_count == 1
 

@@ -1,6 +1,5 @@
 """A locked endpoint depends on no file that can change: the lock keeps copies with their digests."""
 
-import os
 import shutil
 from dataclasses import replace
 
@@ -77,7 +76,7 @@ def test_copies_are_those_of_the_lock_and_private(trial):
     for name, path in files.items():
         copy = trial.reads / CODE / "wk04" / "locked" / name
         assert copy.read_bytes() == path.read_bytes()
-        assert os.stat(copy).st_mode & 0o777 == 0o400
+        assert copy.stat().st_mode & 0o777 == 0o400
 
 
 def test_other_rules_than_those_of_the_lock_are_refused_by_name(trial):

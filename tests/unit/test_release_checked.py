@@ -12,8 +12,9 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases import tables as use_case
-from reading_centre.use_cases.tables import release_trial_tables, write_trial_tables
+from reading_centre.use_cases import release as use_case
+from reading_centre.use_cases.release import release_trial_tables
+from reading_centre.use_cases.tables import write_trial_tables
 
 CODE, NUMBER = "BENCH000", "0001"
 
@@ -53,7 +54,8 @@ def test_a_release_records_the_digest_of_every_file(trial):
 
 
 @pytest.mark.parametrize(
-    "name", ["endpoints.csv", "lesions.csv", "lesion_timepoints.csv", "nv.csv", "questions.csv", "data_dictionary.json"]
+    "name",
+    ["endpoints.csv", "lesions.csv", "lesion_timepoints.csv", "nv.csv", "questions.csv", "data_dictionary.json"],
 )
 @pytest.mark.parametrize("damage", ["changed", "missing"])
 def test_a_table_that_is_not_as_it_was_written_is_refused_by_name(trial, name, damage):
@@ -70,7 +72,9 @@ def test_a_table_that_is_not_as_it_was_written_is_refused_by_name(trial, name, d
 
 def test_provisional_tables_are_released_only_on_request(trial):
     write_trial_tables(trial.root, provisional=True)
-    with pytest.raises(UsageError, match="expected tables from locked reads for the release, found provisional ones"):
+    with pytest.raises(
+        UsageError, match="expected tables from locked reads for the release, found provisional ones"
+    ):
         release(trial)
     assert release(trial, provisional=True).files
 
@@ -88,7 +92,9 @@ def test_swapped_rows_of_the_key_are_refused_before_the_blinding_is_lifted(trial
     path = trial.sealed / "subjects.csv"
     header, one, two = path.read_text().split()
     path.write_text("\n".join([header, one.replace(",0001", ",0002"), two.replace(",0002", ",0001")]) + "\n")
-    with pytest.raises(UsageError, match="expected every issued code beside its own subject, found 2 of 2 without"):
+    with pytest.raises(
+        UsageError, match="expected every issued code beside its own subject, found 2 of 2 without"
+    ):
         release(trial)
     assert entries(trial, "tables released") == []
 

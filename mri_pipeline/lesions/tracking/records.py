@@ -130,7 +130,7 @@ def count_visit(
     compared = gel if found.gel_compared else None
     t2 = None if found.t2 is None else list(found.t2.states.values())
     new, enlarging = _count(t2, T2State.NEW), _count(t2, T2State.ENLARGING)
-    with_persistent, without_persistent = _combined(now, found)
+    with_persistent, without_persistent = _combined(found)
     return VisitCounts(
         visit=now.masks.visit,
         reference_visit=None if reference is None else reference.masks.visit,
@@ -160,7 +160,7 @@ def count_visit(
     )
 
 
-def _combined(now: LabelledVisit, found: Findings) -> tuple[int | None, int | None]:
+def _combined(found: Findings) -> tuple[int | None, int | None]:
     """Combined unique active lesions with and without persistent enhancing lesions."""
     if found.t2 is None or found.gel is None:
         return None, None
