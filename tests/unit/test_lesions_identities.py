@@ -192,3 +192,15 @@ def test_black_holes_outside_t2_are_cut_and_enhancing_ones_are_none():
     assert only.counts.bh_count == 1
     assert only.counts.bh_volume_ml == pytest.approx(np.count_nonzero(boxes(hole)) * 2 / 1000)
     assert [r.bh_count for r in only.records] == [1, 0]
+
+
+def test_a_pair_is_sought_for_new_gel_before_persistent_ones():
+    """Both enhance in an old lesion and in one new lesion. The new GEL is paired, whatever its number."""
+    t2, gel = np.zeros(SHAPE, dtype=np.int32), np.zeros(SHAPE, dtype=np.int32)
+    t2[2:6, 2:12], t2[8:12, 2:12] = 1, 2
+    gel[4:10, 2:5, 2:4], gel[4:9, 8:10, 2:4] = 1, 2
+    images = LabelImage(gel, GRID), LabelImage(t2, GRID)
+    for persistent, new in ((1, 2), (2, 1)):
+        counted = counted_at(*images, {2}, {persistent: GelState.PERSISTENT, new: GelState.NEW})
+        assert counted == {persistent: 1, new: 2}
+        assert combined_unique_active([counted[new]], {2}) == 1
