@@ -1,11 +1,14 @@
 # The model of primary_analysis.py, fitted by MASS::glm.nb: the witness.
 #
-#   Rscript docs/examples/primary_analysis.R RELEASED/endpoints.csv RANDOMISATION.csv REFERENCE
+#   Rscript docs/examples/primary_analysis.R RELEASED/endpoints.csv RANDOMISATION.csv REFERENCE [ENDPOINT]
 #
 # Debian and Ubuntu: apt-get install r-base-core r-cran-mass. Prints CSV: population, quantity, value.
 suppressPackageStartupMessages(library(MASS))
 argument <- commandArgs(trailingOnly = TRUE)
-stopifnot(length(argument) == 3)
+stopifnot(length(argument) %in% 3:4)
+endpoint <- if (length(argument) == 4) argument[4] else "gel_count_wk04_12_24"
+# GEL are counted at each visit; changes accumulate over the weeks between visits
+offset_name <- paste0(endpoint, if (startsWith(endpoint, "gel_count")) "_visits" else "_weeks")
 text <- c(site = "character", subject = "character")
 endpoints <- read.csv(argument[1], colClasses = text)
 randomised <- read.csv(argument[2], colClasses = text)
@@ -16,13 +19,13 @@ say <- function(population, quantity, value) cat(sprintf("%s,%s,%.10g\n", popula
 cat("population,quantity,value\n")
 for (population in c("available", "complete")) {
   subjects <- data.frame(
-    count = trial[[paste0("gel_count_wk04_12_24_", population)]],
-    scans = trial$gel_count_wk04_12_24_visits,
+    count = trial[[paste0(endpoint, "_", population)]],
+    exposure = trial[[offset_name]],
     baseline = trial$gel_count_wk00,
     group = as.numeric(trial$group != argument[3])
   )
   subjects <- subjects[complete.cases(subjects), ]
-  fit <- glm.nb(count ~ group + baseline + offset(log(scans)), data = subjects,
+  fit <- glm.nb(count ~ group + baseline + offset(log(exposure)), data = subjects,
                 control = glm.control(epsilon = 1e-12, maxit = 200))
   stopifnot(fit$converged, is.null(fit$th.warn))
   table <- coef(summary(fit))

@@ -25,6 +25,12 @@ from scipy import stats
 
 BASELINE = "gel_count_wk00"
 ENDPOINT = "gel_count_wk04_12_24"
+ENDPOINTS = (
+    ENDPOINT,
+    "new_or_enlarging_t2_count_wk04_12_24",
+    "new_t2_count_wk04_12_24",
+    "combined_unique_active_count_wk04_12_24",
+)
 KEY = ["site", "subject"]  # a trial number is unique within its site alone
 _GRADIENT = 1e-5  # of the log-likelihood at its maximum, for each parameter
 _POISSON_ALPHA = 1e-6  # below, the counts are not overdispersed: there is no finite theta
@@ -63,7 +69,7 @@ class NegativeBinomialFit:
         return float(2 * stats.norm.sf(abs(self.coefficients[term] / self.standard_errors[term])))
 
 
-def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, scans: pd.Series) -> NegativeBinomialFit:
+def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, exposure: pd.Series) -> NegativeBinomialFit:
     """Maximum likelihood for the coefficients and theta together.
 
     Parameters
@@ -72,15 +78,15 @@ def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, scans: pd.Seri
         Lesions over all scans of a subject.
     design : DataFrame
         One column for each term, the intercept among them.
-    scans : Series of int
-        How many scans the count is a sum of; their logarithm is the offset.
+    exposure : Series of int
+        Scans of which the count is a sum, or weeks that it covers; the logarithm is the offset.
 
     Raises
     ------
     ValueError
         If the likelihood has no maximum: counts without overdispersion.
     """
-    offset = np.log(scans.to_numpy(dtype=float))
+    offset = np.log(exposure.to_numpy(dtype=float))
     y, x = count.to_numpy(dtype=float), design.astype(float)
     start = np.zeros(x.shape[1] + 1)
     start[x.columns.get_loc("intercept")] = math.log(max(y.sum(), 0.5) / np.exp(offset).sum())
@@ -121,48 +127,53 @@ def read_trial(endpoints: Path, randomisation: Path) -> pd.DataFrame:
     return trial.sort_values(KEY, ignore_index=True)
 
 
-def population(trial: pd.DataFrame, *, complete: bool) -> pd.DataFrame:
+def offset_of(endpoint: str) -> str:
+    """What the exposure of an endpoint is measured in: ``visits`` for GEL, ``weeks`` for changes between visits."""
+    return "visits" if endpoint.startswith("gel_count") else "weeks"
+
+
+def population(trial: pd.DataFrame, *, complete: bool, endpoint: str = ENDPOINT) -> pd.DataFrame:
     """The subjects who can be analysed, by one of the two rules for missing visits (docs/tables.md).
 
-    Columns `group`, `baseline`, `count` and `scans`: the visits of weeks 4, 12 and 24 whose count is known.
+    Columns `group`, `baseline`, `count` and `exposure`: the visits (or weeks) of the period that the count covers.
     """
     chosen = pd.DataFrame(
         {
             "group": trial["group"],
             "baseline": trial[BASELINE],
-            "count": trial[f"{ENDPOINT}_{'complete' if complete else 'available'}"],
-            "scans": trial[f"{ENDPOINT}_visits"],
+            "count": trial[f"{endpoint}_{'complete' if complete else 'available'}"],
+            "exposure": trial[f"{endpoint}_{offset_of(endpoint)}"],
         }
     ).dropna()
-    return chosen.astype({"baseline": int, "count": int, "scans": int})
+    return chosen.astype({"baseline": int, "count": int, "exposure": int})
 
 
 def primary_model(subjects: pd.DataFrame, *, reference: str) -> NegativeBinomialFit:
-    """GEL over weeks 4 + 12 + 24 on group, adjusted for the number of GEL at baseline.
+    """The count over weeks 4 + 12 + 24 on group, adjusted for the number of GEL at baseline.
 
     Raises
     ------
     ValueError
-        If there are not two groups, the reference is none of them, or a group has no GEL at all (the ratio is then
+        If there are not two groups, the reference is none of them, or a group has no lesion at all (the ratio is then
         zero or infinite).
     """
     groups = sorted(set(subjects["group"]))
     if len(groups) != 2 or reference not in groups:
         raise ValueError(f"expected two groups, one of them {reference}, found {', '.join(groups) or 'none'}")
     if subjects.groupby("group")["count"].sum().min() == 0:
-        raise ValueError("expected GEL in both groups, found none in one")
+        raise ValueError("expected lesions in both groups, found none in one")
     design = pd.DataFrame(
         {"intercept": 1.0, "group": subjects["group"] != reference, "baseline": subjects["baseline"]}
     )
-    return fit_negative_binomial(subjects["count"], design, subjects["scans"])
+    return fit_negative_binomial(subjects["count"], design, subjects["exposure"])
 
 
-def report(name: str, subjects: pd.DataFrame, trial: pd.DataFrame, fit: NegativeBinomialFit) -> str:
+def report(name: str, subjects: pd.DataFrame, trial: pd.DataFrame, fit: NegativeBinomialFit, unit: str) -> str:
     """A paragraph for a person."""
     sizes = ", ".join(f"{group} {n}" for group, n in subjects["group"].value_counts().sort_index().items())
     ratio, low, high = fit.ratio("group")
     lines = [
-        f"{name}: {len(subjects)} of {len(trial)} randomised ({sizes}), {subjects['scans'].sum()} scans",
+        f"{name}: {len(subjects)} of {len(trial)} randomised ({sizes}), {subjects['exposure'].sum()} {unit}",
         f"  rate ratio {ratio:.4f} (95 % CI {low:.4f} to {high:.4f}), p = {fit.p_value('group'):.4f}",
         f"  theta {fit.theta:.4f}, log-likelihood {fit.log_likelihood:.4f}",
     ]
@@ -180,14 +191,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("endpoints", type=Path)
     parser.add_argument("randomisation", type=Path)
     parser.add_argument("--reference", required=True, help="the group that the other is compared with")
+    parser.add_argument("--endpoint", choices=ENDPOINTS, default=ENDPOINT, help="default: the primary endpoint")
     chosen = parser.parse_args(arguments)
     trial = read_trial(chosen.endpoints, chosen.randomisation)
     dictionary = chosen.endpoints.with_name("data_dictionary.json")
     if dictionary.is_file() and json.loads(dictionary.read_bytes())["provisional"]:
         print("PROVISIONAL: these tables hold numbers that no reader has locked\n")
     for name, complete in (("available visits", False), ("complete only", True)):
-        subjects = population(trial, complete=complete)
-        print(report(name, subjects, trial, primary_model(subjects, reference=chosen.reference)))
+        subjects = population(trial, complete=complete, endpoint=chosen.endpoint)
+        fit = primary_model(subjects, reference=chosen.reference)
+        unit = "scans" if offset_of(chosen.endpoint) == "visits" else "weeks"
+        print(report(name, subjects, trial, fit, unit))
 
 
 if __name__ == "__main__":

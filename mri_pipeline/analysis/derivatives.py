@@ -216,11 +216,15 @@ def _write_labels(image: Path, names: Mapping[int, str]) -> None:
 
 
 def _write_lesion_table(path: Path, subject: str, records: Sequence[LesionRecord]) -> None:
-    """Write the lesions of one visit as a BIDS label table, with the values of lesions.csv."""
+    """Write the lesions of one visit as a BIDS label table, with the values of lesions.csv.
+
+    A lesion that has split has one row, that of its largest part.
+    """
     names = ["index", "name", *(n for n in LESIONS.names if n not in {"subject", "visit", "lesion_id"})]
     rows: list[Row] = [
         {"index": record.lesion_id, "name": f"lesion {record.lesion_id}", **lesion_row(subject, record)}
         for record in records
+        if record.part == 1
     ]
     write_atomic(path, csv_text(names, rows, delimiter="\t", missing="n/a"))
 
@@ -313,6 +317,32 @@ def read_masks(derivatives: DerivativeDataset, subject: str, visit: str) -> Visi
         flair=nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR)),
         t1_hypointensity=read_labels(derivatives.t1_hypointensity(subject, visit)),
     )
+
+
+FLAIR_FILE, T1_HYPOINTENSITY_FILE, LOCATION_FILE = "FLAIR.nii.gz", "t1_hypointensity.nii.gz", "location.nii.gz"
+"""Names of the images that the counts of a confirmed visit read beside its masks."""
+
+
+def files_of_counts(derivatives: DerivativeDataset, subject: str, visit: str) -> dict[str, Path]:
+    """The images that the counts of a confirmed visit read beside its masks.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    dict of str to Path
+        By name; `T1_HYPOINTENSITY_FILE` is absent without T1 before contrast.
+    """
+    files = {
+        FLAIR_FILE: derivatives.image(subject, visit, Contrast.FLAIR),
+        T1_HYPOINTENSITY_FILE: derivatives.t1_hypointensity(subject, visit),
+        LOCATION_FILE: derivatives.space(subject).location,
+    }
+    return {name: path for name, path in files.items() if name != T1_HYPOINTENSITY_FILE or path.is_file()}
 
 
 def _mask(derivatives: DerivativeDataset, subject: str, visit: str, label: MaskLabel) -> LabelImage | None:

@@ -126,7 +126,7 @@ class IssuedCodes:
         UsageError
             If no code is free.
         """
-        check = self._check(identity)
+        check = self.check(identity)
         known = {value: code for code, value in issued.items()}
         return known[check] if check in known else self._free(identity, issued)
 
@@ -140,9 +140,21 @@ class IssuedCodes:
         identity : str
             Site and trial number. Only its check value is written.
         """
-        append_line(self._path, f"{code},{self._check(identity)}")
+        append_line(self._path, f"{code},{self.check(identity)}")
 
-    def _check(self, identity: str) -> str:
+    def check(self, identity: str) -> str:
+        """The check value of an identity.
+
+        Parameters
+        ----------
+        identity : str
+            Site and trial number.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+        """
         return hmac.new(self._secret.key("check"), identity.encode(), "sha256").hexdigest()[:32]
 
     def _free(self, identity: str, issued: dict[str, str]) -> str:

@@ -1,9 +1,10 @@
 """The sealed folder of a trial, and the key from blinded code to site and trial number.
 
-``sealed/`` (mode 0700) holds three files (mode 0600):
+``sealed/`` (mode 0700) holds four files (mode 0600):
 
 - ``pepper``: 32 random bytes. Subject codes, reading codes, date shifts and new UIDs are derived from it. Without it
   another visit of a known subject cannot be accepted. Back it up together with the key, apart from the trial.
+- ``pepper.check``: a keyed check value of the pepper, compared whenever the folder is opened.
 - ``subjects.csv``, the key: code, site, trial number. Rows are only added, and only `Sealed.release` reads it.
 - ``codes.csv``: the issued codes (`mri_pipeline.blinding.codes.IssuedCodes`).
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -90,6 +92,7 @@ class Sealed:
             raise UsageError(
                 "expected no secret in sealed/, found the one of this trial", hint="use the trial as it is"
             ) from error
+        secret.remember(folder)
         create_private(folder / KEY_FILE, f"{_HEADER}\n".encode())
         IssuedCodes.create(folder)
         return cls(folder, secret)
@@ -109,11 +112,16 @@ class Sealed:
         Raises
         ------
         UsageError
-            If a file is missing or damaged, or is accessible to other accounts.
+            If a file is missing or damaged, is accessible to other accounts, or holds the secret of another trial.
         """
-        sealed = cls(trial.sealed, Secret.read(trial.sealed))
+        secret = Secret.read(trial.sealed)
+        sealed = cls(trial.sealed, secret)
         require_private(sealed._key)
         sealed._codes.require_private()
+        if not secret.is_tested(trial.sealed):  # a trial of an earlier version: the key tests the secret, once
+            sealed.release()
+            with suppress(FileExistsError):  # another process was faster
+                secret.remember(trial.sealed)
         return sealed
 
     def secret(self, purpose: str) -> bytes:
@@ -184,28 +192,46 @@ class Sealed:
             return self._codes.find(identity, issued)
 
     def release(self) -> dict[str, TrialSubject]:
-        """Read the key. Only the release of tables calls this, after an audit entry.
+        """Read the key and compare every row with the check value of its code.
+
+        Only the release of tables calls this, and once `open` for a trial without ``pepper.check``.
 
         Returns
         -------
         dict of str to TrialSubject
-            By blinded code.
+            By blinded code, for every issued code.
 
         Raises
         ------
         UsageError
-            If the key is damaged: one code for two subjects.
+            If the key is damaged: one code for two subjects, or a code without its own subject.
         """
         key: dict[str, TrialSubject] = {}
-        with self._key.open(encoding="ascii", newline="") as stream:
+        with self._key.open(encoding="ascii", errors="replace", newline="") as stream:
             for row in csv.DictReader(stream):
-                subject = TrialSubject(row["site"], row["subject"])
-                if key.setdefault(row["code"], subject) != subject:
+                subject = TrialSubject(row.get("site") or "", row.get("subject") or "")
+                if key.setdefault(row.get("code") or "", subject) != subject:
                     raise UsageError(
                         f"sealed/{KEY_FILE}: expected one subject for each code, found two for one code",
                         hint="restore sealed/ from its backup",
                     )
-        return key
+        with self._codes.locked() as issued:
+            checks = dict(issued)
+        wrong = [code for code, check in checks.items() if code not in key or self._check(key[code]) != check]
+        if wrong:
+            raise UsageError(
+                f"sealed/{KEY_FILE}: expected every issued code beside its own subject, found "
+                f"{len(wrong)} of {len(checks)} without",
+                hint="restore sealed/ (key, codes and secret) from its backup and report the deviation",
+            )
+        return {code: key[code] for code in checks}  # without a row whose entry was interrupted
+
+    def _check(self, subject: TrialSubject) -> str:
+        """Check value of a row of the key; empty if the row has another form."""
+        try:
+            return self._codes.check(_identity(subject.site, subject.number))
+        except UsageError:
+            return ""
 
 
 def _identity(site: str, number: str) -> str:

@@ -15,6 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_folder
 
 PEPPER_FILE = "pepper"
+CHECK_FILE = "pepper.check"
 PEPPER_BYTES = 32
 
 
@@ -95,6 +96,51 @@ class Secret:
             )
         return cls(pepper)
 
+    def remember(self, folder: Path) -> None:
+        """Write the check value of the pepper to ``folder/pepper.check``. It does not reveal the pepper.
+
+        Parameters
+        ----------
+        folder : Path
+            The sealed folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder has one.
+        """
+        create_private(folder / CHECK_FILE, self._check_value)
+
+    def is_tested(self, folder: Path) -> bool:
+        """Compare the pepper with its check value.
+
+        Parameters
+        ----------
+        folder : Path
+            The sealed folder.
+
+        Returns
+        -------
+        bool
+            False if the folder has no check value (a trial of version 0.2.0 or earlier).
+
+        Raises
+        ------
+        UsageError
+            If the pepper is another one, or the check value is accessible to other accounts.
+        """
+        path = folder / CHECK_FILE
+        if not path.is_file():
+            return False
+        require_private(path)
+        if not hmac.compare_digest(path.read_bytes(), self._check_value):
+            raise changed_secret()
+        return True
+
+    @property
+    def _check_value(self) -> bytes:
+        return self.key("check of the pepper").hex().encode() + b"\n"
+
     def key(self, purpose: str) -> bytes:
         """The derived key for a purpose. It is the same for the whole life of the trial.
 
@@ -108,6 +154,20 @@ class Secret:
             32 bytes.
         """
         return derived_key(self.pepper, purpose)
+
+
+def changed_secret() -> UsageError:
+    """The error for a secret that is not the one of the trial.
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
+    return UsageError(
+        f"sealed/{PEPPER_FILE}: expected the secret of this trial, found another one",
+        hint="restore sealed/ from its backup; with another secret known subjects would get new codes",
+    )
 
 
 def create_private(path: Path, content: bytes) -> None:

@@ -265,6 +265,8 @@ class LesionRules(_Settings):
         Minimum relative growth of that area in an enlarging small or large lesion.
     enlarging_min_growth_mm3 : float
         Minimum growth of the volume of an enlarging lesion.
+    combined_counts_persistent_gel : bool
+        Whether an enhancing lesion that persists from the previous visit is a combined unique active lesion.
     """
 
     segmenter: Segmenter | None = None  # of T2 lesions; None, in a file "builtin", is lesions/t2.py
@@ -279,6 +281,7 @@ class LesionRules(_Settings):
     enlarging_small_growth: float = 0.452  # largest axial area, lesions below the threshold
     enlarging_large_growth: float = 0.242  # lesions at or above it
     enlarging_min_growth_mm3: float = 12.0  # growth floor as in Anima's lesion evolution tool
+    combined_counts_persistent_gel: bool = True  # as the words of the MESEMS protocol read
 
     @field_validator("segmenter", mode="before")
     @classmethod

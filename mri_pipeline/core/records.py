@@ -45,7 +45,16 @@ class T2State(StrEnum):
     STABLE = "stable"
     SHRINKING = "shrinking"
     VANISHED = "vanished"  # a lesion at the reference visit, no longer a lesion
+    UNCHANGED_IMAGE = "unchanged_image"  # no lesion there at the reference visit, but FLAIR shows no change
     NONE = "none"  # enhancement without a T2 lesion at the same position
+
+
+class ComparedMasks(StrEnum):
+    """Origin of the two T2 masks that a `T2State` compares."""
+
+    AUTOMATIC = "automatic"
+    MIXED = "mixed"  # one of them is confirmed by a reader
+    CONFIRMED = "confirmed"  # both; the masks alone decide
 
 
 class BlackHoleState(StrEnum):
@@ -77,6 +86,26 @@ class LesionRecord:
     t2_state : T2State
     black_hole : BlackHoleState or None
         None if the visit has no pre-contrast T1.
+    part : int
+        1, unless the lesion has split: then 1 for its largest part at this visit, 2 for the next one, and so on.
+    t2_lesion : bool
+        False for enhancement without a T2 lesion and for a vanished lesion.
+    gel_count : int or None
+        Enhancing lesions that are counted at this lesion; each is counted at one lesion.
+    gel_states : tuple of GelState
+        Their states.
+    gel_volume_mm3 : float or None
+        Their volume.
+    bh_count : int or None
+        Black holes in this lesion.
+    bh_volume_mm3 : float or None
+        Their volume.
+    t2_comparison : ComparedMasks or None
+        None if `t2_state` compares nothing.
+    image_support : bool or None
+        For a change of the T2 lesion: whether FLAIR changed there, too. None without change or without images.
+    new_since_first : bool or None
+        True if the lesion is new since the first analysed visit. None at the first visit and without T2 lesion.
     """
 
     visit: str
@@ -90,6 +119,16 @@ class LesionRecord:
     gel_state: GelState | None
     t2_state: T2State
     black_hole: BlackHoleState | None
+    part: int = 1
+    t2_lesion: bool = True
+    gel_count: int | None = None
+    gel_states: tuple[GelState, ...] = ()
+    gel_volume_mm3: float | None = None
+    bh_count: int | None = None
+    bh_volume_mm3: float | None = None
+    t2_comparison: ComparedMasks | None = None
+    image_support: bool | None = None
+    new_since_first: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +161,9 @@ class VisitCounts:
     t1_hypointense_volume_ml : float or None
         T1-hypointense volume of T2 lesions.
     combined_unique_active_count : int or None
-        Combined unique active lesions.
+        Combined unique active lesions, by the setting `combined_counts_persistent_gel`.
+    combined_with_persistent_gel_count, combined_without_persistent_gel_count : int or None
+        The same under either value of that setting.
     """
 
     visit: str
@@ -144,6 +185,8 @@ class VisitCounts:
     bh_severe_volume_ml: float | None = None
     t1_hypointense_volume_ml: float | None = None
     combined_unique_active_count: int | None = None
+    combined_with_persistent_gel_count: int | None = None
+    combined_without_persistent_gel_count: int | None = None
 
 
 @dataclass(frozen=True)

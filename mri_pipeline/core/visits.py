@@ -81,6 +81,8 @@ class VisitMasks:
         White matter is 1. Tracking uses it in addition to the masks.
     t1_hypointensity : LabelImage or None
         Grade `lesions.black_holes.T1Hypointensity` of every voxel; None if the visit has no pre-contrast T1.
+    confirmed : bool
+        True if a reader confirmed the masks. Between two confirmed visits the masks alone decide what has changed.
     """
 
     visit: str
@@ -89,6 +91,7 @@ class VisitMasks:
     black_holes: LabelImage | None = None
     flair: Image | None = None
     t1_hypointensity: LabelImage | None = None
+    confirmed: bool = False
 
 
 _WEEK = re.compile(r"^wk(\d{1,4})$")

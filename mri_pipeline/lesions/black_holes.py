@@ -105,15 +105,36 @@ def segment_black_holes(
     t1_hypointensity[
         (tissue.grey_matter.data > 0.5) & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER) & (t1 > core)
     ] = T1Hypointensity.HYPOINTENSE
-    dark = lesions & (t1_hypointensity >= T1Hypointensity.AS_GREY_MATTER)
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
-        dark &= ~_touching(dark, gel_mask.mask)
+    dark = t1_hypointensity >= T1Hypointensity.AS_GREY_MATTER
+    dark = countable(dark, lesions, None if gel_mask is None else gel_mask.mask)
     dark = _with_core(dark, dark & (t1 <= core), rules.black_hole_min_volume_mm3 / visit.grid.voxel_volume_mm3)
     holes = label_lesions(
         dark, visit.grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
     )
     return DarkTissue(holes, LabelImage(t1_hypointensity, visit.grid))
+
+
+def countable(dark: BoolArray, t2: BoolArray, gel: BoolArray | None) -> BoolArray:
+    """Part of a T1-hypointense mask that can be a black hole: inside T2 lesions and not enhancing.
+
+    What lies outside T2 lesions is cut off. A connected component of the rest that touches enhancement is removed. The
+    rule is the same for segmented and for drawn black holes.
+
+    Parameters
+    ----------
+    dark, t2 : ndarray of bool, shape (x, y, z)
+    gel : ndarray of bool or None
+        None if enhancement is unknown.
+
+    Returns
+    -------
+    ndarray of bool
+        The minimum volume is not applied.
+    """
+    inside = np.asarray(dark & t2)
+    return inside if gel is None else np.asarray(inside & ~_touching(inside, gel))
 
 
 def grey_matter_level(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,13 @@ from mri_pipeline.phantom.families import Family, Unit, families
 from mri_pipeline.phantom.states import gel_state, t2_states
 from mri_pipeline.phantom.subject import SimulatedSubject
 
-_NOT_IN_TIMEPOINTS = ("new_t2_since_first_count", "bh_severe_volume_ml", "t1_hypointense_volume_ml")
+_NOT_IN_TIMEPOINTS = (
+    "new_t2_since_first_count",
+    "bh_severe_volume_ml",
+    "t1_hypointense_volume_ml",
+    "combined_with_persistent_gel_count",
+    "combined_without_persistent_gel_count",
+)
 """Columns of another table; of the volumes the design tells nothing: it has black holes of one grade."""
 _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED)
 
@@ -240,7 +246,7 @@ def write_truth_tables(truths: Sequence[SubjectTruth], folder: Path) -> tuple[Pa
                 status = truth.status[counts.visit]
                 head = [truth.subject, counts.visit, _cell(week_of(counts.visit)), status.value, ""]
                 writer.writerow([*head, *(_cell(values[name]) for name in measured)])
-    recorded = [f.name for f in fields(LesionRecord)]
+    recorded = [f.name for f in fields(LesionRecord) if f.default is MISSING]  # the others are not known by design
     design = [f.name for f in fields(TrueLesion) if f.name != "record"]
     lesions = folder / "lesions.csv"
     with lesions.open("w", newline="", encoding="utf-8") as file:

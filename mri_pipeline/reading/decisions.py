@@ -31,6 +31,13 @@ from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
 Enter = Callable[[Sequence[ReadRecord]], None]
 """Enters reads in the registry, all or none."""
 
+Masks = Mapping[LesionKind, LabelImage]
+Check = Callable[[Masks, str], tuple[Masks, Sequence[str]]]
+"""Applies the definitions of lesions to the confirmed masks of an item (`mri_pipeline.analysis.read_check`).
+
+Takes the masks and the name of the item; returns the masks and notes for the reader, or raises.
+"""
+
 _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
@@ -44,13 +51,18 @@ class Imported:
         In the order of the reading codes.
     unread : tuple of str
         Reading codes of the items that were not read.
+    notes : tuple of str
+        For the reader: what was cut off or does not count.
     """
 
     reads: tuple[ReadRecord, ...]
     unread: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | None = None) -> Imported:
+def import_decisions(
+    folder: Path, *, reads: Path, reader: str, enter: Enter | None = None, check: Check | None = None
+) -> Imported:
     """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
     An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
@@ -66,6 +78,8 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
         Code of the reader.
     enter : callable, optional
         Called with all records when their files are in place. If it raises, all files are moved back.
+    check : callable, optional
+        Checks the confirmed masks of each item.
 
     Returns
     -------
@@ -75,7 +89,7 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
     ------
     UsageError
         If the folder is not a worklist of this trial, was exported before the current proposals, has undecided lesions
-        or contradicting decisions and masks, or if a read is locked.
+        or contradicting decisions and masks, if a read is locked, or as `check`.
     GridMismatchError
         If a mask is not on the exported grid.
     ImageError
@@ -97,6 +111,7 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
     records, unread = [], []
+    notes: list[str] = []
     with staging(reads) as stage:
         for code, digests in exported.items():
             read = _read_item(folder / ITEMS / code, known[code], digests, reads, done=marks.get(code, False))
@@ -104,10 +119,13 @@ def import_decisions(folder: Path, *, reads: Path, reader: str, enter: Enter | N
                 unread.append(code)
                 continue
             record = _record(known[code], read, reader=reader, read_at=read_at)
-            masks = {kind: mask.mask for kind, mask in read.masks.items()}
+            masks: Masks = {kind: mask.mask for kind, mask in read.masks.items()}
+            if check is not None:
+                masks, found = check(masks, f"item {code}")
+                notes += found
             records.append(stage_read(Path(stage), record, masks))
         _take_over([TakeOver(Path(stage), reads, record) for record in records], records, enter)
-    return Imported(tuple(records), tuple(unread))
+    return Imported(tuple(records), tuple(unread), tuple(notes))
 
 
 def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: Enter | None) -> None:

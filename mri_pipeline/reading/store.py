@@ -276,6 +276,10 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
             )
         masks[kind] = nifti.load_labels(path)
     confirmed = VisitMasks(
-        visit, masks[LesionKind.T2], gel=masks.get(LesionKind.GEL), black_holes=masks.get(LesionKind.BLACK_HOLE)
+        visit,
+        masks[LesionKind.T2],
+        gel=masks.get(LesionKind.GEL),
+        black_holes=masks.get(LesionKind.BLACK_HOLE),
+        confirmed=True,
     )
     return ConfirmedRead(record, confirmed)

@@ -24,6 +24,9 @@ from mri_pipeline.registry.steps import (
     subject_state,
 )
 
+READ_LOCKED = "read locked"
+"""Action of the audit trail."""
+
 
 class RegistryQueries:
     """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer.
@@ -318,6 +321,35 @@ class RegistryQueries:
         """
         with reading(self._engine) as session:
             return list(entries(session))
+
+    def locked_inputs(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """What the counts of each locked visit depend on beside its masks, as recorded by its lock.
+
+        Returns
+        -------
+        dict of (subject, visit) to dict
+            ``files``: SHA-256 by file name. ``rules``: the lesion rules. A lock of version 0.2.0 or earlier has no
+            entry.
+        """
+        found = {}
+        for entry in self.audit_entries(READ_LOCKED):
+            subject, _, visit = entry.target.partition(" ")
+            found[subject, visit] = dict(entry.details.get("inputs", {}))
+        return {key: inputs for key, inputs in found.items() if inputs}
+
+    def audit_entries(self, action: str) -> list[AuditEntry]:
+        """The entries of one action in the audit trail.
+
+        Parameters
+        ----------
+        action : str
+
+        Returns
+        -------
+        list of AuditEntry
+            Oldest first.
+        """
+        return [entry for entry in self.audit_trail() if entry.action == action]
 
     def verify_audit(self) -> tuple[int, str]:
         """Check the whole audit trail.

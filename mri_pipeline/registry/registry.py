@@ -14,7 +14,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
-from mri_pipeline.registry.queries import RegistryQueries
+from mri_pipeline.registry.queries import READ_LOCKED, RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ScanIdentity, ScannerFacts
 from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.scans import set_identity, withdraw
@@ -436,7 +436,13 @@ class Registry(RegistryQueries):
                 details = {"status": status.value, **decided}
                 append(session, "read", f"{subject} {visit}", details, reader=reader)
 
-    def lock_reads(self, visits: Iterable[tuple[str, str]], *, reader: str) -> None:
+    def lock_reads(
+        self,
+        visits: Iterable[tuple[str, str]],
+        *,
+        reader: str,
+        inputs: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+    ) -> None:
         """Make the reads of one or more visits final, all or none.
 
         A locked visit accepts no further read, and its scan cannot be withdrawn.
@@ -446,6 +452,8 @@ class Registry(RegistryQueries):
         visits : iterable of (subject, visit)
         reader : str
             Code of the reader.
+        inputs : mapping of (subject, visit) to mapping, optional
+            What the counts of each visit depend on beside its masks (`RegistryQueries.locked_inputs`).
 
         Raises
         ------
@@ -462,7 +470,9 @@ class Registry(RegistryQueries):
                         hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
                     )
                 row.status = ReadStatus.LOCKED.value
-                append(session, "read locked", f"{subject} {visit}", {"digest": row.digest}, reader=reader)
+                depends = dict((inputs or {}).get((subject, visit), {}))
+                details = {"digest": row.digest} | ({"inputs": depends} if depends else {})
+                append(session, READ_LOCKED, f"{subject} {visit}", details, reader=reader)
 
     # the audit trail
 

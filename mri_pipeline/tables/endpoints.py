@@ -2,8 +2,14 @@
 
 All endpoints are computed from the published, rounded rows of lesion_timepoints.csv. Adding up those rows gives the
 same numbers. Every sum exists under two rules for missing visits, and the statistical analysis plan of the trial
-chooses one: ``_available`` uses the available visits and ``_visits`` is their number; ``_complete`` is empty unless
-every visit is available.
+chooses one:
+
+- Measures of one visit (GEL): ``_available`` uses the available visits and ``_visits`` is their number; ``_complete``
+  is empty unless every visit is available.
+- Changes since the reference visit (new or enlarging T2 lesions, combined unique active lesions): a change belongs to
+  a period if it lies in it whole, that is, if the reference visit is not before the start of the period (week 0,
+  week 24). ``_weeks`` is the sum of the weeks between each visit and its reference visit. ``_complete`` is empty
+  unless every visit and the start of the period are available and the weeks are those of the whole period.
 """
 
 from __future__ import annotations
@@ -25,8 +31,31 @@ from mri_pipeline.tables.schema import (
 )
 
 BASELINE_WEEK = 0
-PERIODS: tuple[tuple[int, ...], ...] = ((4, 12, 24), (28, 36, 48))
-"""Weeks over which numbers are summed (MESEMS: primary endpoint and cross-over)."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """A period over which numbers are summed.
+
+    Parameters
+    ----------
+    start : int
+        Week of its start, which is the first reference of its changes.
+    weeks : tuple of int
+        Weeks of its visits.
+    """
+
+    start: int
+    weeks: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Number of weeks from its start to its last visit."""
+        return self.weeks[-1] - self.start
+
+
+PERIODS = (Period(0, (4, 12, 24)), Period(24, (28, 36, 48)))
+"""MESEMS: primary endpoint and cross-over."""
 
 VOLUME_WEEKS = (0, 24, 48)
 CHANGES = ((0, 24), (24, 48))
@@ -34,13 +63,16 @@ CHANGES = ((0, 24), (24, 48))
 SUMMED = (
     ("gel_count", "gadolinium-enhancing lesions"),
     ("gel_volume_ml", "volume of gadolinium-enhancing lesions"),
+)
+CHANGES_SUMMED = (
     ("combined_unique_active_count", "combined unique active lesions of each visit"),
-    (
-        "new_or_enlarging_t2_count",
-        "new or enlarging T2 lesions, each visit against its own reference_visit",
-    ),
+    ("new_or_enlarging_t2_count", "new or enlarging T2 lesions, each visit against its own reference_visit"),
+    ("new_t2_count", "new T2 lesions, each visit against its own reference_visit"),
 )
 VOLUMES = (("t2_volume_ml", "volume of T2 lesions"), ("bh_volume_ml", "volume of black holes"))
+
+REFERENCE_WEEK = "reference week"
+"""Week of the reference visit, added to a row of lesion_timepoints.csv."""
 
 _READ_ORDER = (ReadStatus.AUTOMATIC, ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
 
@@ -53,7 +85,8 @@ class Endpoint:
     ----------
     column : Column
     compute : callable
-        Takes the rows of lesion_timepoints.csv by week and returns the cell; None if it is not known.
+        Takes the rows of lesion_timepoints.csv by week and returns the cell; None if it is not known. The rows also
+        have `REFERENCE_WEEK`.
     """
 
     column: Column
@@ -74,7 +107,8 @@ def _values(rows: dict[int, Row], measure: str, weeks: Sequence[int]) -> list[in
     return [value for value in values if isinstance(value, int | Decimal)]
 
 
-def _sums(measure: str, about: str, weeks: tuple[int, ...]) -> list[Endpoint]:
+def _sums(measure: str, about: str, period: Period) -> list[Endpoint]:
+    weeks = period.weeks
     name = _named(measure, weeks)
     column = volume_ml if measure.endswith("_ml") else count
     plus = " + ".join(map(str, weeks))
@@ -111,20 +145,92 @@ def _sums(measure: str, about: str, weeks: tuple[int, ...]) -> list[Endpoint]:
     ]
 
 
-def _activity(row: Row) -> bool | None:
-    """True if a visit shows activity, False if it shows none, None if that is unknown."""
-    known = [row[name] for name in ("gel_count", "new_or_enlarging_t2_count")]
+def _whole_changes(rows: dict[int, Row], measure: str, period: Period) -> dict[int, int]:
+    """Weeks between the visit and its reference, for each week of the period whose change lies in the period whole."""
+    found = {}
+    for week in period.weeks:
+        reference = rows[week][REFERENCE_WEEK] if week in rows and rows[week][measure] is not None else None
+        if isinstance(reference, int) and reference >= period.start:
+            found[week] = week - reference
+    return found
+
+
+def _is_covered(changes: dict[int, int], period: Period) -> bool:
+    """True if every visit is available and the changes cover the period from its start."""
+    return len(changes) == len(period.weeks) and sum(changes.values()) == period.length
+
+
+def _change_sums(measure: str, about: str, period: Period) -> list[Endpoint]:
+    name = _named(measure, period.weeks)
+    plus = " + ".join(map(str, period.weeks))
+    whole = f"whose {measure} is known and whose reference_visit is not before week {period.start}"
+
+    def available(rows: dict[int, Row]) -> Cell:
+        weeks = tuple(_whole_changes(rows, measure, period))
+        return sum(_values(rows, measure, weeks)) if weeks else None
+
+    def visits(rows: dict[int, Row]) -> Cell:
+        return len(_whole_changes(rows, measure, period))
+
+    def covered(rows: dict[int, Row]) -> Cell:
+        return sum(_whole_changes(rows, measure, period).values())
+
+    def complete(rows: dict[int, Row]) -> Cell:
+        changes = _whole_changes(rows, measure, period)
+        return sum(_values(rows, measure, period.weeks)) if _is_covered(changes, period) else None
+
+    return [
+        Endpoint(
+            count(
+                f"{name}_available",
+                f"sum over the visits of weeks {plus} {whole}: {about}",
+                "there is no such visit",
+            ),
+            available,
+        ),
+        Endpoint(count(f"{name}_visits", f"visits of weeks {plus} {whole}", "never"), visits),
+        Endpoint(
+            Column(
+                f"{name}_weeks",
+                ColumnType.INTEGER,
+                f"sum of the weeks from the reference visit to the visit, over the visits of weeks {plus} {whole}; the "
+                "exposure (offset) of the count",
+                unit="weeks",
+            ),
+            covered,
+        ),
+        Endpoint(
+            count(
+                f"{name}_complete",
+                f"sum over the visits of weeks {plus}: {about}",
+                f"{measure} is not known at one of them, week {period.start} was not analysed, the visits do not cover "
+                f"the period from week {period.start} on, or the trial has no such visit",
+            ),
+            complete,
+        ),
+    ]
+
+
+def _activity(row: Row, period: Period) -> bool | None:
+    """True if a visit shows activity in the period, False if it shows none, None if that is unknown.
+
+    New or enlarging lesions since a visit before the period may have appeared before it: they are unknown here.
+    """
+    reference = row[REFERENCE_WEEK]
+    in_period = isinstance(reference, int) and reference >= period.start
+    known = [row["gel_count"], row["new_or_enlarging_t2_count"] if in_period else None]
     if any(isinstance(value, int) and value > 0 for value in known):
         return True
     return None if None in known else False
 
 
-def _activity_free(weeks: tuple[int, ...]) -> list[Endpoint]:
+def _activity_free(period: Period) -> list[Endpoint]:
+    weeks = period.weeks
     name = _named("activity_free", weeks)
     visits_named = ", ".join(map(str, weeks))
 
     def states(rows: dict[int, Row]) -> list[bool]:
-        found = [_activity(rows[week]) for week in weeks if week in rows]
+        found = [_activity(rows[week], period) for week in weeks if week in rows]
         return [state for state in found if state is not None]
 
     def available(rows: dict[int, Row]) -> Cell:
@@ -134,10 +240,14 @@ def _activity_free(weeks: tuple[int, ...]) -> list[Endpoint]:
         return len(states(rows))
 
     def complete(rows: dict[int, Row]) -> Cell:
-        return not any(states(rows)) if len(states(rows)) == len(weeks) else None
+        started = bool(_values(rows, "t2_count", (period.start,)))
+        return not any(states(rows)) if started and len(states(rows)) == len(weeks) else None
 
     rule = "no GEL and no new or enlarging T2 lesion"
-    known = "activity is known (some is seen, or both counts are known)"
+    known = (
+        "activity is known (some is seen, or both counts are known; changes since a visit before week "
+        f"{period.start} are not)"
+    )
     boolean = ColumnType.BOOLEAN
     return [
         Endpoint(
@@ -155,7 +265,8 @@ def _activity_free(weeks: tuple[int, ...]) -> list[Endpoint]:
                 f"{name}_complete",
                 boolean,
                 f"{rule} at the visits of weeks {visits_named}",
-                "activity is not known at one of them, or the trial has no such visit",
+                f"activity is not known at one of them, week {period.start} was not analysed, or the trial has no such "
+                "visit",
             ),
             complete,
         ),
@@ -185,15 +296,18 @@ def _change(measure: str, about: str, first: int, last: int) -> Endpoint:
 def _endpoints() -> Iterable[Endpoint]:
     yield _at("gel_count", "gadolinium-enhancing lesions", BASELINE_WEEK)
     for measure, about in SUMMED:
-        for weeks in PERIODS:
-            yield from _sums(measure, about, weeks)
+        for period in PERIODS:
+            yield from _sums(measure, about, period)
+    for measure, about in CHANGES_SUMMED:
+        for period in PERIODS:
+            yield from _change_sums(measure, about, period)
     for measure, about in VOLUMES:
         for week in VOLUME_WEEKS:
             yield _at(measure, about, week)
         for first, last in CHANGES:
             yield _change(measure, about, first, last)
-    for weeks in PERIODS:
-        yield from _activity_free(weeks)
+    for period in PERIODS:
+        yield from _activity_free(period)
 
 
 _ENDPOINTS = tuple(_endpoints())
@@ -236,8 +350,11 @@ def endpoint_row(timepoints: Sequence[Row]) -> Row:
     True
     """
     weeks = [row["week"] for row in timepoints]
+    week_of = {row["visit"]: row["week"] for row in timepoints}
     by_week = {
-        row["week"]: row for row in timepoints if isinstance(row["week"], int) and weeks.count(row["week"]) == 1
+        row["week"]: row | {REFERENCE_WEEK: week_of.get(row["reference_visit"])}
+        for row in timepoints
+        if isinstance(row["week"], int) and weeks.count(row["week"]) == 1
     }
     analysed = [row for row in timepoints if row["scan_status"] == ScanStatus.ANALYSED.value]
     reads = [status.value for status in _READ_ORDER if status.value in {row["read_status"] for row in analysed}]

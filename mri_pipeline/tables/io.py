@@ -16,11 +16,18 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
 from mri_pipeline.tables.nv import NV, nv_rows
-from mri_pipeline.tables.rows import check_rows, lesion_rows, locked_rows, supplementary_rows, timepoint_rows
-from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
+from mri_pipeline.tables.rows import (
+    check_rows,
+    lesion_rows,
+    locked_rows,
+    question_rows,
+    supplementary_rows,
+    timepoint_rows,
+)
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
 
 DICTIONARY_FILE = "data_dictionary.json"
-TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV)
+TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV, QUESTIONS)
 
 
 def subject_tables(
@@ -63,6 +70,7 @@ def subject_tables(
         SUPPLEMENTARY.file: supplementary_rows(timepoints, inputs),
         ENDPOINTS.file: endpoints,
         NV.file: nv_rows(timepoints, study=study),
+        QUESTIONS.file: question_rows(timepoints, lesions),
     }
     for table in TABLES:
         check_rows(table, tables[table.file])

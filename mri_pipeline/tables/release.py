@@ -13,6 +13,7 @@ from typing import Any
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
 from mri_pipeline.tables.nv import NV
 
@@ -39,6 +40,61 @@ class Released:
 
     files: tuple[Path, ...]
     subjects: int
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each released file."""
+        return {path.name: file_digest(path) for path in self.files}
+
+
+def require_as_written(tables: Path, digests: Mapping[str, str]) -> None:
+    """Refuse tables that are not those of the last ``tables`` command.
+
+    Parameters
+    ----------
+    tables : Path
+        Folder of the blinded tables.
+    digests : mapping of str to str
+        SHA-256 by file name, from the audit trail. Empty if an earlier version wrote the tables.
+
+    Raises
+    ------
+    UsageError
+        If there are no digests, or a file is missing or changed.
+    """
+    if not digests:
+        raise UsageError(
+            "expected tables whose digests are in the audit trail, found none (or tables by an earlier version)",
+            hint="write the tables again: mri-pipeline tables TRIAL",
+        )
+    for name in (*(table.file for table in TABLES), DICTIONARY_FILE):
+        path = tables / name
+        if not path.is_file() or file_digest(path) != digests.get(name):
+            raise UsageError(
+                f"expected {name} as 'mri-pipeline tables' wrote it, found it "
+                + ("changed" if path.is_file() else "missing"),
+                hint="write the tables again, and find out who changed them",
+            )
+
+
+def require_final(tables: Path) -> None:
+    """Refuse provisional tables.
+
+    Parameters
+    ----------
+    tables : Path
+        Folder of the blinded tables with their dictionary.
+
+    Raises
+    ------
+    UsageError
+        If they may have numbers of reads that are not locked.
+    """
+    if json.loads((tables / DICTIONARY_FILE).read_bytes())["provisional"]:
+        raise UsageError(
+            "expected tables from locked reads for the release, found provisional ones",
+            hint="write the final tables first: mri-pipeline tables TRIAL; or give --provisional with --release",
+        )
 
 
 def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], *, reason: str) -> Released:

@@ -9,9 +9,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from mri_pipeline.core.records import BlackHoleState, LesionRecord, ReadStatus, ScanStatus, T2State, VisitCounts
+from mri_pipeline.core.records import (
+    BlackHoleState,
+    ComparedMasks,
+    LesionRecord,
+    ReadStatus,
+    ScanStatus,
+    T2State,
+    VisitCounts,
+)
 from mri_pipeline.tables.inputs import VisitInput
-from mri_pipeline.tables.schema import LESIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
 """The measured columns of lesion_timepoints.csv."""
@@ -28,10 +36,15 @@ COMPARISONS = (
 )
 """The columns that also depend on the masks of earlier visits."""
 
+_LESION_COMPARISONS = ("gel_state", "gel_states", "t2_state", "t2_comparison", "image_support", "new_since_first")
+"""The columns of lesions.csv that also depend on the masks of earlier visits."""
+
 _GOES_WITH = {
     "new_t2_since_first_count": "new_t2_count",
     "t1_hypointense_volume_ml": "bh_volume_ml",
     "bh_severe_volume_ml": "bh_volume_ml",
+    "combined_with_persistent_gel_count": "new_t2_count",
+    "combined_without_persistent_gel_count": "new_t2_count",
 }
 """Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv known at the same visits."""
 
@@ -69,6 +82,8 @@ def _cell(value: Any, column: Column) -> Cell:
         return value
     if isinstance(value, StrEnum):
         return value.value
+    if isinstance(value, tuple):
+        return ";".join(value) or None
     if column.decimals:
         return quantised(value, column.decimals)
     return value if isinstance(value, str) else int(value)
@@ -135,6 +150,37 @@ def lesion_row(subject: str, lesion: LesionRecord) -> Row:
     """
     values = {"subject": subject, **asdict(lesion)}
     return {column.name: _cell(values[column.name], column) for column in LESIONS.columns}
+
+
+_QUESTIONS = {
+    T2State.NEW.value: "FLAIR is no brighter there than at the reference visit: new, or missed there?",
+    T2State.ENLARGING.value: "FLAIR is no brighter where the lesion grew: larger, or drawn larger?",
+    T2State.SHRINKING.value: "FLAIR is no darker where the lesion shrank: smaller, or drawn smaller?",
+    T2State.VANISHED.value: "FLAIR is no darker there than at the reference visit: gone, or missed here?",
+}
+
+
+def question_rows(timepoints: Iterable[Row], lesions: Iterable[Row]) -> list[Row]:
+    """Rows of questions.csv of one subject.
+
+    Parameters
+    ----------
+    timepoints, lesions : iterables of rows of lesion_timepoints.csv and lesions.csv
+        Of one subject.
+
+    Returns
+    -------
+    list of Row
+        One for each change between confirmed reads that the images do not support.
+    """
+    reference = {row["visit"]: row["reference_visit"] for row in timepoints}
+    confirmed = ComparedMasks.CONFIRMED.value
+    return [
+        {name: (row | asked)[name] for name in QUESTIONS.names}
+        for row in lesions
+        if row["t2_comparison"] == confirmed and row["image_support"] is False
+        for asked in [{"reference_visit": reference[row["visit"]], "question": _QUESTIONS[str(row["t2_state"])]}]
+    ]
 
 
 def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) -> list[Row]:
@@ -207,7 +253,7 @@ def _locked_lesion(row: Row, comparable: dict[tuple[Cell, Cell], bool]) -> list[
     if row["t2_state"] == T2State.VANISHED.value:
         return []  # the row describes a lesion of an earlier visit
     hole = row["black_hole"] if row["black_hole"] == BlackHoleState.NONE.value else None
-    return [row | {"gel_state": None, "t2_state": None, "black_hole": hole}]
+    return [row | dict.fromkeys(_LESION_COMPARISONS) | {"black_hole": hole}]
 
 
 def check_rows(table: Table, rows: Iterable[Row]) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from mri_pipeline.core.anatomy import Location
-from mri_pipeline.core.records import BlackHoleState, GelState, ReadStatus, ScanStatus, T2State
+from mri_pipeline.core.records import BlackHoleState, ComparedMasks, GelState, ReadStatus, ScanStatus, T2State
 
 Cell = str | int | Decimal | bool | None
 """A value of a row. None is a missing value and is written as an empty field."""
@@ -143,6 +143,10 @@ def volume_ml(name: str, rule: str, missing: str) -> Column:
     return Column(name, ColumnType.DECIMAL, rule, missing, unit="mL", decimals=VOLUME_ML_DECIMALS)
 
 
+def _volume_mm3(name: str, rule: str, missing: str) -> Column:
+    return Column(name, ColumnType.DECIMAL, rule, missing, unit="mm3", decimals=VOLUME_MM3_DECIMALS)
+
+
 def _category(name: str, values: type[StrEnum], rule: str, missing: str = "never") -> Column:
     return Column(name, ColumnType.CATEGORY, rule, missing, values=tuple(value.value for value in values))
 
@@ -227,7 +231,9 @@ TIMEPOINTS = Table(
         ),
         count(
             "combined_unique_active_count",
-            "lesions that enhance or are new or enlarging on T2, each counted once, matched by spatial overlap",
+            "lesions that enhance or are new or enlarging on T2, each counted once, matched by spatial overlap; with "
+            "or without persistent GEL by the setting combined_counts_persistent_gel "
+            "(supplementary_timepoints.csv has both)",
             f"{NO_CONTRAST}, or {NO_EARLIER}",
         ),
     ),
@@ -255,24 +261,35 @@ SUPPLEMENTARY = Table(
             "the part of the black holes (bh_volume_ml) that is nearer to CSF than to grey matter on T1",
             NO_T1,
         ),
+        count(
+            "combined_with_persistent_gel_count",
+            "combined unique active lesions, with the GEL that persist from the previous visit",
+            f"{NO_CONTRAST}, or {NO_EARLIER}",
+        ),
+        count(
+            "combined_without_persistent_gel_count",
+            "combined unique active lesions, without the GEL that persist from the previous visit",
+            f"{NO_CONTRAST}, or {NO_EARLIER}, or no earlier visit has post-contrast T1",
+        ),
     ),
 )
 
 LESIONS = Table(
     "lesions.csv",
-    "One row for every lesion at every analysed visit. lesion_timepoints.csv has the read_status.",
+    "One row for every lesion at every analysed visit. lesion_timepoints.csv has the read_status. All counts of a "
+    "visit follow from its rows: t2_count is the number of rows with t2_lesion; the counts by t2_state are the numbers "
+    "of such rows; gel_count and bh_count are sums; the combined count is the sum over the rows of gel_count, or of 1 "
+    "if that is 0 and t2_state is new or enlarging.",
     (
         SUBJECT,
         VISIT,
-        count("lesion_id", "number of the lesion, the same at all visits of the subject", "never"),
-        Column(
-            "volume_mm3",
-            ColumnType.DECIMAL,
-            "volume: voxels times voxel volume",
+        count(
+            "lesion_id",
+            "number of the lesion, the same at all visits of the subject; the parts of a lesion that has split have "
+            "one number; a lesion that vanished and returns is new and has a new number",
             "never",
-            "mm3",
-            VOLUME_MM3_DECIMALS,
         ),
+        _volume_mm3("volume_mm3", "volume: voxels times voxel volume", "never"),
         _position("x", "towards the right"),
         _position("y", "towards the front"),
         _position("z", "towards the top"),
@@ -290,7 +307,9 @@ LESIONS = Table(
         _category(
             "t2_state",
             T2State,
-            "relative to the reference visit; baseline: first analysed visit; vanished: a lesion there, no longer one",
+            "relative to the reference visit; baseline: first analysed visit; vanished: a lesion there, no longer one; "
+            "unchanged_image: no lesion there, but FLAIR shows no change (not if both reads are confirmed); none: "
+            "enhancement without T2 lesion",
             "in tables made without --provisional, an earlier read is not locked",
         ),
         _category(
@@ -300,5 +319,67 @@ LESIONS = Table(
             "the visit has no T1 before contrast, or, in tables made without --provisional, an earlier read is not "
             "locked",
         ),
+        count(
+            "part",
+            "1; if the lesion has split: 1 for its largest part at this visit, 2 for the next one, and so on",
+            "never",
+        ),
+        Column(
+            "t2_lesion",
+            ColumnType.BOOLEAN,
+            "false for enhancement without T2 lesion and for a vanished lesion",
+        ),
+        count(
+            "gel_count",
+            "GEL that are counted at this lesion. Each GEL is counted at one lesion: at the new or enlarging T2 lesion "
+            "with which it is paired for the combined count, else at the one with the largest overlap",
+            "the visit has no post-contrast T1",
+        ),
+        Column(
+            "gel_states",
+            ColumnType.TEXT,
+            "the gel_state of each of these GEL, separated by ;",
+            "gel_count is 0 or empty, or, in tables made without --provisional, an earlier read is not locked",
+        ),
+        _volume_mm3("gel_volume_mm3", "volume of these GEL", "the visit has no post-contrast T1"),
+        count("bh_count", "black holes in this lesion", "the visit has no T1 before contrast"),
+        _volume_mm3("bh_volume_mm3", "volume of these black holes", "the visit has no T1 before contrast"),
+        _category(
+            "t2_comparison",
+            ComparedMasks,
+            "the two T2 masks that t2_state compares; confirmed: both by a reader, and the masks alone decide; mixed: "
+            "one; automatic: none",
+            "it is the first analysed visit, there is no T2 lesion, or, in tables made without --provisional, an "
+            "earlier read is not locked",
+        ),
+        Column(
+            "image_support",
+            ColumnType.BOOLEAN,
+            "whether FLAIR shows the change of the T2 lesion, too. False between confirmed masks is a question to the "
+            "reader and changes no count",
+            "the T2 lesion has not changed, there is nothing to compare, or, in tables made without --provisional, an "
+            "earlier read is not locked",
+        ),
+        Column(
+            "new_since_first",
+            ColumnType.BOOLEAN,
+            "whether the lesion is counted in new_t2_since_first_count (once, if it has split)",
+            "it is the first analysed visit, there is no T2 lesion, or, in tables made without --provisional, an "
+            "earlier read is not locked",
+        ),
+    ),
+)
+
+_SAME_AS_LESIONS = ("lesion_id", "part", "x_mm", "y_mm", "z_mm", "t2_state")
+QUESTIONS = Table(
+    "questions.csv",
+    "One row for every change between two confirmed reads that FLAIR does not show: a question to the reader. It "
+    "changes no count. It names the order of visits; give it only to readers who may know that.",
+    (
+        SUBJECT,
+        VISIT,
+        Column("reference_visit", ColumnType.TEXT, "the visit with which the T2 lesion is compared"),
+        *(column for column in LESIONS.columns if column.name in _SAME_AS_LESIONS),
+        Column("question", ColumnType.TEXT, "what to look at"),
     ),
 )

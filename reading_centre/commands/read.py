@@ -54,4 +54,7 @@ def read(
     if as_json:
         emit(summary)
     else:
+        notes = summary.pop("notes", [])
         say(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
+        for note in notes if isinstance(notes, list) else []:
+            say(f"Note: {note}")

@@ -22,7 +22,10 @@ def tables(
     trial: TrialFolder,
     provisional: Annotated[
         bool,
-        typer.Option("--provisional", help="Use all reads and automatic results; each row states its source."),
+        typer.Option(
+            "--provisional",
+            help="Use all reads and automatic results; each row states its source. Allows --release of such tables.",
+        ),
     ] = False,
     release: Annotated[
         Path | None,
@@ -37,13 +40,25 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables, from locked reads only unless --provisional is given."""
-    from reading_centre.use_cases.tables import release_trial_tables, write_trial_tables
+    from reading_centre.use_cases.release import release_trial_tables
+    from reading_centre.use_cases.tables import write_trial_tables
 
     if release is not None:
-        say_paths(release_trial_tables(trial, reason=reason, out=release), as_json=as_json)
+        released = release_trial_tables(trial, reason=reason, out=release, provisional=provisional)
+        say_paths(released.files, as_json=as_json)
+        if released.other_software:
+            STDERR.print("Note: other software than the present one wrote the blinded tables", markup=False)
         return
     written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
     say_paths(written.files, as_json=as_json)
+    for note in written.notes:
+        STDERR.print(f"Note: {note}", soft_wrap=True, markup=False)
+    if written.questions:
+        STDERR.print(
+            f"Note: questions.csv has {written.questions} changes between confirmed reads that FLAIR does not show",
+            soft_wrap=True,
+            markup=False,
+        )
     for code, error in written.refused.items():
         STDERR.print(f"sub-{code} FAILED, its rows have no numbers: {error.message}", soft_wrap=True, markup=False)
         STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)

@@ -5,32 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mri_pipeline.analysis.derivatives import files_of_counts
+from mri_pipeline.analysis.read_check import check_read, number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import LesionRules, load_protocol
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.core.spatial import LabelImage
-from mri_pipeline.lesions.components import label_lesions
-from mri_pipeline.lesions.tracking.gel import label_gel
 from mri_pipeline.reading.decisions import import_decisions
-from mri_pipeline.reading.items import LesionKind, item_from_derivatives
-from mri_pipeline.reading.lock import lock_read, unlock_read
+from mri_pipeline.reading.items import item_from_derivatives
+from mri_pipeline.reading.lock import keep_inputs, lock_read, unlock_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import export_worklist
 from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
 
-Summary = dict[str, int | str]
-
-
-def _number(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImage:
-    """Number the lesions for the readers, by the common definition of a lesion."""
-    if kind is LesionKind.GEL:
-        return label_gel(mask, rules)
-    least = rules.t2_min_volume_mm3 if kind is LesionKind.T2 else rules.black_hole_min_volume_mm3
-    return label_lesions(mask.mask, mask.grid, min_volume_mm3=least, connectivity=rules.connectivity)
+Summary = dict[str, int | str | list[str]]
 
 
 def export_reads(folder: Path, out: Path) -> Summary:
@@ -75,7 +66,7 @@ def export_reads(folder: Path, out: Path) -> Summary:
             out,
             reads=trial.reads,
             key=Sealed.open(trial).secret("reading"),
-            number_lesions=lambda kind, mask: _number(kind, mask, protocol.lesions),
+            number_lesions=lambda kind, mask: number_counted(kind, mask, protocol.lesions),
             order_of_visits_known=protocol.reading.order_of_visits_known,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
@@ -105,7 +96,8 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     Returns
     -------
     dict
-        ``confirmed`` and ``not_read_yet``: number of visits.
+        ``confirmed`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what was cut off or
+        does not count.
 
     Raises
     ------
@@ -120,8 +112,20 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
             reads = {(record.subject, record.visit): _counts(record) for record in records}
             registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
 
-        imported = import_decisions(worklist, reads=trial.reads, reader=reader, enter=enter)
-    return {"confirmed": len(imported.reads), "not_read_yet": len(imported.unread)}
+        imported = import_decisions(
+            worklist,
+            reads=trial.reads,
+            reader=reader,
+            enter=enter,
+            check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
+        )
+        if imported.notes:
+            registry.audit("notes on reads", reader=reader, details={"notes": list(imported.notes)})
+    return {
+        "confirmed": len(imported.reads),
+        "not_read_yet": len(imported.unread),
+        "notes": list(imported.notes),
+    }
 
 
 def _counts(record: ReadRecord) -> ReadCounts:
@@ -137,7 +141,8 @@ def _counts(record: ReadRecord) -> ReadCounts:
 def lock_reads(folder: Path, *, reader: str) -> Summary:
     """Lock all confirmed reads of a reader, in the files and in the registry.
 
-    Either all reads are locked or none. An interrupted lock is completed.
+    Either all reads are locked or none. An interrupted lock is completed. The images that the counts read are copied,
+    so that a later analysis changes no locked number.
 
     Parameters
     ----------
@@ -171,12 +176,16 @@ def lock_reads(folder: Path, *, reader: str) -> Summary:
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
         locked: list[ReadRecord] = []
+        rules = protocol.lesions.model_dump(mode="json")
+        inputs = {}
         try:
             for (subject, visit), record in confirmed.items():
+                kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
+                inputs[subject, visit] = {"files": kept, "rules": rules}
                 if record.status is not ReadStatus.LOCKED:
                     lock_read(trial.reads, subject, visit, reader=reader)
                     locked.append(record)
-            registry.lock_reads(confirmed, reader=reader)
+            registry.lock_reads(confirmed, reader=reader, inputs=inputs)
         except BaseException:
             for record in locked:
                 unlock_read(trial.reads, record)

@@ -8,25 +8,36 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from mri_pipeline.analysis import steps
-from mri_pipeline.analysis.derivatives import read_labels, read_masks
-from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.analysis.derivatives import (
+    FLAIR_FILE,
+    LOCATION_FILE,
+    T1_HYPOINTENSITY_FILE,
+    files_of_counts,
+    read_masks,
+)
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
-from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
-from mri_pipeline.core.visits import Contrast, VisitMasks
+from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry, SubjectState, VisitState
 from mri_pipeline.tables.inputs import SubjectInput
-from mri_pipeline.tables.io import save_tables, table_texts, unlocked_visits
-from mri_pipeline.tables.release import release_tables
+from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
+from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
+
+TABLES_WRITTEN = "tables written"
+"""Action of the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +49,16 @@ class WrittenTables:
     files : tuple of Path
     refused : mapping of str to ReadingCentreError
         Subjects with unusable results, by blinded code. Their rows contain no numbers.
+    notes : tuple of str
+        Files of the analysis that have changed since a read was locked; the tables use the locked copies.
+    questions : int
+        Number of rows of questions.csv.
     """
 
     files: tuple[Path, ...]
     refused: Mapping[str, ReadingCentreError]
+    notes: tuple[str, ...] = ()
+    questions: int = 0
 
 
 def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> WrittenTables:
@@ -75,7 +92,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
         ] = []  # without lesions, because those of a whole trial may exceed the memory
         refused: dict[str, ReadingCentreError] = {}
         texts = table_texts(
-            _subjects(trial, protocol, registry.state().subjects, without_numbers, refused, nprocs=nprocs),
+            _subjects(trial, protocol, registry, without_numbers, refused, nprocs=nprocs),
             planned_visits(protocol),
             study=protocol.name,
             provisional=provisional,
@@ -94,16 +111,34 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
             trial.tables, texts, provisional=provisional, settings_digest=settings_digest(protocol)
         )
         registry.audit(
-            "tables written",
-            details={"provisional": provisional, "analysed visits": analysed, "refused": sorted(refused)},
+            TABLES_WRITTEN,
+            details={
+                "provisional": provisional,
+                "analysed visits": analysed,
+                "refused": sorted(refused),
+                "files": {path.name: file_digest(path) for path in written},
+                "software": software()["mri-pipeline source"],
+            },
         )
-    return WrittenTables(tuple(written), refused)
+        notes = tuple(_changed_since_lock(trial, registry))
+    questions = len(read_table(trial.tables / QUESTIONS.file))
+    return WrittenTables(tuple(written), refused, notes, questions)
+
+
+def _changed_since_lock(trial: Trial, registry: Registry) -> Iterator[str]:
+    for (subject, visit), inputs in sorted(registry.locked_inputs().items()):
+        for name, path in files_of_counts(trial.derivatives, subject, visit).items():
+            if not path.is_file() or file_digest(path) != inputs["files"].get(name):
+                yield (
+                    f"subject {subject}, visit {visit}: {name} of the analysis has changed since the read was locked; "
+                    "the tables use the locked copy"
+                )
 
 
 def _subjects(
     trial: Trial,
     protocol: Protocol,
-    states: Sequence[SubjectState],
+    registry: Registry,
     without_numbers: list[SubjectInput],
     refused: dict[str, ReadingCentreError],
     *,
@@ -114,7 +149,10 @@ def _subjects(
     Each subject is also added to `without_numbers`, without its results. Subjects with unusable results are added to
     `refused` with the reason.
     """
-    for state, result in zip(states, _counted(trial, protocol, states, nprocs=nprocs), strict=True):
+    states = registry.state().subjects
+    locked = registry.locked_inputs()
+    depends = [{v.visit: locked[s.code, v.visit] for v in s.visits if (s.code, v.visit) in locked} for s in states]
+    for state, result in zip(states, _counted(trial, protocol, states, depends, nprocs=nprocs), strict=True):
         scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
         reads = {visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits}
         empty = SubjectResult(state.code)
@@ -125,22 +163,33 @@ def _subjects(
         yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
 
 
+LockInputs = Mapping[str, Mapping[str, Any]]
+"""For each locked visit of a subject, what its counts depend on (`RegistryQueries.locked_inputs`)."""
+
+
 def _counted(
-    trial: Trial, protocol: Protocol, states: Sequence[SubjectState], *, nprocs: int
+    trial: Trial,
+    protocol: Protocol,
+    states: Sequence[SubjectState],
+    depends: Sequence[LockInputs],
+    *,
+    nprocs: int,
 ) -> Iterator[SubjectResult | ReadingCentreError]:
     count = partial(_result_or_error, trial, protocol)
     if nprocs == 1:
         keep_freed_memory()
-        yield from map(count, states)
+        yield from map(count, states, depends)
         return
     # new process, because this process holds the registry open
     with ProcessPoolExecutor(nprocs, get_context("spawn"), initializer=keep_freed_memory) as pool:
-        yield from pool.map(count, states)
+        yield from pool.map(count, states, depends)
 
 
-def _result_or_error(trial: Trial, protocol: Protocol, state: SubjectState) -> SubjectResult | ReadingCentreError:
+def _result_or_error(
+    trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs
+) -> SubjectResult | ReadingCentreError:
     try:
-        return _result(trial, protocol, state, _analysed(state))
+        return _result(trial, protocol, state, _analysed(state), depends)
     except ReadingCentreError as error:
         return error
 
@@ -149,7 +198,9 @@ def _analysed(state: SubjectState) -> list[str]:
     return [visit.visit for visit in state.visits if visit.scan.for_tables is ScanStatus.ANALYSED]
 
 
-def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str]) -> SubjectResult:
+def _result(
+    trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str], depends: LockInputs
+) -> SubjectResult:
     """Results of a subject; counted again if a reader has confirmed a visit."""
     if not analysed:
         return SubjectResult(state.code)
@@ -172,7 +223,25 @@ def _result(trial: Trial, protocol: Protocol, state: SubjectState, analysed: lis
     if not confirmed:
         return automatic
     weeks = {visit.label: visit.week for visit in protocol.visits}
-    return _recount(trial.derivatives, state.code, analysed, confirmed, rules=protocol.lesions, weeks=weeks)
+    files = {}
+    for label in analysed:
+        locked = depends.get(label, {})
+        _require_rules(state.code, label, locked.get("rules", {}), protocol.lesions)
+        kept = kept_inputs(trial.reads, state.code, label, locked.get("files", {}))
+        files[label] = kept or files_of_counts(trial.derivatives, state.code, label)
+    return _recount(trial.derivatives, state.code, files, confirmed, rules=protocol.lesions, weeks=weeks)
+
+
+def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: LesionRules) -> None:
+    """Refuse other lesion rules than those of the lock. A rule that the lock does not name is a later one."""
+    now = rules.model_dump(mode="json")
+    changed = sorted(name for name, value in locked.items() if name not in now or now[name] != value)
+    if changed:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected the lesion rules under which the read was locked, found "
+            f"another {', '.join(changed)}",
+            hint="restore [lesions] of trial.toml",
+        )
 
 
 def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
@@ -190,62 +259,38 @@ def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
 def _recount(
     derivatives: DerivativeDataset,
     subject: str,
-    visits: list[str],
+    files: Mapping[str, Mapping[str, Path]],
     confirmed: Mapping[str, VisitMasks],
     *,
     rules: LesionRules,
     weeks: Mapping[str, int | None],
 ) -> SubjectResult:
-    """Track again with the masks of the readers. A read that accepts everything changes no count."""
-    masks = [_images_beside(derivatives, subject, visit, confirmed.get(visit)) for visit in visits]
-    location = nifti.load_labels(derivatives.space(subject).location)
+    """Track again with the masks of the readers."""
+    masks = [
+        _images_beside(derivatives, subject, visit, confirmed.get(visit), own) for visit, own in files.items()
+    ]
+    # all visits have one space; a copy that a lock keeps has priority
+    location = nifti.load_labels(
+        min((own[LOCATION_FILE] for own in files.values()), key=lambda path: path.is_relative_to(derivatives.root))
+    )
     return steps.count(subject, masks, tissue_location=location, rules=rules, weeks=weeks)
 
 
 def _images_beside(
-    derivatives: DerivativeDataset, subject: str, visit: str, confirmed: VisitMasks | None
+    derivatives: DerivativeDataset,
+    subject: str,
+    visit: str,
+    confirmed: VisitMasks | None,
+    files: Mapping[str, Path],
 ) -> VisitMasks:
     """Valid masks with the FLAIR of the visit; the automatic masks if the visit is unread."""
     if confirmed is None:
         return read_masks(derivatives, subject, visit)
-    flair = nifti.load_image(derivatives.image(subject, visit, Contrast.FLAIR))
+    flair = nifti.load_image(files[FLAIR_FILE])
     if not confirmed.t2_lesions.grid.same_as(flair.grid):
         raise GridMismatchError(
             f"subject {subject}, visit {visit}: expected the read on the grid of the analysis, found another",
             hint="the read was made in another space: restore reads/ from its backup and run the analysis again",
         )
-    return replace(
-        confirmed, flair=flair, t1_hypointensity=read_labels(derivatives.t1_hypointensity(subject, visit))
-    )
-
-
-def release_trial_tables(folder: Path, *, reason: str, out: Path) -> list[Path]:
-    """Write tables with trial numbers, using the sealed key. The audit trail records the reason.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    reason : str
-    out : Path
-        Folder for the unblinded tables.
-
-    Returns
-    -------
-    list of Path
-        The unblinded tables and their dictionary.
-
-    Raises
-    ------
-    UsageError
-        As `mri_pipeline.tables.release.release_tables`.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    if not reason.strip():
-        raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
-    key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
-    with Registry.open(trial, protocol) as registry:
-        # record before the release: an interrupted release may already have lifted the blinding
-        registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
-    return list(release_tables(trial.tables, out, key, reason=reason).files)
+    dark = files.get(T1_HYPOINTENSITY_FILE)
+    return replace(confirmed, flair=flair, t1_hypointensity=None if dark is None else nifti.load_labels(dark))

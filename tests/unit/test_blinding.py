@@ -54,11 +54,11 @@ def test_sealed_is_private_whatever_the_umask(tmp_path):
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "sealed").stat().st_mode) == 0o700
     files = sorted((tmp_path / "sealed").iterdir())
-    assert [p.name for p in files] == ["codes.csv", "pepper", "subjects.csv"]
+    assert [p.name for p in files] == ["codes.csv", "pepper", "pepper.check", "subjects.csv"]
     assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}
 
 
-@pytest.mark.parametrize("name", ["pepper", "subjects.csv", "codes.csv"])
+@pytest.mark.parametrize("name", ["pepper", "pepper.check", "subjects.csv", "codes.csv"])
 def test_a_file_others_may_read_is_refused(trial, sealed, name):
     (trial.sealed / name).chmod(0o640)
     with pytest.raises(UsageError, match=f"sealed/{name}: expected mode 0600, found 0640"):
@@ -146,6 +146,78 @@ def test_a_damaged_key_is_noticed(trial, sealed):
         stream.write(f"{code},S01,0002\n")
     with pytest.raises(UsageError, match="expected one subject for each code, found two"):
         sealed.release()
+
+
+def test_one_changed_bit_of_the_secret_is_noticed_when_the_folder_is_opened(trial, sealed):
+    path = trial.sealed / "pepper"
+    content = bytearray(path.read_bytes())
+    content[7] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="sealed/pepper: expected the secret of this trial, found another one"):
+        Sealed.open(trial)
+
+
+def test_the_check_of_the_secret_does_not_reveal_it(trial, sealed):
+    pepper = (trial.sealed / "pepper").read_bytes()
+    check = (trial.sealed / "pepper.check").read_bytes()
+    assert pepper not in check
+    assert pepper.hex().encode() not in check
+    assert len(check) == 65
+
+
+def test_a_folder_of_an_earlier_version_is_tested_by_its_key_once(trial, sealed):
+    sealed.code_for("S01", "0001")
+    check = trial.sealed / "pepper.check"
+    expected = check.read_bytes()
+    check.unlink()
+    Sealed.open(trial)
+    assert check.read_bytes() == expected
+    check.unlink()
+    path = trial.sealed / "pepper"
+    path.write_bytes(bytes(32))
+    with pytest.raises(
+        UsageError, match=r"sealed/subjects\.csv: expected every issued code .* found 1 of 1 without"
+    ):
+        Sealed.open(trial)
+    assert not check.exists()
+
+
+def _swapped(rows):
+    one, two = (row.split(",") for row in rows[1:3])
+    return [rows[0], f"{one[0]},{two[1]},{two[2]}", f"{two[0]},{one[1]},{one[2]}", *rows[3:]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (_swapped, "2 of 3"),
+        (lambda rows: rows[:-1], "1 of 3"),
+        (lambda rows: [*rows[:-1], rows[-1].replace("0003", "0004")], "1 of 3"),
+        (lambda rows: [*rows[:-1], rows[-1].split(",")[0]], "1 of 3"),
+        (lambda rows: [rows[0].replace("site", "centre"), *rows[1:]], "3 of 3"),
+        (lambda rows: rows[:1], "3 of 3"),
+    ],
+)
+def test_a_changed_row_of_the_key_is_noticed(trial, sealed, damage, found):
+    for n in (1, 2, 3):
+        sealed.code_for("S01", f"000{n}")
+    path = trial.sealed / "subjects.csv"
+    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
+    with pytest.raises(
+        UsageError, match=f"expected every issued code beside its own subject, found {found} without"
+    ):
+        Sealed.open(trial).release()
+
+
+def test_an_issued_code_with_another_check_value_is_noticed(trial, sealed):
+    code = sealed.code_for("S01", "0001")
+    path = trial.sealed / "codes.csv"
+    text = path.read_text()
+    check = text.splitlines()[1].split(",")[1]
+    path.write_text(text.replace(check, check[::-1]))
+    with pytest.raises(UsageError, match="found 1 of 1 without"):
+        sealed.release()
+    assert code in path.read_text()
 
 
 def _take_in(root, first):

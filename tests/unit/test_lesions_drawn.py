@@ -93,15 +93,15 @@ CASES = [
         wk00    wk04
         ......  .oo...
         .o....  .oo...""", "t2=1 new=1 states=new"),
-    ("one voxel more than too small: a border drawn differently", """
+    ("one voxel more than too small: it has no predecessor", """
         wk00    wk04
-        .o....  .oo...""", "t2=1 new=0 states=stable"),
+        .o....  .oo...""", "t2=1 new=1 states=new"),
     ("vanished", """
         wk00    wk04
         oo.ooo  ...ooo""", "t2=1 new=0 states=stable,vanished numbers=1,2"),
-    ("back after it had vanished: new again, under its number", """
+    ("back after it had vanished: new again, under a new number", """
         wk00    wk04    wk12
-        oo.ooo  ...ooo  oo.ooo""", "t2=2 new=1 states=stable,new numbers=1,2"),
+        oo.ooo  ...ooo  oo.ooo""", "t2=2 new=1 states=stable,new numbers=1,3"),
     # ---- enlarging, shrinking
     ("section + 50 %, + 16 mm3", """
         wk00    wk04
@@ -147,10 +147,10 @@ CASES = [
         ooo.oo.  ooooooo
         ooo.oo.  ooooooo
         .......  .oooo..""", "t2=1 new=0 enlarging=1 states=enlarging numbers=1"),
-    ("one falls apart: the larger part keeps the number", """
+    ("one falls apart: both parts keep the number", """
         wk00     wk04
         oooooo.  ooo.oo.
-        oooooo.  ooo.oo.""", "t2=2 new=0 states=stable,stable numbers=1,2"),
+        oooooo.  ooo.oo.""", "t2=2 new=0 states=stable,stable numbers=1,1"),
     ("together and apart again: each finds its number", """
         wk00     wk04     wk12
         oo.ooo.  oooooo.  oo.ooo.
@@ -255,4 +255,4 @@ def test_what_is_drawn_is_what_is_counted(drawing, expected):
     assert {name: said(tracking.visits[-1], name) for name in wanted} == wanted
     for visit in tracking.visits:
         present = [record for record in visit.records if record.t2_state is not T2State.VANISHED]
-        assert len({record.lesion_id for record in present}) == len(present)
+        assert len({(record.lesion_id, record.part) for record in present}) == len(present)

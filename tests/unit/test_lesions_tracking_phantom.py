@@ -63,8 +63,10 @@ def test_the_true_masks_give_the_true_counts(name, anatomy):
     for v in tracking.visits:
         found = asdict(v.counts)
         graded = {"t1_hypointense_volume_ml", "bh_severe_volume_ml"}  # the design has black holes of one grade
+        combined = {"combined_with_persistent_gel_count", "combined_without_persistent_gel_count"}
+        assert found["combined_with_persistent_gel_count"] == found["combined_unique_active_count"]
         for column, value in expected[v.visit].items():
-            if column in graded:
+            if column in graded | combined:
                 continue
             assert found[column] == (pytest.approx(value) if isinstance(value, float) else value), (
                 v.visit,
@@ -76,10 +78,12 @@ def test_the_true_masks_give_the_true_counts(name, anatomy):
         for record in v.records:
             if record.t2_state in (T2State.VANISHED, T2State.NONE):
                 continue
-            (true_id,) = {int(n) for n in m["t2"].data[v.lesions.data == record.lesion_id]}
-            # one number per true lesion, over all visits
-            assert keys.setdefault(record.lesion_id, true_id) == true_id
-            true = lesions[v.visit, true_id]
+            here = {int(n) for n in m["t2"].data[v.lesions.data == record.lesion_id]}
+            parts = [lesions[v.visit, n] for n in here]
+            true = min(parts, key=lambda part: abs(part.x_mm - record.x_mm) + abs(part.y_mm - record.y_mm))
+            # one number per true lesion, over all visits; the parts of a lesion that has split have one number
+            assert keys.setdefault(true.lesion_id, record.lesion_id) == record.lesion_id
+            assert len(here) == sum(r.lesion_id == record.lesion_id for r in v.records)
             assert (record.t2_state, record.gel_state, record.enhancing) == (
                 true.t2_state,
                 true.gel_state,
@@ -89,4 +93,5 @@ def test_the_true_masks_give_the_true_counts(name, anatomy):
             assert (record.x_mm, record.y_mm, record.z_mm) == pytest.approx(
                 (true.x_mm, true.y_mm, true.z_mm), abs=0.01
             )
-    assert len(set(keys.values())) == len(keys)
+    split = any(record.part > 1 for v in tracking.visits for record in v.records)
+    assert split or len(set(keys.values())) == len(keys)

@@ -122,8 +122,8 @@ def test_released_tables_are_read_by_site_and_number(released):
     ]  # fmt: skip
     available, complete = (example.population(trial, complete=c) for c in (False, True))
     # no baseline, no later scan, never scanned: not in the model, but in the number of the randomised
-    assert available[["baseline", "count", "scans"]].values.tolist() == [[3, 3, 3], [0, 11, 2]]
-    assert complete[["baseline", "count", "scans"]].values.tolist() == [[3, 3, 3]]
+    assert available[["baseline", "count", "exposure"]].values.tolist() == [[3, 3, 3], [0, 11, 2]]
+    assert complete[["baseline", "count", "exposure"]].values.tolist() == [[3, 3, 3]]
 
 
 def test_the_made_up_trial_has_the_columns_of_a_release():
@@ -149,7 +149,7 @@ def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match="expected two groups"):
         example.primary_model(subjects[subjects["group"] == "placebo"], reference="placebo")
     none = subjects["count"].where(subjects["group"] == "placebo", 0)
-    with pytest.raises(ValueError, match="expected GEL in both groups"):
+    with pytest.raises(ValueError, match="expected lesions in both groups"):
         example.primary_model(subjects.assign(count=none), reference="placebo")
     design = pd.DataFrame({"intercept": 1.0, "group": [0] * 4 + [1] * 4})
     with pytest.raises(ValueError, match="expected overdispersed counts"):
@@ -166,3 +166,46 @@ def test_the_command_says_what_it_analysed(released, capsys):
     with pytest.raises(ValueError, match="expected"):
         example.main([*map(str, released), "--reference", "a"])
     assert "PROVISIONAL" in capsys.readouterr().out
+
+
+def changes(endpoint, seed=5):
+    """A made-up trial of changes: some subjects are followed for 12 weeks only, in one or two visits."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(60):
+        weeks = 24 if i % 3 else 12
+        count = int(rng.negative_binomial(1.2, 1.2 / (1.2 + 0.25 * weeks * (0.5 if i % 2 else 1))))
+        rows.append(
+            {
+                "site": "S01", "subject": f"{i:04d}", "group": "active" if i % 2 else "placebo",
+                "gel_count_wk00": int(rng.poisson(2)), f"{endpoint}_available": count,
+                f"{endpoint}_visits": 1 + i % 2, f"{endpoint}_weeks": weeks,
+                f"{endpoint}_complete": count if weeks == 24 else None,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_changes_have_the_weeks_as_offset_and_r_agrees(tmp_path):
+    endpoint = "new_or_enlarging_t2_count_wk04_12_24"
+    trial = changes(endpoint)
+    subjects = example.population(trial, complete=False, endpoint=endpoint)
+    assert sorted(set(subjects["exposure"])) == [12, 24]
+    fit = example.primary_model(subjects, reference="placebo")
+    visits = example.primary_model(subjects.assign(exposure=trial[f"{endpoint}_visits"]), reference="placebo")
+    assert abs(fit.ratio("group")[0] - visits.ratio("group")[0]) > 0.05  # visits are another exposure
+    if shutil.which("Rscript") is None:
+        pytest.skip("no R: apt-get install r-base-core r-cran-mass")
+    trial.drop(columns="group").to_csv(tmp_path / "endpoints.csv", index=False)
+    trial[["site", "subject", "group"]].to_csv(tmp_path / "list.csv", index=False)
+    files = [str(tmp_path / name) for name in ("endpoints.csv", "list.csv")]
+    command = ["Rscript", str(EXAMPLES / "primary_analysis.R"), *files, "placebo", endpoint]
+    live = glm_nb(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+    assert numbers(fit) == pytest.approx(live["available"], rel=1e-5)
+
+
+@pytest.mark.parametrize("endpoint", example.ENDPOINTS)
+def test_every_endpoint_of_the_example_has_its_columns(endpoint):
+    offset = example.offset_of(endpoint)
+    assert offset == ("visits" if "gel" in endpoint else "weeks")
+    assert {f"{endpoint}_{name}" for name in ("available", "complete", offset)} <= set(ENDPOINTS.names)

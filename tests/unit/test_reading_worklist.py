@@ -23,7 +23,7 @@ from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
-from mri_pipeline.reading.items import item_from_derivatives
+from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.lock import is_locked, lock_read, unlock_read
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.returned import require_no_stray_image
@@ -669,3 +669,20 @@ def test_a_worklist_without_its_columns_says_which_are_missing(export, reads, tm
         UsageError, match=r"^worklist: expected the columns reading_code, done .* found none named done"
     ):
         import_decisions(tmp_path / "out", reads=reads, reader="R1")
+
+
+def test_the_check_of_an_item_changes_its_masks_and_its_notes_are_returned(export, reads, tmp_path):
+    export()
+    decide(tmp_path / "out", CODE)
+    empty = LabelImage(np.zeros(GRID.shape, dtype=np.uint8), GRID)
+    imported = import_decisions(
+        tmp_path / "out",
+        reads=reads,
+        reader="R1",
+        check=lambda masks, what: ({**masks, LesionKind.BLACK_HOLE: empty}, [f"{what}: none"]),
+    )
+    assert imported.notes == (f"item {CODE}: none",)
+    confirmed = load_read(reads, SUBJECT, "wk00").masks
+    assert confirmed.confirmed
+    assert not confirmed.black_holes.mask.any()
+    assert confirmed.t2_lesions.mask.any()

@@ -14,7 +14,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.tables.frames import frame_schema, read_frame
 from mri_pipeline.tables.io import TABLES, write_tables
 from mri_pipeline.tables.release import release_tables
-from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, TIMEPOINTS
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def folder(tmp_path):
 def test_every_table_reads_back(folder, table):
     frame = read_frame(folder / table.file, table)
     assert tuple(frame.columns) == table.names
-    assert len(frame)
+    assert len(frame) or table is QUESTIONS
     for column in table.columns:
         assert not (column.required and frame[column.name].isna().any())
 

@@ -16,6 +16,7 @@ from mri_pipeline.core.plan import found_visits, planned_visits
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import (
     BlackHoleState,
+    ComparedMasks,
     GelState,
     LesionRecord,
     ReadStatus,
@@ -43,6 +44,10 @@ CONTRACT_TIMEPOINTS = (
 )
 CONTRACT_LESIONS = (
     "subject, visit, lesion_id, volume_mm3, x_mm, y_mm, z_mm, location, enhancing, gel_state, t2_state, black_hole"
+)
+FURTHER_LESION_COLUMNS = (
+    "part, t2_lesion, gel_count, gel_states, gel_volume_mm3, bh_count, bh_volume_mm3, t2_comparison, image_support, "
+    "new_since_first"
 )
 
 
@@ -94,7 +99,7 @@ def made(*subjects, provisional=True, visits=VISITS):
 
 def test_columns_are_the_contract():
     assert ", ".join(TIMEPOINTS.names) == CONTRACT_TIMEPOINTS
-    assert ", ".join(LESIONS.names) == CONTRACT_LESIONS
+    assert ", ".join(LESIONS.names) == f"{CONTRACT_LESIONS}, {FURTHER_LESION_COLUMNS}"
 
 
 def test_every_column_is_described_and_every_measured_column_is_in_nv():
@@ -188,6 +193,23 @@ def test_without_provisional_a_vanished_lesion_of_an_open_read_has_no_row():
     assert [(row["visit"], row["lesion_id"]) for row in rows] == [("wk04", 2)]
 
 
+def test_a_change_between_confirmed_reads_that_the_images_do_not_show_is_a_question():
+    states = (T2State.NEW, T2State.ENLARGING, T2State.SHRINKING, T2State.VANISHED)
+    asked = [
+        replace(lesion("wk04", n, state), t2_comparison=ComparedMasks.CONFIRMED, image_support=False)
+        for n, state in enumerate(states, start=1)
+    ]
+    shown = replace(asked[0], lesion_id=8, image_support=True)
+    mixed = replace(asked[0], lesion_id=9, t2_comparison=ComparedMasks.MIXED)
+    one = subject()
+    tables = made(replace(one, result=replace(one.result, lesions=(*asked, shown, mixed))))
+    rows = tables["questions.csv"]
+    assert [(row["lesion_id"], row["t2_state"]) for row in rows] == list(enumerate(states, start=1))
+    assert {(row["visit"], row["reference_visit"]) for row in rows} == {("wk04", "wk00")}
+    assert rows[0]["question"].endswith("new, or missed there?")
+    assert [row["t2_comparison"] for row in tables["lesions.csv"]] == ["confirmed"] * 5 + ["mixed"]
+
+
 # --- endpoints -------------------------------------------------------------------------------------------------
 
 cells = st.none() | st.integers(0, 40)
@@ -199,21 +221,27 @@ def test_endpoints_against_a_plain_calculation(numbers):
         VisitCounts(
             label,
             gel_count=gel,
+            t2_count=1,
             combined_unique_active_count=active,
             new_or_enlarging_t2_count=new,
             t2_volume_ml=t2,
+            reference_visit=reference,
         )
-        for label, (gel, active, new, t2) in zip(LABELS, numbers, strict=True)
+        for label, (gel, active, new, t2), reference in zip(LABELS, numbers, [None, *LABELS], strict=False)
     )
     one = SubjectInput(SubjectResult("BCDF2345", visits), dict.fromkeys(LABELS, ScanStatus.ANALYSED))
     row = made(one)["endpoints.csv"][0]
     by_week = dict(zip([0, 4, 12, 24, 28, 36, 48], numbers, strict=True))
+    length = {4: 4, 12: 8, 24: 12, 28: 4, 36: 8, 48: 12}
     for weeks, name in (((4, 12, 24), "wk04_12_24"), ((28, 36, 48), "wk28_36_48")):
         for i, measure in enumerate(("gel_count", "combined_unique_active_count", "new_or_enlarging_t2_count")):
             known = [by_week[w][i] for w in weeks if by_week[w][i] is not None]
             assert row[f"{measure}_{name}_visits"] == len(known)
             assert row[f"{measure}_{name}_available"] == (sum(known) if known else None)
             assert row[f"{measure}_{name}_complete"] == (sum(known) if len(known) == 3 else None)
+            if measure != "gel_count":
+                covered = sum(length[w] for w in weeks if by_week[w][i] is not None)
+                assert row[f"{measure}_{name}_weeks"] == covered
         pairs = [(by_week[w][0], by_week[w][2]) for w in weeks]
         active = any((a or 0) > 0 or (b or 0) > 0 for a, b in pairs)
         certain = [(a is not None and b is not None) or (a or 0) > 0 or (b or 0) > 0 for a, b in pairs]
@@ -226,12 +254,64 @@ def test_endpoints_against_a_plain_calculation(numbers):
     assert row["gel_count_wk00"] == by_week[0][0]
 
 
+def of_period(**changes):
+    """Endpoints of a subject with two new lesions at each visit, some visits missing."""
+    labels = [label for label in LABELS if label not in changes]
+    visits = tuple(
+        VisitCounts(
+            label,
+            reference_visit=before,
+            gel_count=0,
+            t2_count=9,
+            new_or_enlarging_t2_count=None if before is None else 2,
+        )
+        for label, before in zip(labels, [None, *labels], strict=False)
+    )
+    one = SubjectInput(SubjectResult("BCDF2345", visits), dict.fromkeys(labels, ScanStatus.ANALYSED) | changes)
+    return made(one)["endpoints.csv"][0]
+
+
+@pytest.mark.parametrize(
+    ("missing", "first", "second"),
+    [  # available, visits, weeks, complete
+        ([], (6, 3, 24, 6), (6, 3, 24, 6)),
+        (["wk24"], (4, 2, 12, None), (4, 2, 20, None)),  # the changes of week 28 begin at week 12
+        (["wk12"], (4, 2, 24, None), (6, 3, 24, 6)),
+        (["wk00"], (4, 2, 20, None), (6, 3, 24, 6)),
+        (["wk36"], (6, 3, 24, 6), (4, 2, 24, None)),
+        (["wk24", "wk28"], (4, 2, 12, None), (2, 1, 12, None)),
+        (["wk00", "wk04", "wk12", "wk24"], (None, 0, 0, None), (4, 2, 20, None)),
+    ],
+)
+def test_a_period_counts_its_own_weeks(missing, first, second):
+    row = of_period(**dict.fromkeys(missing, ScanStatus.MISSING))
+    for name, expected in (("wk04_12_24", first), ("wk28_36_48", second)):
+        rules = ("available", "visits", "weeks", "complete")
+        assert tuple(row[f"new_or_enlarging_t2_count_{name}_{rule}"] for rule in rules) == expected
+
+
+def test_activity_of_a_period_is_not_that_before_its_start():
+    row = of_period(wk24=ScanStatus.MISSING)
+    assert row["activity_free_wk28_36_48_visits"] == 2  # at week 28 it is unknown: no GEL, changes since week 12
+    assert row["activity_free_wk28_36_48_complete"] is None
+    assert of_period()["activity_free_wk28_36_48_complete"] is False
+
+
+def test_a_visit_between_those_of_the_period_leaves_a_gap():
+    extra = found_visits([*LABELS, "wk08"])
+    labels = ["wk00", "wk04", "wk08", "wk12", "wk24"]
+    row = made(subject(labels=labels), visits=extra)["endpoints.csv"][0]
+    assert row["new_or_enlarging_t2_count_wk04_12_24_visits"] == 3
+    assert row["new_or_enlarging_t2_count_wk04_12_24_weeks"] == 4 + 4 + 12
+    assert row["new_or_enlarging_t2_count_wk04_12_24_complete"] is None
+
+
 def test_the_rule_of_a_period_names_the_weeks_of_its_column():
     columns = [column for column in ENDPOINTS.columns if re.search(r"_wk\d\d_\d\d_\d\d_", column.name)]
     assert len(columns) > 10
     for column in columns:
         weeks = [int(week) for week in re.findall(r"\d\d", column.name[column.name.index("_wk") :])]
-        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*)?$", column.rule)
+        listed = re.search(r"visits? of weeks (\d+(?:(?:, | \+ )\d+)*)(?: whose .*|: .*|;.*)?$", column.rule)
         assert listed, column.rule
         assert [int(week) for week in re.findall(r"\d+", listed[1])] == weeks
 
@@ -284,7 +364,7 @@ def test_files_are_the_same_bytes_whatever_the_order(tmp_path):
         write_tables(tmp_path / folder, subjects, VISITS, study="mesems", provisional=True, settings_digest="x")
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert names == [
-        "data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv",
+        "data_dictionary.json", "endpoints.csv", "lesion_timepoints.csv", "lesions.csv", "nv.csv", "questions.csv",
         "supplementary_timepoints.csv",
     ]  # fmt: skip
     for name in names:

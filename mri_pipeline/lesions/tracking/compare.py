@@ -7,12 +7,17 @@ R of the reference visit:
    of R (a split), each voxel of the component belongs to the nearest lesion; if two are equally near, to the one
    with the larger overlap. If a lesion overlaps several components of R (a merge), its share contains all of them.
    Lesions that merge or split are therefore compared with their previous extent, and are neither new nor vanished.
-2. *Event.* C must be larger than its share by at least the minimum growth (12 mm³). If both FLAIRs are given, C must
-   also have become brighter where it grew (`change.change_evidence`). A different border on an unchanged image is
-   not an event.
+2. *Event.* C must be larger than its share by at least the minimum growth (12 mm³). Unless the masks alone decide, C
+   must also have become brighter on FLAIR where it grew (`change.change_evidence`). A different border on an unchanged
+   image is not an event.
 3. C is *new* if its share is smaller than a lesion, that is, if there was no lesion at that location. C is
    *enlarging* if its largest axial cross-section grew by more than 45.2 % (from below 0.67 cm²) or 24.2 % (from
    0.67 cm² or more).
+4. A lesion that overlaps no lesion of the reference visit has no predecessor and is never *stable*. If the masks alone
+   decide, it is *new*, whatever its growth. If the images decide, too, and do not show an event, it is
+   *unchanged_image*: it was probably missed at the reference visit.
+
+The masks alone decide if a reader confirmed both, and if there are no images.
 
 *Vanished* is the rule of *new* with the two visits exchanged; *shrinking* is that of *enlarging*.
 """
@@ -20,7 +25,7 @@ R of the reference visit:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +57,20 @@ class T2Comparison:
     Parameters
     ----------
     states : mapping of int to T2State
-        State of every lesion of the later visit, by its number at that visit: new, enlarging, stable or shrinking.
+        State of every lesion of the later visit, by its number at that visit: new, enlarging, stable, shrinking or
+        unchanged_image.
     vanished : frozenset of int
         Vanished lesions, by their number at the reference visit.
+    support : mapping of int to bool
+        For every lesion of the later visit that is not stable: whether FLAIR changed there, too. Empty without images.
+    vanished_support : mapping of int to bool
+        The same for the vanished lesions.
     """
 
     states: Mapping[int, T2State]
     vanished: frozenset[int]
+    support: Mapping[int, bool] = field(default_factory=dict)
+    vanished_support: Mapping[int, bool] = field(default_factory=dict)
 
 
 def compare_t2(
@@ -69,6 +81,7 @@ def compare_t2(
     followup_parts: LabelImage,
     rules: LesionRules,
     evidence: Image | None = None,
+    masks_decide: bool = False,
 ) -> T2Comparison:
     """Compare the T2 lesions of two visits by the rule of this module.
 
@@ -81,6 +94,8 @@ def compare_t2(
     rules : LesionRules
     evidence : Image, optional
         z-map of the change of FLAIR from reference to follow-up. If None, the masks alone decide.
+    masks_decide : bool
+        If True, the masks alone decide; `evidence` is compared with the result and changes nothing.
 
     Returns
     -------
@@ -90,12 +105,23 @@ def compare_t2(
     gained = None if evidence is None else evidence.data
     lost = None if evidence is None else -evidence.data
     was, will_be = shares(followup, reference_parts), shares(reference, followup_parts)
-    grown = _grown(followup, was, ~reference_parts.mask, rules, gained)
-    shrunk = _shrunk(followup, was, rules, lost)
-    vanishing = _grown(reference, will_be, ~followup_parts.mask, rules, lost)
+    brighter = _supported(followup, ~reference_parts.mask, gained)
+    darker = _supported(was, followup.data == 0, lost)
+    faded = _supported(reference, ~followup_parts.mask, lost)
+    if masks_decide or evidence is None:
+        shown: tuple[set[int] | None, ...] = (None, None, None)
+    else:
+        shown = (brighter, darker, faded)
+    grown = _grown(followup, was, reference, rules, shown[0])
+    shrunk = _shrunk(followup, was, rules, shown[1])
+    vanishing = _grown(reference, will_be, followup, rules, shown[2])
     vanished = {n for n, s in vanishing.items() if s is T2State.NEW}
     states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
-    return T2Comparison(states, frozenset(vanished))
+    if evidence is None:
+        return T2Comparison(states, frozenset(vanished))
+    seen = {n: n in (darker if s is T2State.SHRINKING else brighter) for n, s in states.items()}
+    changed = {n: s for n, s in seen.items() if states[n] is not T2State.STABLE}
+    return T2Comparison(states, frozenset(vanished), changed, {n: n in faded for n in vanished})
 
 
 def shares(lesions: LabelImage, parts: LabelImage) -> LabelImage:
@@ -159,35 +185,39 @@ def _nearest(
 
 
 def _grown(
-    lesions: LabelImage, share: LabelImage, gain: BoolArray, rules: LesionRules, gained: NDArray[np.float32] | None
+    lesions: LabelImage, share: LabelImage, others: LabelImage, rules: LesionRules, supported: set[int] | None
 ) -> dict[int, T2State]:
-    """New and enlarging lesions compared with their share; `gain` is True where the other visit has no lesion."""
+    """New and enlarging lesions, and those that only the masks show as new.
+
+    `others` are the lesions of the other visit. If `supported` is None, the masks alone decide.
+    """
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
-    supported = _supported(lesions, gain, gained)
+    with_predecessor = {number for number, _ in overlaps(lesions, others)}
     states = {}
     for number, volume in volumes.items():
         before = share_volumes.get(number, 0.0)
-        if number not in supported or volume - before < rules.enlarging_min_growth_mm3 - _EPSILON:
-            continue
-        if before < rules.t2_min_volume_mm3 - _EPSILON:
+        event = volume - before >= rules.enlarging_min_growth_mm3 - _EPSILON
+        event = event and (supported is None or number in supported)
+        if number not in with_predecessor:
+            states[number] = T2State.NEW if event or supported is None else T2State.UNCHANGED_IMAGE
+        elif event and before < rules.t2_min_volume_mm3 - _EPSILON:
             states[number] = T2State.NEW
-        elif _area_grew(share_areas[number], areas[number], rules):
+        elif event and _area_grew(share_areas[number], areas[number], rules):
             states[number] = T2State.ENLARGING
     return states
 
 
 def _shrunk(
-    lesions: LabelImage, share: LabelImage, rules: LesionRules, lost: NDArray[np.float32] | None
+    lesions: LabelImage, share: LabelImage, rules: LesionRules, supported: set[int] | None
 ) -> dict[int, T2State]:
     """Lesions that are smaller than their share of the reference visit, by the rule of enlarging."""
     volumes, share_volumes = lesion_volumes_mm3(lesions), lesion_volumes_mm3(share)
     areas, share_areas = largest_axial_areas_cm2(lesions), largest_axial_areas_cm2(share)
-    supported = _supported(share, lesions.data == 0, lost)
     return {
         number: T2State.SHRINKING
         for number, before in share_volumes.items()
-        if number in supported
+        if (supported is None or number in supported)
         and before - volumes[number] >= rules.enlarging_min_growth_mm3 - _EPSILON
         and _area_grew(areas[number], share_areas[number], rules)
     }

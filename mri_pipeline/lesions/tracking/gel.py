@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
@@ -54,8 +52,19 @@ def overlaps(a: LabelImage, b: LabelImage) -> dict[tuple[int, int], int]:
     return {(int(p) // width, int(p) % width): int(n) for p, n in zip(pairs, counts, strict=True)}
 
 
-def _at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
-    """Labels of `lesions` at the location of a label of `others`."""
+def at_place_of(lesions: LabelImage, others: LabelImage) -> set[int]:
+    """Labels of a visit at the location of a label of another visit (overlap of 10 % of the smaller one).
+
+    Parameters
+    ----------
+    lesions, others : LabelImage
+        On one grid.
+
+    Returns
+    -------
+    set of int
+        Labels of `lesions`.
+    """
     size_a, size_b = np.bincount(values_of(lesions)), np.bincount(values_of(others))
     return {
         i
@@ -85,42 +94,80 @@ def gel_states(
     numbers = numbers_of(gel)
     if previous_gel is None or previous_t2 is None:
         return dict.fromkeys(numbers, GelState.UNDETERMINED)
-    enhanced, lesion = _at_place_of(gel, previous_gel), _at_place_of(gel, previous_t2)
+    enhanced, lesion = at_place_of(gel, previous_gel), at_place_of(gel, previous_t2)
     return {
         n: GelState.PERSISTENT if n in enhanced else GelState.RE_ENHANCING if n in lesion else GelState.NEW
         for n in numbers
     }
 
 
-def combined_unique_active(gel: LabelImage, t2: LabelImage, active_t2: Collection[int]) -> int:
-    """Number of combined unique active lesions: enhancing, or new or enlarging on T2; each lesion counts once.
+def counted_at(
+    gel: LabelImage, lesions: LabelImage, active_t2: Collection[int], states: Mapping[int, GelState]
+) -> dict[int, int]:
+    """Lesion at which each enhancing lesion is counted.
 
-    An enhancing lesion and an active T2 lesion that overlap are one lesion. Each is paired with at most one of the
-    other kind, with as many pairs as possible. Two enhancing lesions within one new T2 lesion therefore count as
-    two, and so do two new T2 lesions under one enhancing lesion. The count is between the larger of both counts and
-    their sum.
+    An enhancing lesion and an active T2 lesion that overlap are paired, one to one, with as many pairs as possible
+    (persistent enhancing lesions last). An enhancing lesion without a pair is counted at the lesion with the largest
+    overlap.
 
     Parameters
     ----------
-    gel, t2 : LabelImage
-        Numbered enhancing lesions and T2 lesions of one visit.
+    gel, lesions : LabelImage
+        Numbered enhancing lesions and lesions of one visit. Every enhancing lesion overlaps a lesion.
+    active_t2 : collection of int
+        Labels of the new or enlarging T2 lesions.
+    states : mapping of int to GelState
+        State of each label of `gel`.
+
+    Returns
+    -------
+    dict of int to int
+        Label of `lesions` by label of `gel`.
+    """
+    found: dict[int, list[int]] = {}
+    for (number, lesion), _ in sorted(overlaps(gel, lesions).items(), key=lambda item: (-item[1], item[0])):
+        found.setdefault(number, []).append(lesion)
+    partner: dict[int, int] = {}  # enhancing lesion by active T2 lesion
+
+    def paired(number: int, tried: set[int]) -> bool:
+        """Find a pair by an augmenting path. Enhancing lesions with a pair keep one."""
+        for lesion in found[number]:
+            if lesion in active_t2 and lesion not in tried:
+                tried.add(lesion)
+                if lesion not in partner or paired(partner[lesion], tried):
+                    partner[lesion] = number
+                    return True
+        return False
+
+    for number in sorted(found, key=lambda n: (states[n] is GelState.PERSISTENT, n)):
+        paired(number, set())
+    largest = {number: here[0] for number, here in found.items()}
+    return largest | {number: lesion for lesion, number in partner.items()}
+
+
+def combined_unique_active(counted: Collection[int], active_t2: Collection[int]) -> int:
+    """Number of combined unique active lesions: enhancing, or new or enlarging on T2; each lesion counts once.
+
+    Two enhancing lesions within one new T2 lesion count as two, and so do two new T2 lesions under one enhancing
+    lesion. The count is between the larger of both counts and their sum.
+
+    Parameters
+    ----------
+    counted : collection of int
+        For each enhancing lesion, the lesion at which it is counted (`counted_at`).
     active_t2 : collection of int
         Labels of the new or enlarging T2 lesions.
 
     Returns
     -------
     int
+
+    Examples
+    --------
+    >>> combined_unique_active([1, 1, 4], {1, 2})
+    4
     """
-    gels = numbers_of(gel)
-    active = sorted(active_t2)
-    row, column = {n: i for i, n in enumerate(gels)}, {n: i for i, n in enumerate(active)}
-    pairs = [(row[i], column[j]) for i, j in overlaps(gel, t2) if j in column]
-    if not pairs:
-        return len(gels) + len(active)
-    rows, columns = np.array(pairs).T
-    graph = sparse.csr_array((np.ones(len(pairs)), (rows, columns)), shape=(len(gels), len(active)))
-    matched = int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
-    return len(gels) + len(active) - matched
+    return len(counted) + len(set(active_t2) - set(counted))
 
 
 def lesion_gel_states(gel: LabelImage, lesions: LabelImage, states: Mapping[int, GelState]) -> dict[int, GelState]:

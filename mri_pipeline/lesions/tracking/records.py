@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.records import BlackHoleState, GelState, LesionRecord, T2State, VisitCounts
+from mri_pipeline.core.records import (
+    BlackHoleState,
+    ComparedMasks,
+    GelState,
+    LesionRecord,
+    T2State,
+    VisitCounts,
+)
 from mri_pipeline.core.spatial import BoolArray, FloatArray, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.black_holes import hypointense, severe
@@ -66,15 +73,39 @@ class Findings:
         True if there is an earlier visit with contrast.
     chronic : ndarray of bool or None, shape (x, y, z)
         Chronic part of the black holes.
-    new_since_first : int or None
-        Number of T2 lesions that are new relative to the first analysed visit.
+    new_since_first : frozenset of int or None
+        Numbers over all visits of the T2 lesions that are new relative to the first analysed visit.
+    counted_at : mapping of int to int
+        Label of the lesion at which each enhancing lesion is counted. Empty without contrast.
     """
 
     t2: T2Comparison | None
     gel: Mapping[int, GelState] | None
     gel_compared: bool
     chronic: BoolArray | None
-    new_since_first: int | None = None
+    new_since_first: frozenset[int] | None = None
+    counted_at: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def active_t2(self) -> set[int]:
+        """Labels of the new or enlarging T2 lesions; empty at the first visit."""
+        return active_lesions(self.t2)
+
+
+def active_lesions(comparison: T2Comparison | None) -> set[int]:
+    """Labels of the new or enlarging T2 lesions.
+
+    Parameters
+    ----------
+    comparison : T2Comparison or None
+
+    Returns
+    -------
+    set of int
+        Empty for None.
+    """
+    states = {} if comparison is None else comparison.states
+    return {n for n, state in states.items() if state in (T2State.NEW, T2State.ENLARGING)}
 
 
 def count_visit(
@@ -99,10 +130,7 @@ def count_visit(
     compared = gel if found.gel_compared else None
     t2 = None if found.t2 is None else list(found.t2.states.values())
     new, enlarging = _count(t2, T2State.NEW), _count(t2, T2State.ENLARGING)
-    combined = None
-    if found.t2 is not None and now.gel is not None:
-        active = {n for n, s in found.t2.states.items() if s in (T2State.NEW, T2State.ENLARGING)}
-        combined = combined_unique_active(now.gel, now.t2, active)
+    with_persistent, without_persistent = _combined(found)
     return VisitCounts(
         visit=now.masks.visit,
         reference_visit=None if reference is None else reference.masks.visit,
@@ -119,13 +147,28 @@ def count_visit(
         bh_count=None if now.black_holes is None else int(now.black_holes.data.max()),
         bh_volume_ml=_volume_ml(now.black_holes),
         bh_chronic_volume_ml=_chronic_volume_ml(now.black_holes, found.chronic),
-        new_t2_since_first_count=found.new_since_first,
+        new_t2_since_first_count=None if found.new_since_first is None else len(found.new_since_first),
         bh_severe_volume_ml=_volume_ml(severe(now.masks.t1_hypointensity, now.black_holes)),
         t1_hypointense_volume_ml=_volume_ml(
             hypointense(now.masks.t1_hypointensity, now.t2, now.gel, now.black_holes, rules)
         ),
-        combined_unique_active_count=combined,
+        combined_unique_active_count=(
+            with_persistent if rules.combined_counts_persistent_gel else without_persistent
+        ),
+        combined_with_persistent_gel_count=with_persistent,
+        combined_without_persistent_gel_count=without_persistent,
     )
+
+
+def _combined(found: Findings) -> tuple[int | None, int | None]:
+    """Combined unique active lesions with and without persistent enhancing lesions."""
+    if found.t2 is None or found.gel is None:
+        return None, None
+    every = combined_unique_active(found.counted_at.values(), found.active_t2)
+    if not found.gel_compared:
+        return every, None
+    others = [at for gel, at in found.counted_at.items() if found.gel[gel] is not GelState.PERSISTENT]
+    return every, combined_unique_active(others, found.active_t2)
 
 
 def _count(states: Sequence[GelState] | Sequence[T2State] | None, state: GelState | T2State) -> int | None:
@@ -169,20 +212,78 @@ def record_lesions(
         gel = lesion_gel_states(now.gel, now.lesions, found.gel)
     holes = _black_hole_states(now, found.chronic)
     t2 = _t2_states(now, found.t2)
+    record = _Counted.of(now, reference, found)
     records = [
-        _record(
-            now,
-            (now.numbers[label], volume, centres[label], places[label]),
-            enhancing=None if gel is None else label in gel,
-            gel_state=None if gel is None else gel.get(label),
-            t2_state=t2.get(label, T2State.NONE),
-            black_hole=None if holes is None else holes.get(label, BlackHoleState.NONE),
+        record.completed(
+            label,
+            _record(
+                now,
+                (now.numbers[label], volume, centres[label], places[label]),
+                enhancing=None if gel is None else label in gel,
+                gel_state=None if gel is None else gel.get(label),
+                t2_state=t2.get(label, T2State.NONE),
+                black_hole=None if holes is None else holes.get(label, BlackHoleState.NONE),
+            ),
         )
         for label, volume in volumes.items()
     ]
     if reference is not None and found.t2 is not None:
         records += _vanished(now, reference, found.t2, location)
-    return tuple(sorted(records, key=lambda record: record.lesion_id))
+    return tuple(sorted(records, key=lambda record: (record.lesion_id, record.part)))
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What is counted at each lesion of a visit."""
+
+    now: LabelledVisit
+    found: Findings
+    compared: ComparedMasks | None
+    holes: Mapping[int, Sequence[int]]
+    """Black holes by lesion."""
+    gel_mm3: Mapping[int, float]
+    holes_mm3: Mapping[int, float]
+
+    @classmethod
+    def of(cls, now: LabelledVisit, reference: LabelledVisit | None, found: Findings) -> _Counted:
+        holes: dict[int, list[int]] = {}
+        if now.black_holes is not None:
+            for hole, label in overlaps(now.black_holes, now.t2):
+                holes.setdefault(label, []).append(hole)
+        gel_mm3, holes_mm3 = (
+            {} if labels is None else lesion_volumes_mm3(labels) for labels in (now.gel, now.black_holes)
+        )
+        return cls(now, found, _compared(now, reference), holes, gel_mm3, holes_mm3)
+
+    def completed(self, label: int, record: LesionRecord) -> LesionRecord:
+        """The record of a lesion with everything that is counted at it."""
+        now, found = self.now, self.found
+        same = [other for other, number in now.numbers.items() if number == record.lesion_id]
+        is_t2 = record.t2_state is not T2State.NONE
+        gel, gel_states = [n for n, at in found.counted_at.items() if at == label], found.gel or {}
+        holes = self.holes.get(label, [])
+        since = found.new_since_first if is_t2 else None
+        return replace(
+            record,
+            part=1 + sorted(same).index(label),
+            t2_lesion=is_t2,
+            gel_count=None if now.gel is None else len(gel),
+            gel_states=tuple(sorted(gel_states[n] for n in gel)),
+            gel_volume_mm3=None if now.gel is None else sum((self.gel_mm3[n] for n in gel), 0.0),
+            bh_count=None if now.black_holes is None else len(holes),
+            bh_volume_mm3=None if now.black_holes is None else sum((self.holes_mm3[n] for n in holes), 0.0),
+            t2_comparison=self.compared if is_t2 else None,
+            image_support=None if found.t2 is None else found.t2.support.get(label),
+            new_since_first=None if since is None else record.lesion_id in since,
+        )
+
+
+def _compared(now: LabelledVisit, reference: LabelledVisit | None) -> ComparedMasks | None:
+    """Origin of the two masks that are compared; None without a reference visit."""
+    if reference is None:
+        return None
+    confirmed = now.masks.confirmed + reference.masks.confirmed
+    return (ComparedMasks.AUTOMATIC, ComparedMasks.MIXED, ComparedMasks.CONFIRMED)[confirmed]
 
 
 def _record(
@@ -220,20 +321,32 @@ def _t2_states(now: LabelledVisit, comparison: T2Comparison | None) -> Mapping[i
 def _vanished(
     now: LabelledVisit, reference: LabelledVisit, comparison: T2Comparison, location: LabelImage
 ) -> list[LesionRecord]:
-    """Rows of the vanished lesions of the reference visit, except those that still enhance."""
+    """Rows of the vanished lesions of the reference visit, except those that still enhance or have another part."""
     present = set(now.numbers.values())
     centres, places = lesion_centroids_mm(reference.t2), locate(reference.t2, location)
+    gone: dict[int, int] = {}  # of a lesion in parts, the largest one
+    for label in sorted(comparison.vanished):
+        gone.setdefault(reference.numbers[label], label)
     return [
-        _record(
-            now,
-            (reference.numbers[label], 0.0, centres[label], places[label]),
-            enhancing=None if now.gel is None else False,
-            gel_state=None,
-            t2_state=T2State.VANISHED,
-            black_hole=None if now.black_holes is None else BlackHoleState.NONE,
+        replace(
+            _record(
+                now,
+                (number, 0.0, centres[label], places[label]),
+                enhancing=None if now.gel is None else False,
+                gel_state=None,
+                t2_state=T2State.VANISHED,
+                black_hole=None if now.black_holes is None else BlackHoleState.NONE,
+            ),
+            t2_lesion=False,
+            gel_count=None if now.gel is None else 0,
+            gel_volume_mm3=None if now.gel is None else 0.0,
+            bh_count=None if now.black_holes is None else 0,
+            bh_volume_mm3=None if now.black_holes is None else 0.0,
+            t2_comparison=_compared(now, reference),
+            image_support=comparison.vanished_support.get(label),
         )
-        for label in sorted(comparison.vanished)
-        if reference.numbers[label] not in present
+        for number, label in gone.items()
+        if number not in present
     ]
 
 

@@ -17,13 +17,27 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, SubjectResult, T2State, VisitCounts
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
+from mri_pipeline.lesions.black_holes import countable
 from mri_pipeline.lesions.change.detect import SmoothFlair, changed_voxels
 from mri_pipeline.lesions.components import label_lesions, renumbered
 from mri_pipeline.lesions.tracking.compare import T2Comparison, compare_t2
 from mri_pipeline.lesions.tracking.field import Field
-from mri_pipeline.lesions.tracking.gel import chronic_black_holes, gel_states, label_gel, overlaps
-from mri_pipeline.lesions.tracking.identity import LesionExtents
-from mri_pipeline.lesions.tracking.records import Findings, LabelledVisit, count_visit, record_lesions
+from mri_pipeline.lesions.tracking.gel import (
+    at_place_of,
+    chronic_black_holes,
+    counted_at,
+    gel_states,
+    label_gel,
+    overlaps,
+)
+from mri_pipeline.lesions.tracking.identity import Continuity, LesionExtents
+from mri_pipeline.lesions.tracking.records import (
+    Findings,
+    LabelledVisit,
+    active_lesions,
+    count_visit,
+    record_lesions,
+)
 
 
 @dataclass(frozen=True)
@@ -168,13 +182,26 @@ def _followed(
     past: list[LabelledVisit] = []
     history = _SinceFirst()
     for visit in visits:
-        now = _labelled(field.masks(visit), field.flair(visit), rules, extents)
+        now = _labelled(field.masks(visit), field.flair(visit), rules)
         reference = past[-1] if past else None
         evidence = None if reference is None else field.evidence(reference, now)
         found = _findings(now, past, rules, weeks, evidence)
-        yield _Step(now, reference, evidence, replace(found, new_since_first=history.count(now, found.t2)))
+        now = replace(now, numbers=extents.numbered(now.lesions, _continuity(now, found.t2)))
+        yield _Step(now, reference, evidence, replace(found, new_since_first=history.of(now, found.t2)))
         # images are compared with the previous visit only; older images are released to save memory
         past = [*(replace(v, flair=None) for v in past), replace(now, black_holes=None)]
+
+
+def _continuity(now: LabelledVisit, comparison: T2Comparison | None) -> Continuity:
+    t2 = frozenset(range(1, int(now.t2.data.max()) + 1))
+    if comparison is None:
+        return Continuity(t2)
+    first_seen = {T2State.NEW, T2State.UNCHANGED_IMAGE}
+    return Continuity(
+        t2,
+        followed=frozenset(n for n, state in comparison.states.items() if state not in first_seen),
+        new=frozenset(n for n, state in comparison.states.items() if state is T2State.NEW),
+    )
 
 
 class _SinceFirst:
@@ -184,37 +211,34 @@ class _SinceFirst:
     """
 
     def __init__(self) -> None:
-        self._first: frozenset[int] | None = None
+        self._first: LabelImage | None = None
         self._new: set[int] = set()
 
-    def count(self, now: LabelledVisit, comparison: T2Comparison | None) -> int | None:
-        """Number of these lesions at the next visit; None at the first visit."""
-        present = frozenset(now.numbers[label] for label in range(1, int(now.t2.data.max()) + 1))
+    def of(self, now: LabelledVisit, comparison: T2Comparison | None) -> frozenset[int] | None:
+        """Numbers of these lesions at the next visit; None at the first visit."""
         if self._first is None or comparison is None:
-            self._first = present
+            self._first = now.t2
             return None
-        self._new |= {now.numbers[n] for n, state in comparison.states.items() if state is T2State.NEW}
-        return len(present & self._new - self._first)
+        old = at_place_of(now.t2, self._first)
+        self._new |= {now.numbers[n] for n, s in comparison.states.items() if s is T2State.NEW and n not in old}
+        return frozenset(self._new & {now.numbers[n] for n in comparison.states})
 
 
-def _labelled(
-    masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules, extents: LesionExtents
-) -> LabelledVisit:
+def _labelled(masks: VisitMasks, flair: SmoothFlair | None, rules: LesionRules) -> LabelledVisit:
+    """Lesions of a visit, without their numbers over all visits."""
     grid = masks.t2_lesions.grid
     parts = label_lesions(masks.t2_lesions.mask, grid, min_volume_mm3=0, connectivity=rules.connectivity)
     t2 = renumbered(parts, min_volume_mm3=rules.t2_min_volume_mm3)
     gel = None if masks.gel is None else label_gel(masks.gel, rules)
     holes = None
     if masks.black_holes is not None:
+        counted = countable(masks.black_holes.mask, t2.mask, None if gel is None else gel.mask)
         holes = label_lesions(
-            masks.black_holes.mask,
-            masks.black_holes.grid,
-            min_volume_mm3=rules.black_hole_min_volume_mm3,
-            connectivity=rules.connectivity,
+            counted, grid, min_volume_mm3=rules.black_hole_min_volume_mm3, connectivity=rules.connectivity
         )
     numbered = t2 if gel is None else _with_gel_alone(t2, gel)
     masks = replace(masks, t2_lesions=parts)
-    return LabelledVisit(masks, t2, gel, holes, numbered, extents.numbered(numbered), flair)
+    return LabelledVisit(masks, t2, gel, holes, numbered, {}, flair)
 
 
 def _with_gel_alone(t2: LabelImage, gel: LabelImage) -> LabelImage:
@@ -257,6 +281,7 @@ def _findings(
             followup_parts=now.masks.t2_lesions,
             rules=rules,
             evidence=evidence,
+            masks_decide=past[-1].masks.confirmed and now.masks.confirmed,
         )
     if now.gel is not None:
         gel = gel_states(now.gel, before.gel if before else None, before.t2 if before else None)
@@ -264,7 +289,10 @@ def _findings(
         known = [(week, v.t2.mask) for v in past if (week := weeks.get(v.masks.visit)) is not None]
         complete = known if len(known) == len(past) else None
         chronic = chronic_black_holes(now.black_holes, now.t2.mask, complete, weeks.get(now.masks.visit), rules)
-    return Findings(t2, gel, gel is not None and before is not None, chronic)
+    counted = {}
+    if now.gel is not None and gel is not None:
+        counted = counted_at(now.gel, now.lesions, active_lesions(t2), gel)
+    return Findings(t2, gel, gel is not None and before is not None, chronic, counted_at=counted)
 
 
 def _change_masks(step: _Step, field: Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:

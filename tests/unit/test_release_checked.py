@@ -1,0 +1,109 @@
+"""The release of a trial: only tables as they were written, under a key that fits its codes."""
+
+import shutil
+
+import pytest
+
+from benchmarks.tables import SITE, write_trial
+from mri_pipeline.blinding.codes import IssuedCodes
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.blinding.secret import Secret
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from reading_centre.use_cases import release as use_case
+from reading_centre.use_cases.release import release_trial_tables
+from reading_centre.use_cases.tables import write_trial_tables
+
+CODE, NUMBER = "BENCH000", "0001"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    trial = write_trial(tmp_path_factory.mktemp("bench") / "trial", subjects=1, shape=(40, 44, 14))
+    # the benchmark names its subjects itself: enter the code as `Sealed.code_for` does
+    with (trial.sealed / "subjects.csv").open("a") as stream:
+        stream.write(f"{CODE},{SITE},{NUMBER}\n")
+    IssuedCodes(trial.sealed, Secret.read(trial.sealed)).issue(CODE, f"{SITE}|{NUMBER}".upper())
+    write_trial_tables(trial.root, provisional=False)
+    return trial
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "trial")
+    return type(original)(tmp_path / "trial")
+
+
+def entries(trial, action):
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        return registry.audit_entries(action)
+
+
+def release(trial, **options):
+    return release_trial_tables(trial.root, reason="final analysis", out=trial.root.parent / "out", **options)
+
+
+def test_a_release_records_the_digest_of_every_file(trial):
+    released = release(trial)
+    assert not released.other_software
+    digests = {path.name: file_digest(path) for path in released.files}
+    assert entries(trial, "release written")[-1].details == {"reason": "final analysis", "files": digests}
+    assert len(entries(trial, "tables released")) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["endpoints.csv", "lesions.csv", "lesion_timepoints.csv", "nv.csv", "questions.csv", "data_dictionary.json"],
+)
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_table_that_is_not_as_it_was_written_is_refused_by_name(trial, name, damage):
+    path = trial.tables / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "changed":
+        path.write_bytes(content.replace(b"e", b"f", 1))
+    with pytest.raises(UsageError, match=f"expected {name} as 'mri-pipeline tables' wrote it, found it {damage}"):
+        release(trial)
+    assert not (trial.root.parent / "out").exists()
+    assert entries(trial, "tables released") == []
+
+
+def test_provisional_tables_are_released_only_on_request(trial):
+    write_trial_tables(trial.root, provisional=True)
+    with pytest.raises(
+        UsageError, match="expected tables from locked reads for the release, found provisional ones"
+    ):
+        release(trial)
+    assert release(trial, provisional=True).files
+
+
+def test_the_last_tables_count(trial):
+    earlier = (trial.tables / "data_dictionary.json").read_bytes()
+    write_trial_tables(trial.root, provisional=True)
+    (trial.tables / "data_dictionary.json").write_bytes(earlier)
+    with pytest.raises(UsageError, match=r"expected data_dictionary\.json as"):
+        release(trial)
+
+
+def test_swapped_rows_of_the_key_are_refused_before_the_blinding_is_lifted(trial):
+    Sealed.open(trial).code_for(SITE, "0002")
+    path = trial.sealed / "subjects.csv"
+    header, one, two = path.read_text().split()
+    path.write_text("\n".join([header, one.replace(",0001", ",0002"), two.replace(",0002", ",0001")]) + "\n")
+    with pytest.raises(
+        UsageError, match="expected every issued code beside its own subject, found 2 of 2 without"
+    ):
+        release(trial)
+    assert entries(trial, "tables released") == []
+
+
+def test_tables_of_an_earlier_version_are_refused_and_of_other_software_named(trial, monkeypatch):
+    monkeypatch.setattr(use_case, "software", lambda: {"mri-pipeline source": "another"})
+    assert release(trial).other_software
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        registry.audit("tables written", details={"provisional": False})
+    shutil.rmtree(trial.root.parent / "out")
+    with pytest.raises(UsageError, match="expected tables whose digests are in the audit trail, found none"):
+        release(trial)
