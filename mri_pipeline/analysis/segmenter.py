@@ -18,7 +18,7 @@ import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.protocol import PLACEHOLDERS, Segmenter
+from mri_pipeline.core.segmenters import PLACEHOLDERS, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.t2.external import check_map

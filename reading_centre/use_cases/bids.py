@@ -15,9 +15,10 @@ from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, RawDataset, what_is_at
 from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus, SubjectResult
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables

@@ -14,9 +14,10 @@ from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.segmenter import LOG, run_segmenter
 from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.io import itk, nifti
-from mri_pipeline.core.protocol import LesionRules, Segmenter, load_segmenter, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import LesionRules, parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest, t2_segmenter
 from mri_pipeline.core.records import VisitQuality
+from mri_pipeline.core.segmenters import Segmenter, load_segmenter
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions
