@@ -23,7 +23,7 @@ PLACEHOLDERS: Mapping[str, Contrast] = {
     "t2": Contrast.T2W,
     "pd": Contrast.PDW,
 }
-"""What a segmenter's command calls the images of a visit; beside them ``brain``, ``mask`` and ``folder``."""
+"""Placeholders of the images of a visit in a command. ``brain``, ``mask`` and ``folder`` are placeholders, too."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
@@ -76,11 +76,11 @@ class Segmenter(Settings):
 
     @field_serializer("timeout_minutes")
     def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
-        return None if info.context == DIGEST else value  # how long one waits changes no number
+        return None if info.context == DIGEST else value  # the waiting time changes no number
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
-        """The contrasts that the command cannot do without."""
+        """Contrasts that the command requires."""
         return tuple(c for name, c in PLACEHOLDERS.items() if any(f"{{{name}}}" in a for a in self.command))
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:
