@@ -1,7 +1,7 @@
 """Make ``mri_pipeline/data/gel_coefficients.json``: probability that an enhancing candidate is an enhancing lesion.
 
 The input are the candidates of `benchmarks/accuracy/gel_insertion.py`: lesions inserted into real scans of two
-patients, and the vessels, dura and choroid plexus of these scans (Lesjak et al., Neuroinformatics 2017, CC-BY). A
+patients, and the vessels, dura and choroid plexus of these scans (Lesjak et al., Neuroinformatics 2018, CC-BY). A
 candidate is a lesion if most of it lies on an inserted lesion (within 2 mm). It is none if no part of it does. Other
 candidates are excluded. Both patients, both slice thicknesses and both kinds (with and without T1 before contrast)
 have equal weight.

@@ -1,6 +1,6 @@
 """Make ``mri_pipeline/data/lesion_prior.npz``: frequency of T2 lesions in patients with MS at each location.
 
-The input are the expert masks of 29 patients (Lesjak et al., Neuroinformatics 2017, CC-BY). Their images are registered
+The input are the expert masks of 29 patients (Lesjak et al., Neuroinformatics 2018, CC-BY). Their images are registered
 to MNI space with rigid transforms only, and their brains are about a seventh smaller than the template. Every mask is
 therefore scaled to the template with one mean scaling. It is estimated from the two patients whose T1 is available
 (log-Euclidean mean of two mutual-information fits). The masks are then mirrored (no left-right difference is assumed),

@@ -117,7 +117,10 @@ def only_run(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError("expected no other run on this folder, found one that is going on") from error
+            raise UsageError(
+                "expected no other run on this folder, found another run in progress",
+                hint="wait for its end, then repeat the command",
+            ) from error
         yield
 
 

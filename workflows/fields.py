@@ -8,7 +8,7 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.subject_job import VisitScans
-from mri_pipeline.core.protocol import Segmenter
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 

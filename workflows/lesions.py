@@ -8,7 +8,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
 from workflows.fields import (
@@ -68,15 +69,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written"]), name="outputnode"
     )
     gather_wf = init_gather_wf(visits=visits)
-    segment_t2 = pe.Node(
-        SegmentT2(
-            with_t1=[n for n, v in enumerate(visits) if t1_field(v)],
-            with_t2w=[n for n, v in enumerate(visits) if Contrast.T2W in v.scans],
-            rules=rules.model_dump_json(),
-        ),
-        name="segment_t2",
-        mem_gb=0.6 + 0.2 * len(visits),
-    )
+    segment_t2 = _segment_t2(visits, rules)
     visits_wf = init_visits_wf(visits=visits, rules=rules)
     track = _track(job, visits)
     write_wf = init_write_wf(job=job, alignment=alignment)
@@ -268,6 +261,15 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
 
 _TRACKED = {"gel": "gels"}
 """Inputs of tracking whose names differ from those of a visit's results."""
+
+
+def _segment_t2(visits: Sequence[VisitScans], rules: LesionRules) -> pe.Node:
+    segment_t2 = SegmentT2(
+        with_t1=[n for n, v in enumerate(visits) if t1_field(v)],
+        with_t2w=[n for n, v in enumerate(visits) if Contrast.T2W in v.scans],
+        rules=rules.model_dump_json(),
+    )
+    return pe.Node(segment_t2, name="segment_t2", mem_gb=0.6 + 0.2 * len(visits))
 
 
 def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:

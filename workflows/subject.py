@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
@@ -9,8 +11,8 @@ from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io.results import quality_text
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.visits import Contrast
-from workflows.alignment import Alignment
-from workflows.fields import pick, subject_fields
+from workflows.alignment import AlignedVisit, Alignment
+from workflows.fields import merge_node, pick, subject_fields
 from workflows.interfaces.base import FIELD, TISSUE_FIELDS
 from workflows.interfaces.images import MapTissue, MatchFlairs, Midway, Prepare
 from workflows.interfaces.output import WriteReport, WriteSubject
@@ -139,56 +141,60 @@ def init_space_wf(*, alignment: Alignment, name: str = "space_wf") -> pe.Workflo
         niu.IdentityInterface(fields=[*subject_fields(alignment.scans), *_OF_THE_SPACE]), name="outputnode"
     )
     midway = _midway(alignment)
+    prepared = [_prepare(visit) for visit in visits]
+    flairs, covered, qc_flags = (
+        merge_node(name, len(visits)) for name in ("prepared_flairs", "brain_covered", "scans_qc_flags")
+    )
     tissue = (
         _kept_tissue(alignment.space[0]) if alignment.space else pe.Node(MapTissue(), name="tissue", mem_gb=1.2)
     )
-    covered, qc_flags = (
-        pe.Node(niu.Merge(len(visits)), name=name, run_without_submitting=True)
-        for name in ("brain_covered", "scans_qc_flags")
-    )
-    flairs = pe.Node(niu.Merge(len(visits)), name="prepared_flairs", run_without_submitting=True)
     match = pe.Node(MatchFlairs(), name="match", mem_gb=1.0)
+    for number, (visit, prepare) in enumerate(zip(visits, prepared, strict=True)):
+        outputs = [FIELD[c] for c in visit.scans.scans if c is not Contrast.FLAIR] + ["transforms", "brain"]
+        workflow.connect([
+            (midway, prepare, [("brain", "brain"), (("flairs_to_subject", pick, number), "flair_to_subject")]),
+            (prepare, flairs, [("flair", f"in{number + 1}")]),
+            (prepare, covered, [("brain_covered", f"in{number + 1}")]),
+            (prepare, qc_flags, [("qc_flags", f"in{number + 1}")]),
+            (prepare, outputnode, [(field, f"{visit.visit}_{field}") for field in outputs]),
+            (match, outputnode, [(("flairs", pick, number), f"{visit.visit}_flair")]),
+        ])  # fmt: skip
+    if alignment.space is None:
+        workflow.connect([(midway, prepare, [("whole_brain", "whole_brain")]) for prepare in prepared])
+        workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
+        workflow.connect([(flairs, tissue, [("out", "flairs")])])
+        _connect_t1ws(workflow, visits, prepared, tissue)
     workflow.connect([
-        (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
         (midway, match, [("brain", "brain")]),
-        (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
         (flairs, match, [("out", "flairs")]),
+        (tissue, match, [(field, field) for field in TISSUE_FIELDS]),
+        (midway, outputnode, [("brain", "brain"), ("flairs_to_subject", "flairs_to_subject")]),
         (covered, outputnode, [("out", "brain_covered")]),
         (qc_flags, outputnode, [("out", "scans_qc_flags")]),
         (tissue, outputnode, [(field, field) for field in TISSUE_FIELDS]),
     ])  # fmt: skip
-    prepared = []
-    for number, visit in enumerate(visits):
-        prepare = pe.Node(
-            Prepare(
-                **{FIELD[contrast]: str(path) for contrast, path in visit.scans.scans.items()},
-                **{f"{FIELD[contrast]}_to_flair": str(path) for contrast, path in visit.to_flair.items()},
-            ),
-            name=f"prepare_{visit.visit}",
-            mem_gb=1.0,
-        )
-        prepared.append((visit, prepare))
-        others = [c for c in visit.scans.scans if c is not Contrast.FLAIR]
-        workflow.connect([
-            (midway, prepare, [("brain", "brain"), (("flairs_to_subject", pick, number), "flair_to_subject")]),
-            (prepare, covered, [("brain_covered", f"in{number + 1}")]),
-            (prepare, qc_flags, [("qc_flags", f"in{number + 1}")]),
-            (prepare, flairs, [("flair", f"in{number + 1}")]),
-            (match, outputnode, [(("flairs", pick, number), f"{visit.visit}_flair")]),
-            *([] if alignment.space else [(midway, prepare, [("whole_brain", "whole_brain")])]),
-            (prepare, outputnode, [(FIELD[c], f"{visit.visit}_{FIELD[c]}") for c in others]),
-            (prepare, outputnode, [(what, f"{visit.visit}_{what}") for what in ("transforms", "brain")]),
-        ])  # fmt: skip
-    if alignment.space is None:
-        workflow.connect([(midway, tissue, [("brain", "brain"), ("template_to_subject", "template_to_subject")])])
-        workflow.connect([(flairs, tissue, [("out", "flairs")])])
-        for contrast in (Contrast.T1W, Contrast.T1W_GD):  # post-contrast T1 only if no visit has a pre-contrast T1
-            having = [node for visit, node in prepared if contrast in visit.scans.scans]
-            if having:
-                t1ws = pe.Node(niu.Merge(len(having)), name="prepared_t1ws", run_without_submitting=True)
-                workflow.connect([
-                    (node, t1ws, [(FIELD[contrast], f"in{i}")]) for i, node in enumerate(having, start=1)
-                ])  # fmt: skip
-                workflow.connect([(t1ws, tissue, [("out", "t1ws")])])
-                break
     return workflow
+
+
+def _prepare(visit: AlignedVisit) -> pe.Node:
+    """Node that resamples the scans of a visit into the subject's space."""
+    prepare = Prepare(
+        **{FIELD[contrast]: str(path) for contrast, path in visit.scans.scans.items()},
+        **{f"{FIELD[contrast]}_to_flair": str(path) for contrast, path in visit.to_flair.items()},
+    )
+    return pe.Node(prepare, name=f"prepare_{visit.visit}", mem_gb=1.0)
+
+
+def _connect_t1ws(
+    workflow: pe.Workflow, visits: Sequence[AlignedVisit], prepared: Sequence[pe.Node], tissue: pe.Node
+) -> None:
+    """Pass the T1 before contrast to the tissue maps, or those after contrast if no visit has one before."""
+    for contrast in (Contrast.T1W, Contrast.T1W_GD):
+        having = [node for visit, node in zip(visits, prepared, strict=True) if contrast in visit.scans.scans]
+        if having:
+            t1ws = merge_node("prepared_t1ws", len(having))
+            workflow.connect([
+                *((node, t1ws, [(FIELD[contrast], f"in{i}")]) for i, node in enumerate(having, start=1)),
+                (t1ws, tissue, [("out", "t1ws")]),
+            ])  # fmt: skip
+            return

@@ -18,7 +18,7 @@ import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.protocol import PLACEHOLDERS, Segmenter
+from mri_pipeline.core.segmenters import PLACEHOLDERS, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.t2.external import check_map
@@ -61,7 +61,7 @@ def run_segmenter(
     if lacking:
         raise AnalysisError(
             f"{what}: expected {' and '.join(lacking)}, which its command names, found none",
-            hint="name a segmenter that does without, or give the visit this scan",
+            hint="use a segmenter that does not need this scan, or add the scan to the visit",
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -86,7 +86,7 @@ def run_segmenter(
 
 
 def _look_in(folder: Path) -> str:
-    return f"what it said is in {folder.name}/{LOG} of this step"
+    return f"its output is in {folder.name}/{LOG} of this step"
 
 
 _BY_HAND = "run the command by hand on the images beside that file (docs/segmenters.md)"

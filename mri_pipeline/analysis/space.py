@@ -141,7 +141,7 @@ def load_record(space: SpaceFiles) -> SpaceRecord:
         raise UsageError(f"{what}, found a damaged record", hint=hint) from error
     needed = [*space.of_all_visits(), *(space.flair_to_subject(visit.visit) for visit in record.visits)]
     if record.format != FORMAT or not all(path.is_file() for path in needed):
-        raise UsageError(f"{what} of format {FORMAT} whole, found another or a part of it", hint=hint)
+        raise UsageError(f"{what} of format {FORMAT} and complete, found another format or a part", hint=hint)
     return record
 
 

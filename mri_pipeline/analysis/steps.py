@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages, VisitMasks
 from mri_pipeline.images import normalise

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.visits import visit_order, week_of
+from mri_pipeline.core.visits import week_of
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ def planned_visits(protocol: Protocol) -> tuple[PlannedVisit, ...]:
 
 
 def found_visits(labels: Iterable[str]) -> tuple[PlannedVisit, ...]:
-    """The sessions of a dataset without a protocol, in the order of their labels.
+    """The sessions of a dataset without a protocol.
 
     Parameters
     ----------
     labels : iterable of str
-        Labels of the sessions, without ``ses-``.
+        Labels of the sessions, without ``ses-``, in the order of time.
 
     Returns
     -------
     tuple of PlannedVisit
-        In the order of `visit_order`.
+        In the same order.
 
     Examples
     --------
-    >>> [visit.week for visit in found_visits(["wk12", "2", "wk04"])]
+    >>> [visit.week for visit in found_visits(["2", "wk04", "wk12"])]
     [None, 4, 12]
     """
-    return tuple(PlannedVisit(label, week_of(label)) for label in sorted(labels, key=visit_order))
+    return tuple(PlannedVisit(label, week_of(label)) for label in labels)

@@ -6,34 +6,23 @@ concepts in ``docs/definitions.md``). The constants of the method are in `mri_pi
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializationInfo,
-    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.segmenters import BUILTIN, Segmenter
+from mri_pipeline.core.settings import DIGEST, Settings, parse_settings
 from mri_pipeline.core.visits import Contrast, week_of
-
-DIGEST = "digest"
-"""Serialisation context of `provenance.settings_digest`."""
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Action(StrEnum):
@@ -44,7 +33,7 @@ class Action(StrEnum):
     NOTE = "note"
 
 
-class Visit(_Settings):
+class Visit(Settings):
     """A planned visit.
 
     A scan outside of its window, and one that did not come before the infusion as planned, are queries
@@ -68,7 +57,7 @@ class Visit(_Settings):
     before_infusion: bool = False
 
 
-class RequiredSequence(_Settings):
+class RequiredSequence(Settings):
     """A contrast of every visit.
 
     Attributes
@@ -82,7 +71,7 @@ class RequiredSequence(_Settings):
     required: bool = True
 
 
-class Limit(_Settings):
+class Limit(Settings):
     """A limit of the acquisition or of image quality.
 
     Attributes
@@ -101,7 +90,7 @@ def _query(value: float) -> Limit:
     return Limit(value=value)
 
 
-class AcquisitionLimits(_Settings):
+class AcquisitionLimits(Settings):
     """MAGNIMS-CMSC-NAIMS 2021 (Wattjes et al., Lancet Neurol 2021;20:653); field strength is the trial's rule.
 
     Attributes
@@ -136,7 +125,7 @@ class AcquisitionLimits(_Settings):
     scanner_change: Action = Action.QUERY  # another scanner or software version than at the subject's other visits
 
 
-class ImageLimits(_Settings):
+class ImageLimits(Settings):
     """Minimum image quality of a dummy run, measured on the image itself.
 
     Attributes
@@ -151,98 +140,7 @@ class ImageLimits(_Settings):
     min_cnr: Limit = Field(default_factory=lambda: _query(2.0))
 
 
-BUILTIN = "builtin"
-"""The name of this project's own T2 segmentation in a settings file."""
-
-PLACEHOLDERS: Mapping[str, Contrast] = {
-    "flair": Contrast.FLAIR,
-    "t1": Contrast.T1W,
-    "t1_gd": Contrast.T1W_GD,
-    "t2": Contrast.T2W,
-    "pd": Contrast.PDW,
-}
-"""What a segmenter's command calls the images of a visit; beside them ``brain``, ``mask`` and ``folder``."""
-
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
-
-
-class Segmenter(_Settings):
-    """A program that finds T2 lesions in place of the built-in segmentation (docs/segmenters.md).
-
-    Its name and version are part of every result: numbers of another one do not get into the same tables.
-
-    Attributes
-    ----------
-    name, version : str
-        Up to 40 letters, digits and ``._+-``.
-    command : tuple of str
-        Program and arguments, run without a shell. Placeholders are in braces (`PLACEHOLDERS`).
-    output : str
-        File that the command writes, relative to its folder: the placeholder ``{mask}``.
-    threshold : float
-        A voxel is lesion from this probability on.
-    timeout_minutes : float
-        The command is stopped after this time.
-    """
-
-    name: Annotated[str, Field(pattern=_NAME)]
-    version: Annotated[str, Field(pattern=_NAME)]
-    command: Annotated[tuple[str, ...], Field(min_length=1)]  # a program and its arguments; no shell
-    output: Annotated[str, Field(pattern=r"^\w[\w./-]*\.nii(\.gz)?$")] = "mask.nii.gz"  # in its folder: {mask}
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5  # from this probability on a voxel is lesion
-    timeout_minutes: Annotated[float, Field(gt=0)] = 180.0
-
-    @field_validator("name")
-    @classmethod
-    def _not_builtin(cls, name: str) -> str:
-        if name in {BUILTIN, "mri-pipeline"}:
-            raise ValueError(f"another program cannot be called {name}")
-        return name
-
-    @model_validator(mode="after")
-    def _command_is_whole(self) -> Segmenter:
-        known = {*PLACEHOLDERS, "brain", "mask", "folder"}
-        named = {name for argument in self.command for name in _PLACEHOLDER.findall(argument)}
-        if named - known:
-            raise ValueError(f"command: {{{min(named - known)}}} is none of {', '.join(sorted(known))}")
-        if "flair" not in named or not named & {"mask", "folder"}:
-            raise ValueError("command must name {flair}, and {mask} or {folder}")
-        if ".." in self.output.split("/"):
-            raise ValueError("output must lie in the command's folder")
-        return self
-
-    @field_serializer("timeout_minutes")
-    def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
-        return None if info.context == DIGEST else value  # how long one waits changes no number
-
-    @property
-    def contrasts(self) -> tuple[Contrast, ...]:
-        """The contrasts that the command cannot do without."""
-        return tuple(c for name, c in PLACEHOLDERS.items() if any(f"{{{name}}}" in a for a in self.command))
-
-    def arguments(self, values: Mapping[str, str]) -> list[str]:
-        """The command with its placeholders filled in.
-
-        Parameters
-        ----------
-        values : mapping of str to str
-            Value of each placeholder of the command.
-
-        Returns
-        -------
-        list of str
-
-        Examples
-        --------
-        >>> segmenter = Segmenter(name="x", version="1", command=("x", "--in={flair}", "{mask}"))
-        >>> segmenter.arguments({"flair": "f.nii.gz", "mask": "m.nii.gz"})
-        ['x', '--in=f.nii.gz', 'm.nii.gz']
-        """
-        return [_PLACEHOLDER.sub(lambda match: values[match.group(1)], argument) for argument in self.command]
-
-
-class LesionRules(_Settings):
+class LesionRules(Settings):
     """Definitions of the counted lesions (sources: docs/definitions.md).
 
     Attributes
@@ -293,7 +191,7 @@ class LesionRules(_Settings):
         return value
 
 
-class Site(_Settings):
+class Site(Settings):
     """A site of the trial; the number of scanners is not limited.
 
     Attributes
@@ -312,7 +210,7 @@ class Site(_Settings):
         return None if info.context == DIGEST else value  # a subject that is added changes no number
 
 
-class Reading(_Settings):
+class Reading(Settings):
     """Presentation of the scans to readers.
 
     Attributes
@@ -324,7 +222,7 @@ class Reading(_Settings):
     order_of_visits_known: bool = False
 
 
-class Protocol(_Settings):
+class Protocol(Settings):
     """A whole ``trial.toml``.
 
     Attributes
@@ -426,9 +324,6 @@ class Protocol(_Settings):
         )
 
 
-_Parsed = TypeVar("_Parsed", bound=BaseModel)
-
-
 def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
     """Validate the text of a ``trial.toml``.
 
@@ -448,42 +343,7 @@ def parse_protocol(text: str, *, source: str = "trial.toml") -> Protocol:
     SettingsError
         With every fault found, one line.
     """
-    return _parse(Protocol, text, source=source, hint="see docs/protocol.md for every setting")
-
-
-def _parse(kind: type[_Parsed], text: str, *, source: str, hint: str) -> _Parsed:
-    try:
-        return kind.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{source}: expected TOML, found {error}") from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'protocol'}: {fault['msg']}" for fault in error.errors()
-        )
-        raise SettingsError(f"{source}: {faults}", hint=hint) from error
-
-
-def load_segmenter(path: Path) -> Segmenter:
-    """Read a segmenter's settings from a separate file: the content of ``[lesions.segmenter]`` in a trial.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Segmenter
-
-    Raises
-    ------
-    SettingsError
-        If the file cannot be read or contains a fault. The message lists all faults.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError("expected a file with a segmenter's settings, found none that can be read") from error
-    return _parse(Segmenter, text, source=path.name, hint="see docs/segmenters.md")
+    return parse_settings(Protocol, text, source=source, hint="see docs/protocol.md for every setting")
 
 
 def load_protocol(path: Path) -> Protocol:

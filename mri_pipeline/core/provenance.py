@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from mri_pipeline import __version__
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.protocol import DIGEST, LesionRules
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.settings import DIGEST
 
 _PACKAGES = ("mri_pipeline", "qc", "workflows", "reading_centre")
 _LIBRARIES = ("numpy", "scipy", "nibabel", "SimpleITK", "scikit-image", "pydicom", "dcm2niix", "nipype")

@@ -84,7 +84,7 @@ def excite(head: Image, grid: Grid, subject_to_scanner: Affine, *, slice_thickne
     subject_to_scanner : Affine
         Where the head lies in the scanner during this scan.
     slice_thickness_mm : float
-        Full width at half maximum of the profile; the grid's spacing tells the gap.
+        Full width at half maximum of the slice profile. The gap is the slice spacing of the grid minus this.
 
     Returns
     -------

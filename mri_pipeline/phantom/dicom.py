@@ -224,7 +224,7 @@ def write_series(
     acquisition : Acquisition, optional
         The prescription; default: what `scanner` runs in 2D for this contrast, with the image's geometry.
     contrast_agent : bool, optional
-        Whether the header tells of an agent; default: for post-contrast T1 alone.
+        True if the header names a contrast agent. Default: for post-contrast T1 only.
 
     Returns
     -------

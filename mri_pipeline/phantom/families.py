@@ -1,7 +1,7 @@
 """Groups of neighbouring lesions, and their number at each visit.
 
 A lesion of the design that lies beside no other is always one lesion. Neighbours are as many as there are connected
-shapes at that visit: two that have grown together are one, which bears the number of the first.
+shapes at that visit: two that have grown together are one, with the number of the first.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ class ScannerModel:
     ----------
     vendor : Vendor
     model, software : str
-        As the header tells them.
+        As in the header.
     field_strength_t : float
-        As the header tells it.
+        As in the header.
     white_matter_level : float
         Stored intensity of white matter; scanners differ.
     institution, station, serial_number : str

@@ -29,7 +29,7 @@ _NOT_IN_TIMEPOINTS = (
     "combined_with_persistent_gel_count",
     "combined_without_persistent_gel_count",
 )
-"""Columns of another table; of the volumes the design tells nothing: it has black holes of one grade."""
+"""Columns of another table. The design has black holes of one grade, so that it states no volume of each grade."""
 _ACTIVITY = (GelState.NEW, GelState.RE_ENHANCING, GelState.PERSISTENT, GelState.UNDETERMINED)
 
 
@@ -125,13 +125,13 @@ def _true_lesion(family: Family, unit: Unit, state: T2State, moment: _Moment) ->
     enhancing = (
         [] if gone else [(s, m) for m in members if (s := gel_state(m, visit, reference, rules)) is not None]
     )
-    # of several that enhance the most active one speaks
-    gel, speaker = min(enhancing, key=lambda e: _ACTIVITY.index(e[0]), default=(None, members[0]))
+    # of several enhancing members, the most active one gives the state
+    gel, most_active = min(enhancing, key=lambda e: _ACTIVITY.index(e[0]), default=(None, members[0]))
     hole, hole_mm3, chronic_mm3 = _black_hole_state(family, family.black_hole_mask(visit) & here, moment)
-    phase = speaker.plan.phases[visit]
+    phase = most_active.plan.phases[visit]
     record = LesionRecord(
         visit=moment.subject.visits[visit], lesion_id=unit.lesion_id, volume_mm3=float(here.sum()),
-        x_mm=float(centre[0]), y_mm=float(centre[1]), z_mm=float(centre[2]), location=speaker.plan.location,
+        x_mm=float(centre[0]), y_mm=float(centre[1]), z_mm=float(centre[2]), location=most_active.plan.location,
         enhancing=gel is not None, gel_state=gel, t2_state=state, black_hole=hole,
     )  # fmt: skip
     gel_mm3 = float(sum(m.gel_mask(visit).sum() for _, m in enhancing))

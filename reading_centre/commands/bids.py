@@ -154,7 +154,7 @@ def bids(
 ) -> None:
     """Analyse a BIDS dataset (BIDS App), without registry and readers."""
     from mri_pipeline.core.io.bids_index import load_filters
-    from mri_pipeline.core.protocol import load_segmenter
+    from mri_pipeline.core.segmenters import load_segmenter
     from reading_centre.use_cases import bids as bids_app
 
     selection = bids_app.Selection(

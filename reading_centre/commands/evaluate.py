@@ -46,7 +46,7 @@ def evaluate(
 
     if pairs is not None and predicted is None and reference is None:
         if pairs.name in evaluation.TABLES and pairs.absolute().parent == out.absolute():
-            raise UsageError(f"expected another folder for --out: {pairs.name} there would be written over")
+            raise UsageError(f"expected another folder for --out: {pairs.name} there would be overwritten")
         chosen = pairs_of_csv(pairs)
     elif pairs is None and predicted is not None and reference is not None:
         chosen = pairs_of_folders(predicted, reference, label=label)

@@ -31,7 +31,7 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Segment one visit: T2 lesions, enhancing lesions and black holes on the grid of the FLAIR."""
-    from mri_pipeline.core.protocol import load_segmenter
+    from mri_pipeline.core.segmenters import load_segmenter
     from reading_centre.use_cases.segment import segment_files
 
     summary = segment_files(

@@ -14,10 +14,11 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, RawDataset, what_is_at
-from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.plan import found_visits
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus, SubjectResult
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
@@ -140,7 +141,7 @@ def make_jobs(
         )
         if not visits:
             continue
-        planned = tuple(PlannedVisit(session.visit, week_of(session.visit)) for session in index.sessions)
+        planned = found_visits(session.visit for session in index.sessions)
         jobs.append(
             SubjectJob(
                 subject=index.subject,
@@ -349,7 +350,7 @@ def _write_tables(
         SubjectInput(
             results.get(subject, SubjectResult(subject)),
             scans=_states(index, results.get(subject)),
-            visits=tuple(PlannedVisit(session.visit, week_of(session.visit)) for session in index.sessions),
+            visits=found_visits(session.visit for session in index.sessions),
         )
         for subject, index in indexes.items()
     ]

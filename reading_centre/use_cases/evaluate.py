@@ -22,7 +22,7 @@ from qc.reports.evaluation import MEASURES, EvaluatedCase, evaluation_html
 from reading_centre.use_cases.mask_pairs import Pair
 
 PAGE = "evaluation.html"
-_MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # together they tell an intensity image from numbered lesions
+_MOST_LABELS, _MOST_FOREGROUND = 64, 0.10  # together they distinguish an intensity image from numbered lesions
 _FEW_LABELS, _LEAST_EQUAL = 10, 0.5
 """With more labels than the first, neighbouring labelled voxels have one label in at least this share of the pairs.
 Numbered connected components have 1.00 by definition. Ten real masks have at least 0.66 if every lesion is cut into

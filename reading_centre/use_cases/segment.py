@@ -13,7 +13,8 @@ from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.tables.io import csv_text

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mri_pipeline.core.protocol import Segmenter
+from mri_pipeline.core.segmenters import Segmenter
 
 SCRIPT = """
 import sys, time

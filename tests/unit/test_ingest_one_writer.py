@@ -87,7 +87,7 @@ def killed(trial: Trial, sent: Path, step: int, *, reason: str) -> bool:
     """Ingest in another process that kills itself before a change; False if it made fewer changes."""
     process = SPAWN.Process(target=_killed_at, args=(step, trial.root, sent, reason))
     process.start()
-    process.join(120)
+    process.join()
     assert process.exitcode in {0, -signal.SIGKILL}
     return process.exitcode != 0
 
@@ -174,9 +174,9 @@ def test_of_two_ingests_of_one_visit_at_once_one_is_accepted(copied, prepared):
     ]
     for process in processes:
         process.start()
-    words = sorted((results.get(timeout=120) for _ in processes), key=len)
+    words = sorted((results.get() for _ in processes), key=len)
     for process in processes:
-        process.join(60)
+        process.join()
     assert words[1] == f"subject {words[0]}, visit wk00: expected no accepted scan, found another one"
     held, files = state(trial)
     assert (len(held), len(files)) == (1, 8)

@@ -1,7 +1,11 @@
 """Headers of good, broken and hostile files."""
 
 import datetime as dt
+import json
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,15 +138,35 @@ def test_a_file_larger_than_the_memory_allowed_is_a_fault(tmp_path):
     assert len(reading.instances) == 2
 
 
-def test_a_file_that_takes_the_reader_for_ever_does_not_take_the_others_with_it(tmp_path):
+def test_a_file_that_the_reader_does_not_finish_leaves_the_others_readable(tmp_path, monkeypatch):
     files = factory.write_series(tmp_path, SMALL)[:3]
-    with files[1].open("ab") as file:
-        file.truncate(900_000_000)  # a hundred million empty elements
-    reading = read_headers(files, limits=ReadLimits(base_s=2))
+    run, limits = subprocess.run, []
+
+    def run_out_of_time(command, *, input, timeout, **options):  # noqa: A002 - as in subprocess.run
+        """The time is over at the second file, however fast the machine is."""
+        request = json.loads(input)
+        limits.append((request["cpu_s"], timeout))
+        before = [file for file in request["files"] if file[0] < 1]
+        if len(before) < len(request["files"]) and before:
+            run(command, input=json.dumps(request | {"files": before}), **options)
+            raise subprocess.TimeoutExpired(command, timeout)
+        return run(command, input=input, **options)
+
+    monkeypatch.setattr(subprocess, "run", run_out_of_time)
+    reading = read_headers(files, limits=ReadLimits(base_s=600, per_file_s=2))
+    assert limits == [(606, 1818), (602, 1806)]
     assert [(report.index, report.fault) for report in reading.broken] == [(1, Fault.CRASHED)]
     assert len(reading.instances) == 2
     with pytest.raises(UnreadableUploadError, match="1 crashed the reader of 3"):
         reading.require_whole()
+
+
+def test_the_reader_ends_when_its_processor_time_is_used_up():
+    endless = (
+        "from mri_pipeline.intake.header_worker import _bound; _bound(memory_bytes=1 << 40, cpu_s=1)\nwhile 1: 1"
+    )
+    ended = subprocess.run([sys.executable, "-c", endless], check=False)
+    assert ended.returncode == -signal.SIGXCPU
 
 
 @pytest.mark.parametrize(

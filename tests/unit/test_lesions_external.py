@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mri_pipeline.core.errors import AnalysisError
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.lesions.t2.external import check_map, lesions_of_map
 

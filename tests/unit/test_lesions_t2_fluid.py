@@ -13,7 +13,8 @@ from lesion_phantom import Head
 
 from mri_pipeline.analysis.steps import take_t2
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM, Location
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Affine, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.black_holes import segment_black_holes

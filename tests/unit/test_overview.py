@@ -9,9 +9,10 @@ import pytest
 from benchmarks.tables import write_trial
 from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.layout import DerivativeDataset
-from mri_pipeline.core.protocol import LesionRules, Segmenter, load_protocol
+from mri_pipeline.core.protocol import LesionRules, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import SubjectState

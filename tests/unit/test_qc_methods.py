@@ -5,8 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.reports.methods import _references, used_in, write_methods
 

@@ -357,7 +357,7 @@ def test_processes_write_beside_each_other(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()  # pytest limits the time: a busy machine is no fault
     assert [process.exitcode for process in processes] == [0, 0, 0]
     with Registry.open(Trial(tmp_path), PROTOCOL) as registry:
         assert registry.verify_audit()[0] == 2 + 30

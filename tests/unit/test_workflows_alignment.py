@@ -249,7 +249,9 @@ def test_a_kept_space_that_is_damaged_is_refused(tmp_path, request_of, aligned):
     space = kept(tmp_path, request_of("a"), {"a": shift(0.0)})
     job = request_of("a", kept_space=space.folder)
     space.flair_to_subject("a").unlink()
-    with pytest.raises(UsageError, match="expected its space of format 1 whole, found another or a part of it"):
+    with pytest.raises(
+        UsageError, match="expected its space of format 1 and complete, found another format or a part"
+    ):
         aligned(job)
     space.record.write_text("{")
     with pytest.raises(UsageError, match="expected its space, found a damaged record"):

@@ -201,7 +201,7 @@ def test_no_page_of_an_earlier_run_stands_for_one_that_failed(folders, capsys):
     file = folders / "cases.csv"
     file.write_text("case,predicted,reference\n")
     assert cli.invoke(["evaluate", "--pairs", str(file), "--out", str(folders)]) == 2
-    assert "cases.csv there would be written over" in capsys.readouterr().err
+    assert "cases.csv there would be overwritten" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):

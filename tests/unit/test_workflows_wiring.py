@@ -12,8 +12,9 @@ from mri_pipeline.analysis.space import SpaceRecord
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.batch import init_batch_wf

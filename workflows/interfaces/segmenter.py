@@ -9,7 +9,7 @@ from nipype.interfaces.base import File, TraitedSpec, traits
 
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.protocol import Segmenter
+from mri_pipeline.core.segmenters import Segmenter
 from workflows.interfaces.base import ContrastInputSpec, Step, load_contrasts
 
 

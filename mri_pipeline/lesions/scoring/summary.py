@@ -45,16 +45,13 @@ class VolumeAgreement:
     ----------
     bias_ml : float
         Mean of predicted minus reference volume.
-    sd_ml : float or None
-        Standard deviation of the difference (n - 1); None for one case.
     limits_ml : tuple of float or None
-        95 % limits of agreement, bias ± 1.96 standard deviations; None for one case.
+        95 % limits of agreement, bias ± 1.96 standard deviations of the difference (n - 1); None for one case.
     correlation : float or None
         Pearson correlation; None for fewer than three cases, or if the predicted or reference volumes are constant.
     """
 
     bias_ml: float
-    sd_ml: float | None
     limits_ml: tuple[float, float] | None
     correlation: float | None
 
@@ -121,8 +118,8 @@ def volume_agreement(reference_ml: Sequence[float], predicted_ml: Sequence[float
     Examples
     --------
     >>> agreement = volume_agreement([1.0, 2.0, 3.0], [2.0, 2.0, 5.0])
-    >>> agreement.bias_ml, agreement.sd_ml, round(agreement.correlation, 3)
-    (1.0, 1.0, 0.866)
+    >>> agreement.bias_ml, agreement.limits_ml, round(agreement.correlation, 3)
+    (1.0, (-0.96, 2.96), 0.866)
     """
     difference = np.subtract(predicted_ml, reference_ml)
     bias = float(difference.mean())
@@ -130,7 +127,6 @@ def volume_agreement(reference_ml: Sequence[float], predicted_ml: Sequence[float
     varies = len(difference) > 2 and min(np.ptp(reference_ml), np.ptp(predicted_ml)) > 0
     return VolumeAgreement(
         bias_ml=bias,
-        sd_ml=sd,
         limits_ml=None if sd is None else (bias - _LIMITS * sd, bias + _LIMITS * sd),
         correlation=float(np.corrcoef(reference_ml, predicted_ml)[0, 1]) if varies else None,
     )

@@ -6,7 +6,8 @@ import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.protocol import LesionRules, Segmenter
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.segment import T2Segmentation

@@ -109,8 +109,8 @@ def _no_t2_correlate(
 ) -> BoolArray:
     """True for components of the medulla that are darker than grey matter on a T2w that covers most of them.
 
-    In the posterior fossa a lesion on FLAIR needs a T2 correlate (Barkhof et al., Brain 1997;120:2059). It is applied
-    where FLAIR has most flow artefacts, from the pontomedullary sulcus downwards.
+    A lesion is bright on T2w, too. What is bright on FLAIR alone is an artefact. The rule is applied where FLAIR has
+    most flow artefacts (Lisanti et al., AJR 2007;188:716), from the pontomedullary sulcus downwards.
     """
     levels = _levels(Contrast.T2W, visit, tissue, apart_from) if Contrast.T2W in visit.contrasts else None
     if levels is None:
