@@ -1,8 +1,8 @@
 """Studies that arrive by DICOM C-STORE: gathered in a private folder until they are quiet. Knows no network.
 
-An object is received completely or not at all. A study is `due` if no association that sent it is open and nothing
-came for some time. It is broken if an association ended without release, or if an object could not be stored. A later
-association that is released and sends all objects of the broken one again makes it whole.
+An object is received completely or not at all. A study is whole if all associations that sent it were released and
+every object could be stored. A later association that sends all objects of a broken one again makes it whole. A study
+is `due` if nothing came for some time, which is longer for one that is not whole.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class Study:
     changed_s: float = 0.0
     senders: set[Hashable] = field(default_factory=set)
     lost: list[set[str]] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """True if every association that sent objects of it was released, or its objects were sent again."""
+        return not self.lost and not self.senders
 
     @property
     def objects(self) -> int:
@@ -177,7 +182,7 @@ class Incoming:
         quiet_s : float
             Nothing came for this time, in seconds.
         broken_s : float
-            The same for a broken study.
+            The same for a study that is not whole.
 
         Returns
         -------
@@ -189,7 +194,7 @@ class Incoming:
             keys = [
                 key
                 for key, study in self._studies.items()
-                if not study.senders and now - study.changed_s >= (broken_s if study.lost else quiet_s)
+                if now - study.changed_s >= (quiet_s if study.whole else broken_s)
             ]
             return [self._studies.pop(key) for key in keys]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ _LOG = logging.getLogger(__name__)
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 """Not accepted: a small object may expand without limit."""
+_AGAIN_S: Final = 60.0
+"""Between two attempts to quarantine a study."""
 _SUCCESS, _NO_RESOURCES, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _RETRY = "mri-pipeline quarantine retry TRIAL ENTRY --subject N --visit V"
 
@@ -106,7 +109,7 @@ def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: 
             entity.shutdown()
             for study in incoming.due(quiet_s=0.0, broken_s=0.0):
                 desk.refuse(study, _stopped())
-            desk.try_again()
+            desk.try_again(now=True)
 
 
 class _Desk:
@@ -115,11 +118,12 @@ class _Desk:
     def __init__(self, trial: Trial, protocol: Protocol, report: Report) -> None:
         self._trial, self._protocol, self._report = trial, protocol, report
         self._waiting: list[tuple[Study, UploadRefusedError]] = []
+        self._next_s = 0.0
 
     def take_in(self, study: Study) -> None:
         """Ingest a study if it is whole and its subject and visit are known, else quarantine it."""
         try:
-            if study.lost:
+            if not study.whole:
                 raise UnreadableUploadError(
                     "expected a whole study, found one whose transfer broke off and was not repeated",
                     hint=f"ask the site to send it again; if it is whole: {_RETRY}",
@@ -152,9 +156,12 @@ class _Desk:
         self._say(study, f"in quarantine: {error.message}")
         study.discard()
 
-    def try_again(self) -> None:
-        """Quarantine what could not be quarantined before."""
+    def try_again(self, *, now: bool = False) -> None:
+        """Quarantine what could not be quarantined before: after some time, or now."""
+        if not now and time.monotonic() < self._next_s:
+            return
         waiting, self._waiting = self._waiting, []
+        self._next_s = time.monotonic() + _AGAIN_S
         for study, error in waiting:
             self.refuse(study, error)
 

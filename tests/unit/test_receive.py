@@ -18,9 +18,16 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.sop_class import MRImageStorage, Verification
 
-from mri_pipeline.core.errors import ComplianceError, SettingsError, UnreadableUploadError, UsageError
+from mri_pipeline.core.errors import (
+    ComplianceError,
+    SettingsError,
+    UnreadableUploadError,
+    UnsafeUploadError,
+    UsageError,
+)
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
 from reading_centre import cli
+from reading_centre.use_cases import receive
 from reading_centre.use_cases.incoming import Incoming, Study
 from reading_centre.use_cases.private_folder import sweep
 from reading_centre.use_cases.quarantine import list_quarantine, retry_upload
@@ -59,7 +66,10 @@ def running(trial, *, quiet_s=1.5, broken_s=4.0):
     def work():
         try:
             receive_studies(
-                trial.root, Node("127.0.0.1", 0, quiet_s=quiet_s, broken_s=broken_s), stop=stop, report=lines.append
+                trial.root,
+                Node("127.0.0.1", 0, quiet_s=quiet_s, broken_s=broken_s),
+                stop=stop,
+                report=lines.append,
             )
         except BaseException as error:  # noqa: BLE001 - for the assertion below
             faults.append(error)
@@ -137,7 +147,9 @@ def test_a_whole_study_passes_the_gate(trial, tmp_path, caplog):
     assert lines[1].startswith(f"site S01: study of 48 objects: {held.subject} wk00 accepted")
     assert len(lines) == 2, lines
     assert not private_files(trial)
-    own = [record.getMessage() for record in caplog.records if not record.name.startswith(("pynetdicom", "filelock"))]
+    own = [
+        record.getMessage() for record in caplog.records if not record.name.startswith(("pynetdicom", "filelock"))
+    ]
     assert not any(name in text for name in NAMES for text in (*lines, *own))
 
 
@@ -254,6 +266,39 @@ def test_an_open_association_holds_its_study_back(trial, tmp_path):
     assert "accepted" in lines[1]
 
 
+def test_a_stop_during_a_transfer_loses_nothing_that_was_acknowledged(trial, tmp_path):
+    files = visit_files(tmp_path / "visit")
+    entity = AE(ae_title="PACS01")
+    entity.add_requested_context(MRImageStorage)
+    with running(trial) as (port, lines):
+        assoc = entity.associate("127.0.0.1", port)
+        for file in files[:9]:
+            assert assoc.send_c_store(dcmread(file)).Status == 0
+    assert "in quarantine: expected a study that was quiet" in lines[-1]
+    (entry,) = list_quarantine(trial.root)
+    assert len(list(entry.upload.iterdir())) == 9
+    assert not private_files(trial)
+
+
+def test_a_full_disk_keeps_the_study_and_tries_again(trial, tmp_path, monkeypatch):
+    full = True
+
+    def disk_usage(path, plain=shutil.disk_usage):
+        return plain(path)._replace(free=0) if full else plain(path)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    monkeypatch.setattr(receive, "_AGAIN_S", 0.5)
+    with running(trial) as (port, lines):
+        assert send(port, visit_files(tmp_path / "visit", visit=""))
+        time.sleep(4)
+        assert len(lines) == 1
+        assert not list_quarantine(trial.root)
+        full = False
+        wait_for(lambda: len(lines) > 1)
+    (entry,) = list_quarantine(trial.root)
+    assert len(list(entry.upload.iterdir())) == 48
+
+
 def test_an_object_that_cannot_be_read_breaks_its_association(tmp_path):
     (tmp_path / "work").mkdir()
     incoming = Incoming(tmp_path / "work", max_bytes=10**9)
@@ -261,7 +306,7 @@ def test_an_object_that_cannot_be_read_breaks_its_association(tmp_path):
     incoming.store("A", "S01", good.read_bytes())
     with pytest.raises(UnreadableUploadError, match="expected a DICOM object with the UIDs"):
         incoming.store("A", "S01", b"\0" * 128 + b"DICM" + os.urandom(300))
-    assert not incoming.due(quiet_s=0, broken_s=0)  # the association is open
+    assert not incoming.due(quiet_s=0, broken_s=60)  # the association is open
     incoming.end("A", released=True)
     incoming.end("A", released=False)
     assert not incoming.due(quiet_s=0, broken_s=60)
@@ -276,9 +321,11 @@ def test_a_study_that_is_too_large_is_not_stored_further(tmp_path):
     files = visit_files(tmp_path / "visit")
     incoming = Incoming(tmp_path / "work", max_bytes=2 * files[0].stat().st_size + 100)
     incoming.store("A", "S01", files[0].read_bytes())
-    with pytest.raises(Exception, match="expected a study of at most 0 MB, found a larger one"):
-        for file in files[1:]:
-            incoming.store("A", "S01", file.read_bytes())
+    with pytest.raises(UnsafeUploadError, match="expected a study of at most 0 MB, found a larger one"):
+        [incoming.store("A", "S01", file.read_bytes()) for file in files[1:]]
+    incoming.end("A", released=True)
+    (study,) = incoming.due(quiet_s=0, broken_s=0)
+    assert not study.whole
 
 
 def test_settings_and_port_are_checked(tmp_path, trial):
@@ -293,7 +340,7 @@ def test_settings_and_port_are_checked(tmp_path, trial):
             parse_protocol(text.replace('code = "S01"', f'code = "S01"\nae_titles = ["{bad}"]'))
     stop = threading.Event()
     without = new_trial(tmp_path / "without")
-    with pytest.raises(UsageError, match="expected a site with ae_titles in trial.toml, found none"):
+    with pytest.raises(UsageError, match=r"expected a site with ae_titles in trial\.toml, found none"):
         receive_studies(without.root, Node("127.0.0.1", 0), stop=stop, report=print)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
