@@ -95,6 +95,17 @@ def test_the_margin_around_the_brain_is_kept(head):
     assert np.count_nonzero(close.mask) > np.count_nonzero(face.mask)
 
 
+@pytest.mark.parametrize("shift", range(5))
+def test_a_thick_voxel_that_the_region_only_touches_is_blanked(shift):
+    template = load_template()
+    affine = np.array([[2.0, 0, 0, -100], [0, 5, 0, -135 + shift], [0, 0, 2, -130], [0, 0, 0, 1]])
+    grid = Grid((101, 46, 110), affine)
+    face = face_region(resample_nearest(template.brain, grid), template, Affine.identity())
+    edge = np.array([[x, -19.9, z] for x in (-40.0, 0.0, 40.0) for z in (-120.0, -110.0)])
+    assert face.mask[voxels_of(grid, edge)].all()
+    assert not face.mask[voxels_of(grid, edge - (0, 6, 0))].any()
+
+
 def test_both_ears_are_blanked():
     template = load_template()
     grid = grid_of((1.0, 1.0, 3.0), shape=(210, 250, 210))

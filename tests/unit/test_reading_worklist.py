@@ -255,7 +255,12 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
     item = item_from_derivatives(derivatives, SUBJECT, "wk00")
     with pytest.raises(UsageError, match="expected every visit once"):
         export_worklist(
-            [item, replace(item)], tmp_path / "two", reads=reads, key=KEY, number_lesions=number_lesions
+            [item, replace(item)],
+            tmp_path / "two",
+            reads=reads,
+            key=KEY,
+            number_lesions=number_lesions,
+            face_of=None,
         )
     with pytest.raises(UsageError, match="expected its FLAIR and T2 lesion mask"):
         item_from_derivatives(derivatives, SUBJECT, "wk48")
