@@ -191,6 +191,11 @@ class LesionRules(Settings):
         return value
 
 
+_AE_TITLE = (
+    r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"  # 1 to 16 characters without backslash (DICOM PS3.5, VR AE)
+)
+
+
 class Site(Settings):
     """A site of the trial; the number of scanners is not limited.
 
@@ -200,14 +205,17 @@ class Site(Settings):
         Up to 16 letters, digits, ``_`` and ``-``.
     subjects : tuple of str
         Trial numbers of the site. Uploads of other numbers are refused. If empty, every number is accepted.
+    ae_titles : tuple of str
+        Calling AE titles from which ``mri-pipeline receive`` accepts studies of the site.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
     subjects: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")], ...] = ()
+    ae_titles: tuple[Annotated[str, Field(pattern=_AE_TITLE)], ...] = ()
 
-    @field_serializer("subjects")
+    @field_serializer("subjects", "ae_titles")
     def _no_rule(self, value: tuple[str, ...], info: SerializationInfo) -> tuple[str, ...] | None:
-        return None if info.context == DIGEST else value  # a subject that is added changes no number
+        return None if info.context == DIGEST else value  # a subject or sender that is added changes no number
 
 
 class Reading(Settings):
@@ -217,9 +225,16 @@ class Reading(Settings):
     ----------
     order_of_visits_known : bool
         True if readers see the order of the visits.
+    deface : bool
+        True if the face is blanked in the images for readers.
     """
 
     order_of_visits_known: bool = False
+    deface: bool = True
+
+    @field_serializer("deface")
+    def _no_rule(self, value: bool, info: SerializationInfo) -> bool | None:  # noqa: FBT001 - called by pydantic
+        return None if info.context == DIGEST else value  # the analysis uses the whole image
 
 
 class Protocol(Settings):
@@ -267,6 +282,9 @@ class Protocol(Settings):
                 raise ValueError(f"visit {visit.label} is not week {visit.week}")
         if len({site.code for site in self.sites}) != len(self.sites):
             raise ValueError("site codes must differ")
+        titles = [title for site in self.sites for title in site.ae_titles]
+        if len(set(titles)) != len(titles):
+            raise ValueError("AE titles of sites must differ")
         if Contrast.FLAIR not in {s.contrast for s in self.sequences if s.required}:
             raise ValueError("FLAIR must be a required sequence")
         return self

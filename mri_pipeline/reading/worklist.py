@@ -7,9 +7,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
+
+import numpy as np
 
 from mri_pipeline import __version__
 from mri_pipeline.blinding.codes import keyed_code
@@ -17,7 +20,7 @@ from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.lock import is_locked
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
@@ -39,6 +42,16 @@ SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
 
 NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
 """Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
+FaceOf = Callable[[ReadingItem], LabelImage]
+"""Voxels of the face of a visit (`mri_pipeline.images.face`), on the grid of its images."""
+
+
+class Faces(StrEnum):
+    """What became of the face in the images of a visit."""
+
+    DEFACED = "defaced"
+    ABSENT = "nothing to deface"  # no signal there: skull-stripped, or defaced before upload
+    KEPT = "not defaced"  # by the protocol
 
 
 @dataclass(frozen=True)
@@ -52,11 +65,14 @@ class Worklist:
         Reading codes in the order of the worklist.
     locked : int
         Number of visits that were left out because their read is locked.
+    faces : mapping of str to Faces
+        What became of the face, by reading code.
     """
 
     folder: Path
     codes: tuple[str, ...]
     locked: int = 0
+    faces: Mapping[str, Faces] = field(default_factory=dict)
 
 
 def reading_code(key: bytes, subject: str, visit: str) -> str:
@@ -84,6 +100,7 @@ def export_worklist(
     reads: Path,
     key: bytes,
     number_lesions: NumberLesions,
+    face_of: FaceOf | None,
     order_of_visits_known: bool = False,
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
@@ -100,6 +117,8 @@ def export_worklist(
         The secret key of the trial for reading codes.
     number_lesions : callable
         Gives every lesion of a mask its own label.
+    face_of : callable or None
+        Gives the voxels that are blanked in all images of a visit. None: the images are exported as they are.
     order_of_visits_known : bool
         Whether readers may know which visits belong to one subject and their order (``[reading]`` of the protocol).
         If False, only the anatomy in the images links two visits.
@@ -113,7 +132,7 @@ def export_worklist(
     UsageError
         If the folder is not empty, there is nothing to read, or a visit comes twice.
     GridMismatchError
-        If an image or mask of a visit is on another grid than its FLAIR.
+        If an image, a mask or the face of a visit is on another grid than its FLAIR.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -128,19 +147,21 @@ def export_worklist(
         )
     coded = _coded(chosen, key)
     series = _series(chosen, key)
-    rows, digests = [], {}
+    rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
-        row, digests[code] = _export_item(item, code, folder / ITEMS / code, reads, number_lesions)
+        row, digests[code], faces[code] = _export_item(
+            item, code, folder / ITEMS / code, reads, number_lesions=number_lesions, face_of=face_of
+        )
         rows.append(row | series[item.subject, item.visit])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
     _write_csv(folder / WORKLIST_CSV, columns, rows)
-    content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests}
+    content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
     text = (files("mri_pipeline.reading") / "README.reader.md").read_text(encoding="utf-8")
     write_atomic(folder / README, text)
     _one_time(folder)
-    return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen))
+    return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen), faces=faces)
 
 
 def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
@@ -170,9 +191,15 @@ def _series(items: Sequence[ReadingItem], key: bytes) -> dict[tuple[str, str], d
 
 
 def _export_item(
-    item: ReadingItem, code: str, folder: Path, reads: Path, number_lesions: NumberLesions
-) -> tuple[dict[str, object], dict[str, str]]:
-    """Write one visit; returns its row of the worklist and the digests of its proposals."""
+    item: ReadingItem,
+    code: str,
+    folder: Path,
+    reads: Path,
+    *,
+    number_lesions: NumberLesions,
+    face_of: FaceOf | None,
+) -> tuple[dict[str, object], dict[str, str], Faces]:
+    """Write one visit; returns its row of the worklist, the digests of its proposals and what became of the face."""
     masks = {}
     for kind, path in item.masks.items():
         mask = nifti.load_labels(path)
@@ -180,11 +207,17 @@ def _export_item(
     grid = masks[LesionKind.T2].grid
     for kind, mask in masks.items():
         grid.require_same(mask.grid, f"item {code}, {kind.file}")
-    names = []
+    face = None if face_of is None else face_of(item)
+    if face is not None:
+        grid.require_same(face.grid, f"item {code}, face")
+    names, blanked = [], False
     for contrast, name in IMAGE_FILES.items():
         if contrast in item.images:
             image = nifti.load_image(item.images[contrast])
             grid.require_same(image.grid, f"item {code}, {name}")
+            if face is not None:
+                blanked |= bool(image.data[face.mask].any())
+                image = Image(np.where(face.mask, np.float32(0), image.data), image.grid)
             nifti.save(image, folder / name)
             names.append(name.removesuffix(".nii.gz"))
     rows = []
@@ -200,7 +233,8 @@ def _export_item(
     row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
     row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
     row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
-    return row, {kind.value: digest for kind, digest in digests.items()}
+    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
+    return row, {kind.value: digest for kind, digest in digests.items()}, faces
 
 
 def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> list[dict[str, object]]:

@@ -41,6 +41,23 @@ def private_folder(work: Path) -> Iterator[Path]:
         yield folder
 
 
+def is_private(path: Path, work: Path) -> bool:
+    """True if a path lies in a private folder.
+
+    Parameters
+    ----------
+    path : Path
+        Absolute path.
+    work : Path
+        Working folder of the trial.
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_relative_to(work) and path != work and path.relative_to(work).parts[0].startswith(_PREFIX)
+
+
 def sweep(work: Path) -> None:
     """Remove the private folders whose owner no longer runs.
 

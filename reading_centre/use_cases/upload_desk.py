@@ -17,7 +17,7 @@ from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts
 from qc.scan_profile import ScanProfile
-from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults
 
@@ -155,7 +155,8 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     protocol.site(site)
     if not upload.exists():
         raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
-    inside = upload.is_relative_to(trial.root) and not upload.is_relative_to(trial.quarantine)
+    received = upload.is_relative_to(trial.quarantine) or is_private(upload, trial.work)
+    inside = upload.is_relative_to(trial.root) and not received
     if inside or trial.root.is_relative_to(upload):
         raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
     with storage_faults(upload), Registry.open(trial, protocol) as registry:

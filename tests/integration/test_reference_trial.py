@@ -264,6 +264,7 @@ def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path,
     automatic = timepoints(copy)
     worklist = tmp_path / "worklist"
     assert cli.invoke(["read", str(copy.root), "--export", str(worklist)]) == 0
+    assert set(json.loads((worklist / "worklist.json").read_text())["faces"].values()) == {"defaced"}
     decide(worklist, lambda row: "accept")
     assert cli.invoke(["tables", str(copy.root)]) == 2
     assert "expected locked reads, found none" in capsys.readouterr().err

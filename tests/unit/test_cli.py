@@ -41,7 +41,7 @@ def test_help_names_every_command_and_exit_code(capsys):
     text = capsys.readouterr().out
     for command in (
         "init", "dummy-run", "ingest", "run", "read", "tables", "status", "demo", "bids", "segment", "evaluate",
-        "query", "quarantine",
+        "query", "quarantine", "receive",
     ):  # fmt: skip
         assert f"\n  {command} " in text
     assert "..." not in text.partition("Commands:")[2], "a summary is cut"

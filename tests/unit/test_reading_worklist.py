@@ -81,9 +81,8 @@ def reads(tmp_path):
 def export(derivatives, reads, tmp_path):
     def run(name="out", subjects=(SUBJECT, OTHER), **options):
         items = [item_from_derivatives(derivatives, subject, visit) for subject in subjects for visit in VISITS]
-        return export_worklist(
-            items, tmp_path / name, reads=reads, key=KEY, number_lesions=number_lesions, **options
-        )
+        options = {"number_lesions": number_lesions, "face_of": None} | options
+        return export_worklist(items, tmp_path / name, reads=reads, key=KEY, **options)
 
     return run
 
@@ -161,6 +160,34 @@ def test_image_headers_hold_no_text_and_images_are_those_of_the_visit(export, de
     assert exported.grid.same_as(GRID)
 
 
+def test_the_face_is_blanked_in_every_contrast_and_nothing_else(export, derivatives, tmp_path):
+    face = boxes((0, 12, 0), (3, 12, 1))
+    done = export(face_of=lambda item: face)
+    assert set(done.faces.values()) == {"defaced"}
+    assert json.loads((tmp_path / "out" / "worklist.json").read_text())["faces"] == done.faces
+    names = {Contrast.FLAIR: "FLAIR", Contrast.T1W: "T1", Contrast.T1W_GD: "T1_Gd"}
+    for contrast, name in names.items():
+        original = nifti.load_image(derivatives.image(SUBJECT, "wk00", contrast)).data
+        exported = nifti.load_image(tmp_path / "out" / "items" / CODE / f"{name}.nii.gz").data
+        assert original[face.mask].all()
+        assert not exported[face.mask].any()
+        assert np.array_equal(exported[~face.mask], original[~face.mask])
+
+
+def test_provenance_says_what_became_of_the_face(export, derivatives, tmp_path):
+    nowhere = LabelImage(np.zeros(GRID.shape, dtype=np.uint8), GRID)
+    assert set(export("stripped", face_of=lambda item: nowhere).faces.values()) == {"nothing to deface"}
+    assert set(export("kept").faces.values()) == {"not defaced"}
+    assert set(json.loads((tmp_path / "kept" / "worklist.json").read_text())["faces"].values()) == {"not defaced"}
+
+
+def test_a_face_on_another_grid_is_refused_before_an_image_is_written(export, tmp_path):
+    other = LabelImage(np.ones((3, 3, 3), dtype=np.uint8), Grid((3, 3, 3), np.eye(4)))
+    with pytest.raises(GridMismatchError, match=r"item \w+, face: expected the grid"):
+        export(face_of=lambda item: other)
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
 def test_worklist_is_in_the_order_of_codes_whatever_the_order_of_visits(export, tmp_path):
     first = export("a")
     second = export("b", subjects=(OTHER, SUBJECT))
@@ -224,11 +251,16 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
     with pytest.raises(UsageError, match="expected a new or empty folder"):
         export()
     with pytest.raises(UsageError, match="expected analysed visits that are not locked, found none"):
-        export_worklist([], tmp_path / "none", reads=reads, key=KEY, number_lesions=number_lesions)
+        export_worklist([], tmp_path / "none", reads=reads, key=KEY, number_lesions=number_lesions, face_of=None)
     item = item_from_derivatives(derivatives, SUBJECT, "wk00")
     with pytest.raises(UsageError, match="expected every visit once"):
         export_worklist(
-            [item, replace(item)], tmp_path / "two", reads=reads, key=KEY, number_lesions=number_lesions
+            [item, replace(item)],
+            tmp_path / "two",
+            reads=reads,
+            key=KEY,
+            number_lesions=number_lesions,
+            face_of=None,
         )
     with pytest.raises(UsageError, match="expected its FLAIR and T2 lesion mask"):
         item_from_derivatives(derivatives, SUBJECT, "wk48")
