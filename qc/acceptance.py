@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import ComplianceReport, Finding
 from qc.content import judge_content, judge_copies
-from qc.measures import ImageMeasures, measure
+from qc.measures import ImageMeasures
 from qc.scan_profile import ScanProfile
 
 MAX_GHOSTING_PERCENT: Final = 1.5
@@ -93,6 +93,7 @@ def judge_dummy_run(
     recognised: tuple[Recognised, ...],
     profile: ScanProfile | None,
     images: Mapping[Contrast, Image],
+    measures: Mapping[Contrast, ImageMeasures],
 ) -> DummyRun:
     """Judge a site's dummy run, headers and images.
 
@@ -110,6 +111,8 @@ def judge_dummy_run(
         Scanner and protocol of the upload; None if no series was chosen.
     images : mapping of Contrast to Image
         The converted series.
+    measures : mapping of Contrast to ImageMeasures
+        Of `images`.
 
     Returns
     -------
@@ -119,7 +122,6 @@ def judge_dummy_run(
     findings = list(compliance.findings)
     if conversion_fault:
         findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
-    measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
     found, _ = ComplianceReport(tuple(judge_images(measures, protocol))).without_optional(
         protocol.required_contrasts
     )

@@ -150,7 +150,8 @@ def run_workflow(
         with _silent_nipype():
             workflow.run(plugin=plugin.value, plugin_args=arguments)
     except Exception as error:
-        if not log.failed:  # an unexpected failure of the engine itself
+        # an unexpected failure of the engine itself, such as a full disk: errors of nodes are wrapped
+        if not log.failed or isinstance(error, OSError):
             raise
         _LOGGER.info("nodes failed: %s (%s)", ", ".join(log.failed), type(error).__name__)
     return log.failed

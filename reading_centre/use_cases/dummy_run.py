@@ -11,20 +11,18 @@ from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefus
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.provenance import settings_digest
-from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Gate
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
 from qc.scan_profile import scan_profile
-from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+from workflows.intake import IntakeJob, run_intake
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ def receive_dummy_run(
                 upload,
                 protocol=desk.protocol,
                 site=site,
+                trial=desk.trial.root,
                 work_dir=work / "upload",
-                secret=desk.sealed.secret("intake"),
                 cleared=desk.registry.releases.of(digest).cleared,
                 stated=stated,
             )
@@ -155,8 +153,8 @@ def accept_dummy_run(
     *,
     protocol: Protocol,
     site: str,
+    trial: Path,
     work_dir: Path,
-    secret: bytes,
     cleared: frozenset[str] = frozenset(),
     stated: Mapping[Contrast, int] | None = None,
 ) -> tuple[DummyRun, IdentityError | None]:
@@ -169,10 +167,10 @@ def accept_dummy_run(
     protocol : Protocol
     site : str
         A site of the protocol.
+    trial : Path
+        Folder of the trial, with its secrets.
     work_dir : Path
-        New folder; removed at the end.
-    secret : bytes
-        The trial's secret.
+        New private folder; removed by the caller.
     cleared : frozenset of str
         Header elements by series whose values are no identities (`Blinding.cleared`).
     stated : mapping of Contrast to int, optional
@@ -193,31 +191,27 @@ def accept_dummy_run(
         If the upload is unsafe or unreadable, or mixes patients or studies.
     """
     protocol.site(site)
-    checked = check_upload(
-        upload, protocol=protocol, work_dir=work_dir, secret=secret, purpose=Purpose.DUMMY_RUN, stated=stated
+    job = IntakeJob(
+        upload, trial, protocol, Purpose.DUMMY_RUN, code="DUMMYRUN", cleared=cleared, stated=stated or {}
     )
-    images: dict[Contrast, Image] = {}
-    compliance, profile = checked.compliance, checked.profile
-    fault, alarm = "", None
-    try:
-        converted = convert_checked(checked, Blinding("DUMMYRUN", secret, cleared))
-        converted, decision = decided_by_images(checked, converted)
-        compliance = decision.compliance
-        images = {contrast: result.image for contrast, result in converted.items()}
-        profile = scan_profile(decision.chosen) if decision.chosen else None
-    except IdentityError as error:
-        alarm, fault, profile = error, error.message, None  # model and software are shown in the report
-    except UploadRefusedError as error:
-        fault = error.message
-    finally:
-        checked.discard()
+    result = run_intake(job, work_dir)
+    checked, converted, refusal = result.checked, result.converted, result.refusal
+    alarm = refusal if isinstance(refusal, IdentityError) else None
+    if converted is None:
+        compliance = checked.compliance
+        profile = checked.profile if alarm is None else None  # model and software are shown in the report
+    else:
+        compliance, chosen = converted.decision.compliance, converted.decision.chosen
+        profile = scan_profile(chosen) if chosen else None
+    images = {} if converted is None else converted.images()
     run = judge_dummy_run(
         site,
         protocol=protocol,
         compliance=compliance,
-        conversion_fault=fault,
+        conversion_fault="" if refusal is None else refusal.message,
         recognised=checked.recognised,
         profile=profile,
         images=images,
+        measures={} if converted is None else {c: converted.measures[c] for c in images},
     )
     return run, alarm

@@ -14,15 +14,17 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
 from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.gate import CheckedUpload
+from qc.gate_images import DecidedVisit, decide_visit, write_scans
 from qc.headers import HeaderChecks
 from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+from workflows.intake import IntakeJob, run_intake
 
 _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
 """Rules of `qc.identity.check_identity` that may concern another subject."""
@@ -187,31 +189,29 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
 
 
 def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> ReceivedVisit:
+    """Run the intake; then decide and record in one step."""
     code, visit = visitor.code, visitor.visit
     release = desk.registry.releases.of(visitor.digest)
-    checked = check_upload(
+    job = IntakeJob(
         upload,
-        protocol=desk.protocol,
-        work_dir=work,
-        secret=desk.sealed.secret("intake"),
-        purpose=Purpose.VISIT,
+        desk.trial.root,
+        desk.protocol,
+        Purpose.VISIT,
+        code=code,
+        cleared=release.cleared,
         previous=_compared_with(desk, code, visit),
         overruled=release.protocol,
         stated=visitor.stated,
     )
-    checked.compliance.require()
+    converted = run_intake(job, work).require()
+    decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
+    identity = _identity(converted.checked, decided, visitor.before_infusion)
+    known = desk.registry.relatives(code, identity)
+    found, remarks = _compare(desk, identity, known, visitor, converted.checked.headers)
+    queries = [f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY]
+    late = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
-        written = write_scans(
-            checked,
-            raw=staged.raw,
-            protocol=desk.protocol,
-            visit=visit,
-            blinding=Blinding(code, desk.sealed.secret("blinding"), release.cleared),
-        )
-        identity = _identity(checked, written, visitor.before_infusion)
-        known = desk.registry.relatives(code, identity)
-        found, remarks = _compare(desk, identity, known, visitor, checked.headers)
-        queries = [f for f in (*written.compliance.findings, *found) if f.action is Action.QUERY]
+        write_scans(decided, raw=staged.raw, name=desk.protocol.name, subject=code, visit=visit)
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(
@@ -219,36 +219,31 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             visit,
             site=visitor.site,
             upload_digest=visitor.digest,
-            scanner=scanner_facts(written.profile),
-            profile=profile_record(written.profile),
+            scanner=scanner_facts(decided.profile),
+            profile=profile_record(decided.profile),
             findings=questions(queries),
             identity=identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
             remarks=remarks,
-            others={
-                other: questions(late)
-                for other, late in later_windows(
-                    identity, subject=code, visit=visit, known=known, protocol=desk.protocol
-                ).items()
-            },
+            others={other: questions(findings) for other, findings in late.items()},
             others_rule=WINDOW,
         )
-    messages, notes = tuple(f.message for f in queries), _notes(written.compliance)
-    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in written.scans), messages, notes)
+    messages, notes = tuple(f.message for f in queries), _notes(decided.compliance)
+    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in decided.scans), messages, notes)
 
 
 def _notes(compliance: ComplianceReport) -> tuple[str, ...]:
     return tuple(finding.message for finding in compliance.findings if finding.rule == "left_out")
 
 
-def _identity(checked: CheckedUpload, written: WrittenVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
+def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
     return ScanIdentity(
         person=checked.person_keys,
         studies=checked.study_keys,
-        shifted_day=None if written.shifted_date is None else written.shifted_date.toordinal(),
+        shifted_day=None if decided.shifted_date is None else decided.shifted_date.toordinal(),
         before_infusion=before_infusion,
-        images=written.pixels_keys,
+        images=decided.pixels_keys,
     )
 
 

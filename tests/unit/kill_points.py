@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases import gate, ingest, staging
+from reading_centre.use_cases import ingest, staging
+from workflows.interfaces import intake as steps
 
 FIRST = ("unpack", "convert", "flush", "key", "registry", "move scan", "participants", "remove stage")
 """Of the first ingest of a visit."""
@@ -31,8 +32,8 @@ def install(step: int) -> None:
 
         return call
 
-    gate.unpack = guarded(gate.unpack)
-    gate.convert_checked = guarded(gate.convert_checked)
+    steps.unpack = guarded(steps.unpack)
+    steps.convert_chosen = guarded(steps.convert_chosen)
     ingest.make_durable = guarded(ingest.make_durable)
     Sealed.code_for = guarded(Sealed.code_for)
     Registry.record_scan = guarded(Registry.record_scan)

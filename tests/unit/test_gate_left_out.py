@@ -12,8 +12,8 @@ from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
-from reading_centre.use_cases.gate import check_upload
 from tests.unit import dicom_factory as factory
+from tests.unit.gate_steps import check_upload
 from tests.unit.test_intake_odd_numbers import spoil, written
 
 PROTOCOL = parse_protocol(protocol_text())

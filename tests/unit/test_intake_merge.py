@@ -20,9 +20,9 @@ from qc import coverage
 from qc.compliance import Purpose
 from qc.coverage import split_series
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import CheckedUpload, check_upload, convert_checked
 from tests.unit import dicom_factory as factory
 from tests.unit.enhanced_factory import texture
+from tests.unit.gate_steps import Checked, check_upload, convert_checked
 
 SECRET = b"0123456789abcdef"
 PROTOCOL = parse_protocol(protocol_text())
@@ -73,7 +73,7 @@ def keys(*instances: InstanceFacts) -> list[str]:
 WHOLE = [3.0 * k for k in range(24)]
 
 
-def check(upload: Path, work: Path, **more: object) -> CheckedUpload:
+def check(upload: Path, work: Path, **more: object) -> Checked:
     return check_upload(upload, protocol=PROTOCOL, work_dir=work, secret=SECRET, purpose=Purpose.VISIT, **more)
 
 

@@ -21,8 +21,8 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import ComplianceReport, Purpose, check_compliance
-from reading_centre.use_cases.gate import check_upload, convert_checked
 from tests.unit import dicom_factory as factory
+from tests.unit.gate_steps import check_upload, convert_checked
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
 
 FLAIR = instances(name="flair", **timed(9000, 110, 2500, IR, acquired_s=0, series_number=1))

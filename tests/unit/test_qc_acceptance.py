@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import SettingsError, UnreadableUploadError
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
@@ -22,7 +24,6 @@ from qc.reports.acceptance import acceptance_html, mosaic_png
 from reading_centre.use_cases.dummy_run import accept_dummy_run
 from tests.unit import dicom_factory as factory
 
-SECRET = b"0123456789abcdef"
 PROTOCOL = parse_protocol(protocol_text())
 GOOD = ImageMeasures(
     5.0, 40.0, 6.0, 1.0, (150.0, 190.0, 160.0), False, 0.0, 5.0, 0, ("a", "b"), ContentMeasures(2.0, 9.0, 0.6)
@@ -30,7 +31,9 @@ GOOD = ImageMeasures(
 
 
 def run(upload: Path, work: Path) -> DummyRun:
-    return accept_dummy_run(upload, protocol=PROTOCOL, site="S01", work_dir=work, secret=SECRET)[0]
+    trial = Trial(work.parent / "trial")
+    Sealed.create(trial)
+    return accept_dummy_run(upload, protocol=PROTOCOL, site="S01", trial=trial.root, work_dir=work)[0]
 
 
 def test_one_refusal_refuses_and_one_query_asks():
@@ -98,7 +101,6 @@ def test_a_refused_dummy_run_lists_every_reason_and_still_shows_the_images(tmp_p
     # the object of the factory is no head either
     assert {f.rule for f in result.of(Action.REFUSE)} >= {"field_strength", "sequence", "head_volume"}
     assert set(result.images) == {Contrast.T1W, Contrast.T2W, Contrast.T1W_GD}
-    assert not (tmp_path / "work").exists()
 
 
 def test_a_series_that_cannot_be_deidentified_refuses_the_dummy_run(tmp_path):
@@ -108,16 +110,16 @@ def test_a_series_that_cannot_be_deidentified_refuses_the_dummy_run(tmp_path):
     (finding,) = [f for f in result.of(Action.REFUSE) if f.rule == "conversion"]
     assert "expected no identity" in finding.message
     assert "Mustermann" not in acceptance_html(result, trial="mesems", settings_digest="abc123")
-    assert not (tmp_path / "work").exists()
 
 
-def test_an_upload_that_is_none_raises_and_leaves_nothing(tmp_path):
+def test_an_upload_that_is_none_raises(tmp_path):
     (tmp_path / "up").mkdir()
     with pytest.raises(UnreadableUploadError, match="empty upload"):
         run(tmp_path / "up", tmp_path / "work")
     with pytest.raises(SettingsError, match="expected a site"):
-        accept_dummy_run(tmp_path / "up", protocol=PROTOCOL, site="S99", work_dir=tmp_path / "work", secret=SECRET)
-    assert not (tmp_path / "work").exists()
+        accept_dummy_run(
+            tmp_path / "up", protocol=PROTOCOL, site="S99", trial=tmp_path, work_dir=tmp_path / "work"
+        )
 
 
 def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):

@@ -12,17 +12,20 @@ from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_images
 from qc.content import slice_digests
-from qc.measures import measure
-from reading_centre.use_cases.gate import require_usable_images
+from qc.gate_images import require_usable_images
+from qc.measures import ImageMeasures, measure
 from tests.unit.test_qc_measures import SHAPE, SPACING, changed, head
 
 PROTOCOL = parse_protocol(protocol_text())
 GRID = Grid(SHAPE, SPACING)
 
 
+def measured(images: Mapping[Contrast, Image]) -> dict[Contrast, ImageMeasures]:
+    return {contrast: measure(image, contrast) for contrast, image in images.items()}
+
+
 def refusals(images: Mapping[Contrast, Image]) -> set[str]:
-    measures = {contrast: measure(image, contrast) for contrast, image in images.items()}
-    return {f.rule for f in judge_images(measures, PROTOCOL) if f.action is Action.REFUSE}
+    return {f.rule for f in judge_images(measured(images), PROTOCOL) if f.action is Action.REFUSE}
 
 
 def phantom(kind: str, sigma: float = 8.0) -> Image:
@@ -88,7 +91,7 @@ def test_the_pixels_of_the_flair_sent_as_t2_are_refused():
         ComplianceError,
         match=r"FLAIR and T2w: expected two scans, found [0-9]+ slices with the same pixels in both",
     ):
-        require_usable_images(copied, PROTOCOL)
+        require_usable_images(measured(copied), PROTOCOL)
     part = t2.data.copy()
     part[..., 30] = flair.data[..., 30]
     assert refusals({Contrast.FLAIR: flair, Contrast.T2W: changed(t2, part)}) == {"copied_scan"}
@@ -97,7 +100,7 @@ def test_the_pixels_of_the_flair_sent_as_t2_are_refused():
 def test_an_optional_copy_is_left_out_with_a_query():
     flair = head(Contrast.FLAIR)
     for order in ((Contrast.FLAIR, Contrast.PDW), (Contrast.PDW, Contrast.FLAIR)):
-        queries, left_out = require_usable_images(dict.fromkeys(order, flair), PROTOCOL)
+        queries, left_out = require_usable_images(measured(dict.fromkeys(order, flair)), PROTOCOL)
         assert left_out == {Contrast.PDW}
         (message,) = [f.message for f in queries if f.rule == "copied_scan"]
         assert message.endswith("slices with the same pixels in both; the scan is optional and not used")
@@ -111,7 +114,7 @@ def test_slices_without_content_are_no_copies():
 
 
 def test_quality_is_a_query():
-    found, left_out = require_usable_images({Contrast.FLAIR: head(sigma=60)}, PROTOCOL)
+    found, left_out = require_usable_images(measured({Contrast.FLAIR: head(sigma=60)}), PROTOCOL)
     assert left_out == frozenset()
     (message,) = [f.message for f in found if "signal" in f.message]
     assert message.startswith("FLAIR: expected a signal-to-noise ratio of at least 10, found")

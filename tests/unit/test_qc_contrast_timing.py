@@ -23,8 +23,8 @@ from qc.compliance import Finding, Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
 from qc.headers import HeaderChecks
 from reading_centre.use_cases import gate
-from reading_centre.use_cases.gate import check_upload, write_scans
 from tests.unit import dicom_factory as factory
+from tests.unit.gate_steps import check_upload, write_scans
 from tests.unit.series_facts import IR, instances, t1, timed
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")

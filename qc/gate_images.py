@@ -1,0 +1,361 @@
+"""Conversion of the chosen series of an upload, and the decision which of them are stored.
+
+`deidentify_chosen`, `convert_chosen` and `decide_pair` are steps of `workflows.intake`. `decide_visit` and
+`write_scans` decide and write at its end.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mri_pipeline.convert.bids import ensure_dataset, write_visit
+from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
+from mri_pipeline.convert.pixels import pixels_key
+from mri_pipeline.core.errors import ComplianceError, IdentityError, UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.layout import UNENHANCED, RawDataset
+from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.deidentify import Blinding, deidentify
+from qc.acceptance import judge_images
+from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.contrast_timing import TimingDecision, decide_timing
+from qc.gate import CheckedUpload
+from qc.measures import ImageMeasures
+from qc.scan_profile import ScanProfile, scan_profile
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """A converted series on disk.
+
+    Parameters
+    ----------
+    image : Path
+        NIfTI.
+    sidecar : mapping
+        As `mri_pipeline.convert.dcm2niix.Converted.sidecar`.
+    """
+
+    image: Path
+    sidecar: Mapping[str, Any]
+
+    def load(self) -> tuple[Image, Mapping[str, Any]]:
+        """Read the image.
+
+        Returns
+        -------
+        image : Image
+        sidecar : mapping
+        """
+        return load_image(self.image), self.sidecar
+
+
+@dataclass(frozen=True)
+class ConvertedUpload:
+    """An upload whose scans are converted, compared and measured.
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+    decision : TimingDecision
+    files : mapping of Contrast to ScanFile
+        Under the contrasts as which the series were chosen (`TimingDecision.source`).
+    measures : mapping of Contrast to ImageMeasures
+        Of `judged_scans`.
+    """
+
+    checked: CheckedUpload
+    decision: TimingDecision
+    files: Mapping[Contrast, ScanFile]
+    measures: Mapping[Contrast, ImageMeasures]
+
+    def images(self) -> dict[Contrast, Image]:
+        """Read the images under the contrasts that they have.
+
+        Returns
+        -------
+        dict of Contrast to Image
+            Without a post-contrast T1 that shows no enhancement.
+        """
+        return {contrast: self.files[source].load()[0] for contrast, source in self.decision.source.items()}
+
+
+@dataclass(frozen=True)
+class DecidedVisit:
+    """The scans of a visit that are to be stored.
+
+    Parameters
+    ----------
+    scans : mapping of Contrast to ScanFile
+    unenhanced : ScanFile or None
+        A post-contrast T1 without enhancement.
+    shifted_date : datetime.date or None
+        Shifted date of the scan; None if the headers contain none.
+    pixels_keys : mapping of str to str
+        Keyed digest of the voxels of each scan (`mri_pipeline.convert.pixels.pixels_key`), by BIDS suffix.
+    compliance : ComplianceReport
+        That of the upload, with the findings on its images.
+    profile : ScanProfile
+        Acquisition of the scans, under the contrasts that the images decided.
+    """
+
+    scans: Mapping[Contrast, ScanFile]
+    unenhanced: ScanFile | None
+    shifted_date: dt.date | None
+    pixels_keys: Mapping[str, str]
+    compliance: ComplianceReport
+    profile: ScanProfile
+
+
+def deidentify_chosen(checked: CheckedUpload, folder: Path, blinding: Blinding) -> dict[Contrast, Path]:
+    """De-identify the chosen series. Series with missing slices are omitted.
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+        Its unpacked files must still exist.
+    folder : Path
+        A folder for each contrast is made in it.
+    blinding : Blinding
+        Code of the subject and the trial's secret.
+
+    Returns
+    -------
+    dict of Contrast to Path
+        Folders of the de-identified files.
+
+    Raises
+    ------
+    ComplianceError
+        If the headers of a visit do not meet the protocol. A dummy run is judged as a whole later.
+    UploadRefusedError
+        If an identity would remain.
+    """
+    if checked.headers.purpose is Purpose.VISIT:
+        checked.compliance.require()
+    clean: dict[Contrast, Path] = {}
+    alarms: list[IdentityError] = []
+    for contrast, choice in checked.chosen.items():
+        series = choice.recognised.series
+        if series.geometry is None:
+            raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
+        if not series.geometry.complete:
+            continue
+        clean[contrast] = folder / contrast.value
+        try:
+            deidentify(series.files, clean[contrast], blinding)
+        except IdentityError as error:
+            alarms.append(error)
+    _raise_together(alarms)
+    return clean
+
+
+def convert_chosen(checked: CheckedUpload, clean: Mapping[Contrast, Path]) -> Iterator[tuple[Contrast, Converted]]:
+    """Convert the de-identified series one after another, and compare each with its headers and pixels.
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+    clean : mapping of Contrast to Path
+        From `deidentify_chosen`.
+
+    Yields
+    ------
+    contrast : Contrast
+    converted : Converted
+
+    Raises
+    ------
+    UploadRefusedError
+        If a volume contradicts its headers or pixels.
+    """
+    for contrast, folder in clean.items():
+        geometry = checked.chosen[contrast].recognised.series.geometry
+        if geometry is None:
+            raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
+        expected = ExpectedGeometry(
+            geometry.columns, geometry.rows, geometry.slices, geometry.spacing_mm, geometry.corners_ras_mm
+        )
+        yield contrast, convert_series(folder, expected, what=contrast.value)
+
+
+def _raise_together(alarms: Sequence[IdentityError]) -> None:
+    """One error that names all series, so that a person clears all of them at once."""
+    if alarms:
+        raise IdentityError(
+            "; ".join(alarm.message for alarm in alarms),
+            hint=alarms[0].hint,
+            elements=[element for alarm in alarms for element in alarm.elements],
+        )
+
+
+def _require_two_t1(images: Mapping[Contrast, Image]) -> None:
+    """Refuse the same scan as T1 before and after contrast, which would show no enhancement."""
+    if (
+        Contrast.T1W in images
+        and Contrast.T1W_GD in images
+        and np.array_equal(images[Contrast.T1W].data, images[Contrast.T1W_GD].data)
+    ):
+        raise UploadRefusedError(
+            "expected two T1 scans, before and after contrast, found one scan twice",
+            hint="export the T1 made after the injection and upload the visit again",
+        )
+
+
+def decide_pair(checked: CheckedUpload, images: Mapping[Contrast, Image]) -> TimingDecision:
+    """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
+
+    Parameters
+    ----------
+    checked : CheckedUpload
+    images : mapping of Contrast to Image
+        From `convert_chosen`.
+
+    Returns
+    -------
+    TimingDecision
+        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if
+        the images show the reverse of headers and names. A visit that is refused for it raises an error at the end
+        (`write_scans`).
+
+    Raises
+    ------
+    UploadRefusedError
+        If the two T1 are one scan.
+    """
+    _require_two_t1(images)
+    headers = checked.headers
+    required = Contrast.T1W_GD in headers.protocol.required_contrasts
+    return decide_timing(images, checked.chosen, headers.judge, purpose=headers.purpose, required=required)
+
+
+def judged_scans(decision: TimingDecision) -> dict[Contrast, Contrast]:
+    """The scans whose images are judged: those to store, and a post-contrast T1 without enhancement.
+
+    Parameters
+    ----------
+    decision : TimingDecision
+
+    Returns
+    -------
+    dict of Contrast to Contrast
+        For each contrast, the one as which its series was chosen and converted.
+    """
+    plain = {Contrast.T1W_GD: Contrast.T1W_GD} if decision.unenhanced else {}
+    return {**decision.source, **plain}
+
+
+def require_usable_images(
+    measures: Mapping[Contrast, ImageMeasures], protocol: Protocol, *, overruled: bool = False
+) -> tuple[tuple[Finding, ...], frozenset[Contrast]]:
+    """Refuse required images that cannot be analysed, and leave out optional ones. The checks are those of a dummy run.
+
+    Parameters
+    ----------
+    measures : mapping of Contrast to ImageMeasures
+        Of the scans of one visit that are to be stored.
+    protocol : Protocol
+    overruled : bool, optional
+        True if the reading centre accepts violated limits (`ComplianceReport.overruled`).
+
+    Returns
+    -------
+    queries : tuple of Finding
+        About image quality and optional scans that are left out.
+    left_out : frozenset of Contrast
+
+    Raises
+    ------
+    ComplianceError
+        With all reasons in one line.
+    """
+    report = ComplianceReport(tuple(judge_images(measures, protocol)))
+    report = report.overruled() if overruled else report
+    report, left_out = report.without_optional(protocol.required_contrasts)
+    reasons = report.of(Action.REFUSE)
+    if reasons:
+        raise ComplianceError(
+            "; ".join(finding.message for finding in reasons),
+            hint="look at the images on the scanner or PACS, and send the original series of the visit",
+        )
+    return report.of(Action.QUERY), left_out
+
+
+def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:
+    """Decide which scans of a visit are stored. Nothing is written.
+
+    Parameters
+    ----------
+    upload : ConvertedUpload
+        Of a visit.
+    blinding : Blinding
+        Code of the subject and the trial's secret.
+
+    Returns
+    -------
+    DecidedVisit
+
+    Raises
+    ------
+    ComplianceError
+        If the protocol is not met, or an image cannot be analysed.
+    """
+    checked, decision = upload.checked, upload.decision
+    decision.compliance.require()
+    headers = checked.headers
+    found, unusable = require_usable_images(upload.measures, headers.protocol, overruled=headers.overruled)
+    scans = {c: upload.files[source] for c, source in decision.source.items() if c not in unusable}
+    unenhanced = None
+    if decision.unenhanced and Contrast.T1W_GD not in unusable:
+        unenhanced = upload.files[Contrast.T1W_GD]
+    stored = {contrast.value: file for contrast, file in scans.items()}
+    if unenhanced is not None:
+        stored[UNENHANCED] = unenhanced
+    day = checked.study_day
+    return DecidedVisit(
+        scans,
+        unenhanced,
+        None if day is None else blinding.shifted_day(day),
+        {suffix: pixels_key(file.load()[0].data, blinding.secret) for suffix, file in stored.items()},
+        decision.compliance.adding(*found),
+        scan_profile({c: choice for c, choice in decision.chosen.items() if c not in unusable}),
+    )
+
+
+def write_scans(
+    decided: DecidedVisit, *, raw: RawDataset, name: str, subject: str, visit: str, replace: bool = False
+) -> dict[Contrast, Path]:
+    """Write the scans of a visit to the BIDS dataset.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+    raw : RawDataset
+    name : str
+        The trial's name.
+    subject, visit : str
+        Blinded code and visit label.
+    replace : bool, optional
+        True: replace earlier scans of the visit.
+
+    Returns
+    -------
+    dict of Contrast to Path
+
+    Raises
+    ------
+    UsageError
+        If the visit has scans and `replace` is False.
+    """
+    ensure_dataset(raw, name=name)
+    scans = {contrast: file.load() for contrast, file in decided.scans.items()}
+    unenhanced = None if decided.unenhanced is None else decided.unenhanced.load()
+    return write_visit(raw, subject, visit, scans, unenhanced=unenhanced, replace=replace)
