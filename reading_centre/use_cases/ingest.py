@@ -44,6 +44,8 @@ class ReceivedVisit:
         To be answered by the site.
     notes : tuple of str
         What was left out of the upload, with the reason.
+    known : bool
+        True if this upload was accepted before.
     """
 
     subject: str
@@ -51,6 +53,7 @@ class ReceivedVisit:
     contrasts: tuple[str, ...]
     queries: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    known: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to JSON values for ``--json``.
@@ -73,6 +76,7 @@ def receive_visit(
     before_infusion: bool | None = None,
     patient_changed: str = "",
     stated: Mapping[Contrast, int] | None = None,
+    dry_run: bool = False,
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
@@ -95,6 +99,8 @@ def receive_visit(
         Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
     stated : mapping of Contrast to int, optional
         Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    dry_run : bool, optional
+        True: nothing is stored. The result or the error is that of an ingest; a refused upload is not quarantined.
 
     Returns
     -------
@@ -109,17 +115,18 @@ def receive_visit(
         the subject does not end, or a disk is full.
     """
     upload = upload.resolve()
-    with upload_desk(folder, site, upload) as desk:
+    with upload_desk(folder, site, upload, settle=not dry_run) as desk:
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
-        with desk.refusals(upload, digest=digest, site=site, kind="visit"):
-            desk.registry.require_open_gate(site)
-            _require_listed(desk.protocol, site, subject)
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = _Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
-            replace_because, before_infusion, patient_changed, stated or {},
+            replace_because, before_infusion, patient_changed, stated or {}, dry_run,
         )  # fmt: skip
+        if dry_run:
+            return _tried(desk, upload, visitor)
+        with desk.refusals(upload, digest=digest, site=site, kind="visit"):
+            _require_expected(desk, visitor)
         with only_writer(desk.trial, visitor.code):
             settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
             known = _known_visit(desk, visitor)
@@ -131,14 +138,18 @@ def receive_visit(
                 private_folder(desk.trial.work) as work,
                 desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
             ):
-                received = _take_in(desk, upload, work / "upload", visitor)
+                judged = _judge(desk, upload, work / "upload", visitor)
+                _record(desk, visitor, judged)
             desk.settle_waiting(digest, kind="visit", visit=visit)
-            return received
+            return judged.received(visitor)
 
 
 @dataclass(frozen=True)
 class _Visitor:
-    """Identity of an upload: blinded code, site, trial number, visit and digest; and what was stated about it."""
+    """Identity of an upload: blinded code, site, trial number, visit and digest; and what was stated about it.
+
+    In a dry run nothing is stored.
+    """
 
     code: str
     site: str
@@ -149,6 +160,42 @@ class _Visitor:
     before_infusion: bool | None
     patient_changed: str
     stated: Mapping[Contrast, int]
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A visit that may be accepted."""
+
+    decided: DecidedVisit
+    identity: ScanIdentity
+    queries: tuple[Finding, ...]
+    remarks: Mapping[str, str]
+    others: Mapping[str, Sequence[Finding]]
+
+    def received(self, visitor: _Visitor) -> ReceivedVisit:
+        return ReceivedVisit(
+            visitor.code,
+            visitor.visit,
+            tuple(contrast.value for contrast in self.decided.scans),
+            tuple(finding.message for finding in self.queries),
+            _notes(self.decided.compliance),
+        )
+
+
+def _tried(desk: UploadDesk, upload: Path, visitor: _Visitor) -> ReceivedVisit:
+    """The result of a dry run. It reads the registry without the lock of the subject."""
+    _require_expected(desk, visitor)
+    known = _known_visit(desk, visitor)
+    if known is not None:
+        return known
+    with private_folder(desk.trial.work) as work:
+        return _judge(desk, upload, work / "upload", visitor).received(visitor)
+
+
+def _require_expected(desk: UploadDesk, visitor: _Visitor) -> None:
+    desk.registry.require_open_gate(visitor.site)
+    _require_listed(desk.protocol, visitor.site, visitor.number)
 
 
 def _require_listed(protocol: Protocol, site: str, number: str) -> None:
@@ -174,7 +221,7 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
             raise another_scan(code, visit)
         desk.registry.require_replaceable(code, visit)
         return None
-    if visitor.before_infusion is not None:
+    if visitor.before_infusion is not None and not visitor.dry_run:
         new = infusion_query(visitor.before_infusion, visit, desk.protocol)
         desk.registry.record_statement(
             code,
@@ -185,11 +232,11 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
         )
     (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
     contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
-    return ReceivedVisit(code, visit, contrasts, state.findings)
+    return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 
 
-def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> ReceivedVisit:
-    """Run the intake; then decide and record in one step."""
+def _judge(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> _Judged:
+    """Run the intake, and decide about its result. Nothing is stored."""
     code, visit = visitor.code, visitor.visit
     release = desk.registry.releases.of(visitor.digest)
     job = IntakeJob(
@@ -208,8 +255,14 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
     identity = _identity(converted.checked, decided, visitor.before_infusion)
     known = desk.registry.relatives(code, identity)
     found, remarks = _compare(desk, identity, known, visitor, converted.checked.headers)
-    queries = [f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY]
-    late = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
+    queries = tuple(f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY)
+    others = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
+    return _Judged(decided, identity, queries, remarks, others)
+
+
+def _record(desk: UploadDesk, visitor: _Visitor, judged: _Judged) -> None:
+    """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
+    code, visit, decided = visitor.code, visitor.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         write_scans(decided, raw=staged.raw, name=desk.protocol.name, subject=code, visit=visit)
         make_durable(staged)
@@ -221,16 +274,14 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
             upload_digest=visitor.digest,
             scanner=scanner_facts(decided.profile),
             profile=profile_record(decided.profile),
-            findings=questions(queries),
-            identity=identity,
+            findings=questions(judged.queries),
+            identity=judged.identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
-            remarks=remarks,
-            others={other: questions(findings) for other, findings in late.items()},
+            remarks=judged.remarks,
+            others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
         )
-    messages, notes = tuple(f.message for f in queries), _notes(decided.compliance)
-    return ReceivedVisit(code, visit, tuple(contrast.value for contrast in decided.scans), messages, notes)
 
 
 def _notes(compliance: ComplianceReport) -> tuple[str, ...]:
@@ -255,7 +306,7 @@ def _compare(
         identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
     )
     others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
-    if others and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+    if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{visitor.code} {visitor.visit}"
         desk.registry.audit("upload matches another subject", target=target, details={"scans": others})

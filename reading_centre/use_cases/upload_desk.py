@@ -128,7 +128,7 @@ class UploadDesk:
 
 
 @contextmanager
-def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
+def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -> Iterator[UploadDesk]:
     """Open the trial for an upload of a site, and settle what interrupted uploads have left.
 
     Parameters
@@ -139,6 +139,8 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
         Code of the site.
     upload : Path
         Absolute path.
+    settle : bool, optional
+        False: what interrupted uploads have left stays for the next command.
 
     Yields
     ------
@@ -160,8 +162,9 @@ def upload_desk(folder: Path, site: str, upload: Path) -> Iterator[UploadDesk]:
     if inside or trial.root.is_relative_to(upload):
         raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
     with storage_faults(upload), Registry.open(trial, protocol) as registry:
-        sweep(trial.work)
-        settle_all(trial, protocol, registry)
+        if settle:
+            sweep(trial.work)
+            settle_all(trial, protocol, registry)
         yield UploadDesk(trial, protocol, registry, Sealed.open(trial))
 
 

@@ -32,9 +32,9 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
+from qc import gate_images
 from qc.compliance import Finding, Purpose
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases import gate as use_case
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import Checked, check_upload, write_scans
 
@@ -151,7 +151,7 @@ def test_an_incomplete_optional_sequence_is_a_query_and_left_out(tmp_path, gate)
 
 def image_fault(monkeypatch, contrast):
     finding = Finding("blank_slices", Action.REFUSE, f"{contrast.value}: found 1 blank slice", contrast)
-    monkeypatch.setattr(use_case, "judge_images", lambda measures, protocol: [finding])
+    monkeypatch.setattr(gate_images, "judge_images", lambda measures, protocol: [finding])
 
 
 def test_an_optional_sequence_with_a_blank_slice_is_a_query_and_left_out(tmp_path, gate, monkeypatch):
