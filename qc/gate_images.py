@@ -58,6 +58,27 @@ class ScanFile:
         return load_image(self.image), self.sidecar
 
 
+class ImagesOnDisk(Mapping[Contrast, Image]):
+    """Images that are read when they are used, so that few of them are in memory.
+
+    Parameters
+    ----------
+    files : mapping of Contrast to ScanFile
+    """
+
+    def __init__(self, files: Mapping[Contrast, ScanFile]) -> None:
+        self._files = files
+
+    def __getitem__(self, contrast: Contrast) -> Image:
+        return self._files[contrast].load()[0]
+
+    def __iter__(self) -> Iterator[Contrast]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
 @dataclass(frozen=True)
 class ConvertedUpload:
     """An upload whose scans are converted, compared and measured.

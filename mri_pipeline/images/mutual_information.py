@@ -1,13 +1,19 @@
-"""Second, independent registration method: mutual information of SimpleITK."""
+"""Second, independent registration method: mutual information of SimpleITK.
+
+SimpleITK is imported when the method is used: it takes 95 MB, and an intake needs it only if the first method fails.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import SimpleITK as sitk
+from typing import TYPE_CHECKING
 
-from mri_pipeline.core.io.itk import to_sitk
+import numpy as np
+
 from mri_pipeline.core.spatial import Affine, FloatArray, Image, LabelImage
 from mri_pipeline.images.sampling import downsample, foreground
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
 def head_centre(image: Image) -> FloatArray:
@@ -42,6 +48,10 @@ def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | Non
     Affine
         Fixed to moving; the identity transform if the images do not overlap.
     """
+    import SimpleITK as sitk  # noqa: PLC0415 - see above
+
+    from mri_pipeline.core.io.itk import to_sitk  # noqa: PLC0415
+
     small_fixed, small_moving = downsample(fixed, 2.0), downsample(moving, 2.0)
     region = None if fixed_mask is None else downsample(Image(fixed_mask.mask.astype(np.float32), fixed.grid), 2.0)
     target, source = to_sitk(small_fixed), to_sitk(small_moving)
@@ -64,6 +74,8 @@ def mutual_information(fixed: Image, moving: Image, fixed_mask: LabelImage | Non
 
 
 def _itk_method() -> sitk.ImageRegistrationMethod:
+    import SimpleITK as sitk  # noqa: PLC0415 - see above
+
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.REGULAR)

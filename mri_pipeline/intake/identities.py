@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
 IDENTIFYING: Final = frozenset({
@@ -95,7 +97,10 @@ def _words(text: str) -> set[str]:
 
 
 def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
-    for element in dataset:
+    for tag in dataset.keys():  # noqa: SIM118 - iteration of a data set converts every element
+        if _is_harmless(dataset.get_item(tag)):
+            continue
+        element = dataset[tag]
         if element.VR == "SQ":
             for item in element.value or []:
                 yield from _values(item)
@@ -103,6 +108,12 @@ def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
             many = element.VM > 1
             for value in element.value if many else [element.value]:
                 yield element.keyword, value
+
+
+def _is_harmless(element: RawDataElement | DataElement) -> bool:
+    """True if an element that is not converted yet can neither identify nor contain other elements."""
+    raw = isinstance(element, RawDataElement) and element.VR not in {None, "UN", "SQ"}
+    return raw and keyword_for_tag(element.tag) not in IDENTIFYING
 
 
 def leaked(content: bytes, identities: Iterable[str]) -> int:

@@ -3,6 +3,8 @@
 import logging
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 from nipype.utils.filemanip import loadpkl
@@ -137,3 +139,9 @@ def test_a_full_disk_of_nipype_itself_is_a_fault_of_the_disk(job, tmp_path, monk
     with pytest.raises(OSError, match="No space left"):
         run_intake(job(), tmp_path / "work")
     assert engine.logging.getLogger("nipype.workflow").level != logging.CRITICAL
+
+
+def test_the_intake_does_not_load_what_it_seldom_needs():
+    program = "import sys, workflows.intake; print(*{'SimpleITK', 'matplotlib', 'onnxruntime'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -22,7 +22,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.gate import choose_series
-from qc.gate_images import ScanFile, convert_chosen, decide_pair, deidentify_chosen, judged_scans
+from qc.gate_images import ImagesOnDisk, ScanFile, convert_chosen, decide_pair, deidentify_chosen, judged_scans
 from qc.measures import measure
 
 _FAULTS: ContextVar[list[Exception] | None] = ContextVar("faults", default=None)
@@ -208,8 +208,7 @@ class Verify(IntakeStep):
     output_spec = _VerifyOutputSpec
 
     def _step(self, runtime: Any) -> dict[str, Any]:  # noqa: ARG002
-        images = {contrast: file.load()[0] for contrast, file in self.inputs.files.items()}
-        return {"decision": decide_pair(self.inputs.checked, images)}
+        return {"decision": decide_pair(self.inputs.checked, ImagesOnDisk(self.inputs.files))}
 
 
 class _MeasureInputSpec(BaseInterfaceInputSpec):
