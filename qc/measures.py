@@ -170,7 +170,7 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
     air = _air_noise(data, np.moveaxis(head, axis, 0))
     used = np.flatnonzero(inside.any(axis=(1, 2)))
     some = used[:: max(1, len(used) // _NOISE_SLICES)]
-    rows, columns = _near(inside.any(axis=0))
+    rows, columns = _near(inside)
     data, inside = data[some, rows, columns], inside[some, rows, columns]
     # the kernel is [1, -2, 1] along both axes: variance 36 sigma² (Immerkaer 1996)
     response = ndimage.correlate1d(ndimage.correlate1d(data, [1, -2, 1], axis=1), [1, -2, 1], axis=2)
@@ -186,8 +186,8 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
 
 
 def _near(region: BoolArray) -> tuple[slice, slice]:
-    """Rows and columns of a region with a margin; filters with the reach of the margin have the same results in it."""
-    spans = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    """Rows and columns of a region with a margin: filters of this reach have the same results in it."""
+    spans = (np.flatnonzero(region.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     rows, columns = (slice(max(span[0] - _REACH, 0), span[-1] + _REACH + 1) for span in spans)
     return rows, columns
 

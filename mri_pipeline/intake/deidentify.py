@@ -19,6 +19,7 @@ from typing import Any
 
 import pydicom
 from pydicom.charset import convert_encodings, encode_string
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
@@ -36,6 +37,7 @@ _PROFILE_CODES = (
     ("113100", "Basic Application Confidentiality Profile"),
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
+_COPIED = UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
 _MAX_SHIFT_DAYS = 3650
 _MIN_SHIFT_DAYS = 365
 
@@ -250,10 +252,11 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
 
 def _allowed(original: Dataset, blinding: Blinding) -> Dataset:
     clean = Dataset()
-    for element in original:
-        keyword = element.keyword
-        if element.tag.is_private or not keyword:
+    for tag in original.keys():  # noqa: SIM118 - iteration of a data set converts every element
+        keyword = keyword_for_tag(tag)
+        if tag.is_private or keyword not in _COPIED:
             continue
+        element = original[tag]
         if keyword in UIDS:
             setattr(clean, keyword, blinding.uid(str(element.value)))
         elif keyword in GROUPS:
@@ -262,8 +265,8 @@ def _allowed(original: Dataset, blinding: Blinding) -> Dataset:
             setattr(clean, keyword, _code_strings(element.value))
         elif keyword == "Manufacturer":
             clean.Manufacturer = _vendor(str(element.value))
-        elif keyword in KEPT:
-            clean[element.tag] = element
+        else:
+            clean[tag] = element
     return clean
 
 
