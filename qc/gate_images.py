@@ -352,7 +352,7 @@ def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:
 
 
 def write_scans(
-    decided: DecidedVisit, *, raw: RawDataset, name: str, subject: str, visit: str, replace: bool = False
+    decided: DecidedVisit, *, raw: RawDataset, protocol: Protocol, subject: str, visit: str, replace: bool = False
 ) -> dict[Contrast, Path]:
     """Write the scans of a visit to the BIDS dataset.
 
@@ -360,10 +360,9 @@ def write_scans(
     ----------
     decided : DecidedVisit
     raw : RawDataset
-    name : str
-        The trial's name.
+    protocol : Protocol
     subject, visit : str
-        Blinded code and visit label.
+        Blinded code, and label of a planned visit.
     replace : bool, optional
         True: replace earlier scans of the visit.
 
@@ -374,9 +373,10 @@ def write_scans(
     Raises
     ------
     UsageError
-        If the visit has scans and `replace` is False.
+        If the visit is not planned, or has scans and `replace` is False.
     """
-    ensure_dataset(raw, name=name)
+    protocol.visit(visit)
+    ensure_dataset(raw, name=protocol.name)
     scans = {contrast: file.load() for contrast, file in decided.scans.items()}
     unenhanced = None if decided.unenhanced is None else decided.unenhanced.load()
     return write_visit(raw, subject, visit, scans, unenhanced=unenhanced, replace=replace)

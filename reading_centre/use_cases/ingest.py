@@ -264,7 +264,7 @@ def _record(desk: UploadDesk, visitor: _Visitor, judged: _Judged) -> None:
     """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
     code, visit, decided = visitor.code, visitor.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
-        write_scans(decided, raw=staged.raw, name=desk.protocol.name, subject=code, visit=visit)
+        write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(

@@ -82,7 +82,5 @@ def write_scans(
         contrast: measure(converted[source].image, contrast) for contrast, source in judged_scans(decision).items()
     }
     decided = decide_visit(ConvertedUpload(checked.upload, decision, files, measures), blinding)
-    scans = write_decided(
-        decided, raw=raw, name=protocol.name, subject=blinding.code, visit=visit, replace=replace
-    )
+    scans = write_decided(decided, raw=raw, protocol=protocol, subject=blinding.code, visit=visit, replace=replace)
     return Written(scans, decided.shifted_date, decided.pixels_keys, decided.compliance, decided.profile)
