@@ -13,11 +13,13 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
-from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.compliance import Purpose
+from qc.findings import ComplianceReport, Finding
 from qc.headers import HeaderChecks
 from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
+from reading_centre.use_cases.conversion import WrittenVisit, write_scans
+from reading_centre.use_cases.gate import CheckedUpload, check_upload
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
