@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import Action, Limit, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
@@ -24,6 +25,9 @@ ROUNDING_MM: Final = 0.005
 
 TIMING_RULE: Final = "contrast_timing"
 """Rule of doubts whether a T1 is pre-contrast or post-contrast."""
+
+INCOMPLETE: Final = frozenset({"sequence", "whole_series", "split_series", "coverage", "coverage_loss"})
+"""Rules that an upload breaks if a part of it is missing."""
 
 _ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
@@ -77,6 +81,28 @@ def check_compliance(
     if Contrast.T1W_GD in chosen:
         findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))
     return ComplianceReport(tuple(findings))
+
+
+def require_all_sequences(report: ComplianceReport) -> None:
+    """Refuse a visit without a required sequence. Of a visit that is uploaded as it is, that is a query.
+
+    Parameters
+    ----------
+    report : ComplianceReport
+        Of a visit.
+
+    Raises
+    ------
+    ComplianceError
+        With all missing sequences in one line.
+    """
+    missing = [f.message for f in report.of(Action.QUERY) if f.rule == "sequence"]
+    if missing:
+        raise ComplianceError(
+            "; ".join(missing),
+            hint="ask the site to send the whole study again; if the sequence was not acquired: "
+            "mri-pipeline quarantine retry TRIAL ENTRY",
+        )
 
 
 def _field_strength(series: Sequence[Series], minimum: float) -> Finding:

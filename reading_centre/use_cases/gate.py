@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
-from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose
@@ -23,7 +25,7 @@ from mri_pipeline.intake.series import group_series, require_one_day, require_on
 from mri_pipeline.intake.stated import apply_statement
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import Purpose
+from qc.compliance import INCOMPLETE, Purpose
 from qc.findings import ComplianceReport
 from qc.headers import HeaderChecks
 from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
@@ -138,6 +140,35 @@ def check_upload(
         work_dir, recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.study_keys,
         reading.readable[0].study_day, skipped,
     )  # fmt: skip
+
+
+def is_complete_visit(upload: Path, *, protocol: Protocol, work_dir: Path) -> bool:
+    """Whether nothing of a visit seems to be missing, as of one that is received in parts.
+
+    Parameters
+    ----------
+    upload : Path
+        Folder of DICOM.
+    protocol : Protocol
+    work_dir : Path
+        New folder for the unpacked files; removed afterwards.
+
+    Returns
+    -------
+    bool
+        False if a required sequence or a slice is missing, if a scan covers less than the protocol or another scan, or
+        if the upload is refused.
+    """
+    try:
+        checked = check_upload(
+            upload, protocol=protocol, work_dir=work_dir, secret=token_bytes(32), purpose=Purpose.VISIT
+        )
+    except UploadRefusedError:
+        return False
+    checked.discard()
+    return not any(
+        f.rule in INCOMPLETE and f.action in (Action.QUERY, Action.REFUSE) for f in checked.compliance.findings
+    )
 
 
 def _chosen_whole(recognised: Sequence[Recognised], reading: HeaderReading) -> Mapping[Contrast, Choice]:
