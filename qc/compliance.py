@@ -101,7 +101,7 @@ def require_all_sequences(report: ComplianceReport) -> None:
         raise ComplianceError(
             "; ".join(missing),
             hint="ask the site to send the whole study again; if the sequence was not acquired: "
-            "mri-pipeline quarantine retry TRIAL ENTRY",
+            "mri-pipeline quarantine retry TRIAL ENTRY --subject N",
         )
 
 

@@ -54,7 +54,9 @@ class Study:
     lost : list of set of str
         For each association that broke off: names of the objects that must be sent again.
     complete : bool
-        True if nothing seemed to be missing at `checked_s`, a value of `changed_s`.
+        True if nothing seems to be missing.
+    checked_s : float or None
+        `changed_s` of the state for which `complete` is known.
     """
 
     site: str
