@@ -1,6 +1,7 @@
 """Choice and check of the series of an upload by their headers.
 
-The registry decides whether a site may upload. `qc.gate_images` converts and judges the chosen series.
+The registry decides whether a site may upload. `qc.conversion` converts the chosen series, `qc.decision` judges their
+images.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_bytes
 
-from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose
@@ -17,11 +20,13 @@ from mri_pipeline.intake.contrast import Recognised, recognise
 from mri_pipeline.intake.facts import Fault
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.merge import merge_parts
-from mri_pipeline.intake.read import HeaderReading, left_out
+from mri_pipeline.intake.read import HeaderReading, left_out, read_headers
 from mri_pipeline.intake.series import group_series, require_one_day, require_one_visit
 from mri_pipeline.intake.stated import apply_statement
+from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import ComplianceReport, Purpose
+from qc.compliance import INCOMPLETE, Purpose
+from qc.findings import ComplianceReport
 from qc.headers import HeaderChecks
 from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
 
@@ -117,6 +122,34 @@ def choose_series(
         recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.study_keys,
         reading.readable[0].study_day, skipped,
     )  # fmt: skip
+
+
+def is_complete_visit(upload: Path, *, protocol: Protocol, work_dir: Path) -> bool:
+    """Whether nothing of a visit seems to be missing, as of one that is received in parts.
+
+    Parameters
+    ----------
+    upload : Path
+        Folder of DICOM.
+    protocol : Protocol
+    work_dir : Path
+        New folder in a private folder, for the unpacked files; removed by the caller.
+
+    Returns
+    -------
+    bool
+        False if a required sequence or a slice is missing, if a scan covers less than the protocol or another scan, or
+        if the upload is refused.
+    """
+    try:
+        unpacked = unpack(upload, work_dir, UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000))
+        reading = read_headers(unpacked.files, key=token_bytes(32))  # its keys are not used
+        checked = choose_series(reading, not_kept=unpacked.left_out, protocol=protocol, purpose=Purpose.VISIT)
+    except UploadRefusedError:
+        return False
+    return not any(
+        f.rule in INCOMPLETE and f.action in (Action.QUERY, Action.REFUSE) for f in checked.compliance.findings
+    )
 
 
 def _chosen_whole(recognised: Sequence[Recognised], reading: HeaderReading) -> Mapping[Contrast, Choice]:

@@ -19,8 +19,8 @@ from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
+from qc.decision import ConvertedUpload
 from qc.gate import CheckedUpload
-from qc.gate_images import ConvertedUpload
 from qc.scan_profile import PreviousScan
 from workflows.engine import run_workflow
 from workflows.interfaces.intake import (

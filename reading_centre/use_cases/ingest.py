@@ -13,9 +13,10 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
-from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.compliance import Purpose, require_all_sequences
+from qc.decision import DecidedVisit, decide_visit, write_scans
+from qc.findings import ComplianceReport, Finding
 from qc.gate import CheckedUpload
-from qc.gate_images import DecidedVisit, decide_visit, write_scans
 from qc.headers import HeaderChecks
 from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
@@ -76,6 +77,7 @@ def receive_visit(
     before_infusion: bool | None = None,
     patient_changed: str = "",
     stated: Mapping[Contrast, int] | None = None,
+    complete: bool = False,
     dry_run: bool = False,
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
@@ -99,6 +101,8 @@ def receive_visit(
         Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
     stated : mapping of Contrast to int, optional
         Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    complete : bool, optional
+        True: refuse a visit without a required sequence (other than FLAIR), which is a query otherwise.
     dry_run : bool, optional
         True: nothing is stored. The result or the error is that of an ingest; a refused upload is not quarantined.
 
@@ -121,7 +125,7 @@ def receive_visit(
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = _Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
-            replace_because, before_infusion, patient_changed, stated or {}, dry_run,
+            replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
         if dry_run:
             return _tried(desk, upload, visitor)
@@ -160,7 +164,8 @@ class _Visitor:
     before_infusion: bool | None
     patient_changed: str
     stated: Mapping[Contrast, int]
-    dry_run: bool = False
+    complete: bool
+    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,10 @@ def _judge(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> _Ju
         overruled=release.protocol,
         stated=visitor.stated,
     )
-    converted = run_intake(job, work).require()
+    intake = run_intake(job, work)
+    if visitor.complete:
+        require_all_sequences(intake.checked.compliance)
+    converted = intake.require()
     decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
     identity = _identity(converted.checked, decided, visitor.before_infusion)
     known = desk.registry.relatives(code, identity)

@@ -6,14 +6,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
-from qc import gate_images
+from qc import decision
 from tests.unit import postgresql
 
 
 @pytest.fixture
 def no_image_checks(monkeypatch):
     """Accept images that are no heads: the small objects of `dicom_factory`."""
-    monkeypatch.setattr(gate_images, "judge_images", lambda measures, protocol: [])
+    monkeypatch.setattr(decision, "judge_images", lambda measures, protocol: [])
 
 
 @pytest.fixture(scope="session")

@@ -16,18 +16,11 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
-from qc.compliance import ComplianceReport
+from qc.conversion import ScanFile, convert_chosen, deidentify_chosen
+from qc.decision import ConvertedUpload, decide_pair, decide_visit, judged_scans
+from qc.decision import write_scans as write_decided
+from qc.findings import ComplianceReport
 from qc.gate import CheckedUpload, choose_series
-from qc.gate_images import (
-    ConvertedUpload,
-    ScanFile,
-    convert_chosen,
-    decide_pair,
-    decide_visit,
-    deidentify_chosen,
-    judged_scans,
-)
-from qc.gate_images import write_scans as write_decided
 from qc.measures import measure
 from qc.scan_profile import ScanProfile
 

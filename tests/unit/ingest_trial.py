@@ -57,7 +57,7 @@ def upload(
 def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
     """Ingest as site S01, subject 0001, stated before the infusion."""
     arguments = {"site": "S01", "subject": "0001", "before_infusion": True} | more
-    with mock.patch("qc.gate_images.judge_images", return_value=[]):  # the objects are no heads
+    with mock.patch("qc.decision.judge_images", return_value=[]):  # the objects are no heads
         return receive_visit(trial.root, sent, visit=visit, **arguments)
 
 

@@ -25,11 +25,11 @@ HEADER = ",".join(COLUMNS)
 JOB = """
 import json, os, signal, sys
 sys.path.insert(0, {root!r})
-from qc import gate_images
+from qc import conversion, decision
 from reading_centre.use_cases import ingest_job
-gate_images.judge_images = lambda measures, protocol: []
+decision.judge_images = lambda measures, protocol: []
 if {killed!r} and {killed!r} in sys.stdin.buffer.peek().decode():
-    gate_images.convert_series = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    conversion.convert_series = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 ingest_job.main()
 """
 

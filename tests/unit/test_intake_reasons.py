@@ -20,7 +20,8 @@ from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.compliance import Purpose, check_compliance
+from qc.findings import ComplianceReport
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed

@@ -12,7 +12,7 @@ from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_images
 from qc.content import slice_digests
-from qc.gate_images import require_usable_images
+from qc.decision import require_usable_images
 from qc.measures import ImageMeasures, measure
 from tests.unit.test_qc_measures import SHAPE, SPACING, changed, head
 

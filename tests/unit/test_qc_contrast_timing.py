@@ -19,9 +19,10 @@ from mri_pipeline.intake.contrast import Basis, recognise
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
-from qc import gate_images
-from qc.compliance import Finding, Purpose
+from qc import decision
+from qc.compliance import Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
+from qc.findings import Finding
 from qc.headers import HeaderChecks
 from tests.unit import dicom_factory as factory
 from tests.unit import gate_steps
@@ -139,7 +140,7 @@ def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_s
         return [Finding("snr", Action.QUERY, f"{c.value}: dark", c) for c, m in measures.items() if m == 12.0]
 
     monkeypatch.setattr(gate_steps, "measure", lambda image, contrast: float(image.data.min()))
-    monkeypatch.setattr(gate_images, "judge_images", darkest)
+    monkeypatch.setattr(decision, "judge_images", darkest)
     upload = factory.write_visit(tmp_path / "up")  # the lowest voxel of series 2, named as pre-contrast, is 12
     checked = check_upload(
         upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT

@@ -32,8 +32,9 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from qc import gate_images
-from qc.compliance import Finding, Purpose
+from qc import decision
+from qc.compliance import Purpose
+from qc.findings import Finding
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import Checked, check_upload, write_scans
@@ -151,7 +152,7 @@ def test_an_incomplete_optional_sequence_is_a_query_and_left_out(tmp_path, gate)
 
 def image_fault(monkeypatch, contrast):
     finding = Finding("blank_slices", Action.REFUSE, f"{contrast.value}: found 1 blank slice", contrast)
-    monkeypatch.setattr(gate_images, "judge_images", lambda measures, protocol: [finding])
+    monkeypatch.setattr(decision, "judge_images", lambda measures, protocol: [finding])
 
 
 def test_an_optional_sequence_with_a_blank_slice_is_a_query_and_left_out(tmp_path, gate, monkeypatch):

@@ -21,8 +21,9 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
+from qc.conversion import ImagesOnDisk, ScanFile, convert_chosen, deidentify_chosen
+from qc.decision import decide_pair, judged_scans
 from qc.gate import choose_series
-from qc.gate_images import ImagesOnDisk, ScanFile, convert_chosen, decide_pair, deidentify_chosen, judged_scans
 from qc.measures import measure
 
 _FAULTS: ContextVar[list[Exception] | None] = ContextVar("faults", default=None)
@@ -172,7 +173,7 @@ class _ConvertInputSpec(BaseInterfaceInputSpec):
 
 
 class _ConvertOutputSpec(TraitedSpec):
-    files = traits.Any(desc="contrast to qc.gate_images.ScanFile")
+    files = traits.Any(desc="contrast to qc.conversion.ScanFile")
 
 
 class Convert(IntakeStep):

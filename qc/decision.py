@@ -1,82 +1,32 @@
-"""Conversion of the chosen series of an upload, and the decision which of them are stored.
+"""Decision by the images which scans of an upload are stored.
 
-`deidentify_chosen`, `convert_chosen` and `decide_pair` are steps of `workflows.intake`. `decide_visit` and
-`write_scans` decide and write at its end.
+`decide_pair` and `judged_scans` are parts of `workflows.intake`. `decide_visit` and `write_scans` use its result.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mri_pipeline.convert.bids import ensure_dataset, write_visit
-from mri_pipeline.convert.dcm2niix import Converted, ExpectedGeometry, convert_series
 from mri_pipeline.convert.pixels import pixels_key
-from mri_pipeline.core.errors import ComplianceError, IdentityError, UnreadableUploadError, UploadRefusedError
-from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
 from mri_pipeline.core.layout import UNENHANCED, RawDataset
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.deidentify import Blinding, deidentify
+from mri_pipeline.intake.deidentify import Blinding
 from qc.acceptance import judge_images
-from qc.compliance import ComplianceReport, Finding, Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
+from qc.conversion import ScanFile
+from qc.findings import ComplianceReport, Finding
 from qc.gate import CheckedUpload
 from qc.measures import ImageMeasures
 from qc.scan_profile import ScanProfile, scan_profile
-
-
-@dataclass(frozen=True)
-class ScanFile:
-    """A converted series on disk.
-
-    Parameters
-    ----------
-    image : Path
-        NIfTI.
-    sidecar : mapping
-        As `mri_pipeline.convert.dcm2niix.Converted.sidecar`.
-    """
-
-    image: Path
-    sidecar: Mapping[str, Any]
-
-    def load(self) -> tuple[Image, Mapping[str, Any]]:
-        """Read the image.
-
-        Returns
-        -------
-        image : Image
-        sidecar : mapping
-        """
-        return load_image(self.image), self.sidecar
-
-
-class ImagesOnDisk(Mapping[Contrast, Image]):
-    """Images that are read when they are used, so that few of them are in memory.
-
-    Parameters
-    ----------
-    files : mapping of Contrast to ScanFile
-    """
-
-    def __init__(self, files: Mapping[Contrast, ScanFile]) -> None:
-        self._files = files
-
-    def __getitem__(self, contrast: Contrast) -> Image:
-        return self._files[contrast].load()[0]
-
-    def __iter__(self) -> Iterator[Contrast]:
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        return len(self._files)
 
 
 @dataclass(frozen=True)
@@ -136,86 +86,31 @@ class DecidedVisit:
     profile: ScanProfile
 
 
-def deidentify_chosen(checked: CheckedUpload, folder: Path, blinding: Blinding) -> dict[Contrast, Path]:
-    """De-identify the chosen series. Series with missing slices are omitted.
+def decide_pair(checked: CheckedUpload, images: Mapping[Contrast, Image]) -> TimingDecision:
+    """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
 
     Parameters
     ----------
     checked : CheckedUpload
-        Its unpacked files must still exist.
-    folder : Path
-        A folder for each contrast is made in it.
-    blinding : Blinding
-        Code of the subject and the trial's secret.
+    images : mapping of Contrast to Image
+        From `qc.conversion.convert_chosen`.
 
     Returns
     -------
-    dict of Contrast to Path
-        Folders of the de-identified files.
-
-    Raises
-    ------
-    ComplianceError
-        If the headers of a visit do not meet the protocol. A dummy run is judged as a whole later.
-    UploadRefusedError
-        If an identity would remain.
-    """
-    if checked.headers.purpose is Purpose.VISIT:
-        checked.compliance.require()
-    clean: dict[Contrast, Path] = {}
-    alarms: list[IdentityError] = []
-    for contrast, choice in checked.chosen.items():
-        series = choice.recognised.series
-        if series.geometry is None:
-            raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
-        if not series.geometry.complete:
-            continue
-        clean[contrast] = folder / contrast.value
-        try:
-            deidentify(series.files, clean[contrast], blinding)
-        except IdentityError as error:
-            alarms.append(error)
-    _raise_together(alarms)
-    return clean
-
-
-def convert_chosen(checked: CheckedUpload, clean: Mapping[Contrast, Path]) -> Iterator[tuple[Contrast, Converted]]:
-    """Convert the de-identified series one after another, and compare each with its headers and pixels.
-
-    Parameters
-    ----------
-    checked : CheckedUpload
-    clean : mapping of Contrast to Path
-        From `deidentify_chosen`.
-
-    Yields
-    ------
-    contrast : Contrast
-    converted : Converted
+    TimingDecision
+        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if
+        the images show the reverse of headers and names. A visit that is refused for it raises an error at the end
+        (`decide_visit`).
 
     Raises
     ------
     UploadRefusedError
-        If a volume contradicts its headers or pixels.
+        If the two T1 are one scan.
     """
-    for contrast, folder in clean.items():
-        geometry = checked.chosen[contrast].recognised.series.geometry
-        if geometry is None:
-            raise UnreadableUploadError(f"{contrast.value}: expected positions of its slices, found none")
-        expected = ExpectedGeometry(
-            geometry.columns, geometry.rows, geometry.slices, geometry.spacing_mm, geometry.corners_ras_mm
-        )
-        yield contrast, convert_series(folder, expected, what=contrast.value)
-
-
-def _raise_together(alarms: Sequence[IdentityError]) -> None:
-    """One error that names all series, so that a person clears all of them at once."""
-    if alarms:
-        raise IdentityError(
-            "; ".join(alarm.message for alarm in alarms),
-            hint=alarms[0].hint,
-            elements=[element for alarm in alarms for element in alarm.elements],
-        )
+    _require_two_t1(images)
+    headers = checked.headers
+    required = Contrast.T1W_GD in headers.protocol.required_contrasts
+    return decide_timing(images, checked.chosen, headers.judge, purpose=headers.purpose, required=required)
 
 
 def _require_two_t1(images: Mapping[Contrast, Image]) -> None:
@@ -229,33 +124,6 @@ def _require_two_t1(images: Mapping[Contrast, Image]) -> None:
             "expected two T1 scans, before and after contrast, found one scan twice",
             hint="export the T1 made after the injection and upload the visit again",
         )
-
-
-def decide_pair(checked: CheckedUpload, images: Mapping[Contrast, Image]) -> TimingDecision:
-    """Compare the converted T1 before and after contrast (`qc.contrast_timing.decide_timing`).
-
-    Parameters
-    ----------
-    checked : CheckedUpload
-    images : mapping of Contrast to Image
-        From `convert_chosen`.
-
-    Returns
-    -------
-    TimingDecision
-        The scans under the contrasts that they have: without a post-contrast T1 that shows no enhancement; exchanged if
-        the images show the reverse of headers and names. A visit that is refused for it raises an error at the end
-        (`write_scans`).
-
-    Raises
-    ------
-    UploadRefusedError
-        If the two T1 are one scan.
-    """
-    _require_two_t1(images)
-    headers = checked.headers
-    required = Contrast.T1W_GD in headers.protocol.required_contrasts
-    return decide_timing(images, checked.chosen, headers.judge, purpose=headers.purpose, required=required)
 
 
 def judged_scans(decision: TimingDecision) -> dict[Contrast, Contrast]:
