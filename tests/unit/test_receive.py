@@ -20,12 +20,14 @@ from pynetdicom.sop_class import MRImageStorage, Verification
 
 from mri_pipeline.core.errors import (
     ComplianceError,
+    IdentityError,
     SettingsError,
     UnreadableUploadError,
     UnsafeUploadError,
     UsageError,
 )
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
+from qc import conversion
 from reading_centre import cli
 from reading_centre.use_cases import receive
 from reading_centre.use_cases.incoming import Incoming, Study
@@ -33,7 +35,7 @@ from reading_centre.use_cases.private_folder import sweep
 from reading_centre.use_cases.quarantine import list_quarantine, retry_upload
 from reading_centre.use_cases.receive import Node, receive_studies, subject_and_visit
 from tests.unit import dicom_factory as factory
-from tests.unit.ingest_trial import SMALL, agree, new_trial, opened
+from tests.unit.ingest_trial import SMALL, agree, ingest, new_trial, opened, upload
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 DCMTK = shutil.which("storescu") is not None
@@ -319,6 +321,23 @@ def test_the_centre_may_accept_a_visit_without_a_sequence_that_was_not_acquired(
     taken = retry_upload(trial.root, entry.name, subject="0001")
     assert any("expected ce-gadolinium_T1w" in query for query in taken.queries)
     assert len(agree(trial)) == 1
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("field_t", "reason"), [(3.0, "expected T1w, found FLAIR; "), (1.0, "expected a field strength of at least")]
+)
+def test_of_half_a_visit_the_protocol_and_then_missing_sequences_are_the_reason(
+    trial, tmp_path, monkeypatch, field_t, reason, dry_run
+):
+    def fails(*_args, **_kwargs):
+        raise IdentityError("FLAIR: an alarm", hint="clear it", elements=["1/SoftwareVersions"])
+
+    monkeypatch.setattr(conversion, "deidentify", fails)
+    sent = upload(tmp_path / "up", specs=(replace(SMALL[0], field_t=field_t),))
+    with pytest.raises(ComplianceError, match=f"^{reason}"):
+        ingest(trial, sent, complete=True, dry_run=dry_run)
+    assert len(list_quarantine(trial.root)) == (0 if dry_run else 1)
 
 
 def test_a_study_that_changes_while_it_is_checked_stays(tmp_path):
