@@ -1,34 +1,26 @@
-"""Ingest of a visit: intake, compliance, conversion, registry."""
+"""Ingest of a visit: it is judged, and files and registry are written together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
-from qc.compliance import Purpose, require_all_sequences
-from qc.decision import DecidedVisit, decide_visit, write_scans
-from qc.findings import ComplianceReport, Finding
-from qc.gate import CheckedUpload
-from qc.headers import HeaderChecks
-from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
-from qc.scan_profile import PreviousScan, profile_of_record, profile_record
+from mri_pipeline.registry import another_scan
+from qc.decision import write_scans
+from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
+from qc.scan_profile import profile_record
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
-from workflows.intake import IntakeJob, run_intake
-
-_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
-"""Rules of `qc.identity.check_identity` that may concern another subject."""
+from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, judge_visit
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ def receive_visit(
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
         # a subject is entered only with an accepted scan, because the number may be mistyped
-        visitor = _Visitor(
+        visitor = Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
             replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
@@ -142,63 +134,23 @@ def receive_visit(
                 private_folder(desk.trial.work) as work,
                 desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
             ):
-                judged = _judge(desk, upload, work / "upload", visitor)
+                judged = judge_visit(desk, upload, work / "upload", visitor)
                 _record(desk, visitor, judged)
             desk.settle_waiting(digest, kind="visit", visit=visit)
-            return judged.received(visitor)
+            return _received(visitor, judged)
 
 
-@dataclass(frozen=True)
-class _Visitor:
-    """Identity of an upload: blinded code, site, trial number, visit and digest; and what was stated about it.
-
-    In a dry run nothing is stored.
-    """
-
-    code: str
-    site: str
-    number: str
-    visit: str
-    digest: str
-    replace_because: str
-    before_infusion: bool | None
-    patient_changed: str
-    stated: Mapping[Contrast, int]
-    complete: bool
-    dry_run: bool
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A visit that may be accepted."""
-
-    decided: DecidedVisit
-    identity: ScanIdentity
-    queries: tuple[Finding, ...]
-    remarks: Mapping[str, str]
-    others: Mapping[str, Sequence[Finding]]
-
-    def received(self, visitor: _Visitor) -> ReceivedVisit:
-        return ReceivedVisit(
-            visitor.code,
-            visitor.visit,
-            tuple(contrast.value for contrast in self.decided.scans),
-            tuple(finding.message for finding in self.queries),
-            _notes(self.decided.compliance),
-        )
-
-
-def _tried(desk: UploadDesk, upload: Path, visitor: _Visitor) -> ReceivedVisit:
+def _tried(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
     """The result of a dry run. It reads the registry without the lock of the subject."""
     _require_expected(desk, visitor)
     known = _known_visit(desk, visitor)
     if known is not None:
         return known
     with private_folder(desk.trial.work) as work:
-        return _judge(desk, upload, work / "upload", visitor).received(visitor)
+        return _received(visitor, judge_visit(desk, upload, work / "upload", visitor))
 
 
-def _require_expected(desk: UploadDesk, visitor: _Visitor) -> None:
+def _require_expected(desk: UploadDesk, visitor: Visitor) -> None:
     desk.registry.require_open_gate(visitor.site)
     _require_listed(desk.protocol, visitor.site, visitor.number)
 
@@ -212,7 +164,7 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
         )
 
 
-def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
+def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
     """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
     code, visit = visitor.code, visitor.visit
     uploaded = desk.registry.upload(code, visit)
@@ -240,35 +192,7 @@ def _known_visit(desk: UploadDesk, visitor: _Visitor) -> ReceivedVisit | None:
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 
 
-def _judge(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> _Judged:
-    """Run the intake, and decide about its result. Nothing is stored."""
-    code, visit = visitor.code, visitor.visit
-    release = desk.registry.releases.of(visitor.digest)
-    job = IntakeJob(
-        upload,
-        desk.trial.root,
-        desk.protocol,
-        Purpose.VISIT,
-        code=code,
-        cleared=release.cleared,
-        previous=_compared_with(desk, code, visit),
-        overruled=release.protocol,
-        stated=visitor.stated,
-    )
-    intake = run_intake(job, work)
-    if visitor.complete:
-        require_all_sequences(intake.checked.compliance)
-    converted = intake.require()
-    decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
-    identity = _identity(converted.checked, decided, visitor.before_infusion)
-    known = desk.registry.relatives(code, identity)
-    found, remarks = _compare(desk, identity, known, visitor, converted.checked.headers)
-    queries = tuple(f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY)
-    others = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
-    return _Judged(decided, identity, queries, remarks, others)
-
-
-def _record(desk: UploadDesk, visitor: _Visitor, judged: _Judged) -> None:
+def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
     """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
     code, visit, decided = visitor.code, visitor.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
@@ -292,56 +216,12 @@ def _record(desk: UploadDesk, visitor: _Visitor, judged: _Judged) -> None:
         )
 
 
-def _notes(compliance: ComplianceReport) -> tuple[str, ...]:
-    return tuple(finding.message for finding in compliance.findings if finding.rule == "left_out")
-
-
-def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
-    return ScanIdentity(
-        person=checked.person_keys,
-        studies=checked.study_keys,
-        shifted_day=None if decided.shifted_date is None else decided.shifted_date.toordinal(),
-        before_infusion=before_infusion,
-        images=decided.pixels_keys,
+def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:
+    decided = judged.decided
+    return ReceivedVisit(
+        visitor.code,
+        visitor.visit,
+        tuple(contrast.value for contrast in decided.scans),
+        tuple(finding.message for finding in judged.queries),
+        tuple(finding.message for finding in decided.compliance.findings if finding.rule == "left_out"),
     )
-
-
-def _compare(
-    desk: UploadDesk, identity: ScanIdentity, known: Sequence[KnownScan], visitor: _Visitor, headers: HeaderChecks
-) -> tuple[tuple[Finding, ...], dict[str, str]]:
-    """Findings of the comparison with accepted scans, and remarks for the audit trail."""
-    found = check_identity(
-        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
-    )
-    others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
-    if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
-        # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
-        target = f"{visitor.code} {visitor.visit}"
-        desk.registry.audit("upload matches another subject", target=target, details={"scans": others})
-    remarks = {}
-    if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
-        found = tuple(finding for finding in found if finding.rule != "patient")
-        remarks["patient_changed"] = visitor.patient_changed
-    if visitor.stated:
-        remarks["series"] = statement_text(visitor.stated)
-    if visitor.before_infusion is not None:
-        remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
-    found = headers.decided(ComplianceReport(found)).findings
-    reasons = [finding.message for finding in found if finding.action is Action.REFUSE]
-    if reasons:
-        raise ComplianceError(
-            "; ".join(reasons),
-            hint="check --subject, --visit and the upload; changed data of one patient: --patient-changed REASON",
-        )
-    return found, remarks
-
-
-def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
-    """Scan of the nearest earlier visit, or of the nearest later visit if there is no earlier one."""
-    profiles = desk.registry.scan_profiles(code)
-    labels = [planned.label for planned in desk.protocol.visits]
-    here = labels.index(visit)
-    for label in (*reversed(labels[:here]), *labels[here + 1 :]):
-        if profiles.get(label):
-            return PreviousScan(label, profile_of_record(profiles[label]))
-    return None

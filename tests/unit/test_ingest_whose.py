@@ -11,6 +11,7 @@ from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageE
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
 from reading_centre import cli
+from reading_centre.use_cases import visit_judgement
 from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
@@ -138,7 +139,7 @@ def test_a_wrong_scan_makes_room_for_the_right_one(trial, tmp_path):
 def test_of_two_uploads_at_once_the_registry_itself_refuses_the_second_subject(trial, tmp_path, monkeypatch):
     sent = upload(tmp_path / "a", specs=FLAIR)
     ingest(trial, sent)
-    monkeypatch.setattr("reading_centre.use_cases.ingest.check_identity", lambda *_, **__: ())  # compared before
+    monkeypatch.setattr(visit_judgement, "check_identity", lambda *_, **__: ())  # compared before
     with pytest.raises(UploadRefusedError, match="found those of another visit or subject"):
         ingest(trial, sent, subject="0002")
     assert len(agree(trial)) == 1

@@ -1,0 +1,181 @@
+"""Judgement of an uploaded visit: intake workflow, its images, and comparison with the accepted scans.
+
+Nothing is stored but an entry of the audit trail if an upload matches another subject; not in a dry run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.deidentify import Blinding
+from mri_pipeline.registry import KnownScan, ScanIdentity
+from qc.compliance import Purpose, require_all_sequences
+from qc.decision import DecidedVisit, decide_visit
+from qc.findings import ComplianceReport, Finding
+from qc.gate import CheckedUpload
+from qc.headers import HeaderChecks
+from qc.identity import check_identity, later_windows
+from qc.scan_profile import PreviousScan, profile_of_record
+from reading_centre.use_cases.series_statement import statement_text
+from reading_centre.use_cases.upload_desk import UploadDesk
+from workflows.intake import IntakeJob, run_intake
+
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
+"""Rules of `qc.identity.check_identity` that may concern another subject."""
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Whose upload it is, and what was stated about it.
+
+    Parameters
+    ----------
+    code : str
+        Blinded code of the subject.
+    site, number, visit : str
+        Code of the site, its trial number of the subject, and the visit's label.
+    digest : str
+        SHA-256 of the upload.
+    replace_because, before_infusion, patient_changed, stated, complete, dry_run
+        As in `reading_centre.use_cases.ingest.receive_visit`.
+    """
+
+    code: str
+    site: str
+    number: str
+    visit: str
+    digest: str
+    replace_because: str
+    before_infusion: bool | None
+    patient_changed: str
+    stated: Mapping[Contrast, int]
+    complete: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class JudgedVisit:
+    """A visit that may be accepted.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+    identity : ScanIdentity
+    queries : tuple of Finding
+        To be answered by the site.
+    remarks : mapping of str to str
+        For the audit trail.
+    others : mapping of str to sequence of Finding
+        By label: findings on the windows of the subject's later visits.
+    """
+
+    decided: DecidedVisit
+    identity: ScanIdentity
+    queries: tuple[Finding, ...]
+    remarks: Mapping[str, str]
+    others: Mapping[str, Sequence[Finding]]
+
+
+def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> JudgedVisit:
+    """Run the intake, and decide about its result.
+
+    Parameters
+    ----------
+    desk : UploadDesk
+    upload : Path
+        Folder, zip or tar of DICOM.
+    work : Path
+        New folder in a private folder; removed by the caller.
+    visitor : Visitor
+
+    Returns
+    -------
+    JudgedVisit
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason.
+    UsageError
+        If the site's statement does not fit the series of the upload.
+    """
+    code, visit = visitor.code, visitor.visit
+    release = desk.registry.releases.of(visitor.digest)
+    job = IntakeJob(
+        upload,
+        desk.trial.root,
+        desk.protocol,
+        Purpose.VISIT,
+        code=code,
+        cleared=release.cleared,
+        previous=_compared_with(desk, code, visit),
+        overruled=release.protocol,
+        stated=visitor.stated,
+    )
+    intake = run_intake(job, work)
+    if visitor.complete:
+        require_all_sequences(intake.checked.compliance)
+    converted = intake.require()
+    decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
+    identity = _identity(converted.checked, decided, visitor.before_infusion)
+    known = desk.registry.relatives(code, identity)
+    found, remarks = _compare(desk, identity, known, visitor, converted.checked.headers)
+    queries = tuple(f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY)
+    others = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
+    return JudgedVisit(decided, identity, queries, remarks, others)
+
+
+def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
+    return ScanIdentity(
+        person=checked.person_keys,
+        studies=checked.study_keys,
+        shifted_day=None if decided.shifted_date is None else decided.shifted_date.toordinal(),
+        before_infusion=before_infusion,
+        images=decided.pixels_keys,
+    )
+
+
+def _compare(
+    desk: UploadDesk, identity: ScanIdentity, known: Sequence[KnownScan], visitor: Visitor, headers: HeaderChecks
+) -> tuple[tuple[Finding, ...], dict[str, str]]:
+    """Findings of the comparison with accepted scans, and remarks for the audit trail."""
+    found = check_identity(
+        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+    )
+    others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
+    if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+        # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
+        target = f"{visitor.code} {visitor.visit}"
+        desk.registry.audit("upload matches another subject", target=target, details={"scans": others})
+    remarks = {}
+    if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
+        found = tuple(finding for finding in found if finding.rule != "patient")
+        remarks["patient_changed"] = visitor.patient_changed
+    if visitor.stated:
+        remarks["series"] = statement_text(visitor.stated)
+    if visitor.before_infusion is not None:
+        remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
+    found = headers.decided(ComplianceReport(found)).findings
+    reasons = [finding.message for finding in found if finding.action is Action.REFUSE]
+    if reasons:
+        raise ComplianceError(
+            "; ".join(reasons),
+            hint="check --subject, --visit and the upload; changed data of one patient: --patient-changed REASON",
+        )
+    return found, remarks
+
+
+def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
+    """Scan of the nearest earlier visit, or of the nearest later visit if there is no earlier one."""
+    profiles = desk.registry.scan_profiles(code)
+    labels = [planned.label for planned in desk.protocol.visits]
+    here = labels.index(visit)
+    for label in (*reversed(labels[:here]), *labels[here + 1 :]):
+        if profiles.get(label):
+            return PreviousScan(label, profile_of_record(profiles[label]))
+    return None
