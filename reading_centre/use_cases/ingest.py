@@ -18,9 +18,15 @@ from qc.scan_profile import profile_record
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.staging import make_durable, only_writer, settle_subject, staged_visit
+from reading_centre.use_cases.staging import (
+    make_durable,
+    only_comparison,
+    only_writer,
+    settle_subject,
+    staged_visit,
+)
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
-from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, judge_visit
+from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,10 @@ def receive_visit(
                 private_folder(desk.trial.work) as work,
                 desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
             ):
-                judged = judge_visit(desk, upload, work / "upload", visitor)
-                _record(desk, visitor, judged)
+                decided = decide_upload(desk, upload, work / "upload", visitor)
+                with only_comparison(desk.trial):
+                    judged = compare_upload(desk, visitor, decided)
+                    _record(desk, visitor, judged)
             desk.settle_waiting(digest, kind="visit", visit=visit)
             return _received(visitor, judged)
 
@@ -147,7 +155,8 @@ def _tried(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
     if known is not None:
         return known
     with private_folder(desk.trial.work) as work:
-        return _received(visitor, judge_visit(desk, upload, work / "upload", visitor))
+        decided = decide_upload(desk, upload, work / "upload", visitor)
+        return _received(visitor, compare_upload(desk, visitor, decided))
 
 
 def _require_expected(desk: UploadDesk, visitor: Visitor) -> None:

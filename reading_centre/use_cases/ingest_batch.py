@@ -6,6 +6,7 @@ import csv
 import io
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -118,16 +119,22 @@ def ingest_batch(
     for row in read_manifest(manifest, protocol):
         subjects.setdefault((row.site, row.subject.upper()), []).append(row)
     outcomes: list[UploadOutcome] = []
+    stop = threading.Event()
+
+    def ingest(rows: Sequence[ManifestRow]) -> None:
+        for row in rows:
+            if stop.is_set():
+                return
+            outcome = _in_own_process(trial.root, row, dry_run=dry_run)
+            outcomes.append(outcome)
+            report(outcome)
+
     with ThreadPoolExecutor(nprocs) as pool:
-
-        def ingest(rows: Sequence[ManifestRow]) -> None:
-            for row in rows:
-                outcome = _in_own_process(trial.root, row, dry_run=dry_run)
-                outcomes.append(outcome)
-                report(outcome)
-
-        for done in as_completed([pool.submit(ingest, rows) for rows in subjects.values()]):
-            done.result()
+        try:
+            for done in as_completed([pool.submit(ingest, rows) for rows in subjects.values()]):
+                done.result()
+        finally:
+            stop.set()  # after an interrupt, no further upload is started
     if not dry_run:  # a process may have been killed
         sweep(trial.work)
         with Registry.open(trial, protocol) as registry:

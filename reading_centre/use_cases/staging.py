@@ -93,12 +93,39 @@ def only_writer(trial: Trial, subject: str, *, wait_s: float | None = None) -> I
     UsageError
         If another process has it for all of that time.
     """
+    with _waiting(trial.staging / f"{subject}.lock", f"subject {subject}", WAIT_S if wait_s is None else wait_s):
+        yield
+
+
+@contextmanager
+def only_comparison(trial: Trial) -> Iterator[None]:
+    """Hold the lock of the accepted scans: no other scan is accepted between comparison and entry of a scan.
+
+    Parameters
+    ----------
+    trial : Trial
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    UsageError
+        If another process has it for more than `WAIT_S`.
+    """
+    with _waiting(trial.staging / "accepted.lock", "accepted scans", WAIT_S):
+        yield
+
+
+@contextmanager
+def _waiting(lock: Path, what: str, wait_s: float) -> Iterator[None]:
     try:
-        with exclusive(trial.staging / f"{subject}.lock", wait_s=WAIT_S if wait_s is None else wait_s):
+        with exclusive(lock, wait_s=wait_s):
             yield
     except LockedError as error:
         raise UsageError(
-            f"subject {subject}: expected one upload at a time, found another one in progress",
+            f"{what}: expected one upload at a time, found another one in progress",
             hint="wait for its end, then repeat the command",
         ) from error
 

@@ -1,7 +1,4 @@
-"""Judgement of an uploaded visit: intake workflow, its images, and comparison with the accepted scans.
-
-Nothing is stored but an entry of the audit trail if an upload matches another subject; not in a dry run.
-"""
+"""Judgement of an uploaded visit: intake workflow, its images, and comparison with the accepted scans."""
 
 from __future__ import annotations
 
@@ -59,6 +56,22 @@ class Visitor:
 
 
 @dataclass(frozen=True)
+class DecidedUpload:
+    """An uploaded visit that is not compared with the accepted scans yet.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+    identity : ScanIdentity
+    headers : HeaderChecks
+    """
+
+    decided: DecidedVisit
+    identity: ScanIdentity
+    headers: HeaderChecks
+
+
+@dataclass(frozen=True)
 class JudgedVisit:
     """A visit that may be accepted.
 
@@ -81,8 +94,8 @@ class JudgedVisit:
     others: Mapping[str, Sequence[Finding]]
 
 
-def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> JudgedVisit:
-    """Run the intake, and decide about its result.
+def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> DecidedUpload:
+    """Run the intake, and decide about its result. Nothing is stored.
 
     Parameters
     ----------
@@ -95,7 +108,7 @@ def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) ->
 
     Returns
     -------
-    JudgedVisit
+    DecidedUpload
 
     Raises
     ------
@@ -104,7 +117,7 @@ def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) ->
     UsageError
         If the site's statement does not fit the series of the upload.
     """
-    code, visit = visitor.code, visitor.visit
+    code = visitor.code
     release = desk.registry.releases.of(visitor.digest)
     job = IntakeJob(
         upload,
@@ -113,7 +126,7 @@ def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) ->
         Purpose.VISIT,
         code=code,
         cleared=release.cleared,
-        previous=_compared_with(desk, code, visit),
+        previous=_compared_with(desk, code, visitor.visit),
         overruled=release.protocol,
         stated=visitor.stated,
     )
@@ -122,11 +135,38 @@ def judge_visit(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) ->
         require_all_sequences(intake.checked.compliance)
     converted = intake.require()
     decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
-    identity = _identity(converted.checked, decided, visitor.before_infusion)
-    known = desk.registry.relatives(code, identity)
-    found, remarks = _compare(desk, identity, known, visitor, converted.checked.headers)
+    return DecidedUpload(
+        decided, _identity(converted.checked, decided, visitor.before_infusion), converted.checked.headers
+    )
+
+
+def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> JudgedVisit:
+    """Compare a visit with the accepted scans.
+
+    An entry of the audit trail is stored if it matches another subject; not in a dry run.
+
+    Parameters
+    ----------
+    desk : UploadDesk
+    visitor : Visitor
+    upload : DecidedUpload
+
+    Returns
+    -------
+    JudgedVisit
+
+    Raises
+    ------
+    UploadRefusedError
+        With the reason.
+    """
+    decided, identity = upload.decided, upload.identity
+    known = desk.registry.relatives(visitor.code, identity)
+    found, remarks = _compare(desk, identity, known, visitor, upload.headers)
     queries = tuple(f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY)
-    others = later_windows(identity, subject=code, visit=visit, known=known, protocol=desk.protocol)
+    others = later_windows(
+        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+    )
     return JudgedVisit(decided, identity, queries, remarks, others)
 
 

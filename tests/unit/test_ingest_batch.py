@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from reading_centre import cli
 from reading_centre.use_cases import ingest_batch
+from reading_centre.use_cases.ingest_job import UploadOutcome
 from reading_centre.use_cases.manifest import COLUMNS, read_manifest
 from reading_centre.use_cases.quarantine import list_quarantine
 from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
@@ -151,6 +153,25 @@ def test_a_killed_upload_does_not_harm_the_others_and_is_resumed(tmp_path, trial
     assert run(trial, path, "--results", str(results)) == 0
     assert [row["outcome"] for row in table(results)] == ["stored", "accepted", "stored"]
     assert len(agree(trial)) == 3
+
+
+def test_no_upload_is_started_after_an_interrupt(tmp_path, trial, monkeypatch):
+    path = manifest(tmp_path, *(f"S01,000{number},wk00,up{number}," for number in range(9)))
+    started = []
+
+    def process(_trial, row, *, dry_run):
+        assert not dry_run
+        started.append(row.line)
+        time.sleep(0.2)
+        return UploadOutcome(line=row.line, site=row.site, visit=row.visit, outcome="accepted")
+
+    def interrupted(_outcome):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ingest_batch, "_in_own_process", process)
+    with pytest.raises(KeyboardInterrupt):
+        ingest_batch.ingest_batch(trial.root, path, nprocs=1, report=interrupted)
+    assert len(started) <= 2  # the second one before the main thread is interrupted
 
 
 def test_messages_have_no_blinded_code(tmp_path, trial, jobs, capsys):

@@ -10,8 +10,10 @@ import pytest
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
+from qc import decision
 from reading_centre import cli
-from reading_centre.use_cases import visit_judgement
+from reading_centre.use_cases import ingest as ingest_use_case
+from reading_centre.use_cases import staging, visit_judgement
 from tests.unit import ingest_trial
 from tests.unit.dicom_factory import Patient
 from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
@@ -142,6 +144,25 @@ def test_of_two_uploads_at_once_the_registry_itself_refuses_the_second_subject(t
     monkeypatch.setattr(visit_judgement, "check_identity", lambda *_, **__: ())  # compared before
     with pytest.raises(UploadRefusedError, match="found those of another visit or subject"):
         ingest(trial, sent, subject="0002")
+    assert len(agree(trial)) == 1
+
+
+def test_no_other_scan_is_accepted_between_comparison_and_entry(trial, tmp_path, monkeypatch):
+    """The same study for two subjects, with other images, is found, also by uploads at the same moment."""
+    again = tuple(replace(spec, number=9) for spec in FLAIR)
+    first, second = upload(tmp_path / "a", specs=FLAIR), upload(tmp_path / "b", specs=again)
+    monkeypatch.setattr(staging, "WAIT_S", 0.2)
+
+    def meanwhile(*args, **more):
+        with pytest.raises(UsageError, match="accepted scans: expected one upload at a time, found another one"):
+            ingest(trial, second, subject="0002")
+        return decision.write_scans(*args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest_use_case, "write_scans", meanwhile)
+        ingest(trial, first)
+    with pytest.raises(ComplianceError, match="expected a study of this visit alone"):
+        ingest(trial, second, subject="0002")
     assert len(agree(trial)) == 1
 
 
