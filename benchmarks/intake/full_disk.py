@@ -18,7 +18,7 @@ from pathlib import Path
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from reading_centre.use_cases.staging import settle_all
-from tests.unit.ingest_trial import agree, ingest, new_trial, opened, upload
+from tests.unit.ingest_trial import COMMAND, agree, ingest, new_trial, opened, upload
 
 
 def size_kb(folder: Path) -> int:
@@ -34,7 +34,7 @@ def run(source: Path, sent: Path, disk: Path, room_kb: int, *more: str) -> str:
         trial = Trial(disk / "trial")
         before = agree(trial)
         arguments = ["--site", "S01", "--subject", "0001", "--visit", "wk00", *more]
-        command = [sys.executable, "-m", "reading_centre", "ingest", str(trial.root), str(sent), *arguments]
+        command = [*COMMAND, "ingest", str(trial.root), str(sent), *arguments]
         code = subprocess.run(command, capture_output=True, check=False).returncode
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
         with opened(trial) as registry:

@@ -9,7 +9,7 @@ command then settles what is left. The script checks that
 
 - the voxels on disk are those whose keyed digests the registry has, for every visit and no other (`agree`),
 - the scan is the earlier one with its read, or the new one with the earlier one and its read in ``withdrawn/``,
-- no identified DICOM and no staged scan is left,
+- no private folder, no staged scan and no other file that identifies the patient is left,
 
 and prints what was found. It exits with 1 if a check fails.
 """
@@ -33,7 +33,7 @@ from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.registry import ReadCounts
-from tests.unit.ingest_trial import Held, agree, ingest, new_trial, opened, upload
+from tests.unit.ingest_trial import COMMAND, Held, agree, identified, ingest, new_trial, opened, upload
 
 SIGNS = ("lock", "stage", "image")
 """Signs of the command after which it is killed."""
@@ -80,7 +80,7 @@ def start(trial: Trial, sent: Path, *, replace: bool) -> subprocess.Popen[bytes]
     arguments = ["--site", "S01", "--subject", "0001", "--visit", "wk00", "--before-infusion", "yes"]
     if replace:
         arguments += ["--replace", "wrong images"]
-    command = [sys.executable, "-m", "reading_centre", "ingest", str(trial.root), str(sent), *arguments]
+    command = [*COMMAND, "ingest", str(trial.root), str(sent), *arguments]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -101,6 +101,8 @@ def outcome(trial: Trial, before: list[Held]) -> str:
         ingest(trial, trial.root.parent / "nothing.zip", site="S02")  # the site has no dummy run
     if list(trial.work.glob("intake-*")) or [p for p in trial.staging.glob("*") if p.suffix != ".lock"]:
         return "FAULT: something is left"
+    if identified(trial):
+        return "FAULT: identified data are left"
     try:
         held = agree(trial)
     except AssertionError:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:  # pydantic is not needed for --help
     from reading_centre.use_cases.ingest_job import UploadOutcome
 
 
-def _writable_folder(path: Path | None) -> Path | None:
+def _results_file(path: Path | None) -> Path | None:
     if path is not None:
         require_writable(path.parent)
+        if path.is_dir():
+            raise UsageError("--results: expected the name of a file, found a folder", hint="name a CSV file")
     return path
 
 
@@ -61,7 +63,7 @@ def ingest(
     nprocs: Annotated[int, typer.Option("--nprocs", min=1, help="Uploads of the manifest at a time.")] = 1,
     results: Annotated[
         Path | None,
-        typer.Option("--results", help="CSV file for the results of the manifest.", callback=_writable_folder),
+        typer.Option("--results", help="CSV file for the results of the manifest.", callback=_results_file),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be accepted, refused or queried; store nothing.")
@@ -77,6 +79,8 @@ def ingest(
     if manifest is not None:
         one |= {"--replace": replace, "--before-infusion": before_infusion}
         _require_none(one | {"--patient-changed": patient_changed, "--series": series})
+        if results is not None and results.resolve() == manifest.resolve():
+            raise UsageError("--results: expected another file than the manifest", hint="name another file")
         _ingest_batch(trial, manifest, nprocs=nprocs, results=results, dry_run=dry_run, as_json=as_json)
         return
     missing = [name for name, value in one.items() if not value]

@@ -7,6 +7,7 @@ Neither the command line of the process nor its answer identifies the patient.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -134,9 +135,10 @@ def _without_code(text: str, trial: Path, site: str, subject: str) -> str:
 
 
 def main() -> None:
-    """Process one request."""
-    outcome = ingest_one(json.load(sys.stdin))
-    sys.stdout.write(outcome.model_dump_json())
+    """Process one request. What a library prints does not reach the answer."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
+        os.dup2(2, 1)
+        answer.write(ingest_one(json.load(sys.stdin)).model_dump_json())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,10 +85,10 @@ def read_manifest(path: Path, protocol: Protocol) -> tuple[ManifestRow, ...]:
         found = list(_faults_of_row(values, protocol))
         faults += [f"line {number}, column {column}: {text}" for column, text in found]
         if not found:
-            upload = path.parent / values["upload"]
+            upload = Path(os.path.realpath(path.parent / values["upload"]))
             answer = _ANSWERS[values["before_infusion"].lower()]
             rows.append(
-                ManifestRow(number, values["site"], values["subject"], values["visit"], upload.resolve(), answer)
+                ManifestRow(number, values["site"], values["subject"], values["visit"], upload, answer)
             )
     faults += _doubled(rows)
     if faults:

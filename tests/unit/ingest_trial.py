@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -19,6 +22,13 @@ from tests.unit import dicom_factory as factory
 
 SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) for spec in factory.VISIT)
 WEEK0 = factory.Patient().begin
+IDENTITIES = (b"Mustermann", b"HOSP-4711", b"Erika", b"19640812", b"20210314")
+
+COMMAND = (
+    sys.executable, "-c", "from qc import decision; decision.judge_images = lambda measures, protocol: []; "
+    "from reading_centre.cli import main; main()",
+)  # fmt: skip
+"""``mri-pipeline`` that accepts the objects of `upload`, which are no heads."""
 
 
 def new_trial(folder: Path) -> Trial:
@@ -93,3 +103,17 @@ def agree(trial: Trial) -> list[Held]:
     on_disk = [(code, visit) for code in trial.rawdata.subjects() for visit in trial.rawdata.visits(code)]
     assert on_disk == [(scan.subject, scan.visit) for scan in held]
     return held
+
+
+def identified(trial: Trial) -> list[str]:
+    """Files of a trial outside of its quarantine whose name or content identifies the patient; pickles are unpacked."""
+    found = []
+    for path in trial.root.rglob("*"):
+        if trial.quarantine in path.parents:
+            continue
+        content = path.read_bytes() if path.is_file() else b""
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        if any(word in content or word in os.fsencode(path.name) for word in IDENTITIES):
+            found.append(path.relative_to(trial.root).as_posix())
+    return found

@@ -1,5 +1,6 @@
 """C-STORE into the gate: whole studies of known senders alone, and nothing that identifies a patient stays behind."""
 
+import datetime as dt
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -26,6 +28,7 @@ from mri_pipeline.core.errors import (
     UnsafeUploadError,
     UsageError,
 )
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
 from qc import conversion
 from reading_centre import cli
@@ -36,6 +39,7 @@ from reading_centre.use_cases.quarantine import list_quarantine, retry_upload
 from reading_centre.use_cases.receive import Node, receive_studies, subject_and_visit
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, agree, ingest, new_trial, opened, upload
+from workflows.interfaces import intake as steps
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 DCMTK = shutil.which("storescu") is not None
@@ -170,6 +174,34 @@ def test_the_same_study_sent_again_is_known_and_another_scan_goes_to_quarantine(
     assert "wk00" in entry.reason
     assert entry.upload is not None
     assert len(agree(trial)) == 1
+
+
+def test_a_study_may_arrive_during_the_intake_of_another_one(trial, tmp_path, monkeypatch):
+    """Nipype changes the working directory of the process; two studies and a relative trial folder do not mind."""
+    monkeypatch.chdir(tmp_path)
+    first = visit_files(tmp_path / "first")
+    later = factory.Patient().begin + dt.timedelta(days=28)
+    specs = tuple(replace(spec, number=spec.number + 10) for spec in SMALL)
+    second = visit_files(tmp_path / "second", visit="wk04", specs=specs, study_uid="1.2.3.4", begin=later)
+    reached, stored = threading.Event(), threading.Event()
+
+    def slow(*args, measure=steps.measure):
+        reached.set()
+        assert stored.wait(60)
+        return measure(*args)
+
+    monkeypatch.setattr(steps, "measure", slow)
+    with running(Trial(Path("trial"))) as (port, lines):
+        assert send(port, first)
+        assert reached.wait(60)
+        assert Path.cwd().is_relative_to(trial.work)
+        assert send(port, second)
+        stored.set()
+        wait_for(lambda: len(lines) > 2)
+    assert [("wk00 accepted" in line, "wk04 accepted" in line) for line in lines[1:]] == [(True, False), (False, True)]
+    assert Path.cwd() == tmp_path
+    assert len(agree(trial)) == 2
+    assert not private_files(trial)
 
 
 def test_unknown_calling_ae_titles_are_rejected(trial, tmp_path):
