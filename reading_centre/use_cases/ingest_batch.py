@@ -135,13 +135,13 @@ def ingest_batch(
                 done.result()
         finally:
             stop.set()  # after an interrupt, no further upload is started
+    result = BatchResult(tuple(sorted(outcomes, key=lambda outcome: outcome.line)), dry_run)
+    if results is not None:
+        write_atomic(results, result.csv())
     if not dry_run:  # a process may have been killed
         sweep(trial.work)
         with Registry.open(trial, protocol) as registry:
             settle_all(trial, protocol, registry)
-    result = BatchResult(tuple(sorted(outcomes, key=lambda outcome: outcome.line)), dry_run)
-    if results is not None:
-        write_atomic(results, result.csv())
     return result
 
 
@@ -152,7 +152,7 @@ def _in_own_process(trial: Path, row: ManifestRow, *, dry_run: bool) -> UploadOu
         input=request_of(trial, row, dry_run=dry_run),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     try:

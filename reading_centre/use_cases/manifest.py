@@ -87,9 +87,7 @@ def read_manifest(path: Path, protocol: Protocol) -> tuple[ManifestRow, ...]:
         if not found:
             upload = Path(os.path.realpath(path.parent / values["upload"]))
             answer = _ANSWERS[values["before_infusion"].lower()]
-            rows.append(
-                ManifestRow(number, values["site"], values["subject"], values["visit"], upload, answer)
-            )
+            rows.append(ManifestRow(number, values["site"], values["subject"], values["visit"], upload, answer))
     faults += _doubled(rows)
     if faults:
         raise _fault(faults)

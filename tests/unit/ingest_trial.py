@@ -24,10 +24,8 @@ SMALL = tuple(replace(spec, shape=(16, 12, 12), spacing=12.0, thickness=12.0) fo
 WEEK0 = factory.Patient().begin
 IDENTITIES = (b"Mustermann", b"HOSP-4711", b"Erika", b"19640812", b"20210314")
 
-COMMAND = (
-    sys.executable, "-c", "from qc import decision; decision.judge_images = lambda measures, protocol: []; "
-    "from reading_centre.cli import main; main()",
-)  # fmt: skip
+_NO_IMAGE_CHECKS = "from qc import decision; decision.judge_images = lambda measures, protocol: []; "
+COMMAND = (sys.executable, "-c", _NO_IMAGE_CHECKS + "from reading_centre.cli import main; main()")
 """``mri-pipeline`` that accepts the objects of `upload`, which are no heads."""
 
 

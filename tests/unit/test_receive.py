@@ -198,7 +198,8 @@ def test_a_study_may_arrive_during_the_intake_of_another_one(trial, tmp_path, mo
         assert send(port, second)
         stored.set()
         wait_for(lambda: len(lines) > 2)
-    assert [("wk00 accepted" in line, "wk04 accepted" in line) for line in lines[1:]] == [(True, False), (False, True)]
+    assert "wk00 accepted" in lines[1]
+    assert "wk04 accepted" in lines[2]
     assert Path.cwd() == tmp_path
     assert len(agree(trial)) == 2
     assert not private_files(trial)
