@@ -15,7 +15,7 @@ from mri_pipeline.registry import ReadCounts
 from reading_centre.use_cases import staging
 from reading_centre.use_cases.private_folder import private_folder, sweep
 from tests.unit import ingest_trial, kill_points
-from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
+from tests.unit.ingest_trial import SMALL, agree, identified, ingest, opened, upload
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 
@@ -68,6 +68,7 @@ def nothing_is_left(trial: Trial):
     assert not list(trial.work.glob("intake-*"))
     assert not [path for path in trial.staging.glob("*") if path.suffix != ".lock"]
     assert {path.relative_to(trial.root).parts[0] for path in trial.root.rglob("*.dcm")} <= {"quarantine"}
+    assert identified(trial) == []
 
 
 def next_command(trial: Trial):
