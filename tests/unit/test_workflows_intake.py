@@ -52,6 +52,7 @@ def test_an_upload_passes_all_nodes(job, tmp_path):
         ("deidentify_chosen", IdentityError("an alarm", hint="clear it", elements=["4/SoftwareVersions"])),
         ("convert_chosen", ZeroDivisionError("nobody expected this")),
         ("measure", OSError(28, "No space left on device")),
+        ("measure", KeyboardInterrupt()),
     ],
 )
 def test_the_error_of_a_step_comes_out_as_it_was(job, tmp_path, monkeypatch, step, error):

@@ -26,19 +26,21 @@ from qc.decision import decide_pair, judged_scans
 from qc.gate import choose_series
 from qc.measures import measure
 
-_FAULTS: ContextVar[list[Exception] | None] = ContextVar("faults", default=None)
+_FAULTS: ContextVar[list[BaseException] | None] = ContextVar("faults", default=None)
 
 
 @contextmanager
-def original_faults() -> Iterator[list[Exception]]:
+def original_faults() -> Iterator[list[BaseException]]:
     """Collect the original exceptions of the nodes that run in this process. Nipype passes on their text alone.
+
+    Nipype turns an interrupt (KeyboardInterrupt) into a failed node, too.
 
     Yields
     ------
-    list of Exception
+    list of BaseException
         In the order of the failures.
     """
-    found: list[Exception] = []
+    found: list[BaseException] = []
     token = _FAULTS.set(found)
     try:
         yield found
@@ -56,7 +58,7 @@ class IntakeStep(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         try:
             self._results.update(self._step(runtime))
-        except Exception as error:
+        except BaseException as error:
             faults = _FAULTS.get()
             if faults is not None:
                 faults.append(error)
