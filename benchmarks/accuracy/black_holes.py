@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--cases", nargs="+")
     parser.add_argument(
-        "--models", type=Path, help="GEL models without each patient, from training/gel_nodes.py --apart"
+        "--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)"
     )
     arguments = parser.parse_args()
     made = learned(arguments.data, arguments.models)

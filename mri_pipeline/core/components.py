@@ -174,6 +174,23 @@ class ConnectedComponents:
         """
         return np.asarray(self.sums(image) / np.maximum(self.sizes, 1), dtype=np.float64)
 
+    def known_means(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean over the voxels of each component whose value is known.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape `shape`
+            NaN where it is unknown.
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            NaN for a component without a known value.
+        """
+        known = np.isfinite(image)
+        number = self.sums(known)
+        return np.where(number > 0, self.sums(np.where(known, image, 0)) / np.maximum(number, 1), np.nan)
+
     def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
         """Maximum of an image in each component.
 
