@@ -23,13 +23,13 @@ from tempfile import TemporaryDirectory
 from typing import ParamSpec, TypeVar
 
 import numpy as np
+from registration.heads import distance_mm
 
 from mri_pipeline.analysis import preparation
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.images.register import position_error_mm
 from mri_pipeline.phantom.acquire import rigid
 from mri_pipeline.phantom.scanner import Dimension
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit
@@ -101,7 +101,7 @@ def preprocess(scans: Path, visits: int, work: Path) -> tuple[dict[str, float], 
             )
             to_first.append(found.moving_to_fixed)
             known = motion_of(0) @ motion_of(visit).inverse()
-            errors.append(position_error_mm(found.moving_to_fixed, known, brains[-1].mask))
+            errors.append(distance_mm(found.moving_to_fixed, known, brains[-1].mask))
     space = clock.run(
         "space",
         preparation.subject_space,

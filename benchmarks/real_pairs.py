@@ -16,12 +16,13 @@ import json
 import shutil
 from pathlib import Path
 
+from registration.labels import resample_labels
+
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.images.resample import resample_labels
 from reading_centre.use_cases.bids import run_participants
 from workflows.outcome import Outcome
 

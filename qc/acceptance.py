@@ -11,8 +11,8 @@ from mri_pipeline.core.protocol import Action, Limit, Protocol
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
-from qc.compliance import ComplianceReport, Finding
 from qc.content import judge_content, judge_copies
+from qc.findings import ComplianceReport, Finding
 from qc.measures import ImageMeasures, measure
 from qc.scan_profile import ScanProfile
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +14,7 @@ from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import Unwanted
+from qc.findings import ComplianceReport, Finding
 
 FIELD_TOLERANCE_T: Final = 0.02
 """Tolerance of the field strength. Headers of 1.5 T scanners state 1.494 or 1.4939 T, those of 3 T scanners 2.89 or
@@ -23,18 +23,14 @@ FIELD_TOLERANCE_T: Final = 0.02
 ROUNDING_MM: Final = 0.005
 """Rounding tolerance of lengths, which are rounded to 0.01 mm: 3.0000001 mm in a header equals 3 mm."""
 
-
 TIMING_RULE: Final = "contrast_timing"
 """Rule of doubts whether a T1 is pre-contrast or post-contrast."""
 
+INCOMPLETE: Final = frozenset({"sequence", "whole_series", "split_series", "coverage", "coverage_loss"})
+"""Rules that an upload breaks if a part of it is missing."""
+
 _ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
-NEVER_OVERRULED: Final = frozenset({
-    "field_strength", "sequence", "whole_series", "split_series", "blank_slices", "repeated_slices", "copied_scan",
-    "same_images", "same_study", "patient",
-})  # fmt: skip
-"""Rules whose refusal stands: the trial's own rule, scans that cannot be analysed, and images of another visit or
-patient (for changed patient data there is ``--patient-changed``)."""
 
 
 class Purpose(StrEnum):
@@ -42,154 +38,6 @@ class Purpose(StrEnum):
 
     DUMMY_RUN = "dummy run"
     VISIT = "visit"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One limit that was judged.
-
-    Parameters
-    ----------
-    rule : str
-        Stable name of the rule, for tables.
-    action : Action or None
-        Consequence of a violation; None if the limit is met.
-    message : str
-        What was expected and found, without patient data.
-    contrast : Contrast or None
-        The scan; None if the finding concerns the whole upload.
-    measured, limit : float or None
-        Measured value and limit, in `unit`.
-    unit : str
-        Unit, such as "mm", "min" or "%"; empty for a ratio.
-    """
-
-    rule: str
-    action: Action | None
-    message: str
-    contrast: Contrast | None = None
-    measured: float | None = None
-    limit: float | None = None
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class ComplianceReport:
-    """Result of a check against the protocol.
-
-    Parameters
-    ----------
-    findings : tuple of Finding
-        Limits met and violated, in the order of the checks.
-    """
-
-    findings: tuple[Finding, ...]
-
-    def of(self, action: Action) -> tuple[Finding, ...]:
-        """The violated limits with an action.
-
-        Parameters
-        ----------
-        action : Action
-
-        Returns
-        -------
-        tuple of Finding
-        """
-        return tuple(f for f in self.findings if f.action is action)
-
-    def require(self) -> None:
-        """Raise an error if a finding refuses the upload.
-
-        Raises
-        ------
-        ComplianceError
-            With all reasons in one line.
-        """
-        reasons = self.of(Action.REFUSE)
-        if reasons:
-            raise ComplianceError(
-                "; ".join(finding.message for finding in reasons),
-                hint="check the limits under [acquisition] in trial.toml, or repeat the scan according to the protocol",
-            )
-
-    def overruled(self) -> ComplianceReport:
-        """The report after a decision of the reading centre to accept the upload.
-
-        Returns
-        -------
-        ComplianceReport
-            Refusals become queries, except those of `NEVER_OVERRULED`.
-        """
-        return ComplianceReport(
-            tuple(
-                replace(f, action=Action.QUERY, message=f"{f.message} (accepted by the reading centre)")
-                if f.action is Action.REFUSE and f.rule not in NEVER_OVERRULED
-                else f
-                for f in self.findings
-            )
-        )
-
-    def adding(self, *findings: Finding) -> ComplianceReport:
-        """The report with further findings.
-
-        Parameters
-        ----------
-        *findings : Finding
-
-        Returns
-        -------
-        ComplianceReport
-        """
-        return ComplianceReport((*self.findings, *findings))
-
-    def without_optional(self, required: Collection[Contrast]) -> tuple[ComplianceReport, frozenset[Contrast]]:
-        """The report after optional scans with a refusal were left out.
-
-        Parameters
-        ----------
-        required : collection of Contrast
-            Scans whose refusal stands.
-
-        Returns
-        -------
-        report : ComplianceReport
-            Refusals of optional scans are queries.
-        left_out : frozenset of Contrast
-            These scans.
-        """
-        refused = frozenset(f.contrast for f in self.of(Action.REFUSE) if f.contrast is not None)
-        left_out = refused - frozenset(required)
-        return ComplianceReport(
-            tuple(
-                replace(f, action=Action.QUERY, message=f"{f.message}; the scan is optional and not used")
-                if f.action is Action.REFUSE and f.contrast in left_out
-                else f
-                for f in self.findings
-            )
-        ), left_out
-
-    def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
-        """The report with findings of the intake.
-
-        Parameters
-        ----------
-        notes : sequence of str
-            Differences within the upload that the site confirms: queries.
-        left_out : sequence of str
-            What was not used and why: notes.
-
-        Returns
-        -------
-        ComplianceReport
-        """
-        return ComplianceReport(
-            (
-                *self.findings,
-                *(Finding("one_visit", Action.QUERY, message) for message in notes),
-                *(Finding("left_out", Action.NOTE, message) for message in left_out),
-            )
-        )
 
 
 def check_compliance(
@@ -233,6 +81,28 @@ def check_compliance(
     if Contrast.T1W_GD in chosen:
         findings.append(_minutes(chosen[Contrast.T1W_GD], protocol.acquisition.min_minutes_after_contrast))
     return ComplianceReport(tuple(findings))
+
+
+def require_all_sequences(report: ComplianceReport) -> None:
+    """Refuse a visit without a required sequence. Of a visit that is uploaded as it is, that is a query.
+
+    Parameters
+    ----------
+    report : ComplianceReport
+        Of a visit.
+
+    Raises
+    ------
+    ComplianceError
+        With all missing sequences in one line.
+    """
+    missing = [f.message for f in report.of(Action.QUERY) if f.rule == "sequence"]
+    if missing:
+        raise ComplianceError(
+            "; ".join(missing),
+            hint="ask the site to send the whole study again; if the sequence was not acquired: "
+            "mri-pipeline quarantine retry TRIAL ENTRY --subject N",
+        )
 
 
 def _field_strength(series: Sequence[Series], minimum: float) -> Finding:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from mri_pipeline.core.protocol import Action
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
-from qc.compliance import Finding
+from qc.findings import Finding
 
 MIN_DETAIL_PERCENT: Final = 4.0
 """Least local variation of a head. Real scans have 6.4 to 26 % (36 scans of the Ljubljana and MSLesSeg data: FLAIR, T1w

@@ -12,7 +12,8 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck, compare_t1
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Basis
-from qc.compliance import TIMING_RULE, ComplianceReport, Finding, Purpose
+from qc.compliance import TIMING_RULE, Purpose
+from qc.findings import ComplianceReport, Finding
 
 RULE: Final = "enhancement"
 _PAIR: Final = (Contrast.T1W, Contrast.T1W_GD)

@@ -14,7 +14,7 @@ from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
-from qc.compliance import Finding
+from qc.findings import Finding
 
 SAME_PLANE_COSINE: Final = 0.9
 """Slices of two series are in the same plane if their normals differ by less than 25 degrees. Coverage across slices is

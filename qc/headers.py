@@ -10,8 +10,9 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
-from qc.compliance import ComplianceReport, Purpose, check_compliance
+from qc.compliance import Purpose, check_compliance
 from qc.coverage import compare_coverage, split_series
+from qc.findings import ComplianceReport
 from qc.scan_profile import PreviousScan, compare_with_previous, scan_profile
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.registry import KnownScan, ScanIdentity
-from qc.compliance import Finding
+from qc.findings import Finding
 
 DAYS_PER_WEEK: Final = 7
 

@@ -12,8 +12,8 @@ from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import AcquisitionLimits
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
-from qc.compliance import Finding
 from qc.coverage import coverage_loss
+from qc.findings import Finding
 
 
 @dataclass(frozen=True)

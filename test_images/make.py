@@ -1,4 +1,4 @@
-"""Make the images of this folder from the digital reference trial: ``python test_images/make.py``.
+"""Make the images of this folder from the digital reference trial: ``PYTHONPATH=. python test_images/make.py``.
 
 One visit of the active subject, 2D slices of 3 mm: FLAIR, T1 before and after contrast and T2, stored in 8 bits, and
 the true masks on the grid of the FLAIR. The images are simulated and contain no scan of a person.
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.registration.labels import resample_labels
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.images.resample import resample_labels
 from mri_pipeline.phantom.designs import active_subject
 from mri_pipeline.phantom.subject import simulate_subject, simulate_visit, truth_masks
 

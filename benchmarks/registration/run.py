@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from heads import displaced
+from heads import displaced, distance_mm
+from labels import resample_labels
 
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_image, load_labels
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.images.brain import extract_brain
-from mri_pipeline.images.register import Registration, position_error_mm, register_rigid
-from mri_pipeline.images.resample import covered, resample_labels
+from mri_pipeline.images.register import Registration, register_rigid
+from mri_pipeline.images.resample import covered
 
 Result = TypeVar("Result")
 
@@ -87,14 +88,14 @@ def main() -> None:
                 f, m, intra_modal=s, fixed_mask=k, moving_mask=masks[2] if s else None
             )
         )
-        error = position_error_mm(found.moving_to_fixed.inverse(), truth.inverse(), reference[study])
+        error = distance_mm(found.moving_to_fixed.inverse(), truth.inverse(), reference[study])
         row("between" if same else "within", name, found, error, cpu_s)
         for _ in range(arguments.trials):
             away, way = displaced(moving, rng, 60.0, 30.0)
             again, cpu_s = timed(
                 lambda f=fixed, m=away, s=same, k=mask: register_rigid(f, m, intra_modal=s, fixed_mask=k)
             )
-            error = position_error_mm(
+            error = distance_mm(
                 again.moving_to_fixed.inverse(), way @ found.moving_to_fixed.inverse(), reference[study]
             )
             row("capture", name, again, error, cpu_s)

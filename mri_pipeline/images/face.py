@@ -72,10 +72,10 @@ def face_region(
     Raises
     ------
     AnalysisError
-        As `require_template_match`.
+        If the template does not match the brain (`LEAST_OVERLAP`): the face would be sought at the wrong place.
     """
     grid = brain.grid
-    expected = require_template_match(brain, template, template_to_subject)
+    expected = _matched_template(brain, template, template_to_subject)
     to_template = template_to_subject.inverse().matrix @ grid.affine
     face = np.zeros(grid.shape, dtype=bool)
     for normals, offsets in _planes():
@@ -84,27 +84,8 @@ def face_region(
     return LabelImage(face & ~kept, grid)
 
 
-def require_template_match(brain: LabelImage, template: Template, template_to_subject: Affine) -> LabelImage:
-    """The template's brain on the grid of the subject, which must match the subject's brain.
-
-    Parameters
-    ----------
-    brain : LabelImage
-        Brain mask of the subject.
-    template : Template
-    template_to_subject : Affine
-        From template world to the world of the mask.
-
-    Returns
-    -------
-    LabelImage
-        Brain mask of the template on the grid of `brain`.
-
-    Raises
-    ------
-    AnalysisError
-        If the two differ by more than `LEAST_OVERLAP`: the face would be sought at the wrong place.
-    """
+def _matched_template(brain: LabelImage, template: Template, template_to_subject: Affine) -> LabelImage:
+    """The template's brain on the grid of the subject, which must match the subject's brain."""
     expected = resample_nearest(template.brain, brain.grid, template_to_subject)
     # the mask may be cut off by the field of view: compared within its box
     box = ndimage.find_objects(brain.mask.astype(np.uint8), max_label=1)[0] or (slice(0, 0),)

@@ -19,7 +19,6 @@ from mri_pipeline.images.mutual_information import head_centre, mutual_informati
 from mri_pipeline.images.sampling import Level, Samples, inner_foreground, level_of, samples_of
 
 _FULL_OVERLAP = 0.7
-_EVERY = 97
 _PRECISION_MM = 0.02
 """Precision of a registration: results for one scan with different headers differ by this much (median over the
 brain; see `benchmarks/registration`). A scan registered to itself is off by 0.008 mm, due to noise and interpolation.
@@ -205,22 +204,3 @@ def _starts(fixed: Image, moving: Image, samples: Samples) -> list[Affine]:
     return [Affine.identity()] + [
         _motion_about(centre, turn, offset) for offset in (shift, np.zeros(3)) for turn in turns
     ]
-
-
-def position_error_mm(one: Affine, other: Affine, mask: LabelImage) -> float:
-    """Mean distance between the positions of the voxels of a mask under two transforms.
-
-    Parameters
-    ----------
-    one, other : Affine
-        Transforms from the world of the mask to the same target.
-    mask : LabelImage
-        Region of interest (the brain); every 97th voxel is used. It must not be empty.
-
-    Returns
-    -------
-    float
-        In mm.
-    """
-    points = mask.grid.world(np.argwhere(mask.mask)[::_EVERY].astype(float))
-    return float(np.linalg.norm(one.points(points) - other.points(points), axis=1).mean())

@@ -47,7 +47,7 @@ FaceOf = Callable[[ReadingItem], LabelImage]
 
 
 class Faces(StrEnum):
-    """What became of the face in the images of a visit."""
+    """Defacing status of the images of a visit."""
 
     DEFACED = "defaced"
     ABSENT = "nothing to deface"  # no signal there: skull-stripped, or defaced before upload
@@ -66,7 +66,7 @@ class Worklist:
     locked : int
         Number of visits that were left out because their read is locked.
     faces : mapping of str to Faces
-        What became of the face, by reading code.
+        Defacing status, by reading code.
     """
 
     folder: Path
@@ -199,7 +199,7 @@ def _export_item(
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
-    """Write one visit; returns its row of the worklist, the digests of its proposals and what became of the face."""
+    """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
     masks = {}
     for kind, path in item.masks.items():
         mask = nifti.load_labels(path)

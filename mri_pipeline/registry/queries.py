@@ -12,7 +12,7 @@ from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
 from mri_pipeline.registry.scans import relatives
-from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, ScanState, SiteRow, SubjectRow, WithdrawnRow
+from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.steps import (
     RECEIVED,
     entries,
@@ -116,26 +116,6 @@ class RegistryQueries:
         """
         with reading(self._engine) as session:
             return list(session.scalars(select(SubjectRow.code).order_by(SubjectRow.code)))
-
-    def scan_states(self, subject: str) -> dict[str, ScanState]:
-        """The state of the scan of every planned visit, in the order of the protocol.
-
-        Parameters
-        ----------
-        subject : str
-            Blinded code.
-
-        Returns
-        -------
-        dict of str to ScanState
-            By visit label.
-
-        Raises
-        ------
-        UsageError
-            If the registry has no such subject.
-        """
-        return {state.visit: state.scan for state in self.subject(subject).visits}
 
     def subject(self, code: str) -> SubjectState:
         """One subject with its planned visits.

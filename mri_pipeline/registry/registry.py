@@ -377,24 +377,6 @@ class Registry(RegistryQueries):
                 details = {"reason": reason} if reason else {}
                 append(session, f"scan {status.value}", f"{subject} {visit}", details)
 
-    def withdraw_scan(self, subject: str, visit: str, *, reason: str) -> None:
-        """Withdraw an accepted scan and its reads, so that another scan can be accepted. Both are kept.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        reason : str
-            For the audit trail, without patient data.
-
-        Raises
-        ------
-        UsageError
-            If there is no accepted scan of that visit, or its read is locked.
-        """
-        with writing(self._engine) as session:
-            withdraw(session, accepted_scan(session, subject, visit), reason=reason)
-
     # reads
 
     def record_reads(

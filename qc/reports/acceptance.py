@@ -17,7 +17,7 @@ from mri_pipeline.core.provenance import software
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict
-from qc.compliance import Finding
+from qc.findings import Finding
 from qc.measures import ImageMeasures
 
 _MOSAIC_ROWS: Final = 2

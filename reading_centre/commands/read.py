@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import AnalysisError, UsageError
 from reading_centre.console import (
+    STDERR,
     AsJson,
     TrialFolder,
     emit,
@@ -51,10 +52,15 @@ def read(
         summary = (
             readers.import_reads(trial, take, reader=reader) if take else readers.lock_reads(trial, reader=reader)
         )
+    messages = {name: value for name, value in summary.items() if isinstance(value, list)}
     if as_json:
         emit(summary)
     else:
-        notes = summary.pop("notes", [])
-        say(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in summary.items()))
-        for note in notes if isinstance(notes, list) else []:
+        numbers = [f"{name.replace('_', ' ')}: {summary[name]}" for name in summary if name not in messages]
+        say(", ".join(numbers))
+        for note in messages.get("notes", []):
             say(f"Note: {note}")
+    for message in messages.get("failed", []):
+        STDERR.print(message, soft_wrap=True, markup=False)
+    if messages.get("failed"):
+        raise typer.Exit(AnalysisError.exit_code)

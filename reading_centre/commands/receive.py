@@ -19,11 +19,13 @@ def receive(
     ] = "127.0.0.1",
     ae_title: Annotated[str, typer.Option("--ae-title", help="Own AE title.")] = "MRI_PIPELINE",
     quiet_seconds: Annotated[
-        float, typer.Option("--quiet-seconds", min=0.1, help="A study is whole if nothing came for this time.")
+        float, typer.Option("--quiet-seconds", min=0.1, help="A study is complete if nothing came for this time.")
     ] = 60.0,
     broken_seconds: Annotated[
         float,
-        typer.Option("--broken-seconds", min=0.1, help="How long a study that broke off waits to be sent again."),
+        typer.Option(
+            "--broken-seconds", min=0.1, help="How long a study that broke off or lacks a part waits for the rest."
+        ),
     ] = 1800.0,
 ) -> None:
     """Receive studies by DICOM C-STORE until SIGTERM or Ctrl-C; each passes the same gate as ingest."""

@@ -20,7 +20,8 @@ from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
 from qc.scan_profile import scan_profile
-from reading_centre.use_cases.gate import check_upload, convert_checked, decided_by_images
+from reading_centre.use_cases.conversion import convert_checked, decided_by_images
+from reading_centre.use_cases.gate import check_upload
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text

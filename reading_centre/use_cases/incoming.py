@@ -2,7 +2,8 @@
 
 An object is received completely or not at all. A study is whole if all associations that sent it were released and
 every object could be stored. A later association that sends all objects of a broken one again makes it whole. A study
-is `due` if nothing came for some time, which is longer for one that is not whole.
+is `due` if nothing came for some time, which is longer for one that is not whole or not complete: the rest
+may still come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import shutil
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -52,6 +53,10 @@ class Study:
         Open associations that sent objects of it.
     lost : list of set of str
         For each association that broke off: names of the objects that must be sent again.
+    complete : bool
+        True if nothing seems to be missing.
+    checked_s : float or None
+        `changed_s` of the state for which `complete` is known.
     """
 
     site: str
@@ -64,11 +69,26 @@ class Study:
     changed_s: float = 0.0
     senders: set[Hashable] = field(default_factory=set)
     lost: list[set[str]] = field(default_factory=list)
+    complete: bool = True
+    checked_s: float | None = None
 
     @property
     def whole(self) -> bool:
         """True if every association that sent objects of it was released, or its objects were sent again."""
         return not self.lost and not self.senders
+
+    def quiet(self, seconds: float) -> bool:
+        """True if nothing came for some time.
+
+        Parameters
+        ----------
+        seconds : float
+
+        Returns
+        -------
+        bool
+        """
+        return time.monotonic() - self.changed_s >= seconds
 
     @property
     def objects(self) -> int:
@@ -78,6 +98,10 @@ class Study:
     def discard(self) -> None:
         """Delete its objects, which are not de-identified."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+IsComplete = Callable[[Study], bool]
+"""Whether nothing of a study seems to be missing."""
 
 
 @dataclass
@@ -135,14 +159,16 @@ class Incoming:
                 study.senders.add(association)
                 names = state.sent.setdefault(study, set())
                 study.changed_s = time.monotonic()
-                self._require_room(study, len(content))
                 name = hashlib.sha256(str(header.SOPInstanceUID).encode()).hexdigest()[:32]
-                write_atomic(study.folder / f"{name}.dcm", content, mode=0o600)
+                path = study.folder / f"{name}.dcm"
+                more = len(content) - (path.stat().st_size if path.exists() else 0)  # it may be sent again
+                self._require_room(study, more)
+                write_atomic(path, content, mode=0o600)
             except BaseException:
                 state.failed = True
                 raise
             names.add(name)
-            study.size += len(content)
+            study.size += more
             for values, keyword in (
                 (study.subjects, "ClinicalTrialSubjectID"),
                 (study.patients, "PatientID"),
@@ -174,7 +200,7 @@ class Incoming:
                 else:
                     study.lost.append(names)
 
-    def due(self, *, quiet_s: float, broken_s: float) -> list[Study]:
+    def due(self, *, quiet_s: float, broken_s: float, is_complete: IsComplete | None = None) -> list[Study]:
         """Take the studies that are to be processed. Objects that come later begin a new study.
 
         Parameters
@@ -182,7 +208,10 @@ class Incoming:
         quiet_s : float
             Nothing came for this time, in seconds.
         broken_s : float
-            The same for a study that is not whole.
+            The same for a study that is not whole or not complete.
+        is_complete : callable, optional
+            Called once for each state of a whole study, while objects may arrive. A study that changes meanwhile stays.
+            None: all studies are complete.
 
         Returns
         -------
@@ -190,13 +219,18 @@ class Incoming:
             The caller discards them.
         """
         with self._lock:
-            now = time.monotonic()
-            keys = [
-                key
-                for key, study in self._studies.items()
-                if now - study.changed_s >= (quiet_s if study.whole else broken_s)
-            ]
-            return [self._studies.pop(key) for key in keys]
+            states = [(key, study, study.changed_s, study.whole) for key, study in self._studies.items()]
+        taken = []
+        for key, study, changed_s, whole in states:
+            if not study.quiet(quiet_s if whole else broken_s):
+                continue
+            if is_complete is not None and whole and study.checked_s != changed_s:
+                study.complete, study.checked_s = is_complete(study), changed_s
+            with self._lock:
+                ready = not whole or study.complete or study.quiet(broken_s)
+                if ready and study.changed_s == changed_s:
+                    taken.append(self._studies.pop(key))
+        return taken
 
     def _require_room(self, study: Study, more: int) -> None:
         if study.size + more > self._max_bytes:

@@ -13,11 +13,13 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import KnownScan, ScanIdentity, another_scan
-from qc.compliance import ComplianceReport, Finding, Purpose
+from qc.compliance import Purpose, require_all_sequences
+from qc.findings import ComplianceReport, Finding
 from qc.headers import HeaderChecks
 from qc.identity import BEFORE_INFUSION, WINDOW, check_identity, infusion_query, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import CheckedUpload, WrittenVisit, check_upload, write_scans
+from reading_centre.use_cases.conversion import WrittenVisit, write_scans
+from reading_centre.use_cases.gate import CheckedUpload, check_upload
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
@@ -71,6 +73,7 @@ def receive_visit(
     before_infusion: bool | None = None,
     patient_changed: str = "",
     stated: Mapping[Contrast, int] | None = None,
+    complete: bool = False,
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
@@ -93,6 +96,8 @@ def receive_visit(
         Reason for accepting other patient data than at the subject's other visits. If empty, they are refused.
     stated : mapping of Contrast to int, optional
         Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    complete : bool, optional
+        True: refuse a visit without a required sequence (other than FLAIR), which is a query otherwise.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def receive_visit(
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = _Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
-            replace_because, before_infusion, patient_changed, stated or {},
+            replace_because, before_infusion, patient_changed, stated or {}, complete,
         )  # fmt: skip
         with only_writer(desk.trial, visitor.code):
             settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
@@ -147,6 +152,7 @@ class _Visitor:
     before_infusion: bool | None
     patient_changed: str
     stated: Mapping[Contrast, int]
+    complete: bool
 
 
 def _require_listed(protocol: Protocol, site: str, number: str) -> None:
@@ -200,6 +206,8 @@ def _take_in(desk: UploadDesk, upload: Path, work: Path, visitor: _Visitor) -> R
         stated=visitor.stated,
     )
     checked.compliance.require()
+    if visitor.complete:
+        require_all_sequences(checked.compliance)
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         written = write_scans(
             checked,

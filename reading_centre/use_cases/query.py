@@ -11,7 +11,7 @@ from typing import Any, Final
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Query, Question, Registry
-from qc.compliance import Finding
+from qc.findings import Finding
 
 _TO_DO: Final = {
     "contrast_recognised": "state which sequence the series is",

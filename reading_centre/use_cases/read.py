@@ -9,48 +9,28 @@ from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.analysis.read_check import check_read, number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import AnalysisError, UsageError
-from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.itk import load_transform
-from mri_pipeline.core.io.template import Template, load_template
-from mri_pipeline.core.layout import SpaceFiles, Trial
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.core.spatial import Affine, LabelImage
-from mri_pipeline.images.face import face_region, require_template_match
 from mri_pipeline.reading.decisions import import_decisions
-from mri_pipeline.reading.items import item_from_derivatives
-from mri_pipeline.reading.lock import keep_inputs, lock_read, unlock_read
+from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
+from mri_pipeline.reading.lock import is_locked, keep_inputs, lock_read, unlock_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import Faces, export_worklist
 from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
+from reading_centre.use_cases.faces import locate_faces
 
 Summary = dict[str, int | str | list[str]]
-
-
-def _face(space: SpaceFiles) -> LabelImage:
-    return face_region(*_brain_and_template(space))
-
-
-def _brain_and_template(space: SpaceFiles) -> tuple[LabelImage, Template, Affine]:
-    """Brain mask of a subject, the template, and the affine from the template to the subject."""
-    return nifti.load_labels(space.brain), load_template(), load_transform(space.template_to_subject)
-
-
-def _require_faces_found(spaces: Sequence[SpaceFiles]) -> None:
-    for space in spaces:
-        try:
-            require_template_match(*_brain_and_template(space))
-        except AnalysisError as error:
-            raise AnalysisError(f"subject {space.subject}: {error.message}", hint=error.hint) from error
 
 
 def export_reads(folder: Path, out: Path) -> Summary:
     """Write a blinded worklist of every analysed visit whose read is not locked.
 
     The spaces of the subjects are kept from now on, because returned masks are on their grids
-    (`mri_pipeline.analysis.space`). The face is blanked in all images, unless the protocol keeps it.
+    (`mri_pipeline.analysis.space`). The face is blanked in all images, unless the protocol keeps it. A subject whose
+    face cannot be located is left out.
 
     Parameters
     ----------
@@ -65,55 +45,65 @@ def export_reads(folder: Path, out: Path) -> Summary:
         ``exported`` and ``locked``: number of visits in the worklist, and left out because their read is locked.
         ``defaced`` and ``nothing_to_deface``: number of visits whose face was blanked, and without a face.
         ``spaces_kept_from_one_visit``: number of subjects whose space comes from one visit. ``folder``: that of the
-        worklist.
+        worklist. ``failed``: a message for each subject that was left out.
 
     Raises
     ------
     UsageError
         If there is no trial, or the space of a subject is missing, and as `export_worklist`.
     AnalysisError
-        If the face of a subject cannot be located. Nothing is written then.
+        If the face can be located in no subject. Nothing is written then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        items = [
-            item_from_derivatives(trial.derivatives, subject.code, visit.visit)
-            for subject in registry.state().subjects
-            for visit in subject.visits
-            if visit.scan is ScanState.ANALYSED
-        ]
+        items = _analysed(trial, registry)
         spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
         for space in spaces:
             load_record(space)  # before anything is written
         deface = protocol.reading.deface
-        if deface:
-            _require_faces_found(spaces)
+        unread = {item.subject for item in items if not is_locked(trial.reads, item.subject, item.visit)}
+        faces, failed = locate_faces(space for space in spaces if space.subject in unread) if deface else ({}, {})
+        if failed and not faces:
+            raise next(iter(failed.values()))
+        items = [item for item in items if item.subject not in failed]
+        spaces = [space for space in spaces if space.subject not in failed]
         worklist = export_worklist(
             items,
             out,
             reads=trial.reads,
             key=Sealed.open(trial).secret("reading"),
             number_lesions=lambda kind, mask: number_counted(kind, mask, protocol.lesions),
-            face_of=(lambda item: _face(trial.derivatives.space(item.subject))) if deface else None,
+            face_of=(lambda item: faces[item.subject].unpacked()) if deface else None,
             order_of_visits_known=protocol.reading.order_of_visits_known,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
-        faces = list(worklist.faces.values())
-        registry.audit(
-            "worklist exported",
-            details={"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface},
-        )
+        details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
+        registry.audit("worklist exported", details=details | {"left out": sorted(failed)})
+    faces_found = list(worklist.faces.values())
     return {
         "exported": len(worklist.codes),
         "locked": worklist.locked,
-        "defaced": faces.count(Faces.DEFACED),
-        "nothing_to_deface": faces.count(Faces.ABSENT),
+        "defaced": faces_found.count(Faces.DEFACED),
+        "nothing_to_deface": faces_found.count(Faces.ABSENT),
         "spaces_kept_from_one_visit": alone,  # which is interpolated less than the later ones: better wait for a second
         "folder": str(worklist.folder),
+        "failed": [
+            f"sub-{code} FAILED, its visits are not in the worklist: {error.message}\nHint:  {error.hint}"
+            for code, error in failed.items()
+        ],
     }
+
+
+def _analysed(trial: Trial, registry: Registry) -> list[ReadingItem]:
+    return [
+        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
+        for subject in registry.state().subjects
+        for visit in subject.visits
+        if visit.scan is ScanState.ANALYSED
+    ]
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:

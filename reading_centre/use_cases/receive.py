@@ -23,6 +23,7 @@ from mri_pipeline.core.errors import (
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
+from reading_centre.use_cases.gate import is_complete_visit
 from reading_centre.use_cases.incoming import Incoming, Study
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.private_folder import private_folder, sweep
@@ -54,9 +55,9 @@ class Node:
     ae_title : str
         Own AE title.
     quiet_s : float
-        A study is whole if nothing came for this time, in seconds.
+        A study is complete if nothing came for this time and nothing is missing, in seconds.
     broken_s : float
-        How long a broken study waits to be sent again, in seconds.
+        How long a study that broke off or lacks a part waits for the rest, in seconds.
     """
 
     host: str
@@ -69,8 +70,9 @@ class Node:
 def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: Report) -> None:
     """Receive studies until `stop` is set.
 
-    A study whose subject or visit is not known, that is broken, or that is not whole when the node stops is kept in
-    quarantine with the reason. Nothing of it is lost as long as the process is not killed.
+    A study is kept in quarantine with the reason if its subject or visit is not known, if it is broken, if it lacks a
+    required sequence, or if the node stops before it is complete. Nothing of it is lost as long as the process is not
+    killed.
 
     Parameters
     ----------
@@ -102,7 +104,9 @@ def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: 
         try:
             report(f"listening on {node.host}:{port} as {node.ae_title}; {len(sites)} calling AE titles")
             while not stop.wait(min(1.0, node.quiet_s / 4)):
-                for study in incoming.due(quiet_s=node.quiet_s, broken_s=node.broken_s):
+                for study in incoming.due(
+                    quiet_s=node.quiet_s, broken_s=node.broken_s, is_complete=desk.is_complete
+                ):
                     desk.take_in(study)
                 desk.try_again()
         finally:
@@ -120,6 +124,15 @@ class _Desk:
         self._waiting: list[tuple[Study, UploadRefusedError]] = []
         self._next_s = 0.0
 
+    def is_complete(self, study: Study) -> bool:
+        """True if nothing of a study seems to be missing. Faults of this computer are left to `take_in`."""
+        try:
+            with private_folder(self._trial.work) as work:
+                return is_complete_visit(study.folder, protocol=self._protocol, work_dir=work / "upload")
+        except Exception as error:  # noqa: BLE001 - the node serves the other sites
+            _LOG.warning("site %s: a study could not be checked (%s)", study.site, type(error).__name__)
+            return True
+
     def take_in(self, study: Study) -> None:
         """Ingest a study if it is whole and its subject and visit are known, else quarantine it."""
         try:
@@ -133,7 +146,9 @@ class _Desk:
             self.refuse(study, error)
             return
         try:
-            taken = receive_visit(self._trial.root, study.folder, site=study.site, subject=subject, visit=visit)
+            taken = receive_visit(
+                self._trial.root, study.folder, site=study.site, subject=subject, visit=visit, complete=True
+            )
         except UploadRefusedError as error:  # it is in quarantine
             self._say(study, f"refused: {error.message}")
         except Exception as error:  # noqa: BLE001 - the node serves the other sites; nothing that was sent is lost
@@ -214,7 +229,7 @@ def subject_and_visit(study: Study, protocol: Protocol) -> tuple[str, str]:
 
 def _stopped() -> UploadRefusedError:
     return UnreadableUploadError(
-        "expected a study that was quiet before the node stopped, found one still in transfer",
+        "expected a study that was quiet and complete before the node stopped, found one in transfer or incomplete",
         hint=f"ask the site to send it again; if it is whole: {_RETRY}",
     )
 

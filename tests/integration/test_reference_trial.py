@@ -18,6 +18,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from benchmarks.registration.labels import resample_labels
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.itk import load_transform
@@ -25,13 +26,13 @@ from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import MaskLabel, Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.images.resample import resample_labels
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
 from mri_pipeline.reading.lock import lock_read
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from tests.unit.registry_steps import withdraw_scan
 
 pytestmark = pytest.mark.slow
 
@@ -340,7 +341,7 @@ def test_a_dummy_run_that_cannot_be_read_leaves_an_open_gate_open(copy, tmp_path
     assert "expected an upload outside of the trial folder" in capsys.readouterr().err
 
 
-def test_a_visit_has_one_scan_until_it_is_replaced_for_a_reason(copy, source, capsys):
+def test_a_visit_has_one_scan_until_it_is_replaced_for_a_reason(copy, source, tmp_path, capsys):
     (first, other) = [u for u in source.uploads if u.subject == "S01-001"][:2]
     arguments = ["--site", "S01", "--subject", first.subject, "--visit", first.visit]
     assert cli.invoke(["ingest", str(copy.root), str(source.path(first)), *arguments]) == 0
@@ -350,7 +351,10 @@ def test_a_visit_has_one_scan_until_it_is_replaced_for_a_reason(copy, source, ca
     assert cli.invoke(replaced) == 3  # its images are those of a later visit
     assert f"FLAIR of visit {other.visit}" in capsys.readouterr().err
     assert "received" not in visit_states(copy, capsys, first.visit)
-    replaced[2] = str(source.path(first))
+    replaced[2] = str(source.path(first))  # the accepted scan itself: it and its results stay
+    assert cli.invoke(replaced) == 0
+    assert "received" not in visit_states(copy, capsys, first.visit)
+    replaced[2] = str(scanned_again(source.path(first), tmp_path / "upload", weeks=0))
     assert cli.invoke(replaced) == 0
     assert "received" in visit_states(copy, capsys, first.visit)
 
@@ -389,7 +393,7 @@ def test_a_replaced_scan_that_fails_has_no_numbers_of_the_old_one(copy, source, 
     other = timepoints(copy)
     code = subject_codes(copy, source)["S01-001"]
     with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
-        registry.withdraw_scan(code, "wk04", reason="another person's scan")
+        withdraw_scan(registry, code, "wk04", reason="another person's scan")
     assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 4
     assert f"sub-{code} FAILED, its rows have no numbers" in capsys.readouterr().err
     rows = timepoints(copy)
@@ -402,7 +406,7 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     code = subject_codes(copy, source)["S01-001"]
     (third,) = [u for u in source.uploads if (u.subject, u.visit) == ("S01-001", "wk12")]
     with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
-        registry.withdraw_scan(code, "wk12", reason="to be added again")
+        withdraw_scan(registry, code, "wk12", reason="to be added again")
     shutil.rmtree(copy.rawdata.anat(code, "wk12").parent)
     assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
     worklist = tmp_path / "worklist"
@@ -448,15 +452,15 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     assert contents("*.nii.gz", "*.tsv") == images
 
 
-def four_weeks_later(upload, folder, change):
-    """The same head scanned again after four weeks: other dates, UIDs and pixels, and what `change` changes."""
+def scanned_again(upload, folder, *, weeks, change=lambda dataset: None):
+    """The same head scanned again after some weeks: other dates, UIDs and pixels, and what `change` changes."""
     shutil.unpack_archive(upload, folder)
     for path in filter(Path.is_file, folder.rglob("*")):
         dataset = pydicom.dcmread(path)
         for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
             if dataset.get(name):
                 day = dt.datetime.strptime(dataset[name].value, "%Y%m%d").replace(tzinfo=dt.UTC)
-                setattr(dataset, name, f"{day + dt.timedelta(weeks=4):%Y%m%d}")
+                setattr(dataset, name, f"{day + dt.timedelta(weeks=weeks):%Y%m%d}")
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
             if name in dataset:
                 setattr(dataset, name, generate_uid(entropy_srcs=[str(dataset[name].value)]))
@@ -497,7 +501,7 @@ def test_another_scanner_or_protocol_than_at_the_other_visits_is_a_query(
 ):
     """For the visit that S01-002 missed."""
     (upload,) = [u for u in source.uploads if (u.subject, u.visit) == ("S01-002", "wk00")]
-    sent = four_weeks_later(source.path(upload), tmp_path / "upload", change)
+    sent = scanned_again(source.path(upload), tmp_path / "upload", weeks=4, change=change)
     arguments = ["--site", upload.site, "--subject", upload.subject, "--visit", "wk04"]
     assert cli.invoke(["ingest", str(copy.root), str(sent), *arguments, "--json"]) == 0
     received = json.loads(capsys.readouterr().out)

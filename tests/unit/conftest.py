@@ -6,14 +6,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, text
 
-from reading_centre.use_cases import gate
+from reading_centre.use_cases import conversion
 from tests.unit import postgresql
 
 
 @pytest.fixture
 def no_image_checks(monkeypatch):
     """Accept images that are no heads: the small objects of `dicom_factory`."""
-    monkeypatch.setattr(gate, "judge_images", lambda measures, protocol: [])
+    monkeypatch.setattr(conversion, "judge_images", lambda measures, protocol: [])
 
 
 @pytest.fixture(scope="session")

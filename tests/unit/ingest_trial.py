@@ -57,7 +57,9 @@ def upload(
 def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
     """Ingest as site S01, subject 0001, stated before the infusion."""
     arguments = {"site": "S01", "subject": "0001", "before_infusion": True} | more
-    with mock.patch("reading_centre.use_cases.gate.judge_images", return_value=[]):  # the objects are no heads
+    with mock.patch(
+        "reading_centre.use_cases.conversion.judge_images", return_value=[]
+    ):  # the objects are no heads
         return receive_visit(trial.root, sent, visit=visit, **arguments)
 
 

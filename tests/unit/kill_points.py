@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases import gate, ingest, staging
+from reading_centre.use_cases import conversion, gate, ingest, staging
 
 FIRST = ("unpack", "convert", "flush", "key", "registry", "move scan", "participants", "remove stage")
 """Of the first ingest of a visit."""
@@ -32,7 +32,7 @@ def install(step: int) -> None:
         return call
 
     gate.unpack = guarded(gate.unpack)
-    gate.convert_checked = guarded(gate.convert_checked)
+    conversion.convert_checked = guarded(conversion.convert_checked)
     ingest.make_durable = guarded(ingest.make_durable)
     Sealed.code_for = guarded(Sealed.code_for)
     Registry.record_scan = guarded(Registry.record_scan)

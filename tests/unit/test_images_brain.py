@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from benchmarks.registration.labels import resample_labels
 from mri_pipeline.core.anatomy import BELOW_FORAMEN_MAGNUM
 from mri_pipeline.core.errors import AnalysisError, GridMismatchError
 from mri_pipeline.core.io.itk import load_transform
@@ -15,7 +16,7 @@ from mri_pipeline.images.bias import correct_bias
 from mri_pipeline.images.brain import combine, extract_brain
 from mri_pipeline.images.normalise import match_visits, normalise, white_matter_median
 from mri_pipeline.images.regions import below_foramen_magnum, infratentorial, location_labels, template_regions
-from mri_pipeline.images.resample import resample, resample_labels
+from mri_pipeline.images.resample import resample
 from mri_pipeline.images.tissue import map_tissue
 
 

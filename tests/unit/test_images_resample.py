@@ -7,12 +7,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from benchmarks.registration.labels import label_fraction, resample_labels
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
 from mri_pipeline.images.resample import (
     covered,
-    label_fraction,
     resample,
-    resample_labels,
     resample_nearest,
 )
 

@@ -144,7 +144,7 @@ def test_a_replacement_that_fails_leaves_the_earlier_scan_and_its_read(copied, p
         def fails(*_args, **_kwargs):
             raise UploadRefusedError("no volume")
 
-        monkeypatch.setattr("reading_centre.use_cases.gate.convert_series", fails)
+        monkeypatch.setattr("reading_centre.use_cases.conversion.convert_series", fails)
     elif fault == "refused":
         error, match = ComplianceError, "expected a field strength"
     else:

@@ -116,7 +116,7 @@ def test_a_refusal_on_a_full_disk_is_not_recorded(trial, sent, monkeypatch, caps
         return usage._replace(free=1000 if is_full else usage.free)
 
     monkeypatch.setattr(storage.shutil, "disk_usage", disk_usage)
-    monkeypatch.setattr("reading_centre.use_cases.gate.convert_series", refused)
+    monkeypatch.setattr("reading_centre.use_cases.conversion.convert_series", refused)
     assert ingest(trial, sent) == 2
     assert capsys.readouterr().err.startswith(FULL)
     monkeypatch.undo()

@@ -20,7 +20,8 @@ from qc import coverage
 from qc.compliance import Purpose
 from qc.coverage import split_series
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases.gate import CheckedUpload, check_upload, convert_checked
+from reading_centre.use_cases.conversion import convert_checked
+from reading_centre.use_cases.gate import CheckedUpload, check_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.enhanced_factory import texture
 

@@ -20,8 +20,10 @@ from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import ComplianceReport, Purpose, check_compliance
-from reading_centre.use_cases.gate import check_upload, convert_checked
+from qc.compliance import Purpose, check_compliance
+from qc.findings import ComplianceReport
+from reading_centre.use_cases.conversion import convert_checked
+from reading_centre.use_cases.gate import check_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.series_facts import AXIAL, IR, instances, t1, timed
 

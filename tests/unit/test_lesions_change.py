@@ -189,8 +189,8 @@ def test_a_border_drawn_differently_on_the_same_brain_is_no_event():
     assert states == [T2State.STABLE]
     assert not any(m.mask.any() for m in tracking.masks.values())
     assert events(wide, LESION, *seen)[0] == [T2State.STABLE]
-    # a lesion overlooked at one visit, in the image at both
-    assert events(labels().mask, LESION, *seen)[0] == [T2State.STABLE]
+    # a lesion overlooked at one visit, in the image at both: not new, and without predecessor never stable
+    assert events(labels().mask, LESION, *seen)[0] == [T2State.UNCHANGED_IMAGE]
     assert events(LESION, labels().mask, *seen)[0] == []
 
 

@@ -15,8 +15,8 @@ from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
-from qc.compliance import Finding
 from qc.content import ContentMeasures
+from qc.findings import Finding
 from qc.measures import ImageMeasures
 from qc.reports.acceptance import acceptance_html, mosaic_png
 from reading_centre.use_cases.dummy_run import accept_dummy_run

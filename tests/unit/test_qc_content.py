@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_images
 from qc.content import slice_digests
 from qc.measures import measure
-from reading_centre.use_cases.gate import require_usable_images
+from reading_centre.use_cases.conversion import require_usable_images
 from tests.unit.test_qc_measures import SHAPE, SPACING, changed, head
 
 PROTOCOL = parse_protocol(protocol_text())

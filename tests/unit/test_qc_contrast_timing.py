@@ -19,11 +19,13 @@ from mri_pipeline.intake.contrast import Basis, recognise
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
-from qc.compliance import Finding, Purpose
+from qc.compliance import Purpose
 from qc.contrast_timing import TimingDecision, decide_timing
+from qc.findings import Finding
 from qc.headers import HeaderChecks
-from reading_centre.use_cases import gate
-from reading_centre.use_cases.gate import check_upload, write_scans
+from reading_centre.use_cases import conversion
+from reading_centre.use_cases.conversion import write_scans
+from reading_centre.use_cases.gate import check_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.series_facts import IR, instances, t1, timed
 
@@ -137,8 +139,8 @@ def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_s
     def darkest(measures, protocol):
         return [Finding("snr", Action.QUERY, f"{c.value}: dark", c) for c, m in measures.items() if m == 12.0]
 
-    monkeypatch.setattr(gate, "measure", lambda image, contrast: float(image.data.min()))
-    monkeypatch.setattr(gate, "judge_images", darkest)
+    monkeypatch.setattr(conversion, "measure", lambda image, contrast: float(image.data.min()))
+    monkeypatch.setattr(conversion, "judge_images", darkest)
     upload = factory.write_visit(tmp_path / "up")  # the lowest voxel of series 2, named as pre-contrast, is 12
     checked = check_upload(
         upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT

@@ -32,10 +32,12 @@ from mri_pipeline.phantom.scanner import (
     Plane,
     acquisitions,
 )
-from qc.compliance import Finding, Purpose
+from qc.compliance import Purpose
+from qc.findings import Finding
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
-from reading_centre.use_cases import gate as use_case
-from reading_centre.use_cases.gate import CheckedUpload, check_upload, write_scans
+from reading_centre.use_cases import conversion as use_case
+from reading_centre.use_cases.conversion import write_scans
+from reading_centre.use_cases.gate import CheckedUpload, check_upload
 from tests.unit import dicom_factory as factory
 
 SECRET = b"0123456789abcdef"

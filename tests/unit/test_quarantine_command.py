@@ -20,9 +20,9 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Action, load_protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate, Registry
-from qc.compliance import Finding
+from qc.findings import Finding
 from reading_centre import cli
-from reading_centre.use_cases import gate
+from reading_centre.use_cases import conversion
 from reading_centre.use_cases.dummy_run import receive_dummy_run
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
@@ -313,7 +313,7 @@ def test_the_identity_alarm_of_a_dummy_run_is_cleared_by_tag(trial, tmp_path, mo
 
 
 def images_find(monkeypatch, *findings):
-    monkeypatch.setattr(gate, "judge_images", lambda measures, protocol: list(findings))
+    monkeypatch.setattr(conversion, "judge_images", lambda measures, protocol: list(findings))
 
 
 def test_a_release_overrules_a_limit_of_the_images(trial, tmp_path, monkeypatch):

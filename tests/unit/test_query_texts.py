@@ -7,8 +7,9 @@ import pytest
 
 import qc
 from mri_pipeline.core.protocol import Action
-from qc.compliance import NEVER_OVERRULED, TIMING_RULE, Finding
+from qc.compliance import TIMING_RULE
 from qc.contrast_timing import RULE
+from qc.findings import NEVER_OVERRULED, Finding
 from qc.identity import BEFORE_INFUSION, WINDOW
 from reading_centre.use_cases.query import questions
 

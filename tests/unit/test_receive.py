@@ -46,6 +46,9 @@ def trial(tmp_path):
     text = trial.protocol_file.read_text()
     text = text.replace('code = "S01"', 'code = "S01"\nae_titles = ["PACS01", "MR 01"]', 1)
     text = text.replace('code = "S02"', 'code = "S02"\nae_titles = ["PACS02"]\nsubjects = ["0201"]', 1)
+    text = text.replace(
+        "min_coverage_mm = { value = 120.0", "min_coverage_mm = { value = 10.0"
+    )  # of small objects
     trial.protocol_file.write_text(text)
     return trial
 
@@ -253,6 +256,98 @@ def test_a_study_sent_again_after_it_broke_off_is_whole(trial, tmp_path):
     assert len(agree(trial)) == 1
 
 
+def of_series(files, *numbers):
+    return [file for file in files if dcmread(file, stop_before_pixels=True).SeriesNumber in numbers]
+
+
+@pytest.mark.parametrize("first", [(1, 3), (2, 4)], ids=["without both T1", "without FLAIR"])
+def test_a_study_that_comes_in_two_halves_is_one_visit(trial, tmp_path, first):
+    files = visit_files(tmp_path / "visit")
+    half = of_series(files, *first)
+    with running(trial, quiet_s=0.5, broken_s=60.0) as (port, lines):
+        assert send(port, half)
+        time.sleep(4)  # longer than the quiet time and the check of the study
+        assert len(lines) == 1
+        assert send(port, [file for file in files if file not in half])
+        wait_for(lambda: len(lines) > 1)
+    assert "study of 48 objects" in lines[1]
+    assert "accepted" in lines[1]
+    (held,) = agree(trial)
+    assert set(held.identity.images) == {"FLAIR", "T1w", "ce-gadolinium_T1w", "T2w"}
+    assert not list_quarantine(trial.root)
+
+
+@pytest.mark.parametrize("cut", ["slices", "gap"])
+def test_a_series_that_comes_in_two_halves_is_one_volume(trial, tmp_path, cut):
+    files = visit_files(tmp_path / "visit")
+    (*_, last) = sorted({dcmread(file, stop_before_pixels=True).SeriesNumber for file in files})
+    series = of_series(files, last)
+    late = series[6:] if cut == "slices" else series[5:6]
+    with running(trial, quiet_s=0.5, broken_s=60.0) as (port, lines):
+        assert send(port, [file for file in files if file not in late])
+        time.sleep(4)
+        assert len(lines) == 1
+        assert send(port, late)
+        wait_for(lambda: len(lines) > 1)
+    assert "study of 48 objects" in lines[1]
+    assert len(agree(trial)) == 1
+
+
+def test_half_a_visit_is_quarantined_after_its_time_and_never_a_visit(trial, tmp_path):
+    files = visit_files(tmp_path / "visit")
+    half = of_series(files, 1, 3)
+    with running(trial, quiet_s=0.5, broken_s=5.0) as (port, lines):
+        assert send(port, half)
+        wait_for(lambda: len(lines) > 1)
+        (entry,) = list_quarantine(trial.root)
+        assert not agree(trial)
+        assert (entry.refused_as, entry.visit) == ("ComplianceError", "wk00")
+        assert "expected T1w, found FLAIR, T2w" in entry.reason
+        assert "expected ce-gadolinium_T1w, found FLAIR, T2w" in entry.reason
+        assert "ask the site to send the whole study again" in entry.next_step
+        assert send(port, files)
+        wait_for(lambda: len(lines) > 2)
+    assert "accepted" in lines[2]
+    assert len(agree(trial)) == 1
+
+
+def test_the_centre_may_accept_a_visit_without_a_sequence_that_was_not_acquired(trial, tmp_path):
+    with running(trial, quiet_s=0.5, broken_s=2.0) as (port, lines):
+        assert send(port, of_series(visit_files(tmp_path / "visit"), 1, 2, 3))
+        wait_for(lambda: len(lines) > 1)
+    (entry,) = list_quarantine(trial.root)
+    taken = retry_upload(trial.root, entry.name, subject="0001")
+    assert any("expected ce-gadolinium_T1w" in query for query in taken.queries)
+    assert len(agree(trial)) == 1
+
+
+def test_a_study_that_changes_while_it_is_checked_stays(tmp_path):
+    (tmp_path / "work").mkdir()
+    files = visit_files(tmp_path / "visit")
+    incoming = Incoming(tmp_path / "work", max_bytes=10**9)
+    calls = []
+
+    def is_complete(study):
+        """The second object comes during the first check."""
+        calls.append(study.objects)
+        if len(calls) == 1:
+            incoming.store("B", "S01", files[1].read_bytes())
+            incoming.end("B", released=True)
+        return len(calls) < 3
+
+    incoming.store("A", "S01", files[0].read_bytes())
+    incoming.end("A", released=True)
+    assert not incoming.due(quiet_s=0, broken_s=60, is_complete=is_complete)
+    (study,) = incoming.due(quiet_s=0, broken_s=60, is_complete=is_complete)
+    assert (study.objects, calls) == (2, [1, 2])
+    incoming.store("C", "S01", files[2].read_bytes())
+    incoming.end("C", released=True)
+    for _ in range(3):  # not complete: checked once, and held
+        assert not incoming.due(quiet_s=0, broken_s=60, is_complete=is_complete)
+    assert calls == [1, 2, 1]
+    assert len(incoming.due(quiet_s=0, broken_s=0, is_complete=is_complete)) == 1
+
+
 def test_an_open_association_holds_its_study_back(trial, tmp_path):
     files = visit_files(tmp_path / "visit")
     with running(trial, quiet_s=0.3) as (port, lines), association(port) as assoc:
@@ -274,7 +369,7 @@ def test_a_stop_during_a_transfer_loses_nothing_that_was_acknowledged(trial, tmp
         assoc = entity.associate("127.0.0.1", port)
         for file in files[:9]:
             assert assoc.send_c_store(dcmread(file)).Status == 0
-    assert "in quarantine: expected a study that was quiet" in lines[-1]
+    assert "in quarantine: expected a study that was quiet and complete" in lines[-1]
     (entry,) = list_quarantine(trial.root)
     assert len(list(entry.upload.iterdir())) == 9
     assert not private_files(trial)
@@ -328,6 +423,19 @@ def test_a_study_that_is_too_large_is_not_stored_further(tmp_path):
     assert not study.whole
 
 
+def test_a_study_that_is_sent_again_counts_once(tmp_path):
+    (tmp_path / "work").mkdir()
+    files = visit_files(tmp_path / "visit")[:3]
+    contents = [file.read_bytes() for file in files]
+    incoming = Incoming(tmp_path / "work", max_bytes=sum(map(len, contents)))
+    for association in ("A", "B"):
+        for content in contents:
+            incoming.store(association, "S01", content)
+        incoming.end(association, released=association == "B")
+    (study,) = incoming.due(quiet_s=0, broken_s=60)
+    assert (study.objects, study.size) == (3, sum(map(len, contents)))
+
+
 def test_settings_and_port_are_checked(tmp_path, trial):
     text = protocol_text()
     both = text.replace('code = "S01"', 'code = "S01"\nae_titles = ["A"]').replace(
@@ -373,7 +481,7 @@ def test_a_signal_ends_the_node_and_keeps_what_was_sent(trial, tmp_path, number)
         node.send_signal(number)
         out, err = node.communicate(timeout=60)
         assert node.returncode == 0
-    assert "in quarantine: expected a study that was quiet before the node stopped" in out
+    assert "in quarantine: expected a study that was quiet and complete before the node stopped" in out
     assert out.endswith("stopped\n")
     assert not any(name in out + err for name in NAMES)
     (entry,) = list_quarantine(trial.root)

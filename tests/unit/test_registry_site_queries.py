@@ -10,6 +10,7 @@ from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.registry import QueryState, Question, Registry
 from mri_pipeline.registry.site_queries import SUPERSEDED
 from reading_centre import cli
+from tests.unit.registry_steps import withdraw_scan
 
 PROTOCOL = parse_protocol(protocol_text())
 THICK = Question(
@@ -93,7 +94,7 @@ def test_an_unknown_query_is_wrong_use(registry):
 def test_another_scan_of_the_visit_closes_its_queries_and_no_others(registry):
     received(registry, THICK)
     received(registry, THICK, visit="wk04", digest="d2")
-    registry.withdraw_scan(SUBJECT, "wk00", reason="motion")
+    withdraw_scan(registry, SUBJECT, "wk00", reason="motion")
     received(registry, "new", digest="d3")
     states = [(q.visit, q.state.value, q.close_reason) for q in registry.site_queries.all()]
     assert states == [("wk00", "closed", SUPERSEDED), ("wk04", "open", ""), ("wk00", "open", "")]

@@ -1,0 +1,14 @@
+"""Steps of a registry that no command takes alone."""
+
+from __future__ import annotations
+
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.database import writing
+from mri_pipeline.registry.scans import withdraw
+from mri_pipeline.registry.steps import accepted_scan
+
+
+def withdraw_scan(registry: Registry, subject: str, visit: str, *, reason: str) -> None:
+    """Withdraw an accepted scan and its reads, as its replacement does."""
+    with writing(registry._engine) as session:
+        withdraw(session, accepted_scan(session, subject, visit), reason=reason)
