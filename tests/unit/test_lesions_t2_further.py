@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lesion_phantom import Head
+from lesion_phantom import RULE_ALONE, Head, constant_model
 
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
@@ -25,12 +25,7 @@ AT = (18, 5, 0)
 RULES = LesionRules()
 
 
-def model(intercept):
-    """A model that gives every candidate the same probability."""
-    return BoostedTrees(intercept, np.zeros((1, 0), dtype=int), np.zeros((1, 0)), np.zeros((1, 1)), FEATURES)
-
-
-ALL, NONE = model(100.0), model(-100.0)
+ALL, NONE = constant_model(100.0), RULE_ALONE
 LARGE = BoostedTrees(
     0.0, np.array([[FEATURES.index("size")]]), np.array([[np.log(40.0)]]), np.array([[-100.0, 100.0]]), FEATURES
 )
@@ -128,7 +123,7 @@ def test_known_lesions_are_not_found_again():
 
 
 def test_without_t1_nothing_is_added():
-    head, spot = faint()
+    head, _ = faint()
     (found,) = found_by([head.visit(FLAIR)], head.tissue(), ALL)
     assert not found.any()
 

@@ -185,7 +185,9 @@ def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
     for contrast in (Contrast.T1W, Contrast.T1W_GD):
         if contrast in visit.contrasts:
             known = visit.scanned(contrast)
-            return np.where(known, local_contrast(visit.contrasts[contrast], visit, tissue).contrast, np.float32(0))
+            return np.where(
+                known, local_contrast(visit.contrasts[contrast], visit, tissue).contrast, np.float32(0)
+            )
     return np.zeros(visit.grid.shape, dtype=np.float32)
 
 
