@@ -87,9 +87,8 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        without_numbers: list[
-            SubjectInput
-        ] = []  # without lesions, because those of a whole trial may exceed the memory
+        # without lesions, because those of a whole trial may exceed the memory
+        without_numbers: list[SubjectInput] = []
         refused: dict[str, ReadingCentreError] = {}
         texts = table_texts(
             _subjects(trial, protocol, registry, without_numbers, refused, nprocs=nprocs),

@@ -454,7 +454,10 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
 
 def scanned_again(upload, folder, *, weeks, change=lambda dataset: None):
     """The same head scanned again after some weeks: other dates, UIDs and pixels, and what `change` changes."""
-    shutil.unpack_archive(upload, folder)
+    if upload.is_dir():
+        shutil.copytree(upload, folder)
+    else:
+        shutil.unpack_archive(upload, folder)
     for path in filter(Path.is_file, folder.rglob("*")):
         dataset = pydicom.dcmread(path)
         for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):

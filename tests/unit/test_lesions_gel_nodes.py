@@ -262,7 +262,7 @@ def test_the_centre_of_a_ring_in_thick_slices_is_part_of_the_t2_lesion(orientati
     ring = head.inside((15, 5, 0), 40) & middle
     apart = np.hypot(head.at[0] - 15, head.at[1] - 5)
     ring, centre = ring & (apart <= 5) & (apart > 3), middle & (apart <= 3)
-    found = GelDetection(head.labels(ring), (), head.labels(np.zeros_like(ring)), None)
+    found = GelDetection(head.labels(ring), (), head.labels(np.zeros_like(ring)))
     turned = replace(found, mask=found.mask.reoriented(orientation), places=found.places.reoriented(orientation))
     empty = nothing(head).reoriented(orientation)
     probability = Image(np.zeros(empty.grid.shape, np.float32), empty.grid)
