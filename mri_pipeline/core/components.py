@@ -88,10 +88,26 @@ class ConnectedComponents:
         ConnectedComponents
             An empty mask has no components.
         """
-        labels, count = connected_parts(mask, connectivity)
+        return cls.of_labels(*connected_parts(mask, connectivity))
+
+    @classmethod
+    def of_labels(cls, labels: NDArray[np.int32], count: int) -> ConnectedComponents:
+        """The regions of a label image as components.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (x, y, z)
+            1 to `count`, 0 outside of all regions.
+        count : int
+
+        Returns
+        -------
+        ConnectedComponents
+            A number without voxels has size 0.
+        """
         voxels = np.flatnonzero(labels)
         number = labels.ravel()[voxels].astype(np.intp) - 1
-        return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
+        return cls(labels.shape, voxels, number, np.bincount(number, minlength=count))
 
     def selected(self, keep: BoolArray) -> ConnectedComponents:
         """Select components and number them anew in the same order.

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_phantom import RULE_ALONE, Head, constant_model
 
+from mri_pipeline.core.io.priors import T2_BASINS_FILE, load_trees
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, Image
@@ -110,10 +111,37 @@ def test_accepted_candidates_become_lesions_with_a_probability_of_half_or_more()
     assert found.probability.data[found.mask.mask].min() >= 0.5
 
 
-def test_normal_white_matter_cortex_and_ventricle_give_nothing():
-    head = Head()
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+@pytest.mark.parametrize("noise", [0.02, 0.06, 0.1])
+def test_normal_white_matter_cortex_and_ventricle_give_nothing(spacing, noise):
+    head = Head(spacing, noise)
     (found,) = segment_t2([head.visit(FLAIR, T1W)], head.tissue(), RULES)
     assert not found.mask.mask.any()
+
+
+def test_no_model_accepts_a_candidate_of_little_contrast():
+    head, _ = faint(flair=1.10, radius=2.0)
+    found = candidates_of(head.visit(FLAIR, T1W), head.tissue())
+    contrast = found.features[:, FEATURES.index("contrast")]
+    (mask,) = found_by([head.visit(FLAIR, T1W)], head.tissue(), ALL)
+    assert contrast.min() < 2.5
+    assert not mask[found.components.chosen(contrast < 2.5)].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "sign"), [("peak", 1), ("contrast", 1), ("score_peak", 1), ("csf_near", -1), ("mirrored", -1)]
+)
+def test_the_model_of_the_package_is_monotonic(name, sign):
+    """Trees that are not monotonic accepted noise, which the training data do not hold."""
+    rows = np.random.default_rng(3).uniform(-3, 8, (300, len(FEATURES)))
+    values = np.linspace(-5, 12, 30)
+    model = load_trees(T2_BASINS_FILE)
+    curves = []
+    for value in values:
+        rows[:, FEATURES.index(name)] = value
+        curves.append(model.probability(rows))
+    assert (sign * np.diff(curves, axis=0) >= 0).all()
+    assert np.ptp(curves, axis=0).max() > 0
 
 
 def test_known_lesions_are_not_found_again():

@@ -214,6 +214,8 @@ class T2Basins:
         Minimum of that standard deviation, in the unit of `lesions.contrast`.
     least_prominence : float
         A local maximum is this far above its saddle to a higher one.
+    rounding : float
+        Relative rounding error of that difference.
     least_peak : float
         Minimum contrast of a local maximum.
     floor : float
@@ -236,6 +238,9 @@ class T2Basins:
     least_probability : float
         Minimum probability of an accepted candidate. Chosen by leave-one-patient-out (benchmarks/accuracy): with 0.5
         more lesions are found, and more false ones in heads without lesions.
+    least_contrast, least_score : float
+        An accepted candidate has at least this mean contrast, and at least this maximum of the score of the T2 rule
+        relative to its threshold. Noise in homogeneous white matter seldom reaches both.
     present_share : float
         A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
         visit.
@@ -243,6 +248,7 @@ class T2Basins:
 
     least_spread: float = 0.4
     least_prominence: float = 0.6
+    rounding: float = 1e-4
     least_peak: float = 2.2
     floor: float = 0.8
     most_contrast: float = 20.0
@@ -256,6 +262,8 @@ class T2Basins:
     most_elongation: float = 5.0
     far_mm: float = 15.0
     least_probability: float = 0.6
+    least_contrast: float = 2.5
+    least_score: float = -2.0
     present_share: float = 0.5
 
 

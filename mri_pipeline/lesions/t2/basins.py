@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from mri_pipeline.core.anatomy import TissueMaps
@@ -154,22 +154,33 @@ def _basins(
     """Local maxima in or near white matter, each to half of its height within its basin."""
     landscape = np.where(searched, np.clip(contrast, -_BASINS.most_contrast, _BASINS.most_contrast), OUTSIDE)
     landscape = landscape.astype(np.float32)
-    tops = h_maxima(landscape, _BASINS.least_prominence).astype(bool)
-    markers, count = ndimage.label(tops & near_white & (landscape > _BASINS.least_peak), structure(3))
-    within = searched & (landscape > _BASINS.floor)
-    basin = watershed(-landscape, markers, mask=within, connectivity=structure(3))
-    numbers = np.arange(1, count + 1)
-    peak = np.append(np.inf, ndimage.maximum(landscape, basin, numbers)) if count else np.array([np.inf])
-    lower = ndimage.minimum_filter(np.where(basin > 0, basin, count + 1), 3)
-    meets = (basin > 0) & ((lower < basin) | (ndimage.maximum_filter(basin, 3) > basin))
-    saddle = np.asarray(ndimage.maximum(np.where(meets, landscape, 0), basin, numbers)) if count else np.zeros(0)
-    voxels = np.flatnonzero(landscape > peak[basin] / 2)
-    number = basin.ravel()[voxels].astype(np.intp) - 1
-    components = ConnectedComponents(contrast.shape, voxels, number, np.bincount(number, minlength=count))
+    box = ndimage.find_objects(searched.astype(np.uint8), max_label=1)[0] or (slice(0, 1),) * 3
+    tops = _prominent(landscape[box]) & near_white[box] & (landscape[box] > _BASINS.least_peak)
+    markers, count = ndimage.label(tops, structure(3))
+    labels = np.zeros(contrast.shape, dtype=np.int32)
+    labels[box] = watershed(
+        -landscape[box], markers, mask=landscape[box] > _BASINS.floor, connectivity=structure(3)
+    )
+    basins = ConnectedComponents.of_labels(labels, count)
+    peak = basins.maxima(landscape)
+    lower = ndimage.minimum_filter(np.where(labels > 0, labels, count + 1), 3)
+    meets = (lower < labels) | (ndimage.maximum_filter(labels, 3) > labels)
+    saddle = np.maximum(basins.maxima(np.where(meets, landscape, 0)), 0)
+    high = landscape.ravel()[basins.voxels] > peak[basins.number] / 2
+    number = basins.number[high]
+    components = ConnectedComponents(
+        contrast.shape, basins.voxels[high], number, np.bincount(number, minlength=count)
+    )
     volume = components.sizes * voxel_mm3
     keep = (volume >= _BASINS.least_mm3) & (volume <= _BASINS.most_mm3)
-    whole = np.bincount(basin.ravel(), minlength=count + 1)[1:] * voxel_mm3
-    return _Basins(components.selected(keep), whole[keep], (saddle / peak[1:])[keep])
+    return _Basins(components.selected(keep), basins.sizes[keep] * voxel_mm3, (saddle / peak)[keep])
+
+
+def _prominent(landscape: NDArray[np.float32]) -> BoolArray:
+    """Maxima that are at least `least_prominence` above their saddle to a higher one."""
+    height = _BASINS.least_prominence
+    above = sitk.GetArrayFromImage(sitk.HConvex(sitk.GetImageFromArray(landscape), height, True))
+    return np.asarray(above >= np.float32(height * (1 - _BASINS.rounding)))
 
 
 def _relative_t1(evidence: Evidence) -> NDArray[np.float32]:

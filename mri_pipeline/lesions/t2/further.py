@@ -13,7 +13,7 @@ from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import VisitImages
-from mri_pipeline.lesions.t2.basins import Candidates, candidates
+from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
 from mri_pipeline.lesions.t2.features import Evidence
 
 _BASINS = METHOD.t2_basins
@@ -63,13 +63,19 @@ def further_lesions(
     brains = [visit.brain.mask for visit in visits]
     stable = np.zeros(visits[0].grid.shape, dtype=bool)
     for own in found:
-        likely = model.probability(own.features) >= _BASINS.least_probability
+        likely = (model.probability(own.features) >= _BASINS.least_probability) & _definite(own)
         stable |= own.components.chosen(likely & _present(own, found, brains))
     parts = ConnectedComponents.of(stable)
     return [
         parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain
         for brain, taken in zip(brains, known, strict=True)
     ]
+
+
+def _definite(own: Candidates) -> BoolArray:
+    """True for candidates that are bright enough, whatever their other features."""
+    values = dict(zip(FEATURES, own.features.T, strict=True))
+    return (values["contrast"] > _BASINS.least_contrast) & (values["score_peak"] > _BASINS.least_score)
 
 
 def _present(own: Candidates, visits: Sequence[Candidates], brains: Sequence[BoolArray]) -> BoolArray:
