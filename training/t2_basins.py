@@ -55,7 +55,7 @@ SLICES_MM = (1, 3)
 REAL_SHARE, INSERTED_SHARE, OTHER_SHARE, NEAR_SHARE, NEAR_MM = 0.5, 0.4, 0.05, 0.2, 3.0
 SURE_TISSUE = 0.8
 NOISE = (0.03, 0.08)
-DEPTH, TREES, RATE, LEAST_IN_LEAF, PENALTY = 3, 150, 0.06, 20, 1.0
+DEPTH, TREES, RATE, SHARE, LEAST_IN_LEAF, PENALTY = 3, 150, 0.06, 0.4, 20, 1.0
 RISES = (
     "peak",
     "contrast",
@@ -156,6 +156,7 @@ def fitted(samples: Sequence[Sample]) -> BoostedTrees:
         max_depth=DEPTH,
         max_leaf_nodes=2**DEPTH,
         learning_rate=RATE,
+        max_features=SHARE,
         min_samples_leaf=LEAST_IN_LEAF,
         l2_regularization=PENALTY,
         monotonic_cst=[(name in RISES) - (name in FALLS) for name in FEATURES],

@@ -75,7 +75,8 @@ def further_lesions(
 def _definite(own: Candidates) -> BoolArray:
     """True for candidates that are bright enough, whatever their other features."""
     values = dict(zip(FEATURES, own.features.T, strict=True))
-    return (values["contrast"] > _BASINS.least_contrast) & (values["score_peak"] > _BASINS.least_score)
+    bright = (values["contrast"] > _BASINS.least_contrast) & (values["score_peak"] > _BASINS.least_score)
+    return np.asarray(bright)
 
 
 def _present(own: Candidates, visits: Sequence[Candidates], brains: Sequence[BoolArray]) -> BoolArray:
