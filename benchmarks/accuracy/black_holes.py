@@ -54,9 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cases", nargs="+")
-    parser.add_argument(
-        "--models", type=Path, help="GEL models without each patient, from training/gel_nodes.py --apart"
-    )
+    parser.add_argument("--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)")
     arguments = parser.parse_args()
     made = learned(arguments.data, arguments.models)
     for name, (folder, mask, left_out) in cases(arguments.data).items():

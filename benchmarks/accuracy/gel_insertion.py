@@ -243,9 +243,7 @@ def main() -> None:
     )
     parser.add_argument("--without-pre", action="store_true", help="analyse without T1 before gadolinium")
     parser.add_argument("--summary", action="store_true", help="print the summary of existing results")
-    parser.add_argument(
-        "--models", type=Path, help="GEL models without each patient, from training/gel_nodes.py --apart"
-    )
+    parser.add_argument("--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)")
     arguments = parser.parse_args()
     if not arguments.summary:
         made = learned(arguments.data, arguments.models)

@@ -16,11 +16,12 @@ from lesion_prior import WITH_IMAGES, mean_scaling, prior_from_masks
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import structure
 from mri_pipeline.core.io.nifti import load_image, load_labels
-from mri_pipeline.core.io.priors import read_model
+from mri_pipeline.core.io.priors import read_model, read_trees
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image
+from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import bias, brain, normalise, tissue
 from mri_pipeline.lesions.gel import detect as gel
@@ -130,21 +131,30 @@ def prepare(images: Mapping[Contrast, Image], prior: Image) -> tuple[VisitImages
 
 @dataclass(frozen=True)
 class Learned:
-    """What the method has learned without one patient; no GEL model: that of the package."""
+    """What the method has learned without one patient; None stands for the model of the package."""
 
     prior: Image
     gel_model: LogisticModel | None = None
+    t2_model: BoostedTrees | None = None
 
 
 def learned(data: Path, models: Path | None) -> dict[str, Learned]:
     """Prior and models by the excluded patient ('' for MSLesSeg P14, who has no part in the prior).
 
-    `models` is the folder that ``training/gel_nodes.py --apart`` wrote. Without it, the GEL model of the package is
-    used, which was made with these patients.
+    `models` holds the folders ``gel`` and ``t2`` that ``training/gel_nodes.py --apart`` and ``training/t2_basins.py
+    --apart`` wrote. Without them, the models of the package are used, which were made with these patients.
     """
-    files = {file.stem.removeprefix("without_"): file for file in models.glob("without_*.json")} if models else {}
+
+    def file(kind: str, patient: str) -> Path | None:
+        path = models / kind / f"without_{patient or 'P14'}.json" if models else None
+        return path if path and path.exists() else None
+
     return {
-        out: Learned(prior, read_model(files[out]) if out in files else None)
+        out: Learned(
+            prior,
+            read_model(gel_file) if (gel_file := file("gel", out)) else None,
+            read_trees(t2_file) if (t2_file := file("t2", out)) else None,
+        )
         for out, prior in priors(data).items()
     }
 
@@ -154,7 +164,7 @@ def analyse(images: Mapping[Contrast, Image], made: Learned) -> Analysed:
     rules, start = LesionRules(), time.process_time()
     visit, maps = prepare(images, made.prior)
     prepared = time.process_time()
-    (lesions,) = t2.segment_t2([visit], maps, rules)
+    (lesions,) = t2.segment_t2([visit], maps, rules, model=made.t2_model)
     enhancing, mask, probability = None, lesions.mask, lesions.probability
     if Contrast.T1W_GD in images:
         enhancing = gel.detect_gel(visit, maps, mask, rules, model=made.gel_model)

@@ -109,9 +109,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+")
     parser.add_argument("--seeds", nargs="*", type=int, default=[101, 102, 103, 104])
     parser.add_argument("--contrasts", nargs="+", type=Contrast, default=list(Contrast), help="contrasts to use")
-    parser.add_argument(
-        "--models", type=Path, help="GEL models without each patient, from training/gel_nodes.py --apart"
-    )
+    parser.add_argument("--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)")
     arguments = parser.parse_args()
     made = learned(arguments.data, arguments.models)
     chosen = {n: c for n, c in cases(arguments.data).items() if not arguments.cases or n in arguments.cases}

@@ -193,9 +193,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=1913)
     parser.add_argument("--summary", action="store_true", help="print the summary of existing results")
-    parser.add_argument(
-        "--models", type=Path, help="GEL models without each patient, from training/gel_nodes.py --apart"
-    )
+    parser.add_argument("--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)")
     arguments = parser.parse_args()
     if not arguments.summary:
         measure(arguments)

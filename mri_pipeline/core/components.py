@@ -88,10 +88,26 @@ class ConnectedComponents:
         ConnectedComponents
             An empty mask has no components.
         """
-        labels, count = connected_parts(mask, connectivity)
+        return cls.of_labels(*connected_parts(mask, connectivity))
+
+    @classmethod
+    def of_labels(cls, labels: NDArray[np.int32], count: int) -> ConnectedComponents:
+        """The regions of a label image as components.
+
+        Parameters
+        ----------
+        labels : ndarray of int, shape (x, y, z)
+            1 to `count`, 0 outside of all regions.
+        count : int
+
+        Returns
+        -------
+        ConnectedComponents
+            A number without voxels has size 0.
+        """
         voxels = np.flatnonzero(labels)
         number = labels.ravel()[voxels].astype(np.intp) - 1
-        return cls(mask.shape, voxels, number, np.bincount(number, minlength=count))
+        return cls(labels.shape, voxels, number, np.bincount(number, minlength=count))
 
     def selected(self, keep: BoolArray) -> ConnectedComponents:
         """Select components and number them anew in the same order.
@@ -173,6 +189,23 @@ class ConnectedComponents:
             0 for a component without voxels.
         """
         return np.asarray(self.sums(image) / np.maximum(self.sizes, 1), dtype=np.float64)
+
+    def known_means(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean over the voxels of each component whose value is known.
+
+        Parameters
+        ----------
+        image : ndarray of float32, shape `shape`
+            NaN where it is unknown.
+
+        Returns
+        -------
+        ndarray of float64, shape (components,)
+            NaN for a component without a known value.
+        """
+        known = np.isfinite(image)
+        number = self.sums(known)
+        return np.where(number > 0, self.sums(np.where(known, image, 0)) / np.maximum(number, 1), np.nan)
 
     def maxima(self, image: NDArray[np.float32]) -> NDArray[np.float64]:
         """Maximum of an image in each component.

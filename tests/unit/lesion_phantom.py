@@ -6,7 +6,9 @@ import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
+from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.lesions.t2.basins import FEATURES
 
 SHAPE_MM = (72, 84, 66)
 NORMAL = {
@@ -16,6 +18,15 @@ NORMAL = {
     Contrast.T2W: (1.0, 1.4, 3.0),
 }
 """White matter, grey matter, CSF."""
+
+
+def constant_model(log_odds: float) -> BoostedTrees:
+    """A model that gives every candidate of `t2.basins` the same probability."""
+    return BoostedTrees(log_odds, np.zeros((1, 0), dtype=int), np.zeros((1, 0)), np.zeros((1, 1)), FEATURES)
+
+
+RULE_ALONE = constant_model(-100.0)
+"""Accepts no candidate: the T2 rule alone."""
 
 
 class Head:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lesion_phantom import Head
+from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.io.priors import load_lesion_prior, read_lesion_prior, save_lesion_prior
@@ -24,7 +24,7 @@ PLACES = [(15, 5, 0), (-15, 5, 3), (0, 22, 6)]
 
 
 def segment_t2(visit, tissue, rules):
-    (only,) = t2.segment_t2([visit], tissue, rules)
+    (only,) = t2.segment_t2([visit], tissue, rules, model=RULE_ALONE)
     return only
 
 

@@ -6,17 +6,21 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lesion_phantom import Head
+from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.t2.segment import segment_t2
+from mri_pipeline.lesions.t2 import segment as t2
 from mri_pipeline.lesions.t2.visits import agree
 
 FLAIR, T1W = Contrast.FLAIR, Contrast.T1W
 RULES = LesionRules()
+
+
+def segment_t2(visits, tissue, rules):
+    return t2.segment_t2(visits, tissue, rules, model=RULE_ALONE)
 
 
 def visit(*lesions, seed=1):

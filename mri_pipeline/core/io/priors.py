@@ -12,11 +12,13 @@ import numpy as np
 
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.logistic import LogisticModel
-from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.spatial import FloatArray, Grid, Image
+from mri_pipeline.core.trees import BoostedTrees
 
 LESION_PRIOR_FILE = "lesion_prior.npz"
 GEL_COEFFICIENTS_FILE = "gel_coefficients.json"
 GEL_NODES_FILE = "gel_nodes.json"
+T2_BASINS_FILE = "t2_basins.json"
 
 _FLOOR = 1e-5
 _STEPS_PER_E = 18.0  # 8 bits on a logarithmic scale: steps of 6 %, from the floor to 1
@@ -149,4 +151,76 @@ def save_model(model: LogisticModel, path: Path) -> Path:
     coefficients = {n: round(float(c), 3) for n, c in zip(model.names, model.coefficients, strict=True)}
     content = {"intercept": round(model.intercept, 3), "coefficients": coefficients}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+@cache
+def load_trees(file: str) -> BoostedTrees:
+    """Boosted trees that come with the package.
+
+    Parameters
+    ----------
+    file : str
+        `T2_BASINS_FILE`.
+
+    Returns
+    -------
+    BoostedTrees
+
+    Examples
+    --------
+    >>> load_trees(T2_BASINS_FILE).names[:2]
+    ('peak', 'contrast')
+    """
+    with as_file(files("mri_pipeline") / "data" / file) as path:
+        return read_trees(path)
+
+
+def read_trees(path: Path) -> BoostedTrees:
+    """Read boosted trees that `save_trees` wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    BoostedTrees
+    """
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    trees = stored["trees"]
+    return BoostedTrees(
+        float(stored["intercept"]),
+        np.array([tree["features"] for tree in trees], dtype=np.intp),
+        np.array([tree["thresholds"] for tree in trees], dtype=float),
+        np.array([tree["leaves"] for tree in trees], dtype=float),
+        tuple(stored["names"]),
+    )
+
+
+def save_trees(model: BoostedTrees, path: Path) -> Path:
+    """Write boosted trees with numbers of four digits.
+
+    Parameters
+    ----------
+    model : BoostedTrees
+    path : Path
+        JSON file.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+
+    def digits(values: FloatArray) -> list[float]:
+        return [float(f"{value:.4g}") for value in values]
+
+    trees = [
+        {"features": features.tolist(), "thresholds": digits(thresholds), "leaves": digits(leaves)}
+        for features, thresholds, leaves in zip(model.features, model.thresholds, model.leaves, strict=True)
+    ]
+    lines = ",\n".join(f"  {json.dumps(tree)}" for tree in trees)
+    head = f'"intercept": {digits(np.array([model.intercept]))[0]},\n "names": {json.dumps(model.names)}'
+    path.write_text(f'{{{head},\n "trees": [\n{lines}\n ]}}\n', encoding="utf-8")
     return path

@@ -24,6 +24,7 @@ from mri_pipeline.core.method.images import (
 from mri_pipeline.core.method.t2 import (
     ExternalMask,
     LocalContrastMethod,
+    T2Basins,
     T2Border,
     T2Evidence,
     T2Fluid,
@@ -39,7 +40,7 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_fluid, t2_border, local_contrast
+    t2, t2_evidence, t2_visits, t2_fluid, t2_border, t2_basins, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
@@ -80,6 +81,7 @@ class Method:
     t2_visits: T2Visits = field(default_factory=T2Visits)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
     t2_border: T2Border = field(default_factory=T2Border)
+    t2_basins: T2Basins = field(default_factory=T2Basins)
     external: ExternalMask = field(default_factory=ExternalMask)
     gel_nodes: GelNodes = field(default_factory=GelNodes)
     gel_probability: GelProbability = field(default_factory=GelProbability)

@@ -213,9 +213,25 @@ def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArra
     inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask & (image.data > 0)]
     if not inside.size:
         return np.asarray((image.data - 1.0) / _TYPICAL_SPREAD, dtype=np.float32)
-    middle = _mode(inside)
-    spread = MAD_TO_SIGMA * float(np.median(middle - inside[inside <= middle]))
+    middle, spread = mode_and_spread(inside)
     return np.asarray((image.data - middle) / max(spread, _LEAST_SPREAD), dtype=np.float32)
+
+
+def mode_and_spread(values: FloatArray) -> tuple[float, float]:
+    """Mode of a distribution, and its standard deviation from the values below the mode.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        At least one value.
+
+    Returns
+    -------
+    tuple of float
+        Mode and standard deviation.
+    """
+    middle = _mode(values)
+    return middle, MAD_TO_SIGMA * float(np.median(middle - values[values <= middle]))
 
 
 def _mode(values: FloatArray) -> float:

@@ -7,7 +7,8 @@ for the location (prior), minus a penalty for grey matter. One threshold does no
 per patient from two facts: lesions are brighter than the patient's grey matter, and the border of a lesion is
 half-way between white matter and lesions. Components need a definite core (hysteresis thresholding). They must not
 be the normal rim of the ventricles, nor grey matter on T1. A component that is white matter on T1 may be fainter on
-FLAIR. Without T1, only components that are bright throughout are accepted.
+FLAIR. Without T1, only components that are bright throughout are accepted. Small and faint lesions are accepted by a
+model of all their features (`t2.further`).
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import numpy as np
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.io.priors import T2_BASINS_FILE, load_trees
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
+from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
+from mri_pipeline.lesions.t2.further import further_lesions
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -51,14 +55,20 @@ class T2Segmentation:
 
 
 def segment_t2(
-    visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, *, settings: T2Settings | None = None
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    rules: LesionRules,
+    *,
+    settings: T2Settings | None = None,
+    model: BoostedTrees | None = None,
 ) -> list[T2Segmentation]:
     """Segment the T2 lesions of all visits of a subject.
 
     All visits share one threshold. Their scores are averaged where the image did not change (`agree`), so that
     unchanged tissue is classified alike at every visit. A visit that is added later can change earlier results in
     four ways: by its weight in the average, by faint lesions that it does not show, by its T1 where earlier visits
-    have none, and by lesions that its comparison with them proves (`proven_lesions`).
+    have none, and by lesions that its comparison with them proves (`proven_lesions`). A model accepts small and faint
+    lesions that the rule has not found (`further_lesions`).
 
     Parameters
     ----------
@@ -69,6 +79,8 @@ def segment_t2(
         On the grid of the visits, with the location prior.
     rules : LesionRules
     settings : T2Settings, optional
+    model : BoostedTrees, optional
+        Accepts small and faint lesions (`further_lesions`). Default: the model that comes with the package.
 
     Returns
     -------
@@ -80,7 +92,13 @@ def segment_t2(
     GridMismatchError
         If the visits or the tissue maps are on different grids.
     """
-    found = _segment_from_averaged_scores(visits, tissue, rules, settings or T2Settings())
+    settings = settings or T2Settings()
+    evidences, threshold = evidence_of_visits(visits, tissue, settings)
+    faint = _faint(evidences, threshold - settings.faint, tissue, settings)
+    found = [
+        _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
+        for visit, evidence in zip(visits, evidences, strict=True)
+    ]
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
@@ -92,14 +110,38 @@ def segment_t2(
         _with(found_there, without_flow(more, visit, tissue), rules)
         for found_there, more, visit in zip(found, proven, visits, strict=True)
     ]
+    further = further_lesions(
+        visits,
+        tissue,
+        evidences,
+        threshold=threshold,
+        known=[there.mask.mask for there in found],
+        model=model or load_trees(T2_BASINS_FILE),
+    )
+    found = [
+        _with(found_there, without_flow(more, visit, tissue), rules)
+        for found_there, more, visit in zip(found, further, visits, strict=True)
+    ]
     enclosed = enclosed_by_csf([there.mask.mask for there in found], [visit.brain for visit in visits], tissue)
     return [_without(there, enclosed, rules) for there in found]
 
 
-def _segment_from_averaged_scores(
-    visits: Sequence[VisitImages], tissue: TissueMaps, rules: LesionRules, settings: T2Settings
-) -> list[T2Segmentation]:
-    """Segmentation of each visit from averaged scores, before visits are compared in pairs."""
+def evidence_of_visits(
+    visits: Sequence[VisitImages], tissue: TissueMaps, settings: T2Settings
+) -> tuple[list[Evidence], float]:
+    """Feature maps of all visits with averaged scores (`agree`), and the score threshold of the subject.
+
+    Parameters
+    ----------
+    visits : sequence of VisitImages
+    tissue : TissueMaps
+    settings : T2Settings
+
+    Returns
+    -------
+    tuple of (list of Evidence, float)
+        A visit without T1 has the T1 of the others.
+    """
     evidences = [
         evidence_of(
             visit, tissue, prior_weight=settings.prior_weight, grey_matter_penalty=settings.grey_matter_penalty
@@ -112,15 +154,10 @@ def _segment_from_averaged_scores(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
     )
-    evidences = [
+    return [
         replace(evidence, score=above.data + np.float32(threshold))
         for evidence, above in zip(_with_t1(evidences), agreed, strict=True)
-    ]
-    faint = _faint(evidences, threshold - settings.faint, tissue, settings)
-    return [
-        _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
-        for visit, evidence in zip(visits, evidences, strict=True)
-    ]
+    ], threshold
 
 
 def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
@@ -141,7 +178,7 @@ def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
 
 
 def _with(found: T2Segmentation, more: BoolArray, rules: LesionRules) -> T2Segmentation:
-    """Add the lesions proven by comparison; their probability is at least 0.5."""
+    """Add lesions; their probability is at least 0.5."""
     if not more.any():
         return found
     grid = found.mask.grid
@@ -224,7 +261,7 @@ def _sure(evidence: Evidence, threshold: float, grid: Grid, settings: T2Settings
     keep &= apart | large | (mean > settings.bright)
     no_grey = mean > settings.grey_bright
     if evidence.t1 is not None and evidence.grey_t1 < 0:
-        no_grey |= parts.means(evidence.t1) >= settings.grey_t1_share * evidence.grey_t1
+        no_grey |= parts.known_means(evidence.t1) >= settings.grey_t1_share * evidence.grey_t1
     return parts.chosen(keep & no_grey)
 
 
@@ -246,7 +283,7 @@ def _faint(
         size = parts.sums(there)
         keep &= parts.sums(np.where(there, evidence.darkest, 0)) >= settings.rim_darkest * size
         if evidence.t1 is not None and evidence.grey_t1 < 0:
-            least = settings.faint_t1_share * evidence.grey_t1
-            keep &= parts.sums(np.where(there, evidence.t1, 0)) >= least * size
+            t1 = np.where(there, evidence.t1, np.float32(np.nan))
+            keep &= (parts.known_means(t1) >= settings.faint_t1_share * evidence.grey_t1) | (size == 0)
             known = True
     return ConnectedComponents.of(parts.chosen(keep & known))

@@ -1,0 +1,272 @@
+"""Candidates for small and faint T2 lesions: basins of local FLAIR contrast, and their features.
+
+The T2 rule (`t2.segment`) has one threshold for the whole brain, which must exclude grey matter. A lesion that is
+clearly brighter than the white matter around it can be darker than this threshold. Each local maximum of the contrast
+to this white matter is a candidate. It extends to half of its height within its basin (watershed), so that it is
+separated from a neighbouring lesion or gyrus. Its features distinguish a lesion from cortex, tracts and vessels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.spatial import BoolArray, FloatArray
+from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.lesions.contrast import local_contrast
+from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, mode_and_spread
+
+_BASINS = METHOD.t2_basins
+FEATURES = (
+    "peak",
+    "contrast",
+    "step_near",
+    "step_wide",
+    "brightness",
+    "score_peak",
+    "score",
+    "darkest_near",
+    "t1_contrast",
+    "t1",
+    "t1_around",
+    "white_matter",
+    "grey_matter",
+    "csf",
+    "white_matter_near",
+    "grey_matter_near",
+    "csf_near",
+    "white_matter_wide",
+    "grey_matter_wide",
+    "csf_wide",
+    "depth_mm",
+    "size",
+    "elongation",
+    "mirrored",
+    "over_mirrored",
+    "location",
+    "infratentorial",
+    "brightness_near",
+    "csf_distance_mm",
+    "saddle",
+    "basin_size",
+    "share_of_basin",
+)
+"""Features of the model, in the order of its parameters (`_features`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Candidates of one visit.
+
+    Parameters
+    ----------
+    components : ConnectedComponents
+        The voxels of each candidate. Candidates may adjoin each other.
+    features : ndarray of float, shape (candidates, features)
+        In the order of `FEATURES`.
+    contrast : ndarray of float32, shape (x, y, z)
+        FLAIR relative to the white matter around, in standard deviations of normal white matter.
+    """
+
+    components: ConnectedComponents
+    features: FloatArray
+    contrast: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Basins:
+    """Candidates, with the volume of the basin of each, and its saddle to the next basin relative to its peak."""
+
+    components: ConnectedComponents
+    volume_mm3: FloatArray
+    saddle: FloatArray
+
+
+def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, threshold: float) -> Candidates:
+    """Find the candidates of a visit.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.FLAIR`; T1 (before contrast if available) is used if present.
+    tissue : TissueMaps
+    evidence : Evidence
+        Feature maps of the T2 rule.
+    threshold : float
+        Score threshold of the subject.
+
+    Returns
+    -------
+    Candidates
+        Empty if nothing in or near white matter is brighter than its surroundings.
+    """
+    grid, brain = visit.grid, visit.brain.mask
+    flair = local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue)
+    contrast = _by_normal_white_matter(flair.contrast, brain, tissue)
+    padded = np.pad(brain, 1, mode="edge")  # the brain continues beyond the field of view
+    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1].astype(np.float32)
+    sigma = [_BASINS.near_mm / s for s in grid.spacing_mm]
+    searched = brain & (depth >= METHOD.t2_evidence.edge_mm) & tissue.above_foramen_magnum
+    near_white = ndimage.gaussian_filter(tissue.white_matter.data, sigma) > _BASINS.near_white_matter
+    basins = _basins(contrast, searched, near_white, grid.voxel_volume_mm3)
+    maps = {
+        "contrast": contrast,
+        "brightness": flair.level,
+        "score": np.clip(evidence.score - np.float32(threshold), -_BASINS.most_score, _BASINS.most_score),
+        "darkest": np.clip(evidence.darkest, -_BASINS.most_score, _BASINS.most_score),
+        "t1": _relative_t1(evidence),
+        "t1_contrast": _t1_contrast(visit, tissue),
+        "white": tissue.white_matter.data,
+        "grey": tissue.grey_matter.data,
+        "csf": tissue.csf.data,
+        "depth": depth,
+        "location": np.log(np.maximum(tissue.lesion_prior.data, METHOD.t2_evidence.prior_floor)),
+        "mirrored": _mirrored(contrast, visit, tissue),
+        "infratentorial": tissue.infratentorial.astype(np.float32),
+        "csf_distance": _distance_to_csf(tissue),
+    }
+    return Candidates(basins.components, _features(basins, maps, visit), contrast)
+
+
+def _by_normal_white_matter(
+    contrast: NDArray[np.float32], brain: BoolArray, tissue: TissueMaps
+) -> NDArray[np.float32]:
+    """Contrast from the mode of white matter in units of its darker half, which lesions do not affect."""
+    known = contrast != 0
+    inside = contrast[brain & known & (tissue.white_matter.data > METHOD.local_contrast.sure_white_matter)]
+    if not inside.size:
+        return contrast
+    middle, spread = mode_and_spread(inside)
+    return np.where(known, (contrast - middle) / max(spread, _BASINS.least_spread), 0).astype(np.float32)
+
+
+def _basins(
+    contrast: NDArray[np.float32], searched: BoolArray, near_white: BoolArray, voxel_mm3: float
+) -> _Basins:
+    """Local maxima in or near white matter, each to half of its height within its basin."""
+    landscape = np.where(searched, np.clip(contrast, -_BASINS.most_contrast, _BASINS.most_contrast), OUTSIDE)
+    landscape = landscape.astype(np.float32)
+    box = ndimage.find_objects(searched.astype(np.uint8), max_label=1)[0] or (slice(0, 1),) * 3
+    tops = _prominent(landscape[box]) & near_white[box] & (landscape[box] > _BASINS.least_peak)
+    markers, count = ndimage.label(tops, structure(3))
+    labels = np.zeros(contrast.shape, dtype=np.int32)
+    labels[box] = watershed(
+        -landscape[box], markers, mask=landscape[box] > _BASINS.floor, connectivity=structure(3)
+    )
+    basins = ConnectedComponents.of_labels(labels, count)
+    peak = basins.maxima(landscape)
+    lower = ndimage.minimum_filter(np.where(labels > 0, labels, count + 1), 3)
+    meets = (lower < labels) | (ndimage.maximum_filter(labels, 3) > labels)
+    saddle = np.maximum(basins.maxima(np.where(meets, landscape, 0)), 0)
+    high = landscape.ravel()[basins.voxels] > peak[basins.number] / 2
+    number = basins.number[high]
+    components = ConnectedComponents(
+        contrast.shape, basins.voxels[high], number, np.bincount(number, minlength=count)
+    )
+    volume = components.sizes * voxel_mm3
+    keep = (volume >= _BASINS.least_mm3) & (volume <= _BASINS.most_mm3)
+    return _Basins(components.selected(keep), basins.sizes[keep] * voxel_mm3, (saddle / peak)[keep])
+
+
+def _prominent(landscape: NDArray[np.float32]) -> BoolArray:
+    """Maxima that are at least `least_prominence` above their saddle to a higher one."""
+    height = _BASINS.least_prominence
+    above = sitk.GetArrayFromImage(sitk.HConvex(sitk.GetImageFromArray(landscape), height, True))
+    return np.asarray(above >= np.float32(height * (1 - _BASINS.rounding)))
+
+
+def _relative_t1(evidence: Evidence) -> NDArray[np.float32]:
+    """T1 between white matter (0) and grey matter (-1); 0 where it is unknown."""
+    if evidence.t1 is None:
+        return np.zeros_like(evidence.score)
+    relative = evidence.t1 / np.float32(abs(evidence.grey_t1) or 1.0)
+    return np.asarray(np.nan_to_num(relative), dtype=np.float32)
+
+
+def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
+    """T1 relative to the white matter around; 0 outside its field of view."""
+    for contrast in (Contrast.T1W, Contrast.T1W_GD):
+        if contrast in visit.contrasts:
+            known = visit.scanned(contrast)
+            return np.where(
+                known, local_contrast(visit.contrasts[contrast], visit, tissue).contrast, np.float32(0)
+            )
+    return np.zeros(visit.grid.shape, dtype=np.float32)
+
+
+def _distance_to_csf(tissue: TissueMaps) -> NDArray[np.float32]:
+    csf = tissue.csf.data > METHOD.t2_fluid.most
+    if not csf.any():
+        return np.full(csf.shape, _BASINS.far_mm, dtype=np.float32)
+    distance = ndimage.distance_transform_edt(~csf, sampling=tissue.csf.grid.spacing_mm)
+    return np.asarray(np.minimum(distance, _BASINS.far_mm), dtype=np.float32)
+
+
+def _mirrored(contrast: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
+    """Highest contrast near the mirrored position of the other hemisphere: tracts are bright on both sides."""
+    grid, brain = visit.grid, visit.brain.mask
+    spacing = np.array(grid.spacing_mm)
+    reach = [2 * max(1, round(_BASINS.near_mm / s)) + 1 for s in grid.spacing_mm]
+    blurred = ndimage.gaussian_filter(contrast, _BASINS.mirror_smoothing_mm / spacing)
+    highest = ndimage.maximum_filter(blurred, reach)
+    points = tissue.template_to_subject.inverse().points(grid.world(np.argwhere(brain).astype(float)))
+    points[:, 0] *= -1.0
+    world = tissue.template_to_subject.points(points)
+    indices = np.linalg.solve(grid.affine[:3, :3], (world - grid.affine[:3, 3]).T)
+    mirrored = np.zeros(grid.shape, dtype=np.float32)
+    mirrored[brain] = ndimage.map_coordinates(highest, indices, order=1, mode="constant")
+    return mirrored
+
+
+def _features(basins: _Basins, maps: dict[str, NDArray[np.float32]], visit: VisitImages) -> FloatArray:
+    """Features of each candidate in the order of `FEATURES`."""
+    grid, parts = visit.grid, basins.components
+    near, wide = (
+        parts.ring(visit.brain.mask, tuple(max(1, round(mm / s)) for s in grid.spacing_mm))
+        for mm in (_BASINS.near_mm, _BASINS.wide_mm)
+    )
+    own = {name: parts.means(image) for name, image in maps.items()}
+    size = parts.sizes * grid.voxel_volume_mm3
+    columns = {
+        "peak": np.log1p(np.clip(parts.maxima(maps["contrast"]), 0.0, _BASINS.most_contrast)),
+        "contrast": own["contrast"],
+        "step_near": own["contrast"] - near.means(maps["contrast"]),
+        "step_wide": own["contrast"] - wide.means(maps["contrast"]),
+        "brightness": own["brightness"],
+        "score_peak": parts.maxima(maps["score"]),
+        "score": own["score"],
+        "darkest_near": own["darkest"],
+        "t1_contrast": own["t1_contrast"],
+        "t1": own["t1"],
+        "t1_around": near.means(maps["t1"]),
+        "white_matter": own["white"],
+        "grey_matter": own["grey"],
+        "csf": own["csf"],
+        "white_matter_near": near.means(maps["white"]),
+        "grey_matter_near": near.means(maps["grey"]),
+        "csf_near": near.means(maps["csf"]),
+        "white_matter_wide": wide.means(maps["white"]),
+        "grey_matter_wide": wide.means(maps["grey"]),
+        "csf_wide": wide.means(maps["csf"]),
+        "depth_mm": own["depth"],
+        "size": np.log(size),
+        "elongation": np.clip(parts.elongations(grid.spacing_mm), 1.0, _BASINS.most_elongation),
+        "mirrored": own["mirrored"],
+        "over_mirrored": own["contrast"] - own["mirrored"],
+        "location": own["location"],
+        "infratentorial": own["infratentorial"],
+        "brightness_near": near.means(maps["brightness"]),
+        "csf_distance_mm": own["csf_distance"],
+        "saddle": basins.saddle,
+        "basin_size": np.log(basins.volume_mm3),
+        "share_of_basin": np.log(size / basins.volume_mm3),
+    }
+    return np.stack([columns[name] for name in FEATURES], axis=1)

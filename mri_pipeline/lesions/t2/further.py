@@ -1,0 +1,91 @@
+"""Small and faint T2 lesions that the T2 rule has not found: candidates that a model accepts (`t2.basins`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.method import METHOD
+from mri_pipeline.core.spatial import BoolArray
+from mri_pipeline.core.trees import BoostedTrees
+from mri_pipeline.core.visits import VisitImages
+from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
+from mri_pipeline.lesions.t2.features import Evidence
+
+_BASINS = METHOD.t2_basins
+
+
+def further_lesions(
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    evidences: Sequence[Evidence],
+    *,
+    threshold: float,
+    known: Sequence[BoolArray],
+    model: BoostedTrees,
+) -> list[BoolArray]:
+    """T2 lesions that the rule has not found, for each visit.
+
+    A lesion is accepted at one visit, and must be present at every visit whose field of view contains it: the mean
+    contrast of its voxels is at least half of that at the accepting visit. Its mask is the same at all visits. A
+    lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`). T1 is required: without it, grey
+    matter cannot be separated from faint lesions.
+
+    Parameters
+    ----------
+    visits : sequence of VisitImages
+        On one grid, FLAIRs on one intensity scale.
+    tissue : TissueMaps
+    evidences : sequence of Evidence
+        Feature maps of each visit. A visit without T1 has the T1 of the others.
+    threshold : float
+        Score threshold of the subject.
+    known : sequence of ndarray of bool, shape (x, y, z)
+        T2 lesions of each visit.
+    model : BoostedTrees
+        Of `basins.FEATURES`.
+
+    Returns
+    -------
+    list of ndarray of bool, shape (x, y, z)
+        Further lesions of each visit. They do not touch its known lesions.
+    """
+    nothing = [np.zeros(visit.grid.shape, dtype=bool) for visit in visits]
+    if any(evidence.t1 is None or evidence.grey_t1 >= 0 for evidence in evidences):
+        return nothing
+    found = [
+        candidates(visit, tissue, evidence, threshold) for visit, evidence in zip(visits, evidences, strict=True)
+    ]
+    brains = [visit.brain.mask for visit in visits]
+    stable = np.zeros(visits[0].grid.shape, dtype=bool)
+    for own in found:
+        likely = (model.probability(own.features) >= _BASINS.least_probability) & _definite(own)
+        stable |= own.components.chosen(likely & _present(own, found, brains))
+    parts = ConnectedComponents.of(stable)
+    return [
+        parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain
+        for brain, taken in zip(brains, known, strict=True)
+    ]
+
+
+def _definite(own: Candidates) -> BoolArray:
+    """True for candidates that are bright enough, whatever their other features."""
+    values = dict(zip(FEATURES, own.features.T, strict=True))
+    bright = (values["contrast"] > _BASINS.least_contrast) & (values["score_peak"] > _BASINS.least_score)
+    return np.asarray(bright)
+
+
+def _present(own: Candidates, visits: Sequence[Candidates], brains: Sequence[BoolArray]) -> BoolArray:
+    """True for candidates that are present at every visit whose field of view contains most of them."""
+    parts = own.components
+    least = parts.means(own.contrast) * _BASINS.present_share
+    present = np.ones(len(parts.sizes), dtype=bool)
+    for visit, brain in zip(visits, brains, strict=True):
+        in_fov = parts.sums(brain)
+        there = parts.sums(np.where(brain, visit.contrast, 0)) >= least * in_fov
+        present &= there | (in_fov < parts.sizes / 2)
+    return present
