@@ -18,6 +18,7 @@ _DTYPES = {
     ColumnType.CATEGORY: "string",
     ColumnType.INTEGER: "Int64",  # a nullable type, as "boolean"
     ColumnType.DECIMAL: "Float64",
+    ColumnType.NUMBER: "Float64",
     ColumnType.BOOLEAN: "boolean",
 }
 _SITE = Column("site", ColumnType.TEXT, "code of the site of the subject")

@@ -15,7 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
-from mri_pipeline.tables.nv import NV
+from mri_pipeline.tables.sdtm import NV
 
 SITE_COLUMN = {
     "name": "site",
