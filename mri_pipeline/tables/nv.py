@@ -90,14 +90,10 @@ def _visit_rows(timepoint: Row, earlier: Sequence[Row], *, provisional: bool) ->
         if not earlier and test.column in COMPARISONS:
             continue
         value = timepoint[test.column]
-        found = (
-            _result(value)
-            if value is not None
-            else {
-                "NVSTAT": sdtm.NOT_DONE,
-                "NVREASND": _reason(test.column, timepoint, earlier, provisional=provisional),
-            }
-        )
+        if value is None:
+            found = _not_done(_reason(test.column, timepoint, earlier, provisional=provisional))
+        else:
+            found = _result(value)
         yield _named(test, sdtm.VISIT_CATEGORY) | {"NVLOC": sdtm.WHOLE_BRAIN} | found
 
 
@@ -123,6 +119,10 @@ def _lesion_rows(lesion: Row, *, baseline: bool) -> Iterator[Row]:
 
 def _named(test: NvTest, category: str) -> Row:
     return {"NVTESTCD": test.code, "NVTEST": test.title, "NVCAT": category}
+
+
+def _not_done(reason: str) -> Row:
+    return {"NVSTAT": sdtm.NOT_DONE, "NVREASND": reason}
 
 
 def _result(value: Cell) -> Row:
