@@ -37,12 +37,15 @@ def trial(tmp_path_factory):
     return write_results(tmp_path_factory.mktemp("trial"))
 
 
+@cache
+def has_r(library):
+    command = ["Rscript", "-e", f"quit(status = !nzchar(system.file(package = '{library}')))"]
+    return shutil.which("Rscript") is not None and not subprocess.run(command, check=False).returncode
+
+
 def run_r(script, *arguments, library="MASS"):
     """Numbers by analysis and quantity, and the messages. Without R the test is skipped, and fails where CI is set."""
-    if (
-        shutil.which("Rscript") is None
-        or subprocess.run(["Rscript", "-e", f"library({library})"], capture_output=True, check=False).returncode
-    ):
+    if not has_r(library):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no R with {library}: see CONTRIBUTING.md")
     done = subprocess.run(
         ["Rscript", str(EXAMPLES / script), *map(str, arguments)],
