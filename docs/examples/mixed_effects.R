@@ -11,6 +11,7 @@ endpoints <- if (length(argument) > 3) argument[-(1:3)] else "gel_count"
 weeks <- c(4, 12, 24)
 
 table <- read_trial(argument[1], argument[2])
+require_columns(table, argument[1], c("visit", "week", "reference_visit", "gel_count", endpoints))
 table$id <- paste(table$site, table$subject)
 reference <- table$week[match(paste(table$id, table$reference_visit), paste(table$id, table$visit))]
 start <- table[table$week == 0, ]

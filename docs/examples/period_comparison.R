@@ -15,6 +15,8 @@ for (measure in c("t2_volume_ml", "bh_volume_ml"))
   for (weeks in list(c("wk00", "wk24"), c("wk24", "wk48")))
     comparisons[[paste(c(measure, weeks), collapse = "_")]] <- paste(measure, weeks, sep = "_")
 
+require_columns(trial, argument[1], unlist(comparisons))
+
 cat("analysis,quantity,value\n")
 for (name in names(comparisons)) for (group in sort(unique(trial$group))) {
   analysis <- paste(name, group)

@@ -11,6 +11,7 @@ endpoint <- if (length(argument) == 4) argument[4] else "gel_count_wk04_12_24"
 # GEL are counted at each visit; changes accumulate over the weeks between visits
 offset_name <- paste0(endpoint, if (startsWith(endpoint, "gel_count")) "_visits" else "_weeks")
 trial <- read_trial(argument[1], argument[2])
+require_columns(trial, argument[1], c("gel_count_wk00", offset_name, paste0(endpoint, c("_available", "_complete"))))
 
 cat("population,quantity,value\n")
 for (population in c("available", "complete")) {

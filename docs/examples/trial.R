@@ -4,11 +4,24 @@ sentence <- function(text) {
   quit(save = "no", status = 1)
 }
 
+require_columns <- function(table, file, columns) {
+  lacking <- setdiff(columns, names(table))
+  if (length(lacking))
+    sentence(sprintf("%s: expected columns separated by commas, found none named %s", basename(file), paste(lacking, collapse = ", ")))
+}
+
+# trial numbers may begin with zeros
+read_text <- function(file, columns) {
+  table <- tryCatch(suppressWarnings(read.csv(file, colClasses = c(site = "character", subject = "character"), na.strings = "")),
+                    error = function(e) sentence(sprintf("%s: expected CSV, found none that can be read", basename(file))))
+  require_columns(table, file, columns)
+  table
+}
+
 read_trial <- function(table, randomisation) {
   for (file in c(table, randomisation)) if (!file.exists(file)) sentence(paste("expected", basename(file), "found none"))
-  text <- c(site = "character", subject = "character")
-  measured <- read.csv(table, colClasses = text, na.strings = "")
-  randomised <- read.csv(randomisation, colClasses = text)[c("site", "subject", "group")]
+  measured <- read_text(table, c("site", "subject"))
+  randomised <- read_text(randomisation, c("site", "subject", "group"))[c("site", "subject", "group")]
   if (anyDuplicated(randomised[c("site", "subject")])) sentence("expected every subject once in the list, found one twice")
   trial <- merge(randomised, measured, by = c("site", "subject"))
   if (nrow(trial) != nrow(measured)) sentence("expected every subject in the randomisation list, found some that are not")

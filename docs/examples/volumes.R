@@ -16,6 +16,8 @@ for (measure in c("t2_volume_ml", "bh_volume_ml")) {
     responses[[paste(c(measure, "change", weeks), collapse = "_")]] <- rev(paste(measure, weeks, sep = "_"))
 }
 
+require_columns(trial, argument[1], unlist(responses))
+
 cat("analysis,quantity,value\n")
 for (name in names(responses)) {
   volumes <- trial[c("group", responses[[name]])]

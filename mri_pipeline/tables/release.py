@@ -164,7 +164,7 @@ def release_tables(
             hint="use the tables and the sealed folder of the same trial",
         )
     nv = released_nv(texts[NV.file], key, usubjid=usubjid, schedule=schedule)
-    dates = _dates(nv, schedule)
+    dates = _dates(nv, schedule, frozenset(key.values()))
     dictionary = _released_dictionary(tables / DICTIONARY_FILE, usubjid) | {"dates": dates}
     out.mkdir(mode=0o700, parents=True)
     out.chmod(0o700)
@@ -188,12 +188,16 @@ def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def _dates(nv: Iterable[Mapping[str, str]], schedule: Schedule) -> str:
+def _dates(nv: Iterable[Mapping[str, str]], schedule: Schedule, subjects: frozenset[tuple[str, str]]) -> str:
     if not schedule.file:
         return "none, because the release had no schedule of the sites"
     scans = {(row["USUBJID"], row["VISIT"]): row["NVDTC"] for row in nv if row["NVREASND"] != SCAN_MISSING}
     without = sum(not date for date in scans.values())
-    return f"from {schedule.file}; it has no date of {without} of {len(scans)} visits with a scan"
+    strangers = sum((site, number) not in subjects for site, number, _ in schedule.scans)
+    return (
+        f"from {schedule.file}; it has no date of {without} of {len(scans)} visits with a scan"
+        f", and {strangers} of its dates are of no subject of the trial"
+    )
 
 
 def _with_numbers(names: tuple[str, ...], rows: list[dict[str, str]], key: Mapping[str, tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import software
@@ -83,7 +84,10 @@ def release_trial_tables(
             require_final(trial.tables)
         key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
         # record before the release: an interrupted release may already have lifted the blinding
-        registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
+        lifted = {"reason": reason, "subjects": len(key)}
+        if schedule is not None:
+            lifted["schedule"] = file_digest(schedule)
+        registry.audit("tables released", details=lifted)
         released = release_tables(trial.tables, out, key, reason=reason, usubjid=protocol.usubjid, schedule=dates)
         registry.audit("release written", details={"reason": reason, "files": released.digests})
         days = {

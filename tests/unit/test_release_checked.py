@@ -126,6 +126,7 @@ def test_the_schedule_dates_nv_and_is_compared_with_the_scans(trial, monkeypatch
     assert cli.invoke(command) == 2
     assert "expected --release with --schedule, found none" in capsys.readouterr().err
     assert cli.invoke([*command, "--release", str(out), "--reason", "final analysis"]) == 0
+    assert entries(trial, "tables released")[-1].details["schedule"] == file_digest(schedule)
     said = capsys.readouterr().err
     assert "Dates in nv: from schedule.csv; it has no date of 5 of 7 visits with a scan" in said
     assert "Note: schedule.csv, line 3, column date: expected as many days since the first scan as in" in said

@@ -284,6 +284,20 @@ def test_tiny_data_end_in_a_sentence_of_r_too(tiny, script):
     assert "Error" not in done.stderr
 
 
+@pytest.mark.parametrize("script", ["primary_analysis", "period_comparison", "volumes"])
+def test_wrong_files_end_in_a_sentence_of_r_too(tiny, script):
+    released, groups = tiny
+    options = [] if script == "period_comparison" else ["placebo"]
+    done = run_r(f"{script}.R", released / "lesion_timepoints.csv", groups, *options)[1]
+    assert done.stderr.startswith("lesion_timepoints.csv: expected columns separated by commas, found none named ")
+    groups.write_text(groups.read_text().replace(",", ";"))
+    done = run_r(f"{script}.R", released / "endpoints.csv", groups, *options)[1]
+    assert done.stderr == (
+        "list.csv: expected columns separated by commas, found none named site, subject, group\n"
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_the_examples_run_as_programs(tiny):
     released, groups = tiny
     command = [sys.executable, EXAMPLES / "volumes.py", released / "endpoints.csv", groups, "--reference", "x"]

@@ -50,7 +50,9 @@ def released(tmp_path):
     days = [
         f"S01,0012,{visit.label},{DAY + dt.timedelta(weeks=visit.week, days=-1)},{DAY}" for visit in VISITS[:5]
     ]
-    schedule = read_schedule(schedule_file(tmp_path, *days, "S02,0012,wk00,2026-05-02,"), LABELS)
+    schedule = read_schedule(
+        schedule_file(tmp_path, *days, "S02,0012,wk00,2026-05-02,", "S02,12,wk04,2026-06-02,"), LABELS
+    )
     release_tables(made(tmp_path), tmp_path / "out", KEY, reason="final analysis", schedule=schedule)
     return tmp_path / "out"
 
@@ -98,7 +100,10 @@ def test_dates_are_those_of_the_schedule(released):
     assert found["mesems-S02-0012", "wk00"] == ("2026-05-02", "")  # no reference date
     assert found["mesems-S02-0012", "wk04"] == ("", "")
     dictionary = json.loads((released / "data_dictionary.json").read_text())
-    assert dictionary["dates"] == "from schedule.csv; it has no date of 1 of 6 visits with a scan"
+    assert dictionary["dates"] == (
+        "from schedule.csv; it has no date of 1 of 6 visits with a scan, "
+        "and 1 of its dates are of no subject of the trial"
+    )
 
 
 def test_without_schedule_the_dates_are_empty_and_the_dictionary_says_why(tmp_path):
