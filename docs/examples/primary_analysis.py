@@ -96,10 +96,9 @@ def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, exposure: pd.S
         raise ValueError("expected baselines that differ, found terms of the model that depend on each other")
     offset = np.log(exposure.to_numpy(dtype=float))
     y, x = count.to_numpy(dtype=float), design.astype(float)
-    poisson = sm.GLM(y, x, family=sm.families.Poisson(), offset=offset).fit().mu
-    if (
-        (y - poisson) ** 2 - y
-    ).sum() <= 0:  # the slope of the likelihood at alpha = 0 (Lawless 1987): no maximum above
+    mean = sm.GLM(y, x, family=sm.families.Poisson(), offset=offset).fit().mu
+    slope = ((y - mean) ** 2 - y).sum()  # of the likelihood at alpha = 0, times 2 (Lawless 1987)
+    if slope <= 0:
         raise ValueError(NOT_OVERDISPERSED)
     start = np.zeros(x.shape[1] + 1)
     start[x.columns.get_loc("intercept")] = math.log(max(y.sum(), 0.5) / np.exp(offset).sum())
