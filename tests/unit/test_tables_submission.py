@@ -184,6 +184,19 @@ def test_define_xml_describes_the_data(released):
         assert all(len(text) <= item.Length for text in rows)
 
 
+def test_terms_of_the_sponsor_are_marked(released):
+    root = etree.parse(str(released / "define.xml")).getroot()
+    extended = "{http://www.cdisc.org/ns/def/v2.1}ExtendedValue"
+    marked = {
+        listed.get("OID"): {item.get("CodedValue") for item in listed if item.get(extended) == "Yes"}
+        for listed in root.iter("{*}CodeList")
+    }
+    assert marked["CL.NVEVAL"] == {"ADJUDICATOR"}
+    assert marked["CL.NVLOC"] == {"PERIVENTRICULAR", "JUXTACORTICAL", "INFRATENTORIAL", "DEEP WHITE MATTER"}
+    assert len(marked["CL.NVTESTCD"]) == 18
+    assert marked["CL.NVSTAT"] == marked["CL.NVORRESU"] == marked["CL.NVBLFL"] == set()
+
+
 def test_a_name_with_markup_is_escaped(tmp_path, define_schema):
     write_tables(tmp_path / "t", [subject(labels=LABELS[:1])], VISITS, study='A & "B" <c>', provisional=True)
     release_tables(tmp_path / "t", tmp_path / "out", KEY, reason="x", usubjid="{site}/{subject}".replace("/", "."))
