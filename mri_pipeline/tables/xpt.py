@@ -59,6 +59,27 @@ def write_xpt(
     return path
 
 
+def require_transportable(name: str, text: str) -> None:
+    """Refuse a text that an XPORT file of version 5 cannot hold.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable.
+    text : str
+
+    Raises
+    ------
+    UsageError
+        If it is longer than `MAX_TEXT` or not ASCII.
+    """
+    if len(text) > MAX_TEXT or not text.isascii():
+        raise UsageError(
+            f"{name}: expected ASCII text of at most {MAX_TEXT} characters for a SAS transport file, found another",
+            hint="rename the trial, site or reader in trial.toml",
+        )
+
+
 def is_number(variable: Variable) -> bool:
     """True if SAS stores the variable as a number.
 
@@ -77,10 +98,5 @@ def _cells(variable: Variable, texts: Sequence[str]) -> pd.Series:
     if is_number(variable):
         return pd.Series([float(text) if text else float("nan") for text in texts], dtype="float64")
     for text in texts:
-        if len(text) > MAX_TEXT or not text.isascii():
-            raise UsageError(
-                f"{variable.column.name}: expected ASCII text of at most {MAX_TEXT} characters for a SAS transport "
-                "file, found another",
-                hint="rename the trial, site or reader in trial.toml",
-            )
+        require_transportable(variable.column.name, text)
     return pd.Series(list(texts), dtype="object")

@@ -14,6 +14,7 @@ from mri_pipeline.core.provenance import software
 from mri_pipeline.registry import Registry, ScanIdentity
 from mri_pipeline.tables.release import NO_SCHEDULE, release_tables, require_as_written, require_final
 from mri_pipeline.tables.schedule import differing_intervals, read_schedule
+from mri_pipeline.tables.xpt import require_transportable
 from reading_centre.use_cases.tables import TABLES_WRITTEN
 
 
@@ -66,13 +67,14 @@ def release_trial_tables(
     ------
     UsageError
         If the audit trail is broken, a table is not as it was written, the tables are provisional, or a row of the key
-        does not belong to its code, and as `mri_pipeline.tables.schedule.read_schedule` and
-        `mri_pipeline.tables.release.release_tables`.
+        does not belong to its code, and as `mri_pipeline.tables.xpt.require_transportable`,
+        `mri_pipeline.tables.schedule.read_schedule` and `mri_pipeline.tables.release.release_tables`.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     if not reason.strip():
         raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
+    require_transportable("STUDYID", protocol.name)
     visits = [visit.label for visit in protocol.visits]
     dates = NO_SCHEDULE if schedule is None else read_schedule(schedule, visits)
     with Registry.open(trial, protocol) as registry:

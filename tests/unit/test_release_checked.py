@@ -136,6 +136,14 @@ def test_the_schedule_dates_nv_and_is_compared_with_the_scans(trial, monkeypatch
     assert (rows["wk00"]["NVEVAL"], rows["wk00"]["USUBJID"]) == ("INDEPENDENT ASSESSOR", f"mesems-{SITE}-{NUMBER}")
 
 
+def test_a_name_that_no_transport_file_holds_lifts_no_blinding(trial):
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(text.replace('name = "mesems"', 'name = "\u00c9tude"'))
+    with pytest.raises(UsageError, match="STUDYID: expected ASCII text"):
+        release(trial)
+    assert entries(trial, "tables released") == []
+
+
 def test_a_wrong_schedule_lifts_no_blinding(trial):
     schedule = trial.root.parent / "schedule.csv"
     schedule.write_text(f"site,subject,visit,date\n{SITE},{NUMBER},wk00,1.3.2026\n")
