@@ -4,30 +4,39 @@
 #
 # Debian and Ubuntu: apt-get install r-base-core r-cran-mass. Prints CSV: population, quantity, value.
 suppressPackageStartupMessages(library(MASS))
+source(file.path(dirname(sub("--file=", "", grep("--file=", commandArgs(), value = TRUE))), "trial.R"))
 argument <- commandArgs(trailingOnly = TRUE)
-stopifnot(length(argument) %in% 3:4)
+if (!length(argument) %in% 3:4) sentence("expected ENDPOINTS RANDOMISATION REFERENCE [ENDPOINT], found other arguments")
 endpoint <- if (length(argument) == 4) argument[4] else "gel_count_wk04_12_24"
 # GEL are counted at each visit; changes accumulate over the weeks between visits
 offset_name <- paste0(endpoint, if (startsWith(endpoint, "gel_count")) "_visits" else "_weeks")
-text <- c(site = "character", subject = "character")
-endpoints <- read.csv(argument[1], colClasses = text)
-randomised <- read.csv(argument[2], colClasses = text)
-trial <- merge(randomised[c("site", "subject", "group")], endpoints, by = c("site", "subject"))
-stopifnot(nrow(trial) == nrow(endpoints), !anyDuplicated(randomised[c("site", "subject")]))
+trial <- read_trial(argument[1], argument[2])
+require_columns(trial, argument[1], c("gel_count_wk00", offset_name, paste0(endpoint, c("_available", "_complete"))))
 
-say <- function(population, quantity, value) cat(sprintf("%s,%s,%.10g\n", population, quantity, value))
 cat("population,quantity,value\n")
 for (population in c("available", "complete")) {
   subjects <- data.frame(
     count = trial[[paste0(endpoint, "_", population)]],
     exposure = trial[[offset_name]],
     baseline = trial$gel_count_wk00,
-    group = as.numeric(trial$group != argument[3])
+    group = trial$group
   )
   subjects <- subjects[complete.cases(subjects), ]
-  fit <- glm.nb(count ~ group + baseline + offset(log(exposure)), data = subjects,
-                control = glm.control(epsilon = 1e-12, maxit = 200))
-  stopifnot(fit$converged, is.null(fit$th.warn))
+  fault <- fault_of_groups(subjects, argument[3])
+  if (fault != "") {
+    message(population, ": no result: ", fault)
+    next
+  }
+  subjects$group <- as.numeric(subjects$group != argument[3])
+  fit <- tryCatch(
+    suppressWarnings(glm.nb(count ~ group + baseline + offset(log(exposure)), data = subjects,
+                            control = glm.control(epsilon = 1e-12, maxit = 200))),
+    error = function(e) NULL
+  )
+  if (is.null(fit) || !fit$converged || !is.null(fit$th.warn) || anyNA(coef(fit))) {
+    message(population, ": no result: expected overdispersed counts and baselines that differ, found others")
+    next
+  }
   table <- coef(summary(fit))
   say(population, "n", nrow(subjects))
   for (term in rownames(table)) {

@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,9 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.sheets import read_sheet
 
 BASELINE = "gel_count_wk00"
 ENDPOINT = "gel_count_wk04_12_24"
@@ -32,6 +37,7 @@ ENDPOINTS = (
     "combined_unique_active_count_wk04_12_24",
 )
 KEY = ["site", "subject"]  # a trial number is unique within its site alone
+NOT_OVERDISPERSED = "expected overdispersed counts, found others: a Poisson model may fit them"
 _GRADIENT = 1e-5  # of the log-likelihood at its maximum, for each parameter
 _POISSON_ALPHA = 1e-6  # below, the counts are not overdispersed: there is no finite theta
 
@@ -84,10 +90,16 @@ def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, exposure: pd.S
     Raises
     ------
     ValueError
-        If the likelihood has no maximum: counts without overdispersion.
+        If the likelihood has no maximum: counts without overdispersion, or terms that depend on each other.
     """
+    if np.linalg.matrix_rank(design.astype(float)) < design.shape[1]:
+        raise ValueError("expected baselines that differ, found terms of the model that depend on each other")
     offset = np.log(exposure.to_numpy(dtype=float))
     y, x = count.to_numpy(dtype=float), design.astype(float)
+    mean = sm.GLM(y, x, family=sm.families.Poisson(), offset=offset).fit().mu
+    slope = ((y - mean) ** 2 - y).sum()  # of the likelihood at alpha = 0, times 2 (Lawless 1987)
+    if slope <= 0:
+        raise ValueError(NOT_OVERDISPERSED)
     start = np.zeros(x.shape[1] + 1)
     start[x.columns.get_loc("intercept")] = math.log(max(y.sum(), 0.5) / np.exp(offset).sum())
     start[-1] = 1.0  # alpha = 1 / theta
@@ -103,28 +115,76 @@ def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, exposure: pd.S
     alpha = float(joint.params.iloc[-1])
     scale = np.abs(model.score(joint.params.to_numpy())).max() if alpha > _POISSON_ALPHA else np.inf
     if not scale < _GRADIENT * len(y) or not np.isfinite(joint.bse).all():
-        raise ValueError("expected overdispersed counts, found others: a Poisson model may fit them")
+        raise ValueError(NOT_OVERDISPERSED)
     glm = sm.GLM(y, x, family=sm.families.NegativeBinomial(alpha=alpha), offset=offset).fit(tol=1e-12)
     return NegativeBinomialFit(
         joint.params.iloc[:-1], glm.bse, joint.bse.iloc[:-1], 1 / alpha, float(joint.llf), len(y)
     )
 
 
-def read_trial(endpoints: Path, randomisation: Path) -> pd.DataFrame:
-    """One row for every randomised subject: its group, and its endpoints (empty where they are not known).
+def read_trial(table: Path, randomisation: Path, *, validate: str = "one_to_one") -> pd.DataFrame:
+    """The rows of a released table with the group of each subject, and one row for every other randomised subject.
+
+    Parameters
+    ----------
+    table : Path
+        endpoints.csv, or with ``validate="one_to_many"`` a table with several rows for each subject.
+    randomisation : Path
+        CSV as a spreadsheet program saves it.
+    validate : str
+        Of `pandas.merge`.
 
     Raises
     ------
     ValueError
-        If a subject is twice in a list, or in the tables and not in the randomisation list.
+        If a subject is twice in a list, or in the tables and not in the randomisation list, or has no group.
+    UsageError
+        If the randomisation list is no such table.
     """
-    text = {"site": str, "subject": str, "group": str}  # trial numbers may begin with zeros
-    measured, groups = pd.read_csv(endpoints, dtype=text), pd.read_csv(randomisation, dtype=text)
-    trial = groups[[*KEY, "group"]].merge(measured, on=KEY, how="outer", validate="one_to_one", indicator=True)
-    strangers = int((trial["_merge"] == "right_only").sum())
+    groups = read_sheet(randomisation, [*KEY, "group"])
+    for row in groups:
+        if not row["group"]:
+            raise ValueError(f"{row.place('group')}: expected a group, found none")
+    listed = pd.DataFrame(groups, columns=[*KEY, "group"])
+    measured = pd.read_csv(table, dtype=dict.fromkeys(KEY, str))  # trial numbers may begin with zeros
+    trial = listed.merge(measured, on=KEY, how="outer", validate=validate, indicator=True)
+    strangers = len(trial.loc[trial["_merge"] == "right_only", KEY].drop_duplicates())
     if strangers:
         raise ValueError(f"expected every subject in the randomisation list, found {strangers} that are not")
-    return trial.sort_values(KEY, ignore_index=True)
+    order = [*KEY, *({"week"} & set(trial.columns))]
+    return trial.sort_values(order, ignore_index=True)
+
+
+def require_two_groups(subjects: pd.DataFrame, reference: str) -> None:
+    """Refuse data in which two groups cannot be compared.
+
+    Raises
+    ------
+    ValueError
+        If there are not two groups, the reference is none of them, or a group has no lesion at all (the ratio is then
+        zero or infinite).
+    """
+    groups = sorted(set(subjects["group"]))
+    if len(groups) != 2 or reference not in groups:
+        raise ValueError(f"expected two groups, one of them {reference}, found {', '.join(groups) or 'none'}")
+    if "count" in subjects and subjects.groupby("group")["count"].sum().min() == 0:
+        raise ValueError("expected lesions in both groups, found none in one")
+
+
+def is_provisional(table: Path) -> bool:
+    """True if the tables hold numbers that no reader has locked."""
+    dictionary = table.with_name("data_dictionary.json")
+    return dictionary.is_file() and bool(json.loads(dictionary.read_bytes())["provisional"])
+
+
+def or_sentence(main: Callable[[], None]) -> None:
+    """Run a program. What cannot be analysed ends in one sentence and exit code 1."""
+    try:
+        main()
+    except KeyError as error:
+        sys.exit(f"expected the columns of the released table, found none named {error}")
+    except (OSError, ValueError, UsageError) as error:
+        sys.exit(str(error))
 
 
 def offset_of(endpoint: str) -> str:
@@ -154,14 +214,9 @@ def primary_model(subjects: pd.DataFrame, *, reference: str) -> NegativeBinomial
     Raises
     ------
     ValueError
-        If there are not two groups, the reference is none of them, or a group has no lesion at all (the ratio is then
-        zero or infinite).
+        As `require_two_groups` and `fit_negative_binomial`.
     """
-    groups = sorted(set(subjects["group"]))
-    if len(groups) != 2 or reference not in groups:
-        raise ValueError(f"expected two groups, one of them {reference}, found {', '.join(groups) or 'none'}")
-    if subjects.groupby("group")["count"].sum().min() == 0:
-        raise ValueError("expected lesions in both groups, found none in one")
+    require_two_groups(subjects, reference)
     design = pd.DataFrame(
         {"intercept": 1.0, "group": subjects["group"] != reference, "baseline": subjects["baseline"]}
     )
@@ -194,15 +249,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--endpoint", choices=ENDPOINTS, default=ENDPOINT, help="default: the primary endpoint")
     chosen = parser.parse_args(arguments)
     trial = read_trial(chosen.endpoints, chosen.randomisation)
-    dictionary = chosen.endpoints.with_name("data_dictionary.json")
-    if dictionary.is_file() and json.loads(dictionary.read_bytes())["provisional"]:
+    if is_provisional(chosen.endpoints):
         print("PROVISIONAL: these tables hold numbers that no reader has locked\n")
     for name, complete in (("available visits", False), ("complete only", True)):
         subjects = population(trial, complete=complete, endpoint=chosen.endpoint)
-        fit = primary_model(subjects, reference=chosen.reference)
+        try:
+            fit = primary_model(subjects, reference=chosen.reference)
+        except ValueError as error:
+            print(f"{name}: {len(subjects)} of {len(trial)} randomised, no result: {error}")
+            continue
         unit = "scans" if offset_of(chosen.endpoint) == "visits" else "weeks"
         print(report(name, subjects, trial, fit, unit))
 
 
 if __name__ == "__main__":
-    main()
+    or_sentence(main)

@@ -6,6 +6,7 @@ concepts in ``docs/definitions.md``). The constants of the method are in `mri_pi
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -256,6 +257,8 @@ class Protocol(Settings):
         Empty for ``registry.sqlite`` in the trial folder.
     max_upload_mb : int
         Maximum size of an upload in MB.
+    usubjid : str
+        Pattern of USUBJID in released tables, with the fields ``{study}``, ``{site}`` and ``{subject}``.
     """
 
     name: str
@@ -268,6 +271,23 @@ class Protocol(Settings):
     reading: Reading = Field(default_factory=Reading)
     database_url: str = ""  # empty: registry.sqlite in the trial folder
     max_upload_mb: Annotated[int, Field(gt=0)] = 4096
+    usubjid: str = "{study}-{site}-{subject}"
+
+    @field_validator("usubjid")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        bare = value
+        for name in ("study", "site", "subject"):
+            bare = bare.replace(f"{{{name}}}", "")
+        if "{subject}" not in value or not re.fullmatch(r"[A-Za-z0-9._-]*", bare):
+            raise ValueError(
+                "expected {subject}, if needed {site} and {study}, and letters, digits, '.', '_' or '-'"
+            )
+        return value
+
+    @field_serializer("usubjid")
+    def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
+        return None if info.context == DIGEST else value  # the name of a subject changes no number
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:

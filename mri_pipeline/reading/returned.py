@@ -2,69 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.sheets import SheetRow, read_sheet, whole_number
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
 from mri_pipeline.reading.record import LesionDecision
 from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV
 
-MAX_CSV_BYTES = 5_000_000
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm")
 _ACCEPT, _REJECT = frozenset({"accept", "accepted", "a"}), frozenset({"reject", "rejected", "r"})
 _YES, _NO = frozenset({"yes", "y", "x", "1", "true", "done"}), frozenset({"", "no", "n", "0", "false"})
 
 
-def read_csv(path: Path, columns: Sequence[str], *, what: str) -> list[dict[str, str]]:
-    """Rows of a CSV file from any spreadsheet program.
-
-    The delimiter is comma, semicolon or tab, with or without byte-order mark.
-
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of str
-        Columns that must be present; others are kept.
-    what : str
-        Names the file's item in messages.
-
-    Returns
-    -------
-    list of dict of str to str
-        Cells by column name, without surrounding space. Empty rows are left out.
-
-    Raises
-    ------
-    UsageError
-        If the file is missing, larger than `MAX_CSV_BYTES`, or lacks one of the columns.
-    """
+def _rows(path: Path, columns: Sequence[str], *, what: str) -> list[SheetRow]:
+    """Rows of a returned file; its message also names the item."""
     if not path.is_file():
         raise UsageError(f"{what}: expected {path.name}, found none", hint="send back the whole exported folder")
-    if path.stat().st_size > MAX_CSV_BYTES:
-        raise UsageError(
-            f"{what}: expected {path.name} of a worklist, found a file of more than {MAX_CSV_BYTES // 1_000_000} MB",
-            hint="send back the exported file",
-        )
-    raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("cp1252", errors="replace")  # written by older spreadsheet programs
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", restkey="more"))
-    names = {name.strip() for name in first.strip().strip('"').replace('"', "").split(delimiter)}
-    missing = [column for column in columns if column not in names]
-    if missing:
-        raise UsageError(
-            f"{what}: expected the columns {', '.join(columns)} in {path.name}, found none named {', '.join(missing)}",
-            hint="save the file as CSV with its header",
-        )
-    cleaned = [{(name or "").strip(): str(value).strip() for name, value in row.items()} for row in rows]
-    return [row for row in cleaned if any(row.values())]
+        return read_sheet(path, columns)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error.message}", hint=error.hint) from None
 
 
 def done_marks(folder: Path) -> dict[str, bool]:
@@ -82,15 +41,15 @@ def done_marks(folder: Path) -> dict[str, bool]:
     Raises
     ------
     UsageError
-        If a mark is neither yes nor no, or as `read_csv`.
+        If a mark is neither yes nor no, or as `read_sheet`. The message names file, line and column.
     """
     marks: dict[str, bool] = {}
-    for row in read_csv(folder / WORKLIST_CSV, ("reading_code", "done"), what="worklist"):
-        mark = row["done"].lower()
+    for row in _rows(folder / WORKLIST_CSV, ("reading_code", "done"), what="worklist"):
+        number = whole_number(row["done"])
+        mark = row["done"].lower() if number is None else str(number)
         if mark not in _YES | _NO:
             raise UsageError(
-                f"{WORKLIST_CSV}: expected yes or an empty cell under done, found another word for "
-                f"{row['reading_code']}",
+                f"{row.place('done')}: expected yes or an empty cell, found another word for {row['reading_code']}",
                 hint="write yes if the item is read",
             )
         marks[row["reading_code"]] = mark in _YES
@@ -127,28 +86,29 @@ def lesion_decisions(
     proposals = {(kind, number) for kind, numbers in proposed.items() for number in numbers}
     decided: list[LesionDecision] = []
     seen: set[tuple[LesionKind, int]] = set()
-    for row in read_csv(folder / LESIONS_CSV, ("reading_code", "type", "lesion", "decision"), what=what):
+    for row in _rows(folder / LESIONS_CSV, ("reading_code", "type", "lesion", "decision"), what=what):
         if row["reading_code"] != code:
             raise UsageError(
-                f"{what}: expected its own {LESIONS_CSV}, found rows of another item",
+                f"{what}, {row.place('reading_code')}: expected its own {LESIONS_CSV}, found rows of another item",
                 hint="put every file back into the folder from which it came",
             )
         lesion = _lesion(row)
         if lesion is None or lesion not in proposals:
             raise UsageError(
-                f"{what}: expected the proposed lesions, found a row of another lesion",
+                f"{what}, {row.place('lesion')}: expected the proposed lesions, found a row of another lesion",
                 hint="draw a missed lesion in the mask; do not add rows",
             )
         if lesion in seen:
             raise UsageError(
-                f"{what}: expected {lesion[0].value} lesion {lesion[1]} once, found it twice",
+                f"{what}, {row.place('lesion')}: expected {lesion[0].value} lesion {lesion[1]} once, found it twice",
                 hint="remove one of the rows",
             )
         seen.add(lesion)
         word = row["decision"].lower()
         if word not in _ACCEPT | _REJECT | {""}:
             raise UsageError(
-                f"{what}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, found another word",
+                f"{what}, {row.place('decision')}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, "
+                "found another word",
                 hint="write accept or reject under decision",
             )
         if word:
@@ -182,7 +142,7 @@ def require_no_stray_image(folder: Path, code: str) -> None:
 
 
 def _lesion(row: Mapping[str, str]) -> tuple[LesionKind, int] | None:
-    number = row["lesion"].removesuffix(".0")  # some spreadsheet programs write 3 as 3.0
-    if row["type"] not in set(LesionKind) or not number.isdecimal():
+    number = whole_number(row["lesion"])
+    if row["type"] not in set(LesionKind) or number is None:
         return None
-    return LesionKind(row["type"]), int(number)
+    return LesionKind(row["type"]), number

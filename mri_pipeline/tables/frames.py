@@ -5,6 +5,7 @@ The schemas come from the same column definitions (`mri_pipeline.tables.schema`)
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ _DTYPES = {
     ColumnType.CATEGORY: "string",
     ColumnType.INTEGER: "Int64",  # a nullable type, as "boolean"
     ColumnType.DECIMAL: "Float64",
+    ColumnType.NUMBER: "Float64",
     ColumnType.BOOLEAN: "boolean",
 }
 _SITE = Column("site", ColumnType.TEXT, "code of the site of the subject")
@@ -76,7 +78,7 @@ def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFr
     Raises
     ------
     UsageError
-        If the file is not such a table. The message names columns and failed checks, no values.
+        If the file is not such a table. The message names columns, failed checks and the first line of each, no values.
     """
     schema = frame_schema(table, released=released)
     types = {name: column.dtype.type for name, column in schema.columns.items()}
@@ -96,7 +98,12 @@ def read_frame(path: Path, table: Table, *, released: bool = False) -> pd.DataFr
 
 
 def _faults(cases: pd.DataFrame) -> str:
-    """The columns that fail, with their checks. For checks of the set of columns, the column is the failure case."""
+    """Each column that fails, with its check and the first line. For checks of the set of columns, it is the case."""
     about_columns = cases["check"].str.startswith("column_")
     columns = cases["failure_case"].where(about_columns, cases["column"])
-    return "; ".join(sorted({f"{column}: {check}" for column, check in zip(columns, cases["check"], strict=True)}))
+    lines: dict[str, float] = {}
+    for column, check, index in zip(columns, cases["check"], cases["index"], strict=True):
+        line = math.inf if pd.isna(index) else int(index) + 2  # after the header, from 1
+        name = f"{column}: {check}"
+        lines[name] = min(line, lines.get(name, math.inf))
+    return "; ".join(name + (f" (line {line})" if line < math.inf else "") for name, line in sorted(lines.items()))

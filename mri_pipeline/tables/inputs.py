@@ -11,6 +11,21 @@ from mri_pipeline.core.records import LesionRecord, ReadStatus, ScanStatus, Subj
 
 
 @dataclass(frozen=True)
+class Evaluator:
+    """Whose read gives the numbers of a visit.
+
+    Parameters
+    ----------
+    code : str
+        Code of the reader or adjudicator.
+    adjudicator : bool
+    """
+
+    code: str
+    adjudicator: bool = False
+
+
+@dataclass(frozen=True)
 class SubjectInput:
     """One subject.
 
@@ -24,12 +39,15 @@ class SubjectInput:
         An analysed visit without an entry is automatic.
     visits : tuple of PlannedVisit, optional
         The subject's own visits in the order of the rows, for a dataset without a protocol. None: those of the trial.
+    evaluators : mapping of visit label to Evaluator
+        A visit without an entry is unread.
     """
 
     result: SubjectResult
     scans: Mapping[str, ScanStatus] = field(default_factory=dict)
     reads: Mapping[str, ReadStatus] = field(default_factory=dict)
     visits: tuple[PlannedVisit, ...] | None = None
+    evaluators: Mapping[str, Evaluator] = field(default_factory=dict)
 
     @property
     def code(self) -> str:

@@ -15,7 +15,7 @@ from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
-from mri_pipeline.tables.nv import NV, nv_rows
+from mri_pipeline.tables.nv import nv_rows
 from mri_pipeline.tables.rows import (
     check_rows,
     lesion_rows,
@@ -25,6 +25,7 @@ from mri_pipeline.tables.rows import (
     timepoint_rows,
 )
 from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
+from mri_pipeline.tables.sdtm import NV
 
 DICTIONARY_FILE = "data_dictionary.json"
 TABLES = (TIMEPOINTS, LESIONS, SUPPLEMENTARY, ENDPOINTS, NV, QUESTIONS)
@@ -69,7 +70,7 @@ def subject_tables(
         LESIONS.file: lesions,
         SUPPLEMENTARY.file: supplementary_rows(timepoints, inputs),
         ENDPOINTS.file: endpoints,
-        NV.file: nv_rows(timepoints, study=study),
+        NV.file: nv_rows(timepoints, lesions, study=study, provisional=provisional, evaluators=subject.evaluators),
         QUESTIONS.file: question_rows(timepoints, lesions),
     }
     for table in TABLES:

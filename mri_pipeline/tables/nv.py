@@ -1,128 +1,156 @@
-"""nv.csv: the measures of each visit as the CDISC SDTM domain NV (Nervous System Findings, SDTMIG 3.3)."""
+"""Rows of nv.csv: the measures of each visit and of each lesion as the CDISC SDTM domain NV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from mri_pipeline.core.records import ScanStatus
-from mri_pipeline.tables.schema import Cell, Column, ColumnType, Row, Table, count
+from mri_pipeline.core.records import ReadStatus, ScanStatus, T2State
+from mri_pipeline.tables import sdtm
+from mri_pipeline.tables.inputs import Evaluator
+from mri_pipeline.tables.rows import COMPARISONS
+from mri_pipeline.tables.schema import Cell, Row
+from mri_pipeline.tables.sdtm import LESION_TESTS, LOCATIONS, NV, VISIT_TESTS, NvTest
 
-TESTS: tuple[tuple[str, str, str], ...] = (
-    ("gel_count", "GELCNT", "Gadolinium-Enhancing Lesions"),
-    ("gel_new_count", "GELNCNT", "New Gadolinium-Enhancing Lesions"),
-    ("gel_re_enhancing_count", "GELRCNT", "Re-Enhancing Lesions"),
-    ("gel_persistent_count", "GELPCNT", "Persistent Enhancing Lesions"),
-    ("gel_volume_ml", "GELVOL", "Gadolinium-Enhancing Lesion Volume"),
-    ("t2_count", "T2CNT", "T2 Lesions"),
-    ("t2_volume_ml", "T2VOL", "T2 Lesion Volume"),
-    ("new_t2_count", "T2NCNT", "New T2 Lesions"),
-    ("enlarging_t2_count", "T2ECNT", "Enlarging T2 Lesions"),
-    ("new_or_enlarging_t2_count", "T2NECNT", "New or Enlarging T2 Lesions"),
-    ("bh_count", "BHCNT", "T1 Black Holes"),
-    ("bh_volume_ml", "BHVOL", "T1 Black Hole Volume"),
-    ("bh_chronic_volume_ml", "BHCVOL", "Chronic T1 Black Hole Volume"),
-    ("combined_unique_active_count", "CUACNT", "Combined Unique Active Lesions"),
-)
-"""Column of lesion_timepoints.csv, NVTESTCD (at most 8 characters) and NVTEST (at most 40). Sponsor-defined terms."""
-
-NOT_DONE = "NOT DONE"
-_REASONS = {
-    ScanStatus.MISSING.value: "SCAN MISSING",
-    ScanStatus.REFUSED.value: "SCAN REFUSED",
-    ScanStatus.FAILED.value: "NO ANALYSIS OF THE SCAN",
+_SCAN_REASONS = {
+    ScanStatus.MISSING.value: sdtm.SCAN_MISSING,
+    ScanStatus.REFUSED.value: sdtm.SCAN_REFUSED,
+    ScanStatus.FAILED.value: sdtm.SCAN_FAILED,
 }
+_NEEDS_CONTRAST = frozenset(test.column for test in VISIT_TESTS if test.column.startswith(("gel_", "combined_")))
+_NEEDS_T1 = frozenset(test.column for test in VISIT_TESTS if test.column.startswith("bh_"))
+_WITHOUT_CHANGE = frozenset({T2State.BASELINE.value, T2State.NONE.value})
 
 
-def _text(name: str, rule: str, missing: str = "never") -> Column:
-    return Column(name, ColumnType.TEXT, rule, missing)
-
-
-_NO_RESULT = "there is no result (NVSTAT is NOT DONE)"
-_COUNT = "the result is a count, or there is none"
-
-NV = Table(
-    "nv.csv",
-    "One row for every measure at every planned visit of every subject: CDISC SDTM domain NV. It contains no "
-    "dates, because dates would break the blinding.",
-    (
-        _text("STUDYID", "name of the trial"),
-        _text("DOMAIN", "NV"),
-        _text("USUBJID", "blinded code of the subject"),
-        count("NVSEQ", "number of the row within the subject", "never"),
-        _text("NVTESTCD", "short name of the measure"),
-        _text("NVTEST", "name of the measure"),
-        _text("NVCAT", "category of the measure"),
-        _text("NVORRES", "result, as in lesion_timepoints.csv", _NO_RESULT),
-        _text("NVORRESU", "unit of the result", _COUNT),
-        _text("NVSTRESC", "result, standard format", _NO_RESULT),
-        _text("NVSTRESN", "numeric result in the standard unit", _NO_RESULT),
-        _text("NVSTRESU", "standard unit", _COUNT),
-        _text("NVSTAT", "NOT DONE if there is no result", "there is a result"),
-        _text("NVREASND", "why there is no result", "there is a result"),
-        _text("NVMETHOD", "MRI"),
-        count("VISITNUM", "number of the visit in the plan, from 1", "never"),
-        _text("VISIT", "label of the visit"),
-    ),
-)
-
-
-def _reason(row: Row) -> str:
-    status = row["scan_status"]
-    if status != ScanStatus.ANALYSED.value:
-        return _REASONS[str(status)]
-    withheld = all(row[name] is None for name, _, _ in TESTS)
-    return "READ NOT LOCKED" if withheld else "NOT ASSESSABLE"
-
-
-def _result(value: Cell, row: Row) -> Row:
-    if value is None:
-        empty: Row = dict.fromkeys(("NVORRES", "NVORRESU", "NVSTRESC", "NVSTRESN", "NVSTRESU"))
-        return empty | {"NVSTAT": NOT_DONE, "NVREASND": _reason(row)}
-    text, unit = str(value), "mL" if isinstance(value, Decimal) else None
-    return {
-        "NVORRES": text,
-        "NVORRESU": unit,
-        "NVSTRESC": text,
-        "NVSTRESN": text,
-        "NVSTRESU": unit,
-        "NVSTAT": None,
-        "NVREASND": None,
-    }
-
-
-def nv_rows(timepoints: Iterable[Row], *, study: str) -> list[Row]:
-    """The rows of nv.csv.
+def nv_rows(
+    timepoints: Sequence[Row],
+    lesions: Iterable[Row],
+    *,
+    study: str,
+    provisional: bool,
+    evaluators: Mapping[str, Evaluator],
+) -> list[Row]:
+    """The rows of nv.csv of one subject.
 
     Parameters
     ----------
     timepoints : rows of lesion_timepoints.csv
-        All planned visits of each subject, in their order.
+        All planned visits, in their order. The first one is the baseline.
+    lesions : rows of lesions.csv
     study : str
         Name of the trial.
+    provisional : bool
+        False if the tables have numbers of locked reads only.
+    evaluators : mapping of visit label to Evaluator
+        A visit without an entry is unread.
 
     Returns
     -------
     list of Row
-        One for each of `TESTS` at each visit. Volumes are in mL.
+        For each visit `VISIT_TESTS`, then `LESION_TESTS` of its lesions. Volumes are in mL. The first visit has no row
+        of a measure that compares visits. A lesion has rows only of what it has.
     """
+    of_visit: dict[Cell, list[Row]] = {}
+    for lesion in lesions:
+        of_visit.setdefault(lesion["visit"], []).append(lesion)
     rows: list[Row] = []
-    subject, sequence, visit_number = None, 0, 0
-    for timepoint in timepoints:
-        if timepoint["subject"] != subject:
-            subject, sequence, visit_number = timepoint["subject"], 0, 0
-        visit_number += 1
-        for name, code, title in TESTS:
-            sequence += 1
-            head: Row = {
-                "STUDYID": study,
-                "DOMAIN": "NV",
-                "USUBJID": subject,
-                "NVSEQ": sequence,
-                "NVTESTCD": code,
-                "NVTEST": title,
-                "NVCAT": "MS LESIONS",
-            }
-            tail: Row = {"NVMETHOD": "MRI", "VISITNUM": visit_number, "VISIT": timepoint["visit"]}
-            rows.append(head | _result(timepoint[name], timepoint) | tail)
+    for i, timepoint in enumerate(timepoints):
+        visit = str(timepoint["visit"])
+        common: Row = {
+            "STUDYID": study,
+            "DOMAIN": "NV",
+            "USUBJID": timepoint["subject"],
+            "NVMETHOD": "MRI",
+            "VISITNUM": i + 1,
+            "VISIT": visit,
+        }
+        made = [
+            *_visit_rows(timepoint, timepoints[:i], provisional=provisional),
+            *(row for lesion in of_visit.get(visit, []) for row in _lesion_rows(lesion, baseline=not i)),
+        ]
+        for row in made:
+            values = common | row | {"NVSEQ": len(rows) + 1}
+            if row.get("NVSTAT") is None:
+                values |= _of_result(evaluators.get(visit), baseline=not i)
+            rows.append({name: values.get(name) for name in NV.names})
     return rows
+
+
+def _of_result(evaluator: Evaluator | None, *, baseline: bool) -> Row:
+    """The variables that only a result has."""
+    flag: Row = {"NVBLFL": "Y" if baseline else None}
+    if evaluator is None:
+        return flag
+    role = sdtm.ADJUDICATOR if evaluator.adjudicator else sdtm.READER
+    return flag | {"NVEVAL": role, "NVEVALID": evaluator.code}
+
+
+def _visit_rows(timepoint: Row, earlier: Sequence[Row], *, provisional: bool) -> Iterator[Row]:
+    for test in VISIT_TESTS:
+        if not earlier and test.column in COMPARISONS:
+            continue
+        value = timepoint[test.column]
+        if value is None:
+            found = _not_done(_reason(test.column, timepoint, earlier, provisional=provisional))
+        else:
+            found = _result(value)
+        yield _named(test, sdtm.VISIT_CATEGORY) | {"NVLOC": sdtm.WHOLE_BRAIN} | found
+
+
+def _lesion_rows(lesion: Row, *, baseline: bool) -> Iterator[Row]:
+    has = {
+        "volume_mm3": lesion["t2_lesion"],
+        "t2_state": not baseline and lesion["t2_state"] not in {None, *_WITHOUT_CHANGE},
+        "gel_volume_mm3": lesion["gel_count"],
+        "bh_volume_mm3": lesion["bh_count"],
+    }
+    number = lesion["lesion_id"]
+    place: Row = {
+        "NVSPID": f"{number}.{lesion['part']}",
+        "NVLNKID": str(number),
+        "NVLOC": LOCATIONS[str(lesion["location"])],
+    }
+    for test in LESION_TESTS:
+        if has[test.column]:
+            value = lesion[test.column]
+            in_ml = value.scaleb(-3) if isinstance(value, Decimal) else value
+            yield _named(test, sdtm.LESION_CATEGORY) | place | _result(in_ml)
+
+
+def _named(test: NvTest, category: str) -> Row:
+    return {"NVTESTCD": test.code, "NVTEST": test.title, "NVCAT": category}
+
+
+def _not_done(reason: str) -> Row:
+    return {"NVSTAT": sdtm.NOT_DONE, "NVREASND": reason}
+
+
+def _result(value: Cell) -> Row:
+    """A count, a volume in mL, or a word."""
+    if not isinstance(value, int | Decimal):
+        word = str(value).replace("_", " ").upper()
+        return {"NVORRES": word, "NVSTRESC": word}
+    unit, number = sdtm.UNIT if isinstance(value, Decimal) else None, Decimal(value)
+    text = f"{number:f}"
+    return {"NVORRES": text, "NVORRESU": unit, "NVSTRESC": text, "NVSTRESN": number, "NVSTRESU": unit}
+
+
+def _reason(column: str, row: Row, earlier: Sequence[Row], *, provisional: bool) -> str:
+    """Why a measure of a visit has no result. The first reason that holds."""
+    locked = ReadStatus.LOCKED.value
+    analysed = [visit for visit in earlier if visit["scan_status"] == ScanStatus.ANALYSED.value]
+    compares = column in COMPARISONS
+    reasons = (
+        (row["scan_status"] != ScanStatus.ANALYSED.value, _SCAN_REASONS.get(str(row["scan_status"]), "")),
+        (not provisional and row["read_status"] != locked, sdtm.NOT_LOCKED),
+        (column in _NEEDS_CONTRAST and row["gel_count"] is None, sdtm.NO_CONTRAST),
+        (column in _NEEDS_T1 and row["bh_count"] is None, sdtm.NO_T1),
+        (compares and not analysed, sdtm.NO_EARLIER),
+        (
+            compares and not provisional and any(visit["read_status"] != locked for visit in analysed),
+            sdtm.EARLIER_NOT_LOCKED,
+        ),
+        (compares and column in _NEEDS_CONTRAST, sdtm.NO_EARLIER_CONTRAST),
+        (compares and column in _NEEDS_T1, sdtm.TOO_SHORT),
+    )
+    return next((reason for holds, reason in reasons if holds), sdtm.NOT_ASSESSABLE)

@@ -1,12 +1,13 @@
-"""Release of tables with trial numbers. No other module combines blinded results and trial numbers."""
+"""Release of tables with trial numbers. Only this module and `submission` combine blinded results and trial numbers."""
 
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
-from mri_pipeline.tables.nv import NV
+from mri_pipeline.tables.schedule import Schedule
+from mri_pipeline.tables.sdtm import NV, SCAN_MISSING
+from mri_pipeline.tables.submission import released_nv, write_submission
 
 SITE_COLUMN = {
     "name": "site",
@@ -24,6 +27,7 @@ SITE_COLUMN = {
     "rule": "code of the site of the subject",
     "missing": "never",
 }
+NO_SCHEDULE = Schedule()
 _NUMBER_RULE = "trial number of the subject (released with the sealed key)"
 
 
@@ -36,10 +40,13 @@ class Released:
     files : tuple of Path
     subjects : int
         Number of subjects in the tables.
+    dates : str
+        Where the dates of nv.csv come from, or why there are none.
     """
 
     files: tuple[Path, ...]
     subjects: int
+    dates: str
 
     @property
     def digests(self) -> dict[str, str]:
@@ -97,8 +104,16 @@ def require_final(tables: Path) -> None:
         )
 
 
-def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], *, reason: str) -> Released:
-    """Write the tables with site and trial number in place of the blinded code.
+def release_tables(
+    tables: Path,
+    out: Path,
+    key: Mapping[str, tuple[str, str]],
+    *,
+    reason: str,
+    usubjid: str = "{study}-{site}-{subject}",
+    schedule: Schedule = NO_SCHEDULE,
+) -> Released:
+    """Write the tables with site and trial number in place of the blinded code, and nv.xpt and define.xml.
 
     The caller reads the key from the sealed folder. The caller enters the release and its reason in the audit trail
     before it calls this function.
@@ -112,6 +127,10 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
     key : mapping of code to (site, trial number)
     reason : str
         Why the blinding is lifted. It must not be empty and is not written to the tables.
+    usubjid : str
+        Pattern of USUBJID.
+    schedule : Schedule
+        Dates of the scans for nv.
 
     Returns
     -------
@@ -120,8 +139,8 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
     Raises
     ------
     UsageError
-        If a table is missing, a code is not in the key, the folder exists or is inside of `tables`, or the reason is
-        empty.
+        If a table is missing, a code is not in the key, two subjects have one USUBJID, a text does not fit into nv.xpt,
+        the folder exists or is inside of `tables`, or the reason is empty.
     """
     if not reason.strip():
         raise UsageError(
@@ -144,43 +163,60 @@ def release_tables(tables: Path, out: Path, key: Mapping[str, tuple[str, str]], 
             f"expected every code in the sealed key, found {len(unknown)} without an entry",
             hint="use the tables and the sealed folder of the same trial",
         )
-    dictionary = _released_dictionary(tables / DICTIONARY_FILE)
+    nv = released_nv(texts[NV.file], key, usubjid=usubjid, schedule=schedule)
+    dates = _dates(nv, schedule, frozenset(key.values()))
+    dictionary = _released_dictionary(tables / DICTIONARY_FILE, usubjid) | {"dates": dates}
     out.mkdir(mode=0o700, parents=True)
     out.chmod(0o700)
     try:
         files = [
-            _write_table(out / table.file, table.names, texts[table.file], subject_columns[table.file], key)
+            write_atomic(out / table.file, _with_numbers(table.names, texts[table.file], key), mode=0o600)
             for table in TABLES
+            if table is not NV
         ]
+        files.append(write_atomic(out / NV.file, _csv(NV.names, nv), mode=0o600))
+        files.extend(write_submission(out, nv, study=nv[0]["STUDYID"] if nv else "", created=_now(), dates=dates))
         text = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
         files.append(write_atomic(out / DICTIONARY_FILE, text, mode=0o600))
     except BaseException:
         shutil.rmtree(out)  # a partial release must not remain
         raise
-    return Released(tuple(files), len(codes))
+    return Released(tuple(files), len(codes), dates)
 
 
-def _write_table(
-    path: Path,
-    names: tuple[str, ...],
-    rows: list[dict[str, str]],
-    subject: str,
-    key: Mapping[str, tuple[str, str]],
-) -> Path:
-    """In SDTM, the site has its own column (SITEID in DM), so USUBJID becomes site and number."""
-    sdtm = subject == "USUBJID"
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def _dates(nv: Iterable[Mapping[str, str]], schedule: Schedule, subjects: frozenset[tuple[str, str]]) -> str:
+    if not schedule.file:
+        return "none, because the release had no schedule of the sites"
+    scans = {(row["USUBJID"], row["VISIT"]): row["NVDTC"] for row in nv if row["NVREASND"] != SCAN_MISSING}
+    without = sum(not date for date in scans.values())
+    strangers = sum((site, number) not in subjects for site, number, _ in schedule.scans)
+    return (
+        f"from {schedule.file}; it has no date of {without} of {len(scans)} visits with a scan"
+        f", and {strangers} of its dates are of no subject of the trial"
+    )
+
+
+def _with_numbers(names: tuple[str, ...], rows: list[dict[str, str]], key: Mapping[str, tuple[str, str]]) -> str:
+    numbered = []
+    for row in rows:
+        site, number = key[row["subject"]]
+        numbered.append({**row, "site": site, "subject": number})
+    return _csv(("site", *names), numbered)
+
+
+def _csv(names: tuple[str, ...], rows: Iterable[Mapping[str, str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names if sdtm else ("site", *names))
-    for row in rows:
-        site, number = key[row[subject]]
-        named = row | {subject: f"{site}-{number}" if sdtm else number}
-        values = [named[name] for name in names]
-        writer.writerow(values if sdtm else [site, *values])
-    return write_atomic(path, text.getvalue(), mode=0o600)
+    writer.writerow(names)
+    writer.writerows([row[name] for name in names] for row in rows)
+    return text.getvalue()
 
 
-def _released_dictionary(path: Path) -> dict[str, Any]:
+def _released_dictionary(path: Path, usubjid: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"expected {path.name} in the folder of the tables, found none", hint="make the tables again"
@@ -188,8 +224,10 @@ def _released_dictionary(path: Path) -> dict[str, Any]:
     dictionary: dict[str, Any] = json.loads(path.read_bytes())
     for name, table in dictionary["tables"].items():
         for column in table["columns"]:
-            if column["name"] in {"subject", "USUBJID"}:
+            if column["name"] == "subject":
                 column["rule"] = _NUMBER_RULE
+            if column["name"] == "USUBJID":
+                column["rule"] = f"{usubjid} with the trial number of the subject (released with the sealed key)"
         if name != NV.file:
             table["columns"].insert(0, SITE_COLUMN)
     return dictionary

@@ -19,7 +19,17 @@ from mri_pipeline.core.records import (
     VisitCounts,
 )
 from mri_pipeline.tables.inputs import VisitInput
-from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row, Table
+from mri_pipeline.tables.schema import (
+    LESIONS,
+    QUESTIONS,
+    SUPPLEMENTARY,
+    TIMEPOINTS,
+    Cell,
+    Column,
+    ColumnType,
+    Row,
+    Table,
+)
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
 """The measured columns of lesion_timepoints.csv."""
@@ -287,6 +297,10 @@ def _fault(value: Cell, column: Column) -> str:
         return f"expected {column.type.value}, found {type(value).__name__}"
     if column.values and value not in column.values:
         return f"expected one of {', '.join(column.values)}, found another value"
-    if isinstance(value, Decimal) and value.as_tuple().exponent != -column.decimals:
+    if (
+        column.type is ColumnType.DECIMAL
+        and isinstance(value, Decimal)
+        and value.as_tuple().exponent != -column.decimals
+    ):
         return f"expected {column.decimals} decimals"
     return ""

@@ -24,12 +24,13 @@ POSITION_MM_DECIMALS = 2
 
 
 class ColumnType(StrEnum):
-    """The type of a column."""
+    """The type of a column. A decimal has a fixed number of places; a number has as many as it needs."""
 
     TEXT = "text"
     CATEGORY = "category"
     INTEGER = "integer"
     DECIMAL = "decimal"
+    NUMBER = "number"
     BOOLEAN = "boolean"
 
     @property
@@ -40,6 +41,7 @@ class ColumnType(StrEnum):
             ColumnType.CATEGORY: str,
             ColumnType.INTEGER: int,
             ColumnType.DECIMAL: Decimal,
+            ColumnType.NUMBER: Decimal,
             ColumnType.BOOLEAN: bool,
         }[self]
 

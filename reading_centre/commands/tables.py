@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mri_pipeline.core.errors import AnalysisError
+from mri_pipeline.core.errors import AnalysisError, UsageError
 from reading_centre.console import (
     STDERR,
     AsJson,
@@ -36,6 +36,14 @@ def tables(
         ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Reason; required with --release.")] = "",
+    schedule: Annotated[
+        Path | None,
+        typer.Option(
+            "--schedule",
+            help="Dates of the scans for nv.csv, with --release: CSV with site, subject, visit, date and, optionally, "
+            "rfstdtc.",
+        ),
+    ] = None,
     nprocs: Processes = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -43,9 +51,20 @@ def tables(
     from reading_centre.use_cases.release import release_trial_tables
     from reading_centre.use_cases.tables import write_trial_tables
 
+    if schedule is not None and release is None:
+        raise UsageError("expected --release with --schedule, found none", hint="blinded tables contain no dates")
     if release is not None:
-        released = release_trial_tables(trial, reason=reason, out=release, provisional=provisional)
+        released = release_trial_tables(
+            trial, reason=reason, out=release, provisional=provisional, schedule=schedule
+        )
         say_paths(released.files, as_json=as_json)
+        STDERR.print(f"Dates in nv: {released.dates}", soft_wrap=True, markup=False)
+        for place in released.other_intervals:
+            STDERR.print(
+                f"Note: {place}: expected as many days since the first scan as in the headers, found another number",
+                soft_wrap=True,
+                markup=False,
+            )
         if released.other_software:
             STDERR.print("Note: other software than the present one wrote the blinded tables", markup=False)
         return

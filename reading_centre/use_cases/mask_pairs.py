@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.sheets import read_sheet
 from mri_pipeline.core.layout import MaskLabel
 
 _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")
 _TUNED = {"yes": True, "no": False, "": None}
-_CSV = "text in UTF-8, columns separated by commas or semicolons"
+_CSV = "check --pairs: a CSV file with the columns case, predicted, reference and, optionally, tuned_on"
 _SHOWN = 5  # unmatched names in a message
 
 
@@ -129,7 +128,7 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     Parameters
     ----------
     file : Path
-        UTF-8, columns separated by commas or semicolons.
+        As a spreadsheet program saves it (`read_sheet`).
 
     Returns
     -------
@@ -139,41 +138,22 @@ def pairs_of_csv(file: Path) -> list[Pair]:
     Raises
     ------
     UsageError
-        If the file is missing, lacks a column or a value, or names a case twice.
+        If the file is missing, has no row, lacks a column or a value, or names a case twice. The message names file and
+        line.
     """
     pairs: dict[str, Pair] = {}
-    for number, row in _rows(file):
-        case, predicted, reference = (row[name].strip() for name in _NEEDED)
-        tuned = row.get("tuned_on", "").strip().lower()
-        missing = [name for name in _NEEDED if not row[name].strip()]
+    for row in read_sheet(file, _NEEDED, hint=_CSV):
+        case, predicted, reference = (row[name] for name in _NEEDED)
+        tuned = row.get("tuned_on", "").lower()
+        missing = [name for name in _NEEDED if not row[name]]
         if missing or tuned not in _TUNED:
             found = f"no {' and no '.join(missing)}" if missing else f"{tuned!r} in tuned_on"
             raise UsageError(
-                f"{file.name}, line {number}: expected a case, two paths and yes, no or nothing in tuned_on, "
-                f"found {found}"
+                f"{row.place()}: expected a case, two paths and yes, no or nothing in tuned_on, found {found}"
             )
         if case in pairs:
-            raise UsageError(f"{file.name}, line {number}: expected every case once, found {case} again")
+            raise UsageError(f"{row.place('case')}: expected every case once, found {case} again")
         pairs[case] = Pair(case, file.parent / predicted, file.parent / reference, _TUNED[tuned])
+    if not pairs:
+        raise UsageError(f"{file.name}: expected rows below the header, found no row", hint=_CSV)
     return list(pairs.values())
-
-
-def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file by column name, with their line numbers."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-        reader = csv.reader(lines, delimiter=";" if lines and "," not in lines[0] else ",")
-        filled = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(
-            "expected a CSV file of pairs, found none that can be read", hint=f"check --pairs: {_CSV}"
-        ) from error
-    names = [name.strip() for name in filled[0][1]] if filled else []
-    lacking = [name for name in _NEEDED if name not in names]
-    if lacking or len(filled) < 2:
-        raise UsageError(
-            f"{file.name}: expected rows with the columns {', '.join(_NEEDED)}, found "
-            + (f"no {' and no '.join(lacking)}" if names and lacking else "no row"),
-            hint=_CSV,
-        )
-    return [(number, dict(zip_longest(names, cells[: len(names)], fillvalue=""))) for number, cells in filled[1:]]

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import software
-from mri_pipeline.registry import Registry
-from mri_pipeline.tables.release import release_tables, require_as_written, require_final
+from mri_pipeline.registry import Registry, ScanIdentity
+from mri_pipeline.tables.release import NO_SCHEDULE, release_tables, require_as_written, require_final
+from mri_pipeline.tables.schedule import differing_intervals, read_schedule
+from mri_pipeline.tables.xpt import require_transportable
 from reading_centre.use_cases.tables import TABLES_WRITTEN
 
 
@@ -25,13 +28,21 @@ class ReleasedTables:
         The unblinded tables and their dictionary.
     other_software : bool
         True if other software than the present one wrote the blinded tables.
+    dates : str
+        Where the dates of nv.csv come from, or why there are none.
+    other_intervals : tuple of str
+        Lines of the schedule whose date contradicts the headers of the scans.
     """
 
     files: tuple[Path, ...]
     other_software: bool
+    dates: str
+    other_intervals: tuple[str, ...]
 
 
-def release_trial_tables(folder: Path, *, reason: str, out: Path, provisional: bool = False) -> ReleasedTables:
+def release_trial_tables(
+    folder: Path, *, reason: str, out: Path, provisional: bool = False, schedule: Path | None = None
+) -> ReleasedTables:
     """Write tables with trial numbers, using the sealed key.
 
     The audit trail records the reason before the release, and the digest of every released file after it.
@@ -45,6 +56,8 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path, provisional: b
         Folder for the unblinded tables.
     provisional : bool
         True: release provisional tables, too.
+    schedule : Path, optional
+        Dates of the scans for nv.csv (`mri_pipeline.tables.schedule.read_schedule`).
 
     Returns
     -------
@@ -54,12 +67,16 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path, provisional: b
     ------
     UsageError
         If the audit trail is broken, a table is not as it was written, the tables are provisional, or a row of the key
-        does not belong to its code, and as `mri_pipeline.tables.release.release_tables`.
+        does not belong to its code, and as `mri_pipeline.tables.xpt.require_transportable`,
+        `mri_pipeline.tables.schedule.read_schedule` and `mri_pipeline.tables.release.release_tables`.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     if not reason.strip():
         raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
+    require_transportable("STUDYID", protocol.name)
+    visits = [visit.label for visit in protocol.visits]
+    dates = NO_SCHEDULE if schedule is None else read_schedule(schedule, visits)
     with Registry.open(trial, protocol) as registry:
         registry.verify_audit()
         written = registry.audit_entries(TABLES_WRITTEN)
@@ -69,7 +86,21 @@ def release_trial_tables(folder: Path, *, reason: str, out: Path, provisional: b
             require_final(trial.tables)
         key = {code: (subject.site, subject.number) for code, subject in Sealed.open(trial).release().items()}
         # record before the release: an interrupted release may already have lifted the blinding
-        registry.audit("tables released", details={"reason": reason, "subjects": len(key)})
-        released = release_tables(trial.tables, out, key, reason=reason)
+        lifted = {"reason": reason, "subjects": len(key)}
+        if schedule is not None:
+            lifted["schedule"] = file_digest(schedule)
+        registry.audit("tables released", details=lifted)
+        released = release_tables(trial.tables, out, key, reason=reason, usubjid=protocol.usubjid, schedule=dates)
         registry.audit("release written", details={"reason": reason, "files": released.digests})
-    return ReleasedTables(released.files, details.get("software") != software()["mri-pipeline source"])
+        days = {
+            (*key[code], scan.visit): scan.identity.shifted_day
+            for code in key
+            for scan in registry.relatives(code, ScanIdentity())
+            if scan.identity.shifted_day is not None
+        }
+    return ReleasedTables(
+        released.files,
+        details.get("software") != software()["mri-pipeline source"],
+        released.dates,
+        tuple(differing_intervals(dates, days)),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.sheets import decoded
 from mri_pipeline.core.visits import Contrast
 
 _NAMES = {contrast.value.upper(): contrast for contrast in Contrast}
@@ -71,8 +72,8 @@ def statement_text(stated: Mapping[Contrast, int]) -> str:
 
 def _lines(name: str) -> list[str]:
     try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        text = decoded(Path(name).read_bytes(), file="--series")
+    except (OSError, UsageError) as error:
         raise UsageError(
             "--series: expected CONTRAST=NUMBER or a text file of such lines, found neither",
             hint="for example --series FLAIR=4 --series T1w=6",

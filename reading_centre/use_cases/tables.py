@@ -31,7 +31,7 @@ from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry, SubjectState, VisitState
-from mri_pipeline.tables.inputs import SubjectInput
+from mri_pipeline.tables.inputs import Evaluator, SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
@@ -158,7 +158,8 @@ def _subjects(
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
             scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
-        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads))
+        evaluators = {visit.visit: Evaluator(visit.readers[0]) for visit in state.visits if visit.readers}
+        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads, evaluators=evaluators))
         yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
 
 

@@ -433,7 +433,11 @@ def _break(folder, name):
         ("unlisted folder", UsageError, "found folders not listed in worklist.json: ZZZZZZZZ"),
         ("no worklist", UsageError, "expected an exported worklist, found none"),
         ("damaged worklist", UsageError, "found a damaged worklist.json"),
-        ("another word", UsageError, "expected accept or reject for T2 lesion 1, found another word"),
+        (
+            "another word",
+            UsageError,
+            r"line 2, column decision: expected accept or reject for T2 lesion 1, found another",
+        ),
         ("added line", UsageError, "expected the proposed lesions, found a row of another lesion"),
         ("line twice", UsageError, "expected T2 lesion 1 once, found it twice"),
         ("lines of another item", UsageError, "found rows of another item"),
@@ -697,9 +701,7 @@ def test_a_worklist_without_its_columns_says_which_are_missing(export, reads, tm
     export()
     path = tmp_path / "out" / "worklist.csv"
     write_rows(path, [{"reading_code": row["reading_code"]} for row in rows_of(path)])
-    with pytest.raises(
-        UsageError, match=r"^worklist: expected the columns reading_code, done .* found none named done"
-    ):
+    with pytest.raises(UsageError, match=r"^worklist: worklist\.csv, line 1: .* found none named done"):
         import_decisions(tmp_path / "out", reads=reads, reader="R1")
 
 

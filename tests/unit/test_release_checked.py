@@ -11,7 +11,9 @@ from mri_pipeline.blinding.secret import Secret
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import KnownScan, Registry, ScanIdentity
+from mri_pipeline.tables.io import read_table
+from reading_centre import cli
 from reading_centre.use_cases import release as use_case
 from reading_centre.use_cases.release import release_trial_tables
 from reading_centre.use_cases.tables import write_trial_tables
@@ -107,3 +109,44 @@ def test_tables_of_an_earlier_version_are_refused_and_of_other_software_named(tr
     shutil.rmtree(trial.root.parent / "out")
     with pytest.raises(UsageError, match="expected tables whose digests are in the audit trail, found none"):
         release(trial)
+
+
+def test_the_schedule_dates_nv_and_is_compared_with_the_scans(trial, monkeypatch, capsys):
+    schedule, out = trial.root.parent / "schedule.csv", trial.root.parent / "out"
+    schedule.write_text(
+        "site,subject,visit,date,rfstdtc\n"
+        f"{SITE},{NUMBER},wk00,2026-03-01,2026-03-02\n{SITE},{NUMBER},wk04,2026-03-29,\n"
+    )
+    scans = [
+        KnownScan(CODE, visit, ScanIdentity(shifted_day=day))
+        for visit, day in (("wk00", 5), ("wk04", 34), ("wk12", 90))
+    ]
+    monkeypatch.setattr(Registry, "relatives", lambda *_: scans)
+    command = ["tables", str(trial.root), "--schedule", str(schedule)]
+    assert cli.invoke(command) == 2
+    assert "expected --release with --schedule, found none" in capsys.readouterr().err
+    assert cli.invoke([*command, "--release", str(out), "--reason", "final analysis"]) == 0
+    assert entries(trial, "tables released")[-1].details["schedule"] == file_digest(schedule)
+    said = capsys.readouterr().err
+    assert "Dates in nv: from schedule.csv; it has no date of 5 of 7 visits with a scan" in said
+    assert "Note: schedule.csv, line 3, column date: expected as many days since the first scan as in" in said
+    rows = {row["VISIT"]: row for row in read_table(out / "nv.csv")}
+    assert (rows["wk00"]["NVDTC"], rows["wk00"]["NVDY"]) == ("2026-03-01", "-1")
+    assert (rows["wk04"]["NVDTC"], rows["wk04"]["NVDY"]) == ("2026-03-29", "28")
+    assert (rows["wk00"]["NVEVAL"], rows["wk00"]["USUBJID"]) == ("INDEPENDENT ASSESSOR", f"mesems-{SITE}-{NUMBER}")
+
+
+def test_a_name_that_no_transport_file_holds_lifts_no_blinding(trial):
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(text.replace('name = "mesems"', 'name = "\u00c9tude"'))
+    with pytest.raises(UsageError, match="STUDYID: expected ASCII text"):
+        release(trial)
+    assert entries(trial, "tables released") == []
+
+
+def test_a_wrong_schedule_lifts_no_blinding(trial):
+    schedule = trial.root.parent / "schedule.csv"
+    schedule.write_text(f"site,subject,visit,date\n{SITE},{NUMBER},wk00,1.3.2026\n")
+    with pytest.raises(UsageError, match=r"schedule\.csv, line 2, column date: expected a date"):
+        release(trial, schedule=schedule)
+    assert entries(trial, "tables released") == []

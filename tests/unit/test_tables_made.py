@@ -28,13 +28,13 @@ from mri_pipeline.core.records import (
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import TABLES, read_table, subject_tables, table_texts, unlocked_visits, write_tables
-from mri_pipeline.tables.nv import TESTS
 from mri_pipeline.tables.rows import MEASURED, check_rows, quantised
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
+from mri_pipeline.tables.sdtm import LESION_TESTS, VISIT_TESTS
 
 VISITS = planned_visits(parse_protocol(protocol_text()))
 LABELS = [visit.label for visit in VISITS]
-TYPES = {"text", "category", "integer", "decimal", "boolean"}
+TYPES = {"text", "category", "integer", "decimal", "number", "boolean"}
 
 CONTRACT_TIMEPOINTS = (
     "subject, visit, week, scan_status, read_status, reference_visit, gel_count, gel_new_count, "
@@ -107,8 +107,8 @@ def test_every_column_is_described_and_every_measured_column_is_in_nv():
         assert len(set(table.names)) == len(table.names)
         assert all(column.rule and column.missing for column in table.columns)
     measured = {column.name for column in MEASURED} - {"reference_visit"}
-    assert {name for name, _, _ in TESTS} == measured
-    assert all(len(code) <= 8 and len(title) <= 40 for _, code, title in TESTS)
+    assert {test.column for test in VISIT_TESTS} == measured
+    assert {test.column for test in LESION_TESTS} <= set(LESIONS.names)
 
 
 def test_supplementary_measures_are_known_where_the_timepoints_know_what_they_go_with():
@@ -403,31 +403,6 @@ def test_nothing_is_written_when_an_input_is_wrong(tmp_path):
     with pytest.raises(UsageError):
         write_tables(tmp_path / "t", [subject(), subject()], VISITS, study="mesems", provisional=True)
     assert not (tmp_path / "t").exists()
-
-
-def test_nv_has_terms_of_the_form_that_sdtm_asks_for():
-    rows = made(subject())["nv.csv"]
-    assert len({(row["NVTESTCD"], row["NVTEST"]) for row in rows}) == len(TESTS)
-    for row in rows:
-        assert re.fullmatch("[A-Z][A-Z0-9]{0,7}", row["NVTESTCD"])  # at most 8 characters, upper case
-        assert len(row["NVTEST"]) <= 40
-        assert row["NVTEST"] == row["NVTEST"].title().replace(" Or ", " or ")
-        assert row["NVCAT"] == row["NVCAT"].upper()
-        assert (row["DOMAIN"], row["NVMETHOD"]) == ("NV", "MRI")
-
-
-def test_nv_says_why_there_is_no_result():
-    reads = {"wk04": ReadStatus.LOCKED}
-    one = subject(labels=["wk00", "wk04"], reads=reads, wk12=ScanStatus.REFUSED)
-    rows = made(one, provisional=False)["nv.csv"]
-    assert [row["NVSEQ"] for row in rows] == list(range(1, 7 * 14 + 1))
-    at = {(row["VISIT"], row["NVTESTCD"]): row for row in rows}
-    assert at["wk00", "GELCNT"]["NVREASND"] == "READ NOT LOCKED"
-    assert at["wk04", "GELCNT"]["NVORRES"] == "1"
-    assert at["wk04", "GELNCNT"]["NVREASND"] == "NOT ASSESSABLE"
-    assert at["wk12", "T2VOL"]["NVREASND"] == "SCAN REFUSED"
-    assert at["wk24", "T2VOL"]["NVREASND"] == "SCAN MISSING"
-    assert (at["wk04", "T2VOL"]["NVSTRESN"], at["wk04", "T2VOL"]["NVSTRESU"]) == ("2.2346", "mL")
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,13 @@ def test_codes_become_numbers_and_nothing_else_changes(tables, tmp_path):
     released = release_tables(tables, tmp_path / "released", KEY, reason="final analysis")
     assert released.subjects == 2
     assert {path.name: path.read_bytes() for path in tables.iterdir()} == before
-    assert sorted(path.name for path in released.files) == sorted(before)
+    assert {path.name for path in released.files} == {*before, "nv.xpt", "define.xml"}
     blinded = read_table(tables / "lesion_timepoints.csv")
     for row, named in zip(blinded, read_table(tmp_path / "released" / "lesion_timepoints.csv"), strict=True):
         assert (named.pop("site"), named.pop("subject")) == KEY[row.pop("subject")]
         assert named == row
     usubjid = {row["USUBJID"] for row in read_table(tmp_path / "released" / "nv.csv")}
-    assert usubjid == {"S01-0012", "S02-0012"}
+    assert usubjid == {"mesems-S01-0012", "mesems-S02-0012"}
     for path in released.files:
         content = path.read_bytes()
         assert b"CDF2345" not in content

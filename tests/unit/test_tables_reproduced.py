@@ -92,6 +92,13 @@ def test_every_count_follows_from_the_rows_of_lesions(visits, first_locked, prov
             given = (row | more)[name]
             if given:
                 assert float(given) == pytest.approx(value, abs=1e-4), name
+    nv = read(texts["nv.csv"])
+    assert len({(row["VISIT"], row["NVTESTCD"], row["NVSPID"]) for row in nv}) == len(nv)
+    for row in nv:
+        part = {"T2VOL": "LSNVOL", "GELVOL": "LSNGEVOL", "BHVOL": "LSNBHVOL"}.get(row["NVTESTCD"])
+        if part and row["NVSTRESN"]:
+            own = [float(r["NVSTRESN"]) for r in nv if (r["VISIT"], r["NVTESTCD"]) == (row["VISIT"], part)]
+            assert float(row["NVSTRESN"]) == pytest.approx(sum(own), abs=1e-4), part
     (endpoints,) = read(texts["endpoints.csv"])
     for start, weeks in ((0, (4, 12, 24)), (24, (28, 36, 48))):
         period = f"wk{weeks[0]:02d}_{weeks[1]:02d}_{weeks[2]:02d}"

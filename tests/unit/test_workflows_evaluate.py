@@ -150,7 +150,7 @@ def test_a_case_without_its_mask_does_not_vanish(folders, capsys):
             ["--predicted", "{tmp}", "--reference", "{tmp}"],
             "expected NIfTI files in the folder of predicted masks",
         ),
-        (["--pairs", "{tmp}/none.csv"], "expected a CSV file of pairs, found none that can be read"),
+        (["--pairs", "{tmp}/none.csv"], "expected none.csv, found none"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, message):
@@ -216,11 +216,15 @@ def test_a_full_disk_is_one_line(folders, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found no row"),
-        ("case,predicted\na,b\n", "found no reference"),
+        ("", "line 1: expected the columns case, predicted, reference, found none named case, predicted"),
+        ("case,predicted,reference\n", r"pairs\.csv: expected rows below the header, found no row"),
+        ("case,predicted\na,b\n", "line 1: .* found none named reference"),
         ("case,predicted,reference\na,b,\n", "line 2: expected a case, two paths .* found no reference"),
         ("case,predicted,reference,tuned_on\na,b,c,perhaps\n", "tuned_on, found 'perhaps' in tuned_on"),
-        ("case,predicted,reference\na,b,c\na,d,e\n", "line 3: expected every case once, found a again"),
+        (
+            "case,predicted,reference\na,b,c\na,d,e\n",
+            "line 3, column case: expected every case once, found a again",
+        ),
     ],
 )
 def test_a_csv_that_does_not_name_pairs_is_refused(tmp_path, text, message):
