@@ -27,6 +27,15 @@ class ReadStatus(StrEnum):
     LOCKED = "locked"
 
 
+class ReadStanding(StrEnum):
+    """Whether a read counts in the tables. Of the reads of a visit, at most one counts."""
+
+    COUNTS = "counts"
+    OPEN = "open"  # the visit lacks its second read, or the reads are not compared yet
+    COMPARED = "compared"  # another read of the visit counts, or the adjudicator has to decide
+    REOPENED = "reopened"  # its reader corrects it
+
+
 class GelState(StrEnum):
     """State of an enhancing lesion relative to the previous analysed visit with contrast (Barkhof et al. 1997)."""
 

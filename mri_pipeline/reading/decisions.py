@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +18,12 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.lock import is_locked
 from mri_pipeline.reading.record import LesionDecision, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.store import (
-    TakeOver,
     load_proposed,
+    load_record,
+    place_read,
     stage_read,
     staging,
     stored_proposals,
@@ -53,20 +55,59 @@ class Imported:
         Reading codes of the items that were not read.
     notes : tuple of str
         For the reader: what was cut off or does not count.
+    unchanged : tuple of str
+        Reading codes of the items that equal the reader's earlier read.
     """
 
     reads: tuple[ReadRecord, ...]
     unread: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownRead:
+    """What is known of the earlier read of a visit by the importing reader.
+
+    Parameters
+    ----------
+    version : int
+        Its latest version; 0 if there is none.
+    digest : str
+        Digest of its record; empty if there is none.
+    refusal : tuple of 3 str, or None
+        If the visit accepts no read by this reader: what was expected, what was found, and a hint.
+    renewed : bool
+        True if a new version is stored even if nothing has changed.
+    """
+
+    version: int = 0
+    digest: str = ""
+    refusal: tuple[str, str, str] | None = None
+    renewed: bool = False
+
+
+Known = Callable[[str, str], KnownRead]
+"""The earlier read of a visit (subject, visit) by the importing reader."""
+Hold = Callable[[str], AbstractContextManager[None]]
+"""Locks a subject against changes by other processes."""
 
 
 def import_decisions(
-    folder: Path, *, reads: Path, reader: str, enter: Enter | None = None, check: Check | None = None
+    folder: Path,
+    *,
+    reads: Path,
+    reader: str,
+    enter: Enter | None = None,
+    check: Check | None = None,
+    known: Known = lambda _subject, _visit: KnownRead(),
+    hold: Hold = lambda _subject: nullcontext(),
 ) -> Imported:
     """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
     An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
-    edited mask is unread. Other items are incomplete and are refused.
+    edited mask is unread. Other items are incomplete and are refused. A read that equals the reader's earlier one is
+    left out.
 
     Parameters
     ----------
@@ -77,9 +118,14 @@ def import_decisions(
     reader : str
         Code of the reader.
     enter : callable, optional
-        Called with all records when their files are in place. If it raises, all files are moved back.
+        Called with all records when their files are in place. The reads exist from then on. If it raises, the files
+        are removed.
     check : callable, optional
         Checks the confirmed masks of each item.
+    known : callable
+        The earlier read of a visit.
+    hold : callable
+        Locks a subject.
 
     Returns
     -------
@@ -89,7 +135,7 @@ def import_decisions(
     ------
     UsageError
         If the folder is not a worklist of this trial, was exported before the current proposals, has undecided lesions
-        or contradicting decisions and masks, if a read is locked, or as `check`.
+        or contradicting decisions and masks, if a visit accepts no read by this reader, or as `check`.
     GridMismatchError
         If a mask is not on the exported grid.
     ImageError
@@ -101,8 +147,8 @@ def import_decisions(
             hint="use the code of the reader, for example --reader R1",
         )
     exported = _exported_items(folder)
-    known = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
-    strangers = sorted(set(exported) - set(known))
+    proposals = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
+    strangers = sorted(set(exported) - set(proposals))
     if strangers:
         raise UsageError(
             f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
@@ -110,34 +156,54 @@ def import_decisions(
         )
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records, unread = [], []
+    records, unread, unchanged = [], [], []
     notes: list[str] = []
-    with staging(reads) as stage:
+    with ExitStack() as stack:
+        for subject in sorted({proposals[code].subject for code in exported}):
+            stack.enter_context(hold(subject))
+        stage = Path(stack.enter_context(staging(reads)))
         for code, digests in exported.items():
-            read = _read_item(folder / ITEMS / code, known[code], digests, reads, done=marks.get(code, False))
+            proposal = proposals[code]
+            read = _read_item(folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False))
             if read is None:
                 unread.append(code)
                 continue
-            record = _record(known[code], read, reader=reader, read_at=read_at)
+            earlier = known(proposal.subject, proposal.visit)
+            record = _record(proposal, read, reader=reader, read_at=read_at, earlier=earlier)
             masks: Masks = {kind: mask.mask for kind, mask in read.masks.items()}
             if check is not None:
                 masks, found = check(masks, f"item {code}")
                 notes += found
-            records.append(stage_read(Path(stage), record, masks))
-        _take_over([TakeOver(Path(stage), reads, record) for record in records], records, enter)
-    return Imported(tuple(records), tuple(unread), tuple(notes))
+            record = stage_read(stage, record, masks)
+            if _unchanged(reads, record, earlier):
+                unchanged.append(code)
+                continue
+            if earlier.refusal:
+                expected, what, hint = earlier.refusal
+                raise UsageError(f"item {code}: expected {expected}, found {what}", hint=hint)
+            records.append(record)
+        _take_over(stage, reads, records, enter)
+    return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
 
 
-def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: Enter | None) -> None:
+def _unchanged(reads: Path, record: ReadRecord, earlier: KnownRead) -> bool:
+    """True if the reader's earlier read has the same decisions and masks."""
+    if not earlier.digest or earlier.renewed:
+        return False
+    old = load_record(reads, record.subject, record.visit, record.reader, earlier.version)
+    return old is not None and old.digest == earlier.digest and record.same_read(old)
+
+
+def _take_over(stage: Path, reads: Path, records: Sequence[ReadRecord], enter: Enter | None) -> None:
     """Store and enter all reads, or none."""
+    placed: list[Path] = []
     try:
-        for step in steps:
-            step.apply()
-        if enter is not None:
+        placed += (place_read(stage, reads, record) for record in records)
+        if enter is not None and records:
             enter(records)
-    except BaseException:
-        for step in reversed(steps):
-            step.undo()
+    except Exception:  # after a signal the registry may know them; unknown ones do no harm
+        for path in placed:
+            shutil.rmtree(path, ignore_errors=True)
         raise
 
 
@@ -197,8 +263,6 @@ def _read_item(
             f"item {code}: expected accept or reject for every proposed lesion, found {found}",
             hint="finish the item, or remove its decisions and its mark to read it later",
         )
-    if is_locked(reads, proposal.subject, proposal.visit):
-        raise UsageError(f"item {code}: expected an open read, found a locked one", hint="a locked read is final")
     masks = _confirmed(proposed, returned, decisions, code)
     return _ItemRead(tuple(decisions), masks)
 
@@ -217,7 +281,9 @@ def _confirmed(
     return masks
 
 
-def _record(proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str) -> ReadRecord:
+def _record(
+    proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str, earlier: KnownRead
+) -> ReadRecord:
     return ReadRecord(
         subject=proposal.subject,
         visit=proposal.visit,
@@ -230,4 +296,6 @@ def _record(proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: 
         voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
         digests={},
         software=provenance.software(),
+        version=earlier.version + 1,
+        replaces=earlier.digest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter
 
@@ -56,6 +56,12 @@ class ReadRecord:
         SHA-256 of every mask file in the folder of the record, by file name.
     software : dict of str to str
         Versions of the software that stored the read.
+    version : int
+        1 for the first read of the visit by this reader; 0 for a read of version 0.2.0 or earlier.
+    replaces : str
+        `digest` of the previous version; empty if there is none.
+    adjudicates : dict of str to str
+        `digest` of each adjudicated read, by reader; empty for the read of a reader.
     """
 
     subject: str
@@ -69,6 +75,9 @@ class ReadRecord:
     voxels_erased: int
     digests: dict[str, str]
     software: dict[str, str]
+    version: int = 0
+    replaces: str = ""
+    adjudicates: dict[str, str] = field(default_factory=dict)
 
     @property
     def accepted(self) -> int:
@@ -85,10 +94,27 @@ class ReadRecord:
         """SHA-256 of the record, for the registry. It covers the masks by their digests. Locking does not change it."""
         return hashlib.sha256(replace(self, status=ReadStatus.CONFIRMED).text.encode()).hexdigest()
 
+    def same_read(self, other: ReadRecord) -> bool:
+        """True if another version of the read has the same decisions and masks.
+
+        Parameters
+        ----------
+        other : ReadRecord
+
+        Returns
+        -------
+        bool
+        """
+        return (self.decisions, self.digests, self.adjudicates) == (
+            other.decisions, other.digests, other.adjudicates,
+        )  # fmt: skip
+
     @property
     def text(self) -> str:
         """The record as JSON."""
-        content = READ_RECORD.dump_python(self, mode="json")
+        content = READ_RECORD.dump_python(
+            self, mode="json", exclude_defaults=True
+        )  # as before there were defaults
         return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -2,9 +2,12 @@
 
 ::
 
-    reads/<subject>/<visit>/proposed/    the exported numbered masks and proposal.json
-    reads/<subject>/<visit>/             t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
-    reads/<subject>/<visit>/history/01/  an earlier read that was replaced; nothing is deleted
+    reads/<subject>/<visit>/proposed/             the exported numbered masks and proposal.json
+    reads/<subject>/<visit>/readers/<reader>/01/  t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
+    reads/<subject>/<visit>/readers/<reader>/02/  the next version of that read; no version is changed or deleted
+
+The registry names the version that counts. A version that it does not know is the rest of an interrupted import; the
+next import of the reader replaces it. A read of version 0.2.0 or earlier lies in ``reads/<subject>/<visit>/``.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pydantic import ValidationError
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
@@ -31,7 +34,7 @@ PROPOSAL_FILE = "proposal.json"
 
 
 def visit_folder(reads: Path, subject: str, visit: str) -> Path:
-    """Folder of the read of one visit.
+    """Folder of the reads of one visit.
 
     Parameters
     ----------
@@ -45,6 +48,33 @@ def visit_folder(reads: Path, subject: str, visit: str) -> Path:
     Path
     """
     return reads / subject / visit
+
+
+def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int) -> Path:
+    """Folder of one version of a read.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+        As in `ReadRecord`.
+
+    Returns
+    -------
+    Path
+
+    Examples
+    --------
+    >>> read_folder(Path("reads"), "BCDF2345", "wk04", "R1", 2).as_posix()
+    'reads/BCDF2345/wk04/readers/R1/02'
+    """
+    folder = visit_folder(reads, subject, visit)
+    return folder / "readers" / reader / f"{version:02d}" if version else folder
 
 
 # proposals
@@ -62,12 +92,14 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
     masks : mapping of LesionKind to LabelImage
         The exported numbered masks.
     """
+    private_reads(reads)
     folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
     if folder.exists():
         shutil.rmtree(folder)
     for kind, mask in masks.items():
         nifti.save(mask, folder / kind.file)
     write_atomic(folder / PROPOSAL_FILE, STORED_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
+    private_files(folder, reads)
 
 
 def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
@@ -124,7 +156,7 @@ def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, Lab
 
 
 def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
-    """Write a read to a staging folder.
+    """Write a version of a read to a staging folder.
 
     Parameters
     ----------
@@ -140,7 +172,7 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
     ReadRecord
         With the digests of the mask files.
     """
-    folder = visit_folder(stage, record.subject, record.visit)
+    folder = read_folder(stage, record.subject, record.visit, record.reader, record.version)
     files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
     write_atomic(folder / READ_FILE, record.text)
@@ -148,68 +180,79 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
 
 
 def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder in ``reads/``, from which complete reads are moved into place.
+    """A private temporary folder in ``reads/``, from which complete reads are moved into place.
 
     Parameters
     ----------
     reads : Path
-        ``reads/`` of the trial; created if it does not exist.
+        ``reads/`` of the trial; created with mode 0700 if it does not exist.
 
     Returns
     -------
     tempfile.TemporaryDirectory
         Context manager; the folder is removed at its end.
     """
-    reads.mkdir(parents=True, exist_ok=True)
+    private_reads(reads)
     return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
 
 
-class TakeOver:
-    """Moves a staged read into place and an existing read into its history. Both moves can be undone.
+def private_reads(reads: Path) -> None:
+    """Create ``reads/`` with mode 0700, or correct its mode: its files map reading codes to subjects.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    """
+    reads.mkdir(parents=True, exist_ok=True)
+    reads.chmod(0o700)
+
+
+def private_files(folder: Path, reads: Path) -> None:
+    """Take all rights of group and others from a folder, its files, and the folders between it and ``reads/``.
+
+    Parameters
+    ----------
+    folder : Path
+    reads : Path
+        ``reads/`` of the trial.
+    """
+    above = [path for path in folder.parents if path.is_relative_to(reads)]
+    for path in (*above, folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+
+
+def place_read(stage: Path, reads: Path, record: ReadRecord) -> Path:
+    """Move a staged version of a read into place. The registry does not know it yet.
 
     Parameters
     ----------
     stage : Path
         Folder of the staged reads.
     reads : Path
-        Folder of the reads of the trial.
+        ``reads/`` of the trial.
     record : ReadRecord
         Record of the staged read.
+
+    Returns
+    -------
+    Path
+        Its folder.
     """
-
-    def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
-        self._source = visit_folder(stage, record.subject, record.visit)
-        self._target = visit_folder(reads, record.subject, record.visit)
-        self._moved: list[tuple[Path, Path]] = []
-
-    def apply(self) -> None:
-        """Move the files. The record comes last: a folder without a record is not a read."""
-        self._target.mkdir(parents=True, exist_ok=True)
-        replaced = [path for path in self._target.iterdir() if path.is_file()]
-        if replaced:
-            number = 1 + len(list((self._target / "history").glob("*")))
-            earlier = self._target / "history" / f"{number:02d}"
-            earlier.mkdir(parents=True)
-            for path in sorted(replaced, key=lambda path: path.name != READ_FILE):
-                self._move(path, earlier / path.name)
-        for path in sorted(self._source.iterdir(), key=lambda path: path.name == READ_FILE):
-            self._move(path, self._target / path.name)
-
-    def undo(self) -> None:
-        """Move all files back."""
-        while self._moved:
-            source, target = self._moved.pop()
-            target.replace(source)
-            if target.parent.parent.name == "history" and not any(target.parent.iterdir()):
-                target.parent.rmdir()
-
-    def _move(self, source: Path, target: Path) -> None:
-        source.replace(target)
-        self._moved.append((source, target))
+    key = (record.subject, record.visit, record.reader, record.version)
+    source, target = read_folder(stage, *key), read_folder(reads, *key)
+    sync_tree(source)
+    if target.exists():  # left by an interrupted import
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+    private_files(target, reads)
+    sync_folder(target.parent)
+    return target
 
 
-def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
-    """The record of the read of a visit. None if the visit is unread.
+def load_record(reads: Path, subject: str, visit: str, reader: str, version: int) -> ReadRecord | None:
+    """The record of one version of a read. None if there is none.
 
     Parameters
     ----------
@@ -217,6 +260,10 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
         ``reads/`` of the trial.
     subject, visit : str
         Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+        As in `ReadRecord`.
 
     Returns
     -------
@@ -225,9 +272,9 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
     Raises
     ------
     UsageError
-        If the record is damaged or belongs to another visit.
+        If the record is damaged or that of another read.
     """
-    path = visit_folder(reads, subject, visit) / READ_FILE
+    path = read_folder(reads, subject, visit, reader, version) / READ_FILE
     if not path.is_file():
         return None
     damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
@@ -236,13 +283,13 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
         record = READ_RECORD.validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         raise UsageError(damaged, hint=hint) from error
-    if (record.subject, record.visit) != (subject, visit):
+    if (record.subject, record.visit, record.reader, record.version) != (subject, visit, reader, version):
         raise UsageError(damaged, hint=hint)
     return record
 
 
-def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
-    """The confirmed lesions of a visit with their record. None if the visit is unread.
+def load_read(reads: Path, subject: str, visit: str, reader: str, version: int) -> ConfirmedRead | None:
+    """The confirmed lesions of one version of a read with their record. None if there is none.
 
     Parameters
     ----------
@@ -250,6 +297,10 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
         ``reads/`` of the trial.
     subject, visit : str
         Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+        As in `ReadRecord`.
 
     Returns
     -------
@@ -260,10 +311,10 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
     UsageError
         If the record is damaged, or a mask differs from the one that the reader confirmed.
     """
-    record = load_record(reads, subject, visit)
+    record = load_record(reads, subject, visit, reader, version)
     if record is None:
         return None
-    folder = visit_folder(reads, subject, visit)
+    folder = read_folder(reads, subject, visit, reader, version)
     masks = {}
     for kind in LesionKind:
         if kind.file not in record.digests:

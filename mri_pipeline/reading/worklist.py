@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.resources import files
@@ -22,7 +22,6 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
-from mri_pipeline.reading.lock import is_locked
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.record import StoredProposal
 from mri_pipeline.reading.store import save_proposal
@@ -102,6 +101,7 @@ def export_worklist(
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
     order_of_visits_known: bool = False,
+    locked: Collection[tuple[str, str]] = (),
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -122,6 +122,8 @@ def export_worklist(
     order_of_visits_known : bool
         Whether readers may know which visits belong to one subject and their order (``[reading]`` of the protocol).
         If False, only the anatomy in the images links two visits.
+    locked : collection of (subject, visit)
+        Visits with a locked read.
 
     Returns
     -------
@@ -139,7 +141,7 @@ def export_worklist(
             "expected a new or empty folder for the worklist, found files in it", hint="name another folder"
         )
     everything = list(items)
-    chosen = [item for item in everything if not is_locked(reads, item.subject, item.visit)]
+    chosen = [item for item in everything if (item.subject, item.visit) not in locked]
     if not chosen:
         raise UsageError(
             "expected analysed visits that are not locked, found none",

@@ -35,6 +35,7 @@ def read(
 ) -> None:
     """Readers confirm or correct the proposed lesions: --export, --import, --lock."""
     from reading_centre.use_cases import read as readers
+    from reading_centre.use_cases import read_lock
 
     chosen = [name for name, on in (("--export", export), ("--import", take), ("--lock", lock)) if on]
     if len(chosen) != 1:
@@ -50,7 +51,9 @@ def read(
                 "expected --reader with --import and --lock, found none", hint="for example --reader R1"
             )
         summary = (
-            readers.import_reads(trial, take, reader=reader) if take else readers.lock_reads(trial, reader=reader)
+            readers.import_reads(trial, take, reader=reader)
+            if take
+            else read_lock.lock_reads(trial, reader=reader)
         )
     messages = {name: value for name, value in summary.items() if isinstance(value, list)}
     if as_json:

@@ -1,28 +1,25 @@
-"""Reading: export of worklists, import of decisions, locking. The registry records reader and time."""
+"""Reading: export of worklists and import of decisions. The registry records reader and time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.analysis.read_check import check_read, number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
-from mri_pipeline.reading.lock import is_locked, keep_inputs, lock_read, unlock_read
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.store import load_record as load_read_record
 from mri_pipeline.reading.worklist import Faces, export_worklist
-from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
+from mri_pipeline.registry import Registry, ScanState
 from reading_centre.use_cases.faces import locate_faces
-
-Summary = dict[str, int | str | list[str]]
+from reading_centre.use_cases.known_reads import Summary, counts_of, known_reads, locked_visits, reader_code
+from reading_centre.use_cases.staging import only_writer
 
 
 def export_reads(folder: Path, out: Path) -> Summary:
@@ -62,7 +59,8 @@ def export_reads(folder: Path, out: Path) -> Summary:
         for space in spaces:
             load_record(space)  # before anything is written
         deface = protocol.reading.deface
-        unread = {item.subject for item in items if not is_locked(trial.reads, item.subject, item.visit)}
+        locked = locked_visits(registry)
+        unread = {item.subject for item in items if (item.subject, item.visit) not in locked}
         faces, failed = locate_faces(space for space in spaces if space.subject in unread) if deface else ({}, {})
         if failed and not faces:
             raise next(iter(failed.values()))
@@ -76,6 +74,7 @@ def export_reads(folder: Path, out: Path) -> Summary:
             number_lesions=lambda kind, mask: number_counted(kind, mask, protocol.lesions),
             face_of=(lambda item: faces[item.subject].unpacked()) if deface else None,
             order_of_visits_known=protocol.reading.order_of_visits_known,
+            locked=locked,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
@@ -109,6 +108,9 @@ def _analysed(trial: Trial, registry: Registry) -> list[ReadingItem]:
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     """Import the decisions of a reader into files and registry. Unread visits remain open.
 
+    The read of another reader is never replaced. If the protocol asks for two reads of each visit, complete pairs are
+    compared.
+
     Parameters
     ----------
     folder : Path
@@ -121,109 +123,39 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     Returns
     -------
     dict
-        ``confirmed`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what was cut off or
-        does not count.
+        ``confirmed``, ``unchanged`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what
+        was cut off or does not count.
 
     Raises
     ------
+    SettingsError
+        If ``trial.toml`` lists readers and this is none of them.
     UsageError, GridMismatchError, ImageError
         As `mri_pipeline.reading.decisions.import_decisions`. Nothing is stored then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
+        code = reader_code(protocol, registry, reader, Role.READER)
 
         def enter(records: Sequence[ReadRecord]) -> None:
-            reads = {(record.subject, record.visit): _counts(record) for record in records}
-            registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
+            reads = {(record.subject, record.visit): counts_of(record) for record in records}
+            registry.record_reads(reads, reader=code, status=ReadStatus.CONFIRMED)
 
         imported = import_decisions(
             worklist,
             reads=trial.reads,
-            reader=reader,
+            reader=code,
             enter=enter,
             check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
+            known=known_reads(registry, code, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
+            hold=lambda subject: only_writer(trial, subject),
         )
         if imported.notes:
-            registry.audit("notes on reads", reader=reader, details={"notes": list(imported.notes)})
+            registry.audit("notes on reads", reader=code, details={"notes": list(imported.notes)})
     return {
         "confirmed": len(imported.reads),
+        "unchanged": len(imported.unchanged),
         "not_read_yet": len(imported.unread),
         "notes": list(imported.notes),
     }
-
-
-def _counts(record: ReadRecord) -> ReadCounts:
-    return ReadCounts(
-        accepted=record.accepted,
-        rejected=record.rejected,
-        voxels_added=record.voxels_added,
-        voxels_erased=record.voxels_erased,
-        digest=record.digest,
-    )
-
-
-def lock_reads(folder: Path, *, reader: str) -> Summary:
-    """Lock all confirmed reads of a reader, in the files and in the registry.
-
-    Either all reads are locked or none. An interrupted lock is completed. The images that the counts read are copied,
-    so that a later analysis changes no locked number.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    dict
-        ``locked``: number of visits.
-
-    Raises
-    ------
-    UsageError
-        If the reader has no confirmed read, or if a read in the files differs from the registry.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
-        confirmed = {
-            (subject.code, visit.visit): _known_record(trial, subject.code, visit)
-            for subject in registry.state().subjects
-            for visit in subject.visits
-            if visit.read is ReadStatus.CONFIRMED and reader in visit.readers
-        }
-        if not confirmed:
-            raise UsageError(
-                "expected confirmed reads of this reader, found none",
-                hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
-            )
-        locked: list[ReadRecord] = []
-        rules = protocol.lesions.model_dump(mode="json")
-        inputs = {}
-        try:
-            for (subject, visit), record in confirmed.items():
-                kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
-                inputs[subject, visit] = {"files": kept, "rules": rules}
-                if record.status is not ReadStatus.LOCKED:
-                    lock_read(trial.reads, subject, visit, reader=reader)
-                    locked.append(record)
-            registry.lock_reads(confirmed, reader=reader, inputs=inputs)
-        except BaseException:
-            for record in locked:
-                unlock_read(trial.reads, record)
-            raise
-    return {"locked": len(confirmed)}
-
-
-def _known_record(trial: Trial, subject: str, visit: VisitState) -> ReadRecord:
-    record = load_read_record(trial.reads, subject, visit.visit)
-    if record is None or record.digest != visit.read_digest:
-        raise UsageError(
-            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
-            + ("none" if record is None else "another"),
-            hint="import the reader's worklist again",
-        )
-    return record

@@ -29,12 +29,12 @@ from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
-from mri_pipeline.reading.store import load_read
-from mri_pipeline.registry import Registry, SubjectState, VisitState
+from mri_pipeline.registry import Registry, SubjectState
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
+from reading_centre.use_cases.known_reads import stored_read
 
 TABLES_WRITTEN = "tables written"
 """Action of the audit trail."""
@@ -217,8 +217,8 @@ def _result(
         )
     confirmed = {}
     for visit in state.visits:
-        if visit.visit in analysed and visit.read is not None:
-            confirmed[visit.visit] = _confirmed(trial, state.code, visit)
+        if visit.visit in analysed and visit.counting is not None:
+            confirmed[visit.visit] = stored_read(trial, state.code, visit.visit, visit.counting).masks
     if not confirmed:
         return automatic
     weeks = {visit.label: visit.week for visit in protocol.visits}
@@ -241,18 +241,6 @@ def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: L
             f"another {', '.join(changed)}",
             hint="restore [lesions] of trial.toml",
         )
-
-
-def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
-    """Load the read that the registry has recorded."""
-    read = load_read(trial.reads, subject, visit.visit)
-    if read is None or read.record.digest != visit.read_digest:
-        raise UsageError(
-            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
-            + ("none" if read is None else "another"),
-            hint="import the reader's worklist again",
-        )
-    return read.masks
 
 
 def _recount(

@@ -1,0 +1,147 @@
+"""What the registry knows of the reads, for the commands on reads."""
+
+from __future__ import annotations
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.reading.decisions import Known, KnownRead
+from mri_pipeline.reading.record import ConfirmedRead, ReadRecord
+from mri_pipeline.reading.store import load_read
+from mri_pipeline.registry import ReadCounts, ReadState, Registry
+from mri_pipeline.registry.reads import refusal_of
+
+Summary = dict[str, int | str | list[str]]
+"""What a command reports: numbers, and lists of messages."""
+
+
+def reader_code(protocol: Protocol, registry: Registry, code: str, role: Role | None = None) -> str:
+    """The code of a reader as the trial spells it: ``r1`` is ``R1``.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    registry : Registry
+    code : str
+        As given to the command.
+    role : Role, optional
+        The role in which the reader acts. None: any role.
+
+    Returns
+    -------
+    str
+        As listed in ``trial.toml``. Without a list, as at the reader's earlier reads, else as given.
+
+    Raises
+    ------
+    SettingsError
+        As `Protocol.reader`.
+    """
+    if protocol.readers:
+        return protocol.reader(code, role).code
+    visits = (visit for subject in registry.state().subjects for visit in subject.visits)
+    known = {reader.upper(): reader for visit in visits for reader in visit.readers}
+    return known.get(code.upper(), code)
+
+
+def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: int) -> Known:
+    """The earlier reads of a reader.
+
+    Parameters
+    ----------
+    registry : Registry
+    reader : str
+        Code of the reader.
+    status : ReadStatus
+        Confirmed or adjudicated.
+    wanted : int
+        Number of reads of each visit.
+
+    Returns
+    -------
+    callable
+    """
+
+    def known(subject: str, visit: str) -> KnownRead:
+        states = {state.visit: state for state in registry.subject(subject).visits}
+        state = states.get(visit)
+        if state is None:
+            return KnownRead()
+        refusal = refusal_of(state.reads, reader, status, wanted=wanted)
+        own = state.by(reader)
+        if own is None:
+            return KnownRead(refusal=refusal)
+        return KnownRead(own.version, own.digest, refusal, renewed=own.standing is ReadStanding.REOPENED)
+
+    return known
+
+
+def locked_visits(registry: Registry) -> set[tuple[str, str]]:
+    """The visits with a locked read.
+
+    Parameters
+    ----------
+    registry : Registry
+
+    Returns
+    -------
+    set of (subject, visit)
+    """
+    return {
+        (subject.code, visit.visit)
+        for subject in registry.state().subjects
+        for visit in subject.visits
+        if visit.read is ReadStatus.LOCKED
+    }
+
+
+def stored_read(trial: Trial, subject: str, visit: str, known: ReadState) -> ConfirmedRead:
+    """The read that the registry knows, from its files.
+
+    Parameters
+    ----------
+    trial : Trial
+    subject, visit : str
+        Blinded code and visit label.
+    known : ReadState
+
+    Returns
+    -------
+    ConfirmedRead
+
+    Raises
+    ------
+    UsageError
+        If the files are missing or differ from the registry.
+    """
+    read = load_read(trial.reads, subject, visit, known.reader, known.version)
+    if read is None or read.record.digest != known.digest:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected the read that the registry knows, found "
+            + ("none" if read is None else "another"),
+            hint="restore reads/ from its backup and report the deviation",
+        )
+    return read
+
+
+def counts_of(record: ReadRecord) -> ReadCounts:
+    """Summary of a read for the registry.
+
+    Parameters
+    ----------
+    record : ReadRecord
+
+    Returns
+    -------
+    ReadCounts
+    """
+    return ReadCounts(
+        accepted=record.accepted,
+        rejected=record.rejected,
+        voxels_added=record.voxels_added,
+        voxels_erased=record.voxels_erased,
+        digest=record.digest,
+        version=record.version,
+    )
