@@ -16,9 +16,10 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import LesionDecision, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.store import (
     load_proposed,
@@ -87,6 +88,8 @@ class KnownRead:
     renewed: bool = False
 
 
+DisputeOf = Callable[[StoredProposal], Dispute]
+"""The two reads of a visit that was exported for adjudication."""
 Known = Callable[[str, str], KnownRead]
 """The earlier read of a visit (subject, visit) by the importing reader."""
 Hold = Callable[[str], AbstractContextManager[None]]
@@ -102,6 +105,7 @@ def import_decisions(
     check: Check | None = None,
     known: Known = lambda _subject, _visit: KnownRead(),
     hold: Hold = lambda _subject: nullcontext(),
+    dispute_of: DisputeOf | None = None,
 ) -> Imported:
     """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
@@ -126,6 +130,8 @@ def import_decisions(
         The earlier read of a visit.
     hold : callable
         Locks a subject.
+    dispute_of : callable, optional
+        For an adjudication: the two reads of a visit.
 
     Returns
     -------
@@ -147,7 +153,8 @@ def import_decisions(
             hint="use the code of the reader, for example --reader R1",
         )
     exported = _exported_items(folder)
-    proposals = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
+    purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
+    proposals = {proposal.reading_code: proposal for proposal in stored_proposals(reads, purpose)}
     strangers = sorted(set(exported) - set(proposals))
     if strangers:
         raise UsageError(
@@ -164,7 +171,10 @@ def import_decisions(
         stage = Path(stack.enter_context(staging(reads)))
         for code, digests in exported.items():
             proposal = proposals[code]
-            read = _read_item(folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False))
+            dispute = None if dispute_of is None else dispute_of(proposal)
+            read = _read_item(
+                folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
+            )
             if read is None:
                 unread.append(code)
                 continue
@@ -237,7 +247,13 @@ def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _read_item(
-    folder: Path, proposal: StoredProposal, digests: Mapping[str, str], reads: Path, *, done: bool
+    folder: Path,
+    proposal: StoredProposal,
+    digests: Mapping[str, str],
+    reads: Path,
+    *,
+    done: bool,
+    dispute: Dispute | None,
 ) -> _ItemRead | None:
     """The read of one item. None if it is unread."""
     code = proposal.reading_code
@@ -248,8 +264,11 @@ def _read_item(
         )
     require_no_stray_image(folder, code)
     proposed = load_proposed(reads, proposal)
-    numbers = {kind: range(1, int(mask.data.max()) + 1) for kind, mask in proposed.items()}
-    decisions, undecided = lesion_decisions(folder, code, numbers)
+    numbers = {
+        kind: dispute.to_decide(kind, mask) if dispute else range(1, int(mask.data.max()) + 1)
+        for kind, mask in proposed.items()
+    }
+    decisions, undecided = lesion_decisions(folder, code, numbers, NAMES if dispute else ())
     returned = {
         kind: onto_grid_of(mask, nifti.load_labels(folder / kind.file), f"item {code}, {kind.file}")
         for kind, mask in proposed.items()
@@ -263,20 +282,20 @@ def _read_item(
             f"item {code}: expected accept or reject for every proposed lesion, found {found}",
             hint="finish the item, or remove its decisions and its mark to read it later",
         )
-    masks = _confirmed(proposed, returned, decisions, code)
+    masks = _confirmed(proposed, returned, decisions, code, dispute)
     return _ItemRead(tuple(decisions), masks)
 
 
 def _confirmed(
-    proposed: Mapping[LesionKind, LabelImage],
-    returned: Mapping[LesionKind, LabelImage],
-    decisions: list[LesionDecision],
-    code: str,
+    proposed: Masks, returned: Masks, decisions: list[LesionDecision], code: str, dispute: Dispute | None
 ) -> dict[LesionKind, ConfirmedMask]:
     masks = {}
     for kind, mask in proposed.items():
-        own = {decision.lesion: decision.accepted for decision in decisions if decision.kind is kind}
-        masks[kind] = confirm_mask(mask, returned[kind], own, what=f"item {code}, {kind.file}")
+        what, own = f"item {code}, {kind.file}", [decision for decision in decisions if decision.kind is kind]
+        if dispute:
+            masks[kind] = dispute.resolved(kind, mask, returned[kind], own, what=what)
+        else:
+            masks[kind] = confirm_mask(mask, returned[kind], {d.lesion: d.accepted for d in own}, what=what)
     require_holes_in_lesions(proposed, masks, what=f"item {code}")
     return masks
 
@@ -290,7 +309,7 @@ def _record(
         reading_code=proposal.reading_code,
         reader=reader,
         read_at=read_at,
-        status=ReadStatus.CONFIRMED,
+        status=ReadStatus.CONFIRMED if proposal.purpose is Purpose.READ else ReadStatus.ADJUDICATED,
         decisions=read.decisions,
         voxels_added=sum(mask.voxels_added for mask in read.masks.values()),
         voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
@@ -298,4 +317,5 @@ def _record(
         software=provenance.software(),
         version=earlier.version + 1,
         replaces=earlier.digest,
+        adjudicates={opinion.reader: opinion.digest for opinion in proposal.opinions},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from pydantic import TypeAdapter
 
@@ -26,12 +27,15 @@ class LesionDecision:
         False for rejected.
     comment : str
         Of the reader.
+    choice : str
+        Read whose outline an adjudicator takes, ``A`` or ``B``; empty for both, and for other reads.
     """
 
     kind: LesionKind
     lesion: int
     accepted: bool
     comment: str
+    choice: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,31 @@ class ConfirmedRead:
     masks: VisitMasks
 
 
+class Purpose(StrEnum):
+    """Purpose of an exported visit. The value is the name of its folder in ``reads/``."""
+
+    READ = "proposed"
+    ADJUDICATION = "adjudication"
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """A read that an adjudicator sees.
+
+    Parameters
+    ----------
+    reader : str
+        Code of the reader, which the adjudicator does not see.
+    version : int
+    digest : str
+        Digest of the record.
+    """
+
+    reader: str
+    version: int
+    digest: str
+
+
 @dataclass(frozen=True)
 class StoredProposal:
     """The exported proposal of one visit.
@@ -144,12 +173,17 @@ class StoredProposal:
     reading_code : str
     digests : dict of LesionKind to str
         `mri_pipeline.reading.proposals.labels_digest` of each exported mask.
+    purpose : Purpose
+    opinions : tuple of Opinion
+        For an adjudication: read A and read B.
     """
 
     subject: str
     visit: str
     reading_code: str
     digests: dict[LesionKind, str]
+    purpose: Purpose = Purpose.READ
+    opinions: tuple[Opinion, ...] = ()
 
 
 READ_RECORD = TypeAdapter(ReadRecord)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.reading.adjudication import NAMES
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
 from mri_pipeline.reading.record import LesionDecision
 from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV
@@ -98,7 +99,7 @@ def done_marks(folder: Path) -> dict[str, bool]:
 
 
 def lesion_decisions(
-    folder: Path, code: str, proposed: Mapping[LesionKind, Sequence[int]]
+    folder: Path, code: str, proposed: Mapping[LesionKind, Sequence[int]], choices: Sequence[str] = ()
 ) -> tuple[list[LesionDecision], int]:
     """The decisions of one item, and the number of its undecided lesions.
 
@@ -110,6 +111,8 @@ def lesion_decisions(
         Its reading code.
     proposed : mapping of LesionKind to lesion numbers
         The exported lesions.
+    choices : sequence of str
+        Names of the reads of an adjudication. Each is a decision, too: to accept the outline of that read.
 
     Returns
     -------
@@ -146,13 +149,16 @@ def lesion_decisions(
             )
         seen.add(lesion)
         word = row["decision"].lower()
-        if word not in _ACCEPT | _REJECT | {""}:
+        choice = word.upper() if word.upper() in choices else ""
+        if not choice and word not in _ACCEPT | _REJECT | {""}:
+            words = " or ".join([*choices, "accept", "reject"])
             raise UsageError(
-                f"{what}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, found another word",
-                hint="write accept or reject under decision",
+                f"{what}: expected {words} for {lesion[0].value} lesion {lesion[1]}, found another word",
+                hint=f"write {words} under decision",
             )
         if word:
-            decided.append(LesionDecision(*lesion, accepted=word in _ACCEPT, comment=row.get("comment", "")))
+            accepted = bool(choice) or word in _ACCEPT
+            decided.append(LesionDecision(*lesion, accepted, row.get("comment", ""), choice))
     return sorted(decided, key=lambda d: (list(LesionKind).index(d.kind), d.lesion)), len(proposals) - len(decided)
 
 
@@ -171,7 +177,8 @@ def require_no_stray_image(folder: Path, code: str) -> None:
     UsageError
         If there is such an image.
     """
-    expected = {*IMAGE_FILES.values(), *(kind.file for kind in LesionKind)}
+    masks = [kind.file for kind in LesionKind]
+    expected = {*IMAGE_FILES.values(), *masks, *(f"{name}_{file}" for name in NAMES for file in masks)}
     names = {path.name for path in folder.iterdir() if path.name.lower().endswith(_IMAGE_ENDINGS)}
     strays = sorted(names - expected)
     if strays:

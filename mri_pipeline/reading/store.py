@@ -3,6 +3,7 @@
 ::
 
     reads/<subject>/<visit>/proposed/             the exported numbered masks and proposal.json
+    reads/<subject>/<visit>/adjudication/         those of an adjudication
     reads/<subject>/<visit>/readers/<reader>/01/  t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
     reads/<subject>/<visit>/readers/<reader>/02/  the next version of that read; no version is changed or deleted
 
@@ -27,7 +28,14 @@ from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import READ_RECORD, STORED_PROPOSAL, ConfirmedRead, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import (
+    READ_RECORD,
+    STORED_PROPOSAL,
+    ConfirmedRead,
+    Purpose,
+    ReadRecord,
+    StoredProposal,
+)
 
 READ_FILE = "read.json"
 PROPOSAL_FILE = "proposal.json"
@@ -88,12 +96,12 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
     reads : Path
         ``reads/`` of the trial.
     proposal : StoredProposal
-        Replaces an earlier proposal of the visit.
+        Replaces an earlier proposal of the visit for the same purpose.
     masks : mapping of LesionKind to LabelImage
         The exported numbered masks.
     """
     private_reads(reads)
-    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
+    folder = visit_folder(reads, proposal.subject, proposal.visit) / proposal.purpose.value
     if folder.exists():
         shutil.rmtree(folder)
     for kind, mask in masks.items():
@@ -102,13 +110,14 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
     private_files(folder, reads)
 
 
-def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
-    """Every exported visit, in the order of codes and labels.
+def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[StoredProposal]:
+    """Every visit that was exported for a purpose, in the order of codes and labels.
 
     Parameters
     ----------
     reads : Path
         ``reads/`` of the trial.
+    purpose : Purpose
 
     Yields
     ------
@@ -119,7 +128,7 @@ def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
     UsageError
         If a stored proposal is damaged.
     """
-    for path in sorted(reads.glob(f"*/*/proposed/{PROPOSAL_FILE}")):
+    for path in sorted(reads.glob(f"*/*/{purpose.value}/{PROPOSAL_FILE}")):
         try:
             yield STORED_PROPOSAL.validate_json(path.read_bytes())
         except ValidationError as error:
@@ -148,7 +157,7 @@ def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, Lab
     ImageError
         If a mask is missing or damaged.
     """
-    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
+    folder = visit_folder(reads, proposal.subject, proposal.visit) / proposal.purpose.value
     return {kind: nifti.load_labels(folder / kind.file) for kind in proposal.digests}
 
 

@@ -20,10 +20,11 @@ from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import StoredProposal
+from mri_pipeline.reading.record import Purpose, StoredProposal
 from mri_pipeline.reading.store import save_proposal
 
 FORMAT = 1
@@ -36,11 +37,16 @@ LESION_COLUMNS = (
     "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
     "probability", "decision", "comment",
 )  # fmt: skip
+ADJUDICATION_COLUMNS = (
+    *LESION_COLUMNS[:-2], "seen_by", "volume_a_mm3", "volume_b_mm3", *LESION_COLUMNS[-2:],
+)  # fmt: skip
 WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes", "done")
 SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
 
 NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
 """Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
+DisputeOf = Callable[[ReadingItem], Dispute]
+"""The two reads of a visit (`mri_pipeline.reading.adjudication`)."""
 FaceOf = Callable[[ReadingItem], LabelImage]
 """Voxels of the face of a visit (`mri_pipeline.images.face`), on the grid of its images."""
 
@@ -74,8 +80,10 @@ class Worklist:
     faces: Mapping[str, Faces] = field(default_factory=dict)
 
 
-def reading_code(key: bytes, subject: str, visit: str) -> str:
+def reading_code(key: bytes, subject: str, visit: str, purpose: Purpose = Purpose.READ) -> str:
     """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export.
+
+    The codes of a visit for different purposes are unrelated.
 
     Parameters
     ----------
@@ -83,13 +91,15 @@ def reading_code(key: bytes, subject: str, visit: str) -> str:
         The secret key of the trial.
     subject, visit : str
         Blinded code and visit label.
+    purpose : Purpose
 
     Returns
     -------
     str
         See `mri_pipeline.blinding.codes.keyed_code`.
     """
-    return keyed_code(derived_key(key, "reading"), f"{subject}|{visit}")
+    name = "reading" if purpose is Purpose.READ else purpose.value
+    return keyed_code(derived_key(key, name), f"{subject}|{visit}")
 
 
 def export_worklist(
@@ -102,6 +112,7 @@ def export_worklist(
     face_of: FaceOf | None,
     order_of_visits_known: bool = False,
     locked: Collection[tuple[str, str]] = (),
+    dispute_of: DisputeOf | None = None,
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -124,6 +135,9 @@ def export_worklist(
         If False, only the anatomy in the images links two visits.
     locked : collection of (subject, visit)
         Visits with a locked read.
+    dispute_of : callable, optional
+        For an adjudication: the two reads of a visit. Their lesions take the place of the masks of the item, and
+        `number_lesions` must number every connected component.
 
     Returns
     -------
@@ -147,29 +161,32 @@ def export_worklist(
             "expected analysed visits that are not locked, found none",
             hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
         )
-    coded = _coded(chosen, key)
+    purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
+    coded = _coded(chosen, key, purpose)
     series = _series(chosen, key)
     rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
         row, digests[code], faces[code] = _export_item(
-            item, code, folder / ITEMS / code, reads, number_lesions=number_lesions, face_of=face_of
-        )
+            item, code, folder / ITEMS / code, reads,
+            number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
+        )  # fmt: skip
         rows.append(row | series[item.subject, item.visit])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
     _write_csv(folder / WORKLIST_CSV, columns, rows)
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    text = (files("mri_pipeline.reading") / "README.reader.md").read_text(encoding="utf-8")
+    readme = "README.reader.md" if dispute_of is None else "README.adjudicator.md"
+    text = (files("mri_pipeline.reading") / readme).read_text(encoding="utf-8")
     write_atomic(folder / README, text)
     _one_time(folder)
     return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen), faces=faces)
 
 
-def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
+def _coded(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, ReadingItem]:
     coded: dict[str, ReadingItem] = {}
     for item in items:
-        other = coded.setdefault(reading_code(key, item.subject, item.visit), item)
+        other = coded.setdefault(reading_code(key, item.subject, item.visit, purpose), item)
         if other is not item:
             raise UsageError(
                 "expected every visit once, found one twice (or two visits with one reading code)",
@@ -200,18 +217,53 @@ def _export_item(
     *,
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
+    dispute: Dispute | None,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
-    masks = {}
-    for kind, path in item.masks.items():
-        mask = nifti.load_labels(path)
-        masks[kind] = numbered_by_place(number_lesions(kind, mask))
+    if dispute is None:
+        proposed = {kind: nifti.load_labels(path) for kind, path in item.masks.items()}
+        masks = {kind: numbered_by_place(number_lesions(kind, mask)) for kind, mask in proposed.items()}
+    else:
+        masks = dispute.together(number_lesions)
     grid = masks[LesionKind.T2].grid
     for kind, mask in masks.items():
         grid.require_same(mask.grid, f"item {code}, {kind.file}")
     face = None if face_of is None else face_of(item)
     if face is not None:
         grid.require_same(face.grid, f"item {code}, face")
+    names, blanked = _export_images(item, code, folder, grid, face)
+    rows = []
+    for kind, mask in masks.items():
+        nifti.save(mask, folder / kind.file)
+        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
+        if probability is not None:
+            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
+        proposals = describe_proposals(mask, probability)
+        if dispute is None:
+            rows += _lesion_rows(code, kind, proposals)
+            continue
+        for name, opinion in zip(NAMES, (dispute.a, dispute.b), strict=True):
+            nifti.save(opinion[kind], folder / f"{name}_{kind.file}")
+        numbers = dispute.to_decide(kind, mask)
+        open_ones = [proposal for proposal in proposals if proposal.number in numbers]
+        for line, proposal in zip(_lesion_rows(code, kind, open_ones), open_ones, strict=True):
+            rows.append(line | dispute.row(kind, proposal, mask))
+    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
+    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
+    purpose = Purpose.READ if dispute is None else Purpose.ADJUDICATION
+    opinions = () if dispute is None else dispute.opinions
+    save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests, purpose, opinions), masks)
+    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
+    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
+    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
+    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
+    return row, {kind.value: digest for kind, digest in digests.items()}, faces
+
+
+def _export_images(
+    item: ReadingItem, code: str, folder: Path, grid: Grid, face: LabelImage | None
+) -> tuple[list[str], bool]:
+    """Write the images of a visit; returns their names, and whether anything was blanked."""
     names, blanked = [], False
     for contrast, name in IMAGE_FILES.items():
         if contrast in item.images:
@@ -222,21 +274,7 @@ def _export_item(
                 image = Image(np.where(face.mask, np.float32(0), image.data), image.grid)
             nifti.save(image, folder / name)
             names.append(name.removesuffix(".nii.gz"))
-    rows = []
-    for kind, mask in masks.items():
-        nifti.save(mask, folder / kind.file)
-        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
-        if probability is not None:
-            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
-        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
-    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS, rows)
-    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
-    save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests), masks)
-    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
-    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
-    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
-    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
-    return row, {kind.value: digest for kind, digest in digests.items()}, faces
+    return names, blanked
 
 
 def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> list[dict[str, object]]:

@@ -28,7 +28,7 @@ def read(
         Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")
     ] = None,
     reader: Annotated[
-        str | None, typer.Option("--reader", help="Reader; required with --import and --lock.")
+        str | None, typer.Option("--reader", help="Reader; with --export: only what awaits this reader.")
     ] = None,
     lock: Annotated[bool, typer.Option("--lock", help="Lock all confirmed reads against changes.")] = False,
     as_json: AsJson = False,
@@ -44,7 +44,7 @@ def read(
             hint="export a worklist, import it with the readers' decisions, then lock the reads",
         )
     if export is not None:
-        summary = readers.export_reads(trial, export)
+        summary = readers.export_reads(trial, export, reader=reader or "")
     else:
         if not reader:
             raise UsageError(

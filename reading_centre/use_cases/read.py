@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from mri_pipeline.analysis.read_check import check_read, number_counted
+from mri_pipeline.analysis.read_check import check_read, number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.reading_settings import Role
-from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.reading.decisions import import_decisions
+from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.reading.adjudication import Dispute, blinded_order
+from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.worklist import Faces, export_worklist
-from mri_pipeline.registry import Registry, ScanState
+from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist
+from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.faces import locate_faces
 from reading_centre.use_cases.known_reads import Summary, counts_of, known_reads, locked_visits, reader_code
+from reading_centre.use_cases.read_compare import (
+    compare_open_reads,
+    dispute_from_files,
+    import_adjudication,
+    opinions_of,
+)
 from reading_centre.use_cases.staging import only_writer
 
 
-def export_reads(folder: Path, out: Path) -> Summary:
-    """Write a blinded worklist of every analysed visit whose read is not locked.
+def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
+    """Write a blinded worklist: of every analysed visit whose read is not locked, or for one reader.
+
+    The worklist of a reader has the visits that await a read by this reader. That of an adjudicator has the visits with
+    two reads that disagree.
 
     The spaces of the subjects are kept from now on, because returned masks are on their grids
     (`mri_pipeline.analysis.space`). The face is blanked in all images, unless the protocol keeps it. A subject whose
@@ -35,6 +48,8 @@ def export_reads(folder: Path, out: Path) -> Summary:
         Folder of the trial.
     out : Path
         New or empty folder for the worklist.
+    reader : str
+        Code of the reader or adjudicator. Empty: one worklist for all readers.
 
     Returns
     -------
@@ -54,7 +69,8 @@ def export_reads(folder: Path, out: Path) -> Summary:
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        items = _analysed(trial, registry)
+        reader = reader_code(protocol, registry, reader) if reader else ""
+        items, dispute_of = _chosen(trial, protocol, registry, reader)
         spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
         for space in spaces:
             load_record(space)  # before anything is written
@@ -71,16 +87,17 @@ def export_reads(folder: Path, out: Path) -> Summary:
             out,
             reads=trial.reads,
             key=Sealed.open(trial).secret("reading"),
-            number_lesions=lambda kind, mask: number_counted(kind, mask, protocol.lesions),
+            number_lesions=partial(number_counted if dispute_of is None else number_parts, rules=protocol.lesions),
             face_of=(lambda item: faces[item.subject].unpacked()) if deface else None,
             order_of_visits_known=protocol.reading.order_of_visits_known,
             locked=locked,
+            dispute_of=dispute_of,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
         details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
-        registry.audit("worklist exported", details=details | {"left out": sorted(failed)})
+        registry.audit("worklist exported", reader=reader, details=details | {"left out": sorted(failed)})
     faces_found = list(worklist.faces.values())
     return {
         "exported": len(worklist.codes),
@@ -96,13 +113,45 @@ def export_reads(folder: Path, out: Path) -> Summary:
     }
 
 
-def _analysed(trial: Trial, registry: Registry) -> list[ReadingItem]:
-    return [
-        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
-        for subject in registry.state().subjects
-        for visit in subject.visits
-        if visit.scan is ScanState.ANALYSED
-    ]
+def _chosen(
+    trial: Trial, protocol: Protocol, registry: Registry, reader: str
+) -> tuple[list[ReadingItem], DisputeOf | None]:
+    """The visits of a worklist, and for an adjudicator their two reads."""
+    everybody = not reader
+    role = Role.READER if everybody else protocol.reader(reader).role
+    if role is Role.ADJUDICATOR:
+        compare_open_reads(trial, protocol, registry)
+    chosen, opinions = [], {}
+    for subject in registry.state().subjects:
+        for visit in subject.visits:
+            if visit.scan is not ScanState.ANALYSED:
+                continue
+            if everybody or (visit.disputed if role is Role.ADJUDICATOR else _awaits(visit, reader, protocol)):
+                chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
+                opinions[subject.code, visit.visit] = opinions_of(visit)
+    if not chosen and not everybody:
+        awaited = (
+            "two reads that disagree" if role is Role.ADJUDICATOR else "visits that await a read by this reader"
+        )
+        raise UsageError(f"expected {awaited}, found none", hint="see mri-pipeline status TRIAL")
+    if role is Role.READER:
+        return chosen, None
+    key = Sealed.open(trial).secret("reading")
+
+    def dispute_of(item: ReadingItem) -> Dispute:
+        subject, visit = item.subject, item.visit
+        order = blinded_order(key, subject, visit, opinions[subject, visit])
+        return dispute_from_files(trial, subject, visit, order)
+
+    return chosen, dispute_of
+
+
+def _awaits(visit: VisitState, reader: str, protocol: Protocol) -> bool:
+    """True if a visit awaits a read by a reader."""
+    own = visit.by(reader)
+    if own is not None and own.standing is not ReadStanding.REOPENED:
+        return False
+    return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
@@ -124,7 +173,8 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     -------
     dict
         ``confirmed``, ``unchanged`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what
-        was cut off or does not count.
+        was cut off or does not count. With two reads of each visit also ``to_adjudicate``: number of visits whose
+        reads disagree, in the whole trial.
 
     Raises
     ------
@@ -136,26 +186,37 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        code = reader_code(protocol, registry, reader, Role.READER)
-
-        def enter(records: Sequence[ReadRecord]) -> None:
-            reads = {(record.subject, record.visit): counts_of(record) for record in records}
-            registry.record_reads(reads, reader=code, status=ReadStatus.CONFIRMED)
-
-        imported = import_decisions(
-            worklist,
-            reads=trial.reads,
-            reader=code,
-            enter=enter,
-            check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
-            known=known_reads(registry, code, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
-            hold=lambda subject: only_writer(trial, subject),
-        )
+        code = reader_code(protocol, registry, reader)
+        if protocol.reader(code).role is Role.ADJUDICATOR:
+            imported = import_adjudication(trial, protocol, registry, worklist, reader=code)
+        else:
+            imported = _import_decisions(trial, protocol, registry, worklist, code)
         if imported.notes:
             registry.audit("notes on reads", reader=code, details={"notes": list(imported.notes)})
-    return {
+        compare_open_reads(trial, protocol, registry)
+        disputed = sum(visit.disputed for subject in registry.state().subjects for visit in subject.visits)
+    summary: Summary = {
         "confirmed": len(imported.reads),
         "unchanged": len(imported.unchanged),
         "not_read_yet": len(imported.unread),
         "notes": list(imported.notes),
     }
+    return summary | ({"to_adjudicate": disputed} if protocol.reading.readers == 2 else {})
+
+
+def _import_decisions(
+    trial: Trial, protocol: Protocol, registry: Registry, worklist: Path, reader: str
+) -> Imported:
+    def enter(records: Sequence[ReadRecord]) -> None:
+        reads = {(record.subject, record.visit): counts_of(record) for record in records}
+        registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
+
+    return import_decisions(
+        worklist,
+        reads=trial.reads,
+        reader=reader,
+        enter=enter,
+        check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
+        known=known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
+        hold=lambda subject: only_writer(trial, subject),
+    )
