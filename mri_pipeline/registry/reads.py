@@ -219,7 +219,9 @@ class ReadRegistry(RegistryQueries):
                 append(session, READ_LOCKED, f"{subject} {visit}", details, reader=reader)
 
     def unlock_read(self, subject: str, visit: str, *, reader: str, reason: str) -> None:
-        """Unlock a locked read, or reopen one that was compared, for a correction by its reader. Nothing is deleted.
+        """Unlock a locked read, or reopen one that was compared, for a correction by its reader.
+
+        It does not count until its reader has imported the next version. Nothing is deleted.
 
         Parameters
         ----------
@@ -233,7 +235,7 @@ class ReadRegistry(RegistryQueries):
         Raises
         ------
         UsageError
-            If the reader's read is not the one that counts, or the reason is empty.
+            If the reader's read is not the one that counts, it is neither locked nor compared, or the reason is empty.
         """
         require_texts(by=reader, reason=reason)
         with writing(self._engine) as session:
@@ -243,10 +245,14 @@ class ReadRegistry(RegistryQueries):
                     f"subject {subject}, visit {visit}: expected a read by this reader that counts, found none",
                     hint="only the reader whose read counts can unlock it",
                 )
-            before = row.status
-            row.status = _status_of_import(session, row)
-            if row.status == ReadStatus.CONFIRMED.value and self._protocol.reading.readers > 1:
-                row.standing = ReadStanding.REOPENED.value
+            before, row.status = row.status, _status_of_import(session, row)
+            compared = row.status == ReadStatus.CONFIRMED.value and self._protocol.reading.readers > 1
+            if before != ReadStatus.LOCKED.value and not compared:
+                raise UsageError(
+                    f"subject {subject}, visit {visit}: expected a locked read, found an open one",
+                    hint="import the corrected worklist: mri-pipeline read TRIAL --import DIR --reader R",
+                )
+            row.standing = ReadStanding.REOPENED.value
             was = {"from": before, "digest": row.digest, "version": row.version}
             details = {"reason": reason, **was, "to": row.status}
             append(session, READ_UNLOCKED, f"{subject} {visit}", details, reader=reader)

@@ -180,7 +180,7 @@ class VisitState:
 
     @property
     def counting(self) -> ReadState | None:
-        """The read that counts. None if the visit is unread, or its reads are not complete, compared or adjudicated."""
+        """The read that counts. None if there is none, or it waits for a comparison, adjudication or correction."""
         return next((read for read in self.reads if read.standing is ReadStanding.COUNTS), None)
 
     @property

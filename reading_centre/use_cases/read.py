@@ -126,7 +126,7 @@ def _chosen(
         for visit in subject.visits:
             if visit.scan is not ScanState.ANALYSED:
                 continue
-            if everybody or (visit.disputed if role is Role.ADJUDICATOR else _awaits(visit, reader, protocol)):
+            if everybody or _awaits(visit, reader, role, protocol):
                 chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
                 opinions[subject.code, visit.visit] = opinions_of(visit)
     if not chosen and not everybody:
@@ -146,11 +146,13 @@ def _chosen(
     return chosen, dispute_of
 
 
-def _awaits(visit: VisitState, reader: str, protocol: Protocol) -> bool:
-    """True if a visit awaits a read by a reader."""
+def _awaits(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
+    """True if a visit awaits a read by a reader or adjudicator."""
     own = visit.by(reader)
-    if own is not None and own.standing is not ReadStanding.REOPENED:
-        return False
+    if own is not None:
+        return own.standing is ReadStanding.REOPENED
+    if role is Role.ADJUDICATOR:
+        return visit.disputed
     return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
 
 

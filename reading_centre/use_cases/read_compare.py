@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.adjudication import Dispute
@@ -98,7 +98,7 @@ def _rank(protocol: Protocol, reader: str) -> int:
 
 
 def opinions_of(visit: VisitState) -> tuple[Opinion, ...]:
-    """The reads of a visit, for its adjudicator.
+    """The compared reads of a visit, for its adjudicator.
 
     Parameters
     ----------
@@ -108,7 +108,8 @@ def opinions_of(visit: VisitState) -> tuple[Opinion, ...]:
     -------
     tuple of Opinion
     """
-    return tuple(Opinion(read.reader, read.version, read.digest) for read in visit.reads)
+    reads = [read for read in visit.reads if read.standing is ReadStanding.COMPARED]
+    return tuple(Opinion(read.reader, read.version, read.digest) for read in reads)
 
 
 def dispute_from_files(trial: Trial, subject: str, visit: str, opinions: tuple[Opinion, Opinion]) -> Dispute:

@@ -10,6 +10,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.records import ReadStanding
 from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState, VisitState
 from qc.registration import all_qc_flags
 
@@ -139,4 +140,6 @@ def _status_text(visit: VisitState, wanted: int) -> str:
         return visit.scan.value
     if visit.read is not None:
         return visit.read.value
+    if any(read.standing is ReadStanding.REOPENED for read in visit.reads):
+        return ReadStanding.REOPENED.value
     return "to adjudicate" if visit.disputed else f"{len(visit.reads)} of {wanted} reads"

@@ -158,7 +158,8 @@ def _subjects(
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
             scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
-        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads))
+        versions = {visit.visit: visit.counting.version for visit in state.visits if visit.counting}
+        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads, versions=versions))
         yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
 
 
