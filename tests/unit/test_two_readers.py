@@ -14,7 +14,11 @@ from mri_pipeline.reading.adjudication import blinded_order
 from mri_pipeline.reading.record import Opinion, Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.registry.database import writing
+from mri_pipeline.registry.schema import ReadRow
 from mri_pipeline.tables.io import read_table
+from reading_centre import cli
+from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
@@ -250,3 +254,54 @@ def test_the_worklist_of_a_reader_has_what_awaits_this_reader(trial, tmp_path):
     assert export_reads(trial.root, tmp_path / "third", reader="R3")["exported"] == 5
     with pytest.raises(UsageError, match="expected two reads that disagree, found none"):
         export_reads(trial.root, tmp_path / "none", reader="ADJ")
+
+
+# --- agreement of the readers -----------------------------------------------------------------------------------
+
+
+def agreement_of(trial, readers="R1-R2", comparison="between readers"):
+    page, table = write_agreement(trial.root)
+    rows = [r for r in rows_of(table) if (r["comparison"], r["readers"]) == (comparison, readers)]
+    return {(r["endpoint"], r["statistic"]): r for r in rows}, page.read_text()
+
+
+def test_agreement_is_that_of_the_independent_reads(trial, tmp_path, disputed):
+    found, page = agreement_of(trial)
+    assert {
+        row["visits"] for (name, statistic), row in found.items() if statistic == "icc_2_1" and name == "t2_count"
+    } == {"7"}
+    assert float(found["t2_volume_ml", "icc_2_1"]["value"]) == 1
+    assert float(found["t2_lesions", "dice_median"]["value"]) == 1
+    missing = sum(masks_of(trial, week, "R1").gel.mask.any() for week in WEEKS)
+    assert found["gel", "dice_median"]["visits"] == str(missing)
+    gel = found["gel_count", "bland_altman_bias"]
+    rows = {row["visit"]: row for row in rows_of_timepoints(trial)}
+    removed = int(rows[disputed]["gel_count"])  # by the first reader's read of this visit
+    assert float(gel["value"]) == pytest.approx(removed / 7, abs=1e-6)
+    assert float(found["gel_count", "kappa_any"]["value"]) < 1
+    for text in ("Between readers: R1-R2", "ICC(2,1)", "7 visits of 1 subject"):
+        assert text in page
+    decide(tmp_path / "dispute", lambda code, row: "accept")
+    import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
+    assert agreement_of(trial)[0] == found  # not that with the adjudicator
+
+
+def rows_of_timepoints(trial):
+    """The numbers of the first reader's reads, as if every visit had one read."""
+    edited = type(trial)(trial.root.parent / "one")
+    shutil.copytree(trial.root, edited.root)
+    edit_protocol(edited, "readers = 2", "readers = 1")
+    with opened(edited) as registry, writing(registry._engine) as session:
+        for row in session.query(ReadRow):
+            row.standing = "counts" if row.reader == "R1" else "compared"
+    write_trial_tables(edited.root, provisional=True)
+    return read_table(edited.tables / "lesion_timepoints.csv")
+
+
+def test_agreement_needs_two_reads(trial, tmp_path):
+    with pytest.raises(UsageError, match="expected visits with two reads, found none"):
+        write_agreement(trial.root)
+    read(trial, tmp_path, "R1")
+    read(trial, tmp_path, "R2")
+    assert cli.invoke(["agreement", str(trial.root)]) == 0
+    assert sorted(path.name for path in trial.reports.glob("agreement*")) == ["agreement.csv", "agreement.html"]
