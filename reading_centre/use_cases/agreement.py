@@ -20,6 +20,7 @@ from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.registry import ReadState, Registry, SubjectState
 from mri_pipeline.registry.reads import READS_COMPARED
 from mri_pipeline.tables.io import csv_text
+from mri_pipeline.tables.schema import Row
 from qc.reports.agreement import AgreementGroup, agreement_html
 
 PAGE, TABLE = "agreement.html", "agreement.csv"
@@ -89,7 +90,7 @@ def write_agreement(folder: Path) -> list[Path]:
     ]
 
 
-def _csv_row(group: AgreementGroup, row: AgreementRow) -> dict[str, str | int | None]:
+def _csv_row(group: AgreementGroup, row: AgreementRow) -> Row:
     numbers = (row.estimate.value, row.estimate.low, row.estimate.high)
     value, low, high = (None if number is None else f"{number:.6f}" for number in numbers)
     return {
