@@ -80,6 +80,8 @@ class Reading(Settings):
         True if readers see the order of the visits.
     deface : bool
         True if the face is blanked in the images for readers.
+    rereads_percent : float
+        Share of the visits that a reader reads a second time, hidden in a later worklist. A re-read changes no number.
     comparison : Comparison
         Used if `readers` is 2.
     """
@@ -87,8 +89,9 @@ class Reading(Settings):
     readers: Annotated[int, Field(ge=1, le=2)] = 1
     order_of_visits_known: bool = False
     deface: bool = True
+    rereads_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
     comparison: Comparison = Field(default_factory=Comparison)
 
-    @field_serializer("deface")
-    def _no_rule(self, value: bool, info: SerializationInfo) -> bool | None:  # noqa: FBT001 - called by pydantic
-        return None if info.context == DIGEST else value  # the analysis uses the whole image
+    @field_serializer("deface", "rereads_percent")
+    def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
+        return None if info.context == DIGEST else value  # neither changes a number

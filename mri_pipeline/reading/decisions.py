@@ -90,8 +90,8 @@ class KnownRead:
 
 DisputeOf = Callable[[StoredProposal], Dispute]
 """The two reads of a visit that was exported for adjudication."""
-Known = Callable[[str, str], KnownRead]
-"""The earlier read of a visit (subject, visit) by the importing reader."""
+Known = Callable[[StoredProposal], KnownRead]
+"""The earlier read of an exported visit by the importing reader."""
 Hold = Callable[[str], AbstractContextManager[None]]
 """Locks a subject against changes by other processes."""
 
@@ -103,7 +103,7 @@ def import_decisions(
     reader: str,
     enter: Enter | None = None,
     check: Check | None = None,
-    known: Known = lambda _subject, _visit: KnownRead(),
+    known: Known = lambda _proposal: KnownRead(),
     hold: Hold = lambda _subject: nullcontext(),
     dispute_of: DisputeOf | None = None,
 ) -> Imported:
@@ -153,8 +153,8 @@ def import_decisions(
             hint="use the code of the reader, for example --reader R1",
         )
     exported = _exported_items(folder)
-    purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
-    proposals = {proposal.reading_code: proposal for proposal in stored_proposals(reads, purpose)}
+    purposes = (Purpose.READ, Purpose.REREAD) if dispute_of is None else (Purpose.ADJUDICATION,)
+    proposals = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
     strangers = sorted(set(exported) - set(proposals))
     if strangers:
         raise UsageError(
@@ -178,7 +178,7 @@ def import_decisions(
             if read is None:
                 unread.append(code)
                 continue
-            earlier = known(proposal.subject, proposal.visit)
+            earlier = known(proposal)
             record = _record(proposal, read, reader=reader, read_at=read_at, earlier=earlier)
             masks: Masks = {kind: mask.mask for kind, mask in read.masks.items()}
             if check is not None:
@@ -200,7 +200,8 @@ def _unchanged(reads: Path, record: ReadRecord, earlier: KnownRead) -> bool:
     """True if the reader's earlier read has the same decisions and masks."""
     if not earlier.digest or earlier.renewed:
         return False
-    old = load_record(reads, record.subject, record.visit, record.reader, earlier.version)
+    key = (record.subject, record.visit, record.reader, earlier.version)
+    old = load_record(reads, *key, reread=record.reread)
     return old is not None and old.digest == earlier.digest and record.same_read(old)
 
 
@@ -309,7 +310,7 @@ def _record(
         reading_code=proposal.reading_code,
         reader=reader,
         read_at=read_at,
-        status=ReadStatus.CONFIRMED if proposal.purpose is Purpose.READ else ReadStatus.ADJUDICATED,
+        status=ReadStatus.ADJUDICATED if proposal.purpose is Purpose.ADJUDICATION else ReadStatus.CONFIRMED,
         decisions=read.decisions,
         voxels_added=sum(mask.voxels_added for mask in read.masks.values()),
         voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
@@ -318,4 +319,5 @@ def _record(
         version=earlier.version + 1,
         replaces=earlier.digest,
         adjudicates={opinion.reader: opinion.digest for opinion in proposal.opinions},
+        reread=proposal.purpose is Purpose.REREAD,
     )

@@ -14,7 +14,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.store import load_read, read_folder, visit_folder
+from mri_pipeline.reading.store import folder_of, load_read, visit_folder
 
 
 def protect_read(reads: Path, record: ReadRecord) -> None:
@@ -31,9 +31,8 @@ def protect_read(reads: Path, record: ReadRecord) -> None:
     UsageError
         As `mri_pipeline.reading.store.load_read`.
     """
-    key = (record.subject, record.visit, record.reader, record.version)
-    load_read(reads, *key)
-    for path in read_folder(reads, *key).iterdir():
+    load_read(reads, record.subject, record.visit, record.reader, record.version)
+    for path in folder_of(reads, record).iterdir():
         if path.is_file():
             path.chmod(0o400)
 

@@ -66,6 +66,8 @@ class ReadRecord:
         `digest` of the previous version; empty if there is none.
     adjudicates : dict of str to str
         `digest` of each adjudicated read, by reader; empty for the read of a reader.
+    reread : bool
+        True for a hidden second read, which changes no number.
     """
 
     subject: str
@@ -82,6 +84,7 @@ class ReadRecord:
     version: int = 0
     replaces: str = ""
     adjudicates: dict[str, str] = field(default_factory=dict)
+    reread: bool = False
 
     @property
     def accepted(self) -> int:
@@ -142,6 +145,7 @@ class Purpose(StrEnum):
 
     READ = "proposed"
     ADJUDICATION = "adjudication"
+    REREAD = "reread"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@
 
     reads/<subject>/<visit>/proposed/             the exported numbered masks and proposal.json
     reads/<subject>/<visit>/adjudication/         those of an adjudication
+    reads/<subject>/<visit>/reread/               those of a hidden second read
     reads/<subject>/<visit>/readers/<reader>/01/  t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
     reads/<subject>/<visit>/readers/<reader>/02/  the next version of that read; no version is changed or deleted
+
+Hidden second reads are in ``rereads/`` in the place of ``readers/``.
 
 The registry names the version that counts. A version that it does not know is the rest of an interrupted import; the
 next import of the reader replaces it. A read of version 0.2.0 or earlier lies in ``reads/<subject>/<visit>/``.
@@ -58,7 +61,7 @@ def visit_folder(reads: Path, subject: str, visit: str) -> Path:
     return reads / subject / visit
 
 
-def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int) -> Path:
+def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False) -> Path:
     """Folder of one version of a read.
 
     Parameters
@@ -70,6 +73,7 @@ def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int
     reader : str
         Code of the reader.
     version : int
+    reread : bool
         As in `ReadRecord`.
 
     Returns
@@ -82,7 +86,25 @@ def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int
     'reads/BCDF2345/wk04/readers/R1/02'
     """
     folder = visit_folder(reads, subject, visit)
-    return folder / "readers" / reader / f"{version:02d}" if version else folder
+    if not version:
+        return folder
+    return folder / ("rereads" if reread else "readers") / reader / f"{version:02d}"
+
+
+def folder_of(reads: Path, record: ReadRecord) -> Path:
+    """Folder of the read of a record.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial, or a staging folder.
+    record : ReadRecord
+
+    Returns
+    -------
+    Path
+    """
+    return read_folder(reads, record.subject, record.visit, record.reader, record.version, reread=record.reread)
 
 
 # proposals
@@ -181,7 +203,7 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
     ReadRecord
         With the digests of the mask files.
     """
-    folder = read_folder(stage, record.subject, record.visit, record.reader, record.version)
+    folder = folder_of(stage, record)
     files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
     write_atomic(folder / READ_FILE, record.text)
@@ -248,8 +270,7 @@ def place_read(stage: Path, reads: Path, record: ReadRecord) -> Path:
     Path
         Its folder.
     """
-    key = (record.subject, record.visit, record.reader, record.version)
-    source, target = read_folder(stage, *key), read_folder(reads, *key)
+    source, target = folder_of(stage, record), folder_of(reads, record)
     sync_tree(source)
     if target.exists():  # left by an interrupted import
         shutil.rmtree(target)
@@ -260,7 +281,9 @@ def place_read(stage: Path, reads: Path, record: ReadRecord) -> Path:
     return target
 
 
-def load_record(reads: Path, subject: str, visit: str, reader: str, version: int) -> ReadRecord | None:
+def load_record(
+    reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False
+) -> ReadRecord | None:
     """The record of one version of a read. None if there is none.
 
     Parameters
@@ -272,6 +295,7 @@ def load_record(reads: Path, subject: str, visit: str, reader: str, version: int
     reader : str
         Code of the reader.
     version : int
+    reread : bool
         As in `ReadRecord`.
 
     Returns
@@ -283,7 +307,7 @@ def load_record(reads: Path, subject: str, visit: str, reader: str, version: int
     UsageError
         If the record is damaged or that of another read.
     """
-    path = read_folder(reads, subject, visit, reader, version) / READ_FILE
+    path = read_folder(reads, subject, visit, reader, version, reread=reread) / READ_FILE
     if not path.is_file():
         return None
     damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
@@ -292,12 +316,15 @@ def load_record(reads: Path, subject: str, visit: str, reader: str, version: int
         record = READ_RECORD.validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         raise UsageError(damaged, hint=hint) from error
-    if (record.subject, record.visit, record.reader, record.version) != (subject, visit, reader, version):
+    found = (record.subject, record.visit, record.reader, record.version, record.reread)
+    if found != (subject, visit, reader, version, reread):
         raise UsageError(damaged, hint=hint)
     return record
 
 
-def load_read(reads: Path, subject: str, visit: str, reader: str, version: int) -> ConfirmedRead | None:
+def load_read(
+    reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False
+) -> ConfirmedRead | None:
     """The confirmed lesions of one version of a read with their record. None if there is none.
 
     Parameters
@@ -309,6 +336,7 @@ def load_read(reads: Path, subject: str, visit: str, reader: str, version: int) 
     reader : str
         Code of the reader.
     version : int
+    reread : bool
         As in `ReadRecord`.
 
     Returns
@@ -320,10 +348,10 @@ def load_read(reads: Path, subject: str, visit: str, reader: str, version: int) 
     UsageError
         If the record is damaged, or a mask differs from the one that the reader confirmed.
     """
-    record = load_record(reads, subject, visit, reader, version)
+    record = load_record(reads, subject, visit, reader, version, reread=reread)
     if record is None:
         return None
-    folder = read_folder(reads, subject, visit, reader, version)
+    folder = folder_of(reads, record)
     masks = {}
     for kind in LesionKind:
         if kind.file not in record.digests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hmac
 import io
 import json
 import os
@@ -102,6 +103,28 @@ def reading_code(key: bytes, subject: str, visit: str, purpose: Purpose = Purpos
     return keyed_code(derived_key(key, name), f"{subject}|{visit}")
 
 
+def is_drawn(key: bytes, subject: str, visit: str, reader: str, *, percent: float) -> bool:
+    """Whether a reader reads a visit a second time. The draw is the same at every export.
+
+    Parameters
+    ----------
+    key : bytes
+        The secret key of the trial for reading codes.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    percent : float
+        Share of the visits.
+
+    Returns
+    -------
+    bool
+    """
+    digest = hmac.digest(derived_key(key, "rereads"), f"{reader}|{subject}|{visit}".encode(), "sha256")
+    return int.from_bytes(digest[:8], "big") < percent / 100 * 2**64
+
+
 def export_worklist(
     items: Iterable[ReadingItem],
     folder: Path,
@@ -113,6 +136,7 @@ def export_worklist(
     order_of_visits_known: bool = False,
     locked: Collection[tuple[str, str]] = (),
     dispute_of: DisputeOf | None = None,
+    rereads: Sequence[ReadingItem] = (),
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -138,6 +162,8 @@ def export_worklist(
     dispute_of : callable, optional
         For an adjudication: the two reads of a visit. Their lesions take the place of the masks of the item, and
         `number_lesions` must number every connected component.
+    rereads : sequence of ReadingItem
+        Visits for a hidden second read, also locked ones. Only their codes differ from those of the first read.
 
     Returns
     -------
@@ -156,22 +182,23 @@ def export_worklist(
         )
     everything = list(items)
     chosen = [item for item in everything if (item.subject, item.visit) not in locked]
-    if not chosen:
+    if not chosen and not rereads:
         raise UsageError(
             "expected analysed visits that are not locked, found none",
             hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
         )
     purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
-    coded = _coded(chosen, key, purpose)
-    series = _series(chosen, key)
+    coded = _coded(chosen, key, purpose) | _coded(rereads, key, Purpose.REREAD)
+    series = _series(chosen, key, purpose) | _series(rereads, key, Purpose.REREAD)
     rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
         row, digests[code], faces[code] = _export_item(
             item, code, folder / ITEMS / code, reads,
             number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
+            purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose,
         )  # fmt: skip
-        rows.append(row | series[item.subject, item.visit])
+        rows.append(row | series[code])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
     _write_csv(folder / WORKLIST_CSV, columns, rows)
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
@@ -195,14 +222,17 @@ def _coded(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[s
     return coded
 
 
-def _series(items: Sequence[ReadingItem], key: bytes) -> dict[tuple[str, str], dict[str, object]]:
-    """A code for each subject and the position of each visit, for protocols that allow readers to know them."""
-    series_key = derived_key(key, "series")
+def _series(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, dict[str, object]]:
+    """A code for each subject and the position of each visit, for protocols that allow readers to know them.
+
+    The series of second reads look like those of other subjects.
+    """
+    series_key = derived_key(key, "reread series" if purpose is Purpose.REREAD else "series")
     positions: dict[str, int] = {}
-    found: dict[tuple[str, str], dict[str, object]] = {}
+    found: dict[str, dict[str, object]] = {}
     for item in items:
         positions[item.subject] = positions.get(item.subject, 0) + 1
-        found[item.subject, item.visit] = {
+        found[reading_code(key, item.subject, item.visit, purpose)] = {
             "series": keyed_code(series_key, item.subject),
             "position": positions[item.subject],
         }
@@ -218,6 +248,7 @@ def _export_item(
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
     dispute: Dispute | None,
+    purpose: Purpose,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
     if dispute is None:
@@ -250,7 +281,6 @@ def _export_item(
             rows.append(line | dispute.row(kind, proposal, mask))
     _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
     digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
-    purpose = Purpose.READ if dispute is None else Purpose.ADJUDICATION
     opinions = () if dispute is None else dispute.opinions
     save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests, purpose, opinions), masks)
     row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}

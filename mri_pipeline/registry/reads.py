@@ -17,7 +17,7 @@ from mri_pipeline.registry.records import ReadCounts, ReadState
 from mri_pipeline.registry.schema import AuditRow, ReadRow, ScanRow, ScanState
 from mri_pipeline.registry.steps import LOCKED_HINT, append, read_state, require_not_locked, require_texts
 
-READ, READS_COMPARED = "read", "reads compared"
+READ, REREAD, READS_COMPARED = "read", "re-read", "reads compared"
 """Actions of the audit trail."""
 
 
@@ -83,7 +83,12 @@ class ReadRegistry(RegistryQueries):
     """The reads of one trial's registry. Each method is one transaction."""
 
     def record_reads(
-        self, reads: Mapping[tuple[str, str], ReadCounts], *, reader: str, status: ReadStatus
+        self,
+        reads: Mapping[tuple[str, str], ReadCounts],
+        *,
+        reader: str,
+        status: ReadStatus,
+        rereads: Mapping[tuple[str, str], ReadCounts] | None = None,
     ) -> None:
         """Enter the reads of one or more visits by one reader, all or none. The reads of other readers stay.
 
@@ -97,11 +102,13 @@ class ReadRegistry(RegistryQueries):
             Code of the reader.
         status : ReadStatus
             Confirmed or adjudicated.
+        rereads : mapping of (subject, visit) to ReadCounts, optional
+            Hidden second reads. They are in the audit trail alone and change no read.
 
         Raises
         ------
         UsageError
-            If a scan is not analysed, or as `refusal_of`.
+            If a scan is not analysed, a re-read is not the first one of a read by this reader, or as `refusal_of`.
         ValueError
             If the status is another one.
         """
@@ -116,6 +123,8 @@ class ReadRegistry(RegistryQueries):
                         hint="run 'mri-pipeline run TRIAL' first",
                     )
                 self._enter_read(session, (subject, visit), counts, reader=reader, status=status)
+            for (subject, visit), counts in (rereads or {}).items():
+                _enter_reread(session, f"{subject} {visit}", _rows(session, subject, visit).get(reader), counts)
 
     def _enter_read(
         self, session: Session, of: tuple[str, str], counts: ReadCounts, *, reader: str, status: ReadStatus
@@ -256,6 +265,17 @@ class ReadRegistry(RegistryQueries):
             was = {"from": before, "digest": row.digest, "version": row.version}
             details = {"reason": reason, **was, "to": row.status}
             append(session, READ_UNLOCKED, f"{subject} {visit}", details, reader=reader)
+
+
+def _enter_reread(session: Session, target: str, row: ReadRow | None, counts: ReadCounts) -> None:
+    if row is None or counts.version != 1:
+        found = "none" if row is None else "an earlier one"
+        raise UsageError(
+            f"{target}: expected the first re-read of a read by this reader, found {found}",
+            hint="a reader re-reads a visit once",
+        )
+    details = {**asdict(counts), "of": {"digest": row.digest, "version": row.version}}
+    append(session, REREAD, target, details, reader=row.reader)
 
 
 def _rows(session: Session, subject: str, visit: str) -> dict[str, ReadRow]:

@@ -18,14 +18,14 @@ from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.registry import ReadState, Registry, SubjectState
-from mri_pipeline.registry.reads import READS_COMPARED
+from mri_pipeline.registry.reads import READS_COMPARED, REREAD
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.schema import Row
 from qc.reports.agreement import AgreementGroup, agreement_html
 
 PAGE, TABLE = "agreement.html", "agreement.csv"
 COLUMNS = ("comparison", "readers", "endpoint", "statistic", "value", "low", "high", "visits")
-BETWEEN = "between readers"
+BETWEEN, WITHIN = "between readers", "within reader"
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class StoredRead:
     reader : str
         Code of the reader.
     version : int
+    reread : bool
+        True for a hidden second read.
     """
 
     visit: str
     reader: str
     version: int
+    reread: bool = False
 
 
 Found = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[StoredRead, StoredRead]]]]
@@ -73,11 +76,12 @@ def write_agreement(folder: Path) -> list[Path]:
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        groups = _groups(trial, protocol, _between(trial, protocol, registry))
+        found = {**_between(trial, protocol, registry), **_within(protocol, registry)}
+        groups = _groups(trial, protocol, found)
         if not groups:
             raise UsageError(
                 "expected visits with two reads, found none",
-                hint="import the worklists of two readers: mri-pipeline read TRIAL --import DIR --reader R",
+                hint="two readers, or re-reads, are settings of trial.toml: [reading] readers, rereads_percent",
             )
         registry.audit("agreement written", details={"groups": [f"{g.comparison} {g.readers}" for g in groups]})
     page = agreement_html(
@@ -131,6 +135,21 @@ def _between(trial: Trial, protocol: Protocol, registry: Registry) -> Found:
     return found
 
 
+def _within(protocol: Protocol, registry: Registry) -> Found:
+    """Each hidden second read and the read that it repeats."""
+    order = {visit.label: number for number, visit in enumerate(protocol.visits)}
+    found: dict[tuple[str, str], dict[str, list[tuple[StoredRead, StoredRead]]]] = {}
+    for entry in registry.audit_entries(REREAD):
+        subject, _, visit = entry.target.partition(" ")
+        first = StoredRead(visit, entry.reader, int(entry.details["of"]["version"]))
+        second = StoredRead(visit, entry.reader, int(entry.details["version"]), reread=True)
+        found.setdefault((WITHIN, entry.reader), {}).setdefault(subject, []).append((first, second))
+    for subjects in found.values():
+        for pairs in subjects.values():
+            pairs.sort(key=lambda pair: order.get(pair[0].visit, len(order)))
+    return found
+
+
 def _pairs_of(protocol: Protocol, subject: SubjectState) -> Iterator[tuple[str, tuple[ReadState, ReadState]]]:
     """Visits of a subject with two reads, in the order of ``trial.toml``."""
     order = [listed.code for listed in protocol.readers if listed.role is Role.READER]
@@ -162,7 +181,7 @@ def _as_compared(
 
 
 def _masks(trial: Trial, subject: str, of: StoredRead) -> VisitMasks:
-    read = load_read(trial.reads, subject, of.visit, of.reader, of.version)
+    read = load_read(trial.reads, subject, of.visit, of.reader, of.version, reread=of.reread)
     if read is None:
         raise _missing(subject, of.visit)
     return read.masks

@@ -8,11 +8,12 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.decisions import Known, KnownRead
-from mri_pipeline.reading.record import ConfirmedRead, ReadRecord
+from mri_pipeline.reading.record import ConfirmedRead, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import ReadCounts, ReadState, Registry
-from mri_pipeline.registry.reads import refusal_of
+from mri_pipeline.registry.reads import REREAD, refusal_of
 
+_REREAD_HINT = "import the worklist of the reader for whom it was exported, once"
 Summary = dict[str, int | str | list[str]]
 """What a command reports: numbers, and lists of messages."""
 
@@ -63,19 +64,47 @@ def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: 
     -------
     callable
     """
+    again = rereads_of(registry, reader)
 
-    def known(subject: str, visit: str) -> KnownRead:
-        states = {state.visit: state for state in registry.subject(subject).visits}
-        state = states.get(visit)
+    def known(proposal: StoredProposal) -> KnownRead:
+        subject, visit = proposal.subject, proposal.visit
+        state = next((state for state in registry.subject(subject).visits if state.visit == visit), None)
+        own = None if state is None else state.by(reader)
+        if proposal.purpose is Purpose.REREAD:
+            digest = again.get((subject, visit), "")
+            found = "one of another reader" if own is None else "one that was re-read"
+            refusal = None if own is not None and not digest else ("a visit of this reader", found, _REREAD_HINT)
+            return KnownRead(int(bool(digest)), digest, refusal)
         if state is None:
             return KnownRead()
         refusal = refusal_of(state.reads, reader, status, wanted=wanted)
-        own = state.by(reader)
         if own is None:
             return KnownRead(refusal=refusal)
         return KnownRead(own.version, own.digest, refusal, renewed=own.standing is ReadStanding.REOPENED)
 
     return known
+
+
+def rereads_of(registry: Registry, reader: str) -> dict[tuple[str, str], str]:
+    """The visits that a reader has read a second time.
+
+    Parameters
+    ----------
+    registry : Registry
+    reader : str
+        Code of the reader.
+
+    Returns
+    -------
+    dict of (subject, visit) to str
+        Digest of the record of the re-read.
+    """
+    found = {}
+    for entry in registry.audit_entries(REREAD):
+        if entry.reader == reader:
+            subject, _, visit = entry.target.partition(" ")
+            found[subject, visit] = str(entry.details["digest"])
+    return found
 
 
 def locked_visits(registry: Registry) -> set[tuple[str, str]]:

@@ -18,11 +18,18 @@ from mri_pipeline.reading.adjudication import Dispute, blinded_order
 from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist
+from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist, is_drawn
 from mri_pipeline.registry import Registry, ScanState, VisitState
 from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.faces import locate_faces
-from reading_centre.use_cases.known_reads import Summary, counts_of, known_reads, locked_visits, reader_code
+from reading_centre.use_cases.known_reads import (
+    Summary,
+    counts_of,
+    known_reads,
+    locked_visits,
+    reader_code,
+    rereads_of,
+)
 from reading_centre.use_cases.read_compare import (
     compare_open_reads,
     dispute_from_files,
@@ -71,16 +78,21 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
     with Registry.open(trial, protocol) as registry:
         reader = reader_code(protocol, registry, reader) if reader else ""
         items, dispute_of = _chosen(trial, protocol, registry, reader)
-        spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
+        rereads = _rereads(trial, protocol, registry, reader)
+        if reader and not items and not rereads:
+            raise _nothing_awaits(protocol.reader(reader).role)
+        subjects = {item.subject for item in (*items, *rereads)}
+        spaces = [trial.derivatives.space(subject) for subject in sorted(subjects)]
         for space in spaces:
             load_record(space)  # before anything is written
         deface = protocol.reading.deface
         locked = locked_visits(registry)
         unread = {item.subject for item in items if (item.subject, item.visit) not in locked}
+        unread |= {item.subject for item in rereads}
         faces, failed = locate_faces(space for space in spaces if space.subject in unread) if deface else ({}, {})
         if failed and not faces:
             raise next(iter(failed.values()))
-        items = [item for item in items if item.subject not in failed]
+        items, rereads = ([item for item in some if item.subject not in failed] for some in (items, rereads))
         spaces = [space for space in spaces if space.subject not in failed]
         worklist = export_worklist(
             items,
@@ -92,11 +104,13 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             order_of_visits_known=protocol.reading.order_of_visits_known,
             locked=locked,
             dispute_of=dispute_of,
+            rereads=rereads,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
         details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
+        details |= {"rereads": len(rereads)} if rereads else {}
         registry.audit("worklist exported", reader=reader, details=details | {"left out": sorted(failed)})
     faces_found = list(worklist.faces.values())
     return {
@@ -129,11 +143,6 @@ def _chosen(
             if everybody or _awaits(visit, reader, role, protocol):
                 chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
                 opinions[subject.code, visit.visit] = opinions_of(visit)
-    if not chosen and not everybody:
-        awaited = (
-            "two reads that disagree" if role is Role.ADJUDICATOR else "visits that await a read by this reader"
-        )
-        raise UsageError(f"expected {awaited}, found none", hint="see mri-pipeline status TRIAL")
     if role is Role.READER:
         return chosen, None
     key = Sealed.open(trial).secret("reading")
@@ -144,6 +153,30 @@ def _chosen(
         return dispute_from_files(trial, subject, visit, order)
 
     return chosen, dispute_of
+
+
+def _nothing_awaits(role: Role) -> UsageError:
+    adjudicator = role is Role.ADJUDICATOR
+    what = "two reads that disagree" if adjudicator else "visits that await a read by this reader"
+    return UsageError(f"expected {what}, found none", hint="see mri-pipeline status TRIAL")
+
+
+def _rereads(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
+    """The visits that a reader is to read a second time: a share of all, drawn by a keyed hash."""
+    percent = protocol.reading.rereads_percent
+    if not reader or not percent or protocol.reader(reader).role is not Role.READER:
+        return []
+    key, again = Sealed.open(trial).secret("reading"), rereads_of(registry, reader)
+    return [
+        item_from_derivatives(trial.derivatives, subject.code, visit.visit)
+        for subject in registry.state().subjects
+        for visit in subject.visits
+        if visit.scan is ScanState.ANALYSED
+        and (own := visit.by(reader)) is not None
+        and own.standing is not ReadStanding.REOPENED
+        and (subject.code, visit.visit) not in again
+        and is_drawn(key, subject.code, visit.visit, reader, percent=percent)
+    ]
 
 
 def _awaits(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
@@ -210,8 +243,11 @@ def _import_decisions(
     trial: Trial, protocol: Protocol, registry: Registry, worklist: Path, reader: str
 ) -> Imported:
     def enter(records: Sequence[ReadRecord]) -> None:
-        reads = {(record.subject, record.visit): counts_of(record) for record in records}
-        registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
+        reads, rereads = (
+            {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
+            for reread in (False, True)
+        )
+        registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED, rereads=rereads)
 
     return import_decisions(
         worklist,

@@ -499,7 +499,7 @@ def test_a_later_read_is_a_new_version_and_no_version_is_changed(export, reads, 
     before = files_of(reads)
     decide(tmp_path / "out", CODE, reject={("GEL", 1)})
     known = KnownRead(first.version, first.digest)
-    second = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda *_: known).reads[0]
+    second = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known).reads[0]
     assert (first.version, first.replaces) == (1, "")
     assert (second.version, second.replaces) == (2, first.digest)
     assert load_record(reads, SUBJECT, "wk00", "R1", 2) == second
@@ -529,11 +529,11 @@ def test_the_same_read_again_is_no_new_version(export, reads, tmp_path):
     first = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
     before = files_of(reads)
     known = KnownRead(1, first.digest, ("an open read", "a locked one", "hint"))
-    again = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda *_: known)
+    again = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
     assert (again.reads, again.unchanged) == ((), (CODE,))
     assert files_of(reads) == before
     known = replace(known, refusal=None, renewed=True)
-    renewed = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda *_: known)
+    renewed = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
     assert [record.version for record in renewed.reads] == [2]
 
 
@@ -542,7 +542,7 @@ def test_a_visit_that_accepts_no_read_refuses_the_worklist(export, reads, tmp_pa
     decide(tmp_path / "out", CODE)
     refusal = ("an open read", "a locked one", "ask")
     with pytest.raises(UsageError, match=f"^item {CODE}: expected an open read, found a locked one$") as caught:
-        import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda *_: KnownRead(refusal=refusal))
+        import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: KnownRead(refusal=refusal))
     assert caught.value.hint == "ask"
     assert not list(reads.rglob("read.json"))
 
