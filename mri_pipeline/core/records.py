@@ -58,6 +58,10 @@ class T2State(StrEnum):
     NONE = "none"  # enhancement without a T2 lesion at the same position
 
 
+CHANGE_CODES = {T2State.NEW: 1, T2State.ENLARGING: 2, T2State.STABLE: 3}
+"""Values of `core.visits.VisitMasks.t2_changes`: what a reader has decided on the change of a T2 lesion."""
+
+
 class ComparedMasks(StrEnum):
     """Origin of the two T2 masks that a `T2State` compares."""
 

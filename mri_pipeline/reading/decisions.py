@@ -7,20 +7,22 @@ import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStatus, T2State
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
+from mri_pipeline.reading.returned_changes import change_decisions
+from mri_pipeline.reading.serial import PREVIOUS, changes_mask
 from mri_pipeline.reading.store import (
     load_proposed,
     load_record,
@@ -88,6 +90,8 @@ class KnownRead:
     renewed: bool = False
 
 
+PreviousT2 = Callable[[StoredProposal], LabelImage]
+"""The counted T2 lesions of the previous visit that was exported beside a visit."""
 DisputeOf = Callable[[StoredProposal], Dispute]
 """The two reads of a visit that was exported for adjudication."""
 Known = Callable[[StoredProposal], KnownRead]
@@ -106,6 +110,7 @@ def import_decisions(
     known: Known = lambda _proposal: KnownRead(),
     hold: Hold = lambda _subject: nullcontext(),
     dispute_of: DisputeOf | None = None,
+    previous_t2: PreviousT2 | None = None,
 ) -> Imported:
     """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
@@ -132,6 +137,8 @@ def import_decisions(
         Locks a subject.
     dispute_of : callable, optional
         For an adjudication: the two reads of a visit.
+    previous_t2 : callable, optional
+        For a serial reading: the counted T2 lesions of the previous visit.
 
     Returns
     -------
@@ -184,7 +191,12 @@ def import_decisions(
             if check is not None:
                 masks, found = check(masks, f"item {code}")
                 notes += found
-            record = stage_read(stage, record, masks)
+            changes = None
+            if read.changes and previous_t2 is not None and proposal.previous is not None:
+                t2, previous = masks[LesionKind.T2], previous_t2(proposal)
+                changes = changes_mask(read.changes, read.returned_t2, t2, previous, what=f"item {code}")
+                record = replace(record, changes_since=proposal.previous.digest)
+            record = stage_read(stage, record, masks, changes)
             if _unchanged(reads, record, earlier):
                 unchanged.append(code)
                 continue
@@ -222,6 +234,8 @@ def _take_over(stage: Path, reads: Path, records: Sequence[ReadRecord], enter: E
 class _ItemRead:
     decisions: tuple[LesionDecision, ...]
     masks: Mapping[LesionKind, ConfirmedMask]
+    returned_t2: LabelImage
+    changes: Mapping[int, T2State]
 
 
 def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
@@ -258,7 +272,8 @@ def _read_item(
 ) -> _ItemRead | None:
     """The read of one item. None if it is unread."""
     code = proposal.reading_code
-    if digests != {kind.value: digest for kind, digest in proposal.digests.items()}:
+    shown = {kind.value: digest for kind, digest in proposal.digests.items()}
+    if digests != shown | ({PREVIOUS: proposal.previous.digest} if proposal.previous else {}):
         raise UsageError(
             f"item {code}: expected the currently proposed lesions, found those of an earlier export",
             hint="export the worklist again and read this item again",
@@ -284,7 +299,9 @@ def _read_item(
             hint="finish the item, or remove its decisions and its mark to read it later",
         )
     masks = _confirmed(proposed, returned, decisions, code, dispute)
-    return _ItemRead(tuple(decisions), masks)
+    rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
+    changes = change_decisions(folder, code, proposal.changes, rejected)
+    return _ItemRead(tuple(decisions), masks, returned[LesionKind.T2], changes)
 
 
 def _confirmed(

@@ -68,6 +68,8 @@ class ReadRecord:
         `digest` of each adjudicated read, by reader; empty for the read of a reader.
     reread : bool
         True for a hidden second read, which changes no number.
+    changes_since : str
+        Digest of the read of the previous visit to which decisions on changes refer; empty without such decisions.
     """
 
     subject: str
@@ -85,6 +87,7 @@ class ReadRecord:
     replaces: str = ""
     adjudicates: dict[str, str] = field(default_factory=dict)
     reread: bool = False
+    changes_since: str = ""
 
     @property
     def accepted(self) -> int:
@@ -112,16 +115,16 @@ class ReadRecord:
         -------
         bool
         """
-        return (self.decisions, self.digests, self.adjudicates) == (
-            other.decisions, other.digests, other.adjudicates,
-        )  # fmt: skip
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("decisions", "digests", "adjudicates", "changes_since")
+        )
 
     @property
     def text(self) -> str:
         """The record as JSON."""
-        content = READ_RECORD.dump_python(
-            self, mode="json", exclude_defaults=True
-        )  # as before there were defaults
+        # records of earlier versions have no field with a default: their text and digest stay as they were
+        content = READ_RECORD.dump_python(self, mode="json", exclude_defaults=True)
         return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -180,6 +183,10 @@ class StoredProposal:
     purpose : Purpose
     opinions : tuple of Opinion
         For an adjudication: read A and read B.
+    previous : Opinion or None
+        For a serial reading: the read of the previous visit that was exported beside it.
+    changes : dict of int to str
+        For a serial reading: the proposed change of each T2 lesion on which the reader decides.
     """
 
     subject: str
@@ -188,6 +195,8 @@ class StoredProposal:
     digests: dict[LesionKind, str]
     purpose: Purpose = Purpose.READ
     opinions: tuple[Opinion, ...] = ()
+    previous: Opinion | None = None
+    changes: dict[int, str] = field(default_factory=dict)
 
 
 READ_RECORD = TypeAdapter(ReadRecord)

@@ -41,6 +41,7 @@ from mri_pipeline.reading.record import (
 )
 
 READ_FILE = "read.json"
+CHANGES_MASK = "t2_changes.nii.gz"
 PROPOSAL_FILE = "proposal.json"
 
 
@@ -186,7 +187,12 @@ def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, Lab
 # reads
 
 
-def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
+def stage_read(
+    stage: Path,
+    record: ReadRecord,
+    masks: Mapping[LesionKind, LabelImage],
+    changes: LabelImage | None = None,
+) -> ReadRecord:
     """Write a version of a read to a staging folder.
 
     Parameters
@@ -197,6 +203,8 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
         Its `digests` are replaced.
     masks : mapping of LesionKind to LabelImage
         Confirmed lesions, 0 and 1.
+    changes : LabelImage, optional
+        Decisions on changes (`mri_pipeline.reading.serial.changes_mask`).
 
     Returns
     -------
@@ -204,7 +212,9 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
         With the digests of the mask files.
     """
     folder = folder_of(stage, record)
-    files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
+    images = {kind.file: mask for kind, mask in masks.items()}
+    images |= {} if changes is None else {CHANGES_MASK: changes}
+    files = {name: nifti.save(image, folder / name) for name, image in images.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
     write_atomic(folder / READ_FILE, record.text)
     return record
@@ -353,21 +363,22 @@ def load_read(
         return None
     folder = folder_of(reads, record)
     masks = {}
-    for kind in LesionKind:
-        if kind.file not in record.digests:
-            continue
-        path = folder / kind.file
-        if not path.is_file() or file_digest(path) != record.digests[kind.file]:
+    for name, digest in record.digests.items():
+        path = folder / name
+        if not path.is_file() or file_digest(path) != digest:
             raise UsageError(
-                f"subject {subject}, visit {visit}: expected the confirmed {kind.file}, found it missing or changed",
+                f"subject {subject}, visit {visit}: expected the confirmed {name}, found it missing or changed",
                 hint="restore reads/ from its backup and report the deviation",
             )
-        masks[kind] = nifti.load_labels(path)
+        masks[name] = nifti.load_labels(path)
     confirmed = VisitMasks(
         visit,
-        masks[LesionKind.T2],
-        gel=masks.get(LesionKind.GEL),
-        black_holes=masks.get(LesionKind.BLACK_HOLE),
+        masks[LesionKind.T2.file],
+        gel=masks.get(LesionKind.GEL.file),
+        black_holes=masks.get(LesionKind.BLACK_HOLE.file),
         confirmed=True,
+        read=record.digest,
+        t2_changes=masks.get(CHANGES_MASK),
+        changes_since=record.changes_since,
     )
     return ConfirmedRead(record, confirmed)

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +26,7 @@ from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.record import Purpose, StoredProposal
+from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
 from mri_pipeline.reading.store import save_proposal
 
 FORMAT = 1
@@ -48,6 +49,8 @@ NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
 """Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
 DisputeOf = Callable[[ReadingItem], Dispute]
 """The two reads of a visit (`mri_pipeline.reading.adjudication`)."""
+PreviousOf = Callable[[ReadingItem], Previous | None]
+"""The previous visit of a subject; None if there is none or it is not confirmed."""
 FaceOf = Callable[[ReadingItem], LabelImage]
 """Voxels of the face of a visit (`mri_pipeline.images.face`), on the grid of its images."""
 
@@ -137,6 +140,7 @@ def export_worklist(
     locked: Collection[tuple[str, str]] = (),
     dispute_of: DisputeOf | None = None,
     rereads: Sequence[ReadingItem] = (),
+    previous_of: PreviousOf | None = None,
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -164,6 +168,9 @@ def export_worklist(
         `number_lesions` must number every connected component.
     rereads : sequence of ReadingItem
         Visits for a hidden second read, also locked ones. Only their codes differ from those of the first read.
+    previous_of : callable, optional
+        For a serial reading: the previous visit of each item. It is exported beside the item, with the proposed
+        changes. Second reads have none.
 
     Returns
     -------
@@ -196,7 +203,7 @@ def export_worklist(
         row, digests[code], faces[code] = _export_item(
             item, code, folder / ITEMS / code, reads,
             number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
-            purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose,
+            purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose, previous_of=previous_of,
         )  # fmt: skip
         rows.append(row | series[code])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
@@ -249,6 +256,7 @@ def _export_item(
     face_of: FaceOf | None,
     dispute: Dispute | None,
     purpose: Purpose,
+    previous_of: PreviousOf | None,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
     if dispute is None:
@@ -282,12 +290,36 @@ def _export_item(
     _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
     digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
     opinions = () if dispute is None else dispute.opinions
-    save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests, purpose, opinions), masks)
+    stored = StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
+    previous = previous_of(item) if previous_of is not None and purpose is Purpose.READ else None
+    if previous is not None:
+        changes = _export_previous(previous, code, folder, masks[LesionKind.T2], face)
+        stored = replace(stored, previous=previous.opinion, changes=changes)
+    save_proposal(reads, stored, masks)
+    shown = {kind.value: digest for kind, digest in digests.items()}
+    shown |= {} if stored.previous is None else {PREVIOUS: stored.previous.digest}
     row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
     row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
     row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
     faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
-    return row, {kind.value: digest for kind, digest in digests.items()}, faces
+    return row, shown, faces
+
+
+def _export_previous(
+    previous: Previous, code: str, folder: Path, proposed: LabelImage, face: LabelImage | None
+) -> dict[int, str]:
+    """Write the previous visit with its confirmed lesions, and the proposed changes; returns the changes."""
+    _export_images(previous.item, code, folder / PREVIOUS, proposed.grid, face)
+    for kind, mask in previous.masks.items():
+        proposed.grid.require_same(mask.grid, f"item {code}, {PREVIOUS}/{kind.file}")
+        nifti.save(mask, folder / PREVIOUS / kind.file)
+    changes = previous.changes(proposed)
+    rows = [
+        {"reading_code": code, "lesion": number, "proposed_change": change, "decision": "", "comment": ""}
+        for number, change in changes.items()
+    ]
+    _write_csv(folder / CHANGES_CSV, CHANGE_COLUMNS, rows)
+    return changes
 
 
 def _export_images(

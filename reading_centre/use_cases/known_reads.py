@@ -7,7 +7,10 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.decisions import Known, KnownRead
+from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import ConfirmedRead, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import ReadCounts, ReadState, Registry
@@ -153,6 +156,22 @@ def stored_read(trial: Trial, subject: str, visit: str, known: ReadState) -> Con
             hint="restore reads/ from its backup and report the deviation",
         )
     return read
+
+
+def masks_by_kind(masks: VisitMasks) -> dict[LesionKind, LabelImage]:
+    """The masks of a read by kind.
+
+    Parameters
+    ----------
+    masks : VisitMasks
+
+    Returns
+    -------
+    dict of LesionKind to LabelImage
+        Without the kinds that the visit lacks.
+    """
+    kinds = {LesionKind.T2: masks.t2_lesions, LesionKind.GEL: masks.gel, LesionKind.BLACK_HOLE: masks.black_holes}
+    return {kind: mask for kind, mask in kinds.items() if mask is not None}
 
 
 def counts_of(record: ReadRecord) -> ReadCounts:

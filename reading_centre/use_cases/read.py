@@ -36,6 +36,7 @@ from reading_centre.use_cases.read_compare import (
     import_adjudication,
     opinions_of,
 )
+from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.staging import only_writer
 
 
@@ -105,6 +106,7 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             locked=locked,
             dispute_of=dispute_of,
             rereads=rereads,
+            previous_of=previous_visits(trial, protocol, registry, reader) if dispute_of is None else None,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
@@ -257,4 +259,5 @@ def _import_decisions(
         check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
         known=known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
         hold=lambda subject: only_writer(trial, subject),
+        previous_t2=previous_lesions(trial, protocol, registry),
     )

@@ -14,15 +14,12 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStanding, ReadStatus
-from mri_pipeline.core.spatial import LabelImage
-from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.adjudication import Dispute
 from mri_pipeline.reading.decisions import Imported, import_decisions
-from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import Opinion, ReadRecord, StoredProposal
 from mri_pipeline.registry import ReadState, Registry, ScanState, SubjectState, VisitState
 from mri_pipeline.registry.reads import comparable
-from reading_centre.use_cases.known_reads import counts_of, known_reads, stored_read
+from reading_centre.use_cases.known_reads import counts_of, known_reads, masks_by_kind, stored_read
 from reading_centre.use_cases.staging import only_writer
 
 
@@ -135,13 +132,8 @@ def dispute_from_files(trial: Trial, subject: str, visit: str, opinions: tuple[O
     masks = []
     for opinion in opinions:
         known = ReadState(opinion.reader, ReadStatus.CONFIRMED, version=opinion.version, digest=opinion.digest)
-        masks.append(_by_kind(stored_read(trial, subject, visit, known).masks))
+        masks.append(masks_by_kind(stored_read(trial, subject, visit, known).masks))
     return Dispute(opinions, *masks)
-
-
-def _by_kind(masks: VisitMasks) -> dict[LesionKind, LabelImage]:
-    kinds = {LesionKind.T2: masks.t2_lesions, LesionKind.GEL: masks.gel, LesionKind.BLACK_HOLE: masks.black_holes}
-    return {kind: mask for kind, mask in kinds.items() if mask is not None}
 
 
 def import_adjudication(

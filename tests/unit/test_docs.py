@@ -39,7 +39,7 @@ def sections():
 @pytest.mark.parametrize(
     ("section", "names"),
     [
-        ("read", (*worklist.LESION_COLUMNS, *worklist.SERIES_COLUMNS)),
+        ("read", (*worklist.ADJUDICATION_COLUMNS, *worklist.SERIES_COLUMNS, *worklist.CHANGE_COLUMNS)),
         ("segment", segment._COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],

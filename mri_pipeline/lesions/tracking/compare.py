@@ -82,6 +82,7 @@ def compare_t2(
     rules: LesionRules,
     evidence: Image | None = None,
     masks_decide: bool = False,
+    decided: Mapping[int, T2State] | None = None,
 ) -> T2Comparison:
     """Compare the T2 lesions of two visits by the rule of this module.
 
@@ -96,6 +97,9 @@ def compare_t2(
         z-map of the change of FLAIR from reference to follow-up. If None, the masks alone decide.
     masks_decide : bool
         If True, the masks alone decide; `evidence` is compared with the result and changes nothing.
+    decided : mapping of int to T2State, optional
+        A reader's decision on lesions of the follow-up: new, enlarging or stable. It has priority, except that a lesion
+        without predecessor is new.
 
     Returns
     -------
@@ -117,6 +121,9 @@ def compare_t2(
     vanishing = _grown(reference, will_be, followup, rules, shown[2])
     vanished = {n for n, s in vanishing.items() if s is T2State.NEW}
     states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
+    if decided:
+        with_predecessor = {number for number, _ in overlaps(followup, reference)}
+        states |= {n: s for n, s in decided.items() if n in with_predecessor or s is T2State.NEW}
     if evidence is None:
         return T2Comparison(states, frozenset(vanished))
     seen = {n: n in (darker if s is T2State.SHRINKING else brighter) for n, s in states.items()}
