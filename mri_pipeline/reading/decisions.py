@@ -175,7 +175,7 @@ def import_decisions(
     with ExitStack() as stack:
         for subject in sorted({proposals[code].subject for code in exported}):
             stack.enter_context(hold(subject))
-        stage = Path(stack.enter_context(staging(reads)))
+        stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
             proposal = proposals[code]
             dispute = None if dispute_of is None else dispute_of(proposal)

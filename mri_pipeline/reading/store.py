@@ -19,6 +19,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
@@ -41,6 +43,7 @@ from mri_pipeline.reading.record import (
 )
 
 READ_FILE = "read.json"
+_OWNER = "owner.lock"
 CHANGES_MASK = "t2_changes.nii.gz"
 PROPOSAL_FILE = "proposal.json"
 
@@ -220,21 +223,31 @@ def stage_read(
     return record
 
 
-def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
-    """A private temporary folder in ``reads/``, from which complete reads are moved into place.
+@contextmanager
+def staging(reads: Path) -> Iterator[Path]:
+    """A private folder in ``reads/``, from which complete reads are moved into place. It is removed at the end.
+
+    Its owner holds a lock in it. If the owner is killed, the next import removes the folder.
 
     Parameters
     ----------
     reads : Path
         ``reads/`` of the trial; created with mode 0700 if it does not exist.
 
-    Returns
-    -------
-    tempfile.TemporaryDirectory
-        Context manager; the folder is removed at its end.
+    Yields
+    ------
+    Path
+        New folder, mode 0700.
     """
     private_reads(reads)
-    return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
+    with ExitStack() as owner:
+        with exclusive(reads / ".staging.lock", wait_s=60.0):  # no folder is swept between creation and lock
+            for left in reads.glob(".incoming-*"):
+                with suppress(LockedError), exclusive(left / _OWNER, wait_s=0):
+                    shutil.rmtree(left, ignore_errors=True)
+            folder = Path(owner.enter_context(tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)))
+            owner.enter_context(exclusive(folder / _OWNER, wait_s=0))
+        yield folder
 
 
 def private_reads(reads: Path) -> None:

@@ -11,7 +11,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
-from mri_pipeline.registry.scans import relatives
+from mri_pipeline.registry.scans import WITHDRAWN, relatives
 from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.steps import (
     RECEIVED,
@@ -332,6 +332,27 @@ class RegistryQueries:
             Oldest first.
         """
         return [entry for entry in self.audit_trail() if entry.action == action]
+
+    def entries_on_scans(self, action: str) -> list[AuditEntry]:
+        """The entries of one action on visits whose scan was not withdrawn since.
+
+        Parameters
+        ----------
+        action : str
+            An action whose target is ``<subject> <visit>``.
+
+        Returns
+        -------
+        list of AuditEntry
+            Oldest first.
+        """
+        found: list[AuditEntry] = []
+        for entry in self.audit_trail():
+            if entry.action == WITHDRAWN:
+                found = [earlier for earlier in found if earlier.target != entry.target]
+            elif entry.action == action:
+                found.append(entry)
+        return found
 
     def verify_audit(self) -> tuple[int, str]:
         """Check the whole audit trail.

@@ -139,7 +139,7 @@ def _within(protocol: Protocol, registry: Registry) -> Found:
     """Each hidden second read and the read that it repeats."""
     order = {visit.label: number for number, visit in enumerate(protocol.visits)}
     found: dict[tuple[str, str], dict[str, list[tuple[StoredRead, StoredRead]]]] = {}
-    for entry in registry.audit_entries(REREAD):
+    for entry in registry.entries_on_scans(REREAD):
         subject, _, visit = entry.target.partition(" ")
         first = StoredRead(visit, entry.reader, int(entry.details["of"]["version"]))
         second = StoredRead(visit, entry.reader, int(entry.details["version"]), reread=True)
@@ -162,7 +162,7 @@ def _pairs_of(protocol: Protocol, subject: SubjectState) -> Iterator[tuple[str, 
 def _first_compared(registry: Registry) -> dict[tuple[str, str], Mapping[str, str]]:
     """Digest of each read at the first comparison of a visit, by reader."""
     found: dict[tuple[str, str], Mapping[str, str]] = {}
-    for entry in registry.audit_entries(READS_COMPARED):
+    for entry in registry.entries_on_scans(READS_COMPARED):
         subject, _, visit = entry.target.partition(" ")
         found.setdefault((subject, visit), entry.details["reads"])
     return found

@@ -103,7 +103,7 @@ def rereads_of(registry: Registry, reader: str) -> dict[tuple[str, str], str]:
         Digest of the record of the re-read.
     """
     found = {}
-    for entry in registry.audit_entries(REREAD):
+    for entry in registry.entries_on_scans(REREAD):
         if entry.reader == reader:
             subject, _, visit = entry.target.partition(" ")
             found[subject, visit] = str(entry.details["digest"])

@@ -171,3 +171,4 @@ def test_kills_at_random_moments(original, tmp_path):
         state(trial)
         import_second(trial, worklist)()
         assert state(trial) == after
+        assert not list(trial.reads.glob(".incoming-*"))

@@ -15,7 +15,8 @@ from mri_pipeline.reading.record import Opinion, Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.database import writing
-from mri_pipeline.registry.schema import ReadRow
+from mri_pipeline.registry.scans import withdraw
+from mri_pipeline.registry.schema import ReadRow, ScanRow
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
 from reading_centre.use_cases.agreement import write_agreement
@@ -303,3 +304,14 @@ def test_agreement_needs_two_reads(trial, tmp_path):
     read(trial, tmp_path, "R2")
     assert cli.invoke(["agreement", str(trial.root)]) == 0
     assert sorted(path.name for path in trial.reports.glob("agreement*")) == ["agreement.csv", "agreement.html"]
+
+
+def test_a_replaced_scan_begins_anew(trial, tmp_path):
+    read(trial, tmp_path, "R1")
+    read(trial, tmp_path, "R2")
+    with opened(trial) as registry, writing(registry._engine) as session:
+        withdraw(session, session.get_one(ScanRow, (CODE, "wk04")), reason="wrong images")
+    (trial.reads / CODE / "wk04").rename(tmp_path / "withdrawn")
+    assert visits_of(trial)["wk04"].reads == ()
+    found, _ = agreement_of(trial)
+    assert found["t2_count", "icc_2_1"]["visits"] == "6"

@@ -17,7 +17,8 @@ R of the reference visit:
    decide, it is *new*, whatever its growth. If the images decide, too, and do not show an event, it is
    *unchanged_image*: it was probably missed at the reference visit.
 
-The masks alone decide if a reader confirmed both, and if there are no images.
+The masks alone decide if a reader confirmed both, and if there are no images. A reader's own decision on a lesion with
+a predecessor (new, enlarging or stable) has priority over both.
 
 *Vanished* is the rule of *new* with the two visits exchanged; *shrinking* is that of *enlarging*.
 """
