@@ -17,7 +17,7 @@ from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.proposals import Proposal, numbered_by_place
+from mri_pipeline.reading.proposals import numbered_by_place
 from mri_pipeline.reading.record import LesionDecision, Opinion
 
 NAMES = ("A", "B")
@@ -74,14 +74,15 @@ class Dispute:
         differs = self.a[kind].mask != self.b[kind].mask
         return sorted(int(n) for n in np.unique(together.data[differs]) if n)
 
-    def row(self, kind: LesionKind, proposal: Proposal, together: LabelImage) -> dict[str, object]:
+    def row(self, kind: LesionKind, number: int, together: Masks) -> dict[str, object]:
         """What each read has at a lesion, for ``lesions.csv``.
 
         Parameters
         ----------
         kind : LesionKind
-        proposal : Proposal
-        together : LabelImage
+        number : int
+            Number of the lesion.
+        together : mapping of LesionKind to LabelImage
             From `together`.
 
         Returns
@@ -89,7 +90,7 @@ class Dispute:
         dict of str to object
             ``seen_by``, ``volume_a_mm3`` and ``volume_b_mm3``.
         """
-        lesion, volume = together.data == proposal.number, together.grid.voxel_volume_mm3
+        lesion, volume = together[kind].data == number, together[kind].grid.voxel_volume_mm3
         voxels = [int(np.count_nonzero(masks[kind].mask & lesion)) for masks in (self.a, self.b)]
         return {
             "seen_by": " ".join(name for name, n in zip(NAMES, voxels, strict=True) if n),

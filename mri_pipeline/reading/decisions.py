@@ -24,6 +24,7 @@ from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_
 from mri_pipeline.reading.returned_changes import change_decisions
 from mri_pipeline.reading.serial import PREVIOUS, changes_mask
 from mri_pipeline.reading.store import (
+    load_previous,
     load_proposed,
     load_record,
     place_read,
@@ -177,7 +178,7 @@ def import_decisions(
             stack.enter_context(hold(subject))
         stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
-            proposal = proposals[code]
+            proposal = _as_shown(proposals[code], digests, reads, reader)
             dispute = None if dispute_of is None else dispute_of(proposal)
             read = _read_item(
                 folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
@@ -192,10 +193,10 @@ def import_decisions(
                 masks, found = check(masks, f"item {code}")
                 notes += found
             changes = None
-            if read.changes and previous_t2 is not None and proposal.previous is not None:
+            if read.changes and previous_t2 is not None and proposal.shown is not None:
                 t2, previous = masks[LesionKind.T2], previous_t2(proposal)
                 changes = changes_mask(read.changes, read.returned_t2, t2, previous, what=f"item {code}")
-                record = replace(record, changes_since=proposal.previous.digest)
+                record = replace(record, changes_since=proposal.shown.previous.digest)
             record = stage_read(stage, record, masks, changes)
             if _unchanged(reads, record, earlier):
                 unchanged.append(code)
@@ -206,6 +207,16 @@ def import_decisions(
             records.append(record)
         _take_over(stage, reads, records, enter)
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
+
+
+def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path, reader: str) -> StoredProposal:
+    """The proposal with the previous visit as it was exported in the returned worklist."""
+    if PREVIOUS in digests:
+        for code in (reader, ""):
+            shown = load_previous(reads, proposal.subject, proposal.visit, code)
+            if shown is not None and shown.previous.digest == digests[PREVIOUS]:
+                return replace(proposal, shown=shown)
+    return proposal
 
 
 def _unchanged(reads: Path, record: ReadRecord, earlier: KnownRead) -> bool:
@@ -272,8 +283,8 @@ def _read_item(
 ) -> _ItemRead | None:
     """The read of one item. None if it is unread."""
     code = proposal.reading_code
-    shown = {kind.value: digest for kind, digest in proposal.digests.items()}
-    if digests != shown | ({PREVIOUS: proposal.previous.digest} if proposal.previous else {}):
+    known = {kind.value: digest for kind, digest in proposal.digests.items()}
+    if digests != known | ({PREVIOUS: proposal.shown.previous.digest} if proposal.shown else {}):
         raise UsageError(
             f"item {code}: expected the currently proposed lesions, found those of an earlier export",
             hint="export the worklist again and read this item again",
@@ -300,7 +311,7 @@ def _read_item(
         )
     masks = _confirmed(proposed, returned, decisions, code, dispute)
     rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
-    changes = change_decisions(folder, code, proposal.changes, rejected)
+    changes = change_decisions(folder, code, proposal.shown.changes if proposal.shown else {}, rejected)
     return _ItemRead(tuple(decisions), masks, returned[LesionKind.T2], changes)
 
 

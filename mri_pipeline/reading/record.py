@@ -170,6 +170,22 @@ class Opinion:
 
 
 @dataclass(frozen=True)
+class StoredPrevious:
+    """The previous visit that was exported beside a visit.
+
+    Parameters
+    ----------
+    previous : Opinion
+        Its read.
+    changes : dict of int to str
+        The proposed change of each T2 lesion on which the reader decides.
+    """
+
+    previous: Opinion
+    changes: dict[int, str]
+
+
+@dataclass(frozen=True)
 class StoredProposal:
     """The exported proposal of one visit.
 
@@ -183,10 +199,8 @@ class StoredProposal:
     purpose : Purpose
     opinions : tuple of Opinion
         For an adjudication: read A and read B.
-    previous : Opinion or None
-        For a serial reading: the read of the previous visit that was exported beside it.
-    changes : dict of int to str
-        For a serial reading: the proposed change of each T2 lesion on which the reader decides.
+    shown : StoredPrevious or None
+        For a serial reading. It is stored for each reader (`mri_pipeline.reading.store.save_previous`).
     """
 
     subject: str
@@ -195,10 +209,10 @@ class StoredProposal:
     digests: dict[LesionKind, str]
     purpose: Purpose = Purpose.READ
     opinions: tuple[Opinion, ...] = ()
-    previous: Opinion | None = None
-    changes: dict[int, str] = field(default_factory=dict)
+    shown: StoredPrevious | None = None
 
 
 READ_RECORD = TypeAdapter(ReadRecord)
 STORED_PROPOSAL = TypeAdapter(StoredProposal)
+STORED_PREVIOUS = TypeAdapter(StoredPrevious)
 """Readers and writers of the JSON files."""

@@ -3,6 +3,7 @@
 ::
 
     reads/<subject>/<visit>/proposed/             the exported numbered masks and proposal.json
+    reads/<subject>/<visit>/serial/<reader>.json  what the reader was shown of the previous visit
     reads/<subject>/<visit>/adjudication/         those of an adjudication
     reads/<subject>/<visit>/reread/               those of a hidden second read
     reads/<subject>/<visit>/readers/<reader>/01/  t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
@@ -35,10 +36,12 @@ from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import (
     READ_RECORD,
+    STORED_PREVIOUS,
     STORED_PROPOSAL,
     ConfirmedRead,
     Purpose,
     ReadRecord,
+    StoredPrevious,
     StoredProposal,
 )
 
@@ -162,6 +165,66 @@ def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[S
                 f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
                 hint="export the worklist again",
             ) from error
+
+
+def save_previous(reads: Path, subject: str, visit: str, reader: str, shown: StoredPrevious | None) -> None:
+    """Store what was exported of the previous visit, for each reader: readers see their own read of it.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader; empty for a worklist of all readers.
+    shown : StoredPrevious or None
+        None removes the record of an earlier export.
+    """
+    path = _previous_file(reads, subject, visit, reader)
+    if shown is None:
+        path.unlink(missing_ok=True)
+        return
+    write_atomic(path, STORED_PREVIOUS.dump_json(shown, indent=1) + b"\n", mode=0o600)
+    private_files(path.parent, reads)
+
+
+def load_previous(reads: Path, subject: str, visit: str, reader: str) -> StoredPrevious | None:
+    """The record of `save_previous`.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader; empty for a worklist of all readers.
+
+    Returns
+    -------
+    StoredPrevious or None
+        None if the previous visit was not exported.
+
+    Raises
+    ------
+    UsageError
+        If the record is damaged.
+    """
+    path = _previous_file(reads, subject, visit, reader)
+    if not path.is_file():
+        return None
+    try:
+        return STORED_PREVIOUS.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UsageError(
+            "expected the record of a serial export in reads/, found a damaged one",
+            hint="export the worklist again",
+        ) from error
+
+
+def _previous_file(reads: Path, subject: str, visit: str, reader: str) -> Path:
+    return visit_folder(reads, subject, visit) / "serial" / f"{reader or '.all'}.json"  # no code has a "."
 
 
 def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -22,12 +22,12 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
-from mri_pipeline.reading.adjudication import NAMES, Dispute
+from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import Purpose, StoredProposal
+from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
-from mri_pipeline.reading.store import save_proposal
+from mri_pipeline.reading.store import save_previous, save_proposal
 
 FORMAT = 1
 WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
@@ -141,6 +141,7 @@ def export_worklist(
     dispute_of: DisputeOf | None = None,
     rereads: Sequence[ReadingItem] = (),
     previous_of: PreviousOf | None = None,
+    reader: str = "",
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -171,6 +172,8 @@ def export_worklist(
     previous_of : callable, optional
         For a serial reading: the previous visit of each item. It is exported beside the item, with the proposed
         changes. Second reads have none.
+    reader : str
+        Code of the reader for whom the worklist is; empty for all readers.
 
     Returns
     -------
@@ -204,6 +207,7 @@ def export_worklist(
             item, code, folder / ITEMS / code, reads,
             number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
             purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose, previous_of=previous_of,
+            reader=reader,
         )  # fmt: skip
         rows.append(row | series[code])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
@@ -257,6 +261,7 @@ def _export_item(
     dispute: Dispute | None,
     purpose: Purpose,
     previous_of: PreviousOf | None,
+    reader: str,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
     if dispute is None:
@@ -277,32 +282,42 @@ def _export_item(
         probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
         if probability is not None:
             grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
-        proposals = describe_proposals(mask, probability)
-        if dispute is None:
-            rows += _lesion_rows(code, kind, proposals)
-            continue
-        for name, opinion in zip(NAMES, (dispute.a, dispute.b), strict=True):
-            nifti.save(opinion[kind], folder / f"{name}_{kind.file}")
-        numbers = dispute.to_decide(kind, mask)
-        open_ones = [proposal for proposal in proposals if proposal.number in numbers]
-        for line, proposal in zip(_lesion_rows(code, kind, open_ones), open_ones, strict=True):
-            rows.append(line | dispute.row(kind, proposal, mask))
+        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
+    if dispute is not None:
+        rows = _export_opinions(dispute, masks, folder, rows)
     _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
     digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
     opinions = () if dispute is None else dispute.opinions
     stored = StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
-    previous = previous_of(item) if previous_of is not None and purpose is Purpose.READ else None
-    if previous is not None:
-        changes = _export_previous(previous, code, folder, masks[LesionKind.T2], face)
-        stored = replace(stored, previous=previous.opinion, changes=changes)
+    shown = None
+    if previous_of is not None and purpose is Purpose.READ:
+        if (previous := previous_of(item)) is not None:
+            changes = _export_previous(previous, code, folder, masks[LesionKind.T2], face)
+            shown = StoredPrevious(previous.opinion, changes)
+        save_previous(reads, item.subject, item.visit, reader, shown)
     save_proposal(reads, stored, masks)
-    shown = {kind.value: digest for kind, digest in digests.items()}
-    shown |= {} if stored.previous is None else {PREVIOUS: stored.previous.digest}
+    known = {kind.value: digest for kind, digest in digests.items()}
+    known |= {} if shown is None else {PREVIOUS: shown.previous.digest}
     row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
     row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
     row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
     faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
-    return row, shown, faces
+    return row, known, faces
+
+
+def _export_opinions(
+    dispute: Dispute, masks: Masks, folder: Path, rows: Sequence[dict[str, object]]
+) -> list[dict[str, object]]:
+    """Write the masks of both reads; returns the rows of the lesions that they do not outline in the same way."""
+    for name, opinion in zip(NAMES, (dispute.a, dispute.b), strict=True):
+        for kind in masks:
+            nifti.save(opinion[kind], folder / f"{name}_{kind.file}")
+    asked = {kind.value: set(dispute.to_decide(kind, mask)) for kind, mask in masks.items()}
+    return [
+        row | dispute.row(LesionKind(str(row["type"])), int(str(row["lesion"])), masks)
+        for row in rows
+        if int(str(row["lesion"])) in asked[str(row["type"])]
+    ]
 
 
 def _export_previous(

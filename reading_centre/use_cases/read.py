@@ -107,6 +107,7 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             dispute_of=dispute_of,
             rereads=rereads,
             previous_of=previous_visits(trial, protocol, registry, reader) if dispute_of is None else None,
+            reader=reader,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:

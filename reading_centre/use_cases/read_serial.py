@@ -71,14 +71,9 @@ def previous_lesions(trial: Trial, protocol: Protocol, registry: Registry) -> Pr
     """
 
     def previous_t2(proposal: StoredProposal) -> LabelImage:
-        before = _before(registry, proposal.subject, proposal.visit)
-        known = before.by(proposal.previous.reader) if before and proposal.previous else None
-        if (
-            before is None
-            or known is None
-            or proposal.previous is None
-            or known.digest != proposal.previous.digest
-        ):
+        before, shown = _before(registry, proposal.subject, proposal.visit), proposal.shown
+        known = before.by(shown.previous.reader) if before and shown else None
+        if before is None or known is None or shown is None or known.digest != shown.previous.digest:
             raise UsageError(
                 f"item {proposal.reading_code}: expected the present read of the previous visit, found an earlier one",
                 hint="export the worklist again and read this item again",

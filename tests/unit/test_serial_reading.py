@@ -17,6 +17,7 @@ from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
+    READERS,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -214,3 +215,23 @@ def test_without_the_order_of_visits_nothing_of_another_visit_is_shown(trial, tm
     edit_protocol(trial, "order_of_visits_known = true", "order_of_visits_known = false")
     export_reads(trial.root, tmp_path / "blinded", reader="R1")
     assert not [path for path in (tmp_path / "blinded").rglob("*") if path.name in {"previous", "changes.csv"}]
+
+
+def test_two_readers_see_their_own_read_and_disturb_each_other_not(trial, tmp_path):
+    edit_protocol(trial, "readers = 1", "readers = 2", READERS)
+    first = trial.root.parent / "first"
+    code = code_of(trial, "wk00")
+    for other in (first / "items").iterdir():
+        if other.name != code:
+            shutil.rmtree(other)
+    decide(first, codes={code})  # the second reader misses nothing
+    import_reads(trial.root, first, reader="R2")
+    export_reads(trial.root, tmp_path / "other", reader="R2")
+    rows = rows_of(tmp_path / "other" / "items" / code_of(trial, "wk04") / "changes.csv")
+    assert [row["proposed_change"] for row in rows] == ["enlarging"]
+    assert proposed(trial) == (1, 1)
+    assert read_second(trial)["confirmed"] == 1  # the first reader's worklist is still good
+    with pytest.raises(
+        UsageError, match="expected the currently proposed lesions, found those of an earlier export"
+    ):
+        import_reads(trial.root, trial.root.parent / "second", reader="R2")  # the first reader's worklist
