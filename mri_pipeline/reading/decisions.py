@@ -83,12 +83,15 @@ class KnownRead:
         If the visit accepts no read by this reader: what was expected, what was found, and a hint.
     renewed : bool
         True if a new version is stored even if nothing has changed.
+    locked : bool
+        True if the read is locked.
     """
 
     version: int = 0
     digest: str = ""
     refusal: tuple[str, str, str] | None = None
     renewed: bool = False
+    locked: bool = False
 
 
 PreviousT2 = Callable[[StoredProposal], LabelImage]
@@ -117,7 +120,7 @@ def import_decisions(
 
     An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
     edited mask is unread. Other items are incomplete and are refused. A read that equals the reader's earlier one is
-    left out.
+    left out; a worklist without other reads than locked ones is refused.
 
     Parameters
     ----------
@@ -171,7 +174,8 @@ def import_decisions(
         )
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records, unread, unchanged = [], [], []
+    unread: list[str] = []
+    staged: list[tuple[ReadRecord, KnownRead]] = []
     notes: list[str] = []
     with ExitStack() as stack:
         for subject in sorted({proposals[code].subject for code in exported}):
@@ -197,16 +201,33 @@ def import_decisions(
                 t2, previous = masks[LesionKind.T2], previous_t2(proposal)
                 changes = changes_mask(read.changes, read.returned_t2, t2, previous, what=f"item {code}")
                 record = replace(record, changes_since=proposal.shown.previous.digest)
-            record = stage_read(stage, record, masks, changes)
-            if _unchanged(reads, record, earlier):
-                unchanged.append(code)
-                continue
-            if earlier.refusal:
-                expected, what, hint = earlier.refusal
-                raise UsageError(f"item {code}: expected {expected}, found {what}", hint=hint)
-            records.append(record)
+            staged.append((stage_read(stage, record, masks, changes), earlier))
+        records, unchanged = _to_store(reads, staged)
         _take_over(stage, reads, records, enter)
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
+
+
+def _to_store(reads: Path, staged: Sequence[tuple[ReadRecord, KnownRead]]) -> tuple[list[ReadRecord], list[str]]:
+    """The records that are new, and the codes of the reads that equal the reader's earlier ones."""
+    records, unchanged = [], []
+    for record, earlier in staged:
+        if _unchanged(reads, record, earlier):
+            unchanged.append((record.reading_code, earlier))
+        elif refused := _refused(record.reading_code, earlier):
+            raise refused
+        else:
+            records.append(record)
+    for code, earlier in unchanged:
+        if earlier.locked and not records and (refused := _refused(code, earlier)):
+            raise refused
+    return records, [code for code, _ in unchanged]
+
+
+def _refused(code: str, earlier: KnownRead) -> UsageError | None:
+    if earlier.refusal is None:
+        return None
+    expected, found, hint = earlier.refusal
+    return UsageError(f"item {code}: expected {expected}, found {found}", hint=hint)
 
 
 def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path, reader: str) -> StoredProposal:

@@ -83,7 +83,13 @@ def known_reads(registry: Registry, reader: str, status: ReadStatus, *, wanted: 
         refusal = refusal_of(state.reads, reader, status, wanted=wanted)
         if own is None:
             return KnownRead(refusal=refusal)
-        return KnownRead(own.version, own.digest, refusal, renewed=own.standing is ReadStanding.REOPENED)
+        return KnownRead(
+            own.version,
+            own.digest,
+            refusal,
+            renewed=own.standing is ReadStanding.REOPENED,
+            locked=own.status is ReadStatus.LOCKED,
+        )
 
     return known
 

@@ -532,9 +532,16 @@ def test_the_same_read_again_is_no_new_version(export, reads, tmp_path):
     again = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
     assert (again.reads, again.unchanged) == ((), (CODE,))
     assert files_of(reads) == before
+    locked = replace(known, locked=True)
+    with pytest.raises(UsageError, match="expected an open read, found a locked one"):
+        import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: locked)
+    decide(tmp_path / "out", reading_code(KEY, OTHER, "wk00"))  # a new read beside the locked one
+    both = {SUBJECT: locked, OTHER: KnownRead()}
+    imported = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda p: both[p.subject])
+    assert ([record.subject for record in imported.reads], imported.unchanged) == ([OTHER], (CODE,))
     known = replace(known, refusal=None, renewed=True)
     renewed = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
-    assert [record.version for record in renewed.reads] == [2]
+    assert {record.version for record in renewed.reads} == {2}
 
 
 def test_a_visit_that_accepts_no_read_refuses_the_worklist(export, reads, tmp_path):
