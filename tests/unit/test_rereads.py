@@ -93,7 +93,11 @@ def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tm
 
 def test_a_reread_is_that_of_its_reader(trial, tmp_path):
     export_reads(trial.root, tmp_path / "second", reader="R1")
-    decide(tmp_path / "second", codes={code_of(trial, "wk00", Purpose.REREAD)})
+    code = code_of(trial, "wk00", Purpose.REREAD)
+    for other in (tmp_path / "second" / "items").iterdir():
+        if other.name != code:
+            shutil.rmtree(other)
+    decide(tmp_path / "second", codes={code})
     with pytest.raises(UsageError, match="expected a visit of this reader, found one of another reader"):
         import_reads(trial.root, tmp_path / "second", reader="R2")
     assert export_reads(trial.root, tmp_path / "other", reader="R2")["exported"] == 3
