@@ -19,19 +19,12 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.proposal_store import load_previous, load_proposed, stored_proposals
 from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.returned_changes import change_decisions
 from mri_pipeline.reading.serial import PREVIOUS, changes_mask
-from mri_pipeline.reading.store import (
-    load_previous,
-    load_proposed,
-    load_record,
-    place_read,
-    stage_read,
-    staging,
-    stored_proposals,
-)
+from mri_pipeline.reading.store import load_record, place_read, stage_read, staging
 from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
 
 Enter = Callable[[Sequence[ReadRecord]], None]

@@ -14,7 +14,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.store import folder_of, load_read, visit_folder
+from mri_pipeline.reading.store import folder_of, load_read, private_files, visit_folder
 
 
 def protect_read(reads: Path, record: ReadRecord) -> None:
@@ -60,6 +60,7 @@ def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path
     for name, path in inputs.items():
         copy = write_atomic(folder / name, path.read_bytes(), mode=0o400)
         digests[name] = file_digest(copy)
+    private_files(folder, reads)
     return digests
 
 

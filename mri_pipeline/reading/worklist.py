@@ -24,10 +24,10 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
+from mri_pipeline.reading.proposal_store import save_previous, save_proposal
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
-from mri_pipeline.reading.store import save_previous, save_proposal
 
 FORMAT = 1
 WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
