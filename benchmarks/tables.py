@@ -112,7 +112,7 @@ def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SH
             for visit in weeks:
                 registry.record_scan(code, visit, site=SITE, upload_digest=f"{code} {visit}")
                 registry.record_analysis(code, visit, ScanStatus.ANALYSED)
-            reads = {(code, record.visit): ReadCounts(digest=record.digest) for record in records}
+            reads = {(code, r.visit): ReadCounts(digest=r.digest, version=r.version) for r in records}
             registry.record_reads(reads, reader="R1", status=ReadStatus.CONFIRMED)
             registry.lock_reads(reads, reader="R1")
     return trial
@@ -143,7 +143,7 @@ def _write_subject(
 
 def _record(code: str, visit: str) -> ReadRecord:
     return ReadRecord(
-        code, visit, f"{code}{visit}", "R1", "2020-01-01T00:00:00+00:00", ReadStatus.CONFIRMED, (), 0, 0, {}, {}
+        code, visit, f"{code}{visit}", "R1", "2020-01-01T00:00:00+00:00", ReadStatus.CONFIRMED, (), 0, 0, {}, {}, 1
     )
 
 
@@ -160,7 +160,8 @@ def _link_subject(trial: Trial, source: str, code: str) -> list[ReadRecord]:
     trial.derivatives.result(code).parent.mkdir(parents=True, exist_ok=True)
     trial.derivatives.result(code).write_text(text.replace(source, code), encoding="utf-8")
     for folder in sorted((trial.reads / code).iterdir()):
-        read = {kind: nifti.load_labels(folder / kind.file) for kind in KINDS}
+        own = folder / "readers" / "R1" / "01"
+        read = {kind: nifti.load_labels(own / kind.file) for kind in KINDS}
         records.append(stage_read(trial.reads, _record(code, folder.name), read))
     return records
 

@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 
 from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.commands import (
+    agreement,
     bids,
     demo,
     dummy_run,
@@ -127,6 +128,7 @@ for _name, _command, _summary in (
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),
+    ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("status", status.status, "Show an overview of sites, subjects and visits."),
     ("demo", demo.demo, "Run all steps on a simulated trial."),

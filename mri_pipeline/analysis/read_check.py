@@ -34,6 +34,24 @@ def number_counted(kind: LesionKind, mask: LabelImage, rules: LesionRules) -> La
     return label_lesions(mask.mask, mask.grid, min_volume_mm3=least, connectivity=rules.connectivity)
 
 
+def number_parts(_kind: LesionKind, mask: LabelImage, rules: LesionRules) -> LabelImage:
+    """Number all connected components of a mask, however small.
+
+    Parameters
+    ----------
+    _kind : LesionKind
+        Not used: the definition of a component is the same for all kinds.
+    mask : LabelImage
+    rules : LesionRules
+
+    Returns
+    -------
+    LabelImage
+        Zeros if there is none.
+    """
+    return label_lesions(mask.mask, mask.grid, min_volume_mm3=0, connectivity=rules.connectivity)
+
+
 def check_read(
     masks: Mapping[LesionKind, LabelImage], rules: LesionRules, *, what: str
 ) -> tuple[dict[LesionKind, LabelImage], list[str]]:
@@ -91,8 +109,7 @@ def _inside_t2(
 def _too_small(kind: LesionKind, mask: LabelImage, rules: LesionRules, what: str) -> Iterator[str]:
     counted = number_counted(kind, mask, rules)
     rest = LabelImage(mask.mask & ~counted.mask, mask.grid)
-    parts = label_lesions(rest.mask, rest.grid, min_volume_mm3=0, connectivity=rules.connectivity)
-    for place in describe_proposals(parts):
+    for place in describe_proposals(number_parts(kind, rest, rules)):
         yield f"{what}: the {kind.value} lesion of {_place(place)} is too small to count"
 
 

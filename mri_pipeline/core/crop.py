@@ -121,6 +121,7 @@ class Crop:
             black_holes=None if visit.black_holes is None else self.labels(visit.black_holes),
             flair=None if visit.flair is None else self.image(visit.flair),
             t1_hypointensity=None if visit.t1_hypointensity is None else self.labels(visit.t1_hypointensity),
+            t2_changes=None if visit.t2_changes is None else self.labels(visit.t2_changes),
         )
 
     def restored(self, image: LabelImage) -> LabelImage:

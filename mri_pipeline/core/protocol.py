@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.reading_settings import Reader, Reading, Role
 from mri_pipeline.core.segmenters import BUILTIN, Segmenter
 from mri_pipeline.core.settings import DIGEST, Settings, parse_settings
 from mri_pipeline.core.visits import Contrast, week_of
@@ -219,25 +220,6 @@ class Site(Settings):
         return None if info.context == DIGEST else value  # a subject or sender that is added changes no number
 
 
-class Reading(Settings):
-    """Presentation of the scans to readers.
-
-    Attributes
-    ----------
-    order_of_visits_known : bool
-        True if readers see the order of the visits.
-    deface : bool
-        True if the face is blanked in the images for readers.
-    """
-
-    order_of_visits_known: bool = False
-    deface: bool = True
-
-    @field_serializer("deface")
-    def _no_rule(self, value: bool, info: SerializationInfo) -> bool | None:  # noqa: FBT001 - called by pydantic
-        return None if info.context == DIGEST else value  # the analysis uses the whole image
-
-
 class Protocol(Settings):
     """A whole ``trial.toml``.
 
@@ -249,6 +231,8 @@ class Protocol(Settings):
     sequences : tuple of RequiredSequence
         FLAIR is always required.
     sites : tuple of Site
+    readers : tuple of Reader
+        If two reads agree, the one of the reader who is listed first counts. Empty: every code is accepted.
     acquisition : AcquisitionLimits
     image_quality : ImageLimits
     lesions : LesionRules
@@ -265,6 +249,7 @@ class Protocol(Settings):
     visits: Annotated[tuple[Visit, ...], Field(min_length=1)]
     sequences: tuple[RequiredSequence, ...]
     sites: tuple[Site, ...] = ()
+    readers: tuple[Reader, ...] = ()
     acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
     image_quality: ImageLimits = Field(default_factory=ImageLimits)
     lesions: LesionRules = Field(default_factory=LesionRules)
@@ -307,6 +292,13 @@ class Protocol(Settings):
             raise ValueError("AE titles of sites must differ")
         if Contrast.FLAIR not in {s.contrast for s in self.sequences if s.required}:
             raise ValueError("FLAIR must be a required sequence")
+        if len({reader.code.upper() for reader in self.readers}) != len(self.readers):
+            raise ValueError("reader codes must differ")
+        roles = [reader.role for reader in self.readers]
+        if self.reading.readers == 2 and (roles.count(Role.READER) < 2 or Role.ADJUDICATOR not in roles):
+            raise ValueError(
+                "two reads of each visit require at least 2 readers and 1 adjudicator under [[readers]]"
+            )
         return self
 
     @property
@@ -359,6 +351,41 @@ class Protocol(Settings):
             f"expected a site of trial.toml ({', '.join(s.code for s in self.sites) or 'none named yet'}), "
             "found another code",
             hint="add the site under [[sites]] in trial.toml",
+        )
+
+    def reader(self, code: str, role: Role | None = None) -> Reader:
+        """The reader with a code, in upper or lower case.
+
+        Parameters
+        ----------
+        code : str
+        role : Role, optional
+            The role in which the reader acts. None: any role.
+
+        Returns
+        -------
+        Reader
+            With the code as listed. Without a list, every code is a reader.
+
+        Raises
+        ------
+        SettingsError
+            If the trial has no such reader, or the reader has another role.
+        """
+        if not self.readers:
+            return Reader.model_construct(code=code)
+        for reader in self.readers:
+            if reader.code.upper() == code.upper():
+                if role not in (None, reader.role):
+                    raise SettingsError(
+                        f"reader {reader.code}: expected the role {role}, found {reader.role.value}",
+                        hint="an adjudicator decides between reads and makes none; see docs/protocol.md",
+                    )
+                return reader
+        known = ", ".join(reader.code for reader in self.readers if role in (None, reader.role))
+        raise SettingsError(
+            f"expected a {role or 'reader'} of trial.toml ({known or 'none named yet'}), found another code",
+            hint="check --reader, or add the reader under [[readers]] in trial.toml",
         )
 
 

@@ -27,6 +27,15 @@ class ReadStatus(StrEnum):
     LOCKED = "locked"
 
 
+class ReadStanding(StrEnum):
+    """Whether a read counts in the tables. Of the reads of a visit, at most one counts."""
+
+    COUNTS = "counts"
+    OPEN = "open"  # the visit lacks its second read, or the reads are not compared yet
+    COMPARED = "compared"  # another read of the visit counts, or the adjudicator has to decide
+    REOPENED = "reopened"  # its reader corrects it
+
+
 class GelState(StrEnum):
     """State of an enhancing lesion relative to the previous analysed visit with contrast (Barkhof et al. 1997)."""
 
@@ -47,6 +56,10 @@ class T2State(StrEnum):
     VANISHED = "vanished"  # a lesion at the reference visit, no longer a lesion
     UNCHANGED_IMAGE = "unchanged_image"  # no lesion there at the reference visit, but FLAIR shows no change
     NONE = "none"  # enhancement without a T2 lesion at the same position
+
+
+CHANGE_CODES = {T2State.NEW: 1, T2State.ENLARGING: 2, T2State.STABLE: 3}
+"""Values of `core.visits.VisitMasks.t2_changes`: what a reader has decided on the change of a T2 lesion."""
 
 
 class ComparedMasks(StrEnum):

@@ -83,6 +83,12 @@ class VisitMasks:
         Grade `lesions.black_holes.T1Hypointensity` of every voxel; None if the visit has no pre-contrast T1.
     confirmed : bool
         True if a reader confirmed the masks. Between two confirmed visits the masks alone decide what has changed.
+    read : str
+        Digest of the record of that read; empty for automatic masks.
+    t2_changes : LabelImage or None
+        `core.records.CHANGE_CODES` of the reader's decisions on changes, in the voxels of each decided lesion.
+    changes_since : str
+        Digest of the read of the previous visit to which the decisions refer; empty without decisions.
     """
 
     visit: str
@@ -92,6 +98,9 @@ class VisitMasks:
     flair: Image | None = None
     t1_hypointensity: LabelImage | None = None
     confirmed: bool = False
+    read: str = ""
+    t2_changes: LabelImage | None = None
+    changes_since: str = ""
 
 
 _WEEK = re.compile(r"^wk(\d{1,4})$")

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStatus, T2State
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.lock import is_locked
-from mri_pipeline.reading.record import LesionDecision, ReadRecord, StoredProposal
+from mri_pipeline.reading.proposal_store import load_previous, load_proposed, stored_proposals
+from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
-from mri_pipeline.reading.store import (
-    TakeOver,
-    load_proposed,
-    stage_read,
-    staging,
-    stored_proposals,
-)
+from mri_pipeline.reading.returned_changes import change_decisions
+from mri_pipeline.reading.serial import PREVIOUS, changes_mask
+from mri_pipeline.reading.store import load_record, place_read, stage_read, staging
 from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
 
 Enter = Callable[[Sequence[ReadRecord]], None]
@@ -53,20 +52,68 @@ class Imported:
         Reading codes of the items that were not read.
     notes : tuple of str
         For the reader: what was cut off or does not count.
+    unchanged : tuple of str
+        Reading codes of the items that equal the reader's earlier read.
     """
 
     reads: tuple[ReadRecord, ...]
     unread: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KnownRead:
+    """What is known of the earlier read of a visit by the importing reader.
+
+    Parameters
+    ----------
+    version : int
+        Its latest version; 0 if there is none.
+    digest : str
+        Digest of its record; empty if there is none.
+    refusal : tuple of 3 str, or None
+        If the visit accepts no read by this reader: what was expected, what was found, and a hint.
+    renewed : bool
+        True if a new version is stored even if nothing has changed.
+    locked : bool
+        True if the read is locked.
+    """
+
+    version: int = 0
+    digest: str = ""
+    refusal: tuple[str, str, str] | None = None
+    renewed: bool = False
+    locked: bool = False
+
+
+PreviousT2 = Callable[[StoredProposal], LabelImage]
+"""The counted T2 lesions of the previous visit that was exported beside a visit."""
+DisputeOf = Callable[[StoredProposal], Dispute]
+"""The two reads of a visit that was exported for adjudication."""
+Known = Callable[[StoredProposal], KnownRead]
+"""The earlier read of an exported visit by the importing reader."""
+Hold = Callable[[str], AbstractContextManager[None]]
+"""Locks a subject against changes by other processes."""
 
 
 def import_decisions(
-    folder: Path, *, reads: Path, reader: str, enter: Enter | None = None, check: Check | None = None
+    folder: Path,
+    *,
+    reads: Path,
+    reader: str,
+    enter: Enter | None = None,
+    check: Check | None = None,
+    known: Known = lambda _proposal: KnownRead(),
+    hold: Hold = lambda _subject: nullcontext(),
+    dispute_of: DisputeOf | None = None,
+    previous_t2: PreviousT2 | None = None,
 ) -> Imported:
     """Import a worklist. Reads are stored only if every item is valid and all are entered.
 
     An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
-    edited mask is unread. Other items are incomplete and are refused.
+    edited mask is unread. Other items are incomplete and are refused. A read that equals the reader's earlier one is
+    left out; a worklist without other reads than locked ones is refused.
 
     Parameters
     ----------
@@ -77,9 +124,18 @@ def import_decisions(
     reader : str
         Code of the reader.
     enter : callable, optional
-        Called with all records when their files are in place. If it raises, all files are moved back.
+        Called with all records when their files are in place. The reads exist from then on. If it raises, the files
+        are removed.
     check : callable, optional
         Checks the confirmed masks of each item.
+    known : callable
+        The earlier read of a visit.
+    hold : callable
+        Locks a subject.
+    dispute_of : callable, optional
+        For an adjudication: the two reads of a visit.
+    previous_t2 : callable, optional
+        For a serial reading: the counted T2 lesions of the previous visit.
 
     Returns
     -------
@@ -89,7 +145,7 @@ def import_decisions(
     ------
     UsageError
         If the folder is not a worklist of this trial, was exported before the current proposals, has undecided lesions
-        or contradicting decisions and masks, if a read is locked, or as `check`.
+        or contradicting decisions and masks, if a visit accepts no read by this reader, or as `check`.
     GridMismatchError
         If a mask is not on the exported grid.
     ImageError
@@ -101,8 +157,9 @@ def import_decisions(
             hint="use the code of the reader, for example --reader R1",
         )
     exported = _exported_items(folder)
-    known = {proposal.reading_code: proposal for proposal in stored_proposals(reads)}
-    strangers = sorted(set(exported) - set(known))
+    purposes = (Purpose.READ, Purpose.REREAD) if dispute_of is None else (Purpose.ADJUDICATION,)
+    proposals = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
+    strangers = sorted(set(exported) - set(proposals))
     if strangers:
         raise UsageError(
             f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
@@ -110,34 +167,91 @@ def import_decisions(
         )
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
-    records, unread = [], []
+    unread: list[str] = []
+    staged: list[tuple[ReadRecord, KnownRead]] = []
     notes: list[str] = []
-    with staging(reads) as stage:
+    with ExitStack() as stack:
+        for subject in sorted({proposals[code].subject for code in exported}):
+            stack.enter_context(hold(subject))
+        stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
-            read = _read_item(folder / ITEMS / code, known[code], digests, reads, done=marks.get(code, False))
+            proposal = _as_shown(proposals[code], digests, reads, reader)
+            dispute = None if dispute_of is None else dispute_of(proposal)
+            read = _read_item(
+                folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
+            )
             if read is None:
                 unread.append(code)
                 continue
-            record = _record(known[code], read, reader=reader, read_at=read_at)
+            earlier = known(proposal)
+            record = _record(proposal, read, reader=reader, read_at=read_at, earlier=earlier)
             masks: Masks = {kind: mask.mask for kind, mask in read.masks.items()}
             if check is not None:
                 masks, found = check(masks, f"item {code}")
                 notes += found
-            records.append(stage_read(Path(stage), record, masks))
-        _take_over([TakeOver(Path(stage), reads, record) for record in records], records, enter)
-    return Imported(tuple(records), tuple(unread), tuple(notes))
+            changes = None
+            if read.changes and previous_t2 is not None and proposal.shown is not None:
+                t2, previous = masks[LesionKind.T2], previous_t2(proposal)
+                changes = changes_mask(read.changes, read.returned_t2, t2, previous, what=f"item {code}")
+                record = replace(record, changes_since=proposal.shown.previous.digest)
+            staged.append((stage_read(stage, record, masks, changes), earlier))
+        records, unchanged = _to_store(reads, staged)
+        _take_over(stage, reads, records, enter)
+    return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
 
 
-def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: Enter | None) -> None:
+def _to_store(reads: Path, staged: Sequence[tuple[ReadRecord, KnownRead]]) -> tuple[list[ReadRecord], list[str]]:
+    """The records that are new, and the codes of the reads that equal the reader's earlier ones."""
+    records, unchanged = [], []
+    for record, earlier in staged:
+        if _unchanged(reads, record, earlier):
+            unchanged.append((record.reading_code, earlier))
+        elif refused := _refused(record.reading_code, earlier):
+            raise refused
+        else:
+            records.append(record)
+    for code, earlier in unchanged:
+        if earlier.locked and not records and (refused := _refused(code, earlier)):
+            raise refused
+    return records, [code for code, _ in unchanged]
+
+
+def _refused(code: str, earlier: KnownRead) -> UsageError | None:
+    if earlier.refusal is None:
+        return None
+    expected, found, hint = earlier.refusal
+    return UsageError(f"item {code}: expected {expected}, found {found}", hint=hint)
+
+
+def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path, reader: str) -> StoredProposal:
+    """The proposal with the previous visit as it was exported in the returned worklist."""
+    if PREVIOUS in digests:
+        for code in (reader, ""):
+            shown = load_previous(reads, proposal.subject, proposal.visit, code)
+            if shown is not None and shown.previous.digest == digests[PREVIOUS]:
+                return replace(proposal, shown=shown)
+    return proposal
+
+
+def _unchanged(reads: Path, record: ReadRecord, earlier: KnownRead) -> bool:
+    """True if the reader's earlier read has the same decisions and masks."""
+    if not earlier.digest or earlier.renewed:
+        return False
+    key = (record.subject, record.visit, record.reader, earlier.version)
+    old = load_record(reads, *key, reread=record.reread)
+    return old is not None and old.digest == earlier.digest and record.same_read(old)
+
+
+def _take_over(stage: Path, reads: Path, records: Sequence[ReadRecord], enter: Enter | None) -> None:
     """Store and enter all reads, or none."""
+    placed: list[Path] = []
     try:
-        for step in steps:
-            step.apply()
-        if enter is not None:
+        placed += (place_read(stage, reads, record) for record in records)
+        if enter is not None and records:
             enter(records)
-    except BaseException:
-        for step in reversed(steps):
-            step.undo()
+    except Exception:  # after a signal the registry may know them; unknown ones do no harm
+        for path in placed:
+            shutil.rmtree(path, ignore_errors=True)
         raise
 
 
@@ -145,6 +259,8 @@ def _take_over(steps: Sequence[TakeOver], records: Sequence[ReadRecord], enter: 
 class _ItemRead:
     decisions: tuple[LesionDecision, ...]
     masks: Mapping[LesionKind, ConfirmedMask]
+    returned_t2: LabelImage
+    changes: Mapping[int, T2State]
 
 
 def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
@@ -171,19 +287,29 @@ def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _read_item(
-    folder: Path, proposal: StoredProposal, digests: Mapping[str, str], reads: Path, *, done: bool
+    folder: Path,
+    proposal: StoredProposal,
+    digests: Mapping[str, str],
+    reads: Path,
+    *,
+    done: bool,
+    dispute: Dispute | None,
 ) -> _ItemRead | None:
     """The read of one item. None if it is unread."""
     code = proposal.reading_code
-    if digests != {kind.value: digest for kind, digest in proposal.digests.items()}:
+    known = {kind.value: digest for kind, digest in proposal.digests.items()}
+    if digests != known | ({PREVIOUS: proposal.shown.previous.digest} if proposal.shown else {}):
         raise UsageError(
             f"item {code}: expected the currently proposed lesions, found those of an earlier export",
             hint="export the worklist again and read this item again",
         )
     require_no_stray_image(folder, code)
     proposed = load_proposed(reads, proposal)
-    numbers = {kind: range(1, int(mask.data.max()) + 1) for kind, mask in proposed.items()}
-    decisions, undecided = lesion_decisions(folder, code, numbers)
+    numbers = {
+        kind: dispute.to_decide(kind, mask) if dispute else range(1, int(mask.data.max()) + 1)
+        for kind, mask in proposed.items()
+    }
+    decisions, undecided = lesion_decisions(folder, code, numbers, NAMES if dispute else ())
     returned = {
         kind: onto_grid_of(mask, nifti.load_labels(folder / kind.file), f"item {code}, {kind.file}")
         for kind, mask in proposed.items()
@@ -197,37 +323,43 @@ def _read_item(
             f"item {code}: expected accept or reject for every proposed lesion, found {found}",
             hint="finish the item, or remove its decisions and its mark to read it later",
         )
-    if is_locked(reads, proposal.subject, proposal.visit):
-        raise UsageError(f"item {code}: expected an open read, found a locked one", hint="a locked read is final")
-    masks = _confirmed(proposed, returned, decisions, code)
-    return _ItemRead(tuple(decisions), masks)
+    masks = _confirmed(proposed, returned, decisions, code, dispute)
+    rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
+    changes = change_decisions(folder, code, proposal.shown.changes if proposal.shown else {}, rejected)
+    return _ItemRead(tuple(decisions), masks, returned[LesionKind.T2], changes)
 
 
 def _confirmed(
-    proposed: Mapping[LesionKind, LabelImage],
-    returned: Mapping[LesionKind, LabelImage],
-    decisions: list[LesionDecision],
-    code: str,
+    proposed: Masks, returned: Masks, decisions: list[LesionDecision], code: str, dispute: Dispute | None
 ) -> dict[LesionKind, ConfirmedMask]:
     masks = {}
     for kind, mask in proposed.items():
-        own = {decision.lesion: decision.accepted for decision in decisions if decision.kind is kind}
-        masks[kind] = confirm_mask(mask, returned[kind], own, what=f"item {code}, {kind.file}")
+        what, own = f"item {code}, {kind.file}", [decision for decision in decisions if decision.kind is kind]
+        if dispute:
+            masks[kind] = dispute.resolved(kind, mask, returned[kind], own, what=what)
+        else:
+            masks[kind] = confirm_mask(mask, returned[kind], {d.lesion: d.accepted for d in own}, what=what)
     require_holes_in_lesions(proposed, masks, what=f"item {code}")
     return masks
 
 
-def _record(proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str) -> ReadRecord:
+def _record(
+    proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str, earlier: KnownRead
+) -> ReadRecord:
     return ReadRecord(
         subject=proposal.subject,
         visit=proposal.visit,
         reading_code=proposal.reading_code,
         reader=reader,
         read_at=read_at,
-        status=ReadStatus.CONFIRMED,
+        status=ReadStatus.ADJUDICATED if proposal.purpose is Purpose.ADJUDICATION else ReadStatus.CONFIRMED,
         decisions=read.decisions,
         voxels_added=sum(mask.voxels_added for mask in read.masks.values()),
         voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
         digests={},
         software=provenance.software(),
+        version=earlier.version + 1,
+        replaces=earlier.digest,
+        adjudicates={opinion.reader: opinion.digest for opinion in proposal.opinions},
+        reread=proposal.purpose is Purpose.REREAD,
     )

@@ -1,4 +1,4 @@
-"""Lock of a confirmed read. A locked read is final.
+"""Files of a locked read.
 
 The counts of a locked visit read nothing that can change: ``reads/<subject>/<visit>/locked/`` keeps copies of the
 images that they use beside the masks. The audit trail has the digest of every copy.
@@ -8,79 +8,33 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
-from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.store import READ_FILE, load_read, load_record, visit_folder
+from mri_pipeline.reading.store import folder_of, load_read, private_files, visit_folder
 
 
-def is_locked(reads: Path, subject: str, visit: str) -> bool:
-    """True if the read of a visit is locked.
+def protect_read(reads: Path, record: ReadRecord) -> None:
+    """Check the masks of a read and make its files read-only. The registry locks it.
 
     Parameters
     ----------
     reads : Path
         ``reads/`` of the trial.
-    subject, visit : str
-        Blinded code and visit label.
-
-    Returns
-    -------
-    bool
+    record : ReadRecord
 
     Raises
     ------
     UsageError
-        As `load_record`.
+        As `mri_pipeline.reading.store.load_read`.
     """
-    record = load_record(reads, subject, visit)
-    return record is not None and record.status is ReadStatus.LOCKED
-
-
-def lock_read(reads: Path, subject: str, visit: str, *, reader: str) -> ReadRecord:
-    """Check the masks of a read and lock it.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial. The files of the read become read-only.
-    subject, visit : str
-        Blinded code and visit label.
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    ReadRecord
-        The locked record.
-
-    Raises
-    ------
-    UsageError
-        If there is no read by this reader, it is already locked, or its files were changed.
-    """
-    read = load_read(reads, subject, visit)
-    if read is None or read.record.reader != reader:
-        raise UsageError(
-            f"subject {subject}, visit {visit}: expected a read by this reader, found none",
-            hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
-        )
-    if read.record.status is ReadStatus.LOCKED:
-        raise UsageError(
-            f"subject {subject}, visit {visit}: expected an open read, found a locked one",
-            hint="a locked read is final",
-        )
-    locked = replace(read.record, status=ReadStatus.LOCKED)
-    _replace_record(reads, locked)
-    for path in visit_folder(reads, subject, visit).iterdir():
+    load_read(reads, record.subject, record.visit, record.reader, record.version)
+    for path in folder_of(reads, record).iterdir():
         if path.is_file():
-            path.chmod(0o444)
-    return locked
+            path.chmod(0o400)
 
 
 def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path]) -> dict[str, str]:
@@ -106,6 +60,7 @@ def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path
     for name, path in inputs.items():
         copy = write_atomic(folder / name, path.read_bytes(), mode=0o400)
         digests[name] = file_digest(copy)
+    private_files(folder, reads)
     return digests
 
 
@@ -141,23 +96,3 @@ def kept_inputs(reads: Path, subject: str, visit: str, digests: Mapping[str, str
                 hint="restore reads/ from its backup and report the deviation",
             )
     return {name: folder / name for name in digests}
-
-
-def unlock_read(reads: Path, record: ReadRecord) -> None:
-    """Undo a lock that could not be entered in the registry.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-    record : ReadRecord
-        The record before the lock.
-    """
-    for path in visit_folder(reads, record.subject, record.visit).iterdir():
-        if path.is_file():
-            path.chmod(0o644)
-    _replace_record(reads, record)
-
-
-def _replace_record(reads: Path, record: ReadRecord) -> None:
-    write_atomic(visit_folder(reads, record.subject, record.visit) / READ_FILE, record.text)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.sheets import SheetRow, read_sheet, whole_number
+from mri_pipeline.reading.adjudication import NAMES
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
 from mri_pipeline.reading.record import LesionDecision
 from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV
@@ -16,8 +17,26 @@ _ACCEPT, _REJECT = frozenset({"accept", "accepted", "a"}), frozenset({"reject", 
 _YES, _NO = frozenset({"yes", "y", "x", "1", "true", "done"}), frozenset({"", "no", "n", "0", "false"})
 
 
-def _rows(path: Path, columns: Sequence[str], *, what: str) -> list[SheetRow]:
-    """Rows of a returned file; its message also names the item."""
+def returned_rows(path: Path, columns: Sequence[str], *, what: str) -> list[SheetRow]:
+    """Rows of a returned file (`read_sheet`).
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+        Columns that must be present; others are kept.
+    what : str
+        The item of the file, for messages.
+
+    Returns
+    -------
+    list of SheetRow
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, or as `read_sheet`.
+    """
     if not path.is_file():
         raise UsageError(f"{what}: expected {path.name}, found none", hint="send back the whole exported folder")
     try:
@@ -44,7 +63,7 @@ def done_marks(folder: Path) -> dict[str, bool]:
         If a mark is neither yes nor no, or as `read_sheet`. The message names file, line and column.
     """
     marks: dict[str, bool] = {}
-    for row in _rows(folder / WORKLIST_CSV, ("reading_code", "done"), what="worklist"):
+    for row in returned_rows(folder / WORKLIST_CSV, ("reading_code", "done"), what="worklist"):
         number = whole_number(row["done"])
         mark = row["done"].lower() if number is None else str(number)
         if mark not in _YES | _NO:
@@ -57,7 +76,7 @@ def done_marks(folder: Path) -> dict[str, bool]:
 
 
 def lesion_decisions(
-    folder: Path, code: str, proposed: Mapping[LesionKind, Sequence[int]]
+    folder: Path, code: str, proposed: Mapping[LesionKind, Sequence[int]], choices: Sequence[str] = ()
 ) -> tuple[list[LesionDecision], int]:
     """The decisions of one item, and the number of its undecided lesions.
 
@@ -69,6 +88,8 @@ def lesion_decisions(
         Its reading code.
     proposed : mapping of LesionKind to lesion numbers
         The exported lesions.
+    choices : sequence of str
+        Names of the reads of an adjudication. Each is a decision, too: to accept the outline of that read.
 
     Returns
     -------
@@ -86,7 +107,7 @@ def lesion_decisions(
     proposals = {(kind, number) for kind, numbers in proposed.items() for number in numbers}
     decided: list[LesionDecision] = []
     seen: set[tuple[LesionKind, int]] = set()
-    for row in _rows(folder / LESIONS_CSV, ("reading_code", "type", "lesion", "decision"), what=what):
+    for row in returned_rows(folder / LESIONS_CSV, ("reading_code", "type", "lesion", "decision"), what=what):
         if row["reading_code"] != code:
             raise UsageError(
                 f"{what}, {row.place('reading_code')}: expected its own {LESIONS_CSV}, found rows of another item",
@@ -105,14 +126,17 @@ def lesion_decisions(
             )
         seen.add(lesion)
         word = row["decision"].lower()
-        if word not in _ACCEPT | _REJECT | {""}:
+        choice = word.upper() if word.upper() in choices else ""
+        if not choice and word not in _ACCEPT | _REJECT | {""}:
+            words = " or ".join([*choices, "accept", "reject"])
             raise UsageError(
-                f"{what}, {row.place('decision')}: expected accept or reject for {lesion[0].value} lesion {lesion[1]}, "
+                f"{what}, {row.place('decision')}: expected {words} for {lesion[0].value} lesion {lesion[1]}, "
                 "found another word",
-                hint="write accept or reject under decision",
+                hint=f"write {words} under decision",
             )
         if word:
-            decided.append(LesionDecision(*lesion, accepted=word in _ACCEPT, comment=row.get("comment", "")))
+            accepted = bool(choice) or word in _ACCEPT
+            decided.append(LesionDecision(*lesion, accepted, row.get("comment", ""), choice))
     return sorted(decided, key=lambda d: (list(LesionKind).index(d.kind), d.lesion)), len(proposals) - len(decided)
 
 
@@ -131,7 +155,8 @@ def require_no_stray_image(folder: Path, code: str) -> None:
     UsageError
         If there is such an image.
     """
-    expected = {*IMAGE_FILES.values(), *(kind.file for kind in LesionKind)}
+    masks = [kind.file for kind in LesionKind]
+    expected = {*IMAGE_FILES.values(), *masks, *(f"{name}_{file}" for name in NAMES for file in masks)}
     names = {path.name for path in folder.iterdir() if path.name.lower().endswith(_IMAGE_ENDINGS)}
     strays = sorted(names - expected)
     if strays:

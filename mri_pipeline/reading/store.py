@@ -1,10 +1,14 @@
-"""``reads/`` of a trial: proposed, confirmed and locked lesions.
+"""``reads/`` of a trial: the versions of the reads.
 
 ::
 
-    reads/<subject>/<visit>/proposed/    the exported numbered masks and proposal.json
-    reads/<subject>/<visit>/             t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
-    reads/<subject>/<visit>/history/01/  an earlier read that was replaced; nothing is deleted
+    reads/<subject>/<visit>/readers/<reader>/01/  t2_lesions.nii.gz, gel.nii.gz, black_holes.nii.gz, read.json
+    reads/<subject>/<visit>/readers/<reader>/02/  the next version of that read; no version is changed or deleted
+
+Hidden second reads are in ``rereads/`` in the place of ``readers/``.
+
+The registry names the version that counts. A version that it does not know is the rest of an interrupted import; the
+next import of the reader replaces it. A read of version 0.2.0 or earlier lies in ``reads/<subject>/<visit>/``.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,19 +24,25 @@ from pydantic import ValidationError
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.items import LesionKind
-from mri_pipeline.reading.record import READ_RECORD, STORED_PROPOSAL, ConfirmedRead, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import (
+    READ_RECORD,
+    ConfirmedRead,
+    ReadRecord,
+)
 
 READ_FILE = "read.json"
-PROPOSAL_FILE = "proposal.json"
+_OWNER = "owner.lock"
+CHANGES_MASK = "t2_changes.nii.gz"
 
 
 def visit_folder(reads: Path, subject: str, visit: str) -> Path:
-    """Folder of the read of one visit.
+    """Folder of the reads of one visit.
 
     Parameters
     ----------
@@ -47,84 +58,59 @@ def visit_folder(reads: Path, subject: str, visit: str) -> Path:
     return reads / subject / visit
 
 
-# proposals
-
-
-def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
-    """Store the exported proposal. Returned masks are compared with this copy, which readers cannot change.
+def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False) -> Path:
+    """Folder of one version of a read.
 
     Parameters
     ----------
     reads : Path
         ``reads/`` of the trial.
-    proposal : StoredProposal
-        Replaces an earlier proposal of the visit.
-    masks : mapping of LesionKind to LabelImage
-        The exported numbered masks.
-    """
-    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
-    if folder.exists():
-        shutil.rmtree(folder)
-    for kind, mask in masks.items():
-        nifti.save(mask, folder / kind.file)
-    write_atomic(folder / PROPOSAL_FILE, STORED_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
-
-
-def stored_proposals(reads: Path) -> Iterator[StoredProposal]:
-    """Every exported visit, in the order of codes and labels.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-
-    Yields
-    ------
-    StoredProposal
-
-    Raises
-    ------
-    UsageError
-        If a stored proposal is damaged.
-    """
-    for path in sorted(reads.glob(f"*/*/proposed/{PROPOSAL_FILE}")):
-        try:
-            yield STORED_PROPOSAL.validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise UsageError(
-                f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
-                hint="export the worklist again",
-            ) from error
-
-
-def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:
-    """The exported numbered masks.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-    proposal : StoredProposal
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+    reread : bool
+        As in `ReadRecord`.
 
     Returns
     -------
-    dict of LesionKind to LabelImage
-        One entry for each digest of the proposal.
+    Path
 
-    Raises
-    ------
-    ImageError
-        If a mask is missing or damaged.
+    Examples
+    --------
+    >>> read_folder(Path("reads"), "BCDF2345", "wk04", "R1", 2).as_posix()
+    'reads/BCDF2345/wk04/readers/R1/02'
     """
-    folder = visit_folder(reads, proposal.subject, proposal.visit) / "proposed"
-    return {kind: nifti.load_labels(folder / kind.file) for kind in proposal.digests}
+    folder = visit_folder(reads, subject, visit)
+    if not version:
+        return folder
+    return folder / ("rereads" if reread else "readers") / reader / f"{version:02d}"
 
 
-# reads
+def folder_of(reads: Path, record: ReadRecord) -> Path:
+    """Folder of the read of a record.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial, or a staging folder.
+    record : ReadRecord
+
+    Returns
+    -------
+    Path
+    """
+    return read_folder(reads, record.subject, record.visit, record.reader, record.version, reread=record.reread)
 
 
-def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, LabelImage]) -> ReadRecord:
-    """Write a read to a staging folder.
+def stage_read(
+    stage: Path,
+    record: ReadRecord,
+    masks: Mapping[LesionKind, LabelImage],
+    changes: LabelImage | None = None,
+) -> ReadRecord:
+    """Write a version of a read to a staging folder.
 
     Parameters
     ----------
@@ -134,82 +120,108 @@ def stage_read(stage: Path, record: ReadRecord, masks: Mapping[LesionKind, Label
         Its `digests` are replaced.
     masks : mapping of LesionKind to LabelImage
         Confirmed lesions, 0 and 1.
+    changes : LabelImage, optional
+        Decisions on changes (`mri_pipeline.reading.serial.changes_mask`).
 
     Returns
     -------
     ReadRecord
         With the digests of the mask files.
     """
-    folder = visit_folder(stage, record.subject, record.visit)
-    files = {kind.file: nifti.save(mask, folder / kind.file) for kind, mask in masks.items()}
+    folder = folder_of(stage, record)
+    images = {kind.file: mask for kind, mask in masks.items()}
+    images |= {} if changes is None else {CHANGES_MASK: changes}
+    files = {name: nifti.save(image, folder / name) for name, image in images.items()}
     record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
     write_atomic(folder / READ_FILE, record.text)
     return record
 
 
-def staging(reads: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder in ``reads/``, from which complete reads are moved into place.
+@contextmanager
+def staging(reads: Path) -> Iterator[Path]:
+    """A private folder in ``reads/``, from which complete reads are moved into place. It is removed at the end.
+
+    Its owner holds a lock in it. If the owner is killed, the next import removes the folder.
 
     Parameters
     ----------
     reads : Path
-        ``reads/`` of the trial; created if it does not exist.
+        ``reads/`` of the trial; created with mode 0700 if it does not exist.
 
-    Returns
-    -------
-    tempfile.TemporaryDirectory
-        Context manager; the folder is removed at its end.
+    Yields
+    ------
+    Path
+        New folder, mode 0700.
+    """
+    private_reads(reads)
+    with ExitStack() as owner:
+        with exclusive(reads / ".staging.lock", wait_s=60.0):  # no folder is swept between creation and lock
+            for left in reads.glob(".incoming-*"):
+                with suppress(LockedError), exclusive(left / _OWNER, wait_s=0):
+                    shutil.rmtree(left, ignore_errors=True)
+            folder = Path(owner.enter_context(tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)))
+            owner.enter_context(exclusive(folder / _OWNER, wait_s=0))
+        yield folder
+
+
+def private_reads(reads: Path) -> None:
+    """Create ``reads/`` with mode 0700, or correct its mode: its files map reading codes to subjects.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
     """
     reads.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=".incoming-", dir=reads)
+    reads.chmod(0o700)
 
 
-class TakeOver:
-    """Moves a staged read into place and an existing read into its history. Both moves can be undone.
+def private_files(folder: Path, reads: Path) -> None:
+    """Take all rights of group and others from a folder, its files, and the folders between it and ``reads/``.
+
+    Parameters
+    ----------
+    folder : Path
+    reads : Path
+        ``reads/`` of the trial.
+    """
+    above = [path for path in folder.parents if path.is_relative_to(reads)]
+    for path in (*above, folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & 0o700)
+
+
+def place_read(stage: Path, reads: Path, record: ReadRecord) -> Path:
+    """Move a staged version of a read into place. The registry does not know it yet.
 
     Parameters
     ----------
     stage : Path
         Folder of the staged reads.
     reads : Path
-        Folder of the reads of the trial.
+        ``reads/`` of the trial.
     record : ReadRecord
         Record of the staged read.
+
+    Returns
+    -------
+    Path
+        Its folder.
     """
-
-    def __init__(self, stage: Path, reads: Path, record: ReadRecord) -> None:
-        self._source = visit_folder(stage, record.subject, record.visit)
-        self._target = visit_folder(reads, record.subject, record.visit)
-        self._moved: list[tuple[Path, Path]] = []
-
-    def apply(self) -> None:
-        """Move the files. The record comes last: a folder without a record is not a read."""
-        self._target.mkdir(parents=True, exist_ok=True)
-        replaced = [path for path in self._target.iterdir() if path.is_file()]
-        if replaced:
-            number = 1 + len(list((self._target / "history").glob("*")))
-            earlier = self._target / "history" / f"{number:02d}"
-            earlier.mkdir(parents=True)
-            for path in sorted(replaced, key=lambda path: path.name != READ_FILE):
-                self._move(path, earlier / path.name)
-        for path in sorted(self._source.iterdir(), key=lambda path: path.name == READ_FILE):
-            self._move(path, self._target / path.name)
-
-    def undo(self) -> None:
-        """Move all files back."""
-        while self._moved:
-            source, target = self._moved.pop()
-            target.replace(source)
-            if target.parent.parent.name == "history" and not any(target.parent.iterdir()):
-                target.parent.rmdir()
-
-    def _move(self, source: Path, target: Path) -> None:
-        source.replace(target)
-        self._moved.append((source, target))
+    source, target = folder_of(stage, record), folder_of(reads, record)
+    sync_tree(source)
+    if target.exists():  # left by an interrupted import
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+    private_files(target, reads)
+    sync_folder(target.parent)
+    return target
 
 
-def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
-    """The record of the read of a visit. None if the visit is unread.
+def load_record(
+    reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False
+) -> ReadRecord | None:
+    """The record of one version of a read. None if there is none.
 
     Parameters
     ----------
@@ -217,6 +229,11 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
         ``reads/`` of the trial.
     subject, visit : str
         Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+    reread : bool
+        As in `ReadRecord`.
 
     Returns
     -------
@@ -225,9 +242,9 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
     Raises
     ------
     UsageError
-        If the record is damaged or belongs to another visit.
+        If the record is damaged or that of another read.
     """
-    path = visit_folder(reads, subject, visit) / READ_FILE
+    path = read_folder(reads, subject, visit, reader, version, reread=reread) / READ_FILE
     if not path.is_file():
         return None
     damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
@@ -236,13 +253,16 @@ def load_record(reads: Path, subject: str, visit: str) -> ReadRecord | None:
         record = READ_RECORD.validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
         raise UsageError(damaged, hint=hint) from error
-    if (record.subject, record.visit) != (subject, visit):
+    found = (record.subject, record.visit, record.reader, record.version, record.reread)
+    if found != (subject, visit, reader, version, reread):
         raise UsageError(damaged, hint=hint)
     return record
 
 
-def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
-    """The confirmed lesions of a visit with their record. None if the visit is unread.
+def load_read(
+    reads: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False
+) -> ConfirmedRead | None:
+    """The confirmed lesions of one version of a read with their record. None if there is none.
 
     Parameters
     ----------
@@ -250,6 +270,11 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
         ``reads/`` of the trial.
     subject, visit : str
         Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+    reread : bool
+        As in `ReadRecord`.
 
     Returns
     -------
@@ -260,26 +285,27 @@ def load_read(reads: Path, subject: str, visit: str) -> ConfirmedRead | None:
     UsageError
         If the record is damaged, or a mask differs from the one that the reader confirmed.
     """
-    record = load_record(reads, subject, visit)
+    record = load_record(reads, subject, visit, reader, version, reread=reread)
     if record is None:
         return None
-    folder = visit_folder(reads, subject, visit)
+    folder = folder_of(reads, record)
     masks = {}
-    for kind in LesionKind:
-        if kind.file not in record.digests:
-            continue
-        path = folder / kind.file
-        if not path.is_file() or file_digest(path) != record.digests[kind.file]:
+    for name, digest in record.digests.items():
+        path = folder / name
+        if not path.is_file() or file_digest(path) != digest:
             raise UsageError(
-                f"subject {subject}, visit {visit}: expected the confirmed {kind.file}, found it missing or changed",
+                f"subject {subject}, visit {visit}: expected the confirmed {name}, found it missing or changed",
                 hint="restore reads/ from its backup and report the deviation",
             )
-        masks[kind] = nifti.load_labels(path)
+        masks[name] = nifti.load_labels(path)
     confirmed = VisitMasks(
         visit,
-        masks[LesionKind.T2],
-        gel=masks.get(LesionKind.GEL),
-        black_holes=masks.get(LesionKind.BLACK_HOLE),
+        masks[LesionKind.T2.file],
+        gel=masks.get(LesionKind.GEL.file),
+        black_holes=masks.get(LesionKind.BLACK_HOLE.file),
         confirmed=True,
+        read=record.digest,
+        t2_changes=masks.get(CHANGES_MASK),
+        changes_since=record.changes_since,
     )
     return ConfirmedRead(record, confirmed)

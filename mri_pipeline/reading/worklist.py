@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hmac
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.resources import files
@@ -20,12 +21,13 @@ from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
-from mri_pipeline.reading.lock import is_locked
+from mri_pipeline.reading.proposal_store import save_previous, save_proposal
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import StoredProposal
-from mri_pipeline.reading.store import save_proposal
+from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
 
 FORMAT = 1
 WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
@@ -37,11 +39,18 @@ LESION_COLUMNS = (
     "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
     "probability", "decision", "comment",
 )  # fmt: skip
+ADJUDICATION_COLUMNS = (
+    *LESION_COLUMNS[:-2], "seen_by", "volume_a_mm3", "volume_b_mm3", *LESION_COLUMNS[-2:],
+)  # fmt: skip
 WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes", "done")
 SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
 
 NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
 """Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
+DisputeOf = Callable[[ReadingItem], Dispute]
+"""The two reads of a visit (`mri_pipeline.reading.adjudication`)."""
+PreviousOf = Callable[[ReadingItem], Previous | None]
+"""The previous visit of a subject; None if there is none or it is not confirmed."""
 FaceOf = Callable[[ReadingItem], LabelImage]
 """Voxels of the face of a visit (`mri_pipeline.images.face`), on the grid of its images."""
 
@@ -75,8 +84,10 @@ class Worklist:
     faces: Mapping[str, Faces] = field(default_factory=dict)
 
 
-def reading_code(key: bytes, subject: str, visit: str) -> str:
+def reading_code(key: bytes, subject: str, visit: str, purpose: Purpose = Purpose.READ) -> str:
     """The reading code of a visit. It reveals neither subject nor visit nor order, and is the same at every export.
+
+    The codes of a visit for different purposes are unrelated.
 
     Parameters
     ----------
@@ -84,13 +95,37 @@ def reading_code(key: bytes, subject: str, visit: str) -> str:
         The secret key of the trial.
     subject, visit : str
         Blinded code and visit label.
+    purpose : Purpose
 
     Returns
     -------
     str
         See `mri_pipeline.blinding.codes.keyed_code`.
     """
-    return keyed_code(derived_key(key, "reading"), f"{subject}|{visit}")
+    name = "reading" if purpose is Purpose.READ else purpose.value
+    return keyed_code(derived_key(key, name), f"{subject}|{visit}")
+
+
+def is_drawn(key: bytes, subject: str, visit: str, reader: str, *, percent: float) -> bool:
+    """Whether a reader reads a visit a second time. The draw is the same at every export.
+
+    Parameters
+    ----------
+    key : bytes
+        The secret key of the trial for reading codes.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    percent : float
+        Share of the visits.
+
+    Returns
+    -------
+    bool
+    """
+    digest = hmac.digest(derived_key(key, "rereads"), f"{reader}|{subject}|{visit}".encode(), "sha256")
+    return int.from_bytes(digest[:8], "big") < percent / 100 * 2**64
 
 
 def export_worklist(
@@ -102,6 +137,11 @@ def export_worklist(
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
     order_of_visits_known: bool = False,
+    locked: Collection[tuple[str, str]] = (),
+    dispute_of: DisputeOf | None = None,
+    rereads: Sequence[ReadingItem] = (),
+    previous_of: PreviousOf | None = None,
+    reader: str = "",
 ) -> Worklist:
     """Write a worklist for readers, and store its proposals in ``reads/``.
 
@@ -122,6 +162,18 @@ def export_worklist(
     order_of_visits_known : bool
         Whether readers may know which visits belong to one subject and their order (``[reading]`` of the protocol).
         If False, only the anatomy in the images links two visits.
+    locked : collection of (subject, visit)
+        Visits with a locked read.
+    dispute_of : callable, optional
+        For an adjudication: the two reads of a visit. Their lesions take the place of the masks of the item, and
+        `number_lesions` must number every connected component.
+    rereads : sequence of ReadingItem
+        Visits for a hidden second read, also locked ones. Only their codes differ from those of the first read.
+    previous_of : callable, optional
+        For a serial reading: the previous visit of each item. It is exported beside the item, with the proposed
+        changes. Second reads have none.
+    reader : str
+        Code of the reader for whom the worklist is; empty for all readers.
 
     Returns
     -------
@@ -139,35 +191,40 @@ def export_worklist(
             "expected a new or empty folder for the worklist, found files in it", hint="name another folder"
         )
     everything = list(items)
-    chosen = [item for item in everything if not is_locked(reads, item.subject, item.visit)]
-    if not chosen:
+    chosen = [item for item in everything if (item.subject, item.visit) not in locked]
+    if not chosen and not rereads:
         raise UsageError(
             "expected analysed visits that are not locked, found none",
             hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
         )
-    coded = _coded(chosen, key)
-    series = _series(chosen, key)
+    purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
+    coded = _coded(chosen, key, purpose) | _coded(rereads, key, Purpose.REREAD)
+    series = _series(chosen, key, purpose) | _series(rereads, key, Purpose.REREAD)
     rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
         row, digests[code], faces[code] = _export_item(
-            item, code, folder / ITEMS / code, reads, number_lesions=number_lesions, face_of=face_of
-        )
-        rows.append(row | series[item.subject, item.visit])
+            item, code, folder / ITEMS / code, reads,
+            number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
+            purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose, previous_of=previous_of,
+            reader=reader,
+        )  # fmt: skip
+        rows.append(row | series[code])
     columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
     _write_csv(folder / WORKLIST_CSV, columns, rows)
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    text = (files("mri_pipeline.reading") / "README.reader.md").read_text(encoding="utf-8")
+    readme = "README.reader.md" if dispute_of is None else "README.adjudicator.md"
+    text = (files("mri_pipeline.reading") / readme).read_text(encoding="utf-8")
     write_atomic(folder / README, text)
     _one_time(folder)
     return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen), faces=faces)
 
 
-def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
+def _coded(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, ReadingItem]:
     coded: dict[str, ReadingItem] = {}
     for item in items:
-        other = coded.setdefault(reading_code(key, item.subject, item.visit), item)
+        other = coded.setdefault(reading_code(key, item.subject, item.visit, purpose), item)
         if other is not item:
             raise UsageError(
                 "expected every visit once, found one twice (or two visits with one reading code)",
@@ -176,14 +233,17 @@ def _coded(items: Sequence[ReadingItem], key: bytes) -> dict[str, ReadingItem]:
     return coded
 
 
-def _series(items: Sequence[ReadingItem], key: bytes) -> dict[tuple[str, str], dict[str, object]]:
-    """A code for each subject and the position of each visit, for protocols that allow readers to know them."""
-    series_key = derived_key(key, "series")
+def _series(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, dict[str, object]]:
+    """A code for each subject and the position of each visit, for protocols that allow readers to know them.
+
+    The series of second reads look like those of other subjects.
+    """
+    series_key = derived_key(key, "reread series" if purpose is Purpose.REREAD else "series")
     positions: dict[str, int] = {}
-    found: dict[tuple[str, str], dict[str, object]] = {}
+    found: dict[str, dict[str, object]] = {}
     for item in items:
         positions[item.subject] = positions.get(item.subject, 0) + 1
-        found[item.subject, item.visit] = {
+        found[reading_code(key, item.subject, item.visit, purpose)] = {
             "series": keyed_code(series_key, item.subject),
             "position": positions[item.subject],
         }
@@ -198,18 +258,89 @@ def _export_item(
     *,
     number_lesions: NumberLesions,
     face_of: FaceOf | None,
+    dispute: Dispute | None,
+    purpose: Purpose,
+    previous_of: PreviousOf | None,
+    reader: str,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
-    masks = {}
-    for kind, path in item.masks.items():
-        mask = nifti.load_labels(path)
-        masks[kind] = numbered_by_place(number_lesions(kind, mask))
+    if dispute is None:
+        proposed = {kind: nifti.load_labels(path) for kind, path in item.masks.items()}
+        masks = {kind: numbered_by_place(number_lesions(kind, mask)) for kind, mask in proposed.items()}
+    else:
+        masks = dispute.together(number_lesions)
     grid = masks[LesionKind.T2].grid
     for kind, mask in masks.items():
         grid.require_same(mask.grid, f"item {code}, {kind.file}")
     face = None if face_of is None else face_of(item)
     if face is not None:
         grid.require_same(face.grid, f"item {code}, face")
+    names, blanked = _export_images(item, code, folder, grid, face)
+    rows = []
+    for kind, mask in masks.items():
+        nifti.save(mask, folder / kind.file)
+        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
+        if probability is not None:
+            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
+        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
+    if dispute is not None:
+        rows = _export_opinions(dispute, masks, folder, rows)
+    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
+    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
+    opinions = () if dispute is None else dispute.opinions
+    stored = StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
+    shown = None
+    if previous_of is not None and purpose is Purpose.READ:
+        if (previous := previous_of(item)) is not None:
+            changes = _export_previous(previous, code, folder, masks[LesionKind.T2], face)
+            shown = StoredPrevious(previous.opinion, changes)
+        save_previous(reads, item.subject, item.visit, reader, shown)
+    save_proposal(reads, stored, masks)
+    known = {kind.value: digest for kind, digest in digests.items()}
+    known |= {} if shown is None else {PREVIOUS: shown.previous.digest}
+    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
+    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
+    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
+    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
+    return row, known, faces
+
+
+def _export_opinions(
+    dispute: Dispute, masks: Masks, folder: Path, rows: Sequence[dict[str, object]]
+) -> list[dict[str, object]]:
+    """Write the masks of both reads; returns the rows of the lesions that they do not outline in the same way."""
+    for name, opinion in zip(NAMES, (dispute.a, dispute.b), strict=True):
+        for kind in masks:
+            nifti.save(opinion[kind], folder / f"{name}_{kind.file}")
+    asked = {kind.value: set(dispute.to_decide(kind, mask)) for kind, mask in masks.items()}
+    return [
+        row | dispute.row(LesionKind(str(row["type"])), int(str(row["lesion"])), masks)
+        for row in rows
+        if int(str(row["lesion"])) in asked[str(row["type"])]
+    ]
+
+
+def _export_previous(
+    previous: Previous, code: str, folder: Path, proposed: LabelImage, face: LabelImage | None
+) -> dict[int, str]:
+    """Write the previous visit with its confirmed lesions, and the proposed changes; returns the changes."""
+    _export_images(previous.item, code, folder / PREVIOUS, proposed.grid, face)
+    for kind, mask in previous.masks.items():
+        proposed.grid.require_same(mask.grid, f"item {code}, {PREVIOUS}/{kind.file}")
+        nifti.save(mask, folder / PREVIOUS / kind.file)
+    changes = previous.changes(proposed)
+    rows = [
+        {"reading_code": code, "lesion": number, "proposed_change": change, "decision": "", "comment": ""}
+        for number, change in changes.items()
+    ]
+    _write_csv(folder / CHANGES_CSV, CHANGE_COLUMNS, rows)
+    return changes
+
+
+def _export_images(
+    item: ReadingItem, code: str, folder: Path, grid: Grid, face: LabelImage | None
+) -> tuple[list[str], bool]:
+    """Write the images of a visit; returns their names, and whether anything was blanked."""
     names, blanked = [], False
     for contrast, name in IMAGE_FILES.items():
         if contrast in item.images:
@@ -220,21 +351,7 @@ def _export_item(
                 image = Image(np.where(face.mask, np.float32(0), image.data), image.grid)
             nifti.save(image, folder / name)
             names.append(name.removesuffix(".nii.gz"))
-    rows = []
-    for kind, mask in masks.items():
-        nifti.save(mask, folder / kind.file)
-        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
-        if probability is not None:
-            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
-        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
-    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS, rows)
-    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
-    save_proposal(reads, StoredProposal(item.subject, item.visit, code, digests), masks)
-    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
-    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
-    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
-    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
-    return row, {kind.value: digest for kind, digest in digests.items()}, faces
+    return names, blanked
 
 
 def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 from mri_pipeline.registry.records import (
     KnownScan,
     ReadCounts,
+    ReadState,
     ScanIdentity,
     ScannerFacts,
     SiteState,
@@ -23,6 +24,7 @@ __all__ = [
     "QueryState",
     "Question",
     "ReadCounts",
+    "ReadState",
     "Registry",
     "Release",
     "ScanIdentity",

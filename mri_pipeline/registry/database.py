@@ -25,14 +25,14 @@ _ADVISORY_LOCK = 0x6D7269  # any fixed number: it serialises writers, so that th
 
 
 def open_engine(url: str, sqlite_file: Path) -> Engine:
-    """An engine for `url`, or for the SQLite file if `url` is empty. Only the owner has access to a new SQLite file.
+    """An engine for `url`, or for the SQLite file if `url` is empty. Only the owner has access to the SQLite file.
 
     Parameters
     ----------
     url : str
         SQLAlchemy URL, or empty.
     sqlite_file : Path
-        Created with its folder if it does not exist (mode 0600).
+        Created with its folder if it does not exist (mode 0600). A wider mode is corrected.
 
     Returns
     -------
@@ -63,6 +63,8 @@ def _private_file(path: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    elif path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+        path.chmod(0o600)
 
 
 def _on_sqlite_connect(connection: Any, _record: Any) -> None:

@@ -11,7 +11,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
-from mri_pipeline.registry.scans import relatives
+from mri_pipeline.registry.scans import WITHDRAWN, relatives
 from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.steps import (
     RECEIVED,
@@ -24,8 +24,8 @@ from mri_pipeline.registry.steps import (
     subject_state,
 )
 
-READ_LOCKED = "read locked"
-"""Action of the audit trail."""
+READ_LOCKED, READ_UNLOCKED = "read locked", "read unlocked"
+"""Actions of the audit trail."""
 
 
 class RegistryQueries:
@@ -303,16 +303,18 @@ class RegistryQueries:
             return list(entries(session))
 
     def locked_inputs(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """What the counts of each locked visit depend on beside its masks, as recorded by its lock.
+        """What the counts of each locked visit depend on beside its masks, as recorded by its latest lock.
 
         Returns
         -------
         dict of (subject, visit) to dict
-            ``files``: SHA-256 by file name. ``rules``: the lesion rules. A lock of version 0.2.0 or earlier has no
-            entry.
+            Without visits that were unlocked. ``files``: SHA-256 by file name. ``rules``: the lesion rules. A lock of
+            version 0.2.0 or earlier has no entry.
         """
         found = {}
-        for entry in self.audit_entries(READ_LOCKED):
+        for entry in self.audit_trail():
+            if entry.action not in {READ_LOCKED, READ_UNLOCKED}:
+                continue
             subject, _, visit = entry.target.partition(" ")
             found[subject, visit] = dict(entry.details.get("inputs", {}))
         return {key: inputs for key, inputs in found.items() if inputs}
@@ -330,6 +332,27 @@ class RegistryQueries:
             Oldest first.
         """
         return [entry for entry in self.audit_trail() if entry.action == action]
+
+    def entries_on_scans(self, action: str) -> list[AuditEntry]:
+        """The entries of one action on visits whose scan was not withdrawn since.
+
+        Parameters
+        ----------
+        action : str
+            An action whose target is ``<subject> <visit>``.
+
+        Returns
+        -------
+        list of AuditEntry
+            Oldest first.
+        """
+        found: list[AuditEntry] = []
+        for entry in self.audit_trail():
+            if entry.action == WITHDRAWN:
+                found = [earlier for earlier in found if earlier.target != entry.target]
+            elif entry.action == action:
+                found.append(entry)
+        return found
 
     def verify_audit(self) -> tuple[int, str]:
         """Check the whole audit trail.

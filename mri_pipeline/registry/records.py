@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.registry.schema import Gate, ScanState
 
 
@@ -136,6 +136,29 @@ class SiteState:
 
 
 @dataclass(frozen=True)
+class ReadState:
+    """The latest version of one reader's read of a visit.
+
+    Parameters
+    ----------
+    reader : str
+        Code of the reader.
+    status : ReadStatus
+    standing : ReadStanding
+    version : int
+        As in `ReadCounts`.
+    digest : str
+        Digest of the stored record.
+    """
+
+    reader: str
+    status: ReadStatus
+    standing: ReadStanding = ReadStanding.COUNTS
+    version: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class VisitState:
     """One planned visit of a subject.
 
@@ -144,22 +167,56 @@ class VisitState:
     visit : str
         Label of the visit.
     scan : ScanState
-    read : ReadStatus or None
-        The most advanced status of its reads. None if it is unread.
-    readers : tuple of str
-        Codes of the readers, sorted.
-    read_digest : str
-        Digest of the stored record of the read; empty if it is unread.
+    reads : tuple of ReadState
+        In the order of the readers' codes.
     findings : tuple of str
         Of the quality control of the scan, or the reason of its refusal.
     """
 
     visit: str
     scan: ScanState
-    read: ReadStatus | None = None
-    readers: tuple[str, ...] = ()
-    read_digest: str = ""
+    reads: tuple[ReadState, ...] = ()
     findings: tuple[str, ...] = ()
+
+    @property
+    def counting(self) -> ReadState | None:
+        """The read that counts. None if there is none, or it waits for a comparison, adjudication or correction."""
+        return next((read for read in self.reads if read.standing is ReadStanding.COUNTS), None)
+
+    @property
+    def read(self) -> ReadStatus | None:
+        """Status of the read that counts; None without one."""
+        return self.counting.status if self.counting else None
+
+    @property
+    def read_digest(self) -> str:
+        """Digest of the stored record of the read that counts; empty without one."""
+        return self.counting.digest if self.counting else ""
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Codes of all readers of the visit, sorted."""
+        return tuple(read.reader for read in self.reads)
+
+    def by(self, reader: str) -> ReadState | None:
+        """The read of a reader.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        ReadState or None
+        """
+        return next((read for read in self.reads if read.reader == reader), None)
+
+    @property
+    def disputed(self) -> bool:
+        """True if the reads disagree and none has been adjudicated."""
+        compared = [read for read in self.reads if read.standing is ReadStanding.COMPARED]
+        return len(compared) == len(self.reads) == 2
 
 
 @dataclass(frozen=True)
@@ -193,6 +250,8 @@ class ReadCounts:
         Number of voxels.
     digest : str
         Digest of the stored record.
+    version : int
+        1 for the first read of the visit by this reader; 0 for a read of version 0.2.0 or earlier.
     """
 
     accepted: int = 0
@@ -200,6 +259,7 @@ class ReadCounts:
     voxels_added: int = 0
     voxels_erased: int = 0
     digest: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True)

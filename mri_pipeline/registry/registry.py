@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
-from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
-from mri_pipeline.registry.queries import READ_LOCKED, RegistryQueries
-from mri_pipeline.registry.records import ReadCounts, ScanIdentity, ScannerFacts
+from mri_pipeline.registry.reads import ReadRegistry
+from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
 from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.scans import set_identity, withdraw
-from mri_pipeline.registry.schema import Gate, ReadRow, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
 from mri_pipeline.registry.site_queries import (
     STATED,
     SUPERSEDED,
@@ -38,12 +36,11 @@ from mri_pipeline.registry.steps import (
     is_accepted,
     refusals_of,
     require_latest,
-    require_not_locked,
     scanner_id,
 )
 
 
-class Registry(RegistryQueries):
+class Registry(ReadRegistry):
     """The registry of one trial. Each method is one transaction; several processes may use it at the same time.
 
     Use it as a context manager, or call `close`.
@@ -376,85 +373,6 @@ class Registry(RegistryQueries):
                 row.status = status.value
                 details = {"reason": reason} if reason else {}
                 append(session, f"scan {status.value}", f"{subject} {visit}", details)
-
-    # reads
-
-    def record_reads(
-        self, reads: Mapping[tuple[str, str], ReadCounts], *, reader: str, status: ReadStatus
-    ) -> None:
-        """Enter the reads of one or more visits, all or none. The latest read of a visit counts.
-
-        Earlier reads stay in the audit trail.
-
-        Parameters
-        ----------
-        reads : mapping of (subject, visit) to ReadCounts
-        reader : str
-            Code of the reader.
-        status : ReadStatus
-            Not automatic.
-
-        Raises
-        ------
-        UsageError
-            If a scan is not analysed, or the read of a visit is locked.
-        ValueError
-            If the status is automatic.
-        """
-        if status is ReadStatus.AUTOMATIC:
-            raise ValueError("expected a reader's status, found automatic")
-        with writing(self._engine) as session:
-            for (subject, visit), counts in reads.items():
-                scan = session.get(ScanRow, (subject, visit))
-                if scan is None or scan.status != ScanState.ANALYSED.value:
-                    raise UsageError(
-                        f"subject {subject}, visit {visit}: expected an analysed scan, found none",
-                        hint="run 'mri-pipeline run TRIAL' first",
-                    )
-                require_not_locked(session, subject, visit)
-                session.execute(delete(ReadRow).where(ReadRow.subject == subject, ReadRow.visit == visit))
-                decided = asdict(counts)
-                session.add(ReadRow(subject=subject, visit=visit, reader=reader, status=status.value, **decided))
-                details = {"status": status.value, **decided}
-                append(session, "read", f"{subject} {visit}", details, reader=reader)
-
-    def lock_reads(
-        self,
-        visits: Iterable[tuple[str, str]],
-        *,
-        reader: str,
-        inputs: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Make the reads of one or more visits final, all or none.
-
-        A locked visit accepts no further read, and its scan cannot be withdrawn.
-
-        Parameters
-        ----------
-        visits : iterable of (subject, visit)
-        reader : str
-            Code of the reader.
-        inputs : mapping of (subject, visit) to mapping, optional
-            What the counts of each visit depend on beside its masks (`RegistryQueries.locked_inputs`).
-
-        Raises
-        ------
-        UsageError
-            If this reader has not read a visit, or its read is already locked.
-        """
-        with writing(self._engine) as session:
-            for subject, visit in visits:
-                require_not_locked(session, subject, visit)
-                row = session.get(ReadRow, (subject, visit, reader))
-                if row is None:
-                    raise UsageError(
-                        f"subject {subject}, visit {visit}: expected a read by this reader, found none",
-                        hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
-                    )
-                row.status = ReadStatus.LOCKED.value
-                depends = dict((inputs or {}).get((subject, visit), {}))
-                details = {"digest": row.digest} | ({"inputs": depends} if depends else {})
-                append(session, READ_LOCKED, f"{subject} {visit}", details, reader=reader)
 
     # the audit trail
 

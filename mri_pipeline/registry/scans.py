@@ -13,6 +13,9 @@ from mri_pipeline.registry.records import KnownScan, ScanIdentity
 from mri_pipeline.registry.schema import ImageRow, KeyRow, ReadRow, ScanRow, ScanState, WithdrawnRow
 from mri_pipeline.registry.steps import append, require_not_locked
 
+WITHDRAWN = "scan withdrawn"
+"""Action of the audit trail."""
+
 _ANSWERS = {None: None, True: "yes", False: "no"}
 _PERSON = ("number", "name", "birth")
 _STUDY = "study"
@@ -61,7 +64,7 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
     row.shifted_day = row.before_infusion = None
-    append(session, "scan withdrawn", f"{row.subject} {row.visit}", details)
+    append(session, WITHDRAWN, f"{row.subject} {row.visit}", details)
 
 
 def _columns(row: ScanRow | ReadRow) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, ForeignKeyConstraint, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from mri_pipeline.core.records import ScanStatus
+from mri_pipeline.core.records import ReadStanding, ScanStatus
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The present layout: the newest revision of the migrations."""
 
-OLDER_LAYOUTS = (2,)
+OLDER_LAYOUTS = (2, 3)
 """Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 
@@ -241,8 +241,10 @@ class ReadRow(Base):
     ----------
     status : str
         A value of `ReadStatus`.
-    accepted, rejected, voxels_added, voxels_erased, digest
+    accepted, rejected, voxels_added, voxels_erased, digest, version
         As in `mri_pipeline.registry.records.ReadCounts`.
+    standing : str
+        A value of `ReadStanding`.
     """
 
     __tablename__ = "reads"
@@ -255,6 +257,8 @@ class ReadRow(Base):
     voxels_added: Mapped[int]
     voxels_erased: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=0)
+    standing: Mapped[str] = mapped_column(String(16), default=ReadStanding.COUNTS.value)
 
 
 class AuditRow(Base):

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
-from mri_pipeline.registry.records import ScannerFacts, SiteState, SubjectState, VisitState
+from mri_pipeline.registry.records import ReadState, ScannerFacts, SiteState, SubjectState, VisitState
 from mri_pipeline.registry.schema import (
     LONGEST_NAME,
     AuditRow,
@@ -26,8 +26,6 @@ from mri_pipeline.registry.schema import (
     SiteRow,
     SubjectRow,
 )
-
-_READ_ORDER = (ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
 
 
 def append(session: Session, action: str, target: str, details: dict[str, Any], *, reader: str = "") -> None:
@@ -329,6 +327,10 @@ def require_texts(*, by: str, **texts: str) -> None:
         )
 
 
+LOCKED_HINT = "a locked read is final, unless its reader unlocks it: mri-pipeline read TRIAL --unlock CODE/VISIT"
+"""Hint of the errors on locked reads."""
+
+
 def require_not_locked(session: Session, subject: str, visit: str) -> None:
     """Refuse to change a visit whose read is locked.
 
@@ -347,8 +349,22 @@ def require_not_locked(session: Session, subject: str, visit: str) -> None:
     if ReadStatus.LOCKED.value in set(session.scalars(reads)):
         raise UsageError(
             f"subject {subject}, visit {visit}: expected an open read, found a locked one",
-            hint="a locked read is final",
+            hint=LOCKED_HINT,
         )
+
+
+def read_state(row: ReadRow) -> ReadState:
+    """A read as a value.
+
+    Parameters
+    ----------
+    row : ReadRow
+
+    Returns
+    -------
+    ReadState
+    """
+    return ReadState(row.reader, ReadStatus(row.status), ReadStanding(row.standing), row.version, row.digest)
 
 
 def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> SubjectState:
@@ -376,9 +392,7 @@ def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> Subj
             VisitState(
                 visit=planned.label,
                 scan=ScanState(scan.status) if scan else ScanState.MISSING,
-                read=max((ReadStatus(r.status) for r in found), key=_READ_ORDER.index) if found else None,
-                readers=tuple(r.reader for r in found),
-                read_digest=found[0].digest if found else "",
+                reads=tuple(map(read_state, found)),
                 findings=tuple(scan.findings) if scan else (),
             )
         )

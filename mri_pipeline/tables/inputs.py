@@ -41,6 +41,8 @@ class SubjectInput:
         The subject's own visits in the order of the rows, for a dataset without a protocol. None: those of the trial.
     evaluators : mapping of visit label to Evaluator
         A visit without an entry is unread.
+    versions : mapping of visit label to int
+        Version of the read that counts. A visit without an entry is unread.
     """
 
     result: SubjectResult
@@ -48,6 +50,7 @@ class SubjectInput:
     reads: Mapping[str, ReadStatus] = field(default_factory=dict)
     visits: tuple[PlannedVisit, ...] | None = None
     evaluators: Mapping[str, Evaluator] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -84,6 +87,8 @@ class VisitInput:
         None if the visit was not analysed.
     lesions : tuple of LesionRecord
         In the order of their numbers; empty if the visit was not analysed.
+    read_version : int or None
+        Version of the read that counts. None without one.
     """
 
     plan: PlannedVisit
@@ -91,6 +96,7 @@ class VisitInput:
     read: ReadStatus | None
     counts: VisitCounts | None
     lesions: tuple[LesionRecord, ...]
+    read_version: int | None = None
 
 
 def visit_inputs(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[VisitInput]:
@@ -137,6 +143,7 @@ def visit_inputs(subject: SubjectInput, visits: Sequence[PlannedVisit]) -> list[
             read=subject.read_status(visit.label) if visit.label in analysed else None,
             counts=counts[visit.label] if visit.label in analysed else None,
             lesions=tuple(lesions.get(visit.label, ())),
+            read_version=subject.versions.get(visit.label),
         )
         for visit in visits
     ]

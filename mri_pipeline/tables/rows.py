@@ -55,6 +55,7 @@ _GOES_WITH = {
     "bh_severe_volume_ml": "bh_volume_ml",
     "combined_with_persistent_gel_count": "new_t2_count",
     "combined_without_persistent_gel_count": "new_t2_count",
+    "read_version": "t2_count",
 }
 """Columns of supplementary_timepoints.csv, and the column of lesion_timepoints.csv known at the same visits."""
 
@@ -210,13 +211,15 @@ def supplementary_rows(timepoints: Iterable[Row], visits: Iterable[VisitInput]) 
     list of Row
         Volumes are in mL.
     """
-    counts = {visit.plan.label: visit.counts for visit in visits}
+    found = {visit.plan.label: visit for visit in visits}
     rows: list[Row] = []
     for row in timepoints:
         values: Row = {"subject": row["subject"], "visit": row["visit"]}
+        visit = found[str(row["visit"])]
         for column in SUPPLEMENTARY.columns[2:]:
             known = row[_GOES_WITH[column.name]] is not None
-            values[column.name] = _cell(getattr(counts[str(row["visit"])], column.name), column) if known else None
+            source = visit if column.name == "read_version" else visit.counts
+            values[column.name] = _cell(getattr(source, column.name), column) if known else None
         rows.append(values)
     return rows
 

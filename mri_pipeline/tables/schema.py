@@ -273,6 +273,12 @@ SUPPLEMENTARY = Table(
             "combined unique active lesions, without the GEL that persist from the previous visit",
             f"{NO_CONTRAST}, or {NO_EARLIER}, or no earlier visit has post-contrast T1",
         ),
+        count(
+            "read_version",
+            "version of the read that gives the numbers: 1 for the first read of its reader, more after corrections; 0 "
+            "for a read of mri-pipeline 0.2.0 or earlier",
+            f"{NO_NUMBERS}, or no read counts",
+        ),
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from getpass import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,30 +30,54 @@ def read(
         Path | None, typer.Option("--import", help="Import decisions and masks from this folder.")
     ] = None,
     reader: Annotated[
-        str | None, typer.Option("--reader", help="Reader; required with --import and --lock.")
+        str, typer.Option("--reader", help="Who reads; with --export: only what awaits this reader.")
+    ] = "",
+    lock: Annotated[bool, typer.Option("--lock", help="Sign and lock the reader's reads.")] = False,
+    unlock: Annotated[
+        str, typer.Option("--unlock", metavar="CODE/VISIT", help="Unlock one read for a correction.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason; required with --unlock.")] = "",
+    account: Annotated[
+        bool, typer.Option("--account", help="Print the reader's new account for trial.toml.")
+    ] = False,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help="The reader's key file, instead of a password.")
     ] = None,
-    lock: Annotated[bool, typer.Option("--lock", help="Lock all confirmed reads against changes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Readers confirm or correct the proposed lesions: --export, --import, --lock."""
+    """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
     from reading_centre.use_cases import read as readers
+    from reading_centre.use_cases import read_lock
 
-    chosen = [name for name, on in (("--export", export), ("--import", take), ("--lock", lock)) if on]
+    options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
+    chosen = [name for name, value in options.items() if value]
     if len(chosen) != 1:
+        *most, last = (f"{name} DIR" if name in {"--export", "--import"} else name for name in options)
         raise UsageError(
-            f"expected one of --export DIR, --import DIR and --lock, found {' and '.join(chosen) or 'none'}",
+            f"expected one of {', '.join(most)} and {last}, found {' and '.join(chosen) or 'none'}",
             hint="export a worklist, import it with the readers' decisions, then lock the reads",
         )
+    if not reader and export is None:
+        raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
+    proof = read_lock.Proof(key_file, _ask_password)
+    if account:
+        say(read_lock.account_line(trial, reader=reader, key_file=key_file, password=_ask_new_password))
+        return
     if export is not None:
-        summary = readers.export_reads(trial, export)
+        summary = readers.export_reads(trial, export, reader=reader)
+    elif take is not None:
+        summary = readers.import_reads(trial, take, reader=reader)
+    elif lock:
+        summary = read_lock.lock_reads(trial, reader=reader, proof=proof)
     else:
-        if not reader:
-            raise UsageError(
-                "expected --reader with --import and --lock, found none", hint="for example --reader R1"
-            )
-        summary = (
-            readers.import_reads(trial, take, reader=reader) if take else readers.lock_reads(trial, reader=reader)
+        code, _, visit = unlock.partition("/")
+        summary = read_lock.unlock_read(
+            trial, subject=code, visit=visit, reader=reader, reason=reason, proof=proof
         )
+    _report(summary, as_json=as_json)
+
+
+def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None:
     messages = {name: value for name, value in summary.items() if isinstance(value, list)}
     if as_json:
         emit(summary)
@@ -64,3 +90,16 @@ def read(
         STDERR.print(message, soft_wrap=True, markup=False)
     if messages.get("failed"):
         raise typer.Exit(AnalysisError.exit_code)
+
+
+def _ask_password(statement: str) -> str:
+    """Ask for the password on a terminal, else read one line of the standard input."""
+    STDERR.print(statement, soft_wrap=True, markup=False)
+    return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+
+
+def _ask_new_password(statement: str) -> str:
+    password = _ask_password(statement)
+    if sys.stdin.isatty() and getpass("Again: ") != password:
+        raise UsageError("expected the same password twice, found another", hint="try again")
+    return password

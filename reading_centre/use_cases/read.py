@@ -1,32 +1,50 @@
-"""Reading: export of worklists, import of decisions, locking. The registry records reader and time."""
+"""Reading: export of worklists and import of decisions. The registry records reader and time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from mri_pipeline.analysis.derivatives import files_of_counts
-from mri_pipeline.analysis.read_check import check_read, number_counted
+from mri_pipeline.analysis.read_check import check_read, number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.reading.decisions import import_decisions
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.reading.adjudication import Dispute, blinded_order
+from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
-from mri_pipeline.reading.lock import is_locked, keep_inputs, lock_read, unlock_read
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.store import load_record as load_read_record
-from mri_pipeline.reading.worklist import Faces, export_worklist
-from mri_pipeline.registry import ReadCounts, Registry, ScanState, VisitState
+from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist, is_drawn
+from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.faces import locate_faces
+from reading_centre.use_cases.known_reads import (
+    Summary,
+    counts_of,
+    known_reads,
+    locked_visits,
+    reader_code,
+    rereads_of,
+)
+from reading_centre.use_cases.read_compare import (
+    compare_open_reads,
+    dispute_from_files,
+    import_adjudication,
+    opinions_of,
+)
+from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
+from reading_centre.use_cases.staging import only_writer
 
-Summary = dict[str, int | str | list[str]]
 
+def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
+    """Write a blinded worklist: of every analysed visit whose read is not locked, or for one reader.
 
-def export_reads(folder: Path, out: Path) -> Summary:
-    """Write a blinded worklist of every analysed visit whose read is not locked.
+    The worklist of a reader has the visits that await a read by this reader. That of an adjudicator has the visits with
+    two reads that disagree.
 
     The spaces of the subjects are kept from now on, because returned masks are on their grids
     (`mri_pipeline.analysis.space`). The face is blanked in all images, unless the protocol keeps it. A subject whose
@@ -38,6 +56,8 @@ def export_reads(folder: Path, out: Path) -> Summary:
         Folder of the trial.
     out : Path
         New or empty folder for the worklist.
+    reader : str
+        Code of the reader or adjudicator. Empty: one worklist for all readers.
 
     Returns
     -------
@@ -57,31 +77,44 @@ def export_reads(folder: Path, out: Path) -> Summary:
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-        items = _analysed(trial, registry)
-        spaces = [trial.derivatives.space(subject) for subject in sorted({item.subject for item in items})]
+        reader = reader_code(protocol, registry, reader) if reader else ""
+        items, dispute_of = _chosen(trial, protocol, registry, reader)
+        rereads = _rereads(trial, protocol, registry, reader)
+        if reader and not items and not rereads:
+            raise _nothing_awaits(protocol.reader(reader).role)
+        subjects = {item.subject for item in (*items, *rereads)}
+        spaces = [trial.derivatives.space(subject) for subject in sorted(subjects)]
         for space in spaces:
             load_record(space)  # before anything is written
         deface = protocol.reading.deface
-        unread = {item.subject for item in items if not is_locked(trial.reads, item.subject, item.visit)}
+        locked = locked_visits(registry)
+        unread = {item.subject for item in items if (item.subject, item.visit) not in locked}
+        unread |= {item.subject for item in rereads}
         faces, failed = locate_faces(space for space in spaces if space.subject in unread) if deface else ({}, {})
         if failed and not faces:
             raise next(iter(failed.values()))
-        items = [item for item in items if item.subject not in failed]
+        items, rereads = ([item for item in some if item.subject not in failed] for some in (items, rereads))
         spaces = [space for space in spaces if space.subject not in failed]
         worklist = export_worklist(
             items,
             out,
             reads=trial.reads,
             key=Sealed.open(trial).secret("reading"),
-            number_lesions=lambda kind, mask: number_counted(kind, mask, protocol.lesions),
+            number_lesions=partial(number_counted if dispute_of is None else number_parts, rules=protocol.lesions),
             face_of=(lambda item: faces[item.subject].unpacked()) if deface else None,
             order_of_visits_known=protocol.reading.order_of_visits_known,
+            locked=locked,
+            dispute_of=dispute_of,
+            rereads=rereads,
+            previous_of=previous_visits(trial, protocol, registry, reader) if dispute_of is None else None,
+            reader=reader,
         )
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
         details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
-        registry.audit("worklist exported", details=details | {"left out": sorted(failed)})
+        details |= {"rereads": len(rereads)} if rereads else {}
+        registry.audit("worklist exported", reader=reader, details=details | {"left out": sorted(failed)})
     faces_found = list(worklist.faces.values())
     return {
         "exported": len(worklist.codes),
@@ -97,17 +130,73 @@ def export_reads(folder: Path, out: Path) -> Summary:
     }
 
 
-def _analysed(trial: Trial, registry: Registry) -> list[ReadingItem]:
+def _chosen(
+    trial: Trial, protocol: Protocol, registry: Registry, reader: str
+) -> tuple[list[ReadingItem], DisputeOf | None]:
+    """The visits of a worklist, and for an adjudicator their two reads."""
+    everybody = not reader
+    role = Role.READER if everybody else protocol.reader(reader).role
+    if role is Role.ADJUDICATOR:
+        compare_open_reads(trial, protocol, registry)
+    chosen, opinions = [], {}
+    for subject in registry.state().subjects:
+        for visit in subject.visits:
+            if visit.scan is not ScanState.ANALYSED:
+                continue
+            if everybody or _awaits(visit, reader, role, protocol):
+                chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
+                opinions[subject.code, visit.visit] = opinions_of(visit)
+    if role is Role.READER:
+        return chosen, None
+    key = Sealed.open(trial).secret("reading")
+
+    def dispute_of(item: ReadingItem) -> Dispute:
+        subject, visit = item.subject, item.visit
+        order = blinded_order(key, subject, visit, opinions[subject, visit])
+        return dispute_from_files(trial, subject, visit, order)
+
+    return chosen, dispute_of
+
+
+def _nothing_awaits(role: Role) -> UsageError:
+    adjudicator = role is Role.ADJUDICATOR
+    what = "two reads that disagree" if adjudicator else "visits that await a read by this reader"
+    return UsageError(f"expected {what}, found none", hint="see mri-pipeline status TRIAL")
+
+
+def _rereads(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
+    """The visits that a reader is to read a second time: a share of all, drawn by a keyed hash."""
+    percent = protocol.reading.rereads_percent
+    if not reader or not percent or protocol.reader(reader).role is not Role.READER:
+        return []
+    key, again = Sealed.open(trial).secret("reading"), rereads_of(registry, reader)
     return [
         item_from_derivatives(trial.derivatives, subject.code, visit.visit)
         for subject in registry.state().subjects
         for visit in subject.visits
         if visit.scan is ScanState.ANALYSED
+        and (own := visit.by(reader)) is not None
+        and own.standing is not ReadStanding.REOPENED
+        and (subject.code, visit.visit) not in again
+        and is_drawn(key, subject.code, visit.visit, reader, percent=percent)
     ]
+
+
+def _awaits(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
+    """True if a visit awaits a read by a reader or adjudicator."""
+    own = visit.by(reader)
+    if own is not None:
+        return own.standing is ReadStanding.REOPENED
+    if role is Role.ADJUDICATOR:
+        return visit.disputed
+    return refusal_of(visit.reads, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers) is None
 
 
 def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     """Import the decisions of a reader into files and registry. Unread visits remain open.
+
+    The read of another reader is never replaced. If the protocol asks for two reads of each visit, complete pairs are
+    compared.
 
     Parameters
     ----------
@@ -121,109 +210,55 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     Returns
     -------
     dict
-        ``confirmed`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what was cut off or
-        does not count.
+        ``confirmed``, ``unchanged`` and ``not_read_yet``: number of visits. ``notes``: messages to the reader on what
+        was cut off or does not count. With two reads of each visit also ``to_adjudicate``: number of visits whose
+        reads disagree, in the whole trial.
 
     Raises
     ------
+    SettingsError
+        If ``trial.toml`` lists readers and this is none of them.
     UsageError, GridMismatchError, ImageError
         As `mri_pipeline.reading.decisions.import_decisions`. Nothing is stored then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
-
-        def enter(records: Sequence[ReadRecord]) -> None:
-            reads = {(record.subject, record.visit): _counts(record) for record in records}
-            registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED)
-
-        imported = import_decisions(
-            worklist,
-            reads=trial.reads,
-            reader=reader,
-            enter=enter,
-            check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
-        )
+        code = reader_code(protocol, registry, reader)
+        if protocol.reader(code).role is Role.ADJUDICATOR:
+            imported = import_adjudication(trial, protocol, registry, worklist, reader=code)
+        else:
+            imported = _import_decisions(trial, protocol, registry, worklist, code)
         if imported.notes:
-            registry.audit("notes on reads", reader=reader, details={"notes": list(imported.notes)})
-    return {
+            registry.audit("notes on reads", reader=code, details={"notes": list(imported.notes)})
+        compare_open_reads(trial, protocol, registry)
+        disputed = sum(visit.disputed for subject in registry.state().subjects for visit in subject.visits)
+    summary: Summary = {
         "confirmed": len(imported.reads),
+        "unchanged": len(imported.unchanged),
         "not_read_yet": len(imported.unread),
         "notes": list(imported.notes),
     }
+    return summary | ({"to_adjudicate": disputed} if protocol.reading.readers == 2 else {})
 
 
-def _counts(record: ReadRecord) -> ReadCounts:
-    return ReadCounts(
-        accepted=record.accepted,
-        rejected=record.rejected,
-        voxels_added=record.voxels_added,
-        voxels_erased=record.voxels_erased,
-        digest=record.digest,
-    )
-
-
-def lock_reads(folder: Path, *, reader: str) -> Summary:
-    """Lock all confirmed reads of a reader, in the files and in the registry.
-
-    Either all reads are locked or none. An interrupted lock is completed. The images that the counts read are copied,
-    so that a later analysis changes no locked number.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    reader : str
-        Code of the reader.
-
-    Returns
-    -------
-    dict
-        ``locked``: number of visits.
-
-    Raises
-    ------
-    UsageError
-        If the reader has no confirmed read, or if a read in the files differs from the registry.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
-        confirmed = {
-            (subject.code, visit.visit): _known_record(trial, subject.code, visit)
-            for subject in registry.state().subjects
-            for visit in subject.visits
-            if visit.read is ReadStatus.CONFIRMED and reader in visit.readers
-        }
-        if not confirmed:
-            raise UsageError(
-                "expected confirmed reads of this reader, found none",
-                hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
-            )
-        locked: list[ReadRecord] = []
-        rules = protocol.lesions.model_dump(mode="json")
-        inputs = {}
-        try:
-            for (subject, visit), record in confirmed.items():
-                kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
-                inputs[subject, visit] = {"files": kept, "rules": rules}
-                if record.status is not ReadStatus.LOCKED:
-                    lock_read(trial.reads, subject, visit, reader=reader)
-                    locked.append(record)
-            registry.lock_reads(confirmed, reader=reader, inputs=inputs)
-        except BaseException:
-            for record in locked:
-                unlock_read(trial.reads, record)
-            raise
-    return {"locked": len(confirmed)}
-
-
-def _known_record(trial: Trial, subject: str, visit: VisitState) -> ReadRecord:
-    record = load_read_record(trial.reads, subject, visit.visit)
-    if record is None or record.digest != visit.read_digest:
-        raise UsageError(
-            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
-            + ("none" if record is None else "another"),
-            hint="import the reader's worklist again",
+def _import_decisions(
+    trial: Trial, protocol: Protocol, registry: Registry, worklist: Path, reader: str
+) -> Imported:
+    def enter(records: Sequence[ReadRecord]) -> None:
+        reads, rereads = (
+            {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
+            for reread in (False, True)
         )
-    return record
+        registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED, rereads=rereads)
+
+    return import_decisions(
+        worklist,
+        reads=trial.reads,
+        reader=reader,
+        enter=enter,
+        check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
+        known=known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
+        hold=lambda subject: only_writer(trial, subject),
+        previous_t2=previous_lesions(trial, protocol, registry),
+    )

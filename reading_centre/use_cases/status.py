@@ -9,8 +9,9 @@ from typing import Any
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import QueryState, Registry, ScanState, VisitState
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.records import ReadStanding
+from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState, VisitState
 from qc.registration import all_qc_flags
 
 
@@ -117,10 +118,7 @@ def trial_status(folder: Path) -> TrialStatus:
         audit_entries=entries,
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
-        subjects=tuple(
-            SubjectLine(subject.code, subject.site, {visit.visit: _status_text(visit) for visit in subject.visits})
-            for subject in state.subjects
-        ),
+        subjects=tuple(SubjectLine(s.code, s.site, _texts(s, protocol)) for s in state.subjects),
         qc_flags={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
     )
 
@@ -132,8 +130,16 @@ def _concerns(trial: Trial, subject: str) -> list[str]:
         return []
 
 
-def _status_text(visit: VisitState) -> str:
-    """Status of a visit; for an analysed visit the status of its read."""
-    if visit.scan is ScanState.ANALYSED and visit.read is not None:
+def _texts(subject: SubjectState, protocol: Protocol) -> dict[str, str]:
+    return {visit.visit: _status_text(visit, protocol.reading.readers) for visit in subject.visits}
+
+
+def _status_text(visit: VisitState, wanted: int) -> str:
+    """Status of a visit; for an analysed visit that of its reads."""
+    if visit.scan is not ScanState.ANALYSED or not visit.reads:
+        return visit.scan.value
+    if visit.read is not None:
         return visit.read.value
-    return visit.scan.value
+    if any(read.standing is ReadStanding.REOPENED for read in visit.reads):
+        return ReadStanding.REOPENED.value
+    return "to adjudicate" if visit.disputed else f"{len(visit.reads)} of {wanted} reads"

@@ -26,15 +26,16 @@ from mri_pipeline.core.layout import DerivativeDataset, Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
+from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
-from mri_pipeline.reading.store import load_read
-from mri_pipeline.registry import Registry, SubjectState, VisitState
+from mri_pipeline.registry import Registry, SubjectState
 from mri_pipeline.tables.inputs import Evaluator, SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
+from reading_centre.use_cases.known_reads import stored_read
 
 TABLES_WRITTEN = "tables written"
 """Action of the audit trail."""
@@ -158,9 +159,23 @@ def _subjects(
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
             scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
-        evaluators = {visit.visit: Evaluator(visit.readers[0]) for visit in state.visits if visit.readers}
-        without_numbers.append(SubjectInput(empty, scans=scans, reads=reads, evaluators=evaluators))
+        counting = {visit.visit: visit.counting for visit in state.visits if visit.counting}
+        without_numbers.append(
+            SubjectInput(
+                empty,
+                scans=scans,
+                reads=reads,
+                evaluators={visit: _evaluator(read.reader, protocol) for visit, read in counting.items()},
+                versions={visit: read.version for visit, read in counting.items()},
+            )
+        )
         yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
+
+
+def _evaluator(code: str, protocol: Protocol) -> Evaluator:
+    """Whose read counts; the list of readers says whether it is an adjudicator."""
+    adjudicators = {reader.code for reader in protocol.readers if reader.role is Role.ADJUDICATOR}
+    return Evaluator(code, adjudicator=code in adjudicators)
 
 
 LockInputs = Mapping[str, Mapping[str, Any]]
@@ -218,8 +233,8 @@ def _result(
         )
     confirmed = {}
     for visit in state.visits:
-        if visit.visit in analysed and visit.read is not None:
-            confirmed[visit.visit] = _confirmed(trial, state.code, visit)
+        if visit.visit in analysed and visit.counting is not None:
+            confirmed[visit.visit] = stored_read(trial, state.code, visit.visit, visit.counting).masks
     if not confirmed:
         return automatic
     weeks = {visit.label: visit.week for visit in protocol.visits}
@@ -242,18 +257,6 @@ def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: L
             f"another {', '.join(changed)}",
             hint="restore [lesions] of trial.toml",
         )
-
-
-def _confirmed(trial: Trial, subject: str, visit: VisitState) -> VisitMasks:
-    """Load the read that the registry has recorded."""
-    read = load_read(trial.reads, subject, visit.visit)
-    if read is None or read.record.digest != visit.read_digest:
-        raise UsageError(
-            f"subject {subject}, visit {visit.visit}: expected the read that the registry knows, found "
-            + ("none" if read is None else "another"),
-            hint="import the reader's worklist again",
-        )
-    return read.masks
 
 
 def _recount(

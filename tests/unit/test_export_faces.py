@@ -13,7 +13,6 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.spatial import Affine, LabelImage
-from mri_pipeline.reading.lock import lock_read
 from mri_pipeline.registry import Registry
 from reading_centre import cli
 from reading_centre.use_cases import faces
@@ -119,8 +118,9 @@ def test_nothing_is_written_if_no_face_is_found(trial, tmp_path, located):
 
 def test_a_subject_without_open_reads_needs_no_face(trial, tmp_path, located):
     without_brain(trial, CODES[0])
-    for visit in trial.derivatives.visits(CODES[0]):
-        lock_read(trial.reads, CODES[0], visit, reader="R1")
+    visits = [(CODES[0], visit) for visit in trial.derivatives.visits(CODES[0])]
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        registry.lock_reads(visits, reader="R1")
     summary = export_reads(trial.root, tmp_path / "worklist")
     assert (summary["exported"], summary["locked"], summary["failed"]) == (7, 7, [])
     assert len(located) == 1

@@ -13,7 +13,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry
-from reading_centre.use_cases.read import lock_reads
+from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
 
 CODE = "BENCH001"

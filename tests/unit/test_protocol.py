@@ -4,6 +4,8 @@ import pytest
 
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import Action, load_protocol, parse_protocol, protocol_text
+from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.reading_settings import Role
 
 MESEMS = protocol_text("mesems")
 
@@ -54,3 +56,48 @@ def test_unknown_visit_site_protocol_and_folder(tmp_path):
         protocol_text("other")
     with pytest.raises(SettingsError, match=r"expected a trial folder with trial\.toml"):
         load_protocol(tmp_path / "trial.toml")
+
+
+TWO = MESEMS.replace("readers = 1", "readers = 2")
+READERS = """
+[[readers]]
+code = "R1"
+[[readers]]
+code = "r2"
+[[readers]]
+code = "ADJ"
+role = "adjudicator"
+"""
+
+
+def test_two_reads_require_two_readers_and_an_adjudicator():
+    protocol = parse_protocol(TWO + READERS)
+    assert (protocol.reading.readers, len(protocol.readers)) == (2, 3)
+    for listed in ("", READERS.replace('role = "adjudicator"', ""), '[[readers]]\ncode = "R1"\n'):
+        with pytest.raises(SettingsError, match="require at least 2 readers and 1 adjudicator"):
+            parse_protocol(TWO + listed)
+    with pytest.raises(SettingsError, match="reader codes must differ"):
+        parse_protocol(TWO + READERS.replace("r2", "r1"))
+    with pytest.raises(SettingsError, match=r"reading\.readers"):
+        parse_protocol(MESEMS.replace("readers = 1", "readers = 3"))
+
+
+def test_a_reader_is_known_by_code_in_any_case_and_by_role():
+    protocol = parse_protocol(TWO + READERS)
+    assert [protocol.reader(code).code for code in ("r1", "R2", "adj")] == ["R1", "r2", "ADJ"]
+    with pytest.raises(SettingsError, match=r"expected a reader of trial\.toml \(R1, r2\), found another code"):
+        protocol.reader("R3", Role.READER)
+    with pytest.raises(SettingsError, match="reader ADJ: expected the role reader, found adjudicator"):
+        protocol.reader("ADJ", Role.READER)
+    with pytest.raises(SettingsError, match="reader R1: expected the role adjudicator, found reader"):
+        protocol.reader("R1", Role.ADJUDICATOR)
+    assert parse_protocol(MESEMS).reader("anybody").code == "anybody"
+
+
+def test_a_password_changes_no_digest_of_the_settings():
+    with_password = READERS.replace('code = "R1"', 'code = "R1"\npassword_hash = "$argon2id$v=19$a"')
+    digests = {settings_digest(parse_protocol(TWO + readers)) for readers in (READERS, with_password)}
+    assert len(digests) == 1
+    for wrong in ('password_hash = "secret"', 'key_sha256 = "12"'):
+        with pytest.raises(SettingsError, match=r"readers\.0\."):
+            parse_protocol(TWO + READERS.replace('code = "R1"', f'code = "R1"\n{wrong}'))

@@ -22,12 +22,12 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
-from mri_pipeline.reading.decisions import import_decisions
+from mri_pipeline.reading.decisions import KnownRead, import_decisions
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
-from mri_pipeline.reading.lock import is_locked, lock_read, unlock_read
+from mri_pipeline.reading.lock import protect_read
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place
 from mri_pipeline.reading.returned import require_no_stray_image
-from mri_pipeline.reading.store import load_read, load_record
+from mri_pipeline.reading.store import load_read, load_record, read_folder
 from mri_pipeline.reading.worklist import EXPORT_TIME, export_worklist, reading_code
 
 KEY = b"k" * 32
@@ -286,13 +286,13 @@ def test_accepted_stay_and_rejected_go(export, reads, tmp_path):
     assert record.status is ReadStatus.CONFIRMED
     assert record.read_at.endswith("+00:00")
     assert record.software["mri-pipeline"]
-    read = load_read(reads, SUBJECT, "wk00")
+    read = load_read(reads, SUBJECT, "wk00", "R1", 1)
     assert read.record == record
     # (1, 1, 6) is the highest of the three, so it is number 3
     assert np.array_equal(read.masks.t2_lesions.data, boxes((6, 6, 1), (11, 10, 3)).data)
     assert read.masks.gel.volume_mm3 == 0
     assert np.array_equal(read.masks.black_holes.data, boxes((11, 10, 3)).data)
-    assert load_read(reads, OTHER, "wk00") is None
+    assert load_read(reads, OTHER, "wk00", "R1", 1) is None
 
 
 def test_an_edited_mask_wins(export, reads, tmp_path):
@@ -309,7 +309,7 @@ def test_an_edited_mask_wins(export, reads, tmp_path):
     record = import_decisions(folder, reads=reads, reader="R1").reads[0]
     expected = boxes((6, 6, 1), (11, 10, 3)).data
     expected[6, 6, 1], expected[14, 1, 8] = 0, 1
-    assert np.array_equal(load_read(reads, SUBJECT, "wk00").masks.t2_lesions.data, expected)
+    assert np.array_equal(load_read(reads, SUBJECT, "wk00", "R1", 1).masks.t2_lesions.data, expected)
     assert (record.voxels_added, record.voxels_erased) == (1, 1)
 
 
@@ -322,7 +322,7 @@ def test_a_mask_saved_by_a_viewer_with_flipped_axes_is_turned_back(export, reads
     nib.save(nib.Nifti1Image(flipped.data.astype(np.float64), flipped.grid.affine), path)
     record = import_decisions(folder, reads=reads, reader="R1").reads[0]
     assert (record.voxels_added, record.voxels_erased) == (0, 0)
-    read = load_read(reads, SUBJECT, "wk00")
+    read = load_read(reads, SUBJECT, "wk00", "R1", 1)
     assert np.array_equal(read.masks.t2_lesions.data, boxes((1, 1, 6), (6, 6, 1), (11, 10, 3)).data)
 
 
@@ -496,40 +496,93 @@ def test_readers_need_a_plain_code(export, reads, tmp_path):
         import_decisions(tmp_path / "out", reads=reads, reader="../R1")
 
 
-def test_a_later_read_keeps_the_earlier_one(export, reads, tmp_path):
+def test_a_later_read_is_a_new_version_and_no_version_is_changed(export, reads, tmp_path):
     export()
     decide(tmp_path / "out", CODE)
     first = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
+    before = files_of(reads)
     decide(tmp_path / "out", CODE, reject={("GEL", 1)})
-    second = import_decisions(tmp_path / "out", reads=reads, reader="R2").reads[0]
-    assert load_record(reads, SUBJECT, "wk00") == second
-    earlier = reads / SUBJECT / "wk00" / "history" / "01"
-    assert sorted(p.name for p in earlier.iterdir()) == [
+    known = KnownRead(first.version, first.digest)
+    second = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known).reads[0]
+    assert (first.version, first.replaces) == (1, "")
+    assert (second.version, second.replaces) == (2, first.digest)
+    assert load_record(reads, SUBJECT, "wk00", "R1", 2) == second
+    after = files_of(reads)
+    assert {path: after[path] for path in before} == before
+    assert sorted(path.name for path in after.keys() - before.keys()) == [
         "black_holes.nii.gz", "gel.nii.gz", "read.json", "t2_lesions.nii.gz",
     ]  # fmt: skip
-    assert json.loads((earlier / "read.json").read_text())["reader"] == "R1"
-    assert first.digest != second.digest
 
 
-def test_a_locked_read_is_final(export, reads, tmp_path):
+def test_reads_of_two_readers_lie_side_by_side(export, reads, tmp_path):
     export()
     decide(tmp_path / "out", CODE)
-    imported = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
-    with pytest.raises(UsageError, match="expected a read by this reader"):
-        lock_read(reads, SUBJECT, "wk00", reader="R2")
-    assert not is_locked(reads, SUBJECT, "wk00")
-    locked = lock_read(reads, SUBJECT, "wk00", reader="R1")
-    assert locked == replace(imported, status=ReadStatus.LOCKED)
-    assert locked.digest == imported.digest == load_record(reads, SUBJECT, "wk00").digest
-    assert is_locked(reads, SUBJECT, "wk00")
-    assert stat.S_IMODE((reads / SUBJECT / "wk00" / "t2_lesions.nii.gz").stat().st_mode) == 0o444
-    with pytest.raises(UsageError, match="found a locked one"):
-        lock_read(reads, SUBJECT, "wk00", reader="R1")
+    first = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
+    before = files_of(reads)
+    decide(tmp_path / "out", CODE, reject={("GEL", 1)})
+    second = import_decisions(tmp_path / "out", reads=reads, reader="R2").reads[0]
+    assert load_record(reads, SUBJECT, "wk00", "R1", 1) == first
+    assert load_record(reads, SUBJECT, "wk00", "R2", 1) == second
+    after = files_of(reads)
+    assert {path: after[path] for path in before} == before
+
+
+def test_the_same_read_again_is_no_new_version(export, reads, tmp_path):
+    export()
+    decide(tmp_path / "out", CODE)
+    first = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
+    before = files_of(reads)
+    known = KnownRead(1, first.digest, ("an open read", "a locked one", "hint"))
+    again = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
+    assert (again.reads, again.unchanged) == ((), (CODE,))
+    assert files_of(reads) == before
+    locked = replace(known, locked=True)
     with pytest.raises(UsageError, match="expected an open read, found a locked one"):
-        import_decisions(tmp_path / "out", reads=reads, reader="R1")
-    again = export("again")
+        import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: locked)
+    decide(tmp_path / "out", reading_code(KEY, OTHER, "wk00"))  # a new read beside the locked one
+    both = {SUBJECT: locked, OTHER: KnownRead()}
+    imported = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda p: both[p.subject])
+    assert ([record.subject for record in imported.reads], imported.unchanged) == ([OTHER], (CODE,))
+    known = replace(known, refusal=None, renewed=True)
+    renewed = import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: known)
+    assert {record.version for record in renewed.reads} == {2}
+
+
+def test_a_visit_that_accepts_no_read_refuses_the_worklist(export, reads, tmp_path):
+    export()
+    decide(tmp_path / "out", CODE)
+    refusal = ("an open read", "a locked one", "ask")
+    with pytest.raises(UsageError, match=f"^item {CODE}: expected an open read, found a locked one$") as caught:
+        import_decisions(tmp_path / "out", reads=reads, reader="R1", known=lambda _: KnownRead(refusal=refusal))
+    assert caught.value.hint == "ask"
+    assert not list(reads.rglob("read.json"))
+
+
+def test_locked_visits_are_not_exported_and_locked_files_are_read_only(export, reads, tmp_path):
+    export()
+    decide(tmp_path / "out", CODE)
+    record = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
+    protect_read(reads, record)
+    files = list(read_folder(reads, SUBJECT, "wk00", "R1", 1).iterdir())
+    assert len(files) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o400}
+    again = export("again", locked={(SUBJECT, "wk00")})
     assert again.locked == 1
     assert CODE not in again.codes
+
+
+def test_nobody_else_can_read_what_maps_codes_to_subjects(export, reads, tmp_path):
+    reads.mkdir(mode=0o777)
+    reads.chmod(0o777)
+    export()
+    decide(tmp_path / "out", CODE)
+    import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    proposals = [*reads.glob("*/*/proposed/*"), *reads.glob("*/*/readers/*/*/*")]
+    assert {path.name for path in proposals} >= {"proposal.json", "read.json", "t2_lesions.nii.gz"}
+    for path in proposals:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        folders = [folder for folder in path.parents if folder.is_relative_to(reads)]
+        assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
 
 
 @pytest.mark.parametrize("name", ["t2_lesions.nii.gz", "read.json"])
@@ -537,12 +590,13 @@ def test_a_read_changed_behind_the_program_is_noticed(export, reads, tmp_path, n
     export()
     decide(tmp_path / "out", CODE)
     import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    folder = read_folder(reads, SUBJECT, "wk00", "R1", 1)
     if name.endswith(".json"):
-        (reads / SUBJECT / "wk00" / name).write_text("{}")
+        (folder / name).write_text("{}")
     else:
-        nifti.save(boxes((1, 1, 1)), reads / SUBJECT / "wk00" / name)
+        nifti.save(boxes((1, 1, 1)), folder / name)
     with pytest.raises(UsageError, match=r"expected the (confirmed|record)"):
-        load_read(reads, SUBJECT, "wk00")
+        load_read(reads, SUBJECT, "wk00", "R1", 1)
 
 
 # --- pure parts ------------------------------------------------------------------------------------------------
@@ -602,41 +656,37 @@ def test_an_empty_mask_has_no_lesions_and_digests_tell_grids_apart():
 
 
 def files_of(reads):
-    return {path.relative_to(reads): path.read_bytes() for path in sorted(reads.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(reads.rglob("*")) if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(reads): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_an_import_that_cannot_be_entered_leaves_every_file_where_it_was(export, reads, tmp_path, earlier):
+def test_an_import_that_cannot_be_entered_leaves_every_file_where_it_was(export, reads, tmp_path):
     export()
     decide(tmp_path / "out", CODE)
-    if earlier:
-        import_decisions(tmp_path / "out", reads=reads, reader="R1")
-        decide(tmp_path / "out", CODE, reject={("GEL", 1)})
     before = files_of(reads)
     seen = []
 
     def enter(records):
-        seen.extend(load_record(reads, r.subject, r.visit).reader for r in records)
+        seen.extend(load_record(reads, r.subject, r.visit, r.reader, r.version).reader for r in records)
         raise OSError("the registry cannot be written")
 
     with pytest.raises(OSError, match="cannot be written"):
-        import_decisions(tmp_path / "out", reads=reads, reader="R2", enter=enter)
-    assert seen == ["R2"]  # the files were in place
+        import_decisions(tmp_path / "out", reads=reads, reader="R1", enter=enter)
+    assert seen == ["R1"]  # the files were in place
     assert files_of(reads) == before
-    import_decisions(tmp_path / "out", reads=reads, reader="R2", enter=lambda _: None)
-    assert load_record(reads, SUBJECT, "wk00").reader == "R2"
+    import_decisions(tmp_path / "out", reads=reads, reader="R1", enter=lambda _: None)
+    assert load_record(reads, SUBJECT, "wk00", "R1", 1).reader == "R1"
 
 
-def test_a_lock_can_be_taken_back(export, reads, tmp_path):
+def test_the_rest_of_an_interrupted_import_is_replaced(export, reads, tmp_path):
+    """The registry does not know the first import."""
     export()
     decide(tmp_path / "out", CODE)
+    import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    decide(tmp_path / "out", CODE, reject={("GEL", 1)})
     record = import_decisions(tmp_path / "out", reads=reads, reader="R1").reads[0]
-    before = files_of(reads)
-    lock_read(reads, SUBJECT, "wk00", reader="R1")
-    assert files_of(reads) != before
-    unlock_read(reads, record)
-    assert files_of(reads) == before
-    assert not is_locked(reads, SUBJECT, "wk00")
+    assert (record.version, record.rejected) == (1, 1)
+    assert load_read(reads, SUBJECT, "wk00", "R1", 1).record == record
 
 
 # --- the contract with readers and their viewers ------------------------------------------------------------------
@@ -679,7 +729,7 @@ def test_the_words_that_readers_use_are_understood(export, reads, tmp_path, acce
         row["decision"] = reject if row["type"] == "GEL" else accept
     write_rows(path, rows)
     import_decisions(tmp_path / "out", reads=reads, reader="R1")
-    record = load_record(reads, SUBJECT, "wk00")
+    record = load_record(reads, SUBJECT, "wk00", "R1", 1)
     assert (record.accepted, record.rejected) == (4, 1)
 
 
@@ -693,8 +743,8 @@ def test_an_item_marked_as_done_is_read(export, reads, tmp_path, mark):
         row["done"] = mark if row["reading_code"] == CODE else "no"
     write_rows(path, rows)
     import_decisions(tmp_path / "out", reads=reads, reader="R1")
-    assert load_record(reads, SUBJECT, "wk00") is not None
-    assert load_record(reads, OTHER, "wk00") is None
+    assert load_record(reads, SUBJECT, "wk00", "R1", 1) is not None
+    assert load_record(reads, OTHER, "wk00", "R1", 1) is None
 
 
 def test_a_worklist_without_its_columns_says_which_are_missing(export, reads, tmp_path):
@@ -716,7 +766,7 @@ def test_the_check_of_an_item_changes_its_masks_and_its_notes_are_returned(expor
         check=lambda masks, what: ({**masks, LesionKind.BLACK_HOLE: empty}, [f"{what}: none"]),
     )
     assert imported.notes == (f"item {CODE}: none",)
-    confirmed = load_read(reads, SUBJECT, "wk00").masks
+    confirmed = load_read(reads, SUBJECT, "wk00", "R1", 1).masks
     assert confirmed.confirmed
     assert not confirmed.black_holes.mask.any()
     assert confirmed.t2_lesions.mask.any()

@@ -75,13 +75,14 @@ def test_a_registry_of_version_0_1_0_keeps_all_that_it_has(old):
         ]  # fmt: skip
         assert (visits["wk00"].read, visits["wk00"].readers) == (ReadStatus.LOCKED, ("R1",))
         assert visits["wk00"].read_digest == "ab" * 32
+        assert [(r.version, r.standing.value) for r in visits["wk00"].reads] == [(0, "counts")]
         assert visits["wk00"].findings == ("thick slices",)
         assert registry.scan_profiles("BCDF2345") == {"wk00": {"software": "v1"}}
         trail = registry.audit_trail()
         assert registry.verify_audit()[0] == 13
         assert trail[11].hash == HEAD_OF_OLD
         assert trail[12].action == "registry migrated"
-        assert (trail[12].details["from"], trail[12].details["to"]) == (2, 3)
+        assert (trail[12].details["from"], trail[12].details["to"]) == (2, SCHEMA_VERSION)
         assert registry.record_scan("BCDF2345", "wk24", site="S01", upload_digest="d4")
     with Registry.open(*old) as again:
         assert [entry.action for entry in again.audit_trail()].count("registry migrated") == 1

@@ -149,10 +149,11 @@ def test_reads_and_lock(registry):
     counts = ReadCounts(accepted=3, rejected=1, voxels_added=12, voxels_erased=3, digest="ab")
     record_read(registry, "wk00", "R1", counts=counts)
     assert registry.subject("BCDF2345").visits[0].read_digest == "ab"
-    record_read(registry, "wk00", "R2")
-    assert registry.subject("BCDF2345").visits[0].readers == ("R2",)  # the latest read counts
+    with pytest.raises(UsageError, match="expected the reads of R1, found one by another reader"):
+        record_read(registry, "wk00", "R2")
+    assert registry.subject("BCDF2345").visits[0].readers == ("R1",)
     with pytest.raises(UsageError, match="expected a read by this reader"):
-        registry.lock_reads([("BCDF2345", "wk00")], reader="R1")
+        registry.lock_reads([("BCDF2345", "wk00")], reader="R2")
     with pytest.raises(ValueError, match="found automatic"):
         record_read(registry, "wk00", "R1", status=ReadStatus.AUTOMATIC)
     record_read(registry, "wk00", "R1", counts=counts)
@@ -387,5 +388,5 @@ def test_another_layout_is_refused(trial, registry):
     with sqlite3.connect(trial.registry_file) as raw:
         raw.execute("UPDATE registry SET version = 99")
     raw.close()
-    with pytest.raises(UsageError, match="expected a registry of layout 2 to 3, found layout 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2 to 4, found layout 99"):
         Registry.open(trial, PROTOCOL)

@@ -9,6 +9,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.store import read_folder
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import csv_text, read_table, subject_tables, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
@@ -35,7 +36,7 @@ def test_one_process_and_two_write_the_same_bytes(trial):
 
 
 def test_a_damaged_read_is_told_from_another_process_too(trial):
-    path = trial.reads / "BENCH001" / "wk12" / LesionKind.GEL.file
+    path = read_folder(trial.reads, "BENCH001", "wk12", "R1", 1) / LesionKind.GEL.file
     whole = path.read_bytes()
     path.unlink()  # a link: the other subjects keep theirs
     path.write_bytes(whole[:-1])

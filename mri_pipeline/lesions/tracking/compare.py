@@ -17,7 +17,8 @@ R of the reference visit:
    decide, it is *new*, whatever its growth. If the images decide, too, and do not show an event, it is
    *unchanged_image*: it was probably missed at the reference visit.
 
-The masks alone decide if a reader confirmed both, and if there are no images.
+The masks alone decide if a reader confirmed both, and if there are no images. A reader's own decision on a lesion with
+a predecessor (new, enlarging or stable) has priority over both.
 
 *Vanished* is the rule of *new* with the two visits exchanged; *shrinking* is that of *enlarging*.
 """
@@ -82,6 +83,7 @@ def compare_t2(
     rules: LesionRules,
     evidence: Image | None = None,
     masks_decide: bool = False,
+    decided: Mapping[int, T2State] | None = None,
 ) -> T2Comparison:
     """Compare the T2 lesions of two visits by the rule of this module.
 
@@ -96,6 +98,9 @@ def compare_t2(
         z-map of the change of FLAIR from reference to follow-up. If None, the masks alone decide.
     masks_decide : bool
         If True, the masks alone decide; `evidence` is compared with the result and changes nothing.
+    decided : mapping of int to T2State, optional
+        A reader's decision on lesions of the follow-up: new, enlarging or stable. It has priority, except that a lesion
+        without predecessor is new.
 
     Returns
     -------
@@ -117,6 +122,9 @@ def compare_t2(
     vanishing = _grown(reference, will_be, followup, rules, shown[2])
     vanished = {n for n, s in vanishing.items() if s is T2State.NEW}
     states = {n: shrunk.get(n, T2State.STABLE) for n in lesion_volumes_mm3(followup)} | grown
+    if decided:
+        with_predecessor = {number for number, _ in overlaps(followup, reference)}
+        states |= {n: s for n, s in decided.items() if n in with_predecessor or s is T2State.NEW}
     if evidence is None:
         return T2Comparison(states, frozenset(vanished))
     seen = {n: n in (darker if s is T2State.SHRINKING else brighter) for n, s in states.items()}

@@ -7,6 +7,7 @@ unique active lesions, chronic black holes) and `change` (change of FLAIR intens
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
-from mri_pipeline.core.records import LesionRecord, SubjectResult, T2State, VisitCounts
+from mri_pipeline.core.records import CHANGE_CODES, LesionRecord, SubjectResult, T2State, VisitCounts
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.lesions.black_holes import countable
@@ -282,6 +283,7 @@ def _findings(
             rules=rules,
             evidence=evidence,
             masks_decide=past[-1].masks.confirmed and now.masks.confirmed,
+            decided=_decided(past[-1], now),
         )
     if now.gel is not None:
         gel = gel_states(now.gel, before.gel if before else None, before.t2 if before else None)
@@ -293,6 +295,20 @@ def _findings(
     if now.gel is not None and gel is not None:
         counted = counted_at(now.gel, now.lesions, active_lesions(t2), gel)
     return Findings(t2, gel, gel is not None and before is not None, chronic, counted_at=counted)
+
+
+def _decided(reference: LabelledVisit, now: LabelledVisit) -> dict[int, T2State]:
+    """The reader's decision on each lesion, if it refers to the present read of the reference visit."""
+    masks = now.masks
+    if masks.t2_changes is None or not masks.changes_since or masks.changes_since != reference.masks.read:
+        return {}
+    state_of = {code: state for state, code in CHANGE_CODES.items()}
+    both = np.flatnonzero((now.t2.data > 0) & (masks.t2_changes.data > 0))
+    pairs = Counter(zip(now.t2.data.flat[both].tolist(), masks.t2_changes.data.flat[both].tolist(), strict=True))
+    decided: dict[int, T2State] = {}
+    for (number, code), _ in sorted(pairs.items(), key=lambda item: (item[1], -item[0][1])):
+        decided[number] = state_of[code]  # the decision with most voxels comes last
+    return decided
 
 
 def _change_masks(step: _Step, field: Field, rules: LesionRules) -> dict[MaskLabel, LabelImage]:

@@ -1,0 +1,97 @@
+"""Settings of the readings: what readers see, who reads, and when two reads disagree."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, SerializationInfo, field_serializer
+
+from mri_pipeline.core.settings import DIGEST, Settings
+
+
+class Role(StrEnum):
+    """What a reader does in the trial."""
+
+    READER = "reader"
+    ADJUDICATOR = "adjudicator"
+
+
+class Reader(Settings):
+    """A reader of the trial.
+
+    Attributes
+    ----------
+    code : str
+        Up to 32 letters, digits, ``_`` and ``-``. Upper and lower case are the same code.
+    role : Role
+        An adjudicator decides between two reads and makes no read.
+    password_hash : str
+        Argon2id hash of the reader's password; empty without password.
+    key_sha256 : str
+        SHA-256 of the reader's key file; empty without key file.
+    """
+
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    role: Role = Role.READER
+    password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
+    key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+    @property
+    def has_account(self) -> bool:
+        """True if the reader can sign."""
+        return bool(self.password_hash or self.key_sha256)
+
+    @field_serializer("password_hash", "key_sha256")
+    def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
+        return None if info.context == DIGEST else value  # a new password changes no number
+
+
+class Comparison(Settings):
+    """When two reads of a visit disagree. One exceeded limit is enough.
+
+    Attributes
+    ----------
+    max_gel_count_difference : int
+        Largest difference between the numbers of GEL.
+    gel_seen_by_one : bool
+        True if a GEL that overlaps no GEL of the other read is a disagreement.
+    max_new_t2_count_difference : int
+        Largest difference between the numbers of new T2 lesions. Each reader's read is compared with the same reader's
+        read of the previous analysed visit.
+    max_t2_volume_difference_percent : float
+        Largest difference between the T2 lesion volumes, in percent of their mean.
+    """
+
+    max_gel_count_difference: Annotated[int, Field(ge=0)] = 0
+    gel_seen_by_one: bool = True
+    max_new_t2_count_difference: Annotated[int, Field(ge=0)] = 0
+    max_t2_volume_difference_percent: Annotated[float, Field(ge=0, le=200)] = 20.0
+
+
+class Reading(Settings):
+    """Presentation of the scans to readers, and number of reads.
+
+    Attributes
+    ----------
+    readers : int
+        Number of reads of each visit, by different readers.
+    order_of_visits_known : bool
+        True if readers see the order of the visits.
+    deface : bool
+        True if the face is blanked in the images for readers.
+    rereads_percent : float
+        Share of the visits that a reader reads a second time, hidden in a later worklist. A re-read changes no number.
+    comparison : Comparison
+        Used if `readers` is 2.
+    """
+
+    readers: Annotated[int, Field(ge=1, le=2)] = 1
+    order_of_visits_known: bool = False
+    deface: bool = True
+    rereads_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    comparison: Comparison = Field(default_factory=Comparison)
+
+    @field_serializer("deface", "rereads_percent")
+    def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
+        return None if info.context == DIGEST else value  # neither changes a number

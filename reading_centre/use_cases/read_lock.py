@@ -1,0 +1,232 @@
+"""Lock of the reads that count, signed by their reader, and unlock for a correction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mri_pipeline.analysis.derivatives import files_of_counts
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.reading.accounts import key_digest, new_key, password_hash, require_key, require_password
+from mri_pipeline.reading.lock import keep_inputs, protect_read
+from mri_pipeline.reading.record import ReadRecord
+from mri_pipeline.reading.signature import MEANING, signature
+from mri_pipeline.registry import ReadState, Registry
+from reading_centre.use_cases.known_reads import Summary, reader_code, stored_read
+from reading_centre.use_cases.staging import only_writer
+
+SIGNATURE_REFUSED = "signature refused"
+"""Action of the audit trail."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a reader proves to be that reader.
+
+    Parameters
+    ----------
+    key_file : Path, optional
+        The reader's key file.
+    password : callable, optional
+        Asks for the reader's password; it gets the statement that is signed. Not called with a key file, nor if no
+        reader has an account.
+    """
+
+    key_file: Path | None = None
+    password: Callable[[str], str] | None = None
+
+
+def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summary:
+    """Lock all reads of a reader that count. If readers have accounts, the reader signs.
+
+    Either all reads are locked or none: the registry locks them when all files are in place. The images that the counts
+    read are copied, so that a later analysis changes no locked number.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    reader : str
+        Code of the reader.
+    proof : Proof, optional
+        Required if a reader of ``trial.toml`` has an account.
+
+    Returns
+    -------
+    dict
+        ``locked``: number of visits.
+
+    Raises
+    ------
+    SettingsError
+        If ``trial.toml`` lists readers and this is none of them.
+    UsageError
+        If the reader has no read to lock, a read in the files differs from the registry, or the proof is wrong.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry, ExitStack() as held:
+        code = reader_code(protocol, registry, reader)
+        for subject in sorted({subject for subject, _ in _to_lock(registry, code)}):
+            held.enter_context(only_writer(trial, subject))
+        reads = _to_lock(registry, code)  # nobody changes them any more
+        if not reads:
+            raise UsageError(
+                "expected confirmed reads of this reader, found none",
+                hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
+            )
+        account = _account(protocol, registry, code, proof, f"{len(reads)} visits: {MEANING}.")
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        inputs: dict[tuple[str, str], dict[str, Any]] = {}
+        signatures: dict[tuple[str, str], dict[str, str]] = {}
+        for key, known in reads.items():
+            record, inputs[key] = _files_of_lock(trial, protocol, *key, known)
+            if account:
+                signatures[key] = signature(record, inputs[key], account=account, at=at)
+        registry.lock_reads(reads, reader=code, inputs=inputs, signatures=signatures)
+    return {"locked": len(reads)}
+
+
+def _files_of_lock(
+    trial: Trial, protocol: Protocol, subject: str, visit: str, known: ReadState
+) -> tuple[ReadRecord, dict[str, Any]]:
+    """Protect the files of a read and copy what its counts depend on."""
+    record = stored_read(trial, subject, visit, known).record
+    protect_read(trial.reads, record)
+    kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
+    return record, {"files": kept, "rules": protocol.lesions.model_dump(mode="json")}
+
+
+def _to_lock(registry: Registry, reader: str) -> dict[tuple[str, str], ReadState]:
+    return {
+        (subject.code, visit.visit): visit.counting
+        for subject in registry.state().subjects
+        for visit in subject.visits
+        if visit.counting is not None
+        and visit.counting.reader == reader
+        and visit.counting.status is not ReadStatus.LOCKED
+    }
+
+
+def _account(protocol: Protocol, registry: Registry, reader: str, proof: Proof | None, statement: str) -> str:
+    """Fingerprint of the reader's account, once the reader has proved to own it. Empty if no reader has one."""
+    if not any(listed.has_account for listed in protocol.readers):
+        return ""
+    listed, proof = protocol.reader(reader), proof or Proof()
+    try:
+        if proof.key_file is not None:
+            return require_key(listed, _key(proof.key_file))
+        if listed.password_hash and proof.password is not None:
+            return require_password(listed, proof.password(statement))
+    except UsageError as error:
+        registry.audit(SIGNATURE_REFUSED, reader=reader, details={"reason": error.message})
+        raise
+    if listed.key_sha256:
+        raise UsageError(
+            f"reader {reader}: expected the reader's key file, found none", hint="give --key-file FILE"
+        )
+    raise UsageError(
+        f"reader {reader}: expected an account in trial.toml, found none",
+        hint="make one: mri-pipeline read TRIAL --account --reader R",
+    )
+
+
+def _key(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError("expected a key file that can be read, found none", hint="check --key-file") from error
+
+
+def unlock_read(
+    folder: Path, *, subject: str, visit: str, reader: str, reason: str, proof: Proof | None = None
+) -> Summary:
+    """Unlock a read for a correction by its reader. The locked version is kept, and the next one is linked to it.
+
+    With two reads of each visit, reads that were compared and are not locked can be reopened in the same way. They are
+    compared again with the corrected read.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader whose read counts.
+    reason : str
+        Without patient data.
+    proof : Proof, optional
+        As in `lock_reads`.
+
+    Returns
+    -------
+    dict
+        ``unlocked``: number of visits. ``version``: that of the unlocked read.
+
+    Raises
+    ------
+    UsageError
+        If the reader's read of this visit does not count, the reason is empty, or the proof is wrong.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        code = reader_code(protocol, registry, reader)
+        protocol.visit(visit)
+        states = {state.visit: state for state in registry.subject(subject).visits}
+        with only_writer(trial, subject):
+            _account(protocol, registry, code, proof, f"Unlock of {subject} {visit}.")
+            registry.unlock_read(subject, visit, reader=code, reason=reason)
+    known = states[visit].by(code)
+    return {"unlocked": 1, "version": known.version if known else 0}
+
+
+def account_line(folder: Path, *, reader: str, key_file: Path | None, password: Callable[[str], str]) -> str:
+    """The line of ``trial.toml`` with a new account of a reader.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    reader : str
+        Code of a listed reader.
+    key_file : Path or None
+        New key file to write (mode 0600). None: the account has a password.
+    password : callable
+        Asks for the new password.
+
+    Returns
+    -------
+    str
+        For the table of the reader.
+
+    Raises
+    ------
+    SettingsError
+        If ``trial.toml`` does not list the reader.
+    UsageError
+        If the key file exists, or the password is too short.
+    """
+    protocol = load_protocol(Trial.existing(folder).protocol_file)
+    if not protocol.readers:
+        raise UsageError(
+            "expected readers in trial.toml, found none",
+            hint='add [[readers]] with code = "R1" to trial.toml first',
+        )
+    code = protocol.reader(reader).code
+    if key_file is None:
+        return f'password_hash = "{password_hash(password(f"New account of reader {code}."))}"'
+    if key_file.exists():
+        raise UsageError("expected a new key file, found one of that name", hint="name another file")
+    content = new_key()
+    write_atomic(key_file, content, mode=0o600)
+    return f'key_sha256 = "{key_digest(content)}"'
