@@ -210,9 +210,9 @@ def _to_store(reads: Path, staged: Sequence[tuple[ReadRecord, KnownRead]]) -> tu
             raise refused
         else:
             records.append(record)
-    if unchanged and not records and all(earlier.locked for _, earlier in unchanged):
-        if refused := _refused(*unchanged[0]):
-            raise refused
+    only_locked = unchanged and not records and all(earlier.locked for _, earlier in unchanged)
+    if only_locked and (refused := _refused(*unchanged[0])):
+        raise refused
     return records, [code for code, _ in unchanged]
 
 
