@@ -113,7 +113,7 @@ def import_decisions(
 
     An item is read if it is marked done, or if all its proposed lesions are decided. An item without mark, decision and
     edited mask is unread. Other items are incomplete and are refused. A read that equals the reader's earlier one is
-    left out; a worklist without other reads than locked ones is refused.
+    left out; a worklist of locked reads alone is refused.
 
     Parameters
     ----------
@@ -210,9 +210,9 @@ def _to_store(reads: Path, staged: Sequence[tuple[ReadRecord, KnownRead]]) -> tu
             raise refused
         else:
             records.append(record)
-    for code, earlier in unchanged:
-        if earlier.locked and not records and (refused := _refused(code, earlier)):
-            raise refused
+    only_locked = unchanged and not records and all(earlier.locked for _, earlier in unchanged)
+    if only_locked and (refused := _refused(*unchanged[0])):
+        raise refused
     return records, [code for code, _ in unchanged]
 
 
