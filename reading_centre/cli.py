@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.commands import (
     agreement,
+    audit,
     bids,
     demo,
     dummy_run,
@@ -139,4 +140,5 @@ for _name, _command, _summary in (
     app.command(_name, short_help=_summary)(_command)
 
 app.add_typer(quarantine.app, name="quarantine", short_help="List, retry and release refused uploads.")
+app.add_typer(audit.app, name="audit", short_help="Show, verify, export and anchor the audit trail.")
 app.add_typer(query.app, name="query", short_help="List, answer and close queries to the sites.")

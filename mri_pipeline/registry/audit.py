@@ -107,6 +107,27 @@ def verify_chain(entries: Iterable[AuditEntry]) -> tuple[int, str]:
     return count, previous
 
 
+def backward_times(entries: Iterable[AuditEntry]) -> list[int]:
+    """Entries that are dated before their predecessor: the clock of the machine ran back.
+
+    Parameters
+    ----------
+    entries : iterable of AuditEntry
+        Oldest first.
+
+    Returns
+    -------
+    list of int
+        Their numbers.
+    """
+    found, latest = [], ""
+    for entry in entries:
+        if entry.at < latest:
+            found.append(entry.seq)
+        latest = max(latest, entry.at)
+    return found
+
+
 def utc_now() -> str:
     """The current time in UTC, to the second.
 

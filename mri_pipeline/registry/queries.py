@@ -11,6 +11,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
+from mri_pipeline.registry.replay import differences
 from mri_pipeline.registry.scans import WITHDRAWN, relatives
 from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.steps import (
@@ -371,3 +372,14 @@ class RegistryQueries:
         """
         with reading(self._engine) as session:
             return verify_chain(entries(session))
+
+    def differences_from_audit(self) -> list[str]:
+        """Compare sites, subjects, scans and reads with the audit trail.
+
+        Returns
+        -------
+        list of str
+            As `mri_pipeline.registry.replay.differences`.
+        """
+        with reading(self._engine) as session:
+            return differences(session, entries(session))

@@ -148,7 +148,9 @@ class ReadRegistry(RegistryQueries):
             setattr(row, name, value)
         row.status = status.value
         session.add(row)
-        details = {"status": status.value, **asdict(counts)} | ({"replaces": previous} if previous else {})
+        details = {"status": status.value, **asdict(counts), "standing": row.standing} | (
+            {"replaces": previous} if previous else {}
+        )
         append(session, READ, f"{subject} {visit}", details, reader=reader)
 
     def record_comparison(

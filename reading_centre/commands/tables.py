@@ -65,6 +65,11 @@ def tables(
                 soft_wrap=True,
                 markup=False,
             )
+        STDERR.print(
+            f"Audit trail: {released.audit_entries} entries, last {released.audit_hash} (keep this with the release)",
+            soft_wrap=True,
+            markup=False,
+        )
         if released.other_software:
             STDERR.print("Note: other software than the present one wrote the blinded tables", markup=False)
         return

@@ -32,12 +32,16 @@ class ReleasedTables:
         Where the dates of nv.csv come from, or why there are none.
     other_intervals : tuple of str
         Lines of the schedule whose date contradicts the headers of the scans.
+    audit_entries, audit_hash : int, str
+        Number of entries of the audit trail after the release, and hash of the last one.
     """
 
     files: tuple[Path, ...]
     other_software: bool
     dates: str
     other_intervals: tuple[str, ...]
+    audit_entries: int
+    audit_hash: str
 
 
 def release_trial_tables(
@@ -98,9 +102,11 @@ def release_trial_tables(
             for scan in registry.relatives(code, ScanIdentity())
             if scan.identity.shifted_day is not None
         }
+        head = registry.verify_audit()
     return ReleasedTables(
         released.files,
         details.get("software") != software()["mri-pipeline source"],
         released.dates,
         tuple(differing_intervals(dates, days)),
+        *head,
     )

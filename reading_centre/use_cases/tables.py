@@ -83,11 +83,13 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     Raises
     ------
     UsageError
-        If nothing is analysed, if no subject has usable results, or if no read is locked and `provisional` is False.
+        If the audit trail is broken, nothing is analysed, no subject has usable results, or no read is locked and
+        `provisional` is False.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
+        registry.verify_audit()
         # without lesions, because those of a whole trial may exceed the memory
         without_numbers: list[SubjectInput] = []
         refused: dict[str, ReadingCentreError] = {}

@@ -87,6 +87,7 @@ def agree(trial: Trial) -> list[Held]:
     held = []
     with opened(trial) as registry:
         registry.verify_audit()
+        assert registry.differences_from_audit() == []
         for code in registry.subjects():
             readers = {state.visit: state.readers for state in registry.subject(code).visits}
             for known in registry.relatives(code, ScanIdentity()):

@@ -62,6 +62,7 @@ def opened(trial: Trial) -> Registry:
 
 def visits_of(trial: Trial, subject: str = "BENCH000"):
     with opened(trial) as registry:
+        assert registry.differences_from_audit() == []
         return {visit.visit: visit for visit in registry.subject(subject).visits}
 
 

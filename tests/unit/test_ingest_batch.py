@@ -333,3 +333,4 @@ def test_the_processes_of_the_batch_are_those_of_the_project(tmp_path, trial):
     assert (gone["outcome"], gone["exit_code"], gone["error"]) == ("failed", "2", "UsageError")
     with opened(trial) as registry:
         registry.verify_audit()
+        assert registry.differences_from_audit() == []

@@ -71,6 +71,7 @@ def refused(trial, folder, error, match, specs=SMALL, **patient):
 def actions(trial):
     with opened(trial) as registry:
         registry.verify_audit()
+        assert registry.differences_from_audit() == []
         return [(e.action, dict(e.details)) for e in registry.audit_trail()]
 
 

@@ -99,6 +99,7 @@ def state(trial):
     found = {}
     with opened(trial) as registry:
         registry.verify_audit()
+        assert registry.differences_from_audit() == []
     for week, visit in visits_of(trial).items():
         for read in visit.reads:
             stored = load_read(trial.reads, CODE, week, read.reader, read.version)

@@ -552,6 +552,7 @@ def test_nothing_identified_stays_after_a_kill(trial, tmp_path):
     assert not private_files(trial)
     with opened(trial) as registry:
         registry.verify_audit()
+        assert registry.differences_from_audit() == []
 
 
 def test_a_folder_of_the_work_area_that_is_not_private_is_no_upload(trial, capsys):

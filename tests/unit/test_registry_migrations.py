@@ -84,6 +84,7 @@ def test_a_registry_of_version_0_1_0_keeps_all_that_it_has(old):
         assert trail[12].action == "registry migrated"
         assert (trail[12].details["from"], trail[12].details["to"]) == (2, SCHEMA_VERSION)
         assert registry.record_scan("BCDF2345", "wk24", site="S01", upload_digest="d4")
+        assert registry.differences_from_audit() == []
     with Registry.open(*old) as again:
         assert [entry.action for entry in again.audit_trail()].count("registry migrated") == 1
 

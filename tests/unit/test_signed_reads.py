@@ -11,9 +11,10 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.accounts import key_digest, password_hash
 from mri_pipeline.reading.signature import MEANING, signed_digest
-from mri_pipeline.reading.store import load_read, load_record
+from mri_pipeline.reading.store import folder_of, load_read, load_record
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from reading_centre.use_cases.audit import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables
@@ -192,6 +193,12 @@ def test_a_correction_is_a_new_version_linked_to_the_locked_one(trial):
     assert lock_reads(trial.root, reader="R1", proof=password(PASSWORD)) == {"locked": 1}
     assert versions(trial, provisional=False) == {v: "2" if v == "wk04" else "1" for v in visits_of(trial)}
     assert len(entries(trial, "read locked")) == 8
+    assert verify_trial(trial.root).deviations == ()
+    earlier = next(folder_of(trial.reads, before.record).glob("*.nii.gz"))
+    earlier.chmod(0o600)
+    earlier.write_bytes(earlier.read_bytes()[:-1])
+    (deviation,) = verify_trial(trial.root).deviations
+    assert deviation.startswith(f"subject {CODE}, visit wk04, reader R1, version 1: ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""``mri-pipeline audit``: one changed byte anywhere is found by name."""
+
+import csv
+import json
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tables import SITE, write_trial
+from mri_pipeline.blinding.codes import IssuedCodes
+from mri_pipeline.blinding.secret import Secret
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import backward_times
+from reading_centre import cli
+from reading_centre.use_cases.audit import Selection, anchor_audit, export_audit, selected_entries, verify_trial
+from reading_centre.use_cases.read_lock import lock_reads
+from reading_centre.use_cases.tables import write_trial_tables
+
+CODE, NUMBER = "BENCH000", "0001"
+ANOTHER_READ = (
+    "INSERT INTO reads SELECT subject, visit, 'R7', status, accepted, rejected, voxels_added, voxels_erased, digest, "
+    "version, standing FROM reads WHERE visit = 'wk00'"
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "lock_reads", lambda self, reads, **kwargs: None)
+        trial = write_trial(tmp_path_factory.mktemp("bench") / "trial", subjects=1, shape=(40, 44, 14))
+    lock_reads(trial.root, reader="R1")
+    with (trial.sealed / "subjects.csv").open("a") as stream:
+        stream.write(f"{CODE},{SITE},{NUMBER}\n")
+    IssuedCodes(trial.sealed, Secret.read(trial.sealed)).issue(CODE, f"{SITE}|{NUMBER}".upper())
+    write_trial_tables(trial.root, provisional=False)
+    return trial
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "trial")
+    return type(original)(tmp_path / "trial")
+
+
+def registry_of(trial):
+    return Registry.open(trial, load_protocol(trial.protocol_file))
+
+
+def behind_the_trail(trial, *statements):
+    """Change the database without the program, as its owner can."""
+    with sqlite3.connect(trial.registry_file) as raw:
+        for trigger in ("audit_no_update", "audit_no_delete"):
+            raw.execute(f"DROP TRIGGER {trigger}")
+        for statement in statements:
+            assert raw.execute(statement).rowcount > 0
+    raw.close()
+
+
+def flip(path: Path, at: int = -20) -> None:
+    path.chmod(0o600)
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_an_unchanged_trial_has_no_deviation(trial):
+    found = verify_trial(trial.root)
+    assert found.deviations == ()
+    with registry_of(trial) as registry:
+        assert (found.entries, found.last) == registry.verify_audit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE audit SET reader = 'R9' WHERE seq = 4", "found a change at entry 4"),
+        ("DELETE FROM audit WHERE seq = 2", "found a change at entry 2"),
+        ("UPDATE reads SET accepted = accepted + 1 WHERE visit = 'wk00'", "BENCH000, wk00, R1: expected accepted"),
+        ("UPDATE reads SET status = 'confirmed' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected status"),
+        ("UPDATE reads SET standing = 'open' WHERE visit = 'wk04'", "BENCH000, wk04, R1: expected standing"),
+        ("DELETE FROM reads WHERE visit = 'wk04'", "wk04, R1: expected the row of the audit trail, found none"),
+        (ANOTHER_READ, "wk00, R7: expected no row as in the audit trail"),
+        ("UPDATE scans SET status = 'failed' WHERE visit = 'wk12'", "BENCH000, wk12: expected status"),
+        ("UPDATE scans SET upload_digest = 'f' WHERE visit = 'wk12'", "BENCH000, wk12: expected upload digest"),
+        (
+            "UPDATE sites SET gate = 'accepted', gate_at = 'x' WHERE code = 'S02'",
+            "gate of site S02: expected no row",
+        ),
+    ],
+)
+def test_a_changed_row_of_the_registry_is_found(trial, statement, message):
+    behind_the_trail(trial, statement)
+    found = verify_trial(trial.root)
+    assert any(message in deviation for deviation in found.deviations), found.deviations
+
+
+def test_a_changed_byte_of_a_read_a_locked_copy_a_table_or_the_key_is_found_by_name(trial):
+    mask = next(path for path in (trial.reads / CODE / "wk12").rglob("*.nii.gz") if "locked" not in path.parts)
+    kept = trial.reads / CODE / "wk04" / "locked" / "FLAIR.nii.gz"
+    table = trial.tables / "lesions.csv"
+    for path in (mask, kept, table):
+        flip(path)
+    (trial.sealed / "subjects.csv").write_text(
+        (trial.sealed / "subjects.csv").read_text().replace(f",{NUMBER}", ",0002")
+    )
+    found = verify_trial(trial.root).deviations
+    for text in (
+        f"wk12: expected the confirmed {mask.name}",
+        f"visit wk04: expected {kept.name}",
+        "expected lesions.csv",
+        CODE,
+    ):
+        assert any(text in deviation for deviation in found), (text, found)
+    assert not any(NUMBER in deviation for deviation in found)
+
+
+def test_a_cut_trail_is_found_by_its_anchor_alone(trial, tmp_path):
+    anchor = tmp_path / "anchor.json"
+    count, last = anchor_audit(trial.root, anchor)
+    assert json.loads(anchor.read_text())["last"] == last
+    behind_the_trail(trial, f"DELETE FROM audit WHERE seq = {count}")
+    assert verify_trial(trial.root).deviations == ()
+    (deviation,) = verify_trial(trial.root, anchor).deviations
+    assert deviation == f"audit trail: expected entry {count} of the anchor, found another trail"
+    anchor.write_text("{}")
+    with pytest.raises(UsageError, match=r"expected an anchor of the audit trail, found none in anchor\.json"):
+        verify_trial(trial.root, anchor)
+
+
+def test_an_anchor_is_a_new_file_outside_of_the_trial(trial, tmp_path):
+    with pytest.raises(UsageError, match="expected a file outside of the trial's folder, found one inside"):
+        anchor_audit(trial.root, trial.root / "anchor.json")
+    (tmp_path / "anchor.json").write_text("")
+    with pytest.raises(UsageError, match=r"expected a new file, found anchor\.json"):
+        anchor_audit(trial.root, tmp_path / "anchor.json")
+
+
+def test_a_clock_that_ran_back_is_found(trial):
+    with registry_of(trial) as registry:
+        entries = registry.audit_trail()
+    assert backward_times(entries) == []
+    entries[4] = replace(entries[4], at="2020-01-01T00:00:00+00:00")
+    assert backward_times(entries) == [5]
+
+
+def test_no_tables_are_written_on_a_broken_trail(trial):
+    behind_the_trail(trial, "UPDATE audit SET reader = 'R9' WHERE seq = 4")
+    before = (trial.tables / "endpoints.csv").stat().st_mtime_ns
+    with pytest.raises(UsageError, match="expected an unbroken audit trail, found a change at entry 4"):
+        write_trial_tables(trial.root, provisional=True)
+    assert (trial.tables / "endpoints.csv").stat().st_mtime_ns == before
+
+
+def test_entries_are_selected(trial):
+    everything = selected_entries(trial.root, Selection())
+    locked = selected_entries(trial.root, Selection(subject=CODE, actor="R1", action="read locked"))
+    assert {entry.action for entry in locked} == {"read locked"}
+    assert len(locked) == 7
+    day = everything[0].at[:10]
+    assert selected_entries(trial.root, Selection(since=day)) == everything
+    assert selected_entries(trial.root, Selection(until=day[:4])) == everything
+    assert selected_entries(trial.root, Selection(until="2020")) == []
+    assert selected_entries(trial.root, Selection(since="2999-01-01")) == []
+    with pytest.raises(UsageError, match="expected a time such as 2026-03-01 or 2026-03-01T12:00"):
+        Selection(since="yesterday")
+
+
+def test_an_export_has_all_columns(trial, tmp_path):
+    everything = selected_entries(trial.root, Selection())
+    for name in ("audit.csv", "audit.json"):
+        assert export_audit(trial.root, tmp_path / name, Selection()) == len(everything)
+    with (tmp_path / "audit.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [json.loads(row["details"]) for row in rows] == [entry.details for entry in everything]
+    assert [row["hash"] for row in json.loads((tmp_path / "audit.json").read_text())] == [
+        e.hash for e in everything
+    ]
+    with pytest.raises(UsageError, match=r"expected a file that ends with \.csv or \.json, found \.xls"):
+        export_audit(trial.root, tmp_path / "audit.xls", Selection())
+
+
+def test_the_command_line(trial, tmp_path, capsys):
+    assert cli.invoke(["audit", "verify", str(trial.root)]) == 0
+    assert "intact; last" in capsys.readouterr().out
+    assert cli.invoke(["audit", "anchor", str(trial.root), str(tmp_path / "a.json")]) == 0
+    assert cli.invoke(["audit", "verify", str(trial.root), "--anchor", str(tmp_path / "a.json")]) == 0
+    assert cli.invoke(["audit", "export", str(trial.root), str(tmp_path / "a.csv"), "--actor", "R1"]) == 0
+    capsys.readouterr()
+    assert cli.invoke(["audit", "show", str(trial.root), "--action", "read locked", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 7
+    flip(trial.tables / "nv.csv")
+    assert cli.invoke(["audit", "verify", str(trial.root)]) == 2
+    printed = capsys.readouterr()
+    assert "expected nv.csv as 'mri-pipeline tables' wrote it, found it changed" in printed.out
+    assert "error: expected a trial as in its audit trail, found 1 deviations" in printed.err
