@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from mri_pipeline.core.errors import UsageError
-from reading_centre.console import STDOUT, AsJson, TrialFolder, emit, say
+from reading_centre.console import AsJson, TrialFolder, emit, say
 
 app = typer.Typer(
     help="The audit trail: show, verify, export, anchor.", no_args_is_help=True, rich_markup_mode=None
@@ -41,11 +40,11 @@ def show(
     if as_json:
         emit([asdict(entry) for entry in found])
         return
-    table = Table("entry", "UTC", "account", "reader", "action", "target", "details")
     for entry in found:
-        details = json.dumps(entry.details, ensure_ascii=False, sort_keys=True)
-        table.add_row(str(entry.seq), entry.at, entry.os_user, entry.reader, entry.action, entry.target, details)
-    STDOUT.print(table)
+        actor = f"{entry.os_user}/{entry.reader}" if entry.reader else entry.os_user
+        say(f"{entry.seq}  {entry.at}  {actor}  {entry.action}  {entry.target}".rstrip())
+        if entry.details:
+            say(f"    {json.dumps(entry.details, ensure_ascii=False, sort_keys=True)}")
 
 
 @app.command("verify", short_help="Compare the trial with its audit trail.")
@@ -66,8 +65,9 @@ def verify(
         for deviation in found.deviations:
             say(deviation)
     if found.deviations:
+        count = len(found.deviations)
         raise UsageError(
-            f"expected a trial as in its audit trail, found {len(found.deviations)} deviations",
+            f"expected a trial as in its audit trail, found {count} deviation{'s' if count > 1 else ''}",
             hint="restore the named files from their backup and report the deviation",
         )
     if not as_json:

@@ -193,8 +193,12 @@ def test_the_command_line(trial, tmp_path, capsys):
     capsys.readouterr()
     assert cli.invoke(["audit", "show", str(trial.root), "--action", "read locked", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 7
+    assert cli.invoke(["audit", "show", str(trial.root), "--action", "tables written"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("  tables written")
+    assert json.loads(second)["provisional"] is False
     flip(trial.tables / "nv.csv")
     assert cli.invoke(["audit", "verify", str(trial.root)]) == 2
     printed = capsys.readouterr()
     assert "expected nv.csv as 'mri-pipeline tables' wrote it, found it changed" in printed.out
-    assert "error: expected a trial as in its audit trail, found 1 deviations" in printed.err
+    assert "error: expected a trial as in its audit trail, found 1 deviation\n" in printed.err
