@@ -119,8 +119,8 @@ def forms_qc_flag(contrast: Contrast, difference_mm: float) -> str:
     return f"{contrast.value}: qform and sform differ by up to {difference_mm:.1f} mm; the sform is used"
 
 
-def contrast_qc_flag(contrasts: Mapping[Contrast, Image], brain: LabelImage) -> str:
-    """QC flag for a post-contrast T1 without enhancement, not even of vessels; empty otherwise.
+def contrast_qc_flag(contrasts: Mapping[Contrast, Image], brain: LabelImage, *, t1_enhanced: bool) -> str:
+    """QC flag for T1 scans that are not what they are called; empty otherwise.
 
     Parameters
     ----------
@@ -128,20 +128,27 @@ def contrast_qc_flag(contrasts: Mapping[Contrast, Image], brain: LabelImage) -> 
         Images of one visit on one grid.
     brain : LabelImage
         On the same grid.
+    t1_enhanced : bool
+        True if the T1 before contrast looks post-contrast (`mri_pipeline.images.enhancement.looks_enhanced`).
 
     Returns
     -------
     str
-        Empty without one of the two T1, and if the images do not decide.
+        Names a post-contrast T1 without enhancement, not even of vessels, and a pre-contrast T1 with enhancement.
     """
-    if Contrast.T1W not in contrasts or Contrast.T1W_GD not in contrasts:
-        return ""
-    check = compare_registered_t1(contrasts[Contrast.T1W], contrasts[Contrast.T1W_GD], brain)
-    if check.enhancement is Enhancement.ABSENT:
-        return "T1 after contrast: no enhancement, not even of vessels; check that contrast was given"
-    if check.enhancement is Enhancement.REVERSED:
-        return "T1 after contrast: T1w enhances against it; check whether the two T1 are swapped"
-    return ""
+    found = []
+    if t1_enhanced:
+        found.append("T1w: choroid plexus and vessels are bright as after contrast; black holes are not counted")
+    if Contrast.T1W in contrasts and Contrast.T1W_GD in contrasts:
+        check = compare_registered_t1(contrasts[Contrast.T1W], contrasts[Contrast.T1W_GD], brain)
+        found += [_COMPARED[check.enhancement]] if check.enhancement in _COMPARED else []
+    return "; ".join(found)
+
+
+_COMPARED = {
+    Enhancement.ABSENT: "T1 after contrast: no enhancement, not even of vessels; check that contrast was given",
+    Enhancement.REVERSED: "T1 after contrast: T1w enhances against it; check whether the two T1 are swapped",
+}
 
 
 def qc_flags(quality: VisitQuality) -> list[str]:

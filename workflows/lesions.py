@@ -74,6 +74,7 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     track = _track(job, visits)
     write_wf = init_write_wf(job=job, alignment=alignment)
     lists = [field for field, contrast in RESULTS.items() if visits_with(visits, contrast)]
+    lists += ["black_hole_visits"] * ("black_holes" in lists)
     others = ["t1s"] * any(map(t1_field, visits)) + ["t2ws"] * bool(visits_with(visits, Contrast.T2W))
     found = [f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)]
     workflow.connect([
@@ -212,13 +213,16 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     Outputs
     -------
     gel, black_holes, t1_hypointensity
-        One entry for each visit with the required contrast.
+        One entry for each visit with the required contrast. A visit whose T1 looks post-contrast has no black holes.
+    black_hole_visits
+        Labels of the visits with black holes, if any visit has a T1.
     t2_lesions, gel_qc_flags
         One entry for each visit.
     <visit>_<contrast>
         Normalised scans, and the results of the visit.
     """
     lists = {field: visits_with(visits, contrast) for field, contrast in RESULTS.items()}
+    collected = {"t2_lesions": visits, "gel_qc_flags": visits, "black_hole_visits": lists["black_holes"], **lists}
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
         niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", "probabilities", *scanned_fields(visits)]),
@@ -227,16 +231,16 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     outputnode = pe.Node(
         niu.IdentityInterface(
             fields=[
-                "t2_lesions",
-                "gel_qc_flags",
-                *(field for field, having in lists.items() if having),
+                *(field for field, having in collected.items() if having),
                 *(f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)),
             ]
         ),
         name="outputnode",
     )
     segment = {
-        v.visit: pe.Node(Segment(rules=rules.model_dump_json()), name=f"segment_{v.visit}", mem_gb=1.5)
+        v.visit: pe.Node(
+            Segment(visit=v.visit, rules=rules.model_dump_json()), name=f"segment_{v.visit}", mem_gb=1.5
+        )
         for v in visits
     }
     for number, visit in enumerate(visits):
@@ -248,12 +252,12 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
             (inputnode, node, [(("probabilities", pick, number), "t2_probability")]),
             (node, outputnode, [(field, f"{visit.visit}_{field}") for field in segmented_fields(visit)]),
         ])  # fmt: skip
-    for field, having in {"t2_lesions": visits, "gel_qc_flags": visits, **lists}.items():
+    for field, having in collected.items():
         if having:
             merge = merge_node(f"all_{_TRACKED.get(field, field)}", len(having))
-            source = "qc_flags" if field == "gel_qc_flags" else field
+            one = _ONE.get(field, field)
             workflow.connect([
-                *((segment[v.visit], merge, [(source, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
+                *((segment[v.visit], merge, [(one, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
                 (merge, outputnode, [("out", field)]),
             ])  # fmt: skip
     return workflow
@@ -261,6 +265,9 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
 
 _TRACKED = {"gel": "gels"}
 """Inputs of tracking whose names differ from those of a visit's results."""
+
+_ONE = {"gel_qc_flags": "qc_flags", "black_hole_visits": "black_hole_visit"}
+"""Outputs of `Segment` whose names differ from those of the lists over visits."""
 
 
 def _segment_t2(visits: Sequence[VisitScans], rules: LesionRules) -> pe.Node:
@@ -278,7 +285,6 @@ def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:
         visits=[v.visit for v in visits],
         weeks={v.visit: v.week for v in visits},
         gel_visits=[v.visit for v in visits_with(visits, Contrast.T1W_GD)],
-        black_hole_visits=[v.visit for v in visits_with(visits, Contrast.T1W)],
         rules=job.rules.model_dump_json(),
     )
     return pe.Node(track, name="track", mem_gb=0.4 + 0.14 * len(visits))

@@ -16,6 +16,7 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages, VisitMasks
 from mri_pipeline.images import normalise
+from mri_pipeline.images.enhancement import looks_enhanced
 from mri_pipeline.lesions import black_holes
 from mri_pipeline.lesions.gel import detect as gel
 from mri_pipeline.lesions.gel.candidates import GelDetection
@@ -40,6 +41,8 @@ class SegmentedVisit:
         None without post-contrast T1. An empty mask: none found.
     dark : DarkTissue or None
         Black holes and T1 hypointensity. None without T1 before contrast. An empty mask: none found.
+    t1_enhanced : bool
+        True if the T1 before contrast looks post-contrast. Black holes are then not known.
     """
 
     contrasts: Mapping[Contrast, Image]
@@ -47,6 +50,7 @@ class SegmentedVisit:
     t2_probability: Image
     gel: GelDetection | None
     dark: black_holes.DarkTissue | None
+    t1_enhanced: bool = False
 
 
 def segment_t2(
@@ -147,7 +151,8 @@ def segment_visit(
 ) -> SegmentedVisit:
     """Normalise a visit and segment its enhancing lesions and black holes, given its T2 lesions.
 
-    An enhancing lesion that was not found on T2 becomes a T2 lesion.
+    An enhancing lesion that was not found on T2 becomes a T2 lesion. A T1 that looks post-contrast shows no black
+    holes.
 
     Parameters
     ----------
@@ -171,12 +176,14 @@ def segment_visit(
         enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules)
         gel_mask = enhancing.mask
         t2_lesions, t2_probability = gel.with_enhancing(t2_lesions, t2_probability, enhancing, rules)
+    t1 = visit.contrasts.get(Contrast.T1W)
+    t1_enhanced = t1 is not None and looks_enhanced(t1, tissue.csf, brain)
     dark = (
         black_holes.segment_black_holes(visit, tissue, t2_lesions, gel_mask, rules)
-        if Contrast.T1W in images
+        if t1 is not None and not t1_enhanced
         else None
     )
-    return SegmentedVisit(visit.contrasts, t2_lesions, t2_probability, enhancing, dark)
+    return SegmentedVisit(visit.contrasts, t2_lesions, t2_probability, enhancing, dark, t1_enhanced)
 
 
 def _normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:

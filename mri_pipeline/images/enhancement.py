@@ -1,8 +1,11 @@
-"""Whether two T1 scans of one visit are pre-contrast and post-contrast, as the images show it.
+"""Whether T1 scans are pre-contrast or post-contrast, as the images show it.
 
 Vessels, dura and choroid plexus enhance in everybody. The difference u = after / median - before / median then has a
 long upper tail. Noise, motion and other scanner settings change both tails alike. The lower tail thus is the measure of
 what is not enhancement. Thresholds: `benchmarks/intake/contrast.md`.
+
+A single T1 is judged by choroid plexus and vessels in the central CSF, which are as bright as white matter only after
+contrast.
 """
 
 from __future__ import annotations
@@ -151,6 +154,40 @@ def compare_registered_t1(before: Image, after: Image, brain: LabelImage) -> Enh
     """
     small, other = (downsample(image, _CONSTANTS.spacing_mm) for image in (before, after))
     return check_enhancement(small, other, _coarse(brain))
+
+
+def looks_enhanced(t1: Image, csf: Image, brain: LabelImage) -> bool:
+    """Whether choroid plexus and vessels of a single T1 are as bright as after contrast.
+
+    Parameters
+    ----------
+    t1 : Image
+        Median of white matter 1. Voxels of 0 are outside the field of view.
+    csf : Image
+        CSF probability of the registered template, 0 to 1, on the same grid.
+    brain : LabelImage
+        On the same grid.
+
+    Returns
+    -------
+    bool
+        False also if the central CSF is too small to decide.
+
+    Raises
+    ------
+    GridMismatchError
+        If the grids differ.
+    """
+    t1.grid.require_same(csf.grid, "the CSF probability")
+    t1.grid.require_same(brain.grid, "the brain mask")
+    small, fluid = (downsample(image, _CONSTANTS.spacing_mm) for image in (t1, csf))
+    inside = np.pad(_coarse(brain).mask, 1)  # the edge of the grid is a surface, too
+    depth = ndimage.distance_transform_edt(inside, sampling=small.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    central = (depth > _CONSTANTS.csf_depth_mm) & (fluid.data > _CONSTANTS.csf_probability) & (small.data > 0)
+    if np.count_nonzero(central) < _CONSTANTS.min_central_voxels:
+        return False
+    brightest = np.percentile(small.data[central], 100 - _CONSTANTS.csf_percent)
+    return bool(brightest >= _CONSTANTS.enhanced_csf)
 
 
 def _coarse(region: LabelImage) -> LabelImage:

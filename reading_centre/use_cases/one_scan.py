@@ -109,7 +109,7 @@ def segment_images(
         weeks={_VISIT: None},
     )
     (only,) = tracking.visits
-    gel_flag = contrast_qc_flag(segmented.contrasts, scan.brain)
+    gel_flag = contrast_qc_flag(segmented.contrasts, scan.brain, t1_enhanced=segmented.t1_enhanced)
     message = "; ".join(filter(None, (*scan.qc_flags, t2_flag, gel_flag)))
     grid = images[Contrast.FLAIR].grid
     visit = _visit_on(segmented, grid)

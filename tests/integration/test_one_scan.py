@@ -85,3 +85,26 @@ def test_segment_and_bids_agree_and_a_copy_as_a_second_session_is_noticed(segmen
     order = json.loads((out / "tables" / "data_dictionary.json").read_text())["session_order"]
     assert order["two"] == {"order": ["1", "2"], "source": "numbers in the session labels"}
     assert "from <b>numbers in the session labels</b>" in (out / "reports" / "sub-two.html").read_text()
+
+
+def test_a_post_contrast_t1_given_as_t1_leaves_black_holes_empty(tmp_path, capsys):
+    """Session 2 has the post-contrast T1 under the name of the T1; session 1 is as it should be."""
+    bids = tmp_path / "bids"
+    for session, t1 in (("1", Contrast.T1W), ("2", Contrast.T1W_GD)):
+        anat = bids / "sub-one" / f"ses-{session}" / "anat"
+        anat.mkdir(parents=True)
+        for name, contrast in (("FLAIR", Contrast.FLAIR), ("T1w", t1)):
+            shutil.copy(path_of(contrast), anat / f"sub-one_ses-{session}_{name}.nii.gz")
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    out = tmp_path / "out"
+    assert cli.invoke(["bids", str(bids), str(out), "participant"]) == 0
+    said = capsys.readouterr().out
+    message = "T1w: choroid plexus and vessels are bright as after contrast; black holes are not counted"
+    assert f"2: {message}" in said.replace("FLAIR: the same voxels as at 1; was the right scan uploaded?; ", "")
+    assert f"1: {message}" not in said
+    first, second = read_table(out / "tables" / "lesion_timepoints.csv")
+    assert int(first["bh_count"]) > 0
+    assert (second["bh_count"], second["bh_volume_ml"]) == ("", "")
+    anat = out / "sub-one" / "ses-2" / "anat"
+    assert not list(anat.glob("*label-BH_mask*"))
+    assert list(anat.glob("*label-T2lesion_mask*"))

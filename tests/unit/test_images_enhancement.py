@@ -8,7 +8,7 @@ from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage
-from mri_pipeline.images.enhancement import Enhancement, check_enhancement, compare_t1, upper_head
+from mri_pipeline.images.enhancement import Enhancement, check_enhancement, compare_t1, looks_enhanced, upper_head
 from mri_pipeline.images.resample import resample
 
 CUBE = Grid((30, 30, 30), np.eye(4))
@@ -125,6 +125,33 @@ def test_uniform_scans_are_not_judged():
     uniform = Image(np.full(CUBE.shape, 5, dtype=np.float32), CUBE)
     assert compare_t1(uniform, flat(1)).enhancement is Enhancement.UNDECIDED
     assert compare_t1(flat(1), uniform).enhancement is Enhancement.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("plexus", "central", "enhanced"),
+    [
+        (1.0, True, True),
+        (0.7, True, False),
+        (1.0, False, False),  # bright voxels beside the surface are dura and veins
+    ],
+)
+def test_a_single_t1_is_judged_by_the_central_csf(plexus, central, enhanced):
+    grid = Grid((40, 40, 40), np.diag([2.0, 2, 2, 1]))
+    t1, csf = np.ones(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    csf[14:26, 14:26, 14:26] = csf[1:4] = 0.9
+    t1[csf > 0.5] = 0.3
+    place = (slice(18, 20), slice(14, 26), slice(18, 20)) if central else (slice(1, 4), slice(5, 35), slice(5, 35))
+    t1[place] = plexus
+    brain = LabelImage(np.ones(grid.shape, np.uint8), grid)
+    assert looks_enhanced(Image(t1, grid), Image(csf, grid), brain) is enhanced
+
+
+def test_a_single_t1_without_central_csf_is_not_judged():
+    bright, none = flat(1, gain=0.02), Image(np.zeros(CUBE.shape, np.float32), CUBE)
+    assert looks_enhanced(bright, none, ALL) is False
+    few = none.data.copy()
+    few[14:16, 14:16, 14:16] = 1
+    assert looks_enhanced(bright, Image(few, CUBE), ALL) is False
 
 
 @pytest.mark.real_data

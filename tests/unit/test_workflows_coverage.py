@@ -82,10 +82,11 @@ def test_a_post_contrast_t1_without_enhancement_is_flagged(bright, message):
     contrasts = {c: Image(data, GRID) for c, data in zip((Contrast.T1W, Contrast.T1W_GD), noise, strict=True)}
     if bright is not None:
         contrasts[bright].data[5:7, 5:25] += 100  # a tenth of the brain
-    flag = contrast_qc_flag(contrasts, brain())
+    flag = contrast_qc_flag(contrasts, brain(), t1_enhanced=False)
     assert flag == (f"T1 after contrast: {message}" if message else "")
     del contrasts[Contrast.T1W]
-    assert contrast_qc_flag(contrasts, brain()) == ""
+    assert contrast_qc_flag(contrasts, brain(), t1_enhanced=False) == ""
+    assert "black holes are not counted" in contrast_qc_flag(contrasts, brain(), t1_enhanced=True)
 
 
 @pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])

@@ -77,6 +77,7 @@ class SegmentT2(Step):
 
 
 class _SegmentInputSpec(ContrastInputSpec, TissueInputSpec):
+    visit = traits.Str(mandatory=True, desc="label")
     t2_lesions = File(exists=True, mandatory=True, desc="T2 lesion mask")
     t2_probability = File(exists=True, mandatory=True, desc="T2 probability map")
     brain = File(exists=True, mandatory=True, desc="brain mask on the subject's grid")
@@ -90,9 +91,10 @@ class _SegmentOutputSpec(ContrastOutputSpec):
     gel_probability = File(
         exists=True, desc="probability of each enhancing component; undefined without a post-contrast T1"
     )
-    black_holes = File(exists=True, desc="black holes; undefined without a T1")
-    t1_hypointensity = File(exists=True, desc="grade of T1 hypointensity; undefined without a T1")
-    qc_flags = traits.Str(desc="QC flags of the post-contrast T1")
+    black_holes = File(exists=True, desc="black holes; undefined without a T1 before contrast")
+    t1_hypointensity = File(exists=True, desc="grade of T1 hypointensity; undefined without a T1 before contrast")
+    black_hole_visit = traits.Str(desc="label of the visit; undefined without black holes")
+    qc_flags = traits.Str(desc="QC flags of both T1")
 
 
 class Segment(Step):
@@ -113,11 +115,12 @@ class Segment(Step):
         )
         self.keep_contrasts(runtime, found.contrasts)
         self.keep(runtime, t2_lesions=found.t2_lesions, t2_probability=found.t2_probability)
-        self._results["qc_flags"] = contrast_qc_flag(found.contrasts, brain)
+        self._results["qc_flags"] = contrast_qc_flag(found.contrasts, brain, t1_enhanced=found.t1_enhanced)
         if found.gel is not None:
             self.keep(runtime, gel=found.gel.mask, gel_probability=found.gel.probability)
         if found.dark is not None:
             self.keep(runtime, black_holes=found.dark.black_holes, t1_hypointensity=found.dark.t1_hypointensity)
+            self._results["black_hole_visit"] = self.inputs.visit
         return runtime
 
 
@@ -129,7 +132,7 @@ class _TrackInputSpec(BaseInterfaceInputSpec):
     t2_lesions = InputMultiObject(File(exists=True), mandatory=True, desc="mask of every visit")
     gel_visits = traits.List(traits.Str(), desc="visits with a post-contrast T1")
     gels = InputMultiObject(File(exists=True), desc="their masks, in the same order")
-    black_hole_visits = traits.List(traits.Str(), desc="visits with a T1")
+    black_hole_visits = traits.List(traits.Str(), desc="visits with black holes")
     black_holes = InputMultiObject(File(exists=True), desc="their masks, in the same order")
     t1_hypointensity = InputMultiObject(
         File(exists=True), desc="their grades of T1 hypointensity, in the same order"
