@@ -1,4 +1,4 @@
-"""Entries of the quarantine: list them, and note what became of them."""
+"""Entries of the quarantine: list them and record their outcome."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class QuarantineEntry:
     upload : Path or None
         The copy of the upload; None if it is not kept.
     outcome : str
-        What became of it; empty for an entry that waits.
+        Outcome; empty for an open entry.
     """
 
     name: str
@@ -102,7 +102,7 @@ def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
 
 
 def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.datetime) -> None:
-    """Note what became of an entry, and delete its copy of the upload, which is not de-identified.
+    """Record the outcome of an entry and delete its copy of the upload, which is not de-identified.
 
     Parameters
     ----------

@@ -15,8 +15,8 @@ In memory, for tests and benchmarks::
 On disk: `mri_pipeline.phantom.trial.write_reference_trial`. Any image as DICOM, simulated or not:
 `mri_pipeline.phantom.dicom.write_series`.
 
-The way of an image: `anatomy` and `tissues` (a warped template with `head` and `vessels` around and in it) →
-`lesions` of `histories`, put in their places by `placing` → `contrast` gives every tissue its signal → `acquire`
-makes slices with noise → `session` and `dicom` write them as `scanner` and `headers` say. What a perfect reader would
-say of it: `families` (which lesions are one), `states` (what became of them), `truth`.
+Steps of the simulation: `anatomy` and `tissues` (a warped template with `head` and `vessels`), `lesions` of `histories`
+at positions of `placing`, `contrast` (signal of every tissue), `acquire` (slices with noise), `session` and `dicom`
+(files with the headers of `scanner` and `headers`). The truth of a perfect reader: `families` (lesions that are one
+lesion), `states` (state of each lesion at each visit) and `truth`.
 """

@@ -302,7 +302,7 @@ def write_reference_trial(
     designs : sequence of SubjectDesign, optional
         Default: `reference_designs`.
     progress : callable, optional
-        Told of each step.
+        Called with a description of each step.
 
     Returns
     -------

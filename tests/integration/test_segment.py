@@ -145,7 +145,7 @@ def without_anatomy(path):
 
 
 @pytest.mark.slow
-def test_what_matches_nothing_is_told_and_takes_nothing_else_down(tmp_path, capsys):
+def test_a_contrast_that_cannot_be_registered_is_reported_and_excluded(tmp_path, capsys):
     """No head on a post-contrast T1: no GEL columns. No head on a FLAIR: a failed visit, and exit code 4."""
     bids = tmp_path / "bids"
     scans = {"wk00": ("FLAIR", "T1w"), "wk04": ("FLAIR", "ce-gadolinium_T1w"), "wk12": ("FLAIR",)}

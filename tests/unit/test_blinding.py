@@ -239,7 +239,7 @@ def test_processes_take_in_beside_each_other(tmp_path):
     assert len(sealed.release()) == 20
 
 
-def test_a_preview_tells_the_code_and_enters_nobody(tmp_path):
+def test_a_preview_gives_the_code_and_enters_no_subject(tmp_path):
     sealed = Sealed.create(Trial(tmp_path))
     before = {path: path.read_bytes() for path in (tmp_path / "sealed").iterdir()}
     code = sealed.preview("S01", "0012")

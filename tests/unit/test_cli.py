@@ -140,7 +140,7 @@ def test_a_folder_inside_of_a_file_cannot_be_written(tmp_path):
         require_writable(tmp_path / "file" / "out")
 
 
-def test_what_nobody_expected_keeps_its_traceback(tmp_path, monkeypatch):
+def test_an_unexpected_error_keeps_its_traceback(tmp_path, monkeypatch):
     def fault(*_):
         raise ZeroDivisionError
 

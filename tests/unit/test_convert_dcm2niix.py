@@ -1,4 +1,4 @@
-"""dcm2niix is believed only where the headers bear it out; the BIDS data set passes the official validator."""
+"""The output of dcm2niix is compared with the headers; the BIDS dataset passes the official validator."""
 
 import json
 import shutil

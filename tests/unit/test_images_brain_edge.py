@@ -83,7 +83,7 @@ def test_sulci_belong_to_the_brain_and_crowns_are_kept(brain):
     assert found[brain & sulci].mean() > 0.9
 
 
-def test_where_the_scan_tells_nothing_the_template_stays(brain):
+def test_the_template_mask_is_kept_where_the_scan_shows_no_edge(brain):
     nothing = find_edge(Image(np.ones(GRID.shape), GRID), load_template(), Affine.identity(), settings=EXACT).mask
     assert dice(nothing, brain) > 0.97
     half = Grid((100, 120, 30), GRID.affine)

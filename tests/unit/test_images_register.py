@@ -1,4 +1,4 @@
-"""Registration: known motions are found in every orientation, and a failure is known to be one."""
+"""Registration: known motions are recovered in every orientation, and failures are recognised."""
 
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ def test_there_and_back_agree(head):
     assert distance_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.05
 
 
-def test_with_both_masks_the_way_back_is_the_inverse(head):
+def test_with_both_masks_the_backward_registration_is_the_inverse(head):
     """Masks that differ as those of two visits do: one misses what the other holds."""
     one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), seed=1)
     other, to_other = scan(head["flair"], rigid((4, -3, 1), (0, 5, -4)), seed=2)
@@ -137,7 +137,7 @@ def test_with_both_masks_the_way_back_is_the_inverse(head):
     assert distance_mm(there.moving_to_fixed.inverse(), back.moving_to_fixed, masks[0]) < 0.005
 
 
-def test_the_way_back_looks_at_the_same_points(head):
+def test_the_inverse_registration_uses_the_same_points(head):
     """With few points of many: drawn anew for each way, they would differ by 0.06 mm."""
     one, to_one = scan(head["flair"], rigid((0, 2, 3), (3, 0, 0)), spacing=(0.5, 0.5, 3.0), seed=1)
     other, to_other = scan(head["t1"], rigid((4, -3, 1), (0, 5, -4)), seed=2)

@@ -93,7 +93,7 @@ def test_fluid_that_t1_has_not_scanned_does_not_tell_how_dark_fluid_is():
     assert (segment(head, lesion).t1_hypointensity.data[hole] == whole).all()
 
 
-def test_darkness_outside_t2_lesions_does_not_count():
+def test_hypointensity_outside_t2_lesions_does_not_count():
     head, lesion, _ = dark_lesion()
     assert find(head, head.inside((-15, 5, 0), 6)).volume_mm3 == 0
     assert find(head, lesion).volume_mm3 > 0
@@ -126,7 +126,7 @@ def shaded_lesion():
     return head, shells
 
 
-def test_three_grades_of_darkness_of_which_each_holds_the_next():
+def test_three_nested_grades_of_t1_hypointensity():
     head, (lesion, hole, core) = shaded_lesion()
     found = segment(head, lesion)
     t2 = head.labels(lesion)
@@ -168,7 +168,7 @@ def test_the_grades_follow_what_the_reader_confirmed():
     assert counted(nothing, nothing, nothing) == [0, 0, 0]
 
 
-def test_darkness_that_is_not_known_is_not_zero():
+def test_unknown_hypointensity_is_not_zero():
     head, (lesion, *_) = shaded_lesion()
     location = LabelImage(np.where(head.brain, 4, 0), head.grid)
     (visit,) = track_subject([VisitMasks("wk00", head.labels(lesion))], location, RULES, {"wk00": 0}).visits

@@ -112,7 +112,7 @@ def test_a_restless_region_needs_more():
     assert z[LESION].mean() > SEED_Z
 
 
-def test_outside_the_brain_and_in_an_empty_brain_nothing_is_said():
+def test_no_change_outside_the_brain_and_in_an_empty_brain():
     a, b = scan(seed=1), scan(LESION, seed=2)
     assert not change_evidence(a, b, BRAIN).data[~BRAIN].any()
     assert not change_evidence(a, b, np.zeros(SHAPE, dtype=bool)).data.any()
@@ -125,7 +125,7 @@ def test_images_on_different_grids_are_refused():
 
 
 @pytest.mark.parametrize("turn", ["LPS", "PIR", "SAL"])
-def test_orientation_means_nothing(turn):
+def test_results_do_not_depend_on_the_orientation(turn):
     a, b = scan(OTHER, seed=1), scan(LESION, seed=2)
     here = change_evidence(a, b, BRAIN)
     brain = LabelImage(BRAIN, GRID).reoriented(turn)

@@ -1,4 +1,4 @@
-"""The output of another segmenter: what it is taken for, and what cannot be a lesion map."""
+"""Output of external segmenters: masks, probability maps and numbered lesions; other images are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Lesions that only a comparison of two visits shows: found where beyond doubt, and nowhere else."""
+"""Lesions that are visible only by comparison of two visits: certain ones are found, and no others."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_the_order_of_the_visits_changes_nothing():
 
 
 @pytest.mark.parametrize("turn", ["LPS", "SAL"])
-def test_orientation_means_nothing(turn):
+def test_results_do_not_depend_on_the_orientation(turn):
     flairs = scan(seed=1), scan(SPOT, seed=2)
     turned = proven_lesions(
         [flair.reoriented(turn) for flair in flairs],
@@ -112,7 +112,7 @@ def test_fluid_that_moved_is_no_lesion():
     assert not any(mask.any() for mask in proven(wide, scan(SPOT, seed=2)))
 
 
-def test_a_visit_that_has_not_scanned_the_place_says_nothing_about_it():
+def test_a_visit_without_coverage_of_the_position_is_no_evidence():
     half = LabelImage(BRAIN.mask & (X < 8), GRID)
     cut = Image(np.where(half.mask, scan(seed=3).data, 0), GRID)
     found = proven(

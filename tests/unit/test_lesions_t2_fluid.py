@@ -126,7 +126,7 @@ LESION, FLUID = {"T1W": 0.6, "T1W_GD": 0.6, "T2W": 2.1}, {"T1W": 0.35, "T1W_GD":
         ((FLAIR, T1W, T2W), LESION | {"T2W": 2.7}, True),
     ],
 )
-def test_bright_fluid_beside_the_brainstem_is_told_by_t1_and_t2(contrasts, levels, kept):
+def test_bright_fluid_beside_the_brainstem_is_recognised_on_t1_and_t2(contrasts, levels, kept):
     head = Head()
     stem, high = head.inside(STEM, 3.5), head.inside((15, 5, 8), 3.5)
     head.paint(stem | high, FLAIR=1.6, **levels)
@@ -155,7 +155,7 @@ def test_a_lesion_of_the_medulla_needs_a_t2_correlate(z_mm, t2w, contrasts, kept
 
 
 @pytest.mark.parametrize(("contrast", "levels"), [(T1W, LESION | {"T2W": 2.7}), (T2W, LESION | {"T1W": 0.35})])
-def test_a_scan_that_has_not_scanned_the_place_tells_nothing(contrast, levels):
+def test_a_contrast_without_coverage_of_the_position_is_no_evidence(contrast, levels):
     head = Head()
     stem = head.inside(STEM, 3.5)
     head.paint(stem, FLAIR=1.6, **levels)

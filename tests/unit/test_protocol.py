@@ -1,4 +1,4 @@
-"""trial.toml: what it says is what is used, and every fault has a place and a word."""
+"""trial.toml: its settings are in use, and every error names section, key and what was expected."""
 
 import pytest
 

@@ -98,7 +98,7 @@ def test_ghosts_raise_ghosting():
     assert (measure(ghosted, Contrast.T1W).ghosting_percent or 0) > clean + 3
 
 
-def test_blanked_air_says_nothing_of_ghosts():
+def test_ghosting_is_not_measured_on_blanked_air():
     image = head()
     masked = changed(image, np.where(head_mask(image), image.data, 0))
     values = measure(masked, Contrast.T1W)

@@ -1,4 +1,4 @@
-"""What a reader draws obeys the definitions, and the reader is told what was cut or does not count."""
+"""Drawings of readers follow the definitions; a note reports what was cut off or does not count."""
 
 import numpy as np
 import pytest

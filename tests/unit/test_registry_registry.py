@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_and_leaves_no_trace(registry):
     assert actions(registry) == before
 
 
-def test_refused_upload_of_an_unknown_subject_enters_nobody(registry):
+def test_a_refused_upload_of_an_unknown_subject_enters_no_subject(registry):
     registry.record_refusal("S01", reason="no accepted dummy run", upload_digest="d")
     assert registry.subjects() == []
     assert registry.audit_trail()[-1].target == "S01"

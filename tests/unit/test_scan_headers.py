@@ -1,4 +1,4 @@
-"""Headers and intensities of scans: what is refused, what triggers a QC flag, what survives into the outputs."""
+"""Headers and intensities of scans: what is refused, what triggers a QC flag, what is kept in the outputs."""
 
 from pathlib import Path
 

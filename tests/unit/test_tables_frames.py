@@ -72,7 +72,7 @@ def test_another_table_is_refused_without_a_value(folder, tmp_path, change, told
     assert "lost" not in str(caught.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="FileNotFoundError"):
         read_frame(tmp_path / "none.csv", TIMEPOINTS)
 

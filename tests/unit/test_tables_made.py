@@ -335,7 +335,7 @@ def test_sessions_without_week_and_double_weeks_have_no_endpoint():
     assert row["visits_analysed"] == 3
 
 
-def test_a_visit_nobody_came_to_adds_a_row_and_changes_no_number():
+def test_a_missed_visit_adds_a_row_and_changes_no_number():
     extra = found_visits(sorted([*LABELS, "wk08"]))
     one = subject()
     without, added = made(one), made(one, visits=extra)

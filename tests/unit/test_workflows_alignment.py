@@ -1,4 +1,4 @@
-"""Which visits belong together: the largest group, whoever comes first; who fails is told and takes nobody down."""
+"""Alignment of the visits of a subject: the largest matching group is used; a failed visit does not affect others."""
 
 from itertools import combinations
 
@@ -184,7 +184,7 @@ def test_what_counts_already_is_never_taken_away(request_of, aligned):
     assert of(aligned(request_of("a", "b", settled=("a",)), broken=["b"])[0])[0] == ["a"]
 
 
-def test_a_contrast_without_match_is_left_out_and_told(request_of, aligned):
+def test_a_contrast_that_cannot_be_registered_is_excluded_with_a_qc_flag(request_of, aligned):
     job = request_of("a", "b")
     found, _ = aligned(job, bad_contrasts=[("b", Contrast.T1W_GD)])
     assert [set(v.scans.scans) for v in found.visits] == [{Contrast.FLAIR, Contrast.T1W_GD}, {Contrast.FLAIR}]

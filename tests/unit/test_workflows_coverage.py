@@ -1,4 +1,4 @@
-"""What a scan has not scanned is told: it is neither normal nor a lesion."""
+"""Brain regions outside of the field of view of a visit trigger a QC flag; they are neither normal nor lesion."""
 
 import numpy as np
 import pytest
@@ -90,5 +90,5 @@ def test_a_post_contrast_t1_without_enhancement_is_flagged(bright, message):
 
 
 @pytest.mark.parametrize(("quality", "told"), [(0.86, False), (0.64, True)])
-def test_a_head_that_does_not_lie_as_its_header_says_is_told(quality, told):
+def test_a_poor_match_to_the_template_triggers_a_qc_flag(quality, told):
     assert bool(brain_qc_flag(quality)) == told

@@ -103,7 +103,7 @@ def test_the_table_beside_the_numbers_has_the_cells_of_lesions_csv(written):
     assert (row["enhancing"], row["volume_mm3"], row["y_mm"]) == ("false", "14.12", other["y_mm"])
 
 
-def test_probabilities_and_darkness_have_a_file_each(written):
+def test_probabilities_and_hypointensity_have_a_file_each(written):
     derivatives = written(skull_stripped=False)
     for label in (MaskLabel.T2_LESION, MaskLabel.GEL):
         path = derivatives.probability("AB12", "wk04", label)

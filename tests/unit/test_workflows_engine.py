@@ -1,4 +1,4 @@
-"""How Nipype is run: what failed is known with its reason, and the rest goes on."""
+"""Execution by Nipype: a failure is reported with its reason and does not stop the other subjects."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A segmenter that is not part of this project: how it is named, run, checked and told of."""
+"""External segmenters: command, execution, checks of the output and description in the results."""
 
 import json
 import re
