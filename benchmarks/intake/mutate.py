@@ -127,7 +127,7 @@ def _element(content: bytes, rng: Rng) -> bytes:
     place = places[int(rng.integers(len(places)))]
     values = VALUES[keyword]
     number = int(rng.integers(-1, len(values)))
-    tag, vr = Tag(keyword), pydicom.datadict.dictionary_VR(keyword)
+    tag, vr = Tag(keyword), pydicom.datadict.dictionary_VR(keyword).partition(" or ")[0]
     place.pop(tag, None)
     if number >= 0:
         value = _encoded(values[number])

@@ -100,20 +100,18 @@ def write_visit(
         written[contrast] = _write(raw.image(subject, visit, contrast), image, {**sidecar, **agent})
     if unenhanced is not None:
         _write(raw.unenhanced(subject, visit), *unenhanced)
-    enter_participant(raw, subject)
+    list_participants(raw)
     return written
 
 
-def enter_participant(raw: RawDataset, subject: str) -> None:
-    """Write ``participants.tsv`` with all subjects on disk and this one.
+def list_participants(raw: RawDataset) -> None:
+    """Write ``participants.tsv`` with all subjects on disk.
 
     Parameters
     ----------
     raw : RawDataset
-    subject : str
-        Blinded code.
     """
-    write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
+    write_atomic(raw.root / "participants.tsv", _participants(raw))
 
 
 def _write(path: Path, image: Image, sidecar: Mapping[str, Any]) -> Path:
@@ -122,8 +120,8 @@ def _write(path: Path, image: Image, sidecar: Mapping[str, Any]) -> Path:
     return save(image, path)
 
 
-def _participants(raw: RawDataset, subject: str) -> str:
-    codes = {f"sub-{subject}", *(f"sub-{code}" for code in raw.subjects())}
+def _participants(raw: RawDataset) -> str:
+    codes = {f"sub-{code}" for code in raw.subjects()}
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["participant_id"])

@@ -82,7 +82,7 @@ def test_a_full_disk_is_no_fault_of_the_site(trial, sent, monkeypatch, capsys, m
 
 
 def test_a_disk_that_is_full_after_the_acceptance_is_settled_later(trial, sent, monkeypatch, capsys):
-    monkeypatch.setattr(staging, "enter_participant", no_space)
+    monkeypatch.setattr(staging, "list_participants", no_space)
     assert ingest(trial, sent) == 2
     assert capsys.readouterr().err.startswith(FULL)
     monkeypatch.undo()
