@@ -176,7 +176,7 @@ def _frames(content: bytes, rng: Rng) -> bytes:
     dataset = pydicom.dcmread(BytesIO(content))
     groups = dataset.get("PerFrameFunctionalGroupsSequence")
     if not groups:
-        dataset.ImagePositionPatient = [float(v) + d for v, d in zip((-20, -30, -40), rng.normal(0, 30, 3), strict=True)]
+        dataset.ImagePositionPatient = (np.array([-20, -30, -40]) + rng.normal(0, 30, 3)).round(3).tolist()
         return _written(dataset)
     one, two = (int(v) for v in rng.integers(0, len(groups), 2))
     how = int(rng.integers(4))

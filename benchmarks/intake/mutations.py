@@ -3,9 +3,9 @@
     PYTHONPATH=. python benchmarks/intake/mutations.py WORK [--files 20000] [--visits 100] [--seed 0] [--cpu-minutes M]
 
 Each mutation changes one file: a slice of a classic FLAIR of 12 slices, or an enhanced object of 12 frames. It changes
-bytes, the length of an element, the value of an element, or the pixels, or it cuts, repeats or inserts a part. The files
-are read in batches by the process for untrusted headers. Each series then goes through choice, de-identification and
-conversion. The script checks that
+bytes, the length or the value of an element, or the pixels, or it cuts, repeats or inserts a part. The files are read in
+batches by the process for untrusted headers. Each series then goes through choice, de-identification and conversion.
+The script checks that
 
 - every error is a refusal, and no step takes more than `LONGEST_S`,
 - every slice of an accepted volume equals the pixels of the frame at its position, by a reader of its own (`unequal`),
@@ -23,7 +23,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 import traceback
 import warnings
 from collections import Counter
@@ -154,7 +153,7 @@ def unequal(image: Image, files: tuple[Path, ...]) -> str:
             whole = np.rint(voxels).astype(int)
             if np.abs(voxels - whole).max() > 0.05:
                 return "a pixel between voxels"
-            if (whole < 0).any() or (whole.T >= image.grid.shape).any():
+            if (whole < 0).any() or (whole >= np.array(image.grid.shape)[:, None]).any():
                 return "a pixel outside of the volume"
             if np.abs(image.data[tuple(whole)] - (values.ravel() * slope + intercept)).max() > tolerance:
                 return "another value"
@@ -168,7 +167,9 @@ def _stored(dataset: pydicom.Dataset, count: int) -> np.ndarray:
     """Stored pixels; bits above the highest stored one are none of the value."""
     order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
     bits, size = int(dataset.BitsStored), int(dataset.BitsAllocated) // 8
-    values = np.frombuffer(dataset.PixelData[: count * size], f"{order}u{size}").astype(np.int64) & ((1 << bits) - 1)
+    values = np.frombuffer(dataset.PixelData[: count * size], f"{order}u{size}").astype(np.int64) & (
+        (1 << bits) - 1
+    )
     if dataset.PixelRepresentation:
         values -= (values >> (bits - 1)) << bits
     return values
@@ -203,7 +204,9 @@ def outcome(source: Source, changed: int, mutated: Path, batch: HeaderReading, t
         return f"FAULT: accepted with {difference}"
     if mutated in files or len(source.files) == 1:
         return "accepted"
-    return "accepted without the file, with a note" if "left out" in notes else f"FAULT: slice lost; notes: {notes}"
+    return (
+        "accepted without the file, with a note" if "left out" in notes else f"FAULT: slice lost; notes: {notes}"
+    )
 
 
 def whole_visit(source: Source, changed: int, mutated: Path, folder: Path) -> str:

@@ -402,7 +402,7 @@ class Registry(ReadRegistry):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             found = session.get(ScanRow, (subject, visit))
-            if receipt is not None and not (is_accepted(found) and found and receipt == (found.receipt or "")):
+            if receipt is not None and found is not None and receipt != (found.receipt or ""):
                 return
             row = accepted_scan(session, subject, visit)
             if row.status != status.value:

@@ -76,8 +76,8 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
     Raises
     ------
     UsageError, SettingsError
-        If site, subject or visit is unknown, the visit has no accepted scan or a locked read, a text is empty, an upload
-        of the subject does not end, or a disk is full.
+        If site, subject or visit is unknown, the visit has no accepted scan or a locked read, a text is empty, another
+        upload of the subject is in progress, or a disk is full.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -91,7 +91,9 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
                 f"site {site}: expected the number of a subject with accepted scans, found another one",
                 hint="check --site and --subject",
             )
-        others = [v.visit for v in registry.subject(code).visits if v.visit != visit and registry.upload(code, v.visit)]
+        others = [
+            v.visit for v in registry.subject(code).visits if v.visit != visit and registry.upload(code, v.visit)
+        ]
         with staged_visit(trial, protocol, registry, subject=code, visit=visit) as staged:
             (staged.folder / WITHDRAWAL).touch()
             make_durable(staged)

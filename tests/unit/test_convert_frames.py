@@ -213,5 +213,7 @@ def test_a_frame_without_a_position_is_a_refusal(tmp_path, position):
         with pydicom.config.disable_value_validation():
             item.ImagePositionPatient = position
     dataset.save_as(path)
-    with pytest.raises(UnreadableUploadError, match="expected 3 numbers in ImagePositionPatient of each frame, found"):
+    with pytest.raises(
+        UnreadableUploadError, match="expected 3 numbers in ImagePositionPatient of each frame, found"
+    ):
         list(frames_of([path]))
