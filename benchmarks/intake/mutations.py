@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/intake/mutations.py WORK [--files 20000] [--visits 100] [--seed 0] [--cpu-minutes M]
 
 Each mutation changes one file: a slice of a classic FLAIR of 12 slices, or an enhanced object of 12 frames. It changes
-bytes, the length or the value of an element, or the pixels, or it cuts, repeats or inserts a part. The files are read in
-batches by the process for untrusted headers. Each series then goes through choice, de-identification and conversion.
+bytes, the length or the value of an element, or the pixels, or it cuts, repeats or inserts a part. The files are read
+in batches by the process for untrusted headers. Each series then goes through choice, de-identification, conversion.
 The script checks that
 
 - every error is a refusal, and no step takes more than `LONGEST_S`,
