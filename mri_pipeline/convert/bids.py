@@ -12,7 +12,7 @@ from typing import Any, Final
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.io.nifti import save
+from mri_pipeline.core.io.nifti import compress, save_scan
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
@@ -57,9 +57,9 @@ def write_visit(
     raw: RawDataset,
     subject: str,
     visit: str,
-    scans: Mapping[Contrast, tuple[Image, Mapping[str, Any]]],
+    scans: Mapping[Contrast, tuple[Image | Path, Mapping[str, Any]]],
     *,
-    unenhanced: tuple[Image, Mapping[str, Any]] | None = None,
+    unenhanced: tuple[Image | Path, Mapping[str, Any]] | None = None,
     replace: bool = False,
 ) -> dict[Contrast, Path]:
     """Write the scans of one visit with their sidecars, and enter the subject in ``participants.tsv``.
@@ -70,8 +70,9 @@ def write_visit(
         Initialised by `ensure_dataset`.
     subject, visit : str
         Blinded code and visit label.
-    scans : mapping of Contrast to (Image, sidecar)
-    unenhanced : (Image, sidecar), optional
+    scans : mapping of Contrast to (Image or Path, sidecar)
+        A path is that of a file of `mri_pipeline.core.io.nifti.save_scan`.
+    unenhanced : (Image or Path, sidecar), optional
         A post-contrast T1 without enhancement (`RawDataset.unenhanced`).
     replace : bool, optional
         Replace an existing visit. Its earlier scans are removed.
@@ -114,10 +115,10 @@ def list_participants(raw: RawDataset) -> None:
     write_atomic(raw.root / "participants.tsv", _participants(raw))
 
 
-def _write(path: Path, image: Image, sidecar: Mapping[str, Any]) -> Path:
+def _write(path: Path, image: Image | Path, sidecar: Mapping[str, Any]) -> Path:
     text = json.dumps(dict(sidecar), indent=2, sort_keys=True) + "\n"
     write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), text)
-    return save(image, path)
+    return compress(image, path) if isinstance(image, Path) else save_scan(image, path)
 
 
 def _participants(raw: RawDataset) -> str:
