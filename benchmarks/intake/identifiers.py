@@ -2,15 +2,15 @@
 
     PYTHONPATH=. python benchmarks/intake/identifiers.py WORK [--head DICOM_FOLDER] [--seed 0]
 
-Names, numbers, dates and addresses are written into elements of every text kind, private elements, nested sequences, the
-preamble, the file meta information, file and folder names, a text file, and the trial number. The commands of the gate
-accept and refuse such uploads, with log file and ``-v``: ``dummy-run``, ``ingest`` (also refused, with an identity alarm, as a
-dry run, by manifest), ``quarantine``, ``query``, ``status``, ``audit``. With ``--head``, a visit of a real head (such as an
-upload of ``mri-pipeline demo``), it is analysed and exported as a worklist, too.
+Names, numbers, dates and addresses are written into elements of every text kind, private elements, nested sequences,
+the preamble, the file meta information, file and folder names, a text file, the trial number. The commands of the gate
+accept and refuse such uploads, with log file and ``-v``: ``dummy-run``, ``ingest`` (also refused, with an identity
+alarm, as a dry run, by manifest), ``quarantine``, ``query``, ``status``, ``audit``. With ``--head``, a visit of a real
+head (such as an upload of ``mri-pipeline demo``), it is analysed and exported as a worklist, too.
 
-All files of the trial, the worklist, the logs and the printed lines are searched, unpacked, in common encodings, without
-regard to case. The copies of refused uploads in ``quarantine/`` are not searched, and ``sealed/`` may hold the trial number.
-The script prints what was searched and found, never an identifier, and exits with 1 if one was found.
+All files of the trial, the worklist, the logs and the printed lines are searched, unpacked, in common encodings, in any
+case. The copies of refused uploads in ``quarantine/`` are not searched, and ``sealed/`` may hold the trial number. The
+script prints what was searched and found, never an identifier, and exits with 1 if one was found.
 """
 
 from __future__ import annotations
@@ -39,7 +39,14 @@ TEXT_VRS = {"PN", "LO", "SH", "ST", "LT", "UT", "UC"}
 SPECIAL = 10
 """Identifiers that stand in other places than elements of the dictionary."""
 
-_READ = {"SeriesDescription", "ProtocolName", "SequenceName", "ContrastBolusAgent", "StudyDescription", "Manufacturer"}
+_READ = {
+    "SeriesDescription",
+    "ProtocolName",
+    "SequenceName",
+    "ContrastBolusAgent",
+    "StudyDescription",
+    "Manufacturer",
+}
 """Texts by which series are recognised; an identifier is added to some of them."""
 
 
@@ -101,6 +108,7 @@ class Runner:
         self.count = 0
 
     def __call__(self, *arguments: object, code: int = 0) -> None:
+        """Run a command and check its exit code."""
         command = [*COMMAND, "-v", "--log-file", str(self.log), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
         with self.printed.open("ab") as file:
@@ -134,7 +142,9 @@ def search(paths: list[Path], words: list[str]) -> list[tuple[Path, int]]:
     for path in paths:
         texts = [content.lower() for content in contents(path)]
         for number, word in enumerate(words):
-            wanted = [form.lower().encode(code) for form in forms(word) for code in ("utf-8", "utf-16-le", "utf-16-be")]
+            wanted = [
+                form.lower().encode(code) for form in forms(word) for code in ("utf-8", "utf-16-le", "utf-16-be")
+            ]
             if any(one in text for one in wanted for text in texts):
                 hits.append((path, number))
     return hits
@@ -175,9 +185,8 @@ def main() -> None:
     run("ingest", trial.root, sent / "weak", *later, code=3)
     run("ingest", trial.root, sent / "alarm", *later, code=3)
     manifest = work / "sent" / "manifest.csv"
-    manifest.write_text(
-        f"site,subject,visit,upload,before_infusion\nS01,{number},wk00,{sent / 'wk00'},yes\nS01,{number},wk04,{sent / 'weak'},\n"
-    )
+    rows = (f"S01,{number},wk00,{sent / 'wk00'},yes", f"S01,{number},wk04,{sent / 'weak'},")
+    manifest.write_text("\n".join(["site,subject,visit,upload,before_infusion", *rows, ""]))
     run("ingest", trial.root, "--manifest", manifest, "--results", work / "results.csv", code=3)
     for command in (["quarantine", "list"], ["query", "list"], ["audit", "show"], ["status"], ["audit", "verify"]):
         run(*command, trial.root)

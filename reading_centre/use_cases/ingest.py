@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.errors import ComplianceError, UsageError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
@@ -113,9 +113,10 @@ def receive_visit(
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site or visit is unknown, the path does not exist, the visit already has another scan, another upload of
-        the subject does not end, or a disk is full.
+        If the site or visit is unknown, a reason is blank, the path does not exist, the visit already has another scan,
+        another upload of the subject does not end, or a disk is full.
     """
+    _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
     upload = located(upload)
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
         desk.protocol.visit(visit)
@@ -126,6 +127,15 @@ def receive_visit(
             replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
         return _tried(desk, upload, visitor) if dry_run else _ingested(desk, upload, visitor)
+
+
+def _require_reasons(reasons: Mapping[str, str]) -> None:
+    """Refuse a reason that is given and blank."""
+    for option, reason in reasons.items():
+        if reason and not reason.strip():
+            raise UsageError(
+                f"{option}: expected a reason, found a blank text", hint="write it without patient data"
+            )
 
 
 def _ingested(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:

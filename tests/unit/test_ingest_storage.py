@@ -223,3 +223,10 @@ def test_the_accepted_upload_replaces_nothing(trial, sent, capsys):
     assert agree(trial) == before
     with opened(trial) as registry:
         assert registry.withdrawn() == []
+
+
+@pytest.mark.parametrize("option", ["--replace", "--patient-changed"])
+def test_a_blank_reason_is_none(trial, sent, capsys, option):
+    assert ingest(trial, sent, option, "  ") == 2
+    assert f"error: {option}: expected a reason, found a blank text\n" in capsys.readouterr().err
+    nothing_is_recorded(trial)
