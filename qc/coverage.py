@@ -16,12 +16,19 @@ from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
-from mri_pipeline.intake.unwanted import Unwanted
+from mri_pipeline.intake.unwanted import MIN_SLICES, Unwanted
 from qc.findings import Finding
 
 SAME_PLANE_COSINE: Final = 0.9
 """Slices of two series are in the same plane if their normals differ by less than 25 degrees. Coverage across slices is
 comparable then."""
+
+
+_COMPANIONS: Final = frozenset({
+    Unwanted.CAPTURE, Unwanted.BURNED_IN, Unwanted.DERIVED, Unwanted.PHASE, Unwanted.FAT, Unwanted.QUANTITATIVE,
+    Unwanted.MP2RAGE, Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.ABORTED, Unwanted.NOT_STATED,
+})  # fmt: skip
+"""Images that scanners and archives store under the UID of an acquisition beside its slices."""
 
 
 def split_series(
@@ -55,7 +62,7 @@ def split_series(
 
 
 def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognised]) -> list[Finding]:
-    """Queries on single slices of a chosen series that differ from its others in matrix, echo or orientation.
+    """Queries on single slices of a chosen series that differ from its others in matrix, echo, orientation or kind.
 
     They are no part of its volume. Missing end slices would otherwise not be noticed.
 
@@ -72,13 +79,14 @@ def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognise
     """
     counts = Counter[str]()
     for other in recognised:
-        if other.unwanted is Unwanted.LOCALIZER:  # too few slices
+        few = len(other.series.files) < MIN_SLICES
+        if few and other.unwanted is not None and other.unwanted not in _COMPANIONS:
             counts[other.series.first.series_key] += len(other.series.files)
     return [
         Finding(
             "whole_series",
             Action.QUERY,
-            f"{contrast.value}: expected equal matrix, echo and orientation of all images of "
+            f"{contrast.value}: expected equal matrix, echo, orientation and kind of all images of "
             f"{choice.recognised.series.label}, found {count} other images; they are left out",
             contrast,
             float(count),

@@ -200,14 +200,21 @@ def outcome(source: Source, changed: int, mutated: Path, batch: HeaderReading, t
         return f"refused, {type(error).__name__}"
     except Exception:  # noqa: BLE001 - what the script looks for
         return f"FAULT: {traceback.format_exc(limit=-3)}"
+    return _accepted(source, mutated, files, difference, notes)
+
+
+def _accepted(source: Source, mutated: Path, files: tuple[Path, ...], difference: str, notes: str) -> str:
+    """How a volume was accepted, or a fault."""
     if difference:
         return f"FAULT: accepted with {difference}"
     if mutated in files or len(source.files) == 1:
         return "accepted"
+    if "left out" in notes:
+        return "accepted without the file, which is named"
+    series = {pydicom.dcmread(path, force=True).get("SeriesInstanceUID") for path in (mutated, source.files[0])}
+    # a single slice of another series may be any other image; coverage is compared between the scans of a visit
     return (
-        "accepted without the file, which is named"
-        if "left out" in notes
-        else f"FAULT: slice lost; notes: {notes}"
+        "accepted without the file of another series" if len(series) == 2 else f"FAULT: slice lost; notes: {notes}"
     )
 
 

@@ -196,7 +196,8 @@ def test_slices_that_were_never_sent_are_a_query_with_millimetres(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"), [("Rows", 8), ("EchoTime", 20), ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1])]
+    ("keyword", "value"),
+    [("Rows", 8), ("EchoTime", 20), ("SOPClassUID", "1.2.3"), ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1])],
 )
 def test_an_end_slice_that_differs_is_a_query(tmp_path, keyword, value):
     upload = factory.write_visit(tmp_path / "up", [replace(s, shape=SPEC.shape) for s in factory.VISIT])
