@@ -27,7 +27,7 @@ class ScanFile:
     Parameters
     ----------
     image : Path
-        NIfTI.
+        NIfTI of `mri_pipeline.core.io.nifti.save_scan`, not compressed.
     sidecar : mapping
         As `mri_pipeline.convert.dcm2niix.Converted.sidecar`.
     """
@@ -47,7 +47,7 @@ class ScanFile:
 
 
 class ImagesOnDisk(Mapping[Contrast, Image]):
-    """Images that are read when they are used, so that few of them are in memory.
+    """Images that are read when they are used, and kept. Images that are not used are not in memory.
 
     Parameters
     ----------
@@ -56,9 +56,12 @@ class ImagesOnDisk(Mapping[Contrast, Image]):
 
     def __init__(self, files: Mapping[Contrast, ScanFile]) -> None:
         self._files = files
+        self._images: dict[Contrast, Image] = {}
 
     def __getitem__(self, contrast: Contrast) -> Image:
-        return self._files[contrast].load()[0]
+        if contrast not in self._images:
+            self._images[contrast] = self._files[contrast].load()[0]
+        return self._images[contrast]
 
     def __iter__(self) -> Iterator[Contrast]:
         return iter(self._files)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -12,13 +13,22 @@ from mri_pipeline.core.protocol import Action, Limit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
+from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
+from mri_pipeline.intake.unwanted import MIN_SLICES, Unwanted
 from qc.findings import Finding
 
 SAME_PLANE_COSINE: Final = 0.9
 """Slices of two series are in the same plane if their normals differ by less than 25 degrees. Coverage across slices is
 comparable then."""
+
+
+_COMPANIONS: Final = frozenset({
+    Unwanted.CAPTURE, Unwanted.BURNED_IN, Unwanted.DERIVED, Unwanted.PHASE, Unwanted.FAT, Unwanted.QUANTITATIVE,
+    Unwanted.MP2RAGE, Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.ABORTED, Unwanted.NOT_STATED,
+})  # fmt: skip
+"""Images that scanners and archives store under the UID of an acquisition beside its slices."""
 
 
 def split_series(
@@ -49,6 +59,43 @@ def split_series(
             message = f"{contrast.value}: merged from {merged[key]} series that are parts of one volume"
             findings.append(Finding("split_series", Action.NOTE, message, contrast))
     return findings
+
+
+def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognised]) -> list[Finding]:
+    """Queries on single slices of a chosen series that differ from its others in matrix, echo, orientation or kind.
+
+    They are no part of its volume. Missing end slices would otherwise not be noticed.
+
+    Parameters
+    ----------
+    chosen : mapping of Contrast to Choice
+    recognised : iterable of Recognised
+        All series of the upload.
+
+    Returns
+    -------
+    list of Finding
+        One for each contrast with such slices.
+    """
+    counts = Counter[str]()
+    for other in recognised:
+        few = len(other.series.files) < MIN_SLICES
+        if few and other.unwanted is not None and other.unwanted not in _COMPANIONS:
+            counts[other.series.first.series_key] += len(other.series.files)
+    return [
+        Finding(
+            "whole_series",
+            Action.QUERY,
+            f"{contrast.value}: expected equal matrix, echo, orientation and kind of all images of "
+            f"{choice.recognised.series.label}, found {count} other images; they are left out",
+            contrast,
+            float(count),
+            0.0,
+            "images",
+        )
+        for contrast, choice in chosen.items()
+        if (count := counts[choice.recognised.series.first.series_key])
+    ]
 
 
 def _is_whole(series: Series) -> bool:

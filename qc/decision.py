@@ -245,6 +245,7 @@ def write_scans(
     """
     protocol.visit(visit)
     ensure_dataset(raw, name=protocol.name)
-    scans = {contrast: file.load() for contrast, file in decided.scans.items()}
-    unenhanced = None if decided.unenhanced is None else decided.unenhanced.load()
+    scans = {contrast: (file.image, file.sidecar) for contrast, file in decided.scans.items()}
+    plain = decided.unenhanced
+    unenhanced = None if plain is None else (plain.image, plain.sidecar)
     return write_visit(raw, subject, visit, scans, unenhanced=unenhanced, replace=replace)

@@ -11,7 +11,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import Purpose, check_compliance
-from qc.coverage import compare_coverage, split_series
+from qc.coverage import compare_coverage, odd_slices, split_series
 from qc.findings import ComplianceReport
 from qc.scan_profile import PreviousScan, compare_with_previous, scan_profile
 
@@ -62,6 +62,7 @@ class HeaderChecks:
         report = report.with_intake(self.notes, self.left_out)
         report = report.adding(
             *split_series(chosen, merged=self.merged, unfit=self.unfit),
+            *odd_slices(chosen, self.recognised),
             *compare_coverage(chosen, limits.max_coverage_loss_mm),
         )
         if chosen and self.previous is not None:

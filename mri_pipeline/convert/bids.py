@@ -12,7 +12,7 @@ from typing import Any, Final
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.io.nifti import save
+from mri_pipeline.core.io.nifti import compress, save_scan
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
@@ -57,9 +57,9 @@ def write_visit(
     raw: RawDataset,
     subject: str,
     visit: str,
-    scans: Mapping[Contrast, tuple[Image, Mapping[str, Any]]],
+    scans: Mapping[Contrast, tuple[Image | Path, Mapping[str, Any]]],
     *,
-    unenhanced: tuple[Image, Mapping[str, Any]] | None = None,
+    unenhanced: tuple[Image | Path, Mapping[str, Any]] | None = None,
     replace: bool = False,
 ) -> dict[Contrast, Path]:
     """Write the scans of one visit with their sidecars, and enter the subject in ``participants.tsv``.
@@ -70,8 +70,9 @@ def write_visit(
         Initialised by `ensure_dataset`.
     subject, visit : str
         Blinded code and visit label.
-    scans : mapping of Contrast to (Image, sidecar)
-    unenhanced : (Image, sidecar), optional
+    scans : mapping of Contrast to (Image or Path, sidecar)
+        A path is that of a file of `mri_pipeline.core.io.nifti.save_scan`.
+    unenhanced : (Image or Path, sidecar), optional
         A post-contrast T1 without enhancement (`RawDataset.unenhanced`).
     replace : bool, optional
         Replace an existing visit. Its earlier scans are removed.
@@ -100,30 +101,28 @@ def write_visit(
         written[contrast] = _write(raw.image(subject, visit, contrast), image, {**sidecar, **agent})
     if unenhanced is not None:
         _write(raw.unenhanced(subject, visit), *unenhanced)
-    enter_participant(raw, subject)
+    list_participants(raw)
     return written
 
 
-def enter_participant(raw: RawDataset, subject: str) -> None:
-    """Write ``participants.tsv`` with all subjects on disk and this one.
+def list_participants(raw: RawDataset) -> None:
+    """Write ``participants.tsv`` with all subjects on disk.
 
     Parameters
     ----------
     raw : RawDataset
-    subject : str
-        Blinded code.
     """
-    write_atomic(raw.root / "participants.tsv", _participants(raw, subject))
+    write_atomic(raw.root / "participants.tsv", _participants(raw))
 
 
-def _write(path: Path, image: Image, sidecar: Mapping[str, Any]) -> Path:
+def _write(path: Path, image: Image | Path, sidecar: Mapping[str, Any]) -> Path:
     text = json.dumps(dict(sidecar), indent=2, sort_keys=True) + "\n"
     write_atomic(path.with_name(path.name.replace(".nii.gz", ".json")), text)
-    return save(image, path)
+    return compress(image, path) if isinstance(image, Path) else save_scan(image, path)
 
 
-def _participants(raw: RawDataset, subject: str) -> str:
-    codes = {f"sub-{subject}", *(f"sub-{code}" for code in raw.subjects())}
+def _participants(raw: RawDataset) -> str:
+    codes = {f"sub-{code}" for code in raw.subjects()}
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["participant_id"])

@@ -105,18 +105,29 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
 
 
 def _frame(dataset: Dataset, number: int, stored: NDArray[Any]) -> Frame:
-    orientation = np.array(value_of_frame(dataset, number, "ImageOrientationPatient"), dtype=float)
-    row_mm, column_mm = (float(v) for v in value_of_frame(dataset, number, "PixelSpacing"))
+    orientation = _numbers(dataset, number, "ImageOrientationPatient", 6)
+    row_mm, column_mm = _numbers(dataset, number, "PixelSpacing", 2)
     return Frame(
         source=dataset,
         number=number,
         stored=stored,
         slope=float(value_of_frame(dataset, number, "RescaleSlope", 1.0)),
         intercept=float(value_of_frame(dataset, number, "RescaleIntercept", 0.0)),
-        position_mm=np.array(value_of_frame(dataset, number, "ImagePositionPatient"), dtype=float),
+        position_mm=_numbers(dataset, number, "ImagePositionPatient", 3),
         along_row=orientation[:3] * column_mm,
         along_column=orientation[3:] * row_mm,
     )
+
+
+def _numbers(dataset: Dataset, number: int, keyword: str, count: int) -> FloatArray:
+    """Numbers that describe where a frame lies."""
+    found = np.atleast_1d(np.array(value_of_frame(dataset, number, keyword), dtype=float))  # None becomes NaN
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise UnreadableUploadError(
+            f"expected {count} numbers in {keyword} of each frame, found a frame with others or none",
+            hint="export the series again",
+        )
+    return found
 
 
 _GROUPS: Final = {

@@ -496,7 +496,10 @@ class Trial:
 
     @property
     def withdrawn(self) -> Path:
-        """Scans and reads that were replaced: ``<code>/<visit>/<receipt of the replacement>/{anat,reads}``."""
+        """Scans and reads that were replaced or withdrawn: ``<code>/<visit>/<receipt>/{anat,reads}``.
+
+        The receipt is the random name of the replacement or of the withdrawal.
+        """
         return self.root / "withdrawn"
 
     @property

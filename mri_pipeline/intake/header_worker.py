@@ -16,6 +16,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    # pydicom imports it to download test data, which this process never does
+    sys.modules["requests"] = None  # type: ignore[assignment]
+
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset

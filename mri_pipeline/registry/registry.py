@@ -20,8 +20,10 @@ from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, Subj
 from mri_pipeline.registry.site_queries import (
     STATED,
     SUPERSEDED,
+    WITHDRAWN_SCAN,
     Question,
     SiteQueries,
+    close_queries,
     enter_queries,
     renew_queries,
 )
@@ -36,6 +38,7 @@ from mri_pipeline.registry.steps import (
     is_accepted,
     refusals_of,
     require_latest,
+    require_texts,
     scanner_id,
 )
 
@@ -259,6 +262,38 @@ class Registry(ReadRegistry):
                     renew_queries(session, scan, questions, rule=others_rule, site=site, reason=SUPERSEDED)
         return True
 
+    def record_withdrawal(
+        self, subject: str, visit: str, *, reason: str, by: str, others: Sequence[str] = (), others_rule: str = ""
+    ) -> None:
+        """Withdraw the accepted scan of a visit without a replacement. The visit is missing then.
+
+        The scan and its reads stay in `RegistryQueries.withdrawn`. The queries on the visit are closed.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label.
+        reason, by : str
+            Why and by whom, without patient data.
+        others : sequence of str, optional
+            Labels of the subject's other visits whose queries of `others_rule` compare with this scan. They are closed.
+        others_rule : str
+
+        Raises
+        ------
+        UsageError
+            If there is no accepted scan of that visit, if its read is locked, or if `reason` or `by` is empty.
+        """
+        require_texts(reason=reason, by=by)
+        with writing(self._engine) as session:
+            site = session.get_one(SubjectRow, subject).site
+            withdraw(session, accepted_scan(session, subject, visit), reason=reason, by=by)
+            close_queries(session, subject, visit, reason=WITHDRAWN_SCAN)
+            for other in others:
+                scan = session.get(ScanRow, (subject, other))
+                if scan is not None and is_accepted(scan):
+                    renew_queries(session, scan, (), rule=others_rule, site=site, reason=WITHDRAWN_SCAN)
+
     def record_statement(
         self,
         subject: str,
@@ -353,8 +388,8 @@ class Registry(ReadRegistry):
         reason : str
             Of a failure, for the audit trail, without patient data.
         receipt : str, optional
-            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced since then is not analysed,
-            and nothing is recorded.
+            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced or withdrawn since then is
+            not analysed, and nothing is recorded.
 
         Raises
         ------
@@ -366,9 +401,10 @@ class Registry(ReadRegistry):
         if status not in {ScanStatus.ANALYSED, ScanStatus.FAILED}:
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
-            row = accepted_scan(session, subject, visit)
-            if receipt is not None and receipt != (row.receipt or ""):
+            found = session.get(ScanRow, (subject, visit))
+            if receipt is not None and found is not None and receipt != (found.receipt or ""):
                 return
+            row = accepted_scan(session, subject, visit)
             if row.status != status.value:
                 row.status = status.value
                 details = {"reason": reason} if reason else {}

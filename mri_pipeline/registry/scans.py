@@ -21,7 +21,7 @@ _PERSON = ("number", "name", "birth")
 _STUDY = "study"
 
 
-def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = "") -> None:
+def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = "", by: str = "") -> None:
     """Withdraw the accepted scan of a visit and its reads. Both are kept as a `WithdrawnRow`.
 
     Parameters
@@ -33,6 +33,8 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
         Without patient data.
     replaced_by : str
         Receipt of the scan that replaces it; empty if none does.
+    by : str
+        Who decided it; empty for a replacement.
 
     Raises
     ------
@@ -61,6 +63,7 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
     for old in (*reads, *images, *keys):
         session.delete(old)
     details = {"reason": reason, "upload": row.upload_digest, "reads": [read.digest for read in reads]}
+    details |= {"by": by} if by else {}
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
     row.shifted_day = row.before_infusion = None

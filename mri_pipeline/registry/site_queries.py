@@ -18,6 +18,9 @@ from mri_pipeline.registry.steps import append, require_texts
 SUPERSEDED = "superseded by a later upload"
 """Reason why a query is closed by the receipt of another scan."""
 
+WITHDRAWN_SCAN = "the scan was withdrawn"
+"""Reason why a query is closed by the withdrawal of a scan without a replacement."""
+
 STATED = "superseded by a statement of the site"
 """Reason why a query is closed by a statement that comes with the same scan again."""
 
@@ -137,6 +140,20 @@ def renew_queries(
     scan.findings = [*(f for f in scan.findings if f not in earlier), *(question.message for question in new)]
     _close_all(session, *of_rule, QueryRow.message.not_in(messages), reason=reason)
     _enter(session, new, site=site, subject=scan.subject, visit=scan.visit)
+
+
+def close_queries(session: Session, subject: str, visit: str, *, reason: str) -> None:
+    """Close all queries on a visit.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of the transaction that withdraws its scan.
+    subject, visit : str
+        Blinded code and visit label.
+    reason : str
+    """
+    _close_all(session, QueryRow.subject == subject, QueryRow.visit == visit, reason=reason)
 
 
 def _close_all(session: Session, *where: ColumnElement[bool], reason: str = SUPERSEDED) -> None:

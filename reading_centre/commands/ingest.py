@@ -108,7 +108,7 @@ def ingest(
     if as_json:
         emit({**result.as_dict(), "dry_run": dry_run})
     else:
-        _say(result, dry_run=dry_run)
+        _say(result, dry_run=dry_run, replace=bool(replace))
 
 
 def _require_none(options: dict[str, Any]) -> None:
@@ -120,8 +120,10 @@ def _require_none(options: dict[str, Any]) -> None:
         )
 
 
-def _say(result: ReceivedVisit, *, dry_run: bool) -> None:
+def _say(result: ReceivedVisit, *, dry_run: bool, replace: bool) -> None:
     done = "stored already" if result.known else "would be accepted" if dry_run else "accepted"
+    if result.known and replace:
+        done += "; nothing is replaced: this upload is the accepted scan"
     say(f"{result.subject} {result.visit}: {', '.join(result.contrasts)} {done}")
     for query in result.queries:
         say(f"  query: {query}")

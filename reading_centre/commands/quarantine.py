@@ -13,6 +13,7 @@ from reading_centre.console import (
     BeforeInfusion,
     PatientChanged,
     Series,
+    SiteCode,
     TrialFolder,
     emit,
     say,
@@ -24,7 +25,8 @@ if TYPE_CHECKING:  # pydicom and the registry are not needed for --help
     from reading_centre.use_cases.ingest import ReceivedVisit
 
 app = typer.Typer(
-    help="Refused uploads: list, show, try again, release. Reasons must not contain patient data.",
+    help="Refused uploads: list, show, try again, release. Accepted scans: withdraw. Reasons must not contain patient "
+    "data.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -141,6 +143,31 @@ def release(
         clear_identity=clear_identity or (),
     )
     _report(result, as_json=as_json)
+
+
+@app.command("withdraw", short_help="Withdraw an accepted scan, for a reason.")
+def withdraw(
+    trial: TrialFolder,
+    site: SiteCode,
+    subject: Annotated[str, typer.Option("--subject", help="Trial number of the subject.")],
+    visit: Annotated[str, typer.Option("--visit", help="Label of the visit, such as wk04.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it is withdrawn, without patient data.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides.")],
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw the accepted scan of a visit without a replacement: wrong patient, withdrawn consent.
+
+    Scan and reads are moved to TRIAL/withdrawn/. A locked visit cannot be withdrawn.
+    """
+    from reading_centre.use_cases.withdraw import withdraw_scan
+
+    done = withdraw_scan(trial, site=site, subject=subject, visit=visit, reason=reason, by=by)
+    if as_json:
+        emit(done.as_dict())
+        return
+    say(f"{done.subject} {done.visit}: scan and {done.reads} reads withdrawn; kept in {done.kept}")
+    if done.remaining:
+        say(f"  its results are outdated: mri-pipeline run TRIAL --subject {done.subject}")
 
 
 def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:

@@ -35,7 +35,7 @@ def receive(
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         node = Node(host, port, ae_title, quiet_seconds, broken_seconds)
-        receive_studies(trial, node, stop=stop, report=say)
+        receive_studies(trial, node, stop=stop, report=say, waiting=say)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -179,7 +179,7 @@ class Incoming:
                 if value:
                     values.add(value)
 
-    def end(self, association: Hashable, *, released: bool) -> None:
+    def end(self, association: Hashable, *, released: bool) -> list[tuple[Study, int]]:
         """Note the end of an association. Further calls for it have no effect.
 
         Parameters
@@ -187,11 +187,16 @@ class Incoming:
         association : hashable
         released : bool
             False if it was aborted or the connection was lost.
+
+        Returns
+        -------
+        list of (Study, int)
+            The studies that it sent, each with the number of its objects.
         """
         with self._lock:
             state = self._associations.pop(association, None)
             if state is None:
-                return
+                return []
             for study, names in state.sent.items():
                 study.senders.discard(association)
                 study.changed_s = time.monotonic()
@@ -199,6 +204,7 @@ class Incoming:
                     study.lost = [lost for lost in study.lost if not lost <= names]
                 else:
                     study.lost.append(names)
+            return [(study, len(names)) for study, names in state.sent.items()]
 
     def due(self, *, quiet_s: float, broken_s: float, is_complete: IsComplete | None = None) -> list[Study]:
         """Take the studies that are to be processed. Objects that come later begin a new study.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.errors import ComplianceError, UsageError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
@@ -25,7 +25,7 @@ from reading_centre.use_cases.staging import (
     settle_subject,
     staged_visit,
 )
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, located, scanner_facts, upload_desk
 from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
 
 
@@ -113,10 +113,11 @@ def receive_visit(
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site or visit is unknown, the path does not exist, the visit already has another scan, another upload of
-        the subject does not end, or a disk is full.
+        If the site or visit is unknown, a reason is blank, the path does not exist, the visit already has another scan,
+        another upload of the subject does not end, or a disk is full.
     """
-    upload = upload.resolve()
+    _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
+    upload = located(upload)
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
@@ -125,27 +126,42 @@ def receive_visit(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
             replace_because, before_infusion, patient_changed, stated or {}, complete, dry_run,
         )  # fmt: skip
-        if dry_run:
-            return _tried(desk, upload, visitor)
-        with desk.refusals(upload, digest=digest, site=site, kind="visit"):
-            _require_expected(desk, visitor)
-        with only_writer(desk.trial, visitor.code):
-            settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
-            known = _known_visit(desk, visitor)
-            if known is not None:
-                desk.settle_waiting(digest, kind="visit", visit=visit)
-                return known
-            # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
-            with (
-                private_folder(desk.trial.work) as work,
-                desk.refusals(upload, digest=digest, site=site, kind="visit", subject=visitor.code, visit=visit),
-            ):
-                decided = decide_upload(desk, upload, work / "upload", visitor)
-                with only_comparison(desk.trial):
-                    judged = compare_upload(desk, visitor, decided)
-                    _record(desk, visitor, judged)
-            desk.settle_waiting(digest, kind="visit", visit=visit)
-            return _received(visitor, judged)
+        return _tried(desk, upload, visitor) if dry_run else _ingested(desk, upload, visitor)
+
+
+def _require_reasons(reasons: Mapping[str, str]) -> None:
+    """Refuse a reason that is given and blank."""
+    for option, reason in reasons.items():
+        if reason and not reason.strip():
+            raise UsageError(
+                f"{option}: expected a reason, found a blank text", hint="write it without patient data"
+            )
+
+
+def _ingested(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+    """The result of an ingest. Only one runs for a subject at a time."""
+    with desk.refusals(upload, digest=visitor.digest, site=visitor.site, kind="visit"):
+        _require_expected(desk, visitor)
+    with only_writer(desk.trial, visitor.code):
+        settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
+        received = _known_visit(desk, visitor) or _stored(desk, upload, visitor)
+        desk.settle_waiting(visitor.digest, kind="visit", visit=visitor.visit)
+        return received
+
+
+def _stored(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:
+    """Judge and store a new scan. The caller is the `only_writer`."""
+    context = {"site": visitor.site, "kind": "visit", "subject": visitor.code, "visit": visitor.visit}
+    # the files of the upload still lie on the disk when a refusal asks for room (`UploadDesk.refuse`)
+    with (
+        private_folder(desk.trial.work) as work,
+        desk.refusals(upload, digest=visitor.digest, **context),
+    ):
+        decided = decide_upload(desk, upload, work / "upload", visitor)
+        with only_comparison(desk.trial):
+            judged = compare_upload(desk, visitor, decided)
+            _record(desk, visitor, judged)
+    return _received(visitor, judged)
 
 
 def _tried(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit:

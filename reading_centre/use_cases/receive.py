@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,9 @@ class Node:
     broken_s: float = 1800.0
 
 
-def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: Report) -> None:
+def receive_studies(
+    folder: Path, node: Node, *, stop: threading.Event, report: Report, waiting: Report | None = None
+) -> None:
     """Receive studies until `stop` is set.
 
     A study is kept in quarantine with the reason if its subject or visit is not known, if it is broken, if it lacks a
@@ -82,6 +85,9 @@ def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: 
     stop : threading.Event
     report : callable
         Called with one line for the start and for every study. No line contains patient data.
+    waiting : callable, optional
+        Called with one line for every association that has sent objects, and for a study that is incomplete. It is
+        called from several threads.
 
     Raises
     ------
@@ -99,8 +105,9 @@ def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: 
     sweep(trial.work)
     with private_folder(trial.work) as private:
         incoming = Incoming(private, max_bytes=protocol.max_upload_mb * 1_000_000)
-        desk = _Desk(trial, protocol, report)
-        entity, port = _started(node, incoming, sites)
+        said = _Waiting(node, waiting or (lambda _line: None))
+        desk = _Desk(trial, protocol, report, said)
+        entity, port = _started(node, incoming, sites, said)
         try:
             report(f"listening on {node.host}:{port} as {node.ae_title}; {len(sites)} calling AE titles")
             while not stop.wait(min(1.0, node.quiet_s / 4)):
@@ -116,11 +123,35 @@ def receive_studies(folder: Path, node: Node, *, stop: threading.Event, report: 
             desk.try_again(now=True)
 
 
+class _Waiting:
+    """Says for what a study waits."""
+
+    def __init__(self, node: Node, say: Report) -> None:
+        self._node, self._say = node, say
+
+    def ended(self, study: Study, objects: int) -> None:
+        """An association has ended."""
+        if study.whole:
+            text = f"waiting for {self._node.quiet_s:g} s without further ones"
+        elif study.lost:
+            text = f"a transfer broke off; waiting up to {self._node.broken_s:g} s for its repetition"
+        else:
+            text = "another association is sending"
+        self._say(f"site {study.site}: {objects} objects of a study received; {text}")
+
+    def incomplete(self, study: Study) -> None:
+        """A study is quiet, and something seems to be missing."""
+        self._say(
+            f"site {study.site}: study of {study.objects} objects: incomplete; waiting up to "
+            f"{self._node.broken_s:g} s for the rest"
+        )
+
+
 class _Desk:
     """Takes studies in or quarantines them. What cannot even be quarantined (disk full) waits."""
 
-    def __init__(self, trial: Trial, protocol: Protocol, report: Report) -> None:
-        self._trial, self._protocol, self._report = trial, protocol, report
+    def __init__(self, trial: Trial, protocol: Protocol, report: Report, said: _Waiting) -> None:
+        self._trial, self._protocol, self._report, self._said = trial, protocol, report, said
         self._waiting: list[tuple[Study, UploadRefusedError]] = []
         self._next_s = 0.0
 
@@ -128,10 +159,13 @@ class _Desk:
         """True if nothing of a study seems to be missing. Faults of this computer are left to `take_in`."""
         try:
             with private_folder(self._trial.work) as work:
-                return is_complete_visit(study.folder, protocol=self._protocol, work_dir=work / "upload")
+                complete = is_complete_visit(study.folder, protocol=self._protocol, work_dir=work / "upload")
         except Exception as error:  # noqa: BLE001 - the node serves the other sites
             _LOG.warning("site %s: a study could not be checked (%s)", study.site, type(error).__name__)
             return True
+        if not complete:
+            self._said.incomplete(study)
+        return complete
 
     def take_in(self, study: Study) -> None:
         """Ingest a study if it is whole and its subject and visit are known, else quarantine it."""
@@ -243,7 +277,7 @@ def _not_taken(error: Exception) -> UploadRefusedError:
     )
 
 
-def _started(node: Node, incoming: Incoming, sites: Mapping[str, str]) -> tuple[AE, int]:
+def _started(node: Node, incoming: Incoming, sites: Mapping[str, str], said: _Waiting) -> tuple[AE, int]:
     """The listening node, and its port."""
     entity = AE(ae_title=node.ae_title)
     syntaxes = [syntax for syntax in ALL_TRANSFER_SYNTAXES if syntax != _DEFLATED]
@@ -255,11 +289,15 @@ def _started(node: Node, incoming: Incoming, sites: Mapping[str, str]) -> tuple[
     def store(event: Event) -> int:
         return _store(event, incoming, sites)
 
+    def ended(event: Event, *, released: bool) -> None:
+        for study, objects in incoming.end(event.assoc, released=released):
+            said.ended(study, objects)
+
     handlers: Any = [
         (evt.EVT_C_STORE, store),
-        (evt.EVT_RELEASED, lambda event: incoming.end(event.assoc, released=True)),
-        (evt.EVT_ABORTED, lambda event: incoming.end(event.assoc, released=False)),
-        (evt.EVT_CONN_CLOSE, lambda event: incoming.end(event.assoc, released=False)),
+        (evt.EVT_RELEASED, partial(ended, released=True)),
+        (evt.EVT_ABORTED, partial(ended, released=False)),
+        (evt.EVT_CONN_CLOSE, partial(ended, released=False)),
     ]
     try:
         server: Any = entity.start_server((node.host, node.port), block=False, evt_handlers=handlers)

@@ -4,6 +4,8 @@ The scans of an upload are converted into ``staging/<code>_<visit>_<receipt>/``.
 transaction of the registry that stores the receipt accepts the scan. `settle` then moves the earlier scan and its reads
 to ``withdrawn/`` and the new scan to ``rawdata/``. If the process ends in between, the next command settles the folder:
 a staged scan whose receipt is in the registry is moved, another one is deleted.
+
+The folder of a scan that is withdrawn without a replacement holds the file `WITHDRAWAL` alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from mri_pipeline.convert.bids import ensure_dataset, enter_participant
+from mri_pipeline.convert.bids import ensure_dataset, list_participants
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree
 from mri_pipeline.core.io.locks import LockedError, exclusive
@@ -27,6 +29,9 @@ from mri_pipeline.reading.store import visit_folder
 from mri_pipeline.registry import Registry
 
 _LOG = logging.getLogger(__name__)
+
+WITHDRAWAL: Final = "withdrawal"
+"""File of a staged visit whose scan is withdrawn. Its scan is moved as soon as the registry has no accepted one."""
 
 WAIT_S: Final = 600.0
 """How long an upload waits for another one of the same subject."""
@@ -190,7 +195,12 @@ def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedV
     registry : Registry
     staged : StagedVisit
     """
-    if registry.receipt(staged.subject, staged.visit) == staged.receipt:
+    if (staged.folder / WITHDRAWAL).exists():
+        if not registry.upload(staged.subject, staged.visit):
+            _keep_withdrawn(trial, staged)
+            _remove_empty(trial.rawdata.anat(staged.subject, staged.visit).parent)
+            list_participants(trial.rawdata)
+    elif registry.receipt(staged.subject, staged.visit) == staged.receipt:
         new = staged.raw.anat(staged.subject, staged.visit)
         place = trial.rawdata.anat(staged.subject, staged.visit)
         if new.is_dir():  # else it has been moved
@@ -199,7 +209,7 @@ def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedV
             new.rename(place)
             sync_folder(place.parent)
         ensure_dataset(trial.rawdata, name=protocol.name)
-        enter_participant(trial.rawdata, staged.subject)
+        list_participants(trial.rawdata)
     shutil.rmtree(staged.folder)
 
 
@@ -215,6 +225,13 @@ def _keep_withdrawn(trial: Trial, staged: StagedVisit) -> None:
             kept.mkdir(parents=True, exist_ok=True)
             old.rename(kept / name)
             sync_folder(kept)
+
+
+def _remove_empty(session: Path) -> None:
+    """Remove the folder of a visit and that of its subject if they are empty."""
+    for folder in (session, session.parent):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def settle_subject(trial: Trial, protocol: Protocol, registry: Registry, subject: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults
 
 _ROOM_FOR_TEMPORARY_FILES = 64_000_000
+_NOTHING = {errno.ENOENT, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,35 @@ class UploadDesk:
                 settle_entry(self.trial.quarantine, entry, outcome=outcome, now=now)
 
 
+def located(upload: Path) -> Path:
+    """The absolute path of an upload.
+
+    Parameters
+    ----------
+    upload : Path
+
+    Returns
+    -------
+    Path
+        Without links.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing at the path, a link leads to itself, or a folder of the path cannot be read.
+    """
+    try:
+        return upload.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:
+            found = "a link that leads to itself"
+        else:
+            found = "none at that path" if error.errno in _NOTHING else f"a path with a fault ({error.strerror})"
+        raise UsageError(
+            f"expected an upload (folder, zip or tar), found {found}", hint="check the path"
+        ) from None
+
+
 @contextmanager
 def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -> Iterator[UploadDesk]:
     """Open the trial for an upload of a site, and settle what interrupted uploads have left.
@@ -138,7 +169,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     site : str
         Code of the site.
     upload : Path
-        Absolute path.
+        From `located`.
     settle : bool, optional
         False: what interrupted uploads have left stays for the next command.
 
@@ -149,14 +180,12 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     Raises
     ------
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, or the upload contains the trial or is part of it. Also for
-        a full disk and for an upload that vanishes (`storage_faults`).
+        If the site is unknown, or the upload contains the trial or is part of it. Also for a full disk and for an
+        upload that vanishes (`storage_faults`).
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     protocol.site(site)
-    if not upload.exists():
-        raise UsageError("expected an upload (folder, zip or tar), found none at that path", hint="check the path")
     received = upload.is_relative_to(trial.quarantine) or is_private(upload, trial.work)
     inside = upload.is_relative_to(trial.root) and not received
     if inside or trial.root.is_relative_to(upload):

@@ -67,7 +67,7 @@ def write_scans(
     """Convert, verify, measure, decide, write."""
     converted = convert_checked(checked, blinding)
     files = {
-        contrast: ScanFile(nifti.save(scan.image, checked.work_dir / f"{contrast.value}.nii"), scan.sidecar)
+        contrast: ScanFile(nifti.save_scan(scan.image, checked.work_dir / f"{contrast.value}.nii"), scan.sidecar)
         for contrast, scan in converted.items()
     }
     decision = decide_pair(checked.upload, {contrast: scan.image for contrast, scan in converted.items()})

@@ -37,7 +37,7 @@ def install(step: int) -> None:
     ingest.make_durable = guarded(ingest.make_durable)
     Sealed.code_for = guarded(Sealed.code_for)
     Registry.record_scan = guarded(Registry.record_scan)
-    staging.enter_participant = guarded(staging.enter_participant)
+    staging.list_participants = guarded(staging.list_participants)
 
     def rename(self, target, plain=Path.rename):
         return (guarded(plain) if "staging" in self.parts or "withdrawn" in Path(target).parts else plain)(

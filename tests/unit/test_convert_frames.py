@@ -200,3 +200,20 @@ def test_both_decoders_agree_on_real_compressed_images(real_data, tmp_path, name
         for p in (tmp_path / "out").glob("*.nii")
     ], axis=1)  # fmt: skip
     assert sorted(volumes.sum(axis=0).tolist()) == sums
+
+
+@pytest.mark.parametrize("position", [None, ["0", "0"], ["nan", "0", "0"]])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_a_frame_without_a_position_is_a_refusal(tmp_path, position):
+    path = write_enhanced(tmp_path / "0.dcm", SPEC, texture(SPEC.shape), EnhancedSpec(STRAIGHT))
+    dataset = pydicom.dcmread(path)
+    (item,) = dataset.PerFrameFunctionalGroupsSequence[3].PlanePositionSequence
+    del item.ImagePositionPatient
+    if position is not None:
+        with pydicom.config.disable_value_validation():
+            item.ImagePositionPatient = position
+    dataset.save_as(path)
+    with pytest.raises(
+        UnreadableUploadError, match="expected 3 numbers in ImagePositionPatient of each frame, found"
+    ):
+        list(frames_of([path]))

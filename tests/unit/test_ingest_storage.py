@@ -82,7 +82,7 @@ def test_a_full_disk_is_no_fault_of_the_site(trial, sent, monkeypatch, capsys, m
 
 
 def test_a_disk_that_is_full_after_the_acceptance_is_settled_later(trial, sent, monkeypatch, capsys):
-    monkeypatch.setattr(staging, "enter_participant", no_space)
+    monkeypatch.setattr(staging, "list_participants", no_space)
     assert ingest(trial, sent) == 2
     assert capsys.readouterr().err.startswith(FULL)
     monkeypatch.undo()
@@ -199,3 +199,34 @@ def test_a_broken_archive_is_still_refused(trial, tmp_path, capsys):
     archive.write_bytes(content[:2000] + b"x" * 500 + content[2500:])
     assert ingest(trial, archive) == 3
     assert "found a damaged one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["ingest", "dummy-run"])
+def test_a_link_that_leads_to_itself(trial, tmp_path, capsys, command):
+    (tmp_path / "Mustermann").symlink_to(tmp_path / "Erika")
+    (tmp_path / "Erika").symlink_to(tmp_path / "Mustermann")
+    more = ["--subject", "0001", "--visit", "wk00"] if command == "ingest" else []
+    for sent, found in (("Mustermann", "a link that leads to itself"), ("nothing", "none at that path")):
+        assert cli.invoke([command, str(trial.root), str(tmp_path / sent), "--site", "S01", *more]) == 2
+        assert f"error: expected an upload (folder, zip or tar), found {found}\n" in capsys.readouterr().err
+    nothing_is_recorded(trial)
+
+
+def test_the_accepted_upload_replaces_nothing(trial, sent, capsys):
+    assert ingest(trial, sent) == 0
+    before = agree(trial)
+    capsys.readouterr()
+    assert ingest(trial, sent, "--replace", "wrong images") == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"{before[0].subject} wk00: FLAIR stored already; nothing is replaced: this upload is the accepted scan"
+    )
+    assert agree(trial) == before
+    with opened(trial) as registry:
+        assert registry.withdrawn() == []
+
+
+@pytest.mark.parametrize("option", ["--replace", "--patient-changed"])
+def test_a_blank_reason_is_none(trial, sent, capsys, option):
+    assert ingest(trial, sent, option, "  ") == 2
+    assert f"error: {option}: expected a reason, found a blank text\n" in capsys.readouterr().err
+    nothing_is_recorded(trial)

@@ -195,6 +195,23 @@ def test_slices_that_were_never_sent_are_a_query_with_millimetres(tmp_path):
     assert "found a coverage of 45 mm; ask the site for the missing 27 mm" in message
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("Rows", 8), ("EchoTime", 20), ("SOPClassUID", "1.2.3"), ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1])],
+)
+def test_an_end_slice_that_differs_is_a_query(tmp_path, keyword, value):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, shape=SPEC.shape) for s in factory.VISIT])
+    assert not [f for f in check(upload, tmp_path / "w1").compliance.findings if "left out" in f.message]
+    path = max(upload.glob("*_1_*.dcm"))
+    dataset = pydicom.dcmread(path)
+    setattr(dataset, keyword, value)
+    dataset.save_as(path)
+    checked = check(upload, tmp_path / "w2")
+    (found,) = [f for f in checked.compliance.of(Action.QUERY) if f.rule == "whole_series"]
+    assert (found.contrast, found.measured) == (Contrast.FLAIR, 1.0)
+    assert "of all images of series 1, found 1 other images; they are left out" in found.message
+
+
 def test_less_coverage_than_at_the_previous_visit_is_a_query(tmp_path):
     small = [replace(s, shape=(16, 12, 15)) for s in factory.VISIT]
     before = check(

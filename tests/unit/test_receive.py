@@ -68,8 +68,8 @@ def visit_files(folder, *, visit="wk00", subject="0001", specs=SMALL, **patient)
 
 
 @contextmanager
-def running(trial, *, quiet_s=1.5, broken_s=4.0):
-    """A node in a thread; yields its port and the lines that it reports."""
+def running(trial, *, quiet_s=1.5, broken_s=4.0, waiting=None):
+    """A node in a thread; yields its port and the lines that it reports on finished studies."""
     lines, stop, faults = [], threading.Event(), []
 
     def work():
@@ -79,6 +79,7 @@ def running(trial, *, quiet_s=1.5, broken_s=4.0):
                 Node("127.0.0.1", 0, quiet_s=quiet_s, broken_s=broken_s),
                 stop=stop,
                 report=lines.append,
+                waiting=waiting,
             )
         except BaseException as error:  # noqa: BLE001 - for the assertion below
             faults.append(error)
@@ -96,7 +97,7 @@ def running(trial, *, quiet_s=1.5, broken_s=4.0):
     assert not thread.is_alive()
 
 
-def wait_for(condition, seconds=180.0):
+def wait_for(condition, seconds=600.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -146,7 +147,7 @@ def test_dcmtk_is_the_sender_in_ci():
 def test_a_whole_study_passes_the_gate(trial, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     files = visit_files(tmp_path / "visit")
-    with running(trial, broken_s=120.0) as (port, lines):
+    with running(trial, broken_s=3600.0) as (port, lines):  # the halves may come long after each other
         assert echo(port, "PACS01")
         assert send(port, files[:20])  # two associations of one study
         assert send(port, files[20:], calling="MR 01")
@@ -310,6 +311,25 @@ def test_a_study_that_comes_in_two_halves_is_one_visit(trial, tmp_path, first):
     (held,) = agree(trial)
     assert set(held.identity.images) == {"FLAIR", "T1w", "ce-gadolinium_T1w", "T2w"}
     assert not list_quarantine(trial.root)
+
+
+def test_the_node_says_for_what_a_study_waits(trial, tmp_path):
+    files = visit_files(tmp_path / "visit")
+    half, said = of_series(files, 1, 3), []
+    with running(trial, quiet_s=0.5, broken_s=3600.0, waiting=said.append) as (port, lines):
+        break_off(port, half[:5])
+        wait_for(lambda: len(said) == 1)
+        assert send(port, half)
+        wait_for(lambda: len(said) == 3)
+        assert send(port, [file for file in files if file not in half])
+        wait_for(lambda: len(lines) > 1)
+    assert said == [
+        "site S01: 5 objects of a study received; a transfer broke off; waiting up to 3600 s for its repetition",
+        "site S01: 24 objects of a study received; waiting for 0.5 s without further ones",
+        "site S01: study of 24 objects: incomplete; waiting up to 3600 s for the rest",
+        "site S01: 24 objects of a study received; waiting for 0.5 s without further ones",
+    ]
+    assert "accepted" in lines[1]
 
 
 @pytest.mark.parametrize("cut", ["slices", "gap"])

@@ -188,7 +188,8 @@ class Convert(IntakeStep):
         return {
             "files": {
                 contrast: ScanFile(
-                    nifti.save(converted.image, Path(runtime.cwd) / f"{contrast.value}.nii"), converted.sidecar
+                    nifti.save_scan(converted.image, Path(runtime.cwd) / f"{contrast.value}.nii"),
+                    converted.sidecar,
                 )
                 for contrast, converted in convert_chosen(self.inputs.checked, self.inputs.clean)
             }

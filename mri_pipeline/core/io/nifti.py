@@ -306,17 +306,66 @@ def save(image: Image | LabelImage, path: Path | str, *, forms_of: Path | str | 
     Path
         `path`.
     """
-    path = Path(path)
+    return _save(image.data, image.grid, Path(path), forms_of)
+
+
+def save_scan(image: Image, path: Path | str) -> Path:
+    """Write intensities as `save`, but as 16-bit integers if these hold all of them exactly.
+
+    Scanners store 16-bit integers. The file is then half as large, and its values are the same.
+
+    Parameters
+    ----------
+    image : Image
+    path : Path or str
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    data: NDArray[Any] = image.data
+    with np.errstate(invalid="ignore"):  # of values out of range, which differ afterwards
+        stored = (data.astype(kind) for kind in (np.int16, np.uint16))
+        exact = next((values for values in stored if np.array_equal(values, data)), data)
+    return _save(exact, image.grid, Path(path))
+
+
+def compress(source: Path, path: Path) -> Path:
+    """Compress a NIfTI file. The result has the bytes that `save` would write for the same image.
+
+    Parameters
+    ----------
+    source : Path
+        ``.nii``.
+    path : Path
+        ``.nii.gz``.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    nifti = nib.Nifti1Image(image.data, image.grid.affine)
-    nifti.header.set_data_dtype(image.data.dtype)
-    nifti.set_sform(image.grid.affine, code=2)
-    nifti.set_qform(image.grid.affine, code=2, strip_shears=True)
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", filename="", compresslevel=1, mtime=0) as out,
+    ):
+        out.write(source.read_bytes())
+    return path
+
+
+def _save(data: NDArray[Any], grid: Grid, path: Path, forms_of: Path | str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nifti = nib.Nifti1Image(data, grid.affine)
+    nifti.header.set_data_dtype(data.dtype)
+    nifti.set_sform(grid.affine, code=2)
+    nifti.set_qform(grid.affine, code=2, strip_shears=True)
     if forms_of is not None:
         header = nib.load(forms_of).header
         forms = set_forms(header, Path(forms_of).name)  # the affine of a form that is not set may be anything
-        nifti.set_sform(forms.get("sform", image.grid.affine), code=int(header["sform_code"]))
-        nifti.set_qform(forms.get("qform", image.grid.affine), code=int(header["qform_code"]), strip_shears=True)
+        nifti.set_sform(forms.get("sform", grid.affine), code=int(header["sform_code"]))
+        nifti.set_qform(forms.get("qform", grid.affine), code=int(header["qform_code"]), strip_shears=True)
     nifti.header.set_xyzt_units("mm", "sec")
     nib.save(nifti, path)
     return path

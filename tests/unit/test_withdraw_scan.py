@@ -1,0 +1,208 @@
+"""An accepted scan is withdrawn without a replacement: whole or not at all, audited, nothing deleted."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.registry import ReadCounts, Registry
+from mri_pipeline.registry.site_queries import QueryState
+from reading_centre import cli
+from reading_centre.use_cases import staging
+from reading_centre.use_cases.withdraw import withdraw_scan
+from tests.unit import ingest_trial
+from tests.unit.ingest_trial import agree, ingest, opened, upload
+
+pytestmark = pytest.mark.usefixtures("no_image_checks")
+SPAWN = multiprocessing.get_context("spawn")
+WHY = {"reason": "another patient was sent", "by": "data manager"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A trial whose subject has week 0 (read) and a week 4 that came late."""
+    folder = tmp_path_factory.mktemp("withdraw")
+    trial = ingest_trial.new_trial(folder / "trial")
+    code = ingest(trial, upload(folder / "first")).subject
+    ingest(trial, upload(folder / "second", day=60), "wk04", before_infusion=None)
+    with opened(trial) as registry:
+        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        counts = ReadCounts(accepted=2, digest="ab" * 32)
+        registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
+    (trial.reads / code / "wk00").mkdir(parents=True)
+    (trial.reads / code / "wk00" / "read.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def trial(prepared, tmp_path):
+    shutil.copytree(prepared / "trial", tmp_path / "trial")
+    return Trial.existing(tmp_path / "trial")
+
+
+def withdraw(trial, visit="wk00", **more):
+    arguments = {"site": "S01", "subject": "0001", "visit": visit} | WHY
+    return withdraw_scan(trial.root, **(arguments | more))
+
+
+def code_of(trial):
+    (code,) = {held.subject for held in agree(trial)}
+    return code
+
+
+def open_rules(trial):
+    with opened(trial) as registry:
+        return {(q.visit, q.question.rule) for q in registry.site_queries.all() if q.state is QueryState.OPEN}
+
+
+def test_scan_and_reads_are_kept_and_the_visit_is_missing(trial):
+    code = code_of(trial)
+    scans = {path.name: path.read_bytes() for path in trial.rawdata.anat(code, "wk00").iterdir()}
+    done = withdraw(trial)
+    assert (done.subject, done.visit, done.reads, done.remaining) == (code, "wk00", 1, 1)
+    assert [(held.visit, held.readers) for held in agree(trial)] == [("wk04", ())]
+    kept = trial.root / done.kept
+    assert {path.name: path.read_bytes() for path in (kept / "anat").iterdir()} == scans
+    assert (kept / "reads" / "read.json").read_text() == "{}"
+    assert not (trial.rawdata.root / f"sub-{code}" / "ses-wk00").exists()
+    with opened(trial) as registry:
+        (row,) = registry.withdrawn()
+        assert (row["reason"], row["replaced_by"], row["reads"][0]["accepted"]) == (WHY["reason"], None, 2)
+        (entry,) = [e for e in registry.audit_trail() if e.action == "scan withdrawn"]
+        assert entry.target == f"{code} wk00"
+        assert WHY.items() <= entry.details.items()
+
+
+def test_the_last_scan_of_a_subject_leaves_no_participant(trial):
+    code = code_of(trial)
+    withdraw(trial)
+    withdraw(trial, "wk04")
+    assert agree(trial) == []
+    assert not (trial.rawdata.root / f"sub-{code}").exists()
+    assert (trial.rawdata.root / "participants.tsv").read_text() == "participant_id\n"
+
+
+def test_queries_that_compare_with_it_are_closed(trial):
+    assert ("wk04", "window") in open_rules(trial)
+    of_others = {(visit, rule) for visit, rule in open_rules(trial) if visit == "wk04" and rule != "window"}
+    assert of_others
+    withdraw(trial)
+    assert open_rules(trial) == of_others
+
+
+def test_the_images_may_come_again_under_their_true_subject(trial, prepared):
+    withdraw(trial)
+    sent = ingest(trial, prepared / "first", subject="0002")
+    assert sent.subject != withdrawn_code(trial)
+    assert ingest(trial, upload(prepared / "right", seed=3)).visit == "wk00"
+
+
+def withdrawn_code(trial):
+    with opened(trial) as registry:
+        return registry.withdrawn()[0]["subject"]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "match"),
+    [
+        ({"visit": "wk12"}, UsageError, "expected an accepted scan, found none"),
+        ({"subject": "0002"}, UsageError, "site S01: expected the number of a subject with accepted scans"),
+        ({"site": "S09"}, SettingsError, "expected a site of trial.toml .S01, S02., found another code"),
+        ({"reason": " "}, UsageError, "expected a text as reason, found none"),
+        ({"by": ""}, UsageError, "expected a text as by, found none"),
+    ],
+)
+def test_what_cannot_be_withdrawn_changes_nothing(trial, more, error, match):
+    before = agree(trial)
+    with pytest.raises(error, match=match):
+        withdraw(trial, **more)
+    assert agree(trial) == before
+    assert not list(trial.staging.glob("*_*"))
+
+
+def test_a_locked_visit_is_kept(trial):
+    with opened(trial) as registry:
+        registry.lock_reads({(code_of(trial), "wk00"): "ab" * 32}, reader="R1")
+    with pytest.raises(UsageError, match="expected an open read, found a locked one"):
+        withdraw(trial)
+    assert len(agree(trial)) == 2
+
+
+MOMENTS = ("registry", "move reads", "move scan", "participants", "remove stage")
+
+
+def _killed_at(step, root):
+    changes = 0
+
+    def guarded(function):
+        def call(*args, **kwargs):
+            nonlocal changes
+            changes += 1
+            if changes == step + 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    Registry.record_withdrawal = guarded(Registry.record_withdrawal)
+    staging.list_participants = guarded(staging.list_participants)
+    staging.shutil.rmtree = guarded(shutil.rmtree)
+
+    def rename(self, target, plain=Path.rename):
+        return (guarded(plain) if "withdrawn" in Path(target).parts else plain)(self, target)
+
+    Path.rename = rename
+    withdraw(Trial(root))
+
+
+@pytest.mark.parametrize("moment", [*MOMENTS, "none"])
+def test_a_killed_withdrawal_is_whole_or_has_not_happened(trial, moment):
+    before = agree(trial)
+    step = (*MOMENTS, "none").index(moment)
+    process = SPAWN.Process(target=_killed_at, args=(step, trial.root))
+    process.start()
+    process.join()
+    assert process.exitcode == (0 if moment == "none" else -signal.SIGKILL)
+    with opened(trial) as registry:
+        staging.settle_all(trial, registry._protocol, registry)
+    assert not list(trial.staging.glob("*_*"))
+    if moment == "registry":
+        assert agree(trial) == before
+        assert (trial.reads / before[0].subject / "wk00" / "read.json").exists()
+        return
+    assert [held.visit for held in agree(trial)] == ["wk04"]
+    (kept,) = (trial.withdrawn / before[0].subject / "wk00").iterdir()
+    assert len(list((kept / "anat").glob("*.nii.gz"))) == 4
+    assert (kept / "reads" / "read.json").exists()
+
+
+def test_a_scan_that_is_withdrawn_during_a_run_gets_no_status(trial):
+    code = code_of(trial)
+    with opened(trial) as registry:
+        receipt = registry.receipt(code, "wk00")
+        withdraw(trial)
+        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED, receipt=receipt)
+        assert registry.differences_from_audit() == []
+    assert [held.visit for held in agree(trial)] == ["wk04"]
+
+
+def test_the_command_names_neither_number_nor_patient(trial, capsys):
+    options = ["--site", "S01", "--subject", "0001", "--visit", "wk00", "--reason", "consent withdrawn"]
+    command = ["quarantine", "withdraw", str(trial.root), *options]
+    assert cli.invoke(command) == 2  # without --by
+    code = code_of(trial)
+    capsys.readouterr()
+    assert cli.invoke([*command, "--by", "DM"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{code} wk00: scan and 1 reads withdrawn; kept in withdrawn/{code}/wk00/")
+    assert f"mri-pipeline run TRIAL --subject {code}" in said
+    assert "0001" not in said
+    assert cli.invoke([*command[:7], "--visit", "wk04", *command[9:], "--by", "DM", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["remaining"] == 0
