@@ -6,11 +6,11 @@ from collections.abc import Callable
 from enum import StrEnum
 
 Progress = Callable[[str, str], None]
-"""Called with a node's full name and its new status: ``start``, ``end`` or ``exception``."""
+"""Called with the full name of a node, or a subject, and its new status: ``start``, ``end`` or ``exception``."""
 
 
 class Plugin(StrEnum):
-    """Nipype plugins that are supported and tested."""
+    """How subjects are run: one after another, as processes of this machine, or as jobs of a cluster."""
 
     LINEAR = "Linear"
     MULTIPROC = "MultiProc"

@@ -340,7 +340,7 @@ class Registry(ReadRegistry):
             )
 
     def record_analysis(
-        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", receipt: str | None = None
+        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", scan_key: str = ""
     ) -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
@@ -352,9 +352,9 @@ class Registry(ReadRegistry):
             Analysed or failed.
         reason : str
             Of a failure, for the audit trail, without patient data.
-        receipt : str, optional
-            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced since then is not analysed,
-            and nothing is recorded.
+        scan_key : str
+            `VisitState.scan_key` of the analysed scan. If the scan was replaced since, nothing is recorded. Empty: not
+            compared.
 
         Raises
         ------
@@ -367,7 +367,7 @@ class Registry(ReadRegistry):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             row = accepted_scan(session, subject, visit)
-            if receipt is not None and receipt != (row.receipt or ""):
+            if scan_key and scan_key != row.scan_key:
                 return
             if row.status != status.value:
                 row.status = status.value

@@ -22,7 +22,7 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
-from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
 from workflows.outcome import BatchOutcome, Outcome
@@ -129,6 +129,7 @@ def make_jobs(
         In the order of `indexes`. A participant without a FLAIR has none.
     """
     jobs = []
+    derivatives = DerivativeDataset(out_dir)
     for index in indexes:
         visits = tuple(
             VisitScans(
@@ -152,11 +153,21 @@ def make_jobs(
                 rules=rules,
                 raw=raw.root,
                 derivatives=out_dir,
-                reports=_reports(DerivativeDataset(out_dir)),
+                reports=_reports(derivatives),
                 work=work,
                 order_source=index.order_source,
                 ignored=tuple(map(str, index.ignored)),
                 settings_digest=settings_digest(rules),
+                locks=(
+                    out_dir / ".locks" / f"sub-{index.subject}.lock",
+                    work / "locks" / f"sub-{index.subject}.lock",
+                ),
+                beside={
+                    derivatives.input_index(index.subject).name: index.model_dump_json(indent=1),
+                    derivatives.outcome(index.subject).name: outcome_text(
+                        Outcome(subject=index.subject, done=True)
+                    ),
+                },
             )
         )
     return jobs
@@ -233,26 +244,33 @@ def run_participants(
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
-    for index in indexes.values():
-        _begin(derivatives, index)
-    outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
+    outcome = run_batch(
+        jobs,
+        plugin=plugin,
+        nprocs=nprocs,
+        memory_gb=memory_gb,
+        progress=progress,
+        finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
+    )
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(
         Outcome(subject=subject, done=False, reason=_no_flair(indexes[subject])) for subject in without
     )
-    outcomes = (*outcome.outcomes, *refused)
-    for one in outcomes:
-        save_outcome(derivatives, one)
+    for one in refused:
+        _end(derivatives, indexes[one.subject], one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
-    return BatchOutcome(outcomes)
+    return BatchOutcome((*outcome.outcomes, *refused))
 
 
-def _begin(derivatives: DerivativeDataset, index: SubjectIndex) -> None:
-    """Remove the results of an earlier run of a participant and write its index."""
+def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) -> None:
+    """Remove the results of an earlier run of a participant that has failed, and write its index and outcome."""
     subject = index.subject
-    for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
+    if outcome.done or outcome.untouched:
+        return
+    for earlier in (derivatives.result(subject), _report(derivatives, subject)):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
+    save_outcome(derivatives, outcome)
 
 
 def _no_flair(index: SubjectIndex) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
@@ -15,7 +16,7 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
-from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
 from reading_centre.use_cases.staging import settle_all
 from workflows.batch import only_run, run_batch
 from workflows.outcome import BatchOutcome, Outcome
@@ -40,6 +41,12 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
         With absolute paths.
     """
     states = {visit.visit: visit.scan for visit in subject.visits}
+    keys = {visit.visit: visit.scan_key for visit in subject.visits}
+    scans = {
+        visit.label: {c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()}
+        for visit in protocol.visits
+        if states[visit.label] in _ACCEPTED
+    }
     kept = trial.kept_space(subject.code)
     return SubjectJob(
         subject=subject.code,
@@ -47,10 +54,12 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
             VisitScans(
                 visit=visit.label,
                 week=visit.week,
-                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()},
+                scans=scans[visit.label],
+                scan_key=keys[visit.label],
+                files=files_state(scans[visit.label]),
             )
             for visit in protocol.visits
-            if states[visit.label] in _ACCEPTED
+            if visit.label in scans
         ),
         planned=planned_visits(protocol),
         refused=tuple(label for label, state in states.items() if state is ScanState.REFUSED),
@@ -65,6 +74,10 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
         settled=tuple(
             label for label in _measured(trial, subject.code) if states.get(label) is ScanState.ANALYSED
         ),
+        locks=(trial.subject_lock(subject.code),),
+        beside={
+            trial.derivatives.outcome(subject.code).name: outcome_text(Outcome(subject=subject.code, done=True))
+        },
     )
 
 
@@ -134,16 +147,10 @@ def run_trial(
             rules=protocol.lesions,
             raw=trial.rawdata.root,
         )
-        receipts = {
-            (job.subject, visit.visit): registry.receipt(job.subject, visit.visit)
-            for job in jobs
-            for visit in job.visits
-        }
         with only_run(trial.work):
-            outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
-        for job, result in zip(jobs, outcome.outcomes, strict=True):
-            _record(trial, registry, job, result, receipts)
-            save_outcome(trial.derivatives, result)
+            outcome = run_batch(
+                jobs, plugin=plugin, nprocs=nprocs, progress=progress, finished=partial(_record, trial, registry)
+            )
         _write_overview(trial, protocol, registry.state().subjects)
     return outcome
 
@@ -168,18 +175,16 @@ def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[Subject
     )
 
 
-def _record(
-    trial: Trial,
-    registry: Registry,
-    job: SubjectJob,
-    result: Outcome,
-    receipts: Mapping[tuple[str, str], str],
-) -> None:
-    """Record the status of each scan of a subject.
+def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
+    """Record the outcome and the status of each scan of a subject.
 
     A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
     results, even if the scan that it replaced had. The status of a scan that was replaced during the run is unchanged.
     """
+    if result.untouched:
+        return
+    if not result.done:
+        save_outcome(trial.derivatives, result)
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
     for visit in job.visits:
@@ -187,5 +192,4 @@ def _record(
         analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
         reason = result.failed_visits.get(label, result.reason)
-        receipt = receipts[job.subject, label]
-        registry.record_analysis(job.subject, label, status, reason=reason, receipt=receipt)
+        registry.record_analysis(job.subject, label, status, reason=reason, scan_key=visit.scan_key)
