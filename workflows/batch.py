@@ -6,6 +6,7 @@ Nipype runs within the process of a subject. The subjects are independent: no sc
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +19,12 @@ from pydantic import ValidationError
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
-from workflows.executors import Executor, LocalExecutor
+from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
 from workflows.memory import memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file
 from workflows.plugin import Plugin, Progress
 
 _LOGGER = logging.getLogger(__name__)
-
-SUBJECT_MEMORY_GB: Final = 2.0
-"""Memory planned for the process of a subject (1 GB = 1e9 bytes)."""
 
 _LOOK_S: Final = 0.2
 """Time between two looks at the processes. A scheduler is asked less often (`workflows.cluster`)."""
@@ -64,16 +62,26 @@ def only_run(work: Path) -> Iterator[None]:
         ) from error
 
 
-def make_executor(plugin: Plugin, *, nprocs: int, memory_gb: float | None = None) -> Executor:
+def make_executor(
+    plugin: Plugin,
+    *,
+    work: Path,
+    nprocs: int,
+    memory_gb: float | None = None,
+    cluster: ClusterOptions | None = None,
+) -> Executor:
     """The executor of a plugin.
 
     Parameters
     ----------
     plugin : Plugin
+    work : Path
+        Folder of the cache; for SLURM on a file system that all nodes share.
     nprocs : int
         Number of processes (SLURM: of jobs at a time).
     memory_gb : float, optional
         Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    cluster : ClusterOptions, optional
 
     Returns
     -------
@@ -82,10 +90,22 @@ def make_executor(plugin: Plugin, *, nprocs: int, memory_gb: float | None = None
     Raises
     ------
     SettingsError
-        If `nprocs` is below 1.
+        If `nprocs` is below 1, or the plugin is SLURM and the extra ``cluster`` is not installed.
     """
     if nprocs < 1:
         raise SettingsError(f"expected at least one process, found {nprocs}")
+    cluster = cluster or ClusterOptions()
+    if cluster.command:
+        return LocalExecutor(nprocs, shlex.split(cluster.command))
+    if plugin is Plugin.SLURM:
+        try:
+            from workflows.cluster import SlurmExecutor  # noqa: PLC0415 - of the extra `cluster`
+        except ImportError as error:
+            raise SettingsError(
+                "--plugin SLURM: expected the package psij-python, found none",
+                hint="install the extra: pip install 'mri-pipeline[cluster]'",
+            ) from error
+        return SlurmExecutor(nprocs, work / "cluster", cluster)
     if plugin is Plugin.LINEAR:
         return LocalExecutor(1)
     fitting = int((memory_gb or 0.9 * memory_limit_gb()) / SUBJECT_MEMORY_GB)
@@ -98,6 +118,7 @@ def run_batch(
     plugin: Plugin,
     nprocs: int,
     memory_gb: float | None = None,
+    cluster: ClusterOptions | None = None,
     progress: Progress | None = None,
     finished: Finished = lambda _job, _outcome: None,
 ) -> BatchOutcome:
@@ -113,6 +134,7 @@ def run_batch(
         Number of processes (SLURM: of jobs at a time).
     memory_gb : float, optional
         Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    cluster : ClusterOptions, optional
     progress : callable, optional
         Called with each subject and its status.
     finished : callable
@@ -138,12 +160,12 @@ def run_batch(
     if not jobs:
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
-    executor = make_executor(plugin, nprocs=nprocs, memory_gb=memory_gb)
+    executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
     tell = progress or (lambda _subject, _status: None)
     outcomes: dict[str, Outcome] = {}
 
-    def end(job: SubjectJob, cause: str) -> None:
-        outcome = _outcome(job, cause)
+    def end(job: SubjectJob, ending: Ending) -> None:
+        outcome = _outcome(job, ending)
         _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
         outcomes[job.subject] = outcome
         tell(job.subject, "end" if outcome.done else "exception")
@@ -154,16 +176,14 @@ def run_batch(
         while waiting or running:
             while waiting and executor.free() > 0:
                 job = waiting.popleft()
-                outcome_file(job.subject_work).unlink(missing_ok=True)
-                job.save()
                 tell(job.subject, "start")
-                refused = executor.submit(job, nprocs=nprocs if alone else 1)
+                refused = "" if executor.adopt(job) else _submit(executor, job, nprocs=nprocs if alone else 1)
                 if refused:
-                    end(job, refused)
+                    end(job, Ending(refused, untouched=True))
                 else:
                     running[job.subject] = job
-            for subject, cause in executor.ended().items():
-                end(running.pop(subject), cause)
+            for subject, ending in executor.ended().items():
+                end(running.pop(subject), ending)
             if running:
                 time.sleep(_LOOK_S)
     finally:
@@ -171,10 +191,16 @@ def run_batch(
     return BatchOutcome(tuple(outcomes[job.subject] for job in jobs))
 
 
-def _outcome(job: SubjectJob, cause: str) -> Outcome:
+def _submit(executor: Executor, job: SubjectJob, *, nprocs: int) -> str:
+    outcome_file(job.subject_work).unlink(missing_ok=True)
+    job.save()
+    return executor.submit(job, nprocs=nprocs)
+
+
+def _outcome(job: SubjectJob, ending: Ending) -> Outcome:
     try:
         found = Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
     except (OSError, ValidationError):
-        reason = cause or "its process ended without a result (killed, or out of memory)"
-        found = Outcome(subject=job.subject, done=False, reason=reason)
+        reason = ending.cause or "its process ended without a result (killed, or out of memory)"
+        found = Outcome(subject=job.subject, done=False, reason=reason, untouched=ending.untouched)
     return found.model_copy(update={"log": str(job.log_file)})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mri_pipeline.analysis.subject_job import SubjectJob
@@ -16,8 +17,50 @@ from workflows import ONE_THREAD
 PROGRAM: tuple[str, ...] = (sys.executable, "-m", "workflows.job")
 """Program of a subject; its first argument is the job file."""
 
+SUBJECT_MEMORY_GB: Final = 2.0
+"""Memory planned for the process of a subject (1 GB = 1e9 bytes); measured: 1.1 with seven visits of 2D scans."""
+
 _PATIENCE_S: Final = 10.0
 """How long a process may take to end after SIGTERM."""
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What a job of a cluster asks for.
+
+    Parameters
+    ----------
+    partition, account : str
+        Empty: those that the cluster has for this user.
+    minutes : int or None
+        Time limit of a job; None: by the number of visits.
+    memory_gb : float
+        Memory of a job (1 GB = 1e9 bytes).
+    command : str
+        Command that runs a program elsewhere and waits for its end, in place of the executor of the plugin.
+    """
+
+    partition: str = ""
+    account: str = ""
+    minutes: int | None = None
+    memory_gb: float = SUBJECT_MEMORY_GB
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the process of a subject ended.
+
+    Parameters
+    ----------
+    cause : str
+        Why it ended; empty if it ended by itself.
+    untouched : bool
+        True if the cause says nothing about the scans of the subject.
+    """
+
+    cause: str = ""
+    untouched: bool = False
 
 
 class Executor(Protocol):
@@ -29,6 +72,20 @@ class Executor(Protocol):
         Returns
         -------
         int
+        """
+        ...
+
+    def adopt(self, job: SubjectJob) -> bool:
+        """Take over the process that an earlier run has started for a subject.
+
+        Parameters
+        ----------
+        job : SubjectJob
+
+        Returns
+        -------
+        bool
+            False if there is none.
         """
         ...
 
@@ -49,13 +106,12 @@ class Executor(Protocol):
         """
         ...
 
-    def ended(self) -> dict[str, str]:
+    def ended(self) -> dict[str, Ending]:
         """Subjects whose process has ended since the last call.
 
         Returns
         -------
-        dict of str to str
-            Why it ended; empty if it ended by itself.
+        dict of str to Ending
         """
         ...
 
@@ -89,6 +145,19 @@ class LocalExecutor:
         """
         return self._slots - len(self._running)
 
+    def adopt(self, job: SubjectJob) -> bool:  # noqa: ARG002 - of the protocol
+        """There is none: processes end with the run that started them.
+
+        Parameters
+        ----------
+        job : SubjectJob
+
+        Returns
+        -------
+        bool
+        """
+        return False
+
     def submit(self, job: SubjectJob, *, nprocs: int) -> str:
         """Start the process of a subject. Its output is appended to the log of the subject.
 
@@ -116,20 +185,20 @@ class LocalExecutor:
                 return f"expected a command that can be run, found {error.strerror}"
         return ""
 
-    def ended(self) -> dict[str, str]:
+    def ended(self) -> dict[str, Ending]:
         """Subjects whose process has ended since the last call.
 
         Returns
         -------
-        dict of str to str
-            The signal that ended it, or an exit code without an outcome.
+        dict of str to Ending
+            With the signal that ended it.
         """
         found = {}
         for subject, process in list(self._running.items()):
             code = process.poll()
             if code is not None:
                 del self._running[subject]
-                found[subject] = _cause(code)
+                found[subject] = Ending(_cause(code))
         return found
 
     def cancel(self) -> None:
