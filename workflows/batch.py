@@ -22,7 +22,8 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
 from workflows.memory import memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress, RunState
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def run_batch(
     nprocs: int,
     memory_gb: float | None = None,
     cluster: ClusterOptions | None = None,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     finished: Finished = lambda _job, _outcome: None,
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
@@ -136,7 +137,7 @@ def run_batch(
         Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
     cluster : ClusterOptions, optional
     progress : callable, optional
-        Called with each subject and its status.
+        Called several times a second with the state of the run.
     finished : callable
         Called with each job and its outcome, as soon as it has ended.
 
@@ -161,22 +162,25 @@ def run_batch(
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
     executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
-    tell = progress or (lambda _subject, _status: None)
+    show = progress or (lambda _state: None)
+    state = RunState(len(jobs))
     outcomes: dict[str, Outcome] = {}
 
     def end(job: SubjectJob, ending: Ending) -> None:
         outcome = _outcome(job, ending)
         _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
         outcomes[job.subject] = outcome
-        tell(job.subject, "end" if outcome.done else "exception")
+        state.running.pop(job.subject, None)
+        state.done, state.failed = state.done + outcome.done, state.failed + (not outcome.done)
         finished(job, outcome)
+        show(state)
 
     waiting, running = deque(jobs), dict[str, SubjectJob]()
     try:
         while waiting or running:
             while waiting and executor.free() > 0:
                 job = waiting.popleft()
-                tell(job.subject, "start")
+                state.running[job.subject] = job.log_file
                 refused = "" if executor.adopt(job) else _submit(executor, job, nprocs=nprocs if alone else 1)
                 if refused:
                     end(job, Ending(refused, untouched=True))
@@ -184,6 +188,7 @@ def run_batch(
                     running[job.subject] = job
             for subject, ending in executor.ended().items():
                 end(running.pop(subject), ending)
+            show(state)
             if running:
                 time.sleep(_LOOK_S)
     finally:

@@ -56,9 +56,12 @@ class BatchOutcome:
     ----------
     outcomes : tuple of Outcome
         In the order of the jobs.
+    log : str
+        Path of the log of the run; empty if there is none.
     """
 
     outcomes: tuple[Outcome, ...]
+    log: str = ""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

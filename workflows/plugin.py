@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 Progress = Callable[[str, str], None]
-"""Called with the full name of a node, or a subject, and its new status: ``start``, ``end`` or ``exception``."""
+"""Called with a node's full name and its new status: ``start``, ``end`` or ``exception``."""
 
 
 class Plugin(StrEnum):

@@ -25,8 +25,11 @@ from mri_pipeline.tables.io import write_tables
 from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
+from workflows.executors import ClusterOptions
+from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress
 
 _SHOWN = 5
 """Names that a message lists; the others are counted."""
@@ -182,9 +185,10 @@ def run_participants(
     nprocs: int = 1,
     memory_gb: float | None = None,
     plugin: Plugin = Plugin.MULTIPROC,
+    cluster: ClusterOptions | None = None,
     work_dir: Path | None = None,
     segmenter: Segmenter | None = None,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> BatchOutcome:
     """Analyse participants, then write the tables of all participants that OUT_DIR holds results of.
@@ -204,12 +208,13 @@ def run_participants(
     memory_gb : float, optional
         Memory limit in GB. Default: 90 % of the memory.
     plugin : Plugin
+    cluster : ClusterOptions, optional
     work_dir : Path, optional
         Nipype cache. Default: ``work`` in `out_dir`.
     segmenter : Segmenter, optional
         External T2 segmenter.
     progress : callable, optional
-        Called with the name and the status of each node.
+        Called several times a second with the state of the run.
     say : callable
         Prints a line.
 
@@ -244,14 +249,16 @@ def run_participants(
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
-    outcome = run_batch(
-        jobs,
-        plugin=plugin,
-        nprocs=nprocs,
-        memory_gb=memory_gb,
-        progress=progress,
-        finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
-    )
+    with run_log(work) as log:
+        outcome = run_batch(
+            jobs,
+            plugin=plugin,
+            nprocs=nprocs,
+            memory_gb=memory_gb,
+            cluster=cluster,
+            progress=progress,
+            finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
+        )
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(
         Outcome(subject=subject, done=False, reason=_no_flair(indexes[subject])) for subject in without
@@ -259,7 +266,7 @@ def run_participants(
     for one in refused:
         _end(derivatives, indexes[one.subject], one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
-    return BatchOutcome((*outcome.outcomes, *refused))
+    return BatchOutcome((*outcome.outcomes, *refused), log=str(log))
 
 
 def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) -> None:

@@ -112,11 +112,26 @@ def latest_result(
             result = load_result(file)
         if result is None or result.rules_digest != rules_digest:
             return None, _OTHER_RULES
+    return result, last_failure(derivatives, subject)
+
+
+def last_failure(derivatives: DerivativeDataset, subject: str) -> str:
+    """Why the last analysis of a subject failed.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject : str
+
+    Returns
+    -------
+    str
+        Empty if it did not fail, or there was none.
+    """
     try:
-        outcome = Outcome.model_validate_json(derivatives.outcome(subject).read_bytes())
+        return Outcome.model_validate_json(derivatives.outcome(subject).read_bytes()).reason
     except (OSError, ValidationError):
-        return result, ""
-    return result, outcome.reason
+        return ""
 
 
 def write_overview(

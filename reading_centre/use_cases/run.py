@@ -16,11 +16,21 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
-from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
+from reading_centre.use_cases.overview import (
+    Listed,
+    last_failure,
+    latest_result,
+    outcome_text,
+    save_outcome,
+    write_overview,
+)
 from reading_centre.use_cases.staging import settle_all
 from workflows.batch import only_run, run_batch
+from workflows.executors import ClusterOptions
+from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress
 
 _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
@@ -89,13 +99,91 @@ def _measured(trial: Trial, subject: str) -> list[str]:
         return []
 
 
+def _selected(
+    trial: Trial, registry: Registry, subjects: Sequence[str], *, only_failed: bool
+) -> list[SubjectState]:
+    """Subjects with accepted scans, or those of them that were named or failed.
+
+    Raises
+    ------
+    UsageError
+        If a code is unknown, or if no subject is left.
+    """
+    with_scans = [s for s in registry.state().subjects if any(visit.scan in _ACCEPTED for visit in s.visits)]
+    unknown = sorted(set(subjects) - {subject.code for subject in with_scans})
+    if unknown:
+        raise UsageError(
+            f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
+            hint="'mri-pipeline status TRIAL' lists them",
+        )
+    if not with_scans:
+        raise UsageError("expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'")
+    chosen = [subject for subject in with_scans if not subjects or subject.code in subjects]
+    if only_failed:
+        chosen = [subject for subject in chosen if _has_failed(trial, subject)]
+        if not chosen:
+            raise UsageError("expected subjects that failed, found none", hint="leave out --rerun-failed")
+    return chosen
+
+
+def _has_failed(trial: Trial, subject: SubjectState) -> bool:
+    failed = any(visit.scan is ScanState.FAILED for visit in subject.visits)
+    return failed or bool(last_failure(trial.derivatives, subject.code))
+
+
+def plan_run(folder: Path, *, subjects: Sequence[str] = (), only_failed: bool = False) -> dict[str, str]:
+    """The subjects that `run_trial` would analyse, and why. Nothing is changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    subjects : sequence of str
+        Blinded codes; all subjects if empty.
+    only_failed : bool
+        True: subjects that failed, or have visits that failed.
+
+    Returns
+    -------
+    dict of str to str
+        Reasons by blinded code, in the order of site and code.
+
+    Raises
+    ------
+    UsageError
+        As `run_trial`.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    digest = settings_digest(protocol.lesions)
+    with Registry.open(trial, protocol) as registry:
+        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
+    return {subject.code: _reason(trial, subject, digest) for subject in chosen}
+
+
+def _reason(trial: Trial, subject: SubjectState, digest: str) -> str:
+    of_state = {
+        state: ", ".join(visit.visit for visit in subject.visits if visit.scan is state)
+        for state in (ScanState.RECEIVED, ScanState.FAILED)
+    }
+    _, last = latest_result(trial.derivatives, subject.code, digest)
+    reasons = (
+        of_state[ScanState.RECEIVED] and f"new scans: {of_state[ScanState.RECEIVED]}",
+        of_state[ScanState.FAILED] and f"failed scans: {of_state[ScanState.FAILED]}",
+        last,
+    )
+    return "; ".join(filter(None, reasons)) or "nothing new; finished steps are taken from the cache"
+
+
 def run_trial(
     folder: Path,
     *,
     subjects: Sequence[str] = (),
+    only_failed: bool = False,
     nprocs: int = 1,
     plugin: Plugin = Plugin.MULTIPROC,
-    progress: Progress | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
 
@@ -105,11 +193,14 @@ def run_trial(
         Folder of the trial.
     subjects : sequence of str
         Blinded codes; all subjects if empty.
+    only_failed : bool
+        True: subjects that failed, or have visits that failed.
     nprocs : int
-        Number of processes.
+        Number of processes (SLURM: of jobs at a time).
     plugin : Plugin
-    progress : Progress, optional
-        Called with the name and the status of each node.
+    cluster : ClusterOptions, optional
+    progress : callable, optional
+        Called several times a second with the state of the run.
 
     Returns
     -------
@@ -119,40 +210,31 @@ def run_trial(
     Raises
     ------
     UsageError
-        If a code is unknown, or if there is no accepted scan yet.
+        If a code is unknown, if there is no accepted scan yet, if no subject has failed (`only_failed`), or if another
+        run is in progress.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
-        jobs = [
-            make_job(trial, protocol, subject)
-            for subject in registry.state().subjects
-            if any(visit.scan in _ACCEPTED for visit in subject.visits)
-            and (not subjects or subject.code in subjects)
-        ]
-        unknown = sorted(set(subjects) - {job.subject for job in jobs})
-        if unknown:
-            raise UsageError(
-                f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
-                hint="'mri-pipeline status TRIAL' lists them",
-            )
-        if not jobs:
-            raise UsageError(
-                "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
-            )
+        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
         write_dataset_description(
             trial.derivatives.root,
             settings_digest=settings_digest(protocol),
             rules=protocol.lesions,
             raw=trial.rawdata.root,
         )
-        with only_run(trial.work):
+        with run_log(trial.work) as log:
             outcome = run_batch(
-                jobs, plugin=plugin, nprocs=nprocs, progress=progress, finished=partial(_record, trial, registry)
+                [make_job(trial, protocol, subject) for subject in chosen],
+                plugin=plugin,
+                nprocs=nprocs,
+                cluster=cluster,
+                progress=progress,
+                finished=partial(_record, trial, registry),
             )
         _write_overview(trial, protocol, registry.state().subjects)
-    return outcome
+    return BatchOutcome(outcome.outcomes, log=str(log))
 
 
 def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[SubjectState]) -> None:

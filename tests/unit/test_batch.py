@@ -88,7 +88,7 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stan
         jobs,
         plugin=plugin,
         nprocs=2,
-        progress=lambda *status: told.append(status),
+        progress=lambda state: told.append((state.done, state.failed, state.total, sorted(state.running))),
         finished=lambda job, one: ended.append((job.subject, one.done)),
     )
     assert [(o.subject, o.done) for o in outcome.outcomes] == [
@@ -100,7 +100,9 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stan
         "its process ended without a result (killed, or out of memory)",
     ]
     assert sorted(ended) == sorted((o.subject, o.done) for o in outcome.outcomes)
-    assert {(subject, "start") for subject, _ in ended} <= set(told)
+    assert told[-1] == (2, 3, 5, [])
+    assert {subject for *_, running in told for subject in running} == {job.subject for job in jobs}
+    assert max(len(running) for *_, running in told) == (1 if plugin is Plugin.LINEAR else 2)
     assert [Path(o.log) for o in outcome.outcomes] == [job.log_file for job in jobs]
 
 
