@@ -191,6 +191,9 @@ def run_batch(
             show(state)
             if running:
                 time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        _LOGGER.warning("Interrupted: the subjects in progress are stopped. Repeat the command to resume.")
+        raise
     finally:
         executor.cancel()
     return BatchOutcome(tuple(outcomes[job.subject] for job in jobs))
