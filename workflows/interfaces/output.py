@@ -8,7 +8,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline.analysis.derivatives import remove_other_visits, write_space, write_visit
+from mri_pipeline.analysis.derivatives import write_space, write_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
@@ -125,7 +125,6 @@ class WriteSubject(Step):
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         derivatives, subject = DerivativeDataset(Path(inputs.derivatives)), inputs.subject
-        remove_other_visits(derivatives, subject, keep=inputs.visits)
         write_space(
             derivatives.space(subject),
             brain=nifti.load_labels(inputs.brain),
