@@ -128,7 +128,7 @@ TimeLimit = Annotated[
     typer.Option("--time-limit", min=1, help="SLURM: minutes of a job. Default: by the number of visits."),
 ]
 JobMemory = Annotated[
-    float | None, typer.Option("--job-memory", min=0.1, help="SLURM: memory of a job in GB. Default: 2.")
+    float | None, typer.Option("--job-memory", min=0.1, help="SLURM: memory of a job in GB. Default: 4.")
 ]
 JobCommand = Annotated[
     str,
@@ -200,9 +200,9 @@ def cluster_options(
     -------
     ClusterOptions
     """
-    from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions
+    from workflows.executors import JOB_MEMORY_GB, ClusterOptions
 
-    return ClusterOptions(partition, account, time_limit, job_memory or SUBJECT_MEMORY_GB, job_command)
+    return ClusterOptions(partition, account, time_limit, job_memory or JOB_MEMORY_GB, job_command)
 
 
 @contextmanager

@@ -18,7 +18,10 @@ PROGRAM: tuple[str, ...] = (sys.executable, "-m", "workflows.job")
 """Program of a subject; its first argument is the job file."""
 
 SUBJECT_MEMORY_GB: Final = 2.0
-"""Memory planned for the process of a subject (1 GB = 1e9 bytes); measured: 1.1 with seven visits of 2D scans."""
+"""Memory planned for the process of a subject (1 GB = 1e9 bytes). Measured: 1.5 with three visits of 2D scans."""
+
+JOB_MEMORY_GB: Final = 4.0
+"""Memory that a job of a cluster asks for, where more is an error: 3D scans and more visits need more."""
 
 _PATIENCE_S: Final = 10.0
 """How long a process may take to end after SIGTERM."""
@@ -43,7 +46,7 @@ class ClusterOptions:
     partition: str = ""
     account: str = ""
     minutes: int | None = None
-    memory_gb: float = SUBJECT_MEMORY_GB
+    memory_gb: float = JOB_MEMORY_GB
     command: str = ""
 
 
