@@ -68,9 +68,10 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def start(root: Path, nprocs: int) -> subprocess.Popen[bytes]:
+def start(root: Path, nprocs: int, subjects: list[str]) -> subprocess.Popen[bytes]:
     """Start a run in a process group of its own."""
     command = [sys.executable, "-m", "reading_centre", "run", str(root), "--nprocs", str(nprocs)]
+    command += [word for subject in subjects for word in ("--subject", subject)]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -96,6 +97,7 @@ def main() -> int:
     parser.add_argument("trial", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--subject", action="append", default=[], help="blinded code; default: all")
     parser.add_argument("--longest", type=float, default=60.0, help="latest moment of a kill in seconds")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -107,11 +109,13 @@ def main() -> int:
         for number in range(options.kills):
             for name in ("derivatives/mri_pipeline", "reports"):
                 for path in (root / name).glob("*sub-*"):
+                    if options.subject and not any(subject in path.name for subject in options.subject):
+                        continue
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             for cache in root.glob("work/v*/sub-*/subject_wf/*"):
                 if cache.is_dir() and chance.random() < 0.3:
                     shutil.rmtree(cache)
-            run, moment = start(root, options.nprocs), chance.uniform(0, options.longest)
+            run, moment = start(root, options.nprocs, options.subject), chance.uniform(0, options.longest)
             time.sleep(moment)
             below = [pid for pid, _ in tree(run.pid)]
             target, sent = chance.choice(TARGETS), chance.choice(SIGNALS)
@@ -119,7 +123,7 @@ def main() -> int:
             run.wait()
             time.sleep(3)
             left = [pid for pid in below if _alive(pid)]
-            code = start(root, options.nprocs).wait()
+            code = start(root, options.nprocs, options.subject).wait()
             found = digests(root)
             wrong = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
             fault = bool(left or code or wrong)
