@@ -8,8 +8,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -129,7 +129,7 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
     quality: list[VisitQuality] = []
     try:
         for path in job.locks:
-            held.enter_context(exclusive(path, wait_s=WAIT_S))
+            held.enter_context(_waiting(path))
         job.require_scans()
         untouched = False
         quality = analyse(job, nprocs=nprocs)
@@ -155,6 +155,18 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
     )
     write_atomic(outcome_file(job.subject_work), outcome.model_dump_json())
     return code
+
+
+@contextmanager
+def _waiting(path: Path) -> Iterator[None]:
+    """Hold a lock; the log says for whom this process waits."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(path, wait_s=0))
+        except LockedError as error:
+            _LOGGER.info("waits for %s", error.holder)
+            held.enter_context(exclusive(path, wait_s=WAIT_S))
+        yield
 
 
 if __name__ == "__main__":

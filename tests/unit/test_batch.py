@@ -175,6 +175,12 @@ def test_no_process_of_a_subject_outlives_the_run(tmp_path, stand_in, sent):
         run.wait()
 
 
+def test_the_process_of_a_subject_ends_if_its_run_has_ended(tmp_path):
+    command = [sys.executable, "-m", "workflows.job", str(make_job(tmp_path, "AB12").save()), "--parent", "1"]
+    assert subprocess.run(command, check=False, cwd=REPOSITORY).returncode == -signal.SIGKILL
+    assert not list(tmp_path.rglob("outcome.json"))
+
+
 def test_one_run_at_a_time_and_the_message_says_whose(tmp_path):
     another = rf"another run in progress \(process {os.getpid()} on "
     with only_run(tmp_path), pytest.raises(UsageError, match=another), only_run(tmp_path):
