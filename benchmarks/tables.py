@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.results import save_result
+from mri_pipeline.core.io.results import load_result, save_result
 from mri_pipeline.core.layout import MaskLabel, Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import settings_digest
@@ -115,6 +115,9 @@ def write_trial(folder: Path, *, subjects: int, shape: tuple[int, int, int] = SH
             reads = {(code, r.visit): ReadCounts(digest=r.digest, version=r.version) for r in records}
             registry.record_reads(reads, reader="R1", status=ReadStatus.CONFIRMED)
             registry.lock_reads(reads, reader="R1")
+            keys = {visit.visit: visit.scan_key for visit in registry.subject(code).visits}
+            result = trial.derivatives.result(code)
+            save_result(replace(load_result(result), scan_keys=keys), result)
     return trial
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,8 @@ _NOT_WRITABLE = {
 
 
 def main() -> None:
-    """Run the command line and exit with the documented exit code."""
+    """Run the command line and exit with the documented exit code. SIGTERM interrupts it, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(invoke())
 
 

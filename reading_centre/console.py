@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -12,18 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from workflows.plugin import Plugin
-from workflows.plugin import Progress as ProgressCallback
+from workflows.progress import BatchProgress, RunState
 
 if TYPE_CHECKING:  # pydantic is not needed for --help
+    from workflows.executors import ClusterOptions
     from workflows.outcome import BatchOutcome
 
 STDOUT = Console(highlight=False)
 STDERR = Console(stderr=True, highlight=False)
+
+LINE_EVERY_S = 60.0
+"""Time between two lines of progress where the output is no terminal."""
+
+_BAR_EVERY_S = 0.5
 
 
 def require_writable(folder: Path | None) -> Path | None:
@@ -108,7 +115,29 @@ Series = Annotated[
     ),
 ]
 Processes = Annotated[int, typer.Option("--nprocs", min=1, help="Processes that may run at once.")]
-PluginName = Annotated[Plugin, typer.Option("--plugin", help="Nipype plugin.")]
+PluginName = Annotated[
+    Plugin,
+    typer.Option(
+        "--plugin", help="Linear: one after another; MultiProc: --nprocs processes; SLURM: jobs of a cluster."
+    ),
+]
+Partition = Annotated[str, typer.Option("--partition", help="SLURM: partition of the jobs.")]
+Account = Annotated[str, typer.Option("--account", help="SLURM: account of the jobs.")]
+TimeLimit = Annotated[
+    int | None,
+    typer.Option("--time-limit", min=1, help="SLURM: minutes of a job. Default: by the number of visits."),
+]
+JobMemory = Annotated[
+    float | None, typer.Option("--job-memory", min=0.1, help="SLURM: memory of a job in GB. Default: 4.")
+]
+JobCommand = Annotated[
+    str,
+    typer.Option(
+        "--job-command",
+        help="Other schedulers: command in front of the program of a subject, which waits for its end, such as "
+        "'bsub -K' or 'qsub -sync y -b y'.",
+    ),
+]
 SegmenterFile = Annotated[
     Path | None,
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
@@ -153,33 +182,60 @@ def emit(value: Any) -> None:
     print(json.dumps(value, indent=2, sort_keys=True))
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
-    """Progress bar on a terminal; no output elsewhere.
+def cluster_options(
+    partition: str, account: str, time_limit: int | None, job_memory: float | None, job_command: str
+) -> ClusterOptions:
+    """What a job of a cluster asks for, from the options of a command.
 
     Parameters
     ----------
-    title : str
-        Shown in front of the bar.
+    partition, account : str
+    time_limit : int or None
+        In minutes.
+    job_memory : float or None
+        In GB.
+    job_command : str
+
+    Returns
+    -------
+    ClusterOptions
+    """
+    from workflows.executors import JOB_MEMORY_GB, ClusterOptions
+
+    return ClusterOptions(partition, account, time_limit, job_memory or JOB_MEMORY_GB, job_command)
+
+
+@contextmanager
+def batch_progress() -> Iterator[BatchProgress]:
+    """Progress of a run over subjects: a bar on a terminal, elsewhere a line every minute.
 
     Yields
     ------
-    callable or None
-        To be called with the name and the status of a node. None if the output is no terminal.
+    callable
+        To be called with the state of the run, as often as wanted.
     """
+    shown = time.monotonic()
     if not STDERR.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=STDERR, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        nodes: set[str] = set()
 
-        def advance(node: str, status: str) -> None:
-            nodes.add(node)
-            bar.update(task, total=len(nodes))
-            if status in {"end", "exception"}:
-                bar.advance(task)
+        def line(state: RunState) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= LINE_EVERY_S:
+                shown = now
+                STDERR.print(state.line(now), soft_wrap=True, markup=False)
+
+        yield line
+        return
+    columns = (BarColumn(20), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=STDERR, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def advance(state: RunState) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= _BAR_EVERY_S:
+                shown = now
+                bar.update(task, total=state.total, completed=state.ended, description=state.line(now))
 
         yield advance
 
@@ -203,16 +259,22 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
     else:
         for o in outcome.outcomes:
             say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
+            if o.log and (not o.done or o.failed_visits):
+                say(f"  log: {o.log}")
             for visit, reason in o.failed_visits.items():
                 say(f"  {visit} FAILED: {reason}")
             for message in o.qc_flags:
                 say(f"  visual QC required: {message}")
         done = [o for o in outcome.outcomes if o.done]
         partly = sum(bool(o.failed_visits) for o in done)
+        flags = sum(len(o.qc_flags) for o in done)
         say(
             f"{len(done)} of {len(outcome.outcomes)} subjects done"
             + (f", {partly} without some visits" * bool(partly))
+            + (f", {flags} reasons for visual QC" * bool(flags))
         )
+        if outcome.failed and outcome.log:
+            say(f"log of the run: {outcome.log}")
     if outcome.failed:
         raise typer.Exit(AnalysisError.exit_code)
 

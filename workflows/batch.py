@@ -1,96 +1,37 @@
-"""Batch of subjects with one process each. A subject that fails or is killed does not affect the others."""
+"""Batch of subjects with one process each. A subject that fails or is killed does not affect the others.
+
+Nipype runs within the process of a subject. The subjects are independent: no scheduler of Nipype is needed above it.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import sys
-from collections.abc import Iterator, Sequence
+import shlex
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from nipype.interfaces import utility as niu
-from nipype.interfaces.base import CommandLine, CommandLineInputSpec, File, TraitedSpec, traits
-from nipype.pipeline import engine as pe
 from pydantic import ValidationError
 
 from mri_pipeline.analysis.subject_job import SubjectJob
-from mri_pipeline.core.errors import UsageError
-from workflows import ONE_THREAD
-from workflows.engine import run_workflow
+from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.io.locks import LockedError, exclusive
+from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
+from workflows.memory import memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress, RunState
 
 _LOGGER = logging.getLogger(__name__)
 
+_LOOK_S: Final = 0.2
+"""Time between two looks at the processes. A scheduler is asked less often (`workflows.cluster`)."""
 
-class _RunSubjectInputSpec(CommandLineInputSpec):  # type: ignore[misc, unused-ignore]
-    module = traits.Enum("workflows.job", usedefault=True, argstr="-m %s", position=0)
-    job = File(exists=True, mandatory=True, argstr="%s", position=1, desc="the subject's job")
-    nprocs = traits.Range(low=1, value=1, usedefault=True, argstr="--nprocs %d", desc="processes for its visits")
-
-
-class _RunSubjectOutputSpec(TraitedSpec):  # type: ignore[misc, unused-ignore]
-    outcome = File(exists=True, desc="outcome of the analysis")
-
-
-class RunSubject(CommandLine):  # type: ignore[misc, unused-ignore]
-    """Analyse one subject in a separate process. The process decides which steps are cached."""
-
-    _cmd = sys.executable
-    _always_run = True
-    input_spec = _RunSubjectInputSpec
-    output_spec = _RunSubjectOutputSpec
-
-    def _list_outputs(self) -> dict[str, Any]:
-        return {"outcome": str(outcome_file(Path(self.inputs.job).parent))}
-
-
-def init_batch_wf(
-    *,
-    jobs: Sequence[SubjectJob],
-    work: Path,
-    nprocs_per_subject: int = 1,
-    mem_gb: float = 2.0,
-    name: str = "batch_wf",
-) -> pe.Workflow:
-    """One independent node for each subject. Each of its processes uses one thread.
-
-    Parameters
-    ----------
-    jobs : sequence of SubjectJob
-        Each is saved to its job file.
-    work : Path
-        Folder of Nipype's cache.
-    nprocs_per_subject : int
-    mem_gb : float
-        Memory planned for each subject in GB.
-    name : str
-        Name of the workflow.
-
-    Inputs
-    ------
-    none; each node holds its job
-
-    Outputs
-    -------
-    outcomes
-        A file for each subject.
-    """
-    workflow = pe.Workflow(name=name, base_dir=str(work))
-    outputnode = pe.Node(niu.IdentityInterface(fields=["outcomes"]), name="outputnode")
-    outcomes = pe.Node(niu.Merge(len(jobs)), name="outcomes", run_without_submitting=True)
-    for position, job in enumerate(jobs, start=1):
-        run_subject = pe.Node(
-            RunSubject(job=str(job.save()), nprocs=nprocs_per_subject, environ=ONE_THREAD),
-            name=f"sub_{job.subject}",
-            mem_gb=mem_gb,
-            n_procs=nprocs_per_subject,
-        )
-        workflow.connect([(run_subject, outcomes, [("outcome", f"in{position}")])])
-    workflow.connect([(outcomes, outputnode, [("out", "outcomes")])])
-    return workflow
+Finished = Callable[[SubjectJob, Outcome], None]
+"""Called when a subject is done or has failed."""
 
 
 @contextmanager
@@ -112,26 +53,75 @@ def only_run(work: Path) -> Iterator[None]:
     UsageError
         If another run is in progress.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "run.lock").open("w") as lock:
+    try:
+        with exclusive(work / "run.lock", wait_s=0):
+            yield
+    except LockedError as error:
+        raise UsageError(
+            f"expected no other run on this folder, found another run in progress ({error.holder})",
+            hint="wait for its end, then repeat the command",
+        ) from error
+
+
+def make_executor(
+    plugin: Plugin,
+    *,
+    work: Path,
+    nprocs: int,
+    memory_gb: float | None = None,
+    cluster: ClusterOptions | None = None,
+) -> Executor:
+    """The executor of a plugin.
+
+    Parameters
+    ----------
+    plugin : Plugin
+    work : Path
+        Folder of the cache; for SLURM on a file system that all nodes share.
+    nprocs : int
+        Number of processes (SLURM: of jobs at a time).
+    memory_gb : float, optional
+        Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    cluster : ClusterOptions, optional
+
+    Returns
+    -------
+    Executor
+
+    Raises
+    ------
+    SettingsError
+        If `nprocs` is below 1, or the plugin is SLURM and the extra ``cluster`` is not installed.
+    """
+    if nprocs < 1:
+        raise SettingsError(f"expected at least one process, found {nprocs}")
+    cluster = cluster or ClusterOptions()
+    if cluster.command:
+        return LocalExecutor(nprocs, shlex.split(cluster.command))
+    if plugin is Plugin.SLURM:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                "expected no other run on this folder, found another run in progress",
-                hint="wait for its end, then repeat the command",
+            from workflows.cluster import SlurmExecutor  # noqa: PLC0415 - of the extra `cluster`
+        except ImportError as error:
+            raise SettingsError(
+                "--plugin SLURM: expected the package psij-python, found none",
+                hint="install the extra: pip install 'mri-pipeline[cluster]'",
             ) from error
-        yield
+        return SlurmExecutor(nprocs, work / "cluster", cluster)
+    if plugin is Plugin.LINEAR:
+        return LocalExecutor(1)
+    fitting = int((memory_gb or 0.9 * memory_limit_gb()) / SUBJECT_MEMORY_GB)
+    return LocalExecutor(max(1, min(nprocs, fitting)))
 
 
 def run_batch(
     jobs: Sequence[SubjectJob],
     *,
-    work: Path,
     plugin: Plugin,
     nprocs: int,
     memory_gb: float | None = None,
-    progress: Progress | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: BatchProgress | None = None,
+    finished: Finished = lambda _job, _outcome: None,
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
@@ -140,15 +130,16 @@ def run_batch(
     Parameters
     ----------
     jobs : sequence of SubjectJob
-    work : Path
-        Folder of Nipype's cache.
     plugin : Plugin
     nprocs : int
         Number of processes (SLURM: of jobs at a time).
     memory_gb : float, optional
         Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
+    cluster : ClusterOptions, optional
     progress : callable, optional
-        Called with the name and the status of each node.
+        Called several times a second with the state of the run.
+    finished : callable
+        Called with each job and its outcome, as soon as it has ended.
 
     Returns
     -------
@@ -159,32 +150,65 @@ def run_batch(
     ------
     SettingsError
         If there are jobs and `nprocs` is below 1.
+    KeyboardInterrupt
+        If this process is interrupted. All processes of subjects are ended; the next run resumes.
     """
     renewed = sum(job.cached_by_other_code for job in jobs)
     if renewed:
         _LOGGER.warning(
             "The software has changed since the last run: %d subjects are analysed from the start.", renewed
         )
-    for job in jobs:
-        outcome_file(job.subject_work).unlink(missing_ok=True)
     if not jobs:
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
-    workflow = init_batch_wf(jobs=jobs, work=work, nprocs_per_subject=nprocs if alone else 1)
-    run_workflow(
-        workflow,
-        plugin=plugin,
-        nprocs=nprocs,
-        memory_gb=memory_gb,
-        crash_folder=work / "crashes",
-        progress=progress,
-    )
-    return BatchOutcome(tuple(_read_outcome(job) for job in jobs))
+    executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
+    show = progress or (lambda _state: None)
+    state = RunState(len(jobs))
+    outcomes: dict[str, Outcome] = {}
 
+    def end(job: SubjectJob, ending: Ending) -> None:
+        outcome = _outcome(job, ending)
+        _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
+        outcomes[job.subject] = outcome
+        state.running.pop(job.subject, None)
+        state.done, state.failed = state.done + outcome.done, state.failed + (not outcome.done)
+        finished(job, outcome)
+        show(state)
 
-def _read_outcome(job: SubjectJob) -> Outcome:
+    waiting, running = deque(jobs), dict[str, SubjectJob]()
     try:
-        return Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
+        while waiting or running:
+            while waiting and executor.free() > 0:
+                job = waiting.popleft()
+                state.running[job.subject] = job.log_file
+                refused = "" if executor.adopt(job) else _submit(executor, job, nprocs=nprocs if alone else 1)
+                if refused:
+                    end(job, Ending(refused, untouched=True))
+                else:
+                    running[job.subject] = job
+            for subject, ending in executor.ended().items():
+                end(running.pop(subject), ending)
+            show(state)
+            if running:
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        _LOGGER.warning("Interrupted: the subjects in progress are stopped. Repeat the command to resume.")
+        raise
+    finally:
+        executor.cancel()
+    return BatchOutcome(tuple(outcomes[job.subject] for job in jobs))
+
+
+def _submit(executor: Executor, job: SubjectJob, *, nprocs: int) -> str:
+    outcome_file(job.subject_work).unlink(missing_ok=True)
+    job.save()
+    return executor.submit(job, nprocs=nprocs)
+
+
+def _outcome(job: SubjectJob, ending: Ending) -> Outcome:
+    try:
+        found = Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
     except (OSError, ValidationError):
-        reason = "its process ended without a result (killed, or out of memory)"
-        return Outcome(subject=job.subject, done=False, reason=reason)
+        reason = ending.cause or "its process ended without a result (killed, or out of memory)"
+        found = Outcome(subject=job.subject, done=False, reason=reason, untouched=ending.untouched)
+    return found.model_copy(update={"log": str(job.log_file)})

@@ -6,7 +6,6 @@ Nothing is configured on import. Settings go into the workflow's own configurati
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,10 @@ from typing import Any
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Workflow
 
-from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.errors import AnalysisError, SettingsError
+from workflows.memory import memory_limit_gb
 from workflows.plugin import Plugin, Progress
+from workflows.pool import WatchedMultiProc
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,23 +46,6 @@ class NodeLog:
             self.failed.append(node.fullname)
         if self.progress is not None:
             self.progress(node.fullname, status)
-
-
-def memory_limit_gb() -> float:
-    """Memory limit of this process: that of the machine, or of the control group if lower.
-
-    Returns
-    -------
-    float
-        In GB (1e9 bytes).
-    """
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = min(limit, int(Path(file).read_text(encoding="ascii")))
-        except (OSError, ValueError):
-            continue
-    return limit / 1e9
 
 
 @contextmanager
@@ -108,8 +92,9 @@ def run_workflow(
     workflow : Workflow
         Its execution settings are replaced.
     plugin : Plugin
+        Linear or MultiProc.
     nprocs : int
-        Number of processes (SLURM: of jobs at a time); not used by the linear plugin.
+        Number of processes; not used by the linear plugin.
     crash_folder : Path
         Folder of the crash files.
     memory_gb : float, optional
@@ -128,6 +113,8 @@ def run_workflow(
     ------
     SettingsError
         If `nprocs` is below 1.
+    AnalysisError
+        If a worker process of MultiProc was killed.
     Exception
         If the engine itself fails and no node does.
     """
@@ -137,6 +124,7 @@ def run_workflow(
     _configure(workflow, crash_folder)
     log = NodeLog(progress)
     arguments: dict[str, Any] = {"status_callback": log, **(plugin_args or {})}
+    runner: str | WatchedMultiProc = Plugin.LINEAR.value
     if plugin is Plugin.MULTIPROC:
         # by default nipype plans with 90 % of the host's memory
         arguments |= {
@@ -144,11 +132,12 @@ def run_workflow(
             "memory_gb": memory_gb or 0.9 * memory_limit_gb(),
             "raise_insufficient": False,
         }
-    elif plugin is Plugin.SLURM:
-        arguments |= {"max_jobs": nprocs}
+        runner = WatchedMultiProc(arguments)
     try:
         with _silent_nipype():
-            workflow.run(plugin=plugin.value, plugin_args=arguments)
+            workflow.run(plugin=runner, plugin_args=arguments)
+    except AnalysisError:  # a worker was killed; errors of nodes are wrapped
+        raise
     except Exception as error:
         # an unexpected failure of the engine itself, such as a full disk: errors of nodes are wrapped
         if not log.failed or isinstance(error, OSError):

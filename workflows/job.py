@@ -1,32 +1,42 @@
-"""Process of one subject: ``python -m workflows.job REQUEST [--nprocs K]``."""
+"""Process of one subject: ``python -m workflows.job JOB [--nprocs K] [--parent PID]``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import resource
+import signal
 import sys
 import time
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
+from mri_pipeline.analysis.publication import publish, staged
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset
+from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.records import VisitQuality
 from qc.registration import all_qc_flags
 from workflows.alignment import align
 from workflows.engine import failure_reason, run_workflow
-from workflows.logs import log_to_file
+from workflows.logs import log_to_file, remove_handler
 from workflows.outcome import Outcome, outcome_file
 from workflows.plugin import Plugin
 from workflows.subject import init_subject_wf
 
 _LOGGER = logging.getLogger(__name__)
+
+WAIT_S: Final = 600.0
+"""How long the analysis of a subject waits for an upload or another analysis of it."""
+
+_IN_USE = "expected nobody else to work on this subject, found an upload or analysis in progress"
 
 
 def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
@@ -55,6 +65,32 @@ def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
         raise AnalysisError(f"step {step}: {reason}")
 
 
+def analyse(job: SubjectJob, *, nprocs: int) -> list[VisitQuality]:
+    """Analyse a subject and publish its results, whole or not at all. The caller holds the locks of the job.
+
+    Parameters
+    ----------
+    job : SubjectJob
+    nprocs : int
+        As for `run_subject`.
+
+    Returns
+    -------
+    list of VisitQuality
+        Quality of the scans of every visit.
+
+    Raises
+    ------
+    AnalysisError
+        As `run_subject`.
+    """
+    unfinished = staged(job)
+    run_subject(unfinished, nprocs=nprocs)
+    quality = load_result(DerivativeDataset(unfinished.derivatives).result(job.subject)).quality
+    publish(job, unfinished)
+    return list(quality)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job and write its outcome file. No error is raised.
 
@@ -71,37 +107,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="workflows.job", description=__doc__)
     parser.add_argument("job", type=Path)
     parser.add_argument("--nprocs", type=int, default=1)
+    parser.add_argument("--parent", type=int, default=None, help="process with which this one ends")
     options = parser.parse_args(arguments)
-    code, reason, subject = 0, "", ""
-    quality: list[VisitQuality] = []
+    if options.parent is not None:
+        die_with_parent(options.parent)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent handles Ctrl-C
     try:
         job = load_job(options.job)
-        subject = job.subject
-        log_to_file(job.log_file)
-        _LOGGER.info("analysis of sub-%s starts: %s", subject, provenance.software())
-        run_subject(job, nprocs=options.nprocs)
-        quality = list(load_result(DerivativeDataset(job.derivatives).result(subject)).quality)
+    except ReadingCentreError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return error.exit_code
+    with ExitStack() as held:
+        held.callback(remove_handler, log_to_file(job.log_file))
+        _LOGGER.info("analysis of sub-%s starts: %s", job.subject, provenance.software())
+        return _run_job(job, options.nprocs, held)
+
+
+def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
+    """Run a job under its locks, which `held` keeps."""
+    code, reason, untouched = 0, "", True
+    quality: list[VisitQuality] = []
+    try:
+        for path in job.locks:
+            held.enter_context(_waiting(path))
+        job.require_scans()
+        untouched = False
+        quality = analyse(job, nprocs=nprocs)
+    except LockedError as error:
+        code, reason = error.exit_code, f"{_IN_USE} ({error.holder})"
+        _LOGGER.error(reason)  # noqa: TRY400 - an expected error needs no traceback
     except ReadingCentreError as error:
         code, reason = error.exit_code, error.message
-        sys.stderr.write(f"{reason}\n")
-        _LOGGER.error("%s %s", reason, error.hint)  # noqa: TRY400 - an expected error needs no traceback
+        _LOGGER.error("%s %s", reason, error.hint)  # noqa: TRY400
     except Exception as error:
-        traceback.print_exc()
         _LOGGER.exception("unexpected fault")
         code, reason = 1, f"unexpected {type(error).__name__}"
-    if subject:
-        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        outcome = Outcome(
-            subject=subject,
-            done=code == 0,
-            reason=reason,
-            failed_visits={visit.visit: visit.failure for visit in quality if visit.failure},
-            qc_flags=[message for visit in quality if not visit.failure for message in all_qc_flags([visit])],
-            cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
-            peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
-        )
-        write_atomic(outcome_file(options.job.parent), outcome.model_dump_json())
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    outcome = Outcome(
+        subject=job.subject,
+        done=code == 0,
+        reason=reason,
+        failed_visits={visit.visit: visit.failure for visit in quality if visit.failure},
+        qc_flags=[message for visit in quality if not visit.failure for message in all_qc_flags([visit])],
+        cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
+        peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
+        untouched=untouched,
+    )
+    write_atomic(outcome_file(job.subject_work), outcome.model_dump_json())
     return code
+
+
+@contextmanager
+def _waiting(path: Path) -> Iterator[None]:
+    """Hold a lock; the log says for whom this process waits."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(path, wait_s=0))
+        except LockedError as error:
+            _LOGGER.info("waits for %s", error.holder)
+            held.enter_context(exclusive(path, wait_s=WAIT_S))
+        yield
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOTS = ("mri_pipeline", "qc", "workflows", "reading_centre")
@@ -40,6 +43,28 @@ def remove_handler(handler: logging.Handler) -> None:
         if not logger.handlers:
             logger.setLevel(logging.NOTSET)
     handler.close()
+
+
+@contextmanager
+def run_log(work: Path) -> Iterator[Path]:
+    """Log a run to a file of its own.
+
+    Parameters
+    ----------
+    work : Path
+        Folder of the cache.
+
+    Yields
+    ------
+    Path
+        ``logs/run-<UTC>.log`` in `work`.
+    """
+    path = work / "logs" / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
+    handler = log_to_file(path)
+    try:
+        yield path
+    finally:
+        remove_handler(handler)
 
 
 def log_to_file(path: Path, level: int = logging.INFO) -> logging.Handler:

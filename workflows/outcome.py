@@ -28,6 +28,11 @@ class Outcome(BaseModel):
         Processor time in seconds, child processes included.
     peak_memory_gib : float
         Resident memory of the largest process in GiB.
+    untouched : bool
+        True if the analysis did not take place: another process works on the subject, or its scans were replaced.
+        Nothing is recorded then.
+    log : str
+        Path of the log of this subject.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +44,8 @@ class Outcome(BaseModel):
     qc_flags: list[str] = []
     cpu_seconds: float = 0.0
     peak_memory_gib: float = 0.0
+    untouched: bool = False
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,12 @@ class BatchOutcome:
     ----------
     outcomes : tuple of Outcome
         In the order of the jobs.
+    log : str
+        Path of the log of the run; empty if there is none.
     """
 
     outcomes: tuple[Outcome, ...]
+    log: str = ""
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

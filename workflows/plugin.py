@@ -10,7 +10,7 @@ Progress = Callable[[str, str], None]
 
 
 class Plugin(StrEnum):
-    """Nipype plugins that are supported and tested."""
+    """How subjects are run: one after another, as processes of this machine, or as jobs of a cluster."""
 
     LINEAR = "Linear"
     MULTIPROC = "MultiProc"

@@ -51,6 +51,7 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
             derivatives=str(job.derivatives),
             visits=[visit.visit for visit in alignment.visits],
             quality=quality_text(alignment.quality_of(job.visits)),
+            scan_keys={visit.visit: visit.scan_key for visit in alignment.scans if visit.scan_key},
             space_record=alignment.space_record().model_dump_json(indent=1),
         ),
         name="write_subject",

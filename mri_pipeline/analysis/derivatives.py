@@ -155,21 +155,6 @@ def _registration(record: RegistrationRecord) -> dict[str, Any]:
     }
 
 
-def remove_other_visits(derivatives: DerivativeDataset, subject: str, *, keep: Sequence[str]) -> None:
-    """Remove derivatives of an earlier analysis for all other visits.
-
-    Parameters
-    ----------
-    derivatives : DerivativeDataset
-    subject : str
-        Blinded code.
-    keep : sequence of str
-        Labels of the visits to keep.
-    """
-    for visit in set(derivatives.visits(subject)) - set(keep):
-        shutil.rmtree(derivatives.anat(subject, visit).parent)
-
-
 def write_space(
     space: SpaceFiles,
     *,

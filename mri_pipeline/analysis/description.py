@@ -17,6 +17,8 @@ _IGNORED = (
     "work",  # without a final slash: the validator would not match the files below
     "tables",
     "reports",
+    ".locks",
+    ".sub-*",  # results of an analysis in progress
     "*_result.json",
     "*_index.json",
     "*_space.json",

@@ -18,6 +18,7 @@ import numpy as np
 
 from mri_pipeline.core.errors import AnalysisError, ImageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.segmenters import PLACEHOLDERS, Segmenter
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
@@ -109,6 +110,7 @@ def _run(segmenter: Segmenter, arguments: list[str], folder: Path, *, what: str)
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that child processes can be ended with it
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has one thread
             )
         except OSError as error:
             raise AnalysisError(

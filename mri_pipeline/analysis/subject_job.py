@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mri_pipeline import __version__
-from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
@@ -26,6 +28,10 @@ class VisitScans(BaseModel):
     week : int or None
         None if the label contains no week.
     scans : dict of Contrast to Path
+    scan_key : str
+        Which scan of the registry it is (`registry.VisitState.scan_key`); empty without a registry.
+    files : str
+        `files_state` of `scans` when the job was made; empty if it is not compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +39,27 @@ class VisitScans(BaseModel):
     visit: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
     week: int | None
     scans: dict[Contrast, Path]
+    scan_key: str = ""
+    files: str = ""
+
+
+def files_state(scans: Mapping[Contrast, Path]) -> str:
+    """State of the files of some scans, which another scan changes.
+
+    Parameters
+    ----------
+    scans : mapping of Contrast to Path
+
+    Returns
+    -------
+    str
+        SHA-256 of names, sizes and times of modification; of a missing file the name alone.
+    """
+    lines = []
+    for contrast, path in sorted(scans.items()):
+        found = path.stat() if path.is_file() else None
+        lines.append(f"{contrast} {path.name}" + (f" {found.st_size} {found.st_mtime_ns}" if found else ""))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 class SubjectJob(BaseModel):
@@ -66,6 +93,10 @@ class SubjectJob(BaseModel):
         Folder of the space in which readers have masks of this subject; None if a new space is computed.
     settled : tuple of str
         Visits with final numbers. If one of them can no longer be analysed, no result is changed.
+    locks : tuple of Path
+        Lock files that the analysis holds. The folder of the first one has the scans that an upload is about to move.
+    beside : dict of str to str
+        Further files in the subject's folder of the derivative dataset, by name: their text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +116,8 @@ class SubjectJob(BaseModel):
     settings_digest: str = ""
     kept_space: Path | None = None
     settled: tuple[str, ...] = ()
+    locks: tuple[Path, ...] = ()
+    beside: dict[str, str] = {}
 
     def sources(self, visit: VisitScans) -> dict[Contrast, str]:
         """Paths of the scans of a visit relative to `raw`.
@@ -126,6 +159,23 @@ class SubjectJob(BaseModel):
     def file(self) -> Path:
         """Job file for the process of the subject."""
         return self.subject_work / "job.json"
+
+    def require_scans(self) -> None:
+        """Refuse scans that were replaced since the job was made. The caller holds the locks.
+
+        Raises
+        ------
+        UsageError
+            If a file of a scan has changed, or an upload of this subject was interrupted.
+        """
+        changed = [v.visit for v in self.visits if v.files and v.files != files_state(v.scans)]
+        arriving = bool(self.locks) and any(self.locks[0].parent.glob(f"{self.subject}_*"))
+        if changed or arriving:
+            raise UsageError(
+                f"expected the scans of {', '.join(changed) or 'all visits'} as at the start of the run, found "
+                + ("others: they were replaced" if changed else "an upload that was interrupted"),
+                hint="repeat the run",
+            )
 
     def save(self) -> Path:
         """Write the job to `file`.

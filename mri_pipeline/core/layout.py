@@ -234,6 +234,19 @@ class DerivativeDataset:
 
     root: Path
 
+    def folder(self, subject: str) -> Path:
+        """Folder of all results of a subject, which an analysis replaces as a whole.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+        """
+        return self.root / f"sub-{subject}"
+
     def anat(self, subject: str, visit: str) -> Path:
         """Folder of the results of one visit.
 
@@ -493,6 +506,20 @@ class Trial:
     def staging(self) -> Path:
         """Converted scans of uploads that are being taken in, and the locks of their subjects; mode 0700."""
         return self.root / "staging"
+
+    def subject_lock(self, subject: str) -> Path:
+        """Lock of a subject. Who uploads, analyses or reads its scans holds it.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        Path
+        """
+        return self.staging / f"{subject}.lock"
 
     @property
     def withdrawn(self) -> Path:

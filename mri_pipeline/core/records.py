@@ -271,6 +271,8 @@ class SubjectResult:
         `provenance.settings_digest` of the lesion rules in use.
     quality : tuple of VisitQuality
         Every visit with a FLAIR in the order of time, including those that could not be analysed.
+    scan_keys : dict of str to str
+        By visit, which scan was analysed (`registry.VisitState.scan_key`). Empty in a dataset without a registry.
     """
 
     subject: str
@@ -278,3 +280,4 @@ class SubjectResult:
     lesions: tuple[LesionRecord, ...] = field(default=())
     rules_digest: str = ""
     quality: tuple[VisitQuality, ...] = ()
+    scan_keys: dict[str, str] = field(default_factory=dict)

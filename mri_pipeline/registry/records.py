@@ -171,12 +171,15 @@ class VisitState:
         In the order of the readers' codes.
     findings : tuple of str
         Of the quality control of the scan, or the reason of its refusal.
+    scan_key : str
+        Digest of the upload and the ingest of the scan (`schema.ScanRow.scan_key`); empty without a scan.
     """
 
     visit: str
     scan: ScanState
     reads: tuple[ReadState, ...] = ()
     findings: tuple[str, ...] = ()
+    scan_key: str = ""
 
     @property
     def counting(self) -> ReadState | None:

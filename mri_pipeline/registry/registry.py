@@ -375,7 +375,7 @@ class Registry(ReadRegistry):
             )
 
     def record_analysis(
-        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", receipt: str | None = None
+        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", scan_key: str = ""
     ) -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
@@ -387,9 +387,9 @@ class Registry(ReadRegistry):
             Analysed or failed.
         reason : str
             Of a failure, for the audit trail, without patient data.
-        receipt : str, optional
-            `RegistryQueries.receipt` at the start of the analysis. A scan that was replaced or withdrawn since then is
-            not analysed, and nothing is recorded.
+        scan_key : str
+            `VisitState.scan_key` of the analysed scan. If the scan was replaced or withdrawn since, nothing is
+            recorded. Empty: not compared.
 
         Raises
         ------
@@ -402,7 +402,7 @@ class Registry(ReadRegistry):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             found = session.get(ScanRow, (subject, visit))
-            if receipt is not None and found is not None and receipt != (found.receipt or ""):
+            if scan_key and found is not None and scan_key != found.scan_key:
                 return
             row = accepted_scan(session, subject, visit)
             if row.status != status.value:

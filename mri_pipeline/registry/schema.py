@@ -6,6 +6,7 @@ stored. The day of a scan is stored moved by the subject's date shift.
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Any
 
@@ -167,6 +168,13 @@ class ScanRow(Base):
     receipt: Mapped[str | None] = mapped_column(String(32))
     shifted_day: Mapped[int | None]
     before_infusion: Mapped[str | None] = mapped_column(String(8))
+
+    @property
+    def scan_key(self) -> str:
+        """SHA-256 of the upload's digest and the receipt: every ingest has another one. The upload's digest alone
+        would identify the upload to its site, and is the same after another statement on its series.
+        """
+        return hashlib.sha256(f"{self.upload_digest or ''} {self.receipt or ''}".encode()).hexdigest()
 
 
 class ImageRow(Base):

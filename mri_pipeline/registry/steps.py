@@ -394,6 +394,7 @@ def subject_state(session: Session, protocol: Protocol, row: SubjectRow) -> Subj
                 scan=ScanState(scan.status) if scan else ScanState.MISSING,
                 reads=tuple(map(read_state, found)),
                 findings=tuple(scan.findings) if scan else (),
+                scan_key=scan.scan_key if scan else "",
             )
         )
     return SubjectState(row.code, row.site, tuple(visits))

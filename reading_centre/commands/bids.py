@@ -12,11 +12,17 @@ import typer
 
 from mri_pipeline.core.errors import UsageError
 from reading_centre.console import (
+    Account,
     AsJson,
+    JobCommand,
+    JobMemory,
+    Partition,
     PluginName,
     SegmenterFile,
+    TimeLimit,
+    batch_progress,
+    cluster_options,
     print_version,
-    progress_bar,
     report_batch,
     require_writable,
     say,
@@ -142,6 +148,11 @@ def bids(
         str, typer.Option("--mem", "--mem-mb", help="Memory limit, for example 16G. Default: 90 % of the memory.")
     ] = "",
     plugin: PluginName = Plugin.MULTIPROC,
+    partition: Partition = "",
+    account: Account = "",
+    time_limit: TimeLimit = None,
+    job_memory: JobMemory = None,
+    job_command: JobCommand = "",
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", "-w", help="Cache. Default: OUT_DIR/work.", callback=require_writable),
@@ -166,7 +177,7 @@ def bids(
     if level is Level.GROUP:
         say_paths(bids_app.write_group_tables(bids_dir, out_dir, selection=selection), as_json=as_json)
         return
-    with progress_bar("subjects") as progress:
+    with batch_progress() as progress:
         outcome = bids_app.run_participants(
             bids_dir,
             out_dir,
@@ -175,6 +186,7 @@ def bids(
             nprocs=nprocs,
             memory_gb=memory_gb(memory) if memory else None,
             plugin=plugin,
+            cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
             work_dir=work_dir,
             segmenter=load_segmenter(segmenter) if segmenter else None,
             progress=progress,

@@ -7,12 +7,20 @@ from typing import Annotated
 import typer
 
 from reading_centre.console import (
+    Account,
     AsJson,
+    JobCommand,
+    JobMemory,
+    Partition,
     PluginName,
     Processes,
+    TimeLimit,
     TrialFolder,
-    progress_bar,
+    batch_progress,
+    cluster_options,
+    emit,
     report_batch,
+    say,
 )
 from workflows.plugin import Plugin
 
@@ -24,11 +32,38 @@ def run(
     ] = None,
     nprocs: Processes = 1,
     plugin: PluginName = Plugin.MULTIPROC,
+    partition: Partition = "",
+    account: Account = "",
+    time_limit: TimeLimit = None,
+    job_memory: JobMemory = None,
+    job_command: JobCommand = "",
+    rerun_failed: Annotated[
+        bool, typer.Option("--rerun-failed", help="Only subjects that failed, or have visits that failed.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be analysed, and why.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
-    from reading_centre.use_cases.run import run_trial
+    from reading_centre.use_cases.run import plan_run, run_trial
 
-    with progress_bar("subjects") as progress:
-        outcome = run_trial(trial, subjects=tuple(subject or ()), nprocs=nprocs, plugin=plugin, progress=progress)
+    chosen = tuple(subject or ())
+    if dry_run:
+        planned = plan_run(trial, subjects=chosen, only_failed=rerun_failed)
+        if as_json:
+            emit(planned)
+        else:
+            for code, reason in planned.items():
+                say(f"sub-{code}: {reason}")
+            say(f"{len(planned)} subjects would be analysed")
+        return
+    with batch_progress() as progress:
+        outcome = run_trial(
+            trial,
+            subjects=chosen,
+            only_failed=rerun_failed,
+            nprocs=nprocs,
+            plugin=plugin,
+            cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
+            progress=progress,
+        )
     report_batch(outcome, as_json=as_json)

@@ -22,11 +22,14 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast, week_of
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import write_tables
-from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
+from workflows.executors import ClusterOptions
+from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress
 
 _SHOWN = 5
 """Names that a message lists; the others are counted."""
@@ -129,6 +132,7 @@ def make_jobs(
         In the order of `indexes`. A participant without a FLAIR has none.
     """
     jobs = []
+    derivatives = DerivativeDataset(out_dir)
     for index in indexes:
         visits = tuple(
             VisitScans(
@@ -152,11 +156,21 @@ def make_jobs(
                 rules=rules,
                 raw=raw.root,
                 derivatives=out_dir,
-                reports=_reports(DerivativeDataset(out_dir)),
+                reports=_reports(derivatives),
                 work=work,
                 order_source=index.order_source,
                 ignored=tuple(map(str, index.ignored)),
                 settings_digest=settings_digest(rules),
+                locks=(
+                    out_dir / ".locks" / f"sub-{index.subject}.lock",
+                    work / "locks" / f"sub-{index.subject}.lock",
+                ),
+                beside={
+                    derivatives.input_index(index.subject).name: index.model_dump_json(indent=1),
+                    derivatives.outcome(index.subject).name: outcome_text(
+                        Outcome(subject=index.subject, done=True)
+                    ),
+                },
             )
         )
     return jobs
@@ -171,9 +185,10 @@ def run_participants(
     nprocs: int = 1,
     memory_gb: float | None = None,
     plugin: Plugin = Plugin.MULTIPROC,
+    cluster: ClusterOptions | None = None,
     work_dir: Path | None = None,
     segmenter: Segmenter | None = None,
-    progress: Progress | None = None,
+    progress: BatchProgress | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> BatchOutcome:
     """Analyse participants, then write the tables of all participants that OUT_DIR holds results of.
@@ -193,12 +208,13 @@ def run_participants(
     memory_gb : float, optional
         Memory limit in GB. Default: 90 % of the memory.
     plugin : Plugin
+    cluster : ClusterOptions, optional
     work_dir : Path, optional
         Nipype cache. Default: ``work`` in `out_dir`.
     segmenter : Segmenter, optional
         External T2 segmenter.
     progress : callable, optional
-        Called with the name and the status of each node.
+        Called several times a second with the state of the run.
     say : callable
         Prints a line.
 
@@ -233,26 +249,35 @@ def run_participants(
         )
     _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
     write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
-    for index in indexes.values():
-        _begin(derivatives, index)
-    outcome = run_batch(jobs, work=work, plugin=plugin, nprocs=nprocs, memory_gb=memory_gb, progress=progress)
+    with run_log(work) as log:
+        outcome = run_batch(
+            jobs,
+            plugin=plugin,
+            nprocs=nprocs,
+            memory_gb=memory_gb,
+            cluster=cluster,
+            progress=progress,
+            finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
+        )
     without = sorted(set(indexes) - {job.subject for job in jobs})
     refused = tuple(
         Outcome(subject=subject, done=False, reason=_no_flair(indexes[subject])) for subject in without
     )
-    outcomes = (*outcome.outcomes, *refused)
-    for one in outcomes:
-        save_outcome(derivatives, one)
+    for one in refused:
+        _end(derivatives, indexes[one.subject], one)
     _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
-    return BatchOutcome(outcomes)
+    return BatchOutcome((*outcome.outcomes, *refused), log=str(log))
 
 
-def _begin(derivatives: DerivativeDataset, index: SubjectIndex) -> None:
-    """Remove the results of an earlier run of a participant and write its index."""
+def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) -> None:
+    """Remove the results of an earlier run of a participant that has failed, and write its index and outcome."""
     subject = index.subject
-    for earlier in (derivatives.result(subject), derivatives.outcome(subject), _report(derivatives, subject)):
+    if outcome.done or outcome.untouched:
+        return
+    for earlier in (derivatives.result(subject), _report(derivatives, subject)):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
+    save_outcome(derivatives, outcome)
 
 
 def _no_flair(index: SubjectIndex) -> str:

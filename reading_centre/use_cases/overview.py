@@ -55,6 +55,21 @@ class Listed:
     ignored: tuple[str, ...] = ()
 
 
+def outcome_text(outcome: Outcome) -> str:
+    """How a subject's analysis ended, as JSON text.
+
+    Parameters
+    ----------
+    outcome : Outcome
+
+    Returns
+    -------
+    str
+        Without QC flags, resource usage and paths.
+    """
+    return outcome.model_dump_json(include={"subject", "done", "reason"})
+
+
 def save_outcome(derivatives: DerivativeDataset, outcome: Outcome) -> Path:
     """Write how a subject's analysis ended into the derivative dataset, where later runs find it.
 
@@ -62,14 +77,13 @@ def save_outcome(derivatives: DerivativeDataset, outcome: Outcome) -> Path:
     ----------
     derivatives : DerivativeDataset
     outcome : Outcome
-        Without QC flags and resource usage in the file.
+        Written as `outcome_text`.
 
     Returns
     -------
     Path
     """
-    text = outcome.model_dump_json(include={"subject", "done", "reason"})
-    return write_atomic(derivatives.outcome(outcome.subject), text)
+    return write_atomic(derivatives.outcome(outcome.subject), outcome_text(outcome))
 
 
 def latest_result(
@@ -98,11 +112,26 @@ def latest_result(
             result = load_result(file)
         if result is None or result.rules_digest != rules_digest:
             return None, _OTHER_RULES
+    return result, last_failure(derivatives, subject)
+
+
+def last_failure(derivatives: DerivativeDataset, subject: str) -> str:
+    """Why the last analysis of a subject failed.
+
+    Parameters
+    ----------
+    derivatives : DerivativeDataset
+    subject : str
+
+    Returns
+    -------
+    str
+        Empty if it did not fail, or there was none.
+    """
     try:
-        outcome = Outcome.model_validate_json(derivatives.outcome(subject).read_bytes())
+        return Outcome.model_validate_json(derivatives.outcome(subject).read_bytes()).reason
     except (OSError, ValidationError):
-        return result, ""
-    return result, outcome.reason
+        return ""
 
 
 def write_overview(

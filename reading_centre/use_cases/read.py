@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from mri_pipeline.analysis.read_check import check_read, number_counted, number_
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.reading_settings import Role
@@ -78,6 +79,7 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol) as registry:
         reader = reader_code(protocol, registry, reader) if reader else ""
+        analysed = {code: identity(trial.derivatives.folder(code)) for code in registry.subjects()}
         items, dispute_of = _chosen(trial, protocol, registry, reader)
         rereads = _rereads(trial, protocol, registry, reader)
         if reader and not items and not rereads:
@@ -109,6 +111,7 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             previous_of=previous_visits(trial, protocol, registry, reader) if dispute_of is None else None,
             reader=reader,
         )
+        _require_unchanged(trial, {code: analysed[code] for code in sorted(subjects)})
         alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
         for space in spaces:
             keep_space(space, trial.kept_space(space.subject))
@@ -128,6 +131,16 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             for code, error in failed.items()
         ],
     }
+
+
+def _require_unchanged(trial: Trial, analysed: Mapping[str, tuple[int, int] | None]) -> None:
+    """Refuse a worklist with images of two analyses: a run has published results since `analysed` was taken."""
+    changed = [code for code, before in analysed.items() if identity(trial.derivatives.folder(code)) != before]
+    if changed:
+        raise UsageError(
+            f"expected one analysis of each subject during the export, found new results of {', '.join(changed)}",
+            hint="delete the worklist that was written, and repeat the export after the end of the run",
+        )
 
 
 def _chosen(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
@@ -15,11 +16,21 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState
-from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
+from reading_centre.use_cases.overview import (
+    Listed,
+    last_failure,
+    latest_result,
+    outcome_text,
+    save_outcome,
+    write_overview,
+)
 from reading_centre.use_cases.staging import settle_all
 from workflows.batch import only_run, run_batch
+from workflows.executors import ClusterOptions
+from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin, Progress
+from workflows.plugin import Plugin
+from workflows.progress import BatchProgress
 
 _ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
 
@@ -40,6 +51,12 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
         With absolute paths.
     """
     states = {visit.visit: visit.scan for visit in subject.visits}
+    keys = {visit.visit: visit.scan_key for visit in subject.visits}
+    scans = {
+        visit.label: {c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()}
+        for visit in protocol.visits
+        if states[visit.label] in _ACCEPTED
+    }
     kept = trial.kept_space(subject.code)
     return SubjectJob(
         subject=subject.code,
@@ -47,10 +64,12 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
             VisitScans(
                 visit=visit.label,
                 week=visit.week,
-                scans={c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()},
+                scans=scans[visit.label],
+                scan_key=keys[visit.label],
+                files=files_state(scans[visit.label]),
             )
             for visit in protocol.visits
-            if states[visit.label] in _ACCEPTED
+            if visit.label in scans
         ),
         planned=planned_visits(protocol),
         refused=tuple(label for label, state in states.items() if state is ScanState.REFUSED),
@@ -65,6 +84,10 @@ def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> Subject
         settled=tuple(
             label for label in _measured(trial, subject.code) if states.get(label) is ScanState.ANALYSED
         ),
+        locks=(trial.subject_lock(subject.code),),
+        beside={
+            trial.derivatives.outcome(subject.code).name: outcome_text(Outcome(subject=subject.code, done=True))
+        },
     )
 
 
@@ -76,13 +99,91 @@ def _measured(trial: Trial, subject: str) -> list[str]:
         return []
 
 
+def _selected(
+    trial: Trial, registry: Registry, subjects: Sequence[str], *, only_failed: bool
+) -> list[SubjectState]:
+    """Subjects with accepted scans, or those of them that were named or failed.
+
+    Raises
+    ------
+    UsageError
+        If a code is unknown, or if no subject is left.
+    """
+    with_scans = [s for s in registry.state().subjects if any(visit.scan in _ACCEPTED for visit in s.visits)]
+    unknown = sorted(set(subjects) - {subject.code for subject in with_scans})
+    if unknown:
+        raise UsageError(
+            f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
+            hint="'mri-pipeline status TRIAL' lists them",
+        )
+    if not with_scans:
+        raise UsageError("expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'")
+    chosen = [subject for subject in with_scans if not subjects or subject.code in subjects]
+    if only_failed:
+        chosen = [subject for subject in chosen if _has_failed(trial, subject)]
+        if not chosen:
+            raise UsageError("expected subjects that failed, found none", hint="leave out --rerun-failed")
+    return chosen
+
+
+def _has_failed(trial: Trial, subject: SubjectState) -> bool:
+    failed = any(visit.scan is ScanState.FAILED for visit in subject.visits)
+    return failed or bool(last_failure(trial.derivatives, subject.code))
+
+
+def plan_run(folder: Path, *, subjects: Sequence[str] = (), only_failed: bool = False) -> dict[str, str]:
+    """The subjects that `run_trial` would analyse, and why. Nothing is changed.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    subjects : sequence of str
+        Blinded codes; all subjects if empty.
+    only_failed : bool
+        True: subjects that failed, or have visits that failed.
+
+    Returns
+    -------
+    dict of str to str
+        Reasons by blinded code, in the order of site and code.
+
+    Raises
+    ------
+    UsageError
+        As `run_trial`.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    digest = settings_digest(protocol.lesions)
+    with Registry.open(trial, protocol) as registry:
+        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
+    return {subject.code: _reason(trial, subject, digest) for subject in chosen}
+
+
+def _reason(trial: Trial, subject: SubjectState, digest: str) -> str:
+    of_state = {
+        state: ", ".join(visit.visit for visit in subject.visits if visit.scan is state)
+        for state in (ScanState.RECEIVED, ScanState.FAILED)
+    }
+    _, last = latest_result(trial.derivatives, subject.code, digest)
+    reasons = (
+        of_state[ScanState.RECEIVED] and f"new scans: {of_state[ScanState.RECEIVED]}",
+        of_state[ScanState.FAILED] and f"failed scans: {of_state[ScanState.FAILED]}",
+        last,
+    )
+    return "; ".join(filter(None, reasons)) or "nothing new; finished steps are taken from the cache"
+
+
 def run_trial(
     folder: Path,
     *,
     subjects: Sequence[str] = (),
+    only_failed: bool = False,
     nprocs: int = 1,
     plugin: Plugin = Plugin.MULTIPROC,
-    progress: Progress | None = None,
+    cluster: ClusterOptions | None = None,
+    progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
 
@@ -92,11 +193,14 @@ def run_trial(
         Folder of the trial.
     subjects : sequence of str
         Blinded codes; all subjects if empty.
+    only_failed : bool
+        True: subjects that failed, or have visits that failed.
     nprocs : int
-        Number of processes.
+        Number of processes (SLURM: of jobs at a time).
     plugin : Plugin
-    progress : Progress, optional
-        Called with the name and the status of each node.
+    cluster : ClusterOptions, optional
+    progress : callable, optional
+        Called several times a second with the state of the run.
 
     Returns
     -------
@@ -106,46 +210,31 @@ def run_trial(
     Raises
     ------
     UsageError
-        If a code is unknown, or if there is no accepted scan yet.
+        If a code is unknown, if there is no accepted scan yet, if no subject has failed (`only_failed`), or if another
+        run is in progress.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
-        jobs = [
-            make_job(trial, protocol, subject)
-            for subject in registry.state().subjects
-            if any(visit.scan in _ACCEPTED for visit in subject.visits)
-            and (not subjects or subject.code in subjects)
-        ]
-        unknown = sorted(set(subjects) - {job.subject for job in jobs})
-        if unknown:
-            raise UsageError(
-                f"expected blinded codes of subjects with accepted scans, found {', '.join(unknown)}",
-                hint="'mri-pipeline status TRIAL' lists them",
-            )
-        if not jobs:
-            raise UsageError(
-                "expected accepted scans, found none", hint="take uploads in with 'mri-pipeline ingest'"
-            )
+        chosen = _selected(trial, registry, subjects, only_failed=only_failed)
         write_dataset_description(
             trial.derivatives.root,
             settings_digest=settings_digest(protocol),
             rules=protocol.lesions,
             raw=trial.rawdata.root,
         )
-        receipts = {
-            (job.subject, visit.visit): registry.receipt(job.subject, visit.visit)
-            for job in jobs
-            for visit in job.visits
-        }
-        with only_run(trial.work):
-            outcome = run_batch(jobs, work=trial.work, plugin=plugin, nprocs=nprocs, progress=progress)
-        for job, result in zip(jobs, outcome.outcomes, strict=True):
-            _record(trial, registry, job, result, receipts)
-            save_outcome(trial.derivatives, result)
+        with run_log(trial.work) as log:
+            outcome = run_batch(
+                [make_job(trial, protocol, subject) for subject in chosen],
+                plugin=plugin,
+                nprocs=nprocs,
+                cluster=cluster,
+                progress=progress,
+                finished=partial(_record, trial, registry),
+            )
         _write_overview(trial, protocol, registry.state().subjects)
-    return outcome
+    return BatchOutcome(outcome.outcomes, log=str(log))
 
 
 def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[SubjectState]) -> None:
@@ -168,18 +257,16 @@ def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[Subject
     )
 
 
-def _record(
-    trial: Trial,
-    registry: Registry,
-    job: SubjectJob,
-    result: Outcome,
-    receipts: Mapping[tuple[str, str], str],
-) -> None:
-    """Record the status of each scan of a subject.
+def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:
+    """Record the outcome and the status of each scan of a subject.
 
     A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
     results, even if the scan that it replaced had. The status of a scan that was replaced during the run is unchanged.
     """
+    if result.untouched:
+        return
+    if not result.done:
+        save_outcome(trial.derivatives, result)
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
     for visit in job.visits:
@@ -187,5 +274,4 @@ def _record(
         analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
         reason = result.failed_visits.get(label, result.reason)
-        receipt = receipts[job.subject, label]
-        registry.record_analysis(job.subject, label, status, reason=reason, receipt=receipt)
+        registry.record_analysis(job.subject, label, status, reason=reason, scan_key=visit.scan_key)

@@ -34,7 +34,7 @@ WITHDRAWAL: Final = "withdrawal"
 """File of a staged visit whose scan is withdrawn. Its scan is moved as soon as the registry has no accepted one."""
 
 WAIT_S: Final = 600.0
-"""How long an upload waits for another one of the same subject."""
+"""How long an upload waits for another one, or for the analysis, of the same subject."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def only_writer(trial: Trial, subject: str, *, wait_s: float | None = None) -> I
     UsageError
         If another process has it for all of that time.
     """
-    with _waiting(trial.staging / f"{subject}.lock", f"subject {subject}", WAIT_S if wait_s is None else wait_s):
+    with _waiting(trial.subject_lock(subject), f"subject {subject}", WAIT_S if wait_s is None else wait_s):
         yield
 
 
@@ -130,7 +130,7 @@ def _waiting(lock: Path, what: str, wait_s: float) -> Iterator[None]:
             yield
     except LockedError as error:
         raise UsageError(
-            f"{what}: expected one upload at a time, found another one in progress",
+            f"{what}: expected one upload or analysis at a time, found another one in progress ({error.holder})",
             hint="wait for its end, then repeat the command",
         ) from error
 
@@ -261,7 +261,7 @@ def settle_all(trial: Trial, protocol: Protocol, registry: Registry) -> None:
     """
     for subject in sorted({folder.name.partition("_")[0] for folder in trial.staging.glob("*_*")}):
         try:
-            with exclusive(trial.staging / f"{subject}.lock", wait_s=0):
+            with exclusive(trial.subject_lock(subject), wait_s=0):
                 settle_subject(trial, protocol, registry, subject)
         except LockedError:
             continue

@@ -21,6 +21,7 @@ from mri_pipeline.analysis.derivatives import (
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.exchange import read_whole
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import DerivativeDataset, Trial
 from mri_pipeline.core.plan import planned_visits
@@ -206,7 +207,8 @@ def _result_or_error(
     trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs
 ) -> SubjectResult | ReadingCentreError:
     try:
-        return _result(trial, protocol, state, _analysed(state), depends)
+        count = partial(_result, trial, protocol, state, _analysed(state), depends)
+        return read_whole(trial.derivatives.folder(state.code), count)
     except ReadingCentreError as error:
         return error
 
@@ -232,6 +234,14 @@ def _result(
         raise UsageError(
             f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
             hint="a scan was withdrawn or replaced since: run the analysis again",
+        )
+    keys = {visit.visit: visit.scan_key for visit in state.visits}
+    replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
+    if replaced:
+        raise UsageError(
+            f"subject {state.code}, visit {', '.join(replaced)}: expected numbers of the present scan, found those of "
+            "a scan that was replaced",
+            hint="run the analysis again: mri-pipeline run TRIAL",
         )
     confirmed = {}
     for visit in state.visits:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from qc import decision
-from tests.unit import postgresql
+from tests.unit import postgresql, slurm
 
 
 @pytest.fixture
@@ -35,3 +35,12 @@ def postgresql_url(postgresql_server):
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return postgresql_server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def slurm_configuration():
+    """slurm.conf of a cluster of one node. Without Slurm the test is skipped, and fails where CI is set."""
+    if not slurm.installed():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Slurm: apt-get install slurmctld slurmd munge")
+    with slurm.cluster() as configuration:
+        yield configuration

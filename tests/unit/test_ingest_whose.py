@@ -157,7 +157,9 @@ def test_no_other_scan_is_accepted_between_comparison_and_entry(trial, tmp_path,
     monkeypatch.setattr(staging, "WAIT_S", 0.2)
 
     def meanwhile(*args, **more):
-        with pytest.raises(UsageError, match="accepted scans: expected one upload at a time, found another one"):
+        with pytest.raises(
+            UsageError, match="accepted scans: expected one upload or analysis at a time, found another one"
+        ):
             ingest(trial, second, subject="0002")
         return decision.write_scans(*args, **more)
 

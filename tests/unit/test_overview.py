@@ -48,16 +48,19 @@ def app(tmp_path, monkeypatch):
     (raw / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
 
     def run(*labels, fails=()):
-        def analyse(jobs, **_):
+        def analyse(jobs, *, finished, **_):
             outcomes = []
             for job in jobs:
                 bad = job.subject in fails
                 if not bad:
                     visits = [visit.visit for visit in job.visits]
                     save_result(result_of(job.subject, *visits), DerivativeDataset(out).result(job.subject))
+                    for name, text in job.beside.items():
+                        (DerivativeDataset(out).folder(job.subject) / name).write_text(text)
                     job.reports.mkdir(exist_ok=True)
                     (job.reports / f"sub-{job.subject}.html").write_text("; ".join(job.ignored))
                 outcomes.append(Outcome(subject=job.subject, done=not bad, reason="no <brain>" if bad else ""))
+                finished(job, outcomes[-1])
             return BatchOutcome(tuple(outcomes))
 
         monkeypatch.setattr(bids, "run_batch", analyse)
@@ -174,10 +177,11 @@ def test_the_order_of_the_page_is_that_of_the_codes(tmp_path):
 def test_a_run_of_a_trial_lists_codes_without_sites(tmp_path, monkeypatch):
     trial = write_trial(tmp_path / "trial", subjects=2, shape=(40, 44, 14))
 
-    def analyse(jobs, **_):
-        return BatchOutcome(
-            tuple(Outcome(subject=j.subject, done=i == 0, reason="no brain" * i) for i, j in enumerate(jobs))
-        )
+    def analyse(jobs, *, finished, **_):
+        outcomes = [Outcome(subject=j.subject, done=i == 0, reason="no brain" * i) for i, j in enumerate(jobs)]
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            finished(job, outcome)
+        return BatchOutcome(tuple(outcomes))
 
     monkeypatch.setattr(run, "run_batch", analyse)
     codes = sorted(outcome.subject for outcome in run.run_trial(trial.root).outcomes)

@@ -89,11 +89,11 @@ def test_other_code_starts_a_new_cache(monkeypatch, job):
 
 
 def test_a_run_by_other_code_says_that_it_starts_anew(monkeypatch, caplog, job):
-    monkeypatch.setattr("workflows.batch.run_workflow", lambda *_, **__: [])
+    monkeypatch.setattr("workflows.executors.PROGRAM", ("true",))
 
     def run():
         caplog.clear()
-        run_batch([job], work=job.work, plugin=Plugin.LINEAR, nprocs=1)
+        run_batch([job], plugin=Plugin.LINEAR, nprocs=1)
         return caplog.text
 
     assert "software has changed" not in run()

@@ -224,11 +224,18 @@ def test_a_replacement_that_cannot_be_entered_withdraws_nothing(registry):
 
 
 def test_a_scan_that_was_replaced_during_its_analysis_is_not_analysed(registry):
-    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1", receipt="r1")
-    registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d2", receipt="r2", replace_because="x")
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, receipt="r1")
-    assert scan_states(registry)["wk00"] is ScanState.RECEIVED
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, receipt="r2")
+    keys = []
+    # the same upload again, after another statement of the site, is another scan
+    for upload, receipt in (("d1", "r1"), ("d1", "r2"), ("d2", "r2")):
+        registry.record_scan(
+            "BCDF2345", "wk00", site="S01", upload_digest=upload, receipt=receipt, replace_because="x"
+        )
+        keys.append(registry.subject("BCDF2345").visits[0].scan_key)
+    assert len(set(keys)) == 3
+    for earlier in keys[:2]:
+        registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_key=earlier)
+        assert scan_states(registry)["wk00"] is ScanState.RECEIVED
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_key=keys[2])
     assert scan_states(registry)["wk00"] is ScanState.ANALYSED
 
 

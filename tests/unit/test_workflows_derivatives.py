@@ -7,7 +7,6 @@ import pytest
 
 from mri_pipeline.analysis.derivatives import (
     read_masks,
-    remove_other_visits,
     write_space,
     write_visit,
 )
@@ -112,13 +111,6 @@ def test_probabilities_and_hypointensity_have_a_file_each(written):
     table = beside(derivatives.t1_hypointensity("AB12", "wk04"), ".tsv").read_text().splitlines()
     assert table == ["index\tname", "1\thypointense", "2\tas_grey_matter", "3\tsevere"]
     assert read_masks(derivatives, "AB12", "wk04").t1_hypointensity.mask.all()
-
-
-def test_visits_that_are_not_analysed_any_more_go(written):
-    for visit in ("wk00", "wk04", "wk12"):
-        derivatives = written(skull_stripped=False, visit=visit)
-    remove_other_visits(derivatives, "AB12", keep=["wk00", "wk12"])
-    assert derivatives.visits("AB12") == ["wk00", "wk12"]
 
 
 def test_a_space_is_written_to_the_last_bit(tmp_path):

@@ -19,7 +19,6 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
 from workflows.alignment import AlignedVisit, Alignment
-from workflows.batch import init_batch_wf
 from workflows.intake import IntakeJob, init_intake_wf
 from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf
 from workflows.subject import init_space_wf, init_subject_wf
@@ -196,10 +195,6 @@ def test_intake_is_wired(intake_wf):
     assert set(intake_wf.get_node("outputnode").interface._fields) <= set(re.findall(r"\w+", outputs))
     order = ["unpack", "read", "choose", "deidentify", "convert", "verify", "measure"]
     assert [node.name for node in topological_sort(intake_wf._create_flat_graph())[0]][:7] == order
-
-
-def test_batch_is_wired(tmp_path, job):
-    assert faults(init_batch_wf(jobs=[job], work=tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
-from mri_pipeline.analysis.derivatives import remove_other_visits, write_space, write_visit
+from mri_pipeline.analysis.derivatives import write_space, write_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
@@ -96,6 +96,7 @@ class _WriteSubjectInputSpec(TissueInputSpec):
     visits = traits.List(traits.Str(), mandatory=True, desc="the analysed visits, in their order")
     result = File(exists=True, mandatory=True, desc="counts and lesions of all visits")
     quality = traits.Str(mandatory=True, desc="quality of all scans, as JSON of results.quality_text")
+    scan_keys = traits.Dict(traits.Str(), traits.Str(), desc="visit to key of its scan in the registry")
     space_record = traits.Str(mandatory=True, desc="JSON of mri_pipeline.analysis.space.SpaceRecord")
     brain = File(exists=True, mandatory=True, desc="the subject's brain mask")
     flairs_to_subject = traits.List(File(exists=True), mandatory=True, desc="transform of every visit's FLAIR")
@@ -124,7 +125,6 @@ class WriteSubject(Step):
     def _run_interface(self, runtime: Any) -> Any:
         inputs = self.inputs
         derivatives, subject = DerivativeDataset(Path(inputs.derivatives)), inputs.subject
-        remove_other_visits(derivatives, subject, keep=inputs.visits)
         write_space(
             derivatives.space(subject),
             brain=nifti.load_labels(inputs.brain),
@@ -139,7 +139,7 @@ class WriteSubject(Step):
             note = "; ".join(filter(None, (known[visit].note, *message)))
             known[visit] = replace(known[visit], brain_covered=round(covered, 4), note=note)
         quality = tuple(known.values())
-        result = replace(load_result(Path(inputs.result)), quality=quality)
+        result = replace(load_result(Path(inputs.result)), quality=quality, scan_keys=dict(inputs.scan_keys or {}))
         self._results["result"] = str(save_result(result, derivatives.result(subject)))
         return runtime
 

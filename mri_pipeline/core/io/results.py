@@ -12,7 +12,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import SubjectResult, VisitQuality
 
-FORMAT = 5
+FORMAT = 6
 """Version of the file format. Other versions are refused."""
 
 _RESULT = TypeAdapter(SubjectResult)

@@ -1,0 +1,25 @@
+"""Child processes that end with their parent, also if it is killed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Let the system kill this process when its parent ends (Linux; elsewhere without effect).
+
+    Parameters
+    ----------
+    parent : int, optional
+        Process that started this one. If it has ended already, this process ends at once.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,294 @@
+"""Subjects as processes: whatever ends one of them is known and leaves the others done; none outlives the run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state, load_job
+from mri_pipeline.core.errors import AnalysisError, SettingsError, UsageError
+from mri_pipeline.core.io.locks import exclusive
+from mri_pipeline.core.io.results import save_result
+from mri_pipeline.core.layout import DerivativeDataset
+from mri_pipeline.core.plan import PlannedVisit
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import SubjectResult
+from mri_pipeline.core.visits import Contrast
+from workflows import ONE_THREAD, executors
+from workflows import job as subject_process
+from workflows.batch import only_run, run_batch
+from workflows.outcome import Outcome, outcome_file
+from workflows.plugin import Plugin
+
+REPOSITORY = Path(__file__).parents[2]
+
+# a stand-in for `python -m workflows.job`: it succeeds, fails with a word, is killed, or sleeps
+STAND_IN = f"""
+import os, pathlib, sys, time
+job = pathlib.Path(sys.argv[1])
+name = job.parent.name
+if name == "sub-KILLED":
+    os.kill(os.getpid(), {int(signal.SIGKILL)})
+if name == "sub-SLEEPS":
+    from mri_pipeline.core.processes import die_with_parent
+    die_with_parent(int(sys.argv[sys.argv.index("--parent") + 1]))
+    (job.parent / "pid").write_text(str(os.getpid()))
+    time.sleep(300)
+if name == "sub-SILENT":
+    sys.exit(3)
+done = name != "sub-BAD"
+from workflows.outcome import Outcome, outcome_file
+outcome = Outcome(subject=name[4:], done=done, reason="" if done else "no brain")
+outcome_file(job.parent).write_text(outcome.model_dump_json())
+sys.exit(0 if done else 4)
+"""
+
+
+def make_job(folder, subject, **more):
+    return SubjectJob(
+        subject=subject,
+        visits=(VisitScans(visit="a", week=None, scans={Contrast.FLAIR: folder / "f.nii.gz"}),),
+        planned=(PlannedVisit(label="a", week=None),),
+        protocol="test",
+        rules=LesionRules(),
+        derivatives=folder / "out",
+        reports=folder / "out" / "reports",
+        work=folder / "work",
+        **more,
+    )
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    program = tmp_path / "stand_in.py"
+    program.write_text(STAND_IN)
+    monkeypatch.setattr(executors, "PROGRAM", (sys.executable, str(program)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), *sys.path]))
+    return program
+
+
+def test_a_job_comes_back_as_it_went(tmp_path):
+    job = make_job(tmp_path, "AB12", beside={"a.json": "{}"}, locks=(tmp_path / "a.lock",))
+    assert load_job(job.save()) == job
+    job.file.write_text("{}")
+    with pytest.raises(SettingsError, match="expected an analysis job"):
+        load_job(job.file)
+
+
+@pytest.mark.parametrize("plugin", [Plugin.LINEAR, Plugin.MULTIPROC])
+def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stand_in, plugin):
+    told, ended = [], []
+    jobs = [make_job(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "SILENT", "FINE")]
+    outcome = run_batch(
+        jobs,
+        plugin=plugin,
+        nprocs=2,
+        progress=lambda state: told.append((state.done, state.failed, state.total, sorted(state.running))),
+        finished=lambda job, one: ended.append((job.subject, one.done)),
+    )
+    assert [(o.subject, o.done) for o in outcome.outcomes] == [
+        ("GOOD", True), ("BAD", False), ("KILLED", False), ("SILENT", False), ("FINE", True),
+    ]  # fmt: skip
+    assert [o.reason for o in outcome.failed] == [
+        "no brain",
+        "its process was ended by SIGKILL (as when the memory is exhausted)",
+        "its process ended without a result (killed, or out of memory)",
+    ]
+    assert sorted(ended) == sorted((o.subject, o.done) for o in outcome.outcomes)
+    assert told[-1] == (2, 3, 5, [])
+    assert {subject for *_, running in told for subject in running} == {job.subject for job in jobs}
+    assert max(len(running) for *_, running in told) == (1 if plugin is Plugin.LINEAR else 2)
+    assert [Path(o.log) for o in outcome.outcomes] == [job.log_file for job in jobs]
+
+
+def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, stand_in):
+    job = make_job(tmp_path, "KILLED")
+    job.save()
+    outcome_file(job.subject_work).write_text(Outcome(subject="KILLED", done=True).model_dump_json())
+    assert not run_batch([job], plugin=Plugin.LINEAR, nprocs=1).outcomes[0].done
+
+
+def test_a_program_that_cannot_be_run_is_a_failed_subject(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "PROGRAM", ("/no/such/program",))
+    (outcome,) = run_batch([make_job(tmp_path, "ANY")], plugin=Plugin.LINEAR, nprocs=1).outcomes
+    assert (outcome.done, outcome.reason) == (
+        False, "expected a command that can be run, found No such file or directory",
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="expected at least one process, found 0"):
+        run_batch([make_job(tmp_path, "ANY")], plugin=Plugin.LINEAR, nprocs=0)
+
+
+def test_a_subject_runs_on_one_thread_whatever_the_shell_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "PROGRAM", ("sh", "-c", "env"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    job = make_job(tmp_path, "ANY")
+    run_batch([job], plugin=Plugin.MULTIPROC, nprocs=2)
+    found = dict(line.split("=", 1) for line in job.log_file.read_text().splitlines() if "=" in line)
+    assert {name: found.get(name) for name in ONE_THREAD} == dict.fromkeys(ONE_THREAD, "1")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+RUN = """
+import signal, sys
+from pathlib import Path
+from tests.unit.test_batch import make_job
+from workflows import executors
+from workflows.batch import run_batch
+from workflows.plugin import Plugin
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+executors.PROGRAM = (sys.executable, sys.argv[1])
+run_batch([make_job(Path(sys.argv[2]), "SLEEPS")], plugin=Plugin.MULTIPROC, nprocs=2)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_of_a_subject_outlives_the_run(tmp_path, stand_in, sent):
+    run = subprocess.Popen([sys.executable, "-c", RUN, stand_in, tmp_path], stderr=subprocess.DEVNULL)
+    written = make_job(tmp_path, "SLEEPS").subject_work / "pid"
+    try:
+        wait_for(lambda: written.is_file() and written.read_text())
+        child = int(written.read_text())
+        assert alive(child)
+        run.send_signal(sent)
+        run.wait(60)
+        wait_for(lambda: not alive(child))
+    finally:
+        run.kill()
+        run.wait()
+
+
+def test_the_process_of_a_subject_ends_if_its_run_has_ended(tmp_path):
+    command = [sys.executable, "-m", "workflows.job", str(make_job(tmp_path, "AB12").save()), "--parent", "1"]
+    assert subprocess.run(command, check=False, cwd=REPOSITORY).returncode == -signal.SIGKILL
+    assert not list(tmp_path.rglob("outcome.json"))
+
+
+def test_one_run_at_a_time_and_the_message_says_whose(tmp_path):
+    another = rf"another run in progress \(process {os.getpid()} on "
+    with only_run(tmp_path), pytest.raises(UsageError, match=another), only_run(tmp_path):
+        pass
+
+
+# the process of a subject
+
+
+@pytest.fixture
+def analysed(tmp_path, monkeypatch):
+    """A function that runs `workflows.job` with a stand-in for the analysis; `during` is called in its middle."""
+
+    def run(job, *, during=lambda: None, value="new"):
+        def work(unfinished, *, nprocs):
+            folder = DerivativeDataset(unfinished.derivatives)
+            folder.anat(job.subject, "a").mkdir(parents=True)
+            (folder.anat(job.subject, "a") / "mask").write_text(value)
+            during()
+            unfinished.reports.mkdir()
+            (unfinished.reports / f"sub-{job.subject}.html").write_text(value)
+            save_result(SubjectResult(job.subject), folder.result(job.subject))
+
+        monkeypatch.setattr(subject_process, "run_subject", work)
+        code = subject_process.main([str(job.save())])
+        return code, Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
+
+    return run
+
+
+def published(job):
+    root = job.derivatives
+    return {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+
+def test_results_are_published_whole(tmp_path, analysed):
+    job = make_job(tmp_path, "AB12", beside={"index.json": "{}"})
+    assert analysed(job, value="old")[1].done
+    before = published(job)
+    assert set(before) == {
+        "sub-AB12/ses-a/anat/mask", "sub-AB12/sub-AB12_desc-lesions_result.json", "sub-AB12/index.json",
+        "reports/sub-AB12.html",
+    }  # fmt: skip
+
+    def look():
+        assert {name: text for name, text in published(job).items() if "unfinished" not in name} == before
+
+    stale = DerivativeDataset(job.derivatives).anat("AB12", "gone") / "mask"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    before = published(job)
+    code, outcome = analysed(job, during=look)
+    assert (code, outcome.done) == (0, True)
+    assert {text for name, text in published(job).items() if name.endswith(("mask", "html"))} == {"new"}
+    assert not stale.exists()
+
+
+def test_an_analysis_that_fails_changes_nothing(tmp_path, analysed):
+    job = make_job(tmp_path, "AB12")
+    analysed(job, value="old")
+    before = published(job)
+
+    def fail():
+        raise AnalysisError("no brain")
+
+    code, outcome = analysed(job, during=fail)
+    assert (code, outcome.done, outcome.reason, outcome.untouched) == (4, False, "no brain", False)
+    assert {name: text for name, text in published(job).items() if "unfinished" not in name} == before
+    analysed(job, value="old")
+    assert published(job) == before  # nothing of the failed one is left
+
+
+def test_a_subject_in_use_is_left_alone(tmp_path, analysed, monkeypatch):
+    monkeypatch.setattr(subject_process, "WAIT_S", 0.1)
+    job = make_job(tmp_path, "AB12", locks=(tmp_path / "locks" / "AB12.lock",))
+    with exclusive(job.locks[0], wait_s=0):
+        _, outcome = analysed(job)
+    assert (outcome.done, outcome.untouched) == (False, True)
+    assert f"found an upload or analysis in progress (process {os.getpid()} on " in outcome.reason
+    assert published(job) == {}
+
+
+def test_the_lock_is_held_during_the_analysis(tmp_path, analysed):
+    job = make_job(tmp_path, "AB12", locks=(tmp_path / "locks" / "AB12.lock",))
+
+    def upload():
+        with pytest.raises(UsageError, match="found it held by process"), exclusive(job.locks[0], wait_s=0):
+            pass
+
+    assert analysed(job, during=upload)[1].done
+    with exclusive(job.locks[0], wait_s=0):
+        pass
+
+
+@pytest.mark.parametrize("how", ["replaced", "interrupted"])
+def test_scans_replaced_since_the_job_was_made_are_not_analysed(tmp_path, analysed, how):
+    scan = tmp_path / "f.nii.gz"
+    scan.write_bytes(b"one")
+    job = make_job(tmp_path, "AB12", locks=(tmp_path / "staging" / "AB12.lock",))
+    visit = job.visits[0].model_copy(update={"files": files_state(job.visits[0].scans)})
+    job = job.model_copy(update={"visits": (visit,)})
+    assert analysed(job)[1].done
+    if how == "replaced":
+        scan.write_bytes(b"two")
+    else:
+        (tmp_path / "staging" / "AB12_a_receipt").mkdir(parents=True)
+    code, outcome = analysed(job, value="other")
+    assert (code, outcome.done, outcome.untouched) == (2, False, True)
+    found = {"replaced": "others: they were replaced", "interrupted": "an upload that was interrupted"}[how]
+    assert found in outcome.reason
+    assert json.dumps(published(job)).count("other") == 0
