@@ -14,7 +14,7 @@ from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
-from mri_pipeline.registry import Registry, ScanState, SubjectState
+from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from reading_centre.use_cases.overview import Listed, latest_result, save_outcome, write_overview
 from reading_centre.use_cases.staging import settle_all
 from workflows.batch import only_run, run_batch
@@ -106,11 +106,11 @@ def run_trial(
     Raises
     ------
     UsageError
-        If a code is unknown, or if there is no accepted scan yet.
+        If the audit trail is broken, a code is unknown, or there is no accepted scan yet.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         settle_all(trial, protocol, registry)
         jobs = [
             make_job(trial, protocol, subject)

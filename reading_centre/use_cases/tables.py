@@ -30,15 +30,13 @@ from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
-from mri_pipeline.registry import Registry, SubjectState
+from mri_pipeline.registry import Registry, SubjectState, Use
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.inputs import Evaluator, SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
 from reading_centre.use_cases.known_reads import stored_read
-
-TABLES_WRITTEN = "tables written"
-"""Action of the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
-        registry.verify_audit()
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         # without lesions, because those of a whole trial may exceed the memory
         without_numbers: list[SubjectInput] = []
         refused: dict[str, ReadingCentreError] = {}
@@ -113,7 +110,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
             trial.tables, texts, provisional=provisional, settings_digest=settings_digest(protocol)
         )
         registry.audit(
-            TABLES_WRITTEN,
+            AuditAction.TABLES_WRITTEN,
             details={
                 "provisional": provisional,
                 "analysed visits": analysed,
