@@ -12,6 +12,7 @@ from reading_centre.console import (
     Processes,
     TrialFolder,
     progress_bar,
+    renew_reports,
     report_batch,
 )
 from workflows.plugin import Plugin
@@ -31,4 +32,5 @@ def run(
 
     with progress_bar("subjects") as progress:
         outcome = run_trial(trial, subjects=tuple(subject or ()), nprocs=nprocs, plugin=plugin, progress=progress)
+    renew_reports(trial)  # the analysis has written those of the automatic masks
     report_batch(outcome, as_json=as_json)

@@ -1,0 +1,340 @@
+"""Activity of one visit: a row for each new, enlarging or enhancing lesion, with crops to check the counts.
+
+The crops of a row are in one axial slice and around one point. They show the slice, FLAIR of the reference visit and of
+this visit, their difference, and T1 before and after contrast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.records import GelState, LesionRecord, T2State, VisitCounts
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
+from mri_pipeline.core.visits import Contrast
+from qc.reports.subject_slices import RADIOLOGICAL, Frame, outline, picture
+
+CROP_MM = 64.0
+"""Side of a crop: a lesion with its surroundings."""
+
+CROP_WIDTH = 190.0
+SLICE_WIDTH = 150.0
+
+DIFFERENCE = (-0.6, 0.6)
+"""Differences of FLAIR displayed as black and as white; white matter is 1, so that 0 is grey."""
+
+COUNTED: Mapping[str, str] = {
+    "gel": "gel_count",
+    "new": "new_t2_count",
+    "enlarging": "enlarging_t2_count",
+    "combined": "combined_unique_active_count",
+}
+"""Counts to which a lesion adds, and their columns."""
+
+Window = tuple[float, float]
+
+_T1: Mapping[Contrast, str] = {Contrast.T1W: "T1 before contrast", Contrast.T1W_GD: "T1 after contrast"}
+_ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
+
+
+def is_active(record: LesionRecord) -> bool:
+    """True if a lesion is enhancing, new or enlarging.
+
+    Parameters
+    ----------
+    record : LesionRecord
+
+    Returns
+    -------
+    bool
+    """
+    return bool(record.enhancing) or record.t2_state in _ACTIVE_T2
+
+
+@dataclass(frozen=True)
+class ShownVisit:
+    """Images and outlines of a visit in `RADIOLOGICAL` order.
+
+    Parameters
+    ----------
+    visit : str
+    images : mapping of Contrast to ndarray, shape (x, y, z)
+    masks : mapping of MaskLabel to ndarray of bool, shape (x, y, z)
+    numbers : ndarray of int, shape (x, y, z)
+        Numbered lesions.
+    spacing_mm : tuple of float
+    affine : ndarray, shape (4, 4)
+    """
+
+    visit: str
+    images: Mapping[Contrast, FloatArray]
+    masks: Mapping[MaskLabel, BoolArray]
+    numbers: NDArray[np.integer]
+    spacing_mm: tuple[float, float, float]
+    affine: FloatArray
+
+    @classmethod
+    def of(
+        cls,
+        visit: str,
+        images: Mapping[Contrast, Image],
+        masks: Mapping[MaskLabel, LabelImage],
+        numbers: LabelImage,
+    ) -> ShownVisit:
+        """From images and masks on one grid.
+
+        Parameters
+        ----------
+        visit : str
+        images : mapping of Contrast to Image
+        masks : mapping of MaskLabel to LabelImage
+        numbers : LabelImage
+
+        Returns
+        -------
+        ShownVisit
+        """
+        turned = numbers.reoriented(RADIOLOGICAL)
+        return cls(
+            visit,
+            {contrast: image.reoriented(RADIOLOGICAL).data for contrast, image in images.items()},
+            {label: mask.reoriented(RADIOLOGICAL).mask for label, mask in masks.items()},
+            turned.data.astype(np.int64),
+            turned.grid.spacing_mm,
+            turned.grid.affine,
+        )
+
+    def outlines(self, **labels: MaskLabel) -> dict[str, BoolArray]:
+        """Masks of the visit by CSS class; masks that it does not have are absent."""
+        return {name: self.masks[label] for name, label in labels.items() if label in self.masks}
+
+
+def activity_rows(
+    now: ShownVisit,
+    reference: ShownVisit | None,
+    records: Sequence[LesionRecord],
+    *,
+    earlier: Sequence[LesionRecord],
+    counts: VisitCounts,
+    windows: Mapping[Contrast, Window],
+) -> list[dict[str, Any]]:
+    """The rows of the active lesions of a visit.
+
+    Parameters
+    ----------
+    now : ShownVisit
+    reference : ShownVisit or None
+        The visit that T2 lesions are compared with; None for the first one.
+    records, earlier : sequence of LesionRecord
+        Lesions of both visits.
+    counts : VisitCounts
+        Of the visit.
+    windows : mapping of Contrast to (float, float)
+        Intensities displayed as black and as white.
+
+    Returns
+    -------
+    list of dict
+        ``record``; ``counted``: what the lesion adds to each count of the visit; ``before_mm3``: its volume at the
+        reference visit; ``crops``.
+    """
+    return [
+        {
+            "record": record,
+            "counted": _counted(record, counts),
+            "before_mm3": _volume_before(record, earlier) if reference else None,
+            "crops": _crops(now, reference, _place(now, record), windows, record),
+        }
+        for record in records
+        if is_active(record)
+    ]
+
+
+def totals(rows: Sequence[Mapping[str, Any]], counts: VisitCounts) -> dict[str, tuple[int | None, int | None]]:
+    """Sum over the rows, and the count of the visit in the tables. They are equal.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        As `activity_rows`.
+    counts : VisitCounts
+
+    Returns
+    -------
+    dict of str to (int or None, int or None)
+        By the names of `COUNTED`. None if the count is not known.
+    """
+    known = {name: getattr(counts, column) for name, column in COUNTED.items()}
+    return {
+        name: (None if value is None else sum(row["counted"][name] for row in rows), value)
+        for name, value in known.items()
+    }
+
+
+def _counted(record: LesionRecord, counts: VisitCounts) -> dict[str, int]:
+    """What a lesion adds to the counts; each of several enhancing lesions at one T2 lesion counts."""
+    active_t2 = record.t2_state in _ACTIVE_T2
+    persistent = counts.combined_unique_active_count == counts.combined_with_persistent_gel_count
+    enhancing = [state for state in record.gel_states if persistent or state is not GelState.PERSISTENT]
+    added = {
+        "gel": record.gel_count or 0,
+        "new": int(record.t2_state is T2State.NEW),
+        "enlarging": int(record.t2_state is T2State.ENLARGING),
+        "combined": len(enhancing) or int(active_t2),
+    }
+    return {name: 0 if getattr(counts, COUNTED[name]) is None else number for name, number in added.items()}
+
+
+def _volume_before(record: LesionRecord, earlier: Sequence[LesionRecord]) -> float:
+    return sum(other.volume_mm3 for other in earlier if other.lesion_id == record.lesion_id and other.t2_lesion)
+
+
+def _place(now: ShownVisit, record: LesionRecord) -> tuple[int, int, int]:
+    """Voxel in the middle of the crops: of an enlarging lesion where it has grown most, else its largest section."""
+    own = now.numbers == record.lesion_id
+    centre = np.linalg.inv(now.affine) @ [record.x_mm, record.y_mm, record.z_mm, 1.0]
+    nearest = np.clip(np.rint(centre[:3]).astype(int), 0, np.array(now.numbers.shape) - 1)
+    if record.part > 1 or not own.any():  # a part of a split lesion: its own centre
+        return int(nearest[0]), int(nearest[1]), int(nearest[2])
+    grown = now.masks.get(MaskLabel.T2_INCREASE)
+    if record.t2_state is T2State.ENLARGING and grown is not None and (own & grown).any():
+        own &= grown
+    elif record.enhancing and (gel := now.masks.get(MaskLabel.GEL)) is not None and (own & gel).any():
+        own &= gel
+    z = int(np.argmax(own.sum(axis=(0, 1))))
+    x, y = np.nonzero(own[:, :, z])
+    return round(float(x.mean())), round(float(y.mean())), z
+
+
+def _crops(
+    now: ShownVisit,
+    reference: ShownVisit | None,
+    at: tuple[int, int, int],
+    windows: Mapping[Contrast, Window],
+    record: LesionRecord,
+) -> list[dict[str, Any]]:
+    flair = now.images[Contrast.FLAIR]
+    cut = _Cut.around(at, flair.shape, now.spacing_mm)
+    name = f"lesion {record.lesion_id} at {now.visit}"
+    t2_now = now.outlines(t2=MaskLabel.T2_LESION)
+    changed = _either(now, MaskLabel.NEW_T2, MaskLabel.ENLARGING_T2)
+    if changed is not None and "t2" in t2_now:
+        t2_now = {"t2": t2_now["t2"] & ~changed, "new": changed}
+    crops = [_slice(flair, cut, windows[Contrast.FLAIR], f"axial slice of FLAIR, {name}")]
+    shown = partial(_shown, cut=cut, name=name)
+    this = shown(f"FLAIR {now.visit}", flair, t2_now, window=windows[Contrast.FLAIR])
+    if reference is None:
+        crops += [_absent("FLAIR before", "first visit"), this, _absent("change of FLAIR", "first visit")]
+    else:
+        before, old = reference.images[Contrast.FLAIR], reference.outlines(t2=MaskLabel.T2_LESION)
+        more = {} if (increase := now.masks.get(MaskLabel.T2_INCREASE)) is None else {"new": increase}
+        crops += [
+            shown(f"FLAIR {reference.visit}", before, old, window=windows[Contrast.FLAIR]),
+            this,
+            shown("change of FLAIR", flair - before, more, window=DIFFERENCE),
+        ]
+    enhancing = now.outlines(gel=MaskLabel.GEL)
+    for contrast, title in _T1.items():
+        if contrast in now.images:
+            outlines = enhancing if contrast is Contrast.T1W_GD else {}
+            crops.append(shown(title, now.images[contrast], outlines, window=windows[contrast]))
+        else:
+            crops.append(_absent(title, "no scan"))
+    return crops
+
+
+def _either(visit: ShownVisit, *labels: MaskLabel) -> BoolArray | None:
+    found = [visit.masks[label] for label in labels if label in visit.masks]
+    return np.any(found, axis=0) if found else None
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A square around a point in one axial slice."""
+
+    box: tuple[slice, slice]
+    z: int
+    at: tuple[int, int]
+    spacing_mm: tuple[float, float]
+
+    @classmethod
+    def around(
+        cls, at: tuple[int, int, int], shape: tuple[int, ...], spacing_mm: tuple[float, float, float]
+    ) -> _Cut:
+        def side(middle: int, length: int, step: float) -> slice:
+            half = min(round(CROP_MM / step / 2), length // 2)
+            start = min(max(middle - half, 0), length - 2 * half)
+            return slice(start, start + 2 * half)
+
+        x, y, z = at
+        box = (side(x, shape[0], spacing_mm[0]), side(y, shape[1], spacing_mm[1]))
+        return cls(box, z, (x, y), (spacing_mm[0], spacing_mm[1]))
+
+    @property
+    def frame(self) -> Frame:
+        across, down = (box.stop - box.start for box in self.box)
+        return Frame.of((across, down), self.spacing_mm, CROP_WIDTH)
+
+    def of(self, data: NDArray[Any]) -> NDArray[Any]:
+        """The square from a volume (axes: left, anterior)."""
+        cut: NDArray[Any] = data[self.box][:, :, self.z]
+        return cut
+
+
+def _shown(
+    title: str,
+    data: FloatArray,
+    outlines: Mapping[str, BoolArray],
+    *,
+    window: Window,
+    cut: _Cut,
+    name: str,
+) -> dict[str, Any]:
+    frame = cut.frame
+    x, y = (at - box.start + 0.5 for at, box in zip(cut.at, cut.box, strict=True))
+    across, down = x * frame.step[0], frame.height - y * frame.step[1]
+    lines = [_picture(cut.of(data), window, CROP_WIDTH, frame.height, f"{title}, {name}")]
+    lines += [
+        f'<path class="o o-{kind}" d="{path}"/>'
+        for kind, mask in outlines.items()
+        if (path := outline(cut.of(mask), frame))
+    ]
+    # ticks at the edges point to the lesion and hide nothing of it
+    ticks = f"M{across:.1f},0v9M{across:.1f},{frame.height:.1f}v-9M0,{down:.1f}h9M{CROP_WIDTH:.1f},{down:.1f}h-9"
+    lines.append(f'<path class="tick" d="{ticks}"/><text class="s" x="4" y="15">R</text></svg>')
+    return {"title": title, "svg": Markup("".join(lines)), "missing": ""}  # noqa: S704 - numbers; text is escaped
+
+
+def _absent(title: str, why: str) -> dict[str, Any]:
+    return {"title": title, "svg": None, "missing": why}
+
+
+def _slice(flair: FloatArray, cut: _Cut, window: Window, title: str) -> dict[str, Any]:
+    """The whole slice with the square of the crops."""
+    plane = flair[:, :, cut.z]
+    frame = Frame.of(plane.shape, cut.spacing_mm, SLICE_WIDTH)
+    (left, right), (back, front) = ((box.start, box.stop) for box in cut.box)
+    width, height = (right - left) * frame.step[0], (front - back) * frame.step[1]
+    corner = left * frame.step[0], frame.height - front * frame.step[1]
+    svg = Markup(  # noqa: S704 - made of numbers; the title is escaped
+        _picture(plane, window, SLICE_WIDTH, frame.height, title)
+        + f'<rect class="box" x="{corner[0]:.1f}" y="{corner[1]:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+        + '<text class="s" x="4" y="15">R</text></svg>'
+    )
+    return {"title": "slice", "svg": svg, "missing": ""}
+
+
+def _picture(plane: NDArray[np.floating], window: Window, width: float, height: float, title: str) -> str:
+    return (
+        f'<svg class="crop outlined" role="img" viewBox="0 0 {width:.0f} {height:.1f}" width="{width:.0f}">'
+        f"<title>{escape(title)}</title>"
+        f'<image width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none" '
+        f'href="{picture(plane[:, ::-1].T, window)}"/>'
+    )
