@@ -39,6 +39,7 @@ COUNTED: Mapping[str, str] = {
 """Counts to which a lesion adds, and their columns."""
 
 Window = tuple[float, float]
+Box = tuple[slice, slice]
 
 _T1: Mapping[Contrast, str] = {Contrast.T1W: "T1 before contrast", Contrast.T1W_GD: "T1 after contrast"}
 _ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
@@ -124,6 +125,7 @@ def activity_rows(
     earlier: Sequence[LesionRecord],
     counts: VisitCounts,
     windows: Mapping[Contrast, Window],
+    brain: Box,
 ) -> list[dict[str, Any]]:
     """The rows of the active lesions of a visit.
 
@@ -138,6 +140,8 @@ def activity_rows(
         Of the visit.
     windows : mapping of Contrast to (float, float)
         Intensities displayed as black and as white.
+    brain : (slice, slice)
+        In-plane box of the brain: the shown part of the whole slice.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def activity_rows(
             "record": record,
             "counted": _counted(record, counts),
             "before_mm3": _volume_before(record, earlier) if reference else None,
-            "crops": _crops(now, reference, _place(now, record), windows, record),
+            "crops": _crops(now, reference, _place(now, record), record, windows=windows, brain=brain),
         }
         for record in records
         if is_active(record)
@@ -217,8 +221,10 @@ def _crops(
     now: ShownVisit,
     reference: ShownVisit | None,
     at: tuple[int, int, int],
-    windows: Mapping[Contrast, Window],
     record: LesionRecord,
+    *,
+    windows: Mapping[Contrast, Window],
+    brain: Box,
 ) -> list[dict[str, Any]]:
     flair = now.images[Contrast.FLAIR]
     cut = _Cut.around(at, flair.shape, now.spacing_mm)
@@ -227,7 +233,8 @@ def _crops(
     changed = _either(now, MaskLabel.NEW_T2, MaskLabel.ENLARGING_T2)
     if changed is not None and "t2" in t2_now:
         t2_now = {"t2": t2_now["t2"] & ~changed, "new": changed}
-    crops = [_slice(flair, cut, windows[Contrast.FLAIR], f"axial slice of FLAIR, {name}")]
+    plane, corner = flair[brain][:, :, cut.z], (brain[0].start, brain[1].start)
+    crops = [_slice(plane, corner, cut, windows[Contrast.FLAIR], title=f"axial slice of FLAIR, {name}")]
     shown = partial(_shown, cut=cut, name=name)
     this = shown(f"FLAIR {now.visit}", flair, t2_now, window=windows[Contrast.FLAIR])
     if reference is None:
@@ -259,7 +266,7 @@ def _either(visit: ShownVisit, *labels: MaskLabel) -> BoolArray | None:
 class _Cut:
     """A square around a point in one axial slice."""
 
-    box: tuple[slice, slice]
+    box: Box
     z: int
     at: tuple[int, int]
     spacing_mm: tuple[float, float]
@@ -316,16 +323,17 @@ def _absent(title: str, why: str) -> dict[str, Any]:
     return {"title": title, "svg": None, "missing": why}
 
 
-def _slice(flair: FloatArray, cut: _Cut, window: Window, title: str) -> dict[str, Any]:
-    """The whole slice with the square of the crops."""
-    plane = flair[:, :, cut.z]
+def _slice(plane: FloatArray, corner: tuple[int, int], cut: _Cut, window: Window, *, title: str) -> dict[str, Any]:
+    """The slice of the brain, whose first voxel is `corner`, with the square of the crops."""
     frame = Frame.of(plane.shape, cut.spacing_mm, SLICE_WIDTH)
-    (left, right), (back, front) = ((box.start, box.stop) for box in cut.box)
+    (left, right), (back, front) = (
+        (box.start - first, box.stop - first) for box, first in zip(cut.box, corner, strict=True)
+    )
     width, height = (right - left) * frame.step[0], (front - back) * frame.step[1]
-    corner = left * frame.step[0], frame.height - front * frame.step[1]
+    corner_px = left * frame.step[0], frame.height - front * frame.step[1]
     svg = Markup(  # noqa: S704 - made of numbers; the title is escaped
         _picture(plane, window, SLICE_WIDTH, frame.height, title)
-        + f'<rect class="box" x="{corner[0]:.1f}" y="{corner[1]:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+        + f'<rect class="box" x="{corner_px[0]:.1f}" y="{corner_px[1]:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
         + '<text class="s" x="4" y="15">R</text></svg>'
     )
     return {"title": "slice", "svg": svg, "missing": ""}

@@ -251,7 +251,7 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
                 "week": visit.week,
                 "read": visit.status_of_read,
                 "view": view,
-                **_activity(visit, shown_visits, result, counts, windows),
+                **_activity(visit, shown_visits, result, counts, windows=windows, brain=view.box),
                 "mosaics": _mosaics(visit, view, windows),
                 "lesions": [_lesion(r) for r in records],
                 "without_contrast": Contrast.T1W_GD not in visit.images,
@@ -265,7 +265,9 @@ def _activity(
     shown: Mapping[str, ShownVisit],
     result: SubjectResult,
     counts: Mapping[str, VisitCounts],
+    *,
     windows: Mapping[Contrast, tuple[float, float]],
+    brain: tuple[slice, slice],
 ) -> dict[str, Any]:
     """Rows of the active lesions, the reference visit, and the sums of the rows."""
     own = counts.get(visit.visit)
@@ -280,6 +282,7 @@ def _activity(
         earlier=of[reference],
         counts=own,
         windows=windows,
+        brain=brain,
     )
     active = [row | _lesion(row["record"]) for row in rows]
     return {"active": active, "reference": reference, "totals": totals(rows, own)}

@@ -19,6 +19,7 @@ from qc.reports.activity import CROP_MM, CROP_WIDTH, ShownVisit, activity_rows, 
 SHAPE, STEP_MM = (80, 90, 30), np.array([1.5, 1.5, 3.0])
 GRID = Grid(SHAPE, np.diag([*STEP_MM, 1.0]) + np.pad([[-60.0], [-70], [-40]], ((0, 1), (3, 0))))
 WINDOWS = {Contrast.FLAIR: (0.0, 2.0), Contrast.T1W: (0.0, 2.0), Contrast.T1W_GD: (0.0, 2.0)}
+BRAIN = (slice(5, 75), slice(6, 84))
 RULES = LesionRules()
 
 
@@ -63,7 +64,7 @@ def shown():
 def rows(shown):
     (first, before), (second, tracked) = shown
     return activity_rows(
-        second, first, tracked.records, earlier=before.records, counts=tracked.counts, windows=WINDOWS
+        second, first, tracked.records, earlier=before.records, counts=tracked.counts, windows=WINDOWS, brain=BRAIN
     )
 
 
@@ -112,6 +113,23 @@ def test_the_crops_show_the_lesion_in_the_middle_and_what_has_changed(rows):
     assert (pixels(growing["FLAIR wk04"]) > 200).sum() > 2 * (pixels(growing["FLAIR wk00"]) > 200).sum() > 0
 
 
+def test_the_slice_shows_the_brain_with_the_square_of_the_crops(rows):
+    """Radiological: the new lesion is on the patient's left, in front."""
+    crop = by_state(rows)["new", True]["crops"][0]
+    sheet = pixels(crop)
+    assert sheet.shape == (78, 70)
+    # LAS: the first voxel is the patient's right
+    centre = (SHAPE[0] - 1 - NEW[0] - 5 + 0.5) / 70, 1 - (NEW[1] - 6 + 0.5) / 78
+    y, x = np.array(ndimage.center_of_mass(sheet > 200)) + 0.5
+    assert (x / 70, y / 78) == pytest.approx(centre, abs=0.02)
+    left, top, width, height = (
+        float(v)
+        for v in re.search(r'class="box" x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', crop["svg"]).groups()
+    )
+    assert ((left + width / 2) / 150, (top + height / 2) / (150 * 78 / 70)) == pytest.approx(centre, abs=0.02)
+    assert width == pytest.approx(150 * CROP_MM / (70 * 1.5), rel=0.03)
+
+
 def test_the_outline_lies_around_the_lesion(rows):
     crop = by_state(rows)["new", True]["crops"][2]
     path = re.search(r'class="o o-new" d="M([^"z]+)z"', crop["svg"]).group(1)
@@ -132,7 +150,13 @@ def test_crops_do_not_depend_on_the_order_of_the_axes(shown, rows, orientation):
         )
     (_, before), (_, tracked) = shown
     again = activity_rows(
-        turned[1], turned[0], tracked.records, earlier=before.records, counts=tracked.counts, windows=WINDOWS
+        turned[1],
+        turned[0],
+        tracked.records,
+        earlier=before.records,
+        counts=tracked.counts,
+        windows=WINDOWS,
+        brain=BRAIN,
     )
     assert [[crop["svg"] for crop in row["crops"]] for row in again] == [
         [crop["svg"] for crop in row["crops"]] for row in rows
@@ -141,7 +165,9 @@ def test_crops_do_not_depend_on_the_order_of_the_axes(shown, rows, orientation):
 
 def test_the_first_visit_has_enhancing_lesions_alone(shown):
     (_, _), (second, tracked) = shown
-    first = activity_rows(second, None, tracked.records, earlier=(), counts=tracked.counts, windows=WINDOWS)
+    first = activity_rows(
+        second, None, tracked.records, earlier=(), counts=tracked.counts, windows=WINDOWS, brain=BRAIN
+    )
     missing = {crop["title"]: crop["missing"] for crop in first[0]["crops"] if crop["svg"] is None}
     assert missing == {
         "FLAIR before": "first visit",
@@ -179,6 +205,7 @@ def test_the_rows_add_up_to_the_counts(seed, persistent):
             earlier=earlier.records,
             counts=tracked.counts,
             windows=WINDOWS,
+            brain=BRAIN,
         )
         counts = tracked.counts
         expected = (
