@@ -303,7 +303,7 @@ def test_the_database_refuses_to_change_the_trail(trial, registry, statement):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE audit SET details = '{}' WHERE seq = 3",
+        "UPDATE audit SET details = '{}' WHERE seq = 4",
         "UPDATE audit SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 2",
         "UPDATE audit SET reader = 'R2' WHERE seq = 4",
         "DELETE FROM audit WHERE seq = 2",
