@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.records import GelState, LesionRecord, T2State, VisitCounts
@@ -202,11 +203,11 @@ def _volume_before(record: LesionRecord, earlier: Sequence[LesionRecord]) -> flo
 
 def _place(now: ShownVisit, record: LesionRecord) -> tuple[int, int, int]:
     """Voxel in the middle of the crops: of an enlarging lesion where it has grown most, else its largest section."""
-    own = now.numbers == record.lesion_id
-    centre = np.linalg.inv(now.affine) @ [record.x_mm, record.y_mm, record.z_mm, 1.0]
-    nearest = np.clip(np.rint(centre[:3]).astype(int), 0, np.array(now.numbers.shape) - 1)
-    if record.part > 1 or not own.any():  # a part of a split lesion: its own centre
-        return int(nearest[0]), int(nearest[1]), int(nearest[2])
+    centre = (np.linalg.inv(now.affine) @ [record.x_mm, record.y_mm, record.z_mm, 1.0])[:3]
+    own = _part(now.numbers == record.lesion_id, centre)
+    if not own.any():
+        x, y, z = np.clip(np.rint(centre).astype(int), 0, np.array(own.shape) - 1)
+        return int(x), int(y), int(z)
     grown = now.masks.get(MaskLabel.T2_INCREASE)
     if record.t2_state is T2State.ENLARGING and grown is not None and (own & grown).any():
         own &= grown
@@ -215,6 +216,15 @@ def _place(now: ShownVisit, record: LesionRecord) -> tuple[int, int, int]:
     z = int(np.argmax(own.sum(axis=(0, 1))))
     x, y = np.nonzero(own[:, :, z])
     return round(float(x.mean())), round(float(y.mean())), z
+
+
+def _part(lesion: BoolArray, centre: FloatArray) -> BoolArray:
+    """The part of a split lesion that is nearest to a point, in voxels."""
+    parts, n = ndimage.label(lesion, np.ones((3, 3, 3)))
+    if n < 2:
+        return lesion
+    centres = np.array(ndimage.center_of_mass(lesion, parts, range(1, n + 1)))
+    return np.asarray(parts == 1 + int(np.argmin(((centres - centre) ** 2).sum(axis=1))))
 
 
 def _crops(

@@ -109,5 +109,5 @@ def _visit(
         brain=found.brain,
         masks={**counted.tracking.masks, **{label: mask for label, mask in single.items() if mask is not None}},
         lesions=counted.tracking.lesions,
-        native_flair=nifti.load_image(scans[Contrast.FLAIR]),
+        native_flair=nifti.load_image(scans[Contrast.FLAIR]) if Contrast.FLAIR in scans else None,
     )

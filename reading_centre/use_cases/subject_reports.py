@@ -46,8 +46,9 @@ def refresh_reports(folder: Path) -> list[str]:
         depends = {visit: inputs for (code, visit), inputs in locked.items() if code == subject.code}
         try:
             _write(trial, protocol, subject, depends)
-        except ReadingCentreError as error:
-            failed.append(f"sub-{subject.code}: the report could not be renewed: {error.message}")
+        except (ReadingCentreError, OSError) as error:  # the read is stored all the same
+            reason = error.message if isinstance(error, ReadingCentreError) else error.strerror
+            failed.append(f"sub-{subject.code}: the report could not be renewed: {reason}")
     return failed
 
 

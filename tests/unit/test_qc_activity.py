@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.layout import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
@@ -161,6 +163,26 @@ def test_crops_do_not_depend_on_the_order_of_the_axes(shown, rows, orientation):
     assert [[crop["svg"] for crop in row["crops"]] for row in again] == [
         [crop["svg"] for crop in row["crops"]] for row in rows
     ]
+
+
+def test_each_part_of_a_split_lesion_is_in_the_middle_of_its_own_row(shown):
+    (_, _), (_, tracked) = shown
+    at = [(25, 30, 12), (55, 62, 12)]
+    both = ball(at[0], 6) | ball(at[1], 5)
+    flair = {Contrast.FLAIR: image(both, 1.8)}
+    visit = ShownVisit.of("wk04", flair, {}, LabelImage(both.astype(np.uint8), GRID))
+    records = []
+    for part, centre in enumerate(at, start=1):
+        x, y, z = (float(v) for v in GRID.world(np.array([centre]))[0])
+        records.append(
+            replace(tracked.records[0], lesion_id=1, part=part, x_mm=x, y_mm=y, z_mm=z, t2_state=T2State.NEW)
+        )
+    rows = activity_rows(visit, None, records, earlier=(), counts=tracked.counts, windows=WINDOWS, brain=BRAIN)
+    boxes = set()
+    for row in rows:
+        assert centre_of_bright(row["crops"][2]) == pytest.approx([0.5, 0.5], abs=0.04)
+        boxes.add(re.search(r'class="box" (.*?)/>', row["crops"][0]["svg"]).group(1))
+    assert len(boxes) == 2
 
 
 def test_the_first_visit_has_enhancing_lesions_alone(shown):
