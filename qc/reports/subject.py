@@ -21,17 +21,17 @@ from mri_pipeline.core.records import (
     GelState,
     LesionRecord,
     ReadStatus,
-    RegistrationRecord,
     ScanStatus,
     SubjectResult,
     VisitCounts,
-    VisitQuality,
 )
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.registration import SURE, Verdict, all_qc_flags, judge, qc_flags
-from qc.reports.activity import ShownVisit, activity_rows, totals
+from qc.registration import SURE, all_qc_flags
+from qc.reports.activity import activity_rows, totals
+from qc.reports.activity_crops import ShownVisit
 from qc.reports.subject_figures import over_time, overlay
+from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
 
 TEMPLATE = "templates/subject_report.html.j2"
@@ -199,7 +199,7 @@ def subject_report_html(report: SubjectReport) -> str:
         plots=over_time(report.result, [(v.visit, v.week) for v in report.visits]),
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
-        scans=_scans(report.result.quality),
+        scans=scan_rows(report.result.quality),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
@@ -355,29 +355,3 @@ def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
                 entry[f"{when}_r"] = "" if math.isnan(correlation) else f"{correlation:.3f}"
         pairs.append(entry)
     return pairs
-
-
-def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
-    """QC of brain extraction and registration: a row for each visit, a cell for each registration."""
-    return [
-        {
-            "visit": quality.visit,
-            "brain": {None: "not found", True: "already skull-stripped", False: "found"}[quality.skull_stripped],
-            "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
-            "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
-            "flagged": bool(qc_flags(quality)),
-        }
-        for quality in qualities
-    ]
-
-
-def _registration(record: RegistrationRecord) -> dict[str, str]:
-    verdict = judge(record)
-    message = {
-        Verdict.REFERENCE: "reference of the other scans",
-        Verdict.GOOD: f"to {record.reference}: ",
-        Verdict.DOUBTFUL: f"UNCERTAIN, to {record.reference}: ",
-        Verdict.FAILED: f"FAILED, to {record.reference}: ",
-    }[verdict]
-    number = "" if record.quality is None else f"{record.quality:.2f}"
-    return {"verdict": verdict.value, "text": message + number, "method": record.method}

@@ -16,7 +16,8 @@ from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
-from qc.reports.activity import CROP_MM, CROP_WIDTH, ShownVisit, activity_rows, totals
+from qc.reports.activity import activity_rows, totals
+from qc.reports.activity_crops import CROP_MM, CROP_WIDTH, ShownVisit
 
 SHAPE, STEP_MM = (80, 90, 30), np.array([1.5, 1.5, 3.0])
 GRID = Grid(SHAPE, np.diag([*STEP_MM, 1.0]) + np.pad([[-60.0], [-70], [-40]], ((0, 1), (3, 0))))
