@@ -90,7 +90,17 @@ class ShownVisit:
         )
 
     def outlines(self, **labels: MaskLabel) -> dict[str, BoolArray]:
-        """Masks of the visit by CSS class; masks that it does not have are absent."""
+        """Masks of the visit by CSS class; masks that it does not have are absent.
+
+        Parameters
+        ----------
+        **labels : MaskLabel
+            By CSS class.
+
+        Returns
+        -------
+        dict of str to ndarray of bool, shape (x, y, z)
+        """
         return {name: self.masks[label] for name, label in labels.items() if label in self.masks}
 
 
