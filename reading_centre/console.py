@@ -311,3 +311,17 @@ def print_version(value: bool) -> None:
     if value:
         print(f"mri-pipeline {__version__}")
         raise typer.Exit
+
+
+def renew_reports(trial: Path) -> None:
+    """Write the subjects' reports anew whose reads have changed; say which could not be written.
+
+    Parameters
+    ----------
+    trial : Path
+        Folder of the trial.
+    """
+    from reading_centre.use_cases.subject_reports import refresh_reports
+
+    for message in refresh_reports(trial):
+        STDERR.print(message, soft_wrap=True, markup=False)

@@ -82,10 +82,29 @@ def read_folder(reads: Path, subject: str, visit: str, reader: str, version: int
     >>> read_folder(Path("reads"), "BCDF2345", "wk04", "R1", 2).as_posix()
     'reads/BCDF2345/wk04/readers/R1/02'
     """
-    folder = visit_folder(reads, subject, visit)
+    return version_folder(visit_folder(reads, subject, visit), reader, version, reread=reread)
+
+
+def version_folder(reads_of_visit: Path, reader: str, version: int, *, reread: bool = False) -> Path:
+    """Folder of one version of a read below the folder of all reads of its visit.
+
+    Parameters
+    ----------
+    reads_of_visit : Path
+        `visit_folder`, or where the reads of a withdrawn scan are kept.
+    reader : str
+        Code of the reader.
+    version : int
+    reread : bool
+        As in `ReadRecord`.
+
+    Returns
+    -------
+    Path
+    """
     if not version:
-        return folder
-    return folder / ("rereads" if reread else "readers") / reader / f"{version:02d}"
+        return reads_of_visit
+    return reads_of_visit / ("rereads" if reread else "readers") / reader / f"{version:02d}"
 
 
 def folder_of(reads: Path, record: ReadRecord) -> Path:
@@ -244,7 +263,13 @@ def load_record(
     UsageError
         If the record is damaged or that of another read.
     """
-    path = read_folder(reads, subject, visit, reader, version, reread=reread) / READ_FILE
+    folder = read_folder(reads, subject, visit, reader, version, reread=reread)
+    return _record_in(folder, (subject, visit, reader, version, reread))
+
+
+def _record_in(folder: Path, of: tuple[str, str, str, int, bool]) -> ReadRecord | None:
+    subject, visit, *_ = of
+    path = folder / READ_FILE
     if not path.is_file():
         return None
     damaged = f"subject {subject}, visit {visit}: expected the record of a read, found a damaged one"
@@ -254,7 +279,7 @@ def load_record(
     except ValidationError as error:
         raise UsageError(damaged, hint=hint) from error
     found = (record.subject, record.visit, record.reader, record.version, record.reread)
-    if found != (subject, visit, reader, version, reread):
+    if found != of:
         raise UsageError(damaged, hint=hint)
     return record
 
@@ -285,10 +310,38 @@ def load_read(
     UsageError
         If the record is damaged, or a mask differs from the one that the reader confirmed.
     """
-    record = load_record(reads, subject, visit, reader, version, reread=reread)
+    return read_in(visit_folder(reads, subject, visit), subject, visit, reader, version, reread=reread)
+
+
+def read_in(
+    reads_of_visit: Path, subject: str, visit: str, reader: str, version: int, *, reread: bool = False
+) -> ConfirmedRead | None:
+    """As `load_read`, from the folder of all reads of the visit (`version_folder`).
+
+    Parameters
+    ----------
+    reads_of_visit : Path
+    subject, visit : str
+        Blinded code and visit label.
+    reader : str
+        Code of the reader.
+    version : int
+    reread : bool
+        As in `ReadRecord`.
+
+    Returns
+    -------
+    ConfirmedRead or None
+
+    Raises
+    ------
+    UsageError
+        As `load_read`.
+    """
+    folder = version_folder(reads_of_visit, reader, version, reread=reread)
+    record = _record_in(folder, (subject, visit, reader, version, reread))
     if record is None:
         return None
-    folder = folder_of(reads, record)
     masks = {}
     for name, digest in record.digests.items():
         path = folder / name

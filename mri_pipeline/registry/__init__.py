@@ -11,7 +11,7 @@ from mri_pipeline.registry.records import (
     TrialState,
     VisitState,
 )
-from mri_pipeline.registry.registry import Registry
+from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import Query, QueryState, Question
@@ -33,6 +33,7 @@ __all__ = [
     "SiteState",
     "SubjectState",
     "TrialState",
+    "Use",
     "VisitState",
     "another_scan",
 ]

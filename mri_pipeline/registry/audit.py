@@ -9,12 +9,51 @@ import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from mri_pipeline.core.errors import UsageError
 
 GENESIS = "0" * 64
 """The hash before the first entry."""
+
+
+class AuditAction(StrEnum):
+    """What an entry records."""
+
+    TRIAL_LAID_OUT = "trial laid out"
+    REGISTRY_MIGRATED = "registry migrated"
+    SETTINGS_CHANGED = "settings changed"
+    SITE_ENTERED = "site entered"
+    SCANNER_ENTERED = "scanner entered"
+    SUBJECT_ENTERED = "subject entered"
+    DUMMY_RUN = "dummy-run"
+    UPLOAD_REFUSED = "upload refused"
+    UPLOAD_RELEASED = "upload released"
+    UPLOAD_TRIED_AGAIN = "upload tried again"
+    UPLOAD_OF_ANOTHER_SUBJECT = "upload matches another subject"
+    SERIES_STATED = "series stated"
+    SCAN_RECEIVED = "scan received"
+    SCAN_ANALYSED = "scan analysed"
+    SCAN_FAILED = "scan failed"
+    SCAN_WITHDRAWN = "scan withdrawn"
+    SCAN_FINDINGS_CHANGED = "scan findings changed"
+    STATEMENT = "statement of the site"
+    QUERY_ENTERED = "query entered"
+    QUERY_ANSWERED = "query answered"
+    QUERY_CLOSED = "query closed"
+    WORKLIST_EXPORTED = "worklist exported"
+    READ = "read"
+    REREAD = "re-read"
+    READ_NOTES = "notes on reads"
+    READS_COMPARED = "reads compared"
+    READ_LOCKED = "read locked"
+    READ_UNLOCKED = "read unlocked"
+    SIGNATURE_REFUSED = "signature refused"
+    AGREEMENT_WRITTEN = "agreement written"
+    TABLES_WRITTEN = "tables written"
+    TABLES_RELEASED = "tables released"
+    RELEASE_WRITTEN = "release written"
 
 
 @dataclass(frozen=True)
@@ -30,9 +69,9 @@ class AuditEntry:
     os_user : str
         Account that ran the program.
     reader : str
-        Code of the reader. Empty if no reader acted.
+        Who acted: code of the reader, or the name given with ``--by``. Empty if only the account is known.
     action, target : str
-        What was done, and to which subject, visit or site.
+        What was done (`AuditAction`), and to which subject, visit or site.
     details : mapping
         JSON without patient data.
     previous : str

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
 from mri_pipeline.registry.steps import append
 
@@ -162,7 +163,7 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
             upgrade(session.connection(), layout=version)
             if version is not None:
                 details = {"from": version, "to": SCHEMA_VERSION, "software": __version__}
-                append(session, "registry migrated", "", details)
+                append(session, AuditAction.REGISTRY_MIGRATED, "", details)
     except IntegrityError:
         raise
     except DatabaseError as error:

@@ -8,14 +8,14 @@ from sqlalchemy import Engine, select
 
 from mri_pipeline.core.errors import GateClosedError, UsageError
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.registry.audit import AuditEntry, verify_chain
+from mri_pipeline.registry.audit import AuditAction, AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
+from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
-from mri_pipeline.registry.replay import differences
-from mri_pipeline.registry.scans import WITHDRAWN, relatives
+from mri_pipeline.registry.scans import relatives
 from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
+from mri_pipeline.registry.settings import changed_settings, recorded_settings, settings_of
 from mri_pipeline.registry.steps import (
-    RECEIVED,
     entries,
     is_accepted,
     require_latest,
@@ -24,9 +24,6 @@ from mri_pipeline.registry.steps import (
     site_state,
     subject_state,
 )
-
-READ_LOCKED, READ_UNLOCKED = "read locked", "read unlocked"
-"""Actions of the audit trail."""
 
 
 class RegistryQueries:
@@ -223,7 +220,9 @@ class RegistryQueries:
         str
             Empty if there is none.
         """
-        received = select(AuditRow.details).filter_by(action=RECEIVED, target=f"{subject} {visit}")
+        received = select(AuditRow.details).filter_by(
+            action=AuditAction.SCAN_RECEIVED.value, target=f"{subject} {visit}"
+        )
         with reading(self._engine) as session:
             details = session.scalar(received.order_by(AuditRow.seq.desc()).limit(1))
         return str((details or {}).get(name, ""))
@@ -314,7 +313,7 @@ class RegistryQueries:
         """
         found = {}
         for entry in self.audit_trail():
-            if entry.action not in {READ_LOCKED, READ_UNLOCKED}:
+            if entry.action not in {AuditAction.READ_LOCKED, AuditAction.READ_UNLOCKED}:
                 continue
             subject, _, visit = entry.target.partition(" ")
             found[subject, visit] = dict(entry.details.get("inputs", {}))
@@ -349,7 +348,7 @@ class RegistryQueries:
         """
         found: list[AuditEntry] = []
         for entry in self.audit_trail():
-            if entry.action == WITHDRAWN:
+            if entry.action == AuditAction.SCAN_WITHDRAWN:
                 found = [earlier for earlier in found if earlier.target != entry.target]
             elif entry.action == action:
                 found.append(entry)
@@ -373,13 +372,25 @@ class RegistryQueries:
         with reading(self._engine) as session:
             return verify_chain(entries(session))
 
-    def differences_from_audit(self) -> list[str]:
-        """Compare sites, subjects, scans and reads with the audit trail.
+    def unrecorded_settings(self) -> list[str]:
+        """Names of the settings of ``trial.toml`` that have changed since a command entered them in the audit trail.
 
         Returns
         -------
         list of str
-            As `mri_pipeline.registry.replay.differences`.
+            Empty for a trail of an earlier version, which has no settings.
+        """
+        with reading(self._engine) as session:
+            recorded = recorded_settings(session)
+        return changed_settings(recorded, settings_of(self._protocol)) if recorded else []
+
+    def differences_from_audit(self) -> list[str]:
+        """Compare the registry with the audit trail.
+
+        Returns
+        -------
+        list of str
+            As `mri_pipeline.registry.differences.differences`.
         """
         with reading(self._engine) as session:
             return differences(session, entries(session))

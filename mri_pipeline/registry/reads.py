@@ -11,14 +11,12 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
-from mri_pipeline.registry.queries import READ_LOCKED, READ_UNLOCKED, RegistryQueries
+from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ReadState
 from mri_pipeline.registry.schema import AuditRow, ReadRow, ScanRow, ScanState
 from mri_pipeline.registry.steps import LOCKED_HINT, append, read_state, require_not_locked, require_texts
-
-READ, REREAD, READS_COMPARED = "read", "re-read", "reads compared"
-"""Actions of the audit trail."""
 
 
 def refusal_of(
@@ -151,7 +149,7 @@ class ReadRegistry(RegistryQueries):
         details = {"status": status.value, **asdict(counts), "standing": row.standing} | (
             {"replaces": previous} if previous else {}
         )
-        append(session, READ, f"{subject} {visit}", details, reader=reader)
+        append(session, AuditAction.READ, f"{subject} {visit}", details, reader=reader)
 
     def record_comparison(
         self, subject: str, visit: str, *, digests: Mapping[str, str], counts: str, details: Mapping[str, Any]
@@ -182,7 +180,7 @@ class ReadRegistry(RegistryQueries):
             for reader, row in rows.items():
                 row.standing = (ReadStanding.COUNTS if reader == counts else ReadStanding.COMPARED).value
             content = {"reads": dict(digests), "counts": counts, **details}
-            append(session, READS_COMPARED, f"{subject} {visit}", content)
+            append(session, AuditAction.READS_COMPARED, f"{subject} {visit}", content)
         return True
 
     def lock_reads(
@@ -227,7 +225,7 @@ class ReadRegistry(RegistryQueries):
                 for name, known in (("inputs", inputs), ("signature", signatures)):
                     if value := dict((known or {}).get((subject, visit), {})):
                         details[name] = value
-                append(session, READ_LOCKED, f"{subject} {visit}", details, reader=reader)
+                append(session, AuditAction.READ_LOCKED, f"{subject} {visit}", details, reader=reader)
 
     def unlock_read(self, subject: str, visit: str, *, reader: str, reason: str) -> None:
         """Unlock a locked read, or reopen one that was compared, for a correction by its reader.
@@ -266,7 +264,7 @@ class ReadRegistry(RegistryQueries):
             row.standing = ReadStanding.REOPENED.value
             was = {"from": before, "digest": row.digest, "version": row.version}
             details = {"reason": reason, **was, "to": row.status}
-            append(session, READ_UNLOCKED, f"{subject} {visit}", details, reader=reader)
+            append(session, AuditAction.READ_UNLOCKED, f"{subject} {visit}", details, reader=reader)
 
 
 def _enter_reread(session: Session, target: str, row: ReadRow | None, counts: ReadCounts) -> None:
@@ -277,7 +275,7 @@ def _enter_reread(session: Session, target: str, row: ReadRow | None, counts: Re
             hint="a reader re-reads a visit once",
         )
     details = {**asdict(counts), "of": {"digest": row.digest, "version": row.version}}
-    append(session, REREAD, target, details, reader=row.reader)
+    append(session, AuditAction.REREAD, target, details, reader=row.reader)
 
 
 def _rows(session: Session, subject: str, visit: str) -> dict[str, ReadRow]:
@@ -287,6 +285,8 @@ def _rows(session: Session, subject: str, visit: str) -> dict[str, ReadRow]:
 
 def _status_of_import(session: Session, row: ReadRow) -> str:
     """Status with which the present version of a read was entered."""
-    of_read = select(AuditRow).filter_by(action=READ, target=f"{row.subject} {row.visit}", reader=row.reader)
+    of_read = select(AuditRow).filter_by(
+        action=AuditAction.READ.value, target=f"{row.subject} {row.visit}", reader=row.reader
+    )
     entry = session.scalar(of_read.order_by(AuditRow.seq.desc()).limit(1))
     return str(entry.details["status"]) if entry is not None else ReadStatus.CONFIRMED.value

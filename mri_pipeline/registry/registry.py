@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, Self
 
 from sqlalchemy import select
@@ -10,13 +11,14 @@ from sqlalchemy import select
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ScanStatus
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.reads import ReadRegistry
 from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
 from mri_pipeline.registry.releases import Releases
-from mri_pipeline.registry.scans import set_identity, withdraw
+from mri_pipeline.registry.scans import set_identity, stated_of_scan, withdraw
 from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.settings import enter_settings, recorded_settings, settings_of
 from mri_pipeline.registry.site_queries import (
     STATED,
     SUPERSEDED,
@@ -28,8 +30,6 @@ from mri_pipeline.registry.site_queries import (
     renew_queries,
 )
 from mri_pipeline.registry.steps import (
-    RECEIVED,
-    REFUSED,
     accepted_scan,
     another_scan,
     append,
@@ -41,6 +41,17 @@ from mri_pipeline.registry.steps import (
     require_texts,
     scanner_id,
 )
+
+_ANALYSIS = {ScanStatus.ANALYSED: AuditAction.SCAN_ANALYSED, ScanStatus.FAILED: AuditAction.SCAN_FAILED}
+
+
+class Use(Enum):
+    """What a command opens the registry for."""
+
+    SHOW = auto()
+    CHANGE = auto()
+    NUMBERS = auto()
+    """It reads or writes what numbers come from: the audit trail is verified first."""
 
 
 class Registry(ReadRegistry):
@@ -61,14 +72,17 @@ class Registry(ReadRegistry):
     """
 
     @classmethod
-    def open(cls, trial: Trial, protocol: Protocol) -> Self:
+    def open(cls, trial: Trial, protocol: Protocol, use: Use = Use.CHANGE) -> Self:
         """Open the registry of a trial, or create that of a new trial, and enter new sites of ``trial.toml``.
+
+        Changed settings of ``trial.toml`` are entered in the audit trail, unless the registry is only shown.
 
         Parameters
         ----------
         trial : Trial
             Its folder contains the SQLite registry, unless ``database_url`` is set.
         protocol : Protocol
+        use : Use
 
         Returns
         -------
@@ -80,7 +94,7 @@ class Registry(ReadRegistry):
             If ``database_url`` cannot be used.
         UsageError
             If the database is not a registry of this version, or if the trial has data and no registry. A new registry
-            would have no gates, scans, reads or audit trail.
+            would have no gates, scans, reads or audit trail. For numbers also if the audit trail is broken.
         """
         embedded = not protocol.database_url
         under_way = _under_way(trial, embedded=embedded)
@@ -93,10 +107,11 @@ class Registry(ReadRegistry):
             engine.dispose()
             raise
         registry = cls(engine, protocol)
-        with reading(engine) as session:
-            known = set(session.scalars(select(SiteRow.code)))
-        if {site.code for site in protocol.sites} - known:
-            registry._enter_sites()
+        try:
+            registry._begin(use)
+        except BaseException:
+            engine.dispose()
+            raise
         return registry
 
     def close(self) -> None:
@@ -164,8 +179,8 @@ class Registry(ReadRegistry):
             if scanner:
                 scanner_id(session, site, scanner)
             messages = [str(finding) for finding in findings]
-            details = {"gate": gate.value, "upload": upload_digest, "findings": messages}
-            append(session, "dummy-run", site, details)
+            details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
+            append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
 
     # subjects and scans
@@ -253,8 +268,13 @@ class Registry(ReadRegistry):
             row.profile, row.receipt = dict(profile or {}), receipt or None
             session.add(row)
             set_identity(session, row, identity or ScanIdentity())
-            details = {"upload": upload_digest, "findings": messages, **(remarks or {})}
-            append(session, RECEIVED, f"{subject} {visit}", details)
+            details = {
+                **(remarks or {}),
+                "upload": upload_digest,
+                "findings": messages,
+                **stated_of_scan(session, row),
+            }
+            append(session, AuditAction.SCAN_RECEIVED, f"{subject} {visit}", details)
             enter_queries(session, findings, site=site, subject=subject, visit=visit)
             for other, questions in (others or {}).items():
                 scan = session.get(ScanRow, (subject, other))
@@ -329,7 +349,7 @@ class Registry(ReadRegistry):
                 return
             row.before_infusion = stated
             details = {"before_infusion": stated, "findings": [question.message for question in questions]}
-            append(session, "statement of the site", f"{subject} {visit}", details)
+            append(session, AuditAction.STATEMENT, f"{subject} {visit}", details)
             site = session.get_one(SubjectRow, subject).site
             renew_queries(session, row, questions, rule=rule, site=site, reason=STATED)
 
@@ -369,7 +389,7 @@ class Registry(ReadRegistry):
                     enter_refusal(session, subject, visit, reason=reason, upload_digest=upload_digest)
             append(
                 session,
-                REFUSED,
+                AuditAction.UPLOAD_REFUSED,
                 f"{subject} {visit}".strip() or site,
                 {"upload": upload_digest, "reason": reason},
             )
@@ -398,7 +418,7 @@ class Registry(ReadRegistry):
         ValueError
             If the status is another one.
         """
-        if status not in {ScanStatus.ANALYSED, ScanStatus.FAILED}:
+        if status not in _ANALYSIS:
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             found = session.get(ScanRow, (subject, visit))
@@ -408,7 +428,7 @@ class Registry(ReadRegistry):
             if row.status != status.value:
                 row.status = status.value
                 details = {"reason": reason} if reason else {}
-                append(session, f"scan {status.value}", f"{subject} {visit}", details)
+                append(session, _ANALYSIS[status], f"{subject} {visit}", details)
 
     # the audit trail
 
@@ -424,12 +444,24 @@ class Registry(ReadRegistry):
         target : str
             Subject, visit or site; may be empty.
         reader : str
-            Code of the reader, if one acted.
+            Code of the reader or name of the person, if one acted.
         details : mapping, optional
             JSON without patient data.
         """
         with writing(self._engine) as session:
             append(session, action, target, dict(details or {}), reader=reader)
+
+    def _begin(self, use: Use) -> None:
+        if use is Use.NUMBERS:
+            self.verify_audit()
+        with reading(self._engine) as session:
+            known = set(session.scalars(select(SiteRow.code)))
+            settings_changed = recorded_settings(session) != settings_of(self._protocol)
+        if use is not Use.SHOW and settings_changed:
+            with writing(self._engine) as session:
+                enter_settings(session, self._protocol)
+        if {site.code for site in self._protocol.sites} - known:
+            self._enter_sites()
 
     def _enter_sites(self) -> None:
         with writing(self._engine) as session:
@@ -437,7 +469,7 @@ class Registry(ReadRegistry):
             for site in self._protocol.sites:
                 if site.code not in known:
                     session.add(SiteRow(code=site.code, gate=Gate.NONE.value))
-                    append(session, "site entered", site.code, {})
+                    append(session, AuditAction.SITE_ENTERED, site.code, {})
 
 
 def _under_way(trial: Trial, *, embedded: bool) -> bool:

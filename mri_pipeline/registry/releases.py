@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import ReleaseRow
 from mri_pipeline.registry.steps import append, require_texts
@@ -98,6 +98,7 @@ class Releases:
             )  # fmt: skip
             session.add(row)
             details = {
-                "upload": upload_digest, "reason": reason, "by": by, "protocol": protocol, "cleared": sorted(cleared)
+                "upload": upload_digest, "reason": reason, "by": by, "protocol": protocol, "cleared": sorted(cleared),
+                "at": row.at,
             }  # fmt: skip
-            append(session, "upload released", site, details)
+            append(session, AuditAction.UPLOAD_RELEASED, site, details, reader=by)

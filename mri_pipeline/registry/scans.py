@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UploadRefusedError
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.records import KnownScan, ScanIdentity
 from mri_pipeline.registry.schema import ImageRow, KeyRow, ReadRow, ScanRow, ScanState, WithdrawnRow
-from mri_pipeline.registry.steps import append, require_not_locked
-
-WITHDRAWN = "scan withdrawn"
-"""Action of the audit trail."""
+from mri_pipeline.registry.steps import append, require_not_locked, values_of
 
 _ANSWERS = {None: None, True: "yes", False: "no"}
 _PERSON = ("number", "name", "birth")
@@ -45,33 +45,78 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
     reads = list(session.scalars(select(ReadRow).filter_by(subject=row.subject, visit=row.visit)))
     images = list(session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit)))
     keys = _stored_keys(session, row)
-    scan = _columns(row) | {
+    scan = values_of(row) | {
         "images": {image.contrast: image.pixels_key for image in images},
         "keys": [[key.kind, key.key] for key in keys],
     }
-    session.add(
-        WithdrawnRow(
-            subject=row.subject,
-            visit=row.visit,
-            at=utc_now(),
-            reason=reason,
-            replaced_by=replaced_by or None,
-            scan=scan,
-            reads=[_columns(read) for read in reads],
-        )
+    kept = WithdrawnRow(
+        subject=row.subject,
+        visit=row.visit,
+        at=utc_now(),
+        reason=reason,
+        replaced_by=replaced_by or None,
+        scan=scan,
+        reads=[values_of(read) for read in reads],
     )
+    session.add(kept)
     for old in (*reads, *images, *keys):
         session.delete(old)
-    details = {"reason": reason, "upload": row.upload_digest, "reads": [read.digest for read in reads]}
+    details = {
+        "reason": reason,
+        "upload": row.upload_digest,
+        "reads": [read.digest for read in reads],
+        "replaced_by": kept.replaced_by,
+        "at": kept.at,
+    }
     details |= {"by": by} if by else {}
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
     row.shifted_day = row.before_infusion = None
-    append(session, WITHDRAWN, f"{row.subject} {row.visit}", details)
+    append(session, AuditAction.SCAN_WITHDRAWN, f"{row.subject} {row.visit}", details)
 
 
-def _columns(row: ScanRow | ReadRow) -> dict[str, Any]:
-    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
+def stated_of_scan(session: Session, row: ScanRow) -> dict[str, Any]:
+    """What the audit trail states of an accepted scan beside its upload and findings.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    row : ScanRow
+
+    Returns
+    -------
+    dict of str to object
+        ``scanner``, ``receipt`` and ``before_infusion`` as in `ScanRow`. ``identity`` and ``profile`` are digests: the
+        trail has no keys of patients and no days.
+    """
+    session.flush()
+    images = session.scalars(select(ImageRow).filter_by(subject=row.subject, visit=row.visit))
+    keys = [(key.kind, key.key) for key in _stored_keys(session, row)]
+    return stated_of_values(
+        values_of(row) | {"images": {image.contrast: image.pixels_key for image in images}, "keys": keys}
+    )
+
+
+def stated_of_values(scan: Mapping[str, Any]) -> dict[str, Any]:
+    """As `stated_of_scan`, for the scan of a `WithdrawnRow`.
+
+    Parameters
+    ----------
+    scan : mapping of str to object
+        `WithdrawnRow.scan`.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    identity = [sorted(scan["images"].items()), sorted(map(list, scan["keys"])), scan["shifted_day"]]
+    digests = {"identity": _digest(identity), "profile": _digest(scan["profile"])}
+    return {name: scan[name] for name in ("scanner", "receipt", "before_infusion")} | digests
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def set_identity(session: Session, row: ScanRow, identity: ScanIdentity) -> None:

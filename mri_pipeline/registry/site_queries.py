@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import QueryRow, ScanRow
 from mri_pipeline.registry.steps import append, require_texts
@@ -23,6 +23,12 @@ WITHDRAWN_SCAN = "the scan was withdrawn"
 
 STATED = "superseded by a statement of the site"
 """Reason why a query is closed by a statement that comes with the same scan again."""
+
+
+_ENTERED = (
+    "site", "rule", "contrast", "message", "measured", "limit_value", "unit", "to_do", "entered_at"
+)  # fmt: skip
+"""Columns of a new query, which its audit entry states."""
 
 
 class QueryState(StrEnum):
@@ -137,7 +143,11 @@ def renew_queries(
     of_rule = (QueryRow.subject == scan.subject, QueryRow.visit == scan.visit, QueryRow.rule == rule)
     earlier = set(session.scalars(select(QueryRow.message).where(*of_rule))) - set(messages)
     new = [question for question in questions if question.message not in scan.findings]
-    scan.findings = [*(f for f in scan.findings if f not in earlier), *(question.message for question in new)]
+    findings = [*(f for f in scan.findings if f not in earlier), *(question.message for question in new)]
+    if findings != scan.findings:
+        scan.findings = findings
+        target = f"{scan.subject} {scan.visit}"
+        append(session, AuditAction.SCAN_FINDINGS_CHANGED, target, {"findings": findings})
     _close_all(session, *of_rule, QueryRow.message.not_in(messages), reason=reason)
     _enter(session, new, site=site, subject=scan.subject, visit=scan.visit)
 
@@ -172,7 +182,7 @@ def _enter(session: Session, findings: Iterable[Question | str], *, site: str, s
         )  # fmt: skip
         session.add(row)
         session.flush()
-        append(session, "query entered", _target(row), {"rule": question.rule, "message": question.message})
+        append(session, AuditAction.QUERY_ENTERED, _target(row), {name: getattr(row, name) for name in _ENTERED})
 
 
 class SiteQueries:
@@ -256,7 +266,8 @@ class SiteQueries:
                 by,
                 utc_now(),
             )
-            append(session, "query answered", _target(row), {"answer": text, "by": by})
+            details = {"answer": text, "by": by, "at": row.answered_at}
+            append(session, AuditAction.QUERY_ANSWERED, _target(row), details, reader=by)
             return _query(row)
 
     def close(self, number: int, *, reason: str, by: str) -> Query:
@@ -288,7 +299,8 @@ class SiteQueries:
 
 def _close(session: Session, row: QueryRow, *, reason: str, by: str) -> None:
     row.state, row.close_reason, row.closed_by, row.closed_at = QueryState.CLOSED.value, reason, by, utc_now()
-    append(session, "query closed", _target(row), {"reason": reason, "by": by})
+    details = {"reason": reason, "by": by, "at": row.closed_at}
+    append(session, AuditAction.QUERY_CLOSED, _target(row), details, reader=by)
 
 
 def _target(row: QueryRow) -> str:

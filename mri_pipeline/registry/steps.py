@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Text, select, type_coerce
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStanding, ReadStatus
-from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
+from mri_pipeline.registry.audit import GENESIS, AuditAction, AuditEntry, entry_hash, os_user, utc_now
 from mri_pipeline.registry.records import ReadState, ScannerFacts, SiteState, SubjectState, VisitState
 from mri_pipeline.registry.schema import (
     LONGEST_NAME,
     AuditRow,
+    Base,
     Gate,
     ReadRow,
     ScannerRow,
@@ -39,12 +41,12 @@ def append(session: Session, action: str, target: str, details: dict[str, Any], 
     details : dict
         JSON without patient data.
     reader : str
-        Code of the reader, if one acted.
+        Code of the reader or name of the person, if one acted.
     """
     session.flush()
     last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
     seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
-    entry = AuditEntry(seq + 1, utc_now(), os_user(), reader, action, target, details, previous)
+    entry = AuditEntry(seq + 1, utc_now(), os_user(), reader, str(action), target, details, previous)
     session.add(AuditRow(**asdict(replace(entry, hash=entry_hash(entry)))))
     session.flush()
 
@@ -59,17 +61,35 @@ def entries(session: Session) -> Iterator[AuditEntry]:
     Yields
     ------
     AuditEntry
+        Without details if those of the row are no JSON; its hash is then another one.
     """
-    names = tuple(AuditEntry.__dataclass_fields__)
-    for row in session.scalars(select(AuditRow).order_by(AuditRow.seq)):
-        yield AuditEntry(**{name: getattr(row, name) for name in names})
+    names = [name for name in AuditEntry.__dataclass_fields__ if name != "details"]
+    columns = (*(getattr(AuditRow, name) for name in names), type_coerce(AuditRow.details, Text))
+    for *values, details in session.execute(select(*columns).order_by(AuditRow.seq)):
+        yield AuditEntry(**dict(zip(names, values, strict=True)), details=_details(details))
 
 
-RECEIVED = "scan received"
-"""Audit action of an accepted scan."""
+def _details(text: Any) -> dict[str, Any]:
+    try:
+        details = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return {}
+    return details if isinstance(details, dict) else {}
 
-REFUSED = "upload refused"
-"""Audit action of a refused upload."""
+
+def values_of(row: Base) -> dict[str, Any]:
+    """Values of all columns of a row.
+
+    Parameters
+    ----------
+    row : Base
+        A row of any table of the registry.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
 
 
 def enter_subject(session: Session, code: str, site: str) -> bool:
@@ -96,7 +116,7 @@ def enter_subject(session: Session, code: str, site: str) -> bool:
     row = session.get(SubjectRow, code)
     if row is None:
         session.add(SubjectRow(code=code, site=site))
-        append(session, "subject entered", code, {"site": site})
+        append(session, AuditAction.SUBJECT_ENTERED, code, {"site": site})
         return True
     require_site(row.site, code, site)
     return False
@@ -163,7 +183,7 @@ def refusals_of(session: Session, subject: str) -> list[dict[str, str]]:
     """
     rows = session.scalars(
         select(AuditRow)
-        .where(AuditRow.action == REFUSED, AuditRow.target.startswith(f"{subject} "))
+        .where(AuditRow.action == AuditAction.UPLOAD_REFUSED.value, AuditRow.target.startswith(f"{subject} "))
         .order_by(AuditRow.seq)
     )
     return [
@@ -197,7 +217,7 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
         row = ScannerRow(site=site, **values)
         session.add(row)
         session.flush()
-        append(session, "scanner entered", site, values)
+        append(session, AuditAction.SCANNER_ENTERED, site, values | {"id": row.id})
     return row.id
 
 

@@ -21,17 +21,17 @@ from mri_pipeline.core.records import (
     GelState,
     LesionRecord,
     ReadStatus,
-    RegistrationRecord,
     ScanStatus,
     SubjectResult,
-    T2State,
     VisitCounts,
-    VisitQuality,
 )
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.registration import SURE, Verdict, all_qc_flags, judge, qc_flags
+from qc.registration import SURE, all_qc_flags
+from qc.reports.activity import activity_rows, totals
+from qc.reports.activity_crops import ShownVisit
 from qc.reports.subject_figures import over_time, overlay
+from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
 
 TEMPLATE = "templates/subject_report.html.j2"
@@ -53,7 +53,6 @@ _COLUMNS = {
     "combined_unique_active_count": "combined unique active",
 }
 _BRIGHTEST = 1.9  # upper limit of the window relative to the median of the brain; excludes vessels and scalp
-_ACTIVE_T2 = (T2State.NEW, T2State.ENLARGING)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,10 @@ class VisitReport:
     status : ScanStatus
         The other fields are empty unless it is *analysed*.
     read : ReadStatus
+    reader : str
+        Code of the reader whose read counts; empty for automatic masks.
+    version : int
+        Of that read.
     images : mapping of Contrast to Image
         In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
     brain : LabelImage or None
@@ -82,11 +85,19 @@ class VisitReport:
     week: int | None = None
     status: ScanStatus = ScanStatus.ANALYSED
     read: ReadStatus = ReadStatus.AUTOMATIC
+    reader: str = ""
+    version: int = 0
     images: Mapping[Contrast, Image] = field(default_factory=dict)
     brain: LabelImage | None = None
     masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)
     lesions: LabelImage | None = None
     native_flair: Image | None = None
+
+    @property
+    def status_of_read(self) -> str:
+        """Status of the masks, with the reader."""
+        version = f", version {self.version}" if self.version > 1 else ""
+        return f"{self.read.value} by {self.reader}{version}" if self.reader else self.read.value
 
     @property
     def shown(self) -> bool:
@@ -125,6 +136,8 @@ class SubjectReport:
         Source of the order of the visits.
     ignored : sequence of str
         Anatomical files that are not used, each with the reason.
+    reads : str
+        Digest of the reads that give the masks; empty without reads.
     """
 
     result: SubjectResult
@@ -134,6 +147,7 @@ class SubjectReport:
     software: Mapping[str, str]
     order_source: str = "protocol"
     ignored: Sequence[str] = ()
+    reads: str = ""
 
 
 def write_subject_report(report: SubjectReport, path: Path) -> Path:
@@ -185,11 +199,12 @@ def subject_report_html(report: SubjectReport) -> str:
         plots=over_time(report.result, [(v.visit, v.week) for v in report.visits]),
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
-        scans=_scans(report.result.quality),
+        scans=scan_rows(report.result.quality),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
         confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
+        locked=all(v.read is ReadStatus.LOCKED for v in shown),
     )
 
 
@@ -202,7 +217,7 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),
         "status": visit.status.value,
-        "read": visit.read.value if measured else "",
+        "read": visit.status_of_read if measured else "",
         "reference": (counts.reference_visit or "") if counts is not None and measured else "",
         "cells": [values[name] for name in _COLUMNS],
     }
@@ -225,6 +240,8 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
             grid.require_same(other, f"visit {visit.visit}")
     view = choose_view([visit.brain_mask for visit in visits], [v.numbered for v in visits])
     windows = {contrast: _window(visits, contrast) for contrast in Contrast}
+    counts = {row.visit: row for row in result.visits}
+    shown_visits = {v.visit: ShownVisit.of(v.visit, v.images, v.masks, v.numbered) for v in visits}
     pages = []
     for visit in visits:
         records = [record for record in result.lesions if record.visit == visit.visit]
@@ -232,15 +249,43 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
             {
                 "visit": visit.visit,
                 "week": visit.week,
-                "read": visit.read.value,
+                "read": visit.status_of_read,
                 "view": view,
+                **_activity(visit, shown_visits, result, counts, windows=windows, brain=view.box),
                 "mosaics": _mosaics(visit, view, windows),
-                "active": [_lesion(r) for r in records if r.enhancing or r.t2_state in _ACTIVE_T2],
                 "lesions": [_lesion(r) for r in records],
                 "without_contrast": Contrast.T1W_GD not in visit.images,
             }
         )
     return pages
+
+
+def _activity(
+    visit: VisitReport,
+    shown: Mapping[str, ShownVisit],
+    result: SubjectResult,
+    counts: Mapping[str, VisitCounts],
+    *,
+    windows: Mapping[Contrast, tuple[float, float]],
+    brain: tuple[slice, slice],
+) -> dict[str, Any]:
+    """Rows of the active lesions, the reference visit, and the sums of the rows."""
+    own = counts.get(visit.visit)
+    if own is None:
+        return {"active": [], "reference": "", "totals": {}}
+    reference = own.reference_visit or ""
+    of = {v: [r for r in result.lesions if r.visit == v] for v in (visit.visit, reference)}
+    rows = activity_rows(
+        shown[visit.visit],
+        shown.get(reference),
+        of[visit.visit],
+        earlier=of[reference],
+        counts=own,
+        windows=windows,
+        brain=brain,
+    )
+    active = [row | _lesion(row["record"]) for row in rows]
+    return {"active": active, "reference": reference, "totals": totals(rows, own)}
 
 
 def _window(visits: Sequence[VisitReport], contrast: Contrast) -> tuple[float, float]:
@@ -310,29 +355,3 @@ def _registrations(visits: Sequence[VisitReport]) -> list[dict[str, str]]:
                 entry[f"{when}_r"] = "" if math.isnan(correlation) else f"{correlation:.3f}"
         pairs.append(entry)
     return pairs
-
-
-def _scans(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
-    """QC of brain extraction and registration: a row for each visit, a cell for each registration."""
-    return [
-        {
-            "visit": quality.visit,
-            "brain": {None: "not found", True: "already skull-stripped", False: "found"}[quality.skull_stripped],
-            "covered": "" if quality.brain_covered is None else f"{100 * quality.brain_covered:.0f} %",
-            "cells": {record.contrast.value: _registration(record) for record in quality.registrations},
-            "flagged": bool(qc_flags(quality)),
-        }
-        for quality in qualities
-    ]
-
-
-def _registration(record: RegistrationRecord) -> dict[str, str]:
-    verdict = judge(record)
-    message = {
-        Verdict.REFERENCE: "reference of the other scans",
-        Verdict.GOOD: f"to {record.reference}: ",
-        Verdict.DOUBTFUL: f"UNCERTAIN, to {record.reference}: ",
-        Verdict.FAILED: f"FAILED, to {record.reference}: ",
-    }[verdict]
-    number = "" if record.quality is None else f"{record.quality:.2f}"
-    return {"verdict": verdict.value, "text": message + number, "method": record.method}

@@ -207,7 +207,7 @@ def mosaic(
         An ``svg`` element.
     """
     shown = _cut(image.reoriented(RADIOLOGICAL).data, view)
-    frame = _Frame.of(shown.shape, view)
+    frame = Frame.of(shown.shape, view.spacing_mm, TILE_WIDTH)
     columns = min(COLUMNS, len(view.slices))
     rows = -(-len(view.slices) // columns)
     width, height = columns * TILE_WIDTH, rows * frame.height
@@ -229,16 +229,38 @@ def mosaic(
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """Conversion from voxels of a tile (left, anterior) to SVG units."""
+class Frame:
+    """Conversion from voxels of a slice (left, anterior) to SVG units.
+
+    Parameters
+    ----------
+    step : (float, float)
+        Units for each voxel.
+    height : float
+    """
 
     step: tuple[float, float]
     height: float
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], view: View) -> _Frame:
-        scale = TILE_WIDTH / (shape[0] * view.spacing_mm[0])
-        step = (view.spacing_mm[0] * scale, view.spacing_mm[1] * scale)
+    def of(cls, shape: tuple[int, ...], spacing_mm: tuple[float, float], width: float) -> Frame:
+        """The frame of a slice that is drawn with a width.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Voxels along the first and second axis.
+        spacing_mm : (float, float)
+            In-plane voxel size.
+        width : float
+            In SVG units.
+
+        Returns
+        -------
+        Frame
+        """
+        scale = width / (shape[0] * spacing_mm[0])
+        step = (spacing_mm[0] * scale, spacing_mm[1] * scale)
         return cls(step, shape[1] * step[1])
 
 
@@ -259,12 +281,12 @@ def _sheet(shown: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.fl
 def _tile(
     outlines: Mapping[str, NDArray[np.bool_]],
     places: Mapping[int, tuple[float, float]],
-    frame: _Frame,
+    frame: Frame,
     z_mm: float,
 ) -> Iterator[str]:
     """Outlines, lesion numbers, side labels and z position of one slice."""
     for name, plane in outlines.items():
-        path = _outline(plane, frame)
+        path = outline(plane, frame)
         if path:
             yield f'<path class="o o-{name}" d="{path}"/>'
     for number, (x, y) in places.items():
@@ -288,8 +310,19 @@ def _planes(masks: Mapping[MaskLabel, LabelImage], view: View) -> dict[str, NDAr
     return found
 
 
-def _outline(plane: NDArray[np.bool_], frame: _Frame) -> str:
-    """SVG path around a mask of one slice (axes: left, anterior)."""
+def outline(plane: NDArray[np.bool_], frame: Frame) -> str:
+    """SVG path around a mask of one slice.
+
+    Parameters
+    ----------
+    plane : ndarray of bool, shape (left, anterior)
+    frame : Frame
+
+    Returns
+    -------
+    str
+        Value of the attribute ``d``; empty for an empty mask.
+    """
     if not plane.any():
         return ""
     parts = []

@@ -56,7 +56,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the chain of the audit trail, and compare registry, reads, key and tables with it."""
-    from reading_centre.use_cases.audit import verify_trial
+    from reading_centre.use_cases.audit_verify import verify_trial
 
     found = verify_trial(trial, anchor)
     if as_json:

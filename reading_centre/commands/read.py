@@ -15,6 +15,7 @@ from reading_centre.console import (
     AsJson,
     TrialFolder,
     emit,
+    renew_reports,
     require_writable,
     say,
 )
@@ -74,6 +75,8 @@ def read(
         summary = read_lock.unlock_read(
             trial, subject=code, visit=visit, reader=reader, reason=reason, proof=proof
         )
+    if export is None:
+        renew_reports(trial)
     _report(summary, as_json=as_json)
 
 

@@ -19,6 +19,7 @@ from reading_centre.console import (
     batch_progress,
     cluster_options,
     emit,
+    renew_reports,
     report_batch,
     say,
 )
@@ -66,4 +67,5 @@ def run(
             cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
             progress=progress,
         )
+    renew_reports(trial)  # the analysis has written those of the automatic masks
     report_batch(outcome, as_json=as_json)

@@ -13,6 +13,7 @@ from reading_centre.console import (
     AsJson,
     Processes,
     TrialFolder,
+    renew_reports,
     require_writable,
     say_paths,
 )
@@ -74,6 +75,7 @@ def tables(
             STDERR.print("Note: other software than the present one wrote the blinded tables", markup=False)
         return
     written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
+    renew_reports(trial)
     say_paths(written.files, as_json=as_json)
     for note in written.notes:
         STDERR.print(f"Note: {note}", soft_wrap=True, markup=False)

@@ -17,8 +17,8 @@ from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.store import load_read, load_record
-from mri_pipeline.registry import ReadState, Registry, SubjectState
-from mri_pipeline.registry.reads import READS_COMPARED, REREAD
+from mri_pipeline.registry import ReadState, Registry, SubjectState, Use
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.schema import Row
 from qc.reports.agreement import AgreementGroup, agreement_html
@@ -71,11 +71,11 @@ def write_agreement(folder: Path) -> list[Path]:
     Raises
     ------
     UsageError
-        If no visit has two reads, or the files of a read are missing or changed.
+        If the audit trail is broken, no visit has two reads, or the files of a read are missing or changed.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         found = {**_between(trial, protocol, registry), **_within(protocol, registry)}
         groups = _groups(trial, protocol, found)
         if not groups:
@@ -83,7 +83,9 @@ def write_agreement(folder: Path) -> list[Path]:
                 "expected visits with two reads, found none",
                 hint="two readers, or re-reads, are settings of trial.toml: [reading] readers, rereads_percent",
             )
-        registry.audit("agreement written", details={"groups": [f"{g.comparison} {g.readers}" for g in groups]})
+        registry.audit(
+            AuditAction.AGREEMENT_WRITTEN, details={"groups": [f"{g.comparison} {g.readers}" for g in groups]}
+        )
     page = agreement_html(
         groups, study=protocol.name, settings_digest=settings_digest(protocol), software=software()
     )
@@ -139,7 +141,7 @@ def _within(protocol: Protocol, registry: Registry) -> Found:
     """Each hidden second read and the read that it repeats."""
     order = {visit.label: number for number, visit in enumerate(protocol.visits)}
     found: dict[tuple[str, str], dict[str, list[tuple[StoredRead, StoredRead]]]] = {}
-    for entry in registry.entries_on_scans(REREAD):
+    for entry in registry.entries_on_scans(AuditAction.REREAD):
         subject, _, visit = entry.target.partition(" ")
         first = StoredRead(visit, entry.reader, int(entry.details["of"]["version"]))
         second = StoredRead(visit, entry.reader, int(entry.details["version"]), reread=True)
@@ -162,7 +164,7 @@ def _pairs_of(protocol: Protocol, subject: SubjectState) -> Iterator[tuple[str, 
 def _first_compared(registry: Registry) -> dict[tuple[str, str], Mapping[str, str]]:
     """Digest of each read at the first comparison of a visit, by reader."""
     found: dict[tuple[str, str], Mapping[str, str]] = {}
-    for entry in registry.entries_on_scans(READS_COMPARED):
+    for entry in registry.entries_on_scans(AuditAction.READS_COMPARED):
         subject, _, visit = entry.target.partition(" ")
         found.setdefault((subject, visit), entry.details["reads"])
     return found

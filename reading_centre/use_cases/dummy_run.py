@@ -14,6 +14,7 @@ from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Gate
+from mri_pipeline.registry.audit import AuditAction
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.reports.acceptance import acceptance_html
@@ -107,7 +108,7 @@ def receive_dummy_run(
             )
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
-                desk.registry.audit("series stated", target=site, details=details)
+                desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
             report = _write_acceptance(desk, run, digest)
             queries = tuple(finding.message for finding in run.of(Action.QUERY))
             if not run.verdict.opens_gate:

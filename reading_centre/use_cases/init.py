@@ -10,6 +10,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 
 
 def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
@@ -45,6 +46,6 @@ def init_trial(folder: Path, protocol: str = "mesems") -> Trial:
     with Registry.open(
         trial, parse_protocol(text)
     ) as registry:  # secrets first: a trial without them counts as new
-        registry.audit("trial laid out", details={"protocol": protocol})
+        registry.audit(AuditAction.TRIAL_LAID_OUT, details={"protocol": protocol})
     Sealed.create(trial)
     return trial

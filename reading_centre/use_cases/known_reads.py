@@ -14,7 +14,8 @@ from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import ConfirmedRead, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import ReadCounts, ReadState, Registry
-from mri_pipeline.registry.reads import REREAD, refusal_of
+from mri_pipeline.registry.audit import AuditAction
+from mri_pipeline.registry.reads import refusal_of
 
 _REREAD_HINT = "import the worklist of the reader for whom it was exported, once"
 Summary = dict[str, int | str | list[str]]
@@ -109,7 +110,7 @@ def rereads_of(registry: Registry, reader: str) -> dict[tuple[str, str], str]:
         Digest of the record of the re-read.
     """
     found = {}
-    for entry in registry.entries_on_scans(REREAD):
+    for entry in registry.entries_on_scans(AuditAction.REREAD):
         if entry.reader == reader:
             subject, _, visit = entry.target.partition(" ")
             found[subject, visit] = str(entry.details["digest"])

@@ -24,6 +24,7 @@ from mri_pipeline.intake.quarantined import (
     settle_entry,
 )
 from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
 
@@ -272,7 +273,9 @@ def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visi
         known = {
             e.target.split()[0]
             for e in registry.audit_trail()
-            if e.action == "upload refused" and e.details.get("upload") == entry.sha256 and " " in e.target
+            if e.action == AuditAction.UPLOAD_REFUSED
+            and e.details.get("upload") == entry.sha256
+            and " " in e.target
         }
     if known and code not in known:
         raise UsageError(
@@ -285,7 +288,9 @@ def _require_subject(trial: Trial, entry: QuarantineEntry, *, subject: str, visi
 def _audit_retry(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str) -> None:
     target = _require_subject(trial, entry, subject=subject, visit=visit)
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        registry.audit("upload tried again", target=target, details={"upload": entry.sha256, "entry": entry.name})
+        registry.audit(
+            AuditAction.UPLOAD_TRIED_AGAIN, target=target, details={"upload": entry.sha256, "entry": entry.name}
+        )
 
 
 def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:

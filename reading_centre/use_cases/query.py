@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Query, Question, Registry
+from mri_pipeline.registry import Query, Question, Registry, Use
 from qc.findings import Finding
 
 _TO_DO: Final = {
@@ -102,7 +102,7 @@ def list_queries(folder: Path, *, state: str, site: str = "") -> list[Query]:
     protocol = load_protocol(trial.protocol_file)
     if site:
         protocol.site(site)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.SHOW) as registry:
         found = registry.site_queries.all()
     return [q for q in found if state in ("all", q.state.value) and site in ("", q.site)]
 
@@ -125,7 +125,7 @@ def show_query(folder: Path, number: int) -> Query:
     UsageError
         If there is no query of that number.
     """
-    with _opened(folder) as registry:
+    with _opened(folder, Use.SHOW) as registry:
         return registry.site_queries.get(number)
 
 
@@ -193,6 +193,6 @@ def query_record(query: Query) -> dict[str, Any]:
     return record | {"reason" if name == "message" else name: value for name, value in question.items()}
 
 
-def _opened(folder: Path) -> AbstractContextManager[Registry]:
+def _opened(folder: Path, use: Use = Use.CHANGE) -> AbstractContextManager[Registry]:
     trial = Trial.existing(folder)
-    return Registry.open(trial, load_protocol(trial.protocol_file))
+    return Registry.open(trial, load_protocol(trial.protocol_file), use)

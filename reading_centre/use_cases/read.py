@@ -20,7 +20,8 @@ from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist, is_drawn
-from mri_pipeline.registry import Registry, ScanState, VisitState
+from mri_pipeline.registry import Registry, ScanState, Use, VisitState
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.faces import locate_faces
 from reading_centre.use_cases.known_reads import (
@@ -71,13 +72,13 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
     Raises
     ------
     UsageError
-        If there is no trial, or the space of a subject is missing, and as `export_worklist`.
+        If there is no trial, its audit trail is broken, or the space of a subject is missing, and as `export_worklist`.
     AnalysisError
         If the face can be located in no subject. Nothing is written then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         reader = reader_code(protocol, registry, reader) if reader else ""
         analysed = {code: identity(trial.derivatives.folder(code)) for code in registry.subjects()}
         items, dispute_of = _chosen(trial, protocol, registry, reader)
@@ -117,7 +118,9 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
             keep_space(space, trial.kept_space(space.subject))
         details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
         details |= {"rereads": len(rereads)} if rereads else {}
-        registry.audit("worklist exported", reader=reader, details=details | {"left out": sorted(failed)})
+        registry.audit(
+            AuditAction.WORKLIST_EXPORTED, reader=reader, details=details | {"left out": sorted(failed)}
+        )
     faces_found = list(worklist.faces.values())
     return {
         "exported": len(worklist.codes),
@@ -232,18 +235,18 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
     SettingsError
         If ``trial.toml`` lists readers and this is none of them.
     UsageError, GridMismatchError, ImageError
-        As `mri_pipeline.reading.decisions.import_decisions`. Nothing is stored then.
+        As `mri_pipeline.reading.decisions.import_decisions`, and if the audit trail is broken. Nothing is stored then.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         code = reader_code(protocol, registry, reader)
         if protocol.reader(code).role is Role.ADJUDICATOR:
             imported = import_adjudication(trial, protocol, registry, worklist, reader=code)
         else:
             imported = _import_decisions(trial, protocol, registry, worklist, code)
         if imported.notes:
-            registry.audit("notes on reads", reader=code, details={"notes": list(imported.notes)})
+            registry.audit(AuditAction.READ_NOTES, reader=code, details={"notes": list(imported.notes)})
         compare_open_reads(trial, protocol, registry)
         disputed = sum(visit.disputed for subject in registry.state().subjects for visit in subject.visits)
     summary: Summary = {

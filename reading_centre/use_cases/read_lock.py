@@ -19,12 +19,10 @@ from mri_pipeline.reading.accounts import key_digest, new_key, password_hash, re
 from mri_pipeline.reading.lock import keep_inputs, protect_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.signature import MEANING, signature
-from mri_pipeline.registry import ReadState, Registry
+from mri_pipeline.registry import ReadState, Registry, Use
+from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.known_reads import Summary, reader_code, stored_read
 from reading_centre.use_cases.staging import only_writer
-
-SIGNATURE_REFUSED = "signature refused"
-"""Action of the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,12 @@ def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summ
     SettingsError
         If ``trial.toml`` lists readers and this is none of them.
     UsageError
-        If the reader has no read to lock, a read in the files differs from the registry, or the proof is wrong.
+        If the audit trail is broken, the reader has no read to lock, a read in the files differs from the registry, or
+        the proof is wrong.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry, ExitStack() as held:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry, ExitStack() as held:
         code = reader_code(protocol, registry, reader)
         for subject in sorted({subject for subject, _ in _to_lock(registry, code)}):
             held.enter_context(only_writer(trial, subject))
@@ -127,7 +126,7 @@ def _account(protocol: Protocol, registry: Registry, reader: str, proof: Proof |
         if listed.password_hash and proof.password is not None:
             return require_password(listed, proof.password(statement))
     except UsageError as error:
-        registry.audit(SIGNATURE_REFUSED, reader=reader, details={"reason": error.message})
+        registry.audit(AuditAction.SIGNATURE_REFUSED, reader=reader, details={"reason": error.message})
         raise
     if listed.key_sha256:
         raise UsageError(
@@ -175,11 +174,12 @@ def unlock_read(
     Raises
     ------
     UsageError
-        If the reader's read of this visit does not count, the reason is empty, or the proof is wrong.
+        If the audit trail is broken, the reader's read of this visit does not count, the reason is empty, or the proof
+        is wrong.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         code = reader_code(protocol, registry, reader)
         protocol.visit(visit)
         states = {state.visit: state for state in registry.subject(subject).visits}

@@ -11,11 +11,11 @@ from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import software
-from mri_pipeline.registry import Registry, ScanIdentity
+from mri_pipeline.registry import Registry, ScanIdentity, Use
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.release import NO_SCHEDULE, release_tables, require_as_written, require_final
 from mri_pipeline.tables.schedule import differing_intervals, read_schedule
 from mri_pipeline.tables.xpt import require_transportable
-from reading_centre.use_cases.tables import TABLES_WRITTEN
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,8 @@ def release_trial_tables(
     require_transportable("STUDYID", protocol.name)
     visits = [visit.label for visit in protocol.visits]
     dates = NO_SCHEDULE if schedule is None else read_schedule(schedule, visits)
-    with Registry.open(trial, protocol) as registry:
-        registry.verify_audit()
-        written = registry.audit_entries(TABLES_WRITTEN)
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
+        written = registry.audit_entries(AuditAction.TABLES_WRITTEN)
         details = written[-1].details if written else {}
         require_as_written(trial.tables, details.get("files", {}))
         if not provisional:
@@ -93,9 +92,9 @@ def release_trial_tables(
         lifted = {"reason": reason, "subjects": len(key)}
         if schedule is not None:
             lifted["schedule"] = file_digest(schedule)
-        registry.audit("tables released", details=lifted)
+        registry.audit(AuditAction.TABLES_RELEASED, details=lifted)
         released = release_tables(trial.tables, out, key, reason=reason, usubjid=protocol.usubjid, schedule=dates)
-        registry.audit("release written", details={"reason": reason, "files": released.digests})
+        registry.audit(AuditAction.RELEASE_WRITTEN, details={"reason": reason, "files": released.digests})
         days = {
             (*key[code], scan.visit): scan.identity.shifted_day
             for code in key

@@ -7,96 +7,29 @@ from functools import partial
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state
+from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
-from mri_pipeline.registry import Registry, ScanState, SubjectState
+from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from reading_centre.use_cases.overview import (
     Listed,
     last_failure,
     latest_result,
-    outcome_text,
     save_outcome,
     write_overview,
 )
 from reading_centre.use_cases.staging import settle_all
+from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
 from workflows.batch import only_run, run_batch
 from workflows.executors import ClusterOptions
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.plugin import Plugin
 from workflows.progress import BatchProgress
-
-_ACCEPTED = {ScanState.RECEIVED, ScanState.ANALYSED, ScanState.FAILED}
-
-
-def make_job(trial: Trial, protocol: Protocol, subject: SubjectState) -> SubjectJob:
-    """Make the job of one subject, with its accepted visits in the order of the protocol.
-
-    Parameters
-    ----------
-    trial : Trial
-    protocol : Protocol
-    subject : SubjectState
-        With at least one accepted scan.
-
-    Returns
-    -------
-    SubjectJob
-        With absolute paths.
-    """
-    states = {visit.visit: visit.scan for visit in subject.visits}
-    keys = {visit.visit: visit.scan_key for visit in subject.visits}
-    scans = {
-        visit.label: {c: path.resolve() for c, path in trial.rawdata.scans(subject.code, visit.label).items()}
-        for visit in protocol.visits
-        if states[visit.label] in _ACCEPTED
-    }
-    kept = trial.kept_space(subject.code)
-    return SubjectJob(
-        subject=subject.code,
-        visits=tuple(
-            VisitScans(
-                visit=visit.label,
-                week=visit.week,
-                scans=scans[visit.label],
-                scan_key=keys[visit.label],
-                files=files_state(scans[visit.label]),
-            )
-            for visit in protocol.visits
-            if visit.label in scans
-        ),
-        planned=planned_visits(protocol),
-        refused=tuple(label for label, state in states.items() if state is ScanState.REFUSED),
-        protocol=protocol.name,
-        rules=protocol.lesions,
-        raw=trial.rawdata.root.resolve(),
-        derivatives=trial.derivatives.root.resolve(),
-        reports=trial.reports.resolve(),
-        work=trial.work.resolve(),
-        settings_digest=settings_digest(protocol),
-        kept_space=kept.folder.resolve() if kept.record.is_file() else None,
-        settled=tuple(
-            label for label in _measured(trial, subject.code) if states.get(label) is ScanState.ANALYSED
-        ),
-        locks=(trial.subject_lock(subject.code),),
-        beside={
-            trial.derivatives.outcome(subject.code).name: outcome_text(Outcome(subject=subject.code, done=True))
-        },
-    )
-
-
-def _measured(trial: Trial, subject: str) -> list[str]:
-    """Visits with results in the derivative dataset. Results of another version do not count."""
-    try:
-        return [counts.visit for counts in load_result(trial.derivatives.result(subject)).visits]
-    except UsageError:
-        return []
 
 
 def _selected(
@@ -109,7 +42,7 @@ def _selected(
     UsageError
         If a code is unknown, or if no subject is left.
     """
-    with_scans = [s for s in registry.state().subjects if any(visit.scan in _ACCEPTED for visit in s.visits)]
+    with_scans = [s for s in registry.state().subjects if any(visit.scan in ACCEPTED for visit in s.visits)]
     unknown = sorted(set(subjects) - {subject.code for subject in with_scans})
     if unknown:
         raise UsageError(
@@ -210,12 +143,12 @@ def run_trial(
     Raises
     ------
     UsageError
-        If a code is unknown, if there is no accepted scan yet, if no subject has failed (`only_failed`), or if another
-        run is in progress.
+        If the audit trail is broken, a code is unknown, there is no accepted scan yet, no subject has failed
+        (`only_failed`), or another run is in progress.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry, only_run(trial.work):
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
         chosen = _selected(trial, registry, subjects, only_failed=only_failed)
         write_dataset_description(

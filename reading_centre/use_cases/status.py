@@ -11,7 +11,7 @@ from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.records import ReadStanding
-from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState, VisitState
+from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState, Use, VisitState
 from qc.registration import all_qc_flags
 
 
@@ -106,7 +106,7 @@ def trial_status(folder: Path) -> TrialStatus:
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.SHOW) as registry:
         state = registry.state()
         entries, last_hash = registry.verify_audit()
         queries = registry.site_queries.count()

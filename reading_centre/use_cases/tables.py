@@ -29,17 +29,16 @@ from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
-from mri_pipeline.registry import Registry, SubjectState
+from mri_pipeline.registry import Registry, SubjectState, Use
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.inputs import Evaluator, SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
 from mri_pipeline.tables.schema import QUESTIONS
 from reading_centre.memory import keep_freed_memory
 from reading_centre.use_cases.known_reads import stored_read
-
-TABLES_WRITTEN = "tables written"
-"""Action of the audit trail."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    with Registry.open(trial, protocol) as registry:
-        registry.verify_audit()
+    with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         # without lesions, because those of a whole trial may exceed the memory
         without_numbers: list[SubjectInput] = []
         refused: dict[str, ReadingCentreError] = {}
@@ -114,7 +112,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
             trial.tables, texts, provisional=provisional, settings_digest=settings_digest(protocol)
         )
         registry.audit(
-            TABLES_WRITTEN,
+            AuditAction.TABLES_WRITTEN,
             details={
                 "provisional": provisional,
                 "analysed visits": analysed,
@@ -217,12 +215,67 @@ def _analysed(state: SubjectState) -> list[str]:
     return [visit.visit for visit in state.visits if visit.scan.for_tables is ScanStatus.ANALYSED]
 
 
+@dataclass(frozen=True)
+class CountedMasks:
+    """What the lesions of a subject are counted in.
+
+    Parameters
+    ----------
+    masks : tuple of VisitMasks
+        Of all analysed visits in order of time: those of the read that counts, else the automatic ones.
+    location : LabelImage
+        Location map.
+    weeks : mapping of str to (int or None)
+    """
+
+    masks: tuple[VisitMasks, ...]
+    location: LabelImage
+    weeks: Mapping[str, int | None]
+
+
 def _result(
     trial: Trial, protocol: Protocol, state: SubjectState, analysed: list[str], depends: LockInputs
 ) -> SubjectResult:
     """Results of a subject; counted again if a reader has confirmed a visit."""
     if not analysed:
         return SubjectResult(state.code)
+    automatic, counted = counted_masks(trial, protocol, state, depends)
+    if counted is None:
+        return automatic
+    return steps.count(
+        state.code,
+        counted.masks,
+        tissue_location=counted.location,
+        rules=protocol.lesions,
+        weeks=counted.weeks,
+    )
+
+
+def counted_masks(
+    trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs
+) -> tuple[SubjectResult, CountedMasks | None]:
+    """The automatic results of a subject with an analysed visit, and the masks that the tables count.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    state : SubjectState
+    depends : mapping of str to mapping
+        For each locked visit, what its counts depend on (`RegistryQueries.locked_inputs`).
+
+    Returns
+    -------
+    SubjectResult
+    CountedMasks or None
+        None if no read counts: the automatic results are in the tables.
+
+    Raises
+    ------
+    UsageError, GridMismatchError, ImageError
+        If analysis, reads and lesion rules do not belong together, or a file is missing or changed.
+    """
+    analysed = _analysed(state)
     automatic = load_result(trial.derivatives.result(state.code))
     if automatic.rules_digest != settings_digest(protocol.lesions):
         raise UsageError(
@@ -248,7 +301,7 @@ def _result(
         if visit.visit in analysed and visit.counting is not None:
             confirmed[visit.visit] = stored_read(trial, state.code, visit.visit, visit.counting).masks
     if not confirmed:
-        return automatic
+        return automatic, None
     weeks = {visit.label: visit.week for visit in protocol.visits}
     files = {}
     for label in analysed:
@@ -256,7 +309,18 @@ def _result(
         _require_rules(state.code, label, locked.get("rules", {}), protocol.lesions)
         kept = kept_inputs(trial.reads, state.code, label, locked.get("files", {}))
         files[label] = kept or files_of_counts(trial.derivatives, state.code, label)
-    return _recount(trial.derivatives, state.code, files, confirmed, rules=protocol.lesions, weeks=weeks)
+    masks = [
+        _images_beside(trial.derivatives, state.code, visit, confirmed.get(visit), own)
+        for visit, own in files.items()
+    ]
+    # all visits have one space; a copy that a lock keeps has priority
+    location = nifti.load_labels(
+        min(
+            (own[LOCATION_FILE] for own in files.values()),
+            key=lambda path: path.is_relative_to(trial.derivatives.root),
+        )
+    )
+    return automatic, CountedMasks(tuple(masks), location, weeks)
 
 
 def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: LesionRules) -> None:
@@ -269,26 +333,6 @@ def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: L
             f"another {', '.join(changed)}",
             hint="restore [lesions] of trial.toml",
         )
-
-
-def _recount(
-    derivatives: DerivativeDataset,
-    subject: str,
-    files: Mapping[str, Mapping[str, Path]],
-    confirmed: Mapping[str, VisitMasks],
-    *,
-    rules: LesionRules,
-    weeks: Mapping[str, int | None],
-) -> SubjectResult:
-    """Track again with the masks of the readers."""
-    masks = [
-        _images_beside(derivatives, subject, visit, confirmed.get(visit), own) for visit, own in files.items()
-    ]
-    # all visits have one space; a copy that a lock keeps has priority
-    location = nifti.load_labels(
-        min((own[LOCATION_FILE] for own in files.values()), key=lambda path: path.is_relative_to(derivatives.root))
-    )
-    return steps.count(subject, masks, tissue_location=location, rules=rules, weeks=weeks)
 
 
 def _images_beside(

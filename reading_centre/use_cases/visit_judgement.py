@@ -11,6 +11,7 @@ from mri_pipeline.core.protocol import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import KnownScan, ScanIdentity
+from mri_pipeline.registry.audit import AuditAction
 from qc.compliance import Purpose, require_all_sequences
 from qc.decision import DecidedVisit, decide_visit
 from qc.findings import ComplianceReport, Finding
@@ -191,7 +192,7 @@ def _compare(
     if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{visitor.code} {visitor.visit}"
-        desk.registry.audit("upload matches another subject", target=target, details={"scans": others})
+        desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": others})
     remarks = {}
     if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")

@@ -1,13 +1,16 @@
-"""Fixtures of the registry's databases and of small uploads."""
+"""Fixtures of the registry's databases, of small uploads and of a trial with tables."""
 
 import os
+import shutil
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from mri_pipeline.core.layout import Trial
 from qc import decision
 from tests.unit import postgresql, slurm
+from tests.unit.locked_trial import write_locked_trial
 
 
 @pytest.fixture
@@ -44,3 +47,15 @@ def slurm_configuration():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("no Slurm: apt-get install slurmctld slurmd munge")
     with slurm.cluster() as configuration:
         yield configuration
+
+
+@pytest.fixture(scope="session")
+def original_locked_trial(tmp_path_factory):
+    return write_locked_trial(tmp_path_factory.mktemp("locked") / "trial")
+
+
+@pytest.fixture
+def locked_trial(original_locked_trial, tmp_path):
+    """A copy of a trial with one subject, whose seven visits are read by R1 and locked, and its tables."""
+    shutil.copytree(original_locked_trial.root, tmp_path / "trial")
+    return Trial(tmp_path / "trial")

@@ -79,7 +79,7 @@ def test_a_registry_of_version_0_1_0_keeps_all_that_it_has(old):
         assert visits["wk00"].findings == ("thick slices",)
         assert registry.scan_profiles("BCDF2345") == {"wk00": {"software": "v1"}}
         trail = registry.audit_trail()
-        assert registry.verify_audit()[0] == 13
+        assert registry.verify_audit()[0] == 14
         assert trail[11].hash == HEAD_OF_OLD
         assert trail[12].action == "registry migrated"
         assert (trail[12].details["from"], trail[12].details["to"]) == (2, SCHEMA_VERSION)
@@ -144,7 +144,7 @@ def test_a_migration_that_fails_leaves_the_earlier_layout(old, monkeypatch):
         assert connection.execute(text("SELECT version FROM registry")).scalar() == 2
     engine.dispose()
     with Registry.open(*old) as registry:
-        assert registry.verify_audit()[0] == 13
+        assert registry.verify_audit()[0] == 14
 
 
 def test_a_newer_layout_is_refused(old):
@@ -163,5 +163,6 @@ def test_a_new_registry_on_postgresql(postgresql_url, tmp_path):
     with Registry.open(Trial(tmp_path), PROTOCOL.model_copy(update={"database_url": postgresql_url})) as registry:
         registry.record_dummy_run("S01", accepted=True, upload_digest="d")
         registry.record_scan("BCDF2345", "wk00", site="S01", upload_digest="d1")
-        assert registry.verify_audit()[0] == 5
+        assert registry.verify_audit()[0] == 6
+        assert registry.differences_from_audit() == []
     assert not (tmp_path / "registry.sqlite").exists()

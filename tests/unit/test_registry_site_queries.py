@@ -37,7 +37,9 @@ def received(registry, *findings, visit="wk00", digest="d1", subject=SUBJECT):
 
 
 def trail(registry):
-    return [(e.action, e.target, dict(e.details)) for e in registry.audit_trail() if e.action.startswith("query")]
+    entries = [entry for entry in registry.audit_trail() if entry.action.startswith("query")]
+    times = ("at", "entered_at")
+    return [(e.action, e.target, {n: v for n, v in e.details.items() if n not in times}) for e in entries]
 
 
 def test_findings_on_a_scan_are_queries_with_value_limit_and_what_to_do(registry):
@@ -50,7 +52,12 @@ def test_findings_on_a_scan_are_queries_with_value_limit_and_what_to_do(registry
     assert second.question == Question("another")
     assert registry.subject(SUBJECT).visits[0].findings == (THICK.message, "another")
     assert trail(registry)[0] == (
-        "query entered", f"query 1 {SUBJECT} wk00", {"rule": "thickness_2d", "message": THICK.message}
+        "query entered",
+        f"query 1 {SUBJECT} wk00",
+        {
+            "site": "S01", "rule": "thickness_2d", "contrast": "T2w", "message": THICK.message, "measured": 5.0,
+            "limit_value": 3.0, "unit": "mm", "to_do": "state why",
+        },
     )  # fmt: skip
 
 
@@ -69,6 +76,8 @@ def test_a_query_is_answered_and_closed_and_both_are_audited(registry):
         ("query answered", f"query 1 {SUBJECT} wk00", {"answer": "coil defect", "by": "S01 radiographer"}),
         ("query closed", f"query 1 {SUBJECT} wk00", {"reason": "accepted", "by": "QC"}),
     ]
+    by = {entry.action: entry.reader for entry in registry.audit_trail()}
+    assert (by["query answered"], by["query closed"]) == ("S01 radiographer", "QC")
     registry.verify_audit()
     for change in (
         lambda: registry.site_queries.answer(1, text="x", by="y"),

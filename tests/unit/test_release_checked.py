@@ -4,10 +4,7 @@ import shutil
 
 import pytest
 
-from benchmarks.tables import SITE, write_trial
-from mri_pipeline.blinding.codes import IssuedCodes
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.blinding.secret import Secret
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.protocol import load_protocol
@@ -17,25 +14,12 @@ from reading_centre import cli
 from reading_centre.use_cases import release as use_case
 from reading_centre.use_cases.release import release_trial_tables
 from reading_centre.use_cases.tables import write_trial_tables
-
-CODE, NUMBER = "BENCH000", "0001"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    trial = write_trial(tmp_path_factory.mktemp("bench") / "trial", subjects=1, shape=(40, 44, 14))
-    # the benchmark names its subjects itself: enter the code as `Sealed.code_for` does
-    with (trial.sealed / "subjects.csv").open("a") as stream:
-        stream.write(f"{CODE},{SITE},{NUMBER}\n")
-    IssuedCodes(trial.sealed, Secret.read(trial.sealed)).issue(CODE, f"{SITE}|{NUMBER}".upper())
-    write_trial_tables(trial.root, provisional=False)
-    return trial
+from tests.unit.locked_trial import CODE, NUMBER, SITE
 
 
 @pytest.fixture
-def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+def trial(locked_trial):
+    return locked_trial
 
 
 def entries(trial, action):

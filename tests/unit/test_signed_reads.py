@@ -14,7 +14,7 @@ from mri_pipeline.reading.signature import MEANING, signed_digest
 from mri_pipeline.reading.store import folder_of, load_read, load_record
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
-from reading_centre.use_cases.audit import verify_trial
+from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables

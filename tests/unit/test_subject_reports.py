@@ -1,0 +1,146 @@
+"""The report of a subject after a read: masks, counts and status as in the tables."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.tables.io import read_table
+from qc.reports.subject_files import write_report
+from reading_centre import cli
+from reading_centre.use_cases import subject_reports
+from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_lock import lock_reads, unlock_read
+from reading_centre.use_cases.subject_jobs import make_job
+from reading_centre.use_cases.subject_reports import refresh_reports
+from reading_centre.use_cases.tables import write_trial_tables
+from tests.unit.reading_trial import decide, opened, write_unread_trial
+
+CODE = "BENCH000"
+COLUMNS = {
+    "GEL": "gel_count",
+    "T2": "t2_count",
+    "new T2": "new_t2_count",
+    "combined unique active": "combined_unique_active_count",
+}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A trial whose subject has all files of an analysis that a report shows, and the report of the analysis."""
+    trial = write_unread_trial(tmp_path_factory.mktemp("reports") / "trial")
+    with opened(trial) as registry:
+        visits = [visit.visit for visit in registry.subject(CODE).visits]
+        for visit in visits:
+            flair = nifti.load_image(trial.derivatives.image(CODE, visit, Contrast.FLAIR))
+            nifti.save(LabelImage(flair.data > 0, flair.grid), trial.derivatives.brain_mask(CODE, visit))
+            none = LabelImage(np.zeros(flair.grid.shape, np.uint8), flair.grid)
+            nifti.save(none, trial.derivatives.lesions(CODE, visit))
+            name = f"sub-{CODE}_ses-{visit}_FLAIR.nii.gz"
+            nifti.save(flair, trial.rawdata.anat(CODE, visit) / name)
+        job = make_job(trial, registry._protocol, registry.subject(CODE))
+    write_report(job, load_result(trial.derivatives.result(CODE)))
+    return trial
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "trial")
+    return type(original)(tmp_path / "trial")
+
+
+def report_of(trial):
+    return (trial.reports / f"sub-{CODE}.html").read_text()
+
+
+def counts_of(html):
+    """The table "Counts by visit"."""
+    table = re.search(r'<table class="counts">(.*?)</table>', html, re.DOTALL).group(1)
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)]
+    return {re.sub("<.*?>", "", row[0]): dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
+
+
+def read_some(trial, tmp_path):
+    worklist = tmp_path / "worklist"
+    export_reads(trial.root, worklist)
+    decide(worklist, lambda code, row: "reject" if row["type"] != "T2" else "accept")
+    import_reads(trial.root, worklist, reader="R1")
+
+
+def test_after_a_read_the_report_has_the_numbers_of_the_tables_and_says_whose(trial, tmp_path):
+    automatic = report_of(trial)
+    assert "Automatic result" in automatic
+    assert refresh_reports(trial.root) == []
+    assert report_of(trial) == automatic
+    read_some(trial, tmp_path)
+    assert refresh_reports(trial.root) == []
+    html = report_of(trial)
+    write_trial_tables(trial.root, provisional=True)
+    tables = {row["visit"]: row for row in read_table(trial.tables / "lesion_timepoints.csv")}
+    shown, before = counts_of(html), counts_of(automatic)
+    assert shown.keys() == tables.keys()
+    for visit, row in tables.items():
+        assert shown[visit]["read"] == "confirmed by R1"
+        for title, column in COLUMNS.items():
+            assert shown[visit][title] == str(row[column] or (0 if row[column] == 0 else "")), (visit, title)
+    assert sum(int(row["GEL"]) for row in before.values()) > 0
+    assert {row["GEL"] for row in shown.values()} == {"0"}
+    assert 'class="o o-gel"' not in html.split("</nav>")[1].split('<div class="legend">')[1].split("</div>", 1)[1]
+    assert "<b>Confirmed.</b>" in html
+    # the rows of the activity: every new lesion of the table, with its number
+    for part in html.split('<article id="visit-')[1:]:
+        visit = part[:4]
+        assert part.count('<tr><td class="what"><b>') == int(tables[visit]["new_or_enlarging_t2_count"] or 0)
+
+
+def test_lock_and_unlock_change_the_status(trial, tmp_path):
+    read_some(trial, tmp_path)
+    lock_reads(trial.root, reader="R1")
+    assert refresh_reports(trial.root) == []
+    assert "<b>Locked.</b>" in report_of(trial)
+    assert {row["read"] for row in counts_of(report_of(trial)).values()} == {"locked by R1"}
+    unlock_read(trial.root, subject=CODE, visit="wk04", reader="R1", reason="correction")
+    assert refresh_reports(trial.root) == []
+    assert counts_of(report_of(trial))["wk04"]["read"] == "automatic"
+    assert "Automatic result" in report_of(trial)
+
+
+def test_a_report_that_cannot_be_written_is_named_and_the_others_stay(trial, tmp_path, capsys):
+    read_some(trial, tmp_path)
+    before = report_of(trial)
+    trial.derivatives.brain_mask(CODE, "wk04").unlink()
+    assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
+    assert f"sub-{CODE}: the report could not be renewed: " in capsys.readouterr().err
+    assert report_of(trial) == before
+
+
+def test_only_reports_whose_reads_have_changed_are_written(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    refresh_reports(trial.root)
+    monkeypatch.setattr(subject_reports, "_write", None)
+    assert refresh_reports(trial.root) == []
+    (trial.reports / f"sub-{CODE}.html").unlink()
+    assert refresh_reports(trial.root) == []
+
+
+def test_the_commands_renew_the_reports(trial, tmp_path):
+    worklist = tmp_path / "worklist"
+    export_reads(trial.root, worklist)
+    decide(worklist)
+    assert cli.invoke(["read", str(trial.root), "--import", str(worklist), "--reader", "R1"]) == 0
+    assert "confirmed by R1" in report_of(trial)
+    assert cli.invoke(["read", str(trial.root), "--lock", "--reader", "R1"]) == 0
+    assert "locked by R1" in report_of(trial)
+
+
+def test_a_report_has_no_site_and_no_patient(trial, tmp_path):
+    read_some(trial, tmp_path)
+    refresh_reports(trial.root)
+    text = re.sub(r"base64,[^\"]*", "", report_of(trial))
+    for word in ("S01", "0001", str(trial.root)):
+        assert word not in text
