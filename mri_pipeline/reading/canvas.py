@@ -12,8 +12,7 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 
 MARGIN_MM: Final = 25.0
 """Margin around the brain: scalp, skull base and eyes remain visible."""
@@ -185,7 +184,7 @@ def display_values(image: Image, brain: LabelImage) -> NDArray[np.uint16]:
     ndarray of uint16, shape of the grid
         Negative intensities are 0.
     """
-    return np.clip(np.rint(image.data * (BRAIN_LEVEL / _level(image, brain))), 0, _TOP).astype(np.uint16)
+    return _stored(image.data * (BRAIN_LEVEL / _level(image, brain)))
 
 
 def display_difference(after: Image, before: Image, brain: LabelImage) -> NDArray[np.uint16]:
@@ -206,7 +205,7 @@ def display_difference(after: Image, before: Image, brain: LabelImage) -> NDArra
     difference = after.data * (BRAIN_LEVEL / _level(after, brain)) - before.data * (
         BRAIN_LEVEL / _level(before, brain)
     )
-    return np.clip(np.rint(difference + ZERO_DIFFERENCE), 0, _TOP).astype(np.uint16)
+    return _stored(difference + ZERO_DIFFERENCE)
 
 
 def display_window(values: NDArray[np.uint16], brain: BoolArray) -> tuple[int, int]:
@@ -228,6 +227,11 @@ def display_window(values: NDArray[np.uint16], brain: BoolArray) -> tuple[int, i
         return 0, 2 * BRAIN_LEVEL
     low, high = np.percentile(inside, [1, 99.7])
     return int(low), max(int(high * 1.1), int(low) + 1)
+
+
+def _stored(values: FloatArray) -> NDArray[np.uint16]:
+    rounded: NDArray[np.uint16] = np.clip(np.rint(values), 0, _TOP).astype(np.uint16)
+    return rounded
 
 
 def _level(image: Image, brain: LabelImage) -> float:
@@ -264,21 +268,3 @@ def unflat(values: NDArray[Voxels], shape: Shape) -> NDArray[Voxels]:
     ndarray, shape (nx, ny, nz)
     """
     return values.reshape(shape, order="F")
-
-
-def require_labels(labels: LabelImage, what: str) -> None:
-    """Refuse labels that the browser cannot show.
-
-    Parameters
-    ----------
-    labels : LabelImage
-    what : str
-        Names the mask in the message.
-
-    Raises
-    ------
-    UsageError
-        If a label is above 65,535.
-    """
-    if int(labels.data.max(initial=0)) > _TOP:
-        raise UsageError(f"{what}: expected labels up to {_TOP}, found a larger one", hint="report this")

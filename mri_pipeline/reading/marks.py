@@ -6,9 +6,8 @@ marks: a reading is replayed from its log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,10 +171,11 @@ class Marks:
         UsageError
             If it does not fit the present marks. Nothing is changed then.
         """
-        effect = self.checked(operation)
-        return effect()
+        return self.checked(operation)()
 
-    def checked(self, operation: VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation) -> Any:
+    def checked(
+        self, operation: VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation
+    ) -> Callable[[], Effect]:
         """Check an operation.
 
         Parameters
@@ -222,7 +222,7 @@ class Marks:
             raise UsageError("expected the present labels as old, found others", hint=_RELOAD)
         return where, old, new
 
-    def _checked_decision(self, operation: DecideOperation) -> Any:
+    def _checked_decision(self, operation: DecideOperation) -> Callable[[], Effect]:
         lesion = self._known(operation.kind, operation.lesion)
         if operation.reason and (operation.decision != "reject" or operation.reason not in REASONS):
             raise UsageError("expected a reason of the list for a rejection, found another", hint=_RELOAD)
@@ -231,7 +231,7 @@ class Marks:
         decided = Decision(decision=operation.decision, reason=operation.reason)
         return lambda: self._decide(lesion, decided)
 
-    def _checked_retype(self, operation: RetypeOperation) -> Any:
+    def _checked_retype(self, operation: RetypeOperation) -> Callable[[], Effect]:
         lesion, labels = self._known(operation.kind, operation.lesion), self._labels(operation.to)
         if operation.to is operation.kind:
             raise UsageError("expected another type of lesion, found the same", hint="choose another type")
@@ -253,7 +253,7 @@ class Marks:
 
         return retype
 
-    def _checked_change(self, operation: ChangeOperation) -> Any:
+    def _checked_change(self, operation: ChangeOperation) -> Callable[[], Effect]:
         number = operation.lesion
         if number not in self._asked:
             raise UsageError("expected a lesion with a proposed change, found another", hint=_RELOAD)

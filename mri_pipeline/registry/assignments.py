@@ -320,7 +320,9 @@ class Assignments:
             return False
         return True
 
-    def sign(self, code: str, *, signature: Mapping[str, Any], edits: Sequence[Edit], digest: str) -> None:
+    def sign(
+        self, code: str, *, signature: Mapping[str, Any], edits: Sequence[Edit], digest: str, account: str
+    ) -> None:
         """Note the signature of the read of an assignment. It accepts no operation from now on.
 
         Parameters
@@ -332,6 +334,8 @@ class Assignments:
             The log that was signed. Its head goes into the audit trail.
         digest : str
             Of the stored read.
+        account : str
+            Fingerprint of the account that signed.
 
         Raises
         ------
@@ -348,7 +352,8 @@ class Assignments:
             row.state, row.signature = AssignmentState.SIGNED.value, dict(signature)
             details = {
                 "assignment": code, "purpose": row.purpose, "round": row.round, "seconds": row.seconds,
-                "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest, **signature,
+                "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest, "account": account,
+                **signature,
             }  # fmt: skip
             append(session, SIGNED_IN_BROWSER, f"{row.subject} {row.visit}", details, reader=row.reader)
 
