@@ -96,6 +96,12 @@ class Case:
         """Hash of the latest operation; empty without one."""
         return self.edits[-1].hash if self.edits else ""
 
+    @property
+    def editable(self) -> list[list[int]]:
+        """The half-open box of the voxels that belong to the images. The rest of the canvas is padding."""
+        box = self.canvas.inside(self.grid.shape)
+        return [[s.start for s in box], [s.stop for s in box]]
+
     def counts(self) -> dict[str, Json]:
         """Number and volume of the lesions that count and are not rejected, by kind."""
         for kind in self.marks.labels:
@@ -225,7 +231,9 @@ class Case:
                 raise UsageError(
                     "expected all lesions near the brain, found some elsewhere", hint="check the masks"
                 )
-        return Marks(cut, flat(self.canvas.inside(self.grid.shape)), self.asked)
+        editable = np.zeros(self.canvas.shape, dtype=bool)
+        editable[self.canvas.inside(self.grid.shape)] = True
+        return Marks(cut, flat(editable), self.asked)
 
     def _on_canvas(self, labels: NDArray[np.uint16]) -> LabelImage:
         return LabelImage(unflat(labels, self.canvas.shape), self.canvas_grid)

@@ -269,6 +269,7 @@ class ReadingRoom:
                 "read_only": signed,
                 "read_only_reason": "This read is signed." if signed else None,
                 "shape": list(case.canvas.shape),
+                "editable": case.editable,
                 "spacing_mm": [round(s, 3) for s in case.grid.spacing_mm],
                 "slice_axis": case.grid.slice_axis,
                 "panes": case.images.panes,
