@@ -43,7 +43,19 @@ class AssignmentState(StrEnum):
 
 @dataclass(frozen=True)
 class Assignment:
-    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`."""
+    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`.
+
+    Parameters
+    ----------
+    code, reader, subject, visit, purpose : str
+    round : int
+    state : AssignmentState
+    opened_at, digest : str
+    canvas : mapping
+    seconds : int
+    signature : mapping
+    lease_holder : str
+    """
 
     code: str
     reader: str

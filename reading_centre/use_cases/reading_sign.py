@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 from mri_pipeline.analysis.read_check import check_read
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
 from mri_pipeline.reading.proposal_store import load_proposal
@@ -16,7 +20,9 @@ from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
 from reading_centre.use_cases.read_lock import lock_visits
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
-from reading_centre.use_cases.reading_room import ConflictError, ReadingRoom, proposal_digest
+from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
+from reading_centre.use_cases.reading_open import proposal_digest
+from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.staging import only_writer
 
 WAIT_S = 20.0
@@ -46,7 +52,7 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
     """
     case = room.case(assignment)
-    with case.lock, only_writer(room.trial, assignment.subject, wait_s=WAIT_S):
+    with case.lock, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
         if present is None or present.state is not AssignmentState.OPEN:
             raise ConflictError(
@@ -63,6 +69,18 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
             assignment.code, signature=signature, edits=case.edits, digest=record.digest, account=account
         )
     return signature
+
+
+@contextmanager
+def _only_writer(room: ReadingRoom, subject: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(room.trial, subject, wait_s=WAIT_S))
+        except UsageError as error:
+            raise UnavailableError(
+                "expected no upload or import during the signature, found one", hint="sign again in a minute"
+            ) from error
+        yield
 
 
 def _require_complete(case: Case) -> None:
@@ -82,12 +100,8 @@ def _require_present_proposal(room: ReadingRoom, case: Case) -> None:
     own = case.proposal
     stored = load_proposal(room.trial.reads, own.subject, own.visit, own.purpose)
     if stored is None or proposal_digest(stored) != proposal_digest(own):
-        room.registry.assignments.withdraw(case.assignment.code, "the proposals have changed")
         room.forget(case.assignment.code)
-        raise ConflictError(
-            "expected the proposals that this reading began with, found later ones",
-            hint="the worklist has this case again under a new code",
-        )
+        raise room.opener.replaced(case.assignment)
 
 
 def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
@@ -101,9 +115,15 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     earlier = known(case.proposal)
     with staging(reads) as stage:
         staged = stage_item(stage, item, reader=reader, read_at=utc_now(), earlier=earlier)
-        records, _ = take_over(
-            stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
-        )
+        try:
+            records, _ = take_over(
+                stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
+            )
+        except UsageError as error:
+            raise ConflictError(
+                "expected a case that awaits your read, found one that is complete or locked",
+                hint="go to the worklist",
+            ) from error
     if item.notes and records:
         registry.audit("notes on reads", reader=reader, details={"notes": list(item.notes)})
     if records:
