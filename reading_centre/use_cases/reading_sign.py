@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from mri_pipeline.analysis.read_check import check_read
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
 from mri_pipeline.reading.proposal_store import load_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignments import SIGNED_IN_BROWSER, Assignment, AssignmentState
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases.known_reads import known_reads
+from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
-from reading_centre.use_cases.read_lock import lock_visits
+from reading_centre.use_cases.read_lock import lock_visits, statement_of
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
 from reading_centre.use_cases.reading_open import proposal_digest
@@ -61,12 +61,14 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         _require_complete(case)
         _require_present_proposal(room, case)
         record = _stored(room, case)
+        at = utc_now()
+        statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
         if not record.reread:
             compare_open_reads(room.trial, room.protocol, room.registry)
-            _lock_if_it_counts(room, assignment, account)
-        signature = {"name": name, "utc": utc_now(), "meaning": f"{MEANING}.", "version": record.version}
+            _lock_what_counts(room, record, statement)
+        signature = {"name": name, "utc": at, "meaning": f"{MEANING}.", "version": record.version}
         room.registry.assignments.sign(
-            assignment.code, signature=signature, edits=case.edits, digest=record.digest, account=account
+            assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
         )
     return signature
 
@@ -139,17 +141,23 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     return old or staged
 
 
-def _lock_if_it_counts(room: ReadingRoom, assignment: Assignment, account: str) -> None:
-    """Lock the read, if it counts: with two reads of each visit, the comparison decides."""
-    visits = {visit.visit: visit for visit in room.registry.subject(assignment.subject).visits}
-    visit = visits[assignment.visit]
-    own = visit.by(assignment.reader)
-    alone = len(visit.reads) < room.protocol.reading.readers
-    if (
-        own is not None
-        and own.standing is ReadStanding.COUNTS
-        and own.status is not ReadStatus.LOCKED
-        and not alone
-    ):
-        key = (assignment.subject, assignment.visit)
-        lock_visits(room.trial, room.protocol, room.registry, assignment.reader, {key: own}, account=account)
+def _lock_what_counts(room: ReadingRoom, signed: ReadRecord, statement: Mapping[str, str]) -> None:
+    """Lock the signed reads of a subject that count. With two readers, the other signature decides which one counts.
+
+    A read that was signed before and whose images or rules have changed since is left open.
+    """
+    trial, protocol, registry, subject = room.trial, room.protocol, room.registry, signed.subject
+    entries = registry.audit_entries(SIGNED_IN_BROWSER)
+    statements = {entry.details["digest"]: entry.details["signature"] for entry in entries}
+    statements[signed.digest] = statement
+    for visit in registry.subject(subject).visits:
+        read = visit.counting
+        if read is None or read.status is ReadStatus.LOCKED or len(visit.reads) < protocol.reading.readers:
+            continue
+        own = statements.get(read.digest)
+        if own is None:
+            continue
+        record = stored_read(trial, subject, visit.visit, read).record
+        if own == statement_of(trial, protocol, record, account=own["account"], at=own["at"]):
+            key = (subject, visit.visit)
+            lock_visits(trial, protocol, registry, read.reader, {key: read}, statements={key: own})

@@ -185,8 +185,10 @@ def use_web_tables(registry):
     assert not registry.assignments.add(one.code, edit, holder="tab")
     assert registry.assignments.edits(one.code) == [edit]
     with pytest.raises(UsageError, match="expected no operation during the signature, found one"):
-        registry.assignments.sign(one.code, signature={}, edits=[], digest="", account="")
-    registry.assignments.sign(one.code, signature={"version": 1}, edits=[edit], digest="d", account="a")
+        registry.assignments.sign(one.code, signature={}, edits=[], digest="", statement={})
+    registry.assignments.sign(
+        one.code, signature={"version": 1}, edits=[edit], digest="d", statement={"at": "now"}
+    )
     (entry,) = registry.audit_entries("reading signed")
     assert entry.details["head"] == edit.hash
     assert registry.assignments.refresh("R1", set(), set())[0].signature == {"version": 1}
