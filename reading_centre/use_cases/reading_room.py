@@ -160,7 +160,7 @@ class ReadingRoom:
         Assignment or None
             None for every other code.
         """
-        found = self.registry.assignments.find(code, reader)
+        found = self.registry.assignments.find(code, reader) if code.isalnum() else None
         return None if found is None or found.state is AssignmentState.WITHDRAWN else found
 
     def case(self, assignment: Assignment) -> Case:

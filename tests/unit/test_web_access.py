@@ -208,6 +208,22 @@ def test_wrong_login_and_wrong_password_look_the_same(room, login):
     assert "<script>" not in answer.text.replace('<script src="/static/theme.js"></script>', "")
 
 
+@pytest.mark.parametrize("content", [b"", b"%ff=1", b"&" * 5000, b"login=%00&password=%00", b"{", b"password=x"])
+def test_a_login_of_another_form_is_a_wrong_one(room, content):
+    assert browser(room).post("/login", content=content).status_code == 401
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"number": NaN}'])
+def test_an_operation_of_another_form_is_refused(room, content):
+    desk = first_case(room, "R1")
+    for path in ("operations", "lease", "tools/fill", "tools/split", "sign"):
+        answer = desk.client.post(
+            f"{desk.url}/{path}", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in {400, 422}, path
+        assert isinstance(answer.json()["detail"], str)
+
+
 def test_too_many_wrong_passwords_lock_the_account_out(room, monkeypatch):
     client = browser(room)
     assert [attempt(client, "r1").status_code for _ in range(6)] == [401] * 5 + [429]
