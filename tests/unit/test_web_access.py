@@ -191,6 +191,16 @@ def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
     assert browser(room, "R1", password="a new long password").get("/").status_code == 200
 
 
+def test_an_invalid_trial_toml_leaves_the_accounts_as_they_were(trial, room):
+    client = browser(room, "R1")
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(f"{text}\n[nonsense")
+    assert client.get("/").status_code == 200
+    assert browser(room, "R2").get("/").status_code == 200
+    trial.protocol_file.unlink()
+    assert client.get("/").status_code == 200
+
+
 # --- passwords --------------------------------------------------------------------------------------------------
 
 
