@@ -1,0 +1,384 @@
+"""The reading room: assignments of the readers, their opened cases, and what they do with them.
+
+One process serves a trial. Opened cases are kept in memory and can be made again from the log at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from contextlib import suppress
+from threading import Lock
+from typing import Any, Final
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import ReadingCentreError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.reading_settings import Reader, Role
+from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.reading.items import item_from_derivatives
+from mri_pipeline.reading.operations import (
+    REASONS,
+    ChangeOperation,
+    DecideOperation,
+    RetypeOperation,
+    VoxelsOperation,
+)
+from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.signature import MEANING
+from mri_pipeline.registry import Registry, ScanState
+from mri_pipeline.registry.assignments import Assignment, AssignmentState, Edit
+from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.read import awaits_read, rereads_for
+from reading_centre.use_cases.reading_case import TITLES, Case, Json
+from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
+from reading_centre.use_cases.reading_open import Opener
+
+_LOG = logging.getLogger(__name__)
+MOST_CASES: Final = 12
+"""Cases in memory."""
+
+
+class ReadingRoom:
+    """The reading room of one trial.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    """
+
+    def __init__(self, trial: Trial, protocol: Protocol, registry: Registry) -> None:
+        self.trial, self.protocol, self.registry = trial, protocol, registry
+        self.opener = Opener(trial, protocol, registry)
+        self._cases: OrderedDict[str, Case] = OrderedDict()
+        self._lock, self._opening = Lock(), Lock()
+        self._accounts = (0, protocol.readers)
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """The readers with their accounts, as ``trial.toml`` has them now. Its other settings need a restart.
+
+        While it is missing or invalid, the latest valid accounts stay.
+        """
+        try:
+            changed = self.trial.protocol_file.stat().st_mtime_ns
+            if self._accounts[0] != changed:
+                self._accounts = changed, load_protocol(self.trial.protocol_file).readers
+        except (ReadingCentreError, OSError) as error:
+            _LOG.error("the accounts stay as they were: %s", error)
+        return self._accounts[1]
+
+    def reader(self, code: str) -> Reader | None:
+        """The reader with a code in upper or lower case.
+
+        Parameters
+        ----------
+        code : str
+
+        Returns
+        -------
+        Reader or None
+            None if there is none, or one without a password.
+        """
+        found = next((reader for reader in self.readers if reader.code.upper() == code.upper()), None)
+        return found if found is not None and found.password_hash else None
+
+    # the worklist
+
+    def worklist(self, reader: str) -> list[Assignment]:
+        """The open and signed assignments of a reader, new ones included.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        list of Assignment
+            In the order of reading: by subject and visit if readers may know the order, else by random code.
+        """
+        protocol = self.protocol
+        if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
+            return []
+        awaiting: list[tuple[str, str, str]] = []
+        unsigned = []
+        for subject in self.registry.state().subjects:
+            for visit in subject.visits:
+                key = (subject.code, visit.visit, Purpose.READ.value)
+                if visit.scan is not ScanState.ANALYSED:
+                    continue
+                own = visit.by(reader)
+                if awaits_read(visit, reader, Role.READER, protocol):
+                    awaiting.append(key)
+                elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
+                    unsigned.append(key)
+        again = rereads_for(self.trial, protocol, self.registry, reader)
+        awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
+        return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
+
+    def next_case(self, assignment: Assignment) -> str | None:
+        """Code of the next open assignment of the same reader.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        str or None
+        """
+        known = self._ordered(self.registry.assignments.of_reader(assignment.reader))
+        codes = [one.code for one in known if one.state is AssignmentState.OPEN or one.code == assignment.code]
+        place = codes.index(assignment.code) if assignment.code in codes else -1
+        rest = codes[place + 1 :] + codes[: max(place, 0)]
+        return rest[0] if rest else None
+
+    def _ordered(self, found: list[Assignment]) -> list[Assignment]:
+        if not self.protocol.reading.order_of_visits_known:
+            return sorted(found, key=lambda one: one.code)
+        order = {visit.label: number for number, visit in enumerate(self.protocol.visits)}
+        key = Sealed.open(self.trial).secret("reading")
+
+        def place(one: Assignment) -> tuple[str, int, str]:
+            series = hashlib.sha256(key + f"{one.reader}|{one.subject}|{one.purpose}".encode()).hexdigest()
+            return series, order.get(one.visit, 0), one.code
+
+        return sorted(found, key=place)
+
+    # a case
+
+    def assignment(self, code: str, reader: str) -> Assignment | None:
+        """An assignment of a reader that was not withdrawn.
+
+        Parameters
+        ----------
+        code : str
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        Assignment or None
+            None for every other code.
+        """
+        found = self.registry.assignments.find(code, reader) if code.isalnum() else None
+        return None if found is None or found.state is AssignmentState.WITHDRAWN else found
+
+    def case(self, assignment: Assignment) -> Case:
+        """The opened case of an assignment.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        Case
+
+        Raises
+        ------
+        UnavailableError
+            If it cannot be opened.
+        ConflictError
+            If its proposals have changed. The assignment is withdrawn.
+        """
+        with self._lock:
+            if (case := self._cases.get(assignment.code)) is not None:
+                self._cases.move_to_end(assignment.code)
+                return case
+        with self._opening:
+            with self._lock:
+                if (case := self._cases.get(assignment.code)) is not None:
+                    return case
+            try:
+                case = self.opener.open(assignment)
+            except ConflictError:
+                raise
+            except (ReadingCentreError, OSError) as error:
+                _LOG.error("assignment %s cannot be opened: %s", assignment.code, error)
+                raise UnavailableError(
+                    "expected the images of this case, found a fault",
+                    hint="tell the reading centre the code of the case",
+                ) from error
+        with self._lock:
+            self._cases[assignment.code] = case
+            while len(self._cases) > MOST_CASES:
+                self._cases.popitem(last=False)
+        return case
+
+    def present_case(self, assignment: Assignment) -> Case:
+        """The opened case of an assignment, made again if the read of its previous visit has changed since.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        Case
+
+        Raises
+        ------
+        UnavailableError, ConflictError
+            As `case`.
+        """
+        case = self.case(assignment)
+        if self.protocol.reading.order_of_visits_known and assignment.state is AssignmentState.OPEN:
+            item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
+            previous = self.opener.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+            shown = case.proposal.shown
+            if (None if previous is None else previous.opinion) != (None if shown is None else shown.previous):
+                self.forget(assignment.code)
+                return self.case(assignment)
+        return case
+
+    def forget(self, code: str) -> None:
+        """Make the case again from the log at its next use.
+
+        Parameters
+        ----------
+        code : str
+        """
+        with self._lock:
+            self._cases.pop(code, None)
+
+    def prepare(self, code: str | None, reader: str) -> None:
+        """Make the images of a case before they are asked for. Faults are left to the request.
+
+        Parameters
+        ----------
+        code : str or None
+        reader : str
+            Code of the reader.
+        """
+        if code and (assignment := self.assignment(code, reader)) is not None:
+            with suppress(ReadingCentreError, OSError):
+                self.opener.warm(assignment)
+
+    def view(self, assignment: Assignment, case: Case, reader_name: str) -> Json:
+        """A case, as the browser shows it.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        case : Case
+        reader_name : str
+            Printed name.
+
+        Returns
+        -------
+        dict
+        """
+        signed = assignment.state is AssignmentState.SIGNED
+        with case.lock:
+            return {
+                "code": assignment.code,
+                "state": assignment.state.value,
+                "read_only": signed,
+                "read_only_reason": "This read is signed." if signed else None,
+                "shape": list(case.canvas.shape),
+                "editable": case.editable,
+                "spacing_mm": [round(s, 3) for s in case.grid.spacing_mm],
+                "slice_axis": case.grid.slice_axis,
+                "panes": case.images.panes,
+                "kinds": [{"id": kind.value, "title": TITLES[kind]} for kind in case.marks.labels],
+                "lesions": case.lesions(),
+                "reasons": [{"code": code, "text": text} for code, text in REASONS.items()],
+                "changes_asked": bool(case.asked),
+                "next_number": len(case.edits) + 1,
+                "counts": case.counts(),
+                "next_case": self.next_case(assignment),
+                "reader": reader_name,
+                "signature": dict(assignment.signature) or None,
+            }
+
+    def operate(
+        self,
+        assignment: Assignment,
+        number: int,
+        operation: VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation,
+        *,
+        client: str,
+    ) -> Json:
+        """Store an operation, carry it out, and describe what it changed.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        number : int
+            Number of the operation in the log.
+        operation : Operation
+        client : str
+            Name of the browser tab.
+
+        Returns
+        -------
+        dict
+
+        Raises
+        ------
+        ConflictError
+            If the log has another operation of this number, the number leaves a gap, or the read is signed.
+        NotHeldError
+            If another tab edits the case.
+        RefusedError
+            If the operation does not fit the present marks.
+        """
+        case = self.case(assignment)
+        with case.lock:
+            if number <= len(case.edits):
+                if case.edits[number - 1].body == operation.body:
+                    return case.answer(number)
+                raise _other_number(case)
+            if assignment.state is not AssignmentState.OPEN:
+                raise ConflictError("expected an open read, found a signed one", hint="it is read-only")
+            if assignment.lease_holder != client:
+                raise _not_held()
+            if number > len(case.edits) + 1:
+                raise _other_number(case)
+            try:
+                carry_out = case.marks.checked(operation)
+            except UsageError as error:
+                raise RefusedError(error.message, hint=error.hint) from error
+            edit = Edit(number, utc_now(), operation.op, operation.body, case.head)
+            try:
+                stored = self.registry.assignments.add(assignment.code, edit, holder=client)
+            except PermissionError as error:
+                raise _not_held() from error
+            if not stored:  # another process has written to the log, or the read was signed
+                self.forget(assignment.code)
+                raise _other_number(self.case(assignment))
+            return case.done(edit, carry_out())
+
+    def summary(self, case: Case) -> Json:
+        """What the reader sees before the signature.
+
+        Parameters
+        ----------
+        case : Case
+
+        Returns
+        -------
+        dict
+            As `Case.summary`, with the meaning of the signature.
+        """
+        with case.lock:
+            return case.summary() | {"meaning": f"{MEANING}."}
+
+
+_UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN})
+
+
+def _other_number(case: Case) -> ConflictError:
+    number = len(case.edits) + 1
+    more: dict[str, Any] = {"next_number": number}
+    return ConflictError(f"expected operation {number}, found another", hint="reload the page", more=more)
+
+
+def _not_held() -> NotHeldError:
+    return NotHeldError("expected the tab that edits this case, found another one", hint="take over the case here")

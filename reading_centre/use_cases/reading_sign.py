@@ -1,0 +1,163 @@
+"""Signature of a read in the browser: the read is stored, entered and locked as by import and lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from mri_pipeline.analysis.read_check import check_read
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
+from mri_pipeline.reading.proposal_store import load_proposal
+from mri_pipeline.reading.record import Purpose, ReadRecord
+from mri_pipeline.reading.signature import MEANING
+from mri_pipeline.reading.store import load_record, staging
+from mri_pipeline.registry.assignments import SIGNED_IN_BROWSER, Assignment, AssignmentState
+from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.known_reads import known_reads, stored_read
+from reading_centre.use_cases.read import enter_reads
+from reading_centre.use_cases.read_compare import compare_open_reads
+from reading_centre.use_cases.read_lock import lock_visits, statement_of
+from reading_centre.use_cases.reading_case import WHAT, Case, Json
+from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
+from reading_centre.use_cases.reading_open import proposal_digest
+from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.staging import only_writer
+
+WAIT_S = 20.0
+"""How long a signature waits for an upload or an analysis of the same subject."""
+
+
+def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: str) -> Json:
+    """Store, enter and sign the read of an assignment. It may be repeated after an interruption.
+
+    Parameters
+    ----------
+    room : ReadingRoom
+    assignment : Assignment
+    account : str
+        Fingerprint of the account, whose password was checked.
+    name : str
+        Printed name of the reader.
+
+    Returns
+    -------
+    dict
+        ``name``, ``utc``, ``meaning`` and ``version``.
+
+    Raises
+    ------
+    ConflictError
+        If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
+    """
+    case = room.case(assignment)
+    with case.lock, _only_writer(room, assignment.subject):
+        present = room.assignment(assignment.code, assignment.reader)
+        if present is None or present.state is not AssignmentState.OPEN:
+            raise ConflictError(
+                "expected an open read, found a signed or withdrawn one", hint="go to the worklist"
+            )
+        _require_complete(case)
+        _require_present_proposal(room, case)
+        record = _stored(room, case)
+        at = utc_now()
+        statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
+        if not record.reread:
+            compare_open_reads(room.trial, room.protocol, room.registry)
+            _lock_what_counts(room, record, statement)
+        signature = {"name": name, "utc": at, "meaning": f"{MEANING}.", "version": record.version}
+        room.registry.assignments.sign(
+            assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
+        )
+    return signature
+
+
+@contextmanager
+def _only_writer(room: ReadingRoom, subject: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(room.trial, subject, wait_s=WAIT_S))
+        except UsageError as error:
+            raise UnavailableError(
+                "expected no upload or import during the signature, found one", hint="sign again in a minute"
+            ) from error
+        yield
+
+
+def _require_complete(case: Case) -> None:
+    found = case.summary()
+    if found["undecided"]:
+        raise ConflictError(
+            f"expected a decision on every lesion, found {found['undecided']} undecided",
+            hint="decide them, then sign",
+            more={"undecided": found["undecided"], "contradictions": []},
+        )
+    if found["contradictions"]:
+        more = {"undecided": 0, "contradictions": found["contradictions"]}
+        raise ConflictError("; ".join(found["contradictions"]), hint="correct the marks, then sign", more=more)
+
+
+def _require_present_proposal(room: ReadingRoom, case: Case) -> None:
+    own = case.proposal
+    stored = load_proposal(room.trial.reads, own.subject, own.visit, own.purpose)
+    if stored is None or proposal_digest(stored) != proposal_digest(own):
+        room.forget(case.assignment.code)
+        raise room.opener.replaced(case.assignment)
+
+
+def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
+    """The read of a case, stored and entered unless it was before."""
+    protocol, registry, reads, reader = room.protocol, room.registry, room.trial.reads, case.assignment.reader
+    item = confirm_item(
+        case.proposal, case.proposed, case.returned(), what=WHAT,
+        check=lambda masks, what: check_read(masks, protocol.lesions, what=what), previous_t2=case.previous_t2,
+    )  # fmt: skip
+    known = known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers)
+    earlier = known(case.proposal)
+    with staging(reads) as stage:
+        staged = stage_item(stage, item, reader=reader, read_at=utc_now(), earlier=earlier)
+        try:
+            records, _ = take_over(
+                stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
+            )
+        except UsageError as error:
+            raise ConflictError(
+                "expected a case that awaits your read, found one that is complete or locked",
+                hint="go to the worklist",
+            ) from error
+    if item.notes and records:
+        registry.audit("notes on reads", reader=reader, details={"notes": list(item.notes)})
+    if records:
+        return records[0]
+    old = load_record(
+        reads,
+        staged.subject,
+        staged.visit,
+        reader,
+        earlier.version,
+        reread=case.proposal.purpose is Purpose.REREAD,
+    )
+    return old or staged
+
+
+def _lock_what_counts(room: ReadingRoom, signed: ReadRecord, statement: Mapping[str, str]) -> None:
+    """Lock the signed reads of a subject that count. With two readers, the other signature decides which one counts.
+
+    A read that was signed before and whose images or rules have changed since is left open.
+    """
+    trial, protocol, registry, subject = room.trial, room.protocol, room.registry, signed.subject
+    entries = registry.audit_entries(SIGNED_IN_BROWSER)
+    statements = {entry.details["digest"]: entry.details["signature"] for entry in entries}
+    statements[signed.digest] = statement
+    for visit in registry.subject(subject).visits:
+        read = visit.counting
+        if read is None or read.status is ReadStatus.LOCKED or len(visit.reads) < protocol.reading.readers:
+            continue
+        own = statements.get(read.digest)
+        if own is None:
+            continue
+        record = stored_read(trial, subject, visit.visit, read).record
+        if own == statement_of(trial, protocol, record, account=own["account"], at=own["at"]):
+            key = (subject, visit.visit)
+            lock_visits(trial, protocol, registry, read.reader, {key: read}, statements={key: own})

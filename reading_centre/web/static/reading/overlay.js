@@ -1,0 +1,95 @@
+/** The marks on the images: outlines and fills of the three kinds, computed once per slice for all panes. */
+
+import { COLOURS, css } from "./palette.js";
+import { outlines } from "./contours.js";
+
+const FILL_ALPHA = 90;
+const REJECTED_ALPHA = 35;
+/** Dashes tell the state without colour: accepted and drawn solid, undecided dashed, rejected dotted. */
+const DASHES = { accept: [], drawn: [], open: [6, 4], reject: [1.5, 4] };
+
+export class Overlay {
+  /** @param {import("./reading.js").Reading} reading @param {import("./geometry.js").Grid} grid */
+  constructor(reading, grid) {
+    this.reading = reading;
+    this.grid = grid;
+    /** @type {Map<string, any>} by kind */
+    this.cache = new Map();
+    /** @type {Set<string>} kinds that are hidden */
+    this.hidden = new Set();
+  }
+
+  /** @param {string} kind @param {number} number */
+  state(kind, number) {
+    const lesion = this.reading.lesion(kind, number);
+    if (!lesion) return "drawn";
+    return lesion.decision ?? (lesion.proposed ? "open" : "drawn");
+  }
+
+  /** Outlines and fill of one kind in a slice. @param {string} kind @param {import("./geometry.js").Plane} plane @param {number} slice */
+  marks(kind, plane, slice) {
+    const tag = `${plane.axis}/${slice}/${this.reading.version}`;
+    let entry = this.cache.get(kind);
+    if (entry?.tag === tag) return entry;
+    const [width, height] = this.grid.planeSize(plane);
+    const values = new Uint16Array(width * height);
+    this.grid.slice(this.reading.labels.get(kind), plane, slice, values);
+    entry = { tag, values, width, height, paths: outlines(values, width, height), fill: null };
+    this.cache.set(kind, entry);
+    return entry;
+  }
+
+  fill(kind, entry) {
+    if (entry.fill) return entry.fill;
+    const canvas = document.createElement("canvas");
+    canvas.width = entry.width;
+    canvas.height = entry.height;
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const image = context.createImageData(entry.width, entry.height);
+    const pixels = new Uint32Array(image.data.buffer);
+    const [r, g, b] = COLOURS[kind];
+    const colours = new Map([...entry.paths.keys()].map((label) => {
+      const alpha = this.state(kind, label) === "reject" ? REJECTED_ALPHA : FILL_ALPHA;
+      return [label, ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0];
+    }));
+    entry.values.forEach((label, at) => { if (label) pixels[at] = colours.get(label); });
+    context.putImageData(image, 0, 0);
+    entry.fill = canvas;
+    return canvas;
+  }
+
+  /**
+   * Draw the marks of a slice.
+   * @param {CanvasRenderingContext2D} context @param {{plane: any, slice: number, transform: any, mode: string, selected: string|null, ratio: number}} view
+   */
+  draw(context, { plane, slice, transform, mode, selected, ratio }) {
+    const matrix = new DOMMatrix([transform.a, 0, 0, transform.d, transform.e, transform.f]);
+    for (const { id: kind } of this.reading.info.kinds) {
+      if (this.hidden.has(kind)) continue;
+      const entry = this.marks(kind, plane, slice);
+      if (!entry.paths.size) continue;
+      if (mode === "fill") {
+        context.imageSmoothingEnabled = false;
+        context.drawImage(this.fill(kind, entry), transform.e, transform.f, entry.width * transform.a, entry.height * transform.d);
+      }
+      for (const [label, path] of entry.paths) {
+        const state = this.state(kind, label);
+        const screen = new Path2D();
+        screen.addPath(path, matrix);
+        if (selected === `${kind}:${label}`) {
+          context.setLineDash([]);
+          context.lineWidth = 4.5 * ratio;
+          context.strokeStyle = "rgba(255, 255, 255, 0.85)";
+          context.stroke(screen);
+        } else if (mode === "fill") {
+          continue;
+        }
+        context.setLineDash(DASHES[state].map((length) => length * ratio));
+        context.lineWidth = (state === "reject" ? 1.2 : 2) * ratio;
+        context.strokeStyle = css(kind, state === "reject" ? 0.75 : 1);
+        context.stroke(screen);
+      }
+    }
+    context.setLineDash([]);
+  }
+}
