@@ -53,9 +53,27 @@ _RULES: Final = {
     "snr": "Signal to noise",
     "cnr": "Grey/white contrast to noise",
     "edge": "Head at the edge",
+    "ghosting": "Ghosting in the air",
+    "ghost_in_head": "Ghosting in the head",
+    "saturation": "Saturation",
+    "spike": "Spike of k-space",
+    "line": "Line of interference",
+    "sharpness": "Sharpness",
+    "slice_displacement": "Displaced slice",
+    "interleave": "Odd and even slices, position",
+    "alternation": "Odd and even slices, intensity",
     "slice_step": "Step between slices",
-    "ghosting": "Ghosting",
+    "doubled_slice": "Doubled slice",
+    "no_brain": "Brain found",
+    "upside_down": "Upside down",
+    "brain_missing": "Brain outside of the slices",
     "vertex": "Vertex",
+    "foramen_magnum": "Foramen magnum",
+    "fluid_signal": "Signal of CSF",
+    "grey_signal": "Signal of grey matter",
+    "bias": "Shading",
+    "void": "Signal void",
+    "not_measured": "Not measured",
     "blank_slices": "Blank slices",
     "repeated_slices": "Copied slices",
     "copied_scan": "Copied scan",
@@ -117,7 +135,9 @@ def _row(finding: Finding) -> dict[str, str]:
     return {
         "rule": _RULES.get(finding.rule, finding.rule),
         "contrast": _NAMES[finding.contrast] if finding.contrast else "all",
-        "message": message[:1].upper() + message[1:] + ".",
+        "message": message[:1].upper()
+        + message[1:]
+        + (f"; {finding.to_do}." if finding.action and finding.to_do else "."),
     }
 
 
