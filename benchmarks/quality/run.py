@@ -175,7 +175,7 @@ def cases(
         for other in images.keys() - {contrast}:
             found = replace(usual[other], brain=measure_brain(image, placement, load_template()))
             yield from rows_of(name, other, (f"{contrast.value} as {other.value}", "severe"), found, BRAIN_RULES)
-        if contrast is not order[turn % len(order)]:
+        if not levels or contrast is not order[turn % len(order)]:
             continue
         scan = scan_of(image, usual[contrast], placement, seed=len(name))
         half = every_second(scan)
@@ -186,7 +186,7 @@ def cases(
                 changed = artefact.make(half if artefact.group == "signal" else scan, value)
                 found, rules = measured(artefact.group, changed, contrast, usual[contrast], placement)
                 yield from rows_of(name, contrast, (artefact.name, level), found, rules)
-    for kind, make in UNUSABLE.items() if turn % 4 == 3 else ():
+    for kind, make in UNUSABLE.items() if levels and turn % 4 == 3 else ():
         values = measure_visit({Contrast.FLAIR: make(images[Contrast.FLAIR])}, {Contrast.FLAIR: Contrast.FLAIR})
         rules = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES)
         yield from rows_of(name, Contrast.FLAIR, (kind, "severe"), values[Contrast.FLAIR], rules)
@@ -295,7 +295,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("values", type=Path)
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
+    parser.add_argument(
+        "--levels", nargs="*", default=LEVELS, help="none: untouched scans and exchanged contrasts alone"
+    )
     arguments = parser.parse_args()
     if arguments.report:
         print(report(list(csv.DictReader(arguments.values.open(encoding="utf-8")))))

@@ -7,8 +7,9 @@ are the worst value of untouched real scans with a margin (``benchmarks/quality/
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mri_pipeline.core.settings import Settings
 
@@ -31,12 +32,12 @@ class QualityLimit(Settings):
     action : Action
         Consequence of a value beyond the limit.
     ask : str
-        What the site has to do then.
+        What the site has to do then. In ``trial.toml``, the default of the limit if it is not stated.
     """
 
     value: float
     action: Action = Action.QUERY
-    ask: str = ""
+    ask: Annotated[str, Field(min_length=1)]
 
 
 _REPEAT = "repeat the scan if the patient is still there"
@@ -149,3 +150,14 @@ class ImageLimits(Settings):
     max_void_mm: QualityLimit = _limit(
         10.0, "look for metal near the head; remove it, and repeat the scan if possible"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_default_request(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        asks = {name: field.get_default(call_default_factory=True).ask for name, field in cls.model_fields.items()}
+        return {
+            name: {"ask": asks[name], **value} if isinstance(value, dict) and name in asks else value
+            for name, value in given.items()
+        }

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from pydantic import ValidationError
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import SettingsError, UnreadableUploadError
@@ -132,8 +133,16 @@ def test_every_limit_of_the_protocol_decides(name):
     assert {f.limit for f in found} == {strict.value}
 
 
+def test_a_limit_without_a_request_has_the_default_one():
+    limits = ImageLimits.model_validate({"min_snr": {"value": 30.0}})
+    assert (limits.min_snr.value, limits.min_snr.ask) == (30.0, ImageLimits().min_snr.ask)
+    for wrong in ({"min_snr": {"value": 30.0, "ask": ""}}, {"min_noise": {"value": 30.0}}, {"min_snr": 30.0}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            ImageLimits.model_validate(wrong)
+
+
 def test_the_limits_are_part_of_the_digest_of_the_settings():
-    other = ImageLimits(max_void_mm=QualityLimit(value=11.0))
+    other = ImageLimits(max_void_mm=QualityLimit(value=11.0, ask="call the centre"))
     assert settings_digest(PROTOCOL) != settings_digest(PROTOCOL.model_copy(update={"image_quality": other}))
 
 
