@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, Final
 
@@ -36,6 +38,9 @@ _NAMES: Final = {
     Contrast.PDW: "Proton density",
     Contrast.FLAIR: "FLAIR",
 }
+
+_NOT_LISTED: Final = frozenset({"slice_digests", "placement"})
+"""Parts of the measures that are no values."""
 
 _RULES: Final = {
     "field_strength": "Field strength",
@@ -122,6 +127,41 @@ def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
         software=software(),
         settings_digest=settings_digest,
     )
+
+
+def acceptance_json(run: DummyRun, *, trial: str, settings_digest: str) -> str:
+    """The verdict, all findings and all measures of a dummy run, for machines.
+
+    Parameters
+    ----------
+    run : DummyRun
+    trial : str
+        Name of the trial.
+    settings_digest : str
+        As in `acceptance_html`.
+
+    Returns
+    -------
+    str
+        JSON without patient data. A value that could not be measured is null.
+    """
+    findings = [
+        {**asdict(f), "action": f.action or "met", "contrast": f.contrast.value if f.contrast else None}
+        for f in run.findings
+    ]
+    measures = {
+        contrast.value: {k: v for k, v in asdict(values).items() if k not in _NOT_LISTED}
+        for contrast, values in run.measures.items()
+    }
+    content = {
+        "trial": trial,
+        "site": run.site,
+        "verdict": run.verdict.value,
+        "settings": settings_digest,
+        "findings": findings,
+        "measures": measures,
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _in_order(images: Mapping[Contrast, Image]) -> list[tuple[Contrast, Image]]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from qc.findings import Finding
 from qc.frequencies import SpectrumMeasures
 from qc.measures import ImageMeasures
 from qc.placement import BrainMeasures, Placement
-from qc.reports.acceptance import acceptance_html, mosaic_png
+from qc.reports.acceptance import acceptance_html, acceptance_json, mosaic_png
 from qc.slices import SliceMeasures
 from reading_centre.use_cases.dummy_run import accept_dummy_run
 from tests.unit import dicom_factory as factory
@@ -205,6 +206,24 @@ def test_an_upload_that_is_none_raises(tmp_path):
         accept_dummy_run(
             tmp_path / "up", protocol=PROTOCOL, site="S99", trial=tmp_path, work_dir=tmp_path / "work"
         )
+
+
+def test_the_values_are_written_for_machines():
+    note, refusal = (
+        Finding("gap", Action.NOTE, "a note"),
+        Finding("snr", Action.REFUSE, "x", Contrast.T1W, 5.0, 10.0),
+    )
+    result = DummyRun(
+        "S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: replace(GOOD, snr=None)}
+    )
+    found = json.loads(acceptance_json(result, trial="mesems", settings_digest="abc123"))
+    assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", "abc123")
+    assert [(f["rule"], f["action"], f["measured"], f["limit"]) for f in found["findings"]] == [
+        ("gap", "note", None, None), ("snr", "refuse", 5.0, 10.0)
+    ]  # fmt: skip
+    assert found["measures"]["T1w"]["snr"] is None
+    assert found["measures"]["T1w"]["slices"]["displacement_mm"] == 0.8
+    assert "slice_digests" not in found["measures"]["T1w"]
 
 
 def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):
