@@ -140,7 +140,7 @@ class ImageLimits(Settings):
     max_slice_step_percent: QualityLimit = _limit(20.0, _FAULT)
     max_alternation_percent: QualityLimit = _limit(8.0, _FAULT)
     min_neighbour_difference: QualityLimit = _limit(0.4, "send the original series again")
-    max_spike_ratio: QualityLimit = _limit(60.0, _FAULT)
+    max_spike_ratio: QualityLimit = _limit(100.0, _FAULT)
     max_line_ratio: QualityLimit = _limit(2.5, _FAULT)
     max_saturated_percent: QualityLimit = _limit(
         0.5, "send the original series again, or check the scaling of the scanner"
