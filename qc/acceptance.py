@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
-from mri_pipeline.core.protocol import Action, Limit, Protocol
+from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
-from qc.content import judge_content, judge_copies
+from qc.content import judge_copies
 from qc.findings import ComplianceReport, Finding
 from qc.measures import ImageMeasures
+from qc.quality_rules import judge_quality
 from qc.scan_profile import ScanProfile
-
-MAX_GHOSTING_PERCENT: Final = 1.5
-"""Ghosting that triggers a query. It lies below the 2.5 % limit for phantoms (ACR MRI quality control manual 2015). In
-the digital reference trial a head motion of 6 mm gives 0.7 to 2.2 %, no motion less than 0.1 %."""
-
-MAX_EDGE_SHARE: Final = 0.05
-"""Maximum share of the head at the edge of the field of view. Nose and ears may touch the edge."""
-
-MAX_SLICE_STEP_PERCENT: Final = 25.0
-"""Maximum step between slices. Clinical 2D scans of good quality have less than 15 % (14 scans of the Ljubljana
-longitudinal data)."""
 
 
 class Verdict(StrEnum):
@@ -179,36 +168,14 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     contrast : Contrast
     values : ImageMeasures
     protocol : Protocol
-        With the limits of signal-to-noise and contrast-to-noise ratio.
+        With the limits of image quality.
 
     Returns
     -------
     list of Finding
         One for each limit, met or violated. An image without a head, or with blank or copied slices, is a refusal.
     """
-    quality = protocol.image_quality
-    query = Action.QUERY
-    findings = [
-        _at_least("snr", "a signal-to-noise ratio", contrast, values.snr, quality.min_snr),
-        _at_least(
-            "cnr", "a contrast-to-noise ratio of grey and white matter", contrast, values.cnr, quality.min_cnr
-        ),
-        _at_most(
-            "edge",
-            "head at the side of the field of view",
-            contrast,
-            100 * values.edge_share,
-            100 * MAX_EDGE_SHARE,
-        ),
-        _at_most(
-            "slice_step", "a step between slices", contrast, values.slice_step_percent, MAX_SLICE_STEP_PERCENT
-        ),
-    ]
-    if values.ghosting_percent is not None:
-        findings.append(_at_most("ghosting", "ghosting", contrast, values.ghosting_percent, MAX_GHOSTING_PERCENT))
-    state = "is cut off at" if values.cut_at_top else "ends below"
-    message = f"{contrast.value}: the head {state} the uppermost slice"
-    findings.append(Finding("vertex", query if values.cut_at_top else None, message, contrast))
+    findings = judge_quality(contrast, values, protocol.image_quality)
     for rule, count, what in (
         ("blank_slices", values.blank_slices, "blank slices"),
         ("repeated_slices", values.repeated_slices, "copied slices"),
@@ -216,20 +183,4 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
         message = f"{contrast.value}: expected no {what}, found {count}"
         action = Action.REFUSE if count else None
         findings.append(Finding(rule, action, message, contrast, float(count), 0.0, "slices"))
-    return findings + judge_content(contrast, values.content)
-
-
-def _at_least(rule: str, what: str, contrast: Contrast, measured: float | None, limit: Limit) -> Finding:
-    if measured is None:
-        message = f"{contrast.value}: expected {what} of at least {limit.value:g}, the noise could not be measured"
-        return Finding(rule, limit.action, message, contrast, None, limit.value)
-    message = f"{contrast.value}: expected {what} of at least {limit.value:g}, found {measured:.1f}"
-    return Finding(
-        rule, limit.action if measured < limit.value else None, message, contrast, measured, limit.value
-    )
-
-
-def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: float) -> Finding:
-    action = Action.QUERY if measured > limit else None
-    message = f"{contrast.value}: expected {what} of at most {limit:g} %, found {measured:.1f} %"
-    return Finding(rule, action, message, contrast, measured, limit, "%")
+    return findings

@@ -1,6 +1,6 @@
 """Does a scan show a head, and is it a scan of its own? The measures use the voxels only.
 
-They refuse what no analysis can use: uniform and noise images, phantoms, scrambled slices, and copies of another scan.
+They find what no analysis can use: uniform and noise images, phantoms, scrambled slices, and copies of another scan.
 """
 
 from __future__ import annotations
@@ -19,16 +19,6 @@ from mri_pipeline.core.protocol import Action
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
-
-MIN_DETAIL_PERCENT: Final = 4.0
-"""Least local variation of a head. Real scans have 6.4 to 26 % (36 scans of the Ljubljana and MSLesSeg data: FLAIR, T1w
-and T2w, with and without skull), simulated bottles and spheres 0.3 to 2.6 %, also with shading, inserts and shells."""
-
-MIN_COHERENCE: Final = 0.15
-"""Least correlation of the detail of neighbouring slices. The same real scans have 0.44 to 0.88, noise 0.0."""
-
-MIN_HEAD_LITRES: Final = 0.5
-"""Smallest object that is taken for a head. The brains of skull-stripped scans have at least 1.0 L."""
 
 WORK_MM: Final = 3.0
 """Approximate spacing of the grid of the measures."""
@@ -107,38 +97,6 @@ def _neighbourhood_mean(
     weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
     total = ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), sigma)
     return np.asarray(total / np.maximum(weight, 1e-3), dtype=np.float32)
-
-
-def judge_content(contrast: Contrast, values: ContentMeasures) -> list[Finding]:
-    """Judge whether a scan shows a head.
-
-    Parameters
-    ----------
-    contrast : Contrast
-    values : ContentMeasures
-
-    Returns
-    -------
-    list of Finding
-        One for each limit, met or violated. A violation is a refusal.
-    """
-    limits = (
-        ("head_volume", "an object of", values.head_litres, MIN_HEAD_LITRES, " L"),
-        ("head_detail", "a head with a local variation of", values.detail_percent, MIN_DETAIL_PERCENT, " %"),
-        ("slice_coherence", "a correlation of neighbouring slices of", values.coherence, MIN_COHERENCE, ""),
-    )
-    return [
-        Finding(
-            rule,
-            None if measured >= limit else Action.REFUSE,
-            f"{contrast.value}: expected {what} at least {limit:g}{unit}, found {measured:.2g}{unit}",
-            contrast,
-            round(measured, 3),
-            limit,
-            unit.strip(),
-        )
-        for rule, what, measured, limit, unit in limits
-    ]
 
 
 def slice_digests(image: Image) -> tuple[str, ...]:

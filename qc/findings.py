@@ -36,6 +36,8 @@ class Finding:
         Measured value and limit, in `unit`.
     unit : str
         Unit, such as "mm", "min" or "%"; empty for a ratio.
+    to_do : str
+        What the site has to do, if the limit of ``trial.toml`` states it.
     """
 
     rule: str
@@ -45,6 +47,7 @@ class Finding:
     measured: float | None = None
     limit: float | None = None
     unit: str = ""
+    to_do: str = ""
 
 
 @dataclass(frozen=True)

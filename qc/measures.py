@@ -1,12 +1,14 @@
-"""Image quality measures. They use the voxels only, without a segmentation or a template.
+"""Image quality measures of a scan and of a visit.
 
-The measures detect clearly inadequate scans: noise, ghosting, a head that is cut off, intensity steps between slices,
-missing slices. They do not replace visual QC. Values of different sequences are not comparable.
+The measures detect clearly inadequate scans: noise, ghosts, a brain that is cut off, slices that differ from their
+neighbours, interference, blur, missing slices. They do not replace visual QC. Values of different sequences are not
+comparable.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,9 +17,13 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, measure_content, slice_digests
+from qc.frequencies import SpectrumMeasures, difference_gain, measure_spectrum, spectrum_of
+from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
+from qc.slices import SliceMeasures, measure_slices, slice_stack
 
 _AIR_STD: Final = 0.68
 """Ratio of the standard deviation of magnitude noise in air to sigma: 0.655 (one coil) to 0.707 (many coils).
@@ -29,18 +35,23 @@ _BRAIN_DEPTH_MM: Final = 20.0
 _BRAIN_HEIGHT_MM: Final = 90.0
 """Height of the brain in the head, from the vertex to about the midbrain."""
 
-_NOISE_SLICES: Final = 32
+_NOISE_SLICES: Final = 12
 """Noise and signal are measured in at most twice as many slices, evenly distributed."""
 
 _REACH: Final = 8
 """Reach of the filters of the noise in voxels: a Gaussian of 1.5 voxels, cut at four SD, and a Sobel filter."""
 
+_NO_HEAD: Final = (0.3, 2.6, 0.05)
+"""Volume in litres, local variation in percent and coherence of slices up to which no brain is searched for."""
+
+_LEAST_SIMILARITY: Final = 0.3
+"""Below this similarity of the template, nothing is measured in the brain."""
+
+_MIN_SPECTRUM_SLICES: Final = 3
+_MIN_MATRIX: Final = 64
+
 _WORK_MM: Final = 3.0
 """Approximate spacing of the grid on which masks are made."""
-
-_CUT_AREA: Final = 0.4
-"""Head area in the uppermost slice relative to the largest slice. The value corresponds to a sphere of 8 cm radius that
-is cut 1.6 cm below its top, within the brain."""
 
 _DARK_CSF: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
 
@@ -53,7 +64,7 @@ class ImageMeasures:
     ----------
     noise : float
         Standard deviation of the noise, in intensity units of the image. The larger of two estimates: from second
-        differences in smooth tissue (too low in interpolated images), and from the corner of air with the lowest
+        differences in smooth tissue, corrected for zero-filled k-space, and from the corner of air with the lowest
         signal (too low if the scanner blanks the air).
     snr : float or None
         Median of smooth tissue divided by noise.
@@ -61,22 +72,28 @@ class ImageMeasures:
         Difference between grey and white matter (by a three-class Otsu threshold inside the brain) divided by
         noise.
     ghosting_percent : float or None
-        Difference between the air signals along the two in-plane axes divided by twice the tissue signal (as in the
-        ACR phantom test). Wrap-around also increases it. None if the scanner blanks the air.
+        |(top + bottom) - (left + right)| / 2S with the mean signals of the air on four sides and of tissue S, as in the
+        ACR phantom test. Wrap-around also increases it. None if the scanner blanks the air.
     head_mm : tuple of float
         Extent of the head: left to right, posterior to anterior, inferior to superior.
-    cut_at_top : bool
-        True if the head extends beyond the uppermost slice.
     edge_share : float
         Largest share of head on a side face of the volume (left, right, anterior, posterior): clipped or wrapped.
-    slice_step_percent : float
-        Largest difference between the median of a slice and the mean of its two neighbours, in the middle of the head.
     blank_slices : int
         Number of slices without content between others.
     slice_digests : tuple of str
         `qc.content.slice_digests`.
     content : ContentMeasures
         Whether the image shows a head.
+    saturated_percent : float
+        Head at the largest value of the image.
+    spectrum : SpectrumMeasures or None
+        None without a head.
+    slices : SliceMeasures or None
+        None for a 3D acquisition.
+    brain : BrainMeasures or None
+        None if the brain was not located.
+    placement : Placement or None
+        Of a FLAIR, from which the brain was located.
     """
 
     noise: float
@@ -84,12 +101,20 @@ class ImageMeasures:
     cnr: float | None
     ghosting_percent: float | None
     head_mm: tuple[float, float, float]
-    cut_at_top: bool
     edge_share: float
-    slice_step_percent: float
     blank_slices: int
     slice_digests: tuple[str, ...]
     content: ContentMeasures
+    saturated_percent: float = 0.0
+    spectrum: SpectrumMeasures | None = None
+    slices: SliceMeasures | None = None
+    brain: BrainMeasures | None = None
+    placement: Placement | None = None
+
+    @property
+    def edge_percent(self) -> float:
+        """`edge_share` in percent."""
+        return 100 * self.edge_share
 
     @property
     def repeated_slices(self) -> int:
@@ -98,8 +123,44 @@ class ImageMeasures:
         return len(found) - len(set(found))
 
 
+def measure_visit(
+    images: Mapping[Contrast, Image], scans: Mapping[Contrast, Contrast]
+) -> dict[Contrast, ImageMeasures]:
+    """Measure the scans of one visit. The brain is located once, on the FLAIR.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Converted images. One at a time is in memory if the mapping reads them from disk.
+    scans : mapping of Contrast to Contrast
+        For each contrast to measure, its key in `images`.
+
+    Returns
+    -------
+    dict of Contrast to ImageMeasures
+        In the order of `scans`.
+    """
+    found = {}
+    placement = None
+    for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
+        image = images[scans[contrast]].reoriented("RAS")
+        values = measure(image, contrast)
+        if contrast is Contrast.FLAIR and _may_be_head(values.content):
+            placement = place_brain(image, load_template())
+            values = replace(values, placement=placement)
+        if placement is not None and placement.similarity > _LEAST_SIMILARITY:
+            values = replace(values, brain=measure_brain(image, placement, load_template()))
+        found[contrast] = values
+    return {contrast: found[contrast] for contrast in scans}
+
+
+def _may_be_head(content: ContentMeasures) -> bool:
+    values = (content.head_litres, content.detail_percent, content.coherence)
+    return all(value > least for value, least in zip(values, _NO_HEAD, strict=True))
+
+
 def measure(image: Image, contrast: Contrast) -> ImageMeasures:
-    """Measure one scan, in any orientation.
+    """Measure one scan by itself, in any orientation.
 
     Parameters
     ----------
@@ -111,11 +172,14 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     Returns
     -------
     ImageMeasures
+        Without `brain` and `placement`.
     """
     image = image.reoriented("RAS")
     axis = image.grid.slice_axis
     head = head_mask(image)
-    noise, signal = _noise_and_signal(image, head, axis)
+    stack = slice_stack(image, head)
+    spectrum = _spectrum(image, head, axis)
+    noise, signal = _noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = noise > 0 and signal > 0
     return ImageMeasures(
         noise=noise,
@@ -123,13 +187,30 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
         cnr=_class_distance(image, head, contrast, axis) / noise if measurable else None,
         ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
         head_mm=_extent_mm(head, image.grid.spacing_mm),
-        cut_at_top=_cut_at_top(head),
         edge_share=_edge_share(head),
-        slice_step_percent=_slice_step_percent(image.data, head, axis),
         blank_slices=_blank_slices(image.data, axis),
         slice_digests=slice_digests(image),
         content=measure_content(image, head),
+        saturated_percent=_saturated_percent(image.data[head]),
+        spectrum=spectrum,
+        slices=None if stack is None else measure_slices(stack),
     )
+
+
+def _spectrum(image: Image, head: BoolArray, axis: int) -> SpectrumMeasures | None:
+    """Measures of the spectrum of the slices of the middle of the head."""
+    areas = np.moveaxis(head, axis, 0).reshape(head.shape[axis], -1).sum(axis=1)
+    used = np.flatnonzero(areas > 0.5 * areas.max(initial=1))
+    spacing = [s for a, s in enumerate(image.grid.spacing_mm) if a != axis]
+    if used.size < _MIN_SPECTRUM_SLICES or min(np.moveaxis(image.data, axis, 0).shape[1:]) < _MIN_MATRIX:
+        return None
+    middle = slice(used[0], used[-1] + 1)
+    data, mask = np.moveaxis(image.data, axis, 0)[middle], np.moveaxis(head, axis, 0)[middle]
+    return measure_spectrum(spectrum_of(data, mask, (spacing[0], spacing[1])))
+
+
+def _saturated_percent(values: NDArray[np.float32]) -> float:
+    return float(100 * np.mean(values >= values.max())) if values.size else 0.0
 
 
 def head_mask(image: Image) -> BoolArray:
@@ -162,7 +243,9 @@ def head_mask(image: Image) -> BoolArray:
     return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
 
 
-def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, float]:
+def _noise_and_signal(
+    image: Image, head: BoolArray, axis: int, support: tuple[float, float]
+) -> tuple[float, float]:
     data = np.moveaxis(image.data, axis, 0)
     inside = ndimage.binary_erosion(np.moveaxis(head, axis, 0), iterations=2)
     if np.count_nonzero(inside) < 100:
@@ -172,7 +255,8 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
     some = used[:: max(1, len(used) // _NOISE_SLICES)]
     rows, columns = _near(inside)
     data, inside = data[some, rows, columns], inside[some, rows, columns]
-    # the kernel is [1, -2, 1] along both axes: variance 36 sigma² (Immerkaer 1996)
+    # the kernel is [1, -2, 1] along both axes (Immerkaer 1996): variance 36 sigma², less for zero-filled k-space
+    gain = np.sqrt(difference_gain(support[0]) * difference_gain(support[1]))
     response = ndimage.correlate1d(ndimage.correlate1d(data, [1, -2, 1], axis=1), [1, -2, 1], axis=2)
     smooth = ndimage.gaussian_filter(data, (0, 1.5, 1.5))
     slope = np.hypot(ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=2))
@@ -181,7 +265,7 @@ def _noise_and_signal(image: Image, head: BoolArray, axis: int) -> tuple[float, 
         return 0.0, 0.0
     # third with the lowest gradient of the brighter half: excludes edges, air cells and CSF
     flat = bright & (slope <= np.percentile(slope[bright], 33))
-    by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / 6
+    by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / float(gain)
     return max(by_differences, air), float(np.median(data[flat]))
 
 
@@ -263,7 +347,7 @@ def _ghosting_percent(data: NDArray[np.float32], head: BoolArray, axis: int, sig
     one, two = data[:, beside], data[:, along]
     if min(np.count_nonzero(one) / one.size, np.count_nonzero(two) / two.size) < 0.5:
         return None
-    return 100 * abs(float(one.mean()) - float(two.mean())) / (2 * signal)
+    return 100 * abs(float(one.mean()) - float(two.mean())) / signal
 
 
 def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -274,24 +358,8 @@ def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple
     return extents[0], extents[1], extents[2]
 
 
-def _cut_at_top(head: BoolArray) -> bool:
-    areas = head.sum(axis=(0, 1))
-    return bool(areas.max(initial=0) > 0 and areas[-1] > _CUT_AREA * areas.max())
-
-
 def _edge_share(head: BoolArray) -> float:
     return float(max(face.mean() for face in (head[0], head[-1], head[:, 0], head[:, -1])))
-
-
-def _slice_step_percent(data: NDArray[np.float32], head: BoolArray, axis: int) -> float:
-    data, head = np.moveaxis(data, axis, 0), np.moveaxis(head, axis, 0)
-    areas = head.reshape(len(head), -1).sum(axis=1)
-    used = np.flatnonzero(areas > 0.5 * areas.max(initial=1))
-    medians = np.array([np.median(data[i][head[i]]) for i in used])
-    if medians.size < 3 or np.median(medians) <= 0:
-        return 0.0
-    jumps = np.abs(medians[1:-1] - (medians[:-2] + medians[2:]) / 2)
-    return float(100 * jumps.max() / np.median(medians))
 
 
 def _blank_slices(data: NDArray[np.float32], axis: int) -> int:

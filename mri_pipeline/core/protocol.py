@@ -7,7 +7,6 @@ concepts in ``docs/definitions.md``). The constants of the method are in `mri_pi
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,18 +20,12 @@ from pydantic import (
 )
 
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.quality_limits import Action as Action  # noqa: PLC0414 - part of this module
+from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.reading_settings import Reader, Reading, Role
 from mri_pipeline.core.segmenters import BUILTIN, Segmenter
 from mri_pipeline.core.settings import DIGEST, Settings, parse_settings
 from mri_pipeline.core.visits import Contrast, week_of
-
-
-class Action(StrEnum):
-    """What a limit that is not met leads to."""
-
-    REFUSE = "refuse"
-    QUERY = "query"
-    NOTE = "note"
 
 
 class Visit(Settings):
@@ -74,7 +67,7 @@ class RequiredSequence(Settings):
 
 
 class Limit(Settings):
-    """A limit of the acquisition or of image quality.
+    """A limit of the acquisition.
 
     Attributes
     ----------
@@ -125,21 +118,6 @@ class AcquisitionLimits(Settings):
     min_minutes_after_contrast: Limit = Field(default_factory=lambda: _query(5.0))
     max_protocol_change: Limit = Field(default_factory=lambda: _query(0.10))  # share, of times and voxel sizes
     scanner_change: Action = Action.QUERY  # another scanner or software version than at the subject's other visits
-
-
-class ImageLimits(Settings):
-    """Minimum image quality of a dummy run, measured on the image itself.
-
-    Attributes
-    ----------
-    min_snr : Limit
-        Signal-to-noise ratio.
-    min_cnr : Limit
-        Contrast-to-noise ratio.
-    """
-
-    min_snr: Limit = Field(default_factory=lambda: _query(10.0))
-    min_cnr: Limit = Field(default_factory=lambda: _query(2.0))
 
 
 class LesionRules(Settings):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, Final
 
@@ -37,6 +39,9 @@ _NAMES: Final = {
     Contrast.FLAIR: "FLAIR",
 }
 
+_NOT_LISTED: Final = frozenset({"slice_digests", "placement"})
+"""Parts of the measures that are no values."""
+
 _RULES: Final = {
     "field_strength": "Field strength",
     "sequence": "Sequence",
@@ -53,9 +58,27 @@ _RULES: Final = {
     "snr": "Signal to noise",
     "cnr": "Grey/white contrast to noise",
     "edge": "Head at the edge",
+    "ghosting": "Ghosting in the air",
+    "ghost_in_head": "Ghosting in the head",
+    "saturation": "Saturation",
+    "spike": "Spike of k-space",
+    "line": "Line of interference",
+    "sharpness": "Sharpness",
+    "slice_displacement": "Displaced slice",
+    "interleave": "Odd and even slices, position",
+    "alternation": "Odd and even slices, intensity",
     "slice_step": "Step between slices",
-    "ghosting": "Ghosting",
+    "doubled_slice": "Doubled slice",
+    "no_brain": "Brain found",
+    "upside_down": "Upside down",
+    "brain_missing": "Brain outside of the slices",
     "vertex": "Vertex",
+    "foramen_magnum": "Foramen magnum",
+    "fluid_signal": "Signal of CSF",
+    "grey_signal": "Signal of grey matter",
+    "bias": "Shading",
+    "void": "Signal void",
+    "not_measured": "Not measured",
     "blank_slices": "Blank slices",
     "repeated_slices": "Copied slices",
     "copied_scan": "Copied scan",
@@ -106,6 +129,41 @@ def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
     )
 
 
+def acceptance_json(run: DummyRun, *, trial: str, settings_digest: str) -> str:
+    """The verdict, all findings and all measures of a dummy run, for machines.
+
+    Parameters
+    ----------
+    run : DummyRun
+    trial : str
+        Name of the trial.
+    settings_digest : str
+        As in `acceptance_html`.
+
+    Returns
+    -------
+    str
+        JSON without patient data. A value that could not be measured is null.
+    """
+    findings = [
+        {**asdict(f), "action": f.action or "met", "contrast": f.contrast.value if f.contrast else None}
+        for f in run.findings
+    ]
+    measures = {
+        contrast.value: {k: v for k, v in asdict(values).items() if k not in _NOT_LISTED}
+        for contrast, values in run.measures.items()
+    }
+    content = {
+        "trial": trial,
+        "site": run.site,
+        "verdict": run.verdict.value,
+        "settings": settings_digest,
+        "findings": findings,
+        "measures": measures,
+    }
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
 def _in_order(images: Mapping[Contrast, Image]) -> list[tuple[Contrast, Image]]:
     order = [Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W, Contrast.PDW]
     return [(contrast, images[contrast]) for contrast in order if contrast in images]
@@ -117,7 +175,9 @@ def _row(finding: Finding) -> dict[str, str]:
     return {
         "rule": _RULES.get(finding.rule, finding.rule),
         "contrast": _NAMES[finding.contrast] if finding.contrast else "all",
-        "message": message[:1].upper() + message[1:] + ".",
+        "message": message[:1].upper()
+        + message[1:]
+        + (f"; {finding.to_do}." if finding.action and finding.to_do else "."),
     }
 
 

@@ -17,7 +17,7 @@ from mri_pipeline.registry import Gate
 from mri_pipeline.registry.audit import AuditAction
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
-from qc.reports.acceptance import acceptance_html
+from qc.reports.acceptance import acceptance_html, acceptance_json
 from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
@@ -145,8 +145,10 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
 
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
     path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
-    html = acceptance_html(run, trial=desk.protocol.name, settings_digest=settings_digest(desk.protocol))
-    return write_atomic(path, html)
+    digest_of_settings = settings_digest(desk.protocol)
+    values = acceptance_json(run, trial=desk.protocol.name, settings_digest=digest_of_settings)
+    write_atomic(path.with_suffix(".json"), values)
+    return write_atomic(path, acceptance_html(run, trial=desk.protocol.name, settings_digest=digest_of_settings))
 
 
 def accept_dummy_run(

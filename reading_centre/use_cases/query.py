@@ -28,18 +28,9 @@ _TO_DO: Final = {
     "minutes_after_contrast": "state the time of the injection and of the scan",
     "birth_date": "check the birth date in the scanner's patient data, and state which one is right",
     "order_of_days": "state the dates of the scans to the reading centre, and set the clock of the scanner",
-    "snr": "check coil and protocol of the scanner; repeat the scan if the patient is still there",
-    "cnr": "check coil and protocol of the scanner; repeat the scan if the patient is still there",
-    "ghosting": "look for motion or a hardware fault; repeat the scan if the patient is still there",
-    "slice_step": "look for motion between slices or a hardware fault; repeat the scan if the patient is still there",
-    "edge": "state whether the head lies within the field of view, and centre it at the next visit",
-    "vertex": "state whether slices above were acquired and send them; cover the vertex at the next visit",
     "blank_slices": "send the original series again, or state that the scanner has the same blank slices",
     "repeated_slices": "send the original series again, or state that the scanner has the same copied slices",
     "copied_scan": "send the original series of both scans",
-    "head_volume": "look at the images, and send the series of the head",
-    "head_detail": "look at the images, and send the original series of the head",
-    "slice_coherence": "look at the images, and send the original series of the head",
     **dict.fromkeys(
         ("thickness_2d", "gap", "in_plane_2d", "spacing_3d", "coverage"),
         "state why the value differs, and correct the protocol of the scanner for the next visit",
@@ -48,7 +39,7 @@ _TO_DO: Final = {
     "same_software": "state when the software was changed",
     "same_protocol": "state why the protocol differs, and use the earlier one for the next visit",
 }
-"""What a site has to do, by the rule of the finding."""
+"""What a site has to do, by the rule of the finding. Limits of image quality state it themselves (``trial.toml``)."""
 
 
 def questions(findings: Iterable[Finding]) -> tuple[Question, ...]:
@@ -70,7 +61,7 @@ def questions(findings: Iterable[Finding]) -> tuple[Question, ...]:
             measured=finding.measured,
             limit=finding.limit,
             unit=finding.unit,
-            to_do=_TO_DO[finding.rule],
+            to_do=finding.to_do or _TO_DO[finding.rule],
         )
         for finding in findings
     )

@@ -8,7 +8,6 @@ import pytest
 
 from mri_pipeline.core.protocol import (
     AcquisitionLimits,
-    ImageLimits,
     LesionRules,
     Limit,
     Protocol,
@@ -16,6 +15,7 @@ from mri_pipeline.core.protocol import (
     Site,
     Visit,
 )
+from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
 from mri_pipeline.core.reading_settings import Comparison, Reader, Reading
 from mri_pipeline.reading import worklist
 from reading_centre.cli import app
@@ -63,7 +63,7 @@ def test_every_setting_of_trial_toml_is_described_with_its_default():
     assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading", "comparison"}
     for name, shown in rows.items():
         default = fields[name].get_default(call_default_factory=True)
-        value = default.value if isinstance(default, Limit) else default
+        value = default.value if isinstance(default, Limit | QualityLimit) else default
         if isinstance(value, bool):
             assert shown == str(value).lower(), name
         elif isinstance(value, int | float):

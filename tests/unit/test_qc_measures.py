@@ -66,6 +66,27 @@ def test_the_contrast_of_grey_and_white_is_about_the_true_one():
     assert measure(head(sigma=8), Contrast.T1W).cnr == pytest.approx((white - grey) / 8, rel=0.4)
 
 
+@pytest.mark.parametrize("snr", [20, 10, 5])
+def test_zero_filling_does_not_hide_noise(snr):
+    """Noise of a k-space with a support of 75 and 85 %, and blanked air: the air does not show it."""
+    image = head(sigma=0.01)
+    inside = head_mask(image)
+    draw = np.random.default_rng(3)
+    support = (np.abs(np.fft.fftfreq(SHAPE[0])) < 0.375)[:, None] & (np.abs(np.fft.fftfreq(SHAPE[1])) < 0.425)
+
+    def limited(data: np.ndarray) -> np.ndarray:
+        return np.fft.ifft2(np.fft.fft2(data, axes=(0, 1)) * support[..., None], axes=(0, 1))
+
+    noise = limited(draw.normal(size=SHAPE) + 1j * draw.normal(size=SHAPE))
+    sigma = 320 / snr  # of white matter
+    data = np.abs(limited(image.data) + noise * sigma / noise.real.std())
+    values = measure(changed(image, np.where(inside, data, 0)), Contrast.T1W)
+    assert values.spectrum is not None
+    assert values.spectrum.support == pytest.approx((0.75, 0.85), abs=0.06)
+    assert values.snr == pytest.approx(snr, rel=0.25)
+    assert values.noise == pytest.approx(sigma, rel=0.15)
+
+
 def test_noise_hidden_by_interpolation_is_found_in_the_air():
     image = head(sigma=16)
     fine = ndimage.zoom(image.data, (2, 2, 1), order=1)
@@ -87,6 +108,9 @@ def test_the_scale_of_the_image_changes_no_ratio():
     assert two.snr == pytest.approx(one.snr, rel=1e-3)
     assert two.cnr == pytest.approx(one.cnr, rel=1e-2)
     assert two.ghosting_percent == pytest.approx(one.ghosting_percent, rel=1e-2)
+    assert two.spectrum is not None
+    assert one.spectrum is not None
+    assert two.spectrum.ghost_percent == pytest.approx(one.spectrum.ghost_percent, abs=1e-3)
 
 
 def test_ghosts_raise_ghosting():
@@ -95,7 +119,21 @@ def test_ghosts_raise_ghosting():
     ghosted = changed(image, image.data + 0.15 * np.roll(image.data, SHAPE[1] // 2, axis=1))
     assert clean is not None
     assert clean < 1
-    assert (measure(ghosted, Contrast.T1W).ghosting_percent or 0) > clean + 3
+    assert (measure(ghosted, Contrast.T1W).ghosting_percent or 0) > clean + 6
+
+
+def test_ghosting_is_that_of_the_acr():
+    """|(top + bottom) - (left + right)| / 2S of four air regions and the mean signal S."""
+    image = head(sigma=0.01)
+    x, y = np.indices(SHAPE[:2])
+    air = ~head_mask(image)
+    data = image.data.copy()
+    beside = np.abs(y - SHAPE[1] / 2)[..., None] > np.abs(x - SHAPE[0] / 2)[..., None]
+    data[air & np.broadcast_to(beside, SHAPE)] = 40.0
+    data[air & ~np.broadcast_to(beside, SHAPE)] = 10.0
+    values = measure(changed(image, data), Contrast.T1W)
+    signal = values.noise * (values.snr or 0)
+    assert values.ghosting_percent == pytest.approx(100 * abs((40 + 40) - (10 + 10)) / (2 * signal), rel=0.1)
 
 
 def test_ghosting_is_not_measured_on_blanked_air():
@@ -106,12 +144,10 @@ def test_ghosting_is_not_measured_on_blanked_air():
     assert values.snr == pytest.approx(measure(image, Contrast.T1W).snr, rel=0.2)
 
 
-def test_the_head_is_measured_and_a_cut_vertex_is_seen():
+def test_the_head_is_measured():
     values = measure(head(), Contrast.T1W)
     assert values.head_mm == pytest.approx((152, 184, 164), abs=10)
-    assert not values.cut_at_top
     assert values.edge_share < 0.02
-    assert measure(head(shift=-60), Contrast.T1W).cut_at_top
 
 
 def test_a_head_that_wraps_at_the_side_is_seen():
@@ -119,14 +155,10 @@ def test_a_head_that_wraps_at_the_side_is_seen():
     assert measure(changed(image, np.roll(image.data, 35, axis=0)), Contrast.T1W).edge_share > 0.05
 
 
-def test_flickering_blank_and_repeated_slices_are_seen():
+def test_blank_and_repeated_slices_are_seen():
     image = head()
     clean = measure(image, Contrast.T1W)
     assert (clean.blank_slices, clean.repeated_slices) == (0, 0)
-    assert clean.slice_step_percent < 15
-    data = image.data.copy()
-    data[..., 30] *= 1.6
-    assert measure(changed(image, data), Contrast.T1W).slice_step_percent > 40
     data = image.data.copy()
     data[..., 20:22] = 0
     assert measure(changed(image, data), Contrast.T1W).blank_slices == 2

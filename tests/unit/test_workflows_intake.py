@@ -51,8 +51,8 @@ def test_an_upload_passes_all_nodes(job, tmp_path):
         ("choose_series", UsageError("expected this, found that", hint="do so")),
         ("deidentify_chosen", IdentityError("an alarm", hint="clear it", elements=["4/SoftwareVersions"])),
         ("convert_chosen", ZeroDivisionError("nobody expected this")),
-        ("measure", OSError(28, "No space left on device")),
-        ("measure", KeyboardInterrupt()),
+        ("measure_visit", OSError(28, "No space left on device")),
+        ("measure_visit", KeyboardInterrupt()),
     ],
 )
 def test_the_error_of_a_step_comes_out_as_it_was(job, tmp_path, monkeypatch, step, error):

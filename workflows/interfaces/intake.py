@@ -24,7 +24,7 @@ from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.conversion import ImagesOnDisk, ScanFile, convert_chosen, deidentify_chosen
 from qc.decision import decide_pair, judged_scans
 from qc.gate import choose_series
-from qc.measures import measure
+from qc.measures import measure_visit
 
 _FAULTS: ContextVar[list[BaseException] | None] = ContextVar("faults", default=None)
 
@@ -231,9 +231,4 @@ class Measure(IntakeStep):
     output_spec = _MeasureOutputSpec
 
     def _step(self, runtime: Any) -> dict[str, Any]:  # noqa: ARG002
-        return {
-            "measures": {
-                contrast: measure(self.inputs.files[source].load()[0], contrast)
-                for contrast, source in judged_scans(self.inputs.decision).items()
-            }
-        }
+        return {"measures": measure_visit(ImagesOnDisk(self.inputs.files), judged_scans(self.inputs.decision))}

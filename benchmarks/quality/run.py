@@ -1,0 +1,307 @@
+"""Artefacts in real scans: which of them are found by the limits of image quality, and what untouched scans trigger.
+
+Usage: ``python benchmarks/quality/run.py DATA VALUES.csv`` measures, and appends to the file visit after visit; visits
+that it holds are skipped. ``python benchmarks/quality/run.py --report VALUES.csv`` writes the tables of README.md.
+
+DATA holds the 20 clinical 2D scans with skull of ``ljubljana`` (1.5 T). Artefacts are put into one scan of each visit,
+in turn FLAIR, T1w and T2w. An artefact is measured by the group of measures that is made for it. It is found if one of
+their limits is violated that the untouched scan meets.
+
+Two sets of limits: the defaults of ``trial.toml``, which were set with all of these scans; and limits of one half of
+the patients (the worst untouched value with a margin of 30 %), reported on the other half, both ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from artefacts import ARTEFACTS, LEVELS, Scan
+
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.quality_limits import ImageLimits
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
+from qc.measures import ImageMeasures, head_mask, measure, measure_visit
+from qc.placement import Placement, brain_points, measure_brain, place_brain
+from qc.quality_rules import BRAIN_RULES, CONTENT_RULES, FLAIR_RULES, RULES, SIGNAL_RULES, SLICE_RULES, QualityRule
+from qc.slices import measure_slices, slice_stack
+
+FIELDS = ("scan", "contrast", "artefact", "level", "rule", "setting", "value")
+CONTRASTS = {"FLAIR": Contrast.FLAIR, "T1W": Contrast.T1W, "T2W": Contrast.T2W}
+MARGIN = 1.3
+FITTED = {
+    "bias", "spike", "line", "sharpness", "slice_displacement", "interleave", "slice_step", "alternation",
+    "doubled_slice", "fluid_signal",
+}  # fmt: skip
+"""Rules whose limits can be those of untouched scans. The others are 0 in good scans, or have another source."""
+
+
+def visits(data: Path) -> Iterator[tuple[str, dict[Contrast, Path]]]:
+    """The scans of each visit."""
+    found: dict[str, dict[Contrast, Path]] = defaultdict(dict)
+    for folder in ("longitudinal", "unlabelled"):
+        for path in sorted((data / "ljubljana" / folder).glob("patient*/study*_*.nii.gz")):
+            study, name = path.name.removesuffix(".nii.gz").split("_", 1)
+            if name in CONTRASTS:
+                found[f"{path.parent.name}-{study}"][CONTRASTS[name]] = path
+    yield from sorted(found.items())
+
+
+def scan_of(image: Image, values: ImageMeasures, placement: Placement, seed: int) -> Scan:
+    """What the artefacts need of an untouched scan."""
+    points = placement.template_to_world.points(brain_points(load_template()).points_mm)
+    heights = (points - image.grid.affine[:3, 3]) @ np.linalg.inv(image.grid.affine[:3, :3]).T[:, 2]
+    spacing, depth = image.grid.spacing_mm[2], image.grid.shape[2]
+    centre = placement.template_to_world.points(np.array([[28.0, -10.0, 28.0]]))[0]
+    index = np.rint(np.linalg.inv(image.grid.affine) @ [*centre, 1.0])[:3].astype(int)
+    return Scan(
+        image,
+        head_mask(image),
+        signal=values.noise * (values.snr or 0),
+        noise=values.noise,
+        brain_top_mm=(depth - 0.5 - float(heights.max())) * spacing,
+        brain_bottom_mm=(float(heights.min()) + 0.5) * spacing,
+        centre=(int(index[0]), int(index[1]), int(index[2])),
+        rng=np.random.default_rng(seed),
+    )
+
+
+def every_second(scan: Scan) -> Scan:
+    """Half of the slices: enough for noise, ghosts and the field of view."""
+    data = np.ascontiguousarray(scan.image.data[..., ::2])
+    affine = scan.image.grid.affine @ np.diag([1.0, 1.0, 2.0, 1.0])
+    centre = (*scan.centre[:2], scan.centre[2] // 2)
+    return replace(scan, image=Image(data, Grid(data.shape, affine)), head=scan.head[..., ::2], centre=centre)
+
+
+def measured(
+    group: str, image: Image, contrast: Contrast, usual: ImageMeasures, placement: Placement
+) -> tuple[ImageMeasures, Sequence[QualityRule]]:
+    """The measures of one group, and its rules."""
+    if group == "slices":
+        stack = slice_stack(image, head_mask(image))
+        return replace(usual, slices=None if stack is None else measure_slices(stack)), SLICE_RULES
+    if group == "brain":
+        if contrast is Contrast.FLAIR and image.grid.shape[2] != len(usual.slice_digests):  # the place may differ
+            placement = place_brain(image, load_template())
+        brain = measure_brain(image, placement, load_template())
+        return replace(usual, brain=brain, placement=placement), (*BRAIN_RULES, *FLAIR_RULES)
+    return measure(image, contrast), SIGNAL_RULES
+
+
+def rows_of(
+    name: str, contrast: Contrast, case: tuple[str, str], values: ImageMeasures, rules: Sequence[QualityRule]
+) -> Iterator[dict[str, object]]:
+    """One row for each rule that concerns the contrast and could be measured."""
+    for rule in rules:
+        finding = rule.judge(contrast, values, ImageLimits())
+        if finding is not None and finding.measured is not None:
+            yield dict(
+                zip(
+                    FIELDS,
+                    (name, contrast.value, *case, rule.name, rule.setting, round(finding.measured, 4)),
+                    strict=True,
+                )
+            )
+
+
+def bottle(image: Image) -> Image:
+    """A cylinder of water with shading and noise on the grid of a scan."""
+    x, y, z = (
+        (np.arange(n) - n / 2).reshape([-1 if a == k else 1 for a in range(3)]) * s
+        for k, (n, s) in enumerate(zip(image.grid.shape, image.grid.spacing_mm, strict=True))
+    )
+    draw = np.random.default_rng(5)
+    object_ = np.where((x / 70) ** 2 + (y / 80) ** 2 + 0 * z < 1, 300 * (1 + 0.2 * np.cos(x / 60)), 0)
+    return Image(np.hypot(object_ + draw.normal(0, 8, object_.shape), 8.0).astype(np.float32), image.grid)
+
+
+def slab(image: Image, first: float, last: float) -> Image:
+    """Slices between two heights relative to the middle of the scan, in mm."""
+    middle, spacing = image.grid.shape[2] / 2, image.grid.spacing_mm[2]
+    low, high = max(0, round(middle + first / spacing)), round(middle + last / spacing)
+    affine = image.grid.affine.copy()
+    affine[:3, 3] = image.grid.world(np.array([0.0, 0.0, low]))
+    data = np.ascontiguousarray(image.data[..., low:high])
+    return Image(data, Grid(data.shape, affine))
+
+
+def of_noise(image: Image) -> Image:
+    draw = np.random.default_rng(4)
+    shape = image.grid.shape
+    return Image(np.hypot(draw.normal(0, 50, shape), draw.normal(0, 50, shape)).astype(np.float32), image.grid)
+
+
+def constant(image: Image) -> Image:
+    return Image(np.full(image.grid.shape, 100, np.float32), image.grid)
+
+
+def upside_down(image: Image) -> Image:
+    return Image(np.ascontiguousarray(image.data[..., ::-1]), image.grid)
+
+
+UNUSABLE: Mapping[str, Callable[[Image], Image]] = {
+    "noise alone": of_noise,
+    "bottle": bottle,
+    "constant": constant,
+    "slab of 30 mm": lambda image: slab(image, -15, 15),
+    "upper half of the head": lambda image: slab(image, 20, 999),
+    "upside down": upside_down,
+}
+"""FLAIR that no analysis can use."""
+
+
+def cases(
+    name: str, paths: Mapping[Contrast, Path], turn: int, levels: Sequence[str]
+) -> Iterator[dict[str, object]]:
+    """All rows of a visit: artefacts in one of its scans in turn, unusable FLAIR at every fourth visit."""
+    images = {contrast: load_image(path).reoriented("RAS") for contrast, path in paths.items()}
+    usual = measure_visit(images, {contrast: contrast for contrast in images})
+    placement = usual[Contrast.FLAIR].placement
+    if placement is None:
+        raise SystemExit(f"{name}: no brain was located")
+    order = sorted(images)
+    for contrast, image in images.items():
+        yield from rows_of(name, contrast, ("untouched", ""), usual[contrast], RULES)
+        for other in images.keys() - {contrast}:
+            found = replace(usual[other], brain=measure_brain(image, placement, load_template()))
+            yield from rows_of(name, other, (f"{contrast.value} as {other.value}", "severe"), found, BRAIN_RULES)
+        if not levels or contrast is not order[turn % len(order)]:
+            continue
+        scan = scan_of(image, usual[contrast], placement, seed=len(name))
+        half = every_second(scan)
+        for artefact in ARTEFACTS:
+            for level, value in zip(LEVELS, artefact.values, strict=True):
+                if level not in levels:
+                    continue
+                changed = artefact.make(half if artefact.group == "signal" else scan, value)
+                found, rules = measured(artefact.group, changed, contrast, usual[contrast], placement)
+                yield from rows_of(name, contrast, (artefact.name, level), found, rules)
+    for kind, make in UNUSABLE.items() if levels and turn % 4 == 3 else ():
+        values = measure_visit({Contrast.FLAIR: make(images[Contrast.FLAIR])}, {Contrast.FLAIR: Contrast.FLAIR})
+        rules = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES)
+        yield from rows_of(name, Contrast.FLAIR, (kind, "severe"), values[Contrast.FLAIR], rules)
+
+
+def measure_all(data: Path, file: Path, levels: Sequence[str]) -> None:
+    """Measure the visits that the file lacks."""
+    done = set()
+    if file.exists():
+        done = {row["scan"] for row in csv.DictReader(file.open(encoding="utf-8"))}
+    for turn, (name, paths) in enumerate(visits(data)):
+        if name in done:
+            continue
+        rows = list(cases(name, paths, turn, levels))
+        new = not file.exists()
+        with file.open("a", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, FIELDS)
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+        print(name, len(rows), flush=True)
+
+
+def broken(value: float, setting: str, limit: float) -> bool:
+    return value < limit if setting.startswith("min_") else value > limit
+
+
+def limits_of(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """The worst value of untouched scans with the margin."""
+    limits: dict[str, float] = {}
+    for row in rows:
+        least, value = row["setting"].startswith("min_"), float(row["value"])
+        worst = limits.get(row["setting"], value)
+        limits[row["setting"]] = min(worst, value) if least else max(worst, value)
+    return {name: _with_margin(name, value) for name, value in limits.items()}
+
+
+def _with_margin(setting: str, value: float) -> float:
+    further = setting.startswith("min_") == (value < 0)
+    return value * MARGIN if further or value == 0 else value / MARGIN
+
+
+def outcome(
+    rows: Sequence[Mapping[str, str]], limits: Mapping[str, float]
+) -> tuple[dict[tuple[str, str], tuple[int, int]], int, int]:
+    """Found and all cases by artefact and level, and untouched scans with a violated limit, and all of them."""
+    hits: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for row in rows:
+        case = (row["scan"], row["contrast"], row["artefact"], row["level"])
+        violated = broken(float(row["value"]), row["setting"], limits.get(row["setting"], float("nan")))
+        hits[case] |= {row["rule"]} if violated else set()
+    counted: dict[tuple[str, str], tuple[int, int]] = {}
+    usual = {case[:2]: rules for case, rules in hits.items() if case[2] == "untouched"}
+    for case, rules in hits.items():
+        if case[2] != "untouched":
+            found, total = counted.get(case[2:], (0, 0))
+            counted[case[2:]] = found + bool(rules - usual.get(case[:2], set())), total + 1
+    return counted, sum(bool(rules) for rules in usual.values()), len(usual)
+
+
+def halves(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[list[Mapping[str, str]], list[Mapping[str, str]]]]:
+    """Patients of one half and of the other, both ways."""
+    patients = sorted({row["scan"].split("-")[0] for row in rows})
+    parts = [[r for r in rows if (patients.index(r["scan"].split("-")[0]) % 2 == k)] for k in (0, 1)]
+    yield parts[0], parts[1]
+    yield parts[1], parts[0]
+
+
+def report(rows: Sequence[Mapping[str, str]]) -> str:
+    """The tables of README.md."""
+    defaults = {name: getattr(ImageLimits(), name).value for name in ImageLimits.model_fields}
+    whole, false, scans = outcome(rows, defaults)
+    rotated: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
+    rotated_false = 0
+    for fitted, tested in halves(rows):
+        # limits of content and coverage are no statistics of good scans
+        limits = defaults | limits_of([r for r in fitted if r["artefact"] == "untouched" and r["rule"] in FITTED])
+        counted, wrong, _ = outcome(tested, limits)
+        rotated_false += wrong
+        for case, (found, total) in counted.items():
+            rotated[case] = rotated[case][0] + found, rotated[case][1] + total
+    lines = [
+        "| artefact | severity | limits of trial.toml | limits of the other half |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name} | {level} | {found} of {total} | {rotated[name, level][0]} of {rotated[name, level][1]} |"
+        for (name, level), (found, total) in whole.items()
+    ]
+    for level in LEVELS:
+        of = [whole[case] for case in whole if case[1] == level]
+        other = [rotated[case] for case in whole if case[1] == level]
+        if of:
+            lines.append(f"| all | {level} | {_percent(of)} | {_percent(other)} |")
+    lines.append(f"| untouched scans with a query | | {false} of {scans} | {rotated_false} of {scans} |")
+    return "\n".join(lines)
+
+
+def _percent(counts: Sequence[tuple[int, int]]) -> str:
+    found, total = (sum(c[k] for c in counts) for k in (0, 1))
+    return f"{found} of {total} ({100 * found / total:.0f} %)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("values", type=Path)
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument(
+        "--levels", nargs="*", default=LEVELS, help="none: untouched scans and exchanged contrasts alone"
+    )
+    arguments = parser.parse_args()
+    if arguments.report:
+        print(report(list(csv.DictReader(arguments.values.open(encoding="utf-8")))))
+    else:
+        measure_all(arguments.data, arguments.values, arguments.levels)
+
+
+if __name__ == "__main__":
+    main()

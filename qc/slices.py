@@ -1,0 +1,246 @@
+"""The slices of a scan against their neighbours: displaced, dark, alternating and doubled slices.
+
+A 2D scan excites its slices one after the other. Each slice is compared with its two neighbours, which show nearly the
+same anatomy. The measures use no mask of the slice itself: a dark slice is inside the head like its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.core.spatial import BoolArray, Image
+
+DEPTH_MM: Final = 10.0
+"""Depth below the surface of the head that excludes scalp and skull."""
+
+MIN_SLICES: Final = 8
+"""Fewest slices of the middle of the head for a comparison with neighbours."""
+
+ISOTROPIC: Final = 1.6
+"""A scan with slices up to this multiple of its in-plane voxel size, and at most 1.6 mm, is a 3D acquisition."""
+
+_MIDDLE: Final = 0.6
+"""Area of the head in a slice of the middle, as a share of the largest area."""
+
+_SMOOTH_MM: Final = 2.0
+_PIXEL_MM: Final = 1.0
+"""In-plane spacing of the comparison."""
+
+_MAX_SHIFT_MM: Final = 25.0
+_LOW_PASS: Final = 0.2
+"""Standard deviation of the low-pass filter of the correlation, in cycles per pixel."""
+_EDGE_PIXELS: Final = 0.7
+_MIN_VOXELS: Final = 100
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """The slices of a scan, in-plane averaged to about 1 mm.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (slices, rows, columns)
+    inside : ndarray of bool, shape (slices, rows, columns)
+        Head deeper than `DEPTH_MM`; of a slice, as its neighbours show it.
+    spacing_mm : tuple of float
+        Distance of rows and columns.
+    middle : ndarray of int, shape (n,)
+        Indices of consecutive slices through the middle of the head, without the first and the last of the scan.
+    """
+
+    data: NDArray[np.float32]
+    inside: BoolArray
+    spacing_mm: tuple[float, float]
+    middle: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class SliceMeasures:
+    """Slices against their neighbours.
+
+    Parameters
+    ----------
+    displacement_mm : float
+        Largest in-plane displacement of a slice against the mean of its two neighbours.
+    interleave_mm : float
+        Mean displacement of odd against even slices: a head that moved between the two halves of an interleaved scan.
+    step_percent : float
+        Largest deviation of the intensity of a slice from its neighbours.
+    alternation_percent : float
+        Systematic difference of the intensity of odd and even slices.
+    neighbour_difference : float
+        Smallest difference of two neighbouring slices as a share of the usual one. 0 for the same anatomy twice.
+    """
+
+    displacement_mm: float
+    interleave_mm: float
+    step_percent: float
+    alternation_percent: float
+    neighbour_difference: float
+
+
+def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
+    """The slices of a 2D scan for the comparison with their neighbours.
+
+    Parameters
+    ----------
+    image : Image
+        In the axis order of `head`.
+    head : ndarray of bool, shape `image.grid.shape`
+
+    Returns
+    -------
+    SliceStack or None
+        None for a 3D acquisition, and for fewer than `MIN_SLICES` slices of the middle of the head.
+    """
+    axis = image.grid.slice_axis
+    spacing = [s for a, s in enumerate(image.grid.spacing_mm) if a != axis]
+    across = image.grid.spacing_mm[axis]
+    if across <= ISOTROPIC * min(1.0, max(spacing)):
+        return None
+    step = [max(1, round(_PIXEL_MM / s)) for s in spacing]
+    data, mask = _averaged(np.moveaxis(image.data, axis, 0), step), np.moveaxis(head, axis, 0)
+    mask = mask[:, : data.shape[1] * step[0] : step[0], : data.shape[2] * step[1] : step[1]]
+    mm = (spacing[0] * step[0], spacing[1] * step[1])
+    areas = mask.reshape(len(mask), -1).sum(axis=1).astype(float)
+    areas = ndimage.median_filter(areas, 3)  # a dark slice has no head of its own
+    large = np.flatnonzero(areas > _MIDDLE * areas.max(initial=1.0))
+    if large.size == 0:
+        return None
+    middle = np.arange(max(large[0], 1), min(large[-1] + 1, len(data) - 1))
+    if middle.size < MIN_SLICES:
+        return None
+    rows, columns = (
+        slice(max(found[0] - 8, 0), found[-1] + 9)
+        for found in (np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    )
+    data, mask = np.ascontiguousarray(data[:, rows, columns]), mask[:, rows, columns]
+    deep = np.stack(
+        [ndimage.distance_transform_edt(np.pad(m, 1), sampling=mm)[1:-1, 1:-1] > DEPTH_MM for m in mask]
+    )
+    inside = deep.copy()
+    inside[1:-1] = deep[:-2] & deep[2:]
+    return SliceStack(data, inside, mm, middle)
+
+
+def _averaged(data: NDArray[np.float32], step: list[int]) -> NDArray[np.float32]:
+    n, rows, columns = data.shape
+    rows, columns = rows // step[0], columns // step[1]
+    cut = data[:, : rows * step[0], : columns * step[1]]
+    return np.asarray(cut.reshape(n, rows, step[0], columns, step[1]).mean(axis=(2, 4)), dtype=np.float32)
+
+
+def measure_slices(stack: SliceStack) -> SliceMeasures:
+    """Compare each slice of the middle of the head with its neighbours.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    SliceMeasures
+    """
+    shifts = _displacements(stack)
+    logs = _log_ratios(stack)
+    signs = np.where(np.arange(logs.size) % 2 == 0, 1.0, -1.0)
+    return SliceMeasures(
+        displacement_mm=float(np.hypot(*_against_neighbours(shifts).T).max()),
+        interleave_mm=float(np.hypot(*(signs[:, None] * shifts).mean(axis=0))),
+        step_percent=float(100 * -np.expm1(-np.abs(logs).max())),
+        alternation_percent=float(100 * abs(np.mean(signs * (logs - np.median(logs))))),
+        neighbour_difference=_neighbour_difference(stack),
+    )
+
+
+def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
+    """Logarithm of the intensity of each slice relative to the mean of its neighbours."""
+    found = []
+    for i in stack.middle:
+        mean = (stack.data[i - 1] + stack.data[i + 1]) / 2
+        used = stack.inside[i] & (mean > 0)
+        ratio = float(np.median(stack.data[i][used] / mean[used])) if used.any() else 1.0
+        found.append(np.log(max(ratio, 1e-3)))
+    return np.array(found)
+
+
+def _against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours."""
+    return np.asarray((shifts[1:-1] - (shifts[:-2] + shifts[2:]) / 2) / 1.5)
+
+
+def _displacements(stack: SliceStack) -> NDArray[np.float64]:
+    """In-plane displacement of each slice in mm, shape (n, 2), by correlation of edges with those of its neighbours.
+
+    The logarithm of the gradient gives faint and strong edges a similar weight. Scalp and skull, whose outline changes
+    with the height, are left out.
+    """
+    first, last = stack.middle[0] - 1, stack.middle[-1] + 2
+    rows, columns = stack.data.shape[1:]
+    spectra = [
+        _edge_spectrum(*pair) for pair in zip(stack.data[first:last], stack.inside[first:last], strict=True)
+    ]
+    spectrum = np.stack(spectra)
+    fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
+    cross = spectrum[1:-1] * np.conj((spectrum[:-2] + spectrum[2:]) / 2)
+    cross = cross * np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2))
+    surface = np.fft.irfft2(cross, s=(rows, columns))
+    return np.array([_peak_mm(plane, stack.spacing_mm) for plane in surface])
+
+
+def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex128]:
+    smooth = ndimage.gaussian_filter(plane, _EDGE_PIXELS)
+    edges = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1))
+    usual = float(np.median(edges[inside])) if inside.any() else 0.0
+    edges = np.log1p(edges / max(usual, 1e-9))
+    weight = ndimage.gaussian_filter(inside.astype(np.float32), 3)
+    mean = float((edges * weight).sum() / max(float(weight.sum()), 1e-9))
+    return np.asarray(np.fft.rfft2((edges - mean) * weight), dtype=np.complex128)
+
+
+def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> tuple[float, float]:
+    """Shift of the highest point, with the vertex of a parabola along each axis."""
+    reach = [min(int(_MAX_SHIFT_MM / s), n // 2 - 1) for s, n in zip(spacing_mm, surface.shape, strict=True)]
+    window = np.roll(surface, (reach[0], reach[1]), axis=(0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
+    row, column = (int(k) for k in np.unravel_index(int(window.argmax()), window.shape))
+    return (
+        (row - reach[0] + _vertex(window[:, column], row)) * spacing_mm[0],
+        (column - reach[1] + _vertex(window[row], column)) * spacing_mm[1],
+    )
+
+
+def _vertex(profile: NDArray[np.float64], k: int) -> float:
+    """Offset of the vertex of the parabola through a peak and its neighbours."""
+    if not 0 < k < profile.size - 1:
+        return 0.0
+    below, here, above = profile[k - 1 : k + 2]
+    bend = below - 2 * here + above
+    return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
+
+
+def _neighbour_difference(stack: SliceStack) -> float:
+    """Smallest difference of neighbouring slices relative to the local median: noise is removed by smoothing."""
+    sigma = [_SMOOTH_MM / s for s in stack.spacing_mm]
+    first, last = stack.middle[0] - 1, stack.middle[-1] + 2
+    smooth = ndimage.gaussian_filter(stack.data[first:last], (0, *sigma))
+    inside = stack.inside[first:last]
+    pairs = zip(smooth[:-1], smooth[1:], inside[:-1] & inside[1:], strict=True)
+    differences = [_relative_difference(one[used], other[used]) for one, other, used in pairs]
+    values = np.array(differences)
+    values = values[np.isfinite(values)]
+    if values.size < MIN_SLICES:
+        return 1.0
+    usual = ndimage.median_filter(values, 9, mode="nearest")
+    return float((values / np.maximum(usual, 1e-9)).min())
+
+
+def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Median difference of two slices, each relative to its own median; NaN if they have too few voxels."""
+    if one.size < _MIN_VOXELS or min(np.median(one), np.median(other)) <= 0:
+        return float("nan")
+    return float(np.median(np.abs(one / np.median(one) - other / np.median(other))))

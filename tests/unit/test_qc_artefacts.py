@@ -1,0 +1,134 @@
+"""Each artefact is found by its measure, also where the air is blanked; an untouched head triggers nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.spatial import Image
+from mri_pipeline.core.visits import Contrast
+from qc.acceptance import judge_image
+from qc.frequencies import difference_gain
+from qc.measures import head_mask, measure
+from tests.unit.test_qc_measures import changed, head
+from tests.unit.test_qc_placement import scan
+
+PROTOCOL = parse_protocol(protocol_text())
+MIDDLE = 26
+
+
+@pytest.fixture(scope="module")
+def clean() -> Image:
+    image = scan()
+    turned = ndimage.rotate(
+        image.data, 6, axes=(0, 1), reshape=False, order=1
+    )  # no head is as symmetric as the template
+    image = changed(image, turned)
+    return changed(image, np.where(ndimage.binary_dilation(head_mask(image), iterations=2), image.data, 0))
+
+
+def broken(image: Image) -> set[str]:
+    return {
+        f.rule
+        for f in judge_image(Contrast.FLAIR, measure(image, Contrast.FLAIR), PROTOCOL)
+        if f.action == "query"
+    }
+
+
+def slices(data: np.ndarray, change) -> np.ndarray:
+    data = data.copy()
+    change(data)
+    return data
+
+
+def displaced(data):
+    data[..., MIDDLE] = np.roll(data[..., MIDDLE], 2, axis=0)  # 4 mm
+
+
+def interleaved(data):
+    data[..., 1::2] = ndimage.shift(data[..., 1::2], (0.75, 0, 0), order=1)  # 1.5 mm
+
+
+def dark(data):
+    data[..., MIDDLE] *= 0.3  # its own head mask has a hole
+
+
+def odd_even(data):
+    data[..., 1::2] *= 1.15
+
+
+def doubled(data):
+    noise = np.random.default_rng(2).normal(0, 3, data.shape[:2])
+    data[..., MIDDLE] = np.abs(data[..., MIDDLE - 1] + noise)
+
+
+def ghost(data):
+    # the phase of the copy differs from that of the head
+    mixed = np.abs(data + 0.4 * np.exp(0.8j) * np.roll(data, data.shape[0] // 2, axis=0))
+    data[...] = np.where(data > 0, mixed, 0)
+
+
+def spike(data):
+    x, y = np.indices(data.shape[:2])
+    data[..., MIDDLE] = np.abs(data[..., MIDDLE] + 20 * np.cos(2 * np.pi * (0.17 * x + 0.11 * y)))
+
+
+def zipper(data):
+    data[60] = np.abs(data[60] + np.random.default_rng(2).normal(0, 80, data.shape[1:]))
+
+
+def saturated(data):
+    np.minimum(data, np.percentile(data[data > 0], 90), out=data)
+
+
+def blurred(data):
+    data[...] = ndimage.gaussian_filter(data, (1.5, 1.5, 0))
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (displaced, "slice_displacement"),
+        (interleaved, "interleave"),
+        (dark, "slice_step"),
+        (odd_even, "alternation"),
+        (doubled, "doubled_slice"),
+        (ghost, "ghost_in_head"),
+        (spike, "spike"),
+        (zipper, "line"),
+        (saturated, "saturation"),
+        (blurred, "sharpness"),
+    ],
+)
+def test_an_artefact_is_found_in_blanked_air(clean, change, rule):
+    assert rule not in broken(clean)
+    assert rule in broken(changed(clean, slices(clean.data, change)))
+
+
+def test_displacements_are_in_mm(clean):
+    for pixels in (2, 4):
+        data = clean.data.copy()
+        data[..., MIDDLE] = np.roll(data[..., MIDDLE], pixels, axis=1)
+        found = measure(changed(clean, data), Contrast.FLAIR).slices
+        assert found is not None
+        assert found.displacement_mm == pytest.approx(2 * pixels, abs=0.5)
+
+
+def test_a_3d_scan_has_no_slices_to_compare():
+    image = head(Contrast.FLAIR)
+    grid = replace(image.grid, affine=np.diag([1.5, 1.5, 1.5, 1.0]))
+    found = measure(Image(image.data, grid), Contrast.FLAIR)
+    assert found.slices is None
+    notes = [f.message for f in judge_image(Contrast.FLAIR, found, PROTOCOL) if f.rule == "not_measured"]
+    assert "FLAIR: slices were not compared with their neighbours: 3D, or too few slices" in notes
+
+
+@pytest.mark.parametrize("q", [1.0, 0.85, 0.6])
+def test_the_gain_of_the_differences_is_that_of_limited_noise(q):
+    spectrum = np.fft.fft(np.random.default_rng(0).normal(size=400_000))
+    spectrum[np.abs(np.fft.fftfreq(spectrum.size)) > q / 2] = 0
+    noise = np.fft.ifft(spectrum).real
+    second = noise[:-2] - 2 * noise[1:-1] + noise[2:]
+    assert second.var() / noise.var() == pytest.approx(difference_gain(q), rel=0.02)
