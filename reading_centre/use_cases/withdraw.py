@@ -84,7 +84,7 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
     protocol.site(site)
     protocol.visit(visit)
     code = Sealed.open(trial).preview(site, subject)
-    with storage_faults(trial.root), Registry.open(trial, protocol) as registry, only_writer(trial, code):
+    with storage_faults(trial.protocol_file), Registry.open(trial, protocol) as registry, only_writer(trial, code):
         settle_subject(trial, protocol, registry, code)
         if code not in registry.subjects():
             raise UsageError(
@@ -101,5 +101,7 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
             compared = others if visit == protocol.visits[0].label else []
             registry.record_withdrawal(code, visit, reason=reason, by=by, others=compared, others_rule=WINDOW)
         kept = trial.withdrawn / code / visit / staged.receipt
-        reads = len(registry.withdrawn()[-1]["reads"])
-        return WithdrawnScan(code, visit, kept.relative_to(trial.root).as_posix(), reads, len(others))
+        mine = [row for row in registry.withdrawn() if (row["subject"], row["visit"]) == (code, visit)]
+        return WithdrawnScan(
+            code, visit, kept.relative_to(trial.root).as_posix(), len(mine[-1]["reads"]), len(others)
+        )
