@@ -353,8 +353,8 @@ class Registry(ReadRegistry):
         reason : str
             Of a failure, for the audit trail, without patient data.
         scan_key : str
-            `VisitState.scan_key` of the analysed scan. If the scan was replaced since, nothing is recorded. Empty: not
-            compared.
+            `VisitState.scan_key` of the analysed scan. If the scan was replaced or withdrawn since, nothing is recorded.
+            Empty: not compared.
 
         Raises
         ------
@@ -366,9 +366,10 @@ class Registry(ReadRegistry):
         if status not in {ScanStatus.ANALYSED, ScanStatus.FAILED}:
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
-            row = accepted_scan(session, subject, visit)
-            if scan_key and scan_key != row.scan_key:
+            found = session.get(ScanRow, (subject, visit))
+            if scan_key and (found is None or scan_key != found.scan_key):
                 return
+            row = accepted_scan(session, subject, visit)
             if row.status != status.value:
                 row.status = status.value
                 details = {"reason": reason} if reason else {}
