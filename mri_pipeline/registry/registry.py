@@ -353,7 +353,7 @@ class Registry(ReadRegistry):
         reason : str
             Of a failure, for the audit trail, without patient data.
         scan_key : str
-            `VisitState.scan_key` of the analysed scan. If the scan was replaced or withdrawn since, nothing is recorded.
+            `VisitState.scan_key` of the analysed scan. If it was replaced or withdrawn since, nothing is recorded.
             Empty: not compared.
 
         Raises
