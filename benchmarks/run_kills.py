@@ -3,7 +3,7 @@
     python -m benchmarks.run_kills TRIAL --kills 20 [--nprocs 2] [--seed 1]
 
 TRIAL has been analysed; its results are the reference. It is copied. Before each kill the copy has no results, and a
-random part of its cache.
+random part of the cache of the runs before.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> int:
     expected = digests(options.trial)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "trial"
-        shutil.copytree(options.trial, root)
+        shutil.copytree(options.trial, root, ignore=shutil.ignore_patterns("work"))  # it names the old folder
         for number in range(options.kills):
             for name in ("derivatives/mri_pipeline", "reports"):
                 for path in (root / name).glob("*sub-*"):

@@ -120,10 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as held:
         held.callback(remove_handler, log_to_file(job.log_file))
         _LOGGER.info("analysis of sub-%s starts: %s", job.subject, provenance.software())
-        return _run_job(job, options.nprocs, held)
+        code, outcome = _run_job(job, options.nprocs, held)
+        # beside the job file: the software may have been renewed since the run started, and with it `subject_work`
+        write_atomic(outcome_file(options.job.parent), outcome.model_dump_json())
+        return code
 
 
-def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
+def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> tuple[int, Outcome]:
     """Run a job under its locks, which `held` keeps."""
     code, reason, untouched = 0, "", True
     quality: list[VisitQuality] = []
@@ -143,7 +146,7 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
         _LOGGER.exception("unexpected fault")
         code, reason = 1, f"unexpected {type(error).__name__}"
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    outcome = Outcome(
+    return code, Outcome(
         subject=job.subject,
         done=code == 0,
         reason=reason,
@@ -153,8 +156,6 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> int:
         peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
         untouched=untouched,
     )
-    write_atomic(outcome_file(job.subject_work), outcome.model_dump_json())
-    return code
 
 
 @contextmanager

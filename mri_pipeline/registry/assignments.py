@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import AssignmentRow, EditRow
 from mri_pipeline.registry.steps import append
@@ -29,8 +29,6 @@ LEASE: Final = timedelta(seconds=60)
 """A browser tab may edit for this time after its latest sign of life."""
 LONGEST_STEP_S: Final = 60
 """Largest time between two signs of life that counts as time spent."""
-SIGNED_IN_BROWSER: Final = "reading signed"
-"""Action of the audit trail."""
 
 
 class AssignmentState(StrEnum):
@@ -373,7 +371,7 @@ class Assignments:
                 "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest,
                 "signature": dict(statement), **signature,
             }  # fmt: skip
-            append(session, SIGNED_IN_BROWSER, f"{row.subject} {row.visit}", details, reader=row.reader)
+            append(session, AuditAction.READ_SIGNED, f"{row.subject} {row.visit}", details, reader=row.reader)
 
 
 def _new(reader: str, key: tuple[str, str, str], number: int) -> AssignmentRow:

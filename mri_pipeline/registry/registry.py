@@ -420,8 +420,8 @@ class Registry(ReadRegistry):
         reason : str
             Of a failure, for the audit trail, without patient data.
         scan_key : str
-            `VisitState.scan_key` of the analysed scan. If the scan was replaced or withdrawn since, nothing is
-            recorded. Empty: not compared.
+            `VisitState.scan_key` of the analysed scan. If it was replaced or withdrawn since, nothing is recorded.
+            Empty: not compared.
 
         Raises
         ------
@@ -434,7 +434,7 @@ class Registry(ReadRegistry):
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             found = session.get(ScanRow, (subject, visit))
-            if scan_key and found is not None and scan_key != found.scan_key:
+            if scan_key and (found is None or scan_key != found.scan_key):
                 return
             row = accepted_scan(session, subject, visit)
             if row.status != status.value:

@@ -84,7 +84,7 @@ class Sessions:
                 seen_at=_text(now), reauthenticated_at="",
             )  # fmt: skip
             session.add(row)
-            append(session, "login", "", {}, reader=account)
+            append(session, AuditAction.LOGIN, "", {}, reader=account)
         return token
 
     def find(self, token: str, *, active: bool = True) -> WebSession | None:
@@ -137,7 +137,7 @@ class Sessions:
         with writing(self._engine) as session:
             row = session.get(SessionRow, _hash(token))
             if row is not None:
-                append(session, "logout", "", {}, reader=row.account)
+                append(session, AuditAction.LOGOUT, "", {}, reader=row.account)
                 session.delete(row)
 
     def begin_attempt(self, account: str, address: str) -> int | None:

@@ -13,8 +13,8 @@ from mri_pipeline.reading.proposal_store import load_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
-from mri_pipeline.registry.assignments import SIGNED_IN_BROWSER, Assignment, AssignmentState
-from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
@@ -127,7 +127,7 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
                 hint="go to the worklist",
             ) from error
     if item.notes and records:
-        registry.audit("notes on reads", reader=reader, details={"notes": list(item.notes)})
+        registry.audit(AuditAction.READ_NOTES, reader=reader, details={"notes": list(item.notes)})
     if records:
         return records[0]
     old = load_record(
@@ -147,7 +147,7 @@ def _lock_what_counts(room: ReadingRoom, signed: ReadRecord, statement: Mapping[
     A read that was signed before and whose images or rules have changed since is left open.
     """
     trial, protocol, registry, subject = room.trial, room.protocol, room.registry, signed.subject
-    entries = registry.audit_entries(SIGNED_IN_BROWSER)
+    entries = registry.audit_entries(AuditAction.READ_SIGNED)
     statements = {entry.details["digest"]: entry.details["signature"] for entry in entries}
     statements[signed.digest] = statement
     for visit in registry.subject(subject).visits:

@@ -17,7 +17,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.web.app import create_app
 
@@ -72,7 +72,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
     try:
         with (
             exclusive(trial.staging / "serve.lock", wait_s=0),
-            Registry.open(trial, protocol) as registry,
+            Registry.open(trial, protocol, Use.NUMBERS) as registry,
             closing(_listening(address)) as listener,
         ):
             server = uvicorn.Server(_config(create_app(ReadingRoom(trial, protocol, registry)), address))

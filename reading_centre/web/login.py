@@ -9,6 +9,7 @@ from fastapi import Request
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.reading.accounts import password_hash, require_password
+from mri_pipeline.registry.audit import AuditAction
 from reading_centre.web.access import room_of
 
 WRONG = "Expected a login of this trial and its password, found another. Try again, or ask the reading centre."
@@ -23,14 +24,14 @@ class LockedOutError(Exception):
     """There were too many failed attempts."""
 
 
-def checked_account(request: Request, login: str, password: str, *, purpose: str) -> tuple[Reader, str]:
+def checked_account(request: Request, login: str, password: str, *, purpose: AuditAction) -> tuple[Reader, str]:
     """The reader of a login and a password.
 
     Parameters
     ----------
     request : Request
     login, password : str
-    purpose : str
+    purpose : AuditAction
         Action of the audit entry of a wrong password.
 
     Returns

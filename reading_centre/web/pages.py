@@ -13,6 +13,7 @@ from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
 from reading_centre.web.access import COOKIE, EVERYBODY, allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, WRONG, LockedOutError, WrongPasswordError, checked_account
@@ -60,7 +61,7 @@ async def _login(request: Request) -> Response:
 
 def _logged_in(request: Request, name: str, password: str) -> Response:
     try:
-        reader, account = checked_account(request, name, password, purpose="login refused")
+        reader, account = checked_account(request, name, password, purpose=AuditAction.LOGIN_REFUSED)
     except LockedOutError:
         return _page(request, "login", 429, login=name, error=LOCKED_OUT)
     except WrongPasswordError:

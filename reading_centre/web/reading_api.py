@@ -14,6 +14,7 @@ from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read
 from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
@@ -164,7 +165,7 @@ def _sign(request: Request, assignment: str, body: _Sign) -> Response:
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")
     try:
-        reader, account = checked_account(request, login, body.password, purpose="signature refused")
+        reader, account = checked_account(request, login, body.password, purpose=AuditAction.SIGNATURE_REFUSED)
     except LockedOutError as error:
         raise HTTPException(429, LOCKED_OUT) from error
     except WrongPasswordError as error:
