@@ -18,6 +18,7 @@ export class Panel {
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
     this.makeHead();
+    this.makeColumns();
     this.makeCard();
     this.list.addEventListener("keydown", (event) => this.listKey(event));
     desk.reading.addEventListener("change", (event) => this.update(event.detail));
@@ -37,6 +38,11 @@ export class Panel {
     this.counts = element("div", { class: "counts" });
     byId("panel-head").append(this.counts, element("div", { class: "progress" }, this.progress, this.left),
       element("div", { class: "choices" }, element("label", {}, `${T.show} `, show), element("label", {}, `${T.order} `, order)));
+  }
+
+  makeColumns() {
+    const titles = ["", T.number, T.volume, T.place, T.probability, ""];
+    byId("columns").append(...titles.map((text) => element("span", { text })));
   }
 
   makeCounts() {
