@@ -31,6 +31,7 @@ from reading_centre.commands import (
     receive,
     run,
     segment,
+    serve,
     status,
     tables,
 )
@@ -129,6 +130,7 @@ for _name, _command, _summary in (
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),
+    ("serve", serve.serve, "Serve the reading room to browsers."),
     ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("status", status.status, "Show an overview of sites, subjects and visits."),

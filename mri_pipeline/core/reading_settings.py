@@ -24,6 +24,8 @@ class Reader(Settings):
     ----------
     code : str
         Up to 32 letters, digits, ``_`` and ``-``. Upper and lower case are the same code.
+    name : str
+        Printed name, shown with the reader's signature; the code if empty.
     role : Role
         An adjudicator decides between two reads and makes no read.
     password_hash : str
@@ -33,6 +35,7 @@ class Reader(Settings):
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    name: Annotated[str, Field(max_length=64)] = ""
     role: Role = Role.READER
     password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
     key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
@@ -42,7 +45,7 @@ class Reader(Settings):
         """True if the reader can sign."""
         return bool(self.password_hash or self.key_sha256)
 
-    @field_serializer("password_hash", "key_sha256")
+    @field_serializer("name", "password_hash", "key_sha256")
     def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
         return None if info.context == DIGEST else value  # a new password changes no number
 

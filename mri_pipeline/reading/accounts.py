@@ -98,6 +98,21 @@ def require_password(reader: Reader, password: str) -> str:
             f"reader {reader.code}: expected an Argon2id hash as password_hash, found a damaged one",
             hint="make a new one: mri-pipeline read TRIAL --account --reader R",
         ) from error
+    return account_fingerprint(reader)
+
+
+def account_fingerprint(reader: Reader) -> str:
+    """Fingerprint of an account with a password. A new password changes it.
+
+    Parameters
+    ----------
+    reader : Reader
+
+    Returns
+    -------
+    str
+        SHA-256 of the hash in ``trial.toml``.
+    """
     return hashlib.sha256(reader.password_hash.encode()).hexdigest()
 
 

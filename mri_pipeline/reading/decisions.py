@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mri_pipeline.core import provenance
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.records import ReadStatus, T2State
-from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import NAMES, Dispute
-from mri_pipeline.reading.decide import ConfirmedMask, confirm_mask, onto_grid_of, require_holes_in_lesions
+from mri_pipeline.reading.confirmed import (
+    Check,
+    Enter,
+    KnownRead,
+    Masks,
+    PreviousT2,
+    Returned,
+    confirm_item,
+    stage_item,
+    take_over,
+)
+from mri_pipeline.reading.decide import onto_grid_of
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.proposal_store import load_previous, load_proposed, stored_proposals
-from mri_pipeline.reading.record import LesionDecision, Purpose, ReadRecord, StoredProposal
+from mri_pipeline.reading.record import Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.returned import done_marks, lesion_decisions, require_no_stray_image
 from mri_pipeline.reading.returned_changes import change_decisions
-from mri_pipeline.reading.serial import PREVIOUS, changes_mask
-from mri_pipeline.reading.store import load_record, place_read, stage_read, staging
+from mri_pipeline.reading.serial import PREVIOUS
+from mri_pipeline.reading.store import staging
 from mri_pipeline.reading.worklist import FORMAT, ITEMS, WORKLIST_JSON
-
-Enter = Callable[[Sequence[ReadRecord]], None]
-"""Enters reads in the registry, all or none."""
-
-Masks = Mapping[LesionKind, LabelImage]
-Check = Callable[[Masks, str], tuple[Masks, Sequence[str]]]
-"""Applies the definitions of lesions to the confirmed masks of an item (`mri_pipeline.analysis.read_check`).
-
-Takes the masks and the name of the item; returns the masks and notes for the reader, or raises.
-"""
 
 _READER = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -62,33 +59,6 @@ class Imported:
     unchanged: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class KnownRead:
-    """What is known of the earlier read of a visit by the importing reader.
-
-    Parameters
-    ----------
-    version : int
-        Its latest version; 0 if there is none.
-    digest : str
-        Digest of its record; empty if there is none.
-    refusal : tuple of 3 str, or None
-        If the visit accepts no read by this reader: what was expected, what was found, and a hint.
-    renewed : bool
-        True if a new version is stored even if nothing has changed.
-    locked : bool
-        True if the read is locked.
-    """
-
-    version: int = 0
-    digest: str = ""
-    refusal: tuple[str, str, str] | None = None
-    renewed: bool = False
-    locked: bool = False
-
-
-PreviousT2 = Callable[[StoredProposal], LabelImage]
-"""The counted T2 lesions of the previous visit that was exported beside a visit."""
 DisputeOf = Callable[[StoredProposal], Dispute]
 """The two reads of a visit that was exported for adjudication."""
 Known = Callable[[StoredProposal], KnownRead]
@@ -177,50 +147,21 @@ def import_decisions(
         for code, digests in exported.items():
             proposal = _as_shown(proposals[code], digests, reads, reader)
             dispute = None if dispute_of is None else dispute_of(proposal)
-            read = _read_item(
+            proposed, returned = _read_item(
                 folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
             )
-            if read is None:
+            if returned is None:
                 unread.append(code)
                 continue
+            item = confirm_item(
+                proposal, proposed, returned, what=f"item {code}",
+                check=check, previous_t2=previous_t2, dispute=dispute,
+            )  # fmt: skip
+            notes += item.notes
             earlier = known(proposal)
-            record = _record(proposal, read, reader=reader, read_at=read_at, earlier=earlier)
-            masks: Masks = {kind: mask.mask for kind, mask in read.masks.items()}
-            if check is not None:
-                masks, found = check(masks, f"item {code}")
-                notes += found
-            changes = None
-            if read.changes and previous_t2 is not None and proposal.shown is not None:
-                t2, previous = masks[LesionKind.T2], previous_t2(proposal)
-                changes = changes_mask(read.changes, read.returned_t2, t2, previous, what=f"item {code}")
-                record = replace(record, changes_since=proposal.shown.previous.digest)
-            staged.append((stage_read(stage, record, masks, changes), earlier))
-        records, unchanged = _to_store(reads, staged)
-        _take_over(stage, reads, records, enter)
+            staged.append((stage_item(stage, item, reader=reader, read_at=read_at, earlier=earlier), earlier))
+        records, unchanged = take_over(stage, reads, staged, enter)
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
-
-
-def _to_store(reads: Path, staged: Sequence[tuple[ReadRecord, KnownRead]]) -> tuple[list[ReadRecord], list[str]]:
-    """The records that are new, and the codes of the reads that equal the reader's earlier ones."""
-    records, unchanged = [], []
-    for record, earlier in staged:
-        if _unchanged(reads, record, earlier):
-            unchanged.append((record.reading_code, earlier))
-        elif refused := _refused(record.reading_code, earlier):
-            raise refused
-        else:
-            records.append(record)
-    only_locked = unchanged and not records and all(earlier.locked for _, earlier in unchanged)
-    if only_locked and (refused := _refused(*unchanged[0])):
-        raise refused
-    return records, [code for code, _ in unchanged]
-
-
-def _refused(code: str, earlier: KnownRead) -> UsageError | None:
-    if earlier.refusal is None:
-        return None
-    expected, found, hint = earlier.refusal
-    return UsageError(f"item {code}: expected {expected}, found {found}", hint=hint)
 
 
 def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path, reader: str) -> StoredProposal:
@@ -231,36 +172,6 @@ def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path,
             if shown is not None and shown.previous.digest == digests[PREVIOUS]:
                 return replace(proposal, shown=shown)
     return proposal
-
-
-def _unchanged(reads: Path, record: ReadRecord, earlier: KnownRead) -> bool:
-    """True if the reader's earlier read has the same decisions and masks."""
-    if not earlier.digest or earlier.renewed:
-        return False
-    key = (record.subject, record.visit, record.reader, earlier.version)
-    old = load_record(reads, *key, reread=record.reread)
-    return old is not None and old.digest == earlier.digest and record.same_read(old)
-
-
-def _take_over(stage: Path, reads: Path, records: Sequence[ReadRecord], enter: Enter | None) -> None:
-    """Store and enter all reads, or none."""
-    placed: list[Path] = []
-    try:
-        placed += (place_read(stage, reads, record) for record in records)
-        if enter is not None and records:
-            enter(records)
-    except Exception:  # after a signal the registry may know them; unknown ones do no harm
-        for path in placed:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-@dataclass(frozen=True)
-class _ItemRead:
-    decisions: tuple[LesionDecision, ...]
-    masks: Mapping[LesionKind, ConfirmedMask]
-    returned_t2: LabelImage
-    changes: Mapping[int, T2State]
 
 
 def _exported_items(folder: Path) -> dict[str, dict[str, str]]:
@@ -294,8 +205,8 @@ def _read_item(
     *,
     done: bool,
     dispute: Dispute | None,
-) -> _ItemRead | None:
-    """The read of one item. None if it is unread."""
+) -> tuple[Masks, Returned | None]:
+    """The proposed lesions of one item, and what the reader returned; None if it is unread."""
     code = proposal.reading_code
     known = {kind.value: digest for kind, digest in proposal.digests.items()}
     if digests != known | ({PREVIOUS: proposal.shown.previous.digest} if proposal.shown else {}):
@@ -316,50 +227,13 @@ def _read_item(
     }
     edited = [kind.file for kind, mask in proposed.items() if (returned[kind].data != mask.data).any()]
     if not done and not decisions and not edited:
-        return None
+        return proposed, None
     if undecided:
         found = f"{undecided} of {undecided + len(decisions)} undecided"
         raise UsageError(
             f"item {code}: expected accept or reject for every proposed lesion, found {found}",
             hint="finish the item, or remove its decisions and its mark to read it later",
         )
-    masks = _confirmed(proposed, returned, decisions, code, dispute)
     rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
     changes = change_decisions(folder, code, proposal.shown.changes if proposal.shown else {}, rejected)
-    return _ItemRead(tuple(decisions), masks, returned[LesionKind.T2], changes)
-
-
-def _confirmed(
-    proposed: Masks, returned: Masks, decisions: list[LesionDecision], code: str, dispute: Dispute | None
-) -> dict[LesionKind, ConfirmedMask]:
-    masks = {}
-    for kind, mask in proposed.items():
-        what, own = f"item {code}, {kind.file}", [decision for decision in decisions if decision.kind is kind]
-        if dispute:
-            masks[kind] = dispute.resolved(kind, mask, returned[kind], own, what=what)
-        else:
-            masks[kind] = confirm_mask(mask, returned[kind], {d.lesion: d.accepted for d in own}, what=what)
-    require_holes_in_lesions(proposed, masks, what=f"item {code}")
-    return masks
-
-
-def _record(
-    proposal: StoredProposal, read: _ItemRead, *, reader: str, read_at: str, earlier: KnownRead
-) -> ReadRecord:
-    return ReadRecord(
-        subject=proposal.subject,
-        visit=proposal.visit,
-        reading_code=proposal.reading_code,
-        reader=reader,
-        read_at=read_at,
-        status=ReadStatus.ADJUDICATED if proposal.purpose is Purpose.ADJUDICATION else ReadStatus.CONFIRMED,
-        decisions=read.decisions,
-        voxels_added=sum(mask.voxels_added for mask in read.masks.values()),
-        voxels_erased=sum(mask.voxels_erased for mask in read.masks.values()),
-        digests={},
-        software=provenance.software(),
-        version=earlier.version + 1,
-        replaces=earlier.digest,
-        adjudicates={opinion.reader: opinion.digest for opinion in proposal.opinions},
-        reread=proposal.purpose is Purpose.REREAD,
-    )
+    return proposed, Returned(tuple(decisions), returned, changes)

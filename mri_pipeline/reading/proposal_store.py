@@ -68,13 +68,42 @@ def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[S
         If a stored proposal is damaged.
     """
     for path in sorted(reads.glob(f"*/*/{purpose.value}/{PROPOSAL_FILE}")):
-        try:
-            yield STORED_PROPOSAL.validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise UsageError(
-                f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
-                hint="export the worklist again",
-            ) from error
+        yield _proposal(path)
+
+
+def load_proposal(reads: Path, subject: str, visit: str, purpose: Purpose) -> StoredProposal | None:
+    """The stored proposal of one visit.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    purpose : Purpose
+
+    Returns
+    -------
+    StoredProposal or None
+        None if the visit was never shown for this purpose.
+
+    Raises
+    ------
+    UsageError
+        If it is damaged.
+    """
+    path = visit_folder(reads, subject, visit) / purpose.value / PROPOSAL_FILE
+    return _proposal(path) if path.is_file() else None
+
+
+def _proposal(path: Path) -> StoredProposal:
+    try:
+        return STORED_PROPOSAL.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UsageError(
+            f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
+            hint="export the worklist again",
+        ) from error
 
 
 def save_previous(reads: Path, subject: str, visit: str, reader: str, shown: StoredPrevious | None) -> None:

@@ -26,7 +26,7 @@ from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
 from mri_pipeline.reading.proposal_store import save_previous, save_proposal
 from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.record import Opinion, Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
 
 FORMAT = 1
@@ -264,11 +264,7 @@ def _export_item(
     reader: str,
 ) -> tuple[dict[str, object], dict[str, str], Faces]:
     """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
-    if dispute is None:
-        proposed = {kind: nifti.load_labels(path) for kind, path in item.masks.items()}
-        masks = {kind: numbered_by_place(number_lesions(kind, mask)) for kind, mask in proposed.items()}
-    else:
-        masks = dispute.together(number_lesions)
+    masks = dispute.together(number_lesions) if dispute else numbered_proposals(item, number_lesions)
     grid = masks[LesionKind.T2].grid
     for kind, mask in masks.items():
         grid.require_same(mask.grid, f"item {code}, {kind.file}")
@@ -286,9 +282,7 @@ def _export_item(
     if dispute is not None:
         rows = _export_opinions(dispute, masks, folder, rows)
     _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
-    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
-    opinions = () if dispute is None else dispute.opinions
-    stored = StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
+    stored = proposal_of(item, code, masks, purpose, () if dispute is None else dispute.opinions)
     shown = None
     if previous_of is not None and purpose is Purpose.READ:
         if (previous := previous_of(item)) is not None:
@@ -296,13 +290,54 @@ def _export_item(
             shown = StoredPrevious(previous.opinion, changes)
         save_previous(reads, item.subject, item.visit, reader, shown)
     save_proposal(reads, stored, masks)
-    known = {kind.value: digest for kind, digest in digests.items()}
+    known = {kind.value: digest for kind, digest in stored.digests.items()}
     known |= {} if shown is None else {PREVIOUS: shown.previous.digest}
     row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
     row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
     row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
     faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
     return row, known, faces
+
+
+def numbered_proposals(item: ReadingItem, number_lesions: NumberLesions) -> dict[LesionKind, LabelImage]:
+    """The proposed lesions of a visit, numbered by place.
+
+    Parameters
+    ----------
+    item : ReadingItem
+    number_lesions : callable
+        Gives every lesion of a mask its own label.
+
+    Returns
+    -------
+    dict of LesionKind to LabelImage
+    """
+    proposed = {kind: nifti.load_labels(path) for kind, path in item.masks.items()}
+    return {kind: numbered_by_place(number_lesions(kind, mask)) for kind, mask in proposed.items()}
+
+
+def proposal_of(
+    item: ReadingItem, code: str, masks: Masks, purpose: Purpose, opinions: tuple[Opinion, ...] = ()
+) -> StoredProposal:
+    """The record of the proposals that a reader sees.
+
+    Parameters
+    ----------
+    item : ReadingItem
+    code : str
+        From `reading_code`.
+    masks : mapping of LesionKind to LabelImage
+        The proposed lesions.
+    purpose : Purpose
+    opinions : tuple of Opinion
+        For an adjudication: the two reads.
+
+    Returns
+    -------
+    StoredProposal
+    """
+    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
+    return StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
 
 
 def _export_opinions(

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ScanStatus
+from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.reads import ReadRegistry
@@ -17,6 +18,7 @@ from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
 from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.scans import set_identity, withdraw
 from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.site_queries import (
     STATED,
     SUPERSEDED,
@@ -115,6 +117,16 @@ class Registry(ReadRegistry):
     def releases(self) -> Releases:
         """The decisions on refused uploads."""
         return Releases(self._engine)
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of the web application."""
+        return Sessions(self._engine)
+
+    @property
+    def assignments(self) -> Assignments:
+        """The reading in the browser."""
+        return Assignments(self._engine)
 
     # sites and gates
 

@@ -14,10 +14,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mri_pipeline.core.records import ReadStanding, ScanStatus
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The present layout: the newest revision of the migrations."""
 
-OLDER_LAYOUTS = (2, 3)
+OLDER_LAYOUTS = (2, 3, 4)
 """Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 
@@ -349,3 +349,126 @@ class ReleaseRow(Base):
     at: Mapped[str] = mapped_column(String(32))
     protocol: Mapped[bool]
     cleared: Mapped[list[str]]
+
+
+class SessionRow(Base):
+    """A session of the web application.
+
+    Attributes
+    ----------
+    token_hash : str
+        SHA-256 of the token, which only the browser has.
+    account : str
+        Code of the reader.
+    fingerprint : str
+        Of the account at the login (`mri_pipeline.reading.accounts`). A new password ends the session.
+    created_at, seen_at : str
+        Login and latest request, UTC (ISO 8601).
+    reauthenticated_at : str
+        First signature of the session; empty before.
+    """
+
+    __tablename__ = "sessions"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[str] = mapped_column(String(32))
+    seen_at: Mapped[str] = mapped_column(String(32))
+    reauthenticated_at: Mapped[str] = mapped_column(String(32), default="")
+
+
+class LoginAttemptRow(Base):
+    """A password that was entered, at a login or a signature.
+
+    Attributes
+    ----------
+    at : str
+        UTC (ISO 8601).
+    account : str
+        The code that was entered, in upper case.
+    address : str
+        Network address of the browser.
+    succeeded : bool
+    """
+
+    __tablename__ = "login_attempts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[str] = mapped_column(String(32))
+    account: Mapped[str] = mapped_column(String(64), index=True)
+    address: Mapped[str] = mapped_column(String(64), index=True)
+    succeeded: Mapped[bool]
+
+
+class AssignmentRow(Base):
+    """A visit that a reader reads in the browser, once.
+
+    Attributes
+    ----------
+    code : str
+        Random. It reveals neither subject nor visit nor reader.
+    reader, subject, visit : str
+    purpose : str
+        A value of `mri_pipeline.reading.record.Purpose`.
+    round : int
+        1 for the first read of the visit by this reader for this purpose.
+    state : str
+        A value of `mri_pipeline.registry.assignments.AssignmentState`.
+    created_at, opened_at : str
+        UTC (ISO 8601); the second is empty before the images were opened.
+    digest : str
+        Of the proposals that the reader edits; empty before the images were opened.
+    canvas : dict
+        ``origin`` and ``shape`` of the displayed voxels (`mri_pipeline.reading.canvas.Canvas`).
+    lease_holder, lease_at : str
+        Random name of the browser tab that may edit, and its latest sign of life (UTC, ISO 8601).
+    seconds : int
+        Time spent.
+    signature : dict
+        ``name``, ``utc``, ``meaning`` and ``version`` of the signed read; empty before.
+    """
+
+    __tablename__ = "assignments"
+    __table_args__ = (UniqueConstraint("reader", "subject", "visit", "purpose", "round"),)
+    code: Mapped[str] = mapped_column(String(32), primary_key=True)
+    reader: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(ForeignKey("subjects.code"))
+    visit: Mapped[str] = mapped_column(String(32))
+    purpose: Mapped[str] = mapped_column(String(16))
+    round: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[str] = mapped_column(String(32))
+    opened_at: Mapped[str] = mapped_column(String(32), default="")
+    digest: Mapped[str] = mapped_column(String(64), default="")
+    canvas: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    lease_holder: Mapped[str] = mapped_column(String(64), default="")
+    lease_at: Mapped[str] = mapped_column(String(32), default="")
+    seconds: Mapped[int] = mapped_column(default=0)
+    signature: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class EditRow(Base):
+    """One operation of a reader on an assignment. Operations are never changed or deleted.
+
+    Attributes
+    ----------
+    assignment : str
+        Code of the `AssignmentRow`.
+    number : int
+        From 1, without gaps.
+    at : str
+        UTC (ISO 8601).
+    kind : str
+        Name of the operation.
+    body : str
+        The operation as canonical JSON.
+    previous : str
+        Hash of the operation before (`mri_pipeline.registry.assignments.edit_hash`).
+    """
+
+    __tablename__ = "edits"
+    assignment: Mapped[str] = mapped_column(ForeignKey("assignments.code"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(16))
+    body: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))

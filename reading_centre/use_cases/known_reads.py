@@ -9,7 +9,8 @@ from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
-from mri_pipeline.reading.decisions import Known, KnownRead
+from mri_pipeline.reading.confirmed import KnownRead
+from mri_pipeline.reading.decisions import Known
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import ConfirmedRead, Purpose, ReadRecord, StoredProposal
 from mri_pipeline.reading.store import load_read

@@ -79,7 +79,7 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
     with Registry.open(trial, protocol) as registry:
         reader = reader_code(protocol, registry, reader) if reader else ""
         items, dispute_of = _chosen(trial, protocol, registry, reader)
-        rereads = _rereads(trial, protocol, registry, reader)
+        rereads = rereads_for(trial, protocol, registry, reader)
         if reader and not items and not rereads:
             raise _nothing_awaits(protocol.reader(reader).role)
         subjects = {item.subject for item in (*items, *rereads)}
@@ -143,7 +143,7 @@ def _chosen(
         for visit in subject.visits:
             if visit.scan is not ScanState.ANALYSED:
                 continue
-            if everybody or _awaits(visit, reader, role, protocol):
+            if everybody or awaits_read(visit, reader, role, protocol):
                 chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
                 opinions[subject.code, visit.visit] = opinions_of(visit)
     if role is Role.READER:
@@ -164,8 +164,21 @@ def _nothing_awaits(role: Role) -> UsageError:
     return UsageError(f"expected {what}, found none", hint="see mri-pipeline status TRIAL")
 
 
-def _rereads(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
-    """The visits that a reader is to read a second time: a share of all, drawn by a keyed hash."""
+def rereads_for(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> list[ReadingItem]:
+    """The visits that a reader is to read a second time: a share of all, drawn by a keyed hash.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    reader : str
+        Code of the reader.
+
+    Returns
+    -------
+    list of ReadingItem
+    """
     percent = protocol.reading.rereads_percent
     if not reader or not percent or protocol.reader(reader).role is not Role.READER:
         return []
@@ -182,8 +195,22 @@ def _rereads(trial: Trial, protocol: Protocol, registry: Registry, reader: str) 
     ]
 
 
-def _awaits(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
-    """True if a visit awaits a read by a reader or adjudicator."""
+def awaits_read(visit: VisitState, reader: str, role: Role, protocol: Protocol) -> bool:
+    """True if a visit awaits a read by a reader or adjudicator.
+
+    Parameters
+    ----------
+    visit : VisitState
+        With an analysed scan.
+    reader : str
+        Code of the reader.
+    role : Role
+    protocol : Protocol
+
+    Returns
+    -------
+    bool
+    """
     own = visit.by(reader)
     if own is not None:
         return own.standing is ReadStanding.REOPENED
@@ -245,20 +272,30 @@ def import_reads(folder: Path, worklist: Path, *, reader: str) -> Summary:
 def _import_decisions(
     trial: Trial, protocol: Protocol, registry: Registry, worklist: Path, reader: str
 ) -> Imported:
-    def enter(records: Sequence[ReadRecord]) -> None:
-        reads, rereads = (
-            {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
-            for reread in (False, True)
-        )
-        registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED, rereads=rereads)
-
     return import_decisions(
         worklist,
         reads=trial.reads,
         reader=reader,
-        enter=enter,
+        enter=lambda records: enter_reads(registry, reader, records),
         check=lambda masks, what: check_read(masks, protocol.lesions, what=what),
         known=known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers),
         hold=lambda subject: only_writer(trial, subject),
         previous_t2=previous_lesions(trial, protocol, registry),
     )
+
+
+def enter_reads(registry: Registry, reader: str, records: Sequence[ReadRecord]) -> None:
+    """Enter the reads and hidden second reads of a reader in the registry, all or none.
+
+    Parameters
+    ----------
+    registry : Registry
+    reader : str
+        Code of the reader.
+    records : sequence of ReadRecord
+    """
+    reads, rereads = (
+        {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
+        for reread in (False, True)
+    )
+    registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED, rereads=rereads)

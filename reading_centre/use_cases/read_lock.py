@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,15 +84,46 @@ def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summ
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
         account = _account(protocol, registry, code, proof, f"{len(reads)} visits: {MEANING}.")
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        inputs: dict[tuple[str, str], dict[str, Any]] = {}
-        signatures: dict[tuple[str, str], dict[str, str]] = {}
-        for key, known in reads.items():
-            record, inputs[key] = _files_of_lock(trial, protocol, *key, known)
-            if account:
-                signatures[key] = signature(record, inputs[key], account=account, at=at)
-        registry.lock_reads(reads, reader=code, inputs=inputs, signatures=signatures)
+        lock_visits(trial, protocol, registry, code, reads, account=account)
     return {"locked": len(reads)}
+
+
+def lock_visits(
+    trial: Trial,
+    protocol: Protocol,
+    registry: Registry,
+    reader: str,
+    reads: Mapping[tuple[str, str], ReadState],
+    *,
+    account: str,
+) -> None:
+    """Lock and sign reads. The caller holds the locks of the subjects and has checked the reader's account.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    reader : str
+        Code of the reader.
+    reads : mapping of (subject, visit) to ReadState
+        The reads that count.
+    account : str
+        Fingerprint of the account that signs; empty without signature.
+
+    Raises
+    ------
+    UsageError
+        If a read in the files differs from the registry, or a visit is locked.
+    """
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    inputs: dict[tuple[str, str], dict[str, Any]] = {}
+    signatures: dict[tuple[str, str], dict[str, str]] = {}
+    for key, known in reads.items():
+        record, inputs[key] = _files_of_lock(trial, protocol, *key, known)
+        if account:
+            signatures[key] = signature(record, inputs[key], account=account, at=at)
+    registry.lock_reads(reads, reader=reader, inputs=inputs, signatures=signatures)
 
 
 def _files_of_lock(

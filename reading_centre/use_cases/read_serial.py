@@ -11,7 +11,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.records import ReadStanding
 from mri_pipeline.core.spatial import LabelImage
-from mri_pipeline.reading.decisions import PreviousT2
+from mri_pipeline.reading.confirmed import PreviousT2
 from mri_pipeline.reading.items import LesionKind, ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import Opinion, StoredProposal
 from mri_pipeline.reading.serial import Previous

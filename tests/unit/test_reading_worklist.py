@@ -22,7 +22,8 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
-from mri_pipeline.reading.decisions import KnownRead, import_decisions
+from mri_pipeline.reading.confirmed import KnownRead
+from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.lock import protect_read
 from mri_pipeline.reading.proposals import describe_proposals, labels_digest, numbered_by_place

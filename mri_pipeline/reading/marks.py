@@ -1,0 +1,345 @@
+"""The marks of a reader in the browser: labels, decisions, and how operations change them.
+
+Operations are checked as a whole before they change anything. The same operations in the same order give the same
+marks: a reading is replayed from its log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.spatial import BoolArray
+from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.operations import (
+    REASONS,
+    ChangeOperation,
+    DecideOperation,
+    Decision,
+    RetypeOperation,
+    VoxelsOperation,
+)
+
+Lesion = tuple[LesionKind, int]
+Runs = list[tuple[int, int, int, int]]
+Indices = NDArray[np.int64]
+MOST_LABELS = 65_535
+
+_NONE = np.zeros(0, dtype=np.int64)
+_RELOAD = "reload the page"
+
+
+@dataclass
+class Effect:
+    """What an operation changed.
+
+    Attributes
+    ----------
+    lesions : set of (kind, number)
+        Lesions whose voxels or decisions have changed.
+    runs : dict of LesionKind to runs
+        Voxels that were changed beyond those of the operation.
+    """
+
+    lesions: set[Lesion] = field(default_factory=set)
+    runs: dict[LesionKind, Runs] = field(default_factory=dict)
+
+
+class Marks:
+    """Labels and decisions of one reading.
+
+    Parameters
+    ----------
+    proposed : mapping of LesionKind to ndarray of uint16, shape (n,)
+        The proposed lesions in the voxels of the canvas.
+    editable : ndarray of bool, shape (n,)
+        Voxels that belong to the grid of the images.
+    changes : collection of int
+        Proposed T2 lesions on whose change the reader decides.
+
+    Attributes
+    ----------
+    labels : dict of LesionKind to ndarray of uint16, shape (n,)
+        The present labels.
+    voxels : dict of (LesionKind, int) to ndarray of int
+        The present voxels of each lesion, in ascending order. A proposed lesion that was erased has none.
+    """
+
+    def __init__(
+        self, proposed: Mapping[LesionKind, NDArray[np.uint16]], editable: BoolArray, changes: Iterable[int] = ()
+    ) -> None:
+        self.labels = {kind: labels.copy() for kind, labels in proposed.items()}
+        self.voxels: dict[Lesion, Indices] = {}
+        for kind, labels in proposed.items():
+            self.voxels |= {(kind, number): where for number, where in _voxels_of(labels)}
+        self.proposed = frozenset(self.voxels)
+        self._editable = editable
+        self._decisions: dict[Lesion, Decision] = {}
+        self._asked = frozenset(changes)
+        self._changes: dict[int, str] = {}
+
+    def decision(self, lesion: Lesion) -> Decision:
+        """The present decision on a lesion."""
+        return self._decisions.get(lesion, Decision())
+
+    def change(self, number: int) -> str | None:
+        """The present decision on the change of a T2 lesion."""
+        return self._changes.get(number)
+
+    def kept(self, kind: LesionKind) -> NDArray[np.uint16]:
+        """The labels of the lesions that are not rejected.
+
+        Parameters
+        ----------
+        kind : LesionKind
+
+        Returns
+        -------
+        ndarray of uint16, shape (n,)
+        """
+        return self._without(kind, [n for k, n in self.voxels if k is kind and self._rejected((k, n))])
+
+    def returned(self, kind: LesionKind) -> NDArray[np.uint16]:
+        """The labels as a reader returns them: without rejected drawn lesions, with rejected proposed ones.
+
+        Parameters
+        ----------
+        kind : LesionKind
+
+        Returns
+        -------
+        ndarray of uint16, shape (n,)
+        """
+        drawn = [lesion for lesion in self.voxels if lesion[0] is kind and lesion not in self.proposed]
+        return self._without(kind, [lesion[1] for lesion in drawn if self._rejected(lesion)])
+
+    def undecided(self) -> list[Lesion]:
+        """The proposed lesions without a decision, those without a decision on their change included.
+
+        Returns
+        -------
+        list of (kind, number)
+            In the order of kinds and numbers.
+        """
+        open_ = {lesion for lesion in self.proposed if self.decision(lesion).decision is None}
+        open_ |= {
+            (LesionKind.T2, number)
+            for number in self._asked
+            if not self._rejected((LesionKind.T2, number)) and number not in self._changes
+        }
+        order = list(LesionKind)
+        return sorted(open_, key=lambda lesion: (order.index(lesion[0]), lesion[1]))
+
+    def free_number(self, kind: LesionKind) -> int:
+        """A number that no lesion of a kind has or had among the proposals.
+
+        Parameters
+        ----------
+        kind : LesionKind
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        UsageError
+            If all are taken.
+        """
+        number = 1 + max((n for k, n in self.voxels if k is kind), default=0)
+        if number > MOST_LABELS:
+            raise UsageError(f"expected at most {MOST_LABELS} lesions, found no free number", hint=_RELOAD)
+        return number
+
+    def apply(self, operation: VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation) -> Effect:
+        """Check an operation and carry it out.
+
+        Parameters
+        ----------
+        operation : Operation
+
+        Returns
+        -------
+        Effect
+
+        Raises
+        ------
+        UsageError
+            If it does not fit the present marks. Nothing is changed then.
+        """
+        return self.checked(operation)()
+
+    def checked(
+        self, operation: VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation
+    ) -> Callable[[], Effect]:
+        """Check an operation.
+
+        Parameters
+        ----------
+        operation : Operation
+
+        Returns
+        -------
+        callable
+            Carries it out and returns its `Effect`. It cannot fail.
+
+        Raises
+        ------
+        UsageError
+            If the operation does not fit the present marks.
+        """
+        match operation:
+            case VoxelsOperation():
+                where, old, new = self._checked_runs(operation)
+                return lambda: Effect(self._set(operation.kind, where, old, new))
+            case DecideOperation():
+                return self._checked_decision(operation)
+            case RetypeOperation():
+                return self._checked_retype(operation)
+            case _:
+                return self._checked_change(operation)
+
+    def _checked_runs(self, operation: VoxelsOperation) -> tuple[Indices, Indices, Indices]:
+        labels = self._labels(operation.kind)
+        runs = np.array(operation.runs, dtype=np.int64)
+        start, length, old, new = runs.T
+        if (length < 1).any() or int(length.sum()) > labels.size or (start + length > labels.size).any():
+            raise UsageError("expected voxels on the canvas, found some outside", hint=_RELOAD)
+        offsets = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
+        where = np.repeat(start, length) + offsets
+        if len(np.unique(where)) < len(where):
+            raise UsageError("expected every voxel once, found one twice", hint=_RELOAD)
+        if not self._editable[where].all():
+            raise UsageError(
+                "expected voxels of the images, found some beyond their edge", hint="draw in the image"
+            )
+        old, new = np.repeat(old, length), np.repeat(new, length)
+        if (labels[where] != old).any():
+            raise UsageError("expected the present labels as old, found others", hint=_RELOAD)
+        return where, old, new
+
+    def _checked_decision(self, operation: DecideOperation) -> Callable[[], Effect]:
+        lesion = self._known(operation.kind, operation.lesion)
+        if operation.reason and (operation.decision != "reject" or operation.reason not in REASONS):
+            raise UsageError("expected a reason of the list for a rejection, found another", hint=_RELOAD)
+        if self.decision(lesion) != operation.old:
+            raise UsageError("expected the present decision as old, found another", hint=_RELOAD)
+        decided = Decision(decision=operation.decision, reason=operation.reason)
+        return lambda: self._decide(lesion, decided)
+
+    def _checked_retype(self, operation: RetypeOperation) -> Callable[[], Effect]:
+        lesion, labels = self._known(operation.kind, operation.lesion), self._labels(operation.to)
+        if operation.to is operation.kind:
+            raise UsageError("expected another type of lesion, found the same", hint="choose another type")
+        where = self.voxels[lesion]
+        where = where[labels[where] == 0]
+        if not len(where):
+            raise UsageError(
+                f"expected voxels that are no {operation.to.value} lesion yet, found none",
+                hint="reject the lesion",
+            )
+        new = self.free_number(operation.to)
+
+        def retype() -> Effect:
+            old, numbers = np.zeros_like(where), np.full_like(where, new)
+            effect = self._decide(lesion, Decision(decision="reject", reason="other_type"))
+            effect.lesions |= self._set(operation.to, where, old, numbers)
+            effect.runs[operation.to] = runs_of(where, old, numbers)
+            return effect
+
+        return retype
+
+    def _checked_change(self, operation: ChangeOperation) -> Callable[[], Effect]:
+        number = operation.lesion
+        if number not in self._asked:
+            raise UsageError("expected a lesion with a proposed change, found another", hint=_RELOAD)
+        if self.change(number) != operation.old:
+            raise UsageError("expected the present change as old, found another", hint=_RELOAD)
+
+        def change() -> Effect:
+            if operation.change is None:
+                self._changes.pop(number, None)
+            else:
+                self._changes[number] = operation.change
+            return Effect({(LesionKind.T2, number)})
+
+        return change
+
+    def _decide(self, lesion: Lesion, decided: Decision) -> Effect:
+        self._decisions[lesion] = decided
+        return Effect({lesion})
+
+    def _set(self, kind: LesionKind, where: Indices, old: Indices, new: Indices) -> set[Lesion]:
+        """Set the labels of voxels; returns the lesions that have changed."""
+        touched: set[Lesion] = set()
+        for number in np.unique(old[(old > 0) & (old != new)]).tolist():
+            lesion = (kind, int(number))
+            self.voxels[lesion] = np.setdiff1d(self.voxels[lesion], where[old == number], assume_unique=True)
+            touched.add(lesion)
+        for number in np.unique(new[(new > 0) & (old != new)]).tolist():
+            lesion = (kind, int(number))
+            self.voxels[lesion] = np.union1d(self.voxels.get(lesion, _NONE), where[new == number])
+            touched.add(lesion)
+        self.labels[kind][where] = new
+        for lesion in touched - self.proposed:
+            if not len(self.voxels[lesion]):
+                del self.voxels[lesion]
+                self._decisions.pop(lesion, None)
+        return touched
+
+    def _without(self, kind: LesionKind, numbers: Sequence[int]) -> NDArray[np.uint16]:
+        labels = self.labels[kind]
+        return np.where(np.isin(labels, numbers), np.uint16(0), labels) if numbers else labels
+
+    def _rejected(self, lesion: Lesion) -> bool:
+        return self.decision(lesion).decision == "reject"
+
+    def _known(self, kind: LesionKind, number: int) -> Lesion:
+        if (kind, number) not in self.voxels:
+            raise UsageError(f"expected a {kind.value} lesion of this case, found an unknown number", hint=_RELOAD)
+        return kind, number
+
+    def _labels(self, kind: LesionKind) -> NDArray[np.uint16]:
+        if kind not in self.labels:
+            raise UsageError(f"expected a type of lesion of this case, found {kind.value}", hint=_RELOAD)
+        return self.labels[kind]
+
+
+def runs_of(where: Indices, old: Indices, new: Indices) -> Runs:
+    """Runs of voxels with equal labels.
+
+    Parameters
+    ----------
+    where : ndarray of int, shape (n,)
+        Voxel indices in ascending order.
+    old, new : ndarray of int, shape (n,)
+        Their labels.
+
+    Returns
+    -------
+    list of (start, length, old, new)
+
+    Examples
+    --------
+    >>> runs_of(np.array([3, 4, 5, 9]), np.array([0, 0, 0, 0]), np.array([2, 2, 1, 1]))
+    [(3, 2, 0, 2), (5, 1, 0, 1), (9, 1, 0, 1)]
+    """
+    if not len(where):
+        return []
+    ends = (np.diff(where) != 1) | (np.diff(old) != 0) | (np.diff(new) != 0)
+    first = np.concatenate([[0], np.flatnonzero(ends) + 1])
+    length = np.diff(np.append(first, len(where)))
+    columns = (where[first], length, old[first], new[first])
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _voxels_of(labels: NDArray[np.uint16]) -> list[tuple[int, Indices]]:
+    where = np.flatnonzero(labels)
+    values = labels[where]
+    order = np.argsort(values, kind="stable")
+    numbers, first = np.unique(values[order], return_index=True)
+    return [(int(n), part) for n, part in zip(numbers, np.split(where[order], first[1:]), strict=True)]

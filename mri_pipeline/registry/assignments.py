@@ -1,0 +1,381 @@
+"""Reading in the browser: who reads which visit, and the log of what was done.
+
+The operations of an assignment are a chain: each contains the hash of the one before. The head of the chain is in the
+audit trail from the signature on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.registry.audit import utc_now
+from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.schema import AssignmentRow, EditRow
+from mri_pipeline.registry.steps import append
+
+LEASE: Final = timedelta(seconds=60)
+"""A browser tab may edit for this time after its latest sign of life."""
+LONGEST_STEP_S: Final = 60
+"""Largest time between two signs of life that counts as time spent."""
+SIGNED_IN_BROWSER: Final = "reading signed"
+"""Action of the audit trail."""
+
+
+class AssignmentState(StrEnum):
+    """State of an assignment."""
+
+    OPEN = "open"
+    SIGNED = "signed"
+    WITHDRAWN = "withdrawn"  # the visit awaits no read by this reader any more
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`."""
+
+    code: str
+    reader: str
+    subject: str
+    visit: str
+    purpose: str
+    round: int
+    state: AssignmentState
+    opened_at: str
+    digest: str
+    canvas: Mapping[str, Any]
+    seconds: int
+    signature: Mapping[str, Any]
+    lease_holder: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Subject, visit and purpose."""
+        return self.subject, self.visit, self.purpose
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One operation of the log.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    at : str
+        UTC (ISO 8601).
+    kind : str
+        Name of the operation.
+    body : str
+        The operation as canonical JSON.
+    previous : str
+        Hash of the operation before; empty for the first.
+    """
+
+    number: int
+    at: str
+    kind: str
+    body: str
+    previous: str
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the operation with its place in the chain."""
+        content = [self.previous, self.number, self.at, self.kind, self.body]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+class Assignments:
+    """Assignments and operations of one trial. Each method is one transaction.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def refresh(
+        self, reader: str, awaiting: Collection[tuple[str, str, str]], unsigned: Collection[tuple[str, str, str]]
+    ) -> list[Assignment]:
+        """Assign the visits that await a read by a reader, and withdraw open assignments of other visits.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+        awaiting : collection of (subject, visit, purpose)
+        unsigned : collection of (subject, visit, purpose)
+            Visits with a read that is not locked. Their assignments stay, but no new ones are made.
+
+        Returns
+        -------
+        list of Assignment
+            Open and signed ones.
+        """
+        with writing(self._engine) as session:
+            rows = session.scalars(select(AssignmentRow).filter_by(reader=reader)).all()
+            rounds: dict[tuple[str, str, str], int] = {}
+            held = set()
+            for row in rows:
+                key = (row.subject, row.visit, row.purpose)
+                rounds[key] = max(rounds.get(key, 0), row.round)
+                if row.state == AssignmentState.OPEN.value:
+                    if key in awaiting or key in unsigned:
+                        held.add(key)
+                    else:
+                        row.state = AssignmentState.WITHDRAWN.value
+            for key in sorted(set(awaiting) - held):
+                session.add(_new(reader, key, rounds.get(key, 0) + 1))
+            session.flush()
+            found = session.scalars(
+                select(AssignmentRow)
+                .filter_by(reader=reader)
+                .where(AssignmentRow.state != AssignmentState.WITHDRAWN.value)
+            )
+            return [_assignment(row) for row in found]
+
+    def find(self, code: str, reader: str) -> Assignment | None:
+        """An assignment of a reader.
+
+        Parameters
+        ----------
+        code : str
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        Assignment or None
+            None for an unknown code and for that of another reader.
+        """
+        with reading(self._engine) as session:
+            row = session.get(AssignmentRow, code)
+            return _assignment(row) if row is not None and row.reader == reader else None
+
+    def of_reader(self, reader: str) -> list[Assignment]:
+        """The open and signed assignments of a reader.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        list of Assignment
+            In the order of their codes.
+        """
+        query = select(AssignmentRow).filter_by(reader=reader).order_by(AssignmentRow.code)
+        with reading(self._engine) as session:
+            found = [_assignment(row) for row in session.scalars(query)]
+        return [one for one in found if one.state is not AssignmentState.WITHDRAWN]
+
+    def largest_canvas(self) -> tuple[int, int, int]:
+        """The largest number of displayed voxels along each axis, over all assignments.
+
+        Returns
+        -------
+        tuple of 3 int
+            Zeros without an opened assignment.
+        """
+        with reading(self._engine) as session:
+            shapes = [canvas["shape"] for canvas in session.scalars(select(AssignmentRow.canvas)) if canvas]
+        x, y, z = (max((int(shape[axis]) for shape in shapes), default=0) for axis in range(3))
+        return x, y, z
+
+    def opened(self, code: str, *, digest: str, canvas: Mapping[str, Any]) -> None:
+        """Note the proposals and the canvas of an assignment whose images are opened for the first time.
+
+        Parameters
+        ----------
+        code : str
+        digest : str
+            Of the proposals.
+        canvas : mapping
+            As `AssignmentRow`.
+        """
+        with writing(self._engine) as session:
+            row = session.get_one(AssignmentRow, code)
+            row.digest, row.canvas, row.opened_at = digest, dict(canvas), utc_now()
+            details = {"assignment": code, "purpose": row.purpose, "round": row.round, "proposal": digest}
+            append(session, "reading opened", f"{row.subject} {row.visit}", details, reader=row.reader)
+
+    def withdraw(self, code: str, reason: str) -> None:
+        """Withdraw an assignment. The next worklist of the reader has the visit under a new code, if it awaits a read.
+
+        Parameters
+        ----------
+        code : str
+        reason : str
+            For the audit trail.
+        """
+        with writing(self._engine) as session:
+            row = session.get_one(AssignmentRow, code)
+            row.state = AssignmentState.WITHDRAWN.value
+            details = {"assignment": code, "reason": reason, "edits": _count(session, code)}
+            append(session, "reading withdrawn", f"{row.subject} {row.visit}", details, reader=row.reader)
+
+    def lease(self, code: str, holder: str, *, take_over: bool) -> bool:
+        """Let one browser tab edit an assignment.
+
+        Parameters
+        ----------
+        code : str
+        holder : str
+            Random name of the tab.
+        take_over : bool
+            True to take the lease from another tab.
+
+        Returns
+        -------
+        bool
+            True if the tab holds the lease now.
+        """
+        now = datetime.now(UTC)
+        with writing(self._engine) as session:
+            row = session.get_one(AssignmentRow, code)
+            if row.lease_holder == holder and row.lease_at:
+                passed = (now - datetime.fromisoformat(row.lease_at)).total_seconds()
+                row.seconds += min(round(passed), LONGEST_STEP_S)
+            elif not take_over and _alive(row, now):
+                return False
+            row.lease_holder, row.lease_at = holder, now.isoformat(timespec="seconds")
+            return True
+
+    def edits(self, code: str) -> list[Edit]:
+        """The operations of an assignment.
+
+        Parameters
+        ----------
+        code : str
+
+        Returns
+        -------
+        list of Edit
+            In their order.
+
+        Raises
+        ------
+        UsageError
+            If an operation was changed, removed or inserted.
+        """
+        query = select(EditRow).filter_by(assignment=code).order_by(EditRow.number)
+        with reading(self._engine) as session:
+            found = [Edit(r.number, r.at, r.kind, r.body, r.previous) for r in session.scalars(query)]
+        head = ""
+        for number, edit in enumerate(found, start=1):
+            if edit.number != number or edit.previous != head:
+                raise UsageError(
+                    f"expected the unbroken log of a reading, found a changed one at operation {number}",
+                    hint="restore the registry from its backup and report the deviation",
+                )
+            head = edit.hash
+        return found
+
+    def add(self, code: str, edit: Edit, *, holder: str) -> bool:
+        """Append an operation. When the method returns, the operation is on the disk.
+
+        Parameters
+        ----------
+        code : str
+        edit : Edit
+            The next one.
+        holder : str
+            Name of the browser tab that edits.
+
+        Returns
+        -------
+        bool
+            False if the log has an operation of this number, or the assignment is not open. Nothing is stored then.
+
+        Raises
+        ------
+        PermissionError
+            If the tab does not hold the lease.
+        """
+        try:
+            with writing(self._engine) as session:
+                row = session.get_one(AssignmentRow, code)
+                if row.lease_holder != holder:
+                    raise PermissionError(holder)
+                if row.state != AssignmentState.OPEN.value or _count(session, code) != edit.number - 1:
+                    return False
+                values = {"number": edit.number, "at": edit.at, "kind": edit.kind, "body": edit.body}
+                session.add(EditRow(assignment=code, previous=edit.previous, **values))
+        except IntegrityError:
+            return False
+        return True
+
+    def sign(
+        self, code: str, *, signature: Mapping[str, Any], edits: Sequence[Edit], digest: str, account: str
+    ) -> None:
+        """Note the signature of the read of an assignment. It accepts no operation from now on.
+
+        Parameters
+        ----------
+        code : str
+        signature : mapping
+            As `AssignmentRow`.
+        edits : sequence of Edit
+            The log that was signed. Its head goes into the audit trail.
+        digest : str
+            Of the stored read.
+        account : str
+            Fingerprint of the account that signed.
+
+        Raises
+        ------
+        UsageError
+            If the log has more operations.
+        """
+        with writing(self._engine) as session:
+            row = session.get_one(AssignmentRow, code)
+            if row.state == AssignmentState.OPEN.value and _count(session, code) != len(edits):
+                raise UsageError(
+                    "expected no operation during the signature, found one",
+                    hint="look at the summary and sign again",
+                )
+            row.state, row.signature = AssignmentState.SIGNED.value, dict(signature)
+            details = {
+                "assignment": code, "purpose": row.purpose, "round": row.round, "seconds": row.seconds,
+                "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest, "account": account,
+                **signature,
+            }  # fmt: skip
+            append(session, SIGNED_IN_BROWSER, f"{row.subject} {row.visit}", details, reader=row.reader)
+
+
+def _new(reader: str, key: tuple[str, str, str], number: int) -> AssignmentRow:
+    subject, visit, purpose = key
+    return AssignmentRow(
+        code=secrets.token_hex(12), reader=reader, subject=subject, visit=visit, purpose=purpose, round=number,
+        state=AssignmentState.OPEN.value, created_at=utc_now(),
+    )  # fmt: skip
+
+
+def _assignment(row: AssignmentRow) -> Assignment:
+    return Assignment(
+        row.code, row.reader, row.subject, row.visit, row.purpose, row.round, AssignmentState(row.state),
+        row.opened_at, row.digest, dict(row.canvas), row.seconds, dict(row.signature), row.lease_holder,
+    )  # fmt: skip
+
+
+def _alive(row: AssignmentRow, now: datetime) -> bool:
+    return bool(row.lease_holder) and now - datetime.fromisoformat(row.lease_at) < LEASE
+
+
+def _count(session: Session, code: str) -> int:
+    return session.scalar(select(func.count()).select_from(EditRow).filter_by(assignment=code)) or 0

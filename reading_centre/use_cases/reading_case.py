@@ -1,0 +1,251 @@
+"""One case of the reading room: the marks of a reader on the canvas, what they count, and what they contradict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mri_pipeline.analysis.read_check import check_read, number_counted
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, LabelImage
+from mri_pipeline.lesions.tracking.location import locate
+from mri_pipeline.reading.canvas import Canvas, flat, unflat
+from mri_pipeline.reading.confirmed import PreviousT2, Returned, confirm_item
+from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.marks import Effect, Indices, Lesion, Marks
+from mri_pipeline.reading.operations import (
+    OPERATION,
+    ChangeOperation,
+    DecideOperation,
+    RetypeOperation,
+    VoxelsOperation,
+)
+from mri_pipeline.reading.record import LesionDecision, StoredProposal
+from mri_pipeline.reading.serial import CHANGE_WORDS
+from mri_pipeline.registry.assignments import Assignment, Edit
+from reading_centre.use_cases.reading_images import CaseImages
+
+Json = dict[str, Any]
+TITLES = {LesionKind.T2: "T2 lesions", LesionKind.GEL: "Enhancing lesions", LesionKind.BLACK_HOLE: "Black holes"}
+WHAT = "this case"
+
+
+@dataclass
+class Case:
+    """An opened case. Callers hold `lock` while they use it.
+
+    Attributes
+    ----------
+    assignment : Assignment
+        As it was when the case was opened.
+    proposal : StoredProposal
+    proposed : dict of LesionKind to LabelImage
+        The proposed lesions on the subject's grid.
+    canvas : Canvas
+    grid : Grid
+        RAS grid of the subject.
+    images : CaseImages
+    location : ndarray of uint8, shape (n,)
+        Labels of the location in the voxels of the canvas.
+    probabilities : dict of (LesionKind, int) to float
+        Mean lesion probability of each proposed lesion.
+    rules : LesionRules
+    previous_t2 : callable
+    edits : list of Edit
+        The log.
+    """
+
+    assignment: Assignment
+    proposal: StoredProposal
+    proposed: Mapping[LesionKind, LabelImage]
+    canvas: Canvas
+    grid: Grid
+    images: CaseImages
+    location: NDArray[np.integer[Any]]
+    probabilities: Mapping[Lesion, float]
+    rules: LesionRules
+    previous_t2: PreviousT2
+    edits: list[Edit] = field(default_factory=list)
+    lock: RLock = field(default_factory=RLock)
+
+    def __post_init__(self) -> None:
+        self.marks = self._unmarked()
+        self._original = dict(self.marks.voxels)
+        self._counts: dict[LesionKind, Json] = {}
+        for edit in self.edits:
+            self.marks.apply(_operation(edit))
+
+    @property
+    def canvas_grid(self) -> Grid:
+        """The canvas as a grid with the spacing of the images. Its position is not theirs."""
+        return Grid(self.canvas.shape, np.diag([*self.grid.spacing_mm, 1.0]))
+
+    @property
+    def asked(self) -> Mapping[int, str]:
+        """The proposed change of each T2 lesion on whose change the reader decides."""
+        return self.proposal.shown.changes if self.proposal.shown else {}
+
+    @property
+    def head(self) -> str:
+        """Hash of the latest operation; empty without one."""
+        return self.edits[-1].hash if self.edits else ""
+
+    def counts(self) -> dict[str, Json]:
+        """Number and volume of the lesions that count and are not rejected, by kind."""
+        for kind in self.marks.labels:
+            if kind not in self._counts:
+                self._counts[kind] = self._counted(kind, self._on_canvas(self.marks.kept(kind)))
+        return {kind.value: self._counts[kind] for kind in self.marks.labels}
+
+    def lesions(self) -> list[Json]:
+        """All lesions, in the order of kinds and numbers."""
+        order = list(LesionKind)
+        return [
+            self.lesion(one) for one in sorted(self.marks.voxels, key=lambda one: (order.index(one[0]), one[1]))
+        ]
+
+    def lesion(self, lesion: Lesion) -> Json:
+        """One lesion, as the browser shows it."""
+        kind, number = lesion
+        voxels = self.marks.voxels[lesion]
+        shown = voxels if len(voxels) else self._original[lesion]
+        centre, box = self._place(shown)
+        decided = self.marks.decision(lesion)
+        is_asked = kind is LesionKind.T2 and number in self.asked
+        return {
+            "kind": kind.value,
+            "number": number,
+            "proposed": lesion in self.marks.proposed,
+            "volume_mm3": round(len(voxels) * self.grid.voxel_volume_mm3, 1),
+            "voxels": len(voxels),
+            "centre": centre,
+            "box": box,
+            "probability": self.probabilities.get(lesion),
+            "location": self._location(shown),
+            "decision": decided.decision,
+            "reason": decided.reason,
+            "proposed_change": self.asked[number] if is_asked else None,
+            "change": self.marks.change(number) if is_asked else None,
+        }
+
+    def answer(self, number: int) -> Json:
+        """The answer to an earlier operation, from a replay of the log."""
+        earlier = Case(
+            self.assignment, self.proposal, self.proposed, self.canvas, self.grid, self.images, self.location,
+            self.probabilities, self.rules, self.previous_t2, self.edits[: number - 1],
+        )  # fmt: skip
+        return earlier.done(self.edits[number - 1], earlier.marks.apply(_operation(self.edits[number - 1])))
+
+    def done(self, edit: Edit, effect: Effect) -> Json:
+        """Enter an operation that was carried out, and describe what it changed."""
+        self.edits.append(edit)
+        for kind, _ in effect.lesions:
+            self._counts.pop(kind, None)
+        present = [one for one in sorted(effect.lesions) if one in self.marks.voxels]
+        return {
+            "next_number": edit.number + 1,
+            "counts": self.counts(),
+            "lesions": [self.lesion(one) for one in present],
+            "removed": [[kind.value, number] for kind, number in sorted(effect.lesions - set(present))],
+            "runs": {kind.value: runs for kind, runs in effect.runs.items()},
+        }
+
+    def summary(self) -> Json:
+        """Contradictions, questions and counts before the signature.
+
+        Undecided lesions are taken as accepted.
+        """
+        contradictions: list[str] = []
+        questions: Sequence[str] = ()
+        counts = self.counts()
+        try:
+            grid = self.canvas_grid
+            proposed = {kind: self._on_canvas(labels) for kind, labels in self._unmarked().labels.items()}
+            returned = {kind: self._on_canvas(self.marks.returned(kind)) for kind in proposed}
+            item = confirm_item(
+                self.proposal, proposed, self._returned(returned), what=WHAT,
+                check=lambda masks, what: check_read(masks, self.rules, what=what),
+                previous_t2=lambda proposal: LabelImage(
+                    self.canvas.cut(self.previous_t2(proposal).reoriented().mask), grid
+                ),
+            )  # fmt: skip
+            questions = item.notes
+            counts = {kind.value: self._counted(kind, mask) for kind, mask in item.masks.items()}
+        except UsageError as error:
+            contradictions.append(error.message)
+        plain = [
+            text.removeprefix(f"{WHAT}: ").removeprefix(f"{WHAT}, ") for text in (*contradictions, *questions)
+        ]
+        return {
+            "contradictions": plain[: len(contradictions)],
+            "questions": plain[len(contradictions) :],
+            "undecided": len(self.marks.undecided()),
+            "counts": counts,
+        }
+
+    def returned(self) -> Returned:
+        """What the reader returns: decisions, and masks on the subject's grid."""
+        labels = {}
+        for kind, mask in self.proposed.items():
+            ras = mask.reoriented()
+            data = self.canvas.pasted(unflat(self.marks.returned(kind), self.canvas.shape), ras.data)
+            labels[kind] = LabelImage(data, ras.grid).with_axes_of(mask.grid)
+        return self._returned(labels)
+
+    def _returned(self, labels: Mapping[LesionKind, LabelImage]) -> Returned:
+        order = list(LesionKind)
+        decisions = []
+        for lesion in sorted(self.marks.proposed, key=lambda one: (order.index(one[0]), one[1])):
+            decided = self.marks.decision(lesion)
+            decisions.append(LesionDecision(*lesion, decided.decision != "reject", decided.reason))
+        rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
+        words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
+        changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
+        return Returned(tuple(decisions), labels, changes)
+
+    def _unmarked(self) -> Marks:
+        cut = {}
+        for kind, mask in self.proposed.items():
+            labels = mask.reoriented().data.astype(np.uint16)
+            cut[kind] = flat(self.canvas.cut(labels)).copy()
+            if np.count_nonzero(cut[kind]) != np.count_nonzero(labels):
+                raise UsageError(
+                    "expected all lesions near the brain, found some elsewhere", hint="check the masks"
+                )
+        return Marks(cut, flat(self.canvas.inside(self.grid.shape)), self.asked)
+
+    def _on_canvas(self, labels: NDArray[np.uint16]) -> LabelImage:
+        return LabelImage(unflat(labels, self.canvas.shape), self.canvas_grid)
+
+    def _counted(self, kind: LesionKind, mask: LabelImage) -> Json:
+        where = np.nonzero(mask.data)
+        if not len(where[0]):
+            return {"lesions": 0, "volume_ml": 0.0}
+        box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in where)  # counting is faster there
+        data = mask.data[box]
+        counted = number_counted(kind, LabelImage(data, Grid(data.shape, mask.grid.affine)), self.rules)
+        return {"lesions": int(counted.data.max()), "volume_ml": round(counted.volume_mm3 / 1000, 3)}
+
+    def _place(self, voxels: Indices) -> tuple[list[int], list[list[int]]]:
+        """The voxel nearest to the centroid, and the half-open box."""
+        nx, ny, _ = self.canvas.shape
+        xyz = np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
+        distance = np.linalg.norm((xyz - xyz.mean(axis=0)) * self.grid.spacing_mm, axis=1)
+        centre = xyz[int(np.argmin(np.round(distance, 6)))]
+        return centre.tolist(), [xyz.min(axis=0).tolist(), (xyz.max(axis=0) + 1).tolist()]
+
+    def _location(self, voxels: Indices) -> str:
+        zones = self.location[voxels].reshape(-1, 1, 1)
+        line = Grid((len(voxels), 1, 1), np.eye(4))
+        place = locate(LabelImage(np.ones((len(voxels), 1, 1), dtype=np.uint8), line), LabelImage(zones, line))
+        return place[1].value
+
+
+def _operation(edit: Edit) -> VoxelsOperation | DecideOperation | RetypeOperation | ChangeOperation:
+    return OPERATION.validate_json(edit.body)

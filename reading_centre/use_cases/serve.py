@@ -1,0 +1,127 @@
+"""Serve the web application of a trial."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io.locks import LockedError, exclusive
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.web.app import create_app
+
+_LOG = logging.getLogger(__name__)
+_STOP_S = 10
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the application listens.
+
+    Parameters
+    ----------
+    host : str
+        Address or name of this machine.
+    port : int
+        0 for any free port.
+    certificate, key : Path or None
+        PEM files for TLS.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    address : Address
+    report : callable
+        Gets one line for the terminal.
+
+    Raises
+    ------
+    UsageError
+        If there is no trial, no reader has a password, the address or the TLS files cannot be used, or another process
+        serves the trial.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    if not any(reader.password_hash for reader in protocol.readers):
+        raise UsageError(
+            "expected readers with a password in trial.toml, found none",
+            hint="make accounts: mri-pipeline read TRIAL --account --reader R",
+        )
+    try:
+        with (
+            exclusive(trial.staging / "serve.lock", wait_s=0),
+            Registry.open(trial, protocol) as registry,
+            closing(_listening(address)) as listener,
+        ):
+            server = uvicorn.Server(_config(create_app(ReadingRoom(trial, registry)), address))
+            report(_line(address, listener))
+            server.run(sockets=[listener])
+    except LockedError as error:
+        raise UsageError(
+            "expected one server for this trial, found another one running", hint="stop it, or use it"
+        ) from error
+
+
+def _config(app: object, address: Address) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_STOP_S,
+        ssl_certfile=address.certificate, ssl_keyfile=address.key,
+    )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"expected a certificate and its key in PEM form, found files that cannot be used ({type(error).__name__})",
+            hint="check --tls-cert and --tls-key",
+        ) from error
+    return config
+
+
+def _listening(address: Address) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"expected a free port on an address of this machine, found: {error.strerror}",
+            hint="check --host and --port; ports below 1024 are privileged",
+        ) from error
+
+
+def _line(address: Address, listener: socket.socket) -> str:
+    scheme = "https" if address.certificate else "http"
+    port = listener.getsockname()[1]
+    if not address.certificate and not _is_loopback(address.host):
+        _LOG.warning("passwords and images leave this machine without TLS: use --tls-cert, or a proxy with TLS")
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"reading room: {scheme}://{host}:{port}/"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

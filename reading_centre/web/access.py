@@ -1,0 +1,119 @@
+"""Who may call which endpoint. An endpoint without a declaration is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.reading.accounts import account_fingerprint
+from reading_centre.use_cases.reading_room import ReadingRoom
+
+COOKIE: Final = "reading_session"
+EVERYBODY: Final = "everybody"
+"""Access without a session."""
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class User:
+    """The person of a session.
+
+    Parameters
+    ----------
+    code : str
+        Code of the reader.
+    name : str
+        Printed name.
+    role : Role
+    token : str
+        Of the session.
+    has_signed : bool
+        True after the first signature of the session.
+    """
+
+    code: str
+    name: str
+    role: Role
+    token: str
+    has_signed: bool
+
+
+def allow(*roles: Role | str, background: bool = False) -> Callable[[Endpoint], Endpoint]:
+    """Declare who may call an endpoint.
+
+    Parameters
+    ----------
+    roles : Role or `EVERYBODY`
+    background : bool
+        True for requests that a page makes by itself. They do not prolong the session.
+
+    Returns
+    -------
+    callable
+        A decorator.
+    """
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        vars(endpoint)["roles"], vars(endpoint)["background"] = frozenset(roles), background
+        return endpoint
+
+    return declare
+
+
+def room_of(request: Request) -> ReadingRoom:
+    """The reading room of the application."""
+    room = request.app.state.room
+    assert isinstance(room, ReadingRoom)
+    return room
+
+
+def user_of(request: Request) -> User:
+    """The person of the session, as `authorise` found."""
+    user = request.state.user
+    assert isinstance(user, User)
+    return user
+
+
+def authorise(request: Request) -> None:
+    """Refuse a request without session, or of another role than declared.
+
+    Parameters
+    ----------
+    request : Request
+
+    Raises
+    ------
+    HTTPException
+        401 without a session, 403 with another role.
+    """
+    endpoint = request.scope["endpoint"]
+    roles: frozenset[Role | str] = getattr(endpoint, "roles", frozenset())
+    if EVERYBODY in roles:
+        return
+    user = _session(request, active=not getattr(endpoint, "background", False))
+    if user is None:
+        raise HTTPException(401, "Expected a session, found none. Sign in.")
+    if user.role not in roles:
+        raise HTTPException(403, "Expected another role for this page, found yours. Go to the first page.")
+    request.state.user = user
+
+
+def _session(request: Request, *, active: bool) -> User | None:
+    token = request.cookies.get(COOKIE, "")
+    room = room_of(request)
+    session = room.registry.sessions.find(token, active=active) if token else None
+    if session is None:
+        return None
+    try:
+        reader = room.protocol.reader(session.account)
+    except SettingsError:
+        return None
+    if account_fingerprint(reader) != session.fingerprint:  # the password was changed
+        return None
+    return User(reader.code, reader.name or reader.code, reader.role, token, session.has_signed)

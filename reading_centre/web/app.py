@@ -1,0 +1,103 @@
+"""The web application of one trial."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from mri_pipeline.core.errors import ReadingCentreError
+from reading_centre.use_cases.reading_room import (
+    ConflictError,
+    NotHeldError,
+    ReadingRoom,
+    RefusedError,
+    UnavailableError,
+)
+from reading_centre.web import pages, reading_api
+from reading_centre.web.access import authorise
+from reading_centre.web.security import Guard
+
+_LOG = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+_API = "/api/"
+_STATUS: dict[type[ReadingCentreError], int] = {
+    ConflictError: 409,
+    RefusedError: 422,
+    NotHeldError: 423,
+    UnavailableError: 503,
+}
+_FAULT = "Expected a request that can be answered, found a fault of the server. Tell the reading centre the time."
+
+
+def create_app(room: ReadingRoom) -> FastAPI:
+    """The application.
+
+    Parameters
+    ----------
+    room : ReadingRoom
+
+    Returns
+    -------
+    FastAPI
+    """
+    app = FastAPI(
+        openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(authorise)], redirect_slashes=False
+    )
+    app.state.room = room
+    app.state.templates = Jinja2Templates(_HERE / "templates")
+    app.include_router(pages.router)
+    app.include_router(reading_api.router)
+    app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _wrong_form)
+    app.add_exception_handler(ReadingCentreError, _own_error)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Guard)
+    return app
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if request.url.path.startswith(_API):
+        return JSONResponse({"detail": error.detail}, error.status_code)
+    if error.status_code == 401:
+        return RedirectResponse("/login", 303)
+    return _error_page(error.status_code, error.detail)
+
+
+def _wrong_form(request: Request, _error: Exception) -> Response:
+    """Refuse a body of another form. Its content is not repeated."""
+    detail = "Expected the fields of this request, found others. Reload the page."
+    return JSONResponse({"detail": detail}, 422) if request.url.path.startswith(_API) else _error_page(422, detail)
+
+
+def _own_error(request: Request, error: Exception) -> Response:
+    """Answer with the message of an error that is meant for the reader; other messages may name a subject."""
+    assert isinstance(error, ReadingCentreError)
+    status = _STATUS.get(type(error))
+    if status is None:
+        _LOG.error("%s: %s", type(error).__name__, error)
+        return _unexpected(request, error)
+    detail = f"{error.message[0].upper()}{error.message[1:]}."
+    if error.hint:
+        detail += f" {error.hint[0].upper()}{error.hint[1:]}."
+    more: dict[str, Any] = error.more if isinstance(error, ConflictError) else {}
+    return JSONResponse({"detail": detail, **more}, status)
+
+
+def _unexpected(request: Request, _error: Exception) -> Response:
+    return JSONResponse({"detail": _FAULT}, 500) if request.url.path.startswith(_API) else _error_page(500, _FAULT)
+
+
+def _error_page(status: int, text: str) -> Response:
+    return HTMLResponse(
+        f'<!doctype html><title>{status}</title><p>{text}</p><p><a href="/">First page</a></p>', status
+    )

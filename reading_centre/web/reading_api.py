@@ -1,0 +1,178 @@
+"""JSON and voxels of a case. Nothing here names a subject, a visit, a file or a position in space."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.reading.items import LesionKind
+from mri_pipeline.reading.operations import OPERATION, Number
+from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from reading_centre.use_cases.reading_room import RefusedError
+from reading_centre.use_cases.reading_sign import sign_read
+from reading_centre.web.access import allow, room_of, user_of
+from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
+from reading_centre.web.pages import short_code
+
+router = APIRouter(prefix="/api/reading/{assignment}")
+Coordinate = Annotated[int, Field(strict=True, ge=0, le=65_535)]
+TabName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fill(_Request):
+    """A click of the fill tool."""
+
+    kind: LesionKind
+    voxel: tuple[Coordinate, Coordinate, Coordinate]
+    pane: str
+
+
+class Split(_Request):
+    """A lesion to split."""
+
+    kind: LesionKind
+    lesion: Number
+
+
+class Lease(_Request):
+    """A sign of life of a browser tab."""
+
+    client: TabName
+    take_over: bool = False
+
+
+class Sign(_Request):
+    """A signature."""
+
+    login: Annotated[str, Field(max_length=64)] = ""
+    password: Annotated[str, Field(max_length=1024)]
+
+
+def _own(request: Request, code: str) -> Assignment:
+    found = room_of(request).assignment(code, user_of(request).code)
+    if found is None:
+        raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
+    return found
+
+
+@router.get("/case")
+@allow(Role.READER)
+def case(request: Request, assignment: str) -> Response:
+    """The case without its voxels. The next case is prepared afterwards."""
+    room, user, own = room_of(request), user_of(request), _own(request, assignment)
+    opened = room.case(own)
+    view = room.view(own, opened, user.name) | {"code": short_code(own)}
+    return JSONResponse(view, background=BackgroundTask(room.prepare, view["next_case"], user.code))
+
+
+@router.get("/volumes/{pane}")
+@allow(Role.READER)
+def volume(request: Request, assignment: str, pane: str) -> Response:
+    """One image."""
+    images = room_of(request).case(_own(request, assignment)).images
+    if not images.has(pane):
+        raise HTTPException(404, "Expected an image of this case, found none. Reload the page.")
+    return Response(images.volume(pane).content, media_type="application/octet-stream")
+
+
+@router.get("/labels/{kind}")
+@allow(Role.READER)
+def labels(request: Request, assignment: str, kind: str) -> Response:
+    """The present labels of one kind of lesion."""
+    opened = room_of(request).case(_own(request, assignment))
+    with opened.lock:
+        found = next((values for known, values in opened.marks.labels.items() if known.value == kind), None)
+        if found is None:
+            raise HTTPException(404, "Expected a type of lesion of this case, found another. Reload the page.")
+        content = found.astype("<u2").tobytes()
+    return Response(content, media_type="application/octet-stream")
+
+
+@router.post("/operations")
+@allow(Role.READER)
+def operations(
+    request: Request,
+    assignment: str,
+    body: Annotated[dict[str, Any], Body()],
+    x_client: Annotated[str, Header(max_length=64)] = "",
+) -> Response:
+    """Store and carry out an operation."""
+    own = _own(request, assignment)
+    number = body.pop("number", None)
+    if type(number) is not int or number < 1:
+        raise RefusedError("expected a number from 1 for the operation, found another", hint="reload the page")
+    try:
+        operation = OPERATION.validate_python(body)
+    except ValidationError as error:
+        raise RefusedError("expected a known operation, found another form", hint="reload the page") from error
+    return JSONResponse(room_of(request).operate(own, number, operation, client=x_client))
+
+
+@router.post("/tools/fill")
+@allow(Role.READER)
+def fill(request: Request, assignment: str, body: Fill) -> Response:
+    """Voxels around a click."""
+    room = room_of(request)
+    return JSONResponse(
+        {"runs": room.fill(room.case(_own(request, assignment)), body.kind, body.voxel, body.pane)}
+    )
+
+
+@router.post("/tools/split")
+@allow(Role.READER)
+def split(request: Request, assignment: str, body: Split) -> Response:
+    """Voxels of the smaller part of a lesion."""
+    room = room_of(request)
+    return JSONResponse({"runs": room.split(room.case(_own(request, assignment)), (body.kind, body.lesion))})
+
+
+@router.post("/lease")
+@allow(Role.READER, background=True)
+def lease(request: Request, assignment: str, body: Lease) -> Response:
+    """Let one tab edit."""
+    own = _own(request, assignment)
+    if own.state is not AssignmentState.OPEN:
+        return JSONResponse({"held": False, "by_other": False})
+    leases = room_of(request).registry.assignments
+    held = leases.lease(own.code, body.client, take_over=body.take_over)
+    return JSONResponse({"held": held, "by_other": not held})
+
+
+@router.get("/summary")
+@allow(Role.READER)
+def summary(request: Request, assignment: str) -> Response:
+    """Contradictions, questions and counts."""
+    room = room_of(request)
+    return JSONResponse(room.summary(room.case(_own(request, assignment))))
+
+
+@router.post("/sign")
+@allow(Role.READER)
+def sign(request: Request, assignment: str, body: Sign) -> Response:
+    """Sign the read: login and password at the first signature of a session, the password at each later one."""
+    room, user, own = room_of(request), user_of(request), _own(request, assignment)
+    login = body.login or (user.code if user.has_signed else "")
+    try:
+        reader, account = checked_account(request, login, body.password, purpose="signature refused")
+    except LockedOutError as error:
+        raise HTTPException(429, LOCKED_OUT) from error
+    except WrongPasswordError as error:
+        raise HTTPException(401, _NOT_SIGNED) from error
+    if reader.code != user.code:
+        raise HTTPException(401, _NOT_SIGNED)
+    signature = sign_read(room, own, account=account, name=user.name)
+    room.registry.sessions.signed(user.token)
+    return JSONResponse(signature)
+
+
+_NOT_SIGNED = "Expected your login and your password, found another. Nothing was signed; try again."
