@@ -339,6 +339,8 @@ def runs_of(where: Indices, old: Indices, new: Indices) -> Runs:
 
 def _voxels_of(labels: NDArray[np.uint16]) -> list[tuple[int, Indices]]:
     where = np.flatnonzero(labels)
+    if not len(where):
+        return []
     values = labels[where]
     order = np.argsort(values, kind="stable")
     numbers, first = np.unique(values[order], return_index=True)

@@ -1,0 +1,445 @@
+"""Reading in the browser ends in the same read as export, import and lock; nothing that was answered is lost."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.store import load_read
+from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.registry.assignments import Edit
+from reading_centre.use_cases.audit import verify_trial
+from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_lock import Proof, lock_reads
+from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
+from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
+
+SUBJECT = "BENCH000"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return write_web_trial(tmp_path_factory.mktemp("web") / "trial")
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "trial")
+    return Trial(tmp_path / "trial")
+
+
+@pytest.fixture
+def room(trial):
+    with opened_room(trial) as room:
+        yield room
+
+
+def desk_of(room, visit, reader="R1", tab="tab"):
+    client = browser(room, reader)
+    client.get("/")
+    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    return Desk(client, own.code, tab)
+
+
+@pytest.fixture
+def desk(room):
+    desk = desk_of(room, "wk04")
+    desk.lease()
+    return desk
+
+
+def sign(desk, reader="R1", **change):
+    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader]} | change)
+
+
+# --- the read ---------------------------------------------------------------------------------------------------
+
+
+def turned(trial, orientation):
+    """The same trial with all images in another order of voxels."""
+    for path in trial.derivatives.root.rglob("*.nii.gz"):
+        load = nifti.load_labels if {"mask", "dseg"} & set(path.name.replace(".", "_").split("_")) else nifti.load_map
+        try:
+            image = load(path)
+        except Exception:  # noqa: BLE001 - intensities that are no maps
+            image = nifti.load_image(path)
+        nifti.save(image.reoriented(orientation), path)
+
+
+NEW = 40
+"""Number of the drawn lesion."""
+
+
+def edit_in_files(folder):
+    """Erase a corner of the first T2 lesion and draw a lesion; returns the voxels in RAS order."""
+    mask = nifti.load_labels(folder / "t2_lesions.nii.gz")
+    ras = mask.reoriented()
+    data = ras.data.copy()
+    where = np.argwhere(data == 1)
+    erased = where[:5]
+    drawn = np.argwhere(data == 0)
+    drawn = drawn[(np.abs(drawn - np.array([3, 3, 7])) <= 1).all(axis=1)]
+    data[tuple(erased.T)], data[tuple(drawn.T)] = 0, NEW
+    nifti.save(LabelImage(data, ras.grid).reoriented(mask.grid.orientation), folder / "t2_lesions.nii.gz")
+    return erased, drawn
+
+
+def by_files(trial, visit):
+    """The read of a visit by export, import and lock; returns what was edited."""
+    out = trial.root.parent / "worklist"
+    export_reads(trial.root, out, reader="R1")
+    code = reading_code(Sealed.open(trial).secret("reading"), SUBJECT, visit)
+    edited = edit_in_files(out / "items" / code)
+    decide(out, codes={code})
+    path = out / "items" / code / "lesions.csv"
+    rows = rows_of(path)
+    write_rows(path, [row | {"comment": "vessel" if row["decision"] == "reject" else ""} for row in rows])
+    import_reads(trial.root, out, reader="R1")
+    lock_reads(trial.root, reader="R1", proof=Proof(password=lambda _: PASSWORDS["R1"]))
+    return edited
+
+
+def by_browser(room, visit, erased, drawn):
+    desk = desk_of(room, visit)
+    desk.lease()
+    case = desk.case
+    number = case["next_number"]
+    for lesion in case["lesions"]:
+        reject = lesion["kind"] == "BH"
+        answer = desk.decide(lesion, "reject" if reject else "accept", number, "vessel" if reject else "")
+        assert answer.status_code == 200, answer.text
+        number += 1
+    origin = room.registry.assignments.find(desk.url.rsplit("/", 1)[1], "R1").canvas["origin"]
+    nx, ny, _ = case["shape"]
+    index = [sorted(int(x + nx * (y + ny * z)) for x, y, z in (v - np.array(origin))) for v in (erased, drawn)]
+    runs = [[i, 1, 1, 0] for i in index[0]] + [[i, 1, 0, NEW] for i in index[1]]
+    answer = desk.do(number, op="voxels", kind="T2", runs=runs)
+    assert answer.status_code == 200, answer.text
+    answer = sign(desk)
+    assert answer.status_code == 200, answer.text
+    return desk, answer.json()
+
+
+def audited(trial, action):
+    with opened(trial) as registry:
+        registry.verify_audit()
+        (entry,) = registry.audit_entries(action)
+    details = dict(entry.details)
+    if "signature" in details:
+        details["signature"] = {k: v for k, v in details["signature"].items() if k not in {"at", "signed"}}
+    for name in ("digest", "version"):
+        details.pop(name, None)
+    return entry.target, entry.reader, details
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIL"])
+def test_the_stored_read_is_that_of_import_and_lock(original, tmp_path, orientation):
+    trials = []
+    for name in ("files", "browser"):
+        shutil.copytree(original.root, tmp_path / name / "trial")
+        trials.append(Trial(tmp_path / name / "trial"))
+        if orientation != "RAS":
+            turned(trials[-1], orientation)
+    edited = by_files(trials[0], "wk04")
+    with opened_room(trials[1]) as room:
+        desk, signature = by_browser(room, "wk04", *edited)
+        assert signature == desk.case["signature"]
+    reads = [load_read(trial.reads, SUBJECT, "wk04", "R1", 1) for trial in trials]
+    for name in ("t2_lesions", "gel", "black_holes"):
+        ours, theirs = (getattr(read.masks, name) for read in reads)
+        assert np.array_equal(ours.data, theirs.data)
+        assert ours.grid.same_as(theirs.grid)
+    records = [{**json.loads(read.record.text), "read_at": ""} for read in reads]
+    assert records[0] == records[1]
+    assert records[0]["voxels_added"] == len(edited[1])
+    for action in ("read", "read locked"):
+        assert audited(trials[0], action) == audited(trials[1], action)
+    assert [verify_trial(trial.root).deviations for trial in trials] == [(), ()]
+    assert {trial: visits_of(trial)["wk04"].read for trial in trials} == dict.fromkeys(trials, ReadStatus.LOCKED)
+
+
+def test_a_signed_read_is_read_only_with_name_time_meaning_and_version(trial, room, desk):
+    desk.decide_all()
+    answer = sign(desk).json()
+    assert answer == desk.case["signature"]
+    assert (answer["name"], answer["version"]) == ("Dr R1", 1)
+    assert answer["meaning"] == "I have read these images and confirm the marks."
+    assert answer["utc"].endswith("+00:00")
+    case = desk.case
+    assert (case["state"], case["read_only"], case["read_only_reason"]) == ("signed", True, "This read is signed.")
+    late = desk.decide(case["lesions"][0], "reject", case["next_number"])
+    assert (late.status_code, late.json()["detail"]) == (
+        409,
+        "Expected an open read, found a signed one. It is read-only.",
+    )
+    assert sign(desk).status_code == 409
+    assert desk.lease() == {"held": False, "by_other": False}
+    with opened(trial) as registry:
+        (entry,) = registry.audit_entries("reading signed")
+        code = desk.url.rsplit("/", 1)[1]
+        assert entry.details["head"] == registry.assignments.edits(code)[-1].hash
+        assert entry.details["edits"] == len(case["lesions"])
+
+
+def test_a_signature_needs_login_and_password_first_and_the_password_later(room, desk):
+    desk.decide_all()
+    for change in ({"password": "wrong"}, {"login": "R2", "password": PASSWORDS["R2"]}, {"login": ""}):
+        answer = sign(desk, **change)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            401,
+            "Expected your login and your password, found another. Nothing was signed; try again.",
+        )
+    assert desk.case["state"] == "open"
+    assert sign(desk).status_code == 200
+    next_ = Desk(desk.client, desk.case["next_case"])
+    next_.decide_all()
+    assert sign(next_, login="").status_code == 200
+
+
+def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
+    answer = sign(desk)
+    assert answer.status_code == 409
+    assert answer.json()["undecided"] == len(desk.case["lesions"])
+    desk.decide_all(keep_holes=True)
+    (contradiction,) = desk.get("summary").json()["contradictions"]
+    assert contradiction.startswith("expected black holes that do not enhance, found ")
+    answer = sign(desk)
+    assert (answer.status_code, answer.json()["contradictions"]) == (409, [contradiction])
+    assert desk.case["state"] == "open"
+
+
+def test_an_interrupted_signature_is_completed(trial, room, desk, monkeypatch):
+    desk.decide_all()
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reading_centre.use_cases.reading_sign.lock_visits", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sign(desk)
+    assert visits_of(trial)["wk04"].read is ReadStatus.CONFIRMED
+    desk.client.get("/")
+    assert sign(desk).json()["version"] == 1
+    assert visits_of(trial)["wk04"].read is ReadStatus.LOCKED
+
+
+# --- operations -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_operation_again_gives_the_same_answer(desk):
+    first, second = desk.case["lesions"][:2]
+    answers = [desk.decide(first, "reject", 1, "vessel").json(), desk.decide(second, "accept", 2).json()]
+    assert [desk.decide(first, "reject", 1, "vessel").json(), desk.decide(second, "accept", 2).json()] == answers
+    assert desk.case["next_number"] == 3
+    other = desk.decide(first, "accept", 1)
+    assert (other.status_code, other.json()["next_number"]) == (409, 3)
+    gap = desk.decide(first, "accept", 5)
+    assert (gap.status_code, gap.json()["next_number"]) == (409, 3)
+
+
+@pytest.mark.parametrize(
+    ("operation", "detail"),
+    [
+        ({"op": "voxels", "kind": "T2", "runs": [[10**6, 1, 0, 1]]}, "Expected voxels on the canvas"),
+        ({"op": "voxels", "kind": "T2", "runs": [[0, 10**9, 0, 1]]}, "Expected voxels on the canvas"),
+        ({"op": "voxels", "kind": "T2", "runs": [[0, 0, 0, 1]]}, "Expected voxels on the canvas"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 7, 8]]}, "Expected the present labels as old"),
+        ({"op": "voxels", "kind": "T2", "runs": [[9000, 2, 0, 9], [9001, 1, 0, 9]]}, "Expected every voxel once"),
+        ({"op": "voxels", "kind": "T2", "runs": [[0, 1, 0, 9]]}, "Expected voxels of the images"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 65536]]}, "Expected a known operation"),
+        ({"op": "voxels", "kind": "T2", "runs": [[5000, 1, 0, 1.5]]}, "Expected a known operation"),
+        ({"op": "voxels", "kind": "T2", "runs": []}, "Expected a known operation"),
+        ({"op": "voxels", "kind": "SWI", "runs": [[5000, 1, 0, 1]]}, "Expected a known operation"),
+        ({"op": "delete everything"}, "Expected a known operation"),
+        ({"op": "decide", "kind": "T2", "lesion": 99, "decision": "accept", "old": {}}, "Expected a T2 lesion of"),
+        ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "reason": "vessel", "old": {}}, "Expected a r"),
+        ({"op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {"decision": "reject"}}, "Expected the p"),
+        ({"op": "retype", "kind": "T2", "lesion": 1, "to": "T2"}, "Expected another type of lesion"),
+        ({"op": "change", "lesion": 1, "change": "new", "old": None}, "Expected a lesion with a proposed change"),
+    ],
+)  # fmt: skip
+def test_operations_that_do_not_fit_are_refused(room, desk, operation, detail):
+    before = {kind: desk.labels(kind).copy() for kind in ("T2", "GEL", "BH")}
+    answer = desk.do(1, **operation)
+    assert (answer.status_code, answer.json()["detail"][: len(detail)]) == (422, detail)
+    assert desk.case["next_number"] == 1
+    assert all(np.array_equal(desk.labels(kind), labels) for kind, labels in before.items())
+
+
+@pytest.mark.parametrize("number", [0, -1, "1", 1.0, None, True])
+def test_a_number_of_another_form_is_refused(desk, number):
+    answer = desk.do(number, op="change", lesion=1, change=None, old=None)
+    assert (answer.status_code, answer.json()["detail"][:30]) == (422, "Expected a number from 1 for t")
+
+
+def test_drawing_undoing_splitting_and_another_type(room, desk):
+    start = desk.labels("T2").copy()
+    free = np.flatnonzero((start == 0).ravel(order="F") & np.roll(start == 1, 1, axis=0).ravel(order="F"))[:30].tolist()
+    runs = [[i, 1, 0, 300] for i in free]
+    drawn = desk.do(1, op="voxels", kind="T2", runs=runs).json()
+    (lesion,) = drawn["lesions"]
+    assert (lesion["number"], lesion["voxels"], lesion["proposed"], lesion["decision"]) == (300, 30, False, None)
+    assert np.count_nonzero(desk.labels("T2") == 300) == 30
+    undone = desk.do(2, op="voxels", kind="T2", runs=[[i, 1, 300, 0] for i in free]).json()
+    assert (undone["lesions"], undone["removed"]) == ([], [["T2", 300]])
+    assert np.array_equal(desk.labels("T2"), start)
+    split = desk.post("tools/split", {"kind": "T2", "lesion": 1}).json()["runs"]
+    parts = desk.do(3, op="voxels", kind="T2", runs=split).json()["lesions"]
+    assert [p["number"] for p in parts] == [1, 2]
+    assert sum(p["voxels"] for p in parts) == np.count_nonzero(start == 1)
+    before = desk.labels("GEL").copy()
+    other = desk.do(4, op="retype", kind="T2", lesion=2, to="GEL").json()
+    assert {(x["kind"], x["number"], x["decision"], x["reason"]) for x in other["lesions"]} == {
+        ("T2", 2, "reject", "other_type"), ("GEL", 2, None, ""),
+    }  # fmt: skip
+    copied = before.ravel(order="F").copy()
+    for first, length, old, new in other["runs"]["GEL"]:
+        assert (copied[first : first + length] == old).all()
+        copied[first : first + length] = new
+    assert np.array_equal(copied, desk.labels("GEL").ravel(order="F"))
+    assert np.count_nonzero(before) < np.count_nonzero(copied)
+
+
+def test_fill_proposes_the_lesion_around_a_voxel_and_stores_nothing(desk):
+    lesion = next(x for x in desk.case["lesions"] if x["kind"] == "T2")
+    runs = desk.post("tools/fill", {"kind": "GEL", "voxel": lesion["centre"], "pane": "flair"}).json()["runs"]
+    assert runs
+    assert {(old, new) for _, _, old, new in runs} == {(0, 2)}
+    assert desk.case["next_number"] == 1
+    assert desk.do(1, op="voxels", kind="GEL", runs=runs).status_code == 200
+    off = desk.post("tools/fill", {"kind": "GEL", "voxel": [0, 0, 9999], "pane": "flair"})
+    assert (off.status_code, off.json()["detail"][:21]) == (422, "Expected a voxel on t")
+
+
+def test_counts_follow_the_decisions(desk):
+    case = desk.case
+    lesion = next(x for x in case["lesions"] if x["kind"] == "GEL")
+    assert case["counts"]["GEL"] == {"lesions": 1, "volume_ml": round(lesion["volume_mm3"] / 1000, 3)}
+    assert desk.decide(lesion, "reject", 1).json()["counts"]["GEL"] == {"lesions": 0, "volume_ml": 0.0}
+
+
+def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
+    lesion = desk.case["lesions"][0]
+    other = Desk(desk.client, desk.url.rsplit("/", 1)[1], "other")
+    assert other.lease() == {"held": False, "by_other": True}
+    refused = other.decide(lesion, "accept", 1)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        423, "Expected the tab that edits this case, found another one. Take over the case here.",
+    )  # fmt: skip
+    assert other.lease(take_over=True) == {"held": True, "by_other": False}
+    assert desk.decide(lesion, "accept", 1).status_code == 423
+    assert other.decide(lesion, "accept", 1).status_code == 200
+
+
+def test_another_server_makes_the_same_marks_from_the_log(trial, room, desk):
+    test_drawing_undoing_splitting_and_another_type(room, desk)
+    before = desk.case, {kind: desk.labels(kind).copy() for kind in ("T2", "GEL", "BH")}
+    with opened_room(trial) as again:
+        other = Desk(browser(again, "R1"), desk.url.rsplit("/", 1)[1])
+        assert other.case == before[0]
+        assert all(np.array_equal(other.labels(kind), labels) for kind, labels in before[1].items())
+
+
+def test_a_changed_log_is_not_replayed(trial, room, desk):
+    desk.decide_all()
+    code = desk.url.rsplit("/", 1)[1]
+    with opened(trial) as registry:
+        edits = registry.assignments.edits(code)
+        assert edits[1].previous == edits[0].hash != Edit(1, edits[0].at, "decide", "{}", "").hash
+        with registry._engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE edits SET body = replace(body, 'accept', 'reject') WHERE number = 1")
+    room.forget(code)
+    answer = desk.client.get(f"{desk.url}/case")
+    assert answer.status_code == 503
+    assert SUBJECT not in answer.text
+
+
+# --- the worklist -----------------------------------------------------------------------------------------------
+
+
+def test_a_later_proposal_withdraws_an_open_case(trial, room, desk):
+    path = next(trial.reads.glob(f"{SUBJECT}/wk04/{Purpose.READ.value}/proposal.json"))
+    content = json.loads(path.read_text())
+    content["digests"]["T2"] = "0" * 64
+    path.write_text(json.dumps(content))
+    desk.decide_all()
+    answer = sign(desk)
+    assert (answer.status_code, answer.json()["detail"][:50]) == (
+        409, "Expected the proposals that this reading began wit",
+    )  # fmt: skip
+    assert desk.client.get(f"{desk.url}/case").status_code == 404
+    assert desk_of(room, "wk04").url != desk.url
+
+
+def test_hidden_rereads_come_under_another_code_and_change_no_read(trial, room, desk):
+    desk.decide_all()
+    sign(desk)
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(text.replace("readers = 1\n", "readers = 1\nrereads_percent = 100\n"))
+    before = visits_of(trial)
+    again = desk_of(room, "wk04")
+    assert again.url != desk.url
+    assert not {key for key, value in again.case.items() if value != desk.case[key]} - {
+        "code", "state", "read_only", "read_only_reason", "next_number", "next_case", "signature", "lesions", "counts",
+    }  # fmt: skip
+    again.decide_all()
+    assert sign(again).json()["version"] == 1
+    assert visits_of(trial) == before
+    with opened(trial) as registry:
+        assert len(registry.audit_entries("re-read")) == 1
+
+
+def test_an_unlocked_read_is_a_new_case_and_the_next_version(trial, room, desk):
+    from reading_centre.use_cases.read_lock import unlock_read
+
+    desk.decide_all()
+    sign(desk)
+    proof = Proof(password=lambda _: PASSWORDS["R1"])
+    unlock_read(trial.root, subject=SUBJECT, visit="wk04", reader="R1", reason="a vessel", proof=proof)
+    again = desk_of(room, "wk04")
+    assert again.url != desk.url
+    again.decide_all()
+    assert sign(again).json()["version"] == 2
+
+
+def test_with_two_readers_both_sign_and_the_read_that_counts_is_locked(trial, room):
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    desks = [desk_of(room, "wk00", reader) for reader in ("R1", "R2")]
+    assert desks[0].url != desks[1].url
+    for desk, reader in zip(desks, ("R1", "R2"), strict=True):
+        desk.decide_all()
+        assert sign(desk, reader).status_code == 200
+    state = visits_of(trial)["wk00"]
+    assert {read.reader: read.standing.value for read in state.reads} == {"R1": "counts", "R2": "compared"}
+
+
+def test_in_a_serial_reading_the_previous_visit_and_its_changes_are_shown(trial, room):
+    edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    first = desk_of(room, "wk00")
+    assert not any(pane["id"].startswith("previous_") for pane in first.case["panes"])
+    first.decide_all()
+    sign(first)
+    second = desk_of(room, "wk04")
+    case = second.case
+    assert [pane["id"] for pane in case["panes"] if pane["visit"] == "previous"] == [
+        "previous_flair", "previous_t1", "previous_t1_gd", "previous_t2", "previous_subtraction",
+    ]  # fmt: skip
+    windows = {pane["id"]: pane["window"] for pane in case["panes"]}
+    assert windows["previous_flair"] == windows["flair"]
+    size = 2 * np.prod(case["shape"])
+    assert len(second.get("volumes/previous_flair").content) == size == len(second.get("volumes/flair").content)
+    asked = [x for x in case["lesions"] if x["proposed_change"]]
+    assert case["changes_asked"] is bool(asked)
+    second.decide_all()
+    for number, lesion in enumerate(asked, start=second.case["next_number"]):
+        change = {"change": lesion["proposed_change"], "old": None}
+        assert second.do(number, op="change", lesion=lesion["number"], **change).status_code == 200
+    assert sign(second).status_code == 200
