@@ -171,9 +171,7 @@ class Case:
             item = confirm_item(
                 self.proposal, proposed, self._returned(returned), what=WHAT,
                 check=lambda masks, what: check_read(masks, self.rules, what=what),
-                previous_t2=lambda proposal: LabelImage(
-                    self.canvas.cut(self.previous_t2(proposal).reoriented().mask), grid
-                ),
+                previous_t2=lambda _: LabelImage(self.canvas.cut(self._previous_t2().mask), grid),
             )  # fmt: skip
             questions = item.notes
             counts = {kind.value: self._counted(kind, mask) for kind, mask in item.masks.items()}
@@ -208,6 +206,15 @@ class Case:
         words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
+
+    def _previous_t2(self) -> LabelImage:
+        try:
+            return self.previous_t2(self.proposal).reoriented()
+        except UsageError as error:  # its message has a code of another list
+            raise UsageError(
+                "expected the read of the previous visit as it was shown, found a later one",
+                hint="reload the page",
+            ) from error
 
     def _unmarked(self) -> Marks:
         cut = {}

@@ -24,7 +24,7 @@ from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.reading_settings import Reader, Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.canvas import BRAIN_LEVEL, ZERO_DIFFERENCE, Canvas, Shape, common_shape, flat, unflat
@@ -45,6 +45,7 @@ from mri_pipeline.reading.proposal_store import (
     save_proposal,
 )
 from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.worklist import numbered_proposals, proposal_of, reading_code
 from mri_pipeline.registry import Registry, ScanState
@@ -94,23 +95,29 @@ class ReadingRoom:
     Parameters
     ----------
     trial : Trial
+    protocol : Protocol
     registry : Registry
     """
 
-    def __init__(self, trial: Trial, registry: Registry) -> None:
-        self.trial, self.registry = trial, registry
+    def __init__(self, trial: Trial, protocol: Protocol, registry: Registry) -> None:
+        self.trial, self.protocol, self.registry = trial, protocol, registry
         self.heads = Heads(trial)
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._lock, self._opening = Lock(), Lock()
-        self._protocol: tuple[int, Protocol] | None = None
+        self._accounts = (0, protocol.readers)
 
     @property
-    def protocol(self) -> Protocol:
-        """The protocol of the trial as it is now."""
+    def readers(self) -> tuple[Reader, ...]:
+        """The readers with their accounts, as ``trial.toml`` has them now. Its other settings need a restart."""
         changed = self.trial.protocol_file.stat().st_mtime_ns
-        if self._protocol is None or self._protocol[0] != changed:
-            self._protocol = changed, load_protocol(self.trial.protocol_file)
-        return self._protocol[1]
+        if self._accounts[0] != changed:
+            self._accounts = changed, load_protocol(self.trial.protocol_file).readers
+        return self._accounts[1]
+
+    def reader(self, code: str) -> Reader | None:
+        """The reader with a code in upper or lower case, if there is one with a password."""
+        found = next((reader for reader in self.readers if reader.code.upper() == code.upper()), None)
+        return found if found is not None and found.password_hash else None
 
     # the worklist
 
@@ -128,7 +135,7 @@ class ReadingRoom:
             In the order of reading: by subject and visit if readers may know the order, else by random code.
         """
         protocol = self.protocol
-        if protocol.reader(reader).role is not Role.READER:
+        if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
             return []
         awaiting: list[tuple[str, str, str]] = []
         unsigned = []
@@ -213,6 +220,32 @@ class ReadingRoom:
             self._cases[assignment.code] = case
             while len(self._cases) > MOST_CASES:
                 self._cases.popitem(last=False)
+        return case
+
+    def present_case(self, assignment: Assignment) -> Case:
+        """The opened case of an assignment, made again if the read of its previous visit has changed since.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        Case
+
+        Raises
+        ------
+        UnavailableError, ConflictError
+            As `case`.
+        """
+        case = self.case(assignment)
+        if self.protocol.reading.order_of_visits_known and assignment.state is AssignmentState.OPEN:
+            item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
+            previous = self._previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+            shown = case.proposal.shown
+            if (None if previous is None else previous.opinion) != (None if shown is None else shown.previous):
+                self.forget(assignment.code)
+                return self.case(assignment)
         return case
 
     def forget(self, code: str) -> None:
@@ -414,8 +447,7 @@ class ReadingRoom:
         self, item: ReadingItem, purpose: Purpose, reader: str, proposed: LabelImage
     ) -> tuple[StoredPrevious | None, ReadingItem | None]:
         """The previous visit as confirmed, with the proposed changes. A later version of its read replaces it."""
-        find = previous_visits(self.trial, self.protocol, self.registry, reader)
-        previous = find(item) if find is not None and purpose is Purpose.READ else None
+        previous = self._previous_visit(item, purpose, reader)
         if previous is None:
             return None, None
         shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
@@ -423,6 +455,10 @@ class ReadingRoom:
             shown = StoredPrevious(previous.opinion, previous.changes(proposed))
             save_previous(self.trial.reads, item.subject, item.visit, reader, shown)
         return shown, previous.item
+
+    def _previous_visit(self, item: ReadingItem, purpose: Purpose, reader: str) -> Previous | None:
+        find = previous_visits(self.trial, self.protocol, self.registry, reader)
+        return find(item) if find is not None and purpose is Purpose.READ else None
 
 
 _UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN})

@@ -75,7 +75,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             Registry.open(trial, protocol) as registry,
             closing(_listening(address)) as listener,
         ):
-            server = uvicorn.Server(_config(create_app(ReadingRoom(trial, registry)), address))
+            server = uvicorn.Server(_config(create_app(ReadingRoom(trial, protocol, registry)), address))
             report(_line(address, listener))
             server.run(sockets=[listener])
     except LockedError as error:

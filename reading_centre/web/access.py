@@ -9,7 +9,6 @@ from typing import Final, TypeVar
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.accounts import account_fingerprint
 from reading_centre.use_cases.reading_room import ReadingRoom
@@ -110,10 +109,7 @@ def _session(request: Request, *, active: bool) -> User | None:
     session = room.registry.sessions.find(token, active=active) if token else None
     if session is None:
         return None
-    try:
-        reader = room.protocol.reader(session.account)
-    except SettingsError:
-        return None
-    if account_fingerprint(reader) != session.fingerprint:  # the password was changed
+    reader = room.reader(session.account)
+    if reader is None or account_fingerprint(reader) != session.fingerprint:  # the password was changed
         return None
     return User(reader.code, reader.name or reader.code, reader.role, token, session.has_signed)

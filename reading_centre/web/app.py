@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -52,15 +53,17 @@ def create_app(room: ReadingRoom) -> FastAPI:
         openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(authorise)], redirect_slashes=False
     )
     app.state.room = room
-    app.state.templates = Jinja2Templates(_HERE / "templates")
+    loader = FileSystemLoader(_HERE / "templates")
+    app.state.templates = Jinja2Templates(
+        env=Environment(loader=loader, autoescape=True)
+    )  # by suffix it would be off
     app.include_router(pages.router)
     app.include_router(reading_api.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_form)
     app.add_exception_handler(ReadingCentreError, _own_error)
-    app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, fault=_fault)
     return app
 
 
@@ -85,7 +88,7 @@ def _own_error(request: Request, error: Exception) -> Response:
     status = _STATUS.get(type(error))
     if status is None:
         _LOG.error("%s: %s", type(error).__name__, error)
-        return _unexpected(request, error)
+        return _fault(request)
     detail = f"{error.message[0].upper()}{error.message[1:]}."
     if error.hint:
         detail += f" {error.hint[0].upper()}{error.hint[1:]}."
@@ -93,7 +96,7 @@ def _own_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": detail, **more}, status)
 
 
-def _unexpected(request: Request, _error: Exception) -> Response:
+def _fault(request: Request) -> Response:
     return JSONResponse({"detail": _FAULT}, 500) if request.url.path.startswith(_API) else _error_page(500, _FAULT)
 
 

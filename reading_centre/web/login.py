@@ -51,7 +51,7 @@ def checked_account(request: Request, login: str, password: str, *, purpose: str
     attempt = sessions.begin_attempt(login, request.client.host if request.client else "")
     if attempt is None:
         raise LockedOutError
-    reader = _known(room.protocol.readers, login)
+    reader = room.reader(login)
     try:
         account = require_password(reader or _nobody(), password)
     except UsageError:  # SettingsError is one, too
@@ -61,11 +61,6 @@ def checked_account(request: Request, login: str, password: str, *, purpose: str
         raise WrongPasswordError
     sessions.succeeded(attempt)
     return reader, account
-
-
-def _known(readers: tuple[Reader, ...], login: str) -> Reader | None:
-    found = next((reader for reader in readers if reader.code.upper() == login.upper()), None)
-    return found if found is not None and found.password_hash else None
 
 
 @cache

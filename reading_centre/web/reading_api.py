@@ -70,7 +70,7 @@ def _own(request: Request, code: str) -> Assignment:
 def case(request: Request, assignment: str) -> Response:
     """The case without its voxels. The next case is prepared afterwards."""
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
-    opened = room.case(own)
+    opened = room.present_case(own)
     view = room.view(own, opened, user.name) | {"code": short_code(own)}
     return JSONResponse(view, background=BackgroundTask(room.prepare, view["next_case"], user.code))
 

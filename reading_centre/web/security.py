@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
@@ -38,10 +40,12 @@ class Guard:
     Parameters
     ----------
     app : ASGI application
+    fault : callable
+        The answer to a request that raised an unexpected error.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, fault: Callable[[Request], Response]) -> None:
+        self.app, self._fault = app, fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -57,12 +61,14 @@ class Guard:
                 _add_headers(MutableHeaders(scope=message), scope)
             await send(message)
 
-        headers = Headers(scope=scope)
-        refusal = _refusal(scope["method"], headers)
-        if refusal is not None:
-            await refusal(scope, receive, secured)
-        else:
-            await self.app(scope, _bounded(receive), secured)
+        refusal = _refusal(scope["method"], Headers(scope=scope))
+        try:
+            await (refusal or self.app)(scope, _bounded(receive), secured)
+        except Exception:
+            _LOG.exception("unexpected error")
+            if status:  # a part of the answer was sent
+                raise
+            await self._fault(Request(scope))(scope, receive, secured)
         route = getattr(scope.get("route"), "path", "-")
         _LOG.info("%s %s %d %.0f ms", scope["method"], route, status, 1000 * (time.perf_counter() - started))
 

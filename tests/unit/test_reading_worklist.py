@@ -21,8 +21,8 @@ from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.confirmed import KnownRead
+from mri_pipeline.reading.decide import confirm_mask, onto_grid_of
 from mri_pipeline.reading.decisions import import_decisions
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.lock import protect_read

@@ -47,15 +47,18 @@ def write_web_trial(folder: Path, *, subjects: int = 1, shape: tuple[int, int, i
             rng = np.random.default_rng(number)
             for contrast in (Contrast.T1W, Contrast.T1W_GD, Contrast.T2W):
                 noisy = flair.data * (1 + 0.05 * rng.standard_normal(flair.data.shape))
-                nifti.save(Image(noisy.astype(np.float32), flair.grid), trial.derivatives.image(code, visit, contrast))
+                nifti.save(
+                    Image(noisy.astype(np.float32), flair.grid), trial.derivatives.image(code, visit, contrast)
+                )
     return trial
 
 
 @contextmanager
 def opened_room(trial: Trial):
     """The reading room of a trial."""
-    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        yield ReadingRoom(trial, registry)
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        yield ReadingRoom(trial, protocol, registry)
 
 
 def browser(room: ReadingRoom, reader: str = "", *, password: str = "") -> TestClient:

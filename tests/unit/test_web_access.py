@@ -1,0 +1,339 @@
+"""Who may do what in the web application: sessions, roles, other sites, passwords, and what a reader never sees."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from starlette.routing import Mount
+
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.registry import sessions
+from mri_pipeline.registry.schema import SessionRow
+from reading_centre.web.access import COOKIE, EVERYBODY
+from reading_centre.web.app import create_app
+from reading_centre.web.security import HEADERS
+from tests.unit.reading_trial import edit_protocol
+from tests.unit.web_trial import PASSWORDS, SITE, Desk, browser, opened_room, write_web_trial
+
+SUBJECTS = ("BENCH000", "BENCH001")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    trial = write_web_trial(tmp_path_factory.mktemp("access") / "trial", subjects=2)
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    return trial
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "trial")
+    return Trial(tmp_path / "trial")
+
+
+@pytest.fixture
+def room(trial):
+    with opened_room(trial) as room:
+        yield room
+
+
+def first_case(room, reader):
+    client = browser(room, reader)
+    client.get("/")
+    return Desk(client, room.worklist(reader)[0].code)
+
+
+# --- role x endpoint x own / other ------------------------------------------------------------------------------
+
+BODIES = {
+    "operations": {"number": 1, "op": "decide", "kind": "T2", "lesion": 1, "decision": "accept", "old": {}},
+    "tools/fill": {"kind": "T2", "voxel": [20, 20, 7], "pane": "flair"},
+    "tools/split": {"kind": "T2", "lesion": 1},
+    "lease": {"client": "tab", "take_over": False},
+    "sign": {"login": "R1", "password": PASSWORDS["R1"]},
+}
+
+
+def endpoints(app):
+    """Method and path of every endpoint, with its declared roles."""
+    found = {}
+    for route in _routes(app.routes):
+        for method in route.methods - {"HEAD"}:
+            found[method, route.path] = route.endpoint.roles
+    return found
+
+
+def _routes(routes):
+    for route in routes:
+        if isinstance(route, Mount):
+            assert route.path == "/static"
+        elif hasattr(route, "endpoint"):
+            yield route
+        else:  # a router that was included
+            yield from _routes(route.effective_candidates())
+
+
+def test_every_endpoint_declares_its_roles(room):
+    declared = endpoints(create_app(room))
+    assert len(declared) == 14
+    public = {key for key, roles in declared.items() if EVERYBODY in roles}
+    assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
+    assert all(roles for roles in declared.values())
+
+
+def call(client, method, path, code):
+    path = path.format(assignment=code, pane="flair", kind="T2")
+    body = BODIES.get(path.split(f"{code}/", 1)[-1])
+    return client.request(method, path, json=body, headers={"X-Client": "tab"} if body else {})
+
+
+@pytest.mark.parametrize("who", ["nobody", "R1", "R2", "ADJ"])
+def test_roles_by_endpoints_by_own_and_other(room, who):
+    own = first_case(room, "R1")
+    own.lease()
+    code = own.url.rsplit("/", 1)[1]
+    app = create_app(room)
+    client = browser(room, "" if who == "nobody" else who)
+    for (method, path), roles in endpoints(app).items():
+        if EVERYBODY in roles:
+            continue
+        status = call(client, method, path, code).status_code
+        unknown = call(client, method, path, "0" * 24)
+        if who == "nobody":
+            assert status == unknown.status_code == (401 if path.startswith("/api") else 303), path
+        elif who == "ADJ" and Role.ADJUDICATOR not in roles:
+            assert status == unknown.status_code == 403, path
+        elif "{assignment}" not in path:
+            assert status == 200, path
+        else:
+            assert unknown.status_code == 404, path
+            assert status == (404 if who == "R2" else 409 if path.endswith("sign") else 200), path
+            if who == "R2":
+                assert call(client, method, path, code).content == unknown.content
+
+
+def test_an_endpoint_without_a_declaration_is_refused(room):
+    app = create_app(room)
+    app.add_api_route("/forgotten", lambda: "secret")
+    client = browser(room, "R1")
+    bare = TestClient(app, SITE, cookies=client.cookies, follow_redirects=False)
+    assert bare.get("/forgotten").status_code == 403
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_logout_ends_the_session_on_the_server(room):
+    client = browser(room, "R1")
+    token = client.cookies[COOKIE]
+    assert client.get("/").status_code == 200
+    assert client.post("/logout").headers["location"] == "/login"
+    client.cookies.set(COOKIE, token)
+    assert client.get("/").headers["location"] == "/login"
+    assert client.get("/api/reading/x/case").status_code == 401
+
+
+def test_the_cookie_is_hidden_from_scripts_and_other_sites_and_only_its_hash_is_stored(room):
+    client = browser(room)
+    form = {"login": "r1", "password": PASSWORDS["R1"]}
+    cookie = client.post("/login", data=form).headers["set-cookie"].lower()
+    assert {"httponly", "samesite=strict", "path=/"} <= {part.strip() for part in cookie.split(";")}
+    token = client.cookies[COOKIE]
+    assert len(token) >= 43
+    with room.registry._engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT * FROM sessions").fetchall()
+    assert token not in str(rows)
+    other = browser(room)
+    other.post("/login", data=form)
+    assert other.cookies[COOKIE] != token
+
+
+@pytest.mark.parametrize(
+    ("column", "ago", "alive"),
+    [
+        ("seen_at", timedelta(minutes=29), True),
+        ("seen_at", timedelta(minutes=31), False),
+        ("created_at", timedelta(hours=11, minutes=59), True),
+        ("created_at", timedelta(hours=12, minutes=1), False),
+    ],
+)
+def test_a_session_ends_idle_and_absolutely(room, column, ago, alive):
+    client = browser(room, "R1")
+    at = (datetime.now(UTC) - ago).isoformat(timespec="seconds")
+    with room.registry._engine.begin() as connection:
+        connection.execute(SessionRow.__table__.update().values({column: at}))
+    assert client.get("/").status_code == (200 if alive else 303)
+
+
+def test_signs_of_life_of_a_page_do_not_prolong_a_session(room):
+    desk = first_case(room, "R1")
+    at = (datetime.now(UTC) - timedelta(minutes=20)).isoformat(timespec="seconds")
+    seen = []
+    for request in (desk.lease, lambda: desk.get("summary")):
+        with room.registry._engine.begin() as connection:
+            connection.execute(SessionRow.__table__.update().values(seen_at=at))
+        request()
+        with room.registry._engine.connect() as connection:
+            seen.append(connection.execute(SessionRow.__table__.select()).one().seen_at == at)
+    assert seen == [True, False]
+
+
+def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
+    client, other = browser(room, "R1"), browser(room, "R2")
+    old = room.reader("R1").password_hash
+    edit_protocol(trial, old, password_hash("a new long password"))
+    assert client.get("/").status_code == 303
+    assert other.get("/").status_code == 200
+    assert browser(room, "R1", password="a new long password").get("/").status_code == 200
+
+
+# --- passwords --------------------------------------------------------------------------------------------------
+
+
+def attempt(client, login="R1", password="wrong"):
+    return client.post("/login", data={"login": login, "password": password})
+
+
+@pytest.mark.parametrize("login", ["R1", "nobody", "", "R1' OR 1=1 --", "<script>"])
+def test_wrong_login_and_wrong_password_look_the_same(room, login):
+    client = browser(room)
+    answer = attempt(client, login)
+    assert answer.status_code == 401
+    assert "Expected a login of this trial and its password, found another." in answer.text
+    assert COOKIE not in client.cookies
+    assert "<script>" not in answer.text.replace('<script src="/static/theme.js"></script>', "")
+
+
+def test_too_many_wrong_passwords_lock_the_account_out(room, monkeypatch):
+    client = browser(room)
+    assert [attempt(client, "r1").status_code for _ in range(6)] == [401] * 5 + [429]
+    assert attempt(client, "R1", PASSWORDS["R1"]).status_code == 429
+    assert attempt(client, "R2", PASSWORDS["R2"]).status_code == 303
+    monkeypatch.setattr(sessions, "ATTEMPTS_WINDOW", timedelta(seconds=-1))
+    assert attempt(client, "R1", PASSWORDS["R1"]).status_code == 303
+
+
+def test_the_right_password_clears_the_count(room):
+    client = browser(room)
+    for _ in range(2):
+        assert [attempt(client).status_code for _ in range(4)] == [401] * 4
+        assert attempt(client, password=PASSWORDS["R1"]).status_code == 303
+
+
+def test_too_many_wrong_passwords_lock_an_address_out(room, monkeypatch):
+    monkeypatch.setattr(sessions, "MOST_PER_ADDRESS", 3)
+    client = browser(room)
+    assert [attempt(client, f"X{n}").status_code for n in range(4)] == [401] * 3 + [429]
+    assert attempt(client, "R2", PASSWORDS["R2"]).status_code == 429
+
+
+def test_logins_and_refusals_are_audited_without_passwords(room):
+    client = browser(room)
+    attempt(client)
+    attempt(client, password=PASSWORDS["R1"])
+    client.post("/logout")
+    trail = [(e.action, e.reader) for e in room.registry.audit_trail() if e.action.startswith("log")]
+    assert trail == [("login refused", "R1"), ("login", "R1"), ("logout", "R1")]
+    assert PASSWORDS["R1"] not in json.dumps([e.details for e in room.registry.audit_trail()])
+
+
+# --- other sites ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": SITE}, 303),
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": f"{SITE}.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": SITE}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({}, 403),
+    ],
+)
+def test_requests_of_other_sites_change_nothing(room, headers, status):
+    client = browser(room)
+    del client.headers["Origin"]
+    form = {"login": "R1", "password": PASSWORDS["R1"]}
+    assert client.post("/login", data=form, headers=headers).status_code == status
+
+
+def test_large_bodies_are_refused(room):
+    client = browser(room)
+    answer = client.post("/login", content=b"login=" + b"x" * (16 * 1024 * 1024))
+    assert answer.status_code == 413
+    assert client.post("/login", content=(b"x" for _ in range(2))).status_code == 413  # of unknown length
+
+
+def test_security_headers_are_on_every_response(room):
+    desk = first_case(room, "R1")
+    paths = ["/", "/login", "/static/site.css", "/static/none", "/none", f"{desk.url}/case", f"{desk.url}/none"]
+    paths += [f"{desk.url}/volumes/flair", "/api/reading/x/case", "/openapi.json", "/docs"]
+    for path in paths:
+        answer = desk.client.get(path)
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS, path
+        assert answer.headers["cache-control"] == ("no-cache" if path.startswith("/static/") else "no-store"), path
+        assert "strict-transport-security" not in answer.headers
+    assert [desk.client.get(path).status_code for path in ("/openapi.json", "/docs")] == [404, 404]
+    tls = desk.client.get("https://testserver/login")
+    assert tls.headers["strict-transport-security"] == "max-age=31536000"
+
+
+# --- what a reader never sees -----------------------------------------------------------------------------------
+
+
+def everything(room, reader):
+    """All that a reader gets: headers and bodies of pages, cases, images, errors."""
+    client = browser(room, reader)
+    seen = [client.get("/")]
+    for assignment in room.worklist(reader):
+        desk = Desk(client, assignment.code)
+        seen += [client.get(f"/reading/{assignment.code}"), desk.get("case"), desk.get("summary")]
+        seen += [desk.do(7), desk.do(1, op="change", lesion=1, change="new", old=None), desk.post("sign", {})]
+        seen += [desk.client.get(f"{desk.url}/{path}") for path in ("volumes/x", "labels/x", "x")]
+        seen += [desk.get("volumes/flair"), desk.get("labels/T2")]
+    return seen
+
+
+def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(trial, room):
+    visits = [visit.label for visit in room.protocol.visits]
+    codes = [*SUBJECTS, *visits, *(site.code for site in room.protocol.sites), "nii.gz", "affine", str(trial.root)]
+    exported = {path.parent.parent.name for path in trial.reads.glob("*/*/proposed/proposal.json")}
+    shapes, seen = set(), everything(room, "R1")
+    assert len(seen) == 1 + 14 * 11
+    stored = [json.loads(p.read_text())["reading_code"] for p in trial.reads.glob("*/*/proposed/proposal.json")]
+    assert len(stored) == 14
+    for answer in seen:
+        binary = answer.headers["content-type"] == "application/octet-stream"
+        text = f"{answer.url} {dict(answer.headers)} {'' if binary else answer.text}"
+        assert not [code for code in (*codes, *stored, *exported) if code in text]
+        if "shape" in text and answer.url.path.endswith("/case"):
+            shapes.add(tuple(answer.json()["shape"]))
+    assert len(shapes) == 1
+
+
+def test_each_reader_has_other_codes(room):
+    codes = [{a.code for a in room.worklist(reader)} for reader in ("R1", "R2")]
+    assert [len(own) for own in codes] == [14, 14]
+    assert not codes[0] & codes[1]
+    assert room.worklist("ADJ") == []
+
+
+def test_a_fault_names_nothing(room, monkeypatch):
+    def fault(*_args):
+        raise RuntimeError("subject BENCH000")
+
+    desk = first_case(room, "R1")
+    monkeypatch.setattr(type(room), "view", fault)
+    client = TestClient(create_app(room), SITE, cookies=desk.client.cookies)
+    answer = client.get(f"{desk.url}/case")
+    assert (answer.status_code, answer.json()["detail"][:33]) == (500, "Expected a request that can be an")
+    assert answer.headers["cache-control"] == "no-store"
