@@ -45,10 +45,10 @@ async function loadVolumes(api, viewer, first, marks) {
 
 /** Connect saving to the marks: what is done again after a conflict, and answers. */
 function connect(api, reading, sync, edits) {
-  sync.reload = async () => {
+  sync.reload = async (keepHistory) => {
     const marks = await loadMarks(api);
     reading.load(marks.info, marks.labels);
-    edits.reset();
+    if (!keepHistory || !sync.ownsAllBefore(marks.info.next_number)) edits.reset();
     return marks.info.next_number;
   };
   sync.redo = (op) => reading.do(op);
@@ -122,13 +122,16 @@ function build(desk, lease, journal, edits) {
   listenToPointer(desk);
   let wroteElsewhere = false;
   lease.addEventListener("change", async () => {
-    if (lease.held && wroteElsewhere && !reading.info.signature) await desk.sync.takeUp(await desk.sync.reload());
+    if (lease.held && wroteElsewhere && !reading.info.signature) await desk.sync.takeUp(await desk.sync.reload(true));
     wroteElsewhere = !lease.held;
     follow(desk, lease);
     saving.follow();
   });
   lease.addEventListener("loggedout", toLogin);
-  desk.sync.addEventListener("leaselost", () => lease.set(false));
+  desk.sync.addEventListener("leaselost", () => {
+    lease.set(false);
+    lease.ask(); // a server that was started again has forgotten who writes
+  });
   follow(desk, lease);
   Object.assign(window, { desk: Object.assign(desk, { panel, toolbar, slider, saving }) }); // for the console and the browser tests
 }

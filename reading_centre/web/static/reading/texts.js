@@ -75,6 +75,7 @@ export const TEXTS = {
     allDecided: "All lesions are decided. Ctrl+Enter opens the summary.",
     nothingSelected: "No lesion is selected.",
     rejectedDraw: "This lesion is rejected. Accept it before you change its outline.",
+    stale: "The marks changed in the meantime. Use the tool again.",
     noSplit: "The lesion has one part only and cannot be split.",
     noFill: "No outline at half height was found here. Use the brush.",
     joinSelf: "Click another lesion of the same type.",
