@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/web/reading_page.py
 
-A simulated trial with scans of 2D size (by default 192 x 224 x 54, five panes; with the first visit signed, nine panes),
-served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the frame in
+A simulated trial with scans of 2D size (by default 192 x 224 x 54), five panes at the first visit and nine at the
+second, served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the frame in
 which the panes are drawn.
 """
 
@@ -62,7 +62,9 @@ def measure(browser: Browser, room: Room, case: str, repeats: int) -> None:
         steps = page.evaluate(NEXT_LESION)
         page.context.close()
         if number == 0:
-            print(f"{panes} panes, first opening: first picture {marks['first-picture']:.0f} ms, all {marks['all-panes']:.0f} ms")
+            print(
+                f"{panes} panes, first opening: first picture {marks['first-picture']:.0f} ms, all {marks['all-panes']:.0f} ms"
+            )
             continue
         figures["first picture"].append(marks["first-picture"])
         figures["all panes"].append(marks["all-panes"])
@@ -88,7 +90,9 @@ def cases_of(browser: Browser, room: Room) -> list[str]:
     page = context.new_page()
     room.sign_in(page, "R1")
     room.states["R1"] = context.storage_state()
-    links = page.locator("tr[data-state=open] a").evaluate_all("links => links.map(link => link.href.split('/').pop())")
+    links = page.locator("tr[data-state=open] a").evaluate_all(
+        "links => links.map(link => link.href.split('/').pop())"
+    )
     context.close()
     return links
 

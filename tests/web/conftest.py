@@ -38,7 +38,9 @@ class Room:
     def start(self) -> None:
         command = [sys.executable, "-m", "reading_centre", "serve", str(self.trial), "--port", str(self.port)]
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONWARNINGS": "default"})
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | {"PYTHONWARNINGS": "default"}
+            )
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             try:
@@ -81,7 +83,9 @@ def server(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         context = chrome.new_context()
         page = context.new_page()
         room.sign_in(page, reader)
-        links = page.locator("table.worklist a").evaluate_all("links => links.map(link => link.href.split('/').pop())")
+        links = page.locator("table.worklist a").evaluate_all(
+            "links => links.map(link => link.href.split('/').pop())"
+        )
         room.cases += [(reader, case) for case in links]
         room.states[reader] = context.storage_state()
         context.close()
@@ -103,10 +107,14 @@ def new_device(chrome: Browser, room: Room) -> Iterator[Callable[[], ReadingPage
 
     def watch(page: Page) -> None:
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+        page.on(
+            "console", lambda message: faults.append(message.text) if "Content Security" in message.text else None
+        )
 
     def make() -> ReadingPage:
-        context = chrome.new_context(viewport={"width": 1920, "height": 1080}, storage_state=room.states[room.reader])
+        context = chrome.new_context(
+            viewport={"width": 1920, "height": 1080}, storage_state=room.states[room.reader]
+        )
         context.set_default_timeout(30_000)
         context.on("page", watch)
         contexts.append(context)

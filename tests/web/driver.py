@@ -30,10 +30,16 @@ class ReadingPage:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def connected(self) -> None:
+        """What the browser says when the network is there again."""
+        self.page.evaluate("() => dispatchEvent(new Event('online'))")
+
     # --- what the page shows
 
     def corner(self, state: str, waiting: int | None = None) -> None:
-        corner = self.page.locator(f"#saving[data-state={state}]" + ("" if waiting is None else f"[data-waiting='{waiting}']"))
+        corner = self.page.locator(
+            f"#saving[data-state={state}]" + ("" if waiting is None else f"[data-waiting='{waiting}']")
+        )
         corner.wait_for(timeout=SAVED_MS)
 
     def saved(self) -> None:
@@ -54,7 +60,11 @@ class ReadingPage:
     def labels(self, kind: str) -> np.ndarray:
         """Label map of the page, x fastest."""
         runs = self.page.evaluate(
-            """kind => { const out = []; desk.reading.labels.get(kind).forEach((v, i) => { if (v) out.push(i, v); }); return out; }""",
+            """kind => {
+              const out = [];
+              desk.reading.labels.get(kind).forEach((v, i) => { if (v) out.push(i, v); });
+              return out;
+            }""",
             kind,
         )
         labels = np.zeros(self.page.evaluate("() => desk.grid.size"), np.uint16)
@@ -110,9 +120,11 @@ class ReadingPage:
         x, y = self.point(voxel, pane)
         return self.page.evaluate(
             """([pane, layer, x, y]) => {
-              const canvas = document.querySelector(`[data-pane=${pane}] canvas.${layer}`), box = canvas.getBoundingClientRect();
+              const canvas = document.querySelector(`[data-pane=${pane}] canvas.${layer}`);
+              const box = canvas.getBoundingClientRect();
               const ratio = canvas.width / box.width;
-              return [...canvas.getContext('2d').getImageData(Math.floor((x - box.left) * ratio), Math.floor((y - box.top) * ratio), 1, 1).data];
+              const at = [(x - box.left) * ratio, (y - box.top) * ratio].map(Math.floor);
+              return [...canvas.getContext('2d').getImageData(...at, 1, 1).data];
             }""",
             [pane, layer, x, y],
         )
