@@ -98,8 +98,8 @@ class Canvas:
         result[there] = canvas[here]
         return result
 
-    def inside(self, shape: tuple[int, ...]) -> BoolArray:
-        """The voxels of the canvas that belong to the grid.
+    def inside(self, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """The box of the canvas that belongs to the grid.
 
         Parameters
         ----------
@@ -108,9 +108,9 @@ class Canvas:
 
         Returns
         -------
-        ndarray of bool, shape of the canvas
+        tuple of 3 slice
         """
-        return self.cut(np.ones(shape, dtype=bool))
+        return self._overlap(shape)[0]
 
     def _overlap(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         low = [max(0, -o) for o in self.origin]

@@ -58,15 +58,13 @@ class Marks:
         The proposed lesions in the voxels of the canvas.
     editable : ndarray of bool, shape (n,)
         Voxels that belong to the grid of the images.
-    changes : collection of int
+    changes : iterable of int
         Proposed T2 lesions on whose change the reader decides.
 
-    Attributes
-    ----------
-    labels : dict of LesionKind to ndarray of uint16, shape (n,)
-        The present labels.
-    voxels : dict of (LesionKind, int) to ndarray of int
-        The present voxels of each lesion, in ascending order. A proposed lesion that was erased has none.
+    Notes
+    -----
+    `labels` has the present labels of each kind. `voxels` has the present voxels of each lesion, in ascending order; a
+    proposed lesion that was erased has none.
     """
 
     def __init__(
@@ -83,15 +81,33 @@ class Marks:
         self._changes: dict[int, str] = {}
 
     def decision(self, lesion: Lesion) -> Decision:
-        """The present decision on a lesion."""
+        """The present decision on a lesion.
+
+        Parameters
+        ----------
+        lesion : tuple of (LesionKind, int)
+
+        Returns
+        -------
+        Decision
+        """
         return self._decisions.get(lesion, Decision())
 
     def change(self, number: int) -> str | None:
-        """The present decision on the change of a T2 lesion."""
+        """The present decision on the change of a T2 lesion.
+
+        Parameters
+        ----------
+        number : int
+
+        Returns
+        -------
+        str or None
+        """
         return self._changes.get(number)
 
-    def kept(self, kind: LesionKind) -> NDArray[np.uint16]:
-        """The labels of the lesions that are not rejected.
+    def kept(self, kind: LesionKind) -> Indices:
+        """The voxels of the lesions that are not rejected.
 
         Parameters
         ----------
@@ -99,9 +115,10 @@ class Marks:
 
         Returns
         -------
-        ndarray of uint16, shape (n,)
+        ndarray of int
         """
-        return self._without(kind, [n for k, n in self.voxels if k is kind and self._rejected((k, n))])
+        kept = [where for lesion, where in self.voxels.items() if lesion[0] is kind and not self._rejected(lesion)]
+        return np.concatenate([_NONE, *kept])
 
     def returned(self, kind: LesionKind) -> NDArray[np.uint16]:
         """The labels as a reader returns them: without rejected drawn lesions, with rejected proposed ones.
@@ -276,11 +293,13 @@ class Marks:
     def _set(self, kind: LesionKind, where: Indices, old: Indices, new: Indices) -> set[Lesion]:
         """Set the labels of voxels; returns the lesions that have changed."""
         touched: set[Lesion] = set()
-        for number in np.unique(old[(old > 0) & (old != new)]).tolist():
+        changed = old != new
+        where, old, new = where[changed], old[changed], new[changed]
+        for number in np.unique(old[old > 0]).tolist():
             lesion = (kind, int(number))
             self.voxels[lesion] = np.setdiff1d(self.voxels[lesion], where[old == number], assume_unique=True)
             touched.add(lesion)
-        for number in np.unique(new[(new > 0) & (old != new)]).tolist():
+        for number in np.unique(new[new > 0]).tolist():
             lesion = (kind, int(number))
             self.voxels[lesion] = np.union1d(self.voxels.get(lesion, _NONE), where[new == number])
             touched.add(lesion)

@@ -43,6 +43,7 @@ class VoxelsOperation(_Operation):
 
     Attributes
     ----------
+    op : str
     kind : LesionKind
     runs : tuple of (start, length, old, new)
         Voxel index (x fastest), number of voxels, present and new label.
@@ -70,7 +71,17 @@ class Decision(BaseModel):
 
 
 class DecideOperation(_Operation):
-    """A decision on a lesion, instead of `old`."""
+    """A decision on a lesion, instead of `old`.
+
+    Attributes
+    ----------
+    op : str
+    kind : LesionKind
+    lesion : int
+    decision, reason
+        As in `Decision`.
+    old : Decision
+    """
 
     op: Literal["decide"]
     kind: LesionKind
@@ -81,7 +92,15 @@ class DecideOperation(_Operation):
 
 
 class RetypeOperation(_Operation):
-    """The voxels of a lesion are copied to a new lesion of kind `to`, and the lesion is rejected."""
+    """The voxels of a lesion are copied to a new lesion of kind `to`, and the lesion is rejected.
+
+    Attributes
+    ----------
+    op : str
+    kind : LesionKind
+    lesion : int
+    to : LesionKind
+    """
 
     op: Literal["retype"]
     kind: LesionKind
@@ -90,7 +109,15 @@ class RetypeOperation(_Operation):
 
 
 class ChangeOperation(_Operation):
-    """A decision on the change of a T2 lesion since the previous visit, instead of `old`."""
+    """A decision on the change of a T2 lesion since the previous visit, instead of `old`.
+
+    Attributes
+    ----------
+    op : str
+    lesion : int
+    change, old : str or None
+        ``new``, ``enlarging`` or ``none``; None if undecided.
+    """
 
     op: Literal["change"]
     lesion: Number

@@ -43,7 +43,19 @@ class AssignmentState(StrEnum):
 
 @dataclass(frozen=True)
 class Assignment:
-    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`."""
+    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`.
+
+    Parameters
+    ----------
+    code, reader, subject, visit, purpose : str
+    round : int
+    state : AssignmentState
+    opened_at, digest : str
+    canvas : mapping
+    seconds : int
+    signature : mapping
+    lease_holder : str
+    """
 
     code: str
     reader: str
@@ -321,7 +333,13 @@ class Assignments:
         return True
 
     def sign(
-        self, code: str, *, signature: Mapping[str, Any], edits: Sequence[Edit], digest: str, account: str
+        self,
+        code: str,
+        *,
+        signature: Mapping[str, Any],
+        edits: Sequence[Edit],
+        digest: str,
+        statement: Mapping[str, str],
     ) -> None:
         """Note the signature of the read of an assignment. It accepts no operation from now on.
 
@@ -334,8 +352,8 @@ class Assignments:
             The log that was signed. Its head goes into the audit trail.
         digest : str
             Of the stored read.
-        account : str
-            Fingerprint of the account that signed.
+        statement : mapping
+            The signature for the lock (`mri_pipeline.reading.signature.signature`).
 
         Raises
         ------
@@ -352,8 +370,8 @@ class Assignments:
             row.state, row.signature = AssignmentState.SIGNED.value, dict(signature)
             details = {
                 "assignment": code, "purpose": row.purpose, "round": row.round, "seconds": row.seconds,
-                "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest, "account": account,
-                **signature,
+                "edits": len(edits), "head": edits[-1].hash if edits else "", "digest": digest,
+                "signature": dict(statement), **signature,
             }  # fmt: skip
             append(session, SIGNED_IN_BROWSER, f"{row.subject} {row.visit}", details, reader=row.reader)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -27,4 +28,11 @@ def serve(
         raise UsageError("expected --tls-cert with --tls-key, found one of them", hint="give both, or none")
     from reading_centre.use_cases.serve import Address, serve_trial
 
-    serve_trial(trial, Address(host, port, tls_cert, tls_key), report=say)
+    # the server stops on these signals and raises them again at its end
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        serve_trial(trial, Address(host, port, tls_cert, tls_key), report=say)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    say("stopped")

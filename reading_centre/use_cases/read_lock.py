@@ -12,6 +12,7 @@ from typing import Any
 from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.records import ReadStatus
@@ -95,7 +96,8 @@ def lock_visits(
     reader: str,
     reads: Mapping[tuple[str, str], ReadState],
     *,
-    account: str,
+    account: str = "",
+    statements: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> None:
     """Lock and sign reads. The caller holds the locks of the subjects and has checked the reader's account.
 
@@ -109,7 +111,9 @@ def lock_visits(
     reads : mapping of (subject, visit) to ReadState
         The reads that count.
     account : str
-        Fingerprint of the account that signs; empty without signature.
+        Fingerprint of the account that signs now; empty without signature.
+    statements : mapping of (subject, visit) to mapping, optional
+        Signatures that the reader made before (`statement_of`).
 
     Raises
     ------
@@ -118,12 +122,39 @@ def lock_visits(
     """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     inputs: dict[tuple[str, str], dict[str, Any]] = {}
-    signatures: dict[tuple[str, str], dict[str, str]] = {}
+    signatures: dict[tuple[str, str], Mapping[str, str]] = dict(statements or {})
     for key, known in reads.items():
         record, inputs[key] = _files_of_lock(trial, protocol, *key, known)
         if account:
             signatures[key] = signature(record, inputs[key], account=account, at=at)
     registry.lock_reads(reads, reader=reader, inputs=inputs, signatures=signatures)
+
+
+def statement_of(trial: Trial, protocol: Protocol, record: ReadRecord, *, account: str, at: str) -> dict[str, str]:
+    """The signature of a read, before it is known whether the read counts.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    record : ReadRecord
+    account : str
+        Fingerprint of the account that signs.
+    at : str
+        UTC (ISO 8601).
+
+    Returns
+    -------
+    dict of str to str
+        As `mri_pipeline.reading.signature.signature`, over the present images and rules.
+    """
+    files = files_of_counts(trial.derivatives, record.subject, record.visit)
+    digests = {name: file_digest(path) for name, path in files.items()}
+    return signature(record, _inputs(protocol, digests), account=account, at=at)
+
+
+def _inputs(protocol: Protocol, digests: Mapping[str, str]) -> dict[str, Any]:
+    return {"files": dict(digests), "rules": protocol.lesions.model_dump(mode="json")}
 
 
 def _files_of_lock(
@@ -133,7 +164,7 @@ def _files_of_lock(
     record = stored_read(trial, subject, visit, known).record
     protect_read(trial.reads, record)
     kept = keep_inputs(trial.reads, subject, visit, files_of_counts(trial.derivatives, subject, visit))
-    return record, {"files": kept, "rules": protocol.lesions.model_dump(mode="json")}
+    return record, _inputs(protocol, kept)
 
 
 def _to_lock(registry: Registry, reader: str) -> dict[tuple[str, str], ReadState]:

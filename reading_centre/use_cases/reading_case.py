@@ -96,22 +96,49 @@ class Case:
         """Hash of the latest operation; empty without one."""
         return self.edits[-1].hash if self.edits else ""
 
+    @property
+    def editable(self) -> list[list[int]]:
+        """The half-open box of the voxels that belong to the images. The rest of the canvas is padding."""
+        box = self.canvas.inside(self.grid.shape)
+        return [[s.start for s in box], [s.stop for s in box]]
+
     def counts(self) -> dict[str, Json]:
-        """Number and volume of the lesions that count and are not rejected, by kind."""
+        """Number and volume of the lesions that count and are not rejected.
+
+        Returns
+        -------
+        dict of str to dict
+            ``lesions`` and ``volume_ml``, by kind.
+        """
         for kind in self.marks.labels:
             if kind not in self._counts:
-                self._counts[kind] = self._counted(kind, self._on_canvas(self.marks.kept(kind)))
+                self._counts[kind] = self._counted(kind, self.marks.kept(kind))
         return {kind.value: self._counts[kind] for kind in self.marks.labels}
 
     def lesions(self) -> list[Json]:
-        """All lesions, in the order of kinds and numbers."""
+        """All lesions.
+
+        Returns
+        -------
+        list of dict
+            As `lesion`, in the order of kinds and numbers.
+        """
         order = list(LesionKind)
         return [
             self.lesion(one) for one in sorted(self.marks.voxels, key=lambda one: (order.index(one[0]), one[1]))
         ]
 
     def lesion(self, lesion: Lesion) -> Json:
-        """One lesion, as the browser shows it."""
+        """One lesion, as the browser shows it.
+
+        Parameters
+        ----------
+        lesion : tuple of (LesionKind, int)
+
+        Returns
+        -------
+        dict
+        """
         kind, number = lesion
         voxels = self.marks.voxels[lesion]
         shown = voxels if len(voxels) else self._original[lesion]
@@ -135,7 +162,18 @@ class Case:
         }
 
     def answer(self, number: int) -> Json:
-        """The answer to an earlier operation, from a replay of the log."""
+        """The answer to an earlier operation, from a replay of the log.
+
+        Parameters
+        ----------
+        number : int
+            Number of the operation.
+
+        Returns
+        -------
+        dict
+            As `done`.
+        """
         earlier = Case(
             self.assignment, self.proposal, self.proposed, self.canvas, self.grid, self.images, self.location,
             self.probabilities, self.rules, self.previous_t2, self.edits[: number - 1],
@@ -143,7 +181,17 @@ class Case:
         return earlier.done(self.edits[number - 1], earlier.marks.apply(_operation(self.edits[number - 1])))
 
     def done(self, edit: Edit, effect: Effect) -> Json:
-        """Enter an operation that was carried out, and describe what it changed."""
+        """Enter an operation that was carried out, and describe what it changed.
+
+        Parameters
+        ----------
+        edit : Edit
+        effect : Effect
+
+        Returns
+        -------
+        dict
+        """
         self.edits.append(edit)
         for kind, _ in effect.lesions:
             self._counts.pop(kind, None)
@@ -160,6 +208,11 @@ class Case:
         """Contradictions, questions and counts before the signature.
 
         Undecided lesions are taken as accepted.
+
+        Returns
+        -------
+        dict
+            ``contradictions``, ``questions``, ``undecided`` and ``counts``.
         """
         contradictions: list[str] = []
         questions: Sequence[str] = ()
@@ -174,7 +227,10 @@ class Case:
                 previous_t2=lambda _: LabelImage(self.canvas.cut(self._previous_t2().mask), grid),
             )  # fmt: skip
             questions = item.notes
-            counts = {kind.value: self._counted(kind, mask) for kind, mask in item.masks.items()}
+            counts = {
+                kind.value: self._counted(kind, np.flatnonzero(flat(mask.data)))
+                for kind, mask in item.masks.items()
+            }
         except UsageError as error:
             contradictions.append(error.message)
         plain = [
@@ -188,7 +244,12 @@ class Case:
         }
 
     def returned(self) -> Returned:
-        """What the reader returns: decisions, and masks on the subject's grid."""
+        """What the reader returns: decisions, and masks on the subject's grid.
+
+        Returns
+        -------
+        Returned
+        """
         labels = {}
         for kind, mask in self.proposed.items():
             ras = mask.reoriented()
@@ -225,27 +286,33 @@ class Case:
                 raise UsageError(
                     "expected all lesions near the brain, found some elsewhere", hint="check the masks"
                 )
-        return Marks(cut, flat(self.canvas.inside(self.grid.shape)), self.asked)
+        editable = np.zeros(self.canvas.shape, dtype=bool)
+        editable[self.canvas.inside(self.grid.shape)] = True
+        return Marks(cut, flat(editable), self.asked)
 
     def _on_canvas(self, labels: NDArray[np.uint16]) -> LabelImage:
         return LabelImage(unflat(labels, self.canvas.shape), self.canvas_grid)
 
-    def _counted(self, kind: LesionKind, mask: LabelImage) -> Json:
-        where = np.nonzero(mask.data)
-        if not len(where[0]):
+    def _counted(self, kind: LesionKind, voxels: Indices) -> Json:
+        if not len(voxels):
             return {"lesions": 0, "volume_ml": 0.0}
-        box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in where)  # counting is faster there
-        data = mask.data[box]
-        counted = number_counted(kind, LabelImage(data, Grid(data.shape, mask.grid.affine)), self.rules)
+        xyz = self._xyz(voxels)
+        low = xyz.min(axis=0)
+        mask = np.zeros(xyz.max(axis=0) + 1 - low, dtype=bool)  # counting is faster in the box
+        mask[tuple((xyz - low).T)] = True
+        counted = number_counted(kind, LabelImage(mask, Grid(mask.shape, self.canvas_grid.affine)), self.rules)
         return {"lesions": int(counted.data.max()), "volume_ml": round(counted.volume_mm3 / 1000, 3)}
 
     def _place(self, voxels: Indices) -> tuple[list[int], list[list[int]]]:
         """The voxel nearest to the centroid, and the half-open box."""
-        nx, ny, _ = self.canvas.shape
-        xyz = np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
+        xyz = self._xyz(voxels)
         distance = np.linalg.norm((xyz - xyz.mean(axis=0)) * self.grid.spacing_mm, axis=1)
         centre = xyz[int(np.argmin(np.round(distance, 6)))]
         return centre.tolist(), [xyz.min(axis=0).tolist(), (xyz.max(axis=0) + 1).tolist()]
+
+    def _xyz(self, voxels: Indices) -> NDArray[np.int64]:
+        nx, ny, _ = self.canvas.shape
+        return np.stack([voxels % nx, voxels // nx % ny, voxels // (nx * ny)], axis=1)
 
     def _location(self, voxels: Indices) -> str:
         zones = self.location[voxels].reshape(-1, 1, 1)

@@ -86,11 +86,32 @@ class Heads:
         self._lock = Lock()
 
     def brain(self, subject: str) -> LabelImage:
-        """The brain of a subject, in RAS order."""
+        """The brain of a subject, in RAS order.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        LabelImage
+        """
         return nifti.load_labels(self._space(subject).brain).reoriented()
 
     def box(self, subject: str) -> tuple[Shape, Shape]:
-        """The box of the head of a subject in the RAS grid."""
+        """The box of the head of a subject in the RAS grid.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        low, high : tuple of 3 int
+            As `mri_pipeline.reading.canvas.head_box`.
+        """
         key = self._key(subject)
         if key not in self._boxes:
             self._boxes[key] = head_box(self.brain(subject))
@@ -98,6 +119,15 @@ class Heads:
 
     def face(self, subject: str) -> LabelImage:
         """The voxels of the face of a subject, on the subject's grid.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        LabelImage
 
         Raises
         ------
@@ -159,12 +189,21 @@ class CaseImages:
                 titles[SUBTRACTION] = "Subtraction"
             for name, title in titles.items():
                 own = name if self._has(name) else f"{prefix}{name}"
-                window = list(self.volume(own).window)
+                window = self._window(own)
                 panes.append({"id": f"{prefix}{name}", "title": title, "visit": visit, "window": window})
         return panes
 
     def has(self, pane: str) -> bool:
-        """True if the case has a pane of this id."""
+        """True if the case has a pane of this id.
+
+        Parameters
+        ----------
+        pane : str
+
+        Returns
+        -------
+        bool
+        """
         name, item = pane.removeprefix(PREVIOUS), self._previous if pane.startswith(PREVIOUS) else self._item
         return item is not None and self._has(name, item)
 
@@ -179,10 +218,13 @@ class CaseImages:
         Returns
         -------
         Volume
+
+        Raises
+        ------
+        KeyError
+            If the case has no previous visit.
         """
-        item = self._previous if pane.startswith(PREVIOUS) else self._item
-        if item is None:
-            raise KeyError(pane)
+        item = self._shown(pane)
         path = self._cached(pane, item)
         if path.is_file():
             content = path.read_bytes()
@@ -192,6 +234,20 @@ class CaseImages:
         volume = self._made(pane.removeprefix(PREVIOUS), item)
         write_atomic(path, json.dumps(volume.window).encode() + b"\n" + volume.content, mode=0o600)
         return volume
+
+    def _window(self, pane: str) -> tuple[int, int]:
+        path = self._cached(pane, self._shown(pane))
+        if not path.is_file():
+            return self.volume(pane).window
+        with path.open("rb") as stream:  # without the voxels
+            low, high = json.loads(stream.readline())
+        return low, high
+
+    def _shown(self, pane: str) -> ReadingItem:
+        item = self._previous if pane.startswith(PREVIOUS) else self._item
+        if item is None:
+            raise KeyError(pane)
+        return item
 
     @cached_property
     def brain(self) -> BoolArray:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
 from mri_pipeline.analysis.read_check import check_read
-from mri_pipeline.core.records import ReadStanding, ReadStatus
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
 from mri_pipeline.reading.proposal_store import load_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignments import SIGNED_IN_BROWSER, Assignment, AssignmentState
 from mri_pipeline.registry.audit import utc_now
-from reading_centre.use_cases.known_reads import known_reads
+from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
-from reading_centre.use_cases.read_lock import lock_visits
+from reading_centre.use_cases.read_lock import lock_visits, statement_of
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
-from reading_centre.use_cases.reading_room import ConflictError, ReadingRoom, proposal_digest
+from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
+from reading_centre.use_cases.reading_open import proposal_digest
+from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.staging import only_writer
 
 WAIT_S = 20.0
@@ -46,7 +52,7 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
     """
     case = room.case(assignment)
-    with case.lock, only_writer(room.trial, assignment.subject, wait_s=WAIT_S):
+    with case.lock, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
         if present is None or present.state is not AssignmentState.OPEN:
             raise ConflictError(
@@ -55,14 +61,28 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         _require_complete(case)
         _require_present_proposal(room, case)
         record = _stored(room, case)
+        at = utc_now()
+        statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
         if not record.reread:
             compare_open_reads(room.trial, room.protocol, room.registry)
-            _lock_if_it_counts(room, assignment, account)
-        signature = {"name": name, "utc": utc_now(), "meaning": f"{MEANING}.", "version": record.version}
+            _lock_what_counts(room, record, statement)
+        signature = {"name": name, "utc": at, "meaning": f"{MEANING}.", "version": record.version}
         room.registry.assignments.sign(
-            assignment.code, signature=signature, edits=case.edits, digest=record.digest, account=account
+            assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
         )
     return signature
+
+
+@contextmanager
+def _only_writer(room: ReadingRoom, subject: str) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_writer(room.trial, subject, wait_s=WAIT_S))
+        except UsageError as error:
+            raise UnavailableError(
+                "expected no upload or import during the signature, found one", hint="sign again in a minute"
+            ) from error
+        yield
 
 
 def _require_complete(case: Case) -> None:
@@ -82,12 +102,8 @@ def _require_present_proposal(room: ReadingRoom, case: Case) -> None:
     own = case.proposal
     stored = load_proposal(room.trial.reads, own.subject, own.visit, own.purpose)
     if stored is None or proposal_digest(stored) != proposal_digest(own):
-        room.registry.assignments.withdraw(case.assignment.code, "the proposals have changed")
         room.forget(case.assignment.code)
-        raise ConflictError(
-            "expected the proposals that this reading began with, found later ones",
-            hint="the worklist has this case again under a new code",
-        )
+        raise room.opener.replaced(case.assignment)
 
 
 def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
@@ -101,9 +117,15 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     earlier = known(case.proposal)
     with staging(reads) as stage:
         staged = stage_item(stage, item, reader=reader, read_at=utc_now(), earlier=earlier)
-        records, _ = take_over(
-            stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
-        )
+        try:
+            records, _ = take_over(
+                stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
+            )
+        except UsageError as error:
+            raise ConflictError(
+                "expected a case that awaits your read, found one that is complete or locked",
+                hint="go to the worklist",
+            ) from error
     if item.notes and records:
         registry.audit("notes on reads", reader=reader, details={"notes": list(item.notes)})
     if records:
@@ -119,17 +141,23 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     return old or staged
 
 
-def _lock_if_it_counts(room: ReadingRoom, assignment: Assignment, account: str) -> None:
-    """Lock the read, if it counts: with two reads of each visit, the comparison decides."""
-    visits = {visit.visit: visit for visit in room.registry.subject(assignment.subject).visits}
-    visit = visits[assignment.visit]
-    own = visit.by(assignment.reader)
-    alone = len(visit.reads) < room.protocol.reading.readers
-    if (
-        own is not None
-        and own.standing is ReadStanding.COUNTS
-        and own.status is not ReadStatus.LOCKED
-        and not alone
-    ):
-        key = (assignment.subject, assignment.visit)
-        lock_visits(room.trial, room.protocol, room.registry, assignment.reader, {key: own}, account=account)
+def _lock_what_counts(room: ReadingRoom, signed: ReadRecord, statement: Mapping[str, str]) -> None:
+    """Lock the signed reads of a subject that count. With two readers, the other signature decides which one counts.
+
+    A read that was signed before and whose images or rules have changed since is left open.
+    """
+    trial, protocol, registry, subject = room.trial, room.protocol, room.registry, signed.subject
+    entries = registry.audit_entries(SIGNED_IN_BROWSER)
+    statements = {entry.details["digest"]: entry.details["signature"] for entry in entries}
+    statements[signed.digest] = statement
+    for visit in registry.subject(subject).visits:
+        read = visit.counting
+        if read is None or read.status is ReadStatus.LOCKED or len(visit.reads) < protocol.reading.readers:
+            continue
+        own = statements.get(read.digest)
+        if own is None:
+            continue
+        record = stored_read(trial, subject, visit.visit, read).record
+        if own == statement_of(trial, protocol, record, account=own["account"], at=own["at"]):
+            key = (subject, visit.visit)
+            lock_visits(trial, protocol, registry, read.reader, {key: read}, statements={key: own})

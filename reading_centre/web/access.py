@@ -48,7 +48,8 @@ def allow(*roles: Role | str, background: bool = False) -> Callable[[Endpoint], 
 
     Parameters
     ----------
-    roles : Role or `EVERYBODY`
+    *roles : Role or str
+        Roles, or `EVERYBODY`.
     background : bool
         True for requests that a page makes by itself. They do not prolong the session.
 
@@ -66,14 +67,32 @@ def allow(*roles: Role | str, background: bool = False) -> Callable[[Endpoint], 
 
 
 def room_of(request: Request) -> ReadingRoom:
-    """The reading room of the application."""
+    """The reading room of the application.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    ReadingRoom
+    """
     room = request.app.state.room
     assert isinstance(room, ReadingRoom)
     return room
 
 
 def user_of(request: Request) -> User:
-    """The person of the session, as `authorise` found."""
+    """The person of the session, as `authorise` found.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    User
+    """
     user = request.state.user
     assert isinstance(user, User)
     return user

@@ -15,13 +15,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
-from reading_centre.use_cases.reading_room import (
-    ConflictError,
-    NotHeldError,
-    ReadingRoom,
-    RefusedError,
-    UnavailableError,
-)
+from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
+from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.web import pages, reading_api
 from reading_centre.web.access import authorise
 from reading_centre.web.security import Guard

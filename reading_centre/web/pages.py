@@ -21,7 +21,16 @@ router = APIRouter()
 
 
 def short_code(assignment: Assignment) -> str:
-    """The code of a case for people."""
+    """The code of a case for people.
+
+    Parameters
+    ----------
+    assignment : Assignment
+
+    Returns
+    -------
+    str
+    """
     return assignment.code[:8].upper()
 
 
@@ -32,14 +41,14 @@ def _page(request: Request, name: str, status: int = 200, **context: Any) -> Res
 
 @router.get("/login")
 @allow(EVERYBODY)
-def login_page(request: Request) -> Response:
+def _login_page(request: Request) -> Response:
     """The form."""
     return _page(request, "login", login="", error="")
 
 
 @router.post("/login")
 @allow(EVERYBODY)
-async def login(request: Request) -> Response:
+async def _login(request: Request) -> Response:
     """Start a session."""
     form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
     name, password = (form.get(field, [""])[0] for field in ("login", "password"))
@@ -64,7 +73,7 @@ def _logged_in(request: Request, name: str, password: str) -> Response:
 
 @router.post("/logout")
 @allow(EVERYBODY)
-def logout(request: Request) -> Response:
+def _logout(request: Request) -> Response:
     """End the session."""
     room_of(request).registry.sessions.close(request.cookies.get(COOKIE, ""))
     response = RedirectResponse("/login", 303)
@@ -74,7 +83,7 @@ def logout(request: Request) -> Response:
 
 @router.get("/")
 @allow(Role.READER, Role.ADJUDICATOR)
-def worklist(request: Request) -> Response:
+def _worklist(request: Request) -> Response:
     """The cases of the reader."""
     user, room = user_of(request), room_of(request)
     found = room.worklist(user.code)
@@ -100,7 +109,7 @@ def _minute(utc: str) -> str:
 
 @router.get("/reading/{assignment}")
 @allow(Role.READER)
-def reading(request: Request, assignment: str) -> Response:
+def _reading(request: Request, assignment: str) -> Response:
     """The reading page."""
     user = user_of(request)
     found = room_of(request).assignment(assignment, user.code)

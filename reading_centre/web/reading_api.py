@@ -14,8 +14,9 @@ from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
-from reading_centre.use_cases.reading_room import RefusedError
+from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read
+from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code
@@ -29,7 +30,7 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Fill(_Request):
+class _Fill(_Request):
     """A click of the fill tool."""
 
     kind: LesionKind
@@ -37,21 +38,21 @@ class Fill(_Request):
     pane: str
 
 
-class Split(_Request):
+class _Split(_Request):
     """A lesion to split."""
 
     kind: LesionKind
     lesion: Number
 
 
-class Lease(_Request):
+class _Lease(_Request):
     """A sign of life of a browser tab."""
 
     client: TabName
     take_over: bool = False
 
 
-class Sign(_Request):
+class _Sign(_Request):
     """A signature."""
 
     login: Annotated[str, Field(max_length=64)] = ""
@@ -67,7 +68,7 @@ def _own(request: Request, code: str) -> Assignment:
 
 @router.get("/case")
 @allow(Role.READER)
-def case(request: Request, assignment: str) -> Response:
+def _case(request: Request, assignment: str) -> Response:
     """The case without its voxels. The next case is prepared afterwards."""
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     opened = room.present_case(own)
@@ -77,7 +78,7 @@ def case(request: Request, assignment: str) -> Response:
 
 @router.get("/volumes/{pane}")
 @allow(Role.READER)
-def volume(request: Request, assignment: str, pane: str) -> Response:
+def _volume(request: Request, assignment: str, pane: str) -> Response:
     """One image."""
     images = room_of(request).case(_own(request, assignment)).images
     if not images.has(pane):
@@ -87,7 +88,7 @@ def volume(request: Request, assignment: str, pane: str) -> Response:
 
 @router.get("/labels/{kind}")
 @allow(Role.READER)
-def labels(request: Request, assignment: str, kind: str) -> Response:
+def _labels(request: Request, assignment: str, kind: str) -> Response:
     """The present labels of one kind of lesion."""
     opened = room_of(request).case(_own(request, assignment))
     with opened.lock:
@@ -100,7 +101,7 @@ def labels(request: Request, assignment: str, kind: str) -> Response:
 
 @router.post("/operations")
 @allow(Role.READER)
-def operations(
+def _operations(
     request: Request,
     assignment: str,
     body: Annotated[dict[str, Any], Body()],
@@ -120,25 +121,25 @@ def operations(
 
 @router.post("/tools/fill")
 @allow(Role.READER)
-def fill(request: Request, assignment: str, body: Fill) -> Response:
+def _fill(request: Request, assignment: str, body: _Fill) -> Response:
     """Voxels around a click."""
     room = room_of(request)
     return JSONResponse(
-        {"runs": room.fill(room.case(_own(request, assignment)), body.kind, body.voxel, body.pane)}
+        {"runs": fill_runs(room.case(_own(request, assignment)), body.kind, body.voxel, body.pane)}
     )
 
 
 @router.post("/tools/split")
 @allow(Role.READER)
-def split(request: Request, assignment: str, body: Split) -> Response:
+def _split(request: Request, assignment: str, body: _Split) -> Response:
     """Voxels of the smaller part of a lesion."""
     room = room_of(request)
-    return JSONResponse({"runs": room.split(room.case(_own(request, assignment)), (body.kind, body.lesion))})
+    return JSONResponse({"runs": split_runs(room.case(_own(request, assignment)), (body.kind, body.lesion))})
 
 
 @router.post("/lease")
 @allow(Role.READER, background=True)
-def lease(request: Request, assignment: str, body: Lease) -> Response:
+def _lease(request: Request, assignment: str, body: _Lease) -> Response:
     """Let one tab edit."""
     own = _own(request, assignment)
     if own.state is not AssignmentState.OPEN:
@@ -150,7 +151,7 @@ def lease(request: Request, assignment: str, body: Lease) -> Response:
 
 @router.get("/summary")
 @allow(Role.READER)
-def summary(request: Request, assignment: str) -> Response:
+def _summary(request: Request, assignment: str) -> Response:
     """Contradictions, questions and counts."""
     room = room_of(request)
     return JSONResponse(room.summary(room.case(_own(request, assignment))))
@@ -158,7 +159,7 @@ def summary(request: Request, assignment: str) -> Response:
 
 @router.post("/sign")
 @allow(Role.READER)
-def sign(request: Request, assignment: str, body: Sign) -> Response:
+def _sign(request: Request, assignment: str, body: _Sign) -> Response:
     """Sign the read: login and password at the first signature of a session, the password at each later one."""
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")

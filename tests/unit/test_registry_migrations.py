@@ -14,6 +14,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry import Gate, Registry, ScanState, migrate
+from mri_pipeline.registry.assignments import Edit
 from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
 
@@ -145,6 +146,55 @@ def test_a_migration_that_fails_leaves_the_earlier_layout(old, monkeypatch):
     engine.dispose()
     with Registry.open(*old) as registry:
         assert registry.verify_audit()[0] == 13
+
+
+def test_layout_4_keeps_its_reads_and_gets_the_tables_of_the_web_application(old, monkeypatch):
+    trial, protocol = old
+    engine = open_engine(protocol.database_url, trial.registry_file)
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "4"))
+    with writing(engine) as session:
+        migrate.upgrade(session.connection(), layout=2)
+    monkeypatch.undo()
+    assert not {"sessions", "login_attempts", "assignments", "edits"} & set(inspect(engine).get_table_names())
+    engine.dispose()
+    with Registry.open(trial, protocol) as registry:
+        (entry,) = registry.audit_entries("registry migrated")
+        assert (entry.details["from"], entry.details["to"]) == (4, SCHEMA_VERSION)
+        visits = {visit.visit: visit for visit in registry.subject("BCDF2345").visits}
+        assert (visits["wk00"].read, visits["wk00"].readers) == (ReadStatus.LOCKED, ("R1",))
+        assert registry.differences_from_audit() == []
+        use_web_tables(registry)
+
+
+def use_web_tables(registry):
+    token = registry.sessions.open("R1", "f" * 64)
+    assert registry.sessions.find(token).account == "R1"
+    assert registry.sessions.find("another") is None
+    attempt = registry.sessions.begin_attempt("R1", "127.0.0.1")
+    registry.sessions.succeeded(attempt)
+    key = ("BCDF2345", "wk04", "proposed")
+    (one,) = registry.assignments.refresh("R1", {key}, set())
+    assert registry.assignments.refresh("R1", {key}, set()) == [one]
+    assert registry.assignments.find(one.code, "R2") is None
+    edit = Edit(1, "2026-01-01T00:00:00+00:00", "decide", "{}", "")
+    with pytest.raises(PermissionError):
+        registry.assignments.add(one.code, edit, holder="tab")
+    assert registry.assignments.lease(one.code, "tab", take_over=False)
+    assert registry.assignments.add(one.code, edit, holder="tab")
+    assert not registry.assignments.add(one.code, edit, holder="tab")
+    assert registry.assignments.edits(one.code) == [edit]
+    with pytest.raises(UsageError, match="expected no operation during the signature, found one"):
+        registry.assignments.sign(one.code, signature={}, edits=[], digest="", statement={})
+    registry.assignments.sign(
+        one.code, signature={"version": 1}, edits=[edit], digest="d", statement={"at": "now"}
+    )
+    (entry,) = registry.audit_entries("reading signed")
+    assert entry.details["head"] == edit.hash
+    assert registry.assignments.refresh("R1", set(), set())[0].signature == {"version": 1}
+    (again,) = [a for a in registry.assignments.refresh("R1", {key}, set()) if a.state.value == "open"]
+    assert (again.round, again.code != one.code) == (2, True)
+    assert len(registry.assignments.refresh("R1", set(), set())) == 1  # withdrawn
 
 
 def test_a_newer_layout_is_refused(old):

@@ -426,8 +426,13 @@ def test_with_two_readers_both_sign_and_the_read_that_counts_is_locked(trial):
         for desk, reader in zip(desks, ("R1", "R2"), strict=True):
             desk.decide_all()
             assert sign(desk, reader).status_code == 200
+        first, second = room.registry.audit_entries("reading signed")
+        (locked,) = room.registry.audit_entries("read locked")
     state = visits_of(trial)["wk00"]
     assert {read.reader: read.standing.value for read in state.reads} == {"R1": "counts", "R2": "compared"}
+    assert (state.read, locked.reader) == (ReadStatus.LOCKED, "R1")  # by the signature that R1 made before
+    assert locked.details["signature"] == first.details["signature"] != second.details["signature"]
+    assert verify_trial(trial.root).deviations == ()
 
 
 def test_in_a_serial_reading_the_previous_visit_and_its_changes_are_shown(trial):

@@ -1,0 +1,226 @@
+"""Opening of a case: the proposals are stored as by an export, and the marks are made from the log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+
+import numpy as np
+
+from mri_pipeline.analysis.read_check import number_counted
+from mri_pipeline.analysis.space import keep_space, load_record
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.io import nifti
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.canvas import Canvas, Shape, common_shape, flat
+from mri_pipeline.reading.items import LesionKind, ReadingItem, item_from_derivatives
+from mri_pipeline.reading.marks import Lesion
+from mri_pipeline.reading.proposal_store import (
+    load_previous,
+    load_proposal,
+    load_proposed,
+    save_previous,
+    save_proposal,
+)
+from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.serial import Previous
+from mri_pipeline.reading.worklist import numbered_proposals, proposal_of, reading_code
+from mri_pipeline.registry import Registry, ScanState
+from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
+from reading_centre.use_cases.reading_case import Case
+from reading_centre.use_cases.reading_faults import ConflictError
+from reading_centre.use_cases.reading_images import CaseImages, Heads
+
+
+class Opener:
+    """Opens the cases of a trial.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    registry : Registry
+    """
+
+    def __init__(self, trial: Trial, protocol: Protocol, registry: Registry) -> None:
+        self.trial, self.protocol, self.registry = trial, protocol, registry
+        self.heads = Heads(trial)
+
+    def open(self, assignment: Assignment) -> Case:
+        """Open the case of an assignment: proposals, images, and the marks from the log.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        Case
+
+        Raises
+        ------
+        ConflictError
+            If its proposals have changed. An open assignment is withdrawn.
+        UsageError, AnalysisError
+            If a file is missing or damaged, or the face cannot be located. The message may name the subject.
+        """
+        subject, visit = assignment.subject, assignment.visit
+        item = item_from_derivatives(self.trial.derivatives, subject, visit)
+        purpose = Purpose(assignment.purpose)
+        if not assignment.opened_at:
+            self._propose(item, purpose, assignment)
+            assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
+        proposal = load_proposal(self.trial.reads, subject, visit, purpose)
+        if proposal is None or proposal_digest(proposal) != assignment.digest:
+            raise self.replaced(assignment)
+        proposed = load_proposed(self.trial.reads, proposal)
+        shown, previous = self._previous(item, purpose, assignment.reader, proposed[LesionKind.T2])
+        proposal = StoredProposal(
+            proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose, (), shown
+        )
+        canvas = _stored_canvas(assignment)
+        grid = proposed[LesionKind.T2].reoriented().grid
+        location = nifti.load_labels(self.trial.derivatives.space(subject).location).reoriented()
+        return Case(
+            assignment, proposal, proposed, canvas, grid,
+            self._images(item, previous, canvas),
+            flat(canvas.cut(location.data.astype(np.uint8))), _probabilities(item, proposed), self.protocol.lesions,
+            previous_lesions(self.trial, self.protocol, self.registry),
+            self.registry.assignments.edits(assignment.code),
+        )  # fmt: skip
+
+    def warm(self, assignment: Assignment) -> None:
+        """Make the displayed images of a case before it is opened. Nothing is entered in the registry.
+
+        Parameters
+        ----------
+        assignment : Assignment
+        """
+        item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
+        previous = self.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
+        canvas = _stored_canvas(assignment) if assignment.opened_at else self._canvas(item.subject)
+        _ = self._images(item, None if previous is None else previous.item, canvas).panes
+
+    def _images(self, item: ReadingItem, previous: ReadingItem | None, canvas: Canvas) -> CaseImages:
+        deface = self.protocol.reading.deface
+        return CaseImages(self.trial, self.heads, item, previous, canvas, deface=deface)
+
+    def _canvas(self, subject: str) -> Canvas:
+        return Canvas.around(self.heads.box(subject), self._shape())
+
+    def _propose(self, item: ReadingItem, purpose: Purpose, assignment: Assignment) -> None:
+        """Store the proposals as an export does, and fix the canvas."""
+        masks = numbered_proposals(item, partial(number_counted, rules=self.protocol.lesions))
+        key = Sealed.open(self.trial).secret("reading")
+        code = reading_code(key, item.subject, item.visit, purpose)
+        proposal = proposal_of(item, code, masks, purpose)
+        known = load_proposal(self.trial.reads, item.subject, item.visit, purpose)
+        if known is None or known.digests != proposal.digests:
+            save_proposal(self.trial.reads, proposal, masks)
+        space = self.trial.derivatives.space(item.subject)
+        load_record(space)
+        keep_space(space, self.trial.kept_space(item.subject))
+        canvas = self._canvas(item.subject)
+        content = {"origin": list(canvas.origin), "shape": list(canvas.shape)}
+        self.registry.assignments.opened(assignment.code, digest=proposal_digest(proposal), canvas=content)
+
+    def _shape(self) -> Shape:
+        """The canvas of the trial: it holds every analysed head and never becomes smaller."""
+        subjects = {
+            subject.code
+            for subject in self.registry.state().subjects
+            if any(visit.scan is ScanState.ANALYSED for visit in subject.visits)
+        }
+        boxes = [self.heads.box(subject) for subject in sorted(subjects)]
+        return common_shape(boxes, self.registry.assignments.largest_canvas())
+
+    def _previous(
+        self, item: ReadingItem, purpose: Purpose, reader: str, proposed: LabelImage
+    ) -> tuple[StoredPrevious | None, ReadingItem | None]:
+        """The previous visit as confirmed, with the proposed changes. A later version of its read replaces it."""
+        previous = self.previous_visit(item, purpose, reader)
+        if previous is None:
+            return None, None
+        shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
+        if shown is None or shown.previous != previous.opinion:
+            shown = StoredPrevious(previous.opinion, previous.changes(proposed))
+            save_previous(self.trial.reads, item.subject, item.visit, reader, shown)
+        return shown, previous.item
+
+    def previous_visit(self, item: ReadingItem, purpose: Purpose, reader: str) -> Previous | None:
+        """The previous visit of an item, if the protocol shows it.
+
+        Parameters
+        ----------
+        item : ReadingItem
+        purpose : Purpose
+            Second reads have none.
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        Previous or None
+        """
+        find = previous_visits(self.trial, self.protocol, self.registry, reader)
+        return find(item) if find is not None and purpose is Purpose.READ else None
+
+    def replaced(self, assignment: Assignment) -> ConflictError:
+        """The error for a case whose proposals have changed. An open assignment is withdrawn.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Returns
+        -------
+        ConflictError
+            To be raised by the caller.
+        """
+        if assignment.state is not AssignmentState.OPEN:
+            return ConflictError(
+                "expected the proposals of this read, found later ones", hint="the read is signed"
+            )
+        self.registry.assignments.withdraw(assignment.code, "the proposals have changed")
+        return ConflictError(
+            "expected the proposals that this reading began with, found later ones",
+            hint="the worklist has this case again under a new code",
+        )
+
+
+def proposal_digest(proposal: StoredProposal) -> str:
+    """Digest of all proposed masks of a visit.
+
+    Parameters
+    ----------
+    proposal : StoredProposal
+
+    Returns
+    -------
+    str
+        SHA-256.
+    """
+    content = {kind.value: digest for kind, digest in proposal.digests.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _stored_canvas(assignment: Assignment) -> Canvas:
+    return Canvas(tuple(assignment.canvas["origin"]), tuple(assignment.canvas["shape"]))
+
+
+def _probabilities(item: ReadingItem, proposed: dict[LesionKind, LabelImage]) -> dict[Lesion, float]:
+    found: dict[Lesion, float] = {}
+    for kind, mask in proposed.items():
+        if kind in item.probabilities:
+            likely = nifti.load_map(item.probabilities[kind])
+            mask.grid.require_same(likely.grid, "probability")
+            labels = mask.data.ravel()
+            inside = labels > 0
+            sums = np.bincount(labels[inside], weights=likely.data.ravel()[inside])
+            sizes = np.bincount(labels[inside])
+            found |= {(kind, int(n)): round(float(sums[n] / sizes[n]), 2) for n in np.flatnonzero(sizes)}
+    return found
