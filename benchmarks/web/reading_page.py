@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/web/reading_page.py
 
 A simulated trial with scans of 2D size (by default 192 x 224 x 54), five panes at the first visit and nine at the
-second, served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the frame in
-which the panes are drawn.
+second, served by `mri-pipeline serve` in its own process. Times are those of the browser: from the navigation to the
+frame in which the panes are drawn.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.unit.reading_trial import edit_protocol
-from tests.unit.web_trial import write_web_trial
 from tests.web.conftest import CHROMIUM, Room
+from tests.web.trial import write_browser_trial
 
 NEXT_LESION = """async () => {
   const times = [];
   for (let at = 0; at < 20; at += 1) {
+    if (!desk.ordered().length) throw new Error('a case with lesions expected');
     const start = performance.now();
     document.dispatchEvent(new KeyboardEvent('keydown', { key: '.', bubbles: true }));
     await new Promise(done => desk.viewer.addEventListener('drawn', done, { once: true }));
@@ -62,9 +63,8 @@ def measure(browser: Browser, room: Room, case: str, repeats: int) -> None:
         steps = page.evaluate(NEXT_LESION)
         page.context.close()
         if number == 0:
-            print(
-                f"{panes} panes, first opening: first picture {marks['first-picture']:.0f} ms, all {marks['all-panes']:.0f} ms"
-            )
+            first, last = marks["first-picture"], marks["all-panes"]
+            print(f"{panes} panes, first opening: first picture {first:.0f} ms, all panes {last:.0f} ms")
             continue
         figures["first picture"].append(marks["first-picture"])
         figures["all panes"].append(marks["all-panes"])
@@ -104,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        trial = write_web_trial(Path(folder) / "trial", shape=tuple(options.shape))
+        trial = write_browser_trial(Path(folder) / "trial", subjects=1, shape=tuple(options.shape))
         edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
         room = Room(trial.root, Path(folder) / "serve.log")
         room.start()

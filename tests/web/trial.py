@@ -10,6 +10,7 @@ from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from tests.unit.web_trial import write_web_trial
 
+SHAPE = (40, 44, 14)
 T2_CENTRES = ((8, 12, 4), (31, 14, 4), (10, 30, 5), (29, 32, 3), (20, 8, 2), (13, 20, 2), (27, 21, 5))
 """Voxels (RAS) of 2D scans of 40 x 44 x 14; the upper half of the volume is free for drawings."""
 GEL_CENTRES = T2_CENTRES[:2]
@@ -17,17 +18,18 @@ BH_CENTRES = T2_CENTRES[2:3]
 
 
 def balls(shape: tuple[int, int, int], centres: tuple[tuple[int, int, int], ...]) -> np.ndarray:
-    """Discs of 5 voxels in 2 slices."""
+    """Discs of 5 voxels in 2 slices; the centres are scaled with the shape."""
+    scale = np.array(shape) / SHAPE
     x, y, z = np.indices(shape)
     mask = np.zeros(shape, np.uint8)
-    for i, j, k in centres:
+    for i, j, k in np.rint(np.array(centres) * scale).astype(int):
         mask[((x - i) ** 2 + (y - j) ** 2 <= 6) & (z >= k) & (z <= k + 1)] = 1
     return mask
 
 
-def write_browser_trial(folder: Path, *, subjects: int = 2) -> Trial:
+def write_browser_trial(folder: Path, *, subjects: int = 2, shape: tuple[int, int, int] = SHAPE) -> Trial:
     """As `write_web_trial`, with the lesions of this module in all visits."""
-    trial = write_web_trial(folder, subjects=subjects)
+    trial = write_web_trial(folder, subjects=subjects, shape=shape)
     for number in range(subjects):
         code = f"BENCH{number:03d}"
         for visit in trial.derivatives.visits(code):
