@@ -155,7 +155,7 @@ class Sessions:
         int or None
             Number of the attempt. None if the account or the address is locked out.
         """
-        account, address = account.upper()[:LONGEST_NAME], address[:LONGEST_NAME]
+        account, address = (_printable(text)[:LONGEST_NAME] for text in (account.upper(), address))
         now = datetime.now(UTC)
         with writing(self._engine) as session:
             since = _text(now - ATTEMPTS_WINDOW)
@@ -190,6 +190,10 @@ class Sessions:
 def _failed(session: Session, of: ColumnElement[bool], since: str) -> int:
     query = select(func.count()).select_from(LoginAttemptRow)
     return session.scalar(query.where(of, LoginAttemptRow.at >= since, LoginAttemptRow.succeeded.is_(False))) or 0
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable())  # PostgreSQL stores no NUL
 
 
 def _hash(token: str) -> str:

@@ -60,10 +60,16 @@ class ReadingRoom:
 
     @property
     def readers(self) -> tuple[Reader, ...]:
-        """The readers with their accounts, as ``trial.toml`` has them now. Its other settings need a restart."""
-        changed = self.trial.protocol_file.stat().st_mtime_ns
-        if self._accounts[0] != changed:
-            self._accounts = changed, load_protocol(self.trial.protocol_file).readers
+        """The readers with their accounts, as ``trial.toml`` has them now. Its other settings need a restart.
+
+        While it is missing or invalid, the latest valid accounts stay.
+        """
+        try:
+            changed = self.trial.protocol_file.stat().st_mtime_ns
+            if self._accounts[0] != changed:
+                self._accounts = changed, load_protocol(self.trial.protocol_file).readers
+        except (ReadingCentreError, OSError) as error:
+            _LOG.error("the accounts stay as they were: %s", error)
         return self._accounts[1]
 
     def reader(self, code: str) -> Reader | None:
@@ -160,7 +166,7 @@ class ReadingRoom:
         Assignment or None
             None for every other code.
         """
-        found = self.registry.assignments.find(code, reader)
+        found = self.registry.assignments.find(code, reader) if code.isalnum() else None
         return None if found is None or found.state is AssignmentState.WITHDRAWN else found
 
     def case(self, assignment: Assignment) -> Case:

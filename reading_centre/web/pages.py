@@ -50,7 +50,10 @@ def _login_page(request: Request) -> Response:
 @allow(EVERYBODY)
 async def _login(request: Request) -> Response:
     """Start a session."""
-    form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
+    try:
+        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
+    except ValueError:  # too many fields
+        form = {}
     name, password = (form.get(field, [""])[0] for field in ("login", "password"))
     return await run_in_threadpool(_logged_in, request, name, password)
 

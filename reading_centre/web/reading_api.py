@@ -23,7 +23,7 @@ from reading_centre.web.pages import short_code
 
 router = APIRouter(prefix="/api/reading/{assignment}")
 Coordinate = Annotated[int, Field(strict=True, ge=0, le=65_535)]
-TabName = Annotated[str, Field(min_length=1, max_length=64)]
+TabName = Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
 
 
 class _Request(BaseModel):

@@ -191,6 +191,16 @@ def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
     assert browser(room, "R1", password="a new long password").get("/").status_code == 200
 
 
+def test_an_invalid_trial_toml_leaves_the_accounts_as_they_were(trial, room):
+    client = browser(room, "R1")
+    text = trial.protocol_file.read_text()
+    trial.protocol_file.write_text(f"{text}\n[nonsense")
+    assert client.get("/").status_code == 200
+    assert browser(room, "R2").get("/").status_code == 200
+    trial.protocol_file.unlink()
+    assert client.get("/").status_code == 200
+
+
 # --- passwords --------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +216,22 @@ def test_wrong_login_and_wrong_password_look_the_same(room, login):
     assert "Expected a login of this trial and its password, found another." in answer.text
     assert COOKIE not in client.cookies
     assert "<script>" not in answer.text.replace('<script src="/static/theme.js"></script>', "")
+
+
+@pytest.mark.parametrize("content", [b"", b"%ff=1", b"&" * 5000, b"login=%00&password=%00", b"{", b"password=x"])
+def test_a_login_of_another_form_is_a_wrong_one(room, content):
+    assert browser(room).post("/login", content=content).status_code == 401
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"number": NaN}'])
+def test_an_operation_of_another_form_is_refused(room, content):
+    desk = first_case(room, "R1")
+    for path in ("operations", "lease", "tools/fill", "tools/split", "sign"):
+        answer = desk.client.post(
+            f"{desk.url}/{path}", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in {400, 422}, path
+        assert isinstance(answer.json()["detail"], str)
 
 
 def test_too_many_wrong_passwords_lock_the_account_out(room, monkeypatch):
