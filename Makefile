@@ -35,6 +35,8 @@ demo: $(STAMP) ## the digital reference trial from DICOM to tables, beside the k
 	$(BIN)/mri-pipeline demo $(DEMO)
 
 test: $(STAMP) lint typecheck docs ## style, types, import contract, documentation and all tests
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  echo "Chromium is missing: the reading page is not tested in a browser (Debian: apt-get install chromium)"
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff and the import contract

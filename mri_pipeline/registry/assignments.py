@@ -222,7 +222,7 @@ class Assignments:
             row = session.get_one(AssignmentRow, code)
             row.digest, row.canvas, row.opened_at = digest, dict(canvas), utc_now()
             details = {"assignment": code, "purpose": row.purpose, "round": row.round, "proposal": digest}
-            append(session, "reading opened", f"{row.subject} {row.visit}", details, reader=row.reader)
+            append(session, AuditAction.READING_OPENED, f"{row.subject} {row.visit}", details, reader=row.reader)
 
     def withdraw(self, code: str, reason: str) -> None:
         """Withdraw an assignment. The next worklist of the reader has the visit under a new code, if it awaits a read.
@@ -237,7 +237,9 @@ class Assignments:
             row = session.get_one(AssignmentRow, code)
             row.state = AssignmentState.WITHDRAWN.value
             details = {"assignment": code, "reason": reason, "edits": _count(session, code)}
-            append(session, "reading withdrawn", f"{row.subject} {row.visit}", details, reader=row.reader)
+            append(
+                session, AuditAction.READING_WITHDRAWN, f"{row.subject} {row.visit}", details, reader=row.reader
+            )
 
     def lease(self, code: str, holder: str, *, take_over: bool) -> bool:
         """Let one browser tab edit an assignment.

@@ -49,6 +49,8 @@ class AuditAction(StrEnum):
     READS_COMPARED = "reads compared"
     READ_LOCKED = "read locked"
     READ_UNLOCKED = "read unlocked"
+    READING_OPENED = "reading opened"
+    READING_WITHDRAWN = "reading withdrawn"
     READ_SIGNED = "reading signed"
     SIGNATURE_REFUSED = "signature refused"
     LOGIN = "login"

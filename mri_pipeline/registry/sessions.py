@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Engine, delete, func, select
 from sqlalchemy.orm import Session
 
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import LONGEST_NAME, LoginAttemptRow, SessionRow
 from mri_pipeline.registry.steps import append

@@ -30,12 +30,12 @@ role = "adjudicator"
 """
 
 
-def write_unread_trial(folder: Path, *, subjects: int = 1) -> Trial:
+def write_unread_trial(folder: Path, *, subjects: int = 1, shape: tuple[int, int, int] = (40, 44, 14)) -> Trial:
     """Subjects BENCH000 and so on, analysed at all visits, not read; faces are kept."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("record_reads", "lock_reads"):
             patch.setattr(Registry, name, lambda self, reads, **kwargs: None)
-        trial = write_trial(folder, subjects=subjects, shape=(40, 44, 14))
+        trial = write_trial(folder, subjects=subjects, shape=shape)
     shutil.rmtree(trial.reads)
     trial.reads.mkdir()
     for number in range(subjects):

@@ -36,9 +36,9 @@ def accounts() -> str:
     return text
 
 
-def write_web_trial(folder: Path, *, subjects: int = 1) -> Trial:
+def write_web_trial(folder: Path, *, subjects: int = 1, shape: tuple[int, int, int] = (40, 44, 14)) -> Trial:
     """As `write_unread_trial`, with all contrasts and with passwords."""
-    trial = write_unread_trial(folder, subjects=subjects)
+    trial = write_unread_trial(folder, subjects=subjects, shape=shape)
     edit_protocol(trial, "readers = 1", "readers = 1", accounts())
     for number in range(subjects):
         code = f"BENCH{number:03d}"

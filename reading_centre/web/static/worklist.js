@@ -13,5 +13,5 @@ for (const row of document.querySelectorAll("tr[data-assignment]")) {
   const waiting = await journal.waiting();
   const note = row.querySelector(".waiting");
   note.hidden = waiting.length === 0;
-  note.textContent = TEXTS.save.waiting(waiting.length);
+  note.textContent = TEXTS.save.unsent(waiting.length);
 }

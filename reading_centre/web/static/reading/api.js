@@ -26,7 +26,7 @@ export class Api {
   async request(path, options = {}) {
     let response;
     try {
-      response = await fetch(this.base + path, { credentials: "same-origin", cache: "no-store", ...options });
+      response = await fetch(this.base + path, options);
     } catch {
       throw new ApiError(0, "The server does not answer.", null);
     }

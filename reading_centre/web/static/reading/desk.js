@@ -44,6 +44,7 @@ export class Desk extends EventTarget {
     const shown = this.tool;
     this.viewer.tool = { draw: (...args) => { shown.draw?.(...args); if (shown !== measure) measure.draw(...args); } };
     this.viewer.node.dataset.tool = name;
+    if (this.tool.edits && this.viewer.view.overlay === "off") this.viewer.set({ overlay: "outline" }); // nobody draws unseen
     this.changedSettings();
   }
 
@@ -238,7 +239,8 @@ export class Desk extends EventTarget {
   /** @param {string} kind @param {import("./reading.js").Run[]} runs @param {number} label that is selected then, or 0 */
   change(kind, runs, label) {
     if (!runs.length || !this.mayEdit()) return;
-    if (!this.reading.fits(kind, runs)) { toast(TEXTS.save.moved); return; }
+    if (!this.reading.fits(kind, runs)) { toast(TEXTS.messages.stale); return; }
+    this.viewer.overlay.hidden.delete(kind);
     this.edits.do([{ op: "voxels", kind, runs }]);
     if (label) this.select(this.reading.lesion(kind, label), false);
   }

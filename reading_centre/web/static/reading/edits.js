@@ -26,7 +26,9 @@ export class Edits {
   /** Take up the history of an earlier page. */
   async restore() {
     const kept = await this.journal?.history(this.sync.next);
-    if (kept) ({ entries: this.entries, at: this.at } = kept);
+    if (!kept) return;
+    ({ entries: this.entries, at: this.at } = kept);
+    if (this.entries.slice(0, this.at).some((entry) => !entry.inverse)) this.reset(); // the answer went to the earlier page
   }
 
   /** Forget the history: the marks changed elsewhere. */

@@ -2,7 +2,7 @@
 
 import { Api, toLogin } from "./api.js";
 import { Desk } from "./desk.js";
-import { byId, toast } from "./dom.js";
+import { byId, element, toast } from "./dom.js";
 import { Edits } from "./edits.js";
 import { finish, showSignature } from "./finish.js";
 import { Grid } from "./geometry.js";
@@ -31,10 +31,12 @@ function drawn(viewer) {
   return new Promise((resolve) => { viewer.addEventListener("drawn", () => resolve(), { once: true }); });
 }
 
-/** Load the volumes, the first pane first. @param {Api} api @param {Viewer} viewer @param {Promise<Uint16Array>} first */
-async function loadVolumes(api, viewer, first) {
+/** Load the volumes, the first pane first. @param {Api} api @param {Viewer} viewer @param {Promise<Uint16Array>} first
+ * @param {Promise<any>} marks loaded before the other panes */
+async function loadVolumes(api, viewer, first, marks) {
   viewer.setVolume(viewer.panes[0], await first);
   drawn(viewer).then(() => performance.mark("first-picture"));
+  await marks;
   await Promise.all(viewer.panes.slice(1).map(async (pane) => viewer.setVolume(pane, await api.voxels(`volumes/${pane.info.id}`))));
   viewer.redraw({ image: true });
   await drawn(viewer);
@@ -43,10 +45,10 @@ async function loadVolumes(api, viewer, first) {
 
 /** Connect saving to the marks: what is done again after a conflict, and answers. */
 function connect(api, reading, sync, edits) {
-  sync.reload = async () => {
+  sync.reload = async (keepHistory) => {
     const marks = await loadMarks(api);
     reading.load(marks.info, marks.labels);
-    edits.reset();
+    if (!keepHistory || !sync.ownsAllBefore(marks.info.next_number)) edits.reset();
     return marks.info.next_number;
   };
   sync.redo = (op) => reading.do(op);
@@ -71,7 +73,7 @@ async function open() {
   const lease = new Lease(api);
   const info = await api.get("case");
   const first = api.voxels(`volumes/${info.panes[0].id}`);
-  const maps = Promise.all(info.kinds.map(({ id }) => api.voxels(`labels/${id}`)));
+  const maps = first.then(() => Promise.all(info.kinds.map(({ id }) => api.voxels(`labels/${id}`)))); // the picture first
   const journal = await Journal.open(assignment).catch(() => null);
   const grid = new Grid(info.shape, info.spacing_mm);
   const empty = new Map(info.kinds.map(({ id }) => [id, new Uint16Array(grid.size)]));
@@ -81,7 +83,7 @@ async function open() {
   const viewer = new Viewer(byId("panes"), reading);
   const desk = new Desk({ api, reading, viewer, edits, sync });
   connect(api, reading, sync, edits);
-  const volumes = loadVolumes(api, viewer, first);
+  const volumes = loadVolumes(api, viewer, first, maps);
 
   const labels = await maps;
   reading.load(info, new Map(info.kinds.map(({ id }, at) => [id, labels[at]])));
@@ -108,8 +110,10 @@ function build(desk, lease, journal, edits) {
     byId("next").focus();
   };
   const page = { next, finish: () => { if (!reading.info.signature) finish(desk, signed); } };
-  byId("finish").addEventListener("click", page.finish);
-  byId("next").addEventListener("click", next);
+  for (const [id, text, key, action] of [["finish", TEXTS.panel.finish, "Ctrl ⏎", page.finish], ["next", TEXTS.panel.next, "C", next]]) {
+    byId(id).append(text, element("kbd", { text: key }));
+    byId(id).addEventListener("click", action);
+  }
   const panel = new Panel(desk);
   const toolbar = new Toolbar(desk, { help: showKeys });
   const slider = new Slider(byId("slice"), byId("ticks"), desk);
@@ -118,13 +122,16 @@ function build(desk, lease, journal, edits) {
   listenToPointer(desk);
   let wroteElsewhere = false;
   lease.addEventListener("change", async () => {
-    if (lease.held && wroteElsewhere && !reading.info.signature) await desk.sync.takeUp(await desk.sync.reload());
+    if (lease.held && wroteElsewhere && !reading.info.signature) await desk.sync.takeUp(await desk.sync.reload(true));
     wroteElsewhere = !lease.held;
     follow(desk, lease);
     saving.follow();
   });
   lease.addEventListener("loggedout", toLogin);
-  desk.sync.addEventListener("leaselost", () => lease.set(false));
+  desk.sync.addEventListener("leaselost", () => {
+    lease.set(false);
+    lease.ask(); // a server that was started again has forgotten who writes
+  });
   follow(desk, lease);
   Object.assign(window, { desk: Object.assign(desk, { panel, toolbar, slider, saving }) }); // for the console and the browser tests
 }

@@ -75,7 +75,7 @@ export class Pane {
   caption(shown, plane, slice, view) {
     const visit = TEXTS.visits[shown.info.visit];
     const count = this.grid.shape[plane.axis];
-    const texts = { title: `${shown.info.title} · ${visit}`, slice: TEXTS.sliceShort(slice + 1, count), left: plane.left, right: plane.right,
+    const texts = { title: view.visits > 1 ? `${shown.info.title} · ${visit}` : shown.info.title, slice: TEXTS.sliceShort(slice + 1, count), left: plane.left, right: plane.right,
       top: plane.top, bottom: plane.bottom, window: this.scale.preset === "standard" ? "" : TEXTS.windowReadout(this.scale.low, this.scale.high) };
     for (const [name, text] of Object.entries(texts)) if (this.captions[name].textContent !== text) this.captions[name].textContent = text;
     this.node.classList.toggle("previous", shown.info.visit === "previous");

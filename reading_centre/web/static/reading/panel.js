@@ -18,6 +18,7 @@ export class Panel {
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
     this.makeHead();
+    this.makeColumns();
     this.makeCard();
     this.list.addEventListener("keydown", (event) => this.listKey(event));
     desk.reading.addEventListener("change", (event) => this.update(event.detail));
@@ -33,10 +34,15 @@ export class Panel {
       element("option", { value: "all", text: T.all }), element("option", { value: "open", text: T.open }),
       ...this.desk.reading.info.kinds.map(({ id, title }) => element("option", { value: id, text: title })));
     this.progress = element("progress", { max: 1, value: 0, "aria-label": T.state });
-    this.left = element("span", { class: "left" });
+    this.left = element("span", { class: "undecided" });
     this.counts = element("div", { class: "counts" });
     byId("panel-head").append(this.counts, element("div", { class: "progress" }, this.progress, this.left),
       element("div", { class: "choices" }, element("label", {}, `${T.show} `, show), element("label", {}, `${T.order} `, order)));
+  }
+
+  makeColumns() {
+    const titles = ["", T.number, T.volume, T.place, T.probability, ""];
+    byId("columns").append(...titles.map((text) => element("span", { text })));
   }
 
   makeCounts() {
@@ -77,12 +83,17 @@ export class Panel {
     return this.desk.reading.isUndecided(lesion) ? "open" : lesion.decision ?? "open";
   }
 
+  placeOf(lesion) {
+    return (T.places[lesion.location] ?? lesion.location) || (lesion.proposed ? "" : T.drawn);
+  }
+
   fill(row, lesion) {
     const state = this.stateOf(lesion);
-    const change = lesion.change ?? (lesion.proposed_change ? `${lesion.proposed_change}?` : "");
+    const proposed = lesion.proposed_change && lesion.decision !== "reject" ? `${T.changes[lesion.proposed_change]}?` : "";
+    const change = lesion.change ? T.changes[lesion.change] : proposed;
     const cells = [["mark", lesion.kind], ["number", ""], ["volume", ""], ["place", ""], ["probability", ""], ["state", state]].map(([name, extra]) =>
       element("span", { class: `${name} ${extra}` }));
-    const texts = ["", String(lesion.number), String(Math.round(lesion.volume_mm3)), [lesion.location || (lesion.proposed ? "" : T.drawn), change].filter(Boolean).join(" · "),
+    const texts = ["", String(lesion.number), String(Math.round(lesion.volume_mm3)), [this.placeOf(lesion), change].filter(Boolean).join(" · "),
       lesion.probability === null ? "" : lesion.probability.toFixed(2), SYMBOLS[state]];
     cells.forEach((cell, at) => { cell.textContent = texts[at]; });
     row.replaceChildren(...cells);
@@ -139,7 +150,7 @@ export class Panel {
     this.title.textContent = lesion ? `${TEXTS.kinds[lesion.kind]} ${lesion.number}` : "";
     this.title.dataset.kind = lesion?.kind ?? "";
     const reason = lesion?.reason ? info.reasons.find(({ code }) => code === lesion.reason)?.text ?? lesion.reason : "";
-    this.facts.textContent = !lesion ? T.none : [TEXTS.mm3(lesion.volume_mm3), lesion.location || (lesion.proposed ? "" : T.drawn),
+    this.facts.textContent = !lesion ? T.none : [TEXTS.mm3(lesion.volume_mm3), this.placeOf(lesion),
       lesion.probability === null ? "" : T.probabilityOf(lesion.probability), T.states[this.stateOf(lesion)], reason].filter(Boolean).join(" · ");
     for (const [name, value] of [["accept", "accept"], ["reject", "reject"], ["clear", null]]) {
       const node = this.decisions.querySelector(`[data-action=${name}]`);

@@ -30,6 +30,7 @@ export class Saving {
     if (reading.info.signature) return ["signed", T.signed];
     if (reading.info.read_only) return ["closed", reading.info.read_only_reason ?? T.closed];
     if (sync.stopped) return ["stopped", T.stopped(sync.stopped)];
+    if (!this.lease.known) return ["loading", TEXTS.loading];
     if (!this.lease.held) return ["readonly", waiting ? T.readOnlyWaiting(waiting) : T.readOnly];
     if (waiting && sync.offline) return ["offline", T.offline(waiting)];
     return waiting ? ["waiting", T.waiting(waiting)] : ["saved", T.saved];

@@ -38,10 +38,16 @@ export class Sync extends EventTarget {
    * @param {number} next number that the server expects
    */
   async takeUp(next) {
-    const waiting = this.journal ? await this.journal.waiting() : [];
-    this.pending = waiting.map(({ number, op }) => ({ number, op, stored: Promise.resolve(), reply: () => {} }));
+    const waiting = this.journal ? await this.journal.waiting() : this.pending;
+    const replies = new Map(this.pending.map(({ number, reply }) => [number, reply]));
+    this.pending = waiting.map(({ number, op }) => ({ number, op, stored: Promise.resolve(), reply: replies.get(number) ?? (() => {}) }));
     this.next = Math.max(next, ...waiting.map(({ number }) => number + 1));
     for (const { number, op } of waiting) if (number >= next) this.redo(op);
+  }
+
+  /** True if all operations of the server can be this page's own. @param {number} next number that the server expects */
+  ownsAllBefore(next) {
+    return next >= (this.pending[0]?.number ?? this.next) && next <= this.next;
   }
 
   /** @param {boolean} held whether this tab may write */
@@ -134,7 +140,7 @@ export class Sync extends EventTarget {
    */
   async resync(refused) {
     const queue = this.pending.slice(refused.length);
-    const next = await this.reload();
+    const next = await this.reload(false);
     this.pending = [];
     for (const item of queue) {
       if (this.redo(item.op)) this.pending.push({ ...item, number: next + this.pending.length });
@@ -148,9 +154,13 @@ export class Sync extends EventTarget {
     this.changed();
   }
 
-  /** Load case and labels; set by the page. @returns {Promise<number>} number of the next operation */
-  async reload() {
-    throw new Error("set by the page");
+  /**
+   * Load case and labels; set by the page.
+   * @param {boolean} keepHistory whether undo goes on if nothing was done elsewhere
+   * @returns {Promise<number>} number of the next operation
+   */
+  async reload(keepHistory) {
+    throw new Error(`set by the page: ${keepHistory}`);
   }
 
   /** Do an operation on the loaded marks; set by the page. @param {any} op @returns {boolean} false if it does not fit */

@@ -6,6 +6,8 @@ import { Overlay } from "./overlay.js";
 import { Pane } from "./pane.js";
 
 export const LAYOUTS = ["all", "pair", "one"];
+/** The previous visit lies below this one unless another grid shows the images this much larger. */
+const PAIRED_ADVANTAGE = 1.1;
 export const OVERLAYS = ["outline", "fill", "off"];
 
 export class Viewer extends EventTarget {
@@ -20,6 +22,7 @@ export class Viewer extends EventTarget {
     this.view = {
       axis: info.slice_axis, position: this.grid.shape.map((n) => Math.floor(n / 2)), zoom: 1, pan: [0, 0], smooth: true, overlay: "outline",
       hold: false, flicker: false, crosshair: false, active: info.panes[0].id, layout: "all", selected: null,
+      visits: new Set(info.panes.map(({ visit }) => visit)).size,
     };
     /** @type {Map<string, GreyScale>} by contrast */
     this.scales = new Map();
@@ -74,7 +77,7 @@ export class Viewer extends EventTarget {
     const height = this.node.clientHeight;
     const scale = (columns, rows) => Math.min(width / columns / (nu * du), height / rows / (nv * dv));
     let best = { columns: 1, paired: false, scale: 0 };
-    const offer = (columns, rows, paired) => { if (scale(columns, rows) > best.scale * 1.001) best = { columns, paired, scale: scale(columns, rows) }; };
+    const offer = (columns, rows, paired) => { if (scale(columns, rows) > best.scale * (best.paired ? PAIRED_ADVANTAGE : 1.001)) best = { columns, paired, scale: scale(columns, rows) }; };
     if (previous.length) {
       offer(current.length, 2, true);
       for (let columns = 2; columns <= shown.length + 1; columns += 2) offer(columns, Math.ceil((2 * current.length) / columns), false);
