@@ -22,7 +22,7 @@ from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.upload_desk import UploadDesk, located, scanner_facts, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 from workflows.intake import IntakeJob, run_intake
 
 
@@ -92,8 +92,8 @@ def receive_dummy_run(
     UsageError, SettingsError
         If the site is unknown, the path does not exist, or a later dummy run of the site was judged.
     """
-    upload = located(upload)
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
+        upload = desk.upload
         _, digest = measure_upload(upload)
         desk.registry.require_latest_dummy_run(site, digest, received)
         try:

@@ -25,7 +25,7 @@ from reading_centre.use_cases.staging import (
     settle_subject,
     staged_visit,
 )
-from reading_centre.use_cases.upload_desk import UploadDesk, located, scanner_facts, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
 from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
 
 
@@ -117,8 +117,8 @@ def receive_visit(
         another upload of the subject does not end, or a disk is full.
     """
     _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
-    upload = located(upload)
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
+        upload = desk.upload
         desk.protocol.visit(visit)
         _, digest = measure_upload(upload)
         # a subject is entered only with an accepted scan, because the number may be mistyped

@@ -89,7 +89,7 @@ def plan_run(folder: Path, *, subjects: Sequence[str] = (), only_failed: bool = 
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     digest = settings_digest(protocol.lesions)
-    with Registry.open(trial, protocol) as registry:
+    with Registry.open(trial, protocol, Use.SHOW) as registry:
         chosen = _selected(trial, registry, subjects, only_failed=only_failed)
     return {subject.code: _reason(trial, subject, digest) for subject in chosen}
 

@@ -16,7 +16,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, settle_entry
-from mri_pipeline.registry import Registry, ScannerFacts
+from mri_pipeline.registry import Registry, ScannerFacts, Use
 from qc.scan_profile import ScanProfile
 from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.staging import settle_all
@@ -28,10 +28,12 @@ _NOTHING = {errno.ENOENT, errno.ENOTDIR}
 
 @dataclass(frozen=True)
 class UploadDesk:
-    """Trial, protocol, registry and sealed folder for the processing of an upload.
+    """An upload, with trial, protocol, registry and sealed folder for its processing.
 
     Parameters
     ----------
+    upload : Path
+        Absolute, without links.
     trial : Trial
     protocol : Protocol
     registry : Registry
@@ -39,6 +41,7 @@ class UploadDesk:
     sealed : Sealed
     """
 
+    upload: Path
     trial: Trial
     protocol: Protocol
     registry: Registry
@@ -129,23 +132,8 @@ class UploadDesk:
                 settle_entry(self.trial.quarantine, entry, outcome=outcome, now=now)
 
 
-def located(upload: Path) -> Path:
-    """The absolute path of an upload.
-
-    Parameters
-    ----------
-    upload : Path
-
-    Returns
-    -------
-    Path
-        Without links.
-
-    Raises
-    ------
-    UsageError
-        If there is nothing at the path, a link leads to itself, or a folder of the path cannot be read.
-    """
+def _located(upload: Path) -> Path:
+    """The absolute path of an upload, without links."""
     try:
         return upload.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
@@ -169,9 +157,8 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     site : str
         Code of the site.
     upload : Path
-        From `located`.
     settle : bool, optional
-        False: what interrupted uploads have left stays for the next command.
+        False: nothing is changed; what interrupted uploads have left stays for the next command.
 
     Yields
     ------
@@ -180,21 +167,22 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     Raises
     ------
     UsageError, SettingsError
-        If the site is unknown, or the upload contains the trial or is part of it. Also for a full disk and for an
-        upload that vanishes (`storage_faults`).
+        If the site is unknown, there is nothing at the path of the upload, a link of it leads to itself, or the upload
+        contains the trial or is part of it. Also for a full disk and for an upload that vanishes (`storage_faults`).
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     protocol.site(site)
+    upload = _located(upload)
     received = upload.is_relative_to(trial.quarantine) or is_private(upload, trial.work)
     inside = upload.is_relative_to(trial.root) and not received
     if inside or trial.root.is_relative_to(upload):
         raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
-    with storage_faults(upload), Registry.open(trial, protocol) as registry:
+    with storage_faults(upload), Registry.open(trial, protocol, Use.CHANGE if settle else Use.SHOW) as registry:
         if settle:
             sweep(trial.work)
             settle_all(trial, protocol, registry)
-        yield UploadDesk(trial, protocol, registry, Sealed.open(trial))
+        yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 
 
 def scanner_facts(profile: ScanProfile | None) -> ScannerFacts | None:

@@ -91,9 +91,11 @@ def table(path):
 
 
 def content(trial):
+    """All files and folders. A lock names its last holder."""
     return {
         path.relative_to(trial.root).as_posix(): path.read_bytes() if path.is_file() else None
         for path in trial.root.rglob("*")
+        if path.suffix != ".lock"
     }
 
 

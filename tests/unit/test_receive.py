@@ -186,12 +186,12 @@ def test_a_study_may_arrive_during_the_intake_of_another_one(trial, tmp_path, mo
     second = visit_files(tmp_path / "second", visit="wk04", specs=specs, study_uid="1.2.3.4", begin=later)
     reached, stored = threading.Event(), threading.Event()
 
-    def slow(*args, measure=steps.measure):
+    def slow(*args, measure=steps.measure_visit):
         reached.set()
         assert stored.wait(60)
         return measure(*args)
 
-    monkeypatch.setattr(steps, "measure", slow)
+    monkeypatch.setattr(steps, "measure_visit", slow)
     with running(Trial(Path("trial"))) as (port, lines):
         assert send(port, first)
         assert reached.wait(60)
