@@ -16,7 +16,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
@@ -91,13 +91,17 @@ def make_executor(
     Raises
     ------
     SettingsError
-        If `nprocs` is below 1, or the plugin is SLURM and the extra ``cluster`` is not installed.
+        If `nprocs` is below 1, the command of `cluster` has an open quotation mark, or the plugin is SLURM and the
+        extra ``cluster`` is not installed.
     """
     if nprocs < 1:
         raise SettingsError(f"expected at least one process, found {nprocs}")
     cluster = cluster or ClusterOptions()
     if cluster.command:
-        return LocalExecutor(nprocs, shlex.split(cluster.command))
+        try:
+            return LocalExecutor(nprocs, shlex.split(cluster.command))
+        except ValueError as error:
+            raise SettingsError("--job-command: expected a command, found an open quotation mark") from error
     if plugin is Plugin.SLURM:
         try:
             from workflows.cluster import SlurmExecutor  # noqa: PLC0415 - of the extra `cluster`
@@ -181,7 +185,7 @@ def run_batch(
             while waiting and executor.free() > 0:
                 job = waiting.popleft()
                 state.running[job.subject] = job.log_file
-                refused = "" if executor.adopt(job) else _submit(executor, job, nprocs=nprocs if alone else 1)
+                job, refused = _started(executor, job, nprocs=nprocs if alone else 1)
                 if refused:
                     end(job, Ending(refused, untouched=True))
                 else:
@@ -199,10 +203,13 @@ def run_batch(
     return BatchOutcome(tuple(outcomes[job.subject] for job in jobs))
 
 
-def _submit(executor: Executor, job: SubjectJob, *, nprocs: int) -> str:
+def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:
+    """Submit a job, or take over that of an earlier run. Returns what is analysed, and why it cannot be submitted."""
+    if executor.adopt(job):
+        return load_job(job.file), ""  # without what came later: it is for the next run
     outcome_file(job.subject_work).unlink(missing_ok=True)
     job.save()
-    return executor.submit(job, nprocs=nprocs)
+    return job, executor.submit(job, nprocs=nprocs)
 
 
 def _outcome(job: SubjectJob, ending: Ending) -> Outcome:

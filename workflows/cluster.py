@@ -29,6 +29,9 @@ POLL_S: Final = 10
 _PATIENCE_POLLS: Final = 60
 """Failed calls of squeue in a row, as while slurmctld restarts, before all jobs count as lost."""
 
+_NOT_ASKED: Final = ("Failed to", "Error updating", "Polling")
+"""How the messages of PSI/J begin if squeue could not be asked."""
+
 _LATE_FILES_S: Final = 60.0
 """How long a network file system may hide the outcome that a node has written."""
 
@@ -219,8 +222,7 @@ class SlurmExecutor:
                     continue
             if status.state.final or written:
                 del self._jobs[subject]
-                words = f"its Slurm job {queued.native_id} ended as {status.message}" if status.message else ""
-                found[subject] = Ending(words, untouched=status.state is JobState.CANCELED)
+                found[subject] = _ending(queued.native_id, status)
         return found
 
     def cancel(self) -> None:
@@ -232,6 +234,17 @@ class SlurmExecutor:
                 sys.stderr.write(f"Slurm job {queued.native_id} could not be cancelled: {error}\n")
         self._jobs.clear()
         self._slurm._queue_poll_thread.done = True  # noqa: SLF001 - PSI/J has no call that ends its thread
+
+
+def _ending(number: str | None, status: JobStatus) -> Ending:
+    """How a job ended. If squeue could not be asked, PSI/J calls every job failed with a traceback as message."""
+    message = status.message or ""
+    if "Traceback" in message or message.startswith(_NOT_ASKED):
+        return Ending(
+            f"its Slurm job {number} could not be asked for and may still run: repeat the run", untouched=True
+        )
+    words = f"its Slurm job {number} ended as {message}" if message else ""
+    return Ending(words, untouched=status.state is JobState.CANCELED)
 
 
 def default_minutes(visits: int) -> int:

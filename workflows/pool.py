@@ -32,7 +32,8 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
     Raises
     ------
     AnalysisError
-        By `run`, if a worker was killed. Other nodes may have been lost with it, so that no result is complete.
+        By `run`, if a worker was killed or a step ended without a result. Other nodes may have been lost with it, so
+        that no result is complete.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
@@ -46,11 +47,15 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
             super()._async_callback(args)
 
     def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:  # noqa: FBT001, FBT002
-        broken = any(
-            task.done() and isinstance(task.exception(), BrokenProcessPool) for task in self._task_obj.values()
-        )
-        if broken:
-            raise _killed()
+        for task in self._task_obj.values():
+            fault = task.exception() if task.done() else None
+            if isinstance(fault, BrokenProcessPool):
+                raise _killed() from fault
+            if fault is not None:  # nipype would wait for the result of this node for ever
+                raise AnalysisError(
+                    f"expected a result of every step, found none of one ({type(fault).__name__})",
+                    hint="check the free space of the work folder, then repeat the run",
+                ) from fault
         try:
             super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
         except BrokenProcessPool as error:

@@ -168,7 +168,8 @@ class SubjectJob(BaseModel):
         UsageError
             If a file of a scan has changed, or an upload of this subject was interrupted.
         """
-        changed = [v.visit for v in self.visits if v.files and v.files != files_state(v.scans)]
+        changed = [v.visit for v in self.visits if self.locks and not v.scans]  # an ingest was moving them
+        changed += [v.visit for v in self.visits if v.files and v.files != files_state(v.scans)]
         arriving = bool(self.locks) and any(self.locks[0].parent.glob(f"{self.subject}_*"))
         if changed or arriving:
             raise UsageError(

@@ -235,6 +235,8 @@ class Assignments:
         """
         with writing(self._engine) as session:
             row = session.get_one(AssignmentRow, code)
+            if row.state != AssignmentState.OPEN.value:
+                return
             row.state = AssignmentState.WITHDRAWN.value
             details = {"assignment": code, "reason": reason, "edits": _count(session, code)}
             append(

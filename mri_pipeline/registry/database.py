@@ -48,7 +48,12 @@ def open_engine(url: str, sqlite_file: Path) -> Engine:
         _private_file(sqlite_file)
         url = f"sqlite:///{sqlite_file}"
     try:
-        engine = create_engine(make_url(url), connect_args={"timeout": BUSY_TIMEOUT_S} if "sqlite" in url else {})
+        engine = create_engine(
+            make_url(url),
+            connect_args={"timeout": BUSY_TIMEOUT_S} if "sqlite" in url else {},
+            hide_parameters=True,  # no codes and no marks in the log of an error
+            pool_pre_ping=True,
+        )
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(
             f"database_url: expected a database that can be opened, found {type(error).__name__}",
@@ -104,7 +109,7 @@ def writing(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """One read-only transaction, which never waits for a writer.
+    """One read-only transaction on one state of the database. It never waits for a writer.
 
     Parameters
     ----------
@@ -114,7 +119,10 @@ def reading(engine: Engine) -> Iterator[Session]:
     ------
     sqlalchemy.orm.Session
     """
-    with Session(engine.execution_options(reading=True), expire_on_commit=False) as session, session.begin():
+    options: dict[str, Any] = {"reading": True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with Session(engine.execution_options(**options), expire_on_commit=False) as session, session.begin():
         yield session
 
 

@@ -59,7 +59,8 @@ class RegistryQueries:
         """
         self._protocol.site(code)
         with reading(self._engine) as session:
-            return site_state(session.get_one(SiteRow, code))
+            row = session.get(SiteRow, code)
+            return SiteState(code, Gate.NONE) if row is None else site_state(row)
 
     def require_open_gate(self, code: str) -> None:
         """Refuse a site without an accepted dummy run.
@@ -102,7 +103,9 @@ class RegistryQueries:
             If one was.
         """
         with reading(self._engine) as session:
-            require_latest(session.get_one(SiteRow, code), upload_digest, received)
+            row = session.get(SiteRow, code)
+            if row is not None:
+                require_latest(row, upload_digest, received)
 
     def subjects(self) -> list[str]:
         """Codes of all subjects.
@@ -150,7 +153,9 @@ class RegistryQueries:
             Sites in the order of their codes, subjects in the order of site and code.
         """
         with reading(self._engine) as session:
-            sites = [site_state(row) for row in session.scalars(select(SiteRow).order_by(SiteRow.code))]
+            entered = {row.code: site_state(row) for row in session.scalars(select(SiteRow))}
+            planned = {site.code: SiteState(site.code, Gate.NONE) for site in self._protocol.sites}
+            sites = [state for _, state in sorted((planned | entered).items())]
             rows = session.scalars(select(SubjectRow).order_by(SubjectRow.site, SubjectRow.code))
             subjects = [subject_state(session, self._protocol, row) for row in rows]
         return TrialState(tuple(sites), tuple(subjects))

@@ -295,7 +295,15 @@ class Registry(ReadRegistry):
         return True
 
     def record_withdrawal(
-        self, subject: str, visit: str, *, reason: str, by: str, others: Sequence[str] = (), others_rule: str = ""
+        self,
+        subject: str,
+        visit: str,
+        *,
+        reason: str,
+        by: str,
+        kept_in: str,
+        others: Sequence[str] = (),
+        others_rule: str = "",
     ) -> None:
         """Withdraw the accepted scan of a visit without a replacement. The visit is missing then.
 
@@ -307,6 +315,8 @@ class Registry(ReadRegistry):
             Blinded code and visit label.
         reason, by : str
             Why and by whom, without patient data.
+        kept_in : str
+            Name of the folder that keeps scan and reads.
         others : sequence of str, optional
             Labels of the subject's other visits whose queries of `others_rule` compare with this scan. They are closed.
         others_rule : str
@@ -319,7 +329,7 @@ class Registry(ReadRegistry):
         require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
             site = session.get_one(SubjectRow, subject).site
-            withdraw(session, accepted_scan(session, subject, visit), reason=reason, by=by)
+            withdraw(session, accepted_scan(session, subject, visit), reason=reason, by=by, kept_in=kept_in)
             close_queries(session, subject, visit, reason=WITHDRAWN_SCAN)
             for other in others:
                 scan = session.get(ScanRow, (subject, other))
@@ -472,7 +482,7 @@ class Registry(ReadRegistry):
         if use is not Use.SHOW and settings_changed:
             with writing(self._engine) as session:
                 enter_settings(session, self._protocol)
-        if {site.code for site in self._protocol.sites} - known:
+        if use is not Use.SHOW and {site.code for site in self._protocol.sites} - known:
             self._enter_sites()
 
     def _enter_sites(self) -> None:

@@ -21,7 +21,9 @@ _PERSON = ("number", "name", "birth")
 _STUDY = "study"
 
 
-def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = "", by: str = "") -> None:
+def withdraw(
+    session: Session, row: ScanRow, *, reason: str, replaced_by: str = "", by: str = "", kept_in: str = ""
+) -> None:
     """Withdraw the accepted scan of a visit and its reads. Both are kept as a `WithdrawnRow`.
 
     Parameters
@@ -35,6 +37,8 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
         Receipt of the scan that replaces it; empty if none does.
     by : str
         Who decided it; empty for a replacement.
+    kept_in : str
+        Name of the folder that keeps a scan without replacement.
 
     Raises
     ------
@@ -68,11 +72,11 @@ def withdraw(session: Session, row: ScanRow, *, reason: str, replaced_by: str = 
         "replaced_by": kept.replaced_by,
         "at": kept.at,
     }
-    details |= {"by": by} if by else {}
+    details |= {"by": by, "kept_in": kept_in} if by else {}
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
     row.shifted_day = row.before_infusion = None
-    append(session, AuditAction.SCAN_WITHDRAWN, f"{row.subject} {row.visit}", details)
+    append(session, AuditAction.SCAN_WITHDRAWN, f"{row.subject} {row.visit}", details, reader=by)
 
 
 def stated_of_scan(session: Session, row: ScanRow) -> dict[str, Any]:

@@ -400,6 +400,7 @@ class LoginAttemptRow(Base):
     """
 
     __tablename__ = "login_attempts"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a number is never given twice
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[str] = mapped_column(String(32))
     account: Mapped[str] = mapped_column(String(64), index=True)

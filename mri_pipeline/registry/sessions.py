@@ -160,6 +160,7 @@ class Sessions:
         now = datetime.now(UTC)
         with writing(self._engine) as session:
             since = _text(now - ATTEMPTS_WINDOW)
+            session.execute(delete(LoginAttemptRow).where(LoginAttemptRow.at < since))
             per_account = _failed(session, LoginAttemptRow.account == account, since)
             per_address = _failed(session, LoginAttemptRow.address == address, since)
             if per_account >= MOST_PER_ACCOUNT or per_address >= MOST_PER_ADDRESS:
@@ -178,11 +179,13 @@ class Sessions:
             From `begin_attempt`.
         """
         with writing(self._engine) as session:
-            row = session.get_one(LoginAttemptRow, attempt)
+            row = session.get(LoginAttemptRow, attempt)
+            if row is None:  # a later attempt of the account was faster
+                return
             session.execute(
                 delete(LoginAttemptRow).where(
                     LoginAttemptRow.account == row.account, LoginAttemptRow.succeeded.is_(False),
-                    LoginAttemptRow.id != attempt,
+                    LoginAttemptRow.id < attempt,
                 )
             )  # fmt: skip
             row.succeeded = True

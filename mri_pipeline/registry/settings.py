@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from mri_pipeline.registry.steps import append
 Settings = dict[str, Any]
 """Value of every setting by its name, such as ``lesions.min_volume_mm3`` or ``sites.S01.ae_titles``."""
 
+_SUBJECTS = re.compile(r"sites\..*\.subjects")
 _NAMES = ("code", "label", "contrast")
 """Keys that name the tables of a list: sites and readers, visits, sequences."""
 
@@ -33,7 +35,8 @@ def settings_of(protocol: Protocol) -> Settings:
     Returns
     -------
     dict of str to object
-        JSON. No password: a password hash is given by its SHA-256, and the password of ``database_url`` by ``***``.
+        JSON. No password: a password hash is given by its SHA-256, and the passwords of ``database_url`` by ``***``. No
+        trial number: ``subjects`` of a site is given by their count.
 
     Examples
     --------
@@ -46,6 +49,8 @@ def settings_of(protocol: Protocol) -> Settings:
     for name, value in settings.items():
         if name.endswith(".password_hash") and value:
             settings[name] = hashlib.sha256(value.encode()).hexdigest()
+        elif _SUBJECTS.fullmatch(name):
+            settings[name] = f"{len(value)} numbers" if value else "none"
     return settings
 
 
@@ -123,6 +128,9 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _without_password(url: str) -> str:
     try:
-        return make_url(url).render_as_string(hide_password=True) if url else ""
+        parsed = make_url(url) if url else None
+        if parsed is None:
+            return ""
+        return parsed.set(query=dict.fromkeys(parsed.query, "***")).render_as_string(hide_password=True)
     except ArgumentError:
         return "***"

@@ -168,6 +168,11 @@ def withdraw(
     say(f"{done.subject} {done.visit}: scan and {done.reads} reads withdrawn; kept in {done.kept}")
     if done.remaining:
         say(f"  its results are outdated: mri-pipeline run TRIAL --subject {done.subject}")
+    else:
+        say(
+            f"  it was the last scan: delete derivatives/mri_pipeline/sub-{done.subject}, "
+            f"reports/sub-{done.subject}.html and work/"
+        )
 
 
 def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:

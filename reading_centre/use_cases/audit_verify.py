@@ -135,7 +135,7 @@ def _versions(trial: Trial, registry: Registry) -> Iterator[tuple[AuditEntry, Pa
         if entry.action in {AuditAction.READ, AuditAction.REREAD}:
             present.setdefault(entry.target, []).append(entry)
         elif entry.action == AuditAction.SCAN_WITHDRAWN:
-            receipt = next(withdrawals, {}).get("replaced_by")
+            receipt = next(withdrawals, {}).get("replaced_by") or entry.details.get("kept_in")
             old = present.pop(entry.target, [])
             if receipt:  # else no command has withdrawn it
                 folder = trial.withdrawn / entry.target.replace(" ", "/") / receipt / "reads"

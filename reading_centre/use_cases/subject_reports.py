@@ -13,7 +13,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from qc.reports.subject_files import CountedVisit, write_report
-from reading_centre.use_cases.subject_jobs import make_job
+from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
 from reading_centre.use_cases.tables import LockInputs, counted_masks
 
 _READS = re.compile(r'<meta name="reads" content="([0-9a-f]*)">')
@@ -40,6 +40,8 @@ def refresh_reports(folder: Path) -> list[str]:
         subjects, locked = registry.state().subjects, registry.locked_inputs()
     failed = []
     for subject in subjects:
+        if not any(visit.scan in ACCEPTED for visit in subject.visits):
+            continue  # all scans are withdrawn
         digest = reads_digest(subject)
         if _digest_of_report(trial.reports / f"sub-{subject.code}.html") in {None, digest}:
             continue

@@ -99,7 +99,9 @@ def withdraw_scan(folder: Path, *, site: str, subject: str, visit: str, reason: 
             make_durable(staged)
             # windows are counted from the first visit
             compared = others if visit == protocol.visits[0].label else []
-            registry.record_withdrawal(code, visit, reason=reason, by=by, others=compared, others_rule=WINDOW)
+            registry.record_withdrawal(
+                code, visit, reason=reason, by=by, kept_in=staged.receipt, others=compared, others_rule=WINDOW
+            )
         kept = trial.withdrawn / code / visit / staged.receipt
         mine = [row for row in registry.withdrawn() if (row["subject"], row["visit"]) == (code, visit)]
         return WithdrawnScan(

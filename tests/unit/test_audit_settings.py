@@ -6,7 +6,7 @@ import pytest
 
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
-from mri_pipeline.registry import Registry, Use
+from mri_pipeline.registry import Gate, Registry, Use
 from mri_pipeline.registry.settings import settings_of
 from reading_centre import cli
 from reading_centre.use_cases.audit_verify import verify_trial
@@ -89,8 +89,28 @@ def test_the_trail_has_no_password():
     assert HASH not in settings
     assert "secret" not in settings
     assert "postgresql+psycopg://centre:***@db/trial" in settings
+    query = 'database_url = "postgresql+psycopg://db/trial?user=centre&password=secret"\n'
+    assert "secret" not in json.dumps(settings_of(parse_protocol(query + text)))
     other = settings_of(parse_protocol(text.replace("aGFzaGhhc2g", "aGFzaGhhc2h")))
     assert other["readers.R1.password_hash"] != settings_of(parse_protocol(text))["readers.R1.password_hash"]
+
+
+def test_the_trail_has_no_trial_number():
+    text = protocol_text() + '\n[[sites]]\ncode = "S07"\nsubjects = ["0017", "0018"]\n'
+    settings = settings_of(parse_protocol(text))
+    assert settings["sites.S07.subjects"] == "2 numbers"
+    assert "0017" not in json.dumps(settings)
+
+
+def test_a_command_that_shows_enters_no_site(trial):
+    edit(trial, "deface = true", "deface = true", '\n[[sites]]\ncode = "S77"\n')
+    state = trial_status(trial.root)
+    assert "S77" in str(state)
+    with opened(trial, Use.SHOW) as registry:
+        assert registry.site("S77").gate is Gate.NONE
+        assert "S77" not in [entry.target for entry in registry.audit_trail()]
+    with opened(trial) as registry:
+        assert "S77" in [entry.target for entry in registry.audit_trail()]
 
 
 def test_a_trail_of_an_earlier_version_is_no_deviation(trial, monkeypatch):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,12 @@ from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
-from workflows import ONE_THREAD, executors
+from workflows import ONE_THREAD, batch, executors
 from workflows import job as subject_process
 from workflows.batch import only_run, run_batch
 from workflows.outcome import Outcome, outcome_file
 from workflows.plugin import Plugin
+from workflows.pool import WatchedMultiProc
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -181,6 +183,43 @@ def test_the_process_of_a_subject_ends_if_its_run_has_ended(tmp_path):
     assert not list(tmp_path.rglob("outcome.json"))
 
 
+class _Adopting(executors.LocalExecutor):
+    def adopt(self, job):
+        self.adopted = job.subject
+        return True
+
+    def ended(self):
+        return {self.adopted: executors.Ending("")}
+
+
+def test_a_job_of_an_earlier_run_is_recorded_with_its_own_visits(tmp_path, monkeypatch):
+    earlier = make_job(tmp_path, "AB12")
+    earlier.save()
+    outcome = Outcome(subject="AB12", done=True)
+    outcome_file(earlier.subject_work).write_text(outcome.model_dump_json())
+    later = VisitScans(visit="b", week=None, scans={Contrast.FLAIR: tmp_path / "g.nii.gz"})
+    job = earlier.model_copy(update={"visits": (*earlier.visits, later)})
+    monkeypatch.setattr(batch, "make_executor", lambda *_args, **_more: _Adopting(1))
+    recorded = []
+    run_batch([job], plugin=Plugin.SLURM, nprocs=1, finished=lambda one, _outcome: recorded.append(one))
+    assert recorded == [earlier]
+
+
+def test_an_open_quotation_mark_in_the_job_command_is_refused(tmp_path):
+    cluster = executors.ClusterOptions(command="srun --comment='x")
+    with pytest.raises(SettingsError, match="--job-command: expected a command, found an open quotation mark"):
+        run_batch([make_job(tmp_path, "AB12")], plugin=Plugin.MULTIPROC, nprocs=1, cluster=cluster)
+
+
+def test_a_step_without_a_result_ends_the_analysis():
+    plugin = object.__new__(WatchedMultiProc)
+    lost = Future()
+    lost.set_exception(FileNotFoundError("_inputs.pklz"))
+    plugin._task_obj = {1: lost}
+    with pytest.raises(AnalysisError, match="expected a result of every step, found none of one"):
+        plugin._send_procs_to_workers()
+
+
 def test_one_run_at_a_time_and_the_message_says_whose(tmp_path):
     another = rf"another run in progress \(process {os.getpid()} on "
     with only_run(tmp_path), pytest.raises(UsageError, match=another), only_run(tmp_path):
@@ -275,7 +314,7 @@ def test_the_lock_is_held_during_the_analysis(tmp_path, analysed):
         pass
 
 
-@pytest.mark.parametrize("how", ["replaced", "interrupted"])
+@pytest.mark.parametrize("how", ["replaced", "moved", "interrupted"])
 def test_scans_replaced_since_the_job_was_made_are_not_analysed(tmp_path, analysed, how):
     scan = tmp_path / "f.nii.gz"
     scan.write_bytes(b"one")
@@ -285,10 +324,13 @@ def test_scans_replaced_since_the_job_was_made_are_not_analysed(tmp_path, analys
     assert analysed(job)[1].done
     if how == "replaced":
         scan.write_bytes(b"two")
+    elif how == "moved":  # the job was made before an ingest had moved them to rawdata
+        visit = visit.model_copy(update={"scans": {}, "files": files_state({})})
+        job = job.model_copy(update={"visits": (visit,)})
     else:
         (tmp_path / "staging" / "AB12_a_receipt").mkdir(parents=True)
     code, outcome = analysed(job, value="other")
     assert (code, outcome.done, outcome.untouched) == (2, False, True)
-    found = {"replaced": "others: they were replaced", "interrupted": "an upload that was interrupted"}[how]
+    found = "an upload that was interrupted" if how == "interrupted" else "others: they were replaced"
     assert found in outcome.reason
     assert json.dumps(published(job)).count("other") == 0

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from psij import JobState, JobStatus
 
 from tests.unit.test_batch import REPOSITORY, make_job, wait_for
 from workflows import cluster, executors
@@ -131,3 +132,14 @@ def test_leaving_cancels_and_a_killed_run_is_taken_over(tmp_path, slurm, sent):
     assert [one.done for one in found.values()] == [True, True, True]
     assert [starts(tmp_path, subject) for subject in found] == ["x", "x", "x"]
     assert all(isinstance(one, Outcome) for one in found.values())
+
+
+@pytest.mark.parametrize(
+    "message", ["Failed to poll for job status: Traceback ...", "Error updating job statuses x"]
+)
+def test_jobs_are_not_failed_if_squeue_cannot_be_asked(message):
+    ending = cluster._ending("17", JobStatus(JobState.FAILED, message=message))
+    assert ending.untouched
+    assert ending.cause == "its Slurm job 17 could not be asked for and may still run: repeat the run"
+    ending = cluster._ending("17", JobStatus(JobState.FAILED, message="TIMEOUT"))
+    assert (ending.untouched, ending.cause) == (False, "its Slurm job 17 ended as TIMEOUT")

@@ -171,8 +171,9 @@ def use_web_tables(registry):
     token = registry.sessions.open("R1", "f" * 64)
     assert registry.sessions.find(token).account == "R1"
     assert registry.sessions.find("another") is None
-    attempt = registry.sessions.begin_attempt("R1", "127.0.0.1")
-    registry.sessions.succeeded(attempt)
+    first, second = (registry.sessions.begin_attempt("R1", "127.0.0.1") for _ in range(2))
+    for attempt in (second, first):  # two devices at once
+        registry.sessions.succeeded(attempt)
     key = ("BCDF2345", "wk04", "proposed")
     (one,) = registry.assignments.refresh("R1", {key}, set())
     assert registry.assignments.refresh("R1", {key}, set()) == [one]

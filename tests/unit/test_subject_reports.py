@@ -8,8 +8,10 @@ import pytest
 
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
 from qc.reports.subject_files import write_report
 from reading_centre import cli
@@ -136,6 +138,17 @@ def test_the_commands_renew_the_reports(trial, tmp_path):
     assert "confirmed by R1" in report_of(trial)
     assert cli.invoke(["read", str(trial.root), "--lock", "--reader", "R1"]) == 0
     assert "locked by R1" in report_of(trial)
+
+
+def test_a_subject_whose_scans_are_all_withdrawn_stops_no_command(trial, tmp_path):
+    read_some(trial, tmp_path)
+    refresh_reports(trial.root)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        (subject,) = registry.state().subjects
+        for visit in subject.visits:
+            if visit.scan is not ScanState.MISSING:
+                registry.record_withdrawal(subject.code, visit.visit, reason="consent", by="DM", kept_in="x")
+    assert refresh_reports(trial.root) == []
 
 
 def test_a_report_has_no_site_and_no_patient(trial, tmp_path):

@@ -16,6 +16,7 @@ from mri_pipeline.registry import ReadCounts, Registry
 from mri_pipeline.registry.site_queries import QueryState
 from reading_centre import cli
 from reading_centre.use_cases import staging
+from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.withdraw import withdraw_scan
 from tests.unit import ingest_trial
 from tests.unit.ingest_trial import agree, ingest, opened, upload
@@ -78,6 +79,9 @@ def test_scan_and_reads_are_kept_and_the_visit_is_missing(trial):
         (entry,) = [e for e in registry.audit_trail() if e.action == "scan withdrawn"]
         assert entry.target == f"{code} wk00"
         assert WHY.items() <= entry.details.items()
+        assert (entry.reader, entry.details["kept_in"]) == (WHY["by"], kept.name)
+    deviations = [text for text in verify_trial(trial.root).deviations if "reader R1" in text]
+    assert deviations  # the read of this fixture is an empty file: it is looked at where it is kept
 
 
 def test_the_last_scan_of_a_subject_leaves_no_participant(trial):

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("account", sa.String(64), nullable=False, index=True),
         sa.Column("address", sa.String(64), nullable=False, index=True),
         sa.Column("succeeded", sa.Boolean, nullable=False),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "assignments",
