@@ -71,7 +71,7 @@ class ImageLimits(Settings):
     min_template_similarity : QualityLimit
         Similarity of the template to the FLAIR. Real scans have 0.78 to 0.93, noise 0.04.
     max_brain_missing_percent : QualityLimit
-        Brain outside of the slices.
+        Brain outside of the slices. A query at most on scans other than the FLAIR, on which the brain is located.
     max_upside_down : QualityLimit
         Similarity that the FLAIR gains with its slices in reverse order. Real scans turned upside down gain 0.2 to 0.3.
     max_cut_top_mm : QualityLimit
