@@ -157,8 +157,8 @@ def require_usable_images(
 
     Returns
     -------
-    queries : tuple of Finding
-        About image quality and optional scans that are left out.
+    found : tuple of Finding
+        Queries about image quality and optional scans that are left out, and notes on what could not be measured.
     left_out : frozenset of Contrast
 
     Raises
@@ -175,7 +175,7 @@ def require_usable_images(
             "; ".join(finding.message for finding in reasons),
             hint="look at the images on the scanner or PACS, and send the original series of the visit",
         )
-    return report.of(Action.QUERY), left_out
+    return (*report.of(Action.QUERY), *report.of(Action.NOTE)), left_out
 
 
 def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:

@@ -70,9 +70,10 @@ class QualityRule:
             message = f"{expected}, it could not be measured"
             return Finding(self.name, Action.NOTE, message, contrast, None, limit.value, self.unit)
         broken = found < limit.value if least else found > limit.value
+        action = Action.QUERY if limit.action is Action.REFUSE and self.uncertain(contrast) else limit.action
         return Finding(
             self.name,
-            limit.action if broken else None,
+            action if broken else None,
             f"{expected}, found {found:.3g}{unit}",
             contrast,
             round(found, 3),
@@ -80,6 +81,21 @@ class QualityRule:
             self.unit,
             limit.ask,
         )
+
+    def uncertain(self, contrast: Contrast) -> bool:
+        """True if a violation is at most a query, because the measure is not certain enough for a refusal.
+
+        Parameters
+        ----------
+        contrast : Contrast
+
+        Returns
+        -------
+        bool
+            The brain is located on the FLAIR. Other scans have its place by their headers, and the patient may have
+            been repositioned between them, for example for the injection.
+        """
+        return self.name == "brain_missing" and contrast is not Contrast.FLAIR
 
 
 CONTENT_RULES: Final = (

@@ -32,10 +32,14 @@ class QualityLimit(Settings):
     action : Action
         Consequence of a value beyond the limit.
     ask : str
-        What the site has to do then. In ``trial.toml``, the default of the limit if it is not stated.
+        What the site has to do then.
+
+    Notes
+    -----
+    A key that ``trial.toml`` does not state is that of the default of the limit.
     """
 
-    value: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
     action: Action = Action.QUERY
     ask: Annotated[str, Field(min_length=1)]
 
@@ -67,7 +71,7 @@ class ImageLimits(Settings):
     min_template_similarity : QualityLimit
         Similarity of the template to the FLAIR. Real scans have 0.78 to 0.93, noise 0.04.
     max_brain_missing_percent : QualityLimit
-        Brain outside of the slices.
+        Brain outside of the slices. A query at most on scans other than the FLAIR, on which the brain is located.
     max_upside_down : QualityLimit
         Similarity that the FLAIR gains with its slices in reverse order. Real scans turned upside down gain 0.2 to 0.3.
     max_cut_top_mm : QualityLimit
@@ -153,11 +157,14 @@ class ImageLimits(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_default_request(cls, given: Any) -> Any:
+    def _with_defaults_of_the_limit(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        asks = {name: field.get_default(call_default_factory=True).ask for name, field in cls.model_fields.items()}
+        default = {
+            name: field.get_default(call_default_factory=True).model_dump()
+            for name, field in cls.model_fields.items()
+        }
         return {
-            name: {"ask": asks[name], **value} if isinstance(value, dict) and name in asks else value
+            name: {**default[name], **value} if isinstance(value, dict) and name in default else value
             for name, value in given.items()
         }

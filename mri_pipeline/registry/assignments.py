@@ -210,6 +210,8 @@ class Assignments:
     def opened(self, code: str, *, digest: str, canvas: Mapping[str, Any]) -> None:
         """Note the proposals and the canvas of an assignment whose images are opened for the first time.
 
+        Later calls change nothing.
+
         Parameters
         ----------
         code : str
@@ -220,6 +222,8 @@ class Assignments:
         """
         with writing(self._engine) as session:
             row = session.get_one(AssignmentRow, code)
+            if row.opened_at:
+                return
             row.digest, row.canvas, row.opened_at = digest, dict(canvas), utc_now()
             details = {"assignment": code, "purpose": row.purpose, "round": row.round, "proposal": digest}
             append(session, AuditAction.READING_OPENED, f"{row.subject} {row.visit}", details, reader=row.reader)

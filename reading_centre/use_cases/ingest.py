@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, UsageError
-from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.protocol import Action, Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import another_scan
@@ -42,7 +42,7 @@ class ReceivedVisit:
     queries : tuple of str
         To be answered by the site.
     notes : tuple of str
-        What was left out of the upload, with the reason.
+        What was left out of the upload, with the reason, and what could not be measured.
     known : bool
         True if this upload was accepted before.
     """
@@ -248,5 +248,5 @@ def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:
         visitor.visit,
         tuple(contrast.value for contrast in decided.scans),
         tuple(finding.message for finding in judged.queries),
-        tuple(finding.message for finding in decided.compliance.findings if finding.rule == "left_out"),
+        tuple(finding.message for finding in decided.compliance.of(Action.NOTE)),
     )

@@ -57,6 +57,8 @@ class Case:
         Mean lesion probability of each proposed lesion.
     rules : LesionRules
     previous_t2 : callable
+    lock : RLock
+        Of the assignment.
     edits : list of Edit
         The log.
     """
@@ -71,8 +73,8 @@ class Case:
     probabilities: Mapping[Lesion, float]
     rules: LesionRules
     previous_t2: PreviousT2
+    lock: RLock
     edits: list[Edit] = field(default_factory=list)
-    lock: RLock = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
         self.marks = self._unmarked()
@@ -176,7 +178,7 @@ class Case:
         """
         earlier = Case(
             self.assignment, self.proposal, self.proposed, self.canvas, self.grid, self.images, self.location,
-            self.probabilities, self.rules, self.previous_t2, self.edits[: number - 1],
+            self.probabilities, self.rules, self.previous_t2, self.lock, self.edits[: number - 1],
         )  # fmt: skip
         return earlier.done(self.edits[number - 1], earlier.marks.apply(_operation(self.edits[number - 1])))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import partial
+from threading import RLock
 
 import numpy as np
 
@@ -50,12 +51,14 @@ class Opener:
         self.trial, self.protocol, self.registry = trial, protocol, registry
         self.heads = Heads(trial)
 
-    def open(self, assignment: Assignment) -> Case:
+    def open(self, assignment: Assignment, lock: RLock) -> Case:
         """Open the case of an assignment: proposals, images, and the marks from the log.
 
         Parameters
         ----------
         assignment : Assignment
+        lock : RLock
+            Of the assignment.
 
         Returns
         -------
@@ -90,7 +93,7 @@ class Opener:
             self._images(item, previous, canvas),
             flat(canvas.cut(location.data.astype(np.uint8))), _probabilities(item, proposed), self.protocol.lesions,
             previous_lesions(self.trial, self.protocol, self.registry),
-            self.registry.assignments.edits(assignment.code),
+            lock, self.registry.assignments.edits(assignment.code),
         )  # fmt: skip
 
     def warm(self, assignment: Assignment) -> None:

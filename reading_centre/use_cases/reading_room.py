@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from contextlib import suppress
-from threading import Lock
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock, RLock
 from typing import Any, Final
 
 from mri_pipeline.blinding.key import Sealed
@@ -37,7 +38,7 @@ from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError,
 from reading_centre.use_cases.reading_open import Opener
 
 _LOG = logging.getLogger(__name__)
-MOST_CASES: Final = 12
+MOST_CASES: Final = 24
 """Cases in memory."""
 
 
@@ -55,6 +56,7 @@ class ReadingRoom:
         self.trial, self.protocol, self.registry = trial, protocol, registry
         self.opener = Opener(trial, protocol, registry)
         self._cases: OrderedDict[str, Case] = OrderedDict()
+        self._locks: dict[str, RLock] = {}
         self._lock, self._opening = Lock(), Lock()
         self._accounts = (0, protocol.readers)
 
@@ -187,16 +189,13 @@ class ReadingRoom:
         ConflictError
             If its proposals have changed. The assignment is withdrawn.
         """
-        with self._lock:
-            if (case := self._cases.get(assignment.code)) is not None:
-                self._cases.move_to_end(assignment.code)
+        if (case := self._opened(assignment.code)) is not None:
+            return case
+        with self._lock_of(assignment.code), self._opening:
+            if (case := self._opened(assignment.code)) is not None:
                 return case
-        with self._opening:
-            with self._lock:
-                if (case := self._cases.get(assignment.code)) is not None:
-                    return case
             try:
-                case = self.opener.open(assignment)
+                case = self.opener.open(assignment, self._lock_of(assignment.code))
             except ConflictError:
                 raise
             except (ReadingCentreError, OSError) as error:
@@ -205,11 +204,42 @@ class ReadingRoom:
                     "expected the images of this case, found a fault",
                     hint="tell the reading centre the code of the case",
                 ) from error
-        with self._lock:
-            self._cases[assignment.code] = case
-            while len(self._cases) > MOST_CASES:
-                self._cases.popitem(last=False)
+            with self._lock:
+                self._cases[assignment.code] = case
+                while len(self._cases) > MOST_CASES:
+                    self._cases.popitem(last=False)
         return case
+
+    @contextmanager
+    def held(self, assignment: Assignment) -> Iterator[Case]:
+        """The opened case of an assignment, for a change. Nobody else changes or opens it meanwhile.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Yields
+        ------
+        Case
+
+        Raises
+        ------
+        UnavailableError, ConflictError
+            As `case`.
+        """
+        with self._lock_of(assignment.code):
+            yield self.case(assignment)
+
+    def _opened(self, code: str) -> Case | None:
+        with self._lock:
+            if (case := self._cases.get(code)) is not None:
+                self._cases.move_to_end(code)
+            return case
+
+    def _lock_of(self, code: str) -> RLock:
+        """The lock of an assignment. All cases that are opened for it share it."""
+        with self._lock:
+            return self._locks.setdefault(code, RLock())
 
     def present_case(self, assignment: Assignment) -> Case:
         """The opened case of an assignment, made again if the read of its previous visit has changed since.
@@ -329,8 +359,7 @@ class ReadingRoom:
         RefusedError
             If the operation does not fit the present marks.
         """
-        case = self.case(assignment)
-        with case.lock:
+        with self.held(assignment) as case:
             if number <= len(case.edits):
                 if case.edits[number - 1].body == operation.body:
                     return case.answer(number)
@@ -340,7 +369,8 @@ class ReadingRoom:
             if assignment.lease_holder != client:
                 raise _not_held()
             if number > len(case.edits) + 1:
-                raise _other_number(case)
+                self.forget(assignment.code)
+                raise _other_number(self.case(assignment))
             try:
                 carry_out = case.marks.checked(operation)
             except UsageError as error:

@@ -51,8 +51,7 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
     ConflictError
         If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
     """
-    case = room.case(assignment)
-    with case.lock, _only_writer(room, assignment.subject):
+    with room.held(assignment) as case, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
         if present is None or present.state is not AssignmentState.OPEN:
             raise ConflictError(

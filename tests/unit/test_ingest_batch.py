@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.visits import Contrast
+from qc.findings import Finding
 from reading_centre import cli
 from reading_centre.use_cases import ingest_batch
 from reading_centre.use_cases.ingest_job import UploadOutcome
@@ -214,6 +216,17 @@ def test_a_dry_run_of_one_upload(tmp_path, trial, capsys, more, subject, visit, 
     assert content(trial) == before
     if not code and "accepted" in text:
         assert "query: " in shown  # the scan came after the infusion
+
+
+def test_what_was_not_measured_is_a_note_of_the_visit(tmp_path, trial, monkeypatch, capsys):
+    message = "FLAIR: the brain was not located"
+    note = Finding("not_measured", Action.NOTE, message, Contrast.FLAIR)
+    monkeypatch.setattr("qc.decision.judge_images", lambda measures, protocol: [note])
+    arguments = ["ingest", str(trial.root), str(upload(tmp_path / "sent")), "--site", "S01", "--subject", "0001"]
+    assert cli.invoke([*arguments, "--visit", "wk00", "--before-infusion", "yes", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert message in shown["notes"]
+    assert message not in shown["queries"]
 
 
 def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):

@@ -46,6 +46,27 @@ def test_faults_are_named(old, new, message):
     assert caught.value.exit_code == 2
 
 
+def with_limit(text: str) -> str:
+    name = text.partition(" = ")[0]
+    lines = [text if line.startswith(f"{name} =") else line for line in MESEMS.splitlines()]
+    assert text in lines
+    return "\n".join(lines)
+
+
+def test_a_limit_of_image_quality_keeps_what_is_not_stated():
+    shown = parse_protocol(MESEMS).image_quality.min_template_similarity
+    limit = parse_protocol(with_limit("min_template_similarity = { value = 0.4 }")).image_quality
+    assert limit.min_template_similarity == shown.model_copy(update={"value": 0.4})
+    limit = parse_protocol(with_limit('min_snr = { action = "refuse" }')).image_quality
+    assert (limit.min_snr.value, limit.min_snr.action) == (10.0, Action.REFUSE)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_limit_of_image_quality_is_a_finite_number(value):
+    with pytest.raises(SettingsError, match=r"image_quality\.min_snr\.value: Input should be a finite number"):
+        parse_protocol(with_limit(f"min_snr = {{ value = {value} }}"))
+
+
 def test_unknown_visit_site_protocol_and_folder(tmp_path):
     protocol = parse_protocol(MESEMS)
     with pytest.raises(SettingsError, match="expected a visit of the protocol"):

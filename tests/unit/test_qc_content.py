@@ -116,8 +116,14 @@ def test_slices_without_content_are_no_copies():
 def test_quality_is_a_query():
     found, left_out = require_usable_images(measured({Contrast.FLAIR: head(sigma=60)}), PROTOCOL)
     assert left_out == frozenset()
-    (message,) = [f.message for f in found if "signal" in f.message]
+    (message,) = [f.message for f in found if "signal" in f.message and f.action is Action.QUERY]
     assert message.startswith("FLAIR: expected a signal-to-noise ratio of at least 10, found")
+
+
+def test_what_could_not_be_measured_is_a_note():
+    found, _ = require_usable_images(measured({Contrast.FLAIR: head()}), PROTOCOL)
+    notes = [f.message for f in found if f.action is Action.NOTE]
+    assert "FLAIR: the brain was not measured: no FLAIR in which it was located" in notes
 
 
 @pytest.mark.real_data

@@ -1,5 +1,7 @@
 """The brain of the template, put into simple heads: where it lies, what is cut, and what it looks like."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -10,7 +12,7 @@ from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.sampling import downsample
 from qc.acceptance import judge_image
-from qc.measures import measure_visit
+from qc.measures import measure, measure_visit
 from qc.placement import Placement, measure_brain, place_brain
 
 PROTOCOL = parse_protocol(protocol_text())
@@ -131,6 +133,22 @@ def test_a_slab_and_half_a_head_are_refused():
         "head_volume",
     }
     assert broken(part(whole, middle + 2, whole.data.shape[2]), Action.REFUSE) & {"brain_missing", "no_brain"}
+
+
+@pytest.mark.parametrize("contrast", [Contrast.T1W, Contrast.T2W, Contrast.T1W_GD])
+def test_a_patient_who_was_repositioned_after_the_flair_is_not_refused(placed, contrast):
+    """The head lies whole in both scans; by the headers, half of it lies outside of the second one."""
+    other = scan(Contrast.T2W if contrast is Contrast.T2W else Contrast.T1W)
+    affine = other.grid.affine.copy()
+    affine[2, 3] += 80.0
+    moved = Image(other.data, Grid(other.grid.shape, affine))
+    brain = measure_brain(moved, placed, load_template())
+    assert brain.missing_percent > PROTOCOL.image_quality.max_brain_missing_percent.value
+    values = replace(measure(moved, contrast), brain=brain)
+    (action,) = [f.action for f in judge_image(contrast, values, PROTOCOL) if f.rule == "brain_missing"]
+    assert action is Action.QUERY
+    (action,) = [f.action for f in judge_image(Contrast.FLAIR, values, PROTOCOL) if f.rule == "brain_missing"]
+    assert action is Action.REFUSE
 
 
 def test_a_head_upside_down_is_a_query():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
-from mri_pipeline.registry.assignments import Edit
-from reading_centre.use_cases.audit import verify_trial
+from mri_pipeline.registry.assignments import Assignments, Edit
+from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
@@ -368,6 +371,74 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
     answer = desk.client.get(f"{desk.url}/case")
     assert answer.status_code == 503
     assert SUBJECT not in answer.text
+
+
+# --- several requests at once -----------------------------------------------------------------------------------
+
+
+def own_assignment(room, desk, reader="R1"):
+    return room.assignment(desk.url.rsplit("/", 1)[1], reader)
+
+
+def in_another_thread(work):
+    thread = Thread(target=work)
+    thread.start()
+    thread.join(1)
+    return thread
+
+
+def test_a_case_that_leaves_the_memory_during_an_operation_is_opened_again_with_it(room, desk, monkeypatch):
+    lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
+    add, started = Assignments.add, []
+
+    def add_slowly(*args, **kwargs):
+        room.forget(own.code)  # as by too many cases
+        started.append(in_another_thread(lambda: room.case(own)))
+        return add(*args, **kwargs)
+
+    monkeypatch.setattr(Assignments, "add", add_slowly)
+    assert desk.decide(lesion, "accept", 1).status_code == 200
+    started[0].join()
+    assert desk.case["next_number"] == 2
+
+
+def test_two_requests_open_one_case(room, monkeypatch):
+    desk = desk_of(room, "wk04")
+    own, cases = own_assignment(room, desk), []
+
+    class Opening:
+        """Another request comes as soon as the opening has ended."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            in_another_thread(lambda: cases.append(room.case(own))).join()
+
+    monkeypatch.setattr(room, "_opening", Opening())
+    cases.append(room.case(own))
+    assert len(cases) == 2
+    assert cases[0] is cases[1]
+
+
+def test_the_canvas_is_fixed_at_the_first_opening(room, desk):
+    before = desk.case["shape"]
+    own = own_assignment(room, desk)
+    room.registry.assignments.opened(own.code, digest="0" * 64, canvas={"origin": [0, 0, 0], "shape": [1, 1, 1]})
+    assert own_assignment(room, desk) == own
+    room.forget(own.code)
+    assert desk.case["shape"] == before
+    assert len(room.registry.audit_entries("reading opened")) == 1
+
+
+def test_after_a_gap_the_case_follows_the_log(room, desk):
+    lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
+    body = DecideOperation(op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}).body
+    with opened(room.trial) as registry:  # another process
+        edit = Edit(1, utc_now(), "decide", body, "")
+        assert registry.assignments.add(own.code, edit, holder=desk.tab)
+    answer = desk.decide(desk.case["lesions"][1], "accept", 3)
+    assert (answer.status_code, answer.json()["next_number"]) == (409, 2)
 
 
 # --- the worklist -----------------------------------------------------------------------------------------------
