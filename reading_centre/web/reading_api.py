@@ -110,6 +110,8 @@ def _operations(
 ) -> Response:
     """Store and carry out an operation."""
     own = _own(request, assignment)
+    if not x_client:
+        raise HTTPException(423, "Expected the name of the browser tab, found none. Reload the page.")
     number = body.pop("number", None)
     if type(number) is not int or number < 1:
         raise RefusedError("expected a number from 1 for the operation, found another", hint="reload the page")
@@ -171,6 +173,7 @@ def _sign(request: Request, assignment: str, body: _Sign) -> Response:
     except WrongPasswordError as error:
         raise HTTPException(401, _NOT_SIGNED) from error
     if reader.code != user.code:
+        room.registry.audit(AuditAction.SIGNATURE_REFUSED, reader=user.code, details={"account": reader.code})
         raise HTTPException(401, _NOT_SIGNED)
     signature = sign_read(room, own, account=account, name=user.name)
     room.registry.sessions.signed(user.token)

@@ -318,7 +318,10 @@ def images_find(monkeypatch, *findings):
 
 
 def test_a_release_overrules_a_limit_of_the_images(trial, tmp_path, monkeypatch):
-    images_find(monkeypatch, Finding("snr", Action.REFUSE, "FLAIR: expected 30, found 20", Contrast.FLAIR))
+    images_find(
+        monkeypatch,
+        Finding("snr", Action.REFUSE, "FLAIR: expected 30, found 20", Contrast.FLAIR, to_do="check the coil"),
+    )
     name = refused(trial, tmp_path / "up", ComplianceError, "FLAIR: expected 30, found 20")
     result = release_upload(trial.root, name, reason="the best of this scanner", by="QC", subject=NUMBER)
     assert "FLAIR: expected 30, found 20 (accepted by the reading centre)" in result.queries

@@ -345,6 +345,8 @@ def test_a_second_tab_is_read_only_until_it_takes_over(room, desk):
     )  # fmt: skip
     assert other.lease(take_over=True) == {"held": True, "by_other": False}
     assert desk.decide(lesion, "accept", 1).status_code == 423
+    desk.tab = ""
+    assert desk.decide(lesion, "accept", 1).status_code == 423
     assert other.decide(lesion, "accept", 1).status_code == 200
 
 
@@ -433,7 +435,9 @@ def test_the_canvas_is_fixed_at_the_first_opening(room, desk):
 
 def test_after_a_gap_the_case_follows_the_log(room, desk):
     lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
-    body = DecideOperation(op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}).body
+    body = DecideOperation(
+        op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}
+    ).body
     with opened(room.trial) as registry:  # another process
         edit = Edit(1, utc_now(), "decide", body, "")
         assert registry.assignments.add(own.code, edit, holder=desk.tab)
