@@ -155,7 +155,8 @@ from tests.unit.test_batch import make_job
 from workflows import executors
 from workflows.batch import run_batch
 from workflows.plugin import Plugin
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGINT):  # a shell ignores SIGINT in the background
+    signal.signal(number, signal.default_int_handler)
 executors.PROGRAM = (sys.executable, sys.argv[1])
 run_batch([make_job(Path(sys.argv[2]), "SLEEPS")], plugin=Plugin.MULTIPROC, nprocs=2)
 """
