@@ -221,7 +221,8 @@ def spike_ratio(spectrum: Spectrum) -> float:
     float
         About 10 to 20 for k-space without spikes: the power of random values is exponentially distributed.
     """
-    around = ndimage.uniform_filter(np.median(spectrum.powers, axis=0), 7, mode="wrap")
+    # the columns are half of the spectrum: only the rows are periodic
+    around = ndimage.uniform_filter(np.median(spectrum.powers, axis=0), 7, mode=("wrap", "nearest"))
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     outside = (np.abs(fy) > 0.04) & (fx > 0.04)
