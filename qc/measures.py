@@ -78,6 +78,7 @@ class ImageMeasures:
         Extent of the head: left to right, posterior to anterior, inferior to superior.
     edge_share : float
         Largest share of head on a side face of the volume (left, right, anterior, posterior): clipped or wrapped.
+        Without the first and the last slice of a sagittal or coronal scan, which may lie in the head.
     blank_slices : int
         Number of slices without content between others.
     slice_digests : tuple of str
@@ -187,7 +188,7 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
         cnr=_class_distance(image, head, contrast, axis) / noise if measurable else None,
         ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
         head_mm=_extent_mm(head, image.grid.spacing_mm),
-        edge_share=_edge_share(head),
+        edge_share=_edge_share(head, axis),
         blank_slices=_blank_slices(image.data, axis),
         slice_digests=slice_digests(image),
         content=measure_content(image, head),
@@ -358,8 +359,9 @@ def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple
     return extents[0], extents[1], extents[2]
 
 
-def _edge_share(head: BoolArray) -> float:
-    return float(max(face.mean() for face in (head[0], head[-1], head[:, 0], head[:, -1])))
+def _edge_share(head: BoolArray, slice_axis: int) -> float:
+    sides = [np.moveaxis(head, axis, 0)[face] for axis in (0, 1) if axis != slice_axis for face in (0, -1)]
+    return float(max(side.mean() for side in sides))
 
 
 def _blank_slices(data: NDArray[np.float32], axis: int) -> int:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
+from qc.frequencies import spectrum_of, spike_ratio
 from qc.measures import head_mask, measure
 
 SHAPE = (90, 104, 60)
@@ -155,6 +156,19 @@ def test_a_head_that_wraps_at_the_side_is_seen():
     assert measure(changed(image, np.roll(image.data, 35, axis=0)), Contrast.T1W).edge_share > 0.05
 
 
+@pytest.mark.parametrize(("orientation", "axis"), [("SPR", 0), ("SRA", 1)])
+def test_a_slab_may_begin_and_end_in_the_head(orientation, axis):
+    """Sagittal and coronal slices without the outermost parts of the head."""
+    image = head()
+    part = np.take(image.data, np.arange(20, 70), axis=axis)
+    coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[axis, axis] = 3.0
+    slab = Image(np.ascontiguousarray(part), Grid(part.shape, coarse))
+    assert slab.grid.slice_axis == axis
+    assert head_mask(slab).take(0, axis).mean() > 0.05
+    assert measure(slab.reoriented(orientation), Contrast.T1W).edge_share < 0.02
+
+
 def test_blank_and_repeated_slices_are_seen():
     image = head()
     clean = measure(image, Contrast.T1W)
@@ -172,6 +186,20 @@ def test_an_image_without_content_has_no_ratios(value):
     values = measure(Image(np.full((20, 20, 20), value, np.float32), Grid((20, 20, 20), np.eye(4))), Contrast.T1W)
     assert values.snr is None
     assert values.cnr is None
+
+
+def test_a_spike_at_the_highest_frequency_is_found():
+    """The lowest frequencies have the most power; the half spectrum of a real image does not join them to the highest."""
+    draw = np.random.default_rng(6)
+    rows, columns = np.indices((96, 96))
+    wide = 300 * np.cos(2 * np.pi * 12 * rows / 96)  # power at a column frequency of 0
+    slices = draw.normal(0, 1, (8, 96, 96)) + wide
+    inside = np.ones(slices.shape, dtype=bool)
+    clean = spike_ratio(spectrum_of(slices.astype(np.float32), inside, (1.0, 1.0)))
+    slices[4] += 2 * np.cos(2 * np.pi * (12 * rows + 47 * columns) / 96)
+    spiked = spike_ratio(spectrum_of(slices.astype(np.float32), inside, (1.0, 1.0)))
+    assert clean < 30
+    assert spiked > 1000
 
 
 @pytest.mark.real_data
