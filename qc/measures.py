@@ -67,7 +67,8 @@ class ImageMeasures:
         differences in smooth tissue, corrected for zero-filled k-space, and from the corner of air with the lowest
         signal (too low if the scanner blanks the air).
     snr : float or None
-        Median of smooth tissue divided by noise.
+        Median of smooth tissue divided by noise. None without a spectrum: noise that zero-filling smooths would be too
+        low.
     cnr : float or None
         Difference between grey and white matter (by a three-class Otsu threshold inside the brain) divided by
         noise.
@@ -88,7 +89,7 @@ class ImageMeasures:
     saturated_percent : float
         Head at the largest value of the image.
     spectrum : SpectrumMeasures or None
-        None without a head.
+        None for few slices with head, and for a small matrix.
     slices : SliceMeasures or None
         None for a 3D acquisition.
     brain : BrainMeasures or None
@@ -181,7 +182,7 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     stack = slice_stack(image, head)
     spectrum = _spectrum(image, head, axis)
     noise, signal = _noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
-    measurable = noise > 0 and signal > 0
+    measurable = spectrum is not None and noise > 0 and signal > 0
     return ImageMeasures(
         noise=noise,
         snr=signal / noise if measurable else None,
@@ -287,7 +288,8 @@ def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
     ):  # fmt: skip
         values = data[corner]
         if not head[corner].any() and np.count_nonzero(values) > 0.9 * values.size:
-            found.append(float(values.std()) / _AIR_STD)
+            # a mean that differs between slices is no noise
+            found.append(float((values - values.mean(axis=(1, 2), keepdims=True)).std()) / _AIR_STD)
     return min(found, default=0.0)
 
 
