@@ -12,6 +12,9 @@ from qc.findings import Finding
 from qc.measures import ImageMeasures
 
 _DARK_FLUID: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
+_WIDEST_SLICES_MM: Final = 4.05
+"""Distance of the slices of the real scans: 4 mm, with rounding."""
+
 _T1: Final = frozenset({Contrast.T1W, Contrast.T1W_GD})
 
 
@@ -70,7 +73,9 @@ class QualityRule:
             message = f"{expected}, it could not be measured"
             return Finding(self.name, Action.NOTE, message, contrast, None, limit.value, self.unit)
         broken = found < limit.value if least else found > limit.value
-        action = Action.QUERY if limit.action is Action.REFUSE and self.uncertain(contrast) else limit.action
+        action = (
+            Action.QUERY if limit.action is Action.REFUSE and self.uncertain(contrast, values) else limit.action
+        )
         return Finding(
             self.name,
             action if broken else None,
@@ -82,20 +87,25 @@ class QualityRule:
             limit.ask,
         )
 
-    def uncertain(self, contrast: Contrast) -> bool:
+    def uncertain(self, contrast: Contrast, values: ImageMeasures) -> bool:
         """True if a violation is at most a query, because the measure is not certain enough for a refusal.
 
         Parameters
         ----------
         contrast : Contrast
+        values : ImageMeasures
 
         Returns
         -------
         bool
             The brain is located on the FLAIR. Other scans have its place by their headers, and the patient may have
-            been repositioned between them, for example for the injection.
+            been repositioned between them, for example for the injection. The detail of PDw, and of slices more than
+            4 mm apart, was not measured in real scans.
         """
-        return self.name == "brain_missing" and contrast is not Contrast.FLAIR
+        if self.name == "brain_missing":
+            return contrast is not Contrast.FLAIR
+        unknown = contrast is Contrast.PDW or values.content.slice_mm > _WIDEST_SLICES_MM
+        return unknown and self.name in {"head_detail", "slice_coherence"}
 
 
 CONTENT_RULES: Final = (
