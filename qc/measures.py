@@ -183,10 +183,11 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     spectrum = _spectrum(image, head, axis)
     noise, signal = _noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = spectrum is not None and noise > 0 and signal > 0
+    distance = _class_distance(image, head, contrast, axis) if measurable else None
     return ImageMeasures(
         noise=noise,
         snr=signal / noise if measurable else None,
-        cnr=_class_distance(image, head, contrast, axis) / noise if measurable else None,
+        cnr=None if distance is None else distance / noise,
         ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
         head_mm=_extent_mm(head, image.grid.spacing_mm),
         edge_share=_edge_share(head, axis),
@@ -293,8 +294,8 @@ def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
     return min(found, default=0.0)
 
 
-def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float:
-    """Difference between the medians of the two tissue classes in the interior of the upper head."""
+def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float | None:
+    """Difference between the medians of the two tissue classes in the interior of the upper head; None if unknown."""
     spacing = image.grid.spacing_mm
     step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
     coarse_head = head[:: step[0], :: step[1], :: step[2]]
@@ -306,14 +307,14 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     deep = depth > _BRAIN_DEPTH_MM
     deep[:, :, :lowest] = False
     if np.count_nonzero(deep) < 200:
-        return 0.0
+        return None
     size = [1 if a == axis else 3 for a in range(3)]
     averaged = ndimage.uniform_filter(image.data, size)[:: step[0], :: step[1], :: step[2]]
     flat = averaged / _slow_shading(averaged, deep, [n * s for n, s in zip(step, spacing, strict=True)])
     values = flat[deep]
     values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]
     if np.unique(values).size < 10:
-        return 0.0
+        return None
     low, high = threshold_multiotsu(values, classes=3)
     medians = [
         float(np.median(part)) if part.size else np.nan
@@ -321,7 +322,7 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     ]
     pair = (1, 2) if contrast in _DARK_CSF else (0, 1)
     distance = abs(medians[pair[1]] - medians[pair[0]])
-    return distance if np.isfinite(distance) else 0.0
+    return distance if np.isfinite(distance) else None
 
 
 def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:

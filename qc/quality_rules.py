@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
+import numpy as np
+
 from mri_pipeline.core.quality_limits import Action, ImageLimits, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
@@ -31,7 +33,7 @@ class QualityRule:
     what : str
         Name of the measure in messages.
     value : str
-        Attribute of `ImageMeasures`, with dots; None if it could not be measured.
+        Attribute of `ImageMeasures`, with dots; None or NaN if it could not be measured.
     unit : str
         Empty for a ratio.
     contrasts : frozenset of Contrast, optional
@@ -178,7 +180,7 @@ RULES: Final = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES, *SIGNAL_RULES, *SLIC
 def _measured(values: ImageMeasures, path: str) -> float | None:
     group, _, _ = path.partition(".")
     measured = None if getattr(values, group) is None else attrgetter(path)(values)
-    return None if measured is None else float(measured)
+    return None if measured is None or np.isnan(measured) else float(measured)
 
 
 def judge_quality(contrast: Contrast, values: ImageMeasures, limits: ImageLimits) -> list[Finding]:
