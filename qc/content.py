@@ -46,11 +46,14 @@ class ContentMeasures:
         Median deviation of the object's interior from its neighbourhood mean, relative to that mean.
     coherence : float
         Correlation of these deviations between neighbouring slices. 0 for an object without detail.
+    slice_mm : float, optional
+        Distance of the slices.
     """
 
     head_litres: float
     detail_percent: float
     coherence: float
+    slice_mm: float = 0.0
 
 
 def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
@@ -66,7 +69,7 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     Returns
     -------
     ContentMeasures
-        All values are 0 for an image without an object.
+        All values except `slice_mm` are 0 for an image without an object.
     """
     spacing = image.grid.spacing_mm
     step = [max(1, round(WORK_MM / s)) for s in spacing]
@@ -79,15 +82,15 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     inside = depth > DEPTH_MM
     mean = _neighbourhood_mean(coarse, coarse_head, mm)
     detail = np.where(inside & (mean > 0), (coarse - mean) / np.maximum(mean, 1e-6), 0)
-    if not detail[inside].any():
-        return ContentMeasures(litres, 0.0, 0.0)
     axis = image.grid.slice_axis
+    if not detail[inside].any():
+        return ContentMeasures(litres, 0.0, 0.0, spacing[axis])
     ordered, used = np.moveaxis(detail, axis, 0), np.moveaxis(inside, axis, 0)
     both = used[1:] & used[:-1]
     one, two = ordered[1:][both], ordered[:-1][both]
     varies = one.size > 0 and float(one.std()) > 0 and float(two.std()) > 0
     coherence = float(np.corrcoef(one, two)[0, 1]) if varies else 0.0
-    return ContentMeasures(litres, 100 * float(np.median(np.abs(detail[inside]))), coherence)
+    return ContentMeasures(litres, 100 * float(np.median(np.abs(detail[inside]))), coherence, spacing[axis])
 
 
 def _neighbourhood_mean(

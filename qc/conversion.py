@@ -47,7 +47,7 @@ class ScanFile:
 
 
 class ImagesOnDisk(Mapping[Contrast, Image]):
-    """Images that are read when they are used, and kept. Images that are not used are not in memory.
+    """Images that are read when they are used. The last one is kept, for repeated use.
 
     Parameters
     ----------
@@ -56,12 +56,16 @@ class ImagesOnDisk(Mapping[Contrast, Image]):
 
     def __init__(self, files: Mapping[Contrast, ScanFile]) -> None:
         self._files = files
-        self._images: dict[Contrast, Image] = {}
+        self._last: tuple[Contrast, Image] | None = None
 
     def __getitem__(self, contrast: Contrast) -> Image:
-        if contrast not in self._images:
-            self._images[contrast] = self._files[contrast].load()[0]
-        return self._images[contrast]
+        if self._last is None or self._last[0] is not contrast:
+            self._last = None
+            self._last = contrast, self._files[contrast].load()[0]
+        return self._last[1]
+
+    def __contains__(self, contrast: object) -> bool:
+        return contrast in self._files
 
     def __iter__(self) -> Iterator[Contrast]:
         return iter(self._files)

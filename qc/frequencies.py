@@ -24,7 +24,10 @@ _DROP: Final = 0.8
 """Decades by which the power drops at an edge of the support. Untouched spectra fall by 0.3 per such band inside of the
 support, and by 1.2 to 1.9 at its edge (20 scans of the Ljubljana longitudinal data)."""
 
-_MIN_SUPPORT: Final = 0.4
+_MIN_SUPPORT: Final = 0.25
+_LOW: Final = (0.05, 0.3)
+"""Frequencies of the other axis at which the power is read, in cycles per pixel, as far as they are sampled."""
+
 _FADE_MM: Final = (4.0, 16.0)
 """Depths below the surface of the head between which the window of the inner part rises from 0 to 1."""
 
@@ -132,15 +135,21 @@ def support(spectrum: Spectrum) -> tuple[float, float]:
     Returns
     -------
     (float, float)
-        Along the first and the second axis, from the drop of the power at the edge of the sampled frequencies.
+        Along the first and the second axis, from the drop of the power at the edge of the sampled frequencies. 1 for
+        supports below 0.25, and for two below 0.35.
     """
     mean = spectrum.inner
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.abs(np.fft.fftfreq(rows)), np.fft.rfftfreq(columns)
-    low_x, low_y = (fx > 0.05) & (fx < 0.3), (fy > 0.05) & (fy < 0.3)
-    along_rows = np.median(mean[:, low_x], axis=1)
-    along_columns = np.median(mean[low_y], axis=0)
-    return _edge(fy, along_rows), _edge(fx, along_columns)
+    along_rows, along_columns = 1.0, 1.0
+    for _ in range(2):  # the support of each axis limits the frequencies for the other one
+        along_rows = _edge(fy, np.median(mean[:, _low(fx, along_columns)], axis=1))
+        along_columns = _edge(fx, np.median(mean[_low(fy, along_rows)], axis=0))
+    return along_rows, along_columns
+
+
+def _low(frequency: FloatArray, sampled: float) -> BoolArray:
+    return (frequency > _LOW[0]) & (frequency < min(_LOW[1], sampled / 2))
 
 
 def _edge(frequency: FloatArray, power: FloatArray) -> float:
@@ -221,7 +230,8 @@ def spike_ratio(spectrum: Spectrum) -> float:
     float
         About 10 to 20 for k-space without spikes: the power of random values is exponentially distributed.
     """
-    around = ndimage.uniform_filter(np.median(spectrum.powers, axis=0), 7, mode="wrap")
+    # the columns are half of the spectrum: only the rows are periodic
+    around = ndimage.uniform_filter(np.median(spectrum.powers, axis=0), 7, mode=("wrap", "nearest"))
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     outside = (np.abs(fy) > 0.04) & (fx > 0.04)

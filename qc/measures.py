@@ -67,7 +67,8 @@ class ImageMeasures:
         differences in smooth tissue, corrected for zero-filled k-space, and from the corner of air with the lowest
         signal (too low if the scanner blanks the air).
     snr : float or None
-        Median of smooth tissue divided by noise.
+        Median of smooth tissue divided by noise. None without a spectrum: noise that zero-filling smooths would be too
+        low.
     cnr : float or None
         Difference between grey and white matter (by a three-class Otsu threshold inside the brain) divided by
         noise.
@@ -78,6 +79,7 @@ class ImageMeasures:
         Extent of the head: left to right, posterior to anterior, inferior to superior.
     edge_share : float
         Largest share of head on a side face of the volume (left, right, anterior, posterior): clipped or wrapped.
+        Without the first and the last slice of a sagittal or coronal scan, which may lie in the head.
     blank_slices : int
         Number of slices without content between others.
     slice_digests : tuple of str
@@ -87,7 +89,7 @@ class ImageMeasures:
     saturated_percent : float
         Head at the largest value of the image.
     spectrum : SpectrumMeasures or None
-        None without a head.
+        None for few slices with head, and for a small matrix.
     slices : SliceMeasures or None
         None for a 3D acquisition.
     brain : BrainMeasures or None
@@ -180,14 +182,15 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     stack = slice_stack(image, head)
     spectrum = _spectrum(image, head, axis)
     noise, signal = _noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
-    measurable = noise > 0 and signal > 0
+    measurable = spectrum is not None and noise > 0 and signal > 0
+    distance = _class_distance(image, head, contrast, axis) if measurable else None
     return ImageMeasures(
         noise=noise,
         snr=signal / noise if measurable else None,
-        cnr=_class_distance(image, head, contrast, axis) / noise if measurable else None,
+        cnr=None if distance is None else distance / noise,
         ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
         head_mm=_extent_mm(head, image.grid.spacing_mm),
-        edge_share=_edge_share(head),
+        edge_share=_edge_share(head, axis),
         blank_slices=_blank_slices(image.data, axis),
         slice_digests=slice_digests(image),
         content=measure_content(image, head),
@@ -286,12 +289,13 @@ def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
     ):  # fmt: skip
         values = data[corner]
         if not head[corner].any() and np.count_nonzero(values) > 0.9 * values.size:
-            found.append(float(values.std()) / _AIR_STD)
+            # a mean that differs between slices is no noise
+            found.append(float((values - values.mean(axis=(1, 2), keepdims=True)).std()) / _AIR_STD)
     return min(found, default=0.0)
 
 
-def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float:
-    """Difference between the medians of the two tissue classes in the interior of the upper head."""
+def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float | None:
+    """Difference between the medians of the two tissue classes in the interior of the upper head; None if unknown."""
     spacing = image.grid.spacing_mm
     step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
     coarse_head = head[:: step[0], :: step[1], :: step[2]]
@@ -303,14 +307,14 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     deep = depth > _BRAIN_DEPTH_MM
     deep[:, :, :lowest] = False
     if np.count_nonzero(deep) < 200:
-        return 0.0
+        return None
     size = [1 if a == axis else 3 for a in range(3)]
     averaged = ndimage.uniform_filter(image.data, size)[:: step[0], :: step[1], :: step[2]]
     flat = averaged / _slow_shading(averaged, deep, [n * s for n, s in zip(step, spacing, strict=True)])
     values = flat[deep]
     values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]
     if np.unique(values).size < 10:
-        return 0.0
+        return None
     low, high = threshold_multiotsu(values, classes=3)
     medians = [
         float(np.median(part)) if part.size else np.nan
@@ -318,7 +322,7 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     ]
     pair = (1, 2) if contrast in _DARK_CSF else (0, 1)
     distance = abs(medians[pair[1]] - medians[pair[0]])
-    return distance if np.isfinite(distance) else 0.0
+    return distance if np.isfinite(distance) else None
 
 
 def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:
@@ -358,8 +362,9 @@ def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple
     return extents[0], extents[1], extents[2]
 
 
-def _edge_share(head: BoolArray) -> float:
-    return float(max(face.mean() for face in (head[0], head[-1], head[:, 0], head[:, -1])))
+def _edge_share(head: BoolArray, slice_axis: int) -> float:
+    sides = [np.moveaxis(head, axis, 0)[face] for axis in (0, 1) if axis != slice_axis for face in (0, -1)]
+    return float(max(side.mean() for side in sides))
 
 
 def _blank_slices(data: NDArray[np.float32], axis: int) -> int:

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
+import numpy as np
+
 from mri_pipeline.core.quality_limits import Action, ImageLimits, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
 from qc.measures import ImageMeasures
 
 _DARK_FLUID: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
+_WIDEST_SLICES_MM: Final = 4.05
+"""Distance of the slices of the real scans: 4 mm, with rounding."""
+
 _T1: Final = frozenset({Contrast.T1W, Contrast.T1W_GD})
 
 
@@ -28,7 +33,7 @@ class QualityRule:
     what : str
         Name of the measure in messages.
     value : str
-        Attribute of `ImageMeasures`, with dots; None if it could not be measured.
+        Attribute of `ImageMeasures`, with dots; None or NaN if it could not be measured.
     unit : str
         Empty for a ratio.
     contrasts : frozenset of Contrast, optional
@@ -70,7 +75,9 @@ class QualityRule:
             message = f"{expected}, it could not be measured"
             return Finding(self.name, Action.NOTE, message, contrast, None, limit.value, self.unit)
         broken = found < limit.value if least else found > limit.value
-        action = Action.QUERY if limit.action is Action.REFUSE and self.uncertain(contrast) else limit.action
+        action = (
+            Action.QUERY if limit.action is Action.REFUSE and self.uncertain(contrast, values) else limit.action
+        )
         return Finding(
             self.name,
             action if broken else None,
@@ -82,20 +89,25 @@ class QualityRule:
             limit.ask,
         )
 
-    def uncertain(self, contrast: Contrast) -> bool:
+    def uncertain(self, contrast: Contrast, values: ImageMeasures) -> bool:
         """True if a violation is at most a query, because the measure is not certain enough for a refusal.
 
         Parameters
         ----------
         contrast : Contrast
+        values : ImageMeasures
 
         Returns
         -------
         bool
             The brain is located on the FLAIR. Other scans have its place by their headers, and the patient may have
-            been repositioned between them, for example for the injection.
+            been repositioned between them, for example for the injection. The detail of PDw, and of slices more than
+            4 mm apart, was not measured in real scans.
         """
-        return self.name == "brain_missing" and contrast is not Contrast.FLAIR
+        if self.name == "brain_missing":
+            return contrast is not Contrast.FLAIR
+        unknown = contrast is Contrast.PDW or values.content.slice_mm > _WIDEST_SLICES_MM
+        return unknown and self.name in {"head_detail", "slice_coherence"}
 
 
 CONTENT_RULES: Final = (
@@ -168,7 +180,7 @@ RULES: Final = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES, *SIGNAL_RULES, *SLIC
 def _measured(values: ImageMeasures, path: str) -> float | None:
     group, _, _ = path.partition(".")
     measured = None if getattr(values, group) is None else attrgetter(path)(values)
-    return None if measured is None else float(measured)
+    return None if measured is None or np.isnan(measured) else float(measured)
 
 
 def judge_quality(contrast: Contrast, values: ImageMeasures, limits: ImageLimits) -> list[Finding]:

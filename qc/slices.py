@@ -27,6 +27,9 @@ ISOTROPIC: Final = 1.6
 _MIDDLE: Final = 0.6
 """Area of the head in a slice of the middle, as a share of the largest area."""
 
+_KEPT: Final = 0.5
+"""Area of the interior of a slice, as a share of that of its surroundings, below which its mask is lost."""
+
 _SMOOTH_MM: Final = 2.0
 _PIXEL_MM: Final = 1.0
 """In-plane spacing of the comparison."""
@@ -61,27 +64,27 @@ class SliceStack:
 
 @dataclass(frozen=True)
 class SliceMeasures:
-    """Slices against their neighbours.
+    """Slices against their neighbours; None if no slice allows the measurement.
 
     Parameters
     ----------
-    displacement_mm : float
+    displacement_mm : float or None
         Largest in-plane displacement of a slice against the mean of its two neighbours.
-    interleave_mm : float
+    interleave_mm : float or None
         Mean displacement of odd against even slices: a head that moved between the two halves of an interleaved scan.
-    step_percent : float
+    step_percent : float or None
         Largest deviation of the intensity of a slice from its neighbours.
-    alternation_percent : float
+    alternation_percent : float or None
         Systematic difference of the intensity of odd and even slices.
-    neighbour_difference : float
+    neighbour_difference : float or None
         Smallest difference of two neighbouring slices as a share of the usual one. 0 for the same anatomy twice.
     """
 
-    displacement_mm: float
-    interleave_mm: float
-    step_percent: float
-    alternation_percent: float
-    neighbour_difference: float
+    displacement_mm: float | None
+    interleave_mm: float | None
+    step_percent: float | None
+    alternation_percent: float | None
+    neighbour_difference: float | None
 
 
 def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
@@ -123,9 +126,19 @@ def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
     deep = np.stack(
         [ndimage.distance_transform_edt(np.pad(m, 1), sampling=mm)[1:-1, 1:-1] > DEPTH_MM for m in mask]
     )
+    return SliceStack(data, _as_neighbours_show(deep), mm, middle)
+
+
+def _as_neighbours_show(deep: BoolArray) -> BoolArray:
+    """Interior of each slice by the nearest slices below and above whose own mask is not lost, as in dark slices."""
+    areas = deep.reshape(len(deep), -1).sum(axis=1)
+    seen = np.flatnonzero(areas > _KEPT * ndimage.median_filter(areas, 5))
     inside = deep.copy()
-    inside[1:-1] = deep[:-2] & deep[2:]
-    return SliceStack(data, inside, mm, middle)
+    for i in range(len(deep)):
+        below, above = seen[seen < i], seen[seen > i]
+        if below.size and above.size:
+            inside[i] = deep[below[-1]] & deep[above[0]]
+    return inside
 
 
 def _averaged(data: NDArray[np.float32], step: list[int]) -> NDArray[np.float32]:
@@ -149,23 +162,33 @@ def measure_slices(stack: SliceStack) -> SliceMeasures:
     shifts = _displacements(stack)
     logs = _log_ratios(stack)
     signs = np.where(np.arange(logs.size) % 2 == 0, 1.0, -1.0)
+    displacements = _measured(np.hypot(*_against_neighbours(shifts).T))
+    differences = _measured(signs[:, None] * shifts)
+    known = _measured(logs)
+    alternating = _measured(signs * logs - signs * np.median(known)) if known.size else known
     return SliceMeasures(
-        displacement_mm=float(np.hypot(*_against_neighbours(shifts).T).max()),
-        interleave_mm=float(np.hypot(*(signs[:, None] * shifts).mean(axis=0))),
-        step_percent=float(100 * -np.expm1(-np.abs(logs).max())),
-        alternation_percent=float(100 * abs(np.mean(signs * (logs - np.median(logs))))),
+        displacement_mm=float(displacements.max()) if displacements.size else None,
+        interleave_mm=float(np.hypot(*differences.mean(axis=0))) if differences.size else None,
+        step_percent=float(100 * -np.expm1(-np.abs(known).max())) if known.size else None,
+        alternation_percent=float(100 * abs(alternating.mean())) if known.size else None,
         neighbour_difference=_neighbour_difference(stack),
     )
 
 
+def _measured(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values of the slices that were measured, NaN in the others."""
+    return values[np.isfinite(values.reshape(len(values), -1)).all(axis=1)]
+
+
 def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
-    """Logarithm of the intensity of each slice relative to the mean of its neighbours."""
+    """Logarithm of the intensity of each slice relative to the mean of its neighbours; NaN with too few voxels."""
     found = []
     for i in stack.middle:
         mean = (stack.data[i - 1] + stack.data[i + 1]) / 2
         used = stack.inside[i] & (mean > 0)
-        ratio = float(np.median(stack.data[i][used] / mean[used])) if used.any() else 1.0
-        found.append(np.log(max(ratio, 1e-3)))
+        enough = np.count_nonzero(used) >= _MIN_VOXELS
+        ratio = float(np.median(stack.data[i][used] / mean[used])) if enough else np.nan
+        found.append(np.log(np.maximum(ratio, 1e-3)))
     return np.array(found)
 
 
@@ -178,7 +201,7 @@ def _displacements(stack: SliceStack) -> NDArray[np.float64]:
     """In-plane displacement of each slice in mm, shape (n, 2), by correlation of edges with those of its neighbours.
 
     The logarithm of the gradient gives faint and strong edges a similar weight. Scalp and skull, whose outline changes
-    with the height, are left out.
+    with the height, are left out. NaN for a slice without interior.
     """
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     rows, columns = stack.data.shape[1:]
@@ -204,7 +227,9 @@ def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.
 
 
 def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> tuple[float, float]:
-    """Shift of the highest point, with the vertex of a parabola along each axis."""
+    """Shift of the highest point, with the vertex of a parabola along each axis; NaN without one."""
+    if not surface.any():
+        return np.nan, np.nan
     reach = [min(int(_MAX_SHIFT_MM / s), n // 2 - 1) for s, n in zip(spacing_mm, surface.shape, strict=True)]
     window = np.roll(surface, (reach[0], reach[1]), axis=(0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
     row, column = (int(k) for k in np.unravel_index(int(window.argmax()), window.shape))
@@ -223,7 +248,7 @@ def _vertex(profile: NDArray[np.float64], k: int) -> float:
     return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
 
 
-def _neighbour_difference(stack: SliceStack) -> float:
+def _neighbour_difference(stack: SliceStack) -> float | None:
     """Smallest difference of neighbouring slices relative to the local median: noise is removed by smoothing."""
     sigma = [_SMOOTH_MM / s for s in stack.spacing_mm]
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
@@ -231,10 +256,9 @@ def _neighbour_difference(stack: SliceStack) -> float:
     inside = stack.inside[first:last]
     pairs = zip(smooth[:-1], smooth[1:], inside[:-1] & inside[1:], strict=True)
     differences = [_relative_difference(one[used], other[used]) for one, other, used in pairs]
-    values = np.array(differences)
-    values = values[np.isfinite(values)]
+    values = _measured(np.array(differences))
     if values.size < MIN_SLICES:
-        return 1.0
+        return None
     usual = ndimage.median_filter(values, 9, mode="nearest")
     return float((values / np.maximum(usual, 1e-9)).min())
 

@@ -1,6 +1,6 @@
 """Each artefact is found by its measure, also where the air is blanked; an untouched head triggers nothing."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_image
 from qc.frequencies import difference_gain
 from qc.measures import head_mask, measure
+from qc.quality_rules import SLICE_RULES
+from qc.slices import measure_slices, slice_stack
 from tests.unit.test_qc_measures import changed, head
 from tests.unit.test_qc_placement import scan
 
@@ -114,6 +116,56 @@ def test_displacements_are_in_mm(clean):
         found = measure(changed(clean, data), Contrast.FLAIR).slices
         assert found is not None
         assert found.displacement_mm == pytest.approx(2 * pixels, abs=0.5)
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.02])
+def test_two_dark_slices_side_by_side_are_found(clean, factor):
+    """The mask of the head does not contain them."""
+    data = clean.data.copy()
+    data[..., MIDDLE : MIDDLE + 2] *= factor
+    found = measure(changed(clean, data), Contrast.FLAIR).slices
+    usual = measure(clean, Contrast.FLAIR).slices
+    assert found.step_percent > 20
+    assert usual.step_percent < 20
+    assert found.displacement_mm < 2.5
+
+
+def test_slices_that_were_not_measured_are_notes():
+    """No interior: neither a value that meets the limits nor one that does not."""
+    stack = slice_stack(scan(), head_mask(scan()))
+    unknown = measure_slices(replace(stack, inside=np.zeros_like(stack.inside)))
+    assert set(asdict(unknown).values()) == {None}
+    values = replace(measure(scan(), Contrast.FLAIR), slices=unknown)
+    rules = {rule.name for rule in SLICE_RULES}
+    found = [f for f in judge_image(Contrast.FLAIR, values, PROTOCOL) if f.rule in rules]
+    assert len(found) == len(rules)
+    assert {f.action for f in found} == {"note"}
+
+
+def test_a_slice_that_was_not_measured_leaves_the_others(clean):
+    stack = slice_stack(clean, head_mask(clean))
+    inside = stack.inside.copy()
+    inside[stack.middle[10]] = False
+    usual, found = (asdict(measure_slices(s)) for s in (stack, replace(stack, inside=inside)))
+    assert found == pytest.approx(usual, rel=0.5, abs=0.5)
+
+
+def test_a_contrast_that_was_not_measured_is_a_note():
+    """An object of which no part lies 20 mm below its surface."""
+    image = head(Contrast.FLAIR)
+    data = image.data.copy()
+    data[:37] = data[-37:] = data[:1]  # air
+    values = measure(changed(image, data), Contrast.FLAIR)
+    assert values.snr is not None
+    assert values.cnr is None
+    (cnr,) = [f for f in judge_image(Contrast.FLAIR, values, PROTOCOL) if f.rule == "cnr"]
+    assert cnr.action == "note"
+
+
+def test_nan_meets_no_limit():
+    values = replace(measure(head(Contrast.FLAIR), Contrast.FLAIR), snr=float("nan"))
+    (snr,) = [f for f in judge_image(Contrast.FLAIR, values, PROTOCOL) if f.rule == "snr"]
+    assert snr.action == "note"
 
 
 def test_a_3d_scan_has_no_slices_to_compare():

@@ -66,6 +66,23 @@ def test_noise_is_refused():
     assert "slice_coherence" in refusals({Contrast.FLAIR: phantom("air")})
 
 
+@pytest.mark.parametrize(
+    ("contrast", "slice_mm", "action"),
+    [
+        (Contrast.FLAIR, 4.0, Action.REFUSE),
+        (Contrast.FLAIR, 6.0, Action.QUERY),
+        (Contrast.PDW, 3.0, Action.QUERY),
+    ],
+)
+@pytest.mark.parametrize(("kind", "rule"), [("sphere", "head_detail"), ("air", "slice_coherence")])
+def test_scans_of_a_kind_that_was_not_measured_are_not_refused_for_their_detail(
+    contrast, slice_mm, action, kind, rule
+):
+    image = Image(phantom(kind).data, Grid(SHAPE, np.diag([2.0, 2.0, slice_mm, 1.0])))
+    found = {f.rule: f.action for f in judge_images(measured({contrast: image}), PROTOCOL)}
+    assert found[rule] is action
+
+
 @pytest.mark.parametrize("value", [0.0, 100.0])
 def test_a_constant_image_is_refused(value):
     assert "head_detail" in refusals({Contrast.FLAIR: Image(np.full(SHAPE, value, np.float32), GRID)})

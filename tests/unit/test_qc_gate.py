@@ -1,8 +1,10 @@
 """An upload through the whole gate: the bad inputs of real sites, each with one clear line."""
 
 import datetime as dt
+import gc
 import json
 import os
+import weakref
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from mri_pipeline.core.errors import (
     UploadRefusedError,
     UsageError,
 )
-from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.io.nifti import load_image, save_scan
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Action, Limit, Protocol, parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Grid, Image
@@ -34,6 +36,7 @@ from mri_pipeline.phantom.scanner import (
 )
 from qc import decision
 from qc.compliance import Purpose
+from qc.conversion import ImagesOnDisk, ScanFile
 from qc.findings import Finding
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
@@ -343,3 +346,28 @@ def test_real_functional_series_are_refused_with_reasons(real_data, gate, name):
         checked.compliance.require()
     assert checked.profile is None
     assert "Regression" not in str(caught.value)
+
+
+def test_one_image_of_an_upload_is_in_memory(tmp_path, monkeypatch):
+    grid = Grid((4, 4, 4), np.eye(4))
+    files = {
+        contrast: ScanFile(save_scan(Image(np.full((4, 4, 4), i, np.float32), grid), tmp_path / f"{i}.nii"), {})
+        for i, contrast in enumerate((Contrast.FLAIR, Contrast.T1W), start=1)
+    }
+    alive = weakref.WeakSet()
+
+    def counted(path):
+        image = load_image(path)
+        alive.add(image)
+        return image
+
+    monkeypatch.setattr("qc.conversion.load_image", counted)
+    images = ImagesOnDisk(files)
+    assert Contrast.T1W in images
+    assert Contrast.T2W not in images
+    assert not alive
+    assert images[Contrast.FLAIR] is images[Contrast.FLAIR]
+    for contrast, value in ((Contrast.T1W, 2), (Contrast.FLAIR, 1)):
+        assert images[contrast].data.max() == value
+        gc.collect()
+        assert len(alive) == 1

@@ -9,6 +9,7 @@ from scipy import ndimage
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
+from qc.frequencies import spectrum_of, spike_ratio, support
 from qc.measures import head_mask, measure
 
 SHAPE = (90, 104, 60)
@@ -72,10 +73,10 @@ def test_zero_filling_does_not_hide_noise(snr):
     image = head(sigma=0.01)
     inside = head_mask(image)
     draw = np.random.default_rng(3)
-    support = (np.abs(np.fft.fftfreq(SHAPE[0])) < 0.375)[:, None] & (np.abs(np.fft.fftfreq(SHAPE[1])) < 0.425)
+    sampled = (np.abs(np.fft.fftfreq(SHAPE[0])) < 0.375)[:, None] & (np.abs(np.fft.fftfreq(SHAPE[1])) < 0.425)
 
     def limited(data: np.ndarray) -> np.ndarray:
-        return np.fft.ifft2(np.fft.fft2(data, axes=(0, 1)) * support[..., None], axes=(0, 1))
+        return np.fft.ifft2(np.fft.fft2(data, axes=(0, 1)) * sampled[..., None], axes=(0, 1))
 
     noise = limited(draw.normal(size=SHAPE) + 1j * draw.normal(size=SHAPE))
     sigma = 320 / snr  # of white matter
@@ -85,6 +86,35 @@ def test_zero_filling_does_not_hide_noise(snr):
     assert values.spectrum.support == pytest.approx((0.75, 0.85), abs=0.06)
     assert values.snr == pytest.approx(snr, rel=0.25)
     assert values.noise == pytest.approx(sigma, rel=0.15)
+
+
+@pytest.mark.parametrize("sampled", [(0.3, 0.85), (0.85, 0.3), (0.45, 0.45)])
+def test_the_support_is_found_where_little_of_k_space_is_sampled(sampled):
+    """Noise with the power of an image, 1 / f², in a matrix that is zero-filled to more than three times its size."""
+    fy, fx = (np.abs(np.fft.fftfreq(n)) for n in (192, 160))
+    filled = (fy < sampled[0] / 2)[:, None] & (fx < sampled[1] / 2)
+    noise = np.fft.fft2(np.random.default_rng(8).normal(size=(6, 192, 160)))
+    amplitude = filled / np.maximum(np.hypot(fy[:, None], fx), 0.01)
+    slices = np.fft.ifft2(noise * amplitude).real.astype(np.float32)
+    found = support(spectrum_of(slices, np.ones(slices.shape, dtype=bool), (1.0, 1.0)))
+    assert found == pytest.approx(sampled, abs=0.05)
+
+
+def test_without_a_spectrum_noise_has_no_ratios():
+    """A matrix that is too small for it: how far zero-filling lowers the noise is unknown."""
+    image = head()
+    affine = image.grid.affine @ np.diag([2.0, 2.0, 1.0, 1.0])
+    small = np.ascontiguousarray(image.data[::2, ::2])
+    values = measure(Image(small, Grid(small.shape, affine)), Contrast.T1W)
+    assert (values.spectrum, values.snr, values.cnr) == (None, None, None)
+    assert values.noise > 0
+
+
+def test_the_mean_of_the_air_may_differ_between_slices():
+    image = head(sigma=8)
+    offset = np.where(np.arange(SHAPE[2]) % 2, 60.0, 0.0)
+    plain, stepped = (measure(changed(image, image.data + o), Contrast.T1W) for o in (0.0, offset))
+    assert stepped.noise == pytest.approx(plain.noise, rel=0.1)
 
 
 def test_noise_hidden_by_interpolation_is_found_in_the_air():
@@ -155,6 +185,19 @@ def test_a_head_that_wraps_at_the_side_is_seen():
     assert measure(changed(image, np.roll(image.data, 35, axis=0)), Contrast.T1W).edge_share > 0.05
 
 
+@pytest.mark.parametrize(("orientation", "axis"), [("SPR", 0), ("SRA", 1)])
+def test_a_slab_may_begin_and_end_in_the_head(orientation, axis):
+    """Sagittal and coronal slices without the outermost parts of the head."""
+    image = head()
+    part = np.take(image.data, np.arange(20, 70), axis=axis)
+    coarse = np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[axis, axis] = 3.0
+    slab = Image(np.ascontiguousarray(part), Grid(part.shape, coarse))
+    assert slab.grid.slice_axis == axis
+    assert head_mask(slab).take(0, axis).mean() > 0.05
+    assert measure(slab.reoriented(orientation), Contrast.T1W).edge_share < 0.02
+
+
 def test_blank_and_repeated_slices_are_seen():
     image = head()
     clean = measure(image, Contrast.T1W)
@@ -172,6 +215,20 @@ def test_an_image_without_content_has_no_ratios(value):
     values = measure(Image(np.full((20, 20, 20), value, np.float32), Grid((20, 20, 20), np.eye(4))), Contrast.T1W)
     assert values.snr is None
     assert values.cnr is None
+
+
+def test_a_spike_at_the_highest_frequency_is_found():
+    """The lowest column frequencies have the most power. They are no neighbours of the highest."""
+    draw = np.random.default_rng(6)
+    rows, columns = np.indices((96, 96))
+    wide = 300 * np.cos(2 * np.pi * 12 * rows / 96)  # power at a column frequency of 0
+    slices = draw.normal(0, 1, (8, 96, 96)) + wide
+    inside = np.ones(slices.shape, dtype=bool)
+    clean = spike_ratio(spectrum_of(slices.astype(np.float32), inside, (1.0, 1.0)))
+    slices[4] += 2 * np.cos(2 * np.pi * (12 * rows + 47 * columns) / 96)
+    spiked = spike_ratio(spectrum_of(slices.astype(np.float32), inside, (1.0, 1.0)))
+    assert clean < 30
+    assert spiked > 1000
 
 
 @pytest.mark.real_data
