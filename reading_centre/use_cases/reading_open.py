@@ -1,9 +1,7 @@
-"""Opening of a case: the proposals are stored as by an export, and the marks are made from the log."""
+"""Opening of a case: its proposals are stored for good, and the marks are made from the log."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import partial
 from threading import RLock
 
@@ -20,11 +18,11 @@ from mri_pipeline.reading.canvas import Canvas, Shape, common_shape, flat
 from mri_pipeline.reading.items import LesionKind, ReadingItem, item_from_derivatives
 from mri_pipeline.reading.marks import Lesion
 from mri_pipeline.reading.proposal_store import (
+    keep_proposal,
+    kept_proposal,
     load_previous,
-    load_proposal,
-    load_proposed,
+    proposal_digest,
     save_previous,
-    save_proposal,
 )
 from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import Previous
@@ -67,7 +65,7 @@ class Opener:
         Raises
         ------
         ConflictError
-            If its proposals have changed. An open assignment is withdrawn.
+            If its proposals are not there any more. An open assignment is withdrawn.
         UsageError, AnalysisError
             If a file is missing or damaged, or the face cannot be located. The message may name the subject.
         """
@@ -77,10 +75,10 @@ class Opener:
         if not assignment.opened_at:
             self._propose(item, purpose, assignment)
             assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
-        proposal = load_proposal(self.trial.reads, subject, visit, purpose)
-        if proposal is None or proposal_digest(proposal) != assignment.digest:
+        kept = kept_proposal(self.trial.reads, subject, visit, purpose, assignment.digest)
+        if kept is None:
             raise self.replaced(assignment)
-        proposed = load_proposed(self.trial.reads, proposal)
+        proposal, proposed = kept
         shown, previous = self._previous(item, purpose, assignment.reader, proposed[LesionKind.T2])
         proposal = StoredProposal(
             proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose, (), shown
@@ -116,14 +114,12 @@ class Opener:
         return Canvas.around(self.heads.box(subject), self._shape())
 
     def _propose(self, item: ReadingItem, purpose: Purpose, assignment: Assignment) -> None:
-        """Store the proposals as an export does, and fix the canvas."""
+        """Store the proposals, and fix the canvas."""
         masks = numbered_proposals(item, partial(number_counted, rules=self.protocol.lesions))
         key = Sealed.open(self.trial).secret("reading")
         code = reading_code(key, item.subject, item.visit, purpose)
         proposal = proposal_of(item, code, masks, purpose)
-        known = load_proposal(self.trial.reads, item.subject, item.visit, purpose)
-        if known is None or known.digests != proposal.digests:
-            save_proposal(self.trial.reads, proposal, masks)
+        keep_proposal(self.trial.reads, proposal, masks)
         space = self.trial.derivatives.space(item.subject)
         load_record(space)
         keep_space(space, self.trial.kept_space(item.subject))
@@ -173,7 +169,7 @@ class Opener:
         return find(item) if find is not None and purpose is Purpose.READ else None
 
     def replaced(self, assignment: Assignment) -> ConflictError:
-        """The error for a case whose proposals have changed. An open assignment is withdrawn.
+        """The error for a case without its proposals, as after a withdrawn scan. An open assignment is withdrawn.
 
         Parameters
         ----------
@@ -185,30 +181,12 @@ class Opener:
             To be raised by the caller.
         """
         if assignment.state is not AssignmentState.OPEN:
-            return ConflictError(
-                "expected the proposals of this read, found later ones", hint="the read is signed"
-            )
-        self.registry.assignments.withdraw(assignment.code, "the proposals have changed")
+            return ConflictError("expected the proposals of this read, found none", hint="the read is signed")
+        self.registry.assignments.withdraw(assignment.code, "the proposals are not there")
         return ConflictError(
-            "expected the proposals that this reading began with, found later ones",
+            "expected the proposals that this reading began with, found none",
             hint="the worklist has this case again under a new code",
         )
-
-
-def proposal_digest(proposal: StoredProposal) -> str:
-    """Digest of all proposed masks of a visit.
-
-    Parameters
-    ----------
-    proposal : StoredProposal
-
-    Returns
-    -------
-    str
-        SHA-256.
-    """
-    content = {kind.value: digest for kind, digest in proposal.digests.items()}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _stored_canvas(assignment: Assignment) -> Canvas:

@@ -187,7 +187,7 @@ class ReadingRoom:
         UnavailableError
             If it cannot be opened.
         ConflictError
-            If its proposals have changed. The assignment is withdrawn.
+            If its proposals are not there any more. The assignment is withdrawn.
         """
         if (case := self._opened(assignment.code)) is not None:
             return case

@@ -9,7 +9,7 @@ from mri_pipeline.analysis.read_check import check_read
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
-from mri_pipeline.reading.proposal_store import load_proposal
+from mri_pipeline.reading.proposal_store import kept_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
@@ -21,7 +21,6 @@ from reading_centre.use_cases.read_compare import compare_open_reads
 from reading_centre.use_cases.read_lock import lock_visits, statement_of
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
-from reading_centre.use_cases.reading_open import proposal_digest
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.staging import only_writer
 
@@ -49,7 +48,7 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
     Raises
     ------
     ConflictError
-        If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
+        If the read is signed, has undecided lesions or contradictions, or its proposals are not there.
     """
     with room.held(assignment) as case, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
@@ -58,7 +57,7 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
                 "expected an open read, found a signed or withdrawn one", hint="go to the worklist"
             )
         _require_complete(case)
-        _require_present_proposal(room, case)
+        _require_kept_proposal(room, case)
         record = _stored(room, case)
         at = utc_now()
         statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
@@ -97,10 +96,9 @@ def _require_complete(case: Case) -> None:
         raise ConflictError("; ".join(found["contradictions"]), hint="correct the marks, then sign", more=more)
 
 
-def _require_present_proposal(room: ReadingRoom, case: Case) -> None:
+def _require_kept_proposal(room: ReadingRoom, case: Case) -> None:
     own = case.proposal
-    stored = load_proposal(room.trial.reads, own.subject, own.visit, own.purpose)
-    if stored is None or proposal_digest(stored) != proposal_digest(own):
+    if kept_proposal(room.trial.reads, own.subject, own.visit, own.purpose, case.assignment.digest) is None:
         room.forget(case.assignment.code)
         raise room.opener.replaced(case.assignment)
 

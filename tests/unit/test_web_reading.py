@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from threading import Thread
+from threading import Lock, Thread
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
-from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.registry.assignments import Assignments, Edit
@@ -413,6 +413,7 @@ def test_two_requests_open_one_case(room, monkeypatch):
             return self
 
         def __exit__(self, *_):
+            monkeypatch.setattr(room, "_opening", Lock())
             in_another_thread(lambda: cases.append(room.case(own))).join()
 
     monkeypatch.setattr(room, "_opening", Opening())
@@ -433,7 +434,9 @@ def test_the_canvas_is_fixed_at_the_first_opening(room, desk):
 
 def test_after_a_gap_the_case_follows_the_log(room, desk):
     lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
-    body = DecideOperation(op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}).body
+    body = DecideOperation(
+        op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}
+    ).body
     with opened(room.trial) as registry:  # another process
         edit = Edit(1, utc_now(), "decide", body, "")
         assert registry.assignments.add(own.code, edit, holder=desk.tab)
@@ -444,18 +447,46 @@ def test_after_a_gap_the_case_follows_the_log(room, desk):
 # --- the worklist -----------------------------------------------------------------------------------------------
 
 
-def test_a_later_proposal_withdraws_an_open_case(trial, room, desk):
+def test_a_later_analysis_changes_no_opened_case(trial):
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    with opened_room(trial) as room:
+        first = desk_of(room, "wk04")
+        first.decide_all()
+        before = first.case["lesions"]
+        path = item_from_derivatives(trial.derivatives, SUBJECT, "wk04").masks[LesionKind.T2]
+        mask = nifti.load_labels(path)
+        nifti.save(LabelImage(np.where(mask.data == mask.data.max(), 0, mask.data), mask.grid), path)
+        second = desk_of(room, "wk04", "R2")
+        assert len(second.case["lesions"]) < len(before)
+        room.forget(own_assignment(room, first).code)
+        assert first.case["lesions"] == before
+        signature = sign(first).json()
+        room.forget(own_assignment(room, first).code)
+        assert (first.case["lesions"], first.case["signature"]) == (before, signature)
+
+
+def test_a_case_without_its_proposals_is_withdrawn(trial, room, desk):
     desk.decide_all()
-    path = next(trial.reads.glob(f"{SUBJECT}/wk04/{Purpose.READ.value}/proposal.json"))
-    content = json.loads(path.read_text())
-    content["digests"]["T2"] = "0" * 64
-    path.write_text(json.dumps(content))
+    shutil.rmtree(trial.reads / SUBJECT / "wk04" / "opened")  # as with the scan
     answer = sign(desk)
     assert (answer.status_code, answer.json()["detail"][:50]) == (
         409, "Expected the proposals that this reading began wit",
     )  # fmt: skip
     assert desk.client.get(f"{desk.url}/case").status_code == 404
     assert desk_of(room, "wk04").url != desk.url
+
+
+def test_a_killed_opening_leaves_no_proposal(trial, room, monkeypatch):
+    desk = desk_of(room, "wk04")
+
+    def killed(*_args):
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mri_pipeline.reading.proposal_store.sync_tree", killed)
+        assert desk.client.get(f"{desk.url}/case").status_code == 503
+    assert not list(trial.reads.glob("*/*/opened/*/*"))
+    assert desk.case["state"] == "open"
 
 
 def test_hidden_rereads_come_under_another_code_and_change_no_read(trial):
