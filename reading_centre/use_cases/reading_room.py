@@ -32,6 +32,7 @@ from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState, Edit
 from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.known_reads import rereads_of
 from reading_centre.use_cases.read import awaits_read, rereads_for
 from reading_centre.use_cases.reading_case import TITLES, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
@@ -108,7 +109,7 @@ class ReadingRoom:
         if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
             return []
         awaiting: list[tuple[str, str, str]] = []
-        unsigned = []
+        unsigned: list[tuple[str, str, str]] = []
         for subject in self.registry.state().subjects:
             for visit in subject.visits:
                 key = (subject.code, visit.visit, Purpose.READ.value)
@@ -120,6 +121,7 @@ class ReadingRoom:
                 elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
                     unsigned.append(key)
         again = rereads_for(self.trial, protocol, self.registry, reader)
+        unsigned += ((*key, Purpose.REREAD.value) for key in rereads_of(self.registry, reader))
         awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
         return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
 
@@ -401,7 +403,7 @@ class ReadingRoom:
             return case.summary() | {"meaning": f"{MEANING}."}
 
 
-_UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN})
+_UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN, ReadStanding.COMPARED})
 
 
 def _other_number(case: Case) -> ConflictError:

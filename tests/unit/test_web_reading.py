@@ -21,6 +21,7 @@ from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.reading_sign import finish_signed
 from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
@@ -220,19 +221,86 @@ def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
     assert desk.case["state"] == "open"
 
 
-def test_an_interrupted_signature_is_completed(trial, room, desk, monkeypatch):
-    desk.decide_all()
+def killed(*_args, **_kwargs):
+    raise RuntimeError("power cut")
 
-    def killed(*_args, **_kwargs):
-        raise RuntimeError("power cut")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("reading_centre.use_cases.reading_sign.lock_visits", killed)
-        assert sign(desk).status_code == 500
-    assert visits_of(trial)["wk04"].read is ReadStatus.CONFIRMED
+def killed_at(desk, name, reader="R1"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"reading_centre.use_cases.reading_sign.{name}", killed)
+        assert sign(desk, reader).status_code == 500
     desk.client.get("/")
+
+
+def test_a_signature_that_was_interrupted_before_the_entry_is_repeated(trial, room, desk):
+    desk.decide_all()
+    killed_at(desk, "statement_of")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.CONFIRMED, "open")
     assert sign(desk).json()["version"] == 1
     assert visits_of(trial)["wk04"].read is ReadStatus.LOCKED
+
+
+def test_the_server_completes_the_lock_of_a_signed_read(trial, room, desk):
+    desk.decide_all()
+    killed_at(desk, "lock_visits")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.CONFIRMED, "signed")
+    for _ in range(2):
+        finish_signed(room)
+        assert visits_of(trial)["wk04"].read is ReadStatus.LOCKED
+    (locked,), (signed,) = (room.registry.audit_entries(f"read{what}") for what in (" locked", "ing signed"))
+    assert locked.details["signature"] == signed.details["signature"]
+
+
+def test_an_entered_read_is_signed_after_its_comparison(trial):
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    with opened_room(trial) as room:
+        desks = {reader: desk_of(room, "wk00", reader) for reader in ("R1", "R2")}
+        for reader, desk in desks.items():
+            desk.decide_all()
+            if reader == "R1":
+                killed_at(desk, "statement_of")
+        assert sign(desks["R2"], "R2").status_code == 200
+        desks["R1"].client.get("/")
+        assert visits_of(trial)["wk00"].read is ReadStatus.CONFIRMED
+        assert sign(desks["R1"]).status_code == 200
+        assert visits_of(trial)["wk00"].read is ReadStatus.LOCKED
+
+
+def test_an_entered_reread_is_signed_later(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    with opened_room(trial) as room:
+        desk = desk_of(room, "wk04")
+        desk.decide_all()
+        sign(desk)
+        again = desk_of(room, "wk04")
+        again.decide_all()
+        killed_at(again, "statement_of")
+        assert sign(again).status_code == 200
+        assert len(room.registry.audit_entries("re-read")) == 1
+
+
+def test_nothing_is_entered_if_the_log_has_another_operation(trial, room, desk):
+    desk.decide_all()
+    add_in_another_process(room, desk)
+    answer = sign(desk)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "Expected no operation during the signature, found one. Look at the summary and sign again.",
+    )  # fmt: skip
+    assert visits_of(trial)["wk04"].reads == ()
+
+
+def add_in_another_process(room, desk):
+    """Decide on the first lesion again."""
+    own, lesion = own_assignment(room, desk), desk.case["lesions"][0]
+    with opened(room.trial) as registry:
+        edits = registry.assignments.edits(own.code)
+        old = {"decision": lesion["decision"], "reason": lesion["reason"]}
+        decided = DecideOperation(
+            op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old=old
+        )
+        head = edits[-1].hash if edits else ""
+        edit = Edit(len(edits) + 1, utc_now(), "decide", decided.body, head)
+        assert registry.assignments.add(own.code, edit, holder=desk.tab)
 
 
 # --- operations -------------------------------------------------------------------------------------------------
@@ -433,13 +501,7 @@ def test_the_canvas_is_fixed_at_the_first_opening(room, desk):
 
 
 def test_after_a_gap_the_case_follows_the_log(room, desk):
-    lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
-    body = DecideOperation(
-        op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}
-    ).body
-    with opened(room.trial) as registry:  # another process
-        edit = Edit(1, utc_now(), "decide", body, "")
-        assert registry.assignments.add(own.code, edit, holder=desk.tab)
+    add_in_another_process(room, desk)
     answer = desk.decide(desk.case["lesions"][1], "accept", 3)
     assert (answer.status_code, answer.json()["next_number"]) == (409, 2)
 
