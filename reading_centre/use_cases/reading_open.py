@@ -79,7 +79,7 @@ class Opener:
         if kept is None:
             raise self.replaced(assignment)
         proposal, proposed = kept
-        shown, previous = self._previous(item, purpose, assignment.reader, proposed[LesionKind.T2])
+        shown, previous = self._previous(item, purpose, assignment, proposed[LesionKind.T2])
         proposal = StoredProposal(
             proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose, (), shown
         )
@@ -138,13 +138,19 @@ class Opener:
         return common_shape(boxes, self.registry.assignments.largest_canvas())
 
     def _previous(
-        self, item: ReadingItem, purpose: Purpose, reader: str, proposed: LabelImage
+        self, item: ReadingItem, purpose: Purpose, assignment: Assignment, proposed: LabelImage
     ) -> tuple[StoredPrevious | None, ReadingItem | None]:
-        """The previous visit as confirmed, with the proposed changes. A later version of its read replaces it."""
+        """The previous visit as confirmed, with the proposed changes.
+
+        A later version of its read replaces it, unless the read of this visit is signed.
+        """
+        reader = assignment.reader
         previous = self.previous_visit(item, purpose, reader)
+        shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
+        if purpose is Purpose.READ and assignment.state is AssignmentState.SIGNED:
+            return shown, None if previous is None else previous.item
         if previous is None:
             return None, None
-        shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
         if shown is None or shown.previous != previous.opinion:
             shown = StoredPrevious(previous.opinion, previous.changes(proposed))
             save_previous(self.trial.reads, item.subject, item.visit, reader, shown)

@@ -626,3 +626,55 @@ def serial_reading(room):
         change = {"change": lesion["proposed_change"], "old": None}
         assert second.do(number, op="change", lesion=lesion["number"], **change).status_code == 200
     assert sign(second).status_code == 200
+
+
+def unlocked(trial, visit):
+    proof = Proof(password=lambda _: PASSWORDS["R1"])
+    unlock_read(trial.root, subject=SUBJECT, visit=visit, reader="R1", reason="a vessel", proof=proof)
+
+
+def with_decisions_on_changes(room):
+    """The second visit with a decision on each change; returns the first operation on a change, too."""
+    first = desk_of(room, "wk00")
+    first.lease()
+    for number, lesion in enumerate(first.case["lesions"], start=1):
+        first.decide(lesion, "reject", number)
+    sign(first)  # all lesions of the next visit are new
+    second = desk_of(room, "wk04")
+    second.decide_all()
+    start = second.case["next_number"]
+    asked = [lesion["number"] for lesion in second.case["lesions"] if lesion["proposed_change"]]
+    assert asked
+    changes = [{"op": "change", "lesion": number, "change": "new", "old": None} for number in asked]
+    for number, change in enumerate(changes, start=start):
+        assert second.do(number, **change).status_code == 200
+    return second, start, changes[0]
+
+
+def test_decisions_on_changes_that_are_not_asked_any_more_have_no_effect(trial):
+    edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    with opened_room(trial) as room:
+        desk, number, change = with_decisions_on_changes(room)
+        before = desk.case
+        unlocked(trial, "wk00")
+        case = desk.case
+        assert (case["changes_asked"], case["next_number"]) == (False, before["next_number"])
+        assert desk.do(number, **change).json()["lesions"] == []
+        again = desk_of(room, "wk00")
+        again.decide_all()
+        sign(again)
+        asked = {x["number"] for x in desk.case["lesions"] if x["proposed_change"]}
+        assert asked < {x["number"] for x in before["lesions"] if x["proposed_change"]}
+        assert sign(desk).status_code == 200
+
+
+def test_a_signed_read_is_shown_with_the_changes_that_were_signed(trial):
+    edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    with opened_room(trial) as room:
+        desk, _, _ = with_decisions_on_changes(room)
+        assert sign(desk).status_code == 200
+        signed = desk.case
+        unlocked(trial, "wk00")
+        room.forget(own_assignment(room, desk).code)
+        assert desk.case["lesions"] == signed["lesions"]
+        assert desk.case["changes_asked"]
