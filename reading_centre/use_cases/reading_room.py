@@ -369,7 +369,7 @@ class ReadingRoom:
             if assignment.state is not AssignmentState.OPEN:
                 raise ConflictError("expected an open read, found a signed one", hint="it is read-only")
             if assignment.lease_holder != client:
-                raise _not_held()
+                raise not_held()
             if number > len(case.edits) + 1:
                 self.forget(assignment.code)
                 raise _other_number(self.case(assignment))
@@ -381,7 +381,7 @@ class ReadingRoom:
             try:
                 stored = self.registry.assignments.add(assignment.code, edit, holder=client)
             except PermissionError as error:
-                raise _not_held() from error
+                raise not_held() from error
             if not stored:  # another process has written to the log, or the read was signed
                 self.forget(assignment.code)
                 raise _other_number(self.case(assignment))
@@ -412,5 +412,11 @@ def _other_number(case: Case) -> ConflictError:
     return ConflictError(f"expected operation {number}, found another", hint="reload the page", more=more)
 
 
-def _not_held() -> NotHeldError:
+def not_held() -> NotHeldError:
+    """The error for a browser tab that does not edit the case.
+
+    Returns
+    -------
+    NotHeldError
+    """
     return NotHeldError("expected the tab that edits this case, found another one", hint="take over the case here")

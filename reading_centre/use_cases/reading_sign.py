@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,10 +22,10 @@ from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
-from reading_centre.use_cases.read_lock import lock_visits, statement_of
+from reading_centre.use_cases.read_lock import lock_visits, present_inputs, statement_of
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
-from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.reading_room import ReadingRoom, not_held
 from reading_centre.use_cases.staging import only_writer
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +33,27 @@ WAIT_S = 20.0
 """How long a signature waits for an upload or an analysis of the same subject."""
 
 
-def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: str) -> Json:
+def summary_to_sign(room: ReadingRoom, assignment: Assignment) -> Json:
+    """What the reader sees before the signature.
+
+    Parameters
+    ----------
+    room : ReadingRoom
+    assignment : Assignment
+
+    Returns
+    -------
+    dict
+        As `ReadingRoom.summary`, with ``seen``: digest of the log, the proposals and what the counts depend on. The
+        signature is for this state alone.
+    """
+    with room.held(assignment) as case:
+        return room.summary(case) | {"seen": _seen(room, case)}
+
+
+def sign_read(
+    room: ReadingRoom, assignment: Assignment, *, account: str, name: str, client: str, seen: str
+) -> Json:
     """Store, enter and sign the read of an assignment. It may be repeated after an interruption.
 
     Parameters
@@ -42,6 +64,10 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         Fingerprint of the account, whose password was checked.
     name : str
         Printed name of the reader.
+    client : str
+        Name of the browser tab.
+    seen : str
+        From `summary_to_sign`.
 
     Returns
     -------
@@ -51,7 +77,10 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
     Raises
     ------
     ConflictError
-        If the read is signed, has undecided lesions or contradictions, or its proposals are not there.
+        If the read is signed, has undecided lesions or contradictions, its proposals are not there, or it is
+        not what the reader has seen.
+    NotHeldError
+        If another tab edits the case.
     """
     with room.held(assignment) as case, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
@@ -59,9 +88,15 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
             raise ConflictError(
                 "expected an open read, found a signed or withdrawn one", hint="go to the worklist"
             )
+        if present.lease_holder != client:
+            raise not_held()
         _require_complete(case)
         _require_kept_proposal(room, case)
         _require_whole_log(room, case)
+        if seen != _seen(room, case):
+            raise ConflictError(
+                "expected the state of the summary, found a later one", hint="look at the summary and sign again"
+            )
         record = _stored(room, case)
         at = utc_now()
         statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
@@ -123,6 +158,21 @@ def _require_complete(case: Case) -> None:
     if found["contradictions"]:
         more = {"undecided": 0, "contradictions": found["contradictions"]}
         raise ConflictError("; ".join(found["contradictions"]), hint="correct the marks, then sign", more=more)
+
+
+def _seen(room: ReadingRoom, case: Case) -> str:
+    """Digest of what the reader signs, before the read is stored."""
+    proposal = case.proposal
+    try:
+        inputs = present_inputs(room.trial, room.protocol, proposal.subject, proposal.visit)
+    except (ReadingCentreError, OSError) as error:
+        _LOG.error("assignment %s: %s", case.assignment.code, error)
+        raise UnavailableError(
+            "expected the images of this case, found a fault", hint="tell the reading centre the code of the case"
+        ) from error
+    previous = proposal.shown.previous.digest if proposal.shown else ""
+    content = [case.head, case.assignment.digest, previous, inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _require_whole_log(room: ReadingRoom, case: Case) -> None:

@@ -60,7 +60,8 @@ def desk(room):
 
 
 def sign(desk, reader="R1", **change):
-    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader]} | change)
+    seen = desk.get("summary").json()["seen"]
+    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader], "seen": seen} | change)
 
 
 # --- the read ---------------------------------------------------------------------------------------------------
@@ -219,6 +220,32 @@ def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
     answer = sign(desk)
     assert (answer.status_code, answer.json()["contradictions"]) == (409, [contradiction])
     assert desk.case["state"] == "open"
+
+
+def test_a_signature_is_for_what_the_summary_has_shown(trial, room, desk):
+    desk.decide_all()
+    first = next(x for x in desk.case["lesions"] if x["decision"] == "accept")
+    seen = desk.get("summary").json()["seen"]
+    assert desk.decide(first, "reject", desk.case["next_number"]).status_code == 200
+    answer = sign(desk, seen=seen)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "Expected the state of the summary, found a later one. Look at the summary and sign again.",
+    )  # fmt: skip
+    seen = desk.get("summary").json()["seen"]
+    location = trial.derivatives.space(SUBJECT).location
+    labels = nifti.load_labels(location)
+    nifti.save(LabelImage(np.roll(labels.data, 1, axis=1), labels.grid), location)  # as by a new analysis
+    assert sign(desk, seen=seen).status_code == 409
+    assert (visits_of(trial)["wk04"].reads, desk.case["state"]) == ((), "open")
+    assert sign(desk).status_code == 200
+
+
+def test_only_the_tab_that_edits_signs(room, desk):
+    desk.decide_all()
+    other = Desk(desk.client, desk.url.rsplit("/", 1)[1], "other")
+    answer = sign(other)
+    assert (answer.status_code, desk.case["state"]) == (423, "open")
+    assert sign(desk).status_code == 200
 
 
 def killed(*_args, **_kwargs):
