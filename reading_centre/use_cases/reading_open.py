@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import RLock
 
@@ -10,7 +12,9 @@ import numpy as np
 from mri_pipeline.analysis.read_check import number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.spatial import LabelImage
@@ -31,8 +35,12 @@ from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.reading_case import Case
-from reading_centre.use_cases.reading_faults import ConflictError
+from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
 from reading_centre.use_cases.reading_images import CaseImages, Heads
+from reading_centre.use_cases.staging import only_writer
+
+WAIT_S = 2.0
+"""How long an opening waits for an upload or an analysis of the same subject."""
 
 
 class Opener:
@@ -66,15 +74,18 @@ class Opener:
         ------
         ConflictError
             If its proposals are not there any more. An open assignment is withdrawn.
+        UnavailableError
+            If an analysis or upload of the subject is in progress.
         UsageError, AnalysisError
             If a file is missing or damaged, or the face cannot be located. The message may name the subject.
         """
         subject, visit = assignment.subject, assignment.visit
-        item = item_from_derivatives(self.trial.derivatives, subject, visit)
         purpose = Purpose(assignment.purpose)
         if not assignment.opened_at:
-            self._propose(item, purpose, assignment)
+            with self._only_writer(subject):
+                self._propose(purpose, assignment)
             assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
+        item = item_from_derivatives(self.trial.derivatives, subject, visit)
         kept = kept_proposal(self.trial.reads, subject, visit, purpose, assignment.digest)
         if kept is None:
             raise self.replaced(assignment)
@@ -113,12 +124,17 @@ class Opener:
     def _canvas(self, subject: str) -> Canvas:
         return Canvas.around(self.heads.box(subject), self._shape())
 
-    def _propose(self, item: ReadingItem, purpose: Purpose, assignment: Assignment) -> None:
-        """Store the proposals, and fix the canvas."""
+    def _propose(self, purpose: Purpose, assignment: Assignment) -> None:
+        """Store the proposals of one analysis, and fix the canvas."""
+        folder = self.trial.derivatives.folder(assignment.subject)
+        analysed = identity(folder)
+        item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
         masks = numbered_proposals(item, partial(number_counted, rules=self.protocol.lesions))
         key = Sealed.open(self.trial).secret("reading")
         code = reading_code(key, item.subject, item.visit, purpose)
         proposal = proposal_of(item, code, masks, purpose)
+        if identity(folder) != analysed:
+            raise _in_progress()
         keep_proposal(self.trial.reads, proposal, masks)
         space = self.trial.derivatives.space(item.subject)
         load_record(space)
@@ -126,6 +142,15 @@ class Opener:
         canvas = self._canvas(item.subject)
         content = {"origin": list(canvas.origin), "shape": list(canvas.shape)}
         self.registry.assignments.opened(assignment.code, digest=proposal_digest(proposal), canvas=content)
+
+    @contextmanager
+    def _only_writer(self, subject: str) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(only_writer(self.trial, subject, wait_s=WAIT_S))
+            except UsageError as error:
+                raise _in_progress() from error
+            yield
 
     def _shape(self) -> Shape:
         """The canvas of the trial: it holds every analysed head and never becomes smaller."""
@@ -193,6 +218,12 @@ class Opener:
             "expected the proposals that this reading began with, found none",
             hint="the worklist has this case again under a new code",
         )
+
+
+def _in_progress() -> UnavailableError:
+    return UnavailableError(
+        "expected no analysis of this case while it is opened, found one", hint="open it again in some minutes"
+    )
 
 
 def _stored_canvas(assignment: Assignment) -> Canvas:

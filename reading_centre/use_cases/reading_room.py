@@ -198,7 +198,7 @@ class ReadingRoom:
                 return case
             try:
                 case = self.opener.open(assignment, self._lock_of(assignment.code))
-            except ConflictError:
+            except (ConflictError, UnavailableError):
                 raise
             except (ReadingCentreError, OSError) as error:
                 _LOG.error("assignment %s cannot be opened: %s", assignment.code, error)

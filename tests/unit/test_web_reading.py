@@ -15,13 +15,14 @@ from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
-from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.reading.worklist import numbered_proposals, reading_code
 from mri_pipeline.registry.assignments import Assignments, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading_sign import finish_signed
+from reading_centre.use_cases.staging import only_writer
 from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
@@ -575,6 +576,31 @@ def test_a_killed_opening_leaves_no_proposal(trial, room, monkeypatch):
         patch.setattr("mri_pipeline.reading.proposal_store.sync_tree", killed)
         assert desk.client.get(f"{desk.url}/case").status_code == 503
     assert not list(trial.reads.glob("*/*/opened/*/*"))
+    assert desk.case["state"] == "open"
+
+
+def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, monkeypatch):
+    desk = desk_of(room, "wk04")
+    refused = (
+        503,
+        "Expected no analysis of this case while it is opened, found one. Open it again in some minutes.",
+    )
+    with only_writer(trial, SUBJECT):
+        answer = desk.client.get(f"{desk.url}/case")
+        assert (answer.status_code, answer.json()["detail"]) == refused
+
+    def published(*args, **kwargs):
+        """A run publishes its results while the masks are read."""
+        folder = trial.derivatives.folder(SUBJECT)
+        shutil.copytree(folder, folder.with_name("new"))
+        folder.rename(trial.root / "old")
+        folder.with_name("new").rename(folder)
+        return numbered_proposals(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reading_centre.use_cases.reading_open.numbered_proposals", published)
+        answer = desk.client.get(f"{desk.url}/case")
+        assert (answer.status_code, answer.json()["detail"]) == refused
     assert desk.case["state"] == "open"
 
 
