@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from mri_pipeline.analysis.read_check import number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
@@ -39,6 +40,7 @@ from reading_centre.use_cases.reading_faults import ConflictError, UnavailableEr
 from reading_centre.use_cases.reading_images import CaseImages, Heads
 from reading_centre.use_cases.staging import only_writer
 
+_LOG = logging.getLogger(__name__)
 WAIT_S = 2.0
 """How long an opening waits for an upload or an analysis of the same subject."""
 
@@ -122,7 +124,7 @@ class Opener:
         return CaseImages(self.trial, self.heads, item, previous, canvas, deface=deface)
 
     def _canvas(self, subject: str) -> Canvas:
-        return Canvas.around(self.heads.box(subject), self._shape())
+        return Canvas.around(self.heads.box(subject), self._shape(subject))
 
     def _propose(self, purpose: Purpose, assignment: Assignment) -> None:
         """Store the proposals of one analysis, and fix the canvas."""
@@ -152,14 +154,24 @@ class Opener:
                 raise _in_progress() from error
             yield
 
-    def _shape(self) -> Shape:
-        """The canvas of the trial: it holds every analysed head and never becomes smaller."""
+    def _shape(self, own: str) -> Shape:
+        """The canvas of the trial: it holds every analysed head and never becomes smaller.
+
+        The head of another subject is left out if its brain is damaged.
+        """
         subjects = {
             subject.code
             for subject in self.registry.state().subjects
             if any(visit.scan is ScanState.ANALYSED for visit in subject.visits)
         }
-        boxes = [self.heads.box(subject) for subject in sorted(subjects)]
+        boxes = []
+        for subject in sorted(subjects):
+            try:
+                boxes.append(self.heads.box(subject))
+            except (ReadingCentreError, OSError) as error:
+                if subject == own:
+                    raise
+                _LOG.error("subject %s: its head is not on the canvas: %s", subject, error)
         return common_shape(boxes, self.registry.assignments.largest_canvas())
 
     def _previous(

@@ -105,7 +105,7 @@ class ReadingRoom:
         list of Assignment
             In the order of reading: by subject and visit if readers may know the order, else by random code.
         """
-        protocol = self.protocol
+        protocol = self.protocol.model_copy(update={"readers": self.readers})
         if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
             return []
         awaiting: list[tuple[str, str, str]] = []

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
@@ -602,6 +604,39 @@ def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, mon
         answer = desk.client.get(f"{desk.url}/case")
         assert (answer.status_code, answer.json()["detail"]) == refused
     assert desk.case["state"] == "open"
+
+
+def test_the_damaged_brain_of_another_subject_closes_no_case(tmp_path, caplog):
+    trial = write_web_trial(tmp_path / "trial", subjects=2)
+    trial.derivatives.space("BENCH001").brain.write_bytes(b"")
+    with opened_room(trial) as room:
+        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklist("R1") if a.visit == "wk04"}
+        assert own[SUBJECT].case["state"] == "open"
+        assert "subject BENCH001: its head is not on the canvas" in caplog.text
+        assert own["BENCH001"].client.get(f"{own['BENCH001'].url}/case").status_code == 503
+
+
+def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch):
+    def failed(spaces):
+        return {}, {space.subject: AnalysisError(f"sub-{space.subject}: no face") for space in spaces}
+
+    edit_protocol(trial, "deface = false", "deface = true")
+    monkeypatch.setattr("reading_centre.use_cases.reading_images.locate_faces", failed)
+    with opened_room(trial) as room:
+        desk = desk_of(room, "wk04")
+        for path in ("case", "volumes/flair"):
+            answer = desk.client.get(f"{desk.url}/{path}")
+            assert (answer.status_code, answer.json()["detail"][:46]) == (
+                503, "Expected the images of this case, found a faul",
+            )  # fmt: skip
+
+
+def test_a_reader_who_was_added_later_has_a_worklist(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    with opened_room(trial) as room:
+        account = f'code = "R9"\nname = "Dr R9"\npassword_hash = "{password_hash("a long password")}"'
+        trial.protocol_file.write_text(f"{trial.protocol_file.read_text()}\n[[readers]]\n{account}\n")
+        assert {own.state.value for own in room.worklist("R9")} == {"open"}
 
 
 def test_hidden_rereads_come_under_another_code_and_change_no_read(trial):
