@@ -129,7 +129,7 @@ def finish_signed(room: ReadingRoom) -> None:
 def _finish(room: ReadingRoom, subject: str) -> None:
     """Compare and lock the signed reads of a subject. They are signed even if this fails."""
     try:
-        compare_open_reads(room.trial, room.protocol, room.registry)
+        compare_open_reads(room.trial, room.protocol, room.registry, (subject,))
         _lock_what_counts(room, subject)
     except (ReadingCentreError, OSError) as error:
         _LOG.error("subject %s: its signed reads are not locked yet: %s", subject, error)

@@ -22,6 +22,7 @@ from mri_pipeline.registry.assignments import Assignments, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_compare import _analysed
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.staging import only_writer
@@ -249,6 +250,22 @@ def test_only_the_tab_that_edits_signs(room, desk):
     answer = sign(other)
     assert (answer.status_code, desk.case["state"]) == (423, "open")
     assert sign(desk).status_code == 200
+
+
+def test_a_signature_compares_the_reads_of_its_subject_alone(tmp_path, monkeypatch):
+    looked_at = set()
+
+    def watched(subject):
+        looked_at.add(subject.code)
+        return _analysed(subject)
+
+    monkeypatch.setattr("reading_centre.use_cases.read_compare._analysed", watched)
+    with opened_room(write_web_trial(tmp_path / "trial", subjects=2)) as room:
+        own = next(a for a in room.worklist("R1") if a.subject == SUBJECT)
+        desk = Desk(browser(room, "R1"), own.code)
+        desk.decide_all()
+        assert sign(desk).status_code == 200
+    assert looked_at == {SUBJECT}
 
 
 def killed(*_args, **_kwargs):
