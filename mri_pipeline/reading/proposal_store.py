@@ -2,14 +2,17 @@
 
 ::
 
-    reads/<subject>/<visit>/proposed/             the exported numbered masks and proposal.json
+    reads/<subject>/<visit>/proposed/             the latest exported numbered masks and proposal.json
     reads/<subject>/<visit>/serial/<reader>.json  what the reader was shown of the previous visit
     reads/<subject>/<visit>/adjudication/         as proposed/, of an adjudication
     reads/<subject>/<visit>/reread/               as proposed/, of a hidden second read
+    reads/<subject>/<visit>/opened/<purpose>/<digest>/  as proposed/, of cases opened in the browser; never changed
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,11 +21,11 @@ from pydantic import ValidationError
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.record import STORED_PREVIOUS, STORED_PROPOSAL, Purpose, StoredPrevious, StoredProposal
-from mri_pipeline.reading.store import private_files, private_reads, visit_folder
+from mri_pipeline.reading.store import private_files, private_reads, staging, visit_folder
 
 PROPOSAL_FILE = "proposal.json"
 
@@ -43,10 +46,90 @@ def save_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKi
     folder = visit_folder(reads, proposal.subject, proposal.visit) / proposal.purpose.value
     if folder.exists():
         shutil.rmtree(folder)
+    _write(folder, proposal, masks)
+    private_files(folder, reads)
+
+
+def _write(folder: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
     for kind, mask in masks.items():
         nifti.save(mask, folder / kind.file)
     write_atomic(folder / PROPOSAL_FILE, STORED_PROPOSAL.dump_json(proposal, indent=1) + b"\n")
-    private_files(folder, reads)
+
+
+def proposal_digest(proposal: StoredProposal) -> str:
+    """Digest of all proposed masks of a visit.
+
+    Parameters
+    ----------
+    proposal : StoredProposal
+
+    Returns
+    -------
+    str
+        SHA-256.
+    """
+    content = {kind.value: digest for kind, digest in proposal.digests.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def keep_proposal(reads: Path, proposal: StoredProposal, masks: Mapping[LesionKind, LabelImage]) -> None:
+    """Store the proposal of a case that is opened in the browser, unless it is there. It is never replaced.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    proposal : StoredProposal
+    masks : mapping of LesionKind to LabelImage
+        The numbered masks.
+    """
+    target = _kept_folder(reads, proposal.subject, proposal.visit, proposal.purpose, proposal_digest(proposal))
+    if target.exists():
+        return
+    with staging(reads) as stage:
+        folder = stage / target.name
+        _write(folder, proposal, masks)
+        sync_tree(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+    sync_folder(target.parent)
+    private_files(target, reads)
+
+
+def kept_proposal(
+    reads: Path, subject: str, visit: str, purpose: Purpose, digest: str
+) -> tuple[StoredProposal, dict[LesionKind, LabelImage]] | None:
+    """A proposal of `keep_proposal` with its masks.
+
+    Parameters
+    ----------
+    reads : Path
+        ``reads/`` of the trial.
+    subject, visit : str
+        Blinded code and visit label.
+    purpose : Purpose
+    digest : str
+        `proposal_digest`.
+
+    Returns
+    -------
+    tuple of (StoredProposal, dict of LesionKind to LabelImage), or None
+        None if it is not there.
+
+    Raises
+    ------
+    UsageError, ImageError
+        If it is damaged.
+    """
+    folder = _kept_folder(reads, subject, visit, purpose, digest)
+    if not folder.is_dir():
+        return None
+    proposal = _proposal(folder / PROPOSAL_FILE)
+    return proposal, _masks(folder, proposal)
+
+
+def _kept_folder(reads: Path, subject: str, visit: str, purpose: Purpose, digest: str) -> Path:
+    return visit_folder(reads, subject, visit) / "opened" / purpose.value / digest
 
 
 def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[StoredProposal]:
@@ -71,35 +154,10 @@ def stored_proposals(reads: Path, purpose: Purpose = Purpose.READ) -> Iterator[S
         yield _proposal(path)
 
 
-def load_proposal(reads: Path, subject: str, visit: str, purpose: Purpose) -> StoredProposal | None:
-    """The stored proposal of one visit.
-
-    Parameters
-    ----------
-    reads : Path
-        ``reads/`` of the trial.
-    subject, visit : str
-        Blinded code and visit label.
-    purpose : Purpose
-
-    Returns
-    -------
-    StoredProposal or None
-        None if the visit was never shown for this purpose.
-
-    Raises
-    ------
-    UsageError
-        If it is damaged.
-    """
-    path = visit_folder(reads, subject, visit) / purpose.value / PROPOSAL_FILE
-    return _proposal(path) if path.is_file() else None
-
-
 def _proposal(path: Path) -> StoredProposal:
     try:
         return STORED_PROPOSAL.validate_json(path.read_bytes())
-    except ValidationError as error:
+    except (ValidationError, OSError) as error:
         raise UsageError(
             f"expected the record of an export in reads/, found a damaged {PROPOSAL_FILE}",
             hint="export the worklist again",
@@ -185,5 +243,8 @@ def load_proposed(reads: Path, proposal: StoredProposal) -> dict[LesionKind, Lab
     ImageError
         If a mask is missing or damaged.
     """
-    folder = visit_folder(reads, proposal.subject, proposal.visit) / proposal.purpose.value
+    return _masks(visit_folder(reads, proposal.subject, proposal.visit) / proposal.purpose.value, proposal)
+
+
+def _masks(folder: Path, proposal: StoredProposal) -> dict[LesionKind, LabelImage]:
     return {kind: nifti.load_labels(folder / kind.file) for kind in proposal.digests}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from reading_centre.use_cases.known_reads import counts_of, known_reads, masks_b
 from reading_centre.use_cases.staging import only_writer
 
 
-def compare_open_reads(trial: Trial, protocol: Protocol, registry: Registry) -> None:
+def compare_open_reads(
+    trial: Trial, protocol: Protocol, registry: Registry, subjects: Iterable[str] | None = None
+) -> None:
     """Compare the complete pairs of reads that are not compared yet. If two reads agree, one of them counts.
 
     It may be interrupted at any point and called again. A visit waits for the read of the previous analysed visit by
@@ -34,13 +36,15 @@ def compare_open_reads(trial: Trial, protocol: Protocol, registry: Registry) -> 
     trial : Trial
     protocol : Protocol
     registry : Registry
+    subjects : iterable of str, optional
+        Codes of the subjects; all if None.
 
     Raises
     ------
     UsageError
         If the files of a read are missing or differ from the registry.
     """
-    for code in registry.subjects():
+    for code in registry.subjects() if subjects is None else subjects:
         for index in range(len(_analysed(registry.subject(code)))):
             visits = _analysed(registry.subject(code))  # the visit before may just have been compared
             if comparable(visits[index].reads):

@@ -147,9 +147,27 @@ def statement_of(trial: Trial, protocol: Protocol, record: ReadRecord, *, accoun
     dict of str to str
         As `mri_pipeline.reading.signature.signature`, over the present images and rules.
     """
-    files = files_of_counts(trial.derivatives, record.subject, record.visit)
-    digests = {name: file_digest(path) for name, path in files.items()}
-    return signature(record, _inputs(protocol, digests), account=account, at=at)
+    inputs = present_inputs(trial, protocol, record.subject, record.visit)
+    return signature(record, inputs, account=account, at=at)
+
+
+def present_inputs(trial: Trial, protocol: Protocol, subject: str, visit: str) -> dict[str, Any]:
+    """What the counts of a visit depend on beside its masks, as it is now.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    subject, visit : str
+        Blinded code and visit label.
+
+    Returns
+    -------
+    dict
+        ``files``: SHA-256 by name. ``rules``: the lesion rules.
+    """
+    files = files_of_counts(trial.derivatives, subject, visit)
+    return _inputs(protocol, {name: file_digest(path) for name, path in files.items()})
 
 
 def _inputs(protocol: Protocol, digests: Mapping[str, str]) -> dict[str, Any]:

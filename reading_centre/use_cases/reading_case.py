@@ -81,7 +81,14 @@ class Case:
         self._original = dict(self.marks.voxels)
         self._counts: dict[LesionKind, Json] = {}
         for edit in self.edits:
-            self.marks.apply(_operation(edit))
+            self._replay(edit)
+
+    def _replay(self, edit: Edit) -> Effect:
+        """Carry out an operation of the log. A decision on a change that is not asked any more has no effect."""
+        operation = _operation(edit)
+        if isinstance(operation, ChangeOperation) and operation.lesion not in self.asked:
+            return Effect()
+        return self.marks.apply(operation)
 
     @property
     def canvas_grid(self) -> Grid:
@@ -180,7 +187,7 @@ class Case:
             self.assignment, self.proposal, self.proposed, self.canvas, self.grid, self.images, self.location,
             self.probabilities, self.rules, self.previous_t2, self.lock, self.edits[: number - 1],
         )  # fmt: skip
-        return earlier.done(self.edits[number - 1], earlier.marks.apply(_operation(self.edits[number - 1])))
+        return earlier.done(self.edits[number - 1], earlier._replay(self.edits[number - 1]))
 
     def done(self, edit: Edit, effect: Effect) -> Json:
         """Enter an operation that was carried out, and describe what it changed.

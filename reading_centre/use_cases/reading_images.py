@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.errors import ReadingCentreError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import SpaceFiles, Trial
@@ -29,6 +31,9 @@ from mri_pipeline.reading.canvas import (
 )
 from mri_pipeline.reading.items import ReadingItem
 from reading_centre.use_cases.faces import PackedMask, locate_faces
+from reading_centre.use_cases.reading_faults import UnavailableError
+
+_LOG = logging.getLogger(__name__)
 
 PANES: Mapping[str, tuple[str, Contrast]] = {
     "flair": ("FLAIR", Contrast.FLAIR),
@@ -223,6 +228,8 @@ class CaseImages:
         ------
         KeyError
             If the case has no previous visit.
+        UnavailableError
+            If an image is missing or damaged, or the face cannot be located.
         """
         item = self._shown(pane)
         path = self._cached(pane, item)
@@ -231,7 +238,14 @@ class CaseImages:
             header, _, voxels = content.partition(b"\n")
             low, high = json.loads(header)
             return Volume(voxels, (low, high))
-        volume = self._made(pane.removeprefix(PREVIOUS), item)
+        try:
+            volume = self._made(pane.removeprefix(PREVIOUS), item)
+        except (ReadingCentreError, OSError) as error:
+            _LOG.error("subject %s, visit %s: %s cannot be shown: %s", item.subject, item.visit, pane, error)
+            raise UnavailableError(
+                "expected the images of this case, found a fault",
+                hint="tell the reading centre the code of the case",
+            ) from error
         write_atomic(path, json.dumps(volume.window).encode() + b"\n" + volume.content, mode=0o600)
         return volume
 

@@ -1,9 +1,10 @@
-"""Opening of a case: the proposals are stored as by an export, and the marks are made from the log."""
+"""Opening of a case: its proposals are stored for good, and the marks are made from the log."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from threading import RLock
 
@@ -12,7 +13,9 @@ import numpy as np
 from mri_pipeline.analysis.read_check import number_counted
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.spatial import LabelImage
@@ -20,11 +23,11 @@ from mri_pipeline.reading.canvas import Canvas, Shape, common_shape, flat
 from mri_pipeline.reading.items import LesionKind, ReadingItem, item_from_derivatives
 from mri_pipeline.reading.marks import Lesion
 from mri_pipeline.reading.proposal_store import (
+    keep_proposal,
+    kept_proposal,
     load_previous,
-    load_proposal,
-    load_proposed,
+    proposal_digest,
     save_previous,
-    save_proposal,
 )
 from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import Previous
@@ -33,8 +36,13 @@ from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.reading_case import Case
-from reading_centre.use_cases.reading_faults import ConflictError
+from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
 from reading_centre.use_cases.reading_images import CaseImages, Heads
+from reading_centre.use_cases.staging import only_writer
+
+_LOG = logging.getLogger(__name__)
+WAIT_S = 2.0
+"""How long an opening waits for an upload or an analysis of the same subject."""
 
 
 class Opener:
@@ -67,21 +75,24 @@ class Opener:
         Raises
         ------
         ConflictError
-            If its proposals have changed. An open assignment is withdrawn.
+            If its proposals are not there any more. An open assignment is withdrawn.
+        UnavailableError
+            If an analysis or upload of the subject is in progress.
         UsageError, AnalysisError
             If a file is missing or damaged, or the face cannot be located. The message may name the subject.
         """
         subject, visit = assignment.subject, assignment.visit
-        item = item_from_derivatives(self.trial.derivatives, subject, visit)
         purpose = Purpose(assignment.purpose)
         if not assignment.opened_at:
-            self._propose(item, purpose, assignment)
+            with self._only_writer(subject):
+                self._propose(purpose, assignment)
             assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
-        proposal = load_proposal(self.trial.reads, subject, visit, purpose)
-        if proposal is None or proposal_digest(proposal) != assignment.digest:
+        item = item_from_derivatives(self.trial.derivatives, subject, visit)
+        kept = kept_proposal(self.trial.reads, subject, visit, purpose, assignment.digest)
+        if kept is None:
             raise self.replaced(assignment)
-        proposed = load_proposed(self.trial.reads, proposal)
-        shown, previous = self._previous(item, purpose, assignment.reader, proposed[LesionKind.T2])
+        proposal, proposed = kept
+        shown, previous = self._previous(item, purpose, assignment, proposed[LesionKind.T2])
         proposal = StoredProposal(
             proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose, (), shown
         )
@@ -113,17 +124,20 @@ class Opener:
         return CaseImages(self.trial, self.heads, item, previous, canvas, deface=deface)
 
     def _canvas(self, subject: str) -> Canvas:
-        return Canvas.around(self.heads.box(subject), self._shape())
+        return Canvas.around(self.heads.box(subject), self._shape(subject))
 
-    def _propose(self, item: ReadingItem, purpose: Purpose, assignment: Assignment) -> None:
-        """Store the proposals as an export does, and fix the canvas."""
+    def _propose(self, purpose: Purpose, assignment: Assignment) -> None:
+        """Store the proposals of one analysis, and fix the canvas."""
+        folder = self.trial.derivatives.folder(assignment.subject)
+        analysed = identity(folder)
+        item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
         masks = numbered_proposals(item, partial(number_counted, rules=self.protocol.lesions))
         key = Sealed.open(self.trial).secret("reading")
         code = reading_code(key, item.subject, item.visit, purpose)
         proposal = proposal_of(item, code, masks, purpose)
-        known = load_proposal(self.trial.reads, item.subject, item.visit, purpose)
-        if known is None or known.digests != proposal.digests:
-            save_proposal(self.trial.reads, proposal, masks)
+        if identity(folder) != analysed:
+            raise _in_progress()
+        keep_proposal(self.trial.reads, proposal, masks)
         space = self.trial.derivatives.space(item.subject)
         load_record(space)
         keep_space(space, self.trial.kept_space(item.subject))
@@ -131,24 +145,49 @@ class Opener:
         content = {"origin": list(canvas.origin), "shape": list(canvas.shape)}
         self.registry.assignments.opened(assignment.code, digest=proposal_digest(proposal), canvas=content)
 
-    def _shape(self) -> Shape:
-        """The canvas of the trial: it holds every analysed head and never becomes smaller."""
+    @contextmanager
+    def _only_writer(self, subject: str) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(only_writer(self.trial, subject, wait_s=WAIT_S))
+            except UsageError as error:
+                raise _in_progress() from error
+            yield
+
+    def _shape(self, own: str) -> Shape:
+        """The canvas of the trial: it holds every analysed head and never becomes smaller.
+
+        The head of another subject is left out if its brain is damaged.
+        """
         subjects = {
             subject.code
             for subject in self.registry.state().subjects
             if any(visit.scan is ScanState.ANALYSED for visit in subject.visits)
         }
-        boxes = [self.heads.box(subject) for subject in sorted(subjects)]
+        boxes = []
+        for subject in sorted(subjects):
+            try:
+                boxes.append(self.heads.box(subject))
+            except (ReadingCentreError, OSError) as error:
+                if subject == own:
+                    raise
+                _LOG.error("subject %s: its head is not on the canvas: %s", subject, error)
         return common_shape(boxes, self.registry.assignments.largest_canvas())
 
     def _previous(
-        self, item: ReadingItem, purpose: Purpose, reader: str, proposed: LabelImage
+        self, item: ReadingItem, purpose: Purpose, assignment: Assignment, proposed: LabelImage
     ) -> tuple[StoredPrevious | None, ReadingItem | None]:
-        """The previous visit as confirmed, with the proposed changes. A later version of its read replaces it."""
+        """The previous visit as confirmed, with the proposed changes.
+
+        A later version of its read replaces it, unless the read of this visit is signed.
+        """
+        reader = assignment.reader
         previous = self.previous_visit(item, purpose, reader)
+        shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
+        if purpose is Purpose.READ and assignment.state is AssignmentState.SIGNED:
+            return shown, None if previous is None else previous.item
         if previous is None:
             return None, None
-        shown = load_previous(self.trial.reads, item.subject, item.visit, reader)
         if shown is None or shown.previous != previous.opinion:
             shown = StoredPrevious(previous.opinion, previous.changes(proposed))
             save_previous(self.trial.reads, item.subject, item.visit, reader, shown)
@@ -173,7 +212,7 @@ class Opener:
         return find(item) if find is not None and purpose is Purpose.READ else None
 
     def replaced(self, assignment: Assignment) -> ConflictError:
-        """The error for a case whose proposals have changed. An open assignment is withdrawn.
+        """The error for a case without its proposals, as after a withdrawn scan. An open assignment is withdrawn.
 
         Parameters
         ----------
@@ -185,30 +224,18 @@ class Opener:
             To be raised by the caller.
         """
         if assignment.state is not AssignmentState.OPEN:
-            return ConflictError(
-                "expected the proposals of this read, found later ones", hint="the read is signed"
-            )
-        self.registry.assignments.withdraw(assignment.code, "the proposals have changed")
+            return ConflictError("expected the proposals of this read, found none", hint="the read is signed")
+        self.registry.assignments.withdraw(assignment.code, "the proposals are not there")
         return ConflictError(
-            "expected the proposals that this reading began with, found later ones",
+            "expected the proposals that this reading began with, found none",
             hint="the worklist has this case again under a new code",
         )
 
 
-def proposal_digest(proposal: StoredProposal) -> str:
-    """Digest of all proposed masks of a visit.
-
-    Parameters
-    ----------
-    proposal : StoredProposal
-
-    Returns
-    -------
-    str
-        SHA-256.
-    """
-    content = {kind.value: digest for kind, digest in proposal.digests.items()}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _in_progress() -> UnavailableError:
+    return UnavailableError(
+        "expected no analysis of this case while it is opened, found one", hint="open it again in some minutes"
+    )
 
 
 def _stored_canvas(assignment: Assignment) -> Canvas:

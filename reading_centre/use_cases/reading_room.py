@@ -32,6 +32,7 @@ from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState, Edit
 from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases.known_reads import rereads_of
 from reading_centre.use_cases.read import awaits_read, rereads_for
 from reading_centre.use_cases.reading_case import TITLES, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
@@ -104,11 +105,11 @@ class ReadingRoom:
         list of Assignment
             In the order of reading: by subject and visit if readers may know the order, else by random code.
         """
-        protocol = self.protocol
+        protocol = self.protocol.model_copy(update={"readers": self.readers})
         if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
             return []
         awaiting: list[tuple[str, str, str]] = []
-        unsigned = []
+        unsigned: list[tuple[str, str, str]] = []
         for subject in self.registry.state().subjects:
             for visit in subject.visits:
                 key = (subject.code, visit.visit, Purpose.READ.value)
@@ -120,6 +121,7 @@ class ReadingRoom:
                 elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
                     unsigned.append(key)
         again = rereads_for(self.trial, protocol, self.registry, reader)
+        unsigned += ((*key, Purpose.REREAD.value) for key in rereads_of(self.registry, reader))
         awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
         return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
 
@@ -187,7 +189,7 @@ class ReadingRoom:
         UnavailableError
             If it cannot be opened.
         ConflictError
-            If its proposals have changed. The assignment is withdrawn.
+            If its proposals are not there any more. The assignment is withdrawn.
         """
         if (case := self._opened(assignment.code)) is not None:
             return case
@@ -196,7 +198,7 @@ class ReadingRoom:
                 return case
             try:
                 case = self.opener.open(assignment, self._lock_of(assignment.code))
-            except ConflictError:
+            except (ConflictError, UnavailableError):
                 raise
             except (ReadingCentreError, OSError) as error:
                 _LOG.error("assignment %s cannot be opened: %s", assignment.code, error)
@@ -367,7 +369,7 @@ class ReadingRoom:
             if assignment.state is not AssignmentState.OPEN:
                 raise ConflictError("expected an open read, found a signed one", hint="it is read-only")
             if assignment.lease_holder != client:
-                raise _not_held()
+                raise not_held()
             if number > len(case.edits) + 1:
                 self.forget(assignment.code)
                 raise _other_number(self.case(assignment))
@@ -379,7 +381,7 @@ class ReadingRoom:
             try:
                 stored = self.registry.assignments.add(assignment.code, edit, holder=client)
             except PermissionError as error:
-                raise _not_held() from error
+                raise not_held() from error
             if not stored:  # another process has written to the log, or the read was signed
                 self.forget(assignment.code)
                 raise _other_number(self.case(assignment))
@@ -401,7 +403,7 @@ class ReadingRoom:
             return case.summary() | {"meaning": f"{MEANING}."}
 
 
-_UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN})
+_UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN, ReadStanding.COMPARED})
 
 
 def _other_number(case: Case) -> ConflictError:
@@ -410,5 +412,11 @@ def _other_number(case: Case) -> ConflictError:
     return ConflictError(f"expected operation {number}, found another", hint="reload the page", more=more)
 
 
-def _not_held() -> NotHeldError:
+def not_held() -> NotHeldError:
+    """The error for a browser tab that does not edit the case.
+
+    Returns
+    -------
+    NotHeldError
+    """
     return NotHeldError("expected the tab that edits this case, found another one", hint="take over the case here")

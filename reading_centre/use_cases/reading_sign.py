@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from mri_pipeline.analysis.read_check import check_read
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.confirmed import confirm_item, stage_item, take_over
-from mri_pipeline.reading.proposal_store import load_proposal
+from mri_pipeline.reading.proposal_store import kept_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
+from mri_pipeline.registry import Registry, VisitState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads
 from reading_centre.use_cases.read_compare import compare_open_reads
-from reading_centre.use_cases.read_lock import lock_visits, statement_of
+from reading_centre.use_cases.read_lock import lock_visits, present_inputs, statement_of
 from reading_centre.use_cases.reading_case import WHAT, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
-from reading_centre.use_cases.reading_open import proposal_digest
-from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.reading_room import ReadingRoom, not_held
 from reading_centre.use_cases.staging import only_writer
 
+_LOG = logging.getLogger(__name__)
 WAIT_S = 20.0
 """How long a signature waits for an upload or an analysis of the same subject."""
 
 
-def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: str) -> Json:
+def summary_to_sign(room: ReadingRoom, assignment: Assignment) -> Json:
+    """What the reader sees before the signature.
+
+    Parameters
+    ----------
+    room : ReadingRoom
+    assignment : Assignment
+
+    Returns
+    -------
+    dict
+        As `ReadingRoom.summary`, with ``seen``: digest of the log, the proposals and what the counts depend on. The
+        signature is for this state alone.
+    """
+    with room.held(assignment) as case:
+        return room.summary(case) | {"seen": _seen(room, case)}
+
+
+def sign_read(
+    room: ReadingRoom, assignment: Assignment, *, account: str, name: str, client: str, seen: str
+) -> Json:
     """Store, enter and sign the read of an assignment. It may be repeated after an interruption.
 
     Parameters
@@ -40,6 +64,10 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
         Fingerprint of the account, whose password was checked.
     name : str
         Printed name of the reader.
+    client : str
+        Name of the browser tab.
+    seen : str
+        From `summary_to_sign`.
 
     Returns
     -------
@@ -49,7 +77,10 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
     Raises
     ------
     ConflictError
-        If the read is signed, has undecided lesions or contradictions, or its proposals have changed.
+        If the read is signed, has undecided lesions or contradictions, its proposals are not there, or it is
+        not what the reader has seen.
+    NotHeldError
+        If another tab edits the case.
     """
     with room.held(assignment) as case, _only_writer(room, assignment.subject):
         present = room.assignment(assignment.code, assignment.reader)
@@ -57,19 +88,51 @@ def sign_read(room: ReadingRoom, assignment: Assignment, *, account: str, name: 
             raise ConflictError(
                 "expected an open read, found a signed or withdrawn one", hint="go to the worklist"
             )
+        if present.lease_holder != client:
+            raise not_held()
         _require_complete(case)
-        _require_present_proposal(room, case)
+        _require_kept_proposal(room, case)
+        _require_whole_log(room, case)
+        if seen != _seen(room, case):
+            raise ConflictError(
+                "expected the state of the summary, found a later one", hint="look at the summary and sign again"
+            )
         record = _stored(room, case)
         at = utc_now()
         statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
-        if not record.reread:
-            compare_open_reads(room.trial, room.protocol, room.registry)
-            _lock_what_counts(room, record, statement)
         signature = {"name": name, "utc": at, "meaning": f"{MEANING}.", "version": record.version}
         room.registry.assignments.sign(
             assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
         )
+        if not record.reread:
+            _finish(room, record.subject)
     return signature
+
+
+def finish_signed(room: ReadingRoom) -> None:
+    """Compare and lock the signed reads whose signature was interrupted. Faults go to the log of the server.
+
+    Parameters
+    ----------
+    room : ReadingRoom
+    """
+    signed = _statements(room.registry)
+    for subject in room.registry.state().subjects:
+        if any(read.digest in signed for visit in subject.visits for read in visit.reads if not _locked(visit)):
+            try:
+                with _only_writer(room, subject.code):
+                    _finish(room, subject.code)
+            except UnavailableError as error:
+                _LOG.error("subject %s: its signed reads are not locked yet: %s", subject.code, error)
+
+
+def _finish(room: ReadingRoom, subject: str) -> None:
+    """Compare and lock the signed reads of a subject. They are signed even if this fails."""
+    try:
+        compare_open_reads(room.trial, room.protocol, room.registry, (subject,))
+        _lock_what_counts(room, subject)
+    except (ReadingCentreError, OSError) as error:
+        _LOG.error("subject %s: its signed reads are not locked yet: %s", subject, error)
 
 
 @contextmanager
@@ -97,10 +160,33 @@ def _require_complete(case: Case) -> None:
         raise ConflictError("; ".join(found["contradictions"]), hint="correct the marks, then sign", more=more)
 
 
-def _require_present_proposal(room: ReadingRoom, case: Case) -> None:
+def _seen(room: ReadingRoom, case: Case) -> str:
+    """Digest of what the reader signs, before the read is stored."""
+    proposal = case.proposal
+    try:
+        inputs = present_inputs(room.trial, room.protocol, proposal.subject, proposal.visit)
+    except (ReadingCentreError, OSError) as error:
+        _LOG.error("assignment %s: %s", case.assignment.code, error)
+        raise UnavailableError(
+            "expected the images of this case, found a fault", hint="tell the reading centre the code of the case"
+        ) from error
+    previous = proposal.shown.previous.digest if proposal.shown else ""
+    content = [case.head, case.assignment.digest, previous, inputs]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _require_whole_log(room: ReadingRoom, case: Case) -> None:
+    stored = room.registry.assignments.edits(case.assignment.code)
+    if (stored[-1].hash if stored else "") != case.head:
+        room.forget(case.assignment.code)
+        raise ConflictError(
+            "expected no operation during the signature, found one", hint="look at the summary and sign again"
+        )
+
+
+def _require_kept_proposal(room: ReadingRoom, case: Case) -> None:
     own = case.proposal
-    stored = load_proposal(room.trial.reads, own.subject, own.visit, own.purpose)
-    if stored is None or proposal_digest(stored) != proposal_digest(own):
+    if kept_proposal(room.trial.reads, own.subject, own.visit, own.purpose, case.assignment.digest) is None:
         room.forget(case.assignment.code)
         raise room.opener.replaced(case.assignment)
 
@@ -121,6 +207,8 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
                 stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
             )
         except UsageError as error:
+            room.forget(case.assignment.code)
+            registry.assignments.withdraw(case.assignment.code, "the visit accepts no other read")
             raise ConflictError(
                 "expected a case that awaits your read, found one that is complete or locked",
                 hint="go to the worklist",
@@ -140,18 +228,26 @@ def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     return old or staged
 
 
-def _lock_what_counts(room: ReadingRoom, signed: ReadRecord, statement: Mapping[str, str]) -> None:
+def _statements(registry: Registry) -> dict[str, dict[str, str]]:
+    """The latest signature of each signed read, by the digest of the read."""
+    entries = registry.audit_entries(AuditAction.READ_SIGNED)
+    return {entry.details["digest"]: entry.details["signature"] for entry in entries}
+
+
+def _locked(visit: VisitState) -> bool:
+    return any(read.status is ReadStatus.LOCKED for read in visit.reads)
+
+
+def _lock_what_counts(room: ReadingRoom, subject: str) -> None:
     """Lock the signed reads of a subject that count. With two readers, the other signature decides which one counts.
 
     A read that was signed before and whose images or rules have changed since is left open.
     """
-    trial, protocol, registry, subject = room.trial, room.protocol, room.registry, signed.subject
-    entries = registry.audit_entries(AuditAction.READ_SIGNED)
-    statements = {entry.details["digest"]: entry.details["signature"] for entry in entries}
-    statements[signed.digest] = statement
+    trial, protocol, registry = room.trial, room.protocol, room.registry
+    statements = _statements(registry)
     for visit in registry.subject(subject).visits:
         read = visit.counting
-        if read is None or read.status is ReadStatus.LOCKED or len(visit.reads) < protocol.reading.readers:
+        if read is None or _locked(visit) or len(visit.reads) < protocol.reading.readers:
             continue
         own = statements.get(read.digest)
         if own is None:

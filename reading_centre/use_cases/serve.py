@@ -19,6 +19,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.web.app import create_app
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             Registry.open(trial, protocol, Use.NUMBERS) as registry,
             closing(_listening(address)) as listener,
         ):
-            server = uvicorn.Server(_config(create_app(ReadingRoom(trial, protocol, registry)), address))
+            room = ReadingRoom(trial, protocol, registry)
+            server = uvicorn.Server(_config(create_app(room), address))
+            finish_signed(room)
             report(_line(address, listener))
             server.run(sockets=[listener])
     except LockedError as error:

@@ -16,7 +16,7 @@ from mri_pipeline.reading.operations import OPERATION, Number
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
-from reading_centre.use_cases.reading_sign import sign_read
+from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
 from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
@@ -58,6 +58,7 @@ class _Sign(_Request):
 
     login: Annotated[str, Field(max_length=64)] = ""
     password: Annotated[str, Field(max_length=1024)]
+    seen: Annotated[str, Field(max_length=64)]
 
 
 def _own(request: Request, code: str) -> Assignment:
@@ -156,13 +157,14 @@ def _lease(request: Request, assignment: str, body: _Lease) -> Response:
 @allow(Role.READER)
 def _summary(request: Request, assignment: str) -> Response:
     """Contradictions, questions and counts."""
-    room = room_of(request)
-    return JSONResponse(room.summary(room.case(_own(request, assignment))))
+    return JSONResponse(summary_to_sign(room_of(request), _own(request, assignment)))
 
 
 @router.post("/sign")
 @allow(Role.READER)
-def _sign(request: Request, assignment: str, body: _Sign) -> Response:
+def _sign(
+    request: Request, assignment: str, body: _Sign, x_client: Annotated[str, Header(max_length=64)] = ""
+) -> Response:
     """Sign the read: login and password at the first signature of a session, the password at each later one."""
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")
@@ -175,7 +177,7 @@ def _sign(request: Request, assignment: str, body: _Sign) -> Response:
     if reader.code != user.code:
         room.registry.audit(AuditAction.SIGNATURE_REFUSED, reader=user.code, details={"account": reader.code})
         raise HTTPException(401, _NOT_SIGNED)
-    signature = sign_read(room, own, account=account, name=user.name)
+    signature = sign_read(room, own, account=account, name=user.name, client=x_client, seen=body.seen)
     room.registry.sessions.signed(user.token)
     return JSONResponse(signature)
 

@@ -54,7 +54,7 @@ BODIES = {
     "tools/fill": {"kind": "T2", "voxel": [20, 20, 7], "pane": "flair"},
     "tools/split": {"kind": "T2", "lesion": 1},
     "lease": {"client": "tab", "take_over": False},
-    "sign": {"login": "R1", "password": PASSWORDS["R1"]},
+    "sign": {"login": "R1", "password": PASSWORDS["R1"], "seen": ""},
 }
 
 
@@ -332,15 +332,16 @@ def everything(room, reader):
 def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(trial, room):
     visits = [visit.label for visit in room.protocol.visits]
     codes = [*SUBJECTS, *visits, *(site.code for site in room.protocol.sites), "nii.gz", "affine", str(trial.root)]
-    exported = {path.parent.parent.name for path in trial.reads.glob("*/*/proposed/proposal.json")}
     shapes, seen = set(), everything(room, "R1")
     assert len(seen) == 1 + 14 * 11
-    stored = [json.loads(p.read_text())["reading_code"] for p in trial.reads.glob("*/*/proposed/proposal.json")]
+    stored = [
+        json.loads(p.read_text())["reading_code"] for p in trial.reads.glob("*/*/opened/proposed/*/proposal.json")
+    ]
     assert len(stored) == 14
     for answer in seen:
         binary = answer.headers["content-type"] == "application/octet-stream"
         text = f"{answer.url} {dict(answer.headers)} {'' if binary else answer.text}"
-        assert not [code for code in (*codes, *stored, *exported) if code in text]
+        assert not [code for code in (*codes, *stored) if code in text]
         if "shape" in text and answer.url.path.endswith("/case"):
             shapes.add(tuple(answer.json()["shape"]))
     assert len(shapes) == 1

@@ -2,25 +2,30 @@
 
 import json
 import shutil
-from threading import Thread
+from threading import Lock, Thread
 
 import numpy as np
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
-from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
-from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.reading.worklist import numbered_proposals, reading_code
 from mri_pipeline.registry.assignments import Assignments, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_compare import _analysed
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.reading_sign import finish_signed
+from reading_centre.use_cases.staging import only_writer
 from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
@@ -59,7 +64,8 @@ def desk(room):
 
 
 def sign(desk, reader="R1", **change):
-    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader]} | change)
+    seen = desk.get("summary").json()["seen"]
+    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader], "seen": seen} | change)
 
 
 # --- the read ---------------------------------------------------------------------------------------------------
@@ -220,19 +226,128 @@ def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
     assert desk.case["state"] == "open"
 
 
-def test_an_interrupted_signature_is_completed(trial, room, desk, monkeypatch):
+def test_a_signature_is_for_what_the_summary_has_shown(trial, room, desk):
     desk.decide_all()
+    first = next(x for x in desk.case["lesions"] if x["decision"] == "accept")
+    seen = desk.get("summary").json()["seen"]
+    assert desk.decide(first, "reject", desk.case["next_number"]).status_code == 200
+    answer = sign(desk, seen=seen)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "Expected the state of the summary, found a later one. Look at the summary and sign again.",
+    )  # fmt: skip
+    seen = desk.get("summary").json()["seen"]
+    location = trial.derivatives.space(SUBJECT).location
+    labels = nifti.load_labels(location)
+    nifti.save(LabelImage(np.roll(labels.data, 1, axis=1), labels.grid), location)  # as by a new analysis
+    assert sign(desk, seen=seen).status_code == 409
+    assert (visits_of(trial)["wk04"].reads, desk.case["state"]) == ((), "open")
+    assert sign(desk).status_code == 200
 
-    def killed(*_args, **_kwargs):
-        raise RuntimeError("power cut")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("reading_centre.use_cases.reading_sign.lock_visits", killed)
-        assert sign(desk).status_code == 500
-    assert visits_of(trial)["wk04"].read is ReadStatus.CONFIRMED
+def test_only_the_tab_that_edits_signs(room, desk):
+    desk.decide_all()
+    other = Desk(desk.client, desk.url.rsplit("/", 1)[1], "other")
+    answer = sign(other)
+    assert (answer.status_code, desk.case["state"]) == (423, "open")
+    assert sign(desk).status_code == 200
+
+
+def test_a_signature_compares_the_reads_of_its_subject_alone(tmp_path, monkeypatch):
+    looked_at = set()
+
+    def watched(subject):
+        looked_at.add(subject.code)
+        return _analysed(subject)
+
+    monkeypatch.setattr("reading_centre.use_cases.read_compare._analysed", watched)
+    with opened_room(write_web_trial(tmp_path / "trial", subjects=2)) as room:
+        own = next(a for a in room.worklist("R1") if a.subject == SUBJECT)
+        desk = Desk(browser(room, "R1"), own.code)
+        desk.decide_all()
+        assert sign(desk).status_code == 200
+    assert looked_at == {SUBJECT}
+
+
+def killed(*_args, **_kwargs):
+    raise RuntimeError("power cut")
+
+
+def killed_at(desk, name, reader="R1"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"reading_centre.use_cases.reading_sign.{name}", killed)
+        assert sign(desk, reader).status_code == 500
     desk.client.get("/")
+
+
+def test_a_signature_that_was_interrupted_before_the_entry_is_repeated(trial, room, desk):
+    desk.decide_all()
+    killed_at(desk, "statement_of")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.CONFIRMED, "open")
     assert sign(desk).json()["version"] == 1
     assert visits_of(trial)["wk04"].read is ReadStatus.LOCKED
+
+
+def test_the_server_completes_the_lock_of_a_signed_read(trial, room, desk):
+    desk.decide_all()
+    killed_at(desk, "lock_visits")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.CONFIRMED, "signed")
+    for _ in range(2):
+        finish_signed(room)
+        assert visits_of(trial)["wk04"].read is ReadStatus.LOCKED
+    (locked,), (signed,) = (room.registry.audit_entries(f"read{what}") for what in (" locked", "ing signed"))
+    assert locked.details["signature"] == signed.details["signature"]
+
+
+def test_an_entered_read_is_signed_after_its_comparison(trial):
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    with opened_room(trial) as room:
+        desks = {reader: desk_of(room, "wk00", reader) for reader in ("R1", "R2")}
+        for reader, desk in desks.items():
+            desk.decide_all()
+            if reader == "R1":
+                killed_at(desk, "statement_of")
+        assert sign(desks["R2"], "R2").status_code == 200
+        desks["R1"].client.get("/")
+        assert visits_of(trial)["wk00"].read is ReadStatus.CONFIRMED
+        assert sign(desks["R1"]).status_code == 200
+        assert visits_of(trial)["wk00"].read is ReadStatus.LOCKED
+
+
+def test_an_entered_reread_is_signed_later(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    with opened_room(trial) as room:
+        desk = desk_of(room, "wk04")
+        desk.decide_all()
+        sign(desk)
+        again = desk_of(room, "wk04")
+        again.decide_all()
+        killed_at(again, "statement_of")
+        assert sign(again).status_code == 200
+        assert len(room.registry.audit_entries("re-read")) == 1
+
+
+def test_nothing_is_entered_if_the_log_has_another_operation(trial, room, desk):
+    desk.decide_all()
+    add_in_another_process(room, desk)
+    answer = sign(desk)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409, "Expected no operation during the signature, found one. Look at the summary and sign again.",
+    )  # fmt: skip
+    assert visits_of(trial)["wk04"].reads == ()
+
+
+def add_in_another_process(room, desk):
+    """Decide on the first lesion again."""
+    own, lesion = own_assignment(room, desk), desk.case["lesions"][0]
+    with opened(room.trial) as registry:
+        edits = registry.assignments.edits(own.code)
+        old = {"decision": lesion["decision"], "reason": lesion["reason"]}
+        decided = DecideOperation(
+            op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old=old
+        )
+        head = edits[-1].hash if edits else ""
+        edit = Edit(len(edits) + 1, utc_now(), "decide", decided.body, head)
+        assert registry.assignments.add(own.code, edit, holder=desk.tab)
 
 
 # --- operations -------------------------------------------------------------------------------------------------
@@ -415,6 +530,7 @@ def test_two_requests_open_one_case(room, monkeypatch):
             return self
 
         def __exit__(self, *_):
+            monkeypatch.setattr(room, "_opening", Lock())
             in_another_thread(lambda: cases.append(room.case(own))).join()
 
     monkeypatch.setattr(room, "_opening", Opening())
@@ -434,13 +550,7 @@ def test_the_canvas_is_fixed_at_the_first_opening(room, desk):
 
 
 def test_after_a_gap_the_case_follows_the_log(room, desk):
-    lesion, own = desk.case["lesions"][0], own_assignment(room, desk)
-    body = DecideOperation(
-        op="decide", kind=lesion["kind"], lesion=lesion["number"], decision="accept", old={}
-    ).body
-    with opened(room.trial) as registry:  # another process
-        edit = Edit(1, utc_now(), "decide", body, "")
-        assert registry.assignments.add(own.code, edit, holder=desk.tab)
+    add_in_another_process(room, desk)
     answer = desk.decide(desk.case["lesions"][1], "accept", 3)
     assert (answer.status_code, answer.json()["next_number"]) == (409, 2)
 
@@ -448,18 +558,104 @@ def test_after_a_gap_the_case_follows_the_log(room, desk):
 # --- the worklist -----------------------------------------------------------------------------------------------
 
 
-def test_a_later_proposal_withdraws_an_open_case(trial, room, desk):
+def test_a_later_analysis_changes_no_opened_case(trial):
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    with opened_room(trial) as room:
+        first = desk_of(room, "wk04")
+        first.decide_all()
+        before = first.case["lesions"]
+        path = item_from_derivatives(trial.derivatives, SUBJECT, "wk04").masks[LesionKind.T2]
+        mask = nifti.load_labels(path)
+        nifti.save(LabelImage(np.where(mask.data == mask.data.max(), 0, mask.data), mask.grid), path)
+        second = desk_of(room, "wk04", "R2")
+        assert len(second.case["lesions"]) < len(before)
+        room.forget(own_assignment(room, first).code)
+        assert first.case["lesions"] == before
+        signature = sign(first).json()
+        room.forget(own_assignment(room, first).code)
+        assert (first.case["lesions"], first.case["signature"]) == (before, signature)
+
+
+def test_a_case_without_its_proposals_is_withdrawn(trial, room, desk):
     desk.decide_all()
-    path = next(trial.reads.glob(f"{SUBJECT}/wk04/{Purpose.READ.value}/proposal.json"))
-    content = json.loads(path.read_text())
-    content["digests"]["T2"] = "0" * 64
-    path.write_text(json.dumps(content))
+    shutil.rmtree(trial.reads / SUBJECT / "wk04" / "opened")  # as with the scan
     answer = sign(desk)
     assert (answer.status_code, answer.json()["detail"][:50]) == (
         409, "Expected the proposals that this reading began wit",
     )  # fmt: skip
     assert desk.client.get(f"{desk.url}/case").status_code == 404
     assert desk_of(room, "wk04").url != desk.url
+
+
+def test_a_killed_opening_leaves_no_proposal(trial, room, monkeypatch):
+    desk = desk_of(room, "wk04")
+
+    def killed(*_args):
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mri_pipeline.reading.proposal_store.sync_tree", killed)
+        assert desk.client.get(f"{desk.url}/case").status_code == 503
+    assert not list(trial.reads.glob("*/*/opened/*/*"))
+    assert desk.case["state"] == "open"
+
+
+def test_a_case_is_not_opened_during_an_analysis_of_its_subject(trial, room, monkeypatch):
+    desk = desk_of(room, "wk04")
+    refused = (
+        503,
+        "Expected no analysis of this case while it is opened, found one. Open it again in some minutes.",
+    )
+    with only_writer(trial, SUBJECT):
+        answer = desk.client.get(f"{desk.url}/case")
+        assert (answer.status_code, answer.json()["detail"]) == refused
+
+    def published(*args, **kwargs):
+        """A run publishes its results while the masks are read."""
+        folder = trial.derivatives.folder(SUBJECT)
+        shutil.copytree(folder, folder.with_name("new"))
+        folder.rename(trial.root / "old")
+        folder.with_name("new").rename(folder)
+        return numbered_proposals(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reading_centre.use_cases.reading_open.numbered_proposals", published)
+        answer = desk.client.get(f"{desk.url}/case")
+        assert (answer.status_code, answer.json()["detail"]) == refused
+    assert desk.case["state"] == "open"
+
+
+def test_the_damaged_brain_of_another_subject_closes_no_case(tmp_path, caplog):
+    trial = write_web_trial(tmp_path / "trial", subjects=2)
+    trial.derivatives.space("BENCH001").brain.write_bytes(b"")
+    with opened_room(trial) as room:
+        own = {a.subject: Desk(browser(room, "R1"), a.code) for a in room.worklist("R1") if a.visit == "wk04"}
+        assert own[SUBJECT].case["state"] == "open"
+        assert "subject BENCH001: its head is not on the canvas" in caplog.text
+        assert own["BENCH001"].client.get(f"{own['BENCH001'].url}/case").status_code == 503
+
+
+def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch):
+    def failed(spaces):
+        return {}, {space.subject: AnalysisError(f"sub-{space.subject}: no face") for space in spaces}
+
+    edit_protocol(trial, "deface = false", "deface = true")
+    monkeypatch.setattr("reading_centre.use_cases.reading_images.locate_faces", failed)
+    with opened_room(trial) as room:
+        desk = desk_of(room, "wk04")
+        for path in ("case", "volumes/flair"):
+            answer = desk.client.get(f"{desk.url}/{path}")
+            assert (answer.status_code, answer.json()["detail"][:46]) == (
+                503, "Expected the images of this case, found a faul",
+            )  # fmt: skip
+
+
+def test_a_reader_who_was_added_later_has_a_worklist(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\nrereads_percent = 100")
+    with opened_room(trial) as room:
+        account = f'code = "R9"\nname = "Dr R9"\npassword_hash = "{password_hash("a long password")}"'
+        trial.protocol_file.write_text(f"{trial.protocol_file.read_text()}\n[[readers]]\n{account}\n")
+        assert {own.state.value for own in room.worklist("R9")} == {"open"}
 
 
 def test_hidden_rereads_come_under_another_code_and_change_no_read(trial):
@@ -537,3 +733,55 @@ def serial_reading(room):
         change = {"change": lesion["proposed_change"], "old": None}
         assert second.do(number, op="change", lesion=lesion["number"], **change).status_code == 200
     assert sign(second).status_code == 200
+
+
+def unlocked(trial, visit):
+    proof = Proof(password=lambda _: PASSWORDS["R1"])
+    unlock_read(trial.root, subject=SUBJECT, visit=visit, reader="R1", reason="a vessel", proof=proof)
+
+
+def with_decisions_on_changes(room):
+    """The second visit with a decision on each change; returns the first operation on a change, too."""
+    first = desk_of(room, "wk00")
+    first.lease()
+    for number, lesion in enumerate(first.case["lesions"], start=1):
+        first.decide(lesion, "reject", number)
+    sign(first)  # all lesions of the next visit are new
+    second = desk_of(room, "wk04")
+    second.decide_all()
+    start = second.case["next_number"]
+    asked = [lesion["number"] for lesion in second.case["lesions"] if lesion["proposed_change"]]
+    assert asked
+    changes = [{"op": "change", "lesion": number, "change": "new", "old": None} for number in asked]
+    for number, change in enumerate(changes, start=start):
+        assert second.do(number, **change).status_code == 200
+    return second, start, changes[0]
+
+
+def test_decisions_on_changes_that_are_not_asked_any_more_have_no_effect(trial):
+    edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    with opened_room(trial) as room:
+        desk, number, change = with_decisions_on_changes(room)
+        before = desk.case
+        unlocked(trial, "wk00")
+        case = desk.case
+        assert (case["changes_asked"], case["next_number"]) == (False, before["next_number"])
+        assert desk.do(number, **change).json()["lesions"] == []
+        again = desk_of(room, "wk00")
+        again.decide_all()
+        sign(again)
+        asked = {x["number"] for x in desk.case["lesions"] if x["proposed_change"]}
+        assert asked < {x["number"] for x in before["lesions"] if x["proposed_change"]}
+        assert sign(desk).status_code == 200
+
+
+def test_a_signed_read_is_shown_with_the_changes_that_were_signed(trial):
+    edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    with opened_room(trial) as room:
+        desk, _, _ = with_decisions_on_changes(room)
+        assert sign(desk).status_code == 200
+        signed = desk.case
+        unlocked(trial, "wk00")
+        room.forget(own_assignment(room, desk).code)
+        assert desk.case["lesions"] == signed["lesions"]
+        assert desk.case["changes_asked"]

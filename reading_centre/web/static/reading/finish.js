@@ -56,7 +56,7 @@ function signForm(desk, summary, onSigned) {
     button.disabled = true;
     fault.textContent = T.wait;
     try {
-      await onSigned(await desk.api.post("sign", { login: login.value, password: password.value }));
+      await onSigned(await desk.api.post("sign", { login: login.value, password: password.value, seen: summary.seen }));
     } catch (error) {
       if (!("status" in error)) throw error;
       const listed = [...(error.body?.contradictions ?? [])];
