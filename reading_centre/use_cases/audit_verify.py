@@ -15,6 +15,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import read_in
 from mri_pipeline.registry import Registry, Use
+from mri_pipeline.registry.assignments import AssignmentState
 from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
 from mri_pipeline.tables.release import require_as_written
 
@@ -42,8 +43,9 @@ def verify_trial(folder: Path, anchor: Path | None = None) -> Verified:
     """Check the audit trail, and everything of which it has a digest.
 
     The chain and its times; the rows of the registry; the settings; every version of every read, also of withdrawn
-    scans; the copies of locked reads; the sealed key; the tables as they were last written. With a broken chain, only
-    the times and the key are checked, because the rest cannot be trusted.
+    scans; the copies of locked reads; signatures and logs of the readings in the browser; the sealed key; the tables as
+    they were last written. With a broken chain, only the times and the key are checked, because the rest cannot be
+    trusted.
 
     Parameters
     ----------
@@ -82,6 +84,7 @@ def _against_trail(trial: Trial, registry: Registry) -> Iterator[str]:
     for name in registry.unrecorded_settings():
         yield f"trial.toml: expected {name} as in the audit trail, found another value"
     yield from _reads(trial, registry)
+    yield from _readings(registry)
     written = registry.audit_entries(AuditAction.TABLES_WRITTEN)
     if written and written[-1].details.get("files"):
         yield from _refusal(lambda: require_as_written(trial.tables, written[-1].details["files"]))
@@ -125,6 +128,27 @@ def _reads(trial: Trial, registry: Registry) -> Iterator[str]:
     for (subject, visit), inputs in sorted(registry.locked_inputs().items()):
         for name, digest in inputs["files"].items():
             yield from _refusal(partial(kept_inputs, trial.reads, subject, visit, {name: digest}))
+
+
+def _readings(registry: Registry) -> Iterator[str]:
+    """Deviations of the signed readings in the browser: their signatures, and their logs from the first operation."""
+    for entry in registry.audit_entries(AuditAction.READ_SIGNED):
+        subject, _, visit = entry.target.partition(" ")
+        name = f"subject {subject}, visit {visit}, reader {entry.reader}, reading in the browser"
+        code, told = entry.details["assignment"], entry.details
+        found = registry.assignments.find(code, entry.reader)
+        if found is None or found.state is not AssignmentState.SIGNED:
+            yield f"{name}: expected a signed one as in the audit trail, found {found.state if found else 'none'}"
+            continue
+        if any(found.signature.get(part) != told[part] for part in ("name", "utc", "meaning", "version")):
+            yield f"{name}: expected the signature of the audit trail, found another one"
+        try:
+            log = registry.assignments.edits(code)
+        except UsageError as error:
+            yield f"{name}: {error.message}"
+            continue
+        if (len(log), log[-1].hash if log else "") != (told["edits"], told["head"]):
+            yield f"{name}: expected the log that was signed, found another one"
 
 
 def _versions(trial: Trial, registry: Registry) -> Iterator[tuple[AuditEntry, Path]]:

@@ -490,6 +490,37 @@ def test_a_changed_log_is_not_replayed(trial, room, desk):
     assert SUBJECT not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            "UPDATE edits SET body = replace(body, 'accept', 'reject') WHERE number = 1",
+            "expected the unbroken log of",
+        ),
+        (
+            "UPDATE edits SET at = '' WHERE number = (SELECT max(number) FROM edits)",
+            "expected the log that was signed",
+        ),
+        ("DELETE FROM edits WHERE number = (SELECT max(number) FROM edits)", "expected the log that was signed"),
+        ("DELETE FROM edits", "expected the log that was signed"),
+        (
+            "UPDATE assignments SET signature = replace(signature, 'Dr R1', 'Dr R2')",
+            "expected the signature of the au",
+        ),
+        ("UPDATE assignments SET state = 'open'", "expected a signed one as in the audit trail, found open"),
+        ("UPDATE assignments SET reader = 'R2'", "expected a signed one as in the audit trail, found none"),
+    ],
+)
+def test_a_change_of_a_signed_reading_is_a_deviation(trial, room, desk, change, found):
+    desk.decide_all()
+    sign(desk)
+    assert verify_trial(trial.root).deviations == ()
+    with opened(trial) as registry, registry._engine.begin() as connection:
+        connection.exec_driver_sql(change)
+    (deviation,) = verify_trial(trial.root).deviations
+    assert deviation.startswith(f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: {found}")
+
+
 # --- several requests at once -----------------------------------------------------------------------------------
 
 
