@@ -189,8 +189,9 @@ def test_the_lowest_slices_hold_no_lesion(real_data, patient, study, slices, alo
     numbers = set(np.unique(found.t2.mask.data[:, :, :slices])) - {0}
     assert len(numbers) == (1 if patient == "03" and not alone else 0)
     assert found.t2.mask.mask.any()
+    assert found.found.t1_enhanced == (patient == "03" and not alone)  # its T1 looks post-contrast: no black holes
     holes = found.found.dark.black_holes if found.found.dark else None
-    assert (holes is None) == alone
+    assert (holes is None) == (alone or found.found.t1_enhanced)
     assert holes is None or not holes.mask[:, :, :slices].any()
 
 
