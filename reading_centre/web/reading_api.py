@@ -111,8 +111,6 @@ def _operations(
 ) -> Response:
     """Store and carry out an operation."""
     own = _own(request, assignment)
-    if not x_client:
-        raise HTTPException(423, "Expected the name of the browser tab, found none. Reload the page.")
     number = body.pop("number", None)
     if type(number) is not int or number < 1:
         raise RefusedError("expected a number from 1 for the operation, found another", hint="reload the page")
@@ -120,6 +118,8 @@ def _operations(
         operation = OPERATION.validate_python(body)
     except ValidationError as error:
         raise RefusedError("expected a known operation, found another form", hint="reload the page") from error
+    if not x_client:
+        raise HTTPException(423, "Expected the name of the browser tab, found none. Reload the page.")
     return JSONResponse(room_of(request).operate(own, number, operation, client=x_client))
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mri_pipeline.reading import decisions
+from mri_pipeline.reading import confirmed
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases import read_lock
@@ -21,8 +21,8 @@ from tests.unit.reading_trial import READERS, decide, edit_protocol, opened, vis
 CODE = "BENCH000"
 WEEKS = ("wk00", "wk04")
 CHANGES = (
-    (decisions, "stage_read"),
-    (decisions, "place_read"),
+    (confirmed, "stage_read"),
+    (confirmed, "place_read"),
     (read_lock, "protect_read"),
     (read_lock, "keep_inputs"),
     (Registry, "record_reads"),
