@@ -35,7 +35,7 @@ _BRAIN_DEPTH_MM: Final = 20.0
 _BRAIN_HEIGHT_MM: Final = 90.0
 """Height of the brain in the head, from the vertex to about the midbrain."""
 
-_NOISE_SLICES: Final = 12
+_NOISE_SLICES: Final = 32
 """Noise and signal are measured in at most twice as many slices, evenly distributed."""
 
 _REACH: Final = 8

@@ -55,7 +55,7 @@ def changed(image: Image, data: np.ndarray) -> Image:
 def test_noise_is_measured_and_lowers_both_ratios(contrast):
     found = [measure(head(contrast, sigma=sigma), contrast) for sigma in (4, 8, 16, 32)]
     for values, sigma in zip(found, (4, 8, 16, 32), strict=True):
-        assert values.noise == pytest.approx(sigma, rel=0.2 if sigma > 4 else 0.4)  # anatomy adds to little noise
+        assert values.noise == pytest.approx(sigma, rel=0.2)
     snr, cnr = [v.snr or 0 for v in found], [v.cnr or 0 for v in found]
     assert snr == sorted(snr, reverse=True)
     assert cnr == sorted(cnr, reverse=True)
