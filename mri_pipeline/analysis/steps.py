@@ -50,7 +50,7 @@ class SegmentedVisit:
     t2_probability: Image
     gel: GelDetection | None
     dark: black_holes.DarkTissue | None
-    t1_enhanced: bool = False
+    t1_enhanced: bool
 
 
 def segment_t2(

@@ -179,12 +179,13 @@ def _record(contrast: Contrast, match: Registration) -> RegistrationRecord:
 
 def _visit_on(visit: steps.SegmentedVisit, grid: Grid) -> steps.SegmentedVisit:
     """Resample all images of a visit to another grid."""
-    return steps.SegmentedVisit(
-        {contrast: resample.resample(image, grid, order=0) for contrast, image in visit.contrasts.items()},
-        resample.resample_nearest(visit.t2_lesions, grid),
-        resample.resample(visit.t2_probability, grid, order=0),
-        _with_images_on(visit.gel, grid) if visit.gel else None,
-        _with_images_on(visit.dark, grid) if visit.dark else None,
+    return replace(
+        visit,
+        contrasts={contrast: resample.resample(image, grid, order=0) for contrast, image in visit.contrasts.items()},
+        t2_lesions=resample.resample_nearest(visit.t2_lesions, grid),
+        t2_probability=resample.resample(visit.t2_probability, grid, order=0),
+        gel=_with_images_on(visit.gel, grid) if visit.gel else None,
+        dark=_with_images_on(visit.dark, grid) if visit.dark else None,
     )
 
 
