@@ -20,6 +20,7 @@ from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.commands import (
     agreement,
     audit,
+    backup,
     bids,
     demo,
     dummy_run,
@@ -136,6 +137,8 @@ for _name, _command, _summary in (
     ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("status", status.status, "Show an overview of sites, subjects and visits."),
+    ("backup", backup.backup, "Copy a trial so that it can be restored."),
+    ("restore", backup.restore, "Restore a trial from its backup."),
     ("demo", demo.demo, "Run all steps on a simulated trial."),
     ("bids", bids.bids, "Analyse a BIDS dataset (BIDS App)."),
     ("segment", segment.segment, "Segment the lesions of one visit from NIfTI files."),

@@ -60,6 +60,8 @@ class AuditAction(StrEnum):
     TABLES_WRITTEN = "tables written"
     TABLES_RELEASED = "tables released"
     RELEASE_WRITTEN = "release written"
+    BACKUP_WRITTEN = "backup written"
+    TRIAL_RESTORED = "trial restored"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import select
@@ -115,6 +116,48 @@ class Registry(ReadRegistry):
             engine.dispose()
             raise
         return registry
+
+    @classmethod
+    def of_copy(cls, file: Path, protocol: Protocol) -> Self:
+        """Open a copy of the registry of a trial as it is.
+
+        Parameters
+        ----------
+        file : Path
+            SQLite file of `copy_to`.
+        protocol : Protocol
+            That of the trial.
+
+        Returns
+        -------
+        Registry
+        """
+        return cls(open_engine("", file), protocol)
+
+    def copy_to(self, file: Path, database_url: str = "") -> None:
+        """Copy one state of this registry into an empty database. Other processes may write meanwhile.
+
+        Parameters
+        ----------
+        file : Path
+            SQLite file, mode 0600. An existing one is replaced.
+        database_url : str
+            SQLAlchemy URL of an empty database to use instead of the file.
+
+        Raises
+        ------
+        UsageError, SettingsError
+            If the database is not empty, or cannot be used.
+        """
+        from mri_pipeline.registry.copies import copy_registry  # noqa: PLC0415 - it imports alembic
+
+        if not database_url:
+            file.unlink(missing_ok=True)
+        target = open_engine(database_url, file)
+        try:
+            copy_registry(self._engine, target)
+        finally:
+            target.dispose()
 
     def close(self) -> None:
         """Dispose of the engine."""

@@ -74,12 +74,23 @@ def verify_trial(folder: Path, anchor: Path | None = None) -> Verified:
         ]
         deviations += _against_anchor(entries, anchor) if anchor else ()
         deviations += _refusal(lambda: Sealed.open(trial).release())
-        deviations += _against_trail(trial, registry) if intact else ()
+        deviations += deviations_from_trail(trial, registry) if intact else ()
     return Verified(len(entries), entries[-1].hash if entries and intact else "", tuple(deviations))
 
 
-def _against_trail(trial: Trial, registry: Registry) -> Iterator[str]:
-    """Deviations of registry, settings, reads and tables."""
+def deviations_from_trail(trial: Trial, registry: Registry) -> Iterator[str]:
+    """Deviations of registry, settings, reads and tables from an intact audit trail.
+
+    Parameters
+    ----------
+    trial : Trial
+    registry : Registry
+
+    Yields
+    ------
+    str
+        One sentence each.
+    """
     yield from registry.differences_from_audit()
     for name in registry.unrecorded_settings():
         yield f"trial.toml: expected {name} as in the audit trail, found another value"

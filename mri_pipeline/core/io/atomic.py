@@ -83,7 +83,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush all files of a folder and its folders to disk.
+    """Flush all files of a folder and its folders to disk; links are not followed.
 
     Parameters
     ----------
@@ -95,8 +95,10 @@ def sync_tree(folder: Path) -> None:
         If a file cannot be opened or written.
     """
     for root, _, names in os.walk(folder):
-        for name in names:
-            descriptor = os.open(Path(root) / name, os.O_RDONLY)
+        for path in (Path(root) / name for name in names):
+            if path.is_symlink():
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:

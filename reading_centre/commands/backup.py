@@ -1,0 +1,51 @@
+"""``mri-pipeline backup`` and ``mri-pipeline restore``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reading_centre.console import AsJson, TrialFolder, emit, require_writable, say
+
+
+def backup(
+    trial: TrialFolder,
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="DIR", help="New folder for the backup.", callback=require_writable),
+    ],
+    sealed_to: Annotated[
+        Path, typer.Option("--sealed-to", metavar="DIR", help="New folder, apart from it, for the sealed folder.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a trial, its registry and its sealed folder, with a digest of every file. The trial stays in use."""
+    from reading_centre.use_cases.backup import back_up
+
+    made = back_up(trial, to=to, sealed_to=sealed_to)
+    if as_json:
+        emit(asdict(made) | {"folder": str(made.folder), "sealed": str(made.sealed)})
+        return
+    say(f"{made.folder}: {made.files} files, {made.size / 1e6:.1f} MB; audit trail: {made.audit_entries} entries")
+    say(f"{made.sealed}: the secret and the key; keep it apart from the backup")
+
+
+def restore(
+    trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="New folder for the trial.")],
+    backup: Annotated[Path, typer.Option("--from", metavar="DIR", help="Folder of the backup.")],
+    sealed: Annotated[
+        Path, typer.Option("--sealed-from", metavar="DIR", help="Folder of --sealed-to of the same backup.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Restore a trial from its backup into a new folder, and compare it with its audit trail."""
+    from reading_centre.use_cases.restore import restore_trial
+
+    restored = restore_trial(trial, backup=backup, sealed=sealed)
+    if as_json:
+        emit(asdict(restored) | {"trial": str(restored.trial)})
+        return
+    say(f"{restored.trial}: restored as of {restored.at}, {restored.files} files, as in the audit trail")
