@@ -149,6 +149,11 @@ def unfinished(folder: Path) -> Iterator[Path]:
     ------
     Path
         New folder, mode 0700, on the same disk.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be created or renamed.
     """
     part = folder.with_name(f".{folder.name}.part")
     if part.exists():
