@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import itk, nifti
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag

@@ -16,11 +16,11 @@ from typing import Final
 from mri_pipeline.analysis.publication import publish, staged
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core import provenance
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.records import VisitQuality
 from qc.registration import all_qc_flags

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, TissueMaps
+from mri_pipeline.core.derivative_layout import DerivativeDataset, SpaceFiles
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, SpaceFiles
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks

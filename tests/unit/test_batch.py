@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state, load_job
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, SettingsError, UsageError
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import save_result
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from mri_pipeline.core.errors import GridMismatchError
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Grid, Image, LabelImage

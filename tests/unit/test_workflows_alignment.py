@@ -7,9 +7,9 @@ import pytest
 
 from mri_pipeline.analysis.space import keep_space, load_record, make_record
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord

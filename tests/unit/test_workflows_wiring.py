@@ -11,7 +11,7 @@ from nipype.pipeline.engine.utils import topological_sort
 
 from mri_pipeline.analysis.space import SpaceRecord
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.layout import SpaceFiles
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.protocol import LesionRules, parse_protocol, protocol_text
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality

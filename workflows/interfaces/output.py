@@ -10,9 +10,10 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 
 from mri_pipeline.analysis.derivatives import write_space, write_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import t2_segmenter
 from mri_pipeline.core.visits import Contrast
