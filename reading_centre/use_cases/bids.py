@@ -252,10 +252,8 @@ def run_participants(
             progress=progress,
             finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
         )
-    without = sorted(set(indexes) - {job.subject for job in jobs})
-    refused = [Outcome(subject=one, done=False, reason=_no_flair(indexes[one])) for one in without]
-    for one in refused:
-        _end(derivatives, indexes[one.subject], one)
+    without_flair = sorted(set(indexes) - {job.subject for job in jobs})
+    refused = [_refuse(derivatives, indexes[subject]) for subject in without_flair]
     write_bids_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome((*outcome.outcomes, *refused), log=str(log))
 
@@ -267,6 +265,12 @@ def _require_jobs(jobs: Sequence[SubjectJob], indexes: Mapping[str, SubjectIndex
             f"sub-{first.subject}: {_no_flair(first)}",
             hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
         )
+
+
+def _refuse(derivatives: DerivativeDataset, index: SubjectIndex) -> Outcome:
+    outcome = Outcome(subject=index.subject, done=False, reason=_no_flair(index))
+    _end(derivatives, index, outcome)
+    return outcome
 
 
 def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) -> None:
