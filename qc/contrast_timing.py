@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck, compare_t1

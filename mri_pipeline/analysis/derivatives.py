@@ -18,9 +18,10 @@ from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQua
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.black_holes import T1Hypointensity
+from mri_pipeline.tables.columns import Row
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from mri_pipeline.tables.schema import LESIONS, Row
+from mri_pipeline.tables.schema import LESIONS
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.tables.columns import Cell, Column, ColumnType, Row, Table, count, volume_ml
 from mri_pipeline.tables.periods import (
     REFERENCE_WEEK,
     Period,
@@ -27,16 +28,7 @@ from mri_pipeline.tables.periods import (
     known_values,
     visit_sum,
 )
-from mri_pipeline.tables.schema import (
-    SUBJECT,
-    Cell,
-    Column,
-    ColumnType,
-    Row,
-    Table,
-    count,
-    volume_ml,
-)
+from mri_pipeline.tables.schema import SUBJECT
 
 BASELINE_WEEK = 0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mri_pipeline.tables.schema import Cell, Row
+from mri_pipeline.tables.columns import Cell, Row
 
 REFERENCE_WEEK = "reference week"
 """Week of the reference visit, added to a row of lesion_timepoints.csv."""
