@@ -196,7 +196,7 @@ def emit(value: Any) -> None:
 def cluster_options(
     partition: str, account: str, time_limit: int | None, job_memory: float | None, job_command: str
 ) -> ClusterOptions:
-    """What a job of a cluster asks for, from the options of a command.
+    """Resources of a cluster job, from the options of a command.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a column and a table are: name, type, unit, rule, missing values.
+"""Definition of columns and tables: name, type, unit, rule, missing values.
 
 The data dictionary is made from these definitions, and the writers check every row against them.
 """

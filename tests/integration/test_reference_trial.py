@@ -224,7 +224,7 @@ def test_the_index_lists_every_subject_by_its_code_and_the_methods_text_what_was
     for step in (
         "dcm2niix",
         "T1w after gadolinium (5)",
-        "midway space",
+        "midpoint space",
         "Black holes",
         "new, persistent or re-enha",
     ):
