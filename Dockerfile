@@ -1,11 +1,15 @@
-# The reading centre as a container: the same install path as the Makefile, an unprivileged user.
-#   docker build -t mri-pipeline .
+# The reading centre as a container: pinned dependencies, an unprivileged user, no source tree.
+#   docker build --build-arg VERSION=0.3.0 -t mri-pipeline .
 #   docker run --rm -v /data/trial:/trial mri-pipeline status /trial
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS build
 
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends make \
- && rm -rf /var/lib/apt/lists/*
+# Version of the package: the image is built without the repository, from whose tags it comes elsewhere.
+ARG VERSION=
+COPY . /source
+RUN SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION pip wheel --no-cache-dir --no-deps --wheel-dir /wheels /source
+
+
+FROM python:3.11-slim-bookworm
 
 # LOGNAME names crash files and is unset in containers; one thread per process, the work is spread over subjects.
 ENV LOGNAME=reader \
@@ -14,14 +18,16 @@ ENV LOGNAME=reader \
     MPLCONFIGDIR=/tmp/matplotlib \
     OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \
-    ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
+    ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 \
+    PATH=/opt/venv/bin:$PATH
 
-WORKDIR /opt/mri-pipeline
-COPY . .
-RUN make install VENV=/opt/venv EXTRAS= \
+COPY constraints.txt /opt/
+COPY --from=build /wheels /opt/wheels
+RUN python -m venv /opt/venv \
+ && pip install --no-cache-dir --constraint /opt/constraints.txt /opt/wheels/*.whl \
+ && mri-pipeline --version \
  && useradd --create-home --uid 10001 reader
 
-ENV PATH=/opt/venv/bin:$PATH
 USER reader
 WORKDIR /home/reader
 ENTRYPOINT ["mri-pipeline"]

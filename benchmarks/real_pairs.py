@@ -19,8 +19,10 @@ from pathlib import Path
 from registration.labels import resample_labels
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io import itk, nifti
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset
+from mri_pipeline.core.layout import RawDataset
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
 from reading_centre.use_cases.bids import run_participants

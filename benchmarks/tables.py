@@ -27,7 +27,8 @@ from scipy import ndimage
 
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, save_result
-from mri_pipeline.core.layout import MaskLabel, Trial
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ReadStatus, ScanStatus

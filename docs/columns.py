@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mri_pipeline.tables.columns import Column, Table
 from mri_pipeline.tables.io import TABLES
-from mri_pipeline.tables.schema import Column, Table
 
 PAGE = Path(__file__).with_name("columns.md")
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised

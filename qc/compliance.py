@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from mri_pipeline.core.acquisition_limits import Limit
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import Action, Limit, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised

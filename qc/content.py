@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck, compare_t1
@@ -134,7 +134,7 @@ def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], if_abse
         action = Action.QUERY
         message = (
             f"{expected}, found it in {labels[Contrast.T1W]} against {labels[contrast]} {tails}, although headers and "
-            f"names read otherwise ({stated}). The two are exchanged. Ask the site which one was made after contrast"
+            f"names state otherwise ({stated}). The two are exchanged. Ask the site which one was made after contrast"
         )
     return Finding(RULE, action, message, contrast, check.upper, None)
 

@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from mri_pipeline.core.protocol import Action, Limit
+from mri_pipeline.core.acquisition_limits import Limit
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice

@@ -16,7 +16,8 @@ from mri_pipeline.convert.bids import ensure_dataset, write_visit
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
 from mri_pipeline.core.layout import UNENHANCED, RawDataset
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding

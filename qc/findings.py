@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 
 NEVER_OVERRULED: Final = frozenset({

@@ -12,7 +12,8 @@ from pathlib import Path
 from secrets import token_bytes
 
 from mri_pipeline.core.errors import UploadRefusedError
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import Choice, choose

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.registry import KnownScan, ScanIdentity
 from qc.findings import Finding
 
@@ -99,7 +100,7 @@ def _patient(
         mistyped = all(agrees[:2])
         findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))
     elsewhere = {k.subject for k in others if scan.same_person(k.identity)} - {subject}
-    if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies nobody
+    if len(elsewhere) == 1:  # of more subjects: a constant of the site's software, which identifies no patient
         findings.append(
             _query("patient_elsewhere", "expected a patient of one subject, found the patient of another subject")
         )

@@ -21,25 +21,16 @@ from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, measure_content, slice_digests
-from qc.frequencies import SpectrumMeasures, difference_gain, measure_spectrum, spectrum_of
+from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
+from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
 from qc.slices import SliceMeasures, measure_slices, slice_stack
-
-_AIR_STD: Final = 0.68
-"""Ratio of the standard deviation of magnitude noise in air to sigma: 0.655 (one coil) to 0.707 (many coils).
-Constantinides 1997."""
 
 _BRAIN_DEPTH_MM: Final = 20.0
 """Depth below the head's surface that excludes scalp, skull and most cortex."""
 
 _BRAIN_HEIGHT_MM: Final = 90.0
 """Height of the brain in the head, from the vertex to about the midbrain."""
-
-_NOISE_SLICES: Final = 32
-"""Noise and signal are measured in at most twice as many slices, evenly distributed."""
-
-_REACH: Final = 8
-"""Reach of the filters of the noise in voxels: a Gaussian of 1.5 voxels, cut at four SD, and a Sobel filter."""
 
 _NO_HEAD: Final = (0.3, 2.6, 0.05)
 """Volume in litres, local variation in percent and coherence of slices up to which no brain is searched for."""
@@ -181,7 +172,7 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     head = head_mask(image)
     stack = slice_stack(image, head)
     spectrum = _spectrum(image, head, axis)
-    noise, signal = _noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
+    noise, signal = noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = spectrum is not None and noise > 0 and signal > 0
     distance = _class_distance(image, head, contrast, axis) if measurable else None
     return ImageMeasures(
@@ -244,54 +235,6 @@ def head_mask(image: Image) -> BoolArray:
     full = parts.highest(parts.sizes).repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
     shape = image.data.shape
     return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
-
-
-def _noise_and_signal(
-    image: Image, head: BoolArray, axis: int, support: tuple[float, float]
-) -> tuple[float, float]:
-    data = np.moveaxis(image.data, axis, 0)
-    inside = ndimage.binary_erosion(np.moveaxis(head, axis, 0), iterations=2)
-    if np.count_nonzero(inside) < 100:
-        return 0.0, 0.0
-    air = _air_noise(data, np.moveaxis(head, axis, 0))
-    used = np.flatnonzero(inside.any(axis=(1, 2)))
-    some = used[:: max(1, len(used) // _NOISE_SLICES)]
-    rows, columns = _near(inside)
-    data, inside = data[some, rows, columns], inside[some, rows, columns]
-    # the kernel is [1, -2, 1] along both axes (Immerkaer 1996): variance 36 sigma², less for zero-filled k-space
-    gain = np.sqrt(difference_gain(support[0]) * difference_gain(support[1]))
-    response = ndimage.correlate1d(ndimage.correlate1d(data, [1, -2, 1], axis=1), [1, -2, 1], axis=2)
-    smooth = ndimage.gaussian_filter(data, (0, 1.5, 1.5))
-    slope = np.hypot(ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=2))
-    bright = inside & (data > np.median(data[inside]))
-    if not bright.any():
-        return 0.0, 0.0
-    # third with the lowest gradient of the brighter half: excludes edges, air cells and CSF
-    flat = bright & (slope <= np.percentile(slope[bright], 33))
-    by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / float(gain)
-    return max(by_differences, air), float(np.median(data[flat]))
-
-
-def _near(region: BoolArray) -> tuple[slice, slice]:
-    """Rows and columns of a region with a margin: filters of this reach have the same results in it."""
-    spans = (np.flatnonzero(region.any(axis=axes)) for axes in ((0, 2), (0, 1)))
-    rows, columns = (slice(max(span[0] - _REACH, 0), span[-1] + _REACH + 1) for span in spans)
-    return rows, columns
-
-
-def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
-    """Noise in the in-plane corner with the lowest signal, without head and not blanked; 0 if there is none."""
-    rows, columns = (max(4, n // 10) for n in data.shape[1:])
-    found = []
-    for corner in (
-        np.s_[:, :rows, :columns], np.s_[:, :rows, -columns:], np.s_[:, -rows:, :columns], np.s_[:, -rows:,
-        -columns:],
-    ):  # fmt: skip
-        values = data[corner]
-        if not head[corner].any() and np.count_nonzero(values) > 0.9 * values.size:
-            # a mean that differs between slices is no noise
-            found.append(float((values - values.mean(axis=(1, 2), keepdims=True)).std()) / _AIR_STD)
-    return min(found, default=0.0)
 
 
 def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float | None:

@@ -80,7 +80,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class BrainMeasures:
-    """What a scan shows of the brain; None if too little of it lies in the field of view.
+    """Measures of the brain in a scan; None if too little of it is in the field of view.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import AcquisitionLimits
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from qc.coverage import coverage_loss

@@ -37,7 +37,7 @@ from reading_centre.commands import (
     status,
     tables,
 )
-from reading_centre.console import STDERR, not_writable, print_version, require_writable
+from reading_centre.console import STDERR, not_writable, print_version, require_writable, say_stderr
 from workflows.logs import add_handler, log_to_file, remove_handler
 
 app = typer.Typer(
@@ -95,9 +95,9 @@ def invoke(arguments: list[str] | None = None) -> int:
 
 
 def _print(error: ReadingCentreError) -> int:
-    STDERR.print(f"error: {error.message}", soft_wrap=True, markup=False)
+    say_stderr(f"error: {error.message}")
     if error.hint:
-        STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
+        say_stderr(f"Hint:  {error.hint}")
     return error.exit_code
 
 

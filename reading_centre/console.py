@@ -171,6 +171,17 @@ def say(text: str) -> None:
     STDOUT.print(text, soft_wrap=True, markup=False)
 
 
+def say_stderr(text: str) -> None:
+    """Print a line to the standard error, beside the result on the standard output.
+
+    Parameters
+    ----------
+    text : str
+        Printed as it is, without markup and line breaks.
+    """
+    STDERR.print(text, soft_wrap=True, markup=False)
+
+
 def emit(value: Any) -> None:
     """Print a value as JSON, with sorted keys.
 
@@ -185,7 +196,7 @@ def emit(value: Any) -> None:
 def cluster_options(
     partition: str, account: str, time_limit: int | None, job_memory: float | None, job_command: str
 ) -> ClusterOptions:
-    """What a job of a cluster asks for, from the options of a command.
+    """Resources of a cluster job, from the options of a command.
 
     Parameters
     ----------
@@ -222,7 +233,7 @@ def batch_progress() -> Iterator[BatchProgress]:
             now = time.monotonic()
             if now - shown >= LINE_EVERY_S:
                 shown = now
-                STDERR.print(state.line(now), soft_wrap=True, markup=False)
+                say_stderr(state.line(now))
 
         yield line
         return
@@ -324,4 +335,4 @@ def renew_reports(trial: Path) -> None:
     from reading_centre.use_cases.subject_reports import refresh_reports
 
     for message in refresh_reports(trial):
-        STDERR.print(message, soft_wrap=True, markup=False)
+        say_stderr(message)

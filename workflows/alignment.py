@@ -16,9 +16,9 @@ from pathlib import Path
 
 from mri_pipeline.analysis.space import SpaceRecord, load_record, make_record
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import itk, nifti
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
@@ -273,8 +273,8 @@ def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
     visit = scans.visit
     if visit not in rounds.alignment_records:
         return VisitQuality(visit, rounds.faults.get(visit, "process terminated without output"), None, None, ())
-    note = rounds.alignment_records[visit]
-    records = [match.record(contrast, visit) for contrast, match in note.scans.items()]
+    own = rounds.alignment_records[visit]
+    records = [match.record(contrast, visit) for contrast, match in own.scans.items()]
     message = "FLAIR matches no other visit of the subject; check for another subject or for motion"
     if visit in rounds.matches:
         reference, match = rounds.matches[visit]
@@ -282,14 +282,14 @@ def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
         if match.failed:
             quality = f"quality {match.quality:.2f}"
             message = f"FLAIR does not match that of {reference} ({quality}); check for another subject"
-    return VisitQuality(visit, message, note.skull_stripped, None, tuple(records))
+    return VisitQuality(visit, message, own.skull_stripped, None, tuple(records))
 
 
 def _aligned(
     scans: VisitScans, rounds: _Rounds, reference: str, space: tuple[SpaceFiles, SpaceRecord] | None
 ) -> AlignedVisit:
-    visit, note = scans.visit, rounds.alignment_records[scans.visit]
-    usable = {contrast: match for contrast, match in note.scans.items() if not match.failed}
+    visit, own = scans.visit, rounds.alignment_records[scans.visit]
+    usable = {contrast: match for contrast, match in own.scans.items() if not match.failed}
     # the reference of a later round has a failed registration from an earlier round
     match = rounds.matches[visit][1] if visit != reference and visit in rounds.matches else None
     record, to_subject = RegistrationRecord(Contrast.FLAIR, "", None, "", failed=False), None
@@ -302,16 +302,16 @@ def _aligned(
         else:
             way = itk.load_transform(files.flair_to_subject(reference)) @ itk.load_transform(match.moving_to_fixed)
             to_subject = itk.save_transform(way, rounds.folder / f"{visit}_to_subject.txt")
-    records = [record, *(match.record(contrast, visit) for contrast, match in note.scans.items())]
+    records = [record, *(match.record(contrast, visit) for contrast, match in own.scans.items())]
     present = {c: path for c, path in scans.scans.items() if c is Contrast.FLAIR or c in usable}
     return AlignedVisit(
         scans=scans.model_copy(update={"scans": present}),
-        brain=note.brain,
-        template_to_flair=note.template_to_flair,
+        brain=own.brain,
+        template_to_flair=own.template_to_flair,
         to_flair={contrast: match.moving_to_fixed for contrast, match in usable.items()},
         flair_to_reference=match.moving_to_fixed if match is not None and space is None else None,
         flair_to_subject=to_subject,
         quality=VisitQuality(
-            visit, "", note.skull_stripped, None, tuple(records), brain_qc_flag(note.brain_quality)
+            visit, "", own.skull_stripped, None, tuple(records), brain_qc_flag(own.brain_quality)
         ),
     )

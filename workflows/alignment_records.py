@@ -107,19 +107,19 @@ def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[C
 Note = TypeVar("Note", bound=BaseModel)
 
 
-def save_record_file(note: BaseModel, path: Path) -> Path:
+def save_record_file(record: BaseModel, path: Path) -> Path:
     """Write a record as JSON.
 
     Parameters
     ----------
-    note : pydantic.BaseModel
+    record : pydantic.BaseModel
     path : Path
 
     Returns
     -------
     Path
     """
-    return write_atomic(path, note.model_dump_json(indent=1))
+    return write_atomic(path, record.model_dump_json(indent=1))
 
 
 def load_record_file(kind: type[Note], path: Path) -> Note:

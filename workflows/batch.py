@@ -9,8 +9,9 @@ import logging
 import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -166,41 +167,60 @@ def run_batch(
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
     executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
-    show = progress or (lambda _state: None)
-    state = RunState(len(jobs))
-    outcomes: dict[str, Outcome] = {}
-
-    def end(job: SubjectJob, ending: Ending) -> None:
-        outcome = _outcome(job, ending)
-        _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
-        outcomes[job.subject] = outcome
-        state.running.pop(job.subject, None)
-        state.done, state.failed = state.done + outcome.done, state.failed + (not outcome.done)
-        finished(job, outcome)
-        show(state)
-
-    waiting, running = deque(jobs), dict[str, SubjectJob]()
+    batch = _Batch(executor, RunState(len(jobs)), progress or (lambda _state: None), finished)
     try:
-        while waiting or running:
-            while waiting and executor.free() > 0:
-                job = waiting.popleft()
-                state.running[job.subject] = job.log_file
-                job, refused = _started(executor, job, nprocs=nprocs if alone else 1)
-                if refused:
-                    end(job, Ending(refused, untouched=True))
-                else:
-                    running[job.subject] = job
-            for subject, ending in executor.ended().items():
-                end(running.pop(subject), ending)
-            show(state)
-            if running:
-                time.sleep(_LOOK_S)
+        batch.run(jobs, nprocs=nprocs if alone else 1)
     except KeyboardInterrupt:
         _LOGGER.warning("Interrupted: the subjects in progress are stopped. Repeat the command to resume.")
         raise
     finally:
         executor.cancel()
-    return BatchOutcome(tuple(outcomes[job.subject] for job in jobs))
+    return BatchOutcome(tuple(batch.outcomes[job.subject] for job in jobs))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Subjects of a run, in progress or ended.
+
+    `running` has the jobs in progress by subject, `outcomes` the outcomes of those that have ended.
+    """
+
+    executor: Executor
+    state: RunState
+    show: BatchProgress
+    finished: Finished
+    running: dict[str, SubjectJob] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(self, jobs: Iterable[SubjectJob], *, nprocs: int) -> None:
+        """Analyse all jobs, each with `nprocs` processes; returns when each has ended."""
+        waiting = deque(jobs)
+        while waiting or self.running:
+            while waiting and self.executor.free() > 0:
+                self._start(waiting.popleft(), nprocs=nprocs)
+            for subject, ending in self.executor.ended().items():
+                self._end(self.running.pop(subject), ending)
+            self.show(self.state)
+            if self.running:
+                time.sleep(_LOOK_S)
+
+    def _start(self, job: SubjectJob, *, nprocs: int) -> None:
+        self.state.running[job.subject] = job.log_file
+        job, refused = _started(self.executor, job, nprocs=nprocs)
+        if refused:
+            self._end(job, Ending(refused, untouched=True))
+        else:
+            self.running[job.subject] = job
+
+    def _end(self, job: SubjectJob, ending: Ending) -> None:
+        outcome = _outcome(job, ending)
+        _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
+        self.outcomes[job.subject] = outcome
+        self.state.running.pop(job.subject, None)
+        self.state.done += outcome.done
+        self.state.failed += not outcome.done
+        self.finished(job, outcome)
+        self.show(self.state)
 
 
 def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:

@@ -50,7 +50,7 @@ class NodeLog:
 
 @contextmanager
 def _silent_nipype() -> Iterator[None]:
-    """Silence Nipype's loggers during a run: `NodeLog` reports each node, and the crash files hold the errors."""
+    """Turn off Nipype's loggers during a run: `NodeLog` reports each node, and the crash files hold the errors."""
     loggers = [nipype_logging.getLogger(f"nipype.{name}") for name in ("workflow", "utils", "interface")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -29,7 +29,7 @@ _PATIENCE_S: Final = 10.0
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """What a job of a cluster asks for.
+    """Resources of a cluster job.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class LocalExecutor:
         return self._slots - len(self._running)
 
     def adopt(self, job: SubjectJob) -> bool:  # noqa: ARG002 - of the protocol
-        """There is none: processes end with the run that started them.
+        """Always False: processes end with the run that started them.
 
         Parameters
         ----------

@@ -95,6 +95,27 @@ def scanned_fields(visits: Sequence[VisitScans]) -> list[str]:
     return [f"{v.visit}_{field}" for v in visits for field in (*contrast_fields(v), "brain")]
 
 
+def gathered_lists(visits: Sequence[VisitScans]) -> dict[str, list[str]]:
+    """Lists of images over the visits, and the fields that each list collects.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    dict of str to list of str
+        ``flairs``, ``brains``, ``t1s`` (one T1 of each visit, see `t1_field`) and ``t2ws``; without empty lists.
+    """
+    lists = {
+        "flairs": [f"{v.visit}_flair" for v in visits],
+        "brains": [f"{v.visit}_brain" for v in visits],
+        "t1s": [f"{v.visit}_{t1_field(v)}" for v in visits if t1_field(v)],
+        "t2ws": [f"{v.visit}_{FIELD[Contrast.T2W]}" for v in visits_with(visits, Contrast.T2W)],
+    }
+    return {name: fields for name, fields in lists.items() if fields}
+
+
 def gathered_fields(visits: Sequence[VisitScans]) -> list[str]:
     """Fields of the images that are collected into lists over the visits.
 
@@ -107,13 +128,24 @@ def gathered_fields(visits: Sequence[VisitScans]) -> list[str]:
     list of str
         FLAIR, brain mask, one T1 and T2w of every visit.
     """
-    t2w = {v.visit: FIELD[Contrast.T2W] for v in visits_with(visits, Contrast.T2W)}
-    return [
-        f"{v.visit}_{field}"
-        for v in visits
-        for field in ("flair", "brain", t1_field(v), t2w.get(v.visit))
-        if field
-    ]
+    return [field for fields in gathered_lists(visits).values() for field in fields]
+
+
+def result_lists(visits: Sequence[VisitScans]) -> dict[str, list[VisitScans]]:
+    """Lists of results over the visits, and the visits that each list has an entry of.
+
+    Parameters
+    ----------
+    visits : sequence of VisitScans
+
+    Returns
+    -------
+    dict of str to list of VisitScans
+        ``t2_lesions``, `RESULTS` and, with black holes, ``black_hole_visits``; without empty lists.
+    """
+    lists = {field: visits_with(visits, contrast) for field, contrast in RESULTS.items()}
+    lists = {"t2_lesions": list(visits), **lists, "black_hole_visits": lists["black_holes"]}
+    return {field: having for field, having in lists.items() if having}
 
 
 def external_fields(visit: VisitScans, segmenter: Segmenter) -> list[str]:

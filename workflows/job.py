@@ -16,11 +16,11 @@ from typing import Final
 from mri_pipeline.analysis.publication import publish, staged
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core import provenance
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, ReadingCentreError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.records import VisitQuality
 from qc.registration import all_qc_flags
@@ -36,7 +36,7 @@ _LOGGER = logging.getLogger(__name__)
 WAIT_S: Final = 600.0
 """How long the analysis of a subject waits for an upload or another analysis of it."""
 
-_IN_USE = "expected nobody else to work on this subject, found an upload or analysis in progress"
+_IN_USE = "expected no other process on this subject, found an upload or analysis in progress"
 
 
 def run_subject(job: SubjectJob, *, nprocs: int = 1) -> None:
@@ -160,7 +160,7 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> tuple[int, Outcom
 
 @contextmanager
 def _waiting(path: Path) -> Iterator[None]:
-    """Hold a lock; the log says for whom this process waits."""
+    """Hold a lock. While it waits, the process logs the holder of the lock."""
     with ExitStack() as held:
         try:
             held.enter_context(exclusive(path, wait_s=0))

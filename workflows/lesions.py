@@ -13,14 +13,15 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
 from workflows.fields import (
-    RESULTS,
     contrast_fields,
     external_fields,
     external_inputs,
     gathered_fields,
+    gathered_lists,
     list_entries,
     merge_node,
     pick,
+    result_lists,
     scanned_fields,
     segmented_fields,
     subject_fields,
@@ -28,7 +29,7 @@ from workflows.fields import (
     visits_with,
     written_inputs,
 )
-from workflows.interfaces.base import FIELD, TISSUE_FIELDS
+from workflows.interfaces.base import TISSUE_FIELDS
 from workflows.interfaces.lesions import Segment, SegmentT2, Track
 from workflows.interfaces.segmenter import RunSegmenter
 from workflows.writing import init_write_wf
@@ -73,22 +74,18 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
     visits_wf = init_visits_wf(visits=visits, rules=rules)
     track = _track(job, visits)
     write_wf = init_write_wf(job=job, alignment=alignment)
-    lists = [field for field, contrast in RESULTS.items() if visits_with(visits, contrast)]
-    lists += ["black_hole_visits"] * ("black_holes" in lists)
-    others = ["t1s"] * any(map(t1_field, visits)) + ["t2ws"] * bool(visits_with(visits, Contrast.T2W))
-    found = [f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)]
+    segmented = [f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)]
     workflow.connect([
         (inputnode, gather_wf, [(field, f"inputnode.{field}") for field in gathered_fields(visits)]),
         (inputnode, segment_t2, [(field, field) for field in TISSUE_FIELDS]),
-        (gather_wf, segment_t2, [(f"outputnode.{field}", field) for field in ("flairs", "brains", *others)]),
+        (gather_wf, segment_t2, [(f"outputnode.{field}", field) for field in gathered_lists(visits)]),
         (inputnode, visits_wf, [(f, f"inputnode.{f}") for f in (*TISSUE_FIELDS, *scanned_fields(visits))]),
         (segment_t2, visits_wf, [(field, f"inputnode.{field}") for field in ("t2_lesions", "probabilities")]),
         (inputnode, track, [("location", "location")]),
         (gather_wf, track, [("outputnode.flairs", "flairs")]),
-        (visits_wf, track, [("outputnode.t2_lesions", "t2_lesions")]),
-        (visits_wf, track, [(f"outputnode.{field}", _TRACKED.get(field, field)) for field in lists]),
+        (visits_wf, track, [(f"outputnode.{field}", _TRACKED.get(field, field)) for field in result_lists(visits)]),
         (inputnode, write_wf, [(field, f"inputnode.{field}") for field in written_inputs(visits)]),
-        (visits_wf, write_wf, [(f"outputnode.{field}", f"inputnode.{field}") for field in found]),
+        (visits_wf, write_wf, [(f"outputnode.{field}", f"inputnode.{field}") for field in segmented]),
         (track, write_wf, [(field, f"inputnode.{field}") for field in ("lesions", "changes", "result")]),
         (segment_t2, outputnode, [("qc_flags", "t2_qc_flags")]),
         (visits_wf, outputnode, [("outputnode.gel_qc_flags", "gel_qc_flags")]),
@@ -131,18 +128,14 @@ def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> 
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=gathered_fields(visits)), name="inputnode")
-    fields = {
-        "flairs": [f"{v.visit}_flair" for v in visits],
-        "brains": [f"{v.visit}_brain" for v in visits],
-        "t1s": [f"{v.visit}_{t1_field(v)}" for v in visits if t1_field(v)],
-        "t2ws": [f"{v.visit}_{FIELD[Contrast.T2W]}" for v in visits_with(visits, Contrast.T2W)],
-    }
-    lists = {kind: merge_node(f"all_{kind}", len(sources)) for kind, sources in fields.items() if sources}
+    lists = gathered_lists(visits)
     outputnode = pe.Node(niu.IdentityInterface(fields=list(lists)), name="outputnode")
-    workflow.connect([
-        *((inputnode, node, list_entries(fields[kind])) for kind, node in lists.items()),
-        *((node, outputnode, [("out", kind)]) for kind, node in lists.items()),
-    ])  # fmt: skip
+    for listed, fields in lists.items():
+        merge = merge_node(f"all_{listed}", len(fields))
+        workflow.connect([
+            (inputnode, merge, list_entries(fields)),
+            (merge, outputnode, [("out", listed)]),
+        ])  # fmt: skip
     return workflow
 
 
@@ -221,28 +214,15 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
     <visit>_<contrast>
         Normalised scans, and the results of the visit.
     """
-    lists = {field: visits_with(visits, contrast) for field, contrast in RESULTS.items()}
-    collected = {"t2_lesions": visits, "gel_qc_flags": visits, "black_hole_visits": lists["black_holes"], **lists}
+    lists = {**result_lists(visits), "gel_qc_flags": visits}
+    segmented = [f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)]
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(
         niu.IdentityInterface(fields=[*TISSUE_FIELDS, "t2_lesions", "probabilities", *scanned_fields(visits)]),
         name="inputnode",
     )
-    outputnode = pe.Node(
-        niu.IdentityInterface(
-            fields=[
-                *(field for field, having in collected.items() if having),
-                *(f"{v.visit}_{field}" for v in visits for field in segmented_fields(v)),
-            ]
-        ),
-        name="outputnode",
-    )
-    segment = {
-        v.visit: pe.Node(
-            Segment(visit=v.visit, rules=rules.model_dump_json()), name=f"segment_{v.visit}", mem_gb=1.5
-        )
-        for v in visits
-    }
+    outputnode = pe.Node(niu.IdentityInterface(fields=[*lists, *segmented]), name="outputnode")
+    segment = {v.visit: _segment(v, rules) for v in visits}
     for number, visit in enumerate(visits):
         node = segment[visit.visit]
         workflow.connect([
@@ -252,14 +232,13 @@ def init_visits_wf(*, visits: Sequence[VisitScans], rules: LesionRules, name: st
             (inputnode, node, [(("probabilities", pick, number), "t2_probability")]),
             (node, outputnode, [(field, f"{visit.visit}_{field}") for field in segmented_fields(visit)]),
         ])  # fmt: skip
-    for field, having in collected.items():
-        if having:
-            merge = merge_node(f"all_{_TRACKED.get(field, field)}", len(having))
-            one = _ONE.get(field, field)
-            workflow.connect([
-                *((segment[v.visit], merge, [(one, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
-                (merge, outputnode, [("out", field)]),
-            ])  # fmt: skip
+    for field, having in lists.items():
+        merge = merge_node(f"all_{_TRACKED.get(field, field)}", len(having))
+        one = _ONE.get(field, field)
+        workflow.connect([
+            *((segment[v.visit], merge, [(one, f"in{entry}")]) for entry, v in enumerate(having, start=1)),
+            (merge, outputnode, [("out", field)]),
+        ])  # fmt: skip
     return workflow
 
 
@@ -277,6 +256,11 @@ def _segment_t2(visits: Sequence[VisitScans], rules: LesionRules) -> pe.Node:
         rules=rules.model_dump_json(),
     )
     return pe.Node(segment_t2, name="segment_t2", mem_gb=0.6 + 0.2 * len(visits))
+
+
+def _segment(visit: VisitScans, rules: LesionRules) -> pe.Node:
+    segment = Segment(visit=visit.visit, rules=rules.model_dump_json())
+    return pe.Node(segment, name=f"segment_{visit.visit}", mem_gb=1.5)
 
 
 def _track(job: SubjectJob, visits: Sequence[VisitScans]) -> pe.Node:

@@ -8,8 +8,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.io.results import quality_text
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.fields import merge_node, pick, subject_fields

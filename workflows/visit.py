@@ -130,36 +130,36 @@ def init_alignment_wf(
 
     Outputs
     -------
-    notes
+    records
         Record files, if every visit could be used.
     """
     workflow = pe.Workflow(name=name)
-    outputnode = pe.Node(niu.IdentityInterface(fields=["notes"]), name="outputnode")
-    notes = pe.Node(niu.Merge(len(visits) + len(registered)), name="notes", run_without_submitting=True)
-    workflow.connect([(notes, outputnode, [("out", "notes")])])
+    outputnode = pe.Node(niu.IdentityInterface(fields=["records"]), name="outputnode")
+    records = pe.Node(niu.Merge(len(visits) + len(registered)), name="records", run_without_submitting=True)
+    workflow.connect([(records, outputnode, [("out", "records")])])
     visit_wfs = {v.visit: init_visit_wf(scans=v.scans, name=f"visit_{v.visit}_wf") for v in visits}
     for number, visit in enumerate(visits, start=1):
         others = [FIELD[c] for c in visit.scans if c is not Contrast.FLAIR]
         found = [*_OF_THE_FLAIR, *(f"{field}_match" for field in others)]
-        note_visit = pe.Node(
-            RecordVisit(note=str(visit_record_file(folder, visit.visit))), name=f"note_{visit.visit}",
+        record_visit = pe.Node(
+            RecordVisit(file=str(visit_record_file(folder, visit.visit))), name=f"record_{visit.visit}",
             run_without_submitting=True,
         )  # fmt: skip
         workflow.connect([
-            (visit_wfs[visit.visit], note_visit, [(f"outputnode.{field}", field) for field in found]),
-            (note_visit, notes, [("note", f"in{number}")]),
+            (visit_wfs[visit.visit], record_visit, [(f"outputnode.{field}", field) for field in found]),
+            (record_visit, records, [("record", f"in{number}")]),
         ])  # fmt: skip
     for number, label in enumerate(registered, start=len(visits) + 1):
         way = f"{label}_to_{reference}"
         register = pe.Node(Register(intra_modal=True), name=f"register_{way}", mem_gb=0.8)
-        note_match = pe.Node(
-            RecordMatch(note=str(match_record_file(folder, label, reference))), name=f"note_{way}",
+        record_match = pe.Node(
+            RecordMatch(file=str(match_record_file(folder, label, reference))), name=f"record_{way}",
             run_without_submitting=True,
         )  # fmt: skip
         workflow.connect([
             (visit_wfs[reference], register, [("inputnode.flair", "fixed"), ("outputnode.brain", "fixed_brain")]),
             (visit_wfs[label], register, [("inputnode.flair", "moving"), ("outputnode.brain", "moving_brain")]),
-            (register, note_match, [("match", "match")]),
-            (note_match, notes, [("note", f"in{number}")]),
+            (register, record_match, [("match", "match")]),
+            (record_match, records, [("record", f"in{number}")]),
         ])  # fmt: skip
     return workflow

@@ -23,8 +23,9 @@ from designs import VISITS, Design, designs, simulate
 from report import print_summary
 from scores import score_visit, true_to_found
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io.nifti import save
-from mri_pipeline.core.layout import DerivativeDataset, RawDataset
+from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.phantom.subject import SimulatedSubject, simulate_visit

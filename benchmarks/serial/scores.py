@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.nifti import load_labels
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import T2State
 from mri_pipeline.core.spatial import Affine, LabelImage
 from mri_pipeline.core.visits import Contrast

@@ -17,8 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from primary_analysis import KEY, NOT_OVERDISPERSED, is_provisional, or_sentence, read_trial, require_two_groups
-from scipy import optimize, special, stats
+from primary_analysis import (
+    KEY,
+    NOT_OVERDISPERSED,
+    WaldFit,
+    is_provisional,
+    or_sentence,
+    read_trial,
+    require_two_groups,
+)
+from scipy import optimize, special
 
 ENDPOINTS = ("gel_count", "new_or_enlarging_t2_count", "new_t2_count", "combined_unique_active_count")
 WEEKS = (4, 12, 24)
@@ -27,7 +35,7 @@ _STEP = 1e-4  # of numerical derivatives
 
 
 @dataclass(frozen=True)
-class MixedFit:
+class MixedFit(WaldFit):
     """Negative binomial regression (NB2) with a normal random intercept of each subject, by maximum likelihood.
 
     Parameters
@@ -42,22 +50,11 @@ class MixedFit:
     subjects, visits : int
     """
 
-    coefficients: pd.Series
-    standard_errors: pd.Series
     theta: float
     sd: float
     log_likelihood: float
     subjects: int
     visits: int
-
-    def ratio(self, term: str) -> tuple[float, float, float]:
-        """Rate ratio and its 95 % confidence limits (Wald)."""
-        estimate, half = self.coefficients[term], stats.norm.ppf(0.975) * self.standard_errors[term]
-        return math.exp(estimate), math.exp(estimate - half), math.exp(estimate + half)
-
-    def p_value(self, term: str) -> float:
-        """Two-sided (Wald)."""
-        return float(2 * stats.norm.sf(abs(self.coefficients[term] / self.standard_errors[term])))
 
 
 class _Likelihood:

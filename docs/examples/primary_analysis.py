@@ -43,7 +43,30 @@ _POISSON_ALPHA = 1e-6  # below, the counts are not overdispersed: there is no fi
 
 
 @dataclass(frozen=True)
-class NegativeBinomialFit:
+class WaldFit:
+    """Regression of counts with a log link, with Wald tests.
+
+    Parameters
+    ----------
+    coefficients, standard_errors : Series
+        By term, on the log scale.
+    """
+
+    coefficients: pd.Series
+    standard_errors: pd.Series
+
+    def ratio(self, term: str) -> tuple[float, float, float]:
+        """Rate ratio and its 95 % confidence limits (Wald)."""
+        estimate, half = self.coefficients[term], stats.norm.ppf(0.975) * self.standard_errors[term]
+        return math.exp(estimate), math.exp(estimate - half), math.exp(estimate + half)
+
+    def p_value(self, term: str) -> float:
+        """Two-sided (Wald)."""
+        return float(2 * stats.norm.sf(abs(self.coefficients[term] / self.standard_errors[term])))
+
+
+@dataclass(frozen=True)
+class NegativeBinomialFit(WaldFit):
     """Negative binomial regression (NB2: variance mu + mu² / theta) with a log link.
 
     Parameters
@@ -58,21 +81,10 @@ class NegativeBinomialFit:
         Subjects in the model.
     """
 
-    coefficients: pd.Series
-    standard_errors: pd.Series
     observed_errors: pd.Series
     theta: float
     log_likelihood: float
     n: int
-
-    def ratio(self, term: str) -> tuple[float, float, float]:
-        """Rate ratio and its 95 % confidence limits (Wald)."""
-        estimate, half = self.coefficients[term], stats.norm.ppf(0.975) * self.standard_errors[term]
-        return math.exp(estimate), math.exp(estimate - half), math.exp(estimate + half)
-
-    def p_value(self, term: str) -> float:
-        """Two-sided (Wald)."""
-        return float(2 * stats.norm.sf(abs(self.coefficients[term] / self.standard_errors[term])))
 
 
 def fit_negative_binomial(count: pd.Series, design: pd.DataFrame, exposure: pd.Series) -> NegativeBinomialFit:

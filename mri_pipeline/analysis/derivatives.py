@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, TissueMaps
+from mri_pipeline.core.derivative_layout import DerivativeDataset, SpaceFiles
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, SpaceFiles
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.black_holes import T1Hypointensity
+from mri_pipeline.tables.columns import Row
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
-from mri_pipeline.tables.schema import LESIONS, Row
+from mri_pipeline.tables.schema import LESIONS
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -7,12 +7,11 @@ its place. An analysis that fails or is killed changes no result; its folder is 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.io.atomic import sync_tree, write_atomic
 from mri_pipeline.core.io.exchange import replace_folder
-from mri_pipeline.core.layout import DerivativeDataset
 
 
 def staged(job: SubjectJob) -> SubjectJob:
@@ -53,7 +52,6 @@ def publish(job: SubjectJob, finished: SubjectJob) -> None:
         write_atomic(new / name, text)
     sync_tree(finished.derivatives)
     replace_folder(new, DerivativeDataset(job.derivatives).folder(job.subject))
-    report = Path(f"sub-{job.subject}.html")
     job.reports.mkdir(parents=True, exist_ok=True)
-    (finished.reports / report).replace(job.reports / report)
+    subject_report(finished.reports, job.subject).replace(subject_report(job.reports, job.subject))
     shutil.rmtree(finished.derivatives)

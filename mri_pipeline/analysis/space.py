@@ -16,10 +16,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.core import provenance
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.records import RegistrationRecord
 
 FORMAT = 1

@@ -49,7 +49,7 @@ def tree_digest(folders: Mapping[str, Traversable]) -> str:
     Parameters
     ----------
     folders : mapping of str to Traversable
-        Folder by the name that stands for it.
+        Folder by its name in the digest.
 
     Returns
     -------

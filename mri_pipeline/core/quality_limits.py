@@ -15,7 +15,7 @@ from mri_pipeline.core.settings import Settings
 
 
 class Action(StrEnum):
-    """What a limit that is not met leads to."""
+    """Consequence of a violated limit."""
 
     REFUSE = "refuse"
     QUERY = "query"

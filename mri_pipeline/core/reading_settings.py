@@ -11,7 +11,7 @@ from mri_pipeline.core.settings import DIGEST, Settings
 
 
 class Role(StrEnum):
-    """What a reader does in the trial."""
+    """Role of a reader in the trial."""
 
     READER = "reader"
     ADJUDICATOR = "adjudicator"

@@ -1,4 +1,4 @@
-"""The digital reference trial: known lesions in known places, written as real DICOM.
+"""The digital reference trial: known lesions, written as real DICOM.
 
 In memory, for tests and benchmarks::
 

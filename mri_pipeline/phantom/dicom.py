@@ -210,7 +210,7 @@ def write_series(
     ----------
     image : Image
         Any grid without shear, simulated or read from NIfTI; intensities of 0 to 65535. Slices are cut along the
-        axis of the thickest voxels, or as `acquisition` says.
+        axis of the thickest voxels, or that of `acquisition`.
     contrast : Contrast
         Sets names, timing and, for post-contrast T1, the contrast agent.
     scanner : ScannerModel

@@ -34,7 +34,7 @@ def generator(*key: int) -> np.random.Generator:
 def upsample(coarse: NDArray[Any], shape: tuple[int, ...], factor: int) -> Float32Array:
     """Interpolate linearly from a grid `factor` times as coarse that shares voxel (0, 0, 0).
 
-    Beyond the last coarse voxel its value goes on.
+    Values beyond the last coarse voxel equal that of the last voxel.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ def write_session(
     out_dir : Path
         Folder of the export.
     scout : bool
-        Whether a localizer goes first, as in every real examination.
+        True if a localizer is acquired first, as in every real examination.
 
     Returns
     -------

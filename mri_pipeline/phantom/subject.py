@@ -37,7 +37,7 @@ class SimulatedSubject:
     visits : tuple of str
         Labels of the planned visits.
     missing : frozenset of str
-        Planned visits that were not scanned; the disease goes on.
+        Planned visits that were not scanned; the lesions change meanwhile.
     """
 
     seed: int
@@ -337,7 +337,7 @@ def truth_on_grid(truth: LabelImage, subject_to_target: Affine, grid: Grid) -> L
     if not len(voxels):
         return LabelImage(target, grid)
     labels = truth.data[tuple(voxels.T)]
-    # eight points stand for each true voxel; a target voxel is lesion where its points fill half of it
+    # each true voxel is sampled at eight points; a target voxel is lesion if they cover half of it
     corners = np.array(np.meshgrid(*[[-0.25, 0.25]] * 3)).reshape(3, -1).T
     points = (voxels[:, None, :] + corners).reshape(-1, 3)
     index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)

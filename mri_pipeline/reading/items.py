@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.visits import Contrast
 
 

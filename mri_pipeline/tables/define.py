@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mri_pipeline import __version__
 from mri_pipeline.core.records import T2State
-from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS, ColumnType
+from mri_pipeline.tables.columns import ColumnType
+from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
 from mri_pipeline.tables.sdtm import LESION_TESTS, NV, READER, VARIABLES, VISIT_TESTS, NvTest, Variable
 from mri_pipeline.tables.xpt import is_number
 

@@ -16,42 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from mri_pipeline.core.records import ReadStatus, ScanStatus
-from mri_pipeline.tables.schema import (
-    SUBJECT,
-    Cell,
-    Column,
-    ColumnType,
-    Row,
-    Table,
-    count,
-    volume_ml,
+from mri_pipeline.tables.columns import Cell, Column, ColumnType, Row, Table, count, volume_ml
+from mri_pipeline.tables.periods import (
+    REFERENCE_WEEK,
+    Period,
+    Rows,
+    activity_free,
+    change_sum,
+    known_values,
+    visit_sum,
 )
+from mri_pipeline.tables.schema import SUBJECT
 
 BASELINE_WEEK = 0
-
-
-@dataclass(frozen=True)
-class Period:
-    """A period over which numbers are summed.
-
-    Parameters
-    ----------
-    start : int
-        Week of its start, which is the first reference of its changes.
-    weeks : tuple of int
-        Weeks of its visits.
-    """
-
-    start: int
-    weeks: tuple[int, ...]
-
-    @property
-    def length(self) -> int:
-        """Number of weeks from its start to its last visit."""
-        return self.weeks[-1] - self.start
 
 
 PERIODS = (Period(0, (4, 12, 24)), Period(24, (28, 36, 48)))
@@ -71,9 +50,6 @@ CHANGES_SUMMED = (
 )
 VOLUMES = (("t2_volume_ml", "volume of T2 lesions"), ("bh_volume_ml", "volume of black holes"))
 
-REFERENCE_WEEK = "reference week"
-"""Week of the reference visit, added to a row of lesion_timepoints.csv."""
-
 _READ_ORDER = (ReadStatus.AUTOMATIC, ReadStatus.CONFIRMED, ReadStatus.ADJUDICATED, ReadStatus.LOCKED)
 
 
@@ -90,7 +66,7 @@ class Endpoint:
     """
 
     column: Column
-    compute: Callable[[dict[int, Row]], Cell]
+    compute: Callable[[Rows], Cell]
 
 
 def _week(week: int) -> str:
@@ -101,182 +77,89 @@ def _named(measure: str, weeks: Sequence[int]) -> str:
     return f"{measure}_{_week(weeks[0])}" + "".join(f"_{week:02d}" for week in weeks[1:])
 
 
-def _values(rows: dict[int, Row], measure: str, weeks: Sequence[int]) -> list[int | Decimal]:
-    """The known numbers of the weeks."""
-    values = [rows[week][measure] for week in weeks if week in rows]
-    return [value for value in values if isinstance(value, int | Decimal)]
-
-
 def _sums(measure: str, about: str, period: Period) -> list[Endpoint]:
-    weeks = period.weeks
-    name = _named(measure, weeks)
+    name = _named(measure, period.weeks)
     column = volume_ml if measure.endswith("_ml") else count
-    plus = " + ".join(map(str, weeks))
-
-    def available(rows: dict[int, Row]) -> Cell:
-        values = _values(rows, measure, weeks)
-        return sum(values) if values else None
-
-    def visits(rows: dict[int, Row]) -> Cell:
-        return len(_values(rows, measure, weeks))
-
-    def complete(rows: dict[int, Row]) -> Cell:
-        values = _values(rows, measure, weeks)
-        return sum(values) if len(values) == len(weeks) else None
-
+    plus = " + ".join(map(str, period.weeks))
+    available = column(
+        f"{name}_available",
+        f"sum over the visits of weeks {plus} whose {measure} is known: {about}",
+        "it is known at none of them",
+    )
+    visits = count(f"{name}_visits", f"visits of weeks {plus} whose {measure} is known", "never")
+    complete = column(
+        f"{name}_complete",
+        f"sum over the visits of weeks {plus}: {about}",
+        f"{measure} is not known at one of them, or the trial has no such visit",
+    )
     return [
-        Endpoint(
-            column(
-                f"{name}_available",
-                f"sum over the visits of weeks {plus} whose {measure} is known: {about}",
-                "it is known at none of them",
-            ),
-            available,
-        ),
-        Endpoint(count(f"{name}_visits", f"visits of weeks {plus} whose {measure} is known", "never"), visits),
-        Endpoint(
-            column(
-                f"{name}_complete",
-                f"sum over the visits of weeks {plus}: {about}",
-                f"{measure} is not known at one of them, or the trial has no such visit",
-            ),
-            complete,
-        ),
+        Endpoint(available, lambda rows: visit_sum(rows, measure, period).available),
+        Endpoint(visits, lambda rows: visit_sum(rows, measure, period).visits),
+        Endpoint(complete, lambda rows: visit_sum(rows, measure, period).complete),
     ]
-
-
-def _whole_changes(rows: dict[int, Row], measure: str, period: Period) -> dict[int, int]:
-    """Weeks between the visit and its reference, for each week of the period whose change lies in the period whole."""
-    found = {}
-    for week in period.weeks:
-        reference = rows[week][REFERENCE_WEEK] if week in rows and rows[week][measure] is not None else None
-        if isinstance(reference, int) and reference >= period.start:
-            found[week] = week - reference
-    return found
-
-
-def _is_covered(changes: dict[int, int], period: Period) -> bool:
-    """True if every visit is available and the changes cover the period from its start."""
-    return len(changes) == len(period.weeks) and sum(changes.values()) == period.length
 
 
 def _change_sums(measure: str, about: str, period: Period) -> list[Endpoint]:
     name = _named(measure, period.weeks)
     plus = " + ".join(map(str, period.weeks))
-    whole = f"whose {measure} is known and whose reference_visit is not before week {period.start}"
-
-    def available(rows: dict[int, Row]) -> Cell:
-        weeks = tuple(_whole_changes(rows, measure, period))
-        return sum(_values(rows, measure, weeks)) if weeks else None
-
-    def visits(rows: dict[int, Row]) -> Cell:
-        return len(_whole_changes(rows, measure, period))
-
-    def covered(rows: dict[int, Row]) -> Cell:
-        return sum(_whole_changes(rows, measure, period).values())
-
-    def complete(rows: dict[int, Row]) -> Cell:
-        changes = _whole_changes(rows, measure, period)
-        return sum(_values(rows, measure, period.weeks)) if _is_covered(changes, period) else None
-
+    within = f"whose {measure} is known and whose reference_visit is not before week {period.start}"
+    available = count(
+        f"{name}_available", f"sum over the visits of weeks {plus} {within}: {about}", "there is no such visit"
+    )
+    visits = count(f"{name}_visits", f"visits of weeks {plus} {within}", "never")
+    weeks = Column(
+        f"{name}_weeks",
+        ColumnType.INTEGER,
+        f"sum of the weeks from the reference visit to the visit, over the visits of weeks {plus} {within}; the "
+        "exposure (offset) of the count",
+        unit="weeks",
+    )
+    complete = count(
+        f"{name}_complete",
+        f"sum over the visits of weeks {plus}: {about}",
+        f"{measure} is not known at one of them, week {period.start} was not analysed, the visits do not cover "
+        f"the period from week {period.start} on, or the trial has no such visit",
+    )
     return [
-        Endpoint(
-            count(
-                f"{name}_available",
-                f"sum over the visits of weeks {plus} {whole}: {about}",
-                "there is no such visit",
-            ),
-            available,
-        ),
-        Endpoint(count(f"{name}_visits", f"visits of weeks {plus} {whole}", "never"), visits),
-        Endpoint(
-            Column(
-                f"{name}_weeks",
-                ColumnType.INTEGER,
-                f"sum of the weeks from the reference visit to the visit, over the visits of weeks {plus} {whole}; the "
-                "exposure (offset) of the count",
-                unit="weeks",
-            ),
-            covered,
-        ),
-        Endpoint(
-            count(
-                f"{name}_complete",
-                f"sum over the visits of weeks {plus}: {about}",
-                f"{measure} is not known at one of them, week {period.start} was not analysed, the visits do not cover "
-                f"the period from week {period.start} on, or the trial has no such visit",
-            ),
-            complete,
-        ),
+        Endpoint(available, lambda rows: change_sum(rows, measure, period).available),
+        Endpoint(visits, lambda rows: change_sum(rows, measure, period).visits),
+        Endpoint(weeks, lambda rows: change_sum(rows, measure, period).weeks),
+        Endpoint(complete, lambda rows: change_sum(rows, measure, period).complete),
     ]
 
 
-def _activity(row: Row, period: Period) -> bool | None:
-    """True if a visit shows activity in the period, False if it shows none, None if that is unknown.
-
-    New or enlarging lesions since a visit before the period may have appeared before it: they are unknown here.
-    """
-    reference = row[REFERENCE_WEEK]
-    in_period = isinstance(reference, int) and reference >= period.start
-    known = [row["gel_count"], row["new_or_enlarging_t2_count"] if in_period else None]
-    if any(isinstance(value, int) and value > 0 for value in known):
-        return True
-    return None if None in known else False
-
-
 def _activity_free(period: Period) -> list[Endpoint]:
-    weeks = period.weeks
-    name = _named("activity_free", weeks)
-    visits_named = ", ".join(map(str, weeks))
-
-    def states(rows: dict[int, Row]) -> list[bool]:
-        found = [_activity(rows[week], period) for week in weeks if week in rows]
-        return [state for state in found if state is not None]
-
-    def available(rows: dict[int, Row]) -> Cell:
-        return not any(states(rows)) if states(rows) else None
-
-    def visits(rows: dict[int, Row]) -> Cell:
-        return len(states(rows))
-
-    def complete(rows: dict[int, Row]) -> Cell:
-        started = bool(_values(rows, "t2_count", (period.start,)))
-        return not any(states(rows)) if started and len(states(rows)) == len(weeks) else None
-
+    name = _named("activity_free", period.weeks)
+    weeks = ", ".join(map(str, period.weeks))
     rule = "no GEL and no new or enlarging T2 lesion"
     known = (
         "activity is known (some is seen, or both counts are known; changes since a visit before week "
         f"{period.start} are not)"
     )
-    boolean = ColumnType.BOOLEAN
+    available = Column(
+        f"{name}_available",
+        ColumnType.BOOLEAN,
+        f"{rule} at any visit of weeks {weeks} whose {known}",
+        "there is no such visit",
+    )
+    visits = count(f"{name}_visits", f"visits of weeks {weeks} whose {known}", "never")
+    complete = Column(
+        f"{name}_complete",
+        ColumnType.BOOLEAN,
+        f"{rule} at the visits of weeks {weeks}",
+        f"activity is not known at one of them, week {period.start} was not analysed, or the trial has no such visit",
+    )
     return [
-        Endpoint(
-            Column(
-                f"{name}_available",
-                boolean,
-                f"{rule} at any visit of weeks {visits_named} whose {known}",
-                "there is no such visit",
-            ),
-            available,
-        ),
-        Endpoint(count(f"{name}_visits", f"visits of weeks {visits_named} whose {known}", "never"), visits),
-        Endpoint(
-            Column(
-                f"{name}_complete",
-                boolean,
-                f"{rule} at the visits of weeks {visits_named}",
-                f"activity is not known at one of them, week {period.start} was not analysed, or the trial has no such "
-                "visit",
-            ),
-            complete,
-        ),
+        Endpoint(available, lambda rows: activity_free(rows, period).available),
+        Endpoint(visits, lambda rows: activity_free(rows, period).visits),
+        Endpoint(complete, lambda rows: activity_free(rows, period).complete),
     ]
 
 
 def _at(measure: str, about: str, week: int) -> Endpoint:
     column = volume_ml if measure.endswith("_ml") else count
 
-    def value(rows: dict[int, Row]) -> Cell:
+    def value(rows: Rows) -> Cell:
         return rows[week][measure] if week in rows else None
 
     missing = f"the trial has no visit of week {week}, or {measure} is not known there"
@@ -284,8 +167,8 @@ def _at(measure: str, about: str, week: int) -> Endpoint:
 
 
 def _change(measure: str, about: str, first: int, last: int) -> Endpoint:
-    def difference(rows: dict[int, Row]) -> Cell:
-        values = _values(rows, measure, (first, last))
+    def difference(rows: Rows) -> Cell:
+        values = known_values(rows, measure, (first, last))
         return values[1] - values[0] if len(values) == 2 else None
 
     name = f"{measure}_change_{_week(first)}_{_week(last)}"

@@ -12,7 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.tables.schema import Column, ColumnType, Table
+from mri_pipeline.tables.columns import Column, ColumnType, Table
 
 _DTYPES = {
     ColumnType.TEXT: "string",

@@ -13,6 +13,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.tables.columns import Cell, Column, Row
 from mri_pipeline.tables.endpoints import ENDPOINTS, endpoint_row
 from mri_pipeline.tables.inputs import SubjectInput, new_code, visit_inputs
 from mri_pipeline.tables.nv import nv_rows
@@ -24,7 +25,7 @@ from mri_pipeline.tables.rows import (
     supplementary_rows,
     timepoint_rows,
 )
-from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS, Cell, Column, Row
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS
 from mri_pipeline.tables.sdtm import NV
 
 DICTIONARY_FILE = "data_dictionary.json"

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from mri_pipeline.core.records import ReadStatus, ScanStatus, T2State
 from mri_pipeline.tables import sdtm
+from mri_pipeline.tables.columns import Cell, Row
 from mri_pipeline.tables.inputs import Evaluator
 from mri_pipeline.tables.rows import COMPARISONS
-from mri_pipeline.tables.schema import Cell, Row
 from mri_pipeline.tables.sdtm import LESION_TESTS, LOCATIONS, NV, VISIT_TESTS, NvTest
 
 _SCAN_REASONS = {

@@ -18,18 +18,9 @@ from mri_pipeline.core.records import (
     T2State,
     VisitCounts,
 )
+from mri_pipeline.tables.columns import Cell, Column, ColumnType, Row, Table
 from mri_pipeline.tables.inputs import VisitInput
-from mri_pipeline.tables.schema import (
-    LESIONS,
-    QUESTIONS,
-    SUPPLEMENTARY,
-    TIMEPOINTS,
-    Cell,
-    Column,
-    ColumnType,
-    Row,
-    Table,
-)
+from mri_pipeline.tables.schema import LESIONS, QUESTIONS, SUPPLEMENTARY, TIMEPOINTS
 
 MEASURED = tuple(column for column in TIMEPOINTS.columns if column.name in VisitCounts.__dataclass_fields__)[1:]
 """The measured columns of lesion_timepoints.csv."""

@@ -1,108 +1,20 @@
-"""The definition of every column of every table: name, type, unit, rule, missing values.
-
-The data dictionary is made from it, and the writers check every row against it.
-"""
+"""The columns of the tables of visits, lesions and questions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.records import BlackHoleState, ComparedMasks, GelState, ReadStatus, ScanStatus, T2State
-
-Cell = str | int | Decimal | bool | None
-"""A value of a row. None is a missing value and is written as an empty field."""
-
-Row = dict[str, Cell]
-"""One row, by column name."""
-
-VOLUME_ML_DECIMALS = 4
-VOLUME_MM3_DECIMALS = 2
-POSITION_MM_DECIMALS = 2
-
-
-class ColumnType(StrEnum):
-    """The type of a column. A decimal has a fixed number of places; a number has as many as it needs."""
-
-    TEXT = "text"
-    CATEGORY = "category"
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    NUMBER = "number"
-    BOOLEAN = "boolean"
-
-    @property
-    def python(self) -> type[str | int | Decimal | bool]:
-        """The type of a cell."""
-        return {
-            ColumnType.TEXT: str,
-            ColumnType.CATEGORY: str,
-            ColumnType.INTEGER: int,
-            ColumnType.DECIMAL: Decimal,
-            ColumnType.NUMBER: Decimal,
-            ColumnType.BOOLEAN: bool,
-        }[self]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Parameters
-    ----------
-    name : str
-    type : ColumnType
-    rule : str
-        Definition of the value.
-    missing : str
-        When the value is empty. "never" for a required value.
-    unit : str
-        Unit of a number. Empty for a count.
-    decimals : int
-        Decimal places.
-    values : tuple of str
-        Allowed values of a category.
-    """
-
-    name: str
-    type: ColumnType
-    rule: str
-    missing: str = "never"
-    unit: str = ""
-    decimals: int = 0
-    values: tuple[str, ...] = ()
-
-    @property
-    def required(self) -> bool:
-        """True if the value must not be empty."""
-        return self.missing == "never"
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table.
-
-    Parameters
-    ----------
-    file : str
-        File name.
-    about : str
-        Description for the data dictionary.
-    columns : tuple of Column
-        In the order of the file.
-    """
-
-    file: str
-    about: str
-    columns: tuple[Column, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The column names in their order."""
-        return tuple(column.name for column in self.columns)
-
+from mri_pipeline.tables.columns import (
+    POSITION_MM_DECIMALS,
+    VOLUME_MM3_DECIMALS,
+    Column,
+    ColumnType,
+    Table,
+    count,
+    volume_ml,
+)
 
 NO_NUMBERS = (
     "the visit was not analysed (scan_status says why) or, in tables made without --provisional, its read is not "
@@ -113,36 +25,6 @@ NO_EARLIER = (
     "it is the first analysed visit, or, in tables made without --provisional, an earlier read is not locked"
 )
 NO_T1 = f"{NO_NUMBERS}, or it has no T1 before contrast"
-
-
-def count(name: str, rule: str, missing: str) -> Column:
-    """A column of whole numbers.
-
-    Parameters
-    ----------
-    name, rule, missing : str
-        As in `Column`.
-
-    Returns
-    -------
-    Column
-    """
-    return Column(name, ColumnType.INTEGER, rule, missing)
-
-
-def volume_ml(name: str, rule: str, missing: str) -> Column:
-    """A column of volumes (or their changes) in mL, with `VOLUME_ML_DECIMALS` decimals.
-
-    Parameters
-    ----------
-    name, rule, missing : str
-        As in `Column`.
-
-    Returns
-    -------
-    Column
-    """
-    return Column(name, ColumnType.DECIMAL, rule, missing, unit="mL", decimals=VOLUME_ML_DECIMALS)
 
 
 def _volume_mm3(name: str, rule: str, missing: str) -> Column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mri_pipeline.core.anatomy import Location
-from mri_pipeline.tables.schema import Column, ColumnType, Table
+from mri_pipeline.tables.columns import Column, ColumnType, Table
 
 NOT_DONE = "NOT DONE"
 UNIT = "mL"

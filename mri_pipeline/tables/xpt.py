@@ -9,7 +9,7 @@ import pandas as pd
 import pyreadstat
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.tables.schema import ColumnType
+from mri_pipeline.tables.columns import ColumnType
 from mri_pipeline.tables.sdtm import Variable
 
 MAX_TEXT = 200

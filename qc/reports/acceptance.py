@@ -14,8 +14,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from mri_pipeline.core.protocol import Action
 from mri_pipeline.core.provenance import software
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict

@@ -100,7 +100,7 @@ def totals(rows: Sequence[Mapping[str, Any]], counts: VisitCounts) -> dict[str, 
 
 
 def _counted(record: LesionRecord, counts: VisitCounts) -> dict[str, int]:
-    """What a lesion adds to the counts; each of several enhancing lesions at one T2 lesion counts."""
+    """Contribution of a lesion to the counts; each of several enhancing lesions at one T2 lesion counts."""
     active_t2 = record.t2_state in _ACTIVE_T2
     persistent = counts.combined_unique_active_count == counts.combined_with_persistent_gel_count
     enhancing = [state for state in record.gel_states if persistent or state is not GelState.PERSISTENT]

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import LesionRecord, T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast

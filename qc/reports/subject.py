@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import (
     GelState,
     LesionRecord,

@@ -9,8 +9,9 @@ from pathlib import Path
 from mri_pipeline.analysis.derivatives import read_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core import provenance
+from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
@@ -77,7 +78,7 @@ def write_report(
         software=provenance.software()
         | ({f"T2 lesions: {other.name}": other.version} if (other := job.rules.segmenter) else {}),
     )
-    return write_subject_report(report, job.reports / f"sub-{job.subject}.html")
+    return write_subject_report(report, subject_report(job.reports, job.subject))
 
 
 def _visit(

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from skimage import measure
 
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import Image, LabelImage
 
 RADIOLOGICAL = "LAS"

@@ -11,13 +11,13 @@ import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from reading_centre.console import (
-    STDERR,
     AsJson,
     TrialFolder,
     emit,
     renew_reports,
     require_writable,
     say,
+    say_stderr,
 )
 
 
@@ -90,14 +90,14 @@ def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None
         for note in messages.get("notes", []):
             say(f"Note: {note}")
     for message in messages.get("failed", []):
-        STDERR.print(message, soft_wrap=True, markup=False)
+        say_stderr(message)
     if messages.get("failed"):
         raise typer.Exit(AnalysisError.exit_code)
 
 
 def _ask_password(statement: str) -> str:
     """Ask for the password on a terminal, else read one line of the standard input."""
-    STDERR.print(statement, soft_wrap=True, markup=False)
+    say_stderr(statement)
     return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 

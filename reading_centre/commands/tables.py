@@ -9,13 +9,13 @@ import typer
 
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from reading_centre.console import (
-    STDERR,
     AsJson,
     Processes,
     TrialFolder,
     renew_reports,
     require_writable,
     say_paths,
+    say_stderr,
 )
 
 
@@ -49,44 +49,47 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Write the blinded tables, from locked reads only unless --provisional is given."""
-    from reading_centre.use_cases.release import release_trial_tables
-    from reading_centre.use_cases.tables import write_trial_tables
-
     if schedule is not None and release is None:
         raise UsageError("expected --release with --schedule, found none", hint="blinded tables contain no dates")
     if release is not None:
-        released = release_trial_tables(
-            trial, reason=reason, out=release, provisional=provisional, schedule=schedule
+        _release(trial, release, reason=reason, provisional=provisional, schedule=schedule, as_json=as_json)
+    else:
+        _write(trial, provisional=provisional, nprocs=nprocs, as_json=as_json)
+
+
+def _release(
+    trial: Path, out: Path, *, reason: str, provisional: bool, schedule: Path | None, as_json: bool
+) -> None:
+    from reading_centre.use_cases.release import release_trial_tables
+
+    released = release_trial_tables(trial, reason=reason, out=out, provisional=provisional, schedule=schedule)
+    say_paths(released.files, as_json=as_json)
+    say_stderr(f"Dates in nv: {released.dates}")
+    for place in released.other_intervals:
+        say_stderr(
+            f"Note: {place}: expected as many days since the first scan as in the headers, found another number"
         )
-        say_paths(released.files, as_json=as_json)
-        STDERR.print(f"Dates in nv: {released.dates}", soft_wrap=True, markup=False)
-        for place in released.other_intervals:
-            STDERR.print(
-                f"Note: {place}: expected as many days since the first scan as in the headers, found another number",
-                soft_wrap=True,
-                markup=False,
-            )
-        STDERR.print(
-            f"Audit trail: {released.audit_entries} entries, last {released.audit_hash} (keep this with the release)",
-            soft_wrap=True,
-            markup=False,
-        )
-        if released.other_software:
-            STDERR.print("Note: other software than the present one wrote the blinded tables", markup=False)
-        return
+    say_stderr(
+        f"Audit trail: {released.audit_entries} entries, last {released.audit_hash} (keep this with the release)"
+    )
+    if released.other_software:
+        say_stderr("Note: other software than the present one wrote the blinded tables")
+
+
+def _write(trial: Path, *, provisional: bool, nprocs: int, as_json: bool) -> None:
+    from reading_centre.use_cases.tables import write_trial_tables
+
     written = write_trial_tables(trial, provisional=provisional, nprocs=nprocs)
     renew_reports(trial)
     say_paths(written.files, as_json=as_json)
     for note in written.notes:
-        STDERR.print(f"Note: {note}", soft_wrap=True, markup=False)
+        say_stderr(f"Note: {note}")
     if written.questions:
-        STDERR.print(
-            f"Note: questions.csv has {written.questions} changes between confirmed reads that FLAIR does not show",
-            soft_wrap=True,
-            markup=False,
+        say_stderr(
+            f"Note: questions.csv has {written.questions} changes between confirmed reads that FLAIR does not show"
         )
     for code, error in written.refused.items():
-        STDERR.print(f"sub-{code} FAILED, its rows have no numbers: {error.message}", soft_wrap=True, markup=False)
-        STDERR.print(f"Hint:  {error.hint}", soft_wrap=True, markup=False)
+        say_stderr(f"sub-{code} FAILED, its rows have no numbers: {error.message}")
+        say_stderr(f"Hint:  {error.hint}")
     if written.refused:
         raise typer.Exit(AnalysisError.exit_code)

@@ -19,8 +19,8 @@ from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.registry import ReadState, Registry, SubjectState, Use
 from mri_pipeline.registry.audit import AuditAction
+from mri_pipeline.tables.columns import Row
 from mri_pipeline.tables.io import csv_text
-from mri_pipeline.tables.schema import Row
 from qc.reports.agreement import AgreementGroup, agreement_html
 
 PAGE, TABLE = "agreement.html", "agreement.csv"

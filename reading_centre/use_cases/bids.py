@@ -9,20 +9,18 @@ from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
-from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset, RawDataset, what_is_at
+from mri_pipeline.core.layout import RawDataset, what_is_at
 from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import settings_digest
-from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast, week_of
-from mri_pipeline.tables.inputs import SubjectInput
-from mri_pipeline.tables.io import write_tables
-from reading_centre.use_cases.overview import Listed, latest_result, outcome_text, save_outcome, write_overview
+from reading_centre.use_cases.bids_tables import load_results, require_one_digest, write_bids_tables
+from reading_centre.use_cases.overview import outcome_text, save_outcome
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
 from workflows.executors import ClusterOptions
@@ -131,49 +129,48 @@ def make_jobs(
     list of SubjectJob
         In the order of `indexes`. A participant without a FLAIR has none.
     """
-    jobs = []
     derivatives = DerivativeDataset(out_dir)
-    for index in indexes:
-        visits = tuple(
-            VisitScans(
-                visit=session.visit,
-                week=week_of(session.visit),
-                scans={contrast: (raw.root / path).resolve() for contrast, path in session.scans.items()},
-            )
-            for session in index.sessions
-            if Contrast.FLAIR in session.scans
+    return [
+        _job(raw, derivatives, index, work=work, rules=rules)
+        for index in indexes
+        if any(Contrast.FLAIR in session.scans for session in index.sessions)
+    ]
+
+
+def _job(
+    raw: RawDataset, derivatives: DerivativeDataset, index: SubjectIndex, *, work: Path, rules: LesionRules
+) -> SubjectJob:
+    visits = tuple(
+        VisitScans(
+            visit=session.visit,
+            week=week_of(session.visit),
+            scans={contrast: (raw.root / path).resolve() for contrast, path in session.scans.items()},
         )
-        if not visits:
-            continue
-        planned = found_visits(session.visit for session in index.sessions)
-        jobs.append(
-            SubjectJob(
-                subject=index.subject,
-                visits=visits,
-                planned=planned,
-                refused=tuple(visit.label for visit in planned),
-                protocol="BIDS dataset",
-                rules=rules,
-                raw=raw.root,
-                derivatives=out_dir,
-                reports=_reports(derivatives),
-                work=work,
-                order_source=index.order_source,
-                ignored=tuple(map(str, index.ignored)),
-                settings_digest=settings_digest(rules),
-                locks=(
-                    out_dir / ".locks" / f"sub-{index.subject}.lock",
-                    work / "locks" / f"sub-{index.subject}.lock",
-                ),
-                beside={
-                    derivatives.input_index(index.subject).name: index.model_dump_json(indent=1),
-                    derivatives.outcome(index.subject).name: outcome_text(
-                        Outcome(subject=index.subject, done=True)
-                    ),
-                },
-            )
-        )
-    return jobs
+        for session in index.sessions
+        if Contrast.FLAIR in session.scans
+    )
+    planned = found_visits(session.visit for session in index.sessions)
+    lock = f"sub-{index.subject}.lock"
+    return SubjectJob(
+        subject=index.subject,
+        visits=visits,
+        planned=planned,
+        refused=tuple(visit.label for visit in planned),
+        protocol="BIDS dataset",
+        rules=rules,
+        raw=raw.root,
+        derivatives=derivatives.root,
+        reports=derivatives.reports,
+        work=work,
+        order_source=index.order_source,
+        ignored=tuple(map(str, index.ignored)),
+        settings_digest=settings_digest(rules),
+        locks=(derivatives.root / ".locks" / lock, work / "locks" / lock),
+        beside={
+            derivatives.input_index(index.subject).name: index.model_dump_json(indent=1),
+            derivatives.outcome(index.subject).name: outcome_text(Outcome(subject=index.subject, done=True)),
+        },
+    )
 
 
 def run_participants(
@@ -241,14 +238,10 @@ def run_participants(
     for index in indexes.values():
         _describe(index, say)
     jobs = make_jobs(raw, out_dir, indexes.values(), work=work, rules=rules)
-    if not jobs:
-        first = next(iter(indexes.values()))
-        raise UsageError(
-            f"sub-{first.subject}: {_no_flair(first)}",
-            hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
-        )
-    _one_digest(_results(derivatives, set(derivatives.subjects()) - set(indexes)), settings_digest(rules))
-    write_dataset_description(out_dir, settings_digest=settings_digest(rules), rules=rules, raw=bids_dir)
+    _require_jobs(jobs, indexes)
+    digest = settings_digest(rules)
+    require_one_digest(load_results(derivatives, set(derivatives.subjects()) - set(indexes)), digest)
+    write_dataset_description(out_dir, settings_digest=digest, rules=rules, raw=bids_dir)
     with run_log(work) as log:
         outcome = run_batch(
             jobs,
@@ -259,14 +252,25 @@ def run_participants(
             progress=progress,
             finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
         )
-    without = sorted(set(indexes) - {job.subject for job in jobs})
-    refused = tuple(
-        Outcome(subject=subject, done=False, reason=_no_flair(indexes[subject])) for subject in without
-    )
-    for one in refused:
-        _end(derivatives, indexes[one.subject], one)
-    _write_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
+    without_flair = sorted(set(indexes) - {job.subject for job in jobs})
+    refused = [_refuse(derivatives, indexes[subject]) for subject in without_flair]
+    write_bids_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome((*outcome.outcomes, *refused), log=str(log))
+
+
+def _require_jobs(jobs: Sequence[SubjectJob], indexes: Mapping[str, SubjectIndex]) -> None:
+    if not jobs:
+        first = next(iter(indexes.values()))
+        raise UsageError(
+            f"sub-{first.subject}: {_no_flair(first)}",
+            hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
+        )
+
+
+def _refuse(derivatives: DerivativeDataset, index: SubjectIndex) -> Outcome:
+    outcome = Outcome(subject=index.subject, done=False, reason=_no_flair(index))
+    _end(derivatives, index, outcome)
+    return outcome
 
 
 def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) -> None:
@@ -274,7 +278,7 @@ def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) 
     subject = index.subject
     if outcome.done or outcome.untouched:
         return
-    for earlier in (derivatives.result(subject), _report(derivatives, subject)):
+    for earlier in (derivatives.result(subject), subject_report(derivatives.reports, subject)):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
     save_outcome(derivatives, outcome)
@@ -329,101 +333,4 @@ def write_group_tables(bids_dir: Path, out_dir: Path, *, selection: Selection = 
             "expected analysed participants in OUT_DIR, found none",
             hint="run 'mri-pipeline bids BIDS_DIR OUT_DIR participant' first",
         )
-    return _write_tables(raw, derivatives, subjects=subjects)
-
-
-def _results(derivatives: DerivativeDataset, subjects: Iterable[str]) -> dict[str, SubjectResult]:
-    """Available results of the subjects, sorted by label."""
-    files = {subject: derivatives.result(subject) for subject in sorted(subjects)}
-    return {subject: load_result(file) for subject, file in files.items() if file.is_file()}
-
-
-def _one_digest(results: Mapping[str, SubjectResult], digest: str | None = None) -> str:
-    """Common settings digest of all results; `digest` if it is given.
-
-    Raises
-    ------
-    UsageError
-        If the digests differ. Such results must not be in one table.
-    """
-    for subject, result in results.items():
-        digest = digest or result.rules_digest
-        if result.rules_digest != digest:
-            raise UsageError(
-                f"expected participants analysed by one set of lesion rules, one segmenter and one software, found "
-                f"sub-{subject} by another",
-                hint="analyse all participants again, or name another OUT_DIR",
-            )
-    return digest or ""
-
-
-def _index_of(raw: RawDataset, derivatives: DerivativeDataset, subject: str) -> SubjectIndex:
-    """Index of the last analysis of a participant; a new index if there was none."""
-    path = derivatives.input_index(subject)
-    if path.is_file():
-        return SubjectIndex.model_validate_json(path.read_bytes())
-    return index_dataset(raw.root, [subject])[subject]
-
-
-def _write_tables(
-    raw: RawDataset, derivatives: DerivativeDataset, *, subjects: Sequence[str], rules: LesionRules | None = None
-) -> list[Path]:
-    """Write the tables of some subjects and the pages over all; the methods text only if the rules are known."""
-    results = _results(derivatives, subjects)
-    indexes = {subject: _index_of(raw, derivatives, subject) for subject in subjects}
-    inputs = [
-        SubjectInput(
-            results.get(subject, SubjectResult(subject)),
-            scans=_states(index, results.get(subject)),
-            visits=found_visits(session.visit for session in index.sessions),
-        )
-        for subject, index in indexes.items()
-    ]
-    digest = _one_digest(results)
-    tables = write_tables(
-        derivatives.root / "tables",
-        inputs,
-        (),
-        study="",
-        provisional=True,
-        settings_digest=digest,
-        session_order={
-            subject: {"order": [session.visit for session in index.sessions], "source": index.order_source}
-            for subject, index in indexes.items()
-        },
-    )
-    others = {one: _index_of(raw, derivatives, one) for one in set(derivatives.subjects()) - set(indexes)}
-    listed = [_listed(derivatives, index, digest) for index in (indexes | others).values()]
-    write_overview(_reports(derivatives), listed, settings_digest=digest, rules=rules)
-    return tables
-
-
-def _listed(derivatives: DerivativeDataset, index: SubjectIndex, digest: str) -> Listed:
-    """A participant as the index page lists it."""
-    result, reason = latest_result(derivatives, index.subject, digest)
-    return Listed(
-        index.subject,
-        _states(index, result),
-        result,
-        reason,
-        order_source=index.order_source,
-        ignored=tuple(map(str, index.ignored)),
-    )
-
-
-def _reports(derivatives: DerivativeDataset) -> Path:
-    return derivatives.root / "reports"
-
-
-def _report(derivatives: DerivativeDataset, subject: str) -> Path:
-    return _reports(derivatives) / f"sub-{subject}.html"
-
-
-def _states(index: SubjectIndex, result: SubjectResult | None) -> dict[str, ScanStatus]:
-    """Status of each session: refused without a FLAIR, else analysed or failed."""
-    analysed = {counts.visit for counts in result.visits} if result else set()
-    states = {}
-    for session in index.sessions:
-        with_flair = ScanStatus.FAILED if Contrast.FLAIR in session.scans else ScanStatus.REFUSED
-        states[session.visit] = ScanStatus.ANALYSED if session.visit in analysed else with_flair
-    return states
+    return write_bids_tables(raw, derivatives, subjects=subjects)

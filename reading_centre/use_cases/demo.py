@@ -54,9 +54,9 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
             "expected a new or empty folder for the demo, found one with files",
             hint="name another: mri-pipeline demo DIR",
         )
-    say("1/5  writing the digital reference trial as DICOM (known lesions in known places)")
+    say("1/5  simulating the digital reference trial as DICOM, with known lesions")
     source = write_reference_trial(folder / "source", progress=lambda line: say(f"       {line}"))
-    say("2/5  laying out the trial and taking in the uploads")
+    say("2/5  creating the trial and ingesting the uploads")
     trial = init_trial(folder / "trial", source.protocol)
     codes = take_in(source, trial.root, say=say)
     say("3/5  analysing: brain, registration, lesions, tracking, reports")
@@ -112,7 +112,7 @@ def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:
             if upload.accepted:
                 raise
             say(
-                f"       {upload.site} {upload.kind.value.replace('_', ' ')}: refused, as planned: {error.message}"
+                f"       {upload.site} {upload.kind.value.replace('_', ' ')}: refused, as expected: {error.message}"
             )
             continue
         if not upload.accepted:

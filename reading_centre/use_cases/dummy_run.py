@@ -9,8 +9,9 @@ from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Gate

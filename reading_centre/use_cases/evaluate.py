@@ -15,9 +15,9 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.lesions.scoring.scores import MaskScores, Rule, ScoredLesion, score_masks
 from mri_pipeline.lesions.scoring.summary import by_size, spread, volume_agreement
+from mri_pipeline.tables.columns import POSITION_MM_DECIMALS, VOLUME_ML_DECIMALS, VOLUME_MM3_DECIMALS, Cell, Row
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import quantised
-from mri_pipeline.tables.schema import POSITION_MM_DECIMALS, VOLUME_ML_DECIMALS, VOLUME_MM3_DECIMALS, Cell, Row
 from qc.reports.evaluation import MEASURES, EvaluatedCase, evaluation_html
 from reading_centre.use_cases.mask_pairs import Pair
 

@@ -10,11 +10,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.template import load_template
-from mri_pipeline.core.layout import SpaceFiles
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.images.face import face_region
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, UsageError
-from mri_pipeline.core.protocol import Action, Protocol
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import another_scan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.sheets import read_sheet
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 
 _ENDINGS = (".nii.gz", ".nii")
 _NEEDED = ("case", "predicted", "reference")

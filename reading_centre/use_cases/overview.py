@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import software
 from mri_pipeline.core.records import SubjectResult
@@ -180,7 +180,7 @@ def _entry(one: Listed, reports: Path) -> SubjectEntry:
     counts = {visit.visit: visit for visit in one.result.visits} if one.result else {}
     # a scan that was replaced or withdrawn after the analysis has neither counts nor QC flags
     quality = [q for q in one.result.quality if one.scans.get(q.visit) in _JUDGED] if one.result else []
-    report = f"sub-{one.subject}.html"
+    report = subject_report(reports, one.subject)
     return SubjectEntry(
         subject=one.subject,
         state=_state(one),
@@ -190,7 +190,7 @@ def _entry(one: Listed, reports: Path) -> SubjectEntry:
         ),
         reason=one.reason + _EARLIER if one.reason and one.result else one.reason,
         qc_flags=tuple(all_qc_flags(quality)),
-        report=report if (reports / report).is_file() else "",
+        report=report.name if report.is_file() else "",
         order_source=one.order_source,
         ignored=one.ignored,
     )

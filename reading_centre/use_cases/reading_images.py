@@ -14,10 +14,11 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import ReadingCentreError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.layout import SpaceFiles, Trial
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.spatial import BoolArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.canvas import (

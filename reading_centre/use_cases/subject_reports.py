@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mri_pipeline.analysis import steps
+from mri_pipeline.core.derivative_layout import subject_report
 from mri_pipeline.core.errors import ReadingCentreError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
@@ -43,7 +44,7 @@ def refresh_reports(folder: Path) -> list[str]:
         if not any(visit.scan in ACCEPTED for visit in subject.visits):
             continue  # all scans are withdrawn
         digest = reads_digest(subject)
-        if _digest_of_report(trial.reports / f"sub-{subject.code}.html") in {None, digest}:
+        if _digest_of_report(subject_report(trial.reports, subject.code)) in {None, digest}:
             continue
         depends = {visit: inputs for (code, visit), inputs in locked.items() if code == subject.code}
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +18,13 @@ from mri_pipeline.analysis.derivatives import (
     files_of_counts,
     read_masks,
 )
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.exchange import read_whole
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import DerivativeDataset, Trial
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
@@ -277,7 +278,27 @@ def counted_masks(
     """
     analysed = _analysed(state)
     automatic = load_result(trial.derivatives.result(state.code))
-    if automatic.rules_digest != settings_digest(protocol.lesions):
+    _require_present(automatic, state, protocol.lesions)
+    confirmed = {
+        visit.visit: stored_read(trial, state.code, visit.visit, visit.counting).masks
+        for visit in state.visits
+        if visit.visit in analysed and visit.counting is not None
+    }
+    if not confirmed:
+        return automatic, None
+    files = _files_beside(trial, state.code, analysed, depends, protocol.lesions)
+    masks = [
+        _images_beside(trial.derivatives, state.code, visit, confirmed.get(visit), own)
+        for visit, own in files.items()
+    ]
+    weeks = {visit.label: visit.week for visit in protocol.visits}
+    return automatic, CountedMasks(tuple(masks), _location(trial, files.values()), weeks)
+
+
+def _require_present(automatic: SubjectResult, state: SubjectState, rules: LesionRules) -> None:
+    """Refuse automatic results of other lesion rules, software, visits or scans than the present ones."""
+    analysed = _analysed(state)
+    if automatic.rules_digest != settings_digest(rules):
         raise UsageError(
             f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
             "one by other rules or another version",
@@ -296,31 +317,25 @@ def counted_masks(
             "a scan that was replaced",
             hint="run the analysis again: mri-pipeline run TRIAL",
         )
-    confirmed = {}
-    for visit in state.visits:
-        if visit.visit in analysed and visit.counting is not None:
-            confirmed[visit.visit] = stored_read(trial, state.code, visit.visit, visit.counting).masks
-    if not confirmed:
-        return automatic, None
-    weeks = {visit.label: visit.week for visit in protocol.visits}
+
+
+def _files_beside(
+    trial: Trial, subject: str, visits: Iterable[str], depends: LockInputs, rules: LesionRules
+) -> dict[str, dict[str, Path]]:
+    """For each visit, the files that its counts depend on beside the read: copies kept by a lock have priority."""
     files = {}
-    for label in analysed:
-        locked = depends.get(label, {})
-        _require_rules(state.code, label, locked.get("rules", {}), protocol.lesions)
-        kept = kept_inputs(trial.reads, state.code, label, locked.get("files", {}))
-        files[label] = kept or files_of_counts(trial.derivatives, state.code, label)
-    masks = [
-        _images_beside(trial.derivatives, state.code, visit, confirmed.get(visit), own)
-        for visit, own in files.items()
-    ]
-    # all visits have one space; a copy that a lock keeps has priority
-    location = nifti.load_labels(
-        min(
-            (own[LOCATION_FILE] for own in files.values()),
-            key=lambda path: path.is_relative_to(trial.derivatives.root),
-        )
-    )
-    return automatic, CountedMasks(tuple(masks), location, weeks)
+    for visit in visits:
+        locked = depends.get(visit, {})
+        _require_rules(subject, visit, locked.get("rules", {}), rules)
+        kept = kept_inputs(trial.reads, subject, visit, locked.get("files", {}))
+        files[visit] = kept or files_of_counts(trial.derivatives, subject, visit)
+    return files
+
+
+def _location(trial: Trial, files: Iterable[Mapping[str, Path]]) -> LabelImage:
+    """Location map of the space that all visits share: a copy kept by a lock has priority."""
+    paths = (own[LOCATION_FILE] for own in files)
+    return nifti.load_labels(min(paths, key=lambda path: path.is_relative_to(trial.derivatives.root)))
 
 
 def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: LesionRules) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import KnownScan, ScanIdentity

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel, RawDataset, Trial
+from mri_pipeline.core.layout import RawDataset, Trial
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast

@@ -23,7 +23,8 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.itk import load_transform
 from mri_pipeline.core.io.results import load_result
-from mri_pipeline.core.layout import MaskLabel, Trial
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.components import label_lesions
@@ -223,7 +224,7 @@ def test_the_index_lists_every_subject_by_its_code_and_the_methods_text_what_was
     for step in (
         "dcm2niix",
         "T1w after gadolinium (5)",
-        "midway space",
+        "midpoint space",
         "Black holes",
         "new, persistent or re-enha",
     ):

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, files_state, load_job
+from mri_pipeline.analysis.subject_job import VisitScans, files_state, load_job
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, SettingsError, UsageError
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import save_result
-from mri_pipeline.core.layout import DerivativeDataset
-from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
+from tests.unit.subject_jobs import subject_job
 from workflows import ONE_THREAD, batch, executors
 from workflows import job as subject_process
 from workflows.batch import only_run, run_batch
@@ -52,17 +51,9 @@ sys.exit(0 if done else 4)
 
 
 def make_job(folder, subject, **more):
-    return SubjectJob(
-        subject=subject,
-        visits=(VisitScans(visit="a", week=None, scans={Contrast.FLAIR: folder / "f.nii.gz"}),),
-        planned=(PlannedVisit(label="a", week=None),),
-        protocol="test",
-        rules=LesionRules(),
-        derivatives=folder / "out",
-        reports=folder / "out" / "reports",
-        work=folder / "work",
-        **more,
-    )
+    scans = {"a": {Contrast.FLAIR: folder / "f.nii.gz"}}
+    out = folder / "out"
+    return subject_job(folder, scans, subject=subject, derivatives=out, reports=out / "reports", **more)
 
 
 @pytest.fixture

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.core.protocol import (
-    AcquisitionLimits,
-    LesionRules,
-    Limit,
-    Protocol,
-    RequiredSequence,
-    Site,
-    Visit,
-)
+from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
+from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
 from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
 from mri_pipeline.core.reading_settings import Comparison, Reader, Reading
 from mri_pipeline.reading import worklist

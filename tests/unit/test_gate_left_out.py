@@ -9,7 +9,8 @@ import pydicom
 import pytest
 
 from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
 from tests.unit import dicom_factory as factory

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
 from reading_centre import cli

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice, choose
 from mri_pipeline.intake.contrast import Basis, recognise

@@ -9,7 +9,8 @@ import pydicom
 import pytest
 
 from mri_pipeline.core.errors import ComplianceError
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.facts import InstanceFacts

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import leave_out_aborted
 from mri_pipeline.intake.choose import choose

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import Location
 from mri_pipeline.core.errors import GridMismatchError, UsageError
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import BlackHoleState, GelState, T2State
 from mri_pipeline.core.spatial import Grid, Image, LabelImage

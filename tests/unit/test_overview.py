@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.tables import write_trial
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io.results import save_result
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.protocol import LesionRules, load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality

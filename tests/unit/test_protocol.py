@@ -3,8 +3,9 @@
 import pytest
 
 from mri_pipeline.core.errors import SettingsError
-from mri_pipeline.core.protocol import Action, load_protocol, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.reading_settings import Role
 
 MESEMS = protocol_text("mesems")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import mri_pipeline
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
 from mri_pipeline.core import provenance
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
+from tests.unit.subject_jobs import subject_job
 from workflows.batch import run_batch
 from workflows.plugin import Plugin
 
@@ -64,16 +64,7 @@ def test_equal_settings_under_other_code_have_another_digest(monkeypatch):
 
 @pytest.fixture
 def job(tmp_path):
-    return SubjectJob(
-        subject="AB12",
-        visits=(VisitScans(visit="wk00", week=0, scans={Contrast.FLAIR: tmp_path / "f.nii.gz"}),),
-        planned=(),
-        protocol="x",
-        rules=LesionRules(),
-        derivatives=tmp_path,
-        reports=tmp_path,
-        work=tmp_path / "work",
-    )
+    return subject_job(tmp_path, {"wk00": {Contrast.FLAIR: tmp_path / "f.nii.gz"}})
 
 
 def test_other_code_starts_a_new_cache(monkeypatch, job):

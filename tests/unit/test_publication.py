@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mri_pipeline.analysis import publication
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import exchange
 from mri_pipeline.core.io.exchange import read_whole, replace_folder
-from mri_pipeline.core.layout import DerivativeDataset
 from tests.unit.test_batch import make_job
 
 FORK = multiprocessing.get_context("fork")  # the imports of a new process would take longer than the test

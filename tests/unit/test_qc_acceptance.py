@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import SettingsError, UnreadableUploadError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
-from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
+from mri_pipeline.core.quality_limits import Action, ImageLimits, QualityLimit
 from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict

@@ -7,7 +7,8 @@ import pytest
 
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.io.nifti import load_image
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_images

@@ -10,7 +10,8 @@ import qc.contrast_timing
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import UNENHANCED, RawDataset
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mri_pipeline.core.acquisition_limits import Limit
 from mri_pipeline.core.errors import (
     ComplianceError,
     UnreadableUploadError,
@@ -21,7 +22,8 @@ from mri_pipeline.core.errors import (
 )
 from mri_pipeline.core.io.nifti import load_image, save_scan
 from mri_pipeline.core.layout import RawDataset
-from mri_pipeline.core.protocol import Action, Limit, Protocol, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import Protocol, parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mri_pipeline.convert.pixels import pixels_key
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.registry import KnownScan, ScanIdentity
 from qc.identity import check_identity, infusion_query, later_windows
 

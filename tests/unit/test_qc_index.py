@@ -1,12 +1,12 @@
 """The index page over all subjects: rows, links, escaping, and what it must not show."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from mri_pipeline.core.records import VisitCounts
 from qc.reports.index import SubjectEntry, SubjectState, VisitEntry, write_index
+from tests.unit.html_page import Page
 
 DONE = SubjectEntry(
     "01",
@@ -25,31 +25,6 @@ DONE = SubjectEntry(
     ignored=("sub-01/anat/a.nii.gz: no contrast", "sub-01/anat/b.nii.gz: run 2"),
 )  # fmt: skip
 FAILED = SubjectEntry("02", SubjectState.FAILED, (VisitEntry("wk00", "failed"),), reason="no brain found")
-
-
-class Page(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.links, self.ids, self.rows, self.cell = [], [], [], [], None
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "action")]
-        self.ids += [value for name, value in attrs if name == "id"]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.cell = ""
-
-    def handle_data(self, data):
-        if self.cell is not None:
-            self.cell += data
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.rows[-1].append(" ".join(self.cell.split()))
-            self.cell = None
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_one_visit_with_flair_alone_names_no_other_step(write):
     assert "settings abc123)" in text
     assert "Contrasts (number of visits): FLAIR (1)." in text
     assert "26-connected component of at least 14 mm³" in text
-    for other in ("adolinium", "Black holes", "midway", "enlarging", "registered", "DICOM", "excluded", "skull"):
+    for other in ("adolinium", "Black holes", "midpoint", "enlarging", "registered", "DICOM", "excluded", "skull"):
         assert other not in text
 
 
@@ -76,7 +76,7 @@ def test_every_step_that_was_used_is_named(write):
         "FLAIR (3), T1w (1), T1w after gadolinium (2).",
         "The FLAIR of 1 visit had been skull-stripped before.",
         "1 scan without an acceptable registration was excluded.",
-        "midway space, the log-Euclidean mean of the transforms [@Arsigny2006]",
+        "midpoint space, the log-Euclidean mean of the transforms [@Arsigny2006]",
         "N4 algorithm [@Tustison2010]",
         "classified as new, persistent or re-enhancing [@Barkhof1997]",
         "Black holes are parts of T2 lesions",

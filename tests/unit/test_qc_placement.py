@@ -7,7 +7,8 @@ import pytest
 from scipy import ndimage
 
 from mri_pipeline.core.io.template import load_template
-from mri_pipeline.core.protocol import Action, parse_protocol, protocol_text
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.sampling import downsample

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import matplotlib.image
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from mri_pipeline.core.errors import GridMismatchError
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
@@ -20,6 +19,7 @@ from mri_pipeline.lesions.tracking.track import track_subject
 from qc.reports.subject import SubjectReport, VisitReport, subject_report_html, write_subject_report
 from qc.reports.subject_figures import overlay, sample
 from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
+from tests.unit.html_page import Page
 
 SHAPE = (40, 48, 24)
 GRID = Grid(SHAPE, np.array([[2.0, 0, 0, -40], [0, 2.0, 0, -48], [0, 0, 4.0, -48], [0, 0, 0, 1]]))
@@ -80,37 +80,8 @@ def html(report):
     return subject_report_html(report)
 
 
-class _Reader(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.tags, self.links, self.rows, self.cell = [], [], [], None
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href", "data", "action", "xlink:href")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.cell = ""
-
-    def handle_data(self, data):
-        if self.cell is not None:
-            self.cell += data
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self.rows[-1].append(self.cell.strip())
-            self.cell = None
-
-
-def read(html):
-    reader = _Reader()
-    reader.feed(html)
-    return reader
-
-
 def counts_of(html):
-    rows = [row for row in read(html).rows if len(row) == 19]
+    rows = [row for row in Page(html).rows if len(row) == 19]
     return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
 
 
@@ -120,7 +91,7 @@ def pixels(uri):
 
 
 def test_everything_is_in_the_file(html):
-    reader = read(html)
+    reader = Page(html)
     assert all(link.startswith(("data:image/", "#")) for link in reader.links)
     assert not {"script", "link", "iframe", "object", "form"} & set(reader.tags)
     assert "http://" not in html.replace("http-equiv", "")
@@ -153,7 +124,7 @@ def test_unknown_is_empty_and_zero_is_zero(html):
 
 
 def test_lists_have_the_lesions_with_coordinates(html):
-    rows = [row for row in read(html).rows if len(row) == 9]
+    rows = [row for row in Page(html).rows if len(row) == 9]
     # T2 state, enhancing, black hole, location, volume, world position of the box's middle
     found = [row for row in rows if row[0] != "lesion"]
     assert ["1", "baseline", "no", "black hole", "periventricular", "512", "15.0", "-5.0", "-6.0"] in found

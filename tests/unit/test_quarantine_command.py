@@ -17,7 +17,8 @@ from mri_pipeline.core.errors import (
 )
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Action, load_protocol
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate, Registry
 from qc import decision

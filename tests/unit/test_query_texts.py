@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import qc
-from mri_pipeline.core.protocol import Action
+from mri_pipeline.core.quality_limits import Action
 from qc.compliance import TIMING_RULE
 from qc.contrast_timing import RULE
 from qc.findings import NEVER_OVERRULED, Finding

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import GridMismatchError, ImageError, UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks.tables import write_trial
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.layout import DerivativeDataset
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState

@@ -8,7 +8,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code

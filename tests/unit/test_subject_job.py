@@ -1,26 +1,17 @@
 """One subject's job: planned visits without a scan are refused, missing or failed, and the report says which."""
 
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans, load_job
+from mri_pipeline.analysis.subject_job import load_job
 from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.reports import subject_files
+from tests.unit.subject_jobs import subject_job
 
 
 def test_the_report_says_why_a_planned_visit_has_no_numbers(tmp_path, monkeypatch):
     scans = {Contrast.FLAIR: tmp_path / "flair.nii.gz"}
-    job = SubjectJob(
-        subject="AB12",
-        visits=(VisitScans(visit="wk00", week=0, scans=scans),),
-        planned=tuple(PlannedVisit(f"wk{week:02d}", week) for week in (4, 12, 24)),
-        refused=("wk04",),
-        protocol="test",
-        rules=LesionRules(),
-        derivatives=tmp_path / "out",
-        reports=tmp_path / "reports",
-        work=tmp_path / "work",
-    )
+    planned = tuple(PlannedVisit(f"wk{week:02d}", week) for week in (4, 12, 24))
+    job = subject_job(tmp_path, {"wk00": scans}, planned=planned, refused=("wk04",))
     assert load_job(job.save()) == job
     reported = []
     monkeypatch.setattr(

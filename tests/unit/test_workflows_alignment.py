@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 
 from mri_pipeline.analysis.space import keep_space, load_record, make_record
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io import itk
-from mri_pipeline.core.layout import SpaceFiles
-from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
 from qc.registration import SURE, Verdict, judge, qc_flags
+from tests.unit.subject_jobs import subject_job
 from workflows import alignment
 from workflows.alignment import align
 from workflows.alignment_records import Match, VisitAlignmentRecord
@@ -81,17 +79,7 @@ def request_of(tmp_path):
             scans[label] = {c: tmp_path / f"{label}_{c.value}.nii.gz" for c in (Contrast.FLAIR, Contrast.T1W_GD)}
             for path in scans[label].values():
                 path.write_text(path.name)
-        return SubjectJob(
-            subject="AB12",
-            visits=tuple(VisitScans(visit=label, week=None, scans=files) for label, files in scans.items()),
-            planned=tuple(PlannedVisit(label=label, week=None) for label in labels),
-            protocol="test",
-            rules=LesionRules(),
-            derivatives=tmp_path / "derivatives",
-            reports=tmp_path / "reports",
-            work=tmp_path / "work",
-            **more,
-        )
+        return subject_job(tmp_path, scans, **more)
 
     return make
 

@@ -12,8 +12,9 @@ from mri_pipeline.analysis.derivatives import (
 )
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.core.anatomy import Location, TissueMaps
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io import itk, nifti
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, T2State, VisitQuality
 from mri_pipeline.core.spatial import Affine, Grid, Image, LabelImage

@@ -9,7 +9,7 @@ import pytest
 
 from mri_pipeline.core.errors import ImageError, UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from reading_centre import cli
 from reading_centre.use_cases.evaluate import score_pair

@@ -10,14 +10,13 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import topological_sort
 
 from mri_pipeline.analysis.space import SpaceRecord
-from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.layout import SpaceFiles
-from mri_pipeline.core.plan import PlannedVisit
+from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.protocol import LesionRules, parse_protocol, protocol_text
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
+from tests.unit.subject_jobs import subject_job
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.intake import IntakeJob, init_intake_wf
 from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf
@@ -31,19 +30,8 @@ ALL = tuple(Contrast)
 def make_job(tmp_path, **contrasts_of_visit):
     scan = tmp_path / "scan.nii.gz"
     scan.touch()
-    return SubjectJob(
-        subject="AB12",
-        visits=tuple(
-            VisitScans(visit=visit, week=None, scans=dict.fromkeys(contrasts, scan))
-            for visit, contrasts in contrasts_of_visit.items()
-        ),
-        planned=tuple(PlannedVisit(label=visit, week=None) for visit in contrasts_of_visit),
-        protocol="test",
-        rules=LesionRules(),
-        derivatives=tmp_path / "derivatives",
-        reports=tmp_path / "reports",
-        work=tmp_path / "work",
-    )
+    scans = {visit: dict.fromkeys(contrasts, scan) for visit, contrasts in contrasts_of_visit.items()}
+    return subject_job(tmp_path, scans)
 
 
 def make_alignment(tmp_path, job, *, kept=False):

@@ -90,6 +90,27 @@ def load_contrasts(inputs: Any) -> dict[Contrast, Image]:
     return {contrast: nifti.load_image(file) for contrast, file in files.items() if isdefined(file)}
 
 
+def load_if_given(file: Any) -> LabelImage | None:
+    """Load the labels of an optional input.
+
+    Parameters
+    ----------
+    file : str or Undefined
+        Value of a `File` trait.
+
+    Returns
+    -------
+    LabelImage or None
+        None if the input is not set.
+
+    Raises
+    ------
+    ImageError
+        If the file is damaged.
+    """
+    return nifti.load_labels(file) if isdefined(file) else None
+
+
 def load_tissue(inputs: Any) -> TissueMaps:
     """Load the tissue maps.
 

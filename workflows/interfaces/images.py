@@ -26,6 +26,7 @@ from workflows.interfaces.base import (
     TissueInputSpec,
     TissueOutputSpec,
     load_contrasts,
+    load_if_given,
     load_tissue,
 )
 
@@ -81,10 +82,8 @@ class Register(Step):
         found = preparation.register(
             nifti.load_image(self.inputs.fixed),
             moving,
-            fixed_brain=nifti.load_labels(self.inputs.fixed_brain) if isdefined(self.inputs.fixed_brain) else None,
-            moving_brain=nifti.load_labels(self.inputs.moving_brain)
-            if isdefined(self.inputs.moving_brain)
-            else None,
+            fixed_brain=load_if_given(self.inputs.fixed_brain),
+            moving_brain=load_if_given(self.inputs.moving_brain),
             intra_modal=self.inputs.intra_modal,
         )
         folder = Path(runtime.cwd)
@@ -99,8 +98,8 @@ class Register(Step):
         return runtime
 
 
-class _NoteVisitInputSpec(BaseInterfaceInputSpec):
-    note = traits.Str(mandatory=True, desc="file to write, outside of the cache")
+class _RecordVisitInputSpec(BaseInterfaceInputSpec):
+    file = traits.Str(mandatory=True, desc="file to write, outside of the cache")
     brain = File(exists=True, mandatory=True, desc="brain mask on the FLAIR's grid")
     template_to_flair = File(exists=True, mandatory=True, desc="affine from the template's world")
     skull_stripped = traits.Bool(mandatory=True, desc="the FLAIR was skull-stripped on input")
@@ -112,21 +111,21 @@ class _NoteVisitInputSpec(BaseInterfaceInputSpec):
     pdw_match = File(exists=True, desc="within-visit registration")
 
 
-class _NoteOutputSpec(TraitedSpec):
-    note = File(exists=True, desc="the record that was written")
+class _RecordOutputSpec(TraitedSpec):
+    record = File(exists=True, desc="the record that was written")
 
 
 class RecordVisit(Step):
     """Record brain mask and registrations of one visit."""
 
     _always_run = True
-    input_spec = _NoteVisitInputSpec
-    output_spec = _NoteOutputSpec
+    input_spec = _RecordVisitInputSpec
+    output_spec = _RecordOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         matches = {c: getattr(self.inputs, f"{name}_match", None) for c, name in FIELD.items()}
         scans = {c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)}
-        note = VisitAlignmentRecord(
+        record = VisitAlignmentRecord(
             brain=Path(self.inputs.brain),
             template_to_flair=Path(self.inputs.template_to_flair),
             skull_stripped=self.inputs.skull_stripped,
@@ -134,12 +133,12 @@ class RecordVisit(Step):
             scan_digest=self.inputs.scan_digest,
             scans=without_copies(scans, self.inputs.scan_digest),
         )
-        self._results["note"] = str(save_record_file(note, Path(self.inputs.note)))
+        self._results["record"] = str(save_record_file(record, Path(self.inputs.file)))
         return runtime
 
 
-class _NoteMatchInputSpec(BaseInterfaceInputSpec):
-    note = traits.Str(mandatory=True, desc="file to write, outside of the cache")
+class _RecordMatchInputSpec(BaseInterfaceInputSpec):
+    file = traits.Str(mandatory=True, desc="file to write, outside of the cache")
     match = File(exists=True, mandatory=True, desc="registration of one visit's FLAIR to another's")
 
 
@@ -147,12 +146,12 @@ class RecordMatch(Step):
     """Record the registration of one visit to another."""
 
     _always_run = True
-    input_spec = _NoteMatchInputSpec
-    output_spec = _NoteOutputSpec
+    input_spec = _RecordMatchInputSpec
+    output_spec = _RecordOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         match = load_record_file(Match, Path(self.inputs.match))
-        self._results["note"] = str(save_record_file(match, Path(self.inputs.note)))
+        self._results["record"] = str(save_record_file(match, Path(self.inputs.file)))
         return runtime
 
 
@@ -234,7 +233,7 @@ class Prepare(Step):
             nifti.load_labels(self.inputs.brain),
             images[Contrast.FLAIR],
             flair_to_subject,
-            whole_brain=nifti.load_labels(whole) if isdefined(whole) else None,
+            whole_brain=load_if_given(whole),
         )
         self.keep(runtime, brain=brain)
         prepared = preparation.prepare_visit(images, to_subject, brain)

@@ -10,15 +10,23 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObjec
 
 from mri_pipeline.analysis.derivatives import write_space, write_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
-from mri_pipeline.core.layout import DerivativeDataset, MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import t2_segmenter
 from mri_pipeline.core.visits import Contrast
 from qc.registration import judge
 from qc.reports.subject_files import write_report
-from workflows.interfaces.base import ContrastInputSpec, Step, TissueInputSpec, load_contrasts, load_tissue
+from workflows.interfaces.base import (
+    ContrastInputSpec,
+    Step,
+    TissueInputSpec,
+    load_contrasts,
+    load_if_given,
+    load_tissue,
+)
 
 
 class _WriteVisitInputSpec(ContrastInputSpec):
@@ -74,9 +82,7 @@ class WriteVisit(Step):
                 images=load_contrasts(inputs),
                 brain=nifti.load_labels(inputs.brain),
                 probabilities={label: nifti.load_map(file) for label, file in probabilities.items()},
-                t1_hypointensity=nifti.load_labels(inputs.t1_hypointensity)
-                if isdefined(inputs.t1_hypointensity)
-                else None,
+                t1_hypointensity=load_if_given(inputs.t1_hypointensity),
                 masks={label: nifti.load_labels(file) for label, file in files.items()},
                 lesions=nifti.load_labels(inputs.lesions),
                 records=[record for record in result.lesions if record.visit == inputs.visit],

@@ -75,11 +75,7 @@ def sync_folder(folder: Path) -> None:
     OSError
         If the folder cannot be opened.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _flush(folder, os.O_DIRECTORY)
 
 
 def sync_tree(folder: Path) -> None:
@@ -96,11 +92,14 @@ def sync_tree(folder: Path) -> None:
     """
     for root, _, names in os.walk(folder):
         for path in (Path(root) / name for name in names):
-            if path.is_symlink():
-                continue
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if not path.is_symlink():
+                _flush(path)
         sync_folder(Path(root))
+
+
+def _flush(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The border to SimpleITK: RAS here, LPS there, and ITK's transform files."""
+"""Conversion between RAS arrays and SimpleITK (LPS), and ITK transform files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""NIfTI in and out. The only module that opens an image file of the analysis."""
+"""Read and write NIfTI images. No other module opens an image file of the analysis."""
 
 import gzip
 import zlib
@@ -58,7 +58,7 @@ def _open(path: Path) -> tuple[nib.Nifti1Image, Grid]:
 
 
 def _c_ordered(data: NDArray[Any]) -> NDArray[Any]:
-    """A volume of a file, which lies there with its first axis together, as arrays lie in memory."""
+    """Copy of a volume in C order; files have Fortran order."""
     copied = np.empty(data.shape, dtype=data.dtype)
     for start in range(0, data.shape[1], _STRIP):
         copied[:, start : start + _STRIP] = data[:, start : start + _STRIP]
@@ -72,7 +72,8 @@ def _require_file(path: Path) -> None:
         raise ImageError(f"expected an image file, found a folder named {path.name}", hint="name a file in it")
     if path.is_symlink():
         raise ImageError(
-            f"expected an image file, found {path.name}, a link without its target", hint="datalad get?"
+            f"expected an image file, found {path.name}, a link without its target",
+            hint="fetch the file first, for example with datalad get",
         )
     raise ImageError(f"expected an image file, found none named {path.name}", hint="check the path")
 

@@ -1,4 +1,4 @@
-"""What the header of a NIfTI file says about its voxels and their place. Every error names the file.
+"""Checks of a NIfTI header: data type, voxel size and affine. Every error names the file.
 
 nibabel repairs some faults of a header while it reads it: a voxel size of 0 becomes 1 mm.
 """
@@ -124,7 +124,7 @@ def _times(shape: list[int]) -> str:
 
 
 def require_placed(header: nib.Nifti1Header, name: str) -> None:
-    """Refuse a file whose stored header does not say how large its voxels are.
+    """Refuse a file whose stored header has no valid voxel size.
 
     Parameters
     ----------

@@ -5,12 +5,12 @@ Origin, licence and citation of each file: ``mri_pipeline/data/ORIGIN.md``.
 
 import json
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 
 from mri_pipeline.core.errors import ImageError
+from mri_pipeline.core.io.packaged import packaged
 from mri_pipeline.core.logistic import LogisticModel
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
 from mri_pipeline.core.trees import BoostedTrees
@@ -92,7 +92,7 @@ def load_lesion_prior() -> Image:
     >>> bool(0.1 < prior.data.max() < 0.2), prior.grid.spacing_mm
     (True, (4.0, 4.0, 4.0))
     """
-    with as_file(files("mri_pipeline") / "data" / LESION_PRIOR_FILE) as path:
+    with packaged(LESION_PRIOR_FILE) as path:
         return read_lesion_prior(path)
 
 
@@ -114,7 +114,7 @@ def load_model(file: str) -> LogisticModel:
     >>> load_model(GEL_COEFFICIENTS_FILE).names
     ('size', 'own_share', 'depth_mm', 'fluid_share', 'lesion_share')
     """
-    with as_file(files("mri_pipeline") / "data" / file) as path:
+    with packaged(file) as path:
         return read_model(path)
 
 
@@ -172,7 +172,7 @@ def load_trees(file: str) -> BoostedTrees:
     >>> load_trees(T2_BASINS_FILE).names[:2]
     ('peak', 'contrast')
     """
-    with as_file(files("mri_pipeline") / "data" / file) as path:
+    with packaged(file) as path:
         return read_trees(path)
 
 

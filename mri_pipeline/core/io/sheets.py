@@ -18,7 +18,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class SheetRow(dict[str, str]):
-    """The cells of one row by column name, without surrounding space. It knows its place for messages.
+    """The cells of one row by column name, without surrounding space. `place` names it in messages.
 
     Parameters
     ----------

@@ -5,12 +5,12 @@ Fonov et al., NeuroImage 2009;47:S102. Origin and licence: ``mri_pipeline/data/O
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import as_file, files
 
 import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.io.packaged import packaged
 from mri_pipeline.core.spatial import Image, LabelImage
 
 
@@ -55,7 +55,6 @@ def load_template() -> Template:
 
 
 def _scaled_map(kind: str) -> Image:
-    name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-    with as_file(files("mri_pipeline") / "data" / name) as path:
+    with packaged(f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz") as path:
         image = load_image(path)
     return Image(image.data / np.max(image.data), image.grid)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mri_pipeline.core.layout import MaskLabel
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import CHANGE_CODES, LesionRecord, SubjectResult, T2State, VisitCounts
 from mri_pipeline.core.spatial import Image, LabelImage
