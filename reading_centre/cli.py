@@ -36,6 +36,7 @@ from reading_centre.commands import (
     serve,
     status,
     tables,
+    verify,
 )
 from reading_centre.console import STDERR, not_writable, print_version, require_writable, say_stderr
 from workflows.logs import add_handler, log_to_file, remove_handler
@@ -142,6 +143,7 @@ for _name, _command, _summary in (
     ("demo", demo.demo, "Run all steps on a simulated trial."),
     ("bids", bids.bids, "Analyse a BIDS dataset (BIDS App)."),
     ("segment", segment.segment, "Segment the lesions of one visit from NIfTI files."),
+    ("verify", verify.verify, "Compare results with their provenance."),
     ("evaluate", evaluate.evaluate, "Score predicted against reference masks."),
 ):
     app.command(_name, short_help=_summary)(_command)

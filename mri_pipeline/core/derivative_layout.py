@@ -314,6 +314,20 @@ class DerivativeDataset:
         """
         return self.folder(subject) / f"sub-{subject}_desc-outcome_result.json"
 
+    def provenance(self, subject: str) -> Path:
+        """What the last analysis of a subject read and wrote, and by which software and rules.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+            JSON (`publication.Provenance`).
+        """
+        return self.folder(subject) / f"sub-{subject}_desc-provenance_result.json"
+
     @property
     def tables(self) -> Path:
         """Tables of the output of ``bids``. Those of a trial are in the folder of the trial."""

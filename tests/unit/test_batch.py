@@ -253,7 +253,7 @@ def test_results_are_published_whole(tmp_path, analysed):
     before = published(job)
     assert set(before) == {
         "sub-AB12/ses-a/anat/mask", "sub-AB12/sub-AB12_desc-lesions_result.json", "sub-AB12/index.json",
-        "reports/sub-AB12.html",
+        "sub-AB12/sub-AB12_desc-provenance_result.json", "reports/sub-AB12.html",
     }  # fmt: skip
 
     def look():

@@ -18,7 +18,17 @@ from tests.unit.test_batch import make_job
 
 FORK = multiprocessing.get_context("fork")  # the imports of a new process would take longer than the test
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-STEPS = ("text beside", "flush", "replace folder", "flush names", "remove earlier", "report", "remove stage")
+STEPS = (
+    "scans",
+    "text beside",
+    "provenance",
+    "flush",
+    "replace folder",
+    "flush names",
+    "remove earlier",
+    "report",
+    "remove stage",
+)
 
 
 def analyse(folder, value):
@@ -36,8 +46,15 @@ def analyse(folder, value):
 
 
 def results(folder):
+    """Content of all files but the provenance, which fits them."""
     root = make_job(folder, "AB12").derivatives
-    return {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*") if p.is_file()}
+    derivatives = DerivativeDataset(root)
+    stated = publication.Provenance.model_validate_json(derivatives.provenance("AB12").read_bytes())
+    assert stated.outputs == publication.output_digests(derivatives, "AB12")
+    files = (
+        path for path in root.rglob("*") if path.is_file() and path.name != derivatives.provenance("AB12").name
+    )
+    return {path.relative_to(root).as_posix(): path.read_text() for path in files}
 
 
 def _killed_at(step, folder, value):

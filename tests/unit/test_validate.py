@@ -62,6 +62,7 @@ def test_an_output_folder_with_tables_work_and_reports_in_it_passes(tmp_path):
         "sub-01/sub-01_desc-lesions_result.json",
         "sub-01/sub-01_desc-input_index.json",
         "sub-01/sub-01_desc-outcome_result.json",
+        "sub-01/sub-01_desc-provenance_result.json",
         "sub-01/anat/sub-01_space-subject_space.json",
         "sub-01/anat/sub-01_from-template_to-subject_mode-image_xfm.txt",
     ):
