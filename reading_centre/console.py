@@ -138,6 +138,7 @@ JobCommand = Annotated[
         "'bsub -K' or 'qsub -sync y -b y'.",
     ),
 ]
+KeepWork = Annotated[bool, typer.Option("--keep-work", help="Keep Nipype's cache of a subject after its success.")]
 SegmenterFile = Annotated[
     Path | None,
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
@@ -269,7 +270,8 @@ def report_batch(outcome: BatchOutcome, *, as_json: bool) -> None:
         emit([o.model_dump() for o in outcome.outcomes])
     else:
         for o in outcome.outcomes:
-            say(f"sub-{o.subject}: " + (f"done ({o.cpu_seconds:.0f} CPU s)" if o.done else f"FAILED: {o.reason}"))
+            state = "unchanged" if o.unchanged else f"done ({o.cpu_seconds:.0f} CPU s)"
+            say(f"sub-{o.subject}: " + (state if o.done else f"FAILED: {o.reason}"))
             if o.log and (not o.done or o.failed_visits):
                 say(f"  log: {o.log}")
             for visit, reason in o.failed_visits.items():

@@ -10,19 +10,22 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from mri_pipeline.analysis.publication import is_current
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
+from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
+from mri_pipeline.core.io.results import load_result
 from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
 from workflows.memory import memory_limit_gb
-from workflows.outcome import BatchOutcome, Outcome, outcome_file
+from workflows.outcome import BatchOutcome, Outcome, outcome_file, outcome_of
 from workflows.plugin import Plugin
 from workflows.progress import BatchProgress, RunState
 
@@ -125,12 +128,14 @@ def run_batch(
     nprocs: int,
     memory_gb: float | None = None,
     cluster: ClusterOptions | None = None,
+    keep_work: bool = False,
     progress: BatchProgress | None = None,
     finished: Finished = lambda _job, _outcome: None,
 ) -> BatchOutcome:
     """Analyse all subjects; returns when each is done or has failed.
 
-    A single subject gets all processes for its visits. If there are more subjects, each gets one process.
+    A subject whose results are current is not analysed again. The cache of a subject is removed after its success. A
+    single subject gets all processes for its visits. If there are more subjects, each gets one process.
 
     Parameters
     ----------
@@ -141,6 +146,8 @@ def run_batch(
     memory_gb : float, optional
         Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
     cluster : ClusterOptions, optional
+    keep_work : bool
+        True: the cache is kept.
     progress : callable, optional
         Called several times a second with the state of the run.
     finished : callable
@@ -169,7 +176,7 @@ def run_batch(
     executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
     batch = _Batch(executor, RunState(len(jobs)), progress or (lambda _state: None), finished)
     try:
-        batch.run(jobs, nprocs=nprocs if alone else 1)
+        batch.run([job.model_copy(update={"keep_work": keep_work}) for job in jobs], nprocs=nprocs if alone else 1)
     except KeyboardInterrupt:
         _LOGGER.warning("Interrupted: the subjects in progress are stopped. Repeat the command to resume.")
         raise
@@ -205,6 +212,9 @@ class _Batch:
                 time.sleep(_LOOK_S)
 
     def _start(self, job: SubjectJob, *, nprocs: int) -> None:
+        if current := _current(job):
+            self._record(job, current)
+            return
         self.state.running[job.subject] = job.log_file
         job, refused = _started(self.executor, job, nprocs=nprocs)
         if refused:
@@ -213,14 +223,31 @@ class _Batch:
             self.running[job.subject] = job
 
     def _end(self, job: SubjectJob, ending: Ending) -> None:
-        outcome = _outcome(job, ending)
-        _LOGGER.info("sub-%s: %s", job.subject, "done" if outcome.done else outcome.reason)
+        self._record(job, _outcome(job, ending))
+
+    def _record(self, job: SubjectJob, outcome: Outcome) -> None:
+        told = "unchanged" if outcome.unchanged else "done" if outcome.done else outcome.reason
+        _LOGGER.info("sub-%s: %s", job.subject, told)
         self.outcomes[job.subject] = outcome
         self.state.running.pop(job.subject, None)
         self.state.done += outcome.done
         self.state.failed += not outcome.done
         self.finished(job, outcome)
         self.show(self.state)
+
+
+def _current(job: SubjectJob) -> Outcome | None:
+    """The outcome of a subject whose results are current; None if it is to be analysed, or in use."""
+    with ExitStack() as held:
+        try:
+            for path in job.locks:
+                held.enter_context(exclusive(path, wait_s=0))
+        except LockedError:
+            return None
+        if not is_current(job):
+            return None
+        quality = load_result(DerivativeDataset(job.derivatives).result(job.subject)).quality
+    return outcome_of(job.subject, quality).model_copy(update={"unchanged": True})
 
 
 def _started(executor: Executor, job: SubjectJob, *, nprocs: int) -> tuple[SubjectJob, str]:

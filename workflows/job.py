@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from mri_pipeline.analysis.publication import publish, staged
+from mri_pipeline.analysis.publication import clear_work, publish, staged
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core import provenance
 from mri_pipeline.core.derivative_layout import DerivativeDataset
@@ -23,11 +23,10 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.processes import die_with_parent
 from mri_pipeline.core.records import VisitQuality
-from qc.registration import all_qc_flags
 from workflows.alignment import align
 from workflows.engine import failure_reason, run_workflow
 from workflows.logs import log_to_file, remove_handler
-from workflows.outcome import Outcome, outcome_file
+from workflows.outcome import Outcome, outcome_file, outcome_of
 from workflows.plugin import Plugin
 from workflows.subject import init_subject_wf
 
@@ -129,13 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> tuple[int, Outcome]:
     """Run a job under its locks, which `held` keeps."""
     code, reason, untouched = 0, "", True
-    quality: list[VisitQuality] = []
+    outcome = Outcome(subject=job.subject, done=False)
     try:
         for path in job.locks:
             held.enter_context(_waiting(path))
         job.require_scans()
         untouched = False
-        quality = analyse(job, nprocs=nprocs)
+        outcome = outcome_of(job.subject, analyse(job, nprocs=nprocs))
+        if not outcome.failed_visits and not job.keep_work:
+            clear_work(job)
     except LockedError as error:
         code, reason = error.exit_code, f"{_IN_USE} ({error.holder})"
         _LOGGER.error(reason)  # noqa: TRY400 - an expected error needs no traceback
@@ -146,15 +147,14 @@ def _run_job(job: SubjectJob, nprocs: int, held: ExitStack) -> tuple[int, Outcom
         _LOGGER.exception("unexpected fault")
         code, reason = 1, f"unexpected {type(error).__name__}"
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return code, Outcome(
-        subject=job.subject,
-        done=code == 0,
-        reason=reason,
-        failed_visits={visit.visit: visit.failure for visit in quality if visit.failure},
-        qc_flags=[message for visit in quality if not visit.failure for message in all_qc_flags([visit])],
-        cpu_seconds=round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
-        peak_memory_gib=round(max(u.ru_maxrss for u in usage) / 2**20, 3),
-        untouched=untouched,
+    return code, outcome.model_copy(
+        update={
+            "done": code == 0,
+            "reason": reason,
+            "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
+            "peak_memory_gib": round(max(u.ru_maxrss for u in usage) / 2**20, 3),
+            "untouched": untouched,
+        }
     )
 
 

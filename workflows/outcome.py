@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from mri_pipeline.core.records import VisitQuality
+from qc.registration import all_qc_flags
 
 
 class Outcome(BaseModel):
@@ -31,6 +35,8 @@ class Outcome(BaseModel):
     untouched : bool
         True if the analysis did not take place: another process works on the subject, or its scans were replaced.
         Nothing is recorded then.
+    unchanged : bool
+        True if no analysis was needed: the results are those of the present scans, software and settings.
     log : str
         Path of the log of this subject.
     """
@@ -45,7 +51,30 @@ class Outcome(BaseModel):
     cpu_seconds: float = 0.0
     peak_memory_gib: float = 0.0
     untouched: bool = False
+    unchanged: bool = False
     log: str = ""
+
+
+def outcome_of(subject: str, quality: Iterable[VisitQuality]) -> Outcome:
+    """Outcome of a subject with results.
+
+    Parameters
+    ----------
+    subject : str
+    quality : iterable of VisitQuality
+        Quality of the scans of every visit.
+
+    Returns
+    -------
+    Outcome
+    """
+    visits = list(quality)
+    return Outcome(
+        subject=subject,
+        done=True,
+        failed_visits={visit.visit: visit.failure for visit in visits if visit.failure},
+        qc_flags=[message for visit in visits if not visit.failure for message in all_qc_flags([visit])],
+    )
 
 
 @dataclass(frozen=True)

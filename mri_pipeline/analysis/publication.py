@@ -6,17 +6,22 @@ its place. An analysis that fails or is killed changes no result; its folder is 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.exchange import replace_folder
+from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import software
 
@@ -27,8 +32,8 @@ class Provenance(BaseModel):
     Attributes
     ----------
     inputs : dict of str to str
-        SHA-256 of every scan before the analysis, by its path in the dataset of the scans; by its name, if it lies
-        elsewhere.
+        SHA-256 of every scan before the analysis, by its path in the dataset of the scans; by visit and name, if it
+        lies elsewhere.
     outputs : dict of str to str
         SHA-256 of every file, by its path in the subject's folder. `DerivativeDataset.outcome` and
         `DerivativeDataset.input_index` are left out: a later run that fails writes them again.
@@ -36,9 +41,9 @@ class Provenance(BaseModel):
         As `mri_pipeline.core.provenance.software`.
     platform : str
         Operating system and processor.
-    settings_digest : str
-        As that of the `SubjectJob`.
     rules : LesionRules
+    job : str
+        SHA-256 of the rest of the `SubjectJob` that results depend on: visits, settings digest, texts of the report.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,8 +52,8 @@ class Provenance(BaseModel):
     outputs: dict[str, str]
     software: dict[str, str]
     platform: str
-    settings_digest: str
     rules: LesionRules
+    job: str
 
 
 def staged(job: SubjectJob) -> SubjectJob:
@@ -69,25 +74,68 @@ def staged(job: SubjectJob) -> SubjectJob:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    started = Provenance(
+    _save(_provenance(job), DerivativeDataset(folder), job.subject)
+    return job.model_copy(update={"derivatives": folder, "reports": folder / "reports"})
+
+
+def _provenance(job: SubjectJob) -> Provenance:
+    """The provenance of an analysis before it has results."""
+    elsewhere = {
+        "raw", "derivatives", "reports", "work", "keep_work", "kept_space", "settled", "locks", "rules", "visits",
+    }  # fmt: skip
+    rest = job.model_dump(mode="json", exclude=elsewhere)
+    rest["visits"] = [visit.model_dump(mode="json", exclude={"scans", "files"}) for visit in job.visits]
+    return Provenance(
         inputs={name: file_digest(path) for name, path in _inputs(job).items() if path.is_file()},
         outputs={},
         software=software(),
         platform=f"{platform.system()} {platform.machine()}",
-        settings_digest=job.settings_digest,
         rules=job.rules,
+        job=hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest(),
     )
-    _save(started, DerivativeDataset(folder), job.subject)
-    return job.model_copy(update={"derivatives": folder, "reports": folder / "reports"})
 
 
 def _inputs(job: SubjectJob) -> dict[str, Path]:
-    """Scans of a job by their path in the dataset, or by their name."""
+    """Scans of a job by their path in the dataset, or by visit and name."""
     return {
-        job.sources(visit).get(contrast, path.name): path
+        job.sources(visit).get(contrast, f"ses-{visit.visit}/{path.name}"): path
         for visit in job.visits
         for contrast, path in visit.scans.items()
     }
+
+
+def is_current(job: SubjectJob) -> bool:
+    """True if an analysis would write the published results again. The caller holds the locks of the job.
+
+    Scans, software, rules and settings are those of the provenance, every result has its digest, no visit failed, and
+    the readers' space is the one of the results.
+
+    Parameters
+    ----------
+    job : SubjectJob
+
+    Returns
+    -------
+    bool
+    """
+    derivatives = DerivativeDataset(job.derivatives)
+    try:
+        stated = Provenance.model_validate_json(derivatives.provenance(job.subject).read_bytes())
+        failed = any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
+    except (OSError, ValidationError, UsageError):
+        return False
+    return (
+        not failed
+        and stated.model_copy(update={"outputs": {}}) == _provenance(job)
+        and stated.outputs == output_digests(derivatives, job.subject)
+        and subject_report(job.reports, job.subject).is_file()
+        and (job.kept_space is None or _has(stated.outputs, job.kept_space))
+    )
+
+
+def _has(outputs: Mapping[str, str], kept_space: Path) -> bool:
+    """True if the space of the results is the one that is kept for the readers."""
+    return all(outputs.get(f"anat/{path.name}") == file_digest(path) for path in kept_space.iterdir())
 
 
 def output_digests(derivatives: DerivativeDataset, subject: str) -> dict[str, str]:
@@ -144,3 +192,18 @@ def publish(job: SubjectJob, finished: SubjectJob) -> None:
     job.reports.mkdir(parents=True, exist_ok=True)
     subject_report(finished.reports, job.subject).replace(subject_report(job.reports, job.subject))
     shutil.rmtree(finished.derivatives)
+
+
+def clear_work(job: SubjectJob) -> None:
+    """Remove the cache of a finished subject, also that of other versions of the code; the job file stays.
+
+    Parameters
+    ----------
+    job : SubjectJob
+    """
+    for folder in job.work.glob(f"v*/sub-{job.subject}"):
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path != job.file:
+                path.unlink(missing_ok=True)

@@ -97,6 +97,8 @@ class SubjectJob(BaseModel):
         Lock files that the analysis holds. The folder of the first one has the scans that an upload is about to move.
     beside : dict of str to str
         Further files in the subject's folder of the derivative dataset, by name: their text.
+    keep_work : bool
+        True: the cache is kept after a success.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,6 +120,7 @@ class SubjectJob(BaseModel):
     settled: tuple[str, ...] = ()
     locks: tuple[Path, ...] = ()
     beside: dict[str, str] = {}
+    keep_work: bool = False
 
     def sources(self, visit: VisitScans) -> dict[Contrast, str]:
         """Paths of the scans of a visit relative to `raw`.

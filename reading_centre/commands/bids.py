@@ -16,6 +16,7 @@ from reading_centre.console import (
     AsJson,
     JobCommand,
     JobMemory,
+    KeepWork,
     Partition,
     PluginName,
     SegmenterFile,
@@ -153,6 +154,7 @@ def bids(
     time_limit: TimeLimit = None,
     job_memory: JobMemory = None,
     job_command: JobCommand = "",
+    keep_work: KeepWork = False,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", "-w", help="Cache. Default: OUT_DIR/work.", callback=require_writable),
@@ -187,6 +189,7 @@ def bids(
             memory_gb=memory_gb(memory) if memory else None,
             plugin=plugin,
             cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
+            keep_work=keep_work,
             work_dir=work_dir,
             segmenter=load_segmenter(segmenter) if segmenter else None,
             progress=progress,

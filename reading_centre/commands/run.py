@@ -11,6 +11,7 @@ from reading_centre.console import (
     AsJson,
     JobCommand,
     JobMemory,
+    KeepWork,
     Partition,
     PluginName,
     Processes,
@@ -38,6 +39,7 @@ def run(
     time_limit: TimeLimit = None,
     job_memory: JobMemory = None,
     job_command: JobCommand = "",
+    keep_work: KeepWork = False,
     rerun_failed: Annotated[
         bool, typer.Option("--rerun-failed", help="Only subjects that failed, or have visits that failed.")
     ] = False,
@@ -65,6 +67,7 @@ def run(
             nprocs=nprocs,
             plugin=plugin,
             cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
+            keep_work=keep_work,
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks

@@ -183,6 +183,7 @@ def run_participants(
     memory_gb: float | None = None,
     plugin: Plugin = Plugin.MULTIPROC,
     cluster: ClusterOptions | None = None,
+    keep_work: bool = False,
     work_dir: Path | None = None,
     segmenter: Segmenter | None = None,
     progress: BatchProgress | None = None,
@@ -206,6 +207,8 @@ def run_participants(
         Memory limit in GB. Default: 90 % of the memory.
     plugin : Plugin
     cluster : ClusterOptions, optional
+    keep_work : bool
+        True: the cache is kept after a success.
     work_dir : Path, optional
         Nipype cache. Default: ``work`` in `out_dir`.
     segmenter : Segmenter, optional
@@ -249,6 +252,7 @@ def run_participants(
             nprocs=nprocs,
             memory_gb=memory_gb,
             cluster=cluster,
+            keep_work=keep_work,
             progress=progress,
             finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
         )

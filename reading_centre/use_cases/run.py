@@ -105,7 +105,7 @@ def _reason(trial: Trial, subject: SubjectState, digest: str) -> str:
         of_state[ScanState.FAILED] and f"failed scans: {of_state[ScanState.FAILED]}",
         last,
     )
-    return "; ".join(filter(None, reasons)) or "nothing new; finished steps are taken from the cache"
+    return "; ".join(filter(None, reasons)) or "nothing new; current results are not computed again"
 
 
 def run_trial(
@@ -116,6 +116,7 @@ def run_trial(
     nprocs: int = 1,
     plugin: Plugin = Plugin.MULTIPROC,
     cluster: ClusterOptions | None = None,
+    keep_work: bool = False,
     progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
@@ -132,6 +133,8 @@ def run_trial(
         Number of processes (SLURM: of jobs at a time).
     plugin : Plugin
     cluster : ClusterOptions, optional
+    keep_work : bool
+        True: the cache is kept after a success.
     progress : callable, optional
         Called several times a second with the state of the run.
 
@@ -163,6 +166,7 @@ def run_trial(
                 plugin=plugin,
                 nprocs=nprocs,
                 cluster=cluster,
+                keep_work=keep_work,
                 progress=progress,
                 finished=partial(_record, trial, registry),
             )

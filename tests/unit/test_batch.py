@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.analysis import publication
+from mri_pipeline.analysis.publication import Provenance, is_current, output_digests
 from mri_pipeline.analysis.subject_job import VisitScans, files_state, load_job
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, SettingsError, UsageError
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import save_result
-from mri_pipeline.core.records import SubjectResult
+from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.records import SubjectResult, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from tests.unit.subject_jobs import subject_job
 from workflows import ONE_THREAD, batch, executors
@@ -326,3 +329,139 @@ def test_scans_replaced_since_the_job_was_made_are_not_analysed(tmp_path, analys
     found = "an upload that was interrupted" if how == "interrupted" else "others: they were replaced"
     assert found in outcome.reason
     assert json.dumps(published(job)).count("other") == 0
+
+
+def finished_job(tmp_path, analysed, **more):
+    """An analysed subject with scans, reports and results."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("f.nii.gz", "t1.nii.gz"):
+        (raw / name).write_text(name)
+    scans = {"a": {Contrast.FLAIR: raw / "f.nii.gz", Contrast.T1W: raw / "t1.nii.gz"}}
+    out = tmp_path / "out"
+    job = subject_job(
+        tmp_path, scans, derivatives=out, reports=out / "reports", raw=raw, locks=(tmp_path / "a.lock",), **more
+    )
+    code, outcome = analysed(job)
+    assert (code, outcome.done) == (0, True)
+    return job
+
+
+def test_a_subject_whose_results_are_current_is_not_analysed_again(tmp_path, stand_in, analysed):
+    job = finished_job(tmp_path, analysed)
+    before = published(job)
+    told = []
+    again = job.model_copy(update={"settled": ("a",), "keep_work": True})  # known after the first analysis
+    (outcome,) = run_batch(
+        [again], plugin=Plugin.LINEAR, nprocs=1, finished=lambda *ended: told.append(ended)
+    ).outcomes
+    assert (outcome.done, outcome.unchanged, outcome.cpu_seconds) == (True, True, 0.0)
+    assert told[0][1] == outcome.model_copy(update={"log": ""})
+    assert published(job) == before
+    assert not outcome_file(job.subject_work).read_text().count('"unchanged":true')  # that of the analysis stays
+
+
+def other_results(job):
+    next(DerivativeDataset(job.derivatives).folder(job.subject).rglob("mask")).write_text("edited")
+
+
+def other_scan(job):
+    (job.raw / "t1.nii.gz").write_text("another")
+
+
+def no_report(job):
+    (job.reports / f"sub-{job.subject}.html").unlink()
+
+
+def more_results(job):
+    (DerivativeDataset(job.derivatives).folder(job.subject) / "more").touch()
+
+
+def failed_visit(job):
+    derivatives = DerivativeDataset(job.derivatives)
+    quality = (VisitQuality("a", "no brain", False, 0.0, (), ""),)
+    save_result(SubjectResult(job.subject, quality=quality), derivatives.result(job.subject))
+    stated = Provenance.model_validate_json(derivatives.provenance(job.subject).read_bytes())
+    outputs = output_digests(derivatives, job.subject)
+    derivatives.provenance(job.subject).write_text(
+        stated.model_copy(update={"outputs": outputs}).model_dump_json()
+    )
+
+
+@pytest.mark.parametrize("change", [other_results, other_scan, no_report, more_results, failed_visit])
+def test_a_subject_whose_files_have_changed_is_analysed_again(tmp_path, analysed, change):
+    job = finished_job(tmp_path, analysed)
+    assert is_current(job)
+    change(job)
+    assert not is_current(job)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"rules": LesionRules(combined_counts_persistent_gel=False)},
+        {"settings_digest": "other"},
+        {"refused": ("b",)},
+        {"planned": ()},
+        {"order_source": "labels"},
+        {"ignored": ("x",)},
+        {"protocol": "another"},
+        {"visits": "scan_key"},
+        {"visits": "week"},
+        {"visits": "one contrast less"},
+    ],
+    ids=str,
+)
+def test_a_subject_of_another_job_is_analysed_again(tmp_path, analysed, update):
+    job = finished_job(tmp_path, analysed)
+    (visit,) = job.visits
+    others = {
+        "scan_key": {"scan_key": "other"}, "week": {"week": 4},
+        "one contrast less": {"scans": {Contrast.FLAIR: visit.scans[Contrast.FLAIR]}},
+    }  # fmt: skip
+    if "visits" in update:
+        update = {"visits": (visit.model_copy(update=others[update["visits"]]),)}
+    assert is_current(job)
+    assert not is_current(job.model_copy(update=update))
+
+
+def test_other_software_analyses_again(tmp_path, analysed, monkeypatch):
+    job = finished_job(tmp_path, analysed)
+    monkeypatch.setattr(publication, "software", lambda: {"numpy": "0"})
+    assert not is_current(job)
+
+
+def test_the_space_of_the_readers_counts(tmp_path, analysed):
+    job = finished_job(tmp_path, analysed)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    job = job.model_copy(update={"kept_space": kept})
+    assert is_current(job)
+    (kept / "brain").write_text("of another space")
+    assert not is_current(job)
+
+
+def test_a_subject_in_use_is_not_taken_for_current(tmp_path, analysed):
+    job = finished_job(tmp_path, analysed)
+    with exclusive(job.locks[0], wait_s=0):
+        assert batch._current(job) is None
+    assert batch._current(job).unchanged
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_cache_is_removed_after_a_success(tmp_path, analysed, keep):
+    job = make_job(tmp_path, "AB12", keep_work=keep)
+    caches = [job.subject_work / "align" / "node", job.work / "v0.0.1-other" / "sub-AB12" / "node"]
+    others = job.subject_work.parent / "sub-OTHER" / "node"
+    for folder in (*caches, others):
+        folder.mkdir(parents=True)
+
+    def fail():
+        raise AnalysisError("no brain")
+
+    assert analysed(job, during=fail)[0] == 4
+    assert all(folder.exists() for folder in caches)
+    assert analysed(job)[0] == 0
+    assert [folder.exists() for folder in caches] == [keep, keep]
+    assert others.exists()
+    assert job.file.exists()

@@ -87,7 +87,7 @@ def test_what_would_be_done_and_failed_subjects_alone(trial, monkeypatch, capsys
     assert cli.invoke([*command, "--dry-run", "--json"]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned == dict.fromkeys(
-        ("BENCH000", "BENCH001"), "nothing new; finished steps are taken from the cache"
+        ("BENCH000", "BENCH001"), "nothing new; current results are not computed again"
     )
     assert cli.invoke([*command, "--rerun-failed"]) == 2
     assert "expected subjects that failed, found none" in capsys.readouterr().err

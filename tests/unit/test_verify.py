@@ -62,7 +62,7 @@ def test_untouched_results_are_as_in_their_provenance(out):
     found = verify_results(out.root)
     assert (found.subjects, found.inputs, found.outputs) == (2, 4, 4)
     assert found.deviations == ()
-    assert found.absent == ("FLAIR.nii.gz", "FLAIR.nii.gz")
+    assert found.absent == ("ses-b/FLAIR.nii.gz", "ses-b/FLAIR.nii.gz")
     assert found.other_software == {}
 
 
