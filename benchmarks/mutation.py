@@ -1,7 +1,7 @@
 """Mutation score of a package: the share of small code faults that its unit tests detect.
 
     pip install --constraint constraints.txt --editable '.[mutation]'
-    python benchmarks/mutation.py [--rooms lesions intake reading tables] [--number 40] [--seed 13] [--report FILE]
+    python benchmarks/mutation.py [--packages lesions intake reading tables] [--number 40] [--seed 13] [--report FILE]
 
 A mutant is the code with one small fault: an exchanged operator, an increased number, a removed argument. The faults
 are those of mutmut. One more fault removes a call whose result is not used. A random sample of all mutants of a
@@ -53,7 +53,7 @@ from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("lesions", "intake", "reading", "tables")
+PACKAGES = ("lesions", "intake", "reading", "tables")
 LEFT_OUT = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "build", "dist", "demo", "shared")
 PYTEST = (
     "-x", "-q", "-n0", "-m", "not real_data", "--hypothesis-seed=0", "-p", "no:cacheprovider",
@@ -265,7 +265,7 @@ def _own_lines(node: ast.stmt | ast.ExceptHandler) -> range:
     return range(first, max(first, last or first) + 1)
 
 
-class Room:
+class Package:
     """Unit tests of a package in a copy of the project."""
 
     def __init__(self, name: str, copy: Path) -> None:
@@ -350,7 +350,7 @@ def _run_tests(copy: Path, tests: Sequence[str], trace: Path | None) -> None:
     os._exit(code)
 
 
-def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
+def run(packages: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
     """Test the mutants of each package and yield the lines of the report."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -358,14 +358,14 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
         compileall.compile_dir(copy, quiet=1)
         make_interpreter(copy.parent / "python", copy)
-        for name in rooms:
-            room = Room(name, copy)
-            modules = room.modules()
+        for name in packages:
+            package = Package(name, copy)
+            modules = package.modules()
             sample = sample_of(modules, number=number, seed=seed)
             lived = 0
             for mutant in sample:
                 start = time.monotonic()
-                outcome = room.outcome(mutant)
+                outcome = package.outcome(mutant)
                 lived += outcome == "survived"
                 yield f"{outcome:13}  {time.monotonic() - start:4.0f} s  {mutant.place}"
                 if outcome == "survived":
@@ -379,7 +379,7 @@ def run(rooms: Sequence[str], *, number: int, seed: int) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rooms", nargs="+", default=ROOMS, choices=ROOMS)
+    parser.add_argument("--packages", nargs="+", default=PACKAGES, choices=PACKAGES)
     parser.add_argument("--number", type=int, default=40, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--report", type=Path, help="file for a copy of the printed report")
@@ -387,7 +387,7 @@ def main() -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     with (options.report or Path(os.devnull)).open("w", encoding="utf-8") as report:
-        for line in run(options.rooms, number=options.number, seed=options.seed):
+        for line in run(options.packages, number=options.number, seed=options.seed):
             print(line, flush=True)
             print(line, file=report, flush=True)
 

@@ -17,7 +17,7 @@ UNENHANCED = "acq-unenhanced_T1w"
 
 
 def what_is_at(path: Path) -> str:
-    """What lies at a path that should be a folder with a certain file; for messages.
+    """Kind of a path that should be a folder with a certain file; for messages.
 
     Parameters
     ----------

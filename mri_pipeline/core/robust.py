@@ -1,4 +1,4 @@
-"""Robust statistics that several rooms use."""
+"""Robust statistics."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Write an image as classic MR Image Storage DICOM, as exported by a scanner.
 
 Pixels and geometry round-trip: a converter gets the same voxel centres and, within quantisation, the same
-intensities. Names, dates and numbers are made up, and put where real exports have them, so that
-de-identification meets what it must remove.
+intensities. Names, dates and numbers are fictitious. They are in the same elements as in real
+exports, so that de-identification can be tested.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Groups of neighbouring lesions, and their number at each visit.
 
-A lesion of the design that lies beside no other is always one lesion. Neighbours are as many as there are connected
-shapes at that visit: two that have grown together are one, with the number of the first.
+A lesion without neighbour counts as one lesion. Neighbouring lesions are counted by their connected components at that
+visit: two that have merged are one lesion, with the number of the first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Structures around the brain: fractions of dura, skull with marrow, scalp, eyes, face and neck on the head's grid.
 
-Stylised (spheres, shells, cylinders), but with the signals that lead a brain extraction astray: bright scalp and
-marrow, orbital fat, thin skull, muscle next to the skull base, air cavities.
+The shapes are simplified (spheres, shells, cylinders). The head has the structures that cause errors of brain
+extraction: bright scalp and marrow, orbital fat, thin skull, muscle next to the skull base, air cavities.
 """
 
 from __future__ import annotations

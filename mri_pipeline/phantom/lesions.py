@@ -1,7 +1,8 @@
 """Lesions of natural shape and their appearance at each visit; `placing` positions them.
 
-A lesion is a nested family of shapes: sublevel sets of one warped-ellipsoid field inside the tissue it may occupy.
-Growing and shrinking move the level; the place and the character of the outline stay.
+The shapes of a lesion at different volumes are sublevel sets of one field, a warped ellipsoid within the tissue where
+lesions are allowed. When a lesion grows or shrinks, the level changes; its centre and the irregularity of its outline
+do not.
 """
 
 from __future__ import annotations

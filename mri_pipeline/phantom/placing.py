@@ -148,8 +148,8 @@ def place_lesions(
 ) -> tuple[Lesion, ...]:
     """Position and shape every planned lesion, at least `gap_mm` apart at maximum size.
 
-    The gap keeps lesions apart on 3 mm slices, so that their number is known and not a matter of resolution. A plan
-    that lies `beside` another comes as near to that one alone.
+    The gap keeps lesions apart on 3 mm slices, so that their number is known and not a matter of resolution. Only a
+    lesion that is planned `beside` another is placed closer to it.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """True counts, volumes and states from the design, by the rules of the protocol.
 
-Written independently of `mri_pipeline.lesions`: a lesion is an object of the design, never a connected component,
-so that the two ways to a number can disagree. Only lesions that are planned beside each other are one where they touch
-(`families`), and merge and split by the written rule (docs/definitions.md).
+This module is an independent check of `mri_pipeline.lesions`. A lesion is an object of the design, not a connected
+component. Only lesions that are planned as neighbours merge where they touch (`families`); they merge and split by
+the rule of docs/definitions.md.
 """
 
 from __future__ import annotations

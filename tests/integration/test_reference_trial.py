@@ -1,4 +1,4 @@
-"""The whole way on the digital reference trial: one demo run, looked at from every side."""
+"""End-to-end tests of the digital reference trial: one demo run, of which every output is checked."""
 
 import csv
 import datetime as dt

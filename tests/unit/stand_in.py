@@ -1,4 +1,4 @@
-"""A program of the tests' own that segments by a threshold, and fails in the ways that real ones do."""
+"""A test segmenter: it thresholds the image, and fails in the ways that real programs do."""
 
 import sys
 from pathlib import Path

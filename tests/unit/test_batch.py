@@ -1,4 +1,4 @@
-"""Subjects as processes: whatever ends one of them is known and leaves the others done; none outlives the run."""
+"""One process per subject: the end of each is reported and affects no other; no process outlives the run."""
 
 import json
 import os

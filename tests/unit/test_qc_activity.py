@@ -1,4 +1,4 @@
-"""The activity of a visit in the report: a row for each active lesion, and crops that show it in the middle."""
+"""The activity of a visit in the report: a row for each active lesion, with centred crops."""
 
 import base64
 import io

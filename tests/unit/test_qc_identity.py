@@ -1,4 +1,4 @@
-"""Whose images, and of when: every rule meets a scan that violates it and one that just does not."""
+"""Comparison with the accepted scans: every rule with a scan that violates it and one that just does not."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Measures move the right way when an image is made worse in a known way."""
+"""Measures respond in the expected direction to known degradations of an image."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The brain of the template, put into simple heads: where it lies, what is cut, and what it looks like."""
+"""Location, coverage and appearance of the brain, on simple heads with the brain of the template."""
 
 from dataclasses import replace
 

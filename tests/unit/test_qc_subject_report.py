@@ -1,4 +1,4 @@
-"""The subject's report: self-contained, silent about the person, empty where unknown, and the right way round."""
+"""The subject's report: self-contained, without personal data, empty where unknown, in radiological orientation."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Declared = documented = connected: Nipype drops data of misspelt identity fields in silence."""
+"""Declared = documented = connected: Nipype drops the data of misspelt identity fields without an error."""
 
 import re
 from pathlib import Path
