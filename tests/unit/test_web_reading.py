@@ -521,6 +521,16 @@ def test_a_change_of_a_signed_reading_is_a_deviation(trial, room, desk, change, 
     assert deviation.startswith(f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: {found}")
 
 
+def test_a_reading_that_was_set_to_signed_behind_the_trail_is_a_deviation(trial, room, desk):
+    desk.decide_all()
+    with opened(trial) as registry, registry._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE assignments SET state = 'signed' WHERE visit = 'wk04'")
+    assert verify_trial(trial.root).deviations == (
+        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: expected no signature as in the audit "
+        "trail, found one in the registry",
+    )
+
+
 # --- several requests at once -----------------------------------------------------------------------------------
 
 
