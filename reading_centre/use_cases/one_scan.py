@@ -181,7 +181,9 @@ def _visit_on(visit: steps.SegmentedVisit, grid: Grid) -> steps.SegmentedVisit:
     """Resample all images of a visit to another grid."""
     return replace(
         visit,
-        contrasts={contrast: resample.resample(image, grid, order=0) for contrast, image in visit.contrasts.items()},
+        contrasts={
+            contrast: resample.resample(image, grid, order=0) for contrast, image in visit.contrasts.items()
+        },
         t2_lesions=resample.resample_nearest(visit.t2_lesions, grid),
         t2_probability=resample.resample(visit.t2_probability, grid, order=0),
         gel=_with_images_on(visit.gel, grid) if visit.gel else None,

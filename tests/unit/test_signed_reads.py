@@ -132,7 +132,9 @@ def test_reads_that_change_while_the_reader_is_asked_are_not_locked(trial):
         import_reads(trial.root, trial.root.parent / "worklist", reader="R1")
         return PASSWORD
 
-    with pytest.raises(UsageError, match="expected the reads of the statement, found that some have changed since"):
+    with pytest.raises(
+        UsageError, match="expected the reads of the statement, found that some have changed since"
+    ):
         lock_reads(trial.root, reader="R1", proof=Proof(password=ask))
     assert statuses(trial) == {ReadStatus.CONFIRMED}
 
