@@ -277,25 +277,7 @@ def counted_masks(
     """
     analysed = _analysed(state)
     automatic = load_result(trial.derivatives.result(state.code))
-    if automatic.rules_digest != settings_digest(protocol.lesions):
-        raise UsageError(
-            f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
-            "one by other rules or another version",
-            hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
-        )
-    if {counts.visit for counts in automatic.visits} != set(analysed):
-        raise UsageError(
-            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
-            hint="a scan was withdrawn or replaced since: run the analysis again",
-        )
-    keys = {visit.visit: visit.scan_key for visit in state.visits}
-    replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
-    if replaced:
-        raise UsageError(
-            f"subject {state.code}, visit {', '.join(replaced)}: expected numbers of the present scan, found those of "
-            "a scan that was replaced",
-            hint="run the analysis again: mri-pipeline run TRIAL",
-        )
+    _require_present_analysis(protocol, state, analysed, automatic)
     confirmed = {}
     for visit in state.visits:
         if visit.visit in analysed and visit.counting is not None:
@@ -321,6 +303,31 @@ def counted_masks(
         )
     )
     return automatic, CountedMasks(tuple(masks), location, weeks)
+
+
+def _require_present_analysis(
+    protocol: Protocol, state: SubjectState, analysed: list[str], automatic: SubjectResult
+) -> None:
+    """Refuse an analysis by other rules or of other scans than the present ones."""
+    if automatic.rules_digest != settings_digest(protocol.lesions):
+        raise UsageError(
+            f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
+            "one by other rules or another version",
+            hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
+        )
+    if {counts.visit for counts in automatic.visits} != set(analysed):
+        raise UsageError(
+            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
+            hint="a scan was withdrawn or replaced since: run the analysis again",
+        )
+    keys = {visit.visit: visit.scan_key for visit in state.visits}
+    replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
+    if replaced:
+        raise UsageError(
+            f"subject {state.code}, visit {', '.join(replaced)}: expected numbers of the present scan, found those of "
+            "a scan that was replaced",
+            hint="run the analysis again: mri-pipeline run TRIAL",
+        )
 
 
 def _require_rules(subject: str, visit: str, locked: Mapping[str, Any], rules: LesionRules) -> None:
