@@ -20,7 +20,8 @@ from mri_pipeline.reading.adjudication import Dispute, blinded_order
 from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.worklist import DisputeOf, Faces, Worklist, export_worklist, is_drawn
+from mri_pipeline.reading.worklist import DisputeOf, Worklist, export_worklist, is_drawn
+from mri_pipeline.reading.worklist_item import Faces
 from mri_pipeline.registry import Registry, ScanState, Use, VisitState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.reads import refusal_of
@@ -38,6 +39,7 @@ from reading_centre.use_cases.read_compare import (
     dispute_from_files,
     import_adjudication,
     opinions_of,
+    reasons_of,
 )
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.staging import only_writer
@@ -210,11 +212,12 @@ def _chosen(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -
     if role is Role.READER:
         return _Chosen(chosen, rereads, None, locked)
     key = Sealed.open(trial).secret("reading")
+    reasons = reasons_of(registry, order_known=protocol.reading.order_of_visits_known)
 
     def dispute_of(item: ReadingItem) -> Dispute:
         subject, visit = item.subject, item.visit
         order = blinded_order(key, subject, visit, opinions[subject, visit])
-        return dispute_from_files(trial, subject, visit, order)
+        return dispute_from_files(trial, subject, visit, order, reasons.get((subject, visit), ()))
 
     return _Chosen(chosen, rereads, dispute_of, locked)
 

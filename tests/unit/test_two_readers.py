@@ -141,6 +141,26 @@ def test_a_gel_seen_by_one_goes_to_the_adjudicator_and_the_next_visit_does_not(t
     assert status_in_tables(trial)[visit] == "automatic"
 
 
+@pytest.mark.parametrize(("known", "new"), [(False, "T2 lesions"), (True, "number of new T2 lesions, by ")])
+def test_the_adjudicator_is_told_in_what_the_reads_differ_and_nothing_of_the_order(trial, tmp_path, known, new):
+    if known:
+        edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    read(trial, tmp_path, "R1")
+    read(trial, tmp_path, "R2", lambda code, row: "reject")
+    export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
+    rows = rows_of(tmp_path / "dispute" / "worklist.csv")
+    for row in rows:
+        lesions = rows_of(tmp_path / "dispute" / "items" / row["reading_code"] / "lesions.csv")
+        assert int(row["to_decide"]) == len(lesions) > 0
+        assert "T2 volume, by 200 %" in row["differs_in"]
+    differences = " | ".join(row["differs_in"] for row in rows)
+    assert "number of GEL, by 2; 2 GEL seen by one reader alone; " in differences
+    assert new in differences
+    assert ("new" in differences) is known
+    assert "R1" not in differences
+    assert "R2" not in differences
+
+
 def test_a_visit_waits_for_the_reads_of_the_visit_before(trial, tmp_path):
     read(trial, tmp_path, "R1", weeks=["wk04"])
     read(trial, tmp_path, "R2", weeks=["wk04"])

@@ -17,7 +17,8 @@ from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
-from mri_pipeline.reading.worklist import numbered_proposals, reading_code
+from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignments import Assignments, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
