@@ -37,6 +37,9 @@ def largest_axial_area_mm2(mask: NDArray[np.bool_]) -> float:
 def has_enlarged(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
     """The rule of Arch Neurol 1992;49:261 with the growth floor, on two masks of one lesion.
 
+    The growth floor is part of this rule alone. A lesion at a place without lesion is new, however little it exceeds
+    what was there.
+
     Parameters
     ----------
     before, after : ndarray of bool, shape (x, y, z)
@@ -100,39 +103,28 @@ def t2_states(family: Family, visit: int, reference: int | None, rules: LesionRu
     list of (Unit, T2State)
         Vanished lesions come last.
     """
-    now = [unit for unit in family.units(visit) if unit.mask.sum() >= rules.t2_min_volume_mm3]
+    now = _lesions(family, visit, rules)
     if reference is None:
         return [(unit, T2State.BASELINE) for unit in now]
+    before = _lesions(family, reference, rules)
     states = []
     for unit, was in zip(now, shares(now, family.t2_mask(reference)), strict=True):
-        if has_appeared(was, unit.mask, rules):
+        if not _overlaps_any(unit, before):
             states.append((unit, T2State.NEW))
         elif has_enlarged(was, unit.mask, rules):
             states.append((unit, T2State.ENLARGING))
         else:
             shrunk = has_enlarged(unit.mask, was, rules)
             states.append((unit, T2State.SHRINKING if shrunk else T2State.STABLE))
-    before = [unit for unit in family.units(reference) if unit.mask.sum() >= rules.t2_min_volume_mm3]
-    left = shares(before, family.t2_mask(visit))
-    gone = [unit for unit, is_ in zip(before, left, strict=True) if has_appeared(is_, unit.mask, rules)]
-    return states + [(unit, T2State.VANISHED) for unit in gone]
+    return states + [(unit, T2State.VANISHED) for unit in before if not _overlaps_any(unit, now)]
 
 
-def has_appeared(before: NDArray[np.bool_], after: NDArray[np.bool_], rules: LesionRules) -> bool:
-    """True if there was no lesion at this place and the present volume exceeds the growth floor.
+def _lesions(family: Family, visit: int, rules: LesionRules) -> list[Unit]:
+    return [unit for unit in family.units(visit) if unit.mask.sum() >= rules.t2_min_volume_mm3]
 
-    Parameters
-    ----------
-    before, after : ndarray of bool, shape (x, y, z)
-        1 mm voxels.
-    rules : LesionRules
 
-    Returns
-    -------
-    bool
-    """
-    growth_mm3 = float(after.sum()) - float(before.sum())
-    return bool(before.sum() < rules.t2_min_volume_mm3) and growth_mm3 >= rules.enlarging_min_growth_mm3
+def _overlaps_any(unit: Unit, others: Sequence[Unit]) -> bool:
+    return any((unit.mask & other.mask).any() for other in others)
 
 
 def _exists(lesion: Lesion, visit: int, rules: LesionRules) -> bool:

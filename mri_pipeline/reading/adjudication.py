@@ -36,11 +36,14 @@ class Dispute:
         Read A and read B.
     a, b : mapping of LesionKind to LabelImage
         Their masks on one grid, 0 and 1, of the same kinds.
+    reasons : tuple of str
+        What they differ in by the limits of the protocol, for the adjudicator.
     """
 
     opinions: tuple[Opinion, Opinion]
     a: Masks
     b: Masks
+    reasons: tuple[str, ...] = ()
 
     def together(self, number: Callable[[LesionKind, LabelImage], LabelImage]) -> dict[LesionKind, LabelImage]:
         """The lesions of both reads, numbered by place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -121,47 +121,56 @@ def import_decisions(
     ImageError
         If a mask is damaged, or has values that are not whole labels.
     """
-    if not _READER.fullmatch(reader):
-        raise UsageError(
-            "expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another form",
-            hint="use the code of the reader, for example --reader R1",
-        )
+    _require_code(reader)
     exported = _exported_items(folder)
     purposes = (Purpose.READ, Purpose.REREAD) if dispute_of is None else (Purpose.ADJUDICATION,)
-    proposals = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
-    strangers = sorted(set(exported) - set(proposals))
-    if strangers:
-        raise UsageError(
-            f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
-            hint="import the folder into the trial that exported it",
-        )
+    proposals = _proposals(reads, purposes, exported)
     marks = done_marks(folder)
     read_at = datetime.now(UTC).isoformat(timespec="seconds")
     unread: list[str] = []
-    staged: list[tuple[ReadRecord, KnownRead]] = []
     notes: list[str] = []
+    staged: list[tuple[ReadRecord, KnownRead]] = []
     with ExitStack() as stack:
-        for subject in sorted({proposals[code].subject for code in exported}):
+        for subject in sorted({proposal.subject for proposal in proposals.values()}):
             stack.enter_context(hold(subject))
         stage = stack.enter_context(staging(reads))
         for code, digests in exported.items():
             proposal = _as_shown(proposals[code], digests, reads, reader)
             dispute = None if dispute_of is None else dispute_of(proposal)
-            proposed, returned = _read_item(
+            returned = _read_item(
                 folder / ITEMS / code, proposal, digests, reads, done=marks.get(code, False), dispute=dispute
             )
             if returned is None:
                 unread.append(code)
                 continue
             item = confirm_item(
-                proposal, proposed, returned, what=f"item {code}",
-                check=check, previous_t2=previous_t2, dispute=dispute,
-            )  # fmt: skip
+                proposal, *returned, what=f"item {code}", check=check, previous_t2=previous_t2, dispute=dispute
+            )
             notes += item.notes
             earlier = known(proposal)
             staged.append((stage_item(stage, item, reader=reader, read_at=read_at, earlier=earlier), earlier))
         records, unchanged = take_over(stage, reads, staged, enter)
     return Imported(tuple(records), tuple(unread), tuple(notes), tuple(unchanged))
+
+
+def _require_code(reader: str) -> None:
+    if not _READER.fullmatch(reader):
+        raise UsageError(
+            "expected a reader's code of 1 to 32 letters, digits, '-' or '_', found another form",
+            hint="use the code of the reader, for example --reader R1",
+        )
+
+
+def _proposals(reads: Path, purposes: Iterable[Purpose], exported: Collection[str]) -> dict[str, StoredProposal]:
+    """The stored proposals of the exported items, by reading code."""
+    stored = {p.reading_code: p for purpose in purposes for p in stored_proposals(reads, purpose)}
+    strangers = sorted(set(exported) - set(stored))
+    if strangers:
+        raise UsageError(
+            f"expected reading codes of this trial, found unknown codes {', '.join(strangers)}",
+            hint="import the folder into the trial that exported it",
+        )
+    return {code: stored[code] for code in exported}
 
 
 def _as_shown(proposal: StoredProposal, digests: Mapping[str, str], reads: Path, reader: str) -> StoredProposal:
@@ -205,7 +214,7 @@ def _read_item(
     *,
     done: bool,
     dispute: Dispute | None,
-) -> tuple[Masks, Returned | None]:
+) -> tuple[Masks, Returned] | None:
     """The proposed lesions of one item, and what the reader returned; None if it is unread."""
     code = proposal.reading_code
     known = {kind.value: digest for kind, digest in proposal.digests.items()}
@@ -227,7 +236,7 @@ def _read_item(
     }
     edited = [kind.file for kind, mask in proposed.items() if (returned[kind].data != mask.data).any()]
     if not done and not decisions and not edited:
-        return proposed, None
+        return None
     if undecided:
         found = f"{undecided} of {undecided + len(decisions)} undecided"
         raise UsageError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.digests import file_digests, has_digest
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.store import folder_of, load_read, private_files, visit_folder
 
@@ -56,12 +56,9 @@ def keep_inputs(reads: Path, subject: str, visit: str, inputs: Mapping[str, Path
     """
     folder = visit_folder(reads, subject, visit) / "locked"
     shutil.rmtree(folder, ignore_errors=True)
-    digests = {}
-    for name, path in inputs.items():
-        copy = write_atomic(folder / name, path.read_bytes(), mode=0o400)
-        digests[name] = file_digest(copy)
+    copies = [write_atomic(folder / name, path.read_bytes(), mode=0o400) for name, path in inputs.items()]
     private_files(folder, reads)
-    return digests
+    return file_digests(copies)
 
 
 def kept_inputs(reads: Path, subject: str, visit: str, digests: Mapping[str, str]) -> dict[str, Path]:
@@ -89,7 +86,7 @@ def kept_inputs(reads: Path, subject: str, visit: str, digests: Mapping[str, str
     folder = visit_folder(reads, subject, visit) / "locked"
     for name, digest in digests.items():
         path = folder / name
-        if not path.is_file() or file_digest(path) != digest:
+        if not has_digest(path, digest):
             raise UsageError(
                 f"subject {subject}, visit {visit}: expected {name} as it was when the read was locked, found it "
                 + ("changed" if path.is_file() else "missing"),

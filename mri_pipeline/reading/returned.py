@@ -10,7 +10,8 @@ from mri_pipeline.core.io.sheets import SheetRow, read_sheet, whole_number
 from mri_pipeline.reading.adjudication import NAMES
 from mri_pipeline.reading.items import IMAGE_FILES, LesionKind
 from mri_pipeline.reading.record import LesionDecision
-from mri_pipeline.reading.worklist import LESIONS_CSV, WORKLIST_CSV
+from mri_pipeline.reading.worklist import WORKLIST_CSV
+from mri_pipeline.reading.worklist_item import LESIONS_CSV
 
 _IMAGE_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm")
 _ACCEPT, _REJECT = frozenset({"accept", "accepted", "a"}), frozenset({"reject", "rejected", "r"})

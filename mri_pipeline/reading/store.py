@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
-from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.digests import file_digests, has_digest
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
@@ -150,8 +150,8 @@ def stage_read(
     folder = folder_of(stage, record)
     images = {kind.file: mask for kind, mask in masks.items()}
     images |= {} if changes is None else {CHANGES_MASK: changes}
-    files = {name: nifti.save(image, folder / name) for name, image in images.items()}
-    record = replace(record, digests={name: file_digest(path) for name, path in files.items()})
+    files = [nifti.save(image, folder / name) for name, image in images.items()]
+    record = replace(record, digests=file_digests(files))
     write_atomic(folder / READ_FILE, record.text)
     return record
 
@@ -345,7 +345,7 @@ def read_in(
     masks = {}
     for name, digest in record.digests.items():
         path = folder / name
-        if not path.is_file() or file_digest(path) != digest:
+        if not has_digest(path, digest):
             raise UsageError(
                 f"subject {subject}, visit {visit}: expected the confirmed {name}, found it missing or changed",
                 hint="restore reads/ from its backup and report the deviation",

@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import csv
 import hmac
-import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-
-import numpy as np
 
 from mri_pipeline import __version__
 from mri_pipeline.blinding.codes import keyed_code
 from mri_pipeline.blinding.secret import derived_key
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.spatial import Grid, Image, LabelImage
-from mri_pipeline.reading.adjudication import NAMES, Dispute, Masks
-from mri_pipeline.reading.items import IMAGE_FILES, LesionKind, ReadingItem
-from mri_pipeline.reading.proposal_store import save_previous, save_proposal
-from mri_pipeline.reading.proposals import Proposal, describe_proposals, labels_digest, numbered_by_place
-from mri_pipeline.reading.record import Opinion, Purpose, StoredPrevious, StoredProposal
-from mri_pipeline.reading.serial import CHANGE_COLUMNS, CHANGES_CSV, PREVIOUS, Previous
+from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.adjudication import Dispute
+from mri_pipeline.reading.items import ReadingItem
+from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.serial import Previous
+from mri_pipeline.reading.worklist_item import Faces, ItemSource, NumberLesions, export_item, store_item, write_csv
 
 FORMAT = 1
-WORKLIST_JSON, WORKLIST_CSV, LESIONS_CSV, README = "worklist.json", "worklist.csv", "lesions.csv", "README.md"
+WORKLIST_JSON, WORKLIST_CSV, README = "worklist.json", "worklist.csv", "README.md"
 ITEMS = "items"
 EXPORT_TIME = 946_684_800
 """Time stamp of every exported file (2000-01-01 UTC). The time of the analysis would give a hint at the visit."""
 
-LESION_COLUMNS = (
-    "reading_code", "type", "lesion", "volume_mm3", "voxel_x", "voxel_y", "voxel_z", "x_mm", "y_mm", "z_mm",
-    "probability", "decision", "comment",
-)  # fmt: skip
-ADJUDICATION_COLUMNS = (
-    *LESION_COLUMNS[:-2], "seen_by", "volume_a_mm3", "volume_b_mm3", *LESION_COLUMNS[-2:],
-)  # fmt: skip
 WORKLIST_COLUMNS = ("reading_code", "images", "t2_lesions", "gel", "black_holes", "done")
-SERIES_COLUMNS = ("reading_code", "series", "position", *WORKLIST_COLUMNS[1:])
+ADJUDICATION_LIST_COLUMNS = (*WORKLIST_COLUMNS[:-1], "to_decide", "differs_in", "done")
 
-NumberLesions = Callable[[LesionKind, LabelImage], LabelImage]
-"""Numbers the lesions of a mask (`mri_pipeline.lesions.components`), in any order."""
 DisputeOf = Callable[[ReadingItem], Dispute]
 """The two reads of a visit (`mri_pipeline.reading.adjudication`)."""
 PreviousOf = Callable[[ReadingItem], Previous | None]
 """The previous visit of a subject; None if there is none or it is not confirmed."""
 FaceOf = Callable[[ReadingItem], LabelImage]
 """Voxels of the face of a visit (`mri_pipeline.images.face`), on the grid of its images."""
-
-
-class Faces(StrEnum):
-    """Defacing status of the images of a visit."""
-
-    DEFACED = "defaced"
-    ABSENT = "nothing to deface"  # no signal there: skull-stripped, or defaced before upload
-    KEPT = "not defaced"  # by the protocol
 
 
 @dataclass(frozen=True)
@@ -186,39 +162,78 @@ def export_worklist(
     GridMismatchError
         If an image, a mask or the face of a visit is on another grid than its FLAIR.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            "expected a new or empty folder for the worklist, found files in it", hint="name another folder"
-        )
+    _require_new(folder)
     everything = list(items)
     chosen = [item for item in everything if (item.subject, item.visit) not in locked]
     if not chosen and not rereads:
-        raise UsageError(
-            "expected analysed visits that are not locked, found none",
-            hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
-        )
+        raise _nothing_to_read()
     purpose = Purpose.READ if dispute_of is None else Purpose.ADJUDICATION
     coded = _coded(chosen, key, purpose) | _coded(rereads, key, Purpose.REREAD)
     series = _series(chosen, key, purpose) | _series(rereads, key, Purpose.REREAD)
     rows, digests, faces = [], {}, {}
     for code in sorted(coded):  # in the order of the codes, so that file system metadata reveals nothing either
         item = coded[code]
-        row, digests[code], faces[code] = _export_item(
-            item, code, folder / ITEMS / code, reads,
-            number_lesions=number_lesions, face_of=face_of, dispute=None if dispute_of is None else dispute_of(item),
-            purpose=Purpose.REREAD if any(item is again for again in rereads) else purpose, previous_of=previous_of,
-            reader=reader,
+        own = Purpose.REREAD if any(item is again for again in rereads) else purpose
+        serial = previous_of if own is Purpose.READ else None
+        source = ItemSource(
+            item, code, own,
+            face=None if face_of is None else face_of(item),
+            dispute=None if dispute_of is None else dispute_of(item),
+            previous=None if serial is None else serial(item),
         )  # fmt: skip
-        rows.append(row | series[code])
-    columns = SERIES_COLUMNS if order_of_visits_known else WORKLIST_COLUMNS
-    _write_csv(folder / WORKLIST_CSV, columns, rows)
+        exported = export_item(source, folder / ITEMS / code, number_lesions)
+        store_item(exported, reads, serial=serial is not None, reader=reader)
+        rows.append(dict(exported.row) | series[code])
+        digests[code], faces[code] = exported.digests, exported.faces
+    columns = WORKLIST_COLUMNS if dispute_of is None else ADJUDICATION_LIST_COLUMNS
+    write_csv(folder / WORKLIST_CSV, with_series(columns) if order_of_visits_known else columns, rows)
+    _write_beside(folder, digests, faces, purpose)
+    return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen), faces=faces)
+
+
+def with_series(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a worklist whose readers may know the order of the visits.
+
+    Parameters
+    ----------
+    columns : tuple of str
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> with_series(WORKLIST_COLUMNS)[:4]
+    ('reading_code', 'series', 'position', 'images')
+    """
+    return columns[0], "series", "position", *columns[1:]
+
+
+def _require_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "expected a new or empty folder for the worklist, found files in it", hint="name another folder"
+        )
+
+
+def _nothing_to_read() -> UsageError:
+    return UsageError(
+        "expected analysed visits that are not locked, found none",
+        hint="'mri-pipeline status TRIAL' shows the visits; 'mri-pipeline run TRIAL' analyses new scans",
+    )
+
+
+def _write_beside(
+    folder: Path, digests: Mapping[str, Mapping[str, str]], faces: Mapping[str, Faces], purpose: Purpose
+) -> None:
+    """Write what belongs to all items, and give all files one time."""
     content = {"format": FORMAT, "software": {"mri-pipeline": __version__}, "items": digests, "faces": faces}
     write_atomic(folder / WORKLIST_JSON, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    readme = "README.reader.md" if dispute_of is None else "README.adjudicator.md"
+    readme = "README.adjudicator.md" if purpose is Purpose.ADJUDICATION else "README.reader.md"
     text = (files("mri_pipeline.reading") / readme).read_text(encoding="utf-8")
     write_atomic(folder / README, text)
     _one_time(folder)
-    return Worklist(folder, tuple(sorted(coded)), locked=len(everything) - len(chosen), faces=faces)
 
 
 def _coded(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[str, ReadingItem]:
@@ -248,178 +263,6 @@ def _series(items: Sequence[ReadingItem], key: bytes, purpose: Purpose) -> dict[
             "position": positions[item.subject],
         }
     return found
-
-
-def _export_item(
-    item: ReadingItem,
-    code: str,
-    folder: Path,
-    reads: Path,
-    *,
-    number_lesions: NumberLesions,
-    face_of: FaceOf | None,
-    dispute: Dispute | None,
-    purpose: Purpose,
-    previous_of: PreviousOf | None,
-    reader: str,
-) -> tuple[dict[str, object], dict[str, str], Faces]:
-    """Write one visit; returns its row of the worklist, the digests of its proposals and its defacing status."""
-    masks = dispute.together(number_lesions) if dispute else numbered_proposals(item, number_lesions)
-    grid = masks[LesionKind.T2].grid
-    for kind, mask in masks.items():
-        grid.require_same(mask.grid, f"item {code}, {kind.file}")
-    face = None if face_of is None else face_of(item)
-    if face is not None:
-        grid.require_same(face.grid, f"item {code}, face")
-    names, blanked = _export_images(item, code, folder, grid, face)
-    rows = []
-    for kind, mask in masks.items():
-        nifti.save(mask, folder / kind.file)
-        probability = nifti.load_map(item.probabilities[kind]) if kind in item.probabilities else None
-        if probability is not None:
-            grid.require_same(probability.grid, f"item {code}, probability of {kind.value}")
-        rows += _lesion_rows(code, kind, describe_proposals(mask, probability))
-    if dispute is not None:
-        rows = _export_opinions(dispute, masks, folder, rows)
-    _write_csv(folder / LESIONS_CSV, LESION_COLUMNS if dispute is None else ADJUDICATION_COLUMNS, rows)
-    stored = proposal_of(item, code, masks, purpose, () if dispute is None else dispute.opinions)
-    shown = None
-    if previous_of is not None and purpose is Purpose.READ:
-        if (previous := previous_of(item)) is not None:
-            changes = _export_previous(previous, code, folder, masks[LesionKind.T2], face)
-            shown = StoredPrevious(previous.opinion, changes)
-        save_previous(reads, item.subject, item.visit, reader, shown)
-    save_proposal(reads, stored, masks)
-    known = {kind.value: digest for kind, digest in stored.digests.items()}
-    known |= {} if shown is None else {PREVIOUS: shown.previous.digest}
-    row: dict[str, object] = {"reading_code": code, "images": " ".join(names), "done": ""}
-    row |= {kind.file.removesuffix(".nii.gz"): "" for kind in LesionKind}
-    row |= {kind.file.removesuffix(".nii.gz"): int(mask.data.max()) for kind, mask in masks.items()}
-    faces = Faces.KEPT if face is None else Faces.DEFACED if blanked else Faces.ABSENT
-    return row, known, faces
-
-
-def numbered_proposals(item: ReadingItem, number_lesions: NumberLesions) -> dict[LesionKind, LabelImage]:
-    """The proposed lesions of a visit, numbered by place.
-
-    Parameters
-    ----------
-    item : ReadingItem
-    number_lesions : callable
-        Gives every lesion of a mask its own label.
-
-    Returns
-    -------
-    dict of LesionKind to LabelImage
-    """
-    proposed = {kind: nifti.load_labels(path) for kind, path in item.masks.items()}
-    return {kind: numbered_by_place(number_lesions(kind, mask)) for kind, mask in proposed.items()}
-
-
-def proposal_of(
-    item: ReadingItem, code: str, masks: Masks, purpose: Purpose, opinions: tuple[Opinion, ...] = ()
-) -> StoredProposal:
-    """The record of the proposals that a reader sees.
-
-    Parameters
-    ----------
-    item : ReadingItem
-    code : str
-        From `reading_code`.
-    masks : mapping of LesionKind to LabelImage
-        The proposed lesions.
-    purpose : Purpose
-    opinions : tuple of Opinion
-        For an adjudication: the two reads.
-
-    Returns
-    -------
-    StoredProposal
-    """
-    digests = {kind: labels_digest(mask) for kind, mask in masks.items()}
-    return StoredProposal(item.subject, item.visit, code, digests, purpose, opinions)
-
-
-def _export_opinions(
-    dispute: Dispute, masks: Masks, folder: Path, rows: Sequence[dict[str, object]]
-) -> list[dict[str, object]]:
-    """Write the masks of both reads; returns the rows of the lesions that they do not outline in the same way."""
-    for name, opinion in zip(NAMES, (dispute.a, dispute.b), strict=True):
-        for kind in masks:
-            nifti.save(opinion[kind], folder / f"{name}_{kind.file}")
-    asked = {kind.value: set(dispute.to_decide(kind, mask)) for kind, mask in masks.items()}
-    return [
-        row | dispute.row(LesionKind(str(row["type"])), int(str(row["lesion"])), masks)
-        for row in rows
-        if int(str(row["lesion"])) in asked[str(row["type"])]
-    ]
-
-
-def _export_previous(
-    previous: Previous, code: str, folder: Path, proposed: LabelImage, face: LabelImage | None
-) -> dict[int, str]:
-    """Write the previous visit with its confirmed lesions, and the proposed changes; returns the changes."""
-    _export_images(previous.item, code, folder / PREVIOUS, proposed.grid, face)
-    for kind, mask in previous.masks.items():
-        proposed.grid.require_same(mask.grid, f"item {code}, {PREVIOUS}/{kind.file}")
-        nifti.save(mask, folder / PREVIOUS / kind.file)
-    changes = previous.changes(proposed)
-    rows = [
-        {"reading_code": code, "lesion": number, "proposed_change": change, "decision": "", "comment": ""}
-        for number, change in changes.items()
-    ]
-    _write_csv(folder / CHANGES_CSV, CHANGE_COLUMNS, rows)
-    return changes
-
-
-def _export_images(
-    item: ReadingItem, code: str, folder: Path, grid: Grid, face: LabelImage | None
-) -> tuple[list[str], bool]:
-    """Write the images of a visit; returns their names, and whether anything was blanked."""
-    names, blanked = [], False
-    for contrast, name in IMAGE_FILES.items():
-        if contrast in item.images:
-            image = nifti.load_image(item.images[contrast])
-            grid.require_same(image.grid, f"item {code}, {name}")
-            if face is not None:
-                blanked |= bool(image.data[face.mask].any())
-                image = Image(np.where(face.mask, np.float32(0), image.data), image.grid)
-            nifti.save(image, folder / name)
-            names.append(name.removesuffix(".nii.gz"))
-    return names, blanked
-
-
-def _lesion_rows(code: str, kind: LesionKind, proposals: Iterable[Proposal]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for proposal in proposals:
-        i, j, k = proposal.voxel
-        x, y, z = proposal.position_mm
-        rows.append(
-            {
-                "reading_code": code,
-                "type": kind.value,
-                "lesion": proposal.number,
-                "volume_mm3": f"{proposal.volume_mm3:.1f}",
-                "voxel_x": i + 1,
-                "voxel_y": j + 1,
-                "voxel_z": k + 1,
-                "x_mm": f"{x:.1f}",
-                "y_mm": f"{y:.1f}",
-                "z_mm": f"{z:.1f}",
-                "probability": "" if proposal.probability is None else f"{proposal.probability:.2f}",
-                "decision": "",
-                "comment": "",
-            }
-        )
-    return rows
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())
 
 
 def _one_time(folder: Path) -> None:

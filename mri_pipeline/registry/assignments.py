@@ -194,6 +194,18 @@ class Assignments:
             found = [_assignment(row) for row in session.scalars(query)]
         return [one for one in found if one.state is not AssignmentState.WITHDRAWN]
 
+    def signed(self) -> list[Assignment]:
+        """The signed assignments of all readers.
+
+        Returns
+        -------
+        list of Assignment
+            In the order of their codes.
+        """
+        query = select(AssignmentRow).filter_by(state=AssignmentState.SIGNED.value).order_by(AssignmentRow.code)
+        with reading(self._engine) as session:
+            return [_assignment(row) for row in session.scalars(query)]
+
     def largest_canvas(self) -> tuple[int, int, int]:
         """The largest number of displayed voxels along each axis, over all assignments.
 

@@ -213,13 +213,12 @@ class ReadRegistry(RegistryQueries):
         with writing(self._engine) as session:
             for subject, visit in visits:
                 require_not_locked(session, subject, visit)
-                row = session.get(ReadRow, (subject, visit, reader))
-                alone = len(_rows(session, subject, visit)) < self._protocol.reading.readers
-                if row is None or row.standing != ReadStanding.COUNTS.value or alone:
-                    raise UsageError(
-                        f"subject {subject}, visit {visit}: expected a read by this reader that counts, found none",
-                        hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
-                    )
+                rows = _rows(session, subject, visit)
+                complete = len(rows) >= self._protocol.reading.readers
+                row = _counting_row(
+                    rows if complete else {}, subject, visit, reader,
+                    hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
+                )  # fmt: skip
                 row.status = ReadStatus.LOCKED.value
                 details: dict[str, Any] = {"digest": row.digest, "version": row.version}
                 for name, known in (("inputs", inputs), ("signature", signatures)):
@@ -248,12 +247,8 @@ class ReadRegistry(RegistryQueries):
         """
         require_texts(by=reader, reason=reason)
         with writing(self._engine) as session:
-            row = session.get(ReadRow, (subject, visit, reader))
-            if row is None or row.standing != ReadStanding.COUNTS.value:
-                raise UsageError(
-                    f"subject {subject}, visit {visit}: expected a read by this reader that counts, found none",
-                    hint="only the reader whose read counts can unlock it",
-                )
+            hint = "only the reader whose read counts can unlock it"
+            row = _counting_row(_rows(session, subject, visit), subject, visit, reader, hint=hint)
             before, row.status = row.status, _status_of_import(session, row)
             compared = row.status == ReadStatus.CONFIRMED.value and self._protocol.reading.readers > 1
             if before != ReadStatus.LOCKED.value and not compared:
@@ -281,6 +276,16 @@ def _enter_reread(session: Session, target: str, row: ReadRow | None, counts: Re
 def _rows(session: Session, subject: str, visit: str) -> dict[str, ReadRow]:
     rows = session.scalars(select(ReadRow).filter_by(subject=subject, visit=visit).order_by(ReadRow.reader))
     return {row.reader: row for row in rows}
+
+
+def _counting_row(rows: Mapping[str, ReadRow], subject: str, visit: str, reader: str, *, hint: str) -> ReadRow:
+    """The reader's read of a visit, which must count."""
+    row = rows.get(reader)
+    if row is None or row.standing != ReadStanding.COUNTS.value:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected a read by this reader that counts, found none", hint=hint
+        )
+    return row
 
 
 def _status_of_import(session: Session, row: ReadRow) -> str:

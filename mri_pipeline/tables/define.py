@@ -12,7 +12,7 @@ from mri_pipeline import __version__
 from mri_pipeline.core.records import T2State
 from mri_pipeline.tables.columns import ColumnType
 from mri_pipeline.tables.schema import LESIONS, TIMEPOINTS
-from mri_pipeline.tables.sdtm import LESION_TESTS, NV, READER, VARIABLES, VISIT_TESTS, NvTest, Variable
+from mri_pipeline.tables.sdtm import LESION_TESTS, NOT_DONE, NV, READER, VARIABLES, VISIT_TESTS, NvTest, Variable
 from mri_pipeline.tables.xpt import is_number
 
 NV_LABEL = "Nervous System Findings"
@@ -23,8 +23,10 @@ KEYS = ("STUDYID", "USUBJID", "NVTESTCD", "NVSPID", "VISITNUM")
 """Variables that identify a row."""
 
 _REQUIRED = frozenset({"STUDYID", "DOMAIN", "USUBJID", "NVSEQ", "NVTESTCD", "NVTEST"})  # core Req of SDTMIG 3.4
-_CONCEPTS = {"Y": "C49488", "NOT DONE": "C49484", "mL": "C28254", "MRI": "C16809", "BRAIN": "C12439"}
-"""NCI concepts of terms of the controlled terminology. The other terms extend it, but for the role of a reader."""
+_CONCEPTS = {"Y": "C49488", "mL": "C28254", "MRI": "C16809", "BRAIN": "C12439"}
+"""NCI concepts of terms of the controlled terminology, each checked against a published list (docs/tables.md)."""
+_OF_CODELIST = (NOT_DONE, READER)
+"""Terms of the controlled terminology whose NCI concept was not checked. The remaining terms extend it."""
 
 _CHANGES = tuple(
     state.value.replace("_", " ").upper() for state in T2State if state not in {T2State.BASELINE, T2State.NONE}
@@ -75,7 +77,7 @@ def define_xml(rows: Sequence[Mapping[str, str]], *, study: str, created: str, f
         tests=tests,
         titles={test["code"]: test["title"] for test in tests},
         concepts=_CONCEPTS,
-        reader=READER,
+        of_codelist=_OF_CODELIST,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.digests import has_digest
 from mri_pipeline.tables.io import DICTIONARY_FILE, TABLES, read_table
 from mri_pipeline.tables.schedule import Schedule
 from mri_pipeline.tables.sdtm import NV, SCAN_MISSING
@@ -33,7 +33,7 @@ _NUMBER_RULE = "trial number of the subject (released with the sealed key)"
 
 @dataclass(frozen=True)
 class Released:
-    """A release, for the audit trail.
+    """A release.
 
     Parameters
     ----------
@@ -47,11 +47,6 @@ class Released:
     files: tuple[Path, ...]
     subjects: int
     dates: str
-
-    @property
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of each released file."""
-        return {path.name: file_digest(path) for path in self.files}
 
 
 def require_as_written(tables: Path, digests: Mapping[str, str]) -> None:
@@ -76,7 +71,7 @@ def require_as_written(tables: Path, digests: Mapping[str, str]) -> None:
         )
     for name in (*(table.file for table in TABLES), DICTIONARY_FILE):
         path = tables / name
-        if not path.is_file() or file_digest(path) != digests.get(name):
+        if not has_digest(path, digests.get(name)):
             raise UsageError(
                 f"expected {name} as 'mri-pipeline tables' wrote it, found it "
                 + ("changed" if path.is_file() else "missing"),
@@ -142,6 +137,29 @@ def release_tables(
         If a table is missing, a code is not in the key, two subjects have one USUBJID, a text does not fit into nv.xpt,
         the folder exists or is inside of `tables`, or the reason is empty.
     """
+    _require_reason_and_new_folder(reason, out, tables)
+    texts = {table.file: read_table(tables / table.file) for table in TABLES}
+    codes = _codes(texts, key)
+    nv = released_nv(texts[NV.file], key, usubjid=usubjid, schedule=schedule)
+    dates = _dates(nv, schedule, frozenset(key.values()))
+    released = {
+        table.file: _with_numbers(table.names, texts[table.file], key) for table in TABLES if table is not NV
+    }
+    released[NV.file] = _csv(NV.names, nv)
+    dictionary = _released_dictionary(tables / DICTIONARY_FILE, usubjid) | {"dates": dates}
+    released[DICTIONARY_FILE] = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
+    out.mkdir(mode=0o700, parents=True)
+    out.chmod(0o700)
+    try:
+        files = [write_atomic(out / name, text, mode=0o600) for name, text in released.items()]
+        files += write_submission(out, nv, study=nv[0]["STUDYID"] if nv else "", created=_now(), dates=dates)
+    except BaseException:
+        shutil.rmtree(out)  # a partial release must not remain
+        raise
+    return Released(tuple(files), len(codes), dates)
+
+
+def _require_reason_and_new_folder(reason: str, out: Path, tables: Path) -> None:
     if not reason.strip():
         raise UsageError(
             "expected a reason for the release, found none",
@@ -154,34 +172,18 @@ def release_tables(
             + ("one inside" if inside else "one that exists"),
             hint="give another folder, without access for readers and analysts who must remain blinded",
         )
-    texts = {table.file: read_table(tables / table.file) for table in TABLES}
-    subject_columns = {table.file: "USUBJID" if table is NV else "subject" for table in TABLES}
-    codes = {row[subject_columns[name]] for name, rows in texts.items() for row in rows}
-    unknown = sorted(codes - set(key))
-    if unknown:
+
+
+def _codes(texts: Mapping[str, list[dict[str, str]]], key: Mapping[str, tuple[str, str]]) -> set[str]:
+    """The blinded codes of all tables; each must be in the key."""
+    columns = {table.file: "USUBJID" if table is NV else "subject" for table in TABLES}
+    codes = {row[columns[name]] for name, rows in texts.items() for row in rows}
+    if without := len(codes - set(key)):
         raise UsageError(
-            f"expected every code in the sealed key, found {len(unknown)} without an entry",
+            f"expected every code in the sealed key, found {without} without an entry",
             hint="use the tables and the sealed folder of the same trial",
         )
-    nv = released_nv(texts[NV.file], key, usubjid=usubjid, schedule=schedule)
-    dates = _dates(nv, schedule, frozenset(key.values()))
-    dictionary = _released_dictionary(tables / DICTIONARY_FILE, usubjid) | {"dates": dates}
-    out.mkdir(mode=0o700, parents=True)
-    out.chmod(0o700)
-    try:
-        files = [
-            write_atomic(out / table.file, _with_numbers(table.names, texts[table.file], key), mode=0o600)
-            for table in TABLES
-            if table is not NV
-        ]
-        files.append(write_atomic(out / NV.file, _csv(NV.names, nv), mode=0o600))
-        files.extend(write_submission(out, nv, study=nv[0]["STUDYID"] if nv else "", created=_now(), dates=dates))
-        text = json.dumps(dictionary, indent=2, ensure_ascii=False) + "\n"
-        files.append(write_atomic(out / DICTIONARY_FILE, text, mode=0o600))
-    except BaseException:
-        shutil.rmtree(out)  # a partial release must not remain
-        raise
-    return Released(tuple(files), len(codes), dates)
+    return codes
 
 
 def _now() -> str:

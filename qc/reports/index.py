@@ -16,6 +16,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import VisitCounts
 from qc.reports.methods import METHODS_PAGE
 from qc.reports.page import render
+from qc.reports.whose import AUTOMATIC, Whose, common_status
 
 INDEX_PAGE = "index.html"
 
@@ -37,6 +38,7 @@ class SubjectState(StrEnum):
     PARTLY = "partly done"
     FAILED = "failed"
     NOT_ANALYSED = "not analysed"
+    NO_SCAN = "no usable scan"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,14 @@ class VisitEntry:
         State of its scan: ``analysed``, ``failed``, ``refused``, ``missing`` or ``received``.
     counts : VisitCounts or None
         None unless it is analysed.
+    whose : Whose
+        Whose numbers they are.
     """
 
     visit: str
     scan: str
     counts: VisitCounts | None = None
+    whose: Whose = AUTOMATIC
 
     @property
     def cells(self) -> list[str]:
@@ -118,11 +123,14 @@ def write_index(
         The page. Equal input gives equal bytes.
     """
     states = Counter(subject.state for subject in subjects)
+    status = common_status(visit.whose for subject in subjects for visit in subject.visits if visit.counts)
     html = render(
         "index.html.j2",
         subjects=subjects,
         columns=list(_COLUMNS.values()),
         states={state.value: states[state] for state in SubjectState if states[state]},
+        status=status.value,
+        reads=any(visit.whose.reader for subject in subjects for visit in subject.visits),
         flagged=[subject for subject in subjects if subject.qc_flags],
         settings_digest=settings_digest,
         software=software,

@@ -20,7 +20,6 @@ from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import (
     GelState,
     LesionRecord,
-    ReadStatus,
     ScanStatus,
     SubjectResult,
     VisitCounts,
@@ -33,6 +32,7 @@ from qc.reports.activity_crops import ShownVisit
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
+from qc.reports.whose import AUTOMATIC, Whose, common_status
 
 TEMPLATE = "templates/subject_report.html.j2"
 
@@ -65,11 +65,8 @@ class VisitReport:
     week : int or None
     status : ScanStatus
         The other fields are empty unless it is *analysed*.
-    read : ReadStatus
-    reader : str
-        Code of the reader whose read counts; empty for automatic masks.
-    version : int
-        Of that read.
+    whose : Whose
+        Whose masks they are.
     images : mapping of Contrast to Image
         In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
     brain : LabelImage or None
@@ -84,20 +81,12 @@ class VisitReport:
     visit: str
     week: int | None = None
     status: ScanStatus = ScanStatus.ANALYSED
-    read: ReadStatus = ReadStatus.AUTOMATIC
-    reader: str = ""
-    version: int = 0
+    whose: Whose = AUTOMATIC
     images: Mapping[Contrast, Image] = field(default_factory=dict)
     brain: LabelImage | None = None
     masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)
     lesions: LabelImage | None = None
     native_flair: Image | None = None
-
-    @property
-    def status_of_read(self) -> str:
-        """Status of the masks, with the reader."""
-        version = f", version {self.version}" if self.version > 1 else ""
-        return f"{self.read.value} by {self.reader}{version}" if self.reader else self.read.value
 
     @property
     def shown(self) -> bool:
@@ -136,8 +125,9 @@ class SubjectReport:
         Source of the order of the visits.
     ignored : sequence of str
         Anatomical files that are not used, each with the reason.
-    reads : str
-        Digest of the reads that give the masks; empty without reads.
+    digest : str
+        Digest of everything that the report shows (`qc.reports.subject_files.report_digest`). By it a later command
+        sees whether the report is still true.
     """
 
     result: SubjectResult
@@ -147,7 +137,7 @@ class SubjectReport:
     software: Mapping[str, str]
     order_source: str = "protocol"
     ignored: Sequence[str] = ()
-    reads: str = ""
+    digest: str = ""
 
 
 def write_subject_report(report: SubjectReport, path: Path) -> Path:
@@ -203,8 +193,7 @@ def subject_report_html(report: SubjectReport) -> str:
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
-        confirmed=all(v.read is not ReadStatus.AUTOMATIC for v in shown) and bool(shown),
-        locked=all(v.read is ReadStatus.LOCKED for v in shown),
+        status=common_status(visit.whose for visit in shown).value,
     )
 
 
@@ -217,7 +206,7 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),
         "status": visit.status.value,
-        "read": visit.status_of_read if measured else "",
+        "read": str(visit.whose) if measured else "",
         "reference": (counts.reference_visit or "") if counts is not None and measured else "",
         "cells": [values[name] for name in _COLUMNS],
     }
@@ -249,7 +238,7 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
             {
                 "visit": visit.visit,
                 "week": visit.week,
-                "read": visit.status_of_read,
+                "read": str(visit.whose),
                 "view": view,
                 **_activity(visit, shown_visits, result, counts, windows=windows, brain=view.box),
                 "mosaics": _mosaics(visit, view, windows),

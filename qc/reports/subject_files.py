@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,14 @@ from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core import provenance
 from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.results import result_text
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.plan import PlannedVisit
-from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult, VisitCounts
+from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
 from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
+from qc.reports.whose import AUTOMATIC, Whose
 
 
 @dataclass(frozen=True)
@@ -28,34 +32,67 @@ class CountedVisit:
     masks : VisitMasks
         Of the read that counts; automatic without one. With the FLAIR that the counts use.
     tracking : VisitTracking
-    status : ReadStatus
-    reader : str
-        Empty for automatic masks.
-    version : int
+    whose : Whose
     """
 
     masks: VisitMasks
     tracking: VisitTracking
-    status: ReadStatus = ReadStatus.AUTOMATIC
-    reader: str = ""
-    version: int = 0
+    whose: Whose = AUTOMATIC
 
 
-def write_report(
-    job: SubjectJob, result: SubjectResult, counted: Mapping[str, CountedVisit] | None = None, reads: str = ""
-) -> Path:
+@dataclass(frozen=True)
+class CountedSubject:
+    """A subject as the tables count it, if a reader has confirmed lesions of it.
+
+    Parameters
+    ----------
+    result : SubjectResult
+    visits : mapping of str to CountedVisit
+        Every analysed visit, by label.
+    reads : str
+        All on which the counts depend beside the analysis: the reads that count, with status and reader, and what their
+        locks keep.
+    """
+
+    result: SubjectResult
+    visits: Mapping[str, CountedVisit]
+    reads: str
+
+
+def report_digest(job: SubjectJob, automatic: SubjectResult, reads: str = "") -> str:
+    """Digest of everything that a report shows, except the pixels of the scans.
+
+    Parameters
+    ----------
+    job : SubjectJob
+        With the analysed visits alone.
+    automatic : SubjectResult
+        Of the analysis.
+    reads : str
+        As in `CountedSubject`; empty without reads.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    shown = {"subject", "planned", "refused", "protocol", "order_source", "ignored", "settings_digest"}
+    visits = [visit.visit for visit in job.visits]
+    content = [job.model_dump_json(include=shown), visits, result_text(automatic), _software(job), reads]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubject | None = None) -> Path:
     """Write ``sub-<code>.html`` into the reports folder.
 
     Parameters
     ----------
     job : SubjectJob
         The analysis job, with the planned visits and the folders of scans, derivatives and reports.
-    result : SubjectResult
-        Counts, lesions and QC records of the subject.
-    counted : mapping of str to CountedVisit, optional
-        Every analysed visit, by label. None: automatic masks.
-    reads : str
-        As in `SubjectReport`.
+    automatic : SubjectResult
+        Counts, lesions and QC records of the analysis.
+    counted : CountedSubject, optional
+        Its numbers and masks are shown in place of the automatic ones.
 
     Returns
     -------
@@ -67,18 +104,23 @@ def write_report(
     GridMismatchError
         If images and masks of the visits are not on one grid.
     """
+    result, visits, reads = (counted.result, counted.visits, counted.reads) if counted else (automatic, {}, "")
     report = SubjectReport(
         result=result,
-        visits=[_visit(job, result, planned, (counted or {}).get(planned.label)) for planned in job.planned],
+        visits=[_visit(job, result, planned, visits.get(planned.label)) for planned in job.planned],
         protocol=job.protocol,
         protocol_digest=job.settings_digest,
         order_source=job.order_source,
         ignored=job.ignored,
-        reads=reads,
-        software=provenance.software()
-        | ({f"T2 lesions: {other.name}": other.version} if (other := job.rules.segmenter) else {}),
+        digest=report_digest(job, automatic, reads),
+        software=_software(job),
     )
     return write_subject_report(report, subject_report(job.reports, job.subject))
+
+
+def _software(job: SubjectJob) -> dict[str, str]:
+    other = job.rules.segmenter
+    return provenance.software() | ({f"T2 lesions: {other.name}": other.version} if other else {})
 
 
 def _visit(
@@ -103,9 +145,7 @@ def _visit(
         planned.label,
         planned.week,
         ScanStatus.ANALYSED,
-        read=counted.status,
-        reader=counted.reader,
-        version=counted.version,
+        whose=counted.whose,
         images=found.images if masks.flair is None else {**found.images, Contrast.FLAIR: masks.flair},
         brain=found.brain,
         masks={**counted.tracking.masks, **{label: mask for label, mask in single.items() if mask is not None}},

@@ -143,9 +143,15 @@ def _reads(trial: Trial, registry: Registry) -> Iterator[str]:
 
 def _readings(registry: Registry) -> Iterator[str]:
     """Deviations of the signed readings in the browser: their signatures, and their logs from the first operation."""
-    for entry in registry.audit_entries(AuditAction.READ_SIGNED):
+    signed = registry.audit_entries(AuditAction.READ_SIGNED)
+    told_codes = {entry.details["assignment"] for entry in signed}
+    for one in registry.assignments.signed():
+        if one.code not in told_codes:
+            name = _reading_name(one.subject, one.visit, one.reader)
+            yield f"{name}: expected no signature as in the audit trail, found one in the registry"
+    for entry in signed:
         subject, _, visit = entry.target.partition(" ")
-        name = f"subject {subject}, visit {visit}, reader {entry.reader}, reading in the browser"
+        name = _reading_name(subject, visit, entry.reader)
         code, told = entry.details["assignment"], entry.details
         found = registry.assignments.find(code, entry.reader)
         if found is None or found.state is not AssignmentState.SIGNED:
@@ -160,6 +166,10 @@ def _readings(registry: Registry) -> Iterator[str]:
             continue
         if (len(log), log[-1].hash if log else "") != (told["edits"], told["head"]):
             yield f"{name}: expected the log that was signed, found another one"
+
+
+def _reading_name(subject: str, visit: str, reader: str) -> str:
+    return f"subject {subject}, visit {visit}, reader {reader}, reading in the browser"
 
 
 def _versions(trial: Trial, registry: Registry) -> Iterator[tuple[AuditEntry, Path]]:

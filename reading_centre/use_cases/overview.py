@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,12 +20,14 @@ from mri_pipeline.registry import ScanState
 from qc.registration import all_qc_flags
 from qc.reports.index import SubjectEntry, SubjectState, VisitEntry, write_index
 from qc.reports.methods import write_methods
+from qc.reports.whose import AUTOMATIC, Whose
 from workflows.outcome import Outcome
 
 _OTHER_RULES = "analysed by other lesion rules, another segmenter or other software: run the analysis again"
 _EARLIER = "; the numbers are those of an earlier run"
 _JUDGED = {ScanState.ANALYSED, ScanState.FAILED}
 _NOT_DONE = {ScanState.FAILED, ScanState.RECEIVED}
+_WITH_SCAN = {ScanState.ANALYSED, *_NOT_DONE}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Listed:
         Where the order of the visits comes from. Empty for the order of the protocol.
     ignored : tuple of str
         Anatomical files that are not used, each with the reason.
+    reads : mapping of str to Whose
+        By visit; without visits whose numbers are automatic.
     """
 
     subject: str
@@ -53,6 +57,7 @@ class Listed:
     reason: str
     order_source: str = ""
     ignored: tuple[str, ...] = ()
+    reads: Mapping[str, Whose] = field(default_factory=dict)
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -185,7 +190,12 @@ def _entry(one: Listed, reports: Path) -> SubjectEntry:
         subject=one.subject,
         state=_state(one),
         visits=tuple(
-            VisitEntry(visit, scan, counts.get(visit) if scan == ScanState.ANALYSED else None)
+            VisitEntry(
+                visit,
+                scan,
+                counts.get(visit) if scan == ScanState.ANALYSED else None,
+                one.reads.get(visit, AUTOMATIC),
+            )
             for visit, scan in one.scans.items()
         ),
         reason=one.reason + _EARLIER if one.reason and one.result else one.reason,
@@ -199,6 +209,8 @@ def _entry(one: Listed, reports: Path) -> SubjectEntry:
 def _state(one: Listed) -> SubjectState:
     if one.reason and one.reason != _OTHER_RULES:
         return SubjectState.FAILED
+    if one.scans and not _WITH_SCAN & set(one.scans.values()):
+        return SubjectState.NO_SCAN
     if one.result is None:
         return SubjectState.NOT_ANALYSED
     return SubjectState.PARTLY if _NOT_DONE & set(one.scans.values()) else SubjectState.DONE

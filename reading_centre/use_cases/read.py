@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from mri_pipeline.analysis.read_check import check_read, number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.derivative_layout import SpaceFiles
+from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
@@ -19,11 +21,12 @@ from mri_pipeline.reading.adjudication import Dispute, blinded_order
 from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.items import ReadingItem, item_from_derivatives
 from mri_pipeline.reading.record import ReadRecord
-from mri_pipeline.reading.worklist import DisputeOf, Faces, export_worklist, is_drawn
+from mri_pipeline.reading.worklist import DisputeOf, Worklist, export_worklist, is_drawn
+from mri_pipeline.reading.worklist_item import Faces
 from mri_pipeline.registry import Registry, ScanState, Use, VisitState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.reads import refusal_of
-from reading_centre.use_cases.faces import locate_faces
+from reading_centre.use_cases.faces import PackedMask, locate_faces
 from reading_centre.use_cases.known_reads import (
     Summary,
     counts_of,
@@ -37,6 +40,7 @@ from reading_centre.use_cases.read_compare import (
     dispute_from_files,
     import_adjudication,
     opinions_of,
+    reasons_of,
 )
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.staging import only_writer
@@ -81,59 +85,102 @@ def export_reads(folder: Path, out: Path, *, reader: str = "") -> Summary:
     with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         reader = reader_code(protocol, registry, reader) if reader else ""
         analysed = {code: identity(trial.derivatives.folder(code)) for code in registry.subjects()}
-        items, dispute_of = _chosen(trial, protocol, registry, reader)
-        rereads = rereads_for(trial, protocol, registry, reader)
-        if reader and not items and not rereads:
-            raise _nothing_awaits(protocol.reader(reader).role)
-        subjects = {item.subject for item in (*items, *rereads)}
-        spaces = [trial.derivatives.space(subject) for subject in sorted(subjects)]
-        for space in spaces:
-            load_record(space)  # before anything is written
-        deface = protocol.reading.deface
-        locked = locked_visits(registry)
-        unread = {item.subject for item in items if (item.subject, item.visit) not in locked}
-        unread |= {item.subject for item in rereads}
-        faces, failed = locate_faces(space for space in spaces if space.subject in unread) if deface else ({}, {})
-        if failed and not faces:
-            raise next(iter(failed.values()))
-        items, rereads = ([item for item in some if item.subject not in failed] for some in (items, rereads))
-        spaces = [space for space in spaces if space.subject not in failed]
-        worklist = export_worklist(
-            items,
-            out,
-            reads=trial.reads,
-            key=Sealed.open(trial).secret("reading"),
-            number_lesions=partial(number_counted if dispute_of is None else number_parts, rules=protocol.lesions),
-            face_of=(lambda item: faces[item.subject].unpacked()) if deface else None,
-            order_of_visits_known=protocol.reading.order_of_visits_known,
-            locked=locked,
-            dispute_of=dispute_of,
-            rereads=rereads,
-            previous_of=previous_visits(trial, protocol, registry, reader) if dispute_of is None else None,
-            reader=reader,
-        )
-        _require_unchanged(trial, {code: analysed[code] for code in sorted(subjects)})
-        alone = sum(len(load_record(space).made_from) == 1 for space in spaces)
-        for space in spaces:
-            keep_space(space, trial.kept_space(space.subject))
-        details = {"items": len(worklist.codes), "locked": worklist.locked, "defaced": deface}
-        details |= {"rereads": len(rereads)} if rereads else {}
-        registry.audit(
-            AuditAction.WORKLIST_EXPORTED, reader=reader, details=details | {"left out": sorted(failed)}
-        )
+        chosen = _chosen(trial, protocol, registry, reader)
+        spaces = {subject: trial.derivatives.space(subject) for subject in sorted(chosen.subjects)}
+        made_from = {
+            subject: load_record(space).made_from for subject, space in spaces.items()
+        }  # before anything else
+        faces, failed = chosen.faces(spaces) if protocol.reading.deface else ({}, {})
+        chosen = chosen.without(failed)
+        worklist = _write_worklist(trial, protocol, registry, out, reader=reader, chosen=chosen, faces=faces)
+        _require_unchanged(trial, {code: analysed[code] for code in spaces})
+        kept = [subject for subject in spaces if subject not in failed]
+        for subject in kept:
+            keep_space(spaces[subject], trial.kept_space(subject))
+        details: dict[str, object] = {
+            "items": len(worklist.codes),
+            "locked": worklist.locked,
+            "defaced": protocol.reading.deface,
+        }
+        details |= {"rereads": len(chosen.rereads)} if chosen.rereads else {}
+        details |= {"left out": sorted(failed)}
+        registry.audit(AuditAction.WORKLIST_EXPORTED, reader=reader, details=details)
     faces_found = list(worklist.faces.values())
     return {
         "exported": len(worklist.codes),
         "locked": worklist.locked,
         "defaced": faces_found.count(Faces.DEFACED),
         "nothing_to_deface": faces_found.count(Faces.ABSENT),
-        "spaces_kept_from_one_visit": alone,  # which is interpolated less than the later ones: better wait for a second
+        # one visit is interpolated less than the later ones: better wait for a second
+        "spaces_kept_from_one_visit": sum(len(made_from[subject]) == 1 for subject in kept),
         "folder": str(worklist.folder),
         "failed": [
             f"sub-{code} FAILED, its visits are not in the worklist: {error.message}\nHint:  {error.hint}"
             for code, error in failed.items()
         ],
     }
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The visits of a worklist; for an adjudicator with their two reads."""
+
+    items: list[ReadingItem]
+    rereads: list[ReadingItem]
+    dispute_of: DisputeOf | None
+    locked: set[tuple[str, str]]
+
+    @property
+    def subjects(self) -> set[str]:
+        return {item.subject for item in (*self.items, *self.rereads)}
+
+    def faces(
+        self, spaces: Mapping[str, SpaceFiles]
+    ) -> tuple[Mapping[str, PackedMask], Mapping[str, AnalysisError]]:
+        """The faces of the subjects that the worklist will show, and the errors of those whose face is not found.
+
+        Raises
+        ------
+        AnalysisError
+            If no face is found.
+        """
+        unread = {item.subject for item in self.items if (item.subject, item.visit) not in self.locked}
+        unread |= {item.subject for item in self.rereads}
+        faces, failed = locate_faces(space for subject, space in spaces.items() if subject in unread)
+        if failed and not faces:
+            raise next(iter(failed.values()))
+        return faces, failed
+
+    def without(self, subjects: Collection[str]) -> _Chosen:
+        items, rereads = ([i for i in some if i.subject not in subjects] for some in (self.items, self.rereads))
+        return replace(self, items=items, rereads=rereads)
+
+
+def _write_worklist(
+    trial: Trial,
+    protocol: Protocol,
+    registry: Registry,
+    out: Path,
+    *,
+    reader: str,
+    chosen: _Chosen,
+    faces: Mapping[str, PackedMask],
+) -> Worklist:
+    adjudication = chosen.dispute_of is not None
+    return export_worklist(
+        chosen.items,
+        out,
+        reads=trial.reads,
+        key=Sealed.open(trial).secret("reading"),
+        number_lesions=partial(number_parts if adjudication else number_counted, rules=protocol.lesions),
+        face_of=(lambda item: faces[item.subject].unpacked()) if protocol.reading.deface else None,
+        order_of_visits_known=protocol.reading.order_of_visits_known,
+        locked=chosen.locked,
+        dispute_of=chosen.dispute_of,
+        rereads=chosen.rereads,
+        previous_of=None if adjudication else previous_visits(trial, protocol, registry, reader),
+        reader=reader,
+    )
 
 
 def _require_unchanged(trial: Trial, analysed: Mapping[str, tuple[int, int] | None]) -> None:
@@ -146,10 +193,7 @@ def _require_unchanged(trial: Trial, analysed: Mapping[str, tuple[int, int] | No
         )
 
 
-def _chosen(
-    trial: Trial, protocol: Protocol, registry: Registry, reader: str
-) -> tuple[list[ReadingItem], DisputeOf | None]:
-    """The visits of a worklist, and for an adjudicator their two reads."""
+def _chosen(trial: Trial, protocol: Protocol, registry: Registry, reader: str) -> _Chosen:
     everybody = not reader
     role = Role.READER if everybody else protocol.reader(reader).role
     if role is Role.ADJUDICATOR:
@@ -162,16 +206,21 @@ def _chosen(
             if everybody or awaits_read(visit, reader, role, protocol):
                 chosen.append(item_from_derivatives(trial.derivatives, subject.code, visit.visit))
                 opinions[subject.code, visit.visit] = opinions_of(visit)
+    rereads = rereads_for(trial, protocol, registry, reader)
+    if reader and not chosen and not rereads:
+        raise _nothing_awaits(role)
+    locked = locked_visits(registry)
     if role is Role.READER:
-        return chosen, None
+        return _Chosen(chosen, rereads, None, locked)
     key = Sealed.open(trial).secret("reading")
+    reasons = reasons_of(registry, order_known=protocol.reading.order_of_visits_known)
 
     def dispute_of(item: ReadingItem) -> Dispute:
         subject, visit = item.subject, item.visit
         order = blinded_order(key, subject, visit, opinions[subject, visit])
-        return dispute_from_files(trial, subject, visit, order)
+        return dispute_from_files(trial, subject, visit, order, reasons.get((subject, visit), ()))
 
-    return chosen, dispute_of
+    return _Chosen(chosen, rereads, dispute_of, locked)
 
 
 def _nothing_awaits(role: Role) -> UsageError:

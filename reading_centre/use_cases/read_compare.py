@@ -18,6 +18,7 @@ from mri_pipeline.reading.adjudication import Dispute
 from mri_pipeline.reading.decisions import Imported, import_decisions
 from mri_pipeline.reading.record import Opinion, ReadRecord, StoredProposal
 from mri_pipeline.registry import ReadState, Registry, ScanState, SubjectState, VisitState
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.reads import comparable
 from reading_centre.use_cases.known_reads import counts_of, known_reads, masks_by_kind, stored_read
 from reading_centre.use_cases.staging import only_writer
@@ -113,7 +114,39 @@ def opinions_of(visit: VisitState) -> tuple[Opinion, ...]:
     return tuple(Opinion(read.reader, read.version, read.digest) for read in reads)
 
 
-def dispute_from_files(trial: Trial, subject: str, visit: str, opinions: tuple[Opinion, Opinion]) -> Dispute:
+def reasons_of(registry: Registry, *, order_known: bool) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What the compared reads of each visit differ in, for the adjudicator.
+
+    Parameters
+    ----------
+    registry : Registry
+    order_known : bool
+        False: no text tells that there is an earlier visit.
+
+    Returns
+    -------
+    dict of (subject, visit) to tuple of str
+        From the latest comparison. Empty if the reads agree.
+    """
+    texts = _DIFFERENCES if order_known else _DIFFERENCES | {"max_new_t2_count_difference": "T2 lesions"}
+    found = {}
+    for entry in registry.entries_on_scans(AuditAction.READS_COMPARED):
+        subject, _, visit = entry.target.partition(" ")
+        found[subject, visit] = tuple(texts[one["limit"]].format(**one) for one in entry.details["disagreements"])
+    return found
+
+
+_DIFFERENCES = {
+    "max_gel_count_difference": "number of GEL, by {found:g}",
+    "gel_seen_by_one": "{found:g} GEL seen by one reader alone",
+    "max_new_t2_count_difference": "number of new T2 lesions, by {found:g}",
+    "max_t2_volume_difference_percent": "T2 volume, by {found:.0f} %",
+}
+
+
+def dispute_from_files(
+    trial: Trial, subject: str, visit: str, opinions: tuple[Opinion, Opinion], reasons: tuple[str, ...] = ()
+) -> Dispute:
     """The masks of two reads.
 
     Parameters
@@ -123,6 +156,8 @@ def dispute_from_files(trial: Trial, subject: str, visit: str, opinions: tuple[O
         Blinded code and visit label.
     opinions : tuple of 2 Opinion
         Read A and read B.
+    reasons : tuple of str
+        From `reasons_of`.
 
     Returns
     -------
@@ -133,11 +168,18 @@ def dispute_from_files(trial: Trial, subject: str, visit: str, opinions: tuple[O
     UsageError
         If the files of a read are missing or differ from the registry.
     """
-    masks = []
-    for opinion in opinions:
-        known = ReadState(opinion.reader, ReadStatus.CONFIRMED, version=opinion.version, digest=opinion.digest)
-        masks.append(masks_by_kind(stored_read(trial, subject, visit, known).masks))
-    return Dispute(opinions, *masks)
+    a, b = (
+        masks_by_kind(
+            stored_read(
+                trial,
+                subject,
+                visit,
+                ReadState(one.reader, ReadStatus.CONFIRMED, version=one.version, digest=one.digest),
+            ).masks
+        )
+        for one in opinions
+    )
+    return Dispute(opinions, a, b, reasons)
 
 
 def import_adjudication(

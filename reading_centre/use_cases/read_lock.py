@@ -68,22 +68,27 @@ def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summ
     SettingsError
         If ``trial.toml`` lists readers and this is none of them.
     UsageError
-        If the audit trail is broken, the reader has no read to lock, a read in the files differs from the registry, or
-        the proof is wrong.
+        If the audit trail is broken, the reader has no read to lock, a read in the files differs from the registry, the
+        proof is wrong, or a read has changed while the reader was asked for it.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
     with Registry.open(trial, protocol, Use.NUMBERS) as registry, ExitStack() as held:
         code = reader_code(protocol, registry, reader)
-        for subject in sorted({subject for subject, _ in _to_lock(registry, code)}):
-            held.enter_context(only_writer(trial, subject))
-        reads = _to_lock(registry, code)  # nobody changes them any more
+        reads = _to_lock(registry, code)
         if not reads:
             raise UsageError(
                 "expected confirmed reads of this reader, found none",
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
         account = _account(protocol, registry, code, proof, f"{len(reads)} visits: {MEANING}.")
+        for subject in sorted({subject for subject, _ in reads}):  # only now: a person may take long to answer
+            held.enter_context(only_writer(trial, subject))
+        if _to_lock(registry, code) != reads:
+            raise UsageError(
+                "expected the reads of the statement, found that some have changed since",
+                hint="look at them and lock again: mri-pipeline read TRIAL --lock --reader R",
+            )
         lock_visits(trial, protocol, registry, code, reads, account=account)
     return {"locked": len(reads)}
 
@@ -262,10 +267,11 @@ def unlock_read(
     with Registry.open(trial, protocol, Use.NUMBERS) as registry:
         code = reader_code(protocol, registry, reader)
         protocol.visit(visit)
-        states = {state.visit: state for state in registry.subject(subject).visits}
+        registry.subject(subject)  # an unknown one is refused before the reader is asked
+        _account(protocol, registry, code, proof, f"Unlock of {subject} {visit}.")
         with only_writer(trial, subject):
-            _account(protocol, registry, code, proof, f"Unlock of {subject} {visit}.")
             registry.unlock_read(subject, visit, reader=code, reason=reason)
+            states = {state.visit: state for state in registry.subject(subject).visits}
     known = states[visit].by(code)
     return {"unlocked": 1, "version": known.version if known else 0}
 

@@ -31,7 +31,8 @@ from mri_pipeline.reading.proposal_store import (
 )
 from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import Previous
-from mri_pipeline.reading.worklist import numbered_proposals, proposal_of, reading_code
+from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits

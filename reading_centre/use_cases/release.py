@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.digests import file_digest, file_digests
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import software
@@ -94,7 +94,9 @@ def release_trial_tables(
             lifted["schedule"] = file_digest(schedule)
         registry.audit(AuditAction.TABLES_RELEASED, details=lifted)
         released = release_tables(trial.tables, out, key, reason=reason, usubjid=protocol.usubjid, schedule=dates)
-        registry.audit(AuditAction.RELEASE_WRITTEN, details={"reason": reason, "files": released.digests})
+        registry.audit(
+            AuditAction.RELEASE_WRITTEN, details={"reason": reason, "files": file_digests(released.files)}
+        )
         days = {
             (*key[code], scan.visit): scan.identity.shifted_day
             for code in key

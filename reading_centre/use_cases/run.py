@@ -11,19 +11,14 @@ from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
-from reading_centre.use_cases.overview import (
-    Listed,
-    last_failure,
-    latest_result,
-    save_outcome,
-    write_overview,
-)
+from reading_centre.use_cases.overview import last_failure, latest_result, save_outcome
 from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
+from reading_centre.use_cases.subject_reports import write_trial_index
 from workflows.batch import only_run, run_batch
 from workflows.executors import ClusterOptions
 from workflows.logs import run_log
@@ -170,28 +165,8 @@ def run_trial(
                 progress=progress,
                 finished=partial(_record, trial, registry),
             )
-        _write_overview(trial, protocol, registry.state().subjects)
+        write_trial_index(trial, protocol, registry, methods=True)
     return BatchOutcome(outcome.outcomes, log=str(log))
-
-
-def _write_overview(trial: Trial, protocol: Protocol, subjects: Sequence[SubjectState]) -> None:
-    """Write the pages over all subjects. They show blinded codes, as the subjects' reports do, and no sites."""
-    rules_digest = settings_digest(protocol.lesions)
-    listed = [
-        Listed(
-            subject.code,
-            {visit.visit: visit.scan for visit in subject.visits},
-            *latest_result(trial.derivatives, subject.code, rules_digest),
-        )
-        for subject in subjects
-    ]
-    write_overview(
-        trial.reports,
-        listed,
-        settings_digest=settings_digest(protocol),
-        rules=protocol.lesions,
-        from_dicom=True,
-    )
 
 
 def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) -> None:

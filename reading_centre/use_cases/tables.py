@@ -21,7 +21,7 @@ from mri_pipeline.analysis.derivatives import (
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.digests import file_digests, has_digest
 from mri_pipeline.core.io.exchange import read_whole
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
@@ -118,7 +118,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
                 "provisional": provisional,
                 "analysed visits": analysed,
                 "refused": sorted(refused),
-                "files": {path.name: file_digest(path) for path in written},
+                "files": file_digests(written),
                 "software": software()["mri-pipeline source"],
             },
         )
@@ -130,7 +130,7 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
 def _changed_since_lock(trial: Trial, registry: Registry) -> Iterator[str]:
     for (subject, visit), inputs in sorted(registry.locked_inputs().items()):
         for name, path in files_of_counts(trial.derivatives, subject, visit).items():
-            if not path.is_file() or file_digest(path) != inputs["files"].get(name):
+            if not has_digest(path, inputs["files"].get(name)):
                 yield (
                     f"subject {subject}, visit {visit}: {name} of the analysis has changed since the read was locked; "
                     "the tables use the locked copy"

@@ -10,7 +10,9 @@ from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
 from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
 from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
 from mri_pipeline.core.reading_settings import Comparison, Reader, Reading
-from mri_pipeline.reading import worklist
+from mri_pipeline.reading.serial import CHANGE_COLUMNS
+from mri_pipeline.reading.worklist import ADJUDICATION_LIST_COLUMNS, with_series
+from mri_pipeline.reading.worklist_item import ADJUDICATION_COLUMNS, LESION_COLUMNS
 from reading_centre.cli import app
 from reading_centre.use_cases import evaluate, segment
 
@@ -32,7 +34,10 @@ def sections():
 @pytest.mark.parametrize(
     ("section", "names"),
     [
-        ("read", (*worklist.ADJUDICATION_COLUMNS, *worklist.SERIES_COLUMNS, *worklist.CHANGE_COLUMNS)),
+        (
+            "read",
+            (*ADJUDICATION_COLUMNS, *LESION_COLUMNS, *with_series(ADJUDICATION_LIST_COLUMNS), *CHANGE_COLUMNS),
+        ),
         ("segment", segment._COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],

@@ -106,7 +106,7 @@ def test_the_group_level_renews_the_index_of_all_and_keeps_the_methods_text(app)
     (app.out / "reports" / "index.html").unlink()
     bids.write_group_tables(app.raw, app.out)
     page = (app.out / "reports" / "index.html").read_text(encoding="utf-8")
-    assert "3 subjects: <b>1</b> done, <b>2</b> not analysed." in page
+    assert "3 subjects: <b>1</b> done, <b>1</b> not analysed, <b>1</b> no usable scan." in page
     assert (app.out / "reports" / "CITATION.md").read_bytes() == text
     bids.write_group_tables(app.raw, app.out, selection=bids.Selection(participants=("a",)))
     assert (app.out / "reports" / "index.html").is_file()
@@ -150,6 +150,7 @@ def test_a_failed_run_that_kept_earlier_numbers_shows_both(tmp_path):
         ({"1": ScanState.ANALYSED, "2": ScanState.REFUSED}, SubjectState.DONE),
         ({"1": ScanState.ANALYSED, "2": ScanState.FAILED}, SubjectState.PARTLY),
         ({"1": ScanState.ANALYSED, "2": ScanState.RECEIVED}, SubjectState.PARTLY),
+        ({"1": ScanState.MISSING, "2": ScanState.REFUSED}, SubjectState.NO_SCAN),  # withdrawn after the analysis
     ],
 )
 def test_a_visit_that_failed_or_waits_makes_a_subject_partly_done(scans, state):

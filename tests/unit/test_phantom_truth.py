@@ -169,6 +169,15 @@ def test_growing_lesions_are_enlarging_and_no_other_old_lesion_is():
         assert [t.record.t2_state for t in settling.lesions] == [T2State.NEW, T2State.STABLE]
 
 
+def test_the_growth_floor_belongs_to_enlargement_alone():
+    """A focus of 10 mm³ is no lesion. At 20 mm³ it is a new one, although it grew by less than 12 mm³."""
+    truth = subject_truth(_subject([growing(PLACE, 10, 3, at=1, factor=2.0)]), "E")
+    assert [c.new_t2_count for c in truth.counts] == [None, 1, 0]
+    assert [t.record.t2_state for t in truth.lesions] == [T2State.NEW, T2State.STABLE]
+    shrunk = subject_truth(_subject([shrinking(PLACE, 20, 3, at=1, factor=0.5)]), "E")
+    assert [t.record.t2_state for t in shrunk.lesions] == [T2State.BASELINE, T2State.VANISHED]
+
+
 def _neighbours(plans):
     """Two balls whose centres are 16 mm apart, in one box."""
     first, second = plans

@@ -19,6 +19,7 @@ from mri_pipeline.lesions.tracking.track import track_subject
 from qc.reports.subject import SubjectReport, VisitReport, subject_report_html, write_subject_report
 from qc.reports.subject_figures import overlay, sample
 from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
+from qc.reports.whose import AUTOMATIC, Whose
 from tests.unit.html_page import Page
 
 SHAPE = (40, 48, 24)
@@ -59,7 +60,7 @@ def report():
             VisitReport(
                 v.visit,
                 4 * i,
-                read=ReadStatus.CONFIRMED if i else ReadStatus.AUTOMATIC,
+                whose=Whose(ReadStatus.CONFIRMED, "R1", 1) if i else AUTOMATIC,
                 images={
                     Contrast.FLAIR: flair(RIGHT, seed=i),
                     Contrast.T1W_GD if i else Contrast.T1W: flair(seed=5),
@@ -116,7 +117,7 @@ def test_unknown_is_empty_and_zero_is_zero(html):
     )
     assert (second["GEL"], second["new GEL"], second["re-enhancing"], second["new T2"]) == ("1", "1", "0", "1")
     assert (second["BH"], second["chronic BH mL"], second["combined unique active"]) == ("", "", "1")
-    assert (second["compared with"], second["read"]) == ("wk00", "confirmed")
+    assert (second["compared with"], second["read"]) == ("wk00", "confirmed by R1")
     assert (missing["scan"], missing["week"]) == ("missing", "12")
     assert set(list(missing.values())[3:]) == {""}
     assert "None" not in html
@@ -134,7 +135,9 @@ def test_lists_have_the_lesions_with_coordinates(html):
 
 def test_no_confirmation_is_claimed_unless_all_visits_are_confirmed(report):
     done = [
-        v if not v.shown else VisitReport(v.visit, v.week, read=ReadStatus.LOCKED, images=v.images)
+        v
+        if not v.shown
+        else VisitReport(v.visit, v.week, whose=Whose(ReadStatus.LOCKED, "R1", 1), images=v.images)
         for v in report.visits
     ]
     html = subject_report_html(SubjectReport(report.result, done, "p", "d", {}))

@@ -420,6 +420,11 @@ def _break(folder, name):
         nifti.save(LabelImage(np.ones((4, 4, 4), np.uint8), Grid((4, 4, 4), np.eye(4))), item / "gel.nii.gz")
     elif name == "probabilities":
         nifti.save(Image(np.full(GRID.shape, 0.5, np.float32), GRID), item / "gel.nii.gz")
+    elif name == "NaN":
+        nifti.save(Image(np.full(GRID.shape, np.nan, np.float32), GRID), item / "gel.nii.gz")
+    elif name == "deleted row":
+        lines = (item / "lesions.csv").read_text().splitlines(keepends=True)
+        (item / "lesions.csv").write_text("".join(lines[:1] + lines[2:]))
     elif name == "no mask":
         (item / "gel.nii.gz").unlink()
     elif name == "broken mask":
@@ -453,6 +458,8 @@ def _break(folder, name):
         ("another grid", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
         ("another shape", GridMismatchError, f"item {CODE}, gel.nii.gz: expected the grid"),
         ("probabilities", ImageError, "expected whole labels"),
+        ("NaN", ImageError, "gel.nii.gz"),
+        ("deleted row", UsageError, "found 1 of 5 undecided"),
         ("no mask", ImageError, "found none named gel.nii.gz"),
         ("broken mask", ImageError, "gel.nii.gz that cannot be read"),
     ],
@@ -472,6 +479,47 @@ def test_what_is_wrong_is_refused_and_nothing_is_stored(export, reads, tmp_path,
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm"])
+def swap(path, other):
+    aside = path.with_name(f"aside_{path.name}")
+    path.rename(aside)
+    other.rename(path)
+    aside.rename(other)
+
+
+def swap_codes(folder, code, other):
+    content = json.loads((folder / "worklist.json").read_text())
+    items = content["items"]
+    items[code], items[other] = items[other], items[code]
+    (folder / "worklist.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder, code, other: swap(folder / "items" / code, folder / "items" / other),
+            "found rows of another item",
+        ),
+        (
+            lambda folder, code, other: swap(*(folder / "items" / c / "t2_lesions.nii.gz" for c in (code, other))),
+            "in the mask, found it erased",
+        ),
+        (swap_codes, "expected the currently proposed lesions, found those of an earlier export"),
+    ],
+    ids=["folders", "masks", "codes"],
+)
+def test_swapped_items_are_refused(derivatives, export, reads, tmp_path, change, message):
+    nifti.save(boxes((2, 12, 8), (9, 2, 4), (13, 4, 7)), derivatives.mask(OTHER, "wk00", MaskLabel.T2_LESION))
+    export(subjects=(SUBJECT, OTHER))
+    other = reading_code(KEY, OTHER, "wk00")
+    for code in (CODE, other):
+        decide(tmp_path / "out", code, reject={("BH", 1), ("GEL", 1)})
+    change(tmp_path / "out", CODE, other)
+    with pytest.raises(UsageError, match=message):
+        import_decisions(tmp_path / "out", reads=reads, reader="R1")
+    assert not list(reads.rglob("read.json"))
+
+
 def test_a_mask_under_another_name_is_refused_in_every_format_that_viewers_write(tmp_path, ending):
     for exported in ("FLAIR.nii.gz", "gel.nii.gz", "lesions.csv", "notes.txt"):
         (tmp_path / exported).touch()

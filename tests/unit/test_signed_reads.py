@@ -17,6 +17,7 @@ from reading_centre import cli
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
+from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
@@ -107,6 +108,35 @@ def test_a_lock_is_signed_with_meaning_time_and_digest_of_all_that_counts(trial)
         changed["files"]["FLAIR.nii.gz"] = "0" * 64
         assert signed_digest(record, changed) != signature["signed"]
     assert PASSWORD not in str(entries(trial, "read locked"))
+
+
+def test_a_reader_who_is_asked_holds_no_lock_of_a_subject(trial):
+    read(trial, "R1")
+
+    def ask(_statement):
+        with only_writer(trial, CODE, wait_s=0):
+            return PASSWORD
+
+    assert lock_reads(trial.root, reader="R1", proof=Proof(password=ask)) == {"locked": 7}
+    unlocked = unlock_read(
+        trial.root, subject=CODE, visit="wk04", reader="R1", reason="x", proof=Proof(password=ask)
+    )
+    assert unlocked == {"unlocked": 1, "version": 1}
+
+
+def test_reads_that_change_while_the_reader_is_asked_are_not_locked(trial):
+    read(trial, "R1")
+
+    def ask(_statement):
+        decide(trial.root.parent / "worklist", lambda _code, _row: "reject")
+        import_reads(trial.root, trial.root.parent / "worklist", reader="R1")
+        return PASSWORD
+
+    with pytest.raises(
+        UsageError, match="expected the reads of the statement, found that some have changed since"
+    ):
+        lock_reads(trial.root, reader="R1", proof=Proof(password=ask))
+    assert statuses(trial) == {ReadStatus.CONFIRMED}
 
 
 def test_a_key_file_signs_too(trial, tmp_path):

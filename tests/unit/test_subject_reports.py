@@ -1,14 +1,17 @@
 """The report of a subject after a read: masks, counts and status as in the tables."""
 
+import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.results import load_result
+from mri_pipeline.core.io.results import load_result, save_result
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.records import VisitQuality
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry, ScanState
@@ -18,10 +21,11 @@ from reading_centre import cli
 from reading_centre.use_cases import subject_reports
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads, unlock_read
+from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.subject_jobs import make_job
-from reading_centre.use_cases.subject_reports import refresh_reports
+from reading_centre.use_cases.subject_reports import refresh_reports, write_trial_index
 from reading_centre.use_cases.tables import write_trial_tables
-from tests.unit.reading_trial import decide, opened, write_unread_trial
+from tests.unit.reading_trial import decide, edit_protocol, opened, write_unread_trial
 
 CODE = "BENCH000"
 COLUMNS = {
@@ -121,13 +125,131 @@ def test_a_report_that_cannot_be_written_is_named_and_the_others_stay(trial, tmp
     assert report_of(trial) == before
 
 
-def test_only_reports_whose_reads_have_changed_are_written(trial, tmp_path, monkeypatch):
+def test_only_reports_that_are_not_true_any_more_are_written(trial, tmp_path, monkeypatch):
     read_some(trial, tmp_path)
     refresh_reports(trial.root)
-    monkeypatch.setattr(subject_reports, "_write", None)
+    monkeypatch.setattr(subject_reports, "write_report", None)
     assert refresh_reports(trial.root) == []
     (trial.reports / f"sub-{CODE}.html").unlink()
     assert refresh_reports(trial.root) == []
+
+
+def other_result(trial):
+    path = trial.derivatives.result(CODE)
+    result = load_result(path)
+    save_result(replace(result, quality=(VisitQuality("wk04", "seen", False, 0.5, ()),)), path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_result,
+        lambda trial: edit_protocol(trial, 'name = "mesems"', 'name = "other"'),
+        lambda trial: os.utime(trial.derivatives.image(CODE, "wk04", Contrast.FLAIR)),
+        lambda trial: os.utime(trial.rawdata.anat(CODE, "wk12") / f"sub-{CODE}_ses-wk12_FLAIR.nii.gz"),
+        lambda trial: (trial.reports / f"sub-{CODE}.html").write_text("by an earlier version"),
+        lambda trial: withdraw(trial, "wk48"),
+    ],
+    ids=["result", "protocol", "image", "scan", "earlier version", "withdrawn"],
+)
+def test_a_report_is_written_again_after_each_change_of_what_it_shows(trial, monkeypatch, change):
+    assert refresh_reports(trial.root) == []
+    change(trial)
+    written = []
+    monkeypatch.setattr(subject_reports, "_renew", lambda *args: written.append(args[-1]))
+    assert refresh_reports(trial.root) == []
+    assert written == [CODE]
+
+
+def test_a_report_is_written_under_the_lock_of_its_subject(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    before = report_of(trial)
+    monkeypatch.setattr(subject_reports, "WAIT_S", 0.1)
+    with only_writer(trial, CODE):
+        (message,) = refresh_reports(trial.root)
+    assert message.startswith(
+        f"sub-{CODE}: the report could not be renewed: subject {CODE}: expected one upload or"
+    )
+    assert report_of(trial) == before
+    assert refresh_reports(trial.root) == []
+    assert "confirmed by R1" in report_of(trial)
+
+
+# --- the page over all subjects ----------------------------------------------------------------------------------
+
+
+def index_of(trial):
+    """Rows of the index by visit, and its text."""
+    html = (trial.reports / "index.html").read_text()
+    titles, *rows = re.findall(r"<tr.*?</tr>", html, re.DOTALL)
+    names = re.findall(r"<th[^>]*>(.*?)</th>", titles)[1:]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)}, html
+
+
+def write_index(trial):
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        write_trial_index(trial, protocol, registry)
+
+
+def test_the_index_has_the_numbers_of_the_tables_and_says_whose(trial, tmp_path):
+    write_index(trial)
+    automatic, html = index_of(trial)
+    assert "They are not confirmed by readers" in html
+    assert "read" not in automatic["wk04"]
+    read_some(trial, tmp_path)
+    assert refresh_reports(trial.root) == []
+    rows, html = index_of(trial)
+    assert "<b>Confirmed.</b>" in html
+    write_trial_tables(trial.root, provisional=True)
+    tables = {row["visit"]: row for row in read_table(trial.tables / "lesion_timepoints.csv")}
+    assert rows.keys() == tables.keys()
+    for visit, row in tables.items():
+        assert rows[visit]["read"] == "confirmed by R1"
+        for title, column in list(COLUMNS.items())[:3]:
+            assert rows[visit][title] == str(row[column] or (0 if row[column] == 0 else "")), (visit, title)
+    assert rows != automatic
+    lock_reads(trial.root, reader="R1")
+    assert refresh_reports(trial.root) == []
+    assert "<b>Locked.</b>" in index_of(trial)[1]
+    assert {row["read"] for row in index_of(trial)[0].values()} == {"locked by R1"}
+    unlock_read(trial.root, subject=CODE, visit="wk04", reader="R1", reason="correction")
+    assert refresh_reports(trial.root) == []
+    rows, html = index_of(trial)
+    assert (rows["wk04"]["read"], rows["wk12"]["read"]) == ("automatic", "locked by R1")
+    assert "see the column “read”" in html
+    assert rows["wk04"]["T2"] == automatic["wk04"]["T2"]
+
+
+def test_the_index_shows_no_numbers_that_the_tables_refuse(trial, tmp_path):
+    write_index(trial)
+    read_some(trial, tmp_path)
+    path = next(trial.reads.rglob("readers/R1/01/t2_lesions.nii.gz"))
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1])
+    (message,) = refresh_reports(trial.root)
+    assert "expected the confirmed t2_lesions.nii.gz" in message
+    rows, html = index_of(trial)
+    assert "<b>failed:</b> no numbers of its reads: subject" in html
+    assert {row["T2"] for row in rows.values()} == {""}
+
+
+def test_numbers_of_the_index_are_counted_once(trial, tmp_path, monkeypatch):
+    write_index(trial)
+    read_some(trial, tmp_path)
+    assert refresh_reports(trial.root) == []
+    before = index_of(trial)
+    monkeypatch.setattr(subject_reports, "counted_masks", None)
+    assert refresh_reports(trial.root) == []
+    assert index_of(trial) == before
+    monkeypatch.undo()
+    shutil.rmtree(trial.work)
+    assert refresh_reports(trial.root) == []
+    assert index_of(trial) == before
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
 
 
 def test_the_commands_renew_the_reports(trial, tmp_path):
@@ -140,14 +262,23 @@ def test_the_commands_renew_the_reports(trial, tmp_path):
     assert "locked by R1" in report_of(trial)
 
 
-def test_a_subject_whose_scans_are_all_withdrawn_stops_no_command(trial, tmp_path):
+def withdraw(trial, *visits):
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        for visit in registry.subject(CODE).visits:
+            if visit.scan is not ScanState.MISSING and (not visits or visit.visit in visits):
+                registry.record_withdrawal(CODE, visit.visit, reason="consent", by="DM", kept_in="x")
+
+
+def test_a_subject_whose_scans_are_all_withdrawn_has_no_report_and_no_numbers(trial, tmp_path):
+    write_index(trial)
     read_some(trial, tmp_path)
     refresh_reports(trial.root)
-    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
-        (subject,) = registry.state().subjects
-        for visit in subject.visits:
-            if visit.scan is not ScanState.MISSING:
-                registry.record_withdrawal(subject.code, visit.visit, reason="consent", by="DM", kept_in="x")
+    withdraw(trial)
+    assert refresh_reports(trial.root) == []
+    assert not (trial.reports / f"sub-{CODE}.html").exists()
+    rows, html = index_of(trial)
+    assert "1 subject: <b>1</b> no usable scan." in html
+    assert {row["T2"] for row in rows.values()} == {""}
     assert refresh_reports(trial.root) == []
 
 

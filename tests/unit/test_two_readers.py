@@ -141,6 +141,27 @@ def test_a_gel_seen_by_one_goes_to_the_adjudicator_and_the_next_visit_does_not(t
     assert status_in_tables(trial)[visit] == "automatic"
 
 
+@pytest.mark.parametrize(("known", "new"), [(False, "T2 lesions"), (True, "number of new T2 lesions, by 1")])
+def test_the_adjudicator_is_told_in_what_the_reads_differ_and_nothing_of_the_order(trial, tmp_path, known, new):
+    if known:
+        edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
+    first = code_of(trial, "wk00")
+    read(trial, tmp_path, "R1")
+    read(trial, tmp_path, "R2", lambda c, row: "reject" if c == first else lesions_but_no_holes(c, row))
+    export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
+    rows = {row["reading_code"]: row for row in rows_of(tmp_path / "dispute" / "worklist.csv")}
+    of = {week: code_of(trial, week, Purpose.ADJUDICATION) for week in ("wk00", "wk04")}
+    assert rows.keys() == set(of.values())
+    for code, row in rows.items():
+        lesions = rows_of(tmp_path / "dispute" / "items" / code / "lesions.csv")
+        assert int(row["to_decide"]) == len(lesions)
+        assert "R1" not in row["differs_in"]
+        assert "R2" not in row["differs_in"]
+    assert rows[of["wk00"]]["differs_in"].endswith("T2 volume, by 200 %")
+    # the outlines of week 4 are the same; what one reader had before differs
+    assert (rows[of["wk04"]]["to_decide"], rows[of["wk04"]]["differs_in"]) == ("0", new)
+
+
 def test_a_visit_waits_for_the_reads_of_the_visit_before(trial, tmp_path):
     read(trial, tmp_path, "R1", weeks=["wk04"])
     read(trial, tmp_path, "R2", weeks=["wk04"])

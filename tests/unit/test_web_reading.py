@@ -17,7 +17,8 @@ from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
 from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
-from mri_pipeline.reading.worklist import numbered_proposals, reading_code
+from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignments import Assignments, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
@@ -519,6 +520,17 @@ def test_a_change_of_a_signed_reading_is_a_deviation(trial, room, desk, change, 
         connection.exec_driver_sql(change)
     (deviation,) = verify_trial(trial.root).deviations
     assert deviation.startswith(f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: {found}")
+
+
+def test_a_reading_that_was_set_to_signed_behind_the_trail_is_a_deviation(trial, room, desk):
+    desk.decide_all()
+    with opened(trial) as registry, registry._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE assignments SET state = 'signed' WHERE visit = 'wk04'")
+    (deviation,) = verify_trial(trial.root).deviations
+    assert deviation == (
+        f"subject {SUBJECT}, visit wk04, reader R1, reading in the browser: expected no signature as in the audit "
+        "trail, found one in the registry"
+    )
 
 
 # --- several requests at once -----------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""Whose masks a page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mri_pipeline.core.records import ReadStatus
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Status of the masks and numbers of a visit, and the reader who confirmed them.
+
+    Parameters
+    ----------
+    status : ReadStatus
+    reader : str
+        Code of the reader whose read counts; empty for automatic masks.
+    version : int
+        Of that read.
+
+    Examples
+    --------
+    >>> str(Whose()), str(Whose(ReadStatus.LOCKED, "R1", 2))
+    ('automatic', 'locked by R1, version 2')
+    """
+
+    status: ReadStatus = ReadStatus.AUTOMATIC
+    reader: str = ""
+    version: int = 0
+
+    def __str__(self) -> str:
+        """For a page."""
+        version = f", version {self.version}" if self.version > 1 else ""
+        return f"{self.status.value} by {self.reader}{version}" if self.reader else self.status.value
+
+
+AUTOMATIC = Whose()
+"""Masks that no reader has confirmed."""
+
+
+def common_status(all_visits: Iterable[Whose]) -> ReadStatus:
+    """The status that all visits of a page have at least.
+
+    Parameters
+    ----------
+    all_visits : iterable of Whose
+        Of the visits with images or numbers.
+
+    Returns
+    -------
+    ReadStatus
+        *automatic* if one visit is automatic or there is none, *locked* if all are locked, else *confirmed*.
+
+    Examples
+    --------
+    >>> locked = Whose(ReadStatus.LOCKED, "R1", 1)
+    >>> common_status([locked, Whose(ReadStatus.ADJUDICATED, "R3", 1)]).value, common_status([locked, AUTOMATIC]).value
+    ('confirmed', 'automatic')
+    """
+    found = {whose.status for whose in all_visits}
+    if not found or ReadStatus.AUTOMATIC in found:
+        return ReadStatus.AUTOMATIC
+    return ReadStatus.LOCKED if found == {ReadStatus.LOCKED} else ReadStatus.CONFIRMED
