@@ -283,11 +283,6 @@ def counted_masks(
             "one by other rules or another version",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
-    if {counts.visit for counts in automatic.visits} != set(analysed):
-        raise UsageError(
-            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
-            hint="a scan was withdrawn or replaced since: run the analysis again",
-        )
     keys = {visit.visit: visit.scan_key for visit in state.visits}
     replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
     if replaced:
@@ -295,6 +290,11 @@ def counted_masks(
             f"subject {state.code}, visit {', '.join(replaced)}: expected numbers of the present scan, found those of "
             "a scan that was replaced",
             hint="run the analysis again: mri-pipeline run TRIAL",
+        )
+    if {counts.visit for counts in automatic.visits} != set(analysed):
+        raise UsageError(
+            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
+            hint="a scan was withdrawn or replaced since: run the analysis again",
         )
     confirmed = {}
     for visit in state.visits:
