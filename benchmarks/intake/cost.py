@@ -8,6 +8,8 @@ included, each the least of the repetitions, their sum besides the conversion, a
 process.
 """
 
+# ruff: noqa: PLC0415 - imports are a part that is measured
+
 from __future__ import annotations
 
 import argparse
@@ -44,6 +46,7 @@ class Meter:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Measure a block as a part."""
         before = cpu_s()
         try:
             yield
@@ -63,19 +66,19 @@ class Meter:
 
 def write_upload(work: Path) -> None:
     """A visit as DICOM, and a trial with an open gate."""
-    from mri_pipeline.phantom.dicom import Study
     from mri_pipeline.phantom.scanner import SIEMENS_SKYRA, Dimension
     from mri_pipeline.phantom.session import write_session
     from mri_pipeline.phantom.subject import simulate_subject, simulate_visit
     from mri_pipeline.phantom.trial import made_up_patient, visit_study
     from tests.unit.ingest_trial import new_trial
 
-    study: Study = visit_study("0001", "wk00", 1)
-    scan = simulate_visit(
-        simulate_subject(1, ("wk00",)), "wk00", scanner=SIEMENS_SKYRA, dimension=Dimension.TWO_D
-    )
+    head = simulate_subject(1, ("wk00",))
     write_session(
-        scan, scanner=SIEMENS_SKYRA, patient=made_up_patient("0001", 1), study=study, out_dir=work / "writing"
+        simulate_visit(head, "wk00", scanner=SIEMENS_SKYRA, dimension=Dimension.TWO_D),
+        scanner=SIEMENS_SKYRA,
+        patient=made_up_patient("0001", 1),
+        study=visit_study("0001", "wk00", 1),
+        out_dir=work / "writing",
     )
     new_trial(work / "trial")
     (work / "writing").rename(work / "upload")
@@ -85,6 +88,7 @@ def ingest_once(work: Path) -> None:
     """Ingest the visit, and print the parts as JSON."""
     meter = Meter()
     with meter.part(IMPORTS):
+        import workflows  # noqa: F401 - one thread, as for the command
         from reading_centre.use_cases import ingest, visit_judgement
         from workflows.interfaces import intake
     for step in STEPS:
@@ -105,21 +109,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=("write", "ingest"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     work = options.work.resolve()
-    if options.once:
-        ingest_once(work)
+    if options.step:
+        {"write": write_upload, "ingest": ingest_once}[options.step](work)
         return
-    if not (work / "upload").is_dir():
-        write_upload(work)
+    command = [sys.executable, __file__, str(work), "--step"]
+    if not (work / "upload").is_dir():  # in another process: a child inherits the peak memory of its parent
+        subprocess.run([*command, "write"], check=True)
     runs = []
     for _ in range(options.repeat):
         shutil.rmtree(work / "copy", ignore_errors=True)
         shutil.copytree(work / "trial", work / "copy")
-        done = subprocess.run(
-            [sys.executable, __file__, str(work), "--once"], check=True, stdout=subprocess.PIPE, text=True
-        )
+        done = subprocess.run([*command, "ingest"], check=True, stdout=subprocess.PIPE, text=True)
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     files = sum(1 for path in (work / "upload").rglob("*") if path.is_file())
     parts = {name: min(run["parts"].get(name, 0.0) for run in runs) for name in runs[0]["parts"]}
