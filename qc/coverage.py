@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -15,6 +14,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import MIN_SLICES, Unwanted
@@ -29,7 +29,14 @@ _COMPANIONS: Final = frozenset({
     Unwanted.CAPTURE, Unwanted.BURNED_IN, Unwanted.DERIVED, Unwanted.PHASE, Unwanted.FAT, Unwanted.QUANTITATIVE,
     Unwanted.MP2RAGE, Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.ABORTED, Unwanted.NOT_STATED,
 })  # fmt: skip
-"""Images that scanners and archives store under the UID of an acquisition beside its slices."""
+"""Images that scanners and archives store under the UID of an acquisition beside its slices. They are at the positions
+of slices."""
+
+_RUNS: Final = frozenset({Unwanted.ABORTED, Unwanted.NOT_STATED})
+"""Companions that are another acquisition, whose positions may be others."""
+
+PARALLEL_COSINE: Final = 0.999
+"""Images are parallel if their normals differ by less than 2.6 degrees."""
 
 
 def split_series(
@@ -78,25 +85,39 @@ def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognise
     list of Finding
         One for each contrast with such slices.
     """
-    counts = Counter[str]()
-    for other in recognised:
-        few = len(other.series.files) < MIN_SLICES
-        if few and other.unwanted is not None and other.unwanted not in _COMPANIONS:
-            counts[other.series.first.series_key] += len(other.series.files)
-    return [
-        Finding(
-            "whole_series",
-            Action.QUERY,
-            f"{contrast.value}: expected equal matrix, echo, orientation and kind of all images of "
-            f"{choice.recognised.series.label}, found {count} other images; they are left out",
-            contrast,
-            float(count),
-            0.0,
-            "images",
-        )
-        for contrast, choice in chosen.items()
-        if (count := counts[choice.recognised.series.first.series_key])
-    ]
+    few = [other for other in recognised if other.unwanted is not None and len(other.series.files) < MIN_SLICES]
+    findings = []
+    for contrast, choice in chosen.items():
+        own = choice.recognised.series
+        count = sum(len(other.series.files) for other in few if _is_lost(other, own))
+        if count:
+            message = (
+                f"{contrast.value}: expected equal matrix, echo, orientation and kind of all images of {own.label}, "
+                f"found {count} other images; they are left out"
+            )
+            findings.append(Finding("whole_series", Action.QUERY, message, contrast, float(count), 0.0, "images"))
+    return findings
+
+
+def _is_lost(other: Recognised, chosen: Series) -> bool:
+    """True if images of a series UID that are not in its volume may be missing slices of it."""
+    if other.series.first.series_key != chosen.first.series_key:
+        return False
+    return other.unwanted not in _COMPANIONS or (
+        other.unwanted not in _RUNS and _is_beyond(other.series, chosen.geometry)
+    )
+
+
+def _is_beyond(other: Series, stack: Geometry | None) -> bool:
+    """True if an image is parallel to the slices of a stack, and beyond its first or last slice."""
+    if stack is None or other.geometry is None:
+        return False
+    normal = np.array(stack.slice_direction)
+    parallel = abs(float(normal @ np.array(other.geometry.slice_direction))) > PARALLEL_COSINE
+    to_ras = np.array([-1.0, -1.0, 1.0])
+    ends, depths = (np.array(g.corners_ras_mm) * to_ras @ normal for g in (stack, other.geometry))
+    half_mm = stack.spacing_mm[2] / 2
+    return bool(parallel and (depths.min() < ends.min() - half_mm or depths.max() > ends.max() + half_mm))
 
 
 def _is_whole(series: Series) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.quality_limits import Action
-from mri_pipeline.registry import KnownScan, ScanIdentity
+from mri_pipeline.registry import KnownScan, ScanIdentity, WithdrawnImages
 from qc.findings import Finding
 
 DAYS_PER_WEEK: Final = 7
@@ -17,6 +17,9 @@ _PARTS: Final = ("number", "name", "birth date")
 
 WINDOW: Final = "window"
 """Rule of the distance of a scan from its planned day."""
+
+WITHDRAWN: Final = "withdrawn"
+"""Rule of images that were withdrawn before."""
 
 BEFORE_INFUSION: Final = "before_infusion"
 """Rule of the site's statement that a scan came before the infusion."""
@@ -54,6 +57,36 @@ def check_identity(
         *_days(scan, visit, own, protocol),
         *infusion_query(scan.before_infusion, visit, protocol),
     )
+
+
+def check_withdrawn(withdrawn: Sequence[WithdrawnImages], *, subject: str, visit: str) -> tuple[Finding, ...]:
+    """Judge a scan whose images were withdrawn before.
+
+    Parameters
+    ----------
+    withdrawn : sequence of WithdrawnImages
+        As `Registry.withdrawn_images`.
+    subject, visit : str
+        Blinded code and label of a planned visit.
+
+    Returns
+    -------
+    tuple of Finding
+        Violations of the rule ``withdrawn`` alone. Images that another scan of this visit has replaced are a query,
+        others refuse the scan. The reason of the withdrawal is named to the subject's own visits alone.
+    """
+    findings = []
+    for images in withdrawn:
+        same_visit = (images.subject, images.visit) == (subject, visit)
+        if images.subject != subject:
+            whose = "another subject"
+        else:
+            whose = f"{'this visit' if same_visit else f'visit {images.visit}'} (reason: {images.reason})"
+        expected = "expected images that were not withdrawn"
+        message = f"{expected}, found {', '.join(images.contrasts)} of a withdrawn scan of {whose}"
+        make = _query if same_visit and images.replaced else _refuse
+        findings.append(make(WITHDRAWN, message))
+    return tuple(findings)
 
 
 def _same_images(scan: ScanIdentity, subject: str, others: Sequence[KnownScan]) -> list[Finding]:

@@ -20,7 +20,7 @@ from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
-from qc.content import ContentMeasures, measure_content, slice_digests
+from qc.content import ContentMeasures, mean_at, measure_content, slice_digests
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
@@ -221,8 +221,7 @@ def head_mask(image: Image) -> BoolArray:
         Empty if no head is found.
     """
     step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
-    smooth = ndimage.uniform_filter(image.data, step)
-    coarse = smooth[:: step[0], :: step[1], :: step[2]]
+    coarse = mean_at(image.data, step, step)
     top = float(np.percentile(coarse, 99.5))
     if top <= 0:
         return np.zeros(image.data.shape, dtype=bool)
@@ -252,7 +251,7 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     if np.count_nonzero(deep) < 200:
         return None
     size = [1 if a == axis else 3 for a in range(3)]
-    averaged = ndimage.uniform_filter(image.data, size)[:: step[0], :: step[1], :: step[2]]
+    averaged = mean_at(image.data, size, step)
     flat = averaged / _slow_shading(averaged, deep, [n * s for n, s in zip(step, spacing, strict=True)])
     values = flat[deep]
     values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]

@@ -95,7 +95,7 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
     Raises
     ------
     UnreadableUploadError
-        If a file cannot be read, or a frame has no position.
+        If a file cannot be read, or a frame has no position or a slope of 0.
     """
     for path in files:
         with pydicom_faults_are_refusals():
@@ -107,11 +107,17 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
 def _frame(dataset: Dataset, number: int, stored: NDArray[Any]) -> Frame:
     orientation = _numbers(dataset, number, "ImageOrientationPatient", 6)
     row_mm, column_mm = _numbers(dataset, number, "PixelSpacing", 2)
+    slope = float(value_of_frame(dataset, number, "RescaleSlope", 1.0))
+    if slope == 0:
+        raise UnreadableUploadError(
+            "expected a RescaleSlope other than 0 of each frame, found a frame with 0, which has no image",
+            hint="export the series again",
+        )
     return Frame(
         source=dataset,
         number=number,
         stored=stored,
-        slope=float(value_of_frame(dataset, number, "RescaleSlope", 1.0)),
+        slope=slope,
         intercept=float(value_of_frame(dataset, number, "RescaleIntercept", 0.0)),
         position_mm=_numbers(dataset, number, "ImagePositionPatient", 3),
         along_row=orientation[:3] * column_mm,

@@ -10,6 +10,7 @@ from mri_pipeline.registry.records import (
     SubjectState,
     TrialState,
     VisitState,
+    WithdrawnImages,
 )
 from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
@@ -35,5 +36,6 @@ __all__ = [
     "TrialState",
     "Use",
     "VisitState",
+    "WithdrawnImages",
     "another_scan",
 ]

@@ -11,8 +11,15 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditAction, AuditEntry, verify_chain
 from mri_pipeline.registry.database import reading
 from mri_pipeline.registry.differences import differences
-from mri_pipeline.registry.records import KnownScan, ScanIdentity, SiteState, SubjectState, TrialState
-from mri_pipeline.registry.scans import relatives
+from mri_pipeline.registry.records import (
+    KnownScan,
+    ScanIdentity,
+    SiteState,
+    SubjectState,
+    TrialState,
+    WithdrawnImages,
+)
+from mri_pipeline.registry.scans import relatives, withdrawn_images
 from mri_pipeline.registry.schema import AuditRow, Gate, ScanRow, SiteRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.settings import changed_settings, recorded_settings, settings_of
 from mri_pipeline.registry.steps import (
@@ -282,6 +289,23 @@ class RegistryQueries:
         """
         with reading(self._engine) as session:
             return relatives(session, subject, identity)
+
+    def withdrawn_images(self, subject: str, visit: str, identity: ScanIdentity) -> list[WithdrawnImages]:
+        """The images of a scan that were withdrawn before, from this visit or another one.
+
+        Parameters
+        ----------
+        subject, visit : str
+            Blinded code and visit label of the scan. Images that its accepted scan has now are not compared.
+        identity : ScanIdentity
+
+        Returns
+        -------
+        list of WithdrawnImages
+            The latest withdrawal of each subject and visit, in the order of the withdrawals.
+        """
+        with reading(self._engine) as session:
+            return withdrawn_images(session, subject, visit, identity)
 
     def withdrawn(self) -> list[dict[str, Any]]:
         """All withdrawn scans with their reads.

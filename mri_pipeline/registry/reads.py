@@ -114,14 +114,10 @@ class ReadRegistry(RegistryQueries):
             raise ValueError(f"expected confirmed or adjudicated, found {status.value}")
         with writing(self._engine) as session:
             for (subject, visit), counts in reads.items():
-                scan = session.get(ScanRow, (subject, visit))
-                if scan is None or scan.status != ScanState.ANALYSED.value:
-                    raise UsageError(
-                        f"subject {subject}, visit {visit}: expected an analysed scan, found none",
-                        hint="run 'mri-pipeline run TRIAL' first",
-                    )
+                _require_analysed(session, subject, visit)
                 self._enter_read(session, (subject, visit), counts, reader=reader, status=status)
             for (subject, visit), counts in (rereads or {}).items():
+                _require_analysed(session, subject, visit)
                 _enter_reread(session, f"{subject} {visit}", _rows(session, subject, visit).get(reader), counts)
 
     def _enter_read(
@@ -208,7 +204,7 @@ class ReadRegistry(RegistryQueries):
         Raises
         ------
         UsageError
-            If this reader's read of a visit does not count, or the visit is already locked.
+            If a scan is not analysed, this reader's read of a visit does not count, or the visit is already locked.
         """
         with writing(self._engine) as session:
             for subject, visit in visits:
@@ -219,6 +215,7 @@ class ReadRegistry(RegistryQueries):
                     rows if complete else {}, subject, visit, reader,
                     hint="import the read first: mri-pipeline read TRIAL --import DIR --reader R",
                 )  # fmt: skip
+                _require_analysed(session, subject, visit)
                 row.status = ReadStatus.LOCKED.value
                 details: dict[str, Any] = {"digest": row.digest, "version": row.version}
                 for name, known in (("inputs", inputs), ("signature", signatures)):
@@ -260,6 +257,15 @@ class ReadRegistry(RegistryQueries):
             was = {"from": before, "digest": row.digest, "version": row.version}
             details = {"reason": reason, **was, "to": row.status}
             append(session, AuditAction.READ_UNLOCKED, f"{subject} {visit}", details, reader=reader)
+
+
+def _require_analysed(session: Session, subject: str, visit: str) -> None:
+    scan = session.get(ScanRow, (subject, visit))
+    if scan is None or scan.status != ScanState.ANALYSED.value:
+        raise UsageError(
+            f"subject {subject}, visit {visit}: expected an analysed scan, found none",
+            hint="run 'mri-pipeline run TRIAL' first",
+        )
 
 
 def _enter_reread(session: Session, target: str, row: ReadRow | None, counts: ReadCounts) -> None:

@@ -120,6 +120,29 @@ class KnownScan:
 
 
 @dataclass(frozen=True)
+class WithdrawnImages:
+    """Images of a scan that was withdrawn.
+
+    Parameters
+    ----------
+    subject, visit : str
+        Blinded code and visit label of the withdrawn scan.
+    contrasts : tuple of str
+        The images, by the contrast that they have now.
+    reason : str
+        Of the withdrawal.
+    replaced : bool
+        True if another scan replaced it.
+    """
+
+    subject: str
+    visit: str
+    contrasts: tuple[str, ...]
+    reason: str
+    replaced: bool
+
+
+@dataclass(frozen=True)
 class SiteState:
     """A site and its gate.
 

@@ -350,7 +350,8 @@ class Registry(ReadRegistry):
     ) -> None:
         """Withdraw the accepted scan of a visit without a replacement. The visit is missing then.
 
-        The scan and its reads stay in `RegistryQueries.withdrawn`. The queries on the visit are closed.
+        The scan and its reads stay in `RegistryQueries.withdrawn`. The queries on the visit are closed. The subject's
+        other visits are to be analysed again.
 
         Parameters
         ----------
@@ -460,7 +461,13 @@ class Registry(ReadRegistry):
             )
 
     def record_analysis(
-        self, subject: str, visit: str, status: ScanStatus, *, reason: str = "", scan_key: str = ""
+        self,
+        subject: str,
+        visit: str,
+        status: ScanStatus,
+        *,
+        reason: str = "",
+        scan_keys: Mapping[str, str] | None = None,
     ) -> None:
         """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
 
@@ -472,9 +479,9 @@ class Registry(ReadRegistry):
             Analysed or failed.
         reason : str
             Of a failure, for the audit trail, without patient data.
-        scan_key : str
-            `VisitState.scan_key` of the analysed scan. If it was replaced or withdrawn since, nothing is recorded.
-            Empty: not compared.
+        scan_keys : mapping of str to str, optional
+            `VisitState.scan_key` of each scan that was analysed together, by visit. If one of them was replaced or
+            withdrawn since, nothing is recorded.
 
         Raises
         ------
@@ -486,9 +493,10 @@ class Registry(ReadRegistry):
         if status not in _ANALYSIS:
             raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
-            found = session.get(ScanRow, (subject, visit))
-            if scan_key and (found is None or scan_key != found.scan_key):
-                return
+            for label, key in (scan_keys or {}).items():
+                scan = session.get(ScanRow, (subject, label))
+                if scan is None or scan.scan_key != key:
+                    return
             row = accepted_scan(session, subject, visit)
             if row.status != status.value:
                 row.status = status.value

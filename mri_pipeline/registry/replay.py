@@ -164,6 +164,8 @@ def _withdraw(state: ReplayedState, entry: AuditEntry, target: tuple[str, ...]) 
     number = sum(key[:2] == target for key in state.withdrawn) + 1
     state.withdrawn[*target, str(number)] = withdrawn_facts(facts, state.scans[target] | of, reads)
     state.scans[target] = dict(_MISSING_SCAN)
+    for visit in entry.details.get("not_analysed", ()):
+        state.scans[target[0], visit]["status"] = ScanState.RECEIVED.value
 
 
 def _apply_read(state: ReplayedState, entry: AuditEntry, target: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.registry.audit import AuditAction, utc_now
-from mri_pipeline.registry.records import KnownScan, ScanIdentity
+from mri_pipeline.registry.records import KnownScan, ScanIdentity, WithdrawnImages
 from mri_pipeline.registry.schema import ImageRow, KeyRow, ReadRow, ScanRow, ScanState, WithdrawnRow
 from mri_pipeline.registry.steps import append, require_not_locked, values_of
 
@@ -25,6 +25,8 @@ def withdraw(
     session: Session, row: ScanRow, *, reason: str, replaced_by: str = "", by: str = "", kept_in: str = ""
 ) -> None:
     """Withdraw the accepted scan of a visit and its reads. Both are kept as a `WithdrawnRow`.
+
+    The results of the subject's other visits were made together with this scan: their scans count as not analysed.
 
     Parameters
     ----------
@@ -73,10 +75,21 @@ def withdraw(
         "at": kept.at,
     }
     details |= {"by": by, "kept_in": kept_in} if by else {}
+    if row.status == ScanState.ANALYSED.value:
+        details["not_analysed"] = _set_not_analysed(session, row)
     row.status, row.upload_digest, row.scanner, row.findings = ScanState.MISSING.value, None, None, []
     row.profile, row.receipt = {}, None
     row.shifted_day = row.before_infusion = None
     append(session, AuditAction.SCAN_WITHDRAWN, f"{row.subject} {row.visit}", details, reader=by)
+
+
+def _set_not_analysed(session: Session, withdrawn: ScanRow) -> list[str]:
+    """Set the subject's other analysed scans to received. Return the labels of their visits."""
+    analysed = select(ScanRow).filter_by(subject=withdrawn.subject, status=ScanState.ANALYSED.value)
+    others = [row for row in session.scalars(analysed.order_by(ScanRow.visit)) if row.visit != withdrawn.visit]
+    for row in others:
+        row.status = ScanState.RECEIVED.value
+    return [row.visit for row in others]
 
 
 def stated_of_scan(session: Session, row: ScanRow) -> dict[str, Any]:
@@ -195,6 +208,37 @@ def relatives(session: Session, subject: str, identity: ScanIdentity) -> list[Kn
     )
     known = [KnownScan(row.subject, row.visit, _identity(session, row)) for row in rows]
     return [scan for scan in known if scan.subject == subject or identity.shares(scan.identity)]
+
+
+def withdrawn_images(session: Session, subject: str, visit: str, identity: ScanIdentity) -> list[WithdrawnImages]:
+    """The images of a scan that were withdrawn before, from this visit or another one.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    subject, visit : str
+        Blinded code and visit label of the scan. Images that its accepted scan has now are not compared.
+    identity : ScanIdentity
+
+    Returns
+    -------
+    list of WithdrawnImages
+        The latest withdrawal of each subject and visit, in the order of the withdrawals.
+    """
+    present = session.scalars(select(ImageRow.pixels_key).filter_by(subject=subject, visit=visit))
+    sent = {key: contrast for contrast, key in identity.images.items()}
+    for key in present:
+        sent.pop(key, None)
+    columns = (WithdrawnRow.subject, WithdrawnRow.visit, WithdrawnRow.reason, WithdrawnRow.replaced_by)
+    found: dict[tuple[str, str], WithdrawnImages] = {}
+    for row in session.execute(select(*columns, WithdrawnRow.scan).order_by(WithdrawnRow.id)):
+        contrasts = tuple(sent[key] for key in row.scan["images"].values() if key in sent)
+        if contrasts:
+            found.pop((row.subject, row.visit), None)
+            found[row.subject, row.visit] = WithdrawnImages(
+                row.subject, row.visit, contrasts, row.reason, replaced=row.replaced_by is not None
+            )
+    return list(found.values())
 
 
 def _identity(session: Session, row: ScanRow) -> ScanIdentity:

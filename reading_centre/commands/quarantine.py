@@ -169,10 +169,7 @@ def withdraw(
     if done.remaining:
         say(f"  its results are outdated: mri-pipeline run TRIAL --subject {done.subject}")
     else:
-        say(
-            f"  it was the last scan: delete derivatives/mri_pipeline/sub-{done.subject}, "
-            f"reports/sub-{done.subject}.html and work/"
-        )
+        say("  it was the last scan: its results are kept there, too; delete work/")
 
 
 def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ _TO_DO: Final = {
     "enhancement": "state whether and when the contrast agent was given; send the T1 after it",
     "patient_elsewhere": "check the subject's number and whose images these are",
     "before_infusion": "state with the same upload whether the scan came before the infusion",
+    "withdrawn": "state why images that were withdrawn are sent again",
     "window": "state why the scan was outside of the window of the visit",
     "study_date": "state the date of the scan to the reading centre",
     "coverage_loss": "send the missing slices, or state that they were not acquired",

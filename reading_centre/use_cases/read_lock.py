@@ -20,7 +20,7 @@ from mri_pipeline.reading.accounts import key_digest, new_key, password_hash, re
 from mri_pipeline.reading.lock import keep_inputs, protect_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.signature import MEANING, signature
-from mri_pipeline.registry import ReadState, Registry, Use
+from mri_pipeline.registry import ReadState, Registry, ScanState, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.known_reads import Summary, reader_code, stored_read
 from reading_centre.use_cases.staging import only_writer
@@ -194,7 +194,8 @@ def _to_lock(registry: Registry, reader: str) -> dict[tuple[str, str], ReadState
         (subject.code, visit.visit): visit.counting
         for subject in registry.state().subjects
         for visit in subject.visits
-        if visit.counting is not None
+        if visit.scan is ScanState.ANALYSED
+        and visit.counting is not None
         and visit.counting.reader == reader
         and visit.counting.status is not ReadStatus.LOCKED
     }

@@ -76,7 +76,8 @@ class Opener:
         Raises
         ------
         ConflictError
-            If its proposals are not there any more. An open assignment is withdrawn.
+            If its proposals are not there any more, or its scans have changed. An open assignment without proposals is
+            withdrawn.
         UnavailableError
             If an analysis or upload of the subject is in progress.
         UsageError, AnalysisError
@@ -86,6 +87,7 @@ class Opener:
         purpose = Purpose(assignment.purpose)
         if not assignment.opened_at:
             with self._only_writer(subject):
+                self.require_analysed(assignment)
                 self._propose(purpose, assignment)
             assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
         item = item_from_derivatives(self.trial.derivatives, subject, visit)
@@ -154,6 +156,25 @@ class Opener:
             except UsageError as error:
                 raise _in_progress() from error
             yield
+
+    def require_analysed(self, assignment: Assignment) -> None:
+        """Refuse a case whose analysis is not of the present scans. The caller is the `only_writer`.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Raises
+        ------
+        ConflictError
+            If a scan of the subject was withdrawn or replaced since, or the analysis has failed.
+        """
+        visits = self.registry.subject(assignment.subject).visits
+        if not any(v.visit == assignment.visit and v.scan is ScanState.ANALYSED for v in visits):
+            raise ConflictError(
+                "expected an analysis of the present scans, found an earlier one",
+                hint="the worklist has this case again after the next analysis",
+            )
 
     def _shape(self, own: str) -> Shape:
         """The canvas of the trial: it holds every analysed head and never becomes smaller.

@@ -16,7 +16,7 @@ from mri_pipeline.reading.proposal_store import kept_proposal
 from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
-from mri_pipeline.registry import Registry, VisitState
+from mri_pipeline.registry import Registry, ScanState, VisitState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.known_reads import known_reads, stored_read
@@ -77,8 +77,8 @@ def sign_read(
     Raises
     ------
     ConflictError
-        If the read is signed, has undecided lesions or contradictions, its proposals are not there, or it is
-        not what the reader has seen.
+        If the read is signed, has undecided lesions or contradictions, its proposals are not there, its scans have
+        changed, or it is not what the reader has seen.
     NotHeldError
         If another tab edits the case.
     """
@@ -90,6 +90,7 @@ def sign_read(
             )
         if present.lease_holder != client:
             raise not_held()
+        room.opener.require_analysed(present)
         _require_complete(case)
         _require_kept_proposal(room, case)
         _require_whole_log(room, case)
@@ -247,7 +248,8 @@ def _lock_what_counts(room: ReadingRoom, subject: str) -> None:
     statements = _statements(registry)
     for visit in registry.subject(subject).visits:
         read = visit.counting
-        if read is None or _locked(visit) or len(visit.reads) < protocol.reading.readers:
+        complete = visit.scan is ScanState.ANALYSED and len(visit.reads) >= protocol.reading.readers
+        if read is None or _locked(visit) or not complete:
             continue
         own = statements.get(read.digest)
         if own is None:

@@ -173,7 +173,8 @@ def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) 
     """Record the outcome and the status of each scan of a subject.
 
     A failed run removes nothing. Earlier results and locked reads remain. A scan that was accepted since then has no
-    results, even if the scan that it replaced had. The status of a scan that was replaced during the run is unchanged.
+    results, even if the scan that it replaced had. If a scan was replaced or withdrawn during the run, the status of no
+    scan of the subject is changed.
     """
     if result.untouched:
         return
@@ -181,9 +182,9 @@ def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) 
         save_outcome(trial.derivatives, result)
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
-    for visit in job.visits:
-        label = visit.visit
+    keys = {visit.visit: visit.scan_key for visit in job.visits}
+    for label in keys:
         analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
         reason = result.failed_visits.get(label, result.reason)
-        registry.record_analysis(job.subject, label, status, reason=reason, scan_key=visit.scan_key)
+        registry.record_analysis(job.subject, label, status, reason=reason, scan_keys=keys)

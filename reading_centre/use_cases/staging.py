@@ -198,6 +198,7 @@ def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedV
     if (staged.folder / WITHDRAWAL).exists():
         if not registry.upload(staged.subject, staged.visit):
             _keep_withdrawn(trial, staged)
+            _keep_last_results(trial, registry, staged)
             _remove_empty(trial.rawdata.anat(staged.subject, staged.visit).parent)
             list_participants(trial.rawdata)
     elif registry.receipt(staged.subject, staged.visit) == staged.receipt:
@@ -215,16 +216,27 @@ def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedV
 
 def _keep_withdrawn(trial: Trial, staged: StagedVisit) -> None:
     """Move the earlier scan of the visit and its reads to ``withdrawn/``."""
+    subject, visit = staged.subject, staged.visit
+    _keep(trial, staged, visit_folder(trial.reads, subject, visit), "reads")
+    _keep(trial, staged, trial.rawdata.anat(subject, visit), "anat")
+
+
+def _keep_last_results(trial: Trial, registry: Registry, staged: StagedVisit) -> None:
+    """Move the results of a subject to ``withdrawn/`` if it has no accepted scan: no later run makes them again."""
+    subject = staged.subject
+    if not any(registry.upload(subject, state.visit) for state in registry.subject(subject).visits):
+        _keep(trial, staged, trial.derivatives.folder(subject), "derivatives")
+        _keep(trial, staged, trial.reports / f"sub-{subject}.html", "report.html")
+
+
+def _keep(trial: Trial, staged: StagedVisit, old: Path, name: str) -> None:
+    """Move a file or folder to ``withdrawn/``, if it is there."""
     kept = trial.withdrawn / staged.subject / staged.visit / staged.receipt
-    for old, name in (
-        (visit_folder(trial.reads, staged.subject, staged.visit), "reads"),
-        (trial.rawdata.anat(staged.subject, staged.visit), "anat"),
-    ):
-        if old.is_dir():
-            trial.withdrawn.mkdir(mode=0o700, exist_ok=True)
-            kept.mkdir(parents=True, exist_ok=True)
-            old.rename(kept / name)
-            sync_folder(kept)
+    if old.exists():
+        trial.withdrawn.mkdir(mode=0o700, exist_ok=True)
+        kept.mkdir(parents=True, exist_ok=True)
+        old.rename(kept / name)
+        sync_folder(kept)
 
 
 def _remove_empty(session: Path) -> None:

@@ -304,11 +304,6 @@ def _require_present(automatic: SubjectResult, state: SubjectState, rules: Lesio
             "one by other rules or another version",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
-    if {counts.visit for counts in automatic.visits} != set(analysed):
-        raise UsageError(
-            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
-            hint="a scan was withdrawn or replaced since: run the analysis again",
-        )
     keys = {visit.visit: visit.scan_key for visit in state.visits}
     replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
     if replaced:

@@ -17,14 +17,14 @@ from qc.decision import DecidedVisit, decide_visit
 from qc.findings import ComplianceReport, Finding
 from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
-from qc.identity import check_identity, later_windows
+from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
 from qc.scan_profile import PreviousScan, profile_of_record
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk
 from workflows.intake import IntakeJob, run_intake
 
-_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
-"""Rules of `qc.identity.check_identity` that may concern another subject."""
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere", WITHDRAWN}
+"""Rules of `qc.identity` that may concern another subject."""
 
 
 @dataclass(frozen=True)
@@ -182,33 +182,56 @@ def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bo
 
 
 def _compare(
-    desk: UploadDesk, identity: ScanIdentity, known: Sequence[KnownScan], visitor: Visitor, headers: HeaderChecks
+    desk: UploadDesk,
+    identity: ScanIdentity,
+    known: Sequence[KnownScan],
+    visitor: Visitor,
+    headers: HeaderChecks,
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
-    """Findings of the comparison with accepted scans, and remarks for the audit trail."""
-    found = check_identity(
-        identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
+    """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
+    of = {"subject": visitor.code, "visit": visitor.visit}
+    withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
+    found = (
+        *check_identity(identity, **of, known=known, protocol=desk.protocol),
+        *check_withdrawn(withdrawn, **of),
     )
     others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
+    others += [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
     if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{visitor.code} {visitor.visit}"
         desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": others})
-    remarks = {}
+    remarks = _remarks(visitor)
     if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
         remarks["patient_changed"] = visitor.patient_changed
+    found = headers.decided(ComplianceReport(found)).findings
+    _require_none_refused(found)
+    return found, remarks
+
+
+def _remarks(visitor: Visitor) -> dict[str, str]:
+    """What was stated about an upload, for the audit trail."""
+    remarks = {}
     if visitor.stated:
         remarks["series"] = statement_text(visitor.stated)
     if visitor.before_infusion is not None:
         remarks["before_infusion"] = "yes" if visitor.before_infusion else "no"
-    found = headers.decided(ComplianceReport(found)).findings
-    reasons = [finding.message for finding in found if finding.action is Action.REFUSE]
-    if reasons:
-        raise ComplianceError(
-            "; ".join(reasons),
-            hint="check --subject, --visit and the upload; changed data of one patient: --patient-changed REASON",
-        )
-    return found, remarks
+    return remarks
+
+
+def _require_none_refused(found: Sequence[Finding]) -> None:
+    refused = [finding for finding in found if finding.action is Action.REFUSE]
+    if not refused:
+        return
+    if all(finding.rule == WITHDRAWN for finding in refused):
+        way_in = "the reading centre may accept it: mri-pipeline quarantine release"
+    else:
+        way_in = "changed data of one patient: --patient-changed REASON"
+    raise ComplianceError(
+        "; ".join(finding.message for finding in refused),
+        hint=f"check --subject, --visit and the upload; {way_in}",
+    )
 
 
 def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:

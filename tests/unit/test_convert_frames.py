@@ -136,6 +136,15 @@ def test_a_damaged_compressed_frame_is_refused(tmp_path):
         decompressed(tmp_path / "in", tmp_path / "out")
 
 
+def test_a_slope_of_zero_is_a_refusal(tmp_path):
+    files = factory.write_series(tmp_path / "up", SPEC)
+    dataset = pydicom.dcmread(files[3])
+    dataset.RescaleSlope = "0"
+    dataset.save_as(files[3])
+    with pytest.raises(UnreadableUploadError, match="expected a RescaleSlope other than 0 of each frame"):
+        converted(tmp_path / "clean", files)
+
+
 def test_other_values_are_refused_if_single_frames_do_not_help(tmp_path, monkeypatch):
     """A converter that changes one voxel in every result."""
     files = factory.write_series(tmp_path / "in", SPEC)

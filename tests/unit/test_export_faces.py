@@ -87,6 +87,9 @@ def test_the_face_of_a_subject_is_located_once_and_blanked_at_all_its_visits(tri
     for data in images.values():
         assert not data[:, -5:, :3].any()
         assert data.sum() == data.size - 40 * 5 * 3
+    for code in CODES:  # the analysis uses the whole images
+        for path in trial.derivatives.root.rglob(f"sub-{code}_*FLAIR.nii.gz"):
+            assert nifti.load_image(path).data.all()
 
 
 def test_a_subject_whose_face_is_not_found_is_left_out_and_named(trial, tmp_path, located, capsys):

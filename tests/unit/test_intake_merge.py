@@ -198,7 +198,14 @@ def test_slices_that_were_never_sent_are_a_query_with_millimetres(tmp_path):
 
 @pytest.mark.parametrize(
     ("keyword", "value"),
-    [("Rows", 8), ("EchoTime", 20), ("SOPClassUID", "1.2.3"), ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1])],
+    [
+        ("Rows", 8),
+        ("EchoTime", 20),
+        ("SOPClassUID", "1.2.3"),
+        ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1]),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "P"]),
+        ("ImageType", ["DERIVED", "SECONDARY", "MPR"]),
+    ],
 )
 def test_an_end_slice_that_differs_is_a_query(tmp_path, keyword, value):
     upload = factory.write_visit(tmp_path / "up", [replace(s, shape=SPEC.shape) for s in factory.VISIT])
@@ -211,6 +218,18 @@ def test_an_end_slice_that_differs_is_a_query(tmp_path, keyword, value):
     (found,) = [f for f in checked.compliance.of(Action.QUERY) if f.rule == "whole_series"]
     assert (found.contrast, found.measured) == (Contrast.FLAIR, 1.0)
     assert "of all images of series 1, found 1 other images; they are left out" in found.message
+
+
+def test_phase_images_at_the_positions_of_slices_are_companions(tmp_path):
+    upload = factory.write_visit(tmp_path / "up", [replace(s, shape=SPEC.shape) for s in factory.VISIT])
+    for number, path in enumerate(sorted(upload.glob("*_1_*.dcm"))[-4:]):
+        dataset = pydicom.dcmread(path)
+        dataset.ImageType, dataset.SOPInstanceUID = (
+            ["ORIGINAL", "PRIMARY", "P"],
+            f"{dataset.SOPInstanceUID}.{number}",
+        )
+        dataset.save_as(upload / f"phase_{number}.dcm")
+    assert not [f for f in check(upload, tmp_path / "w").compliance.of(Action.QUERY) if f.rule == "whole_series"]
 
 
 def test_less_coverage_than_at_the_previous_visit_is_a_query(tmp_path):

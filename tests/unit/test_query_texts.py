@@ -10,11 +10,17 @@ from mri_pipeline.core.quality_limits import Action
 from qc.compliance import TIMING_RULE
 from qc.contrast_timing import RULE
 from qc.findings import NEVER_OVERRULED, Finding
-from qc.identity import BEFORE_INFUSION, WINDOW
+from qc.identity import BEFORE_INFUSION, WINDOW, WITHDRAWN
 from reading_centre.use_cases.query import questions
 
-NAMED = {"TIMING_RULE": TIMING_RULE, "RULE": RULE, "BEFORE_INFUSION": BEFORE_INFUSION, "WINDOW": WINDOW}
-MAKERS = {"Finding", "_query", "_refuse"}
+NAMED = {
+    "TIMING_RULE": TIMING_RULE,
+    "RULE": RULE,
+    "BEFORE_INFUSION": BEFORE_INFUSION,
+    "WINDOW": WINDOW,
+    "WITHDRAWN": WITHDRAWN,
+}
+MAKERS = {"Finding", "_query", "_refuse", "make"}
 NO_QUERY = {
     "left_out",
     "not_measured",
@@ -54,6 +60,7 @@ def rules() -> set[str]:
 def test_the_rules_are_found():
     assert {
         "window",
+        "withdrawn",
         "same_scanner",
         "blank_slices",
         "contrast_timing",

@@ -234,9 +234,9 @@ def test_a_scan_that_was_replaced_during_its_analysis_is_not_analysed(registry):
         keys.append(registry.subject("BCDF2345").visits[0].scan_key)
     assert len(set(keys)) == 3
     for earlier in keys[:2]:
-        registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_key=earlier)
+        registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": earlier})
         assert scan_states(registry)["wk00"] is ScanState.RECEIVED
-    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_key=keys[2])
+    registry.record_analysis("BCDF2345", "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": keys[2]})
     assert scan_states(registry)["wk00"] is ScanState.ANALYSED
 
 

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.errors import ComplianceError, SettingsError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.records import ReadStatus, ScanStatus
-from mri_pipeline.registry import ReadCounts, Registry
+from mri_pipeline.registry import ReadCounts, Registry, ScanState
 from mri_pipeline.registry.site_queries import QueryState
 from reading_centre import cli
 from reading_centre.use_cases import staging
 from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.quarantine import list_quarantine, release_upload
+from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.withdraw import withdraw_scan
 from tests.unit import ingest_trial
-from tests.unit.ingest_trial import agree, ingest, opened, upload
+from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 SPAWN = multiprocessing.get_context("spawn")
@@ -101,16 +103,106 @@ def test_queries_that_compare_with_it_are_closed(trial):
     assert open_rules(trial) == of_others
 
 
-def test_the_images_may_come_again_under_their_true_subject(trial, prepared):
+def release(trial, subject):
+    (entry,) = list_quarantine(trial.root)
+    return release_upload(
+        trial.root,
+        entry.name,
+        reason="it is the scan of this subject",
+        by="DM",
+        subject=subject,
+        before_infusion=True,
+    )
+
+
+def test_the_images_come_again_under_their_true_subject_by_a_decision_of_the_centre(trial, prepared):
     withdraw(trial)
-    sent = ingest(trial, prepared / "first", subject="0002")
-    assert sent.subject != withdrawn_code(trial)
+    code = withdrawn_code(trial)
+    with pytest.raises(ComplianceError, match=r"of a withdrawn scan of another subject$") as caught:
+        ingest(trial, prepared / "first", subject="0002")
+    assert "mri-pipeline quarantine release" in caught.value.hint
+    assert code not in str(caught.value)
+    with opened(trial) as registry:
+        (entry,) = registry.audit_entries("upload matches another subject")
+    assert f"{code} wk00" in entry.details["scans"]
+    sent = release(trial, "0002")
+    assert sent.subject != code
+    asked = "of a withdrawn scan of another subject (accepted by the reading centre)"
+    assert [query for query in sent.queries if query.endswith(asked)]
+    assert (sent.subject, "withdrawn") in {(q.subject, q.question.rule) for q in queries(trial)}
     assert ingest(trial, upload(prepared / "right", seed=3)).visit == "wk00"
+    assert len(agree(trial)) == 3
+
+
+def test_withdrawn_images_do_not_come_back_without_a_word(trial, prepared):
+    withdraw(trial)
+    for attempt in ({"dry_run": True}, {}, {"replace_because": "sent again"}):
+        with pytest.raises(ComplianceError, match="expected images that were not withdrawn, found") as caught:
+            ingest(trial, prepared / "first", **attempt)
+        assert caught.value.message.endswith(
+            "of a withdrawn scan of this visit (reason: another patient was sent)"
+        )
+    with pytest.raises(ComplianceError, match=r"withdrawn scan of visit wk00 \(reason: another"):
+        ingest(trial, upload(prepared / "one_image", specs=SMALL[:1]), "wk12")
+    assert [held.visit for held in agree(trial)] == ["wk04"]
+
+
+def test_a_replaced_scan_that_comes_back_is_a_query(trial, prepared):
+    ingest(trial, upload(prepared / "other", seed=5), replace_because="wrong images")
+    back = ingest(trial, prepared / "first", replace_because="the first one was right")
+    found = "of a withdrawn scan of this visit (reason: wrong images)"
+    assert [query for query in back.queries if query.endswith(found)]
+    more = ingest(trial, upload(prepared / "more", specs=SMALL[:3]), replace_because="without the fourth")
+    assert not [query for query in more.queries if "withdrawn" in query]  # the visit has these images now
+    assert len(agree(trial)) == 2
+
+
+def test_the_other_visits_are_to_be_analysed_again(trial):
+    """Their lesions were found together with the scan that is gone."""
+    code = code_of(trial)
+    with opened(trial) as registry:
+        registry.record_analysis(code, "wk04", ScanStatus.ANALYSED)
+        registry.record_reads(
+            {(code, "wk04"): ReadCounts(digest="cd" * 32)}, reader="R1", status=ReadStatus.CONFIRMED
+        )
+    withdraw(trial)
+    with opened(trial) as registry:
+        (state,) = [visit for visit in registry.subject(code).visits if visit.visit == "wk04"]
+        assert (state.scan, state.read) == (ScanState.RECEIVED, ReadStatus.CONFIRMED)
+        with pytest.raises(UsageError, match="wk04: expected an analysed scan"):
+            registry.lock_reads([(code, "wk04")], reader="R1")
+        with pytest.raises(UsageError, match="wk04: expected an analysed scan"):
+            registry.record_reads(
+                {(code, "wk04"): ReadCounts(digest="ef" * 32)}, reader="R1", status=ReadStatus.CONFIRMED
+            )
+        assert registry.differences_from_audit() == []
+    with pytest.raises(UsageError, match="expected confirmed reads of this reader, found none"):
+        lock_reads(trial.root, reader="R1")
+
+
+def test_results_of_the_last_scan_are_kept_with_it(trial):
+    code = code_of(trial)
+    results, report = trial.derivatives.folder(code), trial.reports / f"sub-{code}.html"
+    (results / "anat").mkdir(parents=True)
+    (results / "anat" / "mask.nii.gz").write_bytes(b"mask")
+    report.write_text("numbers")
+    withdraw(trial)
+    assert report.exists()  # another visit has results
+    kept = trial.root / withdraw(trial, "wk04").kept
+    assert not results.exists()
+    assert not report.exists()
+    assert (kept / "derivatives" / "anat" / "mask.nii.gz").read_bytes() == b"mask"
+    assert (kept / "report.html").read_text() == "numbers"
 
 
 def withdrawn_code(trial):
     with opened(trial) as registry:
         return registry.withdrawn()[0]["subject"]
+
+
+def queries(trial):
+    with opened(trial) as registry:
+        return registry.site_queries.all()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +284,7 @@ def test_a_scan_that_is_withdrawn_during_a_run_gets_no_status(trial):
     with opened(trial) as registry:
         key = {visit.visit: visit.scan_key for visit in registry.subject(code).visits}["wk00"]
         withdraw(trial)
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED, scan_key=key)
+        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED, scan_keys={"wk00": key})
         assert registry.differences_from_audit() == []
     assert [held.visit for held in agree(trial)] == ["wk04"]
 
