@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.distances import depth_within, distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.gel import GelSettings
 from mri_pipeline.core.robust import robust_spread
@@ -152,8 +153,6 @@ def gel_evidence(
     level = smoothed(flair.data, grid, 1.0)
     fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
     fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
-    padded = np.pad(brain, 1, mode="edge")
-    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
     return GelEvidence(
         grid=grid,
         enhancement=enhancement,
@@ -161,8 +160,8 @@ def gel_evidence(
         compared=Contrast.T1W in visit.contrasts,
         t2_lesions=t2_mask.mask,
         correlate=t2_mask.mask | _bright(visit, tissue, settings),
-        fluid=_widened(fluid, grid, settings.fluid_reach_mm),
-        depth_mm=depth,
+        fluid=distance_to(fluid, grid.spacing_mm) <= settings.fluid_reach_mm,
+        depth_mm=depth_within(brain, grid.spacing_mm),
         white_matter=tissue.white_matter.data,
     )
 
@@ -188,9 +187,3 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
 
 def _deviation(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
     return smoothed(standardised(visit.contrasts[contrast], visit, tissue), visit.grid, 1.0)
-
-
-def _widened(mask: BoolArray, grid: Grid, reach_mm: float) -> BoolArray:
-    if not mask.any():
-        return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm) <= reach_mm)

@@ -18,6 +18,7 @@ from skimage.segmentation import watershed
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.distances import depth_within, distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -111,8 +112,7 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
     grid, brain = visit.grid, visit.brain.mask
     flair = local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue)
     contrast = _by_normal_white_matter(flair.contrast, brain, tissue)
-    padded = np.pad(brain, 1, mode="edge")  # the brain continues beyond the field of view
-    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1].astype(np.float32)
+    depth = depth_within(brain, grid.spacing_mm)
     sigma = [_BASINS.near_mm / s for s in grid.spacing_mm]
     searched = brain & (depth >= METHOD.t2_evidence.edge_mm) & tissue.above_foramen_magnum
     near_white = ndimage.gaussian_filter(tissue.white_matter.data, sigma) > _BASINS.near_white_matter
@@ -203,11 +203,8 @@ def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
 
 
 def _distance_to_csf(tissue: TissueMaps) -> NDArray[np.float32]:
-    csf = tissue.csf.data > METHOD.t2_fluid.most
-    if not csf.any():
-        return np.full(csf.shape, _BASINS.far_mm, dtype=np.float32)
-    distance = ndimage.distance_transform_edt(~csf, sampling=tissue.csf.grid.spacing_mm)
-    return np.asarray(np.minimum(distance, _BASINS.far_mm), dtype=np.float32)
+    distance = distance_to(tissue.csf.data > METHOD.t2_fluid.most, tissue.csf.grid.spacing_mm)
+    return np.minimum(distance, np.float32(_BASINS.far_mm))
 
 
 def _mirrored(contrast: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:

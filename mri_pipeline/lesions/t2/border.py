@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.distances import distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, Grid
 
@@ -76,11 +77,9 @@ def to_border(found: BoolArray, bright: BoolArray, grid: Grid, *, reach_mm: floa
     Returns
     -------
     ndarray of bool, shape (x, y, z)
-        `found` itself if it is empty.
+        Empty if `found` is.
     """
-    if not found.any():
-        return found
-    near = ndimage.distance_transform_edt(~found, sampling=grid.spacing_mm) <= reach_mm
+    near = distance_to(found, grid.spacing_mm) <= reach_mm
     return np.asarray(ndimage.binary_propagation(found, structure(3), mask=found | (bright & near)))
 
 

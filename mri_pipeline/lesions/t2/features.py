@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.distances import depth_within
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.robust import MAD_TO_SIGMA, robust_spread
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
@@ -153,9 +154,7 @@ def evidence_of(
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
     score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
     score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, 1.5)
-    padded = np.pad(brain, 1, mode="edge")  # the brain continues beyond the field of view
-    depth = ndimage.distance_transform_edt(padded, sampling=grid.spacing_mm)[1:-1, 1:-1, 1:-1]
-    edge = depth <= _EDGE_MM
+    edge = depth_within(brain, grid.spacing_mm) <= _EDGE_MM
     score[edge] = brightness[edge] = OUTSIDE
     reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
     dark = _t1(visit, tissue)

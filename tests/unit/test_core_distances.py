@@ -1,0 +1,40 @@
+"""Distances to a mask, against the transform of scipy."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mri_pipeline.core.distances import depth_within, distance_to
+
+SPACINGS = [(1.0, 1.0, 1.0), (0.72, 0.9, 3.0)]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("shape", [(23, 17, 9), (12, 30, 1), (1, 1, 8)])
+def test_distances_equal_those_of_scipy(shape, share, spacing):
+    mask = np.random.default_rng(5).random(shape) < share
+    mask.flat[0], mask.flat[-1] = True, False
+    expected = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    np.testing.assert_allclose(distance_to(mask, spacing), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_depth_counts_no_edge_of_the_grid_as_surface(spacing):
+    mask = ndimage.binary_dilation(np.random.default_rng(6).random((15, 20, 12)) > 0.99, iterations=4)
+    expected = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    np.testing.assert_allclose(depth_within(mask, spacing), expected, atol=1e-5)
+
+
+def test_no_axis_is_exchanged():
+    mask = np.zeros((3, 4, 5), dtype=bool)
+    mask[0, 0, 0] = True
+    far = distance_to(mask, (2.0, 3.0, 5.0))
+    assert (far[2, 0, 0], far[0, 3, 0], far[0, 0, 4]) == (4.0, 9.0, 20.0)
+
+
+def test_an_empty_mask_is_infinitely_far():
+    nothing = np.zeros((2, 3, 4), dtype=bool)
+    assert np.isinf(distance_to(nothing, (1.0, 1.0, 1.0))).all()
+    assert np.isinf(depth_within(~nothing, (1.0, 1.0, 1.0))).all()
+    assert not depth_within(nothing, (1.0, 1.0, 1.0)).any()
