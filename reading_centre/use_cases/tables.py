@@ -312,6 +312,11 @@ def _require_present(automatic: SubjectResult, state: SubjectState, rules: Lesio
             "a scan that was replaced",
             hint="run the analysis again: mri-pipeline run TRIAL",
         )
+    if {counts.visit for counts in automatic.visits} != set(analysed):
+        raise UsageError(
+            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
+            hint="a scan was withdrawn or replaced since: run the analysis again",
+        )
 
 
 def _files_beside(
