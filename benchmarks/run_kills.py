@@ -70,7 +70,7 @@ def _alive(pid: int) -> bool:
 
 def start(root: Path, nprocs: int, subjects: list[str]) -> subprocess.Popen[bytes]:
     """Start a run in a process group of its own."""
-    command = [sys.executable, "-m", "reading_centre", "run", str(root), "--nprocs", str(nprocs)]
+    command = [sys.executable, "-m", "reading_centre", "run", str(root), "--nprocs", str(nprocs), "--keep-work"]
     command += [word for subject in subjects for word in ("--subject", subject)]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
