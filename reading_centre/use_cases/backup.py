@@ -25,6 +25,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.disk import require_free
 from mri_pipeline.core.io.manifest import MANIFEST, write_manifest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
@@ -32,7 +33,6 @@ from mri_pipeline.registry import Registry, Use
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.audit_verify import deviations_from_trail
 from reading_centre.use_cases.staging import only_writer, settle_all
-from reading_centre.use_cases.storage import require_room
 
 _LOG = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def back_up(folder: Path, *, to: Path, sealed_to: Path) -> Backup:
         unfinished(sealed_to) as key,
         Registry.open(trial, protocol, Use.NUMBERS) as registry,
     ):
-        require_room(copy, int(_ROOM * sum(_sizes(trial.root, apart=(trial.staging, trial.work)))))
+        require_free(copy, int(_ROOM * sum(_sizes(trial.root, apart=(trial.staging, trial.work)))), "the backup")
         entries, last = _copy_trial(trial, protocol, registry, Trial(copy / TRIAL))
         Sealed.open(trial).release()  # the key belongs to its codes
         shutil.copytree(trial.sealed, key, dirs_exist_ok=True)

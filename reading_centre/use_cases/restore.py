@@ -10,6 +10,7 @@ from pathlib import Path
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.disk import require_free
 from mri_pipeline.core.io.manifest import MANIFEST, require_manifest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
@@ -17,7 +18,6 @@ from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.audit_verify import deviations_from_trail
 from reading_centre.use_cases.backup import RECORD, TRIAL, unfinished
-from reading_centre.use_cases.storage import require_room
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def restore_trial(folder: Path, *, backup: Path, sealed: Path) -> RestoredTrial:
     head = (int(record["audit_entries"]), str(record["audit_hash"]))
     with unfinished(folder) as part:
         trial = Trial(part)
-        require_room(part, sum(path.lstat().st_size for path in (backup / TRIAL).rglob("*")))
+        require_free(part, sum(path.lstat().st_size for path in (backup / TRIAL).rglob("*")), "the trial")
         shutil.copytree(backup / TRIAL, part, symlinks=True, dirs_exist_ok=True)
         shutil.copytree(sealed, trial.sealed, ignore=shutil.ignore_patterns(MANIFEST))
         trial.work.mkdir()

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from mri_pipeline.blinding.secret import PEPPER_FILE
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.io import disk
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
@@ -21,7 +22,7 @@ from mri_pipeline.registry.database import open_engine, reading
 from mri_pipeline.registry.schema import Base
 from reading_centre import cli
 from reading_centre.use_cases import backup as backups
-from reading_centre.use_cases import restore, storage
+from reading_centre.use_cases import restore
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.backup import back_up
 from reading_centre.use_cases.read_lock import unlock_read
@@ -212,10 +213,10 @@ def test_a_trial_that_changes_all_the_time_is_refused(trial, places, monkeypatch
 
 
 def test_a_full_disk_is_one_line(trial, places, monkeypatch, capsys):
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     options = ["--to", str(places["to"]), "--sealed-to", str(places["sealed_to"])]
     assert cli.invoke(["backup", str(trial.root), *options]) == 2
-    assert "found no space left" in capsys.readouterr().err
+    assert "of free space for the backup, found 0.0 GB" in capsys.readouterr().err
     assert not places["to"].exists()
 
 
