@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from mri_pipeline.analysis.publication import is_current
+from mri_pipeline.analysis.publication import is_current, leave_current
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import SettingsError, UsageError
@@ -246,6 +246,7 @@ def _current(job: SubjectJob) -> Outcome | None:
             return None
         if not is_current(job):
             return None
+        leave_current(job)
         quality = load_result(DerivativeDataset(job.derivatives).result(job.subject)).quality
     return outcome_of(job.subject, quality).model_copy(update={"unchanged": True})
 

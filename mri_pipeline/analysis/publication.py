@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,15 +27,34 @@ from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.provenance import software
 
+_LOGGER = logging.getLogger(__name__)
+_PLATFORM: Final = f"{platform.system()} {platform.machine()}"
+
+
+class AnalysedScan(BaseModel):
+    """A scan that an analysis read.
+
+    Attributes
+    ----------
+    path : str
+        In the dataset of the scans; empty if it lies elsewhere.
+    sha256 : str
+        Digest of the file before the analysis.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    sha256: str
+
 
 class Provenance(BaseModel):
     """What an analysis of a subject read and wrote, by which software and rules. It contains no time.
 
     Attributes
     ----------
-    inputs : dict of str to str
-        SHA-256 of every scan before the analysis, by its path in the dataset of the scans; by visit and name, if it
-        lies elsewhere.
+    inputs : dict of str to AnalysedScan
+        By visit and contrast: ``ses-wk04/FLAIR``.
     outputs : dict of str to str
         SHA-256 of every file, by its path in the subject's folder. `DerivativeDataset.outcome` and
         `DerivativeDataset.input_index` are left out: a later run that fails writes them again.
@@ -48,7 +69,7 @@ class Provenance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    inputs: dict[str, str]
+    inputs: dict[str, AnalysedScan]
     outputs: dict[str, str]
     software: dict[str, str]
     platform: str
@@ -70,7 +91,7 @@ def staged(job: SubjectJob) -> SubjectJob:
     SubjectJob
         It differs in `derivatives` and `reports`.
     """
-    folder = job.derivatives / f".sub-{job.subject}.unfinished"
+    folder = _unfinished(job)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -80,35 +101,37 @@ def staged(job: SubjectJob) -> SubjectJob:
 
 def _provenance(job: SubjectJob) -> Provenance:
     """The provenance of an analysis before it has results."""
+    return Provenance(
+        inputs=_inputs(job), outputs={}, software=software(), platform=_PLATFORM, rules=job.rules, job=_rest(job)
+    )
+
+
+def _inputs(job: SubjectJob) -> dict[str, AnalysedScan]:
+    return {
+        f"ses-{visit.visit}/{contrast.value}": AnalysedScan(
+            path=job.sources(visit).get(contrast, ""), sha256=file_digest(path)
+        )
+        for visit in job.visits
+        for contrast, path in visit.scans.items()
+        if path.is_file()
+    }
+
+
+def _rest(job: SubjectJob) -> str:
+    """Digest of what results depend on beside scans, software and rules."""
     elsewhere = {
         "raw", "derivatives", "reports", "work", "keep_work", "kept_space", "settled", "locks", "rules", "visits",
     }  # fmt: skip
     rest = job.model_dump(mode="json", exclude=elsewhere)
     rest["visits"] = [visit.model_dump(mode="json", exclude={"scans", "files"}) for visit in job.visits]
-    return Provenance(
-        inputs={name: file_digest(path) for name, path in _inputs(job).items() if path.is_file()},
-        outputs={},
-        software=software(),
-        platform=f"{platform.system()} {platform.machine()}",
-        rules=job.rules,
-        job=hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest(),
-    )
-
-
-def _inputs(job: SubjectJob) -> dict[str, Path]:
-    """Scans of a job by their path in the dataset, or by visit and name."""
-    return {
-        job.sources(visit).get(contrast, f"ses-{visit.visit}/{path.name}"): path
-        for visit in job.visits
-        for contrast, path in visit.scans.items()
-    }
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def is_current(job: SubjectJob) -> bool:
     """True if an analysis would write the published results again. The caller holds the locks of the job.
 
     Scans, software, rules and settings are those of the provenance, every result has its digest, no visit failed, and
-    the readers' space is the one of the results.
+    the readers' space is the one of the results. A file that cannot be read is not current.
 
     Parameters
     ----------
@@ -121,16 +144,17 @@ def is_current(job: SubjectJob) -> bool:
     derivatives = DerivativeDataset(job.derivatives)
     try:
         stated = Provenance.model_validate_json(derivatives.provenance(job.subject).read_bytes())
-        failed = any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
+        return (
+            (stated.software, stated.platform, stated.rules, stated.job)
+            == (software(), _PLATFORM, job.rules, _rest(job))
+            and not any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
+            and subject_report(job.reports, job.subject).is_file()
+            and stated.inputs == _inputs(job)
+            and stated.outputs == output_digests(derivatives, job.subject)
+            and (job.kept_space is None or _has(stated.outputs, job.kept_space))
+        )
     except (OSError, ValidationError, UsageError):
         return False
-    return (
-        not failed
-        and stated.model_copy(update={"outputs": {}}) == _provenance(job)
-        and stated.outputs == output_digests(derivatives, job.subject)
-        and subject_report(job.reports, job.subject).is_file()
-        and (job.kept_space is None or _has(stated.outputs, job.kept_space))
-    )
 
 
 def _has(outputs: Mapping[str, str], kept_space: Path) -> bool:
@@ -188,22 +212,42 @@ def publish(job: SubjectJob, finished: SubjectJob) -> None:
     outputs = output_digests(unfinished, job.subject)
     _save(started.model_copy(update={"outputs": outputs}), unfinished, job.subject)
     sync_tree(finished.derivatives)
-    replace_folder(new, DerivativeDataset(job.derivatives).folder(job.subject))
+    # the results come last: with earlier ones, the next run analyses again and renews the report
     job.reports.mkdir(parents=True, exist_ok=True)
     subject_report(finished.reports, job.subject).replace(subject_report(job.reports, job.subject))
+    replace_folder(new, DerivativeDataset(job.derivatives).folder(job.subject))
     shutil.rmtree(finished.derivatives)
 
 
 def clear_work(job: SubjectJob) -> None:
-    """Remove the cache of a finished subject, also that of other versions of the code; the job file stays.
+    """Remove the cache of a finished subject, also that of other versions of the code. Job and outcome stay.
+
+    What cannot be removed is left, and the log says so.
 
     Parameters
     ----------
     job : SubjectJob
     """
-    for folder in job.work.glob(f"v*/sub-{job.subject}"):
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            elif path != job.file:
-                path.unlink(missing_ok=True)
+    for folder in (path for path in job.work.glob(f"v*/sub-{job.subject}/*") if path.is_dir()):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            _LOGGER.warning("the cache of sub-%s cannot be removed: %s", job.subject, error.strerror)
+
+
+def leave_current(job: SubjectJob) -> None:
+    """Clear what an interrupted or failed analysis has left beside current results. The caller holds the locks.
+
+    Parameters
+    ----------
+    job : SubjectJob
+    """
+    for name, text in job.beside.items():
+        write_atomic(DerivativeDataset(job.derivatives).folder(job.subject) / name, text)
+    shutil.rmtree(_unfinished(job), ignore_errors=True)
+    if not job.keep_work:
+        clear_work(job)
+
+
+def _unfinished(job: SubjectJob) -> Path:
+    return job.derivatives / f".sub-{job.subject}.unfinished"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -123,6 +124,25 @@ class Sealed:
             with suppress(FileExistsError):  # another process was faster
                 secret.remember(trial.sealed)
         return sealed
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy one state of the sealed folder, and check the copy.
+
+        Parameters
+        ----------
+        folder : Path
+            Existing empty folder.
+
+        Raises
+        ------
+        UsageError
+            If a row of the key does not belong to its code.
+        OSError
+            If a file cannot be copied.
+        """
+        with self._codes.locked():
+            shutil.copytree(self._key.parent, folder, dirs_exist_ok=True)
+        type(self)(folder, Secret.read(folder)).release()
 
     def secret(self, purpose: str) -> bytes:
         """A key for a purpose. It is the same for the whole life of the trial.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import Engine, delete, func, insert, inspect, select, text
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from mri_pipeline.core.errors import UsageError
@@ -28,13 +29,23 @@ def copy_registry(source: Engine, target: Engine) -> None:
     Raises
     ------
     UsageError
-        If the target has tables.
+        If the target has tables, or a database cannot be used.
     """
+    try:
+        _copy(source, target)
+    except DatabaseError as error:
+        raise UsageError(
+            f"expected two databases that can be used, found a fault ({type(error.orig).__name__})",
+            hint="check the free space, and that the server of database_url runs",
+        ) from error
+
+
+def _copy(source: Engine, target: Engine) -> None:
     with reading(source) as rows, writing(target) as copy:
         if inspect(copy.connection()).get_table_names():
             raise UsageError(
                 "database_url: expected an empty database for the registry, found one with tables",
-                hint="create a new database and name it in database_url of trial.toml in the backup's trial folder",
+                hint="create an empty database; 'restore --database-url URL' names another one than trial.toml",
             )
         upgrade(copy.connection(), layout=None)
         copy.execute(delete(RegistryRow))  # that of the new registry; the copied one replaces it

@@ -134,6 +134,10 @@ class Registry(ReadRegistry):
         """
         return cls(open_engine("", file), protocol)
 
+    def migrate(self) -> None:
+        """Bring a copy of an earlier layout to the present one."""
+        prepare(self._engine, may_create=False)
+
     def copy_to(self, file: Path, database_url: str = "") -> None:
         """Copy one state of this registry into an empty database. Other processes may write meanwhile.
 

@@ -39,12 +39,16 @@ def restore(
     sealed: Annotated[
         Path, typer.Option("--sealed-from", metavar="DIR", help="Folder of --sealed-to of the same backup.")
     ],
+    database_url: Annotated[
+        str | None,
+        typer.Option("--database-url", help="Empty database instead of that of trial.toml; '' for SQLite."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a trial from its backup into a new folder, and compare it with its audit trail."""
     from reading_centre.use_cases.restore import restore_trial
 
-    restored = restore_trial(trial, backup=backup, sealed=sealed)
+    restored = restore_trial(trial, backup=backup, sealed=sealed, database_url=database_url)
     if as_json:
         emit(asdict(restored) | {"trial": str(restored.trial)})
         return

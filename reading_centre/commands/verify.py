@@ -24,8 +24,12 @@ def verify(
     else:
         for name, versions in found.other_software.items():
             say(f"{name}: {versions}")
-        for line in (*(f"{name}: not at hand, not compared" for name in found.absent), *found.deviations):
-            say(line)
+        for subject in found.failed:
+            say(f"sub-{subject}: the last analysis failed, no results")
+        for name in found.absent:
+            say(f"{name}: not at hand, not compared")
+        for deviation in found.deviations:
+            say(deviation)
     if found.deviations:
         count = len(found.deviations)
         raise UsageError(

@@ -282,7 +282,11 @@ def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) 
     subject = index.subject
     if outcome.done or outcome.untouched:
         return
-    for earlier in (derivatives.result(subject), subject_report(derivatives.reports, subject)):
+    for earlier in (
+        derivatives.result(subject),
+        derivatives.provenance(subject),
+        subject_report(derivatives.reports, subject),
+    ):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))
     save_outcome(derivatives, outcome)

@@ -1,10 +1,12 @@
 """Backup and restoration of a trial: whole, compared with its audit trail, the key apart."""
 
+import errno
 import json
 import multiprocessing
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sqlalchemy import select
 from mri_pipeline.blinding.secret import PEPPER_FILE
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import disk
+from mri_pipeline.core.io.manifest import require_manifest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
@@ -156,7 +159,7 @@ def test_the_sealed_folder_of_another_backup_is_refused(trial, tmp_path, places)
 
 def test_folders_that_exist_or_lie_in_each_other_are_refused(trial, tmp_path, places):
     places["to"].mkdir(parents=True)
-    with pytest.raises(UsageError, match="found backup"):
+    with pytest.raises(UsageError, match="expected a new folder, found backup"):
         back_up(trial.root, **places)
     places["to"].rmdir()
     for to, sealed_to in (
@@ -207,7 +210,7 @@ def test_a_trial_that_changes_all_the_time_is_refused(trial, places, monkeypatch
         plain(self, *more)
 
     monkeypatch.setattr(Registry, "copy_to", copy_to)
-    with pytest.raises(UsageError, match="does not change"):
+    with pytest.raises(UsageError, match="does not change while it is copied"):
         back_up(trial.root, **places)
     assert not places["to"].exists()
 
@@ -236,8 +239,8 @@ def killed(step: int, action) -> int:
             return call
 
         for owner, name in (
-            (backups, "_mirror"), (backups, "write_manifest"), (backups, "sync_tree"), (restore.shutil, "copytree"),
-            (Registry, "audit"), (Registry, "copy_to"), (Path, "rename"),
+            (backups._CopyOfTrial, "_mirror"), (backups, "write_manifest"), (backups, "sync_tree"),
+            (restore.shutil, "copytree"), (Registry, "audit"), (Registry, "copy_to"), (Path, "rename"),
         ):  # fmt: skip
             setattr(owner, name, guarded(getattr(owner, name)))
         action()
@@ -287,29 +290,157 @@ def test_a_trial_with_folders_on_another_disk_is_copied_with_them(trial, tmp_pat
     assert content(Trial(tmp_path / "new")) == before
 
 
-def test_a_registry_on_postgresql_is_backed_up_and_restored(trial, tmp_path, places, postgresql_url):
+def on_postgresql(trial: Trial, url: str) -> None:
     with registry_of(trial) as registry:
-        registry.copy_to(trial.registry_file, postgresql_url)
+        registry.copy_to(trial.registry_file, url)
     text = trial.protocol_file.read_text()
-    trial.protocol_file.write_text(f'database_url = "{postgresql_url}"\n{text}')
+    trial.protocol_file.write_text(f'database_url = "{url}"\n{text}')
     trial.registry_file.unlink()
+
+
+def emptied(url: str, tmp_path) -> None:
+    engine = open_engine(url, tmp_path / "none")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+
+
+def test_a_registry_on_postgresql_is_backed_up_and_restored(trial, tmp_path, places, postgresql_url):
+    on_postgresql(trial, postgresql_url)
     database = rows_of(trial)
     back_up(trial.root, **places)
     assert (places["to"] / "trial" / "registry.sqlite").is_file()
     with pytest.raises(UsageError, match="empty database"):
         restored(tmp_path, places)
     assert not (tmp_path / "new").exists()
-    engine = open_engine(postgresql_url, tmp_path / "none")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
+    emptied(postgresql_url, tmp_path)
     again = Trial(restored(tmp_path, places).trial)
     assert rows_of(again) == database
     assert not again.registry_file.exists()
     assert verify_trial(again.root).deviations == ()
     with registry_of(again) as registry:  # the numbers of new rows follow the copied ones
         registry.record_dummy_run("S01", accepted=True, upload_digest="d", findings=["thick", "gap"])
+
+
+def test_a_trial_can_be_restored_to_another_database(trial, tmp_path, places, postgresql_url):
+    database = rows_of(trial)
+    back_up(trial.root, **places)
+    restore_trial(tmp_path / "pg", backup=places["to"], sealed=places["sealed_to"], database_url=postgresql_url)
+    assert rows_of(Trial(tmp_path / "pg")) == database
+    with registry_of(Trial(tmp_path / "pg")) as registry:
+        changed = registry.audit_entries(AuditAction.SETTINGS_CHANGED)[-1].details
+    assert set(changed["new"]) == {"database_url"}
+    assert verify_trial(tmp_path / "pg").deviations == ()
+    second = {"to": tmp_path / "second", "sealed_to": tmp_path / "second sealed"}
+    back_up(tmp_path / "pg", **second)
+    restore_trial(tmp_path / "lite", backup=second["to"], sealed=second["sealed_to"], database_url="")
+    assert (tmp_path / "lite" / "registry.sqlite").is_file()
+    with registry_of(Trial(tmp_path / "lite")):
+        pass
+    assert verify_trial(tmp_path / "lite").deviations == ()
+
+
+def test_a_server_that_does_not_run_is_one_line(trial, tmp_path, places, capsys):
+    back_up(trial.root, **places)
+    url = f"postgresql+psycopg://mri@/postgres?host={tmp_path}"
+    options = ["--from", str(places["to"]), "--sealed-from", str(places["sealed_to"]), "--database-url", url]
+    assert cli.invoke(["restore", str(tmp_path / "new"), *options]) == 2
+    assert "check the free space, and that the server of database_url runs" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_backup_of_an_earlier_layout_is_migrated(trial, tmp_path, places):
+    statements = ["DELETE FROM alembic_version", *(f"DROP TABLE {t}" for t in ("edits", "assignments"))]
+    plain = Registry.copy_to
+
+    def copy_to(self, file, *more):
+        plain(self, file, *more)
+        with sqlite3.connect(file) as raw:
+            raw.execute("UPDATE registry SET version = 4")
+            for statement in statements:
+                raw.execute(statement)
+            for table in ("sessions", "login_attempts"):
+                raw.execute(f"DROP TABLE IF EXISTS {table}")
+        raw.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "copy_to", copy_to)
+        patch.setattr(backups, "deviations_from_trail", lambda *_: ())
+        back_up(trial.root, **places)
+    assert verify_trial(restored(tmp_path, places).trial).deviations == ()
+
+
+def test_links_to_folders_are_followed_and_never_written_to(trial, tmp_path, places):
+    before = content(trial, "work", "staging")
+    results = trial.derivatives.root
+    shutil.move(results, tmp_path / "large disk")
+    results.symlink_to(tmp_path / "large disk")
+    live = {path: path.read_bytes() for path in (tmp_path / "large disk").rglob("*") if path.is_file()}
+    back_up(trial.root, **places)
+    assert {path: path.read_bytes() for path in (tmp_path / "large disk").rglob("*") if path.is_file()} == live
+    restored(tmp_path, places)
+    assert content(Trial(tmp_path / "new")) == before
+
+
+def test_what_an_analysis_is_writing_is_left_out(trial, places):
+    unfinished = trial.derivatives.root / f".sub-{CODE}.unfinished" / "sub-X"
+    unfinished.mkdir(parents=True)
+    (unfinished / "mask").write_text("half")
+    (trial.tables / ".lesions.csv.0123.part").write_text("half")
+    back_up(trial.root, **places)
+    assert not [path for path in (places["to"] / "trial").rglob("*") if path.name.startswith(".") and path.suffix]
+
+
+def test_entries_that_change_no_file_do_not_repeat_the_copy(trial, places, monkeypatch):
+    plain, calls = Registry.copy_to, []
+
+    def copy_to(self, *more):
+        calls.append(1)
+        self.audit(AuditAction.LOGIN, reader="R1")
+        plain(self, *more)
+
+    monkeypatch.setattr(Registry, "copy_to", copy_to)
+    back_up(trial.root, **places)
+    assert calls == [1]
+
+
+def test_two_backups_to_one_name_do_not_mix(trial, places, monkeypatch):
+    plain = Registry.copy_to
+
+    def copy_to(self, *more):
+        with pytest.raises(UsageError, match="found it held by process"):
+            back_up(trial.root, **places)
+        plain(self, *more)
+
+    monkeypatch.setattr(Registry, "copy_to", copy_to)
+    back_up(trial.root, **places)
+    assert require_manifest(places["to"]) > 0
+    assert [path.name for path in places["to"].parent.iterdir()] == ["backup"]
+
+
+def test_a_file_that_cannot_be_read_is_one_line_without_its_name(trial, places, monkeypatch, capsys):
+    def copy2(source, *_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(source))
+
+    monkeypatch.setattr(backups.shutil, "copy2", copy2)
+    options = ["--to", str(places["to"]), "--sealed-to", str(places["sealed_to"])]
+    assert cli.invoke(["backup", str(trial.root), *options]) == 2
+    told = capsys.readouterr().err
+    assert "Input/output error" in told
+    assert "SMITH" not in told
+    assert str(trial.root) not in told
+
+
+def test_a_disk_without_permissions_gives_a_private_trial(trial, tmp_path, places):
+    back_up(trial.root, **places)
+    for folder in places.values():
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() else 0o644)
+    again = Trial(restored(tmp_path, places).trial)
+    for private in (again.sealed, again.quarantine, again.reads):
+        assert all(p.stat().st_mode & 0o077 == 0 for p in (private, *private.rglob("*")) if not p.is_symlink())
 
 
 def test_the_commands_say_what_they_did(trial, tmp_path, places, capsys):

@@ -1,5 +1,6 @@
 """One process per subject: the end of each is reported and affects no other; no process outlives the run."""
 
+import errno
 import json
 import os
 import signal
@@ -388,7 +389,21 @@ def failed_visit(job):
     )
 
 
-@pytest.mark.parametrize("change", [other_results, other_scan, no_report, more_results, failed_visit])
+def unreadable_scan(job):
+    (job.raw / "t1.nii.gz").unlink()
+    (job.raw / "t1.nii.gz").mkdir()
+
+
+def exchanged_scans(job):
+    flair, t1 = job.raw / "f.nii.gz", job.raw / "t1.nii.gz"
+    flair.rename(job.raw / "x")
+    t1.rename(flair)
+    (job.raw / "x").rename(t1)
+
+
+@pytest.mark.parametrize(
+    "change", [other_results, other_scan, no_report, more_results, failed_visit, unreadable_scan, exchanged_scans]
+)
 def test_a_subject_whose_files_have_changed_is_analysed_again(tmp_path, analysed, change):
     job = finished_job(tmp_path, analysed)
     assert is_current(job)
@@ -409,6 +424,7 @@ def test_a_subject_whose_files_have_changed_is_analysed_again(tmp_path, analysed
         {"visits": "scan_key"},
         {"visits": "week"},
         {"visits": "one contrast less"},
+        {"visits": "exchanged contrasts"},
     ],
     ids=str,
 )
@@ -418,6 +434,7 @@ def test_a_subject_of_another_job_is_analysed_again(tmp_path, analysed, update):
     others = {
         "scan_key": {"scan_key": "other"}, "week": {"week": 4},
         "one contrast less": {"scans": {Contrast.FLAIR: visit.scans[Contrast.FLAIR]}},
+        "exchanged contrasts": {"scans": dict(zip(visit.scans, reversed(visit.scans.values()), strict=True))},
     }  # fmt: skip
     if "visits" in update:
         update = {"visits": (visit.model_copy(update=others[update["visits"]]),)}
@@ -446,6 +463,36 @@ def test_a_subject_in_use_is_not_taken_for_current(tmp_path, analysed):
     with exclusive(job.locks[0], wait_s=0):
         assert batch._current(job) is None
     assert batch._current(job).unchanged
+
+
+def test_a_cache_that_cannot_be_removed_is_no_failure(tmp_path, analysed, monkeypatch, caplog):
+    job = make_job(tmp_path, "AB12")
+    (job.subject_work / "node").mkdir(parents=True)
+
+    def rmtree(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    plain = publication.shutil.rmtree
+    monkeypatch.setattr(
+        publication.shutil, "rmtree", lambda path, **more: (rmtree if path.name == "node" else plain)(path, **more)
+    )
+    code, outcome = analysed(job)
+    assert (code, outcome.done) == (0, True)
+    assert "the cache of sub-AB12 cannot be removed: Permission denied" in caplog.text
+
+
+def test_what_an_interrupted_analysis_left_beside_current_results_is_cleared(tmp_path, analysed):
+    job = finished_job(tmp_path, analysed)
+    job = job.model_copy(update={"beside": {DerivativeDataset(job.derivatives).outcome("AB12").name: "done"}})
+    analysed(job)
+    DerivativeDataset(job.derivatives).outcome("AB12").write_text("killed")
+    left = job.derivatives / ".sub-AB12.unfinished" / "sub-AB12"
+    left.mkdir(parents=True)
+    (job.subject_work / "node").mkdir()
+    assert batch._current(job).unchanged
+    assert DerivativeDataset(job.derivatives).outcome("AB12").read_text() == "done"
+    assert not left.exists()
+    assert not (job.subject_work / "node").exists()
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -23,10 +23,10 @@ STEPS = (
     "text beside",
     "provenance",
     "flush",
+    "report",
     "replace folder",
     "flush names",
     "remove earlier",
-    "report",
     "remove stage",
 )
 

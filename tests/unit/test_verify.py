@@ -16,8 +16,10 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
 from reading_centre import cli
+from reading_centre.use_cases.overview import save_outcome
 from reading_centre.use_cases.verify import verify_results
 from tests.unit.subject_jobs import subject_job
+from workflows.outcome import Outcome
 
 
 def analyse(folder, subject, during=lambda: None):
@@ -62,7 +64,7 @@ def test_untouched_results_are_as_in_their_provenance(out):
     found = verify_results(out.root)
     assert (found.subjects, found.inputs, found.outputs) == (2, 4, 4)
     assert found.deviations == ()
-    assert found.absent == ("ses-b/FLAIR.nii.gz", "ses-b/FLAIR.nii.gz")
+    assert found.absent == ("sub-AB12 ses-b/FLAIR", "sub-CD34 ses-b/FLAIR")
     assert found.other_software == {}
 
 
@@ -81,7 +83,7 @@ def test_every_change_is_named(out, tmp_path):
         "sub-AB12/ses-a/anat/mask: expected the result of the analysis, found another file",
         "sub-AB12/ses-a/anat/more: expected no such file, found one",
         "sub-CD34/sub-CD34_desc-lesions_result.json: expected a result of the analysis, found none",
-        "sub-CD34/ses-a/anat/sub-CD34_ses-a_T1w.nii.gz: expected the scan that was analysed, found another one",
+        "sub-CD34 ses-a/T1w: expected the scan that was analysed, found another one",
     )
 
 
@@ -89,16 +91,26 @@ def test_a_scan_that_changes_during_its_analysis_is_found(out, tmp_path):
     flair = RawDataset(tmp_path / "raw").image("AB12", "a", Contrast.FLAIR)
     analyse(tmp_path, "AB12", during=lambda: flair.write_text("replaced"))
     (deviation,) = verify_results(out.root).deviations
-    assert deviation.startswith("sub-AB12/ses-a/anat/sub-AB12_ses-a_FLAIR.nii.gz: ")
+    assert deviation.startswith("sub-AB12 ses-a/FLAIR: ")
 
 
-def test_results_of_an_earlier_version_and_failed_subjects_are_told_apart(out):
-    out.provenance("AB12").write_text("{}")
-    (deviation,) = verify_results(out.root).deviations
-    assert deviation == "sub-AB12: expected the provenance of its results, found none"
+@pytest.mark.parametrize("text", ["{}", None])
+def test_results_without_a_valid_provenance_are_a_deviation(out, text):
+    out.provenance("AB12").unlink()
+    if text is not None:
+        out.provenance("AB12").write_text(text)
+        save_outcome(out, Outcome(subject="AB12", done=False, reason="killed"))
     out.result("AB12").unlink()
-    out.provenance("AB12").unlink()  # a subject that failed at its first analysis
-    assert verify_results(out.root).deviations == ()
+    (deviation,) = verify_results(out.root).deviations
+    assert deviation == "sub-AB12: expected the provenance of its results, found none that is valid"
+
+
+def test_a_subject_that_failed_is_no_deviation(out):
+    out.result("AB12").unlink()
+    out.provenance("AB12").unlink()
+    save_outcome(out, Outcome(subject="AB12", done=False, reason="no brain"))
+    found = verify_results(out.root)
+    assert (found.subjects, found.failed, found.deviations) == (1, ("AB12",), ())
 
 
 def test_other_software_and_scans_that_are_elsewhere_are_told(out, tmp_path):
@@ -126,7 +138,11 @@ def test_the_command_ends_with_2_on_a_deviation(out, tmp_path, capsys):
 
 
 def test_a_trial_is_verified_like_its_derivatives(locked_trial):
-    with pytest.raises(UsageError, match="expected results of subjects"):
-        verify_results(locked_trial.work.parent / "reads")
+    expected = "expected the provenance of its results, found none that is valid"
     (deviation,) = verify_results(locked_trial.root).deviations  # the benchmark writes results without an analysis
-    assert deviation.endswith("expected the provenance of its results, found none")
+    assert deviation.endswith(expected)
+    shutil.rmtree(locked_trial.derivatives.root)
+    (deviation,) = verify_results(locked_trial.root).deviations  # the registry has an analysed scan
+    assert deviation.endswith(expected)
+    with pytest.raises(UsageError, match="expected results of subjects"):
+        verify_results(locked_trial.reads)
