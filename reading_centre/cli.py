@@ -130,7 +130,7 @@ def _options(
 for _name, _command, _summary in (
     ("init", init.init, "Create a trial folder with its protocol."),
     ("dummy-run", dummy_run.dummy_run, "Check a site's dummy run; open or close its gate."),
-    ("ingest", ingest.ingest, "Take in one visit: check, de-identify, convert."),
+    ("ingest", ingest.ingest, "Ingest one visit or a batch: check, de-identify, convert."),
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
     ("read", read.read, "Export worklists, import decisions, lock reads."),

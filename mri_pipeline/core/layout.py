@@ -206,7 +206,7 @@ class Trial:
 
     @property
     def staging(self) -> Path:
-        """Converted scans of uploads that are being taken in, and the locks of their subjects; mode 0700."""
+        """Converted scans of uploads that are being ingested, and the locks of their subjects; mode 0700."""
         return self.root / "staging"
 
     def subject_lock(self, subject: str) -> Path:

@@ -115,7 +115,7 @@ def write_methods(
     software : mapping of str to str
         `provenance.software`.
     from_dicom : bool
-        True if the scans were taken in as DICOM.
+        True if the scans were ingested as DICOM.
 
     Returns
     -------

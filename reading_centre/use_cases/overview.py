@@ -159,7 +159,7 @@ def write_overview(
     rules : LesionRules or None
         None: the methods text of an earlier run stays.
     from_dicom : bool
-        True if the scans were taken in as DICOM.
+        True if the scans were ingested as DICOM.
 
     Returns
     -------
