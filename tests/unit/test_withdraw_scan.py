@@ -152,6 +152,17 @@ def test_a_replaced_scan_that_comes_back_is_a_query(trial, prepared):
     assert len(agree(trial)) == 2
 
 
+def test_a_decision_does_not_overrule_a_later_withdrawal(trial, prepared, monkeypatch):
+    withdraw(trial)
+    with pytest.raises(ComplianceError):
+        ingest(trial, prepared / "first")
+    release(trial, "0001")
+    monkeypatch.setattr("mri_pipeline.registry.scans.utc_now", lambda: "2099-01-01T00:00:00+00:00")
+    withdraw(trial, reason="consent withdrawn")
+    with pytest.raises(ComplianceError, match=r"withdrawn scan of this visit \(reason: consent withdrawn\)"):
+        ingest(trial, prepared / "first")
+
+
 def test_the_other_visits_are_to_be_analysed_again(trial):
     """Their lesions were found together with the scan that is gone."""
     code = code_of(trial)
