@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import re
 import shutil
 import subprocess
 import sys
@@ -138,15 +139,25 @@ def contents(path: Path) -> list[bytes]:
 
 def search(paths: list[Path], words: list[str]) -> list[tuple[Path, int]]:
     """File and number of each identifier that is found."""
+    numbers = {
+        form.lower().encode(code): number
+        for number, word in enumerate(words)
+        for form in forms(word)
+        for code in ("utf-8", "utf-16-le", "utf-16-be")
+    }
+    by_first: dict[bytes, list[bytes]] = {}
+    for wanted in numbers:
+        by_first.setdefault(wanted[:1], []).append(wanted[1:])
+    # grouped by the first byte: one pass over a file instead of one for each form
+    pattern = re.compile(
+        b"|".join(
+            re.escape(first) + b"(?:" + b"|".join(map(re.escape, rest)) + b")" for first, rest in by_first.items()
+        )
+    )
     hits = []
     for path in paths:
-        texts = [content.lower() for content in contents(path)]
-        for number, word in enumerate(words):
-            wanted = [
-                form.lower().encode(code) for form in forms(word) for code in ("utf-8", "utf-16-le", "utf-16-be")
-            ]
-            if any(one in text for one in wanted for text in texts):
-                hits.append((path, number))
+        found = {numbers[one] for content in contents(path) for one in pattern.findall(content.lower())}
+        hits += [(path, number) for number in sorted(found)]
     return hits
 
 

@@ -10,9 +10,8 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 
 from mri_pipeline.core.errors import UnreadableUploadError
+from mri_pipeline.core.io.dicom_faults import dicom_faults_are_refusals
 from mri_pipeline.core.spatial import FloatArray, Image
 
 VALUE_TOLERANCE: Final = 1e-5
@@ -98,7 +98,7 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
         If a file cannot be read, or a frame has no position or a slope of 0.
     """
     for path in files:
-        with pydicom_faults_are_refusals():
+        with damage_is_a_refusal():
             dataset = pydicom.dcmread(path, force=True)
             frames = [_frame(dataset, n, stored) for n, stored in enumerate(iter_pixels(dataset, raw=True))]
         yield from frames
@@ -275,7 +275,7 @@ def decompressed(folder: Path, out: Path) -> tuple[Path, ...]:
         If a file cannot be read or decoded.
     """
     files = tuple(sorted(p for p in folder.iterdir() if p.is_file()))
-    with pydicom_faults_are_refusals():
+    with damage_is_a_refusal():
         syntaxes = {
             pydicom.dcmread(
                 p, force=True, specific_tags=["Rows"], stop_before_pixels=True
@@ -306,31 +306,15 @@ def decompressed(folder: Path, out: Path) -> tuple[Path, ...]:
     return decoded
 
 
-@contextmanager
-def pydicom_faults_are_refusals() -> Iterator[None]:
-    """Turn any exception of pydicom on damaged input into a refusal.
+def damage_is_a_refusal() -> AbstractContextManager[None]:
+    """Turn any exception on damaged frames into a refusal.
 
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    UnreadableUploadError
-        For every exception inside the block; it names only the type of the exception.
+    Returns
+    -------
+    context manager
+        `mri_pipeline.core.io.dicom_faults.dicom_faults_are_refusals`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings of pydicom about invalid values
-        try:
-            yield
-        except UnreadableUploadError:
-            raise
-        except Exception as error:  # noqa: BLE001 - pydicom raises nearly any exception on damaged input
-            raise UnreadableUploadError(
-                f"expected DICOM frames with positions and pixels, found a file that cannot be read "
-                f"({type(error).__name__})",
-                hint="export the series again",
-            ) from None
+    return dicom_faults_are_refusals("DICOM frames with positions and pixels", hint="export the series again")
 
 
 def in_spatial_order(frames: Iterable[Frame]) -> Sequence[Frame]:

@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from mri_pipeline.convert.frames import (
     Frame,
+    damage_is_a_refusal,
     frames_of,
     in_spatial_order,
-    pydicom_faults_are_refusals,
     value_of_frame,
 )
 
@@ -63,7 +63,7 @@ def write_single_frames(files: Iterable[Path], folder: Path) -> tuple[Path, ...]
     study_uid, series_uid, frame_uid = (generate_uid() for _ in range(3))
     written = []
     for number, frame in enumerate(in_spatial_order(frames_of(files)), start=1):
-        with pydicom_faults_are_refusals():
+        with damage_is_a_refusal():
             dataset = _classic(frame)
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study_uid, series_uid
             dataset.FrameOfReferenceUID = frame_uid

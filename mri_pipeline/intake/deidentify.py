@@ -11,8 +11,8 @@ import hashlib
 import hmac
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
 
-from mri_pipeline.core.errors import IdentityError, UnreadableUploadError, UploadRefusedError
-from mri_pipeline.core.io.atomic import DISK_FULL
+from mri_pipeline.core.errors import IdentityError, UploadRefusedError
+from mri_pipeline.core.io.dicom_faults import dicom_faults_are_refusals
 from mri_pipeline.intake.allowed import CODE_STRINGS_ONLY, GROUPS, KEPT, MOMENTS, UIDS, VENDORS
 from mri_pipeline.intake.header_values import field_strength_t
 from mri_pipeline.intake.identities import is_short_number, leaked, original_identities
@@ -144,7 +144,7 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     identities: frozenset[str] = frozenset()
     for source in files:
         # from all files first: a damaged tag of one file may contain a name that only another file declares as one
-        with _pydicom_faults_are_refusals():
+        with _damage_is_a_refusal():
             header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
             repair_numbers(header)
             identities |= original_identities(header, blinding.code)
@@ -152,7 +152,7 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     for number, source in enumerate(files):
         target = folder / f"{number:06d}.dcm"
         try:
-            with _pydicom_faults_are_refusals():
+            with _damage_is_a_refusal():
                 original = pydicom.dcmread(source, force=True)
                 repair_numbers(original)
                 clean = deidentified(original, blinding)
@@ -165,21 +165,11 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     return tuple(written)
 
 
-@contextmanager
-def _pydicom_faults_are_refusals() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warnings of pydicom about invalid values
-        try:
-            yield
-        except UploadRefusedError:
-            raise
-        except Exception as error:  # pydicom raises nearly any exception on damaged input
-            if isinstance(error, OSError) and error.errno in DISK_FULL:
-                raise  # a fault of the disk, not of the file
-            raise UnreadableUploadError(
-                f"expected DICOM that can be de-identified, found a file that cannot ({type(error).__name__})",
-                hint="export the series again; if that fails too, contact the reading centre",
-            ) from None
+def _damage_is_a_refusal() -> AbstractContextManager[None]:
+    return dicom_faults_are_refusals(
+        "DICOM that can be de-identified",
+        hint="export the series again; if that fails too, contact the reading centre",
+    )
 
 
 def _require_clean(target: Path, clean: Dataset, identities: frozenset[str], cleared: frozenset[str]) -> None:

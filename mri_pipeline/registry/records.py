@@ -129,8 +129,8 @@ class WithdrawnImages:
         Blinded code and visit label of the withdrawn scan.
     contrasts : tuple of str
         The images, by the contrast that they have now.
-    reason : str
-        Of the withdrawal.
+    reason, at : str
+        Of the withdrawal: why, and when (UTC, ISO 8601).
     replaced : bool
         True if another scan replaced it.
     """
@@ -139,6 +139,7 @@ class WithdrawnImages:
     visit: str
     contrasts: tuple[str, ...]
     reason: str
+    at: str
     replaced: bool
 
 

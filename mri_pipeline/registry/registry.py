@@ -11,41 +11,18 @@ from sqlalchemy import select
 
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.reads import ReadRegistry
-from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
+from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.releases import Releases
-from mri_pipeline.registry.scans import set_identity, stated_of_scan, withdraw
-from mri_pipeline.registry.schema import Gate, ScanRow, ScanState, SiteRow, SubjectRow
+from mri_pipeline.registry.scan_registry import ScanRegistry
+from mri_pipeline.registry.schema import Gate, SiteRow
 from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.settings import enter_settings, recorded_settings, settings_of
-from mri_pipeline.registry.site_queries import (
-    STATED,
-    SUPERSEDED,
-    WITHDRAWN_SCAN,
-    Question,
-    SiteQueries,
-    close_queries,
-    enter_queries,
-    renew_queries,
-)
-from mri_pipeline.registry.steps import (
-    accepted_scan,
-    another_scan,
-    append,
-    enter_refusal,
-    enter_subject,
-    is_accepted,
-    refusals_of,
-    require_latest,
-    require_texts,
-    scanner_id,
-)
-
-_ANALYSIS = {ScanStatus.ANALYSED: AuditAction.SCAN_ANALYSED, ScanStatus.FAILED: AuditAction.SCAN_FAILED}
+from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries
+from mri_pipeline.registry.steps import append, require_latest, scanner_id
 
 
 class Use(Enum):
@@ -57,7 +34,7 @@ class Use(Enum):
     """It reads or writes what numbers come from: the audit trail is verified first."""
 
 
-class Registry(ReadRegistry):
+class Registry(ScanRegistry, ReadRegistry):
     """The registry of one trial. Each method is one transaction; several processes may use it at the same time.
 
     Use it as a context manager, or call `close`.
@@ -241,271 +218,6 @@ class Registry(ReadRegistry):
             details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
             append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
-
-    # subjects and scans
-
-    def record_scan(
-        self,
-        subject: str,
-        visit: str,
-        *,
-        site: str,
-        upload_digest: str,
-        scanner: ScannerFacts | None = None,
-        profile: Mapping[str, Any] | None = None,
-        findings: Sequence[Question | str] = (),
-        identity: ScanIdentity | None = None,
-        receipt: str = "",
-        replace_because: str = "",
-        remarks: Mapping[str, str] | None = None,
-        others: Mapping[str, Sequence[Question]] | None = None,
-        others_rule: str = "",
-    ) -> bool:
-        """Enter an accepted scan of a planned visit, and its subject if it is new.
-
-        The withdrawal of an earlier scan and the entry of the new one are one transaction.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        site : str
-            Code of the site.
-        upload_digest : str
-            SHA-256 of the upload.
-        scanner : ScannerFacts, optional
-            Entered as a scanner of the site if it is new.
-        profile : mapping, optional
-            The acquisition as JSON without patient data (`RegistryQueries.scan_profiles`).
-        findings : sequence of Question or str
-            Of the quality control of the scan, without patient data. They become queries.
-        identity : ScanIdentity, optional
-            Whose images they are, and of when. The caller has compared it with `RegistryQueries.relatives`.
-        receipt : str
-            Random name of this ingest. `RegistryQueries.receipt` returns it once the scan is entered.
-        replace_because : str
-            Reason for replacing an accepted scan of the visit. If empty, it is not replaced.
-        remarks : mapping of str to str, optional
-            Further details of the audit entry, without patient data.
-        others : mapping of str to sequence of Question, optional
-            Questions of `others_rule` on other accepted visits of the subject that this scan raises, or settles where
-            there are none.
-        others_rule : str
-
-        Returns
-        -------
-        bool
-            False if the same upload was entered before and is not to be replaced. Nothing is changed then.
-
-        Raises
-        ------
-        SettingsError
-            If the protocol has no such visit or site.
-        UsageError
-            If the subject belongs to another site, or the visit has another scan or a locked read.
-        UploadRefusedError
-            If another visit has one of its images.
-        """
-        self._protocol.visit(visit)
-        self._protocol.site(site)
-        with writing(self._engine) as session:
-            if enter_subject(session, subject, site):
-                for entry in refusals_of(session, subject):
-                    enter_refusal(session, subject, **entry)
-            row = session.get(ScanRow, (subject, visit))
-            if row is not None and is_accepted(row):
-                if replace_because:
-                    withdraw(session, row, reason=replace_because, replaced_by=receipt)
-                elif row.upload_digest == upload_digest:
-                    return False
-                else:
-                    raise another_scan(subject, visit)
-            row = row or ScanRow(subject=subject, visit=visit)
-            messages = [str(finding) for finding in findings]
-            row.status, row.upload_digest, row.findings = ScanState.RECEIVED.value, upload_digest, messages
-            row.scanner = scanner_id(session, site, scanner) if scanner else None
-            row.profile, row.receipt = dict(profile or {}), receipt or None
-            session.add(row)
-            set_identity(session, row, identity or ScanIdentity())
-            details = {
-                **(remarks or {}),
-                "upload": upload_digest,
-                "findings": messages,
-                **stated_of_scan(session, row),
-            }
-            append(session, AuditAction.SCAN_RECEIVED, f"{subject} {visit}", details)
-            enter_queries(session, findings, site=site, subject=subject, visit=visit)
-            for other, questions in (others or {}).items():
-                scan = session.get(ScanRow, (subject, other))
-                if scan is not None and is_accepted(scan):
-                    renew_queries(session, scan, questions, rule=others_rule, site=site, reason=SUPERSEDED)
-        return True
-
-    def record_withdrawal(
-        self,
-        subject: str,
-        visit: str,
-        *,
-        reason: str,
-        by: str,
-        kept_in: str,
-        others: Sequence[str] = (),
-        others_rule: str = "",
-    ) -> None:
-        """Withdraw the accepted scan of a visit without a replacement. The visit is missing then.
-
-        The scan and its reads stay in `RegistryQueries.withdrawn`. The queries on the visit are closed. The subject's
-        other visits are to be analysed again.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        reason, by : str
-            Why and by whom, without patient data.
-        kept_in : str
-            Name of the folder that keeps scan and reads.
-        others : sequence of str, optional
-            Labels of the subject's other visits whose queries of `others_rule` compare with this scan. They are closed.
-        others_rule : str
-
-        Raises
-        ------
-        UsageError
-            If there is no accepted scan of that visit, if its read is locked, or if `reason` or `by` is empty.
-        """
-        require_texts(reason=reason, by=by)
-        with writing(self._engine) as session:
-            site = session.get_one(SubjectRow, subject).site
-            withdraw(session, accepted_scan(session, subject, visit), reason=reason, by=by, kept_in=kept_in)
-            close_queries(session, subject, visit, reason=WITHDRAWN_SCAN)
-            for other in others:
-                scan = session.get(ScanRow, (subject, other))
-                if scan is not None and is_accepted(scan):
-                    renew_queries(session, scan, (), rule=others_rule, site=site, reason=WITHDRAWN_SCAN)
-
-    def record_statement(
-        self,
-        subject: str,
-        visit: str,
-        *,
-        before_infusion: bool,
-        rule: str,
-        questions: Sequence[Question] = (),
-    ) -> None:
-        """Enter the site's statement whether an accepted scan came before the infusion.
-
-        The same statement again is no change.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        before_infusion : bool
-        rule : str
-            Rule that asks for the statement. Its queries with another message are closed.
-        questions : sequence of Question
-            The queries of this rule under this statement.
-
-        Raises
-        ------
-        UsageError
-            If there is no accepted scan of that visit.
-        """
-        with writing(self._engine) as session:
-            row = accepted_scan(session, subject, visit)
-            stated = "yes" if before_infusion else "no"
-            if row.before_infusion == stated:
-                return
-            row.before_infusion = stated
-            details = {"before_infusion": stated, "findings": [question.message for question in questions]}
-            append(session, AuditAction.STATEMENT, f"{subject} {visit}", details)
-            site = session.get_one(SubjectRow, subject).site
-            renew_queries(session, row, questions, rule=rule, site=site, reason=STATED)
-
-    def record_refusal(
-        self, site: str, *, reason: str, upload_digest: str = "", subject: str = "", visit: str = ""
-    ) -> None:
-        """Record a refused upload. A visit with an accepted scan keeps it.
-
-        `subject` and `visit` are optional. A refused upload never enters a new subject, because its number may be
-        mistyped. The refusals of such a subject are in the audit trail only. They become the state of its visits with
-        its first accepted scan (`record_scan`).
-
-        Parameters
-        ----------
-        site : str
-            Code of the site.
-        reason : str
-            Without patient data.
-        upload_digest : str
-            SHA-256 of the upload; empty if it could not be read.
-        subject, visit : str
-            Blinded code and visit label; empty if they are not known.
-
-        Raises
-        ------
-        SettingsError
-            If the protocol has no such site or visit.
-        UsageError
-            If the subject belongs to another site.
-        """
-        self._protocol.site(site)
-        with writing(self._engine) as session:
-            if subject and visit:
-                self._protocol.visit(visit)
-                if session.get(SubjectRow, subject) is not None:
-                    enter_subject(session, subject, site)
-                    enter_refusal(session, subject, visit, reason=reason, upload_digest=upload_digest)
-            append(
-                session,
-                AuditAction.UPLOAD_REFUSED,
-                f"{subject} {visit}".strip() or site,
-                {"upload": upload_digest, "reason": reason},
-            )
-
-    def record_analysis(
-        self,
-        subject: str,
-        visit: str,
-        status: ScanStatus,
-        *,
-        reason: str = "",
-        scan_keys: Mapping[str, str] | None = None,
-    ) -> None:
-        """Record that an accepted scan was analysed or failed. An unchanged status gives no audit entry.
-
-        Parameters
-        ----------
-        subject, visit : str
-            Blinded code and visit label.
-        status : ScanStatus
-            Analysed or failed.
-        reason : str
-            Of a failure, for the audit trail, without patient data.
-        scan_keys : mapping of str to str, optional
-            `VisitState.scan_key` of each scan that was analysed together, by visit. If one of them was replaced or
-            withdrawn since, nothing is recorded.
-
-        Raises
-        ------
-        UsageError
-            If there is no accepted scan of that visit.
-        ValueError
-            If the status is another one.
-        """
-        if status not in _ANALYSIS:
-            raise ValueError(f"expected analysed or failed, found {status.value}")
-        with writing(self._engine) as session:
-            for label, key in (scan_keys or {}).items():
-                scan = session.get(ScanRow, (subject, label))
-                if scan is None or scan.scan_key != key:
-                    return
-            row = accepted_scan(session, subject, visit)
-            if row.status != status.value:
-                row.status = status.value
-                details = {"reason": reason} if reason else {}
-                append(session, _ANALYSIS[status], f"{subject} {visit}", details)
 
     # the audit trail
 

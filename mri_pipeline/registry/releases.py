@@ -25,11 +25,14 @@ class Release:
         Header elements by series, such as ``4/SoftwareVersions``, whose values are no identities.
     reason : str
         Reasons of all decisions on the upload, oldest first.
+    protocol_at : str
+        When limits were overruled last (UTC, ISO 8601); empty if they were not.
     """
 
     protocol: bool = False
     cleared: frozenset[str] = frozenset()
     reason: str = ""
+    protocol_at: str = ""
 
 
 class Releases:
@@ -65,6 +68,7 @@ class Releases:
             any(row.protocol for row in rows),
             frozenset(element for row in rows for element in row.cleared),
             "; ".join(row.reason for row in rows),
+            max((row.at for row in rows if row.protocol), default=""),
         )
 
     def enter(

@@ -229,14 +229,14 @@ def withdrawn_images(session: Session, subject: str, visit: str, identity: ScanI
     sent = {key: contrast for contrast, key in identity.images.items()}
     for key in present:
         sent.pop(key, None)
-    columns = (WithdrawnRow.subject, WithdrawnRow.visit, WithdrawnRow.reason, WithdrawnRow.replaced_by)
+    columns = [getattr(WithdrawnRow, name) for name in ("subject", "visit", "reason", "at", "replaced_by", "scan")]
     found: dict[tuple[str, str], WithdrawnImages] = {}
-    for row in session.execute(select(*columns, WithdrawnRow.scan).order_by(WithdrawnRow.id)):
+    for row in session.execute(select(*columns).order_by(WithdrawnRow.id)):
         contrasts = tuple(sent[key] for key in row.scan["images"].values() if key in sent)
         if contrasts:
             found.pop((row.subject, row.visit), None)
             found[row.subject, row.visit] = WithdrawnImages(
-                row.subject, row.visit, contrasts, row.reason, replaced=row.replaced_by is not None
+                row.subject, row.visit, contrasts, row.reason, row.at, replaced=row.replaced_by is not None
             )
     return list(found.values())
 

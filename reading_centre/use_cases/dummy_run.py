@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def receive_dummy_run(
         upload = desk.upload
         _, digest = measure_upload(upload)
         desk.registry.require_latest_dummy_run(site, digest, received)
-        try:
+        with _refusals(desk, upload, digest, site, received):
             run, alarm = accept_dummy_run(
                 upload,
                 protocol=desk.protocol,
@@ -111,17 +112,8 @@ def receive_dummy_run(
                 details = {"upload": digest, "series": statement_text(stated)}
                 desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
             report = _write_acceptance(desk, run, digest)
-            queries = tuple(finding.message for finding in run.of(Action.QUERY))
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
-        except UploadRefusedError as error:
-            desk.refuse(upload, error, digest=digest, site=site, kind="dummy run")
-            # an unreadable upload does not withdraw an earlier acceptance
-            if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
-                desk.registry.record_dummy_run(
-                    site, accepted=False, upload_digest=digest, findings=[error.message], received=received
-                )
-            raise
         desk.registry.record_dummy_run(
             site,
             accepted=True,
@@ -131,7 +123,23 @@ def receive_dummy_run(
             received=received,
         )
         desk.settle_waiting(digest, kind="dummy run")
+        queries = tuple(finding.message for finding in run.of(Action.QUERY))
         return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
+
+
+@contextmanager
+def _refusals(desk: UploadDesk, upload: Path, digest: str, site: str, received: str) -> Iterator[None]:
+    """Keep a dummy run that the block refuses in quarantine, and record the verdict."""
+    try:
+        with desk.refusals(upload, digest=digest, site=site, kind="dummy run"):
+            yield
+    except UploadRefusedError as error:
+        # an unreadable upload does not withdraw an earlier acceptance
+        if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
+            desk.registry.record_dummy_run(
+                site, accepted=False, upload_digest=digest, findings=[error.message], received=received
+            )
+        raise
 
 
 def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> UploadRefusedError:

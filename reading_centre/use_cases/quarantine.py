@@ -206,22 +206,11 @@ def release_upload(
     trial = Trial.existing(folder)
     entry = _waiting(trial, name)
     cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
-    protocol = not cleared
-    if protocol and entry.refused_as == IdentityError.__name__:
-        raise UsageError(
-            f"{name}: expected --clear-identity TAG for an identity alarm, found none",
-            hint="check the header; give each tag that the reason names and that holds no identity",
-        )
-    if protocol and (entry.refused_as != ComplianceError.__name__ or entry.kind == DUMMY_RUN):
-        raise UsageError(
-            f"{name}: expected a visit refused for a limit of the protocol, found a {entry.kind} refused as "
-            f"{entry.refused_as}",
-            hint="correct the cause, then: mri-pipeline quarantine retry TRIAL ENTRY",
-        )
+    _require_releasable(entry, cleared)
     _require_subject(trial, entry, subject=subject, visit=visit)
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
         registry.releases.enter(
-            entry.sha256, site=entry.site, reason=reason, by=by, protocol=protocol, cleared=cleared
+            entry.sha256, site=entry.site, reason=reason, by=by, protocol=not cleared, cleared=cleared
         )
     return retry_upload(
         folder,
@@ -233,6 +222,23 @@ def release_upload(
         patient_changed=patient_changed,
         stated=stated,
     )
+
+
+def _require_releasable(entry: QuarantineEntry, cleared: Sequence[str]) -> None:
+    """Refuse to overrule another reason than a limit of the protocol. Cleared elements overrule an identity alone."""
+    if cleared:
+        return
+    if entry.refused_as == IdentityError.__name__:
+        raise UsageError(
+            f"{entry.name}: expected --clear-identity TAG for an identity alarm, found none",
+            hint="check the header; give each tag that the reason names and that holds no identity",
+        )
+    if entry.refused_as != ComplianceError.__name__ or entry.kind == DUMMY_RUN:
+        raise UsageError(
+            f"{entry.name}: expected a visit refused for a limit of the protocol, found a {entry.kind} refused as "
+            f"{entry.refused_as}",
+            hint="correct the cause, then: mri-pipeline quarantine retry TRIAL ENTRY",
+        )
 
 
 def entry_record(entry: QuarantineEntry) -> dict[str, Any]:

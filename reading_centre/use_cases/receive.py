@@ -28,6 +28,7 @@ from qc.gate import is_complete_visit
 from reading_centre.use_cases.incoming import Incoming, Study
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.private_folder import private_folder, sweep
+from reading_centre.use_cases.storage import no_free_port
 from reading_centre.use_cases.upload_desk import upload_desk
 
 _LOG = logging.getLogger(__name__)
@@ -302,10 +303,7 @@ def _started(node: Node, incoming: Incoming, sites: Mapping[str, str], said: _Wa
     try:
         server: Any = entity.start_server((node.host, node.port), block=False, evt_handlers=handlers)
     except OSError as error:
-        raise UsageError(
-            f"expected a free port on an address of this machine, found: {error.strerror}",
-            hint="check --host and --port; ports below 1024 are privileged",
-        ) from error
+        raise no_free_port(error) from error
     return entity, int(server.server_address[1])
 
 

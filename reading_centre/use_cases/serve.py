@@ -20,6 +20,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.reading_sign import finish_signed
+from reading_centre.use_cases.storage import no_free_port
 from reading_centre.web.app import create_app
 
 _LOG = logging.getLogger(__name__)
@@ -108,10 +109,7 @@ def _listening(address: Address) -> socket.socket:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address.host, address.port), family=family)
     except OSError as error:
-        raise UsageError(
-            f"expected a free port on an address of this machine, found: {error.strerror}",
-            hint="check --host and --port; ports below 1024 are privileged",
-        ) from error
+        raise no_free_port(error) from error
 
 
 def _line(address: Address, listener: socket.socket) -> str:

@@ -76,6 +76,24 @@ def disk_full() -> UsageError:
     )
 
 
+def no_free_port(error: OSError) -> UsageError:
+    """The error for a port on which the program cannot listen.
+
+    Parameters
+    ----------
+    error : OSError
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
+    return UsageError(
+        f"expected a free port on an address of this machine, found: {error.strerror}",
+        hint="check --host and --port; ports below 1024 are privileged",
+    )
+
+
 def _storage_error(error: OSError, upload: Path) -> UsageError:
     if error.errno in DISK_FULL:
         return disk_full()

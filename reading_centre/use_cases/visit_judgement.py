@@ -23,8 +23,8 @@ from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk
 from workflows.intake import IntakeJob, run_intake
 
-_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere", WITHDRAWN}
-"""Rules of `qc.identity` that may concern another subject."""
+_WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
+"""Rules of `qc.identity.check_identity` that may concern another subject."""
 
 
 @dataclass(frozen=True)
@@ -191,21 +191,27 @@ def _compare(
     """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
     of = {"subject": visitor.code, "visit": visitor.visit}
     withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
+    released_at = desk.registry.releases.of(visitor.digest).protocol_at
+    before = [images for images in withdrawn if images.at <= released_at]
     found = (
         *check_identity(identity, **of, known=known, protocol=desk.protocol),
-        *check_withdrawn(withdrawn, **of),
+        *check_withdrawn(before, **of),
     )
-    others = [f"{s.subject} {s.visit}" for s in known if s.subject != visitor.code and identity.shares(s.identity)]
-    others += [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
-    if others and not visitor.dry_run and any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+    elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
+    if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
+        shared = (scan for scan in known if scan.subject != visitor.code and identity.shares(scan.identity))
+        elsewhere += [f"{scan.subject} {scan.visit}" for scan in shared]
+    if elsewhere and not visitor.dry_run:
         # the messages are kept beside identified data and contain no code; the audit trail says whose images they are
         target = f"{visitor.code} {visitor.visit}"
-        desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": others})
+        desk.registry.audit(AuditAction.UPLOAD_OF_ANOTHER_SUBJECT, target=target, details={"scans": elsewhere})
     remarks = _remarks(visitor)
     if visitor.patient_changed and any(finding.rule == "patient" for finding in found):
         found = tuple(finding for finding in found if finding.rule != "patient")
         remarks["patient_changed"] = visitor.patient_changed
-    found = headers.decided(ComplianceReport(found)).findings
+    # a decision does not overrule a later withdrawal
+    since = [images for images in withdrawn if images not in before]
+    found = (*headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
     _require_none_refused(found)
     return found, remarks
 

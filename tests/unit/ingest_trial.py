@@ -15,7 +15,8 @@ from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry, ScanIdentity
+from mri_pipeline.core.records import ReadStatus, ScanStatus
+from mri_pipeline.registry import ReadCounts, Registry, ScanIdentity
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
 from tests.unit import dicom_factory as factory
@@ -67,6 +68,16 @@ def ingest(trial: Trial, sent: Path, visit: str = "wk00", **more: object):
     arguments = {"site": "S01", "subject": "0001", "before_infusion": True} | more
     with mock.patch("qc.decision.judge_images", return_value=[]):  # the objects are no heads
         return receive_visit(trial.root, sent, visit=visit, **arguments)
+
+
+def confirmed_read(trial: Trial, code: str) -> None:
+    """Enter the analysis of week 0 and a read of it, which is an empty file."""
+    with opened(trial) as registry:
+        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
+        counts = ReadCounts(accepted=2, digest="ab" * 32)
+        registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
+    (trial.reads / code / "wk00").mkdir(parents=True)
+    (trial.reads / code / "wk00" / "read.json").write_text("{}")
 
 
 @dataclass(frozen=True)

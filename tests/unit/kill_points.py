@@ -18,20 +18,25 @@ FIRST = ("unpack", "convert", "flush", "key", "registry", "move scan", "particip
 REPLACEMENT = (*FIRST[:5], "move reads", "move earlier scan", *FIRST[5:])
 
 
-def install(step: int) -> None:
-    """Kill this process before change number `step`."""
-    seen = -1
+class Guard:
+    """Kill this process before call number `step`, from 0, of the guarded functions. `seen` is the latest call."""
 
-    def guarded(function):
+    def __init__(self, step: int) -> None:
+        self.step, self.seen = step, -1
+
+    def __call__(self, function):
         def call(*args, **kwargs):
-            nonlocal seen
-            seen += 1
-            if seen == step:
+            self.seen += 1
+            if self.seen == self.step:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*args, **kwargs)
 
         return call
 
+
+def install(step: int) -> None:
+    """Kill this process before change number `step`."""
+    guarded = Guard(step)
     steps.unpack = guarded(steps.unpack)
     steps.convert_chosen = guarded(steps.convert_chosen)
     ingest.make_durable = guarded(ingest.make_durable)

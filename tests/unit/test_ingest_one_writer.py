@@ -11,12 +11,10 @@ import pytest
 
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.records import ReadStatus, ScanStatus
-from mri_pipeline.registry import ReadCounts
 from reading_centre.use_cases import staging
 from reading_centre.use_cases.private_folder import private_folder, sweep
 from tests.unit import ingest_trial, kill_points
-from tests.unit.ingest_trial import SMALL, agree, identified, ingest, opened, upload
+from tests.unit.ingest_trial import SMALL, agree, confirmed_read, identified, ingest, opened, upload
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 
@@ -33,12 +31,7 @@ def prepared(tmp_path_factory):
     shutil.copytree(folder / "empty", folder / "read")
     trial = Trial.existing(folder / "read")
     code = ingest(trial, folder / "first").subject
-    with opened(trial) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
-        counts = ReadCounts(accepted=2, digest="ab" * 32)
-        registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
-    (trial.reads / code / "wk00").mkdir(parents=True)
-    (trial.reads / code / "wk00" / "read.json").write_text("{}")
+    confirmed_read(trial, code)
     return folder
 
 

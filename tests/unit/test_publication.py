@@ -1,7 +1,6 @@
 """A subject's results are whole at every moment of their publication, and the next run ends as an undisturbed one."""
 
 import multiprocessing
-import os
 import shutil
 import signal
 import threading
@@ -14,6 +13,7 @@ from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import exchange
 from mri_pipeline.core.io.exchange import read_whole, replace_folder
+from tests.unit.kill_points import Guard
 from tests.unit.test_batch import make_job
 
 FORK = multiprocessing.get_context("fork")  # the imports of a new process would take longer than the test
@@ -59,18 +59,7 @@ def results(folder):
 
 def _killed_at(step, folder, value):
     """`analyse`, killed before step number `step` of the publication."""
-    seen = -1
-
-    def guarded(function):
-        def call(*args, **kwargs):
-            nonlocal seen
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return call
-
+    guarded = Guard(step)
     for module, name in (
         (publication, "write_atomic"), (publication, "sync_tree"), (exchange, "_exchange"), (exchange, "sync_folder"),
     ):  # fmt: skip
@@ -81,7 +70,7 @@ def _killed_at(step, folder, value):
         return (guarded(move) if self.suffix == ".html" else move)(self, target)
 
     def rmtree(path):
-        return (guarded(remove) if seen >= 0 else remove)(path)
+        return (guarded(remove) if guarded.seen >= 0 else remove)(path)
 
     Path.replace, exchange.shutil.rmtree = replace, rmtree
     analyse(folder, value)

@@ -11,7 +11,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.core.records import ReadStatus, ScanStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.reading.items import LesionKind, item_from_derivatives
@@ -243,6 +243,22 @@ def test_a_signature_is_for_what_the_summary_has_shown(trial, room, desk):
     assert sign(desk, seen=seen).status_code == 409
     assert (visits_of(trial)["wk04"].reads, desk.case["state"]) == ((), "open")
     assert sign(desk).status_code == 200
+
+
+def test_a_case_is_neither_signed_nor_opened_while_a_withdrawn_scan_is_in_its_analysis(trial, room, desk):
+    desk.decide_all()
+    unopened = desk_of(room, "wk12")
+    with opened(trial) as registry:
+        registry.record_withdrawal(SUBJECT, "wk00", reason="wrong patient", by="DM", kept_in="x")
+    expected = "Expected an analysis of the present scans, found an earlier one."
+    for answer in (sign(desk), unopened.client.get(f"{unopened.url}/case")):
+        assert (answer.status_code, answer.json()["detail"][: len(expected)]) == (409, expected)
+    assert visits_of(trial)["wk04"].reads == ()
+    assert room.worklist("R1") == []
+    with opened(trial) as registry:
+        for visit in ("wk04", "wk12"):
+            registry.record_analysis(SUBJECT, visit, ScanStatus.ANALYSED)
+    assert {one.visit for one in room.worklist("R1")} >= {"wk04", "wk12"}
 
 
 def test_only_the_tab_that_edits_signs(room, desk):

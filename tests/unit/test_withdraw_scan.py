@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -21,7 +20,8 @@ from reading_centre.use_cases.quarantine import list_quarantine, release_upload
 from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.withdraw import withdraw_scan
 from tests.unit import ingest_trial
-from tests.unit.ingest_trial import SMALL, agree, ingest, opened, upload
+from tests.unit.ingest_trial import SMALL, agree, confirmed_read, ingest, opened, upload
+from tests.unit.kill_points import Guard
 
 pytestmark = pytest.mark.usefixtures("no_image_checks")
 SPAWN = multiprocessing.get_context("spawn")
@@ -35,12 +35,7 @@ def prepared(tmp_path_factory):
     trial = ingest_trial.new_trial(folder / "trial")
     code = ingest(trial, upload(folder / "first")).subject
     ingest(trial, upload(folder / "second", day=60), "wk04", before_infusion=None)
-    with opened(trial) as registry:
-        registry.record_analysis(code, "wk00", ScanStatus.ANALYSED)
-        counts = ReadCounts(accepted=2, digest="ab" * 32)
-        registry.record_reads({(code, "wk00"): counts}, reader="R1", status=ReadStatus.CONFIRMED)
-    (trial.reads / code / "wk00").mkdir(parents=True)
-    (trial.reads / code / "wk00" / "read.json").write_text("{}")
+    confirmed_read(trial, code)
     return folder
 
 
@@ -157,6 +152,17 @@ def test_a_replaced_scan_that_comes_back_is_a_query(trial, prepared):
     assert len(agree(trial)) == 2
 
 
+def test_a_decision_does_not_overrule_a_later_withdrawal(trial, prepared, monkeypatch):
+    withdraw(trial)
+    with pytest.raises(ComplianceError):
+        ingest(trial, prepared / "first")
+    release(trial, "0001")
+    monkeypatch.setattr("mri_pipeline.registry.scans.utc_now", lambda: "2099-01-01T00:00:00+00:00")
+    withdraw(trial, reason="consent withdrawn")
+    with pytest.raises(ComplianceError, match=r"withdrawn scan of this visit \(reason: consent withdrawn\)"):
+        ingest(trial, prepared / "first")
+
+
 def test_the_other_visits_are_to_be_analysed_again(trial):
     """Their lesions were found together with the scan that is gone."""
     code = code_of(trial)
@@ -235,18 +241,7 @@ MOMENTS = ("registry", "move reads", "move scan", "participants", "remove stage"
 
 
 def _killed_at(step, root):
-    changes = 0
-
-    def guarded(function):
-        def call(*args, **kwargs):
-            nonlocal changes
-            changes += 1
-            if changes == step + 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return call
-
+    guarded = Guard(step)
     Registry.record_withdrawal = guarded(Registry.record_withdrawal)
     staging.list_participants = guarded(staging.list_participants)
     staging.shutil.rmtree = guarded(shutil.rmtree)
