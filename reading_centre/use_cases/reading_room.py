@@ -415,15 +415,15 @@ _UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN, ReadStanding.COMP
 
 def _panes(case: Case) -> list[Json]:
     """The images of a case. An adjudicator sees FLAIR and T1 after contrast three times: result, read A, read B."""
-    panes: list[Json] = []
-    for pane in case.images.panes:
-        panes.append({**pane, "volume": pane["id"], "read": None})
-        if pane["id"] in _COMPARED:
-            panes += (
-                {**pane, "id": f"read_{name}_{pane['id']}", "volume": pane["id"], "read": name}
-                for name in case.reads
-            )
-    return panes
+    shown = [{**pane, "volume": pane["id"], "read": None} for pane in case.images.panes]
+    if not case.reads:
+        return shown
+    compared = [pane for pane in shown if pane["id"] in _COMPARED]
+    rows = [
+        [pane, *(pane | {"id": f"read_{name}_{pane['id']}", "read": name} for name in case.reads)]
+        for pane in compared
+    ]
+    return [*(pane for row in rows for pane in row), *(pane for pane in shown if pane not in compared)]
 
 
 _COMPARED = frozenset({"flair", "t1_gd"})
