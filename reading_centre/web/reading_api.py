@@ -18,6 +18,7 @@ from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
 from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
+from reading_centre.use_cases.report_job import start_renewal
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code
@@ -178,7 +179,10 @@ def _summary(request: Request, assignment: str) -> Response:
 def _sign(
     request: Request, assignment: str, body: _Sign, x_client: Annotated[str, Header(max_length=64)] = ""
 ) -> Response:
-    """Sign the read: login and password at the first signature of a session, the password at each later one."""
+    """Sign the read: login and password at the first signature of a session, the password at each later one.
+
+    The reports are renewed afterwards.
+    """
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")
     try:
@@ -192,7 +196,7 @@ def _sign(
         raise HTTPException(401, _NOT_SIGNED)
     signature = sign_read(room, own, account=account, name=user.name, client=x_client, seen=body.seen)
     room.registry.sessions.signed(user.token)
-    return JSONResponse(signature)
+    return JSONResponse(signature, background=BackgroundTask(start_renewal, room.trial))
 
 
 _NOT_SIGNED = "Expected your login and your password, found another. Nothing was signed; try again."

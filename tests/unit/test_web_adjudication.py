@@ -15,6 +15,7 @@ from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.web import reading_api
 from tests.unit.reading_trial import (
     decide,
     edit_protocol,
@@ -148,7 +149,9 @@ def test_nothing_names_the_readers(room, desk):
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
-def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tmp_path, name):
+def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tmp_path, name, monkeypatch):
+    renewed = []
+    monkeypatch.setattr(reading_api, "start_renewal", renewed.append)
     shutil.copytree(trial.root, tmp_path / "other")
     other = Trial(tmp_path / "other")
     desk = desk_of(room, "wk04")
@@ -157,6 +160,7 @@ def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tm
     assert {lesion["choice"] for lesion in asked(desk)} == {name}
     answer = sign(desk)
     assert answer.status_code == 200, answer.text
+    assert renewed == [room.trial]
     by_file(other, tmp_path, name)
     ours, theirs = (load_read(one.reads, SUBJECT, "wk04", "ADJ", 1) for one in (trial, other))
     assert ours.record.status is ReadStatus.ADJUDICATED
