@@ -27,7 +27,7 @@ from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.subject_jobs import make_job
 from reading_centre.use_cases.subject_reports import refresh_reports, write_trial_index
 from reading_centre.use_cases.tables import write_trial_tables
-from tests.unit.reading_trial import decide, edit_protocol, opened, write_unread_trial
+from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, write_unread_trial
 
 CODE = "BENCH000"
 COLUMNS = {
@@ -58,8 +58,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 def report_of(trial):

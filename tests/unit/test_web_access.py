@@ -1,14 +1,12 @@
 """Who may do what in the web application: sessions, roles, other sites, passwords, and what a reader never sees."""
 
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import sessions
@@ -16,7 +14,7 @@ from mri_pipeline.registry.schema import SessionRow
 from reading_centre.web.access import COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.security import HEADERS
-from tests.unit.reading_trial import edit_protocol
+from tests.unit.reading_trial import copy_of, edit_protocol
 from tests.unit.web_trial import PASSWORDS, SITE, Desk, browser, opened_room, write_web_trial
 
 SUBJECTS = ("BENCH000", "BENCH001")
@@ -31,8 +29,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return Trial(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 @pytest.fixture

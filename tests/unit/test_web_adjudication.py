@@ -17,6 +17,7 @@ from reading_centre.use_cases.read_lock import Proof, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables
 from reading_centre.web import reading_api
 from tests.unit.reading_trial import (
+    copy_of,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -54,8 +55,7 @@ def without_the_first_lesion(code, row):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return Trial(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 @pytest.fixture
