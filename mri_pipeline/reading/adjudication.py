@@ -77,6 +77,27 @@ class Dispute:
         differs = self.a[kind].mask != self.b[kind].mask
         return sorted(int(n) for n in np.unique(together.data[differs]) if n)
 
+    def outlined(self, together: Masks) -> dict[str, dict[LesionKind, LabelImage]]:
+        """The outlines of each read, with the numbers of the lesions of both reads.
+
+        Parameters
+        ----------
+        together : mapping of LesionKind to LabelImage
+            From `together`.
+
+        Returns
+        -------
+        dict of str to dict
+            By ``A`` and ``B``.
+        """
+        return {
+            name: {
+                kind: LabelImage(np.where(masks[kind].mask, mask.data, 0), mask.grid)
+                for kind, mask in together.items()
+            }
+            for name, masks in zip(NAMES, (self.a, self.b), strict=True)
+        }
+
     def row(self, kind: LesionKind, number: int, together: Masks) -> dict[str, object]:
         """What each read has at a lesion, for ``lesions.csv``.
 

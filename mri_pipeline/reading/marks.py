@@ -60,6 +60,8 @@ class Marks:
         Voxels that belong to the grid of the images.
     changes : iterable of int
         Proposed T2 lesions on whose change the reader decides.
+    settled : iterable of (kind, number)
+        Proposed lesions that count without a decision: two reads outline them in the same way.
 
     Notes
     -----
@@ -68,7 +70,11 @@ class Marks:
     """
 
     def __init__(
-        self, proposed: Mapping[LesionKind, NDArray[np.uint16]], editable: BoolArray, changes: Iterable[int] = ()
+        self,
+        proposed: Mapping[LesionKind, NDArray[np.uint16]],
+        editable: BoolArray,
+        changes: Iterable[int] = (),
+        settled: Iterable[Lesion] = (),
     ) -> None:
         self.labels = {kind: labels.copy() for kind, labels in proposed.items()}
         self.voxels: dict[Lesion, Indices] = {}
@@ -78,6 +84,7 @@ class Marks:
         self._editable = editable
         self._decisions: dict[Lesion, Decision] = {}
         self._asked = frozenset(changes)
+        self.settled = frozenset(settled)
         self._changes: dict[int, str] = {}
 
     def decision(self, lesion: Lesion) -> Decision:
@@ -142,7 +149,7 @@ class Marks:
         list of (kind, number)
             In the order of kinds and numbers.
         """
-        open_ = {lesion for lesion in self.proposed if self.decision(lesion).decision is None}
+        open_ = {one for one in self.proposed - self.settled if self.decision(one).decision is None}
         open_ |= {
             (LesionKind.T2, number)
             for number in self._asked
@@ -240,7 +247,7 @@ class Marks:
         return where, old, new
 
     def _checked_decision(self, operation: DecideOperation) -> Callable[[], Effect]:
-        lesion = self._known(operation.kind, operation.lesion)
+        lesion = self._open(operation.kind, operation.lesion)
         if operation.reason and (operation.decision != "reject" or operation.reason not in REASONS):
             raise UsageError("expected a reason of the list for a rejection, found another", hint=_RELOAD)
         if self.decision(lesion) != operation.old:
@@ -249,7 +256,7 @@ class Marks:
         return lambda: self._decide(lesion, decided)
 
     def _checked_retype(self, operation: RetypeOperation) -> Callable[[], Effect]:
-        lesion, labels = self._known(operation.kind, operation.lesion), self._labels(operation.to)
+        lesion, labels = self._open(operation.kind, operation.lesion), self._labels(operation.to)
         if operation.to is operation.kind:
             raise UsageError("expected another type of lesion, found the same", hint="choose another type")
         where = self.voxels[lesion]
@@ -321,6 +328,15 @@ class Marks:
         if (kind, number) not in self.voxels:
             raise UsageError(f"expected a {kind.value} lesion of this case, found an unknown number", hint=_RELOAD)
         return kind, number
+
+    def _open(self, kind: LesionKind, number: int) -> Lesion:
+        lesion = self._known(kind, number)
+        if lesion in self.settled:
+            raise UsageError(
+                "expected a lesion on which the reads differ, found one that both outline in the same way",
+                hint="it counts as it is; change its outline if it is wrong",
+            )
+        return lesion
 
     def _labels(self, kind: LesionKind) -> NDArray[np.uint16]:
         if kind not in self.labels:

@@ -57,7 +57,7 @@ def _write(folder: Path, proposal: StoredProposal, masks: Mapping[LesionKind, La
 
 
 def proposal_digest(proposal: StoredProposal) -> str:
-    """Digest of all proposed masks of a visit.
+    """Digest of all proposed masks of a visit; for an adjudication also of the two reads.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def proposal_digest(proposal: StoredProposal) -> str:
     str
         SHA-256.
     """
-    content = {kind.value: digest for kind, digest in proposal.digests.items()}
+    content: dict[str, object] = {kind.value: digest for kind, digest in proposal.digests.items()}
+    content |= {"opinions": [opinion.digest for opinion in proposal.opinions]} if proposal.opinions else {}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

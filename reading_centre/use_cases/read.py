@@ -349,7 +349,9 @@ def _import_decisions(
     )
 
 
-def enter_reads(registry: Registry, reader: str, records: Sequence[ReadRecord]) -> None:
+def enter_reads(
+    registry: Registry, reader: str, records: Sequence[ReadRecord], status: ReadStatus = ReadStatus.CONFIRMED
+) -> None:
     """Enter the reads and hidden second reads of a reader in the registry, all or none.
 
     Parameters
@@ -358,9 +360,11 @@ def enter_reads(registry: Registry, reader: str, records: Sequence[ReadRecord]) 
     reader : str
         Code of the reader.
     records : sequence of ReadRecord
+    status : ReadStatus
+        Confirmed, or adjudicated.
     """
     reads, rereads = (
         {(record.subject, record.visit): counts_of(record) for record in records if record.reread is reread}
         for reread in (False, True)
     )
-    registry.record_reads(reads, reader=reader, status=ReadStatus.CONFIRMED, rereads=rereads)
+    registry.record_reads(reads, reader=reader, status=status, rereads=rereads)

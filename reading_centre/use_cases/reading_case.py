@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
 
@@ -15,6 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.tracking.location import locate
+from mri_pipeline.reading.adjudication import NAMES, Dispute
 from mri_pipeline.reading.canvas import Canvas, flat, unflat
 from mri_pipeline.reading.confirmed import PreviousT2, Returned, confirm_item
 from mri_pipeline.reading.items import LesionKind
@@ -61,6 +62,8 @@ class Case:
         Of the assignment.
     edits : list of Edit
         The log.
+    dispute : Dispute or None
+        For an adjudication: the two reads.
     """
 
     assignment: Assignment
@@ -75,8 +78,10 @@ class Case:
     previous_t2: PreviousT2
     lock: RLock
     edits: list[Edit] = field(default_factory=list)
+    dispute: Dispute | None = None
 
     def __post_init__(self) -> None:
+        self.reads = self._outlined()
         self.marks = self._unmarked()
         self._original = dict(self.marks.voxels)
         self._counts: dict[LesionKind, Json] = {}
@@ -168,6 +173,9 @@ class Case:
             "reason": decided.reason,
             "proposed_change": self.asked[number] if is_asked else None,
             "change": self.marks.change(number) if is_asked else None,
+            "settled": lesion in self.marks.settled,
+            "seen_by": [name for name, outline in self._outlines(lesion).items() if len(outline)],
+            "choice": self._choice(lesion),
         }
 
     def answer(self, number: int) -> Json:
@@ -185,7 +193,7 @@ class Case:
         """
         earlier = Case(
             self.assignment, self.proposal, self.proposed, self.canvas, self.grid, self.images, self.location,
-            self.probabilities, self.rules, self.previous_t2, self.lock, self.edits[: number - 1],
+            self.probabilities, self.rules, self.previous_t2, self.lock, self.edits[: number - 1], self.dispute,
         )  # fmt: skip
         return earlier.done(self.edits[number - 1], earlier._replay(self.edits[number - 1]))
 
@@ -234,6 +242,7 @@ class Case:
                 self.proposal, proposed, self._returned(returned), what=WHAT,
                 check=lambda masks, what: check_read(masks, self.rules, what=what),
                 previous_t2=lambda _: LabelImage(self.canvas.cut(self._previous_t2().mask), grid),
+                dispute=self._dispute_on_canvas(),
             )  # fmt: skip
             questions = item.notes
             counts = {
@@ -269,13 +278,61 @@ class Case:
     def _returned(self, labels: Mapping[LesionKind, LabelImage]) -> Returned:
         order = list(LesionKind)
         decisions = []
-        for lesion in sorted(self.marks.proposed, key=lambda one: (order.index(one[0]), one[1])):
+        asked = self.marks.proposed - self.marks.settled
+        for lesion in sorted(asked, key=lambda one: (order.index(one[0]), one[1])):
             decided = self.marks.decision(lesion)
-            decisions.append(LesionDecision(*lesion, decided.decision != "reject", decided.reason))
+            choice = self._choice(lesion)
+            taken = choice if choice in NAMES else ""
+            # to take a read without this lesion is no rejection: its outline counts, and there is none
+            accepted = decided.decision != "reject" or bool(taken and len(self.marks.voxels[lesion]))
+            decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken))
         rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
         words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
+
+    def _outlined(self) -> dict[str, dict[LesionKind, NDArray[np.uint16]]]:
+        """The numbered outlines of read A and read B in the voxels of the canvas; empty but for an adjudication."""
+        outlined = self.dispute.outlined(self.proposed) if self.dispute else {}
+        return {
+            name: {
+                kind: flat(self.canvas.cut(mask.reoriented().data.astype(np.uint16))) for kind, mask in own.items()
+            }
+            for name, own in outlined.items()
+        }
+
+    def _outlines(self, lesion: Lesion) -> dict[str, Indices]:
+        """The voxels of a lesion in each read; none for a lesion that the adjudicator has drawn."""
+        if lesion not in self._original:
+            return {}
+        place = self._original[lesion]
+        return {name: place[read[lesion[0]][place] > 0] for name, read in self.reads.items()}
+
+    def _choice(self, lesion: Lesion) -> str | None:
+        """What an adjudicator has decided: A, B, both, neither or own; None if nothing is decided or asked."""
+        decided = self.marks.decision(lesion).decision
+        if not self.reads or lesion not in self.marks.proposed - self.marks.settled or decided is None:
+            return None
+        present = self.marks.voxels[lesion] if decided == "accept" else np.zeros(0, dtype=np.int64)
+        for name, outline in (*self._outlines(lesion).items(), ("both", self._original[lesion])):
+            if np.array_equal(present, outline):
+                return name
+        return "own" if decided == "accept" else "neither"
+
+    def _dispute_on_canvas(self) -> Dispute | None:
+        if self.dispute is None:
+            return None
+        a, b = ({kind: self._on_canvas(values) for kind, values in read.items()} for read in self.reads.values())
+        return replace(self.dispute, a=a, b=b)
+
+    def _settled(self) -> list[Lesion]:
+        if self.dispute is None:
+            return []
+        return [
+            (kind, number)
+            for kind, mask in self.proposed.items()
+            for number in set(np.unique(mask.data).tolist()) - {0, *self.dispute.to_decide(kind, mask)}
+        ]
 
     def _previous_t2(self) -> LabelImage:
         try:
@@ -297,7 +354,7 @@ class Case:
                 )
         editable = np.zeros(self.canvas.shape, dtype=bool)
         editable[self.canvas.inside(self.grid.shape)] = True
-        return Marks(cut, flat(editable), self.asked)
+        return Marks(cut, flat(editable), self.asked, self._settled())
 
     def _on_canvas(self, labels: NDArray[np.uint16]) -> LabelImage:
         return LabelImage(unflat(labels, self.canvas.shape), self.canvas_grid)

@@ -10,7 +10,7 @@ from threading import RLock
 
 import numpy as np
 
-from mri_pipeline.analysis.read_check import number_counted
+from mri_pipeline.analysis.read_check import number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
@@ -19,6 +19,7 @@ from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.spatial import LabelImage
+from mri_pipeline.reading.adjudication import NAMES, Dispute, blinded_order
 from mri_pipeline.reading.canvas import Canvas, Shape, common_shape, flat
 from mri_pipeline.reading.items import LesionKind, ReadingItem, item_from_derivatives
 from mri_pipeline.reading.marks import Lesion
@@ -29,12 +30,13 @@ from mri_pipeline.reading.proposal_store import (
     proposal_digest,
     save_previous,
 )
-from mri_pipeline.reading.record import Purpose, StoredPrevious, StoredProposal
+from mri_pipeline.reading.record import Opinion, Purpose, StoredPrevious, StoredProposal
 from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from reading_centre.use_cases.read_compare import dispute_from_files, opinions_of, reasons_of
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.reading_case import Case
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
@@ -92,22 +94,24 @@ class Opener:
             assignment = self.registry.assignments.find(assignment.code, assignment.reader) or assignment
         item = item_from_derivatives(self.trial.derivatives, subject, visit)
         kept = kept_proposal(self.trial.reads, subject, visit, purpose, assignment.digest)
-        if kept is None:
+        if kept is None or not self.stands(kept[0], assignment):
             raise self.replaced(assignment)
         proposal, proposed = kept
         shown, previous = self._previous(item, purpose, assignment, proposed[LesionKind.T2])
         proposal = StoredProposal(
-            proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose, (), shown
-        )
+            proposal.subject, proposal.visit, proposal.reading_code, proposal.digests, proposal.purpose,
+            proposal.opinions, shown,
+        )  # fmt: skip
         canvas = _stored_canvas(assignment)
         grid = proposed[LesionKind.T2].reoriented().grid
         location = nifti.load_labels(self.trial.derivatives.space(subject).location).reoriented()
         return Case(
             assignment, proposal, proposed, canvas, grid,
             self._images(item, previous, canvas),
-            flat(canvas.cut(location.data.astype(np.uint8))), _probabilities(item, proposed), self.protocol.lesions,
+            flat(canvas.cut(location.data.astype(np.uint8))),
+            {} if proposal.opinions else _probabilities(item, proposed), self.protocol.lesions,
             previous_lesions(self.trial, self.protocol, self.registry),
-            lock, self.registry.assignments.edits(assignment.code),
+            lock, self.registry.assignments.edits(assignment.code), self._dispute(proposal.opinions, subject, visit),
         )  # fmt: skip
 
     def warm(self, assignment: Assignment) -> None:
@@ -134,10 +138,16 @@ class Opener:
         folder = self.trial.derivatives.folder(assignment.subject)
         analysed = identity(folder)
         item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
-        masks = numbered_proposals(item, partial(number_counted, rules=self.protocol.lesions))
         key = Sealed.open(self.trial).secret("reading")
+        dispute = None
+        if purpose is Purpose.ADJUDICATION:
+            if len(found := self._compared(item.subject, item.visit)) != len(NAMES):
+                raise self.replaced(assignment)
+            dispute = self._dispute(blinded_order(key, item.subject, item.visit, found), item.subject, item.visit)
+        number = partial(number_parts if dispute else number_counted, rules=self.protocol.lesions)
+        masks = dispute.together(number) if dispute else numbered_proposals(item, number)
         code = reading_code(key, item.subject, item.visit, purpose)
-        proposal = proposal_of(item, code, masks, purpose)
+        proposal = proposal_of(item, code, masks, purpose, dispute.opinions if dispute else ())
         if identity(folder) != analysed:
             raise _in_progress()
         keep_proposal(self.trial.reads, proposal, masks)
@@ -147,6 +157,34 @@ class Opener:
         canvas = self._canvas(item.subject)
         content = {"origin": list(canvas.origin), "shape": list(canvas.shape)}
         self.registry.assignments.opened(assignment.code, digest=proposal_digest(proposal), canvas=content)
+
+    def stands(self, proposal: StoredProposal, assignment: Assignment) -> bool:
+        """True if the reads that an open adjudication compares are the present ones.
+
+        Parameters
+        ----------
+        proposal : StoredProposal
+        assignment : Assignment
+
+        Returns
+        -------
+        bool
+            True for other assignments.
+        """
+        if not proposal.opinions or assignment.state is not AssignmentState.OPEN:
+            return True
+        return set(proposal.opinions) == set(self._compared(proposal.subject, proposal.visit))
+
+    def _compared(self, subject: str, visit: str) -> tuple[Opinion, ...]:
+        states = {state.visit: state for state in self.registry.subject(subject).visits}
+        return opinions_of(states[visit]) if states[visit].disputed else ()
+
+    def _dispute(self, opinions: tuple[Opinion, ...], subject: str, visit: str) -> Dispute | None:
+        if not opinions:
+            return None
+        known = reasons_of(self.registry, order_known=self.protocol.reading.order_of_visits_known)
+        first, second = opinions
+        return dispute_from_files(self.trial, subject, visit, (first, second), known.get((subject, visit), ()))
 
     @contextmanager
     def _only_writer(self, subject: str) -> Iterator[None]:

@@ -106,17 +106,18 @@ class ReadingRoom:
             In the order of reading: by subject and visit if readers may know the order, else by random code.
         """
         protocol = self.protocol.model_copy(update={"readers": self.readers})
-        if (listed := self.reader(reader)) is None or listed.role is not Role.READER:
+        if (listed := self.reader(reader)) is None:
             return []
+        purpose = Purpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else Purpose.READ
         awaiting: list[tuple[str, str, str]] = []
         unsigned: list[tuple[str, str, str]] = []
         for subject in self.registry.state().subjects:
             for visit in subject.visits:
-                key = (subject.code, visit.visit, Purpose.READ.value)
+                key = (subject.code, visit.visit, purpose.value)
                 if visit.scan is not ScanState.ANALYSED:
                     continue
                 own = visit.by(reader)
-                if awaits_read(visit, reader, Role.READER, protocol):
+                if awaits_read(visit, reader, listed.role, protocol):
                     awaiting.append(key)
                 elif own is not None and own.status is not ReadStatus.LOCKED and own.standing in _UNSIGNED:
                     unsigned.append(key)
@@ -246,6 +247,8 @@ class ReadingRoom:
     def present_case(self, assignment: Assignment) -> Case:
         """The opened case of an assignment, made again if the read of its previous visit has changed since.
 
+        An adjudication of reads that have changed since is withdrawn.
+
         Parameters
         ----------
         assignment : Assignment
@@ -260,6 +263,9 @@ class ReadingRoom:
             As `case`.
         """
         case = self.case(assignment)
+        if not self.opener.stands(case.proposal, assignment):
+            self.forget(assignment.code)
+            raise self.opener.replaced(assignment)
         if self.protocol.reading.order_of_visits_known and assignment.state is AssignmentState.OPEN:
             item = item_from_derivatives(self.trial.derivatives, assignment.subject, assignment.visit)
             previous = self.opener.previous_visit(item, Purpose(assignment.purpose), assignment.reader)
@@ -317,11 +323,12 @@ class ReadingRoom:
                 "editable": case.editable,
                 "spacing_mm": [round(s, 3) for s in case.grid.spacing_mm],
                 "slice_axis": case.grid.slice_axis,
-                "panes": case.images.panes,
+                "panes": _panes(case),
                 "kinds": [{"id": kind.value, "title": TITLES[kind]} for kind in case.marks.labels],
                 "lesions": case.lesions(),
                 "reasons": [{"code": code, "text": text} for code, text in REASONS.items()],
                 "changes_asked": bool(case.asked),
+                "adjudication": {"differs_in": list(case.dispute.reasons)} if case.dispute else None,
                 "next_number": len(case.edits) + 1,
                 "counts": case.counts(),
                 "next_case": self.next_case(assignment),
@@ -404,6 +411,22 @@ class ReadingRoom:
 
 
 _UNSIGNED = frozenset({ReadStanding.COUNTS, ReadStanding.OPEN, ReadStanding.COMPARED})
+
+
+def _panes(case: Case) -> list[Json]:
+    """The images of a case. An adjudicator sees FLAIR and T1 after contrast three times: result, read A, read B."""
+    shown = [{**pane, "volume": pane["id"], "read": None} for pane in case.images.panes]
+    if not case.reads:
+        return shown
+    compared = [pane for pane in shown if pane["id"] in _COMPARED]
+    rows = [
+        [pane, *(pane | {"id": f"read_{name}_{pane['id']}", "read": name} for name in case.reads)]
+        for pane in compared
+    ]
+    return [*(pane for row in rows for pane in row), *(pane for pane in shown if pane not in compared)]
+
+
+_COMPARED = frozenset({"flair", "t1_gd"})
 
 
 def _other_number(case: Case) -> ConflictError:

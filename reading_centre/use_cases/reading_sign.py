@@ -187,7 +187,8 @@ def _require_whole_log(room: ReadingRoom, case: Case) -> None:
 
 def _require_kept_proposal(room: ReadingRoom, case: Case) -> None:
     own = case.proposal
-    if kept_proposal(room.trial.reads, own.subject, own.visit, own.purpose, case.assignment.digest) is None:
+    kept = kept_proposal(room.trial.reads, own.subject, own.visit, own.purpose, case.assignment.digest)
+    if kept is None or not room.opener.stands(own, case.assignment):
         room.forget(case.assignment.code)
         raise room.opener.replaced(case.assignment)
 
@@ -195,17 +196,19 @@ def _require_kept_proposal(room: ReadingRoom, case: Case) -> None:
 def _stored(room: ReadingRoom, case: Case) -> ReadRecord:
     """The read of a case, stored and entered unless it was before."""
     protocol, registry, reads, reader = room.protocol, room.registry, room.trial.reads, case.assignment.reader
+    status = ReadStatus.CONFIRMED if case.dispute is None else ReadStatus.ADJUDICATED
     item = confirm_item(
         case.proposal, case.proposed, case.returned(), what=WHAT,
         check=lambda masks, what: check_read(masks, protocol.lesions, what=what), previous_t2=case.previous_t2,
+        dispute=case.dispute,
     )  # fmt: skip
-    known = known_reads(registry, reader, ReadStatus.CONFIRMED, wanted=protocol.reading.readers)
+    known = known_reads(registry, reader, status, wanted=protocol.reading.readers)
     earlier = known(case.proposal)
     with staging(reads) as stage:
         staged = stage_item(stage, item, reader=reader, read_at=utc_now(), earlier=earlier)
         try:
             records, _ = take_over(
-                stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records)
+                stage, reads, [(staged, earlier)], lambda records: enter_reads(registry, reader, records, status)
             )
         except UsageError as error:
             room.forget(case.assignment.code)

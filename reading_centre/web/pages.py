@@ -112,7 +112,7 @@ def _minute(utc: str) -> str:
 
 
 @router.get("/reading/{assignment}")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _reading(request: Request, assignment: str) -> Response:
     """The reading page."""
     user = user_of(request)

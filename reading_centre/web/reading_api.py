@@ -18,6 +18,7 @@ from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
 from reading_centre.use_cases.reading_strokes import fill_runs, split_runs
+from reading_centre.use_cases.report_job import start_renewal
 from reading_centre.web.access import allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, LockedOutError, WrongPasswordError, checked_account
 from reading_centre.web.pages import short_code
@@ -69,7 +70,7 @@ def _own(request: Request, code: str) -> Assignment:
 
 
 @router.get("/case")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _case(request: Request, assignment: str) -> Response:
     """The case without its voxels. The next case is prepared afterwards."""
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
@@ -79,7 +80,7 @@ def _case(request: Request, assignment: str) -> Response:
 
 
 @router.get("/volumes/{pane}")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _volume(request: Request, assignment: str, pane: str) -> Response:
     """One image."""
     images = room_of(request).case(_own(request, assignment)).images
@@ -89,7 +90,7 @@ def _volume(request: Request, assignment: str, pane: str) -> Response:
 
 
 @router.get("/labels/{kind}")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _labels(request: Request, assignment: str, kind: str) -> Response:
     """The present labels of one kind of lesion."""
     opened = room_of(request).case(_own(request, assignment))
@@ -101,8 +102,21 @@ def _labels(request: Request, assignment: str, kind: str) -> Response:
     return Response(content, media_type="application/octet-stream")
 
 
+@router.get("/reads/{name}/{kind}")
+@allow(Role.ADJUDICATOR)
+def _read(request: Request, assignment: str, name: str, kind: str) -> Response:
+    """The outlines of read A or B, with the numbers of the lesions."""
+    opened = room_of(request).case(_own(request, assignment))
+    found = {known.value: values for known, values in opened.reads.get(name, {}).items()}
+    if kind not in found:
+        raise HTTPException(
+            404, "Expected a read and a type of lesion of this case, found another. Reload the page."
+        )
+    return Response(found[kind].astype("<u2").tobytes(), media_type="application/octet-stream")
+
+
 @router.post("/operations")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _operations(
     request: Request,
     assignment: str,
@@ -124,7 +138,7 @@ def _operations(
 
 
 @router.post("/tools/fill")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _fill(request: Request, assignment: str, body: _Fill) -> Response:
     """Voxels around a click."""
     room = room_of(request)
@@ -134,7 +148,7 @@ def _fill(request: Request, assignment: str, body: _Fill) -> Response:
 
 
 @router.post("/tools/split")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _split(request: Request, assignment: str, body: _Split) -> Response:
     """Voxels of the smaller part of a lesion."""
     room = room_of(request)
@@ -142,7 +156,7 @@ def _split(request: Request, assignment: str, body: _Split) -> Response:
 
 
 @router.post("/lease")
-@allow(Role.READER, background=True)
+@allow(Role.READER, Role.ADJUDICATOR, background=True)
 def _lease(request: Request, assignment: str, body: _Lease) -> Response:
     """Let one tab edit."""
     own = _own(request, assignment)
@@ -154,18 +168,21 @@ def _lease(request: Request, assignment: str, body: _Lease) -> Response:
 
 
 @router.get("/summary")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _summary(request: Request, assignment: str) -> Response:
     """Contradictions, questions and counts."""
     return JSONResponse(summary_to_sign(room_of(request), _own(request, assignment)))
 
 
 @router.post("/sign")
-@allow(Role.READER)
+@allow(Role.READER, Role.ADJUDICATOR)
 def _sign(
     request: Request, assignment: str, body: _Sign, x_client: Annotated[str, Header(max_length=64)] = ""
 ) -> Response:
-    """Sign the read: login and password at the first signature of a session, the password at each later one."""
+    """Sign the read: login and password at the first signature of a session, the password at each later one.
+
+    The reports are renewed afterwards.
+    """
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")
     try:
@@ -179,7 +196,7 @@ def _sign(
         raise HTTPException(401, _NOT_SIGNED)
     signature = sign_read(room, own, account=account, name=user.name, client=x_client, seen=body.seen)
     room.registry.sessions.signed(user.token)
-    return JSONResponse(signature)
+    return JSONResponse(signature, background=BackgroundTask(start_renewal, room.trial))
 
 
 _NOT_SIGNED = "Expected your login and your password, found another. Nothing was signed; try again."

@@ -39,15 +39,28 @@ def write_unread_trial(folder: Path, *, subjects: int = 1, shape: tuple[int, int
     shutil.rmtree(trial.reads)
     trial.reads.mkdir()
     for number in range(subjects):
-        space = trial.derivatives.space(f"BENCH{number:03d}")
-        location = nifti.load_labels(space.location)
-        nifti.save(LabelImage(location.mask, location.grid), space.brain)
-        for path in space.maps.values():
-            shutil.copyfile(space.location, path)
-        save_transform(Affine.identity(), space.template_to_subject)
-        space.record.write_text(make_record([], {}, None).model_dump_json())
+        write_kept_space(trial, f"BENCH{number:03d}")
     edit_protocol(trial, "deface = true", "deface = false")
     return trial
+
+
+def write_kept_space(trial: Trial, subject: str) -> None:
+    """The files of a subject's space, from its location map."""
+    space = trial.derivatives.space(subject)
+    location = nifti.load_labels(space.location)
+    nifti.save(LabelImage(location.mask, location.grid), space.brain)
+    for path in space.maps.values():
+        shutil.copyfile(space.location, path)
+    save_transform(Affine.identity(), space.template_to_subject)
+    space.record.write_text(make_record([], {}, None).model_dump_json())
+
+
+def copy_of(original: Trial, tmp_path: Path, *beside: str) -> Trial:
+    """A copy of a trial for one test, with folders that lie beside it."""
+    shutil.copytree(original.root, tmp_path / "trial")
+    for name in beside:
+        shutil.copytree(original.root.parent / name, tmp_path / name)
+    return Trial(tmp_path / "trial")
 
 
 def edit_protocol(trial: Trial, old: str, new: str, more: str = "") -> None:

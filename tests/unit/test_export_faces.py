@@ -1,22 +1,20 @@
 """Export of worklists: the face of a subject is located once, and a subject without one does not stop the others."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 from benchmarks.tables import write_trial
-from mri_pipeline.analysis.space import make_record
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io import nifti
-from mri_pipeline.core.io.itk import save_transform
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.core.spatial import Affine, LabelImage
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.registry import Registry
 from reading_centre import cli
 from reading_centre.use_cases import faces
 from reading_centre.use_cases.read import export_reads
+from tests.unit.reading_trial import copy_of, write_kept_space
 
 CODES = ("BENCH000", "BENCH001")
 
@@ -28,20 +26,13 @@ def original(tmp_path_factory):
         patch.setattr(Registry, "lock_reads", lambda self, reads, **kwargs: None)
         trial = write_trial(tmp_path_factory.mktemp("bench") / "trial", subjects=2, shape=(40, 44, 14))
     for code in CODES:
-        space = trial.derivatives.space(code)
-        location = nifti.load_labels(space.location)
-        nifti.save(LabelImage(location.mask, location.grid), space.brain)
-        for path in space.maps.values():
-            shutil.copyfile(space.location, path)
-        save_transform(Affine.identity(), space.template_to_subject)
-        space.record.write_text(make_record([], {}, None).model_dump_json())
+        write_kept_space(trial, code)
     return trial
 
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
+from tests.unit.reading_trial import copy_of
 
 CODE = "BENCH001"
 
@@ -30,8 +31,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 def tables(trial):

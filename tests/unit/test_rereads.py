@@ -13,6 +13,7 @@ from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
+    copy_of,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -43,8 +44,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 def code_of(trial, visit, purpose=Purpose.READ):

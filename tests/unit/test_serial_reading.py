@@ -18,6 +18,7 @@ from reading_centre.use_cases.read_lock import lock_reads, unlock_read
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
+    copy_of,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -75,10 +76,7 @@ def halve_and_miss(folder):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    for name in ("first", "second"):
-        shutil.copytree(original.root.parent / name, tmp_path / name)
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path, "first", "second")
 
 
 def item(trial):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 import stat
 
 import pytest
@@ -21,6 +20,7 @@ from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
+    copy_of,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -52,9 +52,7 @@ def original(tmp_path_factory):
 @pytest.fixture
 def unsigned(original, tmp_path):
     """An analysed trial whose protocol lists no reader, and its worklist."""
-    shutil.copytree(original.root, tmp_path / "trial")
-    shutil.copytree(original.root.parent / "worklist", tmp_path / "worklist")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path, "worklist")
 
 
 @pytest.fixture

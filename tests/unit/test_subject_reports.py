@@ -1,5 +1,6 @@
 """The report of a subject after a read: masks, counts and status as in the tables."""
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -21,11 +22,12 @@ from reading_centre import cli
 from reading_centre.use_cases import subject_reports
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads, unlock_read
+from reading_centre.use_cases.report_job import start_renewal
 from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.subject_jobs import make_job
 from reading_centre.use_cases.subject_reports import refresh_reports, write_trial_index
 from reading_centre.use_cases.tables import write_trial_tables
-from tests.unit.reading_trial import decide, edit_protocol, opened, write_unread_trial
+from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, write_unread_trial
 
 CODE = "BENCH000"
 COLUMNS = {
@@ -56,8 +58,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 def report_of(trial):
@@ -114,6 +115,17 @@ def test_lock_and_unlock_change_the_status(trial, tmp_path):
     assert refresh_reports(trial.root) == []
     assert counts_of(report_of(trial))["wk04"]["read"] == "automatic"
     assert "Automatic result" in report_of(trial)
+
+
+def test_a_process_of_its_own_renews_the_reports(trial, tmp_path):
+    read_some(trial, tmp_path)
+    start_renewal(trial)
+    for process in multiprocessing.active_children():
+        process.join(120)
+    assert "confirmed by R1" in report_of(trial)
+    shutil.rmtree(trial.reports)
+    start_renewal(trial)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_report_that_cannot_be_written_is_named_and_the_others_stay(trial, tmp_path, capsys):

@@ -25,6 +25,7 @@ from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
     READERS,
+    copy_of,
     decide,
     edit_protocol,
     lesions_but_no_holes,
@@ -49,9 +50,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    shutil.copytree(original.root.parent / "worklist", tmp_path / "worklist")
-    return type(original)(tmp_path / "trial")
+    return copy_of(original, tmp_path, "worklist")
 
 
 def code_of(trial, visit, purpose=Purpose.READ):

@@ -27,7 +27,7 @@ from reading_centre.use_cases.read_compare import _analysed
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.staging import only_writer
-from tests.unit.reading_trial import decide, edit_protocol, opened, rows_of, visits_of, write_rows
+from tests.unit.reading_trial import copy_of, decide, edit_protocol, opened, rows_of, visits_of, write_rows
 from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
 
 SUBJECT = "BENCH000"
@@ -40,8 +40,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def trial(original, tmp_path):
-    shutil.copytree(original.root, tmp_path / "trial")
-    return Trial(tmp_path / "trial")
+    return copy_of(original, tmp_path)
 
 
 @pytest.fixture

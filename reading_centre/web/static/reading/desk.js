@@ -127,13 +127,14 @@ export class Desk extends EventTarget {
   ordered() {
     const kinds = this.reading.info.kinds.map(({ id }) => id);
     const { axis } = this.viewer.view;
+    const disputed = (a, b) => Number(a.settled) - Number(b.settled); // what two reads differ in comes first
     const by = {
       number: (a, b) => kinds.indexOf(a.kind) - kinds.indexOf(b.kind) || a.number - b.number,
       slice: (a, b) => b.centre[axis] - a.centre[axis] || by.number(a, b),
       volume: (a, b) => b.volume_mm3 - a.volume_mm3 || by.number(a, b),
       probability: (a, b) => (a.probability ?? 2) - (b.probability ?? 2) || by.number(a, b),
     };
-    return this.reading.listed().sort(by[this.settings.order]);
+    return this.reading.listed().sort((a, b) => disputed(a, b) || by[this.settings.order](a, b));
   }
 
   /** @param {number} direction 1 or -1 @param {(lesion: any) => boolean} wanted */
@@ -181,7 +182,7 @@ export class Desk extends EventTarget {
   /** @param {"accept"|"reject"|null} decision */
   async decide(decision) {
     const lesion = this.target();
-    if (!lesion) return;
+    if (!lesion || this.isSettled(lesion)) return;
     let reason = "";
     const { reasons } = this.reading.info;
     if (decision === "reject" && reasons.length) {
@@ -192,6 +193,28 @@ export class Desk extends EventTarget {
     if (old.decision !== decision || old.reason !== reason) {
       this.edits.do([{ op: "decide", kind: lesion.kind, lesion: lesion.number, decision, reason, old }]);
     }
+    this.goOn();
+  }
+
+  /** True if two reads outline a lesion in the same way; says so. @param {any} lesion */
+  isSettled(lesion) {
+    if (lesion.settled) toast(TEXTS.messages.settled);
+    return lesion.settled;
+  }
+
+  /** Take the outline of read A, of read B, or of both. A read without the lesion rejects it. @param {string[]} names */
+  take(names) {
+    if (!this.reading.reads.size) return;
+    const lesion = this.target();
+    if (!lesion || this.isSettled(lesion)) return;
+    if (!lesion.proposed) { toast(TEXTS.messages.inNoRead); return; }
+    const { kind, number } = lesion;
+    const { runs, voxels } = this.reading.outlineOf(lesion, names);
+    const decision = voxels ? "accept" : "reject";
+    const old = { decision: lesion.decision, reason: lesion.reason };
+    const ops = voxels && runs.length ? [{ op: "voxels", kind, runs }] : [];
+    if (old.decision !== decision || old.reason) ops.push({ op: "decide", kind, lesion: number, decision, reason: "", old });
+    if (ops.length) this.edits.do(ops);
     this.goOn();
   }
 
@@ -211,7 +234,7 @@ export class Desk extends EventTarget {
 
   async retype() {
     const lesion = this.target();
-    if (!lesion) return;
+    if (!lesion || this.isSettled(lesion)) return;
     const kinds = this.reading.info.kinds.filter(({ id }) => id !== lesion.kind);
     const to = await choose(TEXTS.types.title, kinds.map(({ id, title }) => ({ value: id, text: title })), TEXTS.types.cancel);
     if (to) this.edits.do([{ op: "retype", kind: lesion.kind, lesion: lesion.number, to }]);

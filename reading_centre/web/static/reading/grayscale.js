@@ -9,7 +9,7 @@ export const PRESETS = { standard: [0, 1], narrow: [0.2, 0.8], wide: [-0.1, 1.5]
 
 /** Contrast of a pane: `previous_flair` shares the scale of `flair`. @param {string} pane */
 export function contrastOf(pane) {
-  return pane.replace(/^previous_/, "");
+  return pane.replace(/^(previous|read_[AB])_/, "");
 }
 
 /** Window of one contrast with its look-up table from uint16 to RGBA. */

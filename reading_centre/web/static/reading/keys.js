@@ -54,6 +54,9 @@ function actions(desk, page) {
     "Shift+ArrowUp": () => desk.moveCrosshair(0, -1), "Shift+ArrowDown": () => desk.moveCrosshair(0, 1),
     Enter: () => desk.enter(false), "Shift+Enter": () => desk.enter(true), "?": showKeys,
   };
+  if (desk.reading.info.adjudication) {
+    Object.assign(table, { a: () => desk.take(["A"]), b: () => desk.take(["B"]), "Shift+a": () => desk.take(["A", "B"]), "Shift+e": () => desk.decide("accept"), "Shift+b": tool("brush") });
+  }
   viewer.panes.slice(0, 9).forEach((pane, at) => { table[at + 1] = () => viewer.set({ active: pane.info.id }); });
   return table;
 }

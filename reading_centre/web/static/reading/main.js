@@ -26,6 +26,13 @@ async function loadMarks(api) {
   return { info, labels: new Map(info.kinds.map(({ id }, at) => [id, maps[at]])) };
 }
 
+/** Outlines of read A and read B by kind, with the numbers of the lesions. @param {Api} api @param {any} info */
+async function loadReads(api, info) {
+  const ids = info.kinds.map(({ id }) => id);
+  const maps = await Promise.all(["A", "B"].map((name) => Promise.all(ids.map((id) => api.voxels(`reads/${name}/${id}`)))));
+  return new Map(["A", "B"].map((name, at) => [name, new Map(ids.map((id, of) => [id, maps[at][of]]))]));
+}
+
 /** Resolves when the panes are drawn. @param {Viewer} viewer @returns {Promise<void>} */
 function drawn(viewer) {
   return new Promise((resolve) => { viewer.addEventListener("drawn", () => resolve(), { once: true }); });
@@ -37,7 +44,7 @@ async function loadVolumes(api, viewer, first, marks) {
   viewer.setVolume(viewer.panes[0], await first);
   drawn(viewer).then(() => performance.mark("first-picture"));
   await marks;
-  await Promise.all(viewer.panes.slice(1).map(async (pane) => viewer.setVolume(pane, await api.voxels(`volumes/${pane.info.id}`))));
+  await Promise.all(viewer.panes.slice(1).map(async (pane) => viewer.setVolume(pane, await api.voxels(`volumes/${pane.info.volume}`))));
   viewer.redraw({ image: true });
   await drawn(viewer);
   performance.mark("all-panes");
@@ -72,7 +79,7 @@ async function open() {
   const api = new Api(assignment, clientId());
   const lease = new Lease(api);
   const info = await api.get("case");
-  const first = api.voxels(`volumes/${info.panes[0].id}`);
+  const first = api.voxels(`volumes/${info.panes[0].volume}`);
   const maps = first.then(() => Promise.all(info.kinds.map(({ id }) => api.voxels(`labels/${id}`)))); // the picture first
   const journal = await Journal.open(assignment).catch(() => null);
   const grid = new Grid(info.shape, info.spacing_mm);
@@ -87,6 +94,7 @@ async function open() {
 
   const labels = await maps;
   reading.load(info, new Map(info.kinds.map(({ id }, at) => [id, labels[at]])));
+  if (info.adjudication) reading.reads = await loadReads(api, info);
   await sync.takeUp(info.next_number);
   await edits.restore();
   build(desk, lease, journal, edits);

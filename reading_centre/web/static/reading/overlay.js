@@ -25,19 +25,26 @@ export class Overlay {
   state(kind, number) {
     const lesion = this.reading.lesion(kind, number);
     if (!lesion) return "drawn";
+    if (lesion.settled) return "accept";
     return lesion.decision ?? (lesion.proposed ? "open" : "drawn");
   }
 
-  /** Outlines and fill of one kind in a slice. @param {string} kind @param {import("./geometry.js").Plane} plane @param {number} slice */
-  marks(kind, plane, slice) {
+  /**
+   * Outlines and fill of one kind in a slice.
+   * @param {string} kind @param {import("./geometry.js").Plane} plane @param {number} slice
+   * @param {string|null} read A or B for the outlines of a read, null for the present marks
+   */
+  marks(kind, plane, slice, read = null) {
     const tag = `${plane.axis}/${slice}/${this.reading.version}`;
-    let entry = this.cache.get(kind);
+    const key = read ? `${read}/${kind}` : kind;
+    let entry = this.cache.get(key);
     if (entry?.tag === tag) return entry;
     const [width, height] = this.grid.planeSize(plane);
     const values = new Uint16Array(width * height);
-    this.grid.slice(this.reading.labels.get(kind), plane, slice, values);
+    const labels = read ? this.reading.reads.get(read)?.get(kind) : this.reading.labels.get(kind);
+    if (labels) this.grid.slice(labels, plane, slice, values); // the reads are loaded last
     entry = { tag, values, width, height, paths: outlines(values, width, height), boxes: new Map(), fill: null };
-    this.cache.set(kind, entry);
+    this.cache.set(key, entry);
     return entry;
   }
 
@@ -62,21 +69,21 @@ export class Overlay {
 
   /**
    * Draw the marks of a slice.
-   * @param {CanvasRenderingContext2D} context @param {{plane: any, slice: number, transform: any, mode: string, selected: string|null, ratio: number}} view
+   * @param {CanvasRenderingContext2D} context @param {{plane: any, slice: number, transform: any, mode: string, selected: string|null, ratio: number, read: string|null}} view
    */
-  draw(context, { plane, slice, transform, mode, selected, ratio }) {
+  draw(context, { plane, slice, transform, mode, selected, ratio, read }) {
     const width = Math.min(Math.max(transform.scale * LINE_MM, ratio), 2 * ratio);
     const matrix = new DOMMatrix([transform.a, 0, 0, transform.d, transform.e, transform.f]);
     for (const { id: kind } of this.reading.info.kinds) {
       if (this.hidden.has(kind)) continue;
-      const entry = this.marks(kind, plane, slice);
+      const entry = this.marks(kind, plane, slice, read);
       if (!entry.paths.size) continue;
       if (mode === "fill") {
         context.imageSmoothingEnabled = false;
         context.drawImage(this.fill(kind, entry), transform.e, transform.f, entry.width * transform.a, entry.height * transform.d);
       }
       for (const [label, path] of entry.paths) {
-        const state = this.state(kind, label);
+        const state = read ? "accept" : this.state(kind, label);
         const screen = new Path2D();
         screen.addPath(path, matrix);
         if (selected === `${kind}:${label}`) drawBrackets(context, pixelBox(entry, label), transform, ratio);

@@ -75,7 +75,8 @@ export class Pane {
   caption(shown, plane, slice, view) {
     const visit = TEXTS.visits[shown.info.visit];
     const count = this.grid.shape[plane.axis];
-    const texts = { title: view.visits > 1 ? `${shown.info.title} · ${visit}` : shown.info.title, slice: TEXTS.sliceShort(slice + 1, count), left: plane.left, right: plane.right,
+    const part = shown.info.read ? TEXTS.reads[shown.info.read] : view.visits > 1 ? visit : "";
+    const texts = { title: [shown.info.title, part].filter(Boolean).join(" · "), slice: TEXTS.sliceShort(slice + 1, count), left: plane.left, right: plane.right,
       top: plane.top, bottom: plane.bottom, window: this.scale.preset === "standard" ? "" : TEXTS.windowReadout(this.scale.low, this.scale.high) };
     for (const [name, text] of Object.entries(texts)) if (this.captions[name].textContent !== text) this.captions[name].textContent = text;
     this.node.classList.toggle("previous", shown.info.visit === "previous");
@@ -96,7 +97,7 @@ export class Pane {
     const transform = this.transform(view, plane);
     const slice = view.position[plane.axis];
     if (view.overlay !== "off" && !view.hold) {
-      overlay.draw(context, { plane, slice, transform, mode: view.overlay, selected: view.selected, ratio: this.ratio });
+      overlay.draw(context, { plane, slice, transform, mode: view.overlay, selected: view.selected, ratio: this.ratio, read: this.info.read });
     }
     if (view.crosshair) this.drawCrosshair(context, view, plane, transform);
     tool?.(context, transform, this);

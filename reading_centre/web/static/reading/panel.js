@@ -5,7 +5,7 @@ import { keyOf } from "./reading.js";
 import { TEXTS } from "./texts.js";
 
 const T = TEXTS.panel;
-const SYMBOLS = { accept: "✓", reject: "✕", open: "?", drawn: "✎" };
+const SYMBOLS = { settled: "=", accept: "✓", reject: "✕", open: "?", drawn: "✎" };
 const ORDERS = ["number", "slice", "volume", "probability"];
 
 export class Panel {
@@ -64,7 +64,12 @@ export class Panel {
       text, element("kbd", { text: key }));
     this.title = element("h2");
     this.facts = element("p", { class: "facts" });
-    this.decisions = element("div", { class: "decisions" }, button("accept", "A", T.accept, () => desk.decide("accept")),
+    const { adjudication } = desk.reading.info;
+    const takes = [["take-A", "A", T.takeA, () => desk.take(["A"])], ["take-B", "B", T.takeB, () => desk.take(["B"])], ["take-both", "⇧A", T.takeBoth, () => desk.take(["A", "B"])]];
+    this.differs = element("p", { class: "differs", text: adjudication ? T.differsIn(adjudication.differs_in) : "" });
+    this.differs.hidden = !adjudication;
+    this.decisions = element("div", { class: "decisions" },
+      ...(adjudication ? takes.map((of) => button(...of)) : []), button("accept", adjudication ? "⇧E" : "A", adjudication ? T.asMarked : T.accept, () => desk.decide("accept")),
       button("reject", "R", T.reject, () => desk.decide("reject")), button("clear", "U", T.clear, () => desk.decide(null)));
     this.changes = element("div", { class: "changes", role: "group", "aria-label": T.change }, element("span", { text: T.change }),
       ...[["new", "W"], ["enlarging", "E"], ["none", "Q"]].map(([name, key]) => button(`change-${name}`, key, T.changes[name], () => desk.decideChange(name))));
@@ -74,10 +79,11 @@ export class Panel {
       desk.settings.advance = advance.checked;
       localStorage.setItem("advance", advance.checked ? "yes" : "no");
     } });
-    this.card.append(this.title, this.facts, this.decisions, this.changes, this.more, element("label", { class: "advance" }, advance, ` ${T.advance}`));
+    this.card.append(this.differs, this.title, this.facts, this.decisions, this.changes, this.more, element("label", { class: "advance" }, advance, ` ${T.advance}`));
   }
 
   stateOf(lesion) {
+    if (lesion.settled) return "settled";
     if (lesion.decision === "reject") return "reject";
     if (!lesion.proposed) return "drawn";
     return this.desk.reading.isUndecided(lesion) ? "open" : lesion.decision ?? "open";
@@ -87,13 +93,19 @@ export class Panel {
     return (T.places[lesion.location] ?? lesion.location) || (lesion.proposed ? "" : T.drawn);
   }
 
+  /** Which of two reads have a lesion, and what was taken. */
+  seenBy(lesion) {
+    if (!this.desk.reading.info.adjudication || lesion.settled) return "";
+    return [T.seenBy(lesion.seen_by), lesion.choice ? `→ ${T.choices[lesion.choice]}` : ""].filter(Boolean).join(" ");
+  }
+
   fill(row, lesion) {
     const state = this.stateOf(lesion);
     const proposed = lesion.proposed_change && lesion.decision !== "reject" ? `${T.changes[lesion.proposed_change]}?` : "";
     const change = lesion.change ? T.changes[lesion.change] : proposed;
     const cells = [["mark", lesion.kind], ["number", ""], ["volume", ""], ["place", ""], ["probability", ""], ["state", state]].map(([name, extra]) =>
       element("span", { class: `${name} ${extra}` }));
-    const texts = ["", String(lesion.number), String(Math.round(lesion.volume_mm3)), [this.placeOf(lesion), change].filter(Boolean).join(" · "),
+    const texts = ["", String(lesion.number), String(Math.round(lesion.volume_mm3)), [this.seenBy(lesion), this.placeOf(lesion), change].filter(Boolean).join(" · "),
       lesion.probability === null ? "" : lesion.probability.toFixed(2), SYMBOLS[state]];
     cells.forEach((cell, at) => { cell.textContent = texts[at]; });
     row.replaceChildren(...cells);
@@ -150,12 +162,11 @@ export class Panel {
     this.title.textContent = lesion ? `${TEXTS.kinds[lesion.kind]} ${lesion.number}` : "";
     this.title.dataset.kind = lesion?.kind ?? "";
     const reason = lesion?.reason ? info.reasons.find(({ code }) => code === lesion.reason)?.text ?? lesion.reason : "";
-    this.facts.textContent = !lesion ? T.none : [TEXTS.mm3(lesion.volume_mm3), this.placeOf(lesion),
+    this.facts.textContent = !lesion ? T.none : [this.seenBy(lesion), TEXTS.mm3(lesion.volume_mm3), this.placeOf(lesion),
       lesion.probability === null ? "" : T.probabilityOf(lesion.probability), T.states[this.stateOf(lesion)], reason].filter(Boolean).join(" · ");
-    for (const [name, value] of [["accept", "accept"], ["reject", "reject"], ["clear", null]]) {
-      const node = this.decisions.querySelector(`[data-action=${name}]`);
-      node.disabled = !lesion || !this.desk.writable;
-      node.setAttribute("aria-pressed", String(Boolean(lesion) && lesion.decision === value));
+    for (const node of this.decisions.children) {
+      node.disabled = !lesion || lesion.settled || !this.desk.writable;
+      node.setAttribute("aria-pressed", String(Boolean(lesion) && this.isPressed(node.dataset.action, lesion)));
     }
     this.changes.hidden = !info.changes_asked;
     for (const name of ["new", "enlarging", "none"]) {
@@ -165,6 +176,13 @@ export class Panel {
       node.classList.toggle("proposed", lesion?.proposed_change === name && lesion.change === null);
     }
     for (const node of this.more.children) node.disabled = !lesion || !this.desk.writable;
+  }
+
+  /** True if a button of the decisions shows the present one. @param {string} action @param {import("./reading.js").Lesion} lesion */
+  isPressed(action, lesion) {
+    if (action.startsWith("take-")) return lesion.choice === action.slice("take-".length);
+    const taken = ["A", "B", "both"].includes(lesion.choice ?? "");
+    return !taken && lesion.decision === { accept: "accept", reject: "reject", clear: null }[action];
   }
 
   /** Arrow keys in the list select. @param {KeyboardEvent} event */

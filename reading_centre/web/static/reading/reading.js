@@ -4,7 +4,8 @@
  * @typedef {[number, number, number, number]} Run start, length, old label, new label
  * @typedef {{kind: string, number: number, proposed: boolean, volume_mm3: number, voxels: number,
  *   centre: import("./geometry.js").Triple, box: [number[], number[]], probability: number|null, location: string,
- *   decision: string|null, reason: string, proposed_change: string|null, change: string|null}} Lesion
+ *   decision: string|null, reason: string, proposed_change: string|null, change: string|null, settled: boolean,
+ *   seen_by: string[], choice: string|null}} Lesion settled: two reads outline it in the same way, nothing is to decide
  */
 
 export const LARGEST_LABEL = 65535;
@@ -20,6 +21,8 @@ export class Reading extends EventTarget {
     super();
     this.grid = grid;
     this.version = 0;
+    /** @type {Map<string, Map<string, Uint16Array>>} outlines of two reads by name and kind, for an adjudication */
+    this.reads = new Map();
     this.load(info, labels);
   }
 
@@ -60,7 +63,7 @@ export class Reading extends EventTarget {
 
   /** @param {Lesion} lesion */
   isUndecided(lesion) {
-    if (!lesion.proposed || lesion.voxels === 0) return false;
+    if (!lesion.proposed || lesion.voxels === 0 || lesion.settled) return false;
     const changeOpen = this.info.changes_asked && lesion.proposed_change !== null && lesion.change === null;
     return lesion.decision === null || (lesion.decision === "accept" && changeOpen);
   }
@@ -105,7 +108,8 @@ export class Reading extends EventTarget {
     let lesion = this.lesions.get(key);
     if (!lesion) {
       lesion = { kind, number, proposed: false, volume_mm3: 0, voxels: 0, centre: first, box: [[...first], first.map((c) => c + 1)],
-        probability: null, location: "", decision: null, reason: "", proposed_change: null, change: null };
+        probability: null, location: "", decision: null, reason: "", proposed_change: null, change: null,
+        settled: false, seen_by: [], choice: null };
       this.put(lesion);
     }
     const next = { ...lesion, voxels: lesion.voxels + voxels, volume_mm3: lesion.volume_mm3 + voxels * this.grid.voxelMm3 };
@@ -132,6 +136,28 @@ export class Reading extends EventTarget {
       }
     }
     return found;
+  }
+
+  /**
+   * Runs that give a lesion the outline of some reads.
+   * @param {Lesion} lesion @param {string[]} names @returns {{runs: Run[], voxels: number}} with the size of the outline
+   */
+  outlineOf({ kind, number }, names) {
+    const labels = this.labels.get(kind);
+    const maps = names.map((name) => this.reads.get(name).get(kind));
+    /** @type {Run[]} */
+    const runs = [];
+    let voxels = 0;
+    for (let at = 0; at < labels.length; at += 1) {
+      const wanted = maps.some((map) => map[at] === number);
+      if (wanted) voxels += 1;
+      const label = wanted ? number : 0;
+      if (labels[at] === label || (!wanted && labels[at] !== number)) continue;
+      const last = runs[runs.length - 1];
+      if (last && last[0] + last[1] === at && last[2] === labels[at] && last[3] === label) last[1] += 1;
+      else runs.push([at, 1, labels[at], label]);
+    }
+    return { runs, voxels };
   }
 
   /** Do an operation. @param {any} op @returns {boolean} false if it does not fit the present marks */

@@ -172,7 +172,7 @@ class Fill extends Tool {
     const { settings, api, sync } = this.desk;
     await this.desk.ask(async () => {
       await sync.drained();
-      const pane = point.pane.info.visit === "current" ? point.pane.info.id : this.desk.reading.info.panes[0].id;
+      const pane = point.pane.info.visit === "current" ? point.pane.info.volume : this.desk.reading.info.panes[0].volume;
       const { runs } = await api.post("tools/fill", { kind: settings.kind, voxel: point.voxel, pane });
       if (!runs.length) toast(TEXTS.messages.noFill);
       else this.desk.change(settings.kind, runs, runs[0][3]);

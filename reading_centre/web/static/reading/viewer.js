@@ -82,7 +82,8 @@ export class Viewer extends EventTarget {
       offer(current.length, 2, true);
       for (let columns = 2; columns <= shown.length + 1; columns += 2) offer(columns, Math.ceil((2 * current.length) / columns), false);
     } else {
-      for (let columns = 1; columns <= shown.length; columns += 1) offer(columns, Math.ceil(shown.length / columns), false);
+      const step = this.reading.info.adjudication && shown.length >= 3 ? 3 : 1; // result, read A and read B side by side
+      for (let columns = step; columns <= shown.length; columns += step) offer(columns, Math.ceil(shown.length / columns), false);
     }
     const order = best.paired ? [...current, ...current.map((pane) => pane.previous)] : current.flatMap((pane) => [pane, ...(previous.length ? [pane.previous] : [])]);
     if (this.view.layout === "one") order.splice(0, order.length, ...shown);

@@ -1,0 +1,224 @@
+"""Adjudication in the browser: both reads as A and B, and the same read as by export and import."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.records import ReadStatus
+from mri_pipeline.reading.record import Purpose
+from mri_pipeline.reading.store import load_read
+from mri_pipeline.reading.worklist import reading_code
+from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_lock import Proof, unlock_read
+from reading_centre.use_cases.tables import write_trial_tables
+from reading_centre.web import reading_api
+from tests.unit.reading_trial import (
+    copy_of,
+    decide,
+    edit_protocol,
+    lesions_but_no_holes,
+    opened,
+    rows_of,
+    visits_of,
+    write_rows,
+)
+from tests.unit.web_trial import PASSWORDS, Desk, browser, opened_room, write_web_trial
+
+SUBJECT = "BENCH000"
+READERS = ("R1", "R2")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A trial whose two readers disagree on every visit: one has no GEL, and each has T2 lesions of its own."""
+    trial = write_web_trial(tmp_path_factory.mktemp("web") / "trial")
+    edit_protocol(trial, "readers = 1", "readers = 2")
+    out = trial.root.parent / "worklist"
+    export_reads(trial.root, out)
+    shutil.copytree(out, out.with_name("second"))
+    import_reads(trial.root, decide(out, without_gel), reader="R1")
+    import_reads(trial.root, decide(out.with_name("second"), without_the_first_lesion), reader="R2")
+    return trial
+
+
+def without_gel(code, row):
+    return "reject" if row["type"] == "GEL" else lesions_but_no_holes(code, row)
+
+
+def without_the_first_lesion(code, row):
+    return "reject" if (row["type"], row["lesion"]) == ("T2", "1") else lesions_but_no_holes(code, row)
+
+
+@pytest.fixture
+def trial(original, tmp_path):
+    return copy_of(original, tmp_path)
+
+
+@pytest.fixture
+def room(trial):
+    with opened_room(trial) as room:
+        yield room
+
+
+def desk_of(room, visit, reader="ADJ"):
+    client = browser(room, reader)
+    client.get("/")
+    (own,) = [a for a in room.worklist(reader) if a.visit == visit and a.state.value == "open"]
+    desk = Desk(client, own.code)
+    desk.lease()
+    return desk
+
+
+@pytest.fixture
+def desk(room):
+    return desk_of(room, "wk04")
+
+
+def outlines(desk, name, kind):
+    shape = desk.case["shape"]
+    return np.frombuffer(desk.get(f"reads/{name}/{kind}").content, "<u2").reshape(shape, order="F")
+
+
+def asked(desk):
+    return [lesion for lesion in desk.case["lesions"] if lesion["proposed"] and not lesion["settled"]]
+
+
+def take(desk, lesion, name):
+    """What the page does: the outline of a read becomes that of the lesion, or the lesion is rejected."""
+    kind, number = lesion["kind"], lesion["number"]
+    present = desk.labels(kind).ravel(order="F")
+    wanted = outlines(desk, name, kind).ravel(order="F") == number
+    next_number = desk.case["next_number"]
+    if wanted.any():
+        runs = [[int(i), 1, number, 0] for i in np.flatnonzero((present == number) & ~wanted)]
+        runs += [[int(i), 1, int(present[i]), number] for i in np.flatnonzero(wanted & (present != number))]
+        if runs:
+            assert desk.do(next_number, op="voxels", kind=kind, runs=runs).status_code == 200
+            next_number += 1
+    answer = desk.decide(lesion, "accept" if wanted.any() else "reject", next_number)
+    assert answer.status_code == 200, answer.text
+
+
+def sign(desk, reader="ADJ"):
+    summary = desk.get("summary").json()
+    return desk.post("sign", {"login": reader, "password": PASSWORDS[reader], "seen": summary["seen"]})
+
+
+def by_file(trial, tmp_path, word):
+    """The same decisions by export and import."""
+    export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
+    for item in rows_of(tmp_path / "dispute" / "worklist.csv"):
+        path = tmp_path / "dispute" / "items" / item["reading_code"] / "lesions.csv"
+        rows = rows_of(path)
+        write_rows(path, [row | {"decision": word} for row in rows])
+    import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
+
+
+def test_the_adjudicator_sees_both_reads_and_what_they_differ_in(trial, desk):
+    case = desk.case
+    assert any("GEL seen by one reader alone" in text for text in case["adjudication"]["differs_in"])
+    assert [(pane["volume"], pane["read"]) for pane in case["panes"] if pane["volume"] == "flair"] == [
+        ("flair", None), ("flair", "A"), ("flair", "B"),
+    ]  # fmt: skip
+    present = desk.labels("T2") + desk.labels("GEL").astype(int)
+    masks = {name: {kind: outlines(desk, name, kind) for kind in ("T2", "GEL")} for name in "AB"}
+    assert ((masks["A"]["T2"] | masks["B"]["T2"]) == desk.labels("T2")).all()
+    assert present.any()
+    read = {reader: load_read(trial.reads, SUBJECT, "wk04", reader, 1).masks for reader in READERS}
+    voxels = {reader: (own.t2_lesions.mask.sum(), own.gel.mask.sum()) for reader, own in read.items()}
+    shown = {name: tuple(np.count_nonzero(mask) for mask in own.values()) for name, own in masks.items()}
+    assert sorted(shown.values()) == sorted(voxels.values())
+    for lesion in case["lesions"]:
+        if lesion["kind"] != "BH":
+            assert lesion["seen_by"] == [
+                name for name in "AB" if (masks[name][lesion["kind"]] == lesion["number"]).any()
+            ]
+        assert lesion["settled"] is (len(lesion["seen_by"]) == 2)
+        assert lesion["probability"] is None
+
+
+def test_nothing_names_the_readers(room, desk):
+    for path in ("case", "summary"):
+        text = desk.get(path).text
+        assert not any(word in text for word in ("R1", "R2", SUBJECT, "wk04"))
+    assert "R1" not in desk.client.get("/").text.replace("Dr ADJ", "")
+
+
+@pytest.mark.parametrize("name", ["A", "B"])
+def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tmp_path, name, monkeypatch):
+    renewed = []
+    monkeypatch.setattr(reading_api, "start_renewal", renewed.append)
+    shutil.copytree(trial.root, tmp_path / "other")
+    other = Trial(tmp_path / "other")
+    desk = desk_of(room, "wk04")
+    for lesion in asked(desk):
+        take(desk, lesion, name)
+    assert {lesion["choice"] for lesion in asked(desk)} == {name}
+    answer = sign(desk)
+    assert answer.status_code == 200, answer.text
+    assert renewed == [room.trial]
+    by_file(other, tmp_path, name)
+    ours, theirs = (load_read(one.reads, SUBJECT, "wk04", "ADJ", 1) for one in (trial, other))
+    assert ours.record.status is ReadStatus.ADJUDICATED
+    assert ours.record.decisions == theirs.record.decisions
+    assert ours.record.adjudicates == theirs.record.adjudicates
+    for kind in ("t2_lesions", "gel", "black_holes"):
+        assert (getattr(ours.masks, kind).data == getattr(theirs.masks, kind).data).all()
+    visit = visits_of(trial)["wk04"]
+    assert (visit.read, visit.counting.reader) == (ReadStatus.LOCKED, "ADJ")
+    assert verify_trial(trial.root).deviations == ()
+    write_trial_tables(trial.root, provisional=False)
+
+
+def test_an_own_outline_is_kept_as_it_is(trial, room, desk):
+    lesions = asked(desk)
+    for lesion in lesions:
+        take(desk, lesion, lesion["seen_by"][0])
+    own = next(lesion for lesion in lesions if lesion["kind"] == "T2")
+    erased = np.flatnonzero(desk.labels("T2").ravel(order="F") == own["number"])[:3]
+    runs = [[int(i), 1, own["number"], 0] for i in erased]
+    assert desk.do(desk.case["next_number"], op="voxels", kind="T2", runs=runs).status_code == 200
+    assert "own" in {lesion["choice"] for lesion in asked(desk)}
+    before = np.count_nonzero(desk.labels("T2"))
+    assert sign(desk).status_code == 200
+    assert load_read(trial.reads, SUBJECT, "wk04", "ADJ", 1).masks.t2_lesions.mask.sum() == before
+
+
+def test_what_is_refused(room):
+    desks = (desk_of(room, visit) for visit in visits_of(room.trial))
+    desk, settled = next((desk, one) for desk in desks for one in desk.case["lesions"] if one["settled"])
+    answer = desk.decide(settled, "reject", 1)
+    assert (answer.status_code, "both outline in the same way" in answer.text) == (422, True)
+    assert desk.client.get(f"{desk.url}/reads/C/T2").status_code == 404
+    answer = sign(desk)
+    assert answer.status_code == 409
+    assert f"{len(asked(desk))} undecided" in answer.text
+    assert [one for one in room.worklist("R1") if one.purpose != Purpose.READ] == []
+    reader = browser(room, "R1")
+    assert reader.get(f"{desk.url}/reads/A/T2").status_code == 403
+    assert reader.get(f"{desk.url}/case").status_code == 404
+
+
+def test_an_adjudication_of_reads_that_have_changed_is_withdrawn(trial, room, desk):
+    for lesion in asked(desk):
+        take(desk, lesion, "A")
+    seen = desk.get("summary").json()["seen"]
+    proof = Proof(password=lambda _: PASSWORDS["R2"])
+    with pytest.raises(Exception, match="expected a read by this reader that counts"):
+        unlock_read(trial.root, subject=SUBJECT, visit="wk04", reader="R2", reason="x", proof=proof)
+    with opened(trial) as registry, registry._engine.begin() as connection:  # as after a reopened read
+        connection.exec_driver_sql("UPDATE reads SET digest = 'other' WHERE visit = 'wk04' AND reader = 'R2'")
+    answer = desk.post("sign", {"login": "ADJ", "password": PASSWORDS["ADJ"], "seen": seen})
+    assert answer.status_code == 409
+    assert desk.client.get(f"{desk.url}/case").status_code in {404, 409}
+
+
+def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):
+    key = Sealed.open(trial).secret("reading")
+    codes = {reading_code(key, SUBJECT, "wk04", purpose) for purpose in Purpose}
+    assert desk.url.rsplit("/", 1)[1] not in codes
+    assert len(codes) == 3
