@@ -129,11 +129,18 @@ def printed_pairs(folder: Path) -> Figures:
 
 
 def serial(folder: Path) -> Figures:
-    """Printed sensitivity and precision of lesions from 5 mm."""
-    text = (folder / OUTPUT).read_text(encoding="utf-8")
-    return {
-        " ".join(line.split()[:4]): " ".join(line.split()[4:]) for line in text.splitlines() if "from 5" in line
-    }
+    """Sensitivity, precision and F1 of lesions from 5 mm, and false lesions of quiet pairs."""
+    figures, dimension = {}, ""
+    for line in (folder / OUTPUT).read_text(encoding="utf-8").splitlines():
+        if found := re.match(r"(\dD): ", line):
+            dimension = found[1]
+        elif found := re.match(r"(\w+) +5 to inf +(\S+) = \S+ +(\S+) = \S+ +(\S+)", line):
+            kind, *values = found.groups()
+            names = (f"{dimension}, {kind}: {name}" for name in ("found", "right", "F1"))
+            figures |= dict(zip(names, values, strict=True))
+        elif found := re.match(r"quiet, (.*): (\d+ pairs), false: (.*)", line):
+            figures[f"{dimension}, quiet, {found[1]}, {found[2]}: false"] = found[3]
+    return figures
 
 
 @dataclass(frozen=True)
