@@ -25,7 +25,7 @@ from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
-from reading_centre.use_cases.bids import run_participants
+from reading_centre.use_cases.bids import Selection, run_participants
 from workflows.outcome import Outcome
 
 VISITS = ("1", "2")
@@ -105,7 +105,8 @@ def main() -> None:
     for patient in options.patients:
         lay_out(source, options.work / "bids", patient)
     out = options.work / "out"
-    outcomes = run_participants(options.work / "bids", out, labels=options.patients, nprocs=options.nprocs)
+    chosen = Selection(participants=tuple(options.patients))
+    outcomes = run_participants(options.work / "bids", out, selection=chosen, nprocs=options.nprocs)
     rows = [
         score(source, out, outcome.subject, outcome)
         if outcome.done

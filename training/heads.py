@@ -12,7 +12,7 @@ Lesions have the shapes of expert masks of other patients, with a random blur, a
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.io.nifti import load_scan
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
+from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.images import normalise
 from mri_pipeline.lesions.t2.segment import segment_t2
@@ -71,13 +72,20 @@ def heads(data: Path, slices: tuple[int, ...]) -> Iterator[Head]:
             visit, tissue = prepare({c: thick(i, thickness) for c, i in images.items()}, made[left_out])
             own = thick(Image(truth.astype(np.float32), grid), thickness).data > 0.3
             yield Head(f"{name} {thickness} mm", left_out, visit, tissue, own)
-    for patient, study in CLINICAL:
+    yield from clinical_heads(data)
+
+
+def clinical_heads(
+    data: Path, visits: Sequence[tuple[str, str]] = CLINICAL, *, model: BoostedTrees | None = None
+) -> Iterator[Head]:
+    """Clinical scans with T1. Their own lesions are those that the program finds, with a model of small ones."""
+    for patient, study in visits:
         folder = data / "ljubljana" / ("longitudinal" if study else "unlabelled") / f"patient{patient}"
         visit, tissue = clinical(folder, study)
         if Contrast.T1W_GD not in visit.contrasts:
             continue
-        (lesions,) = segment_t2([visit], tissue, LesionRules())
-        yield Head(f"{patient} {study}", patient, visit, tissue, lesions.mask.mask)
+        (found,) = segment_t2([visit], tissue, LesionRules(), model=model)
+        yield Head(f"{patient} {study}".strip(), patient, visit, tissue, found.mask.mask)
 
 
 def clinical(folder: Path, study: str) -> tuple[VisitImages, TissueMaps]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from heads import CLINICAL, Head, Recipe, clinical, insert
+from heads import CLINICAL, Head, Recipe, clinical_heads, insert
 from numpy.typing import NDArray
 from published import cases, lesion_shapes, load_case, prepare, priors, thick
 from scipy import ndimage
@@ -32,12 +32,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from mri_pipeline.core.io.priors import T2_BASINS_FILE, save_trees
 from mri_pipeline.core.method.t2 import T2Settings
-from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.basins import FEATURES, candidates
-from mri_pipeline.lesions.t2.segment import evidence_of_visits, segment_t2
+from mri_pipeline.lesions.t2.segment import evidence_of_visits
 
 VOLUMES_MM3 = (14, 500)
 RECIPE = Recipe(
@@ -96,13 +95,7 @@ def labelled_heads(data: Path) -> Iterator[Head]:
 
 def unlabelled_heads(data: Path) -> Iterator[Head]:
     """Clinical scans with T1. Their own lesions are those that the rule finds."""
-    for patient, study in UNLABELLED:
-        folder = data / "ljubljana" / ("longitudinal" if study else "unlabelled") / f"patient{patient}"
-        visit, tissue = clinical(folder, study)
-        if Contrast.T1W_GD not in visit.contrasts:
-            continue
-        (found,) = segment_t2([visit], tissue, LesionRules(), model=nothing())
-        yield Head(f"{patient} {study}".strip(), patient, visit, tissue, found.mask.mask)
+    return clinical_heads(data, UNLABELLED, model=nothing())
 
 
 def flat(head: Head, noise: float, rng: np.random.Generator) -> Head:

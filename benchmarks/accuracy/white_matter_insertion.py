@@ -33,9 +33,10 @@ import numpy as np
 from published import Analysed, analyse, cases, learned, lesion_shapes, load_case, thick
 from scipy import ndimage
 
+from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
-from mri_pipeline.core.visits import Contrast
+from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.black_holes import segment_black_holes
 
 CASES = ("ljubljana-07", "ljubljana-19", "P14-T2")
@@ -62,14 +63,19 @@ class Inserted:
     ring: bool
 
 
-def insert(
-    images: dict[Contrast, Image], found: Analysed, own: BoolArray, pool: list[BoolArray], rng: np.random.Generator
+def insert(  # noqa: PLR0917
+    images: dict[Contrast, Image],
+    visit: VisitImages,
+    tissue: TissueMaps,
+    own: BoolArray,
+    pool: list[BoolArray],
+    rng: np.random.Generator,
 ) -> tuple[dict[Contrast, Image], list[Inserted]]:
     """Insert lesions into the scans of a head of 1 mm voxels."""
     data = {contrast: image.data.astype(np.float32).copy() for contrast, image in images.items()}
-    brain = found.visit.brain.mask
-    white = brain & (found.tissue.white_matter.data > 0.5) & ~own
-    free = white & found.tissue.above_foramen_magnum & (ndimage.distance_transform_edt(~own) > FROM_OWN_MM)
+    brain = visit.brain.mask
+    white = brain & (tissue.white_matter.data > 0.5) & ~own
+    free = white & tissue.above_foramen_magnum & (ndimage.distance_transform_edt(~own) > FROM_OWN_MM)
     places = rng.permutation(np.argwhere(free))
     lesions: list[Inserted] = []
     for at in places[: 60 * LESIONS]:
@@ -215,7 +221,10 @@ def measure(arguments: argparse.Namespace) -> None:
             pool = lesion_shapes(masks, left_out, VOLUMES_MM3)
             none: list[Inserted] = []
             heads = [("untouched", images, none), ("filled", filled(images, first, own, rng), none)]
-            heads += [(f"copy {k + 1}", *insert(images, first, own, pool, rng)) for k in range(arguments.heads)]
+            heads += [
+                (f"copy {k + 1}", *insert(images, first.visit, first.tissue, own, pool, rng))
+                for k in range(arguments.heads)
+            ]
             for head, scans, lesions in heads:
                 known = np.zeros_like(own) if head == "filled" else own
                 for slices in arguments.slices:

@@ -85,15 +85,50 @@ def write_visit(
     space = {"SpatialReference": {"VolumeReference": _uri(derivatives, brain_mask)}}
     _save(brain, brain_mask, {"Type": "Brain", **space})
     registered = {
-        record.contrast: _registration(record) | {"Verdict": verdicts[record.contrast]}
+        record.contrast: {"Registration": _registration(record) | {"Verdict": verdicts[record.contrast]}}
         for record in quality.registrations
     }
     for contrast, image in images.items():
         content = _described(contrast, sources.get(contrast), skull_stripped=bool(quality.skull_stripped))
-        content |= {"Registration": registered[contrast], **space}
-        _save(image, derivatives.image(subject, visit, contrast), content)
+        _save(image, derivatives.image(subject, visit, contrast), {**content, **registered[contrast], **space})
+    _write_transforms(derivatives, subject, visit, transforms, registered)
     preprocessed = [_uri(derivatives, derivatives.image(subject, visit, contrast)) for contrast in images]
     derived = {"Sources": preprocessed, **space}
+    _write_masks(derivatives, subject, visit, masks, probabilities, derived=derived, t2_segmenter=t2_segmenter)
+    if t1_hypointensity is not None:
+        content = {"Description": "Grades of T1 hypointensity within T2 lesions", **derived}
+        path = _save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit), content)
+        _write_labels(path, {grade.value: grade.name.lower() for grade in T1Hypointensity if grade})
+    path = derivatives.lesions(subject, visit)
+    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
+    return _save(lesions, path, {"Type": "Lesion", "Description": _NUMBERED, **derived})
+
+
+def _write_transforms(
+    derivatives: DerivativeDataset,
+    subject: str,
+    visit: str,
+    transforms: Mapping[Contrast, Path],
+    registered: Mapping[Contrast, Mapping[str, Any]],
+) -> None:
+    """Copy the transform files, with their sidecars."""
+    for contrast, source in transforms.items():
+        target = derivatives.transform(subject, visit, contrast)
+        target.write_bytes(source.read_bytes())
+        _write_json(target.with_suffix(".json"), registered[contrast])
+
+
+def _write_masks(
+    derivatives: DerivativeDataset,
+    subject: str,
+    visit: str,
+    masks: Mapping[MaskLabel, LabelImage],
+    probabilities: Mapping[MaskLabel, Image],
+    *,
+    derived: Mapping[str, Any],
+    t2_segmenter: tuple[str, str],
+) -> None:
+    """Write binary masks and probability maps."""
     generated = {MaskLabel.T2_LESION: {"GeneratedBy": [dict(zip(("Name", "Version"), t2_segmenter, strict=True))]}}
     for label, mask in masks.items():
         content = {"Type": "Lesion", "Description": _MASKS[label], **derived, **generated.get(label, {})}
@@ -101,17 +136,6 @@ def write_visit(
     for label, probability in probabilities.items():
         content = {"Type": "Lesion", "Description": f"Probability: {_MASKS[label]}", **derived}
         _save(probability, derivatives.probability(subject, visit, label), content | generated.get(label, {}))
-    if t1_hypointensity is not None:
-        content = {"Description": "Grades of T1 hypointensity within T2 lesions", **derived}
-        path = _save(t1_hypointensity, derivatives.t1_hypointensity(subject, visit), content)
-        _write_labels(path, {grade.value: grade.name.lower() for grade in T1Hypointensity if grade})
-    for contrast, source in transforms.items():
-        target = derivatives.transform(subject, visit, contrast)
-        target.write_bytes(source.read_bytes())
-        _write_json(target.with_suffix(".json"), {"Registration": registered[contrast]})
-    path = derivatives.lesions(subject, visit)
-    _write_lesion_table(path.with_name(path.name.replace(".nii.gz", ".tsv")), subject, records)
-    return _save(lesions, path, {"Type": "Lesion", "Description": _NUMBERED, **derived})
 
 
 def _save(image: Image | LabelImage, path: Path, content: Mapping[str, Any]) -> Path:

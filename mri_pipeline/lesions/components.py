@@ -143,8 +143,6 @@ def lesion_centroids_mm(labels: LabelImage) -> dict[int, FloatArray]:
         World position in mm by ascending label; empty if there is none.
     """
     voxels = voxels_of(labels.mask)
-    if not len(voxels):
-        return {}
     values, index = np.unique(values_of(labels), return_inverse=True)
     counts = np.bincount(index)
     centres = np.stack([np.bincount(index, weights=voxels[:, axis]) / counts for axis in range(3)], axis=1)
@@ -192,8 +190,6 @@ def largest_axial_areas_cm2(labels: LabelImage) -> dict[int, float]:
     sides = np.delete(labels.grid.affine[:3, :3], axis, axis=1)
     pixel_cm2 = float(np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]))) / MM2_PER_CM2
     voxels = voxels_of(labels.mask)
-    if not len(voxels):
-        return {}
     values, index = np.unique(values_of(labels), return_inverse=True)
     n_slices = labels.grid.shape[axis]
     per_slice = np.bincount(index * n_slices + voxels[:, axis], minlength=len(values) * n_slices)

@@ -121,17 +121,17 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
         "contrast": contrast,
         "brightness": flair.level,
         "score": np.clip(evidence.score - np.float32(threshold), -_BASINS.most_score, _BASINS.most_score),
-        "darkest": np.clip(evidence.darkest, -_BASINS.most_score, _BASINS.most_score),
+        "darkest_near": np.clip(evidence.darkest, -_BASINS.most_score, _BASINS.most_score),
         "t1": _relative_t1(evidence),
         "t1_contrast": _t1_contrast(visit, tissue),
-        "white": tissue.white_matter.data,
-        "grey": tissue.grey_matter.data,
+        "white_matter": tissue.white_matter.data,
+        "grey_matter": tissue.grey_matter.data,
         "csf": tissue.csf.data,
-        "depth": depth,
+        "depth_mm": depth,
         "location": np.log(np.maximum(tissue.lesion_prior.data, METHOD.t2_evidence.prior_floor)),
         "mirrored": _mirrored(contrast, visit, tissue),
         "infratentorial": tissue.infratentorial.astype(np.float32),
-        "csf_distance": _distance_to_csf(tissue),
+        "csf_distance_mm": _distance_to_csf(tissue),
     }
     return Candidates(basins.components, _features(basins, maps, visit), contrast)
 
@@ -231,39 +231,27 @@ def _features(basins: _Basins, maps: dict[str, NDArray[np.float32]], visit: Visi
         for mm in (_BASINS.near_mm, _BASINS.wide_mm)
     )
     own = {name: parts.means(image) for name, image in maps.items()}
-    size = parts.sizes * grid.voxel_volume_mm3
-    columns = {
-        "peak": np.log1p(np.clip(parts.maxima(maps["contrast"]), 0.0, _BASINS.most_contrast)),
-        "contrast": own["contrast"],
-        "step_near": own["contrast"] - near.means(maps["contrast"]),
-        "step_wide": own["contrast"] - wide.means(maps["contrast"]),
-        "brightness": own["brightness"],
-        "score_peak": parts.maxima(maps["score"]),
-        "score": own["score"],
-        "darkest_near": own["darkest"],
-        "t1_contrast": own["t1_contrast"],
-        "t1": own["t1"],
-        "t1_around": near.means(maps["t1"]),
-        "white_matter": own["white"],
-        "grey_matter": own["grey"],
-        "csf": own["csf"],
-        "white_matter_near": near.means(maps["white"]),
-        "grey_matter_near": near.means(maps["grey"]),
-        "csf_near": near.means(maps["csf"]),
-        "white_matter_wide": wide.means(maps["white"]),
-        "grey_matter_wide": wide.means(maps["grey"]),
-        "csf_wide": wide.means(maps["csf"]),
-        "depth_mm": own["depth"],
-        "size": np.log(size),
-        "elongation": np.clip(parts.elongations(grid.spacing_mm), 1.0, _BASINS.most_elongation),
-        "mirrored": own["mirrored"],
-        "over_mirrored": own["contrast"] - own["mirrored"],
-        "location": own["location"],
-        "infratentorial": own["infratentorial"],
-        "brightness_near": near.means(maps["brightness"]),
-        "csf_distance_mm": own["csf_distance"],
-        "saddle": basins.saddle,
-        "basin_size": np.log(basins.volume_mm3),
-        "share_of_basin": np.log(size / basins.volume_mm3),
+    around = {
+        f"{name}_{reach}": ring.means(maps[name])
+        for reach, ring in (("near", near), ("wide", wide))
+        for name in ("contrast", "brightness", "white_matter", "grey_matter", "csf")
     }
+    size = parts.sizes * grid.voxel_volume_mm3
+    columns = (
+        own
+        | around
+        | {
+            "peak": np.log1p(np.clip(parts.maxima(maps["contrast"]), 0.0, _BASINS.most_contrast)),
+            "step_near": own["contrast"] - around["contrast_near"],
+            "step_wide": own["contrast"] - around["contrast_wide"],
+            "score_peak": parts.maxima(maps["score"]),
+            "t1_around": near.means(maps["t1"]),
+            "size": np.log(size),
+            "elongation": np.clip(parts.elongations(grid.spacing_mm), 1.0, _BASINS.most_elongation),
+            "over_mirrored": own["contrast"] - own["mirrored"],
+            "saddle": basins.saddle,
+            "basin_size": np.log(basins.volume_mm3),
+            "share_of_basin": np.log(size / basins.volume_mm3),
+        }
+    )
     return np.stack([columns[name] for name in FEATURES], axis=1)

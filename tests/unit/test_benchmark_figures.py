@@ -1,0 +1,87 @@
+"""Figures that `benchmarks.accuracy` reads from the output of its scripts."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.delitem(sys.modules, "benchmarks", raising=False)
+    return importlib.import_module("benchmarks.accuracy.__main__")
+
+
+def printed(driver, folder, text):
+    (folder / driver.OUTPUT).write_text(text)
+    return folder
+
+
+def test_figures_of_rescans_pairs_and_subjects(driver, tmp_path):
+    text = (
+        "ljubljana07x3mm                0.77     0.88     +14.4 %     1        0        0 (1)\n"
+        "patient 01  dice 0.68  truth_ml 1.2  recall_from_50_mm3 2/6  precision_from_50_mm3 2/2  cpu_s 3\n"
+        "patient 03  failed no brain\n"
+        "2D: 22 subjects, 143 visits, failed: none\n"
+        "new             5 to 10   97/97 = 1.00       88/90 = 0.98       0.989\n"
+        "new             5 to inf  135/135 = 1.00     130/132 = 0.98     0.992\n"
+        "quiet, one scanner: 35 pairs, false: new 0, enlarging 1, GEL 0\n"
+    )
+    folder = printed(driver, tmp_path, text)
+    assert driver.rescan(folder) == {
+        "ljubljana07x3mm: T2 volume": "+14.4 %",
+        "ljubljana07x3mm: false new": "1",
+        "ljubljana07x3mm: false enlarging": "0",
+    }
+    pairs = driver.printed_pairs(folder)
+    assert (pairs["01: dice"], pairs["01: recall_from_50_mm3"], pairs["03: dice"]) == ("0.68", "2/6", "failed")
+    assert driver.serial(folder) == {
+        "2D, new: found": "135/135",
+        "2D, new: right": "130/132",
+        "2D, new: F1": "0.992",
+        "2D, quiet, one scanner, 35 pairs: false": "new 0, enlarging 1, GEL 0",
+    }
+
+
+def test_new_lesions_are_counted_by_size_and_by_pair(driver, tmp_path):
+    rows = [
+        {"quiet": False, "diameter_mm": 5.0, "found": True},
+        {"quiet": False, "diameter_mm": 7.0, "found": False},
+        {"quiet": False, "diameter_mm": 3.5, "found": False},
+        {"quiet": False, "false_mm3": [20.0]},
+        {"quiet": True, "false_mm3": []},
+    ]
+    (tmp_path / "out.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert driver.new_lesions(tmp_path) == {
+        "from 5 mm, found": "1 of 2",
+        "below 5 mm, found": "0 of 1",
+        "active pairs: false": "1",
+        "quiet pairs: false": "0",
+    }
+
+
+def test_a_row_is_run_again_only_if_what_it_depends_on_has_changed(driver, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nwith Path(sys.argv[1]).open('a') as f: f.write('run ')\n"
+    )
+    calls = tmp_path / "calls"
+    row = driver.Row(((str(script), str(calls)),), lambda _: {"figure": calls.read_text()})
+    monkeypatch.setattr(driver, "code_digest", lambda: "one")
+    work = tmp_path / "work"
+    assert driver.run(row, work, tmp_path, None) == {"figure": "run "}
+    assert driver.run(row, work, tmp_path, None) == {"figure": "run "}
+    monkeypatch.setattr(driver, "code_digest", lambda: "two")
+    assert driver.run(row, work, tmp_path, None) == {"figure": "run run "}
+
+
+def test_earlier_figures_and_goals_are_of_rows_that_exist(driver):
+    earlier = json.loads(driver.EARLIER.read_text())
+    assert set(earlier["figures"]) | set(earlier["goals"]) <= set(driver.ROWS)
+    assert driver.goal(earlier["goals"]["new"], "quiet pairs: false") == "1 in 20 pairs"
+    assert driver.goal(earlier["goals"]["new"], "nothing") == ""
