@@ -52,7 +52,8 @@ class WrittenTables:
     refused : mapping of str to ReadingCentreError
         Subjects with unusable results, by blinded code. Their rows contain no numbers.
     notes : tuple of str
-        Files of the analysis that have changed since a read was locked; the tables use the locked copies.
+        Visits that are not analysed with the present scans, and files of the analysis that have changed since a read
+        was locked; the tables use the locked copies.
     questions : int
         Number of rows of questions.csv.
     """
@@ -122,9 +123,19 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
                 "software": software()["mri-pipeline source"],
             },
         )
-        notes = tuple(_changed_since_lock(trial, registry))
+        notes = (*_not_analysed(registry), *_changed_since_lock(trial, registry))
     questions = len(read_table(trial.tables / QUESTIONS.file))
     return WrittenTables(tuple(written), refused, notes, questions)
+
+
+def _not_analysed(registry: Registry) -> Iterator[str]:
+    for subject in registry.state().subjects:
+        waiting = [visit.visit for visit in subject.visits if visit.scan is ScanState.RECEIVED]
+        if waiting:
+            yield (
+                f"subject {subject.code}, visit {', '.join(waiting)}: not analysed with the present scans, the rows have "
+                "no numbers; 'mri-pipeline run TRIAL' analyses them"
+            )
 
 
 def _changed_since_lock(trial: Trial, registry: Registry) -> Iterator[str]:
