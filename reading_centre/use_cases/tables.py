@@ -33,7 +33,7 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.lock import kept_inputs
-from mri_pipeline.registry import Registry, SubjectState, Use
+from mri_pipeline.registry import Registry, ScanState, SubjectState, Use
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.inputs import Evaluator, SubjectInput
 from mri_pipeline.tables.io import read_table, save_tables, table_texts, unlocked_visits
@@ -133,8 +133,8 @@ def _not_analysed(registry: Registry) -> Iterator[str]:
         waiting = [visit.visit for visit in subject.visits if visit.scan is ScanState.RECEIVED]
         if waiting:
             yield (
-                f"subject {subject.code}, visit {', '.join(waiting)}: not analysed with the present scans, the rows have "
-                "no numbers; 'mri-pipeline run TRIAL' analyses them"
+                f"subject {subject.code}, visit {', '.join(waiting)}: not analysed with the present scans, the rows "
+                "have no numbers; 'mri-pipeline run TRIAL' analyses them"
             )
 
 
