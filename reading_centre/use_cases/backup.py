@@ -230,12 +230,16 @@ class _CopyOfTrial:
             with Registry.open(self._trial, protocol, Use.NUMBERS) as registry:
                 settle_all(self._trial, protocol, registry)
                 entries, _ = registry.verify_audit()
+                vanished = set()
                 for part in sorted({"", *registry.subjects()} - set(self._copied)):
                     self._copied[part] = entries
-                    self._copy_part(part, protocol, registry)
+                    try:
+                        self._copy_part(part, protocol, registry)
+                    except FileNotFoundError:  # another command has removed it since the folder was listed
+                        vanished.add(part)
                 registry.copy_to(self._copy.registry_file)
             with Registry.of_copy(self._copy.registry_file, load_protocol(self._copy.protocol_file)) as copied:
-                changed = self._changed(copied.audit_trail(), copied.subjects())
+                changed = vanished | self._changed(copied.audit_trail(), copied.subjects())
                 deviations = [] if changed else list(deviations_from_trail(self._copy, copied))
                 if not changed and not deviations:
                     return copied.verify_audit()

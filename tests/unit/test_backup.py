@@ -405,6 +405,22 @@ def test_entries_that_change_no_file_do_not_repeat_the_copy(trial, places, monke
     assert calls == [1]
 
 
+def test_a_file_that_vanishes_during_the_copy_is_no_fault(trial, tmp_path, places, monkeypatch):
+    plain, report = backups._copy_changed, trial.reports / "old.html"
+    trial.reports.mkdir(exist_ok=True)
+    report.write_text("old")
+
+    def copy_changed(source, copy):
+        if source == report:
+            source.unlink()
+        plain(source, copy)
+
+    monkeypatch.setattr(backups, "_copy_changed", copy_changed)
+    back_up(trial.root, **places)
+    assert not list(places["to"].rglob("old.html"))
+    assert verify_trial(restored(tmp_path, places).trial).deviations == ()
+
+
 def test_two_backups_to_one_name_do_not_mix(trial, places, monkeypatch):
     plain = Registry.copy_to
 
