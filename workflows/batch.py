@@ -21,6 +21,7 @@ from mri_pipeline.analysis.publication import is_current, leave_current
 from mri_pipeline.analysis.subject_job import SubjectJob, load_job
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.io.disk import disk_of, require_free
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
 from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
@@ -33,6 +34,10 @@ _LOGGER = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.2
 """Time between two looks at the processes. A scheduler is asked less often (`workflows.cluster`)."""
+
+_CACHE_PER_SCAN: Final = 12.0
+_RESULTS_PER_SCAN: Final = 2.0
+"""Size of cache and results, as multiples of the compressed scans. The reference trial has 9 and 1.5."""
 
 Finished = Callable[[SubjectJob, Outcome], None]
 """Called when a subject is done or has failed."""
@@ -162,6 +167,8 @@ def run_batch(
     ------
     SettingsError
         If there are jobs and `nprocs` is below 1.
+    UsageError
+        If there is not enough free space for cache and results.
     KeyboardInterrupt
         If this process is interrupted. All processes of subjects are ended; the next run resumes.
     """
@@ -174,6 +181,7 @@ def run_batch(
         return BatchOutcome(())
     alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
     executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
+    require_space(jobs, nprocs)
     batch = _Batch(executor, RunState(len(jobs)), progress or (lambda _state: None), finished)
     try:
         batch.run([job.model_copy(update={"keep_work": keep_work}) for job in jobs], nprocs=nprocs if alone else 1)
@@ -183,6 +191,38 @@ def run_batch(
     finally:
         executor.cancel()
     return BatchOutcome(tuple(batch.outcomes[job.subject] for job in jobs))
+
+
+def require_space(jobs: Sequence[SubjectJob], nprocs: int) -> None:
+    """Require free space for the caches of the subjects that are analysed at a time, and for the results.
+
+    Parameters
+    ----------
+    jobs : sequence of SubjectJob
+    nprocs : int
+        Number of subjects at a time.
+
+    Raises
+    ------
+    UsageError
+        If there is less on the disk of cache or results.
+    """
+    scans = {job.subject: _size(job) for job in jobs}
+    at_once = sum(sorted(scans.values())[-nprocs:])
+    new = sum(scans[job.subject] for job in jobs if not _has_results(job))
+    needed = {jobs[0].work: _CACHE_PER_SCAN * at_once, jobs[0].derivatives: _RESULTS_PER_SCAN * (new + at_once)}
+    for disk in {disk_of(folder) for folder in needed}:
+        here = {folder: size for folder, size in needed.items() if disk_of(folder) == disk}
+        require_free(next(iter(here)), int(sum(here.values())), "the cache and the results of the run")
+
+
+def _size(job: SubjectJob) -> int:
+    """Size of the scans of a subject in bytes."""
+    return sum(path.stat().st_size for visit in job.visits for path in visit.scans.values() if path.is_file())
+
+
+def _has_results(job: SubjectJob) -> bool:
+    return DerivativeDataset(job.derivatives).result(job.subject).is_file()
 
 
 @dataclass(frozen=True)

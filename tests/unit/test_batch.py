@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from mri_pipeline.analysis.publication import Provenance, is_current, output_dig
 from mri_pipeline.analysis.subject_job import VisitScans, files_state, load_job
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import AnalysisError, SettingsError, UsageError
+from mri_pipeline.core.io import disk
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.protocol import LesionRules
@@ -512,3 +514,40 @@ def test_the_cache_is_removed_after_a_success(tmp_path, analysed, keep):
     assert [folder.exists() for folder in caches] == [keep, keep]
     assert others.exists()
     assert job.file.exists()
+
+
+def with_scans(tmp_path, subject, size):
+    scan = tmp_path / f"{subject}.nii.gz"
+    scan.write_bytes(b"x" * size)
+    return make_job(tmp_path, subject).model_copy(
+        update={"visits": (VisitScans(visit="a", week=None, scans={Contrast.FLAIR: scan}),)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("nprocs", "needed"),
+    [(1, 12 * 3000 + 2 * (6000 + 3000)), (2, 12 * 5000 + 2 * (6000 + 5000)), (9, 12 * 6000 + 2 * (6000 + 6000))],
+)
+def test_free_space_is_required_for_the_largest_subjects_at_a_time(tmp_path, monkeypatch, nprocs, needed):
+    jobs = [with_scans(tmp_path, subject, size) for subject, size in (("A", 1000), ("B", 3000), ("C", 2000))]
+    free = SimpleNamespace(free=needed)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: free)
+    batch.require_space(jobs, nprocs)
+    free.free -= 1
+    with pytest.raises(UsageError, match="free space for the cache and the results of the run"):
+        batch.require_space(jobs, nprocs)
+
+
+def test_results_that_are_replaced_need_no_space_twice(tmp_path, monkeypatch):
+    jobs = [with_scans(tmp_path, subject, 1000) for subject in ("A", "B")]
+    save_result(SubjectResult("A"), DerivativeDataset(jobs[0].derivatives).result("A"))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=12 * 1000 + 2 * (1000 + 1000)))
+    batch.require_space(jobs, 1)
+
+
+def test_a_run_without_space_starts_no_subject(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    job = with_scans(tmp_path, "GOOD", 1000)
+    with pytest.raises(UsageError, match=r"found 0\.0 GB"):
+        run_batch([job], plugin=Plugin.LINEAR, nprocs=1)
+    assert not job.file.exists()

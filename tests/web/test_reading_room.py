@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.unit.web_trial import PASSWORDS
 
-T2_COLOUR = [245, 184, 0]
+T2_COLOUR = [86, 180, 233]
 BOXES = (
     "#finish",
     "#saving",
