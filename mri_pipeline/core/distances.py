@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mri_pipeline.core.spatial import BoolArray
 
+_DECIMALS: Final = 4
+
 
 def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Distance of each voxel to the nearest voxel of a mask (Maurer et al., IEEE TPAMI 2003).
 
-    The distances equal those of `scipy.ndimage.distance_transform_edt` to single precision, in a third of its time.
+    The distances equal those of `scipy.ndimage.distance_transform_edt`, rounded to 0.0001 mm, in a third of its time. The
+    rounding makes them independent of the direction of the axes: a voxel at a limit is on one side of it.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.fl
     Examples
     --------
     >>> distance_to(np.array([[[1, 0, 0]], [[0, 0, 0]]]) > 0, (3.0, 1.0, 4.0)).tolist()
-    [[[0.0, 4.0, 8.0]], [[3.0, 5.0, 8.544003486633301]]]
+    [[[0.0, 4.0, 8.0]], [[3.0, 5.0, 8.543999671936035]]]
     """
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)
@@ -37,7 +42,7 @@ def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.fl
     squared = sitk.SignedMaurerDistanceMap(
         image, insideIsPositive=False, squaredDistance=True, useImageSpacing=True
     )
-    distance: NDArray[np.float32] = np.sqrt(np.abs(sitk.GetArrayFromImage(squared)))
+    distance: NDArray[np.float32] = np.round(np.sqrt(np.abs(sitk.GetArrayFromImage(squared))), _DECIMALS)
     distance[mask] = 0  # SimpleITK measures the depth there
     return distance
 

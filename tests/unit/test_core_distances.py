@@ -16,14 +16,23 @@ def test_distances_equal_those_of_scipy(shape, share, spacing):
     mask = np.random.default_rng(5).random(shape) < share
     mask.flat[0], mask.flat[-1] = True, False
     expected = ndimage.distance_transform_edt(~mask, sampling=spacing)
-    np.testing.assert_allclose(distance_to(mask, spacing), expected, atol=1e-5)
+    np.testing.assert_allclose(distance_to(mask, spacing), expected, atol=6e-5)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_the_depth_counts_no_edge_of_the_grid_as_surface(spacing):
     mask = ndimage.binary_dilation(np.random.default_rng(6).random((15, 20, 12)) > 0.99, iterations=4)
     expected = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    np.testing.assert_allclose(depth_within(mask, spacing), expected, atol=1e-5)
+    np.testing.assert_allclose(depth_within(mask, spacing), expected, atol=6e-5)
+
+
+@pytest.mark.parametrize("spacing", [(0.4, 0.4, 2.0), (0.72, 0.9, 3.0), (1.0000001,) * 3])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("reach", [1.0, 2.0, 3.6, 4.0, 5.0])
+def test_a_voxel_at_a_limit_is_on_one_side_of_it_whatever_the_direction_of_the_axes(spacing, axis, reach):
+    mask = np.random.default_rng(7).random((40, 50, 12)) > 0.995
+    near = distance_to(mask, spacing) <= reach
+    assert np.array_equal(np.flip(distance_to(np.flip(mask, axis), spacing) <= reach, axis), near)
 
 
 def test_no_axis_is_exchanged():

@@ -18,7 +18,7 @@ from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.lesions.t2.basins import FEATURES, candidates
-from mri_pipeline.lesions.t2.further import further_lesions, judged_candidates
+from mri_pipeline.lesions.t2.further import further_lesions
 from mri_pipeline.lesions.t2.segment import evidence_of_visits, segment_t2
 
 FLAIR, T1W, T2W = Contrast.FLAIR, Contrast.T1W, Contrast.T2W
@@ -43,8 +43,7 @@ def faint(flair=1.15, radius=3.0, spacing=(1.0, 1.0, 1.0)):
 def found_by(visits, tissue, model, known=None):
     evidences, threshold = evidence_of_visits(visits, tissue, T2Settings())
     known = known or [np.zeros(visits[0].grid.shape, dtype=bool)] * len(visits)
-    judged = judged_candidates(visits, tissue, evidences, threshold=threshold, model=model)
-    return further_lesions(judged, known=known, brains=[visit.brain.mask for visit in visits])
+    return further_lesions(visits, tissue, evidences, threshold=threshold, known=known, model=model)
 
 
 def candidates_of(visit, tissue):

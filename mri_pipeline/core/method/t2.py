@@ -166,9 +166,6 @@ class T2Visits:
         Change in noise SD that proves a new lesion; noise alone exceeds it in fewer than one voxel in a million.
     least_white_matter : float
         Minimum mean probability of white matter of such a lesion: cortex differs between scans by partial volume.
-    likely : float
-        Minimum probability of a candidate of the model (`t2.further`) whose mean change is at least `proven_z`. In
-        five rescans of real heads no candidate of unchanged tissue reached both.
     """
 
     smoothing_mm: float = 1.0
@@ -177,7 +174,6 @@ class T2Visits:
     least_noise: float = 0.01
     proven_z: float = 5.0
     least_white_matter: float = 0.5
-    likely: float = 0.1
 
 
 @dataclass(frozen=True)

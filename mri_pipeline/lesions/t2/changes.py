@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.crop import Crop
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
@@ -32,8 +31,6 @@ def proven_lesions(
     known: Sequence[LabelImage],
     white_matter: Image,
     rules: LesionRules,
-    *,
-    candidates: Sequence[ConnectedComponents] = (),
 ) -> list[BoolArray]:
     """Lesions of each visit that are proven by comparison with another visit and are not yet known.
 
@@ -42,9 +39,6 @@ def proven_lesions(
     minimum lesion volume of it is brighter than all normal tissue and differs by at least 3 noise SD, at least one
     voxel differs by 5, and it lies in white matter that was normal at the other visit. It is a lesion at every visit
     whose mean intensity there is closer to that of the brightest visit than to that of the darkest.
-
-    A likely candidate of one visit (`t2.further`) is accepted, too, if its mean differs from another visit by at least
-    5 noise SD. It can be darker than normal tissue elsewhere.
 
     Parameters
     ----------
@@ -57,8 +51,6 @@ def proven_lesions(
     white_matter : Image
         Probability of white matter.
     rules : LesionRules
-    candidates : sequence of ConnectedComponents, optional
-        Likely small and faint lesions of each visit.
 
     Returns
     -------
@@ -72,39 +64,14 @@ def proven_lesions(
     smooth = [SmoothFlair.of(crop.image(flair)) for flair in flairs]
     scanned = [crop.labels(brain).mask for brain in brains]
     lesions = [crop.labels(mask).mask for mask in known]
-    offered = [_within(parts, crop) for parts in candidates]
-    white = crop.image(white_matter)
-    places, appeared = np.zeros(crop.inner.shape, dtype=bool), np.zeros(crop.inner.shape, dtype=bool)
+    white, places = crop.image(white_matter), np.zeros(crop.inner.shape, dtype=bool)
     for i, j in itertools.combinations(range(len(smooth)), 2):
         either = lesions[i] | lesions[j]
         z = change_evidence(smooth[i], smooth[j], scanned[i] & scanned[j], lesions=either).data
-        for change, bright, dark in ((z, j, i), (-z, i, j)):
-            places |= _proven(change, smooth[bright], smooth[dark], white, rules, apart_from=either)
-            if offered:
-                appeared |= _appeared(change, offered[bright], apart_from=either)
-    found = [
-        (definite & (flair.data > HYPERINTENSE)) | faint
-        for definite, faint, flair in zip(
-            _where_bright(places, smooth, scanned, rules),
-            _where_bright(appeared, smooth, scanned, rules),
-            smooth,
-            strict=True,
-        )
-    ]
+        for change, bright, dark in ((z, smooth[j], smooth[i]), (-z, smooth[i], smooth[j])):
+            places |= _proven(change, bright, dark, white, rules, apart_from=either)
+    found = _where_bright(places, smooth, scanned, rules)
     return [crop.restored(LabelImage(mask, crop.inner)).mask for mask in found]
-
-
-def _within(parts: ConnectedComponents, crop: Crop) -> ConnectedComponents:
-    """Components within the box of a crop, with the same numbers."""
-    labels = np.zeros(crop.grid.shape, dtype=np.int32)
-    labels.ravel()[parts.voxels] = parts.number + 1
-    return ConnectedComponents.of_labels(np.ascontiguousarray(labels[crop.box]), len(parts.sizes))
-
-
-def _appeared(z: NDArray[np.float32], parts: ConnectedComponents, *, apart_from: BoolArray) -> BoolArray:
-    """Candidates of the bright visit that change as a whole and do not touch a known lesion."""
-    known = parts.sums(ndimage.binary_dilation(apart_from, structure(3))) > 0
-    return parts.chosen((parts.means(z) >= PROVEN_Z) & ~known)
 
 
 def _proven(
@@ -138,4 +105,4 @@ def _where_bright(
     means = np.array([parts.means(flair.data) for flair in smooth])
     means[np.array([parts.means(brain) for brain in scanned]) < 1] = np.nan  # partly outside the field of view
     bright = means > (np.nanmax(means, axis=0) + np.nanmin(means, axis=0)) / 2
-    return [parts.chosen(now) for now in bright]
+    return [parts.chosen(now) & (flair.data > HYPERINTENSE) for now, flair in zip(bright, smooth, strict=True)]

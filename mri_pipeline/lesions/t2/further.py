@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -11,7 +10,7 @@ from scipy import ndimage
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents, structure
 from mri_pipeline.core.method import METHOD
-from mri_pipeline.core.spatial import BoolArray, FloatArray
+from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
@@ -20,48 +19,21 @@ from mri_pipeline.lesions.t2.features import Evidence
 _BASINS = METHOD.t2_basins
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Candidates of one visit with their probability.
-
-    Parameters
-    ----------
-    candidates : Candidates
-    probability : ndarray of float, shape (candidates,)
-        0 to 1.
-    definite : ndarray of bool, shape (candidates,)
-        True for candidates that are bright enough, whatever their other features.
-    """
-
-    candidates: Candidates
-    probability: FloatArray
-    definite: BoolArray
-
-    def likely(self, least: float) -> ConnectedComponents:
-        """The candidates of at least this probability.
-
-        Parameters
-        ----------
-        least : float
-
-        Returns
-        -------
-        ConnectedComponents
-        """
-        return self.candidates.components.selected(self.probability >= least)
-
-
-def judged_candidates(
+def further_lesions(
     visits: Sequence[VisitImages],
     tissue: TissueMaps,
     evidences: Sequence[Evidence],
     *,
     threshold: float,
+    known: Sequence[BoolArray],
     model: BoostedTrees,
-) -> list[Judged]:
-    """Candidates of each visit with their probability.
+) -> list[BoolArray]:
+    """T2 lesions that the rule has not found, for each visit.
 
-    T1 is required: without it, grey matter cannot be separated from faint lesions.
+    A lesion is accepted at one visit, and must be present at every visit whose field of view contains it: the mean
+    contrast of its voxels is at least half of that at the accepting visit. Its mask is the same at all visits. A
+    lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`). T1 is required: without it, grey
+    matter cannot be separated from faint lesions.
 
     Parameters
     ----------
@@ -72,50 +44,27 @@ def judged_candidates(
         Feature maps of each visit. A visit without T1 has the T1 of the others.
     threshold : float
         Score threshold of the subject.
-    model : BoostedTrees
-        Of `basins.FEATURES`.
-
-    Returns
-    -------
-    list of Judged
-        One for each visit; empty if T1 is not known.
-    """
-    if any(evidence.t1 is None or evidence.grey_t1 >= 0 for evidence in evidences):
-        return []
-    found = [
-        candidates(visit, tissue, evidence, threshold) for visit, evidence in zip(visits, evidences, strict=True)
-    ]
-    return [Judged(own, model.probability(own.features), _definite(own)) for own in found]
-
-
-def further_lesions(
-    judged: Sequence[Judged], *, known: Sequence[BoolArray], brains: Sequence[BoolArray]
-) -> list[BoolArray]:
-    """T2 lesions that the rule has not found, for each visit.
-
-    A lesion is accepted at one visit, and must be present at every visit whose field of view contains it: the mean
-    contrast of its voxels is at least half of that at the accepting visit. Its mask is the same at all visits. A
-    lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`).
-
-    Parameters
-    ----------
-    judged : sequence of Judged
-        Candidates of each visit (`judged_candidates`); none if T1 is not known.
     known : sequence of ndarray of bool, shape (x, y, z)
         T2 lesions of each visit.
-    brains : sequence of ndarray of bool, shape (x, y, z)
-        Brain mask of each visit.
+    model : BoostedTrees
+        Of `basins.FEATURES`.
 
     Returns
     -------
     list of ndarray of bool, shape (x, y, z)
         Further lesions of each visit. They do not touch its known lesions.
     """
-    found = [visit.candidates for visit in judged]
-    stable = np.zeros(brains[0].shape, dtype=bool)
-    for visit in judged:
-        likely = (visit.probability >= _BASINS.least_probability) & visit.definite
-        stable |= visit.candidates.components.chosen(likely & _present(visit.candidates, found, brains))
+    nothing = [np.zeros(visit.grid.shape, dtype=bool) for visit in visits]
+    if any(evidence.t1 is None or evidence.grey_t1 >= 0 for evidence in evidences):
+        return nothing
+    found = [
+        candidates(visit, tissue, evidence, threshold) for visit, evidence in zip(visits, evidences, strict=True)
+    ]
+    brains = [visit.brain.mask for visit in visits]
+    stable = np.zeros(visits[0].grid.shape, dtype=bool)
+    for own in found:
+        likely = (model.probability(own.features) >= _BASINS.least_probability) & _definite(own)
+        stable |= own.components.chosen(likely & _present(own, found, brains))
     parts = ConnectedComponents.of(stable)
     return [
         parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain

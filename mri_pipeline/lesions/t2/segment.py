@@ -21,7 +21,6 @@ import numpy as np
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.io.priors import T2_BASINS_FILE, load_trees
-from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.t2 import T2Settings
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
@@ -32,7 +31,7 @@ from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
-from mri_pipeline.lesions.t2.further import further_lesions, judged_candidates
+from mri_pipeline.lesions.t2.further import further_lesions
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -100,23 +99,24 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
-    judged = judged_candidates(
-        visits, tissue, evidences, threshold=threshold, model=model or load_trees(T2_BASINS_FILE)
-    )
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
         tissue.white_matter,
         rules,
-        candidates=[visit.likely(METHOD.t2_visits.likely) for visit in judged],
     )
     found = [
         _with(found_there, without_flow(more, visit, tissue), rules)
         for found_there, more, visit in zip(found, proven, visits, strict=True)
     ]
     further = further_lesions(
-        judged, known=[there.mask.mask for there in found], brains=[visit.brain.mask for visit in visits]
+        visits,
+        tissue,
+        evidences,
+        threshold=threshold,
+        known=[there.mask.mask for there in found],
+        model=model or load_trees(T2_BASINS_FILE),
     )
     found = [
         _with(found_there, without_flow(more, visit, tissue), rules)
