@@ -16,8 +16,8 @@ _DECIMALS: Final = 4
 def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Distance of each voxel to the nearest voxel of a mask (Maurer et al., IEEE TPAMI 2003).
 
-    The distances equal those of `scipy.ndimage.distance_transform_edt`, rounded to 0.0001 mm, in a third of its time. The
-    rounding makes them independent of the direction of the axes: a voxel at a limit is on one side of it.
+    The distances equal those of `scipy.ndimage.distance_transform_edt`, rounded to 0.0001 mm, in a third of its time.
+    By the rounding, a voxel at a limit is on one side of it whatever the direction of the axes.
 
     Parameters
     ----------
