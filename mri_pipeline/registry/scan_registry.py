@@ -277,18 +277,47 @@ class ScanRegistry(RegistryQueries):
         ValueError
             If the status is another one.
         """
-        if status not in _ANALYSIS:
-            raise ValueError(f"expected analysed or failed, found {status.value}")
+        self.record_analyses(subject, {visit: (status, reason)}, scan_keys=scan_keys)
+
+    def record_analyses(
+        self,
+        subject: str,
+        statuses: Mapping[str, tuple[ScanStatus, str]],
+        *,
+        scan_keys: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record which scans of a subject were analysed together, or failed, in one transaction.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+        statuses : mapping of str to (ScanStatus, str)
+            Analysed or failed, and the reason of a failure, by visit; as in `record_analysis`.
+        scan_keys : mapping of str to str, optional
+            As in `record_analysis`.
+
+        Raises
+        ------
+        UsageError
+            If there is no accepted scan of a visit.
+        ValueError
+            If a status is another one.
+        """
+        for status, _ in statuses.values():
+            if status not in _ANALYSIS:
+                raise ValueError(f"expected analysed or failed, found {status.value}")
         with writing(self._engine) as session:
             for label, key in (scan_keys or {}).items():
                 scan = session.get(ScanRow, (subject, label))
                 if scan is None or scan.scan_key != key:
                     return
-            row = accepted_scan(session, subject, visit)
-            if row.status != status.value:
-                row.status = status.value
-                details = {"reason": reason} if reason else {}
-                append(session, _ANALYSIS[status], f"{subject} {visit}", details)
+            for visit, (status, reason) in statuses.items():
+                row = accepted_scan(session, subject, visit)
+                if row.status != status.value:
+                    row.status = status.value
+                    details = {"reason": reason} if reason else {}
+                    append(session, _ANALYSIS[status], f"{subject} {visit}", details)
 
 
 def _enter_subject(session: Session, subject: str, site: str) -> None:

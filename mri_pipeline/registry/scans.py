@@ -223,22 +223,22 @@ def withdrawn_images(session: Session, subject: str, visit: str, identity: ScanI
     Returns
     -------
     list of WithdrawnImages
-        The latest withdrawal of each subject and visit, in the order of the withdrawals.
+        For each image its latest withdrawal; one entry for each withdrawal, in their order.
     """
     present = session.scalars(select(ImageRow.pixels_key).filter_by(subject=subject, visit=visit))
     sent = {key: contrast for contrast, key in identity.images.items()}
     for key in present:
         sent.pop(key, None)
     columns = [getattr(WithdrawnRow, name) for name in ("subject", "visit", "reason", "at", "replaced_by", "scan")]
-    found: dict[tuple[str, str], WithdrawnImages] = {}
-    for row in session.execute(select(*columns).order_by(WithdrawnRow.id)):
-        contrasts = tuple(sent[key] for key in row.scan["images"].values() if key in sent)
-        if contrasts:
-            found.pop((row.subject, row.visit), None)
-            found[row.subject, row.visit] = WithdrawnImages(
-                row.subject, row.visit, contrasts, row.reason, row.at, replaced=row.replaced_by is not None
-            )
-    return list(found.values())
+    rows = session.execute(select(*columns).order_by(WithdrawnRow.id)).all()
+    latest = {key: number for number, row in enumerate(rows) for key in row.scan["images"].values() if key in sent}
+    return [
+        WithdrawnImages(
+            row.subject, row.visit, contrasts, row.reason, row.at, replaced=row.replaced_by is not None
+        )
+        for number, row in enumerate(rows)
+        if (contrasts := tuple(sent[k] for k in row.scan["images"].values() if latest.get(k) == number))
+    ]
 
 
 def _identity(session: Session, row: ScanRow) -> ScanIdentity:

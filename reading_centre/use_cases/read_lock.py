@@ -13,6 +13,7 @@ from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.records import ReadStatus
@@ -24,6 +25,7 @@ from mri_pipeline.registry import ReadState, Registry, ScanState, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.known_reads import Summary, reader_code, stored_read
 from reading_centre.use_cases.staging import only_writer
+from reading_centre.use_cases.tables import require_present_scans
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,12 @@ def lock_visits(
     Raises
     ------
     UsageError
-        If a read in the files differs from the registry, or a visit is locked.
+        If a read in the files differs from the registry, a visit is locked, or a scan of a subject was withdrawn or
+        replaced since its analysis.
     """
     at = datetime.now(UTC).isoformat(timespec="seconds")
+    for subject in sorted({subject for subject, _ in reads}):
+        require_present_scans(load_result(trial.derivatives.result(subject)), registry.subject(subject))
     inputs: dict[tuple[str, str], dict[str, Any]] = {}
     signatures: dict[tuple[str, str], Mapping[str, str]] = dict(statements or {})
     for key, known in reads.items():

@@ -16,6 +16,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.exchange import identity
+from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.spatial import LabelImage
@@ -42,6 +43,7 @@ from reading_centre.use_cases.reading_case import Case
 from reading_centre.use_cases.reading_faults import ConflictError, UnavailableError
 from reading_centre.use_cases.reading_images import CaseImages, Heads
 from reading_centre.use_cases.staging import only_writer
+from reading_centre.use_cases.tables import require_present_scans
 
 _LOG = logging.getLogger(__name__)
 WAIT_S = 2.0
@@ -207,12 +209,17 @@ class Opener:
         ConflictError
             If a scan of the subject was withdrawn or replaced since, or the analysis has failed.
         """
-        visits = self.registry.subject(assignment.subject).visits
-        if not any(v.visit == assignment.visit and v.scan is ScanState.ANALYSED for v in visits):
-            raise ConflictError(
-                "expected an analysis of the present scans, found an earlier one",
-                hint="the worklist has this case again after the next analysis",
-            )
+        state = self.registry.subject(assignment.subject)
+        earlier = ConflictError(
+            "expected an analysis of the present scans, found an earlier one",
+            hint="the worklist has this case again after the next analysis",
+        )
+        if not any(v.visit == assignment.visit and v.scan is ScanState.ANALYSED for v in state.visits):
+            raise earlier
+        try:
+            require_present_scans(load_result(self.trial.derivatives.result(state.code)), state)
+        except UsageError as error:
+            raise earlier from error
 
     def _shape(self, own: str) -> Shape:
         """The canvas of the trial: it holds every analysed head and never becomes smaller.

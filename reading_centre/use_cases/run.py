@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
@@ -25,6 +26,8 @@ from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
 from workflows.plugin import Plugin
 from workflows.progress import BatchProgress
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def _selected(
@@ -165,7 +168,10 @@ def run_trial(
                 progress=progress,
                 finished=partial(_record, trial, registry),
             )
-        write_trial_index(trial, protocol, registry, methods=True)
+        try:
+            write_trial_index(trial, protocol, registry, methods=True)
+        except (ReadingCentreError, OSError) as error:  # the analyses are done all the same
+            _LOGGER.warning("the index of the reports could not be written: %s", error)
     return BatchOutcome(outcome.outcomes, log=str(log))
 
 
@@ -183,8 +189,9 @@ def _record(trial: Trial, registry: Registry, job: SubjectJob, result: Outcome) 
     numbers = trial.derivatives.result(job.subject)
     known = {counts.visit for counts in load_result(numbers).visits} if numbers.is_file() else set()
     keys = {visit.visit: visit.scan_key for visit in job.visits}
+    statuses = {}
     for label in keys:
         analysed = label not in result.failed_visits if result.done else label in known and label in job.settled
         status = ScanStatus.ANALYSED if analysed else ScanStatus.FAILED
-        reason = result.failed_visits.get(label, result.reason)
-        registry.record_analysis(job.subject, label, status, reason=reason, scan_keys=keys)
+        statuses[label] = (status, result.failed_visits.get(label, result.reason))
+    registry.record_analyses(job.subject, statuses, scan_keys=keys)

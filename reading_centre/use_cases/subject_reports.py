@@ -6,11 +6,13 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
+from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import load_result, save_result
 from mri_pipeline.core.layout import Trial
@@ -29,6 +31,7 @@ from reading_centre.use_cases.tables import LockInputs, counted_masks
 _DIGEST = re.compile(r'<meta name="shown" content="([0-9a-f]*)">')
 _HEAD: Final = 4096
 """Bytes of a report that contain its digest."""
+_ATTEMPTS: Final = 3
 WAIT_S: Final = 20.0
 """Longest waiting time for an upload, import or analysis of a subject."""
 
@@ -36,7 +39,8 @@ WAIT_S: Final = 20.0
 def refresh_reports(folder: Path) -> list[str]:
     """Write the pages anew that are not true any more. A page that does not exist is left to the analysis.
 
-    A report is written under the lock of its subject. The report of a subject without scans is removed.
+    A report is made without the lock of its subject, so that no reader waits for it, and put in its place under the
+    lock if nothing has changed. The report of a subject without scans is removed.
 
     Parameters
     ----------
@@ -60,7 +64,10 @@ def refresh_reports(folder: Path) -> list[str]:
             except (ReadingCentreError, OSError) as error:  # the read is stored all the same
                 failed.append(f"sub-{subject.code}: the report could not be renewed: {_message(error)}")
         if (trial.reports / INDEX_PAGE).is_file():
-            write_trial_index(trial, protocol, registry)
+            try:
+                write_trial_index(trial, protocol, registry)
+            except (ReadingCentreError, OSError) as error:
+                failed.append(f"the index of the reports could not be renewed: {_message(error)}")
     return failed
 
 
@@ -202,14 +209,29 @@ def _outdated(shown: _Shown) -> bool:
 
 
 def _renew(trial: Trial, protocol: Protocol, registry: Registry, code: str) -> None:
-    """Write the report of a subject, whose state nobody changes meanwhile."""
-    with only_writer(trial, code, wait_s=WAIT_S):
-        shown = _Shown(trial, protocol, registry.subject(code), _locked_inputs(registry).get(code, {}))
-        if not shown.has_scans:
-            shown.report.unlink()
-        elif _outdated(shown):
-            counted = shown.counted()
-            write_report(shown.job, shown.automatic, counted)
+    """Write the report of a subject. Its lock is held only for the comparison with the present state at the end."""
+    for _ in range(_ATTEMPTS):
+        shown, analysis = _shown_of(trial, protocol, registry, code), identity(trial.derivatives.folder(code))
+        with TemporaryDirectory(dir=trial.reports, prefix=".report-") as folder:
+            made = None
+            if shown.has_scans:
+                made = write_report(
+                    shown.job.model_copy(update={"reports": Path(folder)}), shown.automatic, shown.counted()
+                )
+            with only_writer(trial, code, wait_s=WAIT_S):
+                now = _shown_of(trial, protocol, registry, code)
+                if now.subject != shown.subject or identity(trial.derivatives.folder(code)) != analysis:
+                    continue
+                if made is None:
+                    shown.report.unlink(missing_ok=True)
+                else:
+                    made.replace(shown.report)
+                return
+    raise UsageError("expected a subject that does not change, found changes in every attempt")
+
+
+def _shown_of(trial: Trial, protocol: Protocol, registry: Registry, code: str) -> _Shown:
+    return _Shown(trial, protocol, registry.subject(code), _locked_inputs(registry).get(code, {}))
 
 
 def _listed(shown: _Shown, rules_digest: str) -> Listed:

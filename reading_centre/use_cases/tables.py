@@ -308,13 +308,29 @@ def counted_masks(
 
 def _require_present(automatic: SubjectResult, state: SubjectState, rules: LesionRules) -> None:
     """Refuse automatic results of other lesion rules, software, visits or scans than the present ones."""
-    analysed = _analysed(state)
     if automatic.rules_digest != settings_digest(rules):
         raise UsageError(
             f"subject {state.code}: expected an analysis by the present lesion rules and software, found "
             "one by other rules or another version",
             hint="run the analysis again: mri-pipeline run TRIAL, then export and read what changed",
         )
+    require_present_scans(automatic, state)
+
+
+def require_present_scans(automatic: SubjectResult, state: SubjectState) -> None:
+    """Refuse results of other scans or visits than those whose analysis counts.
+
+    Parameters
+    ----------
+    automatic : SubjectResult
+    state : SubjectState
+
+    Raises
+    ------
+    UsageError
+        If a scan was withdrawn or replaced since the analysis.
+    """
+    analysed = _analysed(state)
     keys = {visit.visit: visit.scan_key for visit in state.visits}
     replaced = [visit for visit in analysed if automatic.scan_keys.get(visit) != keys[visit]]
     if replaced:

@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.locks import exclusive
 from mri_pipeline.core.io.results import load_result, save_result
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import VisitQuality
@@ -19,7 +21,7 @@ from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.tables.io import read_table
 from qc.reports.subject_files import write_report
 from reading_centre import cli
-from reading_centre.use_cases import subject_reports
+from reading_centre.use_cases import report_job, subject_reports
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import lock_reads, unlock_read
 from reading_centre.use_cases.report_job import start_renewal
@@ -300,3 +302,77 @@ def test_a_report_has_no_site_and_no_patient(trial, tmp_path):
     text = re.sub(r"base64,[^\"]*", "", report_of(trial))
     for word in ("S01", "0001", str(trial.root)):
         assert word not in text
+
+
+def test_one_process_at_a_time_renews_the_reports_and_looks_again(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    wanted, calls = report_job._wanted(trial), []
+    wanted.parent.mkdir(exist_ok=True)
+    wanted.touch()
+    with exclusive(trial.work / "renewal.lock", wait_s=0):
+        report_job.renew_wanted(trial)  # another process renews them
+    assert wanted.exists()
+
+    def refresh(folder):
+        calls.append(folder)
+        if len(calls) == 1:
+            wanted.touch()  # a signature meanwhile
+        return []
+
+    monkeypatch.setattr(report_job, "refresh_reports", refresh)
+    report_job.renew_wanted(trial)
+    assert len(calls) == 2
+    assert not wanted.exists()
+
+
+def test_a_report_is_made_without_the_lock_of_its_subject(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    plain, seen = subject_reports.write_report, []
+
+    def write(job, *more):
+        with exclusive(trial.subject_lock(CODE), wait_s=0):  # a reader opens the next case
+            seen.append(job.reports)
+        return plain(job, *more)
+
+    monkeypatch.setattr(subject_reports, "write_report", write)
+    assert refresh_reports(trial.root) == []
+    assert seen[0] != trial.reports
+    assert "confirmed by R1" in report_of(trial)
+    assert not list(trial.reports.glob(".report-*"))
+
+
+def test_a_read_that_changes_while_its_report_is_made_is_shown(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    plain, calls = subject_reports.write_report, []
+
+    def write(job, *more):
+        calls.append(1)
+        if len(calls) == 1:
+            lock_reads(trial.root, reader="R1")
+        return plain(job, *more)
+
+    monkeypatch.setattr(subject_reports, "write_report", write)
+    assert refresh_reports(trial.root) == []
+    assert len(calls) == 2
+    assert {row["read"] for row in counts_of(report_of(trial)).values()} == {"locked by R1"}
+
+
+def test_an_index_in_use_leaves_the_command_done(trial, tmp_path, monkeypatch):
+    read_some(trial, tmp_path)
+    (trial.reports / "index.html").write_text("earlier")
+    monkeypatch.setattr(subject_reports, "WAIT_S", 0.1)
+    with exclusive(trial.work / "index.lock", wait_s=0):
+        (message,) = refresh_reports(trial.root)
+    assert message.startswith("the index of the reports could not be renewed: ")
+
+
+def test_a_read_of_an_analysis_of_other_scans_is_not_locked(trial, tmp_path):
+    read_some(trial, tmp_path)
+    results = trial.derivatives.result(CODE)
+    made = load_result(results)
+    for other in (replace(made, scan_keys={}), replace(made, visits=made.visits[:-1])):
+        save_result(other, results)
+        with pytest.raises(UsageError, match="expected numbers of the"):
+            lock_reads(trial.root, reader="R1")
+    save_result(made, results)
+    assert lock_reads(trial.root, reader="R1")["locked"] > 0

@@ -297,3 +297,28 @@ def test_the_command_names_neither_number_nor_patient(trial, capsys):
     assert "0001" not in said
     assert cli.invoke([*command[:7], "--visit", "wk04", *command[9:], "--by", "DM", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["remaining"] == 0
+
+
+def test_scans_that_were_analysed_together_get_their_status_together(trial):
+    code = code_of(trial)
+    both = dict.fromkeys(("wk00", "wk04"), (ScanStatus.ANALYSED, ""))
+
+    def states():
+        with opened(trial) as registry:
+            assert registry.differences_from_audit() == []
+            return [visit.scan for visit in registry.subject(code).visits[:2]]
+
+    with opened(trial) as registry:
+        keys = {visit.visit: visit.scan_key for visit in registry.subject(code).visits if visit.visit in both}
+        before = states()
+        with pytest.raises(UsageError, match="wk12"):
+            registry.record_analyses(code, both | {"wk12": (ScanStatus.ANALYSED, "")}, scan_keys=keys)
+        assert states() == before
+        registry.record_analyses(code, both, scan_keys=keys)
+    assert states() == [ScanState.ANALYSED, ScanState.ANALYSED]
+    withdraw(trial, "wk04")
+    with opened(trial) as registry:
+        registry.record_analyses(code, {"wk00": both["wk00"]}, scan_keys=keys)  # analysed with a scan that is gone
+        assert states() == [ScanState.RECEIVED, ScanState.MISSING]
+        registry.record_analyses(code, {"wk00": both["wk00"]}, scan_keys={"wk00": keys["wk00"]})
+    assert states() == [ScanState.ANALYSED, ScanState.MISSING]
