@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
+from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
@@ -71,7 +72,7 @@ def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summ
         If ``trial.toml`` lists readers and this is none of them.
     UsageError
         If the audit trail is broken, the reader has no read to lock, a read in the files differs from the registry, the
-        proof is wrong, or a read has changed while the reader was asked for it.
+        proof is wrong, or a read or analysis has changed while the reader was asked for it.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -83,16 +84,22 @@ def lock_reads(folder: Path, *, reader: str, proof: Proof | None = None) -> Summ
                 "expected confirmed reads of this reader, found none",
                 hint="import a worklist first: mri-pipeline read TRIAL --import DIR --reader R",
             )
+        analyses = _analyses(trial, reads)
         account = _account(protocol, registry, code, proof, f"{len(reads)} visits: {MEANING}.")
         for subject in sorted({subject for subject, _ in reads}):  # only now: a person may take long to answer
             held.enter_context(only_writer(trial, subject))
-        if _to_lock(registry, code) != reads:
+        if _to_lock(registry, code) != reads or _analyses(trial, reads) != analyses:
             raise UsageError(
-                "expected the reads of the statement, found that some have changed since",
+                "expected the reads and analyses of the statement, found that some have changed since",
                 hint="look at them and lock again: mri-pipeline read TRIAL --lock --reader R",
             )
         lock_visits(trial, protocol, registry, code, reads, account=account)
     return {"locked": len(reads)}
+
+
+def _analyses(trial: Trial, reads: Iterable[tuple[str, str]]) -> dict[str, tuple[int, int] | None]:
+    """What another analysis of a subject changes."""
+    return {subject: identity(trial.derivatives.folder(subject)) for subject, _ in reads}
 
 
 def lock_visits(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import stat
 
 import pytest
@@ -122,6 +123,19 @@ def test_a_reader_who_is_asked_holds_no_lock_of_a_subject(trial):
     assert unlocked == {"unlocked": 1, "version": 1}
 
 
+def test_reads_of_another_analysis_than_at_the_question_are_not_locked(trial):
+    read(trial, "R1")
+
+    def ask(_statement):
+        folder = trial.derivatives.folder(CODE)
+        shutil.copytree(folder, folder.with_name("new"))
+        replace_folder(folder.with_name("new"), folder)
+        return PASSWORD
+
+    with pytest.raises(UsageError, match="found that some have changed since"):
+        lock_reads(trial.root, reader="R1", proof=Proof(password=ask))
+
+
 def test_reads_that_change_while_the_reader_is_asked_are_not_locked(trial):
     read(trial, "R1")
 
@@ -131,7 +145,7 @@ def test_reads_that_change_while_the_reader_is_asked_are_not_locked(trial):
         return PASSWORD
 
     with pytest.raises(
-        UsageError, match="expected the reads of the statement, found that some have changed since"
+        UsageError, match="expected the reads and analyses of the statement, found that some have changed since"
     ):
         lock_reads(trial.root, reader="R1", proof=Proof(password=ask))
     assert statuses(trial) == {ReadStatus.CONFIRMED}
