@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.core.io.exchange import replace_folder
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.accounts import key_digest, password_hash
 from mri_pipeline.reading.signature import MEANING, signed_digest
