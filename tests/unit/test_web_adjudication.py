@@ -11,9 +11,11 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.registry.assignments import AssignmentState
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, unlock_read
+from reading_centre.use_cases.read_lock import Proof, statement_of, unlock_read
+from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.tables import write_trial_tables
 from reading_centre.web import reading_api
 from tests.unit.reading_trial import (
@@ -215,6 +217,76 @@ def test_an_adjudication_of_reads_that_have_changed_is_withdrawn(trial, room, de
     answer = desk.post("sign", {"login": "ADJ", "password": PASSWORDS["ADJ"], "seen": seen})
     assert answer.status_code == 409
     assert desk.client.get(f"{desk.url}/case").status_code in {404, 409}
+
+
+def decided(desk, name="A"):
+    for lesion in asked(desk):
+        take(desk, lesion, name)
+    return desk
+
+
+def killed(*_args, **_kwargs):
+    raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize(("step", "state"), [("statement_of", "open"), ("lock_visits", "signed")])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_adjudication_that_was_interrupted_is_signed_and_locked(trial, room, desk, step, state, restarted):
+    decided(desk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"reading_centre.use_cases.reading_sign.{step}", killed)
+        assert sign(desk).status_code == 500
+    if restarted:
+        room.forget(desk.url.rsplit("/", 1)[1])
+    desk.client.get("/")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.ADJUDICATED, state)
+    if state == "open":
+        assert sign(desk).json()["version"] == 1
+    finish_signed(room)
+    visit = visits_of(trial)["wk04"]
+    assert (visit.read, visit.counting.reader) == (ReadStatus.LOCKED, "ADJ")
+    assert room.registry.audit_entries("reading withdrawn") == []
+
+
+def test_an_adjudication_is_not_withdrawn_by_another_tab_during_the_signature(room, desk, monkeypatch):
+    decided(desk)
+    own = room.assignment(desk.url.rsplit("/", 1)[1], "ADJ")
+
+    def looked_at(*args, **kwargs):
+        room.present_case(own)
+        return statement_of(*args, **kwargs)
+
+    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", looked_at)
+    assert sign(desk).status_code == 200
+    assert desk.case["state"] == "signed"
+
+
+def test_a_withdrawn_adjudication_is_not_signed(room, desk, monkeypatch):
+    decided(desk)
+    own = room.assignment(desk.url.rsplit("/", 1)[1], "ADJ")
+
+    def withdrawn(*args, **kwargs):
+        room.registry.assignments.withdraw(own.code, "by another process")
+        return statement_of(*args, **kwargs)
+
+    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", withdrawn)
+    answer = sign(desk)
+    assert (answer.status_code, "found a withdrawn one" in answer.text) == (409, True)
+    assert room.registry.assignments.find(own.code, "ADJ").state is AssignmentState.WITHDRAWN
+    assert room.registry.audit_entries("reading signed") == []
+
+
+def test_an_unlocked_adjudication_is_a_new_case_and_the_next_version(trial, room, desk):
+    assert sign(decided(desk)).status_code == 200
+    proof = Proof(password=lambda _: PASSWORDS["ADJ"])
+    unlock_read(trial.root, subject=SUBJECT, visit="wk04", reader="ADJ", reason="a vessel", proof=proof)
+    again = desk_of(room, "wk04")
+    assert again.url != desk.url
+    assert desk_of(room, "wk04").url == again.url
+    assert sign(decided(again, "B")).json()["version"] == 2
+    visit = visits_of(trial)["wk04"]
+    assert (visit.read, visit.counting.reader, visit.counting.version) == (ReadStatus.LOCKED, "ADJ", 2)
+    assert room.registry.audit_entries("reading withdrawn") == []
 
 
 def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):
