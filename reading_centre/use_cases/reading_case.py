@@ -283,13 +283,20 @@ class Case:
             decided = self.marks.decision(lesion)
             choice = self._choice(lesion)
             taken = choice if choice in NAMES else ""
-            # to take a read without this lesion is no rejection: its outline counts, and there is none
-            accepted = decided.decision != "reject" or bool(taken and len(self.marks.voxels[lesion]))
-            decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken))
+            accepted = decided.decision != "reject" or self._takes_nothing(lesion, taken)
+            decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken if accepted else ""))
         rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
         words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
+
+    def _takes_nothing(self, lesion: Lesion, taken: str) -> bool:
+        """True if a read without a lesion is taken: its outline counts, and there is none. That is no rejection.
+
+        A lesion that was erased or enlarged is rejected: what was drawn beyond both reads does not count either.
+        """
+        voxels = self.marks.voxels[lesion]
+        return bool(taken and len(voxels)) and bool(np.isin(voxels, self._original[lesion]).all())
 
     def _outlined(self) -> dict[str, dict[LesionKind, NDArray[np.uint16]]]:
         """The numbered outlines of read A and read B in the voxels of the canvas; empty but for an adjudication."""

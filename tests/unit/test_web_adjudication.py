@@ -190,6 +190,48 @@ def test_an_own_outline_is_kept_as_it_is(trial, room, desk):
     assert load_read(trial.reads, SUBJECT, "wk04", "ADJ", 1).masks.t2_lesions.mask.sum() == before
 
 
+def enlarge(desk, lesion):
+    """Draw the free voxels beside a lesion under its number; returns how many."""
+    present = desk.labels(lesion["kind"])
+    own = present == lesion["number"]
+    beside = np.logical_or.reduce([np.roll(own, step, axis) for axis in range(3) for step in (-1, 1)])
+    drawn = np.flatnonzero((beside & (present == 0)).ravel(order="F"))
+    runs = [[int(i), 1, 0, lesion["number"]] for i in drawn]
+    answer = desk.do(desk.case["next_number"], op="voxels", kind=lesion["kind"], runs=runs)
+    assert answer.status_code == 200, answer.text
+    return len(runs)
+
+
+@pytest.mark.parametrize("reason", ["", "vessel"])  # without one: the read without the lesion is taken
+def test_nothing_stays_of_a_lesion_that_is_enlarged_and_rejected(trial, room, desk, reason):
+    own = next(lesion for lesion in asked(desk) if lesion["kind"] == "T2" and len(lesion["seen_by"]) == 1)
+    for lesion in asked(desk):
+        if lesion["kind"] != "T2" or lesion["number"] != own["number"]:
+            take(desk, lesion, lesion["seen_by"][0])
+    others = np.count_nonzero(np.isin(desk.labels("T2"), [0, own["number"]], invert=True))
+    assert enlarge(desk, own) > 5
+    assert desk.decide(own, "reject", desk.case["next_number"], reason).status_code == 200
+    assert sign(desk).status_code == 200
+    read = load_read(trial.reads, SUBJECT, "wk04", "ADJ", 1)
+    assert read.masks.t2_lesions.mask.sum() == others
+    (decision,) = [d for d in read.record.decisions if (d.kind.value, d.lesion) == ("T2", own["number"])]
+    assert (decision.accepted, decision.choice, decision.comment) == (False, "", reason)
+
+
+def test_another_label_over_an_enlarged_and_rejected_lesion_is_a_contradiction(room, desk):
+    own = next(lesion for lesion in asked(desk) if lesion["kind"] == "T2" and len(lesion["seen_by"]) == 1)
+    decided(desk, own["seen_by"][0])
+    enlarge(desk, own)
+    inside = int(np.flatnonzero(outlines(desk, own["seen_by"][0], "T2").ravel(order="F") == own["number"])[0])
+    number = desk.case["next_number"]
+    assert desk.do(number, op="voxels", kind="T2", runs=[[inside, 1, own["number"], 60]]).status_code == 200
+    present = next(one for one in asked(desk) if (one["kind"], one["number"]) == ("T2", own["number"]))
+    assert desk.decide(present, "reject", number + 1, "vessel").status_code == 200
+    (contradiction,) = desk.get("summary").json()["contradictions"]
+    assert "found another label in it" in contradiction
+    assert sign(desk).status_code == 409
+
+
 def test_what_is_refused(room):
     desks = (desk_of(room, visit) for visit in visits_of(room.trial))
     desk, settled = next((desk, one) for desk in desks for one in desk.case["lesions"] if one["settled"])
