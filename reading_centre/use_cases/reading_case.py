@@ -317,9 +317,11 @@ class Case:
 
     def _choice(self, lesion: Lesion) -> str | None:
         """What an adjudicator has decided: A, B, both, neither or own; None if nothing is decided or asked."""
-        decided = self.marks.decision(lesion).decision
+        decided, reason = self.marks.decision(lesion).decision, self.marks.decision(lesion).reason
         if not self.reads or lesion not in self.marks.proposed - self.marks.settled or decided is None:
             return None
+        if reason:  # of a rejection; a read without the lesion is taken without one
+            return "neither"
         present = self.marks.voxels[lesion] if decided == "accept" else np.zeros(0, dtype=np.int64)
         for name, outline in (*self._outlines(lesion).items(), ("both", self._original[lesion])):
             if np.array_equal(present, outline):

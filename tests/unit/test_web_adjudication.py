@@ -110,13 +110,13 @@ def sign(desk, reader="ADJ"):
     return desk.post("sign", {"login": reader, "password": PASSWORDS[reader], "seen": summary["seen"]})
 
 
-def by_file(trial, tmp_path, word):
+def by_file(trial, tmp_path, word, comment=""):
     """The same decisions by export and import."""
     export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
     for item in rows_of(tmp_path / "dispute" / "worklist.csv"):
         path = tmp_path / "dispute" / "items" / item["reading_code"] / "lesions.csv"
         rows = rows_of(path)
-        write_rows(path, [row | {"decision": word} for row in rows])
+        write_rows(path, [row | {"decision": word, "comment": comment} for row in rows])
     import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
 
 
@@ -150,23 +150,27 @@ def test_nothing_names_the_readers(room, desk):
     assert "R1" not in desk.client.get("/").text.replace("Dr ADJ", "")
 
 
-@pytest.mark.parametrize("name", ["A", "B"])
-def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(("word", "reason"), [("A", ""), ("B", ""), ("reject", "vessel")])
+def test_taking_or_rejecting_gives_the_read_of_export_and_import(trial, room, tmp_path, word, reason, monkeypatch):
     renewed = []
     monkeypatch.setattr(reading_api, "start_renewal", renewed.append)
     shutil.copytree(trial.root, tmp_path / "other")
     other = Trial(tmp_path / "other")
     desk = desk_of(room, "wk04")
     for lesion in asked(desk):
-        take(desk, lesion, name)
-    assert {lesion["choice"] for lesion in asked(desk)} == {name}
+        if reason:
+            assert desk.decide(lesion, "reject", desk.case["next_number"], reason).status_code == 200
+        else:
+            take(desk, lesion, word)
+    assert {lesion["choice"] for lesion in asked(desk)} == {"neither" if reason else word}
     answer = sign(desk)
     assert answer.status_code == 200, answer.text
     assert renewed == [room.trial]
-    by_file(other, tmp_path, name)
+    by_file(other, tmp_path, word, reason)
     ours, theirs = (load_read(one.reads, SUBJECT, "wk04", "ADJ", 1) for one in (trial, other))
     assert ours.record.status is ReadStatus.ADJUDICATED
     assert ours.record.decisions == theirs.record.decisions
+    assert {(d.accepted, d.choice) for d in ours.record.decisions} == {(False, "") if reason else (True, word)}
     assert ours.record.adjudicates == theirs.record.adjudicates
     for kind in ("t2_lesions", "gel", "black_holes"):
         assert (getattr(ours.masks, kind).data == getattr(theirs.masks, kind).data).all()
