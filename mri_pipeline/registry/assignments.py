@@ -376,10 +376,12 @@ class Assignments:
         Raises
         ------
         UsageError
-            If the log has more operations.
+            If the log has more operations, or the assignment is withdrawn.
         """
         with writing(self._engine) as session:
             row = session.get_one(AssignmentRow, code)
+            if row.state == AssignmentState.WITHDRAWN.value:
+                raise UsageError("expected an open read, found a withdrawn one", hint="go to the worklist")
             if row.state == AssignmentState.OPEN.value and _count(session, code) != len(edits):
                 raise UsageError(
                     "expected no operation during the signature, found one",

@@ -121,18 +121,19 @@ def reasons_of(registry: Registry, *, order_known: bool) -> dict[tuple[str, str]
     ----------
     registry : Registry
     order_known : bool
-        False: no text tells that there is an earlier visit.
+        False: the texts are the same at first and later visits. A difference in new T2 lesions is one in T2 lesions.
 
     Returns
     -------
     dict of (subject, visit) to tuple of str
         From the latest comparison. Empty if the reads agree.
     """
-    texts = _DIFFERENCES if order_known else _DIFFERENCES | {"max_new_t2_count_difference": "T2 lesions"}
+    texts = _DIFFERENCES if order_known else _DIFFERENCES | dict.fromkeys(_T2_LIMITS, "T2 lesions")
     found = {}
     for entry in registry.entries_on_scans(AuditAction.READS_COMPARED):
         subject, _, visit = entry.target.partition(" ")
-        found[subject, visit] = tuple(texts[one["limit"]].format(**one) for one in entry.details["disagreements"])
+        told = [texts[one["limit"]].format(**one) for one in entry.details["disagreements"]]
+        found[subject, visit] = tuple(dict.fromkeys(told))
     return found
 
 
@@ -142,6 +143,7 @@ _DIFFERENCES = {
     "max_new_t2_count_difference": "number of new T2 lesions, by {found:g}",
     "max_t2_volume_difference_percent": "T2 volume, by {found:.0f} %",
 }
+_T2_LIMITS = ("max_new_t2_count_difference", "max_t2_volume_difference_percent")
 
 
 def dispute_from_files(

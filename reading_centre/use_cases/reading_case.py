@@ -283,13 +283,20 @@ class Case:
             decided = self.marks.decision(lesion)
             choice = self._choice(lesion)
             taken = choice if choice in NAMES else ""
-            # to take a read without this lesion is no rejection: its outline counts, and there is none
-            accepted = decided.decision != "reject" or bool(taken and len(self.marks.voxels[lesion]))
-            decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken))
+            accepted = decided.decision != "reject" or self._takes_nothing(lesion, taken)
+            decisions.append(LesionDecision(*lesion, accepted, decided.reason, taken if accepted else ""))
         rejected = {d.lesion for d in decisions if d.kind is LesionKind.T2 and not d.accepted}
         words = {number: self.marks.change(number) for number in self.asked if number not in rejected}
         changes = {number: CHANGE_WORDS[word] for number, word in words.items() if word}
         return Returned(tuple(decisions), labels, changes)
+
+    def _takes_nothing(self, lesion: Lesion, taken: str) -> bool:
+        """True if a read without a lesion is taken: its outline counts, and there is none. That is no rejection.
+
+        A lesion that was erased or enlarged is rejected: what was drawn beyond both reads does not count either.
+        """
+        voxels = self.marks.voxels[lesion]
+        return bool(taken and len(voxels)) and bool(np.isin(voxels, self._original[lesion]).all())
 
     def _outlined(self) -> dict[str, dict[LesionKind, NDArray[np.uint16]]]:
         """The numbered outlines of read A and read B in the voxels of the canvas; empty but for an adjudication."""
@@ -310,9 +317,11 @@ class Case:
 
     def _choice(self, lesion: Lesion) -> str | None:
         """What an adjudicator has decided: A, B, both, neither or own; None if nothing is decided or asked."""
-        decided = self.marks.decision(lesion).decision
+        decided, reason = self.marks.decision(lesion).decision, self.marks.decision(lesion).reason
         if not self.reads or lesion not in self.marks.proposed - self.marks.settled or decided is None:
             return None
+        if reason:  # of a rejection; a read without the lesion is taken without one
+            return "neither"
         present = self.marks.voxels[lesion] if decided == "accept" else np.zeros(0, dtype=np.int64)
         for name, outline in (*self._outlines(lesion).items(), ("both", self._original[lesion])):
             if np.array_equal(present, outline):

@@ -19,6 +19,7 @@ from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.reading.adjudication import NAMES, Dispute, blinded_order
 from mri_pipeline.reading.canvas import Canvas, Shape, common_shape, flat
@@ -37,6 +38,7 @@ from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
 from mri_pipeline.registry import Registry, ScanState
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.read_compare import dispute_from_files, opinions_of, reasons_of
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits
 from reading_centre.use_cases.reading_case import Case
@@ -143,7 +145,7 @@ class Opener:
         key = Sealed.open(self.trial).secret("reading")
         dispute = None
         if purpose is Purpose.ADJUDICATION:
-            if len(found := self._compared(item.subject, item.visit)) != len(NAMES):
+            if len(found := self._compared(assignment)) != len(NAMES):
                 raise self.replaced(assignment)
             dispute = self._dispute(blinded_order(key, item.subject, item.visit, found), item.subject, item.visit)
         number = partial(number_parts if dispute else number_counted, rules=self.protocol.lesions)
@@ -175,11 +177,14 @@ class Opener:
         """
         if not proposal.opinions or assignment.state is not AssignmentState.OPEN:
             return True
-        return set(proposal.opinions) == set(self._compared(proposal.subject, proposal.visit))
+        return set(proposal.opinions) == set(self._compared(assignment))
 
-    def _compared(self, subject: str, visit: str) -> tuple[Opinion, ...]:
-        states = {state.visit: state for state in self.registry.subject(subject).visits}
-        return opinions_of(states[visit]) if states[visit].disputed else ()
+    def _compared(self, assignment: Assignment) -> tuple[Opinion, ...]:
+        """The reads that an adjudicator compares, also after a read of the adjudicator's own; none if it is refused."""
+        states = {state.visit: state for state in self.registry.subject(assignment.subject).visits}
+        visit, wanted = states[assignment.visit], self.protocol.reading.readers
+        refused = refusal_of(visit.reads, assignment.reader, ReadStatus.ADJUDICATED, wanted=wanted)
+        return () if refused else opinions_of(visit)
 
     def _dispute(self, opinions: tuple[Opinion, ...], subject: str, visit: str) -> Dispute | None:
         if not opinions:

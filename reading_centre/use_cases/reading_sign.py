@@ -102,9 +102,13 @@ def sign_read(
         at = utc_now()
         statement = statement_of(room.trial, room.protocol, record, account=account, at=at)
         signature = {"name": name, "utc": at, "meaning": f"{MEANING}.", "version": record.version}
-        room.registry.assignments.sign(
-            assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
-        )
+        try:
+            room.registry.assignments.sign(
+                assignment.code, signature=signature, edits=case.edits, digest=record.digest, statement=statement
+            )
+        except UsageError as error:  # another process has withdrawn it or written to its log
+            room.forget(assignment.code)
+            raise ConflictError(error.message, hint=error.hint) from error
         if not record.reread:
             _finish(room, record.subject)
     return signature

@@ -14,13 +14,16 @@ from mri_pipeline.reading.adjudication import blinded_order
 from mri_pipeline.reading.record import Opinion, Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
 from mri_pipeline.registry.scans import withdraw
 from mri_pipeline.registry.schema import ReadRow, ScanRow
+from mri_pipeline.registry.steps import append
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.read import export_reads, import_reads
+from reading_centre.use_cases.read_compare import reasons_of
 from reading_centre.use_cases.read_lock import lock_reads
 from reading_centre.use_cases.tables import write_trial_tables
 from tests.unit.reading_trial import (
@@ -140,8 +143,11 @@ def test_a_gel_seen_by_one_goes_to_the_adjudicator_and_the_next_visit_does_not(t
     assert status_in_tables(trial)[visit] == "automatic"
 
 
-@pytest.mark.parametrize(("known", "new"), [(False, "T2 lesions"), (True, "number of new T2 lesions, by 1")])
-def test_the_adjudicator_is_told_in_what_the_reads_differ_and_nothing_of_the_order(trial, tmp_path, known, new):
+@pytest.mark.parametrize(
+    ("known", "volume", "new"),
+    [(False, "T2 lesions", "T2 lesions"), (True, "T2 volume, by 200 %", "number of new T2 lesions, by 1")],
+)
+def test_the_adjudicator_is_told_in_what_the_reads_differ(trial, tmp_path, known, volume, new):
     if known:
         edit_protocol(trial, "order_of_visits_known = false", "order_of_visits_known = true")
     first = code_of(trial, "wk00")
@@ -156,9 +162,23 @@ def test_the_adjudicator_is_told_in_what_the_reads_differ_and_nothing_of_the_ord
         assert int(row["to_decide"]) == len(lesions)
         assert "R1" not in row["differs_in"]
         assert "R2" not in row["differs_in"]
-    assert rows[of["wk00"]]["differs_in"].endswith("T2 volume, by 200 %")
+    assert rows[of["wk00"]]["differs_in"].split("; ")[-1] == volume
     # the outlines of week 4 are the same; what one reader had before differs
     assert (rows[of["wk04"]]["to_decide"], rows[of["wk04"]]["differs_in"]) == ("0", new)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_the_reads_differ_in_tells_a_first_visit_from_a_later_one_only_if_the_order_is_known(trial, known):
+    limits = ["max_gel_count_difference", "gel_seen_by_one", "max_t2_volume_difference_percent"]
+    with opened(trial) as registry:
+        for visit, own in (("wk00", limits), ("wk04", [*limits, "max_new_t2_count_difference"])):
+            found = [{"limit": limit, "found": 2, "allowed": 0} for limit in own]
+            with writing(registry._engine) as session:
+                append(session, AuditAction.READS_COMPARED, f"{CODE} {visit}", {"disagreements": found})
+        told = reasons_of(registry, order_known=known)
+    first, later = (told[CODE, visit] for visit in ("wk00", "wk04"))
+    assert (first == later) is not known
+    assert len(set(later)) == len(later)
 
 
 def test_a_visit_waits_for_the_reads_of_the_visit_before(trial, tmp_path):

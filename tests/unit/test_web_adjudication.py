@@ -11,9 +11,11 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
+from mri_pipeline.registry.assignments import AssignmentState
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
-from reading_centre.use_cases.read_lock import Proof, unlock_read
+from reading_centre.use_cases.read_lock import Proof, statement_of, unlock_read
+from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.tables import write_trial_tables
 from reading_centre.web import reading_api
 from tests.unit.reading_trial import (
@@ -108,13 +110,13 @@ def sign(desk, reader="ADJ"):
     return desk.post("sign", {"login": reader, "password": PASSWORDS[reader], "seen": summary["seen"]})
 
 
-def by_file(trial, tmp_path, word):
+def by_file(trial, tmp_path, word, comment=""):
     """The same decisions by export and import."""
     export_reads(trial.root, tmp_path / "dispute", reader="ADJ")
     for item in rows_of(tmp_path / "dispute" / "worklist.csv"):
         path = tmp_path / "dispute" / "items" / item["reading_code"] / "lesions.csv"
         rows = rows_of(path)
-        write_rows(path, [row | {"decision": word} for row in rows])
+        write_rows(path, [row | {"decision": word, "comment": comment} for row in rows])
     import_reads(trial.root, tmp_path / "dispute", reader="ADJ")
 
 
@@ -148,23 +150,27 @@ def test_nothing_names_the_readers(room, desk):
     assert "R1" not in desk.client.get("/").text.replace("Dr ADJ", "")
 
 
-@pytest.mark.parametrize("name", ["A", "B"])
-def test_taking_one_read_gives_its_masks_as_by_export_and_import(trial, room, tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(("word", "reason"), [("A", ""), ("B", ""), ("reject", "vessel")])
+def test_taking_or_rejecting_gives_the_read_of_export_and_import(trial, room, tmp_path, word, reason, monkeypatch):
     renewed = []
     monkeypatch.setattr(reading_api, "start_renewal", renewed.append)
     shutil.copytree(trial.root, tmp_path / "other")
     other = Trial(tmp_path / "other")
     desk = desk_of(room, "wk04")
     for lesion in asked(desk):
-        take(desk, lesion, name)
-    assert {lesion["choice"] for lesion in asked(desk)} == {name}
+        if reason:
+            assert desk.decide(lesion, "reject", desk.case["next_number"], reason).status_code == 200
+        else:
+            take(desk, lesion, word)
+    assert {lesion["choice"] for lesion in asked(desk)} == {"neither" if reason else word}
     answer = sign(desk)
     assert answer.status_code == 200, answer.text
     assert renewed == [room.trial]
-    by_file(other, tmp_path, name)
+    by_file(other, tmp_path, word, reason)
     ours, theirs = (load_read(one.reads, SUBJECT, "wk04", "ADJ", 1) for one in (trial, other))
     assert ours.record.status is ReadStatus.ADJUDICATED
     assert ours.record.decisions == theirs.record.decisions
+    assert {(d.accepted, d.choice) for d in ours.record.decisions} == {(False, "") if reason else (True, word)}
     assert ours.record.adjudicates == theirs.record.adjudicates
     for kind in ("t2_lesions", "gel", "black_holes"):
         assert (getattr(ours.masks, kind).data == getattr(theirs.masks, kind).data).all()
@@ -186,6 +192,48 @@ def test_an_own_outline_is_kept_as_it_is(trial, room, desk):
     before = np.count_nonzero(desk.labels("T2"))
     assert sign(desk).status_code == 200
     assert load_read(trial.reads, SUBJECT, "wk04", "ADJ", 1).masks.t2_lesions.mask.sum() == before
+
+
+def enlarge(desk, lesion):
+    """Draw the free voxels beside a lesion under its number; returns how many."""
+    present = desk.labels(lesion["kind"])
+    own = present == lesion["number"]
+    beside = np.logical_or.reduce([np.roll(own, step, axis) for axis in range(3) for step in (-1, 1)])
+    drawn = np.flatnonzero((beside & (present == 0)).ravel(order="F"))
+    runs = [[int(i), 1, 0, lesion["number"]] for i in drawn]
+    answer = desk.do(desk.case["next_number"], op="voxels", kind=lesion["kind"], runs=runs)
+    assert answer.status_code == 200, answer.text
+    return len(runs)
+
+
+@pytest.mark.parametrize("reason", ["", "vessel"])  # without one: the read without the lesion is taken
+def test_nothing_stays_of_a_lesion_that_is_enlarged_and_rejected(trial, room, desk, reason):
+    own = next(lesion for lesion in asked(desk) if lesion["kind"] == "T2" and len(lesion["seen_by"]) == 1)
+    for lesion in asked(desk):
+        if lesion["kind"] != "T2" or lesion["number"] != own["number"]:
+            take(desk, lesion, lesion["seen_by"][0])
+    others = np.count_nonzero(np.isin(desk.labels("T2"), [0, own["number"]], invert=True))
+    assert enlarge(desk, own) > 5
+    assert desk.decide(own, "reject", desk.case["next_number"], reason).status_code == 200
+    assert sign(desk).status_code == 200
+    read = load_read(trial.reads, SUBJECT, "wk04", "ADJ", 1)
+    assert read.masks.t2_lesions.mask.sum() == others
+    (decision,) = [d for d in read.record.decisions if (d.kind.value, d.lesion) == ("T2", own["number"])]
+    assert (decision.accepted, decision.choice, decision.comment) == (False, "", reason)
+
+
+def test_another_label_over_an_enlarged_and_rejected_lesion_is_a_contradiction(room, desk):
+    own = next(lesion for lesion in asked(desk) if lesion["kind"] == "T2" and len(lesion["seen_by"]) == 1)
+    decided(desk, own["seen_by"][0])
+    enlarge(desk, own)
+    inside = int(np.flatnonzero(outlines(desk, own["seen_by"][0], "T2").ravel(order="F") == own["number"])[0])
+    number = desk.case["next_number"]
+    assert desk.do(number, op="voxels", kind="T2", runs=[[inside, 1, own["number"], 60]]).status_code == 200
+    present = next(one for one in asked(desk) if (one["kind"], one["number"]) == ("T2", own["number"]))
+    assert desk.decide(present, "reject", number + 1, "vessel").status_code == 200
+    (contradiction,) = desk.get("summary").json()["contradictions"]
+    assert "found another label in it" in contradiction
+    assert sign(desk).status_code == 409
 
 
 def test_what_is_refused(room):
@@ -215,6 +263,76 @@ def test_an_adjudication_of_reads_that_have_changed_is_withdrawn(trial, room, de
     answer = desk.post("sign", {"login": "ADJ", "password": PASSWORDS["ADJ"], "seen": seen})
     assert answer.status_code == 409
     assert desk.client.get(f"{desk.url}/case").status_code in {404, 409}
+
+
+def decided(desk, name="A"):
+    for lesion in asked(desk):
+        take(desk, lesion, name)
+    return desk
+
+
+def killed(*_args, **_kwargs):
+    raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize(("step", "state"), [("statement_of", "open"), ("lock_visits", "signed")])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_adjudication_that_was_interrupted_is_signed_and_locked(trial, room, desk, step, state, restarted):
+    decided(desk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"reading_centre.use_cases.reading_sign.{step}", killed)
+        assert sign(desk).status_code == 500
+    if restarted:
+        room.forget(desk.url.rsplit("/", 1)[1])
+    desk.client.get("/")
+    assert (visits_of(trial)["wk04"].read, desk.case["state"]) == (ReadStatus.ADJUDICATED, state)
+    if state == "open":
+        assert sign(desk).json()["version"] == 1
+    finish_signed(room)
+    visit = visits_of(trial)["wk04"]
+    assert (visit.read, visit.counting.reader) == (ReadStatus.LOCKED, "ADJ")
+    assert room.registry.audit_entries("reading withdrawn") == []
+
+
+def test_an_adjudication_is_not_withdrawn_by_another_tab_during_the_signature(room, desk, monkeypatch):
+    decided(desk)
+    own = room.assignment(desk.url.rsplit("/", 1)[1], "ADJ")
+
+    def looked_at(*args, **kwargs):
+        room.present_case(own)
+        return statement_of(*args, **kwargs)
+
+    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", looked_at)
+    assert sign(desk).status_code == 200
+    assert desk.case["state"] == "signed"
+
+
+def test_a_withdrawn_adjudication_is_not_signed(room, desk, monkeypatch):
+    decided(desk)
+    own = room.assignment(desk.url.rsplit("/", 1)[1], "ADJ")
+
+    def withdrawn(*args, **kwargs):
+        room.registry.assignments.withdraw(own.code, "by another process")
+        return statement_of(*args, **kwargs)
+
+    monkeypatch.setattr("reading_centre.use_cases.reading_sign.statement_of", withdrawn)
+    answer = sign(desk)
+    assert (answer.status_code, "found a withdrawn one" in answer.text) == (409, True)
+    assert room.registry.assignments.find(own.code, "ADJ").state is AssignmentState.WITHDRAWN
+    assert room.registry.audit_entries("reading signed") == []
+
+
+def test_an_unlocked_adjudication_is_a_new_case_and_the_next_version(trial, room, desk):
+    assert sign(decided(desk)).status_code == 200
+    proof = Proof(password=lambda _: PASSWORDS["ADJ"])
+    unlock_read(trial.root, subject=SUBJECT, visit="wk04", reader="ADJ", reason="a vessel", proof=proof)
+    again = desk_of(room, "wk04")
+    assert again.url != desk.url
+    assert desk_of(room, "wk04").url == again.url
+    assert sign(decided(again, "B")).json()["version"] == 2
+    visit = visits_of(trial)["wk04"]
+    assert (visit.read, visit.counting.reader, visit.counting.version) == (ReadStatus.LOCKED, "ADJ", 2)
+    assert room.registry.audit_entries("reading withdrawn") == []
 
 
 def test_the_code_of_an_adjudication_is_of_its_own(trial, room, desk):

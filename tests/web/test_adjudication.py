@@ -105,6 +105,11 @@ def test_take_a_take_b_and_undo(reading):
     reading.keys("Control+z", "Control+z")
     reading.saved()
     assert reading.server_lesion(key)["choice"] is None
+    reading.keys("r", "1")  # a rejection has a reason; to take a read without the lesion has none
+    reading.saved()
+    lesion = reading.server_lesion(key)
+    assert (lesion["decision"], lesion["reason"], lesion["choice"]) == ("reject", "vessel", "neither")
+    reading.page.locator("#card [data-action=reject][aria-pressed=true]").wait_for()
     reading.page.locator("#card [data-action=take-both]").click()
     reading.saved()
     assert reading.server_lesion(key)["decision"] == "accept"

@@ -65,7 +65,7 @@ export const TEXTS = {
     empty: "No lesion to show.",
     none: "No lesion is selected. Press N for the next undecided one.",
     takeA: "Take A", takeB: "Take B", takeBoth: "Both", asMarked: "As marked",
-    differsIn: (reasons) => `The reads differ in: ${reasons.join("; ") || "earlier marks"}.`,
+    differsIn: (reasons) => (reasons.length ? `The reads differ in: ${reasons.join("; ")}.` : "The reads differ."),
     seenBy: (names) => (names.length === 2 ? "A and B" : names.length ? `${names[0]} alone` : ""),
     choices: { A: "A", B: "B", both: "both", own: "own outline", neither: "neither" },
     accept: "Accept", reject: "Reject", clear: "Clear", type: "Type", change: "Change since the previous visit", split: "Split", delete: "Delete",
