@@ -104,7 +104,7 @@ def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[C
     return {c: match.model_copy(update=failed) if c in copies else match for c, match in scans.items()}
 
 
-Note = TypeVar("Note", bound=BaseModel)
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def save_record_file(record: BaseModel, path: Path) -> Path:
@@ -122,7 +122,7 @@ def save_record_file(record: BaseModel, path: Path) -> Path:
     return write_atomic(path, record.model_dump_json(indent=1))
 
 
-def load_record_file(kind: type[Note], path: Path) -> Note:
+def load_record_file(kind: type[Record], path: Path) -> Record:
     """Read a record.
 
     Parameters

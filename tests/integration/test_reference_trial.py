@@ -432,7 +432,11 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     assert len(before) == 2
 
     arguments = ["--site", third.site, "--subject", third.subject, "--visit", third.visit]
-    assert cli.invoke(["ingest", str(copy.root), str(source.path(third)), *arguments]) == 0
+    entries = set(copy.quarantine.iterdir())
+    assert cli.invoke(["ingest", str(copy.root), str(source.path(third)), *arguments]) == 3  # it was withdrawn
+    (entry,) = set(copy.quarantine.iterdir()) - entries
+    decision = ["--reason", "it was withdrawn by mistake", "--by", "data manager"]
+    assert cli.invoke(["quarantine", "release", str(copy.root), entry.name, *decision]) == 0
     assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
     assert cli.invoke(["tables", str(copy.root)]) == 0
     rows = [r for r in timepoints(copy) if r["subject"] == code]

@@ -185,8 +185,8 @@ def test_the_interfaces_record_the_digest_of_a_scan_and_leave_its_copies_out(tmp
     assert match.scan_digest == scan_digest(nifti.load_scan(flair))
     usable = save_record_file(match.model_copy(update={"failed": False}), tmp_path / "t1w.json")
     record = RecordVisit(
-        note=str(tmp_path / "wk00.json"), brain=str(flair), template_to_flair=str(flair), skull_stripped=False,
+        file=str(tmp_path / "wk00.json"), brain=str(flair), template_to_flair=str(flair), skull_stripped=False,
         brain_quality=0.9, scan_digest="another", t1w_match=str(usable), t1w_gd_match=str(usable),
     )  # fmt: skip
-    noted = load_record_file(VisitAlignmentRecord, Path(record.run().outputs.note))
-    assert [noted.scans[c].failed for c in (Contrast.T1W, Contrast.T1W_GD)] == [True, True]
+    written = load_record_file(VisitAlignmentRecord, Path(record.run().outputs.record))
+    assert [written.scans[c].failed for c in (Contrast.T1W, Contrast.T1W_GD)] == [True, True]
