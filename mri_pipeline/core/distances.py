@@ -32,8 +32,8 @@ def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.fl
 
     Examples
     --------
-    >>> distance_to(np.array([[[1, 0, 0]], [[0, 0, 0]]]) > 0, (3.0, 1.0, 4.0)).tolist()
-    [[[0.0, 4.0, 8.0]], [[3.0, 5.0, 8.543999671936035]]]
+    >>> distance_to(np.array([[[1, 0, 0]], [[0, 0, 0]]]) > 0, (3.0, 1.0, 4.0)).astype(float).round(3).tolist()
+    [[[0.0, 4.0, 8.0]], [[3.0, 5.0, 8.544]]]
     """
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)

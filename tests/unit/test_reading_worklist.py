@@ -478,7 +478,6 @@ def test_what_is_wrong_is_refused_and_nothing_is_stored(export, reads, tmp_path,
     assert not list(reads.glob(".incoming*"))
 
 
-@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm"])
 def swap(path, other):
     aside = path.with_name(f"aside_{path.name}")
     path.rename(aside)
@@ -520,6 +519,7 @@ def test_swapped_items_are_refused(derivatives, export, reads, tmp_path, change,
     assert not list(reads.rglob("read.json"))
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".img", ".hdr", ".dcm"])
 def test_a_mask_under_another_name_is_refused_in_every_format_that_viewers_write(tmp_path, ending):
     for exported in ("FLAIR.nii.gz", "gel.nii.gz", "lesions.csv", "notes.txt"):
         (tmp_path / exported).touch()
