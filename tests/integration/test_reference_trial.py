@@ -435,7 +435,7 @@ def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(cop
     entries = set(copy.quarantine.iterdir())
     assert cli.invoke(["ingest", str(copy.root), str(source.path(third)), *arguments]) == 3  # it was withdrawn
     (entry,) = set(copy.quarantine.iterdir()) - entries
-    decision = ["--reason", "it was withdrawn by mistake", "--by", "data manager"]
+    decision = ["--reason", "it was withdrawn by mistake", "--by", "data manager", "--subject", third.subject]
     assert cli.invoke(["quarantine", "release", str(copy.root), entry.name, *decision]) == 0
     assert cli.invoke(["run", str(copy.root), "--subject", code, "--plugin", "Linear"]) == 0
     assert cli.invoke(["tables", str(copy.root)]) == 0
