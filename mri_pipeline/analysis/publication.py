@@ -64,7 +64,7 @@ class Provenance(BaseModel):
         Operating system and processor.
     rules : LesionRules
     job : str
-        SHA-256 of the rest of the `SubjectJob` that results depend on: visits, settings digest, texts of the report.
+        SHA-256 of the rest of the `SubjectJob` that results depend on: visits and their order.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,9 +118,13 @@ def _inputs(job: SubjectJob) -> dict[str, AnalysedScan]:
 
 
 def _rest(job: SubjectJob) -> str:
-    """Digest of what results depend on beside scans, software and rules."""
+    """Digest of what results depend on beside scans, software and rules.
+
+    Other settings of the trial, such as its readers, change the report alone, which is renewed by its own digest.
+    """
     elsewhere = {
         "raw", "derivatives", "reports", "work", "keep_work", "kept_space", "settled", "locks", "rules", "visits",
+        "settings_digest",
     }  # fmt: skip
     rest = job.model_dump(mode="json", exclude=elsewhere)
     rest["visits"] = [visit.model_dump(mode="json", exclude={"scans", "files"}) for visit in job.visits]

@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
@@ -196,7 +197,12 @@ def _sign(
         raise HTTPException(401, _NOT_SIGNED)
     signature = sign_read(room, own, account=account, name=user.name, client=x_client, seen=body.seen)
     room.registry.sessions.signed(user.token)
-    return JSONResponse(signature, background=BackgroundTask(start_renewal, room.trial))
+    return JSONResponse(signature, background=BackgroundTask(_renew_reports, room.trial))
+
+
+async def _renew_reports(trial: Trial) -> None:
+    """Start the process in the main thread: the system would end it with a thread of the pool."""
+    start_renewal(trial)
 
 
 _NOT_SIGNED = "Expected your login and your password, found another. Nothing was signed; try again."
