@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -123,15 +123,15 @@ def write_trial_tables(folder: Path, *, provisional: bool, nprocs: int = 1) -> W
                 "software": software()["mri-pipeline source"],
             },
         )
-        notes = (*_not_analysed(registry), *_changed_since_lock(trial, registry))
+        notes = (*_not_analysed(registry, refused), *_changed_since_lock(trial, registry))
     questions = len(read_table(trial.tables / QUESTIONS.file))
     return WrittenTables(tuple(written), refused, notes, questions)
 
 
-def _not_analysed(registry: Registry) -> Iterator[str]:
+def _not_analysed(registry: Registry, refused: Collection[str]) -> Iterator[str]:
     for subject in registry.state().subjects:
         waiting = [visit.visit for visit in subject.visits if visit.scan is ScanState.RECEIVED]
-        if waiting:
+        if waiting and subject.code not in refused:
             yield (
                 f"subject {subject.code}, visit {', '.join(waiting)}: not analysed with the present scans, the rows "
                 "have no numbers; 'mri-pipeline run TRIAL' analyses them"
@@ -250,6 +250,7 @@ def _result(
 ) -> SubjectResult:
     """Results of a subject; counted again if a reader has confirmed a visit."""
     if not analysed:
+        _require_no_earlier_results(trial, state)
         return SubjectResult(state.code)
     automatic, counted = counted_masks(trial, protocol, state, depends)
     if counted is None:
@@ -306,6 +307,21 @@ def counted_masks(
     return automatic, CountedMasks(tuple(masks), _location(trial, files.values()), weeks)
 
 
+def _require_no_earlier_results(trial: Trial, state: SubjectState) -> None:
+    """Refuse a subject whose scans wait for an analysis although they had one: it included a scan that is gone."""
+    received = {visit.visit for visit in state.visits if visit.scan is ScanState.RECEIVED}
+    results = trial.derivatives.result(state.code)
+    if received and results.is_file() and received & {counts.visit for counts in load_result(results).visits}:
+        raise _other_visits(state)
+
+
+def _other_visits(state: SubjectState) -> UsageError:
+    return UsageError(
+        f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
+        hint="a scan was withdrawn or replaced since: run the analysis again",
+    )
+
+
 def _require_present(automatic: SubjectResult, state: SubjectState, rules: LesionRules) -> None:
     """Refuse automatic results of other lesion rules, software, visits or scans than the present ones."""
     if automatic.rules_digest != settings_digest(rules):
@@ -340,10 +356,7 @@ def require_present_scans(automatic: SubjectResult, state: SubjectState) -> None
             hint="run the analysis again: mri-pipeline run TRIAL",
         )
     if {counts.visit for counts in automatic.visits} != set(analysed):
-        raise UsageError(
-            f"subject {state.code}: expected numbers of the visits whose scans count, found those of other visits",
-            hint="a scan was withdrawn or replaced since: run the analysis again",
-        )
+        raise _other_visits(state)
 
 
 def _files_beside(

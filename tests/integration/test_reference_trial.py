@@ -387,7 +387,7 @@ def test_a_run_that_fails_takes_no_locked_result_away(copy, tmp_path):
     assert timepoints(copy) == before
 
 
-def test_a_subject_has_no_numbers_until_it_is_analysed_without_a_withdrawn_scan(copy, source, capsys):
+def test_a_replaced_scan_that_fails_has_no_numbers_of_the_old_one(copy, source, capsys):
     """Nor has the rest of its subject, which was compared with it; the other subject's numbers stay."""
     other = timepoints(copy)
     code = subject_codes(copy, source)["S01-001"]
