@@ -10,10 +10,14 @@ from mri_pipeline.core.plan import found_visits
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.store import read_folder
+from mri_pipeline.registry import ScanState
+from mri_pipeline.registry.database import writing
+from mri_pipeline.registry.schema import ScanRow
 from mri_pipeline.tables.inputs import SubjectInput
 from mri_pipeline.tables.io import csv_text, read_table, subject_tables, table_texts
 from mri_pipeline.tables.schema import TIMEPOINTS
 from reading_centre.use_cases.tables import write_trial_tables
+from tests.unit.locked_trial import registry_of
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +75,33 @@ def test_subjects_are_taken_one_at_a_time_and_the_text_is_that_of_all_rows():
     assert [own[0]["subject"] for own in rows] == ["BCDF2345", "CCDF2345", "DCDF2345"]
     with pytest.raises(UsageError, match=r"expected every subject once, found \w+ twice"):
         table_texts(iter([*subjects, replace(subjects[0], scans={})]), visits, study="x", provisional=True)
+
+
+def waiting(trial, code, visits):
+    """Set scans to received, as a withdrawal of another scan of the subject does, or as an upload."""
+    with registry_of(trial) as registry, writing(registry._engine) as session:
+        for visit in visits:
+            session.get_one(ScanRow, (code, visit)).status = ScanState.RECEIVED.value
+
+
+def test_a_subject_whose_analysis_included_a_scan_that_is_gone_fails_and_the_others_are_done(
+    locked_trial, tmp_path
+):
+    trial = write_trial(tmp_path / "two", subjects=2, shape=(40, 44, 14))
+    visits = [row["visit"] for row in read_table(locked_trial.tables / "lesion_timepoints.csv")]
+    waiting(trial, "BENCH000", visits)
+    written = write_trial_tables(trial.root, provisional=False)
+    assert {code: error.message for code, error in written.refused.items()} == {
+        "BENCH000": "subject BENCH000: expected numbers of the visits whose scans count, found those of other visits"
+    }
+    assert written.notes == ()
+    rows = read_table(trial.tables / "lesion_timepoints.csv")
+    assert {(row["scan_status"], row["t2_count"]) for row in rows if row["subject"] == "BENCH000"} == {
+        ("failed", "")
+    }
+    assert {row["scan_status"] for row in rows if row["subject"] == "BENCH001"} == {"analysed"}
+    trial.derivatives.result("BENCH000").unlink()  # never analysed: nothing has failed
+    written = write_trial_tables(trial.root, provisional=False)
+    assert written.refused == {}
+    (note,) = written.notes
+    assert note.startswith(f"subject BENCH000, visit {', '.join(visits)}: not analysed with the present scans")
