@@ -62,7 +62,7 @@ def quarantine(
     if copied:
         _copy(upload, made)
     entry = {
-        "received": now.isoformat(timespec="seconds"),
+        "received": now.isoformat(timespec="microseconds"),
         "refused_as": type(reason).__name__,
         "reason": reason.message,
         "next_step": reason.hint,

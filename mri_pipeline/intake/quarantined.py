@@ -69,8 +69,8 @@ def quarantine_entries(folder: Path) -> list[QuarantineEntry]:
     list of QuarantineEntry
         Empty without a quarantine.
     """
-    files = sorted(folder.glob(f"*/{REASON_FILE}")) if folder.is_dir() else []
-    return [_entry(file) for file in files]
+    entries = [_entry(file) for file in folder.glob(f"*/{REASON_FILE}")] if folder.is_dir() else []
+    return sorted(entries, key=lambda entry: (dt.datetime.fromisoformat(entry.received), entry.name))
 
 
 def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:

@@ -20,6 +20,8 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.quarantine import quarantine
+from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry import Gate, Registry
 from qc import decision
 from qc.findings import Finding
@@ -253,6 +255,22 @@ def test_an_accepted_upload_settles_all_its_entries(trial, tmp_path):
     ]  # fmt: skip
     assert [entry.name for entry in list_quarantine(trial.root)] == [other]
     assert len(identified(trial)) == 1
+
+
+def test_entries_of_one_second_are_listed_in_the_order_of_their_receipt(tmp_path):
+    now = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+    reason = UnsafeUploadError("expected a safe archive, found another", hint="send it again")
+    names = []
+    for number in range(8):
+        (upload := tmp_path / f"{number}.zip").write_bytes(bytes([number]))
+        (stage := tmp_path / f"stage{number}").mkdir()
+        received = now + dt.timedelta(milliseconds=number)
+        place = quarantine(
+            upload, tmp_path / "quarantine", stage=stage, reason=reason, context={}, now=received, max_bytes=1
+        )
+        names.append(place.name)
+    assert names != sorted(names)
+    assert [entry.name for entry in quarantine_entries(tmp_path / "quarantine")] == names
 
 
 @pytest.mark.parametrize("seconds", [-60, 60])
