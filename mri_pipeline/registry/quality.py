@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -361,7 +362,12 @@ def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:
     row = session.get_one(SiteRow, site)
     gate = site_gate(session, site, verdict)
     row.gate, row.gate_at = gate.value, utc_now()
-    details = {"gate": gate.value, "upload": row.dummy_run_digest, "at": row.gate_at, "findings": []}
+    details: dict[str, Any] = {
+        "gate": gate.value,
+        "upload": row.dummy_run_digest,
+        "at": row.gate_at,
+        "findings": [],
+    }
     append(session, AuditAction.DUMMY_RUN, site, details, reader=by)
 
 
