@@ -14,6 +14,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import KnownScan, ScanIdentity
 from mri_pipeline.registry.audit import AuditAction
+from qc.change import CHANGE, judge_change
 from qc.compliance import Purpose, require_all_sequences
 from qc.decision import DecidedVisit, decide_visit
 from qc.findings import ComplianceReport, Finding
@@ -239,6 +240,7 @@ def _compare(
         *check_identity(identity, **of, known=known, protocol=desk.protocol),
         *check_withdrawn(before, **of),
         *_judge_scanner(desk, visitor, upload),
+        *_judge_change(desk, visitor, upload),
     )
     elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
     if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
@@ -279,6 +281,30 @@ def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
     return [finding]
 
 
+def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+    """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it."""
+    scanner = scanner_facts(upload.decided.profile)
+    if scanner is None:
+        return []
+    labels = [planned.label for planned in desk.protocol.visits]
+    before = labels[: labels.index(visitor.visit)]
+    scanners = desk.registry.scanner_gates.scanners()
+    stored = desk.registry.measures.of_subject(visitor.code)
+    earlier = {
+        visit: stored[visit].values
+        for visit in before
+        if visit in stored and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+    }
+    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner)
+    return judge_change(
+        upload.measures,
+        earlier=earlier,
+        dummy_run=None if dummy_run is None else dummy_run.values,
+        limits=desk.protocol.image_change,
+        known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
+    )
+
+
 def _remarks(visitor: Visitor) -> dict[str, str]:
     """What was stated about an upload, for the audit trail."""
     remarks = {}
@@ -299,7 +325,7 @@ def _require_none_refused(found: Sequence[Finding]) -> None:
             refused[0].message,
             hint="ask the site for a dummy run of this scanner, then: mri-pipeline quarantine retry TRIAL ENTRY",
         )
-    if rules == {WITHDRAWN}:
+    if all(rule == WITHDRAWN or rule.startswith(CHANGE) for rule in rules):
         way_in = "the reading centre may accept it: mri-pipeline quarantine release"
     else:
         way_in = "changed data of one patient: --patient-changed REASON"
