@@ -21,6 +21,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict
 from qc.findings import Finding
 from qc.measures import ImageMeasures
+from qc.reports.names import CONTRAST_NAMES, rule_name
 
 _MOSAIC_ROWS: Final = 2
 _MOSAIC_COLUMNS: Final = 6
@@ -31,64 +32,8 @@ _HEADLINES: Final = {
     Verdict.REFUSED: "The dummy run is refused. The site cannot enrol yet.",
 }
 
-_NAMES: Final = {
-    Contrast.T1W: "T1",
-    Contrast.T1W_GD: "T1 after contrast",
-    Contrast.T2W: "T2",
-    Contrast.PDW: "Proton density",
-    Contrast.FLAIR: "FLAIR",
-}
-
 _NOT_LISTED: Final = frozenset({"slice_digests", "placement"})
 """Parts of the measures that are no values."""
-
-_RULES: Final = {
-    "field_strength": "Field strength",
-    "sequence": "Sequence",
-    "whole_series": "Whole series",
-    "spacing_3d": "3D voxel size",
-    "thickness_2d": "Slice thickness",
-    "gap": "Gap between slices",
-    "in_plane_2d": "In-plane voxel size",
-    "coverage": "Coverage",
-    "contrast_recognised": "Contrast recognition",
-    "contrast_timing": "Before or after contrast",
-    "enhancement": "Enhancement",
-    "minutes_after_contrast": "Time after contrast",
-    "snr": "Signal to noise",
-    "cnr": "Grey/white contrast to noise",
-    "edge": "Head at the edge",
-    "ghosting": "Ghosting in the air",
-    "ghost_in_head": "Ghosting in the head",
-    "saturation": "Saturation",
-    "spike": "Spike of k-space",
-    "line": "Line of interference",
-    "sharpness": "Sharpness",
-    "slice_displacement": "Displaced slice",
-    "interleave": "Odd and even slices, position",
-    "alternation": "Odd and even slices, intensity",
-    "slice_step": "Step between slices",
-    "doubled_slice": "Doubled slice",
-    "no_brain": "Brain found",
-    "upside_down": "Upside down",
-    "brain_missing": "Brain outside of the slices",
-    "vertex": "Vertex",
-    "foramen_magnum": "Foramen magnum",
-    "fluid_signal": "Signal of CSF",
-    "grey_signal": "Signal of grey matter",
-    "bias": "Shading",
-    "void": "Signal void",
-    "not_measured": "Not measured",
-    "blank_slices": "Blank slices",
-    "repeated_slices": "Copied slices",
-    "copied_scan": "Copied scan",
-    "head_volume": "Volume of the head",
-    "head_detail": "Local variation of the head",
-    "slice_coherence": "Correlation of neighbouring slices",
-    "split_series": "Series in parts",
-    "coverage_loss": "Missing coverage",
-    "conversion": "Conversion",
-}
 
 
 def acceptance_html(run: DummyRun, *, trial: str, settings_digest: str) -> str:
@@ -173,8 +118,8 @@ def _row(finding: Finding) -> dict[str, str]:
     prefix = f"{finding.contrast.value}: " if finding.contrast else ""
     message = finding.message.removeprefix(prefix)
     return {
-        "rule": _RULES.get(finding.rule, finding.rule),
-        "contrast": _NAMES[finding.contrast] if finding.contrast else "all",
+        "rule": rule_name(finding.rule),
+        "contrast": CONTRAST_NAMES[finding.contrast] if finding.contrast else "all",
         "message": message[:1].upper()
         + message[1:]
         + (f"; {finding.to_do}." if finding.action and finding.to_do else "."),
@@ -197,7 +142,7 @@ def _image(contrast: Contrast, image: Image, measures: Mapping[Contrast, ImageMe
     values = measures[contrast]
     spacing = " x ".join(f"{s:.2f}" for s in image.grid.spacing_mm)
     return {
-        "name": _NAMES[contrast],
+        "name": CONTRAST_NAMES[contrast],
         "png": mosaic_png(image),
         "facts": [
             ("Voxels", " x ".join(map(str, image.grid.shape))),
