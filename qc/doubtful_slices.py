@@ -1,0 +1,52 @@
+"""Which slices of a scan are doubtful: blank, copied, displaced, of another intensity, or doubled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mri_pipeline.core.quality_limits import ImageLimits
+from mri_pipeline.core.spatial import Image
+from qc.content import slice_digests
+from qc.measures import head_mask
+from qc.slices import against_neighbours, displacements_mm, log_ratios, neighbour_differences, slice_stack
+
+
+def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
+    """The slices that violate a limit, each with the reason.
+
+    Parameters
+    ----------
+    image : Image
+    limits : ImageLimits
+
+    Returns
+    -------
+    dict of int to str
+        By index along the slice axis of the image in RAS order, sorted. Of a doubled pair both.
+    """
+    image = image.reoriented("RAS")
+    found = {index: ["copied"] for index in _copied(image)}
+    planes = np.moveaxis(image.data, image.grid.slice_axis, 0)
+    filled = np.flatnonzero([np.ptp(plane) > 0 for plane in planes])
+    if filled.size:
+        for index in sorted(set(range(filled[0], filled[-1])) - set(filled.tolist())):
+            found.setdefault(index, []).append("blank")
+    stack = slice_stack(image, head_mask(image))
+    if stack is not None:
+        moved = np.hypot(*against_neighbours(displacements_mm(stack)).T)
+        steps = 100 * -np.expm1(-np.abs(log_ratios(stack)))
+        differences = neighbour_differences(stack)
+        with np.errstate(invalid="ignore"):  # a slice that was not measured is not doubtful
+            for index in stack.middle[1:-1][moved > limits.max_slice_displacement_mm.value]:
+                found.setdefault(int(index), []).append("displaced")
+            for index in stack.middle[steps > limits.max_slice_step_percent.value]:
+                found.setdefault(int(index), []).append("intensity")
+            for pair in np.flatnonzero(differences < limits.min_neighbour_difference.value):
+                for index in (stack.middle[0] - 1 + pair, stack.middle[0] + pair):
+                    found.setdefault(int(index), []).append("doubled")
+    return {index: ", ".join(dict.fromkeys(found[index])) for index in sorted(found)}
+
+
+def _copied(image: Image) -> list[int]:
+    digests = slice_digests(image)
+    return [index for index, digest in enumerate(digests) if digest and digests.count(digest) > 1]
