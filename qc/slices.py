@@ -298,11 +298,11 @@ def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:
     inside = stack.inside[first:last]
     pairs = zip(smooth[:-1], smooth[1:], inside[:-1] & inside[1:], strict=True)
     differences = [_relative_difference(one[used], other[used]) for one, other, used in pairs]
-    found = np.array(differences)
+    found = np.array(differences, dtype=np.float64)
     known = np.isfinite(found)
     values = found[known]
     if values.size < MIN_SLICES:
-        return values[:0]
+        return np.zeros(0)
     found[known] = values / np.maximum(ndimage.median_filter(values, 9, mode="nearest"), 1e-9)
     return found
 

@@ -21,9 +21,12 @@ class ScannerGateSettings(Settings):
     persons : int
         Persons who decide on a dummy run. 0: the limits decide, and a person may decide otherwise. 1: the gate stays
         closed until a person accepts it. 2: a second person has to confirm every decision.
+    answer_within_days : int
+        Time for the answer of the site to the queries of an acceptance report.
     without_dummy_run : Action
         Consequence for a visit from a scanner without an accepted dummy run.
     """
 
     persons: Annotated[int, Field(ge=0, le=2)] = 0
+    answer_within_days: Annotated[int, Field(gt=0)] = 14
     without_dummy_run: Action = Action.REFUSE

@@ -39,14 +39,17 @@ def dummy_run(
         typer.Option("--decide", help="Decide on the latest dummy run of the site that was judged."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why it is decided so, without patient data.")] = "",
-    by: Annotated[str, typer.Option("--by", help="Who decides, such as 'QC 1'; no patient data.")] = "",
+    by: Annotated[
+        str, typer.Option("--by", help="Who decides, or the reviewer whom the report names; no patient data.")
+    ] = "",
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write the report as PDF, too (with Chromium).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the dummy run of a scanner, write the acceptance report and set its gate; or enter a person's decision."""
     if decide is not None:
         _decide(trial, site, upload, accept=decide is Decision.ACCEPT, reason=reason, by=by, as_json=as_json)
         return
-    if upload is None or reason or by:
+    if upload is None or reason:
         raise UsageError(
             "expected an upload, or --decide with --reason and --by, found neither or both",
             hint="mri-pipeline dummy-run TRIAL UPLOAD --site S",
@@ -54,7 +57,7 @@ def dummy_run(
     from reading_centre.use_cases.dummy_run import receive_dummy_run
     from reading_centre.use_cases.series_statement import read_statement
 
-    result = receive_dummy_run(trial, upload, site=site, stated=read_statement(series or ()))
+    result = receive_dummy_run(trial, upload, site=site, stated=read_statement(series or ()), by=by, pdf=pdf)
     if as_json:
         emit(result.as_dict())
         return

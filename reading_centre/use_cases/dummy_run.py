@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,17 +13,17 @@ from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefus
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
-from mri_pipeline.registry.audit import AuditAction
+from mri_pipeline.registry.audit import AuditAction, os_user
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
-from qc.reports.acceptance import acceptance_html, acceptance_json
+from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision
+from qc.reports.pdf import chromium, write_pdf
 from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
@@ -72,6 +73,8 @@ def receive_dummy_run(
     site: str,
     received: str = "",
     stated: Mapping[Contrast, int] | None = None,
+    by: str = "",
+    pdf: bool = False,
 ) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
@@ -87,6 +90,10 @@ def receive_dummy_run(
         UTC (ISO 8601) when an upload in quarantine was received; empty for now.
     stated : mapping of Contrast to int, optional
         Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    by : str, optional
+        Reviewer whom the report names. Default: the account of the process.
+    pdf : bool, optional
+        True: write the report as PDF, too.
 
     Returns
     -------
@@ -98,8 +105,11 @@ def receive_dummy_run(
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, or a later dummy run of the site was judged.
+        If the site is unknown, the path does not exist, a later dummy run of the site was judged, or Chromium is
+        missing for a PDF.
     """
+    if pdf:
+        chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         upload = desk.upload
         _, digest = measure_upload(upload)
@@ -118,7 +128,7 @@ def receive_dummy_run(
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
                 desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
-            report = _write_acceptance(desk, run, digest)
+            report = _write_acceptance(desk, run, digest, by=by, pdf=pdf)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
         undecided = desk.protocol.scanner_gate.persons > 0
@@ -185,6 +195,14 @@ def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: 
             persons=protocol.scanner_gate.persons,
             final=NEVER_OVERRULED,
         )
+    add_decision(
+        _report(trial, site, gate.dummy_run_digest),
+        state=ScannerState.ACCEPTED.value if accept else ScannerState.REFUSED.value,
+        reason=reason,
+        by=by,
+        day=dt.datetime.now(dt.UTC).date(),
+        final=not gate.proposed,
+    )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
         settle_upload(trial, gate.dummy_run_digest, kind="dummy run")
     return gate
@@ -226,12 +244,18 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
     )
 
 
-def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
-    path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
-    digest_of_settings = settings_digest(desk.protocol)
-    values = acceptance_json(run, trial=desk.protocol.name, settings_digest=digest_of_settings)
-    write_atomic(path.with_suffix(".json"), values)
-    return write_atomic(path, acceptance_html(run, trial=desk.protocol.name, settings_digest=digest_of_settings))
+def _report(trial: Trial, site: str, digest: str) -> Path:
+    return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
+
+
+def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str, pdf: bool) -> Path:
+    path = _report(desk.trial, run.site, digest)
+    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user())
+    write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
+    write_atomic(path, acceptance_html(run, context))
+    if pdf:
+        write_pdf(path)
+    return path
 
 
 def accept_dummy_run(

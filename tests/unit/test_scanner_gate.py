@@ -183,7 +183,7 @@ def test_no_person_accepts_a_dummy_run_with_copied_slices(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--site", "S01"], "expected an upload, or --decide with --reason and --by"),
-        (["UP", "--site", "S01", "--by", "QC"], "expected an upload, or --decide"),
+        (["UP", "--site", "S01", "--reason", "good"], "expected an upload, or --decide"),
         (["UP", "--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected no upload"),
         (["--site", "S01", "--decide", "accept", "--reason", "a"], "expected a text as by"),
         (["--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected a dummy run of a known"),
