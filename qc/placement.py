@@ -198,7 +198,7 @@ def _covered(image: Image, world: FloatArray) -> BoolArray:
     to_index = np.linalg.inv(image.grid.affine)
     index = world @ to_index[:3, :3].T + to_index[:3, 3]
     axis = image.grid.slice_axis
-    filled = np.flatnonzero([np.ptp(plane) > 0 for plane in np.moveaxis(image.data, axis, 0)])
+    filled = np.flatnonzero(np.ptp(image.data, axis=tuple({0, 1, 2} - {axis})) > 0)
     low, high = np.zeros(3), np.array(image.grid.shape) - 1.0
     if filled.size:
         low[axis], high[axis] = filled[0], filled[-1]

@@ -165,7 +165,7 @@ def unequal(image: Image, files: tuple[Path, ...]) -> str:
 
 def _stored(dataset: pydicom.Dataset, count: int) -> np.ndarray:
     """Stored pixels; bits above the highest stored one are none of the value."""
-    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    order = "<" if dataset.original_encoding[1] else ">"  # also of a file that does not state its transfer syntax
     bits, size = int(dataset.BitsStored), int(dataset.BitsAllocated) // 8
     values = np.frombuffer(dataset.PixelData[: count * size], f"{order}u{size}").astype(np.int64) & (
         (1 << bits) - 1
