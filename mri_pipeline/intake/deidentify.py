@@ -19,7 +19,7 @@ from typing import Any
 
 import pydicom
 from pydicom.charset import convert_encodings, encode_string
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
@@ -49,7 +49,9 @@ _SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
     (False, False): ExplicitVRBigEndian,
 }
 """Transfer syntax by implicit types and byte order, for files that do not state it."""
-_COPIED = UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
+_COPIED = {
+    tag_for_keyword(keyword): keyword for keyword in UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
+}
 _MAX_SHIFT_DAYS = 3650
 _MIN_SHIFT_DAYS = 365
 
@@ -257,9 +259,9 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
 
 def _allowed(original: Dataset, blinding: Blinding) -> Dataset:
     clean = Dataset()
-    for tag in original.keys():  # noqa: SIM118 - iteration of a data set converts every element
-        keyword = keyword_for_tag(tag)
-        if tag.is_private or keyword not in _COPIED:
+    for tag in [stored.tag for stored in original.elements()]:  # iteration of a data set converts every element
+        keyword = _COPIED.get(int(tag))
+        if keyword is None:
             continue
         element = original[tag]
         if keyword in UIDS:
