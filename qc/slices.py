@@ -11,9 +11,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.spatial import BoolArray, Image
+from qc.planes import gradient
 
 DEPTH_MM: Final = 10.0
 """Depth below the surface of the head that excludes scalp and skull."""
@@ -123,9 +125,8 @@ def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
         for found in (np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     )
     data, mask = np.ascontiguousarray(data[:, rows, columns]), mask[:, rows, columns]
-    deep = np.stack(
-        [ndimage.distance_transform_edt(np.pad(m, 1), sampling=mm)[1:-1, 1:-1] > DEPTH_MM for m in mask]
-    )
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))  # the edge of a slice is a surface
+    deep = deeper_than(padded, DEPTH_MM, (np.inf, *mm))[:, 1:-1, 1:-1]
     return SliceStack(data, _as_neighbours_show(deep), mm, middle)
 
 
@@ -142,6 +143,8 @@ def _as_neighbours_show(deep: BoolArray) -> BoolArray:
 
 
 def _averaged(data: NDArray[np.float32], step: list[int]) -> NDArray[np.float32]:
+    if step == [1, 1]:
+        return data
     n, rows, columns = data.shape
     rows, columns = rows // step[0], columns // step[1]
     cut = data[:, : rows * step[0], : columns * step[1]]
@@ -242,22 +245,21 @@ def displacements_mm(stack: SliceStack) -> NDArray[np.float64]:
     spectrum = np.stack(spectra)
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     cross = spectrum[1:-1] * np.conj((spectrum[:-2] + spectrum[2:]) / 2)
-    cross = cross * np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2))
-    surface = np.fft.irfft2(cross, s=(rows, columns))
+    cross *= np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2)).astype(np.float32)
+    surface = fft.irfft2(cross, s=(rows, columns))
     return np.array([_peak_mm(plane, stack.spacing_mm) for plane in surface])
 
 
-def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex128]:
-    smooth = ndimage.gaussian_filter(plane, _EDGE_PIXELS)
-    edges = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1))
+def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex64]:
+    edges = gradient(ndimage.gaussian_filter(plane, _EDGE_PIXELS))
     usual = float(np.median(edges[inside])) if inside.any() else 0.0
     edges = np.log1p(edges / max(usual, 1e-9))
     weight = ndimage.gaussian_filter(inside.astype(np.float32), 3)
     mean = float((edges * weight).sum() / max(float(weight.sum()), 1e-9))
-    return np.asarray(np.fft.rfft2((edges - mean) * weight), dtype=np.complex128)
+    return np.asarray(fft.rfft2((edges - mean) * weight))
 
 
-def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> tuple[float, float]:
+def _peak_mm(surface: NDArray[np.float32], spacing_mm: tuple[float, float]) -> tuple[float, float]:
     """Shift of the highest point, with the vertex of a parabola along each axis; NaN without one."""
     if not surface.any():
         return np.nan, np.nan
@@ -270,11 +272,11 @@ def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> t
     )
 
 
-def _vertex(profile: NDArray[np.float64], k: int) -> float:
+def _vertex(profile: NDArray[np.float32], k: int) -> float:
     """Offset of the vertex of the parabola through a peak and its neighbours."""
     if not 0 < k < profile.size - 1:
         return 0.0
-    below, here, above = profile[k - 1 : k + 2]
+    below, here, above = profile[k - 1 : k + 2].astype(float)
     bend = below - 2 * here + above
     return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
 
