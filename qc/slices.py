@@ -162,19 +162,20 @@ def measure_slices(stack: SliceStack) -> SliceMeasures:
     -------
     SliceMeasures
     """
-    shifts = _displacements(stack)
-    logs = _log_ratios(stack)
+    shifts = displacements_mm(stack)
+    logs = log_ratios(stack)
     signs = np.where(np.arange(logs.size) % 2 == 0, 1.0, -1.0)
-    displacements = _measured(np.hypot(*_against_neighbours(shifts).T))
+    displacements = _measured(np.hypot(*against_neighbours(shifts).T))
     differences = _measured(signs[:, None] * shifts)
     known = _measured(logs)
+    doubled = neighbour_differences(stack)
     alternating = _measured(signs * logs - signs * np.median(known)) if known.size else known
     return SliceMeasures(
         displacement_mm=float(displacements.max()) if displacements.size else None,
         interleave_mm=float(np.hypot(*differences.mean(axis=0))) if differences.size else None,
         step_percent=float(100 * -np.expm1(-np.abs(known).max())) if known.size else None,
         alternation_percent=float(100 * abs(alternating.mean())) if known.size else None,
-        neighbour_difference=_neighbour_difference(stack),
+        neighbour_difference=None if doubled.size == 0 else float(np.nanmin(doubled)),
     )
 
 
@@ -183,8 +184,18 @@ def _measured(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[np.isfinite(values.reshape(len(values), -1)).all(axis=1)]
 
 
-def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
-    """Logarithm of the intensity of each slice relative to the mean of its neighbours; NaN with too few voxels."""
+def log_ratios(stack: SliceStack) -> NDArray[np.float64]:
+    """Logarithm of the intensity of each slice relative to the mean of its neighbours.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Of the slices of the middle; NaN with too few voxels.
+    """
     found = []
     for i in stack.middle:
         mean = (stack.data[i - 1] + stack.data[i + 1]) / 2
@@ -195,16 +206,36 @@ def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def _against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours."""
+def against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours.
+
+    Parameters
+    ----------
+    shifts : ndarray, shape (n, 2)
+        Of `displacements_mm`.
+
+    Returns
+    -------
+    ndarray, shape (n - 2, 2)
+        In mm, without the first and the last slice of `shifts`.
+    """
     return np.asarray((shifts[1:-1] - (shifts[:-2] + shifts[2:]) / 2) / 1.5)
 
 
-def _displacements(stack: SliceStack) -> NDArray[np.float64]:
-    """In-plane displacement of each slice in mm, shape (n, 2), by correlation of edges with those of its neighbours.
+def displacements_mm(stack: SliceStack) -> NDArray[np.float64]:
+    """In-plane displacement of each slice by correlation of its edges with those of its neighbours.
 
     The logarithm of the gradient gives faint and strong edges a similar weight. Scalp and skull, whose outline changes
-    with the height, are left out. NaN for a slice without interior.
+    with the height, are left out.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Of the slices of the middle; NaN for a slice without interior.
     """
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     rows, columns = stack.data.shape[1:]
@@ -250,19 +281,32 @@ def _vertex(profile: NDArray[np.float32], k: int) -> float:
     return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
 
 
-def _neighbour_difference(stack: SliceStack) -> float | None:
-    """Smallest difference of neighbouring slices relative to the local median: noise is removed by smoothing."""
+def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:
+    """Difference of each pair of neighbouring slices relative to the local median. Noise is removed by smoothing.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n + 1,)
+        The first is that of the slice before the middle and the first of the middle; NaN for a pair with too few
+        voxels. Empty if fewer than `MIN_SLICES` pairs were measured.
+    """
     sigma = [_SMOOTH_MM / s for s in stack.spacing_mm]
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     smooth = ndimage.gaussian_filter(stack.data[first:last], (0, *sigma))
     inside = stack.inside[first:last]
     pairs = zip(smooth[:-1], smooth[1:], inside[:-1] & inside[1:], strict=True)
     differences = [_relative_difference(one[used], other[used]) for one, other, used in pairs]
-    values = _measured(np.array(differences))
+    found = np.array(differences, dtype=np.float64)
+    known = np.isfinite(found)
+    values = found[known]
     if values.size < MIN_SLICES:
-        return None
-    usual = ndimage.median_filter(values, 9, mode="nearest")
-    return float((values / np.maximum(usual, 1e-9)).min())
+        return np.zeros(0)
+    found[known] = values / np.maximum(ndimage.median_filter(values, 9, mode="nearest"), 1e-9)
+    return found
 
 
 def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

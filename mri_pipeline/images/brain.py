@@ -82,9 +82,11 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
 
 def _no_brain(litres: float, match: Match, settings: BrainSettings) -> AnalysisError:
     least, most = settings.litres
+    unlike = match.similarity < settings.least_similarity or litres <= least
+    found = "no brain in the FLAIR" if unlike else "a larger object in the FLAIR"
     return AnalysisError(
-        f"expected a brain of {least} to {most} litres on the FLAIR, found {litres:.2f} litres "
-        f"(template similarity {match.similarity:.2f})",
+        f"expected a brain of {least} to {most} litres, found {found} ({litres:.2f} litres, template similarity "
+        f"{match.similarity:.2f})",
         hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
     )
 
