@@ -12,6 +12,7 @@ from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.spatial import BoolArray, Image
 from qc.content import slice_digests
 from qc.measures import head_mask
+from qc.planes import slices_first
 from qc.slices import against_neighbours, displacements_mm, log_ratios, neighbour_differences, slice_stack
 
 _OWN: Final = 0.75
@@ -32,9 +33,9 @@ def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
     dict of int to str
         By index along the slice axis of the image in RAS order, sorted. Of a doubled pair both.
     """
-    image = image.reoriented("RAS")
-    found = {index: ["copied"] for index in _copied(image)}
-    planes = np.moveaxis(image.data, image.grid.slice_axis, 0)
+    image = slices_first(image)
+    planes = image.data
+    found = {index: ["copied"] for index in _copied(planes)}
     filled = np.flatnonzero([np.ptp(plane) > 0 for plane in planes])
     if filled.size:
         for index in sorted(set(range(filled[0], filled[-1])) - set(filled.tolist())):
@@ -62,6 +63,6 @@ def _peaks(values: NDArray[np.float64], limit: float) -> BoolArray:
     return np.asarray((known > limit) & (known >= _OWN * around))
 
 
-def _copied(image: Image) -> list[int]:
-    digests = slice_digests(image)
+def _copied(planes: NDArray[np.float32]) -> list[int]:
+    digests = slice_digests(planes)
     return [index for index, digest in enumerate(digests) if digest and digests.count(digest) > 1]
