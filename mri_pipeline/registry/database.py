@@ -17,7 +17,7 @@ from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.trail import append
 
 BUSY_TIMEOUT_S = 60
 """How long a process waits for another writer."""

@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
     from reading_centre.use_cases.run import plan_run, run_trial
+    from workflows.executors import Execution
 
     chosen = tuple(subject or ())
     if dry_run:
@@ -59,15 +60,14 @@ def run(
                 say(f"sub-{code}: {reason}")
             say(f"{len(planned)} subjects would be analysed")
         return
+    cluster = cluster_options(partition, account, time_limit, job_memory, job_command)
+    execution = Execution(plugin, nprocs, cluster=cluster, keep_work=keep_work)
     with batch_progress() as progress:
         outcome = run_trial(
             trial,
             subjects=chosen,
             only_failed=rerun_failed,
-            nprocs=nprocs,
-            plugin=plugin,
-            cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
-            keep_work=keep_work,
+            execution=execution,
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks

@@ -21,10 +21,9 @@ from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
 from reading_centre.use_cases.subject_reports import write_trial_index
 from workflows.batch import only_run, run_batch
-from workflows.executors import ClusterOptions
+from workflows.executors import Execution
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin
 from workflows.progress import BatchProgress
 
 _LOGGER = logging.getLogger(__name__)
@@ -111,10 +110,7 @@ def run_trial(
     *,
     subjects: Sequence[str] = (),
     only_failed: bool = False,
-    nprocs: int = 1,
-    plugin: Plugin = Plugin.MULTIPROC,
-    cluster: ClusterOptions | None = None,
-    keep_work: bool = False,
+    execution: Execution = Execution(),
     progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
@@ -127,12 +123,7 @@ def run_trial(
         Blinded codes; all subjects if empty.
     only_failed : bool
         True: subjects that failed, or have visits that failed.
-    nprocs : int
-        Number of processes (SLURM: of jobs at a time).
-    plugin : Plugin
-    cluster : ClusterOptions, optional
-    keep_work : bool
-        True: the cache is kept after a success.
+    execution : Execution
     progress : callable, optional
         Called several times a second with the state of the run.
 
@@ -161,10 +152,7 @@ def run_trial(
         with run_log(trial.work) as log:
             outcome = run_batch(
                 [make_job(trial, protocol, subject) for subject in chosen],
-                plugin=plugin,
-                nprocs=nprocs,
-                cluster=cluster,
-                keep_work=keep_work,
+                execution,
                 progress=progress,
                 finished=partial(_record, trial, registry),
             )

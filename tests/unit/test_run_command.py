@@ -61,7 +61,7 @@ def stand_in(monkeypatch, *, fails=(), untouched=()):
     """`run_batch` without analysis; returns the subjects of its jobs."""
     seen = []
 
-    def analyse(jobs, *, finished, **_):
+    def analyse(jobs, _execution, *, finished, **_):
         outcomes = []
         for job in jobs:
             bad = job.subject in (*fails, *untouched)
@@ -117,7 +117,7 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
     with opened(trial) as registry:
         registry.unlock_read("BENCH000", "wk04", reader="R1", reason="another scan")
 
-    def analyse(jobs, *, finished, **_):
+    def analyse(jobs, _execution, *, finished, **_):
         with opened(trial) as registry:  # during the run
             registry.record_scan(
                 "BENCH000",

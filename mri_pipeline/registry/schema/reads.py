@@ -51,7 +51,7 @@ class AssignmentRow(Base):
     round : int
         1 for the first read of the visit by this reader for this purpose.
     state : str
-        A value of `mri_pipeline.registry.assignments.AssignmentState`.
+        A value of `mri_pipeline.registry.assignment_records.AssignmentState`.
     created_at, opened_at : str
         UTC (ISO 8601); the second is empty before the images were opened.
     digest : str
@@ -101,7 +101,7 @@ class EditRow(Base):
     body : str
         The operation as canonical JSON.
     previous : str
-        Hash of the operation before (`mri_pipeline.registry.assignments.edit_hash`).
+        Hash of the operation before (`mri_pipeline.registry.assignment_records.Edit.hash`).
     """
 
     __tablename__ = "edits"
