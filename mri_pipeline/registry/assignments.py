@@ -28,13 +28,7 @@ LONGEST_STEP_S: Final = 60
 
 
 class Assignments(EditLog):
-    """Assignments and operations of one trial. Each method is one transaction.
-
-    Parameters
-    ----------
-    engine : Engine
-        Of the registry's database.
-    """
+    """Assignments and operations of one trial. Each method is one transaction."""
 
     def refresh(
         self, reader: str, awaiting: Collection[tuple[str, str, str]], unsigned: Collection[tuple[str, str, str]]

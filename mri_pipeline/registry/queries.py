@@ -24,14 +24,7 @@ from mri_pipeline.registry.steps import site_state, subject_state
 
 
 class RegistryQueries(AuditQueries):
-    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer.
-
-    Parameters
-    ----------
-    engine : Engine
-        Of the registry's database.
-    protocol : Protocol
-    """
+    """Queries of one trial's registry. Each is one read-only transaction, which never waits for a writer."""
 
     def site(self, code: str) -> SiteState:
         """A site with its gate.
