@@ -19,7 +19,8 @@ from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
-from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
+from qc.reports.subject import write_subject_report
+from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.whose import AUTOMATIC, Whose
 
 

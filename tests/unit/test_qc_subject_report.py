@@ -16,7 +16,8 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
-from qc.reports.subject import SubjectReport, VisitReport, subject_report_html, write_subject_report
+from qc.reports.subject import subject_report_html, write_subject_report
+from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import overlay, sample
 from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
 from qc.reports.whose import AUTOMATIC, Whose
