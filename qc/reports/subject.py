@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from mri_pipeline.core.calibration import CalibrationSettings
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import (
     GelState,
@@ -26,11 +27,12 @@ from mri_pipeline.core.visits import Contrast
 from qc.registration import SURE, all_qc_flags
 from qc.reports.activity import activity_rows, totals
 from qc.reports.activity_crops import ShownVisit
+from qc.reports.calibration import calibration_rows, shown_from
 from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
-from qc.reports.whose import common_status
+from qc.reports.whose import AUTOMATIC, common_status
 
 TEMPLATE = "templates/subject_report.html.j2"
 
@@ -103,6 +105,9 @@ def subject_report_html(report: SubjectReport) -> str:
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
         scans=scan_rows(report.result.quality),
+        calibration=[row for visit in shown for row in calibration_rows(visit.visit, visit.calibration)],
+        diameters=sorted({rate.diameter_mm for visit in shown for rate in visit.calibration}),
+        shown_rate=CalibrationSettings().shown_rate,
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
@@ -115,13 +120,14 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
     counts = next((row for row in result.visits if row.visit == visit.visit), None)
     measured = counts is not None and visit.status is ScanStatus.ANALYSED
     values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}
+    shown = shown_from(visit.calibration) if measured and visit.whose == AUTOMATIC else {}
     return {
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),
         "status": visit.status.value,
         "read": str(visit.whose) if measured else "",
         "reference": (counts.reference_visit or "") if counts is not None and measured else "",
-        "cells": [values[name] for name in _COLUMNS],
+        "cells": [{"text": values[name], "shown": values[name] and shown.get(name, "")} for name in _COLUMNS],
     }
 
 

@@ -9,6 +9,7 @@ import typer
 from reading_centre.console import (
     Account,
     AsJson,
+    Calibrate,
     JobCommand,
     JobMemory,
     KeepWork,
@@ -44,6 +45,7 @@ def run(
         bool, typer.Option("--rerun-failed", help="Only subjects that failed, or have visits that failed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be analysed, and why.")] = False,
+    calibrate: Calibrate = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
@@ -68,6 +70,7 @@ def run(
             subjects=chosen,
             only_failed=rerun_failed,
             execution=execution,
+            calibrate=calibrate,
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
+from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
@@ -270,6 +270,7 @@ def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) 
         derivatives.result(subject),
         derivatives.provenance(subject),
         subject_report(derivatives.reports, subject),
+        calibration_file(derivatives.reports, subject),
     ):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))

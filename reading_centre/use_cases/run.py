@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from mri_pipeline.analysis.calibration import require_built_in
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
@@ -111,6 +112,7 @@ def run_trial(
     subjects: Sequence[str] = (),
     only_failed: bool = False,
     execution: Execution = Execution(),
+    calibrate: bool = False,
     progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
@@ -124,6 +126,9 @@ def run_trial(
     only_failed : bool
         True: subjects that failed, or have visits that failed.
     execution : Execution
+    calibrate : bool
+        True: measure the detection rates of simulated lesions, for the reports. A subject whose results are current is
+        analysed again if it has none.
     progress : callable, optional
         Called several times a second with the state of the run.
 
@@ -137,9 +142,12 @@ def run_trial(
     UsageError
         If the audit trail is broken, a code is unknown, there is no accepted scan yet, no subject has failed
         (`only_failed`), or another run is in progress.
+    SettingsError
+        If an external segmenter is to be calibrated.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
+    require_built_in(protocol.lesions, calibrate=calibrate)
     with Registry.open(trial, protocol, Use.NUMBERS) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
         chosen = _selected(trial, registry, subjects, only_failed=only_failed)
@@ -151,7 +159,10 @@ def run_trial(
         )
         with run_log(trial.work) as log:
             outcome = run_batch(
-                [make_job(trial, protocol, subject) for subject in chosen],
+                [
+                    make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
+                    for subject in chosen
+                ],
                 execution,
                 progress=progress,
                 finished=partial(_record, trial, registry),

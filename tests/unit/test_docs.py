@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.analysis.calibration import COLUMNS as CALIBRATION_COLUMNS
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
 from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
 from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
@@ -39,6 +40,7 @@ def sections():
             (*ADJUDICATION_COLUMNS, *LESION_COLUMNS, *with_series(ADJUDICATION_LIST_COLUMNS), *CHANGE_COLUMNS),
         ),
         ("segment", segment._COLUMNS),
+        ("run", CALIBRATION_COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],
 )
