@@ -117,8 +117,9 @@ def calibrate_visit(
     """
     settings = settings or CalibrationSettings()
     rng = np.random.default_rng(int(scan_digest(images[Contrast.FLAIR]), 16))
-    depth_mm = places_of(brain, tissue, own, settings)
-    white = brain.mask & (tissue.white_matter.data >= settings.least_white_matter) & ~own
+    scanned = brain.mask & np.all([image.data > 0 for image in images.values()], axis=0)
+    white = scanned & (tissue.white_matter.data >= settings.least_white_matter) & ~own
+    depth_mm = places_of(white, own, tissue, settings)
     waiting = _planned(images, rng, settings)
     found: list[tuple[PlannedLesion, bool]] = []
     for _ in range(settings.most_runs):

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import CalibrationSettings, LesionKind
-from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelImage
+from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
 
 Voxel = FloatArray
@@ -103,15 +103,16 @@ class SimulatedLesion:
     shape: Ellipsoid
 
 
-def places_of(brain: LabelImage, tissue: TissueMaps, own: BoolArray, settings: CalibrationSettings) -> FloatArray:
+def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: CalibrationSettings) -> FloatArray:
     """Distance of every voxel to the next one that no lesion may touch: not white matter, or near an own lesion.
 
     Parameters
     ----------
-    brain : LabelImage
-    tissue : TissueMaps
+    white : ndarray of bool
+        White matter that all contrasts show.
     own : ndarray of bool
         Lesions of the patient.
+    tissue : TissueMaps
     settings : CalibrationSettings
 
     Returns
@@ -119,8 +120,8 @@ def places_of(brain: LabelImage, tissue: TissueMaps, own: BoolArray, settings: C
     ndarray, shape (x, y, z)
         In mm; 0 where a lesion has no place.
     """
-    spacing = brain.grid.spacing_mm
-    free = brain.mask & tissue.above_foramen_magnum & (tissue.white_matter.data >= settings.least_white_matter)
+    spacing = tissue.location.grid.spacing_mm
+    free = white & tissue.above_foramen_magnum
     if own.any():
         free &= ndimage.distance_transform_edt(~own, sampling=spacing) > settings.from_own_mm
     return np.asarray(ndimage.distance_transform_edt(free, sampling=spacing))

@@ -93,7 +93,7 @@ def test_a_lesion_has_the_contrast_that_is_stated_and_the_noise_of_the_scan(kind
 def test_lesions_lie_in_white_matter_apart_from_each_other_and_from_own_lesions():
     head, settings = Head(), CalibrationSettings()
     own = head.inside((15, 15, 0), 4)
-    depth = places_of(head.labels(head.brain), head.tissue(), own, settings)
+    depth = places_of(head.white, own, head.tissue(), settings)
     planned = [PlannedLesion(LesionKind.T2, d, 0.4) for d in (3.0, 5.0, 7.0, 10.0) for _ in range(6)]
     placed, left = place(planned, depth, head.grid, np.random.default_rng(3), settings)
     assert len(placed) + len(left) == len(planned)
@@ -118,6 +118,25 @@ def test_a_head_without_white_matter_has_no_rates():
         tissue=empty, rules=LesionRules(), voxels=dict.fromkeys(ALL, MM),
     )  # fmt: skip
     assert found == []
+
+
+def test_no_lesion_lies_outside_the_field_of_view_of_a_contrast(monkeypatch):
+    head = Head()
+    images = dict(head.visit(*ALL).contrasts)
+    half = images[Contrast.T1W_GD].data.copy()
+    half[:, :, 30:] = 0
+    images[Contrast.T1W_GD] = Image(half, head.grid)
+    scans = []
+    monkeypatch.setattr(
+        calibration, "_masks", lambda made, *_: scans.append(made) or dict.fromkeys(LesionKind, head.csf)
+    )
+    assert calibrate_visit(
+        "a", images, own=np.zeros(head.grid.shape, bool), brain=head.labels(head.brain), tissue=head.tissue(),
+        rules=LesionRules(), voxels=dict.fromkeys(ALL, MM), settings=ONE,
+    )  # fmt: skip
+    changed = scans[0][Contrast.FLAIR].data != images[Contrast.FLAIR].data
+    assert changed[:, :, :30].any()
+    assert not changed[:, :, 32:].any()  # the rim around enhancement is 1 mm
 
 
 def calibrated(noise, *contrasts, settings=FEW):
