@@ -21,6 +21,7 @@ from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, mean_at, measure_content, slice_digests
+from qc.field_scan import FieldMeasures, measure_field
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
@@ -87,6 +88,8 @@ class ImageMeasures:
         None if the brain was not located.
     placement : Placement or None
         Of a FLAIR, from which the brain was located.
+    field : FieldMeasures or None
+        The measures that the field reports (MRIQC). They have no limits. None if the brain was not located.
     """
 
     noise: float
@@ -103,6 +106,7 @@ class ImageMeasures:
     slices: SliceMeasures | None = None
     brain: BrainMeasures | None = None
     placement: Placement | None = None
+    field: FieldMeasures | None = None
 
     @property
     def edge_percent(self) -> float:
@@ -137,12 +141,17 @@ def measure_visit(
     placement = None
     for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
         image = images[scans[contrast]].reoriented("RAS")
-        values = measure(image, contrast)
+        head = head_mask(image)
+        values = _measured(image, head, contrast)
         if contrast is Contrast.FLAIR and _may_be_head(values.content):
             placement = place_brain(image, load_template())
             values = replace(values, placement=placement)
         if placement is not None and placement.similarity > _LEAST_SIMILARITY:
-            values = replace(values, brain=measure_brain(image, placement, load_template()))
+            values = replace(
+                values,
+                brain=measure_brain(image, placement, load_template()),
+                field=measure_field(image, head, placement, load_template()),
+            )
         found[contrast] = values
     return {contrast: found[contrast] for contrast in scans}
 
@@ -165,11 +174,14 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     Returns
     -------
     ImageMeasures
-        Without `brain` and `placement`.
+        Without `brain`, `placement` and `field`.
     """
     image = image.reoriented("RAS")
+    return _measured(image, head_mask(image), contrast)
+
+
+def _measured(image: Image, head: BoolArray, contrast: Contrast) -> ImageMeasures:
     axis = image.grid.slice_axis
-    head = head_mask(image)
     stack = slice_stack(image, head)
     spectrum = _spectrum(image, head, axis)
     noise, signal = noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)

@@ -23,6 +23,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
 from qc.content import ContentMeasures
 from qc.findings import Finding
+from qc.field_scan import BLANKED, FieldMeasures
 from qc.frequencies import SpectrumMeasures
 from qc.measures import ImageMeasures
 from qc.placement import BrainMeasures, Placement
@@ -213,9 +214,9 @@ def test_the_values_are_written_for_machines():
         Finding("gap", Action.NOTE, "a note"),
         Finding("snr", Action.REFUSE, "x", Contrast.T1W, 5.0, 10.0),
     )
-    result = DummyRun(
-        "S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: replace(GOOD, snr=None)}
-    )
+    field = FieldMeasures(0.4, 0.5, None, 0.6, None, None, None, 0.2, 1.0, (2.0, 2.0, None), {"fber": BLANKED})
+    values = replace(GOOD, snr=None, field=field)
+    result = DummyRun("S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: values})
     found = json.loads(acceptance_json(result, trial="mesems", settings_digest="abc123"))
     assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", "abc123")
     assert [(f["rule"], f["action"], f["measured"], f["limit"]) for f in found["findings"]] == [
@@ -224,6 +225,9 @@ def test_the_values_are_written_for_machines():
     assert found["measures"]["T1w"]["snr"] is None
     assert found["measures"]["T1w"]["slices"]["displacement_mm"] == 0.8
     assert "slice_digests" not in found["measures"]["T1w"]
+    assert found["measures"]["T1w"]["field"]["cjv"] == 0.4
+    assert found["measures"]["T1w"]["field"]["fber"] is None
+    assert found["measures"]["T1w"]["field"]["misleading"] == {"fber": BLANKED}
 
 
 def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):
