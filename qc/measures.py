@@ -23,6 +23,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, mean_at, measure_content, slice_digests
 from qc.field_scan import FieldMeasures, measure_field
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
+from qc.laterality import flair_points, mirror_ratio
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
 from qc.slices import SliceMeasures, measure_slices, slice_stack
@@ -90,6 +91,8 @@ class ImageMeasures:
         Of a FLAIR, from which the brain was located.
     field : FieldMeasures or None
         The measures that the field reports (MRIQC). They have no limits. None if the brain was not located.
+    mirror_ratio : float or None
+        `qc.laterality.mirror_ratio` of a scan other than the FLAIR.
     """
 
     noise: float
@@ -107,6 +110,7 @@ class ImageMeasures:
     brain: BrainMeasures | None = None
     placement: Placement | None = None
     field: FieldMeasures | None = None
+    mirror_ratio: float | None = None
 
     @property
     def edge_percent(self) -> float:
@@ -138,7 +142,7 @@ def measure_visit(
         In the order of `scans`.
     """
     found = {}
-    placement = None
+    placement = flair = None
     for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
         image = images[scans[contrast]].reoriented("RAS")
         head = head_mask(image)
@@ -151,7 +155,10 @@ def measure_visit(
                 values,
                 brain=measure_brain(image, placement, load_template()),
                 field=measure_field(image, head, placement, load_template()),
+                mirror_ratio=None if flair is None else mirror_ratio(flair, image, placement, load_template()),
             )
+            if flair is None:
+                flair = flair_points(image, placement, load_template())
         found[contrast] = values
     return {contrast: found[contrast] for contrast in scans}
 

@@ -22,8 +22,8 @@ from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
 from qc.content import ContentMeasures
-from qc.findings import Finding
 from qc.field_scan import BLANKED, FieldMeasures
+from qc.findings import Finding
 from qc.frequencies import SpectrumMeasures
 from qc.measures import ImageMeasures
 from qc.placement import BrainMeasures, Placement
@@ -47,6 +47,7 @@ GOOD = ImageMeasures(
     slices=SliceMeasures(0.8, 0.2, 4.0, 1.0, 0.8),
     brain=BrainMeasures(3.0, 0.0, 5.0, 0.5, 1.1, 12.0, 3.0),
     placement=Placement(Affine.identity(), 0.85, 0.0),
+    mirror_ratio=0.7,
 )
 GREY_T1 = replace(GOOD.brain, grey_ratio=0.9)
 
