@@ -36,6 +36,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, compare_t1
 from qc.measures import ImageMeasures, head_mask, measure, measure_visit
 from qc.placement import Placement, brain_points, measure_brain, place_brain
+from qc.planes import slices_first
 from qc.quality_rules import BRAIN_RULES, CONTENT_RULES, FLAIR_RULES, RULES, SIGNAL_RULES, SLICE_RULES, QualityRule
 from qc.slices import measure_slices, slice_stack
 
@@ -101,7 +102,8 @@ def measured(
 ) -> tuple[ImageMeasures, Sequence[QualityRule]]:
     """The measures of one group, and its rules."""
     if group == "slices":
-        stack = slice_stack(image, head_mask(image))
+        inside = np.ascontiguousarray(np.moveaxis(head_mask(image), image.grid.slice_axis, 0))
+        stack = slice_stack(slices_first(image), inside)
         return replace(usual, slices=None if stack is None else measure_slices(stack)), SLICE_RULES
     if group == "brain":
         if contrast is Contrast.FLAIR and image.grid.shape[2] != len(usual.slice_digests):  # the place may differ
