@@ -26,7 +26,8 @@ class GelSettings:
         Minimum FLAIR (1 mm mean) of a T2 correlate outside the T2 mask, in standard deviations of white matter: in
         white matter, above white matter; in grey matter, above its upper quartile.
     t2_correlate : float
-        Minimum T2 in standard deviations of white matter, required in addition in the posterior fossa.
+        Minimum T2 in standard deviations of white matter in the posterior fossa. The rules require it in addition to
+        FLAIR, the model of all evidence (`lesions.gel.nodes`) as an alternative.
     edge_depth_mm : float
         Candidates with a median depth below this value are at the edge of the brain.
     fluid_share, fluid_reach_mm : float
@@ -95,9 +96,13 @@ class GelNodes:
         Surroundings that enhance by at least this fraction of the mean of the component continue it, as a vessel does.
     least_correlate : float
         Minimum mean of the local FLAIR contrast of a component, in standard deviations of white matter. In the
-        posterior fossa it is `GelSettings.flair_correlate`.
+        posterior fossa, FLAIR or T2w must also reach `GelSettings.flair_correlate` or `t2_correlate`.
     t2_fluid : float
         Local contrast on T2w of fluid, in standard deviations of white matter.
+    mirror_smoothing_mm, mirror_reach_mm : float
+        Standard deviation of the filter, and reach, of the comparison with the other hemisphere (as for T2 candidates).
+    prior_floor : float
+        Lower limit of the location prior.
     thick_slices : float
         Slices are thick from this multiple of the in-plane voxel size. The centre of a ring is then closed in each
         slice.
@@ -114,6 +119,9 @@ class GelNodes:
     alike_share: float = 0.6
     least_correlate: float = 1.0
     t2_fluid: float = 12.0
+    mirror_smoothing_mm: float = 0.6
+    mirror_reach_mm: float = 2.0
+    prior_floor: float = 0.01
     thick_slices: float = 2.0
 
 

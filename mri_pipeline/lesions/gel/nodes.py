@@ -19,6 +19,7 @@ from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.contrast import LocalContrast, local_contrast
 from mri_pipeline.lesions.gel.evidence import GelEvidence
 from mri_pipeline.lesions.gel.levels import Nodes, components_at_levels
+from mri_pipeline.lesions.symmetry import mirrored
 
 _NODES = METHOD.gel_nodes
 FEATURES = (
@@ -32,17 +33,30 @@ FEATURES = (
     "csf_around",
     "enhancing_around",
     "elongation",
+    "depth_mm",
+    "mirrored",
+    "location",
+    "t2_contrast",
+    "t1_contrast",
+    "flair_peak",
 )
 """Features of the model, in the order of its coefficients (`_features`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Maps:
-    """Images that the features are measured on, all of shape (x, y, z); `t2` is None without T2w."""
+    """Images that the features are measured on, all of shape (x, y, z).
+
+    `t2` and `t1` are None without T2w and without a T1 before contrast.
+    """
 
     enhancement: FloatArray
+    mirrored: FloatArray
     flair: LocalContrast
-    t2: LocalContrast | None
+    t2: FloatArray | None
+    t1: FloatArray | None
+    depth_mm: FloatArray
+    location: FloatArray
     white_matter: FloatArray
     csf: FloatArray
 
@@ -65,19 +79,12 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     list of Nodes
         By ascending level; levels without a component are left out.
     """
-    t2 = visit.contrasts.get(Contrast.T2W)
-    maps = _Maps(
-        evidence.enhancement,
-        local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
-        None if t2 is None else local_contrast(t2, visit, tissue),
-        tissue.white_matter.data,
-        tissue.csf.data,
-    )
+    maps = _maps(visit, tissue, evidence)
     found = []
     searched = visit.brain.mask & tissue.above_foramen_magnum
     least = _NODES.level_noise * evidence.noise
     for components, ring in components_at_levels(evidence.enhancement, searched, visit.grid, least_level=least):
-        allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
+        allowed = components.means(maps.depth_mm) >= settings.edge_depth_mm
         allowed &= components.means(evidence.enhancement) >= settings.seed_noise * evidence.noise
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
         allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)
@@ -86,18 +93,44 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     return found
 
 
+def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Maps:
+    """Images of a visit that the features are measured on."""
+
+    def contrast_of(contrast: Contrast) -> FloatArray | None:
+        image = visit.contrasts.get(contrast)
+        return None if image is None else local_contrast(image, visit, tissue).contrast
+
+    return _Maps(
+        evidence.enhancement,
+        mirrored(
+            evidence.enhancement,
+            visit,
+            tissue,
+            smoothing_mm=_NODES.mirror_smoothing_mm,
+            reach_mm=_NODES.mirror_reach_mm,
+        ),
+        local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
+        contrast_of(Contrast.T2W),
+        contrast_of(Contrast.T1W),
+        evidence.depth_mm,
+        np.log(np.maximum(tissue.lesion_prior.data, _NODES.prior_floor)),
+        tissue.white_matter.data,
+        tissue.csf.data,
+    )
+
+
 def _has_correlate(
     nodes: ConnectedComponents, maps: _Maps, infratentorial: BoolArray, settings: GelSettings
 ) -> BoolArray:
     """True for components that are brighter than their surroundings on FLAIR.
 
-    In the posterior fossa they must be clearly brighter, on T2w, too.
+    In the posterior fossa they must be clearly brighter on FLAIR or on T2w.
     """
     flair = nodes.means(maps.flair.contrast)
-    if maps.t2 is None:
-        return (flair >= _NODES.least_correlate) & ~infratentorial
-    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2.contrast) >= settings.t2_correlate)
-    return np.where(infratentorial, both, flair >= _NODES.least_correlate)
+    clearly = flair >= settings.flair_correlate
+    if maps.t2 is not None:
+        clearly |= nodes.means(maps.t2) >= settings.t2_correlate
+    return (flair >= _NODES.least_correlate) & (clearly | ~infratentorial)
 
 
 def _features(
@@ -110,7 +143,9 @@ def _features(
     enhancement = nodes.means(maps.enhancement)
     alike = maps.enhancement.ravel()[ring.voxels] >= _NODES.alike_share * enhancement[ring.number]
     going_on = np.bincount(ring.number, alike, len(nodes.sizes)) / np.maximum(ring.sizes, 1)
-    fluid = nodes.means(maps.t2.contrast) > _NODES.t2_fluid if maps.t2 else np.zeros(len(nodes.sizes))
+    nothing = np.zeros(len(nodes.sizes))
+    t2 = nothing if maps.t2 is None else nodes.means(maps.t2)
+    t1 = nothing if maps.t1 is None else nodes.means(maps.t1)
     volume = nodes.sizes * float(np.prod(spacing_mm))
     columns = {
         "size": np.log(np.clip(volume, 6.0, 400.0)),
@@ -118,10 +153,16 @@ def _features(
         "flair_step": np.clip(nodes.means(maps.flair.level) - ring.means(maps.flair.level), -2.0, 4.0),
         "least_flair": np.clip(nodes.minima(maps.flair.contrast), -6.0, 4.0),
         "flair_around": np.clip(ring.means(maps.flair.contrast), -4.0, 4.0),
-        "t2_fluid": fluid.astype(float),
+        "t2_fluid": (t2 > _NODES.t2_fluid).astype(float),
         "white_matter": nodes.means(maps.white_matter),
         "csf_around": np.sqrt(np.clip(ring.means(maps.csf), 0.0, 1.0)),
         "enhancing_around": np.clip(going_on, 0.0, 0.4),
         "elongation": np.clip(nodes.elongations(spacing_mm), 1.0, 5.0),
+        "depth_mm": np.clip(nodes.means(maps.depth_mm), 0.0, 12.0),
+        "mirrored": np.clip(nodes.means(maps.mirrored), -0.2, 0.6),
+        "location": nodes.means(maps.location),
+        "t2_contrast": np.clip(t2, -10.0, 20.0),
+        "t1_contrast": np.clip(t1, -12.0, 8.0),
+        "flair_peak": np.clip(nodes.maxima(maps.flair.contrast), 0.0, 12.0),
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)
