@@ -112,7 +112,7 @@ class GelNodes:
     least_mm3: float = 6.0
     most_mm3: float = 6000.0
     least_voxels: int = 3
-    least_probability: float = 0.6
+    least_probability: float = 0.7
     ring_mm: float = 2.5
     reach_mm: float = 2.0
     level_noise: float = 2.1

@@ -33,10 +33,8 @@ FEATURES = (
     "csf_around",
     "enhancing_around",
     "elongation",
-    "depth_mm",
     "mirrored",
     "location",
-    "t2_contrast",
     "t1_contrast",
     "flair_peak",
 )
@@ -55,7 +53,6 @@ class _Maps:
     flair: LocalContrast
     t2: FloatArray | None
     t1: FloatArray | None
-    depth_mm: FloatArray
     location: FloatArray
     white_matter: FloatArray
     csf: FloatArray
@@ -84,7 +81,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     searched = visit.brain.mask & tissue.above_foramen_magnum
     least = _NODES.level_noise * evidence.noise
     for components, ring in components_at_levels(evidence.enhancement, searched, visit.grid, least_level=least):
-        allowed = components.means(maps.depth_mm) >= settings.edge_depth_mm
+        allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
         allowed &= components.means(evidence.enhancement) >= settings.seed_noise * evidence.noise
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
         allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)
@@ -112,7 +109,6 @@ def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Map
         local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
         contrast_of(Contrast.T2W),
         contrast_of(Contrast.T1W),
-        evidence.depth_mm,
         np.log(np.maximum(tissue.lesion_prior.data, _NODES.prior_floor)),
         tissue.white_matter.data,
         tissue.csf.data,
@@ -158,10 +154,8 @@ def _features(
         "csf_around": np.sqrt(np.clip(ring.means(maps.csf), 0.0, 1.0)),
         "enhancing_around": np.clip(going_on, 0.0, 0.4),
         "elongation": np.clip(nodes.elongations(spacing_mm), 1.0, 5.0),
-        "depth_mm": np.clip(nodes.means(maps.depth_mm), 0.0, 12.0),
         "mirrored": np.clip(nodes.means(maps.mirrored), -0.2, 0.6),
         "location": nodes.means(maps.location),
-        "t2_contrast": np.clip(t2, -10.0, 20.0),
         "t1_contrast": np.clip(t1, -12.0, 8.0),
         "flair_peak": np.clip(nodes.maxima(maps.flair.contrast), 0.0, 12.0),
     }
