@@ -169,9 +169,6 @@ def test_features_are_in_the_order_of_the_model_and_within_their_limits():
     assert value["csf_around"] == value["t2_fluid"] == 0
     assert value["elongation"] == pytest.approx(1, abs=0.2)
     assert value["mirrored"] == pytest.approx(0, abs=0.05)
-    assert value["location"] == pytest.approx(np.log(np.maximum(tissue.lesion_prior.data[spot], 0.01)).mean(), abs=0.1)
-    assert value["flair_peak"] > 4
-    assert value["t1_contrast"] < -0.5
     assert all(np.isfinite(n.features).all() for n in nodes)
 
 

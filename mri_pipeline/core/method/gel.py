@@ -101,8 +101,6 @@ class GelNodes:
         Local contrast on T2w of fluid, in standard deviations of white matter.
     mirror_smoothing_mm, mirror_reach_mm : float
         Standard deviation of the filter, and reach, of the comparison with the other hemisphere (as for T2 candidates).
-    prior_floor : float
-        Lower limit of the location prior.
     thick_slices : float
         Slices are thick from this multiple of the in-plane voxel size. The centre of a ring is then closed in each
         slice.
@@ -112,7 +110,7 @@ class GelNodes:
     least_mm3: float = 6.0
     most_mm3: float = 6000.0
     least_voxels: int = 3
-    least_probability: float = 0.7
+    least_probability: float = 0.6
     ring_mm: float = 2.5
     reach_mm: float = 2.0
     level_noise: float = 2.1
@@ -121,7 +119,6 @@ class GelNodes:
     t2_fluid: float = 12.0
     mirror_smoothing_mm: float = 0.6
     mirror_reach_mm: float = 2.0
-    prior_floor: float = 0.01
     thick_slices: float = 2.0
 
 

@@ -34,26 +34,18 @@ FEATURES = (
     "enhancing_around",
     "elongation",
     "mirrored",
-    "location",
-    "t1_contrast",
-    "flair_peak",
 )
 """Features of the model, in the order of its coefficients (`_features`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Maps:
-    """Images that the features are measured on, all of shape (x, y, z).
-
-    `t2` and `t1` are None without T2w and without a T1 before contrast.
-    """
+    """Images that the features are measured on, all of shape (x, y, z); `t2` is None without T2w."""
 
     enhancement: FloatArray
     mirrored: FloatArray
     flair: LocalContrast
     t2: FloatArray | None
-    t1: FloatArray | None
-    location: FloatArray
     white_matter: FloatArray
     csf: FloatArray
 
@@ -92,11 +84,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
 
 def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Maps:
     """Images of a visit that the features are measured on."""
-
-    def contrast_of(contrast: Contrast) -> FloatArray | None:
-        image = visit.contrasts.get(contrast)
-        return None if image is None else local_contrast(image, visit, tissue).contrast
-
+    t2 = visit.contrasts.get(Contrast.T2W)
     return _Maps(
         evidence.enhancement,
         mirrored(
@@ -107,9 +95,7 @@ def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Map
             reach_mm=_NODES.mirror_reach_mm,
         ),
         local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
-        contrast_of(Contrast.T2W),
-        contrast_of(Contrast.T1W),
-        np.log(np.maximum(tissue.lesion_prior.data, _NODES.prior_floor)),
+        None if t2 is None else local_contrast(t2, visit, tissue).contrast,
         tissue.white_matter.data,
         tissue.csf.data,
     )
@@ -139,9 +125,7 @@ def _features(
     enhancement = nodes.means(maps.enhancement)
     alike = maps.enhancement.ravel()[ring.voxels] >= _NODES.alike_share * enhancement[ring.number]
     going_on = np.bincount(ring.number, alike, len(nodes.sizes)) / np.maximum(ring.sizes, 1)
-    nothing = np.zeros(len(nodes.sizes))
-    t2 = nothing if maps.t2 is None else nodes.means(maps.t2)
-    t1 = nothing if maps.t1 is None else nodes.means(maps.t1)
+    fluid = np.zeros(len(nodes.sizes)) if maps.t2 is None else nodes.means(maps.t2) > _NODES.t2_fluid
     volume = nodes.sizes * float(np.prod(spacing_mm))
     columns = {
         "size": np.log(np.clip(volume, 6.0, 400.0)),
@@ -149,14 +133,11 @@ def _features(
         "flair_step": np.clip(nodes.means(maps.flair.level) - ring.means(maps.flair.level), -2.0, 4.0),
         "least_flair": np.clip(nodes.minima(maps.flair.contrast), -6.0, 4.0),
         "flair_around": np.clip(ring.means(maps.flair.contrast), -4.0, 4.0),
-        "t2_fluid": (t2 > _NODES.t2_fluid).astype(float),
+        "t2_fluid": fluid.astype(float),
         "white_matter": nodes.means(maps.white_matter),
         "csf_around": np.sqrt(np.clip(ring.means(maps.csf), 0.0, 1.0)),
         "enhancing_around": np.clip(going_on, 0.0, 0.4),
         "elongation": np.clip(nodes.elongations(spacing_mm), 1.0, 5.0),
         "mirrored": np.clip(nodes.means(maps.mirrored), -0.2, 0.6),
-        "location": nodes.means(maps.location),
-        "t1_contrast": np.clip(t1, -12.0, 8.0),
-        "flair_peak": np.clip(nodes.maxima(maps.flair.contrast), 0.0, 12.0),
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)
