@@ -106,13 +106,13 @@ def _has_correlate(
 ) -> BoolArray:
     """True for components that are brighter than their surroundings on FLAIR.
 
-    In the posterior fossa they must be clearly brighter on FLAIR or on T2w.
+    In the posterior fossa they must be clearly brighter, and brighter on T2w, too: FLAIR has flow artefacts there.
     """
     flair = nodes.means(maps.flair.contrast)
-    clearly = flair >= settings.flair_correlate
-    if maps.t2 is not None:
-        clearly |= nodes.means(maps.t2) >= settings.t2_correlate
-    return (flair >= _NODES.least_correlate) & (clearly | ~infratentorial)
+    if maps.t2 is None:
+        return (flair >= _NODES.least_correlate) & ~infratentorial
+    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2) >= _NODES.least_t2_correlate)
+    return np.where(infratentorial, both, flair >= _NODES.least_correlate)
 
 
 def _features(
