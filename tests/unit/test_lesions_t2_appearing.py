@@ -45,7 +45,7 @@ def head(*paintings: Painting, seed: int, noise: float = NOISE, brain=None) -> H
 
 
 def found_in(heads):
-    visits = [made.visit(FLAIR, T1W) for made in heads]
+    visits = [made.visit(FLAIR) for made in heads]
     return [
         found.mask.mask for found in segment_t2(visits, Head(SPACING).tissue(), LesionRules(), model=RULE_ALONE)
     ]
@@ -177,12 +177,15 @@ def test_a_visit_whose_field_of_view_lacks_the_lesion_has_none():
 
 
 def test_grey_matter_that_changes_is_no_lesion():
-    cortex = ((31.0, 5.0, 0.0), 1.4)
-    assert not any(mask.any() for mask in found((), (cortex,)))
+    heads = [head(seed=60 + n) for n in range(2)]
+    cortex = heads[1].grey & heads[1].inside((31.0, 5.0, 0.0), 6.0)
+    heads[1].data[FLAIR][cortex] += 0.15
+    assert not any(mask.any() for mask in found_in(heads))
 
 
-def test_new_lesions_are_found_without_t1():
-    visits = [made.visit(FLAIR) for made in (head(seed=10), head(*LESION, seed=11))]
+@pytest.mark.parametrize("contrasts", [(), (T1W,)])
+def test_a_new_lesion_has_a_probability_of_half_or_more_with_and_without_t1(contrasts):
+    visits = [made.visit(FLAIR, *contrasts) for made in (head(seed=10), head(*LESION, seed=11))]
     first, second = segment_t2(visits, Head(SPACING).tissue(), LesionRules(), model=RULE_ALONE)
     assert not first.mask.mask.any()
     assert second.mask.mask[inside(AT)].mean() > 0.5
