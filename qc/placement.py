@@ -21,14 +21,15 @@ from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import Level, downsample
 
-POINT_MM: Final = 3.0
+POINT_MM: Final = 3
 """Spacing of the points of the template."""
 
 _CERTAIN: Final = 0.7
 """Similarity of a FLAIR that is the right way up. Real scans have 0.78 to 0.93, upside down 0.61 to 0.66 (20 scans)."""
 _TISSUE_SHARE: Final = 0.9
 _FLUID_SHARE: Final = 0.1
-_MIN_POINTS: Final = 200
+MIN_POINTS: Final = 200
+"""Fewest points of a tissue for a measure of it."""
 _DARK: Final = 0.25
 """Signal relative to white matter below which parenchyma is a void: black holes and iron are brighter."""
 _RIM_MM: Final = 6.0
@@ -117,8 +118,8 @@ def brain_points(template: Template) -> BrainPoints:
     -------
     BrainPoints
     """
-    white, grey = (downsample(image, POINT_MM) for image in (template.white_matter, template.grey_matter))
-    brain = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), POINT_MM).data > 0.5
+    white, grey = (template.coarse(name, POINT_MM) for name in ("white_matter", "grey_matter"))
+    brain = template.coarse("brain", POINT_MM).data > 0.5
     parenchyma = brain & (white.data + grey.data > 0.5)
     depth = ndimage.distance_transform_edt(parenchyma, sampling=POINT_MM)
     index = np.argwhere(brain)
@@ -179,7 +180,7 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
     small = downsample(image, POINT_MM)
     values = look_up(Level(small.data[None], small.grid), world, channels=1)[0][0]
     white, grey, fluid = (values[mask & covered] for mask in (known.white, known.grey, known.fluid))
-    if min(white.size, grey.size, fluid.size) < _MIN_POINTS or np.median(white) <= 0:
+    if min(white.size, grey.size, fluid.size) < MIN_POINTS or np.median(white) <= 0:
         return BrainMeasures(missing, top, bottom, None, None, None, None)
     base = float(np.median(white))
     return BrainMeasures(
@@ -198,7 +199,7 @@ def _covered(image: Image, world: FloatArray) -> BoolArray:
     to_index = np.linalg.inv(image.grid.affine)
     index = world @ to_index[:3, :3].T + to_index[:3, 3]
     axis = image.grid.slice_axis
-    filled = np.flatnonzero([np.ptp(plane) > 0 for plane in np.moveaxis(image.data, axis, 0)])
+    filled = np.flatnonzero(np.ptp(image.data, axis=tuple({0, 1, 2} - {axis})) > 0)
     low, high = np.zeros(3), np.array(image.grid.shape) - 1.0
     if filled.size:
         low[axis], high[axis] = filled[0], filled[-1]
@@ -218,10 +219,28 @@ def _cut_mm(heights: FloatArray, covered: BoolArray, template_to_world: Affine) 
 
 def _bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
     used = white > 0.2 * np.median(white)
-    p = points_mm[used] / 100.0
-    x, y, z = p.T
-    design = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
-    target = np.log(white[used])
+    low, high = np.percentile(white_shading(points_mm[used], white[used], points_mm[used]), [5, 95])
+    return float(100 * np.expm1((high - low) / 2))
+
+
+def white_shading(points_mm: FloatArray, white: FloatArray, at_mm: FloatArray) -> FloatArray:
+    """Quadratic surface through the logarithm of the intensity of white matter.
+
+    Parameters
+    ----------
+    points_mm : ndarray, shape (n, 3)
+        Points of white matter.
+    white : ndarray, shape (n,)
+        Their intensities, positive.
+    at_mm : ndarray, shape (m, 3)
+        Points at which the surface is read.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+    """
+    design = _quadratic(points_mm)
+    target = np.log(white)
     weights = np.ones_like(target)
     for _ in range(4):  # iteratively reweighted: lesions and misplaced points are outliers
         root = np.sqrt(weights)[:, None]
@@ -229,8 +248,12 @@ def _bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
         residual = target - design @ solution
         spread = 1.4826 * float(np.median(np.abs(residual))) + 1e-6
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, 1) ** 2
-    low, high = np.percentile(design @ solution, [5, 95])
-    return float(100 * np.expm1((high - low) / 2))
+    return np.asarray(_quadratic(at_mm) @ solution)
+
+
+def _quadratic(points_mm: FloatArray) -> FloatArray:
+    x, y, z = points_mm.T / 100.0
+    return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
 
 
 def _void_mm(known: BrainPoints, dark: BoolArray) -> float:

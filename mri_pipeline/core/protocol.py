@@ -20,7 +20,9 @@ from pydantic import (
 )
 
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
+from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.reading_settings import Reader, Reading, Role
 from mri_pipeline.core.segmenters import BUILTIN, Segmenter
@@ -159,6 +161,8 @@ class Protocol(Settings):
         If two reads agree, the one of the reader who is listed first counts. Empty: every code is accepted.
     acquisition : AcquisitionLimits
     image_quality : ImageLimits
+    image_change : ChangeLimits
+    scanner_gate : ScannerGateSettings
     lesions : LesionRules
     reading : Reading
     database_url : str
@@ -176,6 +180,8 @@ class Protocol(Settings):
     readers: tuple[Reader, ...] = ()
     acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
     image_quality: ImageLimits = Field(default_factory=ImageLimits)
+    image_change: ChangeLimits = Field(default_factory=ChangeLimits)
+    scanner_gate: ScannerGateSettings = Field(default_factory=ScannerGateSettings)
     lesions: LesionRules = Field(default_factory=LesionRules)
     reading: Reading = Field(default_factory=Reading)
     database_url: str = ""  # empty: registry.sqlite in the trial folder

@@ -1,5 +1,7 @@
 """Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
+from mri_pipeline.registry.quality import ScannerGate, StoredMeasures
+from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.records import (
     KnownScan,
     ReadCounts,
@@ -14,9 +16,9 @@ from mri_pipeline.registry.records import (
 )
 from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
+from mri_pipeline.registry.requirements import another_scan
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import Query, QueryState, Question
-from mri_pipeline.registry.steps import another_scan
 
 __all__ = [
     "Gate",
@@ -31,7 +33,10 @@ __all__ = [
     "ScanIdentity",
     "ScanState",
     "ScannerFacts",
+    "ScannerGate",
+    "ScannerState",
     "SiteState",
+    "StoredMeasures",
     "SubjectState",
     "TrialState",
     "Use",
