@@ -187,8 +187,8 @@ class T2Appearing:
     ----------
     least_z : float
         Minimum mean change. Chosen on rescans of patients 07 and 19 (benchmarks/serial/new_lesions.py, seed 607, two
-        and three visits): unchanged tissue that meets the other criteria had at most 5.1, and seven of eight inserted
-        lesions from 5 mm that meet them had 5.7 or more.
+        and three visits): unchanged tissue that meets the other criteria had at most 5.1; of seven inserted lesions
+        from 5 mm that meet them at two visits, six had 5.7 or more.
     least_prominence_z : float
         A maximum of the change is this far above its saddle to a higher one.
     border_share : float
