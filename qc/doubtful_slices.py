@@ -16,9 +16,11 @@ from qc.planes import slices_first
 from qc.slices import against_neighbours, displacements_mm, log_ratios, neighbour_differences, slice_stack
 
 _OWN: Final = 0.75
-"""Difference of intensity relative to the larger one of its neighbours from which it is that of the slice. A single dark
-slice changes its neighbours by half. Of displacements, only local maxima are those of the slice: the correlation of a
-neighbour may follow the displaced slice."""
+"""Difference of intensity relative to the larger one of its neighbours from which it is that of the slice.
+
+A single dark slice changes its neighbours by half. Of displacements, only local maxima are those of the slice: the
+correlation of a neighbour may follow the displaced slice.
+"""
 
 
 def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
