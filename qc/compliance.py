@@ -30,7 +30,12 @@ TIMING_RULE: Final = "contrast_timing"
 INCOMPLETE: Final = frozenset({"sequence", "whole_series", "split_series", "coverage", "coverage_loss"})
 """Rules that an upload breaks if a part of it is missing."""
 
-_ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
+_ANATOMY_NOT_USED: Final = {
+    Unwanted.REPEATED,
+    Unwanted.EQUAL_ECHOES,
+    Unwanted.NO_GEOMETRY,
+    Unwanted.FEW_SLICES,
+}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
 
 

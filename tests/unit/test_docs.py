@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.analysis.calibration import COLUMNS as CALIBRATION_COLUMNS
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.gate_settings import ScannerGateSettings
@@ -41,6 +42,7 @@ def sections():
             (*ADJUDICATION_COLUMNS, *LESION_COLUMNS, *with_series(ADJUDICATION_LIST_COLUMNS), *CHANGE_COLUMNS),
         ),
         ("segment", segment._COLUMNS),
+        ("run", CALIBRATION_COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],
 )
