@@ -61,14 +61,14 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
     Raises
     ------
     UsageError
-        If there is no trial, no reader has a password, the address or the TLS files cannot be used, or another process
+        If there is no trial, nobody has a password, the address or the TLS files cannot be used, or another process
         serves the trial.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    if not any(reader.password_hash for reader in protocol.readers):
+    if not any(person.password_hash for person in (*protocol.readers, *protocol.accounts)):
         raise UsageError(
-            "expected readers with a password in trial.toml, found none",
+            "expected readers or accounts with a password in trial.toml, found none",
             hint="make accounts: mri-pipeline read TRIAL --account --reader R",
         )
     try:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.registry.assignments import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
@@ -61,12 +61,12 @@ async def _login(request: Request) -> Response:
 
 def _logged_in(request: Request, name: str, password: str) -> Response:
     try:
-        reader, account = checked_account(request, name, password, purpose=AuditAction.LOGIN_REFUSED)
+        person, account = checked_account(request, name, password, purpose=AuditAction.LOGIN_REFUSED)
     except LockedOutError:
         return _page(request, "login", 429, login=name, error=LOCKED_OUT)
     except WrongPasswordError:
         return _page(request, "login", 401, login=name, error=WRONG)
-    token = room_of(request).registry.sessions.open(reader.code, account)
+    token = room_of(request).registry.sessions.open(person.code, account)
     response = RedirectResponse("/", 303)
     response.set_cookie(
         COOKIE, token, max_age=int(ABSOLUTE_LIMIT.total_seconds()), httponly=True, samesite="strict",

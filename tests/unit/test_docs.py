@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.core.accounts import StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
 from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
 from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
@@ -56,7 +57,17 @@ def test_every_command_has_its_outputs():
 def test_every_setting_of_trial_toml_is_described_with_its_default():
     text = (DOCS / "protocol.md").read_text(encoding="utf-8")
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(?:\[\[)?(\w+)(?:\]\])?` \| (.*?) \|", text, re.MULTILINE)}
-    settings = (Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, LesionRules, Reader, Comparison)
+    settings = (
+        Visit,
+        RequiredSequence,
+        Site,
+        AcquisitionLimits,
+        ImageLimits,
+        LesionRules,
+        StaffAccount,
+        Reader,
+        Comparison,
+    )
     fields = {name: field for m in (Protocol, *settings, Reading) for name, field in m.model_fields.items()}
     assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading", "comparison"}
     for name, shown in rows.items():

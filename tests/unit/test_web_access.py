@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.schema import SessionRow
@@ -182,7 +182,7 @@ def test_signs_of_life_of_a_page_do_not_prolong_a_session(room):
 
 def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
     client, other = browser(room, "R1"), browser(room, "R2")
-    old = room.reader("R1").password_hash
+    old = room.people.account("R1").password_hash
     edit_protocol(trial, old, password_hash("a new long password"))
     assert client.get("/").status_code == 303
     assert other.get("/").status_code == 200

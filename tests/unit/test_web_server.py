@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_named(trial, tmp_path, capsys):
         tls = ["--tls-cert", str(pem), "--tls-key", str(pem)]
         for arguments, message in (
             ([str(tmp_path)], "expected a trial"),
-            ([str(unread.root)], "expected readers with a password in trial.toml, found none"),
+            ([str(unread.root)], "expected readers or accounts with a password in trial.toml, found none"),
             ([str(trial.root), "--port", port], "expected a free port on an address of this machine"),
             ([str(trial.root), "--host", "192.0.2.1", "--port", "0"], "expected a free port on an address"),
             ([str(trial.root), "--port", "0", *tls], "expected a certificate and its key in PEM form"),
