@@ -11,12 +11,10 @@ from mri_pipeline.core.settings import DIGEST, Settings
 
 
 class Reader(Account):
-    """A reader of the trial.
+    """A reader of the trial. The name of the account is shown with the reader's signature.
 
     Attributes
     ----------
-    code, name, password_hash
-        As in `Account`. The name is shown with the reader's signature.
     role : Role
         An adjudicator decides between two reads and makes no read.
     key_sha256 : str

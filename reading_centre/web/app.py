@@ -10,15 +10,16 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
 from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.web import pages, reading_api
+from reading_centre.web import office_pages, pages, reading_api
 from reading_centre.web.access import authorise
+from reading_centre.web.render import FILTERS, page
 from reading_centre.web.security import Guard
 
 _LOG = logging.getLogger(__name__)
@@ -49,11 +50,12 @@ def create_app(room: ReadingRoom) -> FastAPI:
     )
     app.state.room = room
     loader = FileSystemLoader(_HERE / "templates")
-    app.state.templates = Jinja2Templates(
-        env=Environment(loader=loader, autoescape=True)
-    )  # by suffix it would be off
+    environment = Environment(loader=loader, autoescape=True)  # by suffix it would be off
+    environment.filters |= FILTERS
+    app.state.templates = Jinja2Templates(env=environment)
     app.include_router(pages.router)
     app.include_router(reading_api.router)
+    app.include_router(office_pages.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_form)
@@ -64,17 +66,14 @@ def create_app(room: ReadingRoom) -> FastAPI:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith(_API):
-        return JSONResponse({"detail": error.detail}, error.status_code)
-    if error.status_code == 401:
+    if error.status_code == 401 and not request.url.path.startswith(_API):
         return RedirectResponse("/login", 303)
-    return _error_page(error.status_code, error.detail)
+    return _told(request, error.status_code, error.detail)
 
 
 def _wrong_form(request: Request, _error: Exception) -> Response:
     """Refuse a body of another form. Its content is not repeated."""
-    detail = "Expected the fields of this request, found others. Reload the page."
-    return JSONResponse({"detail": detail}, 422) if request.url.path.startswith(_API) else _error_page(422, detail)
+    return _told(request, 422, "Expected the fields of this request, found others. Reload the page.")
 
 
 def _own_error(request: Request, error: Exception) -> Response:
@@ -92,10 +91,11 @@ def _own_error(request: Request, error: Exception) -> Response:
 
 
 def _fault(request: Request) -> Response:
-    return JSONResponse({"detail": _FAULT}, 500) if request.url.path.startswith(_API) else _error_page(500, _FAULT)
+    return _told(request, 500, _FAULT)
 
 
-def _error_page(status: int, text: str) -> Response:
-    return HTMLResponse(
-        f'<!doctype html><title>{status}</title><p>{text}</p><p><a href="/">First page</a></p>', status
-    )
+def _told(request: Request, status: int, text: str) -> Response:
+    """A message: JSON for the scripts of the pages, else a page."""
+    if request.url.path.startswith(_API):
+        return JSONResponse({"detail": text}, status)
+    return page(request, "error", status, text=text)
