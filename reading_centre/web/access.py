@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.reading.accounts import account_fingerprint
 from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.upload_job import Worker
 
 COOKIE: Final = "reading_session"
 EVERYBODY: Final = "everybody"
@@ -83,6 +84,22 @@ def room_of(request: Request) -> ReadingRoom:
     room = request.app.state.room
     assert isinstance(room, ReadingRoom)
     return room
+
+
+def worker_of(request: Request) -> Worker:
+    """The starter of the process that does the jobs.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    Worker
+    """
+    worker = request.app.state.worker
+    assert isinstance(worker, Worker)
+    return worker
 
 
 def user_of(request: Request) -> User:

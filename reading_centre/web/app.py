@@ -17,7 +17,9 @@ from starlette.templating import Jinja2Templates
 from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
 from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.web import office_pages, pages, reading_api
+from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.waiting_upload import BusyError, ChecksumError, OffsetError, UploadRequestError
+from reading_centre.web import office_jobs, office_pages, pages, reading_api, site_api, site_pages
 from reading_centre.web.access import authorise
 from reading_centre.web.render import FILTERS, page
 from reading_centre.web.security import Guard
@@ -30,16 +32,22 @@ _STATUS: dict[type[ReadingCentreError], int] = {
     RefusedError: 422,
     NotHeldError: 423,
     UnavailableError: 503,
+    UploadRequestError: 422,
+    OffsetError: 409,
+    BusyError: 423,
+    ChecksumError: 460,  # as in tus
 }
 _FAULT = "Expected a request that can be answered, found a fault of the server. Tell the reading centre the time."
 
 
-def create_app(room: ReadingRoom) -> FastAPI:
+def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
     """The application.
 
     Parameters
     ----------
     room : ReadingRoom
+    worker : Worker, optional
+        Starter of the process that does the jobs.
 
     Returns
     -------
@@ -48,7 +56,7 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(authorise)], redirect_slashes=False
     )
-    app.state.room = room
+    app.state.room, app.state.worker = room, worker or Worker(room.trial)
     loader = FileSystemLoader(_HERE / "templates")
     environment = Environment(loader=loader, autoescape=True)  # by suffix it would be off
     environment.filters |= FILTERS
@@ -56,6 +64,9 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app.include_router(pages.router)
     app.include_router(reading_api.router)
     app.include_router(office_pages.router)
+    app.include_router(office_jobs.router)
+    app.include_router(site_pages.router)
+    app.include_router(site_api.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_form)

@@ -20,7 +20,6 @@ from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.agreement import PAGE, TABLE
 from reading_centre.use_cases.audit import Selection, audit_text, selected_entries
-from reading_centre.use_cases.quarantine import list_quarantine, show_quarantine
 from reading_centre.use_cases.query import answer_query, close_query, list_queries, show_query
 from reading_centre.use_cases.trial_office import (
     adjudication_rates,
@@ -122,28 +121,6 @@ def _query_page(request: Request, number: int, error: UsageError | None = None) 
     )  # fmt: skip
 
 
-# quarantine
-
-
-@router.get("/quarantine")
-@allow(*_SEES)
-def _quarantine(request: Request, settled: str = "") -> Response:
-    """Refused uploads, the latest first."""
-    found = list_quarantine(room_of(request).trial.root, settled=settled == "yes")
-    return page(request, "quarantine", entries=found[::-1], settled=settled == "yes")
-
-
-@router.get("/quarantine/{name}")
-@allow(*_SEES)
-def _entry(request: Request, name: str) -> Response:
-    """One refused upload."""
-    try:
-        entry = show_quarantine(room_of(request).trial.root, name)
-    except UsageError as missing:
-        raise HTTPException(404, "Expected a refused upload, found none. Go to the quarantine.") from missing
-    return page(request, "quarantine_entry", entry=entry)
-
-
 # reads
 
 
@@ -158,6 +135,7 @@ def _reads(request: Request) -> Response:
         visits=visits_with_reads(room.registry.state()),
         rates=adjudication_rates(room.registry),
         agreement=agreement_table(room.trial),
+        may_order=user_of(request).role is Role.DATA_MANAGER,
     )  # fmt: skip
 
 

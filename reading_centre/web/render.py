@@ -12,18 +12,22 @@ from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import ReadingCentreError
+from mri_pipeline.core.visits import Contrast
+from reading_centre.use_cases.visit_plan import Window
 from reading_centre.web.access import User
 
 _OFFICE: Final = (
     ("/office", "Overview"),
     ("/office/queries", "Queries"),
     ("/office/quarantine", "Quarantine"),
+    ("/office/jobs", "Uploads"),
     ("/office/reads", "Reads"),
     ("/office/audit", "Audit trail"),
 )
 MENUS: Final[dict[Role, tuple[tuple[str, str], ...]]] = {
     Role.DATA_MANAGER: _OFFICE,
     Role.AUDITOR: _OFFICE,
+    Role.SITE: (("/site", "Overview"), ("/site/upload", "Send scans"), ("/site/queries", "Queries")),
 }
 """Links in the header: address and title."""
 
@@ -87,7 +91,8 @@ def sentences(text: str) -> list[str]:
     >>> sentences("T1w: expected one series, found none; FLAIR: 4 mm slices")
     ['T1w: expected one series, found none.', 'FLAIR: 4 mm slices.']
     """
-    return [f"{part[0].upper()}{part[1:].rstrip('.')}." for part in text.split("; ") if part]
+    parts = text.replace(Contrast.T1W_GD.value, "T1 after contrast").split("; ")
+    return [f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts if part]
 
 
 def minute(utc: str) -> str:
@@ -110,6 +115,11 @@ def minute(utc: str) -> str:
     return utc[:16].replace("T", " ")
 
 
+def _days(window: Window) -> str:
+    first, last = (f"{day.day}\N{NO-BREAK SPACE}{day:%b}" for day in (window.first, window.last))
+    return f"{first} to {last} {window.last:%Y}"
+
+
 def _spaced(name: str) -> str:
     """The name of a class of errors as words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
@@ -119,7 +129,13 @@ def _decimals(number: str) -> str:
     return f"{float(number):.3f}" if number else ""
 
 
-FILTERS: Final = {"minute": minute, "sentences": sentences, "spaced": _spaced, "decimals": _decimals}
+FILTERS: Final = {
+    "minute": minute,
+    "sentences": sentences,
+    "days": _days,
+    "spaced": _spaced,
+    "decimals": _decimals,
+}
 """Filters of the templates."""
 
 

@@ -15,26 +15,12 @@ import pytest
 
 from reading_centre import cli
 from tests.unit.reading_trial import write_unread_trial
-from tests.unit.web_trial import PASSWORDS, Desk, write_web_trial
+from tests.unit.web_trial import PASSWORDS, Desk, server, write_web_trial
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
     return write_web_trial(tmp_path_factory.mktemp("server") / "trial")
-
-
-@contextmanager
-def server(trial):
-    """A server process and its URL."""
-    command = [sys.executable, "-m", "reading_centre", "serve", str(trial.root), "--port", "0"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            line = process.stdout.readline()
-            (url,) = re.findall(r"reading room: (http://127\.0\.0\.1:\d+)/", line)
-            yield process, url
-        finally:
-            process.kill()
 
 
 @contextmanager
