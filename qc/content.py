@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.findings import Finding
+from qc.planes import mean_at, smoothed
 
 WORK_MM: Final = 3.0
 """Approximate spacing of the grid of the measures."""
@@ -78,8 +79,7 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     coarse = mean_at(image.data, step, step)
     litres = float(np.count_nonzero(coarse_head) * np.prod(mm) / 1e6)
     # the faces of the volume count as surface
-    depth = ndimage.distance_transform_edt(np.pad(coarse_head, 1), sampling=mm)[1:-1, 1:-1, 1:-1]
-    inside = depth > DEPTH_MM
+    inside = deeper_than(np.pad(coarse_head, 1), DEPTH_MM, mm)[1:-1, 1:-1, 1:-1]
     mean = _neighbourhood_mean(coarse, coarse_head, mm)
     detail = np.where(inside & (mean > 0), (coarse - mean) / np.maximum(mean, 1e-6), 0)
     axis = image.grid.slice_axis
@@ -93,56 +93,31 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     return ContentMeasures(litres, 100 * float(np.median(np.abs(detail[inside]))), coherence, spacing[axis])
 
 
-def mean_at(data: NDArray[np.float32], size: Sequence[int], step: Sequence[int]) -> NDArray[np.float32]:
-    """Mean around every n-th voxel along each axis: ``uniform_filter(data, size)`` at these voxels alone.
-
-    Parameters
-    ----------
-    data : ndarray of float32, 3D
-    size, step : sequence of int
-        Size of the neighbourhood, and distance of the voxels, along each axis.
-
-    Returns
-    -------
-    ndarray of float32, 3D
-
-    Examples
-    --------
-    >>> data = np.random.default_rng(0).random((9, 8, 7), dtype=np.float32)
-    >>> np.array_equal(mean_at(data, (3, 2, 1), (2, 3, 1)), ndimage.uniform_filter(data, (3, 2, 1))[::2, ::3])
-    True
-    """
-    for axis, (width, every) in enumerate(zip(size, step, strict=True)):
-        filtered = ndimage.uniform_filter1d(data, width, axis=axis) if width > 1 else data
-        data = filtered[(slice(None),) * axis + (slice(None, None, every),)]
-    return data
-
-
 def _neighbourhood_mean(
     data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]
 ) -> NDArray[np.float32]:
     sigma = [LOCAL_MM / s for s in spacing_mm]
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
-    total = ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), sigma)
+    weight = smoothed(mask.astype(np.float32), sigma)
+    total = smoothed(np.where(mask, data, 0).astype(np.float32), sigma)
     return np.asarray(total / np.maximum(weight, 1e-3), dtype=np.float32)
 
 
-def slice_digests(image: Image) -> tuple[str, ...]:
+def slice_digests(slices: NDArray[np.float32]) -> tuple[str, ...]:
     """Digest of each slice that has content, independent of a linear scaling of its values.
 
     Parameters
     ----------
-    image : Image
+    slices : ndarray of float32, shape (slices, rows, columns)
+        In the order of `qc.planes.slices_first`, whatever the orientation of the file.
 
     Returns
     -------
     tuple of str
-        In the order of the slices, from inferior, posterior or left. Empty for a slice with fewer than 100 non-zero
+        In the order of the slices. Empty for a slice with fewer than 100 non-zero
         voxels or without contrast.
     """
-    image = image.reoriented("RAS")
     digests = []
-    for plane in np.moveaxis(image.data, image.grid.slice_axis, 0):
+    for plane in slices:
         low, high = float(plane.min()), float(plane.max())
         if high <= low or np.count_nonzero(plane) < _MIN_CONTENT:
             digests.append("")

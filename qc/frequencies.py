@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 
@@ -111,10 +111,10 @@ def spectrum_of(data: NDArray[np.float32], head: BoolArray, spacing_mm: tuple[fl
     """
     step = max(1, -(-len(data) // MAX_SLICES))
     some, inside = np.ascontiguousarray(data[step // 2 :: step]), head[step // 2 :: step]
-    powers = (np.abs(np.fft.rfft2(some)) ** 2).astype(np.float32)
+    powers = np.abs(fft.rfft2(some)) ** 2
     few = slice(None, None, max(1, len(some) // _INNER_SLICES))
     faded = some[few] * np.stack([_window(mask, spacing_mm) for mask in inside[few]])
-    inner = (np.abs(np.fft.rfft2(faded)) ** 2).mean(axis=0).astype(np.float32)
+    inner = (np.abs(fft.rfft2(faded)) ** 2).mean(axis=0)
     return Spectrum(some, powers, powers.mean(axis=0), inner, spacing_mm)
 
 
@@ -235,8 +235,8 @@ def spike_ratio(spectrum: Spectrum) -> float:
     rows, columns = spectrum.slices.shape[1:]
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     outside = (np.abs(fy) > 0.04) & (fx > 0.04)
-    ratio = spectrum.powers / np.maximum(around, 1e-9)
-    return float(ratio[:, outside].max())
+    ratio = spectrum.powers.max(axis=0) / np.maximum(around, 1e-9)
+    return float(ratio[outside].max())
 
 
 def line_ratio(spectrum: Spectrum) -> float:

@@ -17,13 +17,15 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
-from qc.content import ContentMeasures, mean_at, measure_content, slice_digests
+from qc.content import ContentMeasures, measure_content, slice_digests
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
+from qc.planes import mean_at, slices_first, smoothed
 from qc.slices import SliceMeasures, measure_slices, slice_stack
 
 _BRAIN_DEPTH_MM: Final = 20.0
@@ -170,20 +172,22 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     image = image.reoriented("RAS")
     axis = image.grid.slice_axis
     head = head_mask(image)
-    stack = slice_stack(image, head)
-    spectrum = _spectrum(image, head, axis)
-    noise, signal = noise_and_signal(image, head, axis, (1.0, 1.0) if spectrum is None else spectrum.support)
+    slices = slices_first(image)
+    inside = np.ascontiguousarray(np.moveaxis(head, axis, 0))
+    stack = slice_stack(slices, inside)
+    spectrum = _spectrum(slices, inside)
+    noise, signal = noise_and_signal(slices.data, inside, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = spectrum is not None and noise > 0 and signal > 0
     distance = _class_distance(image, head, contrast, axis) if measurable else None
     return ImageMeasures(
         noise=noise,
         snr=signal / noise if measurable else None,
         cnr=None if distance is None else distance / noise,
-        ghosting_percent=_ghosting_percent(image.data, head, axis, signal),
+        ghosting_percent=_ghosting_percent(slices.data, inside, signal),
         head_mm=_extent_mm(head, image.grid.spacing_mm),
         edge_share=_edge_share(head, axis),
-        blank_slices=_blank_slices(image.data, axis),
-        slice_digests=slice_digests(image),
+        blank_slices=_blank_slices(slices.data),
+        slice_digests=slice_digests(slices.data),
         content=measure_content(image, head),
         saturated_percent=_saturated_percent(image.data[head]),
         spectrum=spectrum,
@@ -191,16 +195,14 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     )
 
 
-def _spectrum(image: Image, head: BoolArray, axis: int) -> SpectrumMeasures | None:
-    """Measures of the spectrum of the slices of the middle of the head."""
-    areas = np.moveaxis(head, axis, 0).reshape(head.shape[axis], -1).sum(axis=1)
+def _spectrum(slices: Image, head: BoolArray) -> SpectrumMeasures | None:
+    """Measures of the spectrum of the slices of the middle of the head. Their axis is the first one."""
+    areas = head.reshape(len(head), -1).sum(axis=1)
     used = np.flatnonzero(areas > 0.5 * areas.max(initial=1))
-    spacing = [s for a, s in enumerate(image.grid.spacing_mm) if a != axis]
-    if used.size < _MIN_SPECTRUM_SLICES or min(np.moveaxis(image.data, axis, 0).shape[1:]) < _MIN_MATRIX:
+    if used.size < _MIN_SPECTRUM_SLICES or min(slices.data.shape[1:]) < _MIN_MATRIX:
         return None
     middle = slice(used[0], used[-1] + 1)
-    data, mask = np.moveaxis(image.data, axis, 0)[middle], np.moveaxis(head, axis, 0)[middle]
-    return measure_spectrum(spectrum_of(data, mask, (spacing[0], spacing[1])))
+    return measure_spectrum(spectrum_of(slices.data[middle], head[middle], slices.grid.spacing_mm[1:]))
 
 
 def _saturated_percent(values: NDArray[np.float32]) -> float:
@@ -241,18 +243,16 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
     spacing = image.grid.spacing_mm
     step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
     coarse_head = head[:: step[0], :: step[1], :: step[2]]
-    depth = ndimage.distance_transform_edt(
-        coarse_head, sampling=[n * s for n, s in zip(step, spacing, strict=True)]
-    )
+    mm = [n * s for n, s in zip(step, spacing, strict=True)]
     top = int(np.flatnonzero(coarse_head.any(axis=(0, 1))).max(initial=0))
     lowest = max(0, round(top - _BRAIN_HEIGHT_MM / (spacing[2] * step[2])))
-    deep = depth > _BRAIN_DEPTH_MM
+    deep = deeper_than(coarse_head, _BRAIN_DEPTH_MM, mm)
     deep[:, :, :lowest] = False
     if np.count_nonzero(deep) < 200:
         return None
     size = [1 if a == axis else 3 for a in range(3)]
     averaged = mean_at(image.data, size, step)
-    flat = averaged / _slow_shading(averaged, deep, [n * s for n, s in zip(step, spacing, strict=True)])
+    flat = averaged / _slow_shading(averaged, deep, mm)
     values = flat[deep]
     values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]
     if np.unique(values).size < 10:
@@ -270,15 +270,14 @@ def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int
 def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:
     """Coil shading over about 4 cm relative to its mean; 1 if unknown."""
     sigma = [30.0 / s for s in spacing_mm]
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
-    shade = ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
+    weight = smoothed(mask.astype(np.float32), sigma)
+    shade = smoothed(np.where(mask, data, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
     return np.asarray(
         np.where(mask, np.maximum(shade, 1e-6) / max(float(shade[mask].mean()), 1e-6), 1), np.float32
     )
 
 
-def _ghosting_percent(data: NDArray[np.float32], head: BoolArray, axis: int, signal: float) -> float | None:
-    data, head = np.moveaxis(data, axis, 0), np.moveaxis(head, axis, 0)
+def _ghosting_percent(data: NDArray[np.float32], head: BoolArray, signal: float) -> float | None:
     plane = np.any(head, axis=0)
     if signal <= 0 or not plane.any():
         return None
@@ -309,8 +308,7 @@ def _edge_share(head: BoolArray, slice_axis: int) -> float:
     return float(max(side.mean() for side in sides))
 
 
-def _blank_slices(data: NDArray[np.float32], axis: int) -> int:
-    slices = np.moveaxis(data, axis, 0)
+def _blank_slices(slices: NDArray[np.float32]) -> int:
     blank = np.array([float(np.ptp(s)) == 0 for s in slices])
     filled = np.flatnonzero(~blank)
     return int(blank[filled[0] : filled[-1]].sum()) if filled.size else 0

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mri_pipeline.core.spatial import BoolArray, Image
+from mri_pipeline.core.spatial import BoolArray
 from qc.frequencies import difference_gain
+from qc.planes import eroded, gradient, second_difference
 
 _AIR_STD: Final = 0.68
 """Ratio of the standard deviation of magnitude noise in air to sigma: 0.655 (one coil) to 0.707 (many coils).
@@ -23,7 +24,7 @@ _REACH: Final = 8
 
 
 def noise_and_signal(
-    image: Image, head: BoolArray, axis: int, support: tuple[float, float]
+    data: NDArray[np.float32], head: BoolArray, support: tuple[float, float]
 ) -> tuple[float, float]:
     """Noise and signal of smooth tissue of a scan.
 
@@ -32,12 +33,9 @@ def noise_and_signal(
 
     Parameters
     ----------
-    image : Image
-        In RAS order.
-    head : ndarray of bool, shape `image.grid.shape`
+    data : ndarray of float32, shape (slices, rows, columns)
+    head : ndarray of bool, shape (slices, rows, columns)
         Head mask.
-    axis : int
-        Axis of the slices.
     support : tuple of float
         Share of k-space that was acquired along both in-plane axes (`qc.frequencies.SpectrumMeasures`).
 
@@ -48,20 +46,22 @@ def noise_and_signal(
     signal : float
         Median of smooth tissue, in the same units. Both are 0 without tissue.
     """
-    data = np.moveaxis(image.data, axis, 0)
-    inside = ndimage.binary_erosion(np.moveaxis(head, axis, 0), iterations=2)
+    inside = eroded(eroded(head))
     if np.count_nonzero(inside) < 100:
         return 0.0, 0.0
-    air = _air_noise(data, np.moveaxis(head, axis, 0))
+    air = _air_noise(data, head)
     used = np.flatnonzero(inside.any(axis=(1, 2)))
     some = used[:: max(1, len(used) // _NOISE_SLICES)]
     rows, columns = _near(inside)
     data, inside = data[some, rows, columns], inside[some, rows, columns]
     # the kernel is [1, -2, 1] along both axes (Immerkaer 1996): variance 36 sigma², less for zero-filled k-space
     gain = np.sqrt(difference_gain(support[0]) * difference_gain(support[1]))
-    response = ndimage.correlate1d(ndimage.correlate1d(data, [1, -2, 1], axis=1), [1, -2, 1], axis=2)
-    smooth = ndimage.gaussian_filter(data, (0, 1.5, 1.5))
-    slope = np.hypot(ndimage.sobel(smooth, axis=1), ndimage.sobel(smooth, axis=2))
+    response = np.stack([second_difference(plane) for plane in data])
+    smooth = np.stack([ndimage.gaussian_filter(plane, 1.5) for plane in data])
+    near = np.concatenate(
+        [smooth[:1], smooth, smooth[-1:]]
+    )  # a Sobel filter in 3D also averages across the slices
+    slope = np.stack([gradient(a + 2 * b + c) for a, b, c in zip(near, near[1:], near[2:], strict=False)])
     bright = inside & (data > np.median(data[inside]))
     if not bright.any():
         return 0.0, 0.0

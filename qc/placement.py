@@ -21,7 +21,7 @@ from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import Level, downsample
 
-POINT_MM: Final = 3.0
+POINT_MM: Final = 3
 """Spacing of the points of the template."""
 
 _CERTAIN: Final = 0.7
@@ -117,8 +117,8 @@ def brain_points(template: Template) -> BrainPoints:
     -------
     BrainPoints
     """
-    white, grey = (downsample(image, POINT_MM) for image in (template.white_matter, template.grey_matter))
-    brain = downsample(Image(template.brain.mask.astype(np.float32), template.brain.grid), POINT_MM).data > 0.5
+    white, grey = (template.coarse(name, POINT_MM) for name in ("white_matter", "grey_matter"))
+    brain = template.coarse("brain", POINT_MM).data > 0.5
     parenchyma = brain & (white.data + grey.data > 0.5)
     depth = ndimage.distance_transform_edt(parenchyma, sampling=POINT_MM)
     index = np.argwhere(brain)
@@ -198,7 +198,7 @@ def _covered(image: Image, world: FloatArray) -> BoolArray:
     to_index = np.linalg.inv(image.grid.affine)
     index = world @ to_index[:3, :3].T + to_index[:3, 3]
     axis = image.grid.slice_axis
-    filled = np.flatnonzero([np.ptp(plane) > 0 for plane in np.moveaxis(image.data, axis, 0)])
+    filled = np.flatnonzero(np.ptp(image.data, axis=tuple({0, 1, 2} - {axis})) > 0)
     low, high = np.zeros(3), np.array(image.grid.shape) - 1.0
     if filled.size:
         low[axis], high[axis] = filled[0], filled[-1]

@@ -53,6 +53,8 @@ class ScanProfile:
     scanner_key : str
         Keyed digest of manufacturer, model, serial number and station name.
     acquisitions : mapping of Contrast to Acquisition
+    coil : str
+        Receive coil; empty if the headers do not state it, and in records of earlier versions.
     """
 
     manufacturer: str
@@ -61,6 +63,7 @@ class ScanProfile:
     field_strength_t: float | None
     scanner_key: str
     acquisitions: Mapping[Contrast, Acquisition]
+    coil: str = ""
 
 
 def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
@@ -96,8 +99,9 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
             round(series.geometry.coverage_mm, 2) if series.geometry else None,
         )  # fmt: skip
     return ScanProfile(
-        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions
-    )
+        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions,
+        facts.coil,
+    )  # fmt: skip
 
 
 _PROFILE = TypeAdapter(ScanProfile)

@@ -11,9 +11,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.spatial import BoolArray, Image
+from qc.planes import gradient
 
 DEPTH_MM: Final = 10.0
 """Depth below the surface of the head that excludes scalp and skull."""
@@ -123,9 +125,8 @@ def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
         for found in (np.flatnonzero(mask.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     )
     data, mask = np.ascontiguousarray(data[:, rows, columns]), mask[:, rows, columns]
-    deep = np.stack(
-        [ndimage.distance_transform_edt(np.pad(m, 1), sampling=mm)[1:-1, 1:-1] > DEPTH_MM for m in mask]
-    )
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))  # the edge of a slice is a surface
+    deep = deeper_than(padded, DEPTH_MM, (np.inf, *mm))[:, 1:-1, 1:-1]
     return SliceStack(data, _as_neighbours_show(deep), mm, middle)
 
 
@@ -142,6 +143,8 @@ def _as_neighbours_show(deep: BoolArray) -> BoolArray:
 
 
 def _averaged(data: NDArray[np.float32], step: list[int]) -> NDArray[np.float32]:
+    if step == [1, 1]:
+        return data
     n, rows, columns = data.shape
     rows, columns = rows // step[0], columns // step[1]
     cut = data[:, : rows * step[0], : columns * step[1]]
@@ -159,19 +162,20 @@ def measure_slices(stack: SliceStack) -> SliceMeasures:
     -------
     SliceMeasures
     """
-    shifts = _displacements(stack)
-    logs = _log_ratios(stack)
+    shifts = displacements_mm(stack)
+    logs = log_ratios(stack)
     signs = np.where(np.arange(logs.size) % 2 == 0, 1.0, -1.0)
-    displacements = _measured(np.hypot(*_against_neighbours(shifts).T))
+    displacements = _measured(np.hypot(*against_neighbours(shifts).T))
     differences = _measured(signs[:, None] * shifts)
     known = _measured(logs)
+    doubled = neighbour_differences(stack)
     alternating = _measured(signs * logs - signs * np.median(known)) if known.size else known
     return SliceMeasures(
         displacement_mm=float(displacements.max()) if displacements.size else None,
         interleave_mm=float(np.hypot(*differences.mean(axis=0))) if differences.size else None,
         step_percent=float(100 * -np.expm1(-np.abs(known).max())) if known.size else None,
         alternation_percent=float(100 * abs(alternating.mean())) if known.size else None,
-        neighbour_difference=_neighbour_difference(stack),
+        neighbour_difference=None if doubled.size == 0 else float(np.nanmin(doubled)),
     )
 
 
@@ -180,8 +184,18 @@ def _measured(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values[np.isfinite(values.reshape(len(values), -1)).all(axis=1)]
 
 
-def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
-    """Logarithm of the intensity of each slice relative to the mean of its neighbours; NaN with too few voxels."""
+def log_ratios(stack: SliceStack) -> NDArray[np.float64]:
+    """Logarithm of the intensity of each slice relative to the mean of its neighbours.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Of the slices of the middle; NaN with too few voxels.
+    """
     found = []
     for i in stack.middle:
         mean = (stack.data[i - 1] + stack.data[i + 1]) / 2
@@ -192,16 +206,36 @@ def _log_ratios(stack: SliceStack) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def _against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours."""
+def against_neighbours(shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Displacement of inner slices: their own shift and the opposite half shifts of their neighbours.
+
+    Parameters
+    ----------
+    shifts : ndarray, shape (n, 2)
+        Of `displacements_mm`.
+
+    Returns
+    -------
+    ndarray, shape (n - 2, 2)
+        In mm, without the first and the last slice of `shifts`.
+    """
     return np.asarray((shifts[1:-1] - (shifts[:-2] + shifts[2:]) / 2) / 1.5)
 
 
-def _displacements(stack: SliceStack) -> NDArray[np.float64]:
-    """In-plane displacement of each slice in mm, shape (n, 2), by correlation of edges with those of its neighbours.
+def displacements_mm(stack: SliceStack) -> NDArray[np.float64]:
+    """In-plane displacement of each slice by correlation of its edges with those of its neighbours.
 
     The logarithm of the gradient gives faint and strong edges a similar weight. Scalp and skull, whose outline changes
-    with the height, are left out. NaN for a slice without interior.
+    with the height, are left out.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+        Of the slices of the middle; NaN for a slice without interior.
     """
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     rows, columns = stack.data.shape[1:]
@@ -211,22 +245,21 @@ def _displacements(stack: SliceStack) -> NDArray[np.float64]:
     spectrum = np.stack(spectra)
     fy, fx = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None]
     cross = spectrum[1:-1] * np.conj((spectrum[:-2] + spectrum[2:]) / 2)
-    cross = cross * np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2))
-    surface = np.fft.irfft2(cross, s=(rows, columns))
+    cross *= np.exp(-(fy**2 + fx**2) / (2 * _LOW_PASS**2)).astype(np.float32)
+    surface = fft.irfft2(cross, s=(rows, columns))
     return np.array([_peak_mm(plane, stack.spacing_mm) for plane in surface])
 
 
-def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex128]:
-    smooth = ndimage.gaussian_filter(plane, _EDGE_PIXELS)
-    edges = np.hypot(ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1))
+def _edge_spectrum(plane: NDArray[np.float32], inside: BoolArray) -> NDArray[np.complex64]:
+    edges = gradient(ndimage.gaussian_filter(plane, _EDGE_PIXELS))
     usual = float(np.median(edges[inside])) if inside.any() else 0.0
     edges = np.log1p(edges / max(usual, 1e-9))
     weight = ndimage.gaussian_filter(inside.astype(np.float32), 3)
     mean = float((edges * weight).sum() / max(float(weight.sum()), 1e-9))
-    return np.asarray(np.fft.rfft2((edges - mean) * weight), dtype=np.complex128)
+    return np.asarray(fft.rfft2((edges - mean) * weight))
 
 
-def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> tuple[float, float]:
+def _peak_mm(surface: NDArray[np.float32], spacing_mm: tuple[float, float]) -> tuple[float, float]:
     """Shift of the highest point, with the vertex of a parabola along each axis; NaN without one."""
     if not surface.any():
         return np.nan, np.nan
@@ -239,28 +272,41 @@ def _peak_mm(surface: NDArray[np.float64], spacing_mm: tuple[float, float]) -> t
     )
 
 
-def _vertex(profile: NDArray[np.float64], k: int) -> float:
+def _vertex(profile: NDArray[np.float32], k: int) -> float:
     """Offset of the vertex of the parabola through a peak and its neighbours."""
     if not 0 < k < profile.size - 1:
         return 0.0
-    below, here, above = profile[k - 1 : k + 2]
+    below, here, above = profile[k - 1 : k + 2].astype(float)
     bend = below - 2 * here + above
     return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
 
 
-def _neighbour_difference(stack: SliceStack) -> float | None:
-    """Smallest difference of neighbouring slices relative to the local median: noise is removed by smoothing."""
+def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:
+    """Difference of each pair of neighbouring slices relative to the local median. Noise is removed by smoothing.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    ndarray, shape (n + 1,)
+        The first is that of the slice before the middle and the first of the middle; NaN for a pair with too few
+        voxels. Empty if fewer than `MIN_SLICES` pairs were measured.
+    """
     sigma = [_SMOOTH_MM / s for s in stack.spacing_mm]
     first, last = stack.middle[0] - 1, stack.middle[-1] + 2
     smooth = ndimage.gaussian_filter(stack.data[first:last], (0, *sigma))
     inside = stack.inside[first:last]
     pairs = zip(smooth[:-1], smooth[1:], inside[:-1] & inside[1:], strict=True)
     differences = [_relative_difference(one[used], other[used]) for one, other, used in pairs]
-    values = _measured(np.array(differences))
+    found = np.array(differences, dtype=np.float64)
+    known = np.isfinite(found)
+    values = found[known]
     if values.size < MIN_SLICES:
-        return None
-    usual = ndimage.median_filter(values, 9, mode="nearest")
-    return float((values / np.maximum(usual, 1e-9)).min())
+        return np.zeros(0)
+    found[known] = values / np.maximum(ndimage.median_filter(values, 9, mode="nearest"), 1e-9)
+    return found
 
 
 def _relative_difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -27,6 +27,7 @@ from reading_centre.commands import (
     evaluate,
     ingest,
     init,
+    qc,
     quarantine,
     query,
     read,
@@ -129,7 +130,7 @@ def _options(
 
 for _name, _command, _summary in (
     ("init", init.init, "Create a trial folder with its protocol."),
-    ("dummy-run", dummy_run.dummy_run, "Check a site's dummy run; open or close its gate."),
+    ("dummy-run", dummy_run.dummy_run, "Check a scanner's dummy run; open or close its gate."),
     ("ingest", ingest.ingest, "Ingest one visit or a batch: check, de-identify, convert."),
     ("receive", receive.receive, "Receive studies by DICOM C-STORE into the gate."),
     ("run", run.run, "Analyse all subjects with new scans."),
@@ -138,6 +139,7 @@ for _name, _command, _summary in (
     ("agreement", agreement.agreement, "Report the agreement of readers."),
     ("tables", tables.tables, "Write the blinded tables."),
     ("status", status.status, "Show an overview of sites, subjects and visits."),
+    ("qc", qc.qc, "Show image quality over sites, scanners and time."),
     ("backup", backup.backup, "Copy a trial so that it can be restored."),
     ("restore", backup.restore, "Restore a trial from its backup."),
     ("demo", demo.demo, "Run all steps on a simulated trial."),

@@ -86,6 +86,9 @@ def write_upload(work: Path) -> None:
 
 def ingest_once(work: Path) -> None:
     """Ingest the visit, and print the parts as JSON."""
+    from mri_pipeline.core.processes import collect_rarely
+
+    collect_rarely()  # as the command does
     meter = Meter()
     with meter.part(IMPORTS):
         import workflows  # noqa: F401 - one thread, as for the command

@@ -95,12 +95,20 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame]:
     Raises
     ------
     UnreadableUploadError
-        If a file cannot be read, or a frame has no position or a slope of 0.
+        If a file cannot be read, if a frame has no position or a slope of 0, or if some frames have a slope and others
+        have none.
     """
+    with_slope: set[bool] = set()
     for path in files:
         with damage_is_a_refusal():
             dataset = pydicom.dcmread(path, force=True)
             frames = [_frame(dataset, n, stored) for n, stored in enumerate(iter_pixels(dataset, raw=True))]
+            with_slope |= {value_of_frame(dataset, n, "RescaleSlope") is not None for n in range(len(frames))}
+        if len(with_slope) > 1:
+            raise UnreadableUploadError(
+                "expected a RescaleSlope of every frame or of none, found frames without one among others",
+                hint="export the series again",
+            )
         yield from frames
 
 

@@ -1,11 +1,16 @@
-"""Euclidean distances in mm between the voxel centres of a mask and those around it."""
+"""Euclidean distances in mm between the voxel centres of a mask and those around it.
+
+SimpleITK is imported when it is used: it takes 95 MB, and an intake does not need it.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import product
 from typing import Final
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mri_pipeline.core.spatial import BoolArray
@@ -35,6 +40,8 @@ def distance_to(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.fl
     >>> distance_to(np.array([[[1, 0, 0]], [[0, 0, 0]]]) > 0, (3.0, 1.0, 4.0)).astype(float).round(3).tolist()
     [[[0.0, 4.0, 8.0]], [[3.0, 5.0, 8.544]]]
     """
+    import SimpleITK as sitk  # noqa: PLC0415 - see above
+
     if not mask.any():
         return np.full(mask.shape, np.inf, dtype=np.float32)
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask).view(np.uint8))
@@ -67,3 +74,54 @@ def depth_within(mask: BoolArray, spacing_mm: tuple[float, ...]) -> NDArray[np.f
     [[[0.0, 2.0, 4.0]]]
     """
     return distance_to(~mask, spacing_mm)
+
+
+def deeper_than(mask: BoolArray, depth_mm: float, spacing_mm: Sequence[float]) -> BoolArray:
+    """Voxels of a mask with no voxel outside of it within a distance. The mask continues beyond the grid.
+
+    Equal to ``distance_transform_edt(mask, spacing_mm) > depth_mm``, in a fraction of its time for short distances: the
+    mask is eroded by an ellipsoid, line by line.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, of any number of dimensions
+    depth_mm : float
+        0 or more.
+    spacing_mm : sequence of float
+        Distance between voxel centres along each axis, in mm. Infinite along an axis whose planes are independent.
+
+    Returns
+    -------
+    ndarray of bool, shape `mask.shape`
+
+    Examples
+    --------
+    >>> mask = np.array([[1, 1, 1, 1, 0]], dtype=bool)
+    >>> deeper_than(mask, 2.0, (1.0, 1.0)).tolist()
+    [[True, True, False, False, False]]
+    """
+    *across, along = spacing_mm
+    shifts = defaultdict(list)  # of whole lines, by the distance along the line that is left for each
+    for shift in product(*(range(-_reach(depth_mm, s), _reach(depth_mm, s) + 1) for s in across)):
+        squares = sum((k * s) ** 2 for k, s in zip(shift, across, strict=True) if k)
+        lengths = np.sqrt(squares + (np.arange(_reach(depth_mm, along) + 1) * along) ** 2)
+        if lengths[0] <= depth_mm:
+            shifts[int(np.count_nonzero(lengths <= depth_mm)) - 1].append(shift)
+    line, result = mask.copy(), mask.copy()
+    for half in range(max(shifts) + 1):
+        if half:
+            line[..., half:] &= mask[..., :-half]
+            line[..., :-half] &= mask[..., half:]
+        for shift in shifts[half]:
+            result[_moved(shift)] &= line[_moved([-k for k in shift])]
+    return result
+
+
+def _reach(depth_mm: float, spacing_mm: float) -> int:
+    """Number of whole voxels within a distance, or one more: which of them are within it is compared exactly."""
+    return int(depth_mm / spacing_mm) + 1 if np.isfinite(spacing_mm) else 0
+
+
+def _moved(shift: Sequence[int]) -> tuple[slice, ...]:
+    """The part of an array that remains on the grid after a shift."""
+    return tuple(slice(max(k, 0), min(k, 0) or None) for k in shift)

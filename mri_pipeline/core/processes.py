@@ -1,8 +1,9 @@
-"""Child processes that end with their parent, also if it is killed."""
+"""Settings of processes: child processes end with their parent, short ones collect garbage rarely."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 from typing import Final
@@ -23,3 +24,12 @@ def die_with_parent(parent: int | None = None) -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def collect_rarely() -> None:
+    """Search for garbage in cycles a hundred times less often. Objects without cycles are freed at once, as always.
+
+    For short processes that read many headers: their objects are in no cycles, and the search takes a tenth of the
+    time.
+    """
+    gc.set_threshold(100_000, 20, 20)

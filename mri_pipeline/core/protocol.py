@@ -21,7 +21,9 @@ from pydantic import (
 
 from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
+from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.reading_settings import Reader, Reading
 from mri_pipeline.core.segmenters import BUILTIN, Segmenter
@@ -162,6 +164,8 @@ class Protocol(Settings):
         People of the sites, data managers and auditors.
     acquisition : AcquisitionLimits
     image_quality : ImageLimits
+    image_change : ChangeLimits
+    scanner_gate : ScannerGateSettings
     lesions : LesionRules
     reading : Reading
     database_url : str
@@ -180,6 +184,8 @@ class Protocol(Settings):
     accounts: tuple[StaffAccount, ...] = ()
     acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
     image_quality: ImageLimits = Field(default_factory=ImageLimits)
+    image_change: ChangeLimits = Field(default_factory=ChangeLimits)
+    scanner_gate: ScannerGateSettings = Field(default_factory=ScannerGateSettings)
     lesions: LesionRules = Field(default_factory=LesionRules)
     reading: Reading = Field(default_factory=Reading)
     database_url: str = ""  # empty: registry.sqlite in the trial folder

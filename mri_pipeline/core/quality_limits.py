@@ -53,11 +53,39 @@ _SERIES = "state which sequence the series is, and send the missing one"
 _SLICES = "state whether the missing slices were acquired and send them; cover the whole brain at the next visit"
 
 
-def _limit(value: float, ask: str, action: Action = Action.QUERY) -> QualityLimit:
+def limit(value: float, ask: str, action: Action = Action.QUERY) -> QualityLimit:
+    """A field of a `LimitTable` with this default.
+
+    Parameters
+    ----------
+    value : float
+    ask : str
+    action : Action, optional
+
+    Returns
+    -------
+    QualityLimit
+    """
     return Field(default_factory=lambda: QualityLimit(value=value, action=action, ask=ask))
 
 
-class ImageLimits(Settings):
+class LimitTable(Settings):
+    """A table of limits in ``trial.toml``. A key of a limit that it does not state has the default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_the_limit(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+        default = {name: limit.model_dump() for name, limit in defaults.items() if isinstance(limit, QualityLimit)}
+        return {
+            name: {**default[name], **value} if isinstance(value, dict) and name in default else value
+            for name, value in given.items()
+        }
+
+
+class ImageLimits(LimitTable):
     """Image quality of a dummy run and of every visit, measured on the images.
 
     Attributes
@@ -122,51 +150,37 @@ class ImageLimits(Settings):
         Diameter of a sphere without signal in the parenchyma.
     """
 
-    min_head_litres: QualityLimit = _limit(0.5, _HEAD, Action.REFUSE)
-    min_head_detail_percent: QualityLimit = _limit(4.0, _HEAD, Action.REFUSE)
-    min_slice_coherence: QualityLimit = _limit(0.15, _HEAD, Action.REFUSE)
-    min_template_similarity: QualityLimit = _limit(0.5, _HEAD, Action.REFUSE)
-    max_brain_missing_percent: QualityLimit = _limit(35.0, _SLICES, Action.REFUSE)
-    max_upside_down: QualityLimit = _limit(0.1, "check the orientation of the series on the scanner")
-    max_cut_top_mm: QualityLimit = _limit(6.0, _SLICES)
-    max_cut_bottom_mm: QualityLimit = _limit(15.0, _SLICES)
-    min_fluid_ratio_t2: QualityLimit = _limit(1.6, _SERIES)
-    max_fluid_ratio_t1_flair: QualityLimit = _limit(1.0, _SERIES)
-    max_grey_ratio_t1: QualityLimit = _limit(0.98, _SERIES)
-    min_grey_ratio_flair: QualityLimit = _limit(0.93, _SERIES)
-    min_snr: QualityLimit = _limit(10.0, _COIL)
-    min_cnr: QualityLimit = _limit(2.0, _COIL)
-    max_ghosting_percent: QualityLimit = _limit(2.5, _MOTION)
-    max_ghost_in_head_percent: QualityLimit = _limit(2.5, _MOTION)
-    max_edge_percent: QualityLimit = _limit(
+    min_head_litres: QualityLimit = limit(0.5, _HEAD, Action.REFUSE)
+    min_head_detail_percent: QualityLimit = limit(4.0, _HEAD, Action.REFUSE)
+    min_slice_coherence: QualityLimit = limit(0.15, _HEAD, Action.REFUSE)
+    min_template_similarity: QualityLimit = limit(0.5, _HEAD, Action.REFUSE)
+    max_brain_missing_percent: QualityLimit = limit(35.0, _SLICES, Action.REFUSE)
+    max_upside_down: QualityLimit = limit(0.1, "check the orientation of the series on the scanner")
+    max_cut_top_mm: QualityLimit = limit(6.0, _SLICES)
+    max_cut_bottom_mm: QualityLimit = limit(15.0, _SLICES)
+    min_fluid_ratio_t2: QualityLimit = limit(1.6, _SERIES)
+    max_fluid_ratio_t1_flair: QualityLimit = limit(1.0, _SERIES)
+    max_grey_ratio_t1: QualityLimit = limit(0.98, _SERIES)
+    min_grey_ratio_flair: QualityLimit = limit(0.93, _SERIES)
+    min_snr: QualityLimit = limit(10.0, _COIL)
+    min_cnr: QualityLimit = limit(2.0, _COIL)
+    max_ghosting_percent: QualityLimit = limit(2.5, _MOTION)
+    max_ghost_in_head_percent: QualityLimit = limit(2.5, _MOTION)
+    max_edge_percent: QualityLimit = limit(
         5.0, "state whether the head lies within the field of view, and centre it at the next visit"
     )
-    max_slice_displacement_mm: QualityLimit = _limit(2.0, _MOTION)
-    max_interleave_mm: QualityLimit = _limit(0.6, _MOTION)
-    max_slice_step_percent: QualityLimit = _limit(20.0, _FAULT)
-    max_alternation_percent: QualityLimit = _limit(8.0, _FAULT)
-    min_neighbour_difference: QualityLimit = _limit(0.4, "send the original series again")
-    max_spike_ratio: QualityLimit = _limit(100.0, _FAULT)
-    max_line_ratio: QualityLimit = _limit(2.5, _FAULT)
-    max_saturated_percent: QualityLimit = _limit(
+    max_slice_displacement_mm: QualityLimit = limit(2.0, _MOTION)
+    max_interleave_mm: QualityLimit = limit(0.6, _MOTION)
+    max_slice_step_percent: QualityLimit = limit(20.0, _FAULT)
+    max_alternation_percent: QualityLimit = limit(8.0, _FAULT)
+    min_neighbour_difference: QualityLimit = limit(0.4, "send the original series again")
+    max_spike_ratio: QualityLimit = limit(100.0, _FAULT)
+    max_line_ratio: QualityLimit = limit(2.5, _FAULT)
+    max_saturated_percent: QualityLimit = limit(
         0.5, "send the original series again, or check the scaling of the scanner"
     )
-    min_sharpness: QualityLimit = _limit(-2.4, _MOTION)
-    max_bias_percent: QualityLimit = _limit(25.0, _COIL)
-    max_void_mm: QualityLimit = _limit(
+    min_sharpness: QualityLimit = limit(-2.4, _MOTION)
+    max_bias_percent: QualityLimit = limit(25.0, _COIL)
+    max_void_mm: QualityLimit = limit(
         10.0, "look for metal near the head; remove it, and repeat the scan if possible"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_defaults_of_the_limit(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        default = {
-            name: field.get_default(call_default_factory=True).model_dump()
-            for name, field in cls.model_fields.items()
-        }
-        return {
-            name: {**default[name], **value} if isinstance(value, dict) and name in default else value
-            for name, value in given.items()
-        }

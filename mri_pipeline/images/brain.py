@@ -82,9 +82,11 @@ def extract_brain(flair: Image, template: Template, *, settings: BrainSettings |
 
 def _no_brain(litres: float, match: Match, settings: BrainSettings) -> AnalysisError:
     least, most = settings.litres
+    unlike = match.similarity < settings.least_similarity or litres <= least
+    found = "no brain in the FLAIR" if unlike else "a larger object in the FLAIR"
     return AnalysisError(
-        f"expected a brain of {least} to {most} litres on the FLAIR, found {litres:.2f} litres "
-        f"(template similarity {match.similarity:.2f})",
+        f"expected a brain of {least} to {most} litres, found {found} ({litres:.2f} litres, template similarity "
+        f"{match.similarity:.2f})",
         hint="check that the FLAIR shows a whole head or brain and that its orientation is correct",
     )
 
@@ -103,7 +105,7 @@ def fit_template(flair: Image, template: Template, settings: BrainSettings) -> M
     Match
         `fixed_to_moving` is template to FLAIR.
     """
-    coarse = _template_samples(template, 8.0, settings.rim_mm, max_points=8_000)
+    coarse = _template_samples(template, 8, settings.rim_mm, max_points=8_000)
     level = level_of(flair, 8.0)
     starts: list[Match] = []
     for size in settings.start_sizes:
@@ -111,7 +113,7 @@ def fit_template(flair: Image, template: Template, settings: BrainSettings) -> M
         starts += sorted(ranked, key=lambda m: -m.similarity * min(1.0, m.overlap / 0.8))[:2]
     fitted = _of_each_size([_staged(coarse, level, m, (6, 7, 9)) for m in starts], settings.same_size)
     # at 8 mm, a template as large as the head can fit better than one as large as the brain; at 4 mm it does not
-    fine = _template_samples(template, 4.0, settings.rim_mm, max_points=30_000)
+    fine = _template_samples(template, 4, settings.rim_mm, max_points=30_000)
     level = level_of(flair, 4.0)
     return best_of([_staged(fine, level, match, (9, 12)) for match in fitted])
 
@@ -146,10 +148,10 @@ def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int])
     return match
 
 
-def _template_samples(template: Template, spacing_mm: float, rim_mm: float, *, max_points: int) -> Samples:
+def _template_samples(template: Template, spacing_mm: int, rim_mm: float, *, max_points: int) -> Samples:
     """Points of the template's brain and rim; the rim has bins of its own."""
-    small = downsample(template.t1, spacing_mm)
-    brain = downsample(_as_float(template.brain), spacing_mm).data
+    small = template.coarse("t1", spacing_mm)
+    brain = template.coarse("brain", spacing_mm).data
     distance = ndimage.distance_transform_edt(brain < 0.5, sampling=small.grid.spacing_mm)
     index = np.argwhere(distance <= rim_mm)
     if len(index) > max_points:
@@ -199,7 +201,7 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
     bool
         False if too little of the band or of the brain lies in the field of view.
     """
-    small = downsample(_as_float(template.brain), 4.0)
+    small = template.coarse("brain", 4)
     distance = ndimage.distance_transform_edt(small.data < 0.5, sampling=small.grid.spacing_mm)
     image = downsample(flair, 4.0)
     on_template = resample(image, small.grid, template_to_image.inverse(), order=1, outside=np.nan).data
@@ -220,10 +222,6 @@ def _nonzero_brain(flair: Image) -> LabelImage:
     large = parts.chosen(parts.sizes >= 0.02 * parts.sizes.max(initial=0))
     mask = ndimage.binary_dilation(large) & (data > level)
     return LabelImage(_fill(mask), flair.grid)
-
-
-def _as_float(mask: LabelImage) -> Image:
-    return Image(mask.mask.astype(np.float32), mask.grid)
 
 
 def _fill(mask: BoolArray) -> BoolArray:

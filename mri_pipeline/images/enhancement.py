@@ -16,6 +16,7 @@ from enum import StrEnum
 import numpy as np
 from scipy import ndimage
 
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.images.register import register_rigid
@@ -209,9 +210,10 @@ def upper_head(image: Image) -> LabelImage:
         On the grid of the image.
     """
     head: BoolArray = np.asarray(foreground(image.data))
-    depth = ndimage.distance_transform_edt(head, sampling=image.grid.spacing_mm)
     index = np.indices(image.grid.shape).reshape(3, -1)
     height: FloatArray = (image.grid.affine[2, :3] @ index + image.grid.affine[2, 3]).reshape(image.grid.shape)
     vertex = float(height[head].max(initial=-np.inf))
-    inside = (depth > _CONSTANTS.depth_mm) & (height > vertex - _CONSTANTS.upper_head_mm)
+    inside = deeper_than(head, _CONSTANTS.depth_mm, image.grid.spacing_mm) & (
+        height > vertex - _CONSTANTS.upper_head_mm
+    )
     return LabelImage(inside.astype(np.uint8), image.grid)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.spatial import FloatArray, Grid, Image, LabelImage
 
 MIN_POINTS = 200
@@ -252,7 +253,7 @@ def inner_foreground(image: Image, spacing_mm: float = 4.0) -> LabelImage:
 
 def _inner(mask: NDArray[np.bool_], grid: Grid, depth_mm: float = 10.0) -> NDArray[np.bool_]:
     """Part of the foreground well below its surface: brain rather than scalp; the whole mask if it is too small."""
-    inner = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm) > depth_mm
+    inner = deeper_than(mask, depth_mm, grid.spacing_mm)
     return np.asarray(inner if np.count_nonzero(inner) > MIN_POINTS else mask)
 
 

@@ -19,10 +19,16 @@ from typing import Any
 
 import pydicom
 from pydicom.charset import convert_encodings, encode_string
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    PYDICOM_IMPLEMENTATION_UID,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from mri_pipeline.core.errors import IdentityError, UploadRefusedError
 from mri_pipeline.core.io.dicom_faults import dicom_faults_are_refusals
@@ -37,7 +43,15 @@ _PROFILE_CODES = (
     ("113100", "Basic Application Confidentiality Profile"),
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
-_COPIED = UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
+_SYNTAXES: dict[tuple[bool | None, bool | None], UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+"""Transfer syntax by implicit types and byte order, for files that do not state it."""
+_COPIED = {
+    tag_for_keyword(keyword): keyword for keyword in UIDS | GROUPS | CODE_STRINGS_ONLY | KEPT | {"Manufacturer"}
+}
 _MAX_SHIFT_DAYS = 3650
 _MIN_SHIFT_DAYS = 365
 
@@ -134,35 +148,33 @@ def deidentify(files: Sequence[Path], folder: Path, blinding: Blinding) -> tuple
     Raises
     ------
     IdentityError
-        If an identity is found in the written file. That file is removed. The message names series and tag.
+        If an identity is found in a written file. The files are removed. The message names series and tag.
     UploadRefusedError
         If an image has burned-in text or is a screenshot.
     UnreadableUploadError
         If a file cannot be read or written as DICOM.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    targets = tuple(folder / f"{number:06d}.dcm" for number in range(len(files)))
     identities: frozenset[str] = frozenset()
-    for source in files:
-        # from all files first: a damaged tag of one file may contain a name that only another file declares as one
-        with _damage_is_a_refusal():
-            header = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-            repair_numbers(header)
-            identities |= original_identities(header, blinding.code)
     written = []
-    for number, source in enumerate(files):
-        target = folder / f"{number:06d}.dcm"
-        try:
+    try:
+        for source, target in zip(files, targets, strict=True):
             with _damage_is_a_refusal():
                 original = pydicom.dcmread(source, force=True)
                 repair_numbers(original)
+                identities |= original_identities(original, blinding.code)
                 clean = deidentified(original, blinding)
                 clean.save_as(target, enforce_file_format=True)
-            _require_clean(target, clean, identities, blinding.cleared)
-        except UploadRefusedError:
+            written.append(_without_pixels(target, clean))
+        # after all files: a damaged tag of one may contain a name that only another one declares
+        for clean, header in written:
+            _require_clean(clean, header, identities, blinding.cleared)
+    except UploadRefusedError:
+        for target in targets:
             target.unlink(missing_ok=True)
-            raise
-        written.append(target)
-    return tuple(written)
+        raise
+    return targets
 
 
 def _damage_is_a_refusal() -> AbstractContextManager[None]:
@@ -172,11 +184,16 @@ def _damage_is_a_refusal() -> AbstractContextManager[None]:
     )
 
 
-def _require_clean(target: Path, clean: Dataset, identities: frozenset[str], cleared: frozenset[str]) -> None:
+def _without_pixels(target: Path, clean: Dataset) -> tuple[Dataset, bytes]:
+    """A written data set and the bytes of its file, both without the pixels."""
     content = target.read_bytes()
     pixels = clean["PixelData"].value if "PixelData" in clean else b""
     begin = content.find(pixels) if pixels else -1
-    header = content if begin < 0 else content[:begin] + b"\0" + content[begin + len(pixels) :]
+    clean.pop("PixelData", None)
+    return clean, content if begin < 0 else content[:begin] + b"\0" + content[begin + len(pixels) :]
+
+
+def _require_clean(clean: Dataset, header: bytes, identities: frozenset[str], cleared: frozenset[str]) -> None:
     number = clean.get("SeriesNumber")
     series = f"{'' if number is None else number}/"
     here = [element.removeprefix(series) for element in cleared if element.startswith(series)]
@@ -186,7 +203,7 @@ def _require_clean(target: Path, clean: Dataset, identities: frozenset[str], cle
     short = frozenset(filter(is_short_number, identities))
     in_text = frozenset[str]().union(*scan.found.values())
     count = len(in_text) + leaked(header, identities - short - in_text)
-    if count or any(content[:128]):
+    if count or any(header[:128]):
         tags = ", ".join(map(named_tag, scan.found)) or "an element without text"
         raise IdentityError(
             f"{'a series' if number is None else f'series {number}'}: expected no identity after de-identification, "
@@ -242,9 +259,9 @@ def deidentified(original: Dataset, blinding: Blinding) -> Dataset:
 
 def _allowed(original: Dataset, blinding: Blinding) -> Dataset:
     clean = Dataset()
-    for tag in original.keys():  # noqa: SIM118 - iteration of a data set converts every element
-        keyword = keyword_for_tag(tag)
-        if tag.is_private or keyword not in _COPIED:
+    for tag in [stored.tag for stored in original.elements()]:  # iteration of a data set converts every element
+        keyword = _COPIED.get(int(tag))
+        if keyword is None:
             continue
         element = original[tag]
         if keyword in UIDS:
@@ -320,7 +337,8 @@ def _file_meta(original: Dataset, clean: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = clean.SOPClassUID
     meta.MediaStorageSOPInstanceUID = clean.SOPInstanceUID
-    syntax = UID(str(original.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+    stated = original.file_meta.get("TransferSyntaxUID")
+    syntax = UID(str(stated or _SYNTAXES.get(original.original_encoding, ImplicitVRLittleEndian)))
     # the byte scan and dcm2niix read no deflated files
     meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax.is_deflated else syntax
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID

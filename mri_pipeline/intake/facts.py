@@ -49,6 +49,8 @@ class InstanceFacts(BaseModel):
         Start of the acquisition and of the injection, in seconds on a common axis for all objects of an upload.
     field_strength_t : float or None
         In tesla.
+    coil : str
+        Receive coil; empty if it is not stated, or contains a part of the patient's name or number.
     b_value : float or None
         In s/mm2.
     echo_number : int or None
@@ -94,6 +96,7 @@ class InstanceFacts(BaseModel):
     manufacturer: str = ""
     model: str = ""
     software: str = ""
+    coil: str = ""
     field_strength_t: float | None = None
     image_type: tuple[str, ...] = ()
     scanning_sequence: tuple[str, ...] = ()

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    # pydicom imports it to download test data, which this process never does
-    sys.modules["requests"] = None  # type: ignore[assignment]
+    # pydicom imports them, to download test data and to decode pixels, which this process never does
+    sys.modules.update(dict.fromkeys(("requests", "numpy", "PIL")))  # type: ignore[arg-type]
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
@@ -26,6 +26,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from mri_pipeline.core.processes import collect_rarely
 from mri_pipeline.intake.facts import Fault, FileReport, InstanceFacts, ObjectKind
 from mri_pipeline.intake.header_values import header_kind, header_values
 from mri_pipeline.intake.odd_numbers import OddValue, repair_numbers
@@ -46,6 +47,7 @@ class TruncatedError(Exception):
 def main() -> None:
     """Process one request."""
     request = json.load(sys.stdin)
+    collect_rarely()
     _bound(memory_bytes=int(request["memory_bytes"]), cpu_s=int(request["cpu_s"]))
     warnings.simplefilter("ignore")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 
@@ -24,6 +24,8 @@ IDENTIFYING: Final = frozenset({
     "PerformedProcedureStepStartDate",
 })  # fmt: skip
 """Elements whose values must not appear anywhere in a de-identified file, including in sequences."""
+
+_IDENTIFYING_TAGS: Final = frozenset(map(tag_for_keyword, IDENTIFYING))
 
 NUMERIC_VRS: Final = frozenset({
     "DS", "IS", "US", "SS", "UL", "SL", "FL", "FD", "OB", "OW", "AT", "DA", "TM", "DT", "UI",
@@ -97,10 +99,10 @@ def _words(text: str) -> set[str]:
 
 
 def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
-    for tag in dataset.keys():  # noqa: SIM118 - iteration of a data set converts every element
-        if _is_harmless(dataset.get_item(tag)):
+    for stored in list(dataset.elements()):  # not yet converted
+        if _is_harmless(stored):
             continue
-        element = dataset[tag]
+        element = dataset[stored.tag]
         if element.VR == "SQ":
             for item in element.value or []:
                 yield from _values(item)
@@ -113,7 +115,7 @@ def _values(dataset: Dataset) -> Iterator[tuple[str, Any]]:
 def _is_harmless(element: RawDataElement | DataElement) -> bool:
     """True if an element that is not converted yet can neither identify nor contain other elements."""
     raw = isinstance(element, RawDataElement) and element.VR not in {None, "UN", "SQ"}
-    return raw and keyword_for_tag(element.tag) not in IDENTIFYING
+    return raw and int(element.tag) not in _IDENTIFYING_TAGS
 
 
 def leaked(content: bytes, identities: Iterable[str]) -> int:

@@ -107,24 +107,23 @@ def repair_numbers(dataset: Dataset) -> tuple[OddValue, ...]:
         Elements of `NEEDED` that became empty, in the order of their tags.
     """
     odd: list[OddValue] = []
-    for tag in sorted(dataset.keys()):
-        raw = dataset.get_item(tag)
-        if not isinstance(raw, RawDataElement) or tag.is_private:
+    for raw in list(dataset.elements()):
+        if not isinstance(raw, RawDataElement) or raw.tag.is_private:
             continue
-        keyword, vr = _described(tag, raw)
-        if vr == "SQ" and keyword in GROUPS:
-            for item in dataset[tag].value or []:
+        vr = raw.VR or _vr_of(raw.tag)
+        if vr == "SQ" and keyword_for_tag(raw.tag) in GROUPS:
+            for item in dataset[raw.tag].value or []:
                 odd += repair_numbers(item)
         elif vr in _NUMBER_VRS and raw.value:
-            odd += _repair(dataset, tag, raw, keyword, vr)
+            odd += _repair(dataset, raw.tag, raw, keyword_for_tag(raw.tag), vr)
     return tuple(dict.fromkeys(odd))
 
 
-def _described(tag: BaseTag, raw: RawDataElement) -> tuple[str, str]:
+def _vr_of(tag: BaseTag) -> str:
     try:
-        return keyword_for_tag(tag), raw.VR or dictionary_VR(tag)
+        return dictionary_VR(tag)
     except KeyError:
-        return "", ""
+        return ""
 
 
 def _repair(dataset: Dataset, tag: BaseTag, raw: RawDataElement, keyword: str, vr: str) -> list[OddValue]:

@@ -1,5 +1,7 @@
 """Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
+from mri_pipeline.registry.quality import ScannerGate, StoredMeasures
+from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.records import (
     KnownScan,
     ReadCounts,
@@ -31,7 +33,10 @@ __all__ = [
     "ScanIdentity",
     "ScanState",
     "ScannerFacts",
+    "ScannerGate",
+    "ScannerState",
     "SiteState",
+    "StoredMeasures",
     "SubjectState",
     "TrialState",
     "Use",

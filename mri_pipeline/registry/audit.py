@@ -28,6 +28,8 @@ class AuditAction(StrEnum):
     SCANNER_ENTERED = "scanner entered"
     SUBJECT_ENTERED = "subject entered"
     DUMMY_RUN = "dummy-run"
+    SCANNER_GATE = "scanner gate set"
+    MEASURES_STORED = "measures stored"
     UPLOAD_REFUSED = "upload refused"
     UPLOAD_RELEASED = "upload released"
     UPLOAD_TRIED_AGAIN = "upload tried again"

@@ -16,11 +16,15 @@ from sqlalchemy.orm import Session
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.audit import AuditAction
+from mri_pipeline.registry.quality_rows import ScannerGateRow
 from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.steps import append, values_of
 
 BUSY_TIMEOUT_S = 60
 """How long a process waits for another writer."""
+
+_FIRST_WITH_GATES = 6
+"""First layout with the gates of scanners. A migration enters those of accepted sites."""
 
 _ADVISORY_LOCK = 0x6D7269  # any fixed number: it serialises writers, so that the audit chain never forks
 
@@ -171,6 +175,8 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
             upgrade(session.connection(), layout=version)
             if version is not None:
                 details = {"from": version, "to": SCHEMA_VERSION, "software": __version__}
+                gates = [values_of(row) for row in session.scalars(select(ScannerGateRow))]
+                details |= {"scanner_gates": gates} if version < _FIRST_WITH_GATES and gates else {}
                 append(session, AuditAction.REGISTRY_MIGRATED, "", details)
     except IntegrityError:
         raise

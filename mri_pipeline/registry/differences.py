@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditEntry
-from mri_pipeline.registry.replay import Facts, Rows, replay, scanner_key, withdrawn_facts
+from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, measures_facts
+from mri_pipeline.registry.replay import Facts, Rows, gate_key, replay, scanner_key, withdrawn_facts
 from mri_pipeline.registry.scans import stated_of_scan, stated_of_values
 from mri_pipeline.registry.schema import (
     ImageRow,
@@ -57,6 +58,8 @@ def differences(session: Session, entries: Iterable[AuditEntry]) -> list[str]:
         ("withdrawn scan of subject", _withdrawn, told.withdrawn),
         ("query", partial(_by, QueryRow, ("id",)), told.queries),
         ("release", _releases, told.releases),
+        ("measures of upload", _measures, told.measures),
+        ("gate of scanner", _gates, told.gates),
     ]
     found: list[str] = []
     for what, load, expected in tables:
@@ -100,6 +103,15 @@ def _withdrawn(session: Session) -> Rows:
 def _releases(session: Session) -> Rows:
     rows = session.scalars(select(ReleaseRow).order_by(ReleaseRow.id))
     return {(str(number),): values_of(row) for number, row in enumerate(rows, start=1)}
+
+
+def _measures(session: Session) -> Rows:
+    rows = session.scalars(select(MeasuresRow).order_by(MeasuresRow.id))
+    return {(str(number),): measures_facts(values_of(row)) for number, row in enumerate(rows, start=1)}
+
+
+def _gates(session: Session) -> Rows:
+    return {gate_key(row): row for row in map(values_of, session.scalars(select(ScannerGateRow)))}
 
 
 def _different(what: str, rows: Rows, told: Rows) -> Iterator[str]:

@@ -86,9 +86,9 @@ class RegistryQueries:
         """
         gate = self.site(code).gate
         if gate is not Gate.ACCEPTED:
-            found = "one that was refused" if gate is Gate.REFUSED else "none"
+            found = {Gate.REFUSED: "one that was refused", Gate.UNDECIDED: "one that nobody has decided on"}
             raise GateClosedError(
-                f"site {code}: expected an accepted dummy run, found {found}",
+                f"site {code}: expected an accepted dummy run, found {found.get(gate, 'none')}",
                 hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",
             )
 

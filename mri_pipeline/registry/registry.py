@@ -15,6 +15,15 @@ from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
 from mri_pipeline.registry.jobs import Jobs
+from mri_pipeline.registry.quality import (
+    Measures,
+    ScannerGates,
+    Values,
+    enter_measures,
+    judge_scanner_gate,
+    site_gate,
+)
+from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.reads import ReadRegistry
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.releases import Releases
@@ -162,6 +171,16 @@ class Registry(ScanRegistry, ReadRegistry):
         return Releases(self._engine)
 
     @property
+    def scanner_gates(self) -> ScannerGates:
+        """The gates of the scanners."""
+        return ScannerGates(self._engine)
+
+    @property
+    def measures(self) -> Measures:
+        """The measures of the uploads."""
+        return Measures(self._engine)
+
+    @property
     def sessions(self) -> Sessions:
         """The sessions of the web application."""
         return Sessions(self._engine)
@@ -185,10 +204,16 @@ class Registry(ScanRegistry, ReadRegistry):
         accepted: bool,
         upload_digest: str,
         scanner: ScannerFacts | None = None,
+        coil: str = "",
         findings: Sequence[Question | str] = (),
+        rules: Sequence[str] = (),
+        measures: Values | None = None,
+        undecided: bool = False,
         received: str = "",
     ) -> None:
-        """Set the gate of a site to the verdict on its latest dummy run.
+        """Set the gate of a scanner to the verdict on its latest dummy run, and with it the gate of the site.
+
+        The gate of the site is open while one of its scanners is accepted.
 
         Parameters
         ----------
@@ -199,9 +224,17 @@ class Registry(ScanRegistry, ReadRegistry):
         upload_digest : str
             SHA-256 of the upload.
         scanner : ScannerFacts, optional
-            Entered as a scanner of the site if it is new.
+            Entered as a scanner of the site if it is new. Without it, only the gate of the site is set.
+        coil : str
+            Receive coil of the scanner; empty if it is not stated.
         findings : sequence of Question or str
             For the audit trail, without patient data. Those of an accepted dummy run become queries.
+        rules : sequence of str
+            Rules by which it is refused.
+        measures : mapping of str to mapping of str to float, optional
+            Image quality by contrast and name of the measure.
+        undecided : bool
+            True if a person has to decide on a dummy run that the limits accept (`ScannerGates.decide`).
         received : str
             UTC (ISO 8601) when the upload was received; empty for now.
 
@@ -213,13 +246,25 @@ class Registry(ScanRegistry, ReadRegistry):
             If another dummy run was judged after this one was received.
         """
         self._protocol.site(site)
-        gate = Gate.ACCEPTED if accepted else Gate.REFUSED
+        verdict, state = (
+            (Gate.ACCEPTED, ScannerState.ACCEPTED) if accepted else (Gate.REFUSED, ScannerState.REFUSED)
+        )
+        if accepted and undecided:
+            verdict, state = Gate.UNDECIDED, ScannerState.UNDECIDED
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
             require_latest(row, upload_digest, received)
-            row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
+            number = None
             if scanner:
-                scanner_id(session, site, scanner)
+                number = scanner_id(session, site, scanner)
+                judge_scanner_gate(
+                    session, site, scanner, coil, state=state, upload_digest=upload_digest, rules=rules
+                )
+            enter_measures(
+                session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
+            )
+            gate = verdict if accepted and not undecided else site_gate(session, site, verdict)
+            row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
             details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
             append(session, AuditAction.DUMMY_RUN, site, details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,10 @@ class ReplayedState:
 
     Parameters
     ----------
-    sites, subjects, scanners, scans, reads, withdrawn, queries, releases : dict of tuple of str to dict
-        Stated columns of each row, by its key: the site; the subject; all facts of the scanner; subject and visit;
-        subject, visit and reader; subject, visit and number of the withdrawal; number of the query; number of the
-        release.
+    sites, subjects, scanners, scans, reads, withdrawn, queries, releases, measures, gates : dict
+        Of tuple of str to dict. Stated columns of each row, by its key: the site; the subject; all facts of the
+        scanner; subject and visit; subject, visit and reader; subject, visit and number of the withdrawal; number of
+        the query; number of the release; number of the measured upload; number of the scanner and coil.
     """
 
     sites: Rows = field(default_factory=dict)
@@ -50,6 +50,8 @@ class ReplayedState:
     withdrawn: Rows = field(default_factory=dict)
     queries: Rows = field(default_factory=dict)
     releases: Rows = field(default_factory=dict)
+    measures: Rows = field(default_factory=dict)
+    gates: Rows = field(default_factory=dict)
 
 
 def replay(entries: Iterable[AuditEntry]) -> ReplayedState:
@@ -68,7 +70,7 @@ def replay(entries: Iterable[AuditEntry]) -> ReplayedState:
     state = ReplayedState()
     for entry in entries:
         target = tuple(entry.target.split())
-        for apply in (_apply_site, _apply_scan, _apply_read, _apply_query):
+        for apply in (_apply_site, _apply_quality, _apply_scan, _apply_read, _apply_query):
             apply(state, entry, target)
     return state
 
@@ -131,6 +133,32 @@ def _apply_site(state: ReplayedState, entry: AuditEntry, target: tuple[str, ...]
             facts = {"upload_digest": details["upload"], "site": entry.target, **_times(details, "at")}
             number = (str(len(state.releases) + 1),)
             state.releases[number] = facts | {name: details[name] for name in names}
+
+
+def _apply_quality(state: ReplayedState, entry: AuditEntry, _target: tuple[str, ...]) -> None:
+    details = entry.details
+    match entry.action:
+        case AuditAction.MEASURES_STORED:
+            state.measures[str(len(state.measures) + 1),] = dict(details)
+        case AuditAction.SCANNER_GATE:
+            state.gates[gate_key(details)] = dict(details)
+        case AuditAction.REGISTRY_MIGRATED:
+            state.gates.update({gate_key(gate): gate for gate in details.get("scanner_gates", ())})
+
+
+def gate_key(gate: Mapping[str, Any]) -> tuple[str, str]:
+    """The key of the gate of a scanner.
+
+    Parameters
+    ----------
+    gate : mapping of str to object
+        Columns of a `mri_pipeline.registry.quality_rows.ScannerGateRow`.
+
+    Returns
+    -------
+    tuple of str
+    """
+    return str(gate["scanner"]), gate["coil"]
 
 
 def _apply_scan(state: ReplayedState, entry: AuditEntry, target: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
+from mri_pipeline.registry.quality import Values, enter_measures
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
 from mri_pipeline.registry.scans import set_identity, stated_of_scan, withdraw
@@ -57,6 +58,7 @@ class ScanRegistry(RegistryQueries):
         remarks: Mapping[str, str] | None = None,
         others: Mapping[str, Sequence[Question]] | None = None,
         others_rule: str = "",
+        measures: Values | None = None,
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
 
@@ -88,6 +90,8 @@ class ScanRegistry(RegistryQueries):
             Questions of `others_rule` on other accepted visits of the subject that this scan raises, or settles where
             there are none.
         others_rule : str
+        measures : mapping of str to mapping of str to float, optional
+            Image quality by contrast and name of the measure.
 
         Returns
         -------
@@ -125,6 +129,10 @@ class ScanRegistry(RegistryQueries):
             append(session, AuditAction.SCAN_RECEIVED, f"{subject} {visit}", {**(remarks or {}), **details})
             enter_queries(session, findings, site=site, subject=subject, visit=visit)
             _renew(session, subject, others or {}, rule=others_rule, site=site, reason=SUPERSEDED)
+            enter_measures(
+                session, measures or {}, site=site, scanner=row.scanner, upload_digest=upload_digest, accepted=True,
+                subject=subject, visit=visit,
+            )  # fmt: skip
         return True
 
     def record_withdrawal(

@@ -127,11 +127,23 @@ def stated_of_values(scan: Mapping[str, Any]) -> dict[str, Any]:
     dict of str to object
     """
     identity = [sorted(scan["images"].items()), sorted(map(list, scan["keys"])), scan["shifted_day"]]
-    digests = {"identity": _digest(identity), "profile": _digest(scan["profile"])}
+    digests = {"identity": digest_of(identity), "profile": digest_of(scan["profile"])}
     return {name: scan[name] for name in ("scanner", "receipt", "before_infusion")} | digests
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value.
+
+    Parameters
+    ----------
+    value : object
+        JSON.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

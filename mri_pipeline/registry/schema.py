@@ -15,10 +15,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from mri_pipeline.core.records import ReadStanding, ScanStatus
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """The present layout: the newest revision of the migrations."""
 
-OLDER_LAYOUTS = (2, 3, 4, 5)
+OLDER_LAYOUTS = (2, 3, 4, 5, 6)
 """Layouts that can be migrated. Layout 2 is that of versions 0.1.0 and 0.2.0."""
 
 
@@ -27,11 +27,12 @@ LONGEST_NAME = 64
 
 
 class Gate(StrEnum):
-    """Verdict on the latest dummy run of a site; only accepted sites may send visits."""
+    """Verdict on the dummy runs of a site; only accepted sites may send visits. Each scanner has a gate of its own."""
 
     NONE = "none"  # no dummy run yet
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    UNDECIDED = "undecided"  # a person has to decide
 
 
 class ScanState(StrEnum):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.processes import collect_rarely
 from reading_centre.console import (
     AsJson,
     BeforeInfusion,
@@ -75,6 +76,7 @@ def ingest(
     One visit: UPLOAD, --site, --subject and --visit. A batch: --manifest. The exit code of a batch is 0 if all uploads
     are stored, 3 if some are refused, and 4 if some failed.
     """
+    collect_rarely()
     one: dict[str, Any] = {"UPLOAD": upload, "--site": site, "--subject": subject, "--visit": visit}
     if manifest is not None:
         one |= {"--replace": replace, "--before-infusion": before_infusion}

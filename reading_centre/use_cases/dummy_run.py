@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,27 +11,30 @@ from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.provenance import settings_digest
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Gate
-from mri_pipeline.registry.audit import AuditAction
+from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
+from mri_pipeline.registry.audit import AuditAction, os_user
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
-from qc.reports.acceptance import acceptance_html, acceptance_json
+from qc.findings import NEVER_OVERRULED
+from qc.measure_record import measure_record
+from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision
+from qc.reports.pdf import chromium, write_pdf
 from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, settle_upload, upload_desk
 from workflows.intake import IntakeJob, run_intake
 
 
 @dataclass(frozen=True)
 class ReceivedDummyRun:
-    """An accepted dummy run.
+    """A dummy run that the limits accept.
 
     Parameters
     ----------
@@ -38,6 +42,8 @@ class ReceivedDummyRun:
         Code of the site.
     verdict : str
         `qc.acceptance.Verdict`.
+    gate : str
+        State of the gate of the scanner (`mri_pipeline.registry.ScannerState`).
     queries : tuple of str
         To be answered by the site.
     report : str
@@ -46,6 +52,7 @@ class ReceivedDummyRun:
 
     site: str
     verdict: str
+    gate: str
     queries: tuple[str, ...]
     report: str
 
@@ -66,6 +73,8 @@ def receive_dummy_run(
     site: str,
     received: str = "",
     stated: Mapping[Contrast, int] | None = None,
+    by: str = "",
+    pdf: bool = False,
 ) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
@@ -81,6 +90,10 @@ def receive_dummy_run(
         UTC (ISO 8601) when an upload in quarantine was received; empty for now.
     stated : mapping of Contrast to int, optional
         Series numbers by the site's statement (`mri_pipeline.intake.stated`).
+    by : str, optional
+        Reviewer whom the report names. Default: the account of the process.
+    pdf : bool, optional
+        True: write the report as PDF, too.
 
     Returns
     -------
@@ -92,13 +105,16 @@ def receive_dummy_run(
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, or a later dummy run of the site was judged.
+        If the site is unknown, the path does not exist, a later dummy run of the site was judged, or Chromium is
+        missing for a PDF.
     """
+    if pdf:
+        chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         upload = desk.upload
         _, digest = measure_upload(upload)
         desk.registry.require_latest_dummy_run(site, digest, received)
-        with _refusals(desk, upload, digest, site, received):
+        with _refusals(desk, upload, digest, site, received) as judged:
             run, alarm = accept_dummy_run(
                 upload,
                 protocol=desk.protocol,
@@ -108,36 +124,112 @@ def receive_dummy_run(
                 cleared=desk.registry.releases.of(digest).cleared,
                 stated=stated,
             )
+            judged.append(run)
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
                 desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
-            report = _write_acceptance(desk, run, digest)
+            report = _write_acceptance(desk, run, digest, by=by, pdf=pdf)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
+        undecided = desk.protocol.scanner_gate.persons > 0
         desk.registry.record_dummy_run(
             site,
             accepted=True,
             upload_digest=digest,
-            scanner=scanner_facts(run.profile),
             findings=questions(run.of(Action.QUERY)),
+            undecided=undecided,
             received=received,
+            **_of_scanner(run),
         )
         desk.settle_waiting(digest, kind="dummy run")
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
-        return ReceivedDummyRun(site, run.verdict.value, queries, str(report))
+        state = ScannerState.UNDECIDED if undecided else ScannerState.ACCEPTED
+        return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
+
+
+def _of_scanner(run: DummyRun) -> dict[str, Any]:
+    """Scanner, coil and measures of a dummy run, as arguments of `Registry.record_dummy_run`."""
+    return {
+        "scanner": scanner_facts(run.profile),
+        "coil": run.profile.coil if run.profile else "",
+        "measures": measure_record(run.measures),
+    }
+
+
+def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: str) -> ScannerGate:
+    """Enter the decision of a person on the latest dummy run of a site.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    site : str
+        Code of the site.
+    accept : bool
+        The gate of its scanner is opened, or closed.
+    reason, by : str
+        Why and who, without patient data.
+
+    Returns
+    -------
+    ScannerGate
+        `proposed` is not empty while a second person has to confirm the decision.
+
+    Raises
+    ------
+    UsageError
+        If no dummy run of a known scanner was judged, if it breaks a rule that is never overruled, or as
+        `ScannerGates.decide`.
+    SettingsError
+        If the protocol has no such site.
+    """
+    trial = Trial.existing(folder)
+    protocol = load_protocol(trial.protocol_file)
+    protocol.site(site)
+    with Registry.open(trial, protocol) as registry:
+        gate = registry.scanner_gates.decide(
+            site,
+            accept=accept,
+            reason=reason,
+            by=by,
+            persons=protocol.scanner_gate.persons,
+            final=NEVER_OVERRULED,
+        )
+    add_decision(
+        _report(trial, site, gate.dummy_run_digest),
+        state=ScannerState.ACCEPTED.value if accept else ScannerState.REFUSED.value,
+        reason=reason,
+        by=by,
+        day=dt.datetime.now(dt.UTC).date(),
+        final=not gate.proposed,
+    )
+    if gate.state is ScannerState.ACCEPTED and not gate.proposed:
+        settle_upload(trial, gate.dummy_run_digest, kind="dummy run")
+    return gate
 
 
 @contextmanager
-def _refusals(desk: UploadDesk, upload: Path, digest: str, site: str, received: str) -> Iterator[None]:
-    """Keep a dummy run that the block refuses in quarantine, and record the verdict."""
+def _refusals(desk: UploadDesk, upload: Path, digest: str, site: str, received: str) -> Iterator[list[DummyRun]]:
+    """Keep a dummy run that the block refuses in quarantine, and record the verdict.
+
+    The block appends the dummy run to the list, once it is judged.
+    """
+    judged: list[DummyRun] = []
     try:
         with desk.refusals(upload, digest=digest, site=site, kind="dummy run"):
-            yield
+            yield judged
     except UploadRefusedError as error:
         # an unreadable upload does not withdraw an earlier acceptance
         if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
+            reasons = [finding.rule for run in judged for finding in run.of(Action.REFUSE)]
             desk.registry.record_dummy_run(
-                site, accepted=False, upload_digest=digest, findings=[error.message], received=received
+                site,
+                accepted=False,
+                upload_digest=digest,
+                findings=[error.message],
+                rules=reasons,
+                received=received,
+                **(_of_scanner(judged[0]) if judged else {}),
             )
         raise
 
@@ -152,12 +244,18 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
     )
 
 
-def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str) -> Path:
-    path = desk.trial.reports / f"dummy-run_{run.site}_{digest[:8]}.html"
-    digest_of_settings = settings_digest(desk.protocol)
-    values = acceptance_json(run, trial=desk.protocol.name, settings_digest=digest_of_settings)
-    write_atomic(path.with_suffix(".json"), values)
-    return write_atomic(path, acceptance_html(run, trial=desk.protocol.name, settings_digest=digest_of_settings))
+def _report(trial: Trial, site: str, digest: str) -> Path:
+    return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
+
+
+def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str, pdf: bool) -> Path:
+    path = _report(desk.trial, run.site, digest)
+    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user())
+    write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
+    write_atomic(path, acceptance_html(run, context))
+    if pdf:
+        write_pdf(path)
+    return path
 
 
 def accept_dummy_run(

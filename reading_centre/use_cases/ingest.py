@@ -9,7 +9,6 @@ from typing import Any
 
 from mri_pipeline.core.errors import ComplianceError, UsageError
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import another_scan
@@ -239,6 +238,7 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
             remarks=judged.remarks,
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
+            measures=judged.measures,
         )
 
 
@@ -249,5 +249,5 @@ def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:
         visitor.visit,
         tuple(contrast.value for contrast in decided.scans),
         tuple(finding.message for finding in judged.queries),
-        tuple(finding.message for finding in decided.compliance.of(Action.NOTE)),
+        tuple(finding.message for finding in judged.notes),
     )

@@ -36,6 +36,7 @@ _TO_DO: Final = {
         ("thickness_2d", "gap", "in_plane_2d", "spacing_3d", "coverage"),
         "state why the value differs, and correct the protocol of the scanner for the next visit",
     ),
+    "scanner_gate": "send a dummy run of this scanner",
     "same_scanner": "state why another scanner was used, and use the earlier one for the next visit",
     "same_software": "state when the software was changed",
     "same_protocol": "state why the protocol differs, and use the earlier one for the next visit",

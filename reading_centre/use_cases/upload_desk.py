@@ -126,11 +126,23 @@ class UploadDesk:
         visit : str
             Label of the visit for which it was accepted.
         """
-        now = dt.datetime.now(tz=dt.UTC)
-        for entry in quarantine_entries(self.trial.quarantine):
-            if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
-                outcome = "accepted" if entry.visit in ("", visit) else f"accepted as {visit}"
-                settle_entry(self.trial.quarantine, entry, outcome=outcome, now=now)
+        settle_upload(self.trial, digest, kind=kind, visit=visit)
+
+
+def settle_upload(trial: Trial, digest: str, *, kind: str, visit: str = "") -> None:
+    """Settle the waiting quarantine entries of an upload that was accepted. Their copies are deleted.
+
+    Parameters
+    ----------
+    trial : Trial
+    digest, kind, visit
+        As in `UploadDesk.settle_waiting`.
+    """
+    now = dt.datetime.now(tz=dt.UTC)
+    for entry in quarantine_entries(trial.quarantine):
+        if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
+            outcome = "accepted" if entry.visit in ("", visit) else f"accepted as {visit}"
+            settle_entry(trial.quarantine, entry, outcome=outcome, now=now)
 
 
 def _located(upload: Path) -> Path:

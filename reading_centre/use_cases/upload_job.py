@@ -120,7 +120,8 @@ def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, di
         reason, hint = (_without_code(text, subject) for text in (refusal.message, refusal.hint))
         return state, {"reason": reason, "next_step": hint, "report": _report(trial, job, upload)}, subject
     if isinstance(received, ReceivedDummyRun):
-        outcome = {"verdict": received.verdict, "queries": received.queries, "report": Path(received.report).name}
+        outcome = {"verdict": received.verdict, "gate": received.gate, "queries": received.queries}
+        outcome["report"] = Path(received.report).name
         return JobState.DONE, outcome, ""
     outcome = {"contrasts": received.contrasts, "queries": received.queries, "notes": received.notes}
     return JobState.DONE, outcome | {"known": received.known}, received.subject

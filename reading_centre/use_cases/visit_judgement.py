@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import KnownScan, ScanIdentity
 from mri_pipeline.registry.audit import AuditAction
+from qc.change import CHANGE, judge_change
 from qc.compliance import Purpose, require_all_sequences
 from qc.decision import DecidedVisit, decide_visit
 from qc.findings import ComplianceReport, Finding
 from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
-from qc.scan_profile import PreviousScan, profile_of_record
+from qc.measure_record import measure_record
+from qc.scan_profile import PreviousScan, ScanProfile, profile_of_record
+from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.upload_desk import UploadDesk
+from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts
 from workflows.intake import IntakeJob, run_intake
 
 _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
@@ -65,11 +70,17 @@ class DecidedUpload:
     decided : DecidedVisit
     identity : ScanIdentity
     headers : HeaderChecks
+    day : int or None
+        Day of the scan as proleptic ordinal. It is not stored.
+    measures : mapping of str to mapping of str to float
+        `qc.measure_record.measure_record` of its scans.
     """
 
     decided: DecidedVisit
     identity: ScanIdentity
     headers: HeaderChecks
+    day: int | None
+    measures: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -80,23 +91,27 @@ class JudgedVisit:
     ----------
     decided : DecidedVisit
     identity : ScanIdentity
-    queries : tuple of Finding
-        To be answered by the site.
+    queries, notes : tuple of Finding
+        To be answered by the site; what was left out, could not be measured, or is only noted.
     remarks : mapping of str to str
         For the audit trail.
     others : mapping of str to sequence of Finding
         By label: findings on the windows of the subject's later visits.
+    measures : mapping of str to mapping of str to float
+        As in `DecidedUpload`.
     """
 
     decided: DecidedVisit
     identity: ScanIdentity
     queries: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
     remarks: Mapping[str, str]
     others: Mapping[str, Sequence[Finding]]
+    measures: Mapping[str, Mapping[str, float]]
 
 
 def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) -> DecidedUpload:
-    """Run the intake, and decide about its result. Nothing is stored.
+    """Run the intake, and decide about its result. The measures of a scan that is refused by its images are stored.
 
     Parameters
     ----------
@@ -135,16 +150,38 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
     if visitor.complete:
         require_all_sequences(intake.checked.compliance)
     converted = intake.require()
-    decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
-    return DecidedUpload(
-        decided, _identity(converted.checked, decided, visitor.before_infusion), converted.checked.headers
-    )
+    checked, measures = converted.checked, measure_record(converted.measures)
+    with _measures_of_refused(desk, visitor, checked.profile, measures):
+        decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
+    identity = _identity(checked, decided, visitor.before_infusion)
+    return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures)
+
+
+@contextmanager
+def _measures_of_refused(
+    desk: UploadDesk, visitor: Visitor, profile: ScanProfile | None, measures: Mapping[str, Mapping[str, float]]
+) -> Iterator[None]:
+    """Store the measures of an upload that the block refuses; not in a dry run."""
+    try:
+        yield
+    except UploadRefusedError:
+        if not visitor.dry_run:
+            desk.registry.measures.enter_refused(
+                measures,
+                site=visitor.site,
+                scanner=scanner_facts(profile),
+                upload_digest=visitor.digest,
+                subject=visitor.code,
+                visit=visitor.visit,
+            )
+        raise
 
 
 def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> JudgedVisit:
     """Compare a visit with the accepted scans.
 
-    An entry of the audit trail is stored if it matches another subject; not in a dry run.
+    Except in a dry run, three facts are stored: an entry of the audit trail if the visit matches another subject; the
+    end of a scanner's gate if its software is another one; the measures of a visit that is refused.
 
     Parameters
     ----------
@@ -163,12 +200,21 @@ def compare_upload(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
     """
     decided, identity = upload.decided, upload.identity
     known = desk.registry.relatives(visitor.code, identity)
-    found, remarks = _compare(desk, identity, known, visitor, upload.headers)
-    queries = tuple(f for f in (*decided.compliance.findings, *found) if f.action is Action.QUERY)
+    with _measures_of_refused(desk, visitor, decided.profile, upload.measures):
+        found, remarks = _compare(desk, known, visitor, upload)
+    report = decided.compliance.adding(*found)
     others = later_windows(
         identity, subject=visitor.code, visit=visitor.visit, known=known, protocol=desk.protocol
     )
-    return JudgedVisit(decided, identity, queries, remarks, others)
+    return JudgedVisit(
+        decided,
+        identity,
+        report.of(Action.QUERY),
+        report.of(Action.NOTE),
+        remarks,
+        others,
+        upload.measures,
+    )
 
 
 def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bool | None) -> ScanIdentity:  # noqa: FBT001
@@ -182,13 +228,10 @@ def _identity(checked: CheckedUpload, decided: DecidedVisit, before_infusion: bo
 
 
 def _compare(
-    desk: UploadDesk,
-    identity: ScanIdentity,
-    known: Sequence[KnownScan],
-    visitor: Visitor,
-    headers: HeaderChecks,
+    desk: UploadDesk, known: Sequence[KnownScan], visitor: Visitor, upload: DecidedUpload
 ) -> tuple[tuple[Finding, ...], dict[str, str]]:
     """Findings of the comparison with accepted and withdrawn scans, and remarks for the audit trail."""
+    identity = upload.identity
     of = {"subject": visitor.code, "visit": visitor.visit}
     withdrawn = desk.registry.withdrawn_images(**of, identity=identity)
     released_at = desk.registry.releases.of(visitor.digest).protocol_at
@@ -196,6 +239,8 @@ def _compare(
     found = (
         *check_identity(identity, **of, known=known, protocol=desk.protocol),
         *check_withdrawn(before, **of),
+        *_judge_scanner(desk, visitor, upload),
+        *_judge_change(desk, visitor, upload),
     )
     elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
     if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
@@ -211,9 +256,53 @@ def _compare(
         remarks["patient_changed"] = visitor.patient_changed
     # a decision does not overrule a later withdrawal
     since = [images for images in withdrawn if images not in before]
-    found = (*headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
+    found = (*upload.headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
     _require_none_refused(found)
     return found, remarks
+
+
+def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+    """Whether the scanner has an accepted dummy run. A scan with later software closes the gate of the earlier one."""
+    profile = upload.decided.profile
+    scanner = scanner_facts(profile)
+    if scanner is None:
+        return []
+    finding = judge_scanner(
+        desk.registry.scanner_gates.all(visitor.site),
+        scanner,
+        profile.coil,
+        day=None if upload.day is None else dt.date.fromordinal(upload.day),
+        action=desk.protocol.scanner_gate.without_dummy_run,
+    )
+    if finding is None or finding.action is None:
+        return []
+    if upload.day is not None and not visitor.dry_run:
+        desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
+    return [finding]
+
+
+def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
+    """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it."""
+    scanner = scanner_facts(upload.decided.profile)
+    if scanner is None:
+        return []
+    labels = [planned.label for planned in desk.protocol.visits]
+    before = labels[: labels.index(visitor.visit)]
+    scanners = desk.registry.scanner_gates.scanners()
+    stored = desk.registry.measures.of_subject(visitor.code)
+    earlier = {
+        visit: stored[visit].values
+        for visit in before
+        if visit in stored and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+    }
+    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner)
+    return judge_change(
+        upload.measures,
+        earlier=earlier,
+        dummy_run=None if dummy_run is None else dummy_run.values,
+        limits=desk.protocol.image_change,
+        known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
+    )
 
 
 def _remarks(visitor: Visitor) -> dict[str, str]:
@@ -230,7 +319,13 @@ def _require_none_refused(found: Sequence[Finding]) -> None:
     refused = [finding for finding in found if finding.action is Action.REFUSE]
     if not refused:
         return
-    if all(finding.rule == WITHDRAWN for finding in refused):
+    rules = {finding.rule for finding in refused}
+    if rules == {SCANNER_GATE}:
+        raise ComplianceError(
+            refused[0].message,
+            hint="ask the site for a dummy run of this scanner, then: mri-pipeline quarantine retry TRIAL ENTRY",
+        )
+    if all(rule == WITHDRAWN or rule.startswith(CHANGE) for rule in rules):
         way_in = "the reading centre may accept it: mri-pipeline quarantine release"
     else:
         way_in = "changed data of one patient: --patient-changed REASON"

@@ -34,10 +34,12 @@ NAMES = {
     "sites": "gate of site", "scanners": "scanner of site", "subjects": "subject", "scans": "scan of subject",
     "images": "scan of subject", "keys": "scan of subject", "reads": "read of subject",
     "withdrawn": "withdrawn scan of subject", "queries": "query", "releases": "release",
+    "measures": "measures of upload", "scanner_gates": "gate of scanner",
 }  # fmt: skip
 NOT_STATED = {
     ("withdrawn", "id"): "the order of the rows counts, not their number",
     ("releases", "id"): "the order of the rows counts, not their number",
+    ("measures", "id"): "the order of the rows counts, not their number",
 }
 
 
@@ -69,11 +71,15 @@ def trial(locked_trial):
     """With every kind of row that a registry has, and a withdrawn scan whose read is kept."""
     trial = locked_trial
     with registry_of(trial) as registry:
-        registry.record_dummy_run(SITE, accepted=True, upload_digest="dummy", scanner=SCANNER, findings=[THICK])
+        registry.record_dummy_run(
+            SITE, accepted=True, upload_digest="dummy", scanner=SCANNER, coil="Head", findings=[THICK],
+            rules=["gap"], measures={"FLAIR": {"snr": 30.5}, "T1w": {"snr": 40.0}},
+        )  # fmt: skip
+        registry.scanner_gates.decide(SITE, accept=False, reason="old coil", by="QC", persons=2, final=())
         enter_scan(registry, "wk00", 1)
         registry.record_analysis(OTHER, "wk00", ScanStatus.ANALYSED)
         enter_read(trial, registry, "wk00")
-        enter_scan(registry, "wk00", 2, replace_because="wrong scan")
+        enter_scan(registry, "wk00", 2, replace_because="wrong scan", measures={"FLAIR": {"snr": 20.25}})
         kept = trial.withdrawn / OTHER / "wk00" / "receipt2"
         kept.mkdir(parents=True)
         visit_folder(trial.reads, OTHER, "wk00").rename(kept / "reads")

@@ -136,12 +136,44 @@ def test_a_damaged_compressed_frame_is_refused(tmp_path):
         decompressed(tmp_path / "in", tmp_path / "out")
 
 
+@pytest.mark.parametrize(("implicit", "little"), [(True, True), (False, True), (False, False)])
+def test_files_without_a_stated_transfer_syntax_keep_their_values(tmp_path, implicit, little):
+    stored = texture(SPEC.shape)
+    for k in range(N):
+        d = factory.slice_dataset(SPEC, factory.Patient(), "1.2.3.4", k, stored[k])
+        if not little:
+            d.PixelData = stored[k].byteswap().tobytes()
+        d.preamble = bytes(128)
+        del d.file_meta.TransferSyntaxUID
+        pydicom.dcmwrite(tmp_path / f"{k}.dcm", d, implicit_vr=implicit, little_endian=little)
+    found = converted(tmp_path / "clean", sorted(tmp_path.glob("*.dcm")))
+    require_true_values(found.image, stored)
+
+
 def test_a_slope_of_zero_is_a_refusal(tmp_path):
     files = factory.write_series(tmp_path / "up", SPEC)
     dataset = pydicom.dcmread(files[3])
     dataset.RescaleSlope = "0"
     dataset.save_as(files[3])
     with pytest.raises(UnreadableUploadError, match="expected a RescaleSlope other than 0 of each frame"):
+        converted(tmp_path / "clean", files)
+
+
+@pytest.mark.parametrize("enhanced", [True, False])
+def test_a_slope_of_some_frames_only_is_a_refusal(tmp_path, enhanced):
+    """A frame whose slope is lost would have other intensities than its neighbours."""
+    if enhanced:
+        files = [write_enhanced(tmp_path / "up" / "0.dcm", SPEC, texture(SPEC.shape), STORAGE["slopes"])]
+        dataset = pydicom.dcmread(files[0])
+        del dataset.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence[0].RescaleSlope
+        dataset.save_as(files[0])
+    else:
+        files = factory.write_series(tmp_path / "up", SPEC)
+        for path in files[:-1]:
+            dataset = pydicom.dcmread(path)
+            dataset.RescaleSlope, dataset.RescaleIntercept = "2", "0"
+            dataset.save_as(path)
+    with pytest.raises(UnreadableUploadError, match="expected a RescaleSlope of every frame or of none"):
         converted(tmp_path / "clean", files)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.core.distances import depth_within, distance_to
+from mri_pipeline.core.distances import deeper_than, depth_within, distance_to
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.72, 0.9, 3.0)]
 
@@ -47,3 +47,16 @@ def test_an_empty_mask_is_infinitely_far():
     assert np.isinf(distance_to(nothing, (1.0, 1.0, 1.0))).all()
     assert np.isinf(depth_within(~nothing, (1.0, 1.0, 1.0))).all()
     assert not depth_within(nothing, (1.0, 1.0, 1.0)).any()
+
+
+@pytest.mark.parametrize("spacing", [(0.9, 1.0, 3.0), (2.0, 2.0, 2.0), (3.0, 5.0, 0.7), (np.inf, 1.0, 1.0)])
+@pytest.mark.parametrize("depth", [0.5, 2.0, 6.0])
+@pytest.mark.parametrize("shape", [(20, 31, 18), (4, 1, 3)])
+def test_deeper_voxels_are_those_of_scipy(shape, depth, spacing):
+    mask = ndimage.binary_dilation(np.random.default_rng(8).random(shape) > 0.98, iterations=4)
+    mask[:, 0, 0] = False
+    if np.isinf(spacing[0]):
+        expected = np.stack([ndimage.distance_transform_edt(m, sampling=spacing[1:]) > depth for m in mask])
+    else:
+        expected = ndimage.distance_transform_edt(mask, sampling=spacing) > depth
+    assert np.array_equal(deeper_than(mask, depth, spacing), expected)

@@ -8,6 +8,8 @@ import pytest
 
 from mri_pipeline.core.accounts import StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
+from mri_pipeline.core.change_limits import ChangeLimits
+from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
 from mri_pipeline.core.quality_limits import ImageLimits, QualityLimit
 from mri_pipeline.core.reading_settings import Comparison, Reader, Reading
@@ -58,18 +60,12 @@ def test_every_setting_of_trial_toml_is_described_with_its_default():
     text = (DOCS / "protocol.md").read_text(encoding="utf-8")
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(?:\[\[)?(\w+)(?:\]\])?` \| (.*?) \|", text, re.MULTILINE)}
     settings = (
-        Visit,
-        RequiredSequence,
-        Site,
-        AcquisitionLimits,
-        ImageLimits,
-        LesionRules,
-        StaffAccount,
-        Reader,
-        Comparison,
-    )
+        Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, ChangeLimits, ScannerGateSettings, LesionRules,
+        StaffAccount, Reader, Comparison,
+    )  # fmt: skip
     fields = {name: field for m in (Protocol, *settings, Reading) for name, field in m.model_fields.items()}
-    assert set(rows) == set(fields) - {"acquisition", "image_quality", "lesions", "reading", "comparison"}
+    tables = {"acquisition", "image_quality", "image_change", "scanner_gate", "lesions", "reading", "comparison"}
+    assert set(rows) == set(fields) - tables
     for name, shown in rows.items():
         default = fields[name].get_default(call_default_factory=True)
         value = default.value if isinstance(default, Limit | QualityLimit) else default

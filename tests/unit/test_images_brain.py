@@ -97,7 +97,7 @@ def test_a_large_lesion_load_does_not_hurt(head, found):
 def test_no_brain_is_an_analysis_error():
     grid = Grid((60, 60, 30), np.diag([3.0, 3.0, 5.0, 1.0]))
     noise = Image(np.random.default_rng(0).random(grid.shape), grid)
-    with pytest.raises(AnalysisError, match="expected a brain"):
+    with pytest.raises(AnalysisError, match="litres, found no brain in the FLAIR"):
         extract_brain(noise, load_template())
 
 

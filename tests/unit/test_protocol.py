@@ -22,7 +22,7 @@ def test_the_protocol_of_the_trial():
 def test_the_written_defaults_are_the_defaults():
     """A setting shown in mesems.toml must say what an absent one means."""
     shown = parse_protocol(MESEMS)
-    for part in ("acquisition", "lesions", "reading", "image_quality"):
+    for part in ("acquisition", "lesions", "reading", "image_quality", "image_change", "scanner_gate"):
         assert getattr(shown, part) == type(getattr(shown, part))()
 
 

@@ -1,6 +1,7 @@
 """The verdict on dummy runs, and the report a site gets."""
 
 import base64
+import datetime as dt
 import io
 import json
 import re
@@ -26,7 +27,8 @@ from qc.findings import Finding
 from qc.frequencies import SpectrumMeasures
 from qc.measures import ImageMeasures
 from qc.placement import BrainMeasures, Placement
-from qc.reports.acceptance import acceptance_html, acceptance_json, mosaic_png
+from qc.reports.acceptance import Context, acceptance_html, acceptance_json
+from qc.reports.mosaics import mosaics
 from qc.slices import SliceMeasures
 from reading_centre.use_cases.dummy_run import accept_dummy_run
 from tests.unit import dicom_factory as factory
@@ -47,6 +49,7 @@ GOOD = ImageMeasures(
     brain=BrainMeasures(3.0, 0.0, 5.0, 0.5, 1.1, 12.0, 3.0),
     placement=Placement(Affine.identity(), 0.85, 0.0),
 )
+CONTEXT = Context(PROTOCOL, "ab12" * 16, dt.date(2026, 11, 30), "QC 1")
 GREY_T1 = replace(GOOD.brain, grey_ratio=0.9)
 
 
@@ -195,7 +198,7 @@ def test_a_series_that_cannot_be_deidentified_refuses_the_dummy_run(tmp_path):
     assert result.verdict is Verdict.REFUSED
     (finding,) = [f for f in result.of(Action.REFUSE) if f.rule == "conversion"]
     assert "expected no identity" in finding.message
-    assert "Mustermann" not in acceptance_html(result, trial="mesems", settings_digest="abc123")
+    assert "Mustermann" not in acceptance_html(result, CONTEXT)
 
 
 def test_an_upload_that_is_none_raises(tmp_path):
@@ -216,8 +219,10 @@ def test_the_values_are_written_for_machines():
     result = DummyRun(
         "S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: replace(GOOD, snr=None)}
     )
-    found = json.loads(acceptance_json(result, trial="mesems", settings_digest="abc123"))
-    assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", "abc123")
+    found = json.loads(acceptance_json(result, CONTEXT))
+    assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", settings_digest(PROTOCOL))
+    assert (found["upload"], found["judged_on"], found["answer_by"]) == ("ab12" * 16, "2026-11-30", "2026-12-14")
+    assert (found["reviewer"], found["decisions"]) == ("QC 1", [])
     assert [(f["rule"], f["action"], f["measured"], f["limit"]) for f in found["findings"]] == [
         ("gap", "note", None, None), ("snr", "refuse", 5.0, 10.0)
     ]  # fmt: skip
@@ -228,7 +233,7 @@ def test_the_values_are_written_for_machines():
 
 def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):
     result = run(factory.write_visit(tmp_path / "up", (*factory.VISIT, factory.EPI)), tmp_path / "work")
-    html = acceptance_html(result, trial="<mesems>", settings_digest="abc123")
+    html = acceptance_html(result, replace(CONTEXT, protocol=PROTOCOL.model_copy(update={"name": "<mesems>"})))
     assert "&lt;mesems&gt;" in html
     assert html.count("data:image/png;base64,") == 4
     assert not re.search(r"(src|href)=\"(?!data:)", html)
@@ -245,14 +250,21 @@ def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):
         "SN-55512",
     ):
         assert identity not in text
-    for message in ("Dummy run of site S01", result.verdict.value, "series 9 is echo-planar", "abc123", "1.5 T"):
+    for message in (
+        "Dummy run of site S01",
+        result.verdict.value,
+        "series 9 is echo-planar",
+        "ab12ab12ab12ab12",
+        "1.5 T",
+        "QC 1",
+    ):
         assert message in text
 
 
 def test_a_report_without_any_image_is_still_a_report(tmp_path):
     result = run(factory.write_visit(tmp_path / "up", [factory.EPI]), tmp_path / "work")
     assert result.verdict is Verdict.REFUSED
-    html = acceptance_html(result, trial="mesems", settings_digest="abc123")
+    html = acceptance_html(result, CONTEXT)
     assert "The site cannot enrol yet" in html
     assert "<figure>" not in html
 
@@ -263,7 +275,8 @@ def test_mosaics_are_radiological():
     data[:20] = 100  # RAS: low indices are left
     for orientation in ("RAS", "LPS", "PIL"):
         image = Image(data, Grid(data.shape, np.diag([4.0, 4.0, 4.0, 1.0]))).reoriented(orientation)
-        picture = imread(io.BytesIO(base64.b64decode(mosaic_png(image))))[..., 0]
+        (mosaic,) = mosaics(image, {}, None)
+        picture = imread(io.BytesIO(base64.b64decode(mosaic.png)))[..., 0]
         tile = picture[: picture.shape[0] // 2, : picture.shape[1] // 6]
         half = tile.shape[1] // 2
         assert tile[:, half + 5 :].mean() > tile[:, : half - 5].mean() + 0.2

@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.registry import Gate, Registry, ScanState, migrate
+from mri_pipeline.registry import Gate, Registry, ScannerState, ScanState, migrate
 from mri_pipeline.registry.assignments import Edit
 from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.jobs import JobKind, JobState
@@ -168,6 +168,40 @@ def test_layout_4_keeps_its_reads_and_gets_the_tables_of_the_web_application(old
         assert (visits["wk00"].read, visits["wk00"].readers) == (ReadStatus.LOCKED, ("R1",))
         assert registry.differences_from_audit() == []
         use_web_tables(registry)
+
+
+def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypatch):
+    trial, protocol = old
+    engine = open_engine(protocol.database_url, trial.registry_file)
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "5"))
+    with writing(engine) as session:
+        migrate.upgrade(session.connection(), layout=2)
+    monkeypatch.undo()
+    assert not {"measures", "scanner_gates"} & set(inspect(engine).get_table_names())
+    engine.dispose()
+    with Registry.open(trial, protocol) as registry:
+        (gate,) = registry.scanner_gates.all()
+        assert (gate.site, gate.number, gate.scanner.software, gate.coil) == ("S01", 1, "v1", "")
+        assert (gate.state, gate.reason) == (
+            ScannerState.ACCEPTED,
+            "gate of the site, by an earlier version",
+        )
+        assert registry.differences_from_audit() == []
+        registry.record_scan(
+            "BCDF2345", "wk24", site="S01", upload_digest="d4", measures={"FLAIR": {"snr": 31.25, "x": 1e-6}}
+        )
+        registry.record_dummy_run("S01", accepted=False, upload_digest="d5", scanner=gate.scanner, coil="Head")
+        (stored,) = registry.measures.all()
+        assert (stored.visit, stored.scanner, stored.values) == (
+            "wk24",
+            None,
+            {"FLAIR": {"snr": 31.25, "x": 1e-6}},
+        )
+        assert registry.measures.of_subject("BCDF2345") == {"wk24": stored}
+        assert [g.state.value for g in registry.scanner_gates.all()] == ["accepted", "refused"]
+        assert registry.site("S01").gate is Gate.ACCEPTED
+        assert registry.differences_from_audit() == []
 
 
 def use_web_tables(registry):

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from mri_pipeline.core.io.template import load_template
+from mri_pipeline.core.io.template import COARSE_MAPS, load_template
+from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.images.sampling import downsample
 
 DIGESTS = {
     "t1": "fe11ea9bc76455122e3f2dbceee281843f5cec9cc0fef4f59c0168244de13c02",
@@ -30,3 +32,22 @@ def test_the_template_needs_no_other_package(monkeypatch):
     fresh = load_template.__wrapped__()
     assert fresh is not load_template()
     assert fresh.t1.grid.same_as(load_template().t1.grid)
+
+
+@pytest.mark.parametrize(("name", "block_mm"), COARSE_MAPS)
+def test_coarse_maps_are_block_means_of_the_template(name, block_mm):
+    full = getattr(load_template(), name)
+    if isinstance(full, LabelImage):
+        full = Image(full.mask.astype(np.float32), full.grid)
+    expected, found = downsample(full, block_mm), load_template().coarse(name, block_mm)
+    assert np.array_equal(found.data, expected.data)
+    assert found.grid.shape == expected.grid.shape
+    assert np.array_equal(found.grid.affine, expected.grid.affine)
+
+
+def test_coarse_maps_do_not_read_the_template_at_1_mm():
+    fresh = load_template.__wrapped__()
+    fresh.coarse("t1", 8)
+    assert not vars(fresh)
+    with pytest.raises(KeyError):
+        fresh.coarse("t1", 5)

@@ -3,42 +3,87 @@
 Fonov et al., NeuroImage 2009;47:S102. Origin and licence: ``mri_pipeline/data/ORIGIN.md``.
 """
 
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.io.packaged import packaged
-from mri_pipeline.core.spatial import Image, LabelImage
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
+
+COARSE_FILE: Final = "mni_icbm152_coarse.npz"
+COARSE_MAPS: Final = (
+    ("t1", 8), ("brain", 8), ("t1", 4), ("brain", 4), ("grey_matter", 3), ("white_matter", 3), ("brain", 3),
+)  # fmt: skip
+"""Maps of the template that exist as block means, and the side of the blocks in mm."""
+
+_ORIGIN_MM: Final = (-98.0, -134.0, -72.0)
+"""Position of the first voxel at 1 mm."""
 
 
-@dataclass(frozen=True)
 class Template:
-    """The template at 1 mm.
+    """The template at 1 mm. Each map is read when it is first used.
 
-    Parameters
-    ----------
-    t1 : Image
-        T1 intensities without skull, scaled to [0, 1].
-    grey_matter, white_matter : Image
-        Tissue maps, scaled to [0, 1].
-    brain : LabelImage
-        Brain mask: parenchyma and ventricles.
+    Registration and quality measures use the coarse maps alone, which takes a hundredth of the memory.
     """
 
-    t1: Image
-    grey_matter: Image
-    white_matter: Image
-    brain: LabelImage
+    @cached_property
+    def t1(self) -> Image:
+        """T1 intensities without skull, scaled to [0, 1]."""
+        return _scaled_map("t1")
+
+    @cached_property
+    def grey_matter(self) -> Image:
+        """Grey matter, scaled to [0, 1]."""
+        return _scaled_map("gm")
+
+    @cached_property
+    def white_matter(self) -> Image:
+        """White matter, scaled to [0, 1]."""
+        return _scaled_map("wm")
+
+    @cached_property
+    def brain(self) -> LabelImage:
+        """Brain mask: parenchyma and ventricles. The T1 above zero, with holes filled."""
+        return LabelImage(ndimage.binary_fill_holes(self.t1.data > 0), self.t1.grid)
+
+    def coarse(self, name: str, block_mm: int) -> Image:
+        """Block means of a map.
+
+        Parameters
+        ----------
+        name : str
+            Name of a map; ``brain`` is the share of brain in each block.
+        block_mm : int
+            Side of the blocks: one of `COARSE_MAPS`.
+
+        Returns
+        -------
+        Image
+            As `mri_pipeline.images.sampling.downsample` of the map.
+
+        Raises
+        ------
+        KeyError
+            If the package has no such map.
+
+        Examples
+        --------
+        >>> load_template().coarse("brain", 8).grid.describe()
+        '24 x 29 x 23 voxels of 8.00 x 8.00 x 8.00 mm, RAS'
+        """
+        with packaged(COARSE_FILE) as path, np.load(path) as maps:
+            data = maps[f"{name}_{block_mm}mm"]
+        affine = np.diag([block_mm, block_mm, block_mm, 1.0])
+        affine[:3, 3] = np.array(_ORIGIN_MM) + (block_mm - 1) / 2  # centre of the first block
+        return Image(data, Grid(data.shape, affine))
 
 
 @cache
 def load_template() -> Template:
-    """Read the template once per process.
-
-    The brain mask is the T1 above zero, with holes filled.
+    """The template, one per process.
 
     Returns
     -------
@@ -49,9 +94,7 @@ def load_template() -> Template:
     >>> load_template().t1.grid.describe()
     '197 x 233 x 189 voxels of 1.00 x 1.00 x 1.00 mm, RAS'
     """
-    t1, grey_matter, white_matter = (_scaled_map(kind) for kind in ("t1", "gm", "wm"))
-    brain = LabelImage(ndimage.binary_fill_holes(t1.data > 0), t1.grid)
-    return Template(t1, grey_matter, white_matter, brain)
+    return Template()
 
 
 def _scaled_map(kind: str) -> Image:

@@ -1,0 +1,501 @@
+"""Measures of the uploads and gates of the scanners of one trial. Every change is audited."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.registry.audit import AuditAction, utc_now
+from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, ScannerState, measures_facts
+from mri_pipeline.registry.records import ScannerFacts
+from mri_pipeline.registry.schema import Gate, ScannerRow, ScanRow, SiteRow
+from mri_pipeline.registry.steps import append, is_accepted, require_texts, scanner_id, values_of
+
+Values = Mapping[str, Mapping[str, float]]
+"""Measures by contrast and name."""
+
+TWO_PERSONS = 2
+
+_WAS_ACCEPTED = (ScannerState.ACCEPTED.value, ScannerState.CLOSED.value)
+
+
+@dataclass(frozen=True)
+class StoredMeasures:
+    """Image quality of one upload.
+
+    Parameters
+    ----------
+    site : str
+        Code of the site.
+    scanner : int or None
+        Number of the scanner; None if the headers state none.
+    subject, visit : str
+        Blinded code and visit label; empty for a dummy run.
+    upload_digest : str
+        SHA-256 of the upload.
+    accepted : bool
+        False if the upload was refused.
+    at : str
+        When it was measured (UTC, ISO 8601).
+    values : mapping of str to mapping of str to float
+        By contrast and name of the measure.
+    """
+
+    site: str
+    scanner: int | None
+    subject: str
+    visit: str
+    upload_digest: str
+    accepted: bool
+    at: str
+    values: Values
+
+
+@dataclass(frozen=True)
+class ScannerGate:
+    """The gate of a scanner with a receive coil.
+
+    Parameters
+    ----------
+    site : str
+        Code of the site.
+    number : int
+        Number of the scanner.
+    scanner : ScannerFacts
+    coil : str
+        Receive coil; empty if the headers do not state it.
+    state : ScannerState
+    dummy_run_digest, at, reason, by, proposed, proposed_by, rules
+        As in `ScannerGateRow`.
+    """
+
+    site: str
+    number: int
+    scanner: ScannerFacts
+    coil: str
+    state: ScannerState
+    dummy_run_digest: str
+    at: str
+    reason: str
+    by: str
+    proposed: str
+    proposed_by: str
+    rules: tuple[str, ...]
+
+
+def enter_measures(
+    session: Session,
+    values: Values,
+    *,
+    site: str,
+    scanner: int | None,
+    upload_digest: str,
+    accepted: bool,
+    subject: str = "",
+    visit: str = "",
+) -> None:
+    """Store the measures of an upload. The audit trail has their digest.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of the transaction that records the verdict on the upload.
+    values : mapping of str to mapping of str to float
+        By contrast and name of the measure. Nothing is stored if it is empty.
+    site : str
+        Code of the site.
+    scanner : int or None
+        Id of the scanner.
+    upload_digest : str
+        SHA-256 of the upload.
+    accepted : bool
+    subject, visit : str, optional
+        Empty for a dummy run.
+    """
+    if not values:
+        return
+    row = MeasuresRow(
+        site=site, scanner=scanner, subject=subject, visit=visit, upload_digest=upload_digest, accepted=accepted,
+        at=utc_now(), values={contrast: dict(found) for contrast, found in values.items()},
+    )  # fmt: skip
+    session.add(row)
+    target = f"{subject} {visit}".strip() or site
+    append(session, AuditAction.MEASURES_STORED, target, measures_facts(values_of(row)))
+
+
+def judge_scanner_gate(
+    session: Session,
+    site: str,
+    facts: ScannerFacts,
+    coil: str,
+    *,
+    state: ScannerState,
+    upload_digest: str,
+    rules: Collection[str],
+) -> None:
+    """Set the gate of a scanner to the verdict on its dummy run. An accepted one closes the gates of earlier software.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of the transaction that records the dummy run.
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+        Entered as a scanner of the site if it is new.
+    coil : str
+        Receive coil; empty if it is not stated.
+    state : ScannerState
+    upload_digest : str
+        SHA-256 of the dummy run.
+    rules : collection of str
+        Rules by which it is refused.
+    """
+    number = scanner_id(session, site, facts)
+    row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(scanner=number, coil=coil)
+    row.state, row.dummy_run_digest, row.at = state.value, upload_digest, utc_now()
+    row.reason = row.by = row.proposed = row.proposed_by = ""
+    row.rules = sorted(set(rules))
+    session.add(row)
+    _append(session, site, row)
+    if state is ScannerState.ACCEPTED:
+        close_earlier_software(session, site, facts, day=None)
+
+
+def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
+    """Close the gates of a scanner that has another software version now.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+        The scanner as it is now.
+    day : int or None
+        Day of the scan that shows it, as proleptic ordinal. A gate is not closed by a scan that is not later than its
+        dummy run. None: today.
+    """
+    if not facts.software:
+        return
+    of_scanner = (
+        select(ScannerGateRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+        .where(ScannerGateRow.state == ScannerState.ACCEPTED.value, ScannerRow.site == site)
+        .where(ScannerRow.manufacturer == facts.manufacturer, ScannerRow.model == facts.model)
+        .where(ScannerRow.serial_digest == facts.serial_digest, ScannerRow.software.not_in(["", facts.software]))
+    )
+    for row in session.scalars(of_scanner.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
+        if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
+            continue
+        row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""
+        row.reason = f"the scanner has software {facts.software}"
+        _append(session, site, row)
+
+
+def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
+    """The gate of a site: open if a scanner is accepted, or was before another software version.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    otherwise : Gate
+        The gate if there is no such scanner.
+
+    Returns
+    -------
+    Gate
+    """
+    states = select(ScannerGateRow.state).join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+    session.flush()
+    found = set(session.scalars(states.where(ScannerRow.site == site)))
+    return Gate.ACCEPTED if found & set(_WAS_ACCEPTED) else otherwise
+
+
+def _append(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:
+    session.flush()
+    append(session, AuditAction.SCANNER_GATE, site, values_of(row), reader=by)
+
+
+class ScannerGates:
+    """The gates of the scanners of one trial. Each method is one transaction.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self, site: str = "") -> list[ScannerGate]:
+        """The gates of a site, or of all sites.
+
+        Parameters
+        ----------
+        site : str, optional
+            Code of the site.
+
+        Returns
+        -------
+        list of ScannerGate
+            In the order of site, scanner and coil.
+        """
+        with reading(self._engine) as session:
+            rows = session.execute(
+                select(ScannerGateRow, ScannerRow)
+                .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+                .order_by(ScannerRow.site, ScannerRow.id, ScannerGateRow.coil)
+            )
+            return [_gate(gate, scanner) for gate, scanner in rows if site in ("", scanner.site)]
+
+    def scanners(self) -> dict[int, tuple[str, ScannerFacts]]:
+        """All scanners by number, also those without a dummy run.
+
+        Returns
+        -------
+        dict of int to (str, ScannerFacts)
+            Code of the site, and the scanner.
+        """
+        with reading(self._engine) as session:
+            rows = session.scalars(select(ScannerRow).order_by(ScannerRow.site, ScannerRow.id))
+            return {row.id: (row.site, _facts(row)) for row in rows}
+
+    def close_earlier(self, site: str, facts: ScannerFacts, *, day: int | None) -> None:
+        """Close the gates of a scanner that has another software version now (`close_earlier_software`).
+
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        facts : ScannerFacts
+        day : int or None
+        """
+        with writing(self._engine) as session:
+            close_earlier_software(session, site, facts, day=day)
+
+    def decide(
+        self, site: str, *, accept: bool, reason: str, by: str, persons: int, final: Collection[str]
+    ) -> ScannerGate:
+        """Enter the decision of a person on the latest dummy run of a site.
+
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        accept : bool
+        reason, by : str
+            Why and who, without patient data.
+        persons : int
+            With 2, the decision holds when a second person has entered the same one.
+        final : collection of str
+            Rules whose refusal no person overrules.
+
+        Returns
+        -------
+        ScannerGate
+            `proposed` is not empty while a second person has to confirm it.
+
+        Raises
+        ------
+        UsageError
+            If there is no dummy run of a known scanner, if it is refused by a rule of `final`, if the person who
+            decided confirms the own decision, or if `reason` or `by` is empty.
+        """
+        require_texts(reason=reason, by=by)
+        with writing(self._engine) as session:
+            row, scanner = _latest(session, site)
+            state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
+            overruled = sorted(set(row.rules) & set(final)) if accept else []
+            if overruled:
+                raise UsageError(
+                    f"site {site}: expected a dummy run that may be accepted, found one that is refused by "
+                    f"{', '.join(overruled)}",
+                    hint="this rule is not overruled; ask the site for a new dummy run",
+                )
+            row.reason = reason
+            if persons == TWO_PERSONS and row.proposed != state.value:
+                row.proposed, row.proposed_by = state.value, by
+            else:
+                if persons == TWO_PERSONS and _same_person(row.proposed_by, by):
+                    raise UsageError(
+                        f"site {site}: expected the confirmation of a second person, found the person who decided",
+                        hint="--by names the second person",
+                    )
+                row.state, row.by, row.proposed, row.at = state.value, by, "", utc_now()
+            _append(session, site, row, by=by)
+            if not row.proposed:
+                if accept:
+                    close_earlier_software(session, site, _facts(scanner), day=None)
+                _set_site(session, site, Gate.ACCEPTED if accept else Gate.REFUSED, by)
+            return _gate(row, scanner)
+
+
+def _latest(session: Session, site: str) -> tuple[ScannerGateRow, ScannerRow]:
+    """The gate of the scanner of the latest dummy run of a site."""
+    digest = session.scalar(select(SiteRow.dummy_run_digest).filter_by(code=site))
+    found = session.execute(
+        select(ScannerGateRow, ScannerRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+        .where(ScannerRow.site == site, ScannerGateRow.dummy_run_digest == (digest or ""))
+        .order_by(ScannerGateRow.at.desc())
+    ).first()
+    if not digest or found is None:
+        raise UsageError(
+            f"site {site}: expected a dummy run of a known scanner, found none",
+            hint=f"judge it first: mri-pipeline dummy-run TRIAL UPLOAD --site {site}",
+        )
+    return found[0], found[1]
+
+
+def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:
+    row = session.get_one(SiteRow, site)
+    gate = site_gate(session, site, verdict)
+    row.gate, row.gate_at = gate.value, utc_now()
+    details: dict[str, Any] = {
+        "gate": gate.value,
+        "upload": row.dummy_run_digest,
+        "at": row.gate_at,
+        "findings": [],
+    }
+    append(session, AuditAction.DUMMY_RUN, site, details, reader=by)
+
+
+def _same_person(one: str, other: str) -> bool:
+    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
+
+
+def _facts(row: ScannerRow) -> ScannerFacts:
+    return ScannerFacts(row.manufacturer, row.model, row.software, row.field_strength_t, row.serial_digest)
+
+
+def _gate(row: ScannerGateRow, scanner: ScannerRow) -> ScannerGate:
+    return ScannerGate(
+        scanner.site, scanner.id, _facts(scanner), row.coil, ScannerState(row.state), row.dummy_run_digest, row.at,
+        row.reason, row.by, row.proposed, row.proposed_by, tuple(row.rules),
+    )  # fmt: skip
+
+
+class Measures:
+    """The measures of the uploads of one trial. Each method is one transaction.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the registry's database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[StoredMeasures]:
+        """The measures of all uploads.
+
+        Returns
+        -------
+        list of StoredMeasures
+            In the order in which they were measured.
+        """
+        with reading(self._engine) as session:
+            return [_stored(row) for row in session.scalars(select(MeasuresRow).order_by(MeasuresRow.id))]
+
+    def of_dummy_run(self, site: str, facts: ScannerFacts) -> StoredMeasures | None:
+        """The measures of the dummy run that opened the gate of a scanner.
+
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        facts : ScannerFacts
+            With its software version.
+
+        Returns
+        -------
+        StoredMeasures or None
+            None if there is none.
+        """
+        with reading(self._engine) as session:
+            row = session.scalar(
+                select(MeasuresRow)
+                .join(ScannerRow, ScannerRow.id == MeasuresRow.scanner)
+                .join(ScannerGateRow, ScannerGateRow.scanner == ScannerRow.id)
+                .filter_by(dummy_run_digest=MeasuresRow.upload_digest)
+                .where(ScannerGateRow.state.in_(_WAS_ACCEPTED), MeasuresRow.visit == "")
+                .where(ScannerRow.site == site, *(getattr(ScannerRow, k) == v for k, v in asdict(facts).items()))
+                .order_by(MeasuresRow.id.desc())
+                .limit(1)
+            )
+            return None if row is None else _stored(row)
+
+    def of_subject(self, subject: str) -> dict[str, StoredMeasures]:
+        """The measures of the present scans of a subject.
+
+        Parameters
+        ----------
+        subject : str
+            Blinded code.
+
+        Returns
+        -------
+        dict of str to StoredMeasures
+            By visit.
+        """
+        with reading(self._engine) as session:
+            scans = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
+            present = {row.visit: row.upload_digest for row in scans if is_accepted(row)}
+            rows = session.scalars(
+                select(MeasuresRow)
+                .where(MeasuresRow.subject == subject, MeasuresRow.accepted.is_(True))
+                .order_by(MeasuresRow.id)
+            )
+            return {row.visit: _stored(row) for row in rows if present.get(row.visit) == row.upload_digest}
+
+    def enter_refused(
+        self,
+        values: Values,
+        *,
+        site: str,
+        scanner: ScannerFacts | None,
+        upload_digest: str,
+        subject: str,
+        visit: str,
+    ) -> None:
+        """Store the measures of a visit that is refused.
+
+        Parameters
+        ----------
+        values : mapping of str to mapping of str to float
+            By contrast and name of the measure.
+        site : str
+            Code of the site.
+        scanner : ScannerFacts or None
+            Entered as a scanner of the site if it is new.
+        upload_digest : str
+            SHA-256 of the upload.
+        subject, visit : str
+            Blinded code and visit label.
+        """
+        if not values:
+            return
+        with writing(self._engine) as session:
+            number = scanner_id(session, site, scanner) if scanner else None
+            enter_measures(
+                session, values, site=site, scanner=number, upload_digest=upload_digest, accepted=False,
+                subject=subject, visit=visit,
+            )  # fmt: skip
+
+
+def _stored(row: MeasuresRow) -> StoredMeasures:
+    return StoredMeasures(
+        row.site, row.scanner, row.subject, row.visit, row.upload_digest, row.accepted, row.at, row.values
+    )

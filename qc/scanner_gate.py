@@ -1,0 +1,68 @@
+"""Whether the scanner of a visit has an accepted dummy run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.registry import ScannerFacts, ScannerGate, ScannerState
+from qc.findings import Finding
+
+SCANNER_GATE: Final = "scanner_gate"
+"""Rule of the dummy run of a scanner."""
+
+_EXPECTED: Final = "expected an accepted dummy run of this scanner with its software version and receive coil"
+
+
+def judge_scanner(
+    gates: Sequence[ScannerGate], scanner: ScannerFacts, coil: str, *, day: dt.date | None, action: Action
+) -> Finding | None:
+    """Judge whether a visit comes from a scanner with an accepted dummy run.
+
+    Parameters
+    ----------
+    gates : sequence of ScannerGate
+        Of the site.
+    scanner : ScannerFacts
+    coil : str
+        Receive coil of the visit. A coil that either side does not state is not compared.
+    day : datetime.date or None
+        Day of the scan. A gate that was closed for an upgrade accepts scans of before.
+    action : Action
+        Consequence of a scanner without an accepted dummy run.
+
+    Returns
+    -------
+    Finding or None
+        Met or violated. None if the site has no gate of a scanner: its dummy run stated none.
+    """
+    if not gates:
+        return None
+    own = [gate for gate in gates if gate.scanner == scanner and (not coil or not gate.coil or gate.coil == coil)]
+    if any(_accepts(gate, day) for gate in own):
+        return Finding(SCANNER_GATE, None, "the scanner has an accepted dummy run")
+    return Finding(SCANNER_GATE, action, f"{_EXPECTED}, found {_found(own, gates, scanner)}")
+
+
+def _accepts(gate: ScannerGate, day: dt.date | None) -> bool:
+    if gate.state is ScannerState.CLOSED:
+        return day is not None and day <= dt.datetime.fromisoformat(gate.at).date()
+    return gate.state is ScannerState.ACCEPTED
+
+
+def _found(own: Sequence[ScannerGate], gates: Sequence[ScannerGate], scanner: ScannerFacts) -> str:
+    if own:
+        latest = max(own, key=lambda gate: gate.at)
+        return {
+            ScannerState.REFUSED: "one that was refused",
+            ScannerState.UNDECIDED: "one that nobody has decided on",
+            ScannerState.CLOSED: f"one that an upgrade closed on {latest.at[:10]}",
+        }[latest.state]
+    if any(gate.scanner == scanner for gate in gates):
+        return "one with another receive coil"
+    same = (scanner.manufacturer, scanner.model, scanner.serial_digest)
+    if any((g.scanner.manufacturer, g.scanner.model, g.scanner.serial_digest) == same for g in gates):
+        return "one with another software version"
+    return "none of this scanner"

@@ -1,0 +1,182 @@
+"""Gates of scanners, decisions on dummy runs, and the measures of uploads."""
+
+import datetime as dt
+
+import pytest
+
+from mri_pipeline.core.errors import GateClosedError, UsageError
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import parse_protocol, protocol_text
+from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState
+from tests.unit.registry_steps import withdraw_scan
+
+ONE = ScannerFacts("Maker", "Model", "v1", 3.0, "ab" * 8)
+UPGRADED = ScannerFacts("Maker", "Model", "v2", 3.0, "ab" * 8)
+OTHER = ScannerFacts("Maker", "Model", "v1", 3.0, "cd" * 8)
+GOOD = {"FLAIR": {"snr": 30.0}}
+CODE = "BCDF2345"
+TODAY = dt.datetime.now(dt.UTC).date().toordinal()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with Registry.open(Trial(tmp_path), parse_protocol(protocol_text())) as opened:
+        yield opened
+        assert opened.differences_from_audit() == []
+
+
+def judged(registry, scanner, digest, *, accepted=True, **more):
+    registry.record_dummy_run("S01", accepted=accepted, upload_digest=digest, scanner=scanner, **more)
+
+
+def states(registry):
+    return [(gate.scanner, gate.coil, gate.state.value) for gate in registry.scanner_gates.all("S01")]
+
+
+def decide(registry, *, accept, persons=1, by="QC 1", final=()):
+    return registry.scanner_gates.decide(
+        "S01", accept=accept, reason="seen on the console", by=by, persons=persons, final=final
+    )
+
+
+def test_a_refused_scanner_closes_no_other_gate(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    judged(registry, OTHER, "d2", accepted=False, coil="Head", rules=["snr", "snr", "gap"])
+    assert states(registry) == [(ONE, "Head", "accepted"), (OTHER, "Head", "refused")]
+    assert registry.scanner_gates.all()[1].rules == ("gap", "snr")
+    registry.require_open_gate("S01")
+    judged(registry, ONE, "d3", accepted=False, coil="Head")
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
+def test_another_coil_has_a_gate_of_its_own(registry):
+    judged(registry, ONE, "d1", coil="Head 20")
+    judged(registry, ONE, "d2", accepted=False, coil="Head 64")
+    assert [state for _, _, state in states(registry)] == ["accepted", "refused"]
+    assert registry.scanner_gates.all("S02") == []
+
+
+def test_an_accepted_dummy_run_after_an_upgrade_closes_the_earlier_gate(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    judged(registry, OTHER, "d2", coil="Head")
+    judged(registry, UPGRADED, "d3", accepted=False, coil="Head")
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted", "refused"]
+    judged(registry, UPGRADED, "d4", coil="Head")
+    assert [state for *_, state in states(registry)] == ["closed", "accepted", "accepted"]
+    closed = registry.scanner_gates.all()[0]
+    assert closed.reason == "the scanner has software v2"
+    assert dt.datetime.fromisoformat(closed.at).date() == dt.datetime.now(dt.UTC).date()
+    registry.require_open_gate("S01")
+
+
+def test_only_a_scan_later_than_the_dummy_run_shows_an_upgrade(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    for day in (TODAY - 30, TODAY):
+        registry.scanner_gates.close_earlier("S01", UPGRADED, day=day)
+    for unchanged in (ONE, OTHER, ScannerFacts("Maker", "Model", "", 3.0, "ab" * 8)):
+        registry.scanner_gates.close_earlier("S01", unchanged, day=None)
+    registry.scanner_gates.close_earlier("S02", UPGRADED, day=None)
+    assert states(registry) == [(ONE, "Head", "accepted")]
+    registry.scanner_gates.close_earlier("S01", UPGRADED, day=TODAY + 1)
+    assert states(registry) == [(ONE, "Head", "closed")]
+    assert registry.site("S01").gate is Gate.ACCEPTED  # scans of before the upgrade may come still
+
+
+def test_a_person_decides_against_the_limits(registry):
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    gate = decide(registry, accept=True, final={"field_strength"})
+    assert (gate.state, gate.by, gate.reason) == (ScannerState.ACCEPTED, "QC 1", "seen on the console")
+    registry.require_open_gate("S01")
+    decide(registry, accept=False, by="QC 2")
+    assert registry.site("S01").gate is Gate.REFUSED
+    entries = registry.audit_entries("scanner gate set")
+    assert [entry.reader for entry in entries] == ["", "QC 1", "QC 2"]
+
+
+def test_some_rules_are_not_overruled(registry):
+    judged(registry, ONE, "d1", accepted=False, rules=["snr", "field_strength"])
+    with pytest.raises(UsageError, match="found one that is refused by field_strength"):
+        decide(registry, accept=True, final={"field_strength", "sequence"})
+    assert states(registry) == [(ONE, "", "refused")]
+
+
+def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    with pytest.raises(GateClosedError, match="found one that nobody has decided on"):
+        registry.require_open_gate("S01")
+    decide(registry, accept=True)
+    registry.require_open_gate("S01")
+
+
+def test_a_second_person_confirms(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    gate = decide(registry, accept=True, persons=2)
+    assert (gate.state, gate.proposed, gate.proposed_by) == (ScannerState.UNDECIDED, "accepted", "QC 1")
+    with pytest.raises(UsageError, match="expected the confirmation of a second person"):
+        decide(registry, accept=True, persons=2, by=" qc  1")
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    gate = decide(registry, accept=True, persons=2, by="QC 2")
+    assert (gate.state, gate.proposed, gate.proposed_by, gate.by) == (ScannerState.ACCEPTED, "", "QC 1", "QC 2")
+    registry.require_open_gate("S01")
+
+
+def test_another_decision_of_a_second_person_is_a_proposal_of_its_own(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    decide(registry, accept=True, persons=2)
+    gate = decide(registry, accept=False, persons=2, by="QC 2")
+    assert (gate.proposed, gate.proposed_by, gate.state) == ("refused", "QC 2", ScannerState.UNDECIDED)
+    judged(registry, ONE, "d2", undecided=True)  # a new dummy run asks anew
+    assert registry.scanner_gates.all()[0].proposed == ""
+
+
+def test_only_a_dummy_run_of_a_known_scanner_is_decided_on(registry):
+    with pytest.raises(UsageError, match="expected a dummy run of a known scanner, found none"):
+        decide(registry, accept=True)
+    judged(registry, None, "d1", accepted=False)
+    with pytest.raises(UsageError, match="expected a dummy run of a known scanner, found none"):
+        decide(registry, accept=True)
+    judged(registry, ONE, "d2", accepted=False)
+    for reason, by in (("", "QC"), ("blurred", " ")):
+        with pytest.raises(UsageError, match="expected a text as"):
+            registry.scanner_gates.decide("S01", accept=True, reason=reason, by=by, persons=1, final=())
+
+
+def test_measures_of_a_dummy_run_are_those_that_opened_the_gate(registry):
+    assert registry.measures.of_dummy_run("S01", ONE) is None
+    judged(registry, ONE, "d1", accepted=False, measures={"FLAIR": {"snr": 8.0}})
+    assert registry.measures.of_dummy_run("S01", ONE) is None
+    decide(registry, accept=True)
+    assert registry.measures.of_dummy_run("S01", ONE).values == {"FLAIR": {"snr": 8.0}}
+    judged(registry, ONE, "d2", measures=GOOD)
+    assert registry.measures.of_dummy_run("S01", ONE).values == GOOD
+    assert registry.measures.of_dummy_run("S01", OTHER) is None
+    assert registry.measures.of_dummy_run("S02", ONE) is None
+    assert [(m.accepted, m.upload_digest, m.scanner) for m in registry.measures.all()] == [
+        (False, "d1", 1), (True, "d2", 1),
+    ]  # fmt: skip
+
+
+def test_measures_of_a_subject_are_those_of_its_present_scans(registry):
+    def enter(visit, digest, snr, **more):
+        registry.record_scan(
+            CODE, visit, site="S01", upload_digest=digest, scanner=ONE, measures={"FLAIR": {"snr": snr}}, **more
+        )
+
+    enter("wk00", "u1", 30.0)
+    enter("wk04", "u2", 31.0)
+    enter("wk12", "u3", 32.0)
+    registry.measures.enter_refused(
+        GOOD, site="S01", scanner=OTHER, upload_digest="u4", subject=CODE, visit="wk24"
+    )
+    registry.measures.enter_refused({}, site="S01", scanner=None, upload_digest="u5", subject=CODE, visit="wk24")
+    enter("wk04", "u6", 33.0, replace_because="blurred")
+    withdraw_scan(registry, CODE, "wk12", reason="consent")
+    found = registry.measures.of_subject(CODE)
+    assert {visit: stored.values["FLAIR"]["snr"] for visit, stored in found.items()} == {
+        "wk00": 30.0,
+        "wk04": 33.0,
+    }
+    assert [m.upload_digest for m in registry.measures.all()] == ["u1", "u2", "u3", "u4", "u6"]
+    assert registry.measures.all()[3].accepted is False
+    assert registry.scanner_gates.scanners() == {1: ("S01", ONE), 2: ("S01", OTHER)}

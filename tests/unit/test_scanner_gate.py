@@ -1,0 +1,209 @@
+"""A visit needs an accepted dummy run of its scanner, software version and receive coil; persons decide on it."""
+
+import datetime as dt
+import json
+from dataclasses import replace
+
+import pytest
+
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
+from qc.findings import Finding
+from qc.scanner_gate import judge_scanner
+from reading_centre import cli
+from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
+from tests.unit import dicom_factory as factory
+from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload
+
+ONE = ScannerFacts("Maker", "Model", "v1", 3.0, "ab" * 8)
+OPEN = ScannerGate(
+    "S01", 1, ONE, "Head", ScannerState.ACCEPTED, "d1", "2026-03-01T10:00:00+00:00", "", "", "", "", ()
+)
+DAY = dt.date(2026, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("gates", "scanner", "coil", "day", "found"),
+    [
+        ([OPEN], ONE, "Head", DAY, ""),
+        ([OPEN], ONE, "", DAY, ""),
+        ([replace(OPEN, coil="")], ONE, "Neck", DAY, ""),
+        ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", DAY, ""),
+        ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", dt.date(2026, 3, 1), ""),
+        ([replace(OPEN, state=ScannerState.REFUSED), OPEN], ONE, "Head", DAY, ""),
+        ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", dt.date(2026, 3, 2), "closed on 2026-03-01"),
+        ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", None, "closed on 2026-03-01"),
+        ([replace(OPEN, state=ScannerState.REFUSED)], ONE, "Head", DAY, "one that was refused"),
+        ([replace(OPEN, state=ScannerState.UNDECIDED)], ONE, "Head", DAY, "one that nobody has decided on"),
+        ([OPEN], ONE, "Neck", DAY, "one with another receive coil"),
+        ([OPEN], replace(ONE, software="v2"), "Head", DAY, "one with another software version"),
+        ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "one with another software version"),
+        ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "none of this scanner"),
+        ([OPEN], replace(ONE, model="Other"), "Head", DAY, "none of this scanner"),
+    ],
+)
+def test_a_scanner_is_its_hardware_software_and_coil(gates, scanner, coil, day, found):
+    finding = judge_scanner(gates, scanner, coil, day=day, action=Action.REFUSE)
+    assert finding.action is (Action.REFUSE if found else None)
+    assert found in finding.message
+
+
+def test_a_site_whose_dummy_run_stated_no_scanner_has_no_gate_of_a_scanner():
+    assert judge_scanner([], ONE, "Head", day=DAY, action=Action.REFUSE) is None
+
+
+def with_coil(name, software="syngo MR B17"):
+    return tuple(replace(spec, extra={"ReceiveCoilName": name, "SoftwareVersions": software}) for spec in SMALL)
+
+
+@pytest.fixture
+def trial(tmp_path):
+    """A trial whose site has an accepted dummy run of the scanner of `upload`, with the coil 'Head 20'."""
+    trial = new_trial(tmp_path / "trial")
+    ingest(trial, upload(tmp_path / "up0", specs=with_coil("Head 20")), "wk00")
+    with opened(trial) as registry:
+        ((_, scanner),) = registry.scanner_gates.scanners().values()
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d1", scanner=scanner, coil="Head 20")
+    return trial
+
+
+def gate_states(trial):
+    with opened(trial) as registry:
+        assert registry.differences_from_audit() == []
+        return [(gate.scanner.software, gate.coil, gate.state.value) for gate in registry.scanner_gates.all()]
+
+
+def test_a_visit_with_another_coil_waits_for_its_dummy_run(trial, tmp_path):
+    sent = upload(tmp_path / "up", day=28, specs=with_coil("Head 64"))
+    with pytest.raises(ComplianceError, match="found one with another receive coil") as caught:
+        ingest(trial, sent, "wk04", dry_run=True)
+    with pytest.raises(ComplianceError, match="found one with another receive coil"):
+        ingest(trial, sent, "wk04")
+    assert "mri-pipeline quarantine retry" in caught.value.hint
+    (entry,) = list_quarantine(trial.root, settled=False)
+    with opened(trial) as registry:
+        *_, kept = registry.measures.all()
+        assert (kept.visit, kept.accepted, kept.scanner) == ("wk04", False, 1)
+        assert "FLAIR" in kept.values
+        scanner = registry.scanner_gates.all()[0].scanner
+        registry.record_dummy_run("S01", accepted=True, upload_digest="d2", scanner=scanner, coil="Head 64")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qc.decision.judge_images", lambda measures, protocol: [])
+        result = retry_upload(trial.root, entry.name, subject="0001")
+    assert (result.visit, result.known) == ("wk04", False)
+    assert gate_states(trial) == [
+        ("syngo MR B17", "Head 20", "accepted"), ("syngo MR B17", "Head 64", "accepted"),
+    ]  # fmt: skip
+
+
+def test_a_later_scan_with_other_software_closes_the_gate_with_a_date(trial, tmp_path):
+    late = (dt.datetime.now(dt.UTC).date() - WEEK0.date()).days + 5
+    sent = upload(tmp_path / "up", day=late, specs=with_coil("Head 20", "syngo MR E11"))
+    for dry_run, state in ((True, "accepted"), (False, "closed")):
+        with pytest.raises(ComplianceError, match="found one with another software version"):
+            ingest(trial, sent, "wk48", dry_run=dry_run)
+        assert gate_states(trial) == [("syngo MR B17", "Head 20", state)]
+    ingest(trial, upload(tmp_path / "before", day=28, specs=with_coil("Head 20")), "wk04")
+
+
+def test_the_reading_centre_may_accept_a_visit_without_the_dummy_run(trial, tmp_path):
+    with pytest.raises(ComplianceError, match="another receive coil"):
+        ingest(trial, upload(tmp_path / "up", day=28, specs=with_coil("Head 64")), "wk04")
+    (entry,) = list_quarantine(trial.root, settled=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qc.decision.judge_images", lambda measures, protocol: [])
+        released = release_upload(
+            trial.root, entry.name, reason="the patient cannot return", by="QC 1", subject="0001"
+        )
+    assert any("another receive coil (accepted by the reading centre)" in text for text in released.queries)
+
+
+@pytest.mark.parametrize(("action", "where"), [("query", "queries"), ("note", "notes")])
+def test_the_consequence_is_a_setting(trial, tmp_path, action, where):
+    text = trial.protocol_file.read_text().replace(
+        'without_dummy_run = "refuse"', f'without_dummy_run = "{action}"'
+    )
+    trial.protocol_file.write_text(text)
+    result = ingest(trial, upload(tmp_path / "up", day=28, specs=with_coil("Head 64")), "wk04")
+    found = [text for text in getattr(result, where) if "accepted dummy run" in text]
+    assert len(found) == 1
+
+
+def test_a_coil_with_the_name_of_the_patient_is_not_stored(tmp_path):
+    trial = new_trial(tmp_path / "trial")
+    ingest(trial, upload(tmp_path / "up", specs=with_coil("mustermann 20")), "wk00")
+    ingest(trial, upload(tmp_path / "next", day=28, specs=with_coil("Head 20")), "wk04")
+    with opened(trial) as registry:
+        (code,) = registry.subjects()
+        profiles = registry.scan_profiles(code)
+    assert {visit: profile["coil"] for visit, profile in profiles.items()} == {"wk00": "", "wk04": "Head 20"}
+
+
+@pytest.fixture
+def blurred(tmp_path, monkeypatch):
+    """A trial, and a dummy run of site S02 that is refused by its signal to noise alone."""
+    found = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: found)
+    return new_trial(tmp_path / "trial"), factory.write_visit(tmp_path / "up", SMALL)
+
+
+def test_a_person_accepts_a_refused_dummy_run_and_refuses_it_again(blurred, capsys):
+    trial, sent = blurred
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, str(sent)]) == 3
+    with opened(trial) as registry:
+        (gate,) = registry.scanner_gates.all()
+        assert (gate.site, gate.state, gate.rules) == ("S02", ScannerState.REFUSED, ("snr",))
+        assert {m.site: m.accepted for m in registry.measures.all()} == {"S02": False}
+    capsys.readouterr()
+    decision = [*command, "--decide", "accept", "--reason", "seen on the console", "--by", "QC 1"]
+    assert cli.invoke([*decision, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "accepted"
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.ACCEPTED
+    assert [entry.outcome for entry in list_quarantine(trial.root, settled=True)] == ["accepted"]
+    assert cli.invoke([*command, "--decide", "refuse", "--reason", "noise", "--by", "QC 2"]) == 0
+    assert "refused" in capsys.readouterr().out
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.REFUSED
+
+
+def test_no_person_accepts_a_dummy_run_with_copied_slices(tmp_path, capsys):
+    trial = new_trial(tmp_path / "trial")
+    sent = factory.write_visit(tmp_path / "up", SMALL)
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, str(sent)]) == 3
+    assert cli.invoke([*command, "--decide", "accept", "--reason", "a", "--by", "QC 1"]) == 2
+    assert "is refused by copied_scan, repeated_slices" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--site", "S01"], "expected an upload, or --decide with --reason and --by"),
+        (["UP", "--site", "S01", "--reason", "good"], "expected an upload, or --decide"),
+        (["UP", "--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected no upload"),
+        (["--site", "S01", "--decide", "accept", "--reason", "a"], "expected a text as by"),
+        (["--site", "S01", "--decide", "accept", "--reason", "a", "--by", "b"], "expected a dummy run of a known"),
+    ],
+)
+def test_wrong_use_of_decide(tmp_path, capsys, arguments, message):
+    trial = new_trial(tmp_path / "trial")
+    assert cli.invoke(["dummy-run", str(trial.root), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_persons_decide_if_the_trial_says_so(tmp_path, capsys):
+    trial = new_trial(tmp_path / "trial")
+    trial.protocol_file.write_text(trial.protocol_file.read_text().replace("persons = 0", "persons = 2"))
+    with opened(trial) as registry:
+        registry.record_dummy_run("S02", accepted=True, upload_digest="d1", scanner=ONE, undecided=True)
+    command = ["dummy-run", str(trial.root), "--site", "S02", "--decide", "accept", "--reason", "good", "--by"]
+    assert cli.invoke([*command, "QC 1"]) == 0
+    assert "a second person has to confirm it" in capsys.readouterr().out
+    assert cli.invoke([*command, "qc 1"]) == 2
+    assert cli.invoke([*command, "QC 2"]) == 0
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.ACCEPTED
