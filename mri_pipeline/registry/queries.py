@@ -163,6 +163,23 @@ class RegistryQueries(AuditQueries):
             rows = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
             return {row.visit: dict(row.profile) for row in rows if row.profile}
 
+    def scan_days(self) -> dict[str, dict[str, int]]:
+        """Days of the accepted scans.
+
+        Returns
+        -------
+        dict of str to dict
+            Shifted day (`ScanIdentity.shifted_day`) by visit label, by blinded code; a scan without a date is absent.
+        """
+        days: dict[str, dict[str, int]] = {}
+        with reading(self._engine) as session:
+            for subject, visit, day in session.execute(
+                select(ScanRow.subject, ScanRow.visit, ScanRow.shifted_day)
+            ):
+                if day is not None:
+                    days.setdefault(subject, {})[visit] = day
+        return days
+
     def receipt(self, subject: str, visit: str) -> str:
         """The receipt of the accepted scan of a visit (`Registry.record_scan`).
 

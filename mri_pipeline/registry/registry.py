@@ -14,6 +14,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
+from mri_pipeline.registry.jobs import Jobs
 from mri_pipeline.registry.quality import (
     Measures,
     ScannerGates,
@@ -190,6 +191,11 @@ class Registry(ScanRegistry, ReadRegistry):
     def assignments(self) -> Assignments:
         """The reading in the browser."""
         return Assignments(self._engine)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The work that was ordered in the web application."""
+        return Jobs(self._engine)
 
     # sites and gates
 

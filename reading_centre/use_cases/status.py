@@ -131,11 +131,22 @@ def _qc_flags(trial: Trial, subject: str) -> list[str]:
 
 
 def _texts(subject: SubjectState, protocol: Protocol) -> dict[str, str]:
-    return {visit.visit: _status_text(visit, protocol.reading.readers) for visit in subject.visits}
+    return {visit.visit: status_text(visit, protocol.reading.readers) for visit in subject.visits}
 
 
-def _status_text(visit: VisitState, wanted: int) -> str:
-    """Status of a visit; for an analysed visit that of its reads."""
+def status_text(visit: VisitState, wanted: int) -> str:
+    """Status of a visit; for an analysed visit that of its reads.
+
+    Parameters
+    ----------
+    visit : VisitState
+    wanted : int
+        Number of reads of each visit.
+
+    Returns
+    -------
+    str
+    """
     if visit.scan is not ScanState.ANALYSED or not visit.reads:
         return visit.scan.value
     if visit.read is not None:

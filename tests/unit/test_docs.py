@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mri_pipeline.analysis.calibration import COLUMNS as CALIBRATION_COLUMNS
+from mri_pipeline.core.accounts import StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.gate_settings import ScannerGateSettings
@@ -62,7 +63,7 @@ def test_every_setting_of_trial_toml_is_described_with_its_default():
     rows = {row[0]: row[1] for row in re.findall(r"^\| `(?:\[\[)?(\w+)(?:\]\])?` \| (.*?) \|", text, re.MULTILINE)}
     settings = (
         Visit, RequiredSequence, Site, AcquisitionLimits, ImageLimits, ChangeLimits, ScannerGateSettings, LesionRules,
-        Reader, Comparison,
+        StaffAccount, Reader, Comparison,
     )  # fmt: skip
     fields = {name: field for m in (Protocol, *settings, Reading) for name, field in m.model_fields.items()}
     tables = {"acquisition", "image_quality", "image_change", "scanner_gate", "lesions", "reading", "comparison"}

@@ -102,7 +102,7 @@ class GelNodes:
     t2_fluid : float
         Local contrast on T2w of fluid, in standard deviations of white matter.
     vessel_elongation : float
-        As `GelSettings.vessel_elongation`, whose limit rejected an inserted lesion of real shape (4.8, probability 0.99).
+        As `GelSettings.vessel_elongation`, whose limit rejected an inserted lesion of real shape (4.8).
     mirror_smoothing_mm, mirror_reach_mm : float
         Standard deviation of the filter, and reach, of the comparison with the other hemisphere (as for T2 candidates).
     thick_slices : float

@@ -14,6 +14,7 @@ from mri_pipeline.registry.schema.base import (
     RegistryRow,
     ScanState,
 )
+from mri_pipeline.registry.schema.jobs import JobRow
 from mri_pipeline.registry.schema.reads import AssignmentRow, EditRow, ReadRow
 from mri_pipeline.registry.schema.scans import ImageRow, KeyRow, ScanRow, SubjectRow, WithdrawnRow
 from mri_pipeline.registry.schema.sites import QueryRow, ReleaseRow, ScannerRow, SiteRow
@@ -28,6 +29,7 @@ __all__ = [
     "EditRow",
     "Gate",
     "ImageRow",
+    "JobRow",
     "KeyRow",
     "LoginAttemptRow",
     "QueryRow",
