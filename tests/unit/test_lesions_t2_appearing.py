@@ -13,6 +13,7 @@ from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.t2.appearing import changes_between
 from mri_pipeline.lesions.t2.segment import segment_t2
 
 FLAIR, T1W = Contrast.FLAIR, Contrast.T1W
@@ -156,11 +157,22 @@ def test_the_order_of_the_visits_changes_nothing():
             assert (mask != expected[n]).sum() <= 2
 
 
-def test_an_edge_that_moves_is_no_lesion():
-    heads = [head((AT, 1.12), seed=40 + n) for n in range(3)]
-    moved = heads[1].data[FLAIR]
-    moved[:] = ndimage.shift(moved, (2.0, 0.0, 0.0), order=1, mode="nearest")
-    assert not any(mask[inside(AT, 8)].any() for mask in found_in(heads))
+@pytest.mark.parametrize(("opposite", "lesions"), [(0.0, 1), (-4.0, 1), (-7.0, 0)])
+def test_a_change_beside_an_opposite_one_is_an_edge_that_moved(opposite, lesions):
+    made = Head(SPACING)
+    z = np.where(inside(AT), 8.0, np.where(inside(AT, RADIUS_MM + 3) & (made.at[0] > AT[0]), opposite, 0.0))
+    changes = changes_between(
+        z.astype(np.float32),
+        (np.zeros(z.shape, dtype=np.float32), np.full(z.shape, 4.0, dtype=np.float32)),
+        1,
+        searched=made.brain,
+        known=np.zeros(z.shape, dtype=bool),
+        white_matter=made.tissue().white_matter,
+        rules=LesionRules(),
+    )
+    assert len(changes) == lesions
+    for change in changes:
+        np.testing.assert_array_equal(np.sort(change.voxels), np.flatnonzero(inside(AT)))
 
 
 def test_a_lesion_beside_an_older_one_is_part_of_it():
