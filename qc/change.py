@@ -161,7 +161,7 @@ CHANGE_RULES: Final = (
     ChangeRule("no_brain", "max_fall_template_similarity", "placement.similarity",
                "a similarity to the brain of the template"),
 )  # fmt: skip
-"""One rule for each measure that has a limit, but for the gain upside down, which has no earlier value."""
+"""One rule for each measure that has a limit, but for the gains upside down and mirrored, which are 0 in good scans."""
 
 
 def judge_change(
