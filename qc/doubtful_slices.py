@@ -16,8 +16,11 @@ from qc.planes import slices_first
 from qc.slices import against_neighbours, displacements_mm, log_ratios, neighbour_differences, slice_stack
 
 _OWN: Final = 0.75
-"""Deviation relative to the larger one of its neighbours from which it is that of the slice. A single deviating slice
-changes its neighbours by about half."""
+"""Difference of intensity relative to the larger one of its neighbours from which it is that of the slice.
+
+A single dark slice changes its neighbours by half. Of displacements, only local maxima are those of the slice: the
+correlation of a neighbour may follow the displaced slice.
+"""
 
 
 def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
@@ -46,9 +49,9 @@ def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
         steps = 100 * -np.expm1(-np.abs(log_ratios(stack)))
         differences = neighbour_differences(stack)
         with np.errstate(invalid="ignore"):  # a pair that was not measured is not doubtful
-            for index in stack.middle[1:-1][_peaks(moved, limits.max_slice_displacement_mm.value)]:
+            for index in stack.middle[1:-1][_peaks(moved, limits.max_slice_displacement_mm.value, own=1.0)]:
                 found.setdefault(int(index), []).append("displaced")
-            for index in stack.middle[_peaks(steps, limits.max_slice_step_percent.value)]:
+            for index in stack.middle[_peaks(steps, limits.max_slice_step_percent.value, own=_OWN)]:
                 found.setdefault(int(index), []).append("intensity")
             for pair in np.flatnonzero(differences < limits.min_neighbour_difference.value):
                 for index in (stack.middle[0] - 1 + pair, stack.middle[0] + pair):
@@ -56,11 +59,11 @@ def doubtful_slices(image: Image, limits: ImageLimits) -> dict[int, str]:
     return {index: ", ".join(dict.fromkeys(found[index])) for index in sorted(found)}
 
 
-def _peaks(values: NDArray[np.float64], limit: float) -> BoolArray:
+def _peaks(values: NDArray[np.float64], limit: float, *, own: float) -> BoolArray:
     """Values beyond the limit that are not due to a neighbour, whose deviation changes those of its neighbours."""
     known = np.nan_to_num(values)
     around = ndimage.maximum_filter1d(known, 3, mode="nearest")
-    return np.asarray((known > limit) & (known >= _OWN * around))
+    return np.asarray((known > limit) & (known >= own * around))
 
 
 def _copied(planes: NDArray[np.float32]) -> list[int]:

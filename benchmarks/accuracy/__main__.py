@@ -94,16 +94,24 @@ def gel_insertion(folder: Path) -> Figures:
 
 
 def new_lesions(folder: Path) -> Figures:
-    """New lesions found from 5 mm, and false ones."""
+    """New lesions found from 5 mm, and false ones, of two and of three visits."""
     rows = lines_of(folder / "out.jsonl")
-    pairs = [row for row in rows if "false_mm3" in row]
-    put = [row for row in rows if "found" in row]
-    return {
-        "from 5 mm, found": share(row["found"] for row in put if row["diameter_mm"] >= 5),
-        "below 5 mm, found": share(row["found"] for row in put if row["diameter_mm"] < 5),
-        "active pairs: false": str(sum(len(row["false_mm3"]) for row in pairs if not row["quiet"])),
-        "quiet pairs: false": str(sum(len(row["false_mm3"]) for row in pairs if row["quiet"])),
-    }
+    figures = {}
+    for visits in (2, 3):
+        subjects = [row for row in rows if "false_mm3" in row and row["visits"] == visits]
+        put = [row for row in rows if "found" in row and row["visits"] == visits]
+        large = [row for row in put if row["diameter_mm"] >= 5]
+        figures |= {
+            f"{visits} visits, from 5 mm, {key}": share(row[key] for row in large)
+            for key in ("found", "covered", *(("late", "kept") if visits > 2 else ()))
+        }
+        figures[f"{visits} visits, below 5 mm, found"] = share(
+            row["found"] for row in put if row["diameter_mm"] < 5
+        )
+        for quiet in (False, True):
+            false = sum(len(row["false_mm3"]) for row in subjects if row["quiet"] is quiet)
+            figures[f"{visits} visits, {'quiet' if quiet else 'active'}: false"] = str(false)
+    return figures
 
 
 def rescan(folder: Path) -> Figures:

@@ -19,12 +19,13 @@ from pydantic import (
     model_validator,
 )
 
+from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.quality_limits import ImageLimits
-from mri_pipeline.core.reading_settings import Reader, Reading, Role
+from mri_pipeline.core.reading_settings import Reader, Reading
 from mri_pipeline.core.segmenters import BUILTIN, Segmenter
 from mri_pipeline.core.settings import DIGEST, Settings, parse_settings
 from mri_pipeline.core.visits import Contrast, week_of
@@ -159,6 +160,8 @@ class Protocol(Settings):
     sites : tuple of Site
     readers : tuple of Reader
         If two reads agree, the one of the reader who is listed first counts. Empty: every code is accepted.
+    accounts : tuple of StaffAccount
+        People of the sites, data managers and auditors.
     acquisition : AcquisitionLimits
     image_quality : ImageLimits
     image_change : ChangeLimits
@@ -178,6 +181,7 @@ class Protocol(Settings):
     sequences: tuple[RequiredSequence, ...]
     sites: tuple[Site, ...] = ()
     readers: tuple[Reader, ...] = ()
+    accounts: tuple[StaffAccount, ...] = ()
     acquisition: AcquisitionLimits = Field(default_factory=AcquisitionLimits)
     image_quality: ImageLimits = Field(default_factory=ImageLimits)
     image_change: ChangeLimits = Field(default_factory=ChangeLimits)
@@ -200,9 +204,9 @@ class Protocol(Settings):
             )
         return value
 
-    @field_serializer("usubjid")
-    def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
-        return None if info.context == DIGEST else value  # the name of a subject changes no number
+    @field_serializer("usubjid", "accounts")
+    def _no_rule(self, value: object, info: SerializationInfo) -> object:
+        return None if info.context == DIGEST else value  # the name of a subject or a person changes no number
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
@@ -229,6 +233,15 @@ class Protocol(Settings):
             raise ValueError(
                 "two reads of each visit require at least 2 readers and 1 adjudicator under [[readers]]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_people(self) -> Protocol:
+        codes = [person.code.upper() for person in (*self.readers, *self.accounts)]
+        if len(set(codes)) != len(codes):
+            raise ValueError("codes of readers and accounts must differ")
+        if {person.site for person in self.accounts} - {site.code for site in self.sites} - {""}:
+            raise ValueError("accounts must name a site of the trial")
         return self
 
     @property

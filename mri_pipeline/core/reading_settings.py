@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, SerializationInfo, field_serializer
+from pydantic import Field, SerializationInfo, field_serializer, field_validator
 
+from mri_pipeline.core.accounts import READING_ROLES, Account, Role
 from mri_pipeline.core.settings import DIGEST, Settings
 
 
-class Role(StrEnum):
-    """Role of a reader in the trial."""
-
-    READER = "reader"
-    ADJUDICATOR = "adjudicator"
-
-
-class Reader(Settings):
-    """A reader of the trial.
+class Reader(Account):
+    """A reader of the trial. The name of the account is shown with the reader's signature.
 
     Attributes
     ----------
-    code : str
-        Up to 32 letters, digits, ``_`` and ``-``. Upper and lower case are the same code.
-    name : str
-        Printed name, shown with the reader's signature; the code if empty.
     role : Role
         An adjudicator decides between two reads and makes no read.
-    password_hash : str
-        Argon2id hash of the reader's password; empty without password.
     key_sha256 : str
         SHA-256 of the reader's key file; empty without key file.
     """
 
-    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-    name: Annotated[str, Field(max_length=64)] = ""
     role: Role = Role.READER
-    password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
     key_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
     @property
@@ -45,9 +29,16 @@ class Reader(Settings):
         """True if the reader can sign."""
         return bool(self.password_hash or self.key_sha256)
 
-    @field_serializer("name", "password_hash", "key_sha256")
-    def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
-        return None if info.context == DIGEST else value  # a new password changes no number
+    @field_validator("role")
+    @classmethod
+    def _reads(cls, value: Role) -> Role:
+        if value not in READING_ROLES:
+            raise ValueError('expected "reader" or "adjudicator"; other roles belong under [[accounts]]')
+        return value
+
+    @field_serializer("key_sha256")
+    def _no_rule_either(self, value: str, info: SerializationInfo) -> str | None:
+        return None if info.context == DIGEST else value
 
 
 class Comparison(Settings):

@@ -1,4 +1,4 @@
-"""Accounts of readers: a password as Argon2id hash, or a key file, both in ``trial.toml`` without the secret itself."""
+"""Accounts of the people of a trial: Argon2id hash of a password, or digest of a key file, in ``trial.toml``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
+from mri_pipeline.core.accounts import Account
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.reading_settings import Reader
 
@@ -67,12 +68,12 @@ def key_digest(key: bytes) -> str:
     return hashlib.sha256(key).hexdigest()
 
 
-def require_password(reader: Reader, password: str) -> str:
-    """Require the password of a reader.
+def require_password(person: Account, password: str) -> str:
+    """Require the password of a person.
 
     Parameters
     ----------
-    reader : Reader
+    person : Account
     password : str
 
     Returns
@@ -88,32 +89,33 @@ def require_password(reader: Reader, password: str) -> str:
         If the hash in ``trial.toml`` is damaged.
     """
     try:
-        PasswordHasher().verify(reader.password_hash, password)
+        PasswordHasher().verify(person.password_hash, password)
     except VerifyMismatchError as error:
         raise UsageError(
-            f"expected the password of reader {reader.code}, found another", hint="nothing was signed; try again"
+            f"expected the password of {person.role.value} {person.code}, found another",
+            hint="nothing was signed; try again",
         ) from error
     except (VerificationError, InvalidHashError) as error:
         raise SettingsError(
-            f"reader {reader.code}: expected an Argon2id hash as password_hash, found a damaged one",
+            f"{person.role.value} {person.code}: expected an Argon2id hash as password_hash, found a damaged one",
             hint="make a new one: mri-pipeline read TRIAL --account --reader R",
         ) from error
-    return account_fingerprint(reader)
+    return account_fingerprint(person)
 
 
-def account_fingerprint(reader: Reader) -> str:
+def account_fingerprint(person: Account) -> str:
     """Fingerprint of an account with a password. A new password changes it.
 
     Parameters
     ----------
-    reader : Reader
+    person : Account
 
     Returns
     -------
     str
         SHA-256 of the hash in ``trial.toml``.
     """
-    return hashlib.sha256(reader.password_hash.encode()).hexdigest()
+    return hashlib.sha256(person.password_hash.encode()).hexdigest()
 
 
 def require_key(reader: Reader, key: bytes) -> str:

@@ -34,6 +34,8 @@ class AuditAction(StrEnum):
     UPLOAD_RELEASED = "upload released"
     UPLOAD_TRIED_AGAIN = "upload tried again"
     UPLOAD_OF_ANOTHER_SUBJECT = "upload matches another subject"
+    UPLOAD_SENT = "upload sent"
+    JOB_ORDERED = "job ordered"
     SERIES_STATED = "series stated"
     SCAN_RECEIVED = "scan received"
     SCAN_ANALYSED = "scan analysed"

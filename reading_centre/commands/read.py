@@ -39,7 +39,7 @@ def read(
     ] = "",
     reason: Annotated[str, typer.Option("--reason", help="Reason; required with --unlock.")] = "",
     account: Annotated[
-        bool, typer.Option("--account", help="Print the reader's new account for trial.toml.")
+        bool, typer.Option("--account", help="Print a new account for trial.toml, of a reader or another person.")
     ] = False,
     key_file: Annotated[
         Path | None, typer.Option("--key-file", help="The reader's key file, instead of a password.")
@@ -49,6 +49,7 @@ def read(
     """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
     from reading_centre.use_cases import read as readers
     from reading_centre.use_cases import read_lock
+    from reading_centre.use_cases.people import account_line
 
     options = {"--export": export, "--import": take, "--lock": lock, "--unlock": unlock, "--account": account}
     chosen = [name for name, value in options.items() if value]
@@ -62,7 +63,7 @@ def read(
         raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
     proof = read_lock.Proof(key_file, _ask_password)
     if account:
-        say(read_lock.account_line(trial, reader=reader, key_file=key_file, password=_ask_new_password))
+        say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password))
         return
     if export is not None:
         summary = readers.export_reads(trial, export, reader=reader)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from mri_pipeline.analysis.derivatives import LOCATION_FILE, files_of_counts
 from mri_pipeline.analysis.read_agreement import AgreementRow, ReadPair, agreement_rows, read_pairs
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
-from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.visits import VisitMasks
 from mri_pipeline.reading.store import load_read, load_record
 from mri_pipeline.registry import ReadState, Registry, SubjectState, Use

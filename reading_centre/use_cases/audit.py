@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -118,17 +119,32 @@ def export_audit(folder: Path, out: Path, selection: Selection) -> int:
             hint="name the file audit.csv or audit.json",
         )
     _require_new(out)
-    rows = [asdict(entry) for entry in selected_entries(folder, selection)]
-    if out.suffix == ".json":
-        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-    else:
-        stream = io.StringIO(newline="")
-        writer = csv.DictWriter(stream, list(AuditEntry.__dataclass_fields__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"details": json.dumps(row["details"], sort_keys=True)} for row in rows)
-        text = stream.getvalue()
-    write_atomic(out, text.encode())
-    return len(rows)
+    found = selected_entries(folder, selection)
+    write_atomic(out, audit_text(found, out.suffix).encode())
+    return len(found)
+
+
+def audit_text(found: Iterable[AuditEntry], suffix: str) -> str:
+    """Entries of an audit trail as a text file.
+
+    Parameters
+    ----------
+    found : iterable of AuditEntry
+    suffix : str
+        ``.csv`` or ``.json``.
+
+    Returns
+    -------
+    str
+    """
+    rows = [asdict(entry) for entry in found]
+    if suffix == ".json":
+        return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(AuditEntry.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | {"details": json.dumps(row["details"], sort_keys=True)} for row in rows)
+    return stream.getvalue()
 
 
 def anchor_audit(folder: Path, out: Path) -> tuple[int, str]:

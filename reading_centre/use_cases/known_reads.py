@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks

@@ -14,6 +14,8 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 
 _LOG = logging.getLogger(__name__)
 _PREFIX: Final = "intake-"
+WAITING: Final = "upload-"
+"""Prefix of the private folders of uploads that wait (`reading_centre.use_cases.waiting_upload`)."""
 _WAIT_S: Final = 600.0
 
 
@@ -55,7 +57,11 @@ def is_private(path: Path, work: Path) -> bool:
     -------
     bool
     """
-    return path.is_relative_to(work) and path != work and path.relative_to(work).parts[0].startswith(_PREFIX)
+    return (
+        path.is_relative_to(work)
+        and path != work
+        and path.relative_to(work).parts[0].startswith((_PREFIX, WAITING))
+    )
 
 
 def sweep(work: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from mri_pipeline.analysis.read_check import check_read, number_counted, number_parts
 from mri_pipeline.analysis.space import keep_space, load_record
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.derivative_layout import SpaceFiles
 from mri_pipeline.core.errors import AnalysisError, UsageError
 from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.adjudication import Dispute, blinded_order
 from mri_pipeline.reading.decisions import Imported, import_decisions

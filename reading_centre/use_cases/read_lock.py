@@ -11,14 +11,13 @@ from typing import Any
 
 from mri_pipeline.analysis.derivatives import files_of_counts
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.reading.accounts import key_digest, new_key, password_hash, require_key, require_password
+from mri_pipeline.reading.accounts import require_key, require_password
 from mri_pipeline.reading.lock import keep_inputs, protect_read
 from mri_pipeline.reading.record import ReadRecord
 from mri_pipeline.reading.signature import MEANING, signature
@@ -287,45 +286,3 @@ def unlock_read(
             states = {state.visit: state for state in registry.subject(subject).visits}
     known = states[visit].by(code)
     return {"unlocked": 1, "version": known.version if known else 0}
-
-
-def account_line(folder: Path, *, reader: str, key_file: Path | None, password: Callable[[str], str]) -> str:
-    """The line of ``trial.toml`` with a new account of a reader.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    reader : str
-        Code of a listed reader.
-    key_file : Path or None
-        New key file to write (mode 0600). None: the account has a password.
-    password : callable
-        Asks for the new password.
-
-    Returns
-    -------
-    str
-        For the table of the reader.
-
-    Raises
-    ------
-    SettingsError
-        If ``trial.toml`` does not list the reader.
-    UsageError
-        If the key file exists, or the password is too short.
-    """
-    protocol = load_protocol(Trial.existing(folder).protocol_file)
-    if not protocol.readers:
-        raise UsageError(
-            "expected readers in trial.toml, found none",
-            hint='add [[readers]] with code = "R1" to trial.toml first',
-        )
-    code = protocol.reader(reader).code
-    if key_file is None:
-        return f'password_hash = "{password_hash(password(f"New account of reader {code}."))}"'
-    if key_file.exists():
-        raise UsageError("expected a new key file, found one of that name", hint="name another file")
-    content = new_key()
-    write_atomic(key_file, content, mode=0o600)
-    return f'key_sha256 = "{key_digest(content)}"'

@@ -14,10 +14,11 @@ from threading import Lock, RLock
 from typing import Any, Final
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Protocol, load_protocol
-from mri_pipeline.core.reading_settings import Reader, Role
+from mri_pipeline.core.protocol import Protocol
+from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.core.records import ReadStanding, ReadStatus
 from mri_pipeline.reading.items import item_from_derivatives
 from mri_pipeline.reading.operations import (
@@ -30,9 +31,10 @@ from mri_pipeline.reading.operations import (
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry, ScanState
-from mri_pipeline.registry.assignments import Assignment, AssignmentState, Edit
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.known_reads import rereads_of
+from reading_centre.use_cases.people import People
 from reading_centre.use_cases.read import awaits_read, rereads_for
 from reading_centre.use_cases.reading_case import TITLES, Case, Json
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
@@ -59,36 +61,7 @@ class ReadingRoom:
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._locks: dict[str, RLock] = {}
         self._lock, self._opening = Lock(), Lock()
-        self._accounts = (0, protocol.readers)
-
-    @property
-    def readers(self) -> tuple[Reader, ...]:
-        """The readers with their accounts, as ``trial.toml`` has them now. Its other settings need a restart.
-
-        While it is missing or invalid, the latest valid accounts stay.
-        """
-        try:
-            changed = self.trial.protocol_file.stat().st_mtime_ns
-            if self._accounts[0] != changed:
-                self._accounts = changed, load_protocol(self.trial.protocol_file).readers
-        except (ReadingCentreError, OSError) as error:
-            _LOG.error("the accounts stay as they were: %s", error)
-        return self._accounts[1]
-
-    def reader(self, code: str) -> Reader | None:
-        """The reader with a code in upper or lower case.
-
-        Parameters
-        ----------
-        code : str
-
-        Returns
-        -------
-        Reader or None
-            None if there is none, or one without a password.
-        """
-        found = next((reader for reader in self.readers if reader.code.upper() == code.upper()), None)
-        return found if found is not None and found.password_hash else None
+        self.people = People(trial, protocol)
 
     # the worklist
 
@@ -105,9 +78,10 @@ class ReadingRoom:
         list of Assignment
             In the order of reading: by subject and visit if readers may know the order, else by random code.
         """
-        protocol = self.protocol.model_copy(update={"readers": self.readers})
-        if (listed := self.reader(reader)) is None:
+        listed = self.people.account(reader)
+        if not isinstance(listed, Reader):
             return []
+        protocol = self.protocol.model_copy(update={"readers": self.people.readers})
         purpose = Purpose.ADJUDICATION if listed.role is Role.ADJUDICATOR else Purpose.READ
         awaiting: list[tuple[str, str, str]] = []
         unsigned: list[tuple[str, str, str]] = []

@@ -21,6 +21,8 @@ from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.storage import no_free_port
+from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.waiting_upload import sweep_uploads
 from reading_centre.web.app import create_app
 
 _LOG = logging.getLogger(__name__)
@@ -61,14 +63,14 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
     Raises
     ------
     UsageError
-        If there is no trial, no reader has a password, the address or the TLS files cannot be used, or another process
+        If there is no trial, nobody has a password, the address or the TLS files cannot be used, or another process
         serves the trial.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    if not any(reader.password_hash for reader in protocol.readers):
+    if not any(person.password_hash for person in (*protocol.readers, *protocol.accounts)):
         raise UsageError(
-            "expected readers with a password in trial.toml, found none",
+            "expected readers or accounts with a password in trial.toml, found none",
             hint="make accounts: mri-pipeline read TRIAL --account --reader R",
         )
     try:
@@ -78,8 +80,12 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             closing(_listening(address)) as listener,
         ):
             room = ReadingRoom(trial, protocol, registry)
-            server = uvicorn.Server(_config(create_app(room), address))
+            worker = Worker(trial)
+            server = uvicorn.Server(_config(create_app(room, worker), address))
             finish_signed(room)
+            sweep_uploads(trial, registry)
+            if registry.jobs.has_work():  # an earlier server was stopped
+                worker.start()
             report(_line(address, listener))
             server.run(sockets=[listener])
     except LockedError as error:

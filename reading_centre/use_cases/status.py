@@ -119,11 +119,11 @@ def trial_status(folder: Path) -> TrialStatus:
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
         subjects=tuple(SubjectLine(s.code, s.site, _texts(s, protocol)) for s in state.subjects),
-        qc_flags={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
+        qc_flags={s.code: found for s in state.subjects if (found := _qc_flags(trial, s.code))},
     )
 
 
-def _concerns(trial: Trial, subject: str) -> list[str]:
+def _qc_flags(trial: Trial, subject: str) -> list[str]:
     try:
         return all_qc_flags(load_result(trial.derivatives.result(subject)).quality)
     except UsageError:  # not analysed yet, or with another version
@@ -131,11 +131,22 @@ def _concerns(trial: Trial, subject: str) -> list[str]:
 
 
 def _texts(subject: SubjectState, protocol: Protocol) -> dict[str, str]:
-    return {visit.visit: _status_text(visit, protocol.reading.readers) for visit in subject.visits}
+    return {visit.visit: status_text(visit, protocol.reading.readers) for visit in subject.visits}
 
 
-def _status_text(visit: VisitState, wanted: int) -> str:
-    """Status of a visit; for an analysed visit that of its reads."""
+def status_text(visit: VisitState, wanted: int) -> str:
+    """Status of a visit; for an analysed visit that of its reads.
+
+    Parameters
+    ----------
+    visit : VisitState
+    wanted : int
+        Number of reads of each visit.
+
+    Returns
+    -------
+    str
+    """
     if visit.scan is not ScanState.ANALYSED or not visit.reads:
         return visit.scan.value
     if visit.read is not None:

@@ -18,6 +18,7 @@ from mri_pipeline.analysis.derivatives import (
     files_of_counts,
     read_masks,
 )
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.derivative_layout import DerivativeDataset
 from mri_pipeline.core.errors import GridMismatchError, ReadingCentreError, UsageError
 from mri_pipeline.core.io import nifti
@@ -28,7 +29,6 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.plan import planned_visits
 from mri_pipeline.core.protocol import LesionRules, Protocol, load_protocol
 from mri_pipeline.core.provenance import settings_digest, software
-from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import VisitMasks

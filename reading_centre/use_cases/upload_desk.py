@@ -21,6 +21,7 @@ from qc.scan_profile import ScanProfile
 from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults
+from reading_centre.use_cases.waiting_upload import sweep_uploads
 
 _ROOM_FOR_TEMPORARY_FILES = 64_000_000
 _NOTHING = {errno.ENOENT, errno.ENOTDIR}
@@ -193,6 +194,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     with storage_faults(upload), Registry.open(trial, protocol, Use.CHANGE if settle else Use.SHOW) as registry:
         if settle:
             sweep(trial.work)
+            sweep_uploads(trial, registry)
             settle_all(trial, protocol, registry)
         yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 

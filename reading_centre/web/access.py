@@ -9,9 +9,10 @@ from typing import Final, TypeVar
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from mri_pipeline.core.reading_settings import Role
+from mri_pipeline.core.accounts import Role, StaffAccount
 from mri_pipeline.reading.accounts import account_fingerprint
 from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.upload_job import Worker
 
 COOKIE: Final = "reading_session"
 EVERYBODY: Final = "everybody"
@@ -26,10 +27,12 @@ class User:
     Parameters
     ----------
     code : str
-        Code of the reader.
+        Of the person.
     name : str
         Printed name.
     role : Role
+    site : str
+        Code of the person's site; empty for the other roles.
     token : str
         Of the session.
     has_signed : bool
@@ -39,6 +42,7 @@ class User:
     code: str
     name: str
     role: Role
+    site: str
     token: str
     has_signed: bool
 
@@ -80,6 +84,22 @@ def room_of(request: Request) -> ReadingRoom:
     room = request.app.state.room
     assert isinstance(room, ReadingRoom)
     return room
+
+
+def worker_of(request: Request) -> Worker:
+    """The starter of the process that does the jobs.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    Worker
+    """
+    worker = request.app.state.worker
+    assert isinstance(worker, Worker)
+    return worker
 
 
 def user_of(request: Request) -> User:
@@ -128,7 +148,8 @@ def _session(request: Request, *, active: bool) -> User | None:
     session = room.registry.sessions.find(token, active=active) if token else None
     if session is None:
         return None
-    reader = room.reader(session.account)
-    if reader is None or account_fingerprint(reader) != session.fingerprint:  # the password was changed
+    person = room.people.account(session.account)
+    if person is None or account_fingerprint(person) != session.fingerprint:  # the password was changed
         return None
-    return User(reader.code, reader.name or reader.code, reader.role, token, session.has_signed)
+    site = person.site if isinstance(person, StaffAccount) else ""
+    return User(person.code, person.name or person.code, person.role, site, token, session.has_signed)

@@ -10,15 +10,18 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, FileSystemLoader
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
 from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
 from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.web import pages, reading_api
+from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.waiting_upload import BusyError, ChecksumError, OffsetError, UploadRequestError
+from reading_centre.web import office_jobs, office_pages, pages, reading_api, site_api, site_pages
 from reading_centre.web.access import authorise
+from reading_centre.web.render import FILTERS, page
 from reading_centre.web.security import Guard
 
 _LOG = logging.getLogger(__name__)
@@ -29,16 +32,22 @@ _STATUS: dict[type[ReadingCentreError], int] = {
     RefusedError: 422,
     NotHeldError: 423,
     UnavailableError: 503,
+    UploadRequestError: 422,
+    OffsetError: 409,
+    BusyError: 423,
+    ChecksumError: 460,  # as in tus
 }
 _FAULT = "Expected a request that can be answered, found a fault of the server. Tell the reading centre the time."
 
 
-def create_app(room: ReadingRoom) -> FastAPI:
+def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
     """The application.
 
     Parameters
     ----------
     room : ReadingRoom
+    worker : Worker, optional
+        Starter of the process that does the jobs.
 
     Returns
     -------
@@ -47,13 +56,17 @@ def create_app(room: ReadingRoom) -> FastAPI:
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, dependencies=[Depends(authorise)], redirect_slashes=False
     )
-    app.state.room = room
+    app.state.room, app.state.worker = room, worker or Worker(room.trial)
     loader = FileSystemLoader(_HERE / "templates")
-    app.state.templates = Jinja2Templates(
-        env=Environment(loader=loader, autoescape=True)
-    )  # by suffix it would be off
+    environment = Environment(loader=loader, autoescape=True)  # by suffix it would be off
+    environment.filters |= FILTERS
+    app.state.templates = Jinja2Templates(env=environment)
     app.include_router(pages.router)
     app.include_router(reading_api.router)
+    app.include_router(office_pages.router)
+    app.include_router(office_jobs.router)
+    app.include_router(site_pages.router)
+    app.include_router(site_api.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_form)
@@ -64,17 +77,14 @@ def create_app(room: ReadingRoom) -> FastAPI:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if request.url.path.startswith(_API):
-        return JSONResponse({"detail": error.detail}, error.status_code)
-    if error.status_code == 401:
+    if error.status_code == 401 and not request.url.path.startswith(_API):
         return RedirectResponse("/login", 303)
-    return _error_page(error.status_code, error.detail)
+    return _told(request, error.status_code, error.detail)
 
 
 def _wrong_form(request: Request, _error: Exception) -> Response:
     """Refuse a body of another form. Its content is not repeated."""
-    detail = "Expected the fields of this request, found others. Reload the page."
-    return JSONResponse({"detail": detail}, 422) if request.url.path.startswith(_API) else _error_page(422, detail)
+    return _told(request, 422, "Expected the fields of this request, found others. Reload the page.")
 
 
 def _own_error(request: Request, error: Exception) -> Response:
@@ -92,10 +102,11 @@ def _own_error(request: Request, error: Exception) -> Response:
 
 
 def _fault(request: Request) -> Response:
-    return JSONResponse({"detail": _FAULT}, 500) if request.url.path.startswith(_API) else _error_page(500, _FAULT)
+    return _told(request, 500, _FAULT)
 
 
-def _error_page(status: int, text: str) -> Response:
-    return HTMLResponse(
-        f'<!doctype html><title>{status}</title><p>{text}</p><p><a href="/">First page</a></p>', status
-    )
+def _told(request: Request, status: int, text: str) -> Response:
+    """A message: JSON for the scripts of the pages, else a page."""
+    if request.url.path.startswith(_API):
+        return JSONResponse({"detail": text}, status)
+    return page(request, "error", status, text=text)

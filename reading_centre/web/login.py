@@ -6,8 +6,8 @@ from functools import cache
 
 from fastapi import Request
 
+from mri_pipeline.core.accounts import Account, Role
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.reading.accounts import password_hash, require_password
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.web.access import room_of
@@ -24,8 +24,8 @@ class LockedOutError(Exception):
     """There were too many failed attempts."""
 
 
-def checked_account(request: Request, login: str, password: str, *, purpose: AuditAction) -> tuple[Reader, str]:
-    """The reader of a login and a password.
+def checked_account(request: Request, login: str, password: str, *, purpose: AuditAction) -> tuple[Account, str]:
+    """The person of a login and a password.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
 
     Returns
     -------
-    reader : Reader
+    person : Account
     account : str
         Fingerprint of the account.
 
@@ -52,18 +52,18 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
     attempt = sessions.begin_attempt(login, request.client.host if request.client else "")
     if attempt is None:
         raise LockedOutError
-    reader = room.reader(login)
+    person = room.people.account(login)
     try:
-        account = require_password(reader or _nobody(), password)
+        account = require_password(person or _nobody(), password)
     except UsageError:  # SettingsError is one, too
         account = ""
-    if reader is None or not account:
-        room.registry.audit(purpose, reader="" if reader is None else reader.code)
+    if person is None or not account:
+        room.registry.audit(purpose, reader="" if person is None else person.code)
         raise WrongPasswordError
     sessions.succeeded(attempt)
-    return reader, account
+    return person, account
 
 
 @cache
-def _nobody() -> Reader:
-    return Reader(code="nobody", password_hash=password_hash("no password has this hash"))
+def _nobody() -> Account:
+    return Account(code="nobody", role=Role.READER, password_hash=password_hash("no password has this hash"))

@@ -10,11 +10,11 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.reading_settings import Role
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign
@@ -187,13 +187,13 @@ def _sign(
     room, user, own = room_of(request), user_of(request), _own(request, assignment)
     login = body.login or (user.code if user.has_signed else "")
     try:
-        reader, account = checked_account(request, login, body.password, purpose=AuditAction.SIGNATURE_REFUSED)
+        person, account = checked_account(request, login, body.password, purpose=AuditAction.SIGNATURE_REFUSED)
     except LockedOutError as error:
         raise HTTPException(429, LOCKED_OUT) from error
     except WrongPasswordError as error:
         raise HTTPException(401, _NOT_SIGNED) from error
-    if reader.code != user.code:
-        room.registry.audit(AuditAction.SIGNATURE_REFUSED, reader=user.code, details={"account": reader.code})
+    if person.code != user.code:
+        room.registry.audit(AuditAction.SIGNATURE_REFUSED, reader=user.code, details={"account": person.code})
         raise HTTPException(401, _NOT_SIGNED)
     signature = sign_read(room, own, account=account, name=user.name, client=x_client, seen=body.seen)
     room.registry.sessions.signed(user.token)

@@ -32,7 +32,9 @@ RULE_ALONE = constant_model(-100.0)
 class Head:
     """Images that can be painted in millimetres."""
 
-    def __init__(self, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), noise: float = 0.06) -> None:
+    def __init__(
+        self, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), noise: float = 0.06, seed: int = 1
+    ) -> None:
         shape = tuple(int(n / s) for n, s in zip(SHAPE_MM, spacing, strict=True))
         affine = np.diag([*spacing, 1.0])
         affine[:3, 3] = -np.array(SHAPE_MM) / 2
@@ -44,7 +46,7 @@ class Head:
         self.csf = self.inside((0, 0, 0), 7)
         self.grey = self.brain & (radius > 0.8)
         self.white = self.brain & ~self.grey & ~self.csf
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(seed)
         self.data = {}
         for contrast, (white, grey, csf) in NORMAL.items():
             values = white * self.white + grey * self.grey + csf * self.csf

@@ -48,20 +48,32 @@ def test_figures_of_rescans_pairs_and_subjects(driver, tmp_path):
     }
 
 
-def test_new_lesions_are_counted_by_size_and_by_pair(driver, tmp_path):
+def test_new_lesions_are_counted_by_size_and_by_number_of_visits(driver, tmp_path):
+    two, three = {"visits": 2, "quiet": False}, {"visits": 3, "quiet": False}
     rows = [
-        {"quiet": False, "diameter_mm": 5.0, "found": True},
-        {"quiet": False, "diameter_mm": 7.0, "found": False},
-        {"quiet": False, "diameter_mm": 3.5, "found": False},
-        {"quiet": False, "false_mm3": [20.0]},
-        {"quiet": True, "false_mm3": []},
+        two | {"diameter_mm": 5.0, "found": True, "covered": False},
+        two | {"diameter_mm": 7.0, "found": False, "covered": False},
+        two | {"diameter_mm": 3.5, "found": False, "covered": False},
+        two | {"false_mm3": [20.0]},
+        two | {"quiet": True, "false_mm3": []},
+        three | {"diameter_mm": 6.0, "found": True, "covered": True, "late": False, "kept": True},
+        three | {"false_mm3": []},
+        three | {"quiet": True, "false_mm3": [15.0, 30.0]},
     ]
     (tmp_path / "out.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert driver.new_lesions(tmp_path) == {
-        "from 5 mm, found": "1 of 2",
-        "below 5 mm, found": "0 of 1",
-        "active pairs: false": "1",
-        "quiet pairs: false": "0",
+        "2 visits, from 5 mm, found": "1 of 2",
+        "2 visits, from 5 mm, covered": "0 of 2",
+        "2 visits, below 5 mm, found": "0 of 1",
+        "2 visits, active: false": "1",
+        "2 visits, quiet: false": "0",
+        "3 visits, from 5 mm, found": "1 of 1",
+        "3 visits, from 5 mm, covered": "1 of 1",
+        "3 visits, from 5 mm, late": "0 of 1",
+        "3 visits, from 5 mm, kept": "1 of 1",
+        "3 visits, below 5 mm, found": "0 of 0",
+        "3 visits, active: false": "0",
+        "3 visits, quiet: false": "2",
     }
 
 

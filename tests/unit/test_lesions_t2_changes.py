@@ -36,7 +36,14 @@ def scan(*lesions, seed, gain=0.4, noise=0.05, fluid=VENTRICLES):
 def proven(*flairs, known=None, white=WHITE, brains=None):
     known = known or [NONE] * len(flairs)
     brains = brains or [BRAIN] * len(flairs)
-    return proven_lesions(flairs, brains, [LabelImage(mask, GRID) for mask in known], white, LesionRules())
+    return proven_lesions(
+        flairs,
+        brains,
+        [LabelImage(mask, GRID) for mask in known],
+        contrasts=[Image(np.zeros(SHAPE, dtype=np.float32), GRID)] * len(flairs),
+        white_matter=white,
+        rules=LesionRules(),
+    ).definite
 
 
 def overlap(a, b):
@@ -65,9 +72,10 @@ def test_results_do_not_depend_on_the_orientation(turn):
         [flair.reoriented(turn) for flair in flairs],
         [BRAIN.reoriented(turn)] * 2,
         [LabelImage(NONE, GRID).reoriented(turn)] * 2,
-        WHITE.reoriented(turn),
-        LesionRules(),
-    )
+        contrasts=[Image(np.zeros(SHAPE, dtype=np.float32), GRID).reoriented(turn)] * 2,
+        white_matter=WHITE.reoriented(turn),
+        rules=LesionRules(),
+    ).definite
     back = LabelImage(turned[1], flairs[0].reoriented(turn).grid).reoriented("RAS")
     np.testing.assert_array_equal(back.mask, proven(*flairs)[1])
 

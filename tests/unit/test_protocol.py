@@ -2,11 +2,11 @@
 
 import pytest
 
+from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import load_protocol, parse_protocol, protocol_text
 from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.quality_limits import Action
-from mri_pipeline.core.reading_settings import Role
 
 MESEMS = protocol_text("mesems")
 
@@ -114,6 +114,42 @@ def test_a_reader_is_known_by_code_in_any_case_and_by_role():
     with pytest.raises(SettingsError, match="reader R1: expected the role adjudicator, found reader"):
         protocol.reader("R1", Role.ADJUDICATOR)
     assert parse_protocol(MESEMS).reader("anybody").code == "anybody"
+
+
+PEOPLE = """
+[[accounts]]
+code = "S01-AB"
+role = "site"
+site = "S01"
+[[accounts]]
+code = "DM"
+role = "data manager"
+"""
+
+
+def test_people_who_do_not_read_have_accounts_of_their_own_and_change_no_digest():
+    protocol = parse_protocol(TWO + READERS + PEOPLE)
+    assert [(person.code, person.role, person.site) for person in protocol.accounts] == [
+        ("S01-AB", Role.SITE, "S01"),
+        ("DM", Role.DATA_MANAGER, ""),
+    ]
+    assert settings_digest(protocol) == settings_digest(parse_protocol(TWO + READERS))
+    for old, new, message in (
+        ('code = "DM"', 'code = "adj"', "codes of readers and accounts must differ"),
+        ('site = "S01"', 'site = "S99"', "accounts must name a site of the trial"),
+        ('site = "S01"', "", 'a site is required for the role "site"'),
+        (
+            '"data manager"',
+            '"data manager"\nsite = "S01"',
+            'a site is required for the role "site", and for no other',
+        ),
+        ('"data manager"', '"reader"', r"belong under \[\[readers\]\]"),
+        ('"data manager"', '"statistician"', r"accounts\.1\.role"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            parse_protocol(TWO + READERS + PEOPLE.replace(old, new))
+    with pytest.raises(SettingsError, match=r"belong under \[\[accounts\]\]"):
+        parse_protocol(TWO + READERS.replace('"adjudicator"', '"auditor"'))
 
 
 def test_a_password_changes_no_digest_of_the_settings():

@@ -14,8 +14,9 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry import Gate, Registry, ScannerState, ScanState, migrate
-from mri_pipeline.registry.assignments import Edit
+from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.database import open_engine, writing
+from mri_pipeline.registry.jobs import JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
 
 OLD = Path(__file__).parents[1] / "data" / "registry_0.1.0.sql"
@@ -156,7 +157,9 @@ def test_layout_4_keeps_its_reads_and_gets_the_tables_of_the_web_application(old
     with writing(engine) as session:
         migrate.upgrade(session.connection(), layout=2)
     monkeypatch.undo()
-    assert not {"sessions", "login_attempts", "assignments", "edits"} & set(inspect(engine).get_table_names())
+    assert not {"sessions", "login_attempts", "assignments", "edits", "jobs"} & set(
+        inspect(engine).get_table_names()
+    )
     engine.dispose()
     with Registry.open(trial, protocol) as registry:
         (entry,) = registry.audit_entries("registry migrated")
@@ -202,6 +205,14 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
 
 
 def use_web_tables(registry):
+    one = registry.jobs.begin(JobKind.VISIT, site="S01", visit="wk04", account="S01-AB", size_bytes=2**33)
+    assert registry.jobs.take() is None
+    registry.jobs.submit(one.code)
+    taken = registry.jobs.take()
+    assert (taken.code, taken.state, taken.size_bytes, taken.attempts) == (one.code, JobState.RUNNING, 2**33, 1)
+    registry.jobs.end(one.code, JobState.DONE, {"contrasts": ["FLAIR"]}, subject="BCDF2345")
+    assert registry.jobs.find(one.code).outcome == {"contrasts": ["FLAIR"]}
+    assert not registry.jobs.has_work()
     token = registry.sessions.open("R1", "f" * 64)
     assert registry.sessions.find(token).account == "R1"
     assert registry.sessions.find("another") is None

@@ -15,26 +15,12 @@ import pytest
 
 from reading_centre import cli
 from tests.unit.reading_trial import write_unread_trial
-from tests.unit.web_trial import PASSWORDS, Desk, write_web_trial
+from tests.unit.web_trial import PASSWORDS, Desk, server, write_web_trial
 
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
     return write_web_trial(tmp_path_factory.mktemp("server") / "trial")
-
-
-@contextmanager
-def server(trial):
-    """A server process and its URL."""
-    command = [sys.executable, "-m", "reading_centre", "serve", str(trial.root), "--port", "0"]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            line = process.stdout.readline()
-            (url,) = re.findall(r"reading room: (http://127\.0\.0\.1:\d+)/", line)
-            yield process, url
-        finally:
-            process.kill()
 
 
 @contextmanager
@@ -103,7 +89,7 @@ def test_what_cannot_be_used_is_named(trial, tmp_path, capsys):
         tls = ["--tls-cert", str(pem), "--tls-key", str(pem)]
         for arguments, message in (
             ([str(tmp_path)], "expected a trial"),
-            ([str(unread.root)], "expected readers with a password in trial.toml, found none"),
+            ([str(unread.root)], "expected readers or accounts with a password in trial.toml, found none"),
             ([str(trial.root), "--port", port], "expected a free port on an address of this machine"),
             ([str(trial.root), "--host", "192.0.2.1", "--port", "0"], "expected a free port on an address"),
             ([str(trial.root), "--port", "0", *tls], "expected a certificate and its key in PEM form"),

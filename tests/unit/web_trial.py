@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,9 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases.reading_room import ReadingRoom
+from reading_centre.use_cases.upload_job import Worker
 from reading_centre.web.app import create_app
+from tests.unit.office_trial import STAFF, staff_accounts
 from tests.unit.reading_trial import edit_protocol, write_unread_trial
 
 SITE = "http://testserver"
@@ -27,13 +32,13 @@ PASSWORDS = {"R1": "correct horse battery", "R2": "another long password", "ADJ"
 
 @functools.cache
 def accounts() -> str:
-    """Readers of ``trial.toml``."""
+    """Readers and other people of ``trial.toml``."""
     text = ""
     for code, password in PASSWORDS.items():
         role = "adjudicator" if code == "ADJ" else "reader"
         text += f'\n[[readers]]\ncode = "{code}"\nname = "Dr {code}"\nrole = "{role}"\n'
         text += f'password_hash = "{password_hash(password)}"\n'
-    return text
+    return text + staff_accounts()
 
 
 def write_web_trial(folder: Path, *, subjects: int = 1, shape: tuple[int, int, int] = (40, 44, 14)) -> Trial:
@@ -61,13 +66,37 @@ def opened_room(trial: Trial):
         yield ReadingRoom(trial, protocol, registry)
 
 
+class NoWorker(Worker):
+    """The tests do the jobs themselves."""
+
+    def start(self) -> None:
+        pass
+
+
 def browser(room: ReadingRoom, reader: str = "", *, password: str = "") -> TestClient:
-    """A browser, signed in as a reader."""
-    client = TestClient(create_app(room), SITE, headers={"Origin": SITE}, follow_redirects=False)
+    """A browser, signed in as a person."""
+    client = TestClient(
+        create_app(room, NoWorker(room.trial)), SITE, headers={"Origin": SITE}, follow_redirects=False
+    )
     if reader:
-        form = {"login": reader, "password": password or PASSWORDS[reader]}
+        known = PASSWORDS | {code: facts[2] for code, facts in STAFF.items()}
+        form = {"login": reader, "password": password or known[reader]}
         assert client.post("/login", data=form).status_code == 303
     return client
+
+
+@contextmanager
+def server(trial):
+    """A server process and its URL."""
+    command = [sys.executable, "-m", "reading_centre", "serve", str(trial.root), "--port", "0"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            line = process.stdout.readline()
+            (url,) = re.findall(r"reading room: (http://127\.0\.0\.1:\d+)/", line)
+            yield process, url
+        finally:
+            process.kill()
 
 
 class Desk:

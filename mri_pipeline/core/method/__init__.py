@@ -24,6 +24,7 @@ from mri_pipeline.core.method.images import (
 from mri_pipeline.core.method.t2 import (
     ExternalMask,
     LocalContrastMethod,
+    T2Appearing,
     T2Basins,
     T2Border,
     T2Evidence,
@@ -40,7 +41,7 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_fluid, t2_border, t2_basins, local_contrast
+    t2, t2_evidence, t2_visits, t2_appearing, t2_fluid, t2_border, t2_basins, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
@@ -79,6 +80,7 @@ class Method:
     t2_evidence: T2Evidence = field(default_factory=T2Evidence)
     local_contrast: LocalContrastMethod = field(default_factory=LocalContrastMethod)
     t2_visits: T2Visits = field(default_factory=T2Visits)
+    t2_appearing: T2Appearing = field(default_factory=T2Appearing)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
     t2_border: T2Border = field(default_factory=T2Border)
     t2_basins: T2Basins = field(default_factory=T2Basins)

@@ -168,14 +168,15 @@ def points_mm_of(piece: Piece, grid: Grid) -> FloatArray:
     return grid.world((np.argwhere(piece.voxels) + [s.start for s in piece.where]).astype(float))
 
 
-def is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
+def is_tube(points_mm: FloatArray, volume_mm3: float, *, elongation: float, width_mm: float) -> bool:
     """True if long and thin: a cylinder of the same volume and length is narrower than a lesion.
 
     Parameters
     ----------
     points_mm : ndarray of float, shape (n, 3)
     volume_mm3 : float
-    settings : GelSettings
+    elongation, width_mm : float
+        A vessel is longer than this multiple of its width, and thinner than this width.
 
     Returns
     -------
@@ -187,4 +188,4 @@ def is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> 
     axis = np.linalg.svd(centred, full_matrices=False)[2][0]
     length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
     width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
-    return length > settings.vessel_elongation * width and width < settings.vessel_width_mm
+    return length > elongation * width and width < width_mm

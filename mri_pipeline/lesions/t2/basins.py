@@ -8,22 +8,22 @@ separated from a neighbouring lesion or gyrus. Its features distinguish a lesion
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.components import ConnectedComponents, structure
+from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.distances import depth_within, distance_to
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
-from mri_pipeline.lesions.contrast import local_contrast
+from mri_pipeline.lesions.contrast import LocalContrast, local_contrast
+from mri_pipeline.lesions.symmetry import mirrored
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, mode_and_spread
+from mri_pipeline.lesions.t2.watersheds import basins_of, upper_part
 
 _BASINS = METHOD.t2_basins
 FEATURES = (
@@ -110,8 +110,8 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
         Empty if nothing in or near white matter is brighter than its surroundings.
     """
     grid, brain = visit.grid, visit.brain.mask
-    flair = local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue)
-    contrast = _by_normal_white_matter(flair.contrast, brain, tissue)
+    flair = white_matter_contrast(visit, tissue)
+    contrast = flair.contrast
     depth = depth_within(brain, grid.spacing_mm)
     sigma = [_BASINS.near_mm / s for s in grid.spacing_mm]
     searched = brain & (depth >= METHOD.t2_evidence.edge_mm) & tissue.above_foramen_magnum
@@ -129,11 +129,31 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
         "csf": tissue.csf.data,
         "depth_mm": depth,
         "location": np.log(np.maximum(tissue.lesion_prior.data, METHOD.t2_evidence.prior_floor)),
-        "mirrored": _mirrored(contrast, visit, tissue),
+        "mirrored": mirrored(
+            contrast, visit, tissue, smoothing_mm=_BASINS.mirror_smoothing_mm, reach_mm=_BASINS.near_mm
+        ),
         "infratentorial": tissue.infratentorial.astype(np.float32),
         "csf_distance_mm": _distance_to_csf(tissue),
     }
     return Candidates(basins.components, _features(basins, maps, visit), contrast)
+
+
+def white_matter_contrast(visit: VisitImages, tissue: TissueMaps) -> LocalContrast:
+    """FLAIR relative to the white matter around.
+
+    Parameters
+    ----------
+    visit : VisitImages
+        With `Contrast.FLAIR`.
+    tissue : TissueMaps
+
+    Returns
+    -------
+    LocalContrast
+        Its contrast is from the mode of white matter, in units of its darker half, which lesions do not affect.
+    """
+    flair = local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue)
+    return replace(flair, contrast=_by_normal_white_matter(flair.contrast, visit.brain.mask, tissue))
 
 
 def _by_normal_white_matter(
@@ -155,32 +175,22 @@ def _basins(
     landscape = np.where(searched, np.clip(contrast, -_BASINS.most_contrast, _BASINS.most_contrast), OUTSIDE)
     landscape = landscape.astype(np.float32)
     box = ndimage.find_objects(searched.astype(np.uint8), max_label=1)[0] or (slice(0, 1),) * 3
-    tops = _prominent(landscape[box]) & near_white[box] & (landscape[box] > _BASINS.least_peak)
-    markers, count = ndimage.label(tops, structure(3))
     labels = np.zeros(contrast.shape, dtype=np.int32)
-    labels[box] = watershed(
-        -landscape[box], markers, mask=landscape[box] > _BASINS.floor, connectivity=structure(3)
+    labels[box], count = basins_of(
+        landscape[box],
+        near_white[box],
+        least_peak=_BASINS.least_peak,
+        least_prominence=_BASINS.least_prominence,
+        floor=_BASINS.floor,
     )
     basins = ConnectedComponents.of_labels(labels, count)
-    peak = basins.maxima(landscape)
+    components, peak = upper_part(basins, landscape, 0.5)
     lower = ndimage.minimum_filter(np.where(labels > 0, labels, count + 1), 3)
     meets = (lower < labels) | (ndimage.maximum_filter(labels, 3) > labels)
     saddle = np.maximum(basins.maxima(np.where(meets, landscape, 0)), 0)
-    high = landscape.ravel()[basins.voxels] > peak[basins.number] / 2
-    number = basins.number[high]
-    components = ConnectedComponents(
-        contrast.shape, basins.voxels[high], number, np.bincount(number, minlength=count)
-    )
     volume = components.sizes * voxel_mm3
     keep = (volume >= _BASINS.least_mm3) & (volume <= _BASINS.most_mm3)
     return _Basins(components.selected(keep), basins.sizes[keep] * voxel_mm3, (saddle / peak)[keep])
-
-
-def _prominent(landscape: NDArray[np.float32]) -> BoolArray:
-    """Maxima that are at least `least_prominence` above their saddle to a higher one."""
-    height = _BASINS.least_prominence
-    above = sitk.GetArrayFromImage(sitk.HConvex(sitk.GetImageFromArray(landscape), height, True))
-    return np.asarray(above >= np.float32(height * (1 - _BASINS.rounding)))
 
 
 def _relative_t1(evidence: Evidence) -> NDArray[np.float32]:
@@ -205,22 +215,6 @@ def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
 def _distance_to_csf(tissue: TissueMaps) -> NDArray[np.float32]:
     distance = distance_to(tissue.csf.data > METHOD.t2_fluid.most, tissue.csf.grid.spacing_mm)
     return np.minimum(distance, np.float32(_BASINS.far_mm))
-
-
-def _mirrored(contrast: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
-    """Highest contrast near the mirrored position of the other hemisphere: tracts are bright on both sides."""
-    grid, brain = visit.grid, visit.brain.mask
-    spacing = np.array(grid.spacing_mm)
-    reach = [2 * max(1, round(_BASINS.near_mm / s)) + 1 for s in grid.spacing_mm]
-    blurred = ndimage.gaussian_filter(contrast, _BASINS.mirror_smoothing_mm / spacing)
-    highest = ndimage.maximum_filter(blurred, reach)
-    points = tissue.template_to_subject.inverse().points(grid.world(np.argwhere(brain).astype(float)))
-    points[:, 0] *= -1.0
-    world = tissue.template_to_subject.points(points)
-    indices = np.linalg.solve(grid.affine[:3, :3], (world - grid.affine[:3, 3]).T)
-    mirrored = np.zeros(grid.shape, dtype=np.float32)
-    mirrored[brain] = ndimage.map_coordinates(highest, indices, order=1, mode="constant")
-    return mirrored
 
 
 def _features(basins: _Basins, maps: dict[str, NDArray[np.float32]], visit: VisitImages) -> FloatArray:

@@ -27,6 +27,7 @@ from mri_pipeline.core.spatial import BoolArray, Grid, Image, LabelImage
 from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.components import label_lesions
+from mri_pipeline.lesions.t2.basins import white_matter_contrast
 from mri_pipeline.lesions.t2.border import small_to_half_height, to_border, with_faint
 from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
@@ -103,13 +104,11 @@ def segment_t2(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
-        tissue.white_matter,
-        rules,
+        contrasts=[Image(white_matter_contrast(visit, tissue).contrast, visit.grid) for visit in visits],
+        white_matter=tissue.white_matter,
+        rules=rules,
     )
-    found = [
-        _with(found_there, without_flow(more, visit, tissue), rules)
-        for found_there, more, visit in zip(found, proven, visits, strict=True)
-    ]
+    found = _with_all(found, proven.definite, visits, tissue, rules)
     further = further_lesions(
         visits,
         tissue,
@@ -118,10 +117,9 @@ def segment_t2(
         known=[there.mask.mask for there in found],
         model=model or load_trees(T2_BASINS_FILE),
     )
-    found = [
-        _with(found_there, without_flow(more, visit, tissue), rules)
-        for found_there, more, visit in zip(found, further, visits, strict=True)
-    ]
+    # a stable lesion that adjoins an appearing one is lesion at every visit
+    more = [stable | faint for stable, faint in zip(further, proven.faint, strict=True)]
+    found = _with_all(found, more, visits, tissue, rules)
     enclosed = enclosed_by_csf([there.mask.mask for there in found], [visit.brain for visit in visits], tissue)
     return [_without(there, enclosed, rules) for there in found]
 
@@ -174,6 +172,20 @@ def _with_t1(evidences: Sequence[Evidence]) -> list[Evidence]:
         if evidence.t1 is None
         else replace(evidence, t1=np.where(np.isnan(evidence.t1), mean, evidence.t1))
         for evidence in evidences
+    ]
+
+
+def _with_all(
+    found: Sequence[T2Segmentation],
+    more: Sequence[BoolArray],
+    visits: Sequence[VisitImages],
+    tissue: TissueMaps,
+    rules: LesionRules,
+) -> list[T2Segmentation]:
+    """Add lesions of each visit that are no CSF flow."""
+    return [
+        _with(there, without_flow(added, visit, tissue), rules)
+        for there, added, visit in zip(found, more, visits, strict=True)
     ]
 
 

@@ -1,0 +1,68 @@
+"""Accounts of the people of a trial: their codes, names, roles and passwords."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, SerializationInfo, field_serializer, model_validator
+
+from mri_pipeline.core.settings import DIGEST, Settings
+
+
+class Role(StrEnum):
+    """Role of a person in the trial."""
+
+    READER = "reader"
+    ADJUDICATOR = "adjudicator"
+    SITE = "site"
+    DATA_MANAGER = "data manager"
+    AUDITOR = "auditor"
+
+
+READING_ROLES = frozenset({Role.READER, Role.ADJUDICATOR})
+"""Roles of those who read scans, blinded."""
+
+
+class Account(Settings):
+    """A person of the trial.
+
+    Attributes
+    ----------
+    code : str
+        Up to 32 letters, digits, ``_`` and ``-``. Upper and lower case are the same code.
+    name : str
+        Printed name; the code if empty.
+    role : Role
+    password_hash : str
+        Argon2id hash of the password; empty without password.
+    """
+
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    name: Annotated[str, Field(max_length=64)] = ""
+    role: Role
+    password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
+
+    @field_serializer("name", "password_hash")
+    def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
+        return None if info.context == DIGEST else value  # a new password changes no number
+
+
+class StaffAccount(Account):
+    """A person who does not read: of a site, a data manager or an auditor.
+
+    Attributes
+    ----------
+    site : str
+        Code of the site; empty for the other roles.
+    """
+
+    site: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StaffAccount:
+        if self.role in READING_ROLES:
+            raise ValueError("readers and adjudicators belong under [[readers]]")
+        if (self.role is Role.SITE) != bool(self.site):
+            raise ValueError('a site is required for the role "site", and for no other')
+        return self

@@ -1,0 +1,116 @@
+"""The people of a trial and their accounts, as ``trial.toml`` has them now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from mri_pipeline.core.accounts import Account
+from mri_pipeline.core.errors import ReadingCentreError, SettingsError, UsageError
+from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.reading_settings import Reader
+from mri_pipeline.reading.accounts import key_digest, new_key, password_hash
+
+_LOG = logging.getLogger(__name__)
+
+
+class People:
+    """The people of a running trial. A changed account takes effect at once; other settings need a restart.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+        Its accounts hold until ``trial.toml`` is read.
+    """
+
+    def __init__(self, trial: Trial, protocol: Protocol) -> None:
+        self._file = trial.protocol_file
+        self._latest = 0, protocol
+
+    @property
+    def _protocol(self) -> Protocol:
+        """While ``trial.toml`` is missing or invalid, the latest valid accounts stay."""
+        try:
+            changed = self._file.stat().st_mtime_ns
+            if self._latest[0] != changed:
+                self._latest = changed, load_protocol(self._file)
+        except (ReadingCentreError, OSError) as error:
+            _LOG.error("the accounts stay as they were: %s", error)
+        return self._latest[1]
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """Readers and adjudicators."""
+        return self._protocol.readers
+
+    def account(self, code: str) -> Account | None:
+        """The person with a code in upper or lower case.
+
+        Parameters
+        ----------
+        code : str
+
+        Returns
+        -------
+        Account or None
+            None if there is none, or one without a password.
+        """
+        protocol = self._protocol
+        everybody: tuple[Account, ...] = (*protocol.readers, *protocol.accounts)
+        found = next((person for person in everybody if person.code.upper() == code.upper()), None)
+        return found if found is not None and found.password_hash else None
+
+
+def account_line(folder: Path, *, person: str, key_file: Path | None, password: Callable[[str], str]) -> str:
+    """The line of ``trial.toml`` with a new account of a person.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    person : str
+        Code of a table under ``[[readers]]`` or ``[[accounts]]``.
+    key_file : Path or None
+        New key file of a reader to write (mode 0600). None: the account has a password.
+    password : callable
+        Asks for the new password.
+
+    Returns
+    -------
+    str
+        For the table of the person.
+
+    Raises
+    ------
+    SettingsError
+        If ``trial.toml`` does not list the person.
+    UsageError
+        If the key file exists or is not for a reader, or the password is too short.
+    """
+    protocol = load_protocol(Trial.existing(folder).protocol_file)
+    listed = _listed(protocol, person)
+    if key_file is None:
+        return f'password_hash = "{password_hash(password(f"New account of {listed.code}."))}"'
+    if not isinstance(listed, Reader):
+        raise UsageError("expected a reader with --key-file, found another role", hint="leave --key-file out")
+    if key_file.exists():
+        raise UsageError("expected a new key file, found one of that name", hint="name another file")
+    content = new_key()
+    write_atomic(key_file, content, mode=0o600)
+    return f'key_sha256 = "{key_digest(content)}"'
+
+
+def _listed(protocol: Protocol, person: str) -> Account:
+    everybody: tuple[Account, ...] = (*protocol.readers, *protocol.accounts)
+    for listed in everybody:
+        if listed.code.upper() == person.upper():
+            return listed
+    known = ", ".join(listed.code for listed in everybody)
+    raise SettingsError(
+        f"expected a person of trial.toml ({known or 'none named yet'}), found another code",
+        hint='add [[readers]] with code = "R1", or [[accounts]] with code and role, to trial.toml first',
+    )

@@ -1,0 +1,131 @@
+"""Pages of the office on refused uploads, and on the jobs that people have ordered."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from mri_pipeline.core.accounts import Role
+from mri_pipeline.core.errors import IdentityError, UsageError
+from mri_pipeline.intake.quarantined import QuarantineEntry
+from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from reading_centre.use_cases.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
+from reading_centre.use_cases.waiting_upload import WaitingUpload
+from reading_centre.web.access import allow, room_of, user_of, worker_of
+from reading_centre.web.render import form_of, page
+
+router = APIRouter(prefix="/office")
+_SEES = (Role.DATA_MANAGER, Role.AUDITOR)
+_FIELDS: Final = (
+    "subject", "visit", "replace_because", "before_infusion", "patient_changed", "reason", "clear_identity"
+)  # fmt: skip
+"""Fields of the forms on a refused upload."""
+
+
+@router.get("/quarantine")
+@allow(*_SEES)
+def _quarantine(request: Request, settled: str = "") -> Response:
+    """Refused uploads, the latest first."""
+    found = list_quarantine(room_of(request).trial.root, settled=settled == "yes")
+    return page(request, "quarantine", entries=found[::-1], settled=settled == "yes")
+
+
+@router.get("/quarantine/{name}")
+@allow(*_SEES)
+def _entry(request: Request, name: str) -> Response:
+    """One refused upload."""
+    return _entry_page(request, _existing(request, name))
+
+
+def _existing(request: Request, name: str) -> QuarantineEntry:
+    try:
+        return show_quarantine(room_of(request).trial.root, name)
+    except UsageError as missing:
+        raise HTTPException(404, "Expected a refused upload, found none. Go to the quarantine.") from missing
+
+
+def _entry_page(request: Request, entry: QuarantineEntry, error: str = "") -> Response:
+    may_decide = user_of(request).role is Role.DATA_MANAGER and not entry.outcome and entry.upload is not None
+    return page(
+        request, "quarantine_entry", 422 if error else 200, entry=entry, error=error, may_decide=may_decide,
+        is_visit=entry.kind != DUMMY_RUN, visits=room_of(request).protocol.visits,
+        releasable=entry.kind != DUMMY_RUN or entry.refused_as == IdentityError.__name__,
+    )  # fmt: skip
+
+
+@router.post("/quarantine/{name}/{decision}")
+@allow(Role.DATA_MANAGER)
+async def _decide(request: Request, name: str, decision: Literal["retry", "release"]) -> Response:
+    """Order another try, or the release, of a refused upload."""
+    form = await form_of(request)
+    return await run_in_threadpool(_decided, request, name, JobKind(decision), form)
+
+
+def _decided(request: Request, name: str, kind: JobKind, form: dict[str, str]) -> Response:
+    room = room_of(request)
+    entry = _existing(request, name)
+    wishes = {field: form.get(field, "").strip() for field in _FIELDS}
+    infusion = {"yes": True, "no": False}.get(wishes.pop("before_infusion"))
+    tags = re.split(r"[;\s]+", wishes.pop("clear_identity"))
+    error = _refusal(entry, kind, wishes)
+    if error:
+        return _entry_page(request, entry, error)
+    visit = entry.visit or wishes["visit"]
+    job = room.registry.jobs.begin(
+        kind, account=user_of(request).code, site=entry.site, visit=visit, entry=entry.name
+    )
+    requested = {**wishes, "before_infusion": infusion, "clear_identity": [tag for tag in tags if tag]}
+    WaitingUpload(room.trial, job.code).create(requested)
+    return _ordered(request, job)
+
+
+def _ordered(request: Request, job: Job) -> Response:
+    room_of(request).registry.jobs.submit(job.code)
+    worker_of(request).start()
+    return RedirectResponse(f"/office/jobs/{job.code}", 303)
+
+
+def _refusal(entry: QuarantineEntry, kind: JobKind, wishes: dict[str, str]) -> str:
+    """Why a decision cannot be carried out; the job would end at once with the same."""
+    if entry.outcome or entry.upload is None:
+        return "Expected an upload that waits in quarantine, found none."
+    if entry.kind != DUMMY_RUN and not wishes["subject"]:
+        return "Expected the trial number of the subject, found none."
+    if kind is JobKind.RELEASE and not wishes["reason"]:
+        return "Expected a reason for the release, found none."
+    return ""
+
+
+# jobs
+
+
+@router.get("/jobs")
+@allow(*_SEES)
+def _jobs(request: Request) -> Response:
+    """The latest uploads of the sites and jobs of the office."""
+    return page(request, "jobs", jobs=room_of(request).registry.jobs.latest())
+
+
+@router.get("/jobs/{job}")
+@allow(*_SEES)
+def _job(request: Request, job: str) -> Response:
+    """One job."""
+    found = room_of(request).registry.jobs.find(job)
+    if found is None:
+        raise HTTPException(404, "Expected a job of this trial, found none. Go to the jobs.")
+    if found.state in {JobState.WAITING, JobState.RUNNING}:
+        worker_of(request).start()
+    return page(request, "job", job=found)
+
+
+@router.post("/agreement")
+@allow(Role.DATA_MANAGER)
+def _write_agreement(request: Request) -> Response:
+    """Order the agreement report."""
+    job = room_of(request).registry.jobs.begin(JobKind.AGREEMENT, account=user_of(request).code)
+    return _ordered(request, job)

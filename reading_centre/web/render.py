@@ -1,0 +1,154 @@
+"""Pages and forms."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from fastapi import Request
+from starlette.responses import Response
+from starlette.templating import Jinja2Templates
+
+from mri_pipeline.core.accounts import Role
+from mri_pipeline.core.errors import ReadingCentreError
+from mri_pipeline.core.visits import Contrast
+from reading_centre.use_cases.visit_plan import Window
+from reading_centre.web.access import User
+
+_OFFICE: Final = (
+    ("/office", "Overview"),
+    ("/office/queries", "Queries"),
+    ("/office/quarantine", "Quarantine"),
+    ("/office/jobs", "Uploads"),
+    ("/office/reads", "Reads"),
+    ("/office/audit", "Audit trail"),
+)
+MENUS: Final[dict[Role, tuple[tuple[str, str], ...]]] = {
+    Role.DATA_MANAGER: _OFFICE,
+    Role.AUDITOR: _OFFICE,
+    Role.SITE: (("/site", "Overview"), ("/site/upload", "Send scans"), ("/site/queries", "Queries")),
+}
+"""Links in the header: address and title."""
+
+
+def page(request: Request, name: str, status: int = 200, **context: Any) -> Response:
+    """A page.
+
+    Parameters
+    ----------
+    request : Request
+    name : str
+        Of the template.
+    status : int
+    **context : object
+        Of the template. The person of the session and the menu are added.
+
+    Returns
+    -------
+    Response
+    """
+    templates: Jinja2Templates = request.app.state.templates
+    user: User | None = getattr(request.state, "user", None)
+    menu = MENUS.get(user.role, ()) if user else ()
+    context = {"user": user, "menu": menu, "path": request.url.path, **context}
+    return templates.TemplateResponse(request, f"{name}.html.j2", context, status_code=status)
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a form that was sent.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    dict of str to str
+        Empty for a body of another form.
+    """
+    try:
+        fields = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=20)
+    except ValueError:  # too many fields
+        return {}
+    return {name: values[0].replace("\0", "") for name, values in fields.items()}
+
+
+def sentences(text: str) -> list[str]:
+    """The parts of a message as sentences.
+
+    Parameters
+    ----------
+    text : str
+        Parts are separated by semicolons.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> sentences("T1w: expected one series, found none; FLAIR: 4 mm slices")
+    ['T1w: expected one series, found none.', 'FLAIR: 4 mm slices.']
+    """
+    parts = text.replace(Contrast.T1W_GD.value, "T1 after contrast").split("; ")
+    return [f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts if part]
+
+
+def minute(utc: str) -> str:
+    """A time for people, to the minute.
+
+    Parameters
+    ----------
+    utc : str
+        ISO 8601.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> minute("2026-03-01T08:15:00+00:00")
+    '2026-03-01 08:15'
+    """
+    return utc[:16].replace("T", " ")
+
+
+def _days(window: Window) -> str:
+    first, last = (f"{day.day}\N{NO-BREAK SPACE}{day:%b}" for day in (window.first, window.last))
+    return f"{first} to {last} {window.last:%Y}"
+
+
+def _spaced(name: str) -> str:
+    """The name of a class of errors as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
+
+
+def _decimals(number: str) -> str:
+    return f"{float(number):.3f}" if number else ""
+
+
+FILTERS: Final = {
+    "minute": minute,
+    "sentences": sentences,
+    "days": _days,
+    "spaced": _spaced,
+    "decimals": _decimals,
+}
+"""Filters of the templates."""
+
+
+def message_of(error: ReadingCentreError) -> str:
+    """The text of an error for the person who made the request.
+
+    Parameters
+    ----------
+    error : ReadingCentreError
+
+    Returns
+    -------
+    str
+    """
+    hint = "" if "mri-pipeline" in error.hint else error.hint  # a command is no next step on a page
+    return " ".join(sentences(error.message) + sentences(hint))

@@ -1,0 +1,158 @@
+"""Pages of the people of a site."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, RedirectResponse, Response
+
+from mri_pipeline.core.accounts import Role
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.registry import Query, QueryState
+from mri_pipeline.registry.jobs import Job
+from reading_centre.use_cases.query import answer_query
+from reading_centre.use_cases.waiting_upload import BusyError, WaitingUpload
+from reading_centre.web.access import allow, room_of, user_of
+from reading_centre.web.render import form_of, message_of, page
+from reading_centre.web.site_api import door_of, own_upload
+
+router = APIRouter(prefix="/site")
+Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+@router.get("")
+@allow(Role.SITE)
+def _overview(request: Request) -> Response:
+    """Subjects, what is due, uploads and open queries."""
+    door = door_of(request)
+    names = door.names()
+    return page(
+        request, "site", gate=door.gate.value,
+        subjects=door.subjects(today=dt.datetime.now(dt.UTC).date()),
+        visits=room_of(request).protocol.visits,
+        uploads=[(job, _name_of(request, job, names)) for job in door.uploads()[:10]],
+        queries=sum(query.state is QueryState.OPEN for query in door.queries()),
+    )  # fmt: skip
+
+
+def _name_of(request: Request, job: Job, names: dict[str, str]) -> str:
+    """Name of the subject of an upload: of its request while it waits, then by the blinded code."""
+    waiting = WaitingUpload(room_of(request).trial, job.code).request
+    return str(waiting.get("subject", "")) or names.get(job.subject, job.subject)
+
+
+# uploads
+
+
+@router.get("/upload")
+@allow(Role.SITE)
+def _form(request: Request) -> Response:
+    """The form of a new upload."""
+    door, protocol = door_of(request), room_of(request).protocol
+    return page(
+        request, "site_upload", gate=door.gate.value, subjects=door.site.subjects, visits=protocol.visits,
+        most_mb=protocol.max_upload_mb, job=None,
+    )  # fmt: skip
+
+
+@router.get("/uploads/{upload}")
+@allow(Role.SITE)
+def _upload(request: Request, upload: str) -> Response:
+    """Progress and verdict of an upload."""
+    job = own_upload(request, upload)
+    received = WaitingUpload(room_of(request).trial, job.code).received
+    subject = _name_of(request, job, door_of(request).names())
+    return page(request, "site_verdict", job=job, subject=subject, received=received, **_verdict(job))
+
+
+def _verdict(job: Job) -> dict[str, Any]:
+    hint = str(job.outcome.get("next_step", ""))
+    own = not any(word in hint for word in ("mri-pipeline", "--", "trial.toml"))
+    return {
+        "next_step": hint if own else "The reading centre has this upload and will contact you",
+        "outcome": job.outcome,
+        "ended": job.state.ended,
+    }
+
+
+@router.post("/uploads/{upload}/discard")
+@allow(Role.SITE)
+def _discard(request: Request, upload: str) -> Response:
+    """Give up an upload that is not whole."""
+    job = own_upload(request, upload)
+    try:
+        door_of(request).discard(job)
+    except BusyError as error:
+        raise HTTPException(409, message_of(error)) from error
+    return RedirectResponse("/site", 303)
+
+
+@router.get("/uploads/{upload}/report")
+@allow(Role.SITE)
+def _report(request: Request, upload: str) -> Response:
+    """The acceptance report of a dummy run."""
+    job = own_upload(request, upload)
+    name = str(job.outcome.get("report", ""))
+    path = room_of(request).trial.reports / name
+    if not name or not path.is_file():
+        raise HTTPException(404, "Expected the report of a dummy run, found none. Go to the first page.")
+    return FileResponse(path, media_type="text/html", filename=name)
+
+
+# queries
+
+
+@router.get("/queries")
+@allow(Role.SITE)
+def _queries(request: Request) -> Response:
+    """The queries of the site, those that wait for an answer first."""
+    door = door_of(request)
+    names = door.names()
+    order = [QueryState.OPEN, QueryState.ANSWERED, QueryState.CLOSED]
+    found = sorted(door.queries(), key=lambda query: order.index(query.state))
+    return page(
+        request, "site_queries", queries=[(query, names.get(query.subject, query.subject)) for query in found]
+    )
+
+
+@router.get("/queries/{number}")
+@allow(Role.SITE)
+def _query(request: Request, number: Number) -> Response:
+    """One query."""
+    return _query_page(request, _own_query(request, number))
+
+
+@router.post("/queries/{number}/answer")
+@allow(Role.SITE)
+async def _answer(request: Request, number: Number) -> Response:
+    """Answer a query."""
+    text = (await form_of(request)).get("text", "").strip()
+    return await run_in_threadpool(_answered, request, number, text)
+
+
+def _answered(request: Request, number: int, text: str) -> Response:
+    query = _own_query(request, number)
+    try:
+        answer_query(room_of(request).trial.root, number, text=text, by=user_of(request).code)
+    except UsageError as error:
+        return _query_page(request, query, message_of(error))
+    return RedirectResponse(f"/site/queries/{number}", 303)
+
+
+def _own_query(request: Request, number: int) -> Query:
+    query = door_of(request).query(number)
+    if query is None:
+        raise HTTPException(404, "Expected a query of your site, found none. Go to the queries.")
+    return query
+
+
+def _query_page(request: Request, query: Query, error: str = "") -> Response:
+    name = door_of(request).names().get(query.subject, query.subject)
+    return page(
+        request, "query", 422 if error else 200, query=query, subject=name, history=[], base="/site/queries",
+        may_answer=True, may_close=False, error=error,
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+/** The form of a new upload, and of one that goes on. */
+
+import { Chosen } from "./choose.js";
+import { RefusedError, begin, send, stateOf } from "./send.js";
+
+const TEXTS = {
+  nothing: "Nothing is chosen.",
+  empty: "There is no file to send. Choose a folder or an archive.",
+  reading: "Reading the names of the files …",
+  other: "These are other files than those of this upload. Choose the same files again.",
+  insecure: "Uploads need a connection with TLS (https). Ask the reading centre for the address.",
+  gone: "The files cannot be read any more. Choose them again.",
+  /** @param {number} received @param {number} size @param {boolean} interrupted */
+  progress: (received, size, interrupted) =>
+    `${(received / 1e6).toFixed(1)} of ${(size / 1e6).toFixed(1)} MB` +
+    (interrupted ? ". The connection is interrupted; the upload goes on by itself." : ""),
+};
+
+const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
+const drop = /** @type {HTMLElement} */ (document.getElementById("drop"));
+const chosenText = /** @type {HTMLElement} */ (document.getElementById("chosen"));
+const problem = /** @type {HTMLElement} */ (document.getElementById("problem"));
+const progress = /** @type {HTMLElement} */ (document.getElementById("progress"));
+const button = /** @type {HTMLButtonElement} */ (form.querySelector("button[type=submit]"));
+let known = form.dataset.upload;
+/** @type {Chosen | null} */
+let chosen = null;
+let sending = false;
+
+/** @param {string} text */
+function say(text) {
+  problem.textContent = text;
+  problem.hidden = !text;
+}
+
+/** @param {Promise<Chosen | null>} choice */
+async function choose(choice) {
+  if (sending) return;
+  say("");
+  chosenText.textContent = TEXTS.reading;
+  chosen = await choice.catch(() => null);
+  chosenText.textContent = chosen?.text ?? TEXTS.nothing;
+  if (!chosen) say(TEXTS.empty);
+  button.disabled = !chosen;
+}
+
+function showFields() {
+  const kind = form.querySelector("input[name=kind]:checked");
+  const isVisit = kind instanceof HTMLInputElement && kind.value === "visit";
+  const ofVisit = form.querySelector(".of-visit");
+  if (!(ofVisit instanceof HTMLElement)) return;
+  ofVisit.hidden = !isVisit;
+  for (const field of ofVisit.querySelectorAll("input, select")) {
+    /** @type {HTMLInputElement} */ (field).disabled = !isVisit;
+  }
+  const visit = form.querySelector("select[name=visit]");
+  const asked = isVisit && visit instanceof HTMLSelectElement && visit.selectedOptions[0]?.dataset.infusion !== undefined;
+  const infusion = /** @type {HTMLFieldSetElement} */ (document.getElementById("infusion"));
+  infusion.hidden = !asked;
+  for (const field of infusion.querySelectorAll("input")) {
+    field.disabled = !asked;
+    field.required = asked;
+  }
+}
+
+/** @param {Chosen} files @returns {Promise<string>} */
+async function codeOf(files) {
+  if (known) {
+    const state = await stateOf(known);
+    if (state.state === "receiving" && (state.content !== files.content || state.size !== files.blob.size)) throw new RefusedError(TEXTS.other);
+    return known;
+  }
+  const fields = new FormData(form);
+  const text = (/** @type {string} */ name) => String(fields.get(name) ?? "");
+  const infusion = text("before_infusion");
+  known = await begin({
+    kind: text("kind"), size: files.blob.size, content: files.content, subject: text("subject"), visit: text("visit"),
+    before_infusion: infusion ? infusion === "yes" : null, replace_because: text("replace_because"),
+  });
+  return known;
+}
+
+/** @param {Chosen} files */
+async function sendAll(files) {
+  const bar = /** @type {HTMLProgressElement} */ (progress.querySelector("progress"));
+  const sent = /** @type {HTMLElement} */ (document.getElementById("sent"));
+  const upload = await codeOf(files);
+  history.replaceState(null, "", `/site/uploads/${upload}`); // a reload goes on with this upload
+  progress.hidden = false;
+  await send(upload, files.blob, (received, interrupted) => {
+    bar.value = received / files.blob.size;
+    sent.textContent = TEXTS.progress(received, files.blob.size, interrupted);
+  });
+  location.assign(`/site/uploads/${upload}`);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (!chosen || sending) return;
+  sending = button.disabled = true;
+  say("");
+  try {
+    await sendAll(chosen);
+  } catch (error) {
+    say(error instanceof RefusedError ? error.message : TEXTS.gone);
+    sending = button.disabled = false;
+  }
+});
+
+for (const id of ["folder", "archive"]) {
+  const input = /** @type {HTMLInputElement} */ (document.getElementById(id));
+  input.addEventListener("change", () => input.files?.length && choose(Chosen.ofList(input.files)));
+}
+drop.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  drop.classList.add("over");
+});
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (event.dataTransfer) choose(Chosen.ofDrop(event.dataTransfer.items));
+});
+form.addEventListener("change", showFields);
+addEventListener("beforeunload", (event) => {
+  if (sending && !progress.hidden && progress.querySelector("progress")?.value !== 1) event.preventDefault();
+});
+
+showFields();
+if (!crypto.subtle) {
+  say(TEXTS.insecure);
+  for (const field of form.querySelectorAll("input, select, button")) /** @type {HTMLInputElement} */ (field).disabled = true;
+}

@@ -1,0 +1,5 @@
+/** A page that shows the state of a job: it is loaded again until the job has ended. */
+
+const EVERY_MS = 3000;
+
+setTimeout(() => location.reload(), EVERY_MS);

@@ -1,0 +1,215 @@
+"""The pages of data managers and auditors: what they show is the registry's, what they change is audited."""
+
+import csv
+import datetime as dt
+import io
+import json
+import re
+
+import pytest
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.trial_office import sites_at_a_glance, totals
+from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
+from tests.unit.reading_trial import copy_of
+from tests.unit.web_trial import browser, opened_room
+
+PAGES = ("/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/queries/1")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return write_office_trial(tmp_path_factory.mktemp("office") / "trial")
+
+
+@pytest.fixture
+def room(original, tmp_path):
+    with opened_room(copy_of(original, tmp_path)) as room:
+        yield room
+
+
+@pytest.fixture
+def manager(room):
+    return browser(room, "DM")
+
+
+def code_of(room, number, site="S01"):
+    return Sealed.open(room.trial).preview(site, number)
+
+
+def test_sites_subjects_and_visits_at_a_glance(original):
+    protocol = load_protocol(original.protocol_file)
+    last = BEGIN + dt.timedelta(days=100)
+    with Registry.open(original, protocol) as registry:
+        sites = sites_at_a_glance(original, protocol, registry, today=last)
+        numbers = totals(sites, registry)
+        rows = {row.code: row.cells for site in sites for row in site.subjects}
+    one, two = (rows[Sealed.open(original).preview("S01", number)] for number in NUMBERS[:2])
+    assert [cell.state for cell in one[:4]] == ["locked", "to adjudicate", "received", "missing"]
+    # 100 days after week 0: week 12 (84 days) is 16 days late, week 24 comes 68 days later
+    assert [cell.due for cell in one[:4]] == ["", "", "", "not due yet"]
+    assert (one[0].open_queries, one[1].open_queries) == (1, 0)
+    assert [cell.state for cell in two[:3]] == ["analysed", "analysed", "missing"]
+    assert [(site.code, site.gate, site.quarantined, site.dummy_run_queries) for site in sites] == [
+        ("S01", "accepted", 1, 1),
+        ("S02", "accepted", 1, 0),
+    ]
+    assert numbers == {
+        "subjects": 4, "scans received": 7, "scans analysed": 6, "reads locked": 1, "visits overdue": 2,
+        "queries open": 5, "queries answered": 0, "refused uploads waiting": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("days", "due"), [(20, "not due yet"), (21, "due"), (35, "due"), (36, "overdue")]
+)  # week 4: 28 days, 7 days on either side
+def test_a_visit_is_due_in_its_window_and_overdue_after_it(original, days, due):
+    protocol = load_protocol(original.protocol_file)
+    with Registry.open(original, protocol) as registry:
+        sites = sites_at_a_glance(original, protocol, registry, today=BEGIN + dt.timedelta(days=days))
+    (subject,) = sites[1].subjects
+    assert [cell.due for cell in subject.cells[:2]] == ["", due]
+
+
+def test_the_overview_shows_no_trial_number_and_every_state(room, manager):
+    text = manager.get("/office").text
+    assert not re.search(r"\b(0001|0002|0003|0009|0101)\b", text)
+    for word in (code_of(room, "0001"), "to adjudicate", "1 refused upload waiting", "gate-accepted", "1 open"):
+        assert word in text, word
+    assert manager.get("/").headers["location"] == "/office"
+
+
+def test_a_query_is_answered_and_closed_with_the_person(room, manager):
+    listed = manager.get("/office/queries?state=open&site=S01").text
+    numbers = sorted(map(int, re.findall(r'href="/office/queries/(\d+)"', listed)))
+    assert len(numbers) == 4
+    query = f"/office/queries/{numbers[0]}"
+    assert "State whether the coil was changed." in manager.get(query).text
+    answered = manager.post(f"{query}/answer", data={"text": "<b>the same coil</b>"})
+    assert (answered.status_code, answered.headers["location"]) == (303, query)
+    assert "&lt;b&gt;the same coil&lt;/b&gt;" in manager.get(query).text
+    assert manager.post(f"{query}/close", data={"text": "answered"}).status_code == 303
+    entries = [e for e in room.registry.audit_trail() if e.target.startswith(f"query {numbers[0]} ")]
+    assert [(e.action, e.reader) for e in entries] == [
+        ("query entered", ""), ("query answered", "DM"), ("query closed", "DM"),
+    ]  # fmt: skip
+    again = manager.post(f"{query}/answer", data={"text": "late"})
+    assert again.status_code == 422
+    assert "expected one that is not closed, found a closed one." in again.text
+    assert query not in manager.get("/office/queries").text
+    assert query in manager.get("/office/queries?state=closed").text
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\0"])
+def test_an_empty_answer_is_none(room, manager, text):
+    answer = manager.post("/office/queries/1/answer", data={"text": text})
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+    assert room.registry.site_queries.get(1).state == "open"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/office/queries/99", "/office/queries/0", "/office/queries/x", "/office/queries/99999999999999999999",
+        "/office/queries?state=none", "/office/queries?site=S99", "/office/quarantine/none",
+        "/office/quarantine/..%2Ftrial.toml", "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
+        "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said_so(manager, path):
+    answer = manager.get(path)
+    assert answer.status_code in {404, 405, 422}
+    assert "Expected" in answer.text or "Not Found" in answer.text or "Method Not Allowed" in answer.text
+
+
+def test_the_quarantine_shows_each_refusal_with_its_reason(room, manager):
+    text = manager.get("/office/quarantine").text
+    names = re.findall(r'href="/office/quarantine/([\w-]+)"', text)
+    assert len(names) == 2
+    pages = [manager.get(f"/office/quarantine/{name}").text for name in names]
+    assert [("dummy run" in page, "S02" in page) for page in pages] == [(True, True), (False, False)]
+    assert all("unreadable upload" in page or "unsafe upload" in page for page in pages)
+
+
+def test_reads_and_the_rate_of_adjudication(room, manager):
+    text = re.sub(r"\s+", " ", manager.get("/office/reads").text)
+    assert "R1: locked, counts" in text
+    assert "R2: confirmed, compared" in text
+    rate = '<th scope="row">R1-R2</th><td class="number">2</td><td class="number">1</td><td class="number">50.0 %</td>'
+    assert rate in text
+    assert "max gel count difference (1)" in text
+    assert "No report was written yet." in text
+
+
+def test_the_agreement_report_is_shown_and_downloaded(room, manager):
+    room.trial.reports.mkdir(exist_ok=True)
+    table = "comparison,readers,endpoint,statistic,value,low,high,visits\nbetween readers,R1-R2,GEL,icc,0.8125,0.5,,9\n"
+    (room.trial.reports / "agreement.csv").write_text(table)
+    (room.trial.reports / "agreement.html").write_text("<style>p{}</style>")
+    text = manager.get("/office/reads").text
+    assert "0.812" in text
+    assert manager.get("/office/agreement/agreement.csv").text == table
+    page = manager.get("/office/agreement/agreement.html")
+    assert page.headers["content-disposition"].startswith("attachment")
+
+
+def test_the_audit_trail_is_filtered_and_downloaded_whole(room, manager):
+    trail = room.registry.audit_trail()
+    shown = manager.get("/office/audit?action=dummy-run&subject=S02").text
+    assert "1 entry" in re.sub(r"\s+", " ", shown) or "2 entries" in shown
+    expected = [e for e in trail if e.action == "dummy-run" and e.target == "S02"]
+    found = manager.get("/office/audit/audit.json?action=dummy-run&subject=S02")
+    assert [e["seq"] for e in found.json()] == [e.seq for e in expected] != []
+    assert "attachment" in found.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(manager.get("/office/audit/audit.csv").text)))
+    assert [row["hash"] for row in rows][: len(trail)] == [e.hash for e in trail]
+    assert [json.loads(row["details"]) for row in rows[:3]] == [e.details for e in trail[:3]]
+    wrong = manager.get("/office/audit?since=yesterday")
+    assert wrong.status_code == 422
+    assert "Expected a time such as 2026-03-01" in wrong.text
+
+
+def test_an_auditor_sees_all_pages_and_changes_nothing(room):
+    auditor = browser(room, "AUD")
+    for path in (
+        "/office",
+        "/office/queries",
+        "/office/queries/1",
+        "/office/quarantine",
+        "/office/reads",
+        "/office/audit",
+    ):
+        answer = auditor.get(path)
+        assert answer.status_code == 200, path
+        assert "<textarea" not in answer.text
+    before = len(room.registry.audit_trail())
+    for path in ("/office/queries/1/answer", "/office/queries/1/close"):
+        assert auditor.post(path, data={"text": "x"}).status_code == 403
+    assert len(room.registry.audit_trail()) == before
+
+
+def test_pages_have_no_inline_code_or_style(room, manager):
+    for path in (
+        "/office",
+        "/office/queries",
+        "/office/queries/1",
+        "/office/quarantine",
+        "/office/reads",
+        "/office/audit",
+    ):
+        text = manager.get(path).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script>|javascript:", text), path
+
+
+def test_a_trial_without_subjects_has_pages(tmp_path):
+    trial: Trial = init_trial(tmp_path / "trial")
+    trial.protocol_file.write_text(trial.protocol_file.read_text() + staff_accounts())
+    with opened_room(trial) as room:
+        manager = browser(room, "DM")
+        for path in PAGES[:5]:
+            assert manager.get(path).status_code == 200, path

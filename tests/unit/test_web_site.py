@@ -1,0 +1,518 @@
+"""The door of a site: uploads in parts, their check in a process of its own, verdicts, queries; no other site."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from datetime import UTC, datetime, timedelta
+from unittest import mock
+
+import pytest
+
+from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.intake.quarantined import quarantine_entries
+from mri_pipeline.registry.jobs import JobKind, JobState
+from reading_centre.use_cases import site_door, waiting_upload
+from reading_centre.use_cases.private_folder import WAITING
+from reading_centre.use_cases.upload_job import Worker, do_jobs
+from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
+from tests.unit import ingest_trial
+from tests.unit.office_trial import write_office_trial
+from tests.unit.reading_trial import copy_of
+from tests.unit.web_trial import browser, opened_room, server
+
+CONTENT = hashlib.sha256(b"the files").hexdigest()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return write_office_trial(tmp_path_factory.mktemp("site") / "trial")
+
+
+@pytest.fixture(scope="module")
+def visit_zip(tmp_path_factory):
+    """An upload of a visit."""
+    folder = ingest_trial.upload(tmp_path_factory.mktemp("sent") / "visit")
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"Mustermann/{path.name}")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def room(original, tmp_path):
+    with opened_room(copy_of(original, tmp_path)) as room:
+        yield room
+
+
+@pytest.fixture
+def site(room):
+    return browser(room, "S01-AB")
+
+
+def begin(client, size, **more):
+    stated = {"kind": "visit", "subject": "0009", "visit": "wk00", "before_infusion": True, "content": CONTENT}
+    return client.post("/api/site/uploads", json={**stated, "size": size, **more})
+
+
+def patch(client, upload, offset, part, *, checksum=None):
+    digest = base64.b64encode(hashlib.sha256(part if checksum is None else checksum).digest()).decode()
+    headers = {"Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}"}
+    return client.patch(f"/api/site/uploads/{upload}", content=part, headers=headers)
+
+
+def send(client, content, *, parts=3, **more):
+    """Begin an upload and send it in parts."""
+    answer = begin(client, len(content), **more)
+    assert answer.status_code == 201, answer.text
+    upload, step = answer.json()["upload"], len(content) // parts + 1
+    for offset in range(0, len(content), step):
+        assert patch(client, upload, offset, content[offset : offset + step]).status_code == 204
+    return upload
+
+
+def state(client, upload):
+    return client.get(f"/api/site/uploads/{upload}").json()
+
+
+def check(room):
+    """Do the jobs. The objects of the tests are no heads."""
+    with mock.patch("qc.decision.judge_images", return_value=[]):
+        do_jobs(room.trial.root)
+
+
+def waiting(room):
+    return sorted(path.name for path in room.trial.work.glob(f"{WAITING}*"))
+
+
+# --- an upload, from the first part to the verdict --------------------------------------------------------------
+
+
+def test_a_visit_is_sent_in_parts_judged_and_shown(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    assert state(site, upload) == {"state": "waiting", "received": len(visit_zip), "size": len(visit_zip)}
+    assert "The check takes some minutes" in site.get(f"/site/uploads/{upload}").text
+    folder = WaitingUpload(room.trial, upload).folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    check(room)
+    assert state(site, upload)["state"] == "done"
+    text = site.get(f"/site/uploads/{upload}").text
+    assert "accepted" in text
+    assert "0009 wk00" in text
+    assert "FLAIR" in text
+    code = Sealed.open(room.trial).preview("S01", "0009")
+    assert room.registry.subject(code).visits[0].scan == "received"
+    assert waiting(room) == []
+    assert ingest_trial.identified(room.trial) == []
+    (entry,) = room.registry.audit_entries("upload sent")
+    assert (entry.reader, entry.target, entry.details["job"]) == ("S01-AB", "S01", upload)
+
+
+def test_the_site_sees_its_subject_by_the_number_alone(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    check(room)
+    code = Sealed.open(room.trial).preview("S01", "0009")
+    for path in ("/site", "/site/upload", f"/site/uploads/{upload}", "/site/queries", "/site/queries/2"):
+        assert code not in site.get(path).text, path
+    assert re.search(r'<th scope="row">0009</th>\s*<td><span class="cell received">', site.get("/site").text)
+    assert code not in json.dumps(state(site, upload))
+
+
+def test_a_refused_visit_says_why_in_plain_words_and_is_in_quarantine(room, site, visit_zip):
+    upload = send(site, visit_zip[:-2000], parts=1)
+    check(room)
+    assert state(site, upload)["state"] == "refused"
+    text = site.get(f"/site/uploads/{upload}").text
+    job = room.registry.jobs.find(upload)
+    assert job.outcome["reason"].split(";")[0].split(",")[-1].strip() in text.lower()
+    assert "mri-pipeline" not in text
+    assert "Traceback" not in text
+    assert waiting(room) == []
+    assert len(list(room.trial.quarantine.glob("*/upload*"))) == 3
+
+
+def test_a_dummy_run_is_judged_and_its_report_downloaded(room, visit_zip):
+    other = browser(room, "S02-CD")
+    upload = send(other, visit_zip, kind="dummy run")
+    assert room.registry.jobs.find(upload).visit == ""
+    do_jobs(room.trial.root)  # with the checks of the images
+    assert state(other, upload)["state"] == "refused"
+    report = other.get(f"/site/uploads/{upload}/report")
+    assert report.headers["content-disposition"].startswith("attachment")
+    assert "The dummy run is refused" in report.text
+    assert browser(room, "S01-AB").get(f"/site/uploads/{upload}/report").status_code == 404
+
+
+def test_the_archive_of_the_browser_is_one(room, site, tmp_path):
+    """A tar as `upload/tar.js` makes it."""
+    folder = ingest_trial.upload(tmp_path / "visit")
+    script = """
+        import { tarOf } from %s;
+        import { readFileSync, readdirSync } from "node:fs";
+        const folder = process.argv[2];
+        const files = readdirSync(folder).sort().map((name) => new Blob([readFileSync(`${folder}/${name}`)]));
+        process.stdout.write(Buffer.from(await tarOf(files).arrayBuffer()));
+    """
+    tar_js = json.dumps(str(site_door.__file__).replace("use_cases/site_door.py", "web/static/upload/tar.js"))
+    (tmp_path / "make.mjs").write_text(script % tar_js)
+    made = subprocess.run(["node", tmp_path / "make.mjs", folder], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(made)) as archive:
+        names = archive.getnames()
+        first = archive.extractfile(names[0]).read()
+    assert names[0] == "scans/000000"
+    assert first == min(folder.iterdir()).read_bytes()
+    upload = send(site, made)
+    check(room)
+    assert state(site, upload)["state"] == "done", room.registry.jobs.find(upload).outcome
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+
+def test_parts_follow_each_other_and_have_their_checksum(room, site):
+    upload = begin(site, 10).json()["upload"]
+    assert patch(site, upload, 0, b"abcd", checksum=b"abcx").status_code == 460
+    assert patch(site, upload, 1, b"abcd").status_code == 409
+    assert patch(site, upload, 0, b"abcdefghijk").status_code == 409  # larger than it was said to be
+    assert state(site, upload)["received"] == 0
+    answer = patch(site, upload, 0, b"abcd")
+    assert (answer.status_code, answer.headers["upload-offset"]) == (204, "4")
+    assert (
+        patch(site, upload, 0, b"abcd").status_code == 409
+    )  # the answer was lost: the browser asks where to go on
+    head = site.head(f"/api/site/uploads/{upload}")
+    assert (head.headers["upload-offset"], head.headers["upload-length"]) == ("4", "10")
+    assert patch(site, upload, 4, b"efghij").status_code == 204
+    assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
+    assert patch(site, upload, 10, b"").status_code == 409
+    for headers in (
+        {},
+        {"Upload-Offset": "x"},
+        {"Upload-Offset": "4"},
+        {"Upload-Offset": "4", "Upload-Checksum": "md5 x"},
+    ):
+        assert site.patch(f"/api/site/uploads/{upload}", content=b"", headers=headers).status_code == 422
+
+
+def test_what_a_killed_server_has_not_confirmed_is_received_again(room, site):
+    upload = begin(site, 10).json()["upload"]
+    patch(site, upload, 0, b"abcd")
+    data = WaitingUpload(room.trial, upload).data
+    data.write_bytes(b"abcdEF")  # a part of the next part
+    assert state(site, upload)["received"] == 4
+    with opened_room(room.trial) as restarted:
+        again = browser(restarted, "S01-AB")
+        assert state(again, upload)["received"] == 4
+        assert patch(again, upload, 4, b"efghij").status_code == 204
+    assert data.read_bytes() == b"abcdefghij"
+
+
+def test_one_request_writes_to_an_upload(room, site):
+    upload = begin(site, 10).json()["upload"]
+    with WaitingUpload(room.trial, upload).held():
+        assert patch(site, upload, 0, b"abcd").status_code == 423
+    assert patch(site, upload, 0, b"abcd").status_code == 204
+
+
+# --- what cannot begin ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"subject": "0099"}, "expected a number of the site's list of subjects"),
+        ({"subject": "../x"}, "expected a site and a subject number"),
+        ({"subject": ""}, "expected a site and a subject number"),
+        ({"visit": "wk99"}, "expected a visit of the protocol"),
+        ({"before_infusion": None}, "expected a statement whether the scan came before the infusion"),
+        ({"subject": "0001"}, "expected a reason for replacing the earlier scan of the visit"),
+        ({"subject": "0001", "replace_because": "artefact"}, "the reads of this visit are locked"),
+        ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
+        ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found a larger one"),
+    ],
+)
+def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, message):
+    answer = begin(site, more.pop("size", 10), **more)
+    assert answer.status_code == 422
+    assert message.lower() in answer.json()["detail"].lower()
+    assert waiting(room) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"kind": "retry"},
+        {"size": "10"},
+        {"size": -1},
+        {"content": "x"},
+        {"site": "S02"},
+        {"subject": "0" * 99},
+    ],
+)
+def test_an_upload_of_another_form_is_refused(site, body):
+    stated = {"kind": "visit", "size": 10, "content": CONTENT, "subject": "0009", "visit": "wk04"} if body else {}
+    answer = site.post("/api/site/uploads", json=stated | body)
+    assert answer.status_code == 422
+    assert isinstance(answer.json()["detail"], str)
+
+
+def test_a_site_without_an_accepted_dummy_run_sends_no_visit(room):
+    room.registry.record_dummy_run("S02", accepted=False, upload_digest="d3")
+    other = browser(room, "S02-CD")
+    answer = begin(other, 10, subject="0101")
+    assert answer.status_code == 422
+    assert "send a dummy run first" in answer.json()["detail"].lower()
+    assert begin(other, 10, kind="dummy run").status_code == 201
+
+
+def test_a_site_has_a_quota(room, site, monkeypatch):
+    assert [begin(site, 10).status_code for _ in range(6)] == [201] * 5 + [422]
+    upload = waiting(room)[0].removeprefix(WAITING)
+    assert site.post(f"/site/uploads/{upload}/discard").status_code == 303
+    assert state(site, upload)["state"] == "discarded"
+    assert begin(site, 10).status_code == 201
+    assert begin(browser(room, "S02-CD"), 10, subject="0101", visit="wk04").status_code == 201  # of its own
+    monkeypatch.setattr(site_door, "MOST_AT_ONCE", 100)
+    assert [begin(site, 4_000_000_000).status_code for _ in range(3)] == [201, 201, 422]
+
+
+def test_an_upload_needs_room_on_the_disk(room, site, monkeypatch):
+    usage = mock.Mock(free=5)
+    monkeypatch.setattr("reading_centre.use_cases.storage.shutil.disk_usage", lambda _folder: usage)
+    answer = begin(site, 10)
+    assert (answer.status_code, waiting(room)) == (422, [])
+    assert "room on the server" in answer.json()["detail"]
+
+
+# --- what stays, and for how long -------------------------------------------------------------------------------
+
+
+def test_an_upload_of_which_nothing_comes_is_removed(room, site, monkeypatch):
+    stale, fresh = (begin(site, 10).json()["upload"] for _ in range(2))
+    old = time.time() - (waiting_upload.STALE + timedelta(minutes=1)).total_seconds()
+    for path in WaitingUpload(room.trial, stale).folder.iterdir():
+        os.utime(path, (old, old))
+    (room.trial.work / f"{WAITING}{'0' * 24}").mkdir()  # of no job
+    sweep_uploads(room.trial, room.registry)
+    assert waiting(room) == [f"{WAITING}{fresh}"]
+    assert state(site, stale)["state"] == "discarded"
+    assert "Send it again." in site.get(f"/site/uploads/{stale}").text
+
+
+def test_the_next_command_removes_what_an_ended_upload_has_left(room, site, visit_zip, tmp_path):
+    upload = send(site, visit_zip)
+    with mock.patch.object(WaitingUpload, "remove"):  # the process was killed after the verdict
+        check(room)
+    assert waiting(room) == [f"{WAITING}{upload}"]
+    (tmp_path / "no.dcm").write_text("no DICOM")
+    with pytest.raises(UploadRefusedError):
+        ingest_trial.ingest(room.trial, tmp_path / "no.dcm", subject="0003", visit="wk12")
+    assert waiting(room) == []
+
+
+def test_work_may_be_deleted(room, site):
+    upload = begin(site, 10).json()["upload"]
+    WaitingUpload(room.trial, upload).remove()
+    assert state(site, upload)["received"] == 0
+    assert patch(site, upload, 0, b"abcd").status_code == 409
+    assert site.get(f"/site/uploads/{upload}").status_code == 200
+    assert site.post(f"/site/uploads/{upload}/discard").status_code == 303
+    assert state(site, upload)["state"] == "discarded"
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_check_is_done_again_and_fails_after_the_second_time(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    for _ in range(2):
+        with (
+            mock.patch("reading_centre.use_cases.upload_job._do", side_effect=KeyboardInterrupt),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            do_jobs(room.trial.root)
+        assert state(site, upload)["state"] == "running"
+    check(room)
+    assert state(site, upload)["state"] == "failed"
+    assert "interrupted several times" in site.get(f"/site/uploads/{upload}").text
+    sweep_uploads(room.trial, room.registry)
+    assert waiting(room) == []
+
+
+def test_an_unexpected_fault_keeps_the_upload_in_quarantine_and_tells_no_path(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    fault = RuntimeError("/hospital/Mustermann")
+    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=fault):
+        do_jobs(room.trial.root)
+    job = room.registry.jobs.find(upload)
+    assert job.state is JobState.REFUSED
+    assert "Mustermann" not in json.dumps(job.outcome)
+    assert "unexpected RuntimeError" in job.outcome["reason"]
+    assert len(list(room.trial.quarantine.glob("*/upload*"))) == 3
+    assert waiting(room) == []
+
+
+def test_an_upload_is_checked_by_a_process_that_outlives_the_server(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    worker = Worker(room.trial)
+    worker.start()
+    process = worker._process
+    worker.start()
+    assert worker._process is process  # one at a time
+    assert os.getsid(process.pid) != os.getsid(0)
+    assert process.wait(120) == 0
+    assert room.registry.jobs.find(upload).state is JobState.REFUSED  # the objects are no heads
+    assert waiting(room) == []
+
+
+def test_a_new_server_goes_on_with_what_waits(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    with server(room.trial):
+        end = time.monotonic() + 120
+        while not room.registry.jobs.find(upload).state.ended:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_another_process_does_the_jobs_once(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    command = [sys.executable, "-m", "reading_centre.use_cases.upload_job", str(room.trial.root)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    assert room.registry.jobs.find(upload).attempts == 1
+
+
+# --- the office: another try and a release ----------------------------------------------------------------------
+
+
+def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
+    room.registry.record_dummy_run("S01", accepted=False, upload_digest="d9")
+    room.registry.record_dummy_run("S01", accepted=True, upload_digest="d9")
+    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
+        send(site, visit_zip)
+        do_jobs(room.trial.root)
+    manager = browser(room, "DM")
+    name = max(path.name for path in room.trial.quarantine.iterdir() if path.is_dir())
+    url = f"/office/quarantine/{name}"
+    assert "Try again" in manager.get(url).text
+    for form, message in (({}, "Expected the trial number"), ({"subject": "  "}, "Expected the trial number")):
+        refused = manager.post(f"{url}/retry", data=form)
+        assert (refused.status_code, message in refused.text) == (422, True)
+    form = {"subject": "0009", "visit": "wk00", "before_infusion": "yes"}
+    answer = manager.post(f"{url}/retry", data=form)
+    assert answer.status_code == 303
+    page = answer.headers["location"]
+    assert "waits for its check" in manager.get(page).text
+    check(room)
+    text = manager.get(page).text
+    assert "accepted" in text
+    assert "FLAIR" in text
+    assert "0009" not in text
+    assert room.registry.subject(Sealed.open(room.trial).preview("S01", "0009")).visits[0].scan == "received"
+    assert "0009" not in json.dumps([dict(e.details) for e in room.registry.audit_entries("job ordered")])
+    assert waiting(room) == []
+    assert manager.post(f"{url}/retry", data=form).status_code == 422  # it is settled
+
+
+def test_a_release_needs_a_reason_and_names_the_person(room, site):
+    manager = browser(room, "DM")
+    (name,) = [e.name for e in quarantine_entries(room.trial.quarantine) if e.kind == "visit"]
+    url, form = f"/office/quarantine/{name}", {"subject": "0009", "visit": "wk00"}
+    assert manager.post(f"{url}/release", data=form).status_code == 422
+    answer = manager.post(f"{url}/release", data=form | {"reason": "it is right"})
+    assert answer.status_code == 303
+    check(room)
+    text = manager.get(answer.headers["location"]).text  # an unreadable upload is not released
+    assert "failed" in text
+    assert (
+        "Expected a visit refused for a limit of the protocol" in text.replace(name, "").replace(": e", " E")
+        or "found a visit refused as" in text
+    )
+    (ordered,) = room.registry.audit_entries("job ordered")
+    assert (ordered.reader, ordered.details["kind"], ordered.details["entry"]) == ("DM", "release", name)
+
+
+def test_the_agreement_report_is_ordered_by_the_data_manager(room):
+    manager = browser(room, "DM")
+    page = manager.post("/office/agreement").headers["location"]
+    check(room)
+    job = room.registry.jobs.latest()[0]
+    assert (job.kind, job.state) == (JobKind.AGREEMENT, JobState.FAILED)  # the reads of this trial have no files
+    assert "found none" in manager.get(page).text
+    assert job.code in manager.get("/office/jobs").text
+
+
+# --- own and other ----------------------------------------------------------------------------------------------
+
+
+def test_a_site_answers_its_queries_and_sees_no_other(room, site):
+    queries = room.registry.site_queries.all()
+    (other,) = [query.number for query in queries if query.site == "S02"]
+    own = next(query.number for query in queries if query.site == "S01" and query.subject)
+    listed = site.get("/site/queries").text
+    assert f'href="/site/queries/{own}"' in listed
+    assert f'href="/site/queries/{other}"' not in listed
+    assert site.post(f"/site/queries/{own}/answer", data={"text": "the same coil"}).status_code == 303
+    assert room.registry.site_queries.get(own).answered_by == "S01-AB"
+    assert site.post(f"/site/queries/{own}/answer", data={"text": " "}).status_code == 422
+    for path in (f"/site/queries/{other}", "/site/queries/999"):
+        assert site.get(path).status_code == 404
+        assert site.post(f"{path}/answer", data={"text": "x"}).status_code == 404
+    assert site.get(f"/site/queries/{other}").content == site.get("/site/queries/999").content
+    assert room.registry.site_queries.get(other).state == "open"
+
+
+def test_a_site_sees_and_touches_no_upload_of_another(room, site):
+    upload = begin(site, 10).json()["upload"]
+    other = browser(room, "S02-CD")
+    for path, unknown in (
+        (f"/api/site/uploads/{upload}", f"/api/site/uploads/{'0' * 24}"),
+        (f"/site/uploads/{upload}", f"/site/uploads/{'0' * 24}"),
+    ):
+        assert other.get(path).status_code == 404
+        assert other.get(path).content == other.get(unknown).content
+    assert patch(other, upload, 0, b"abcd").status_code == 404
+    assert other.post(f"/site/uploads/{upload}/discard").status_code == 404
+    assert state(site, upload)["received"] == 0
+    text = other.get("/site").text
+    assert upload not in text
+    assert not re.search(r"\b000[1-9]\b", text)
+
+
+def test_what_is_due_is_shown_by_the_number_and_with_days(room, site):
+    text = site.get("/site").text
+    row = text.split('<th scope="row">0001</th>')[1].split("</tr>")[0]
+    assert row.count('class="cell received"') == 3
+    assert (
+        "22\N{NO-BREAK SPACE}Jun to 6\N{NO-BREAK SPACE}Jul 2026" in row
+    )  # week 24 after 12 January 2026, 7 days on either side
+    never = text.split('<th scope="row">0009</th>')[1].split("</tr>")[0]
+    assert "not sent" in never
+    assert "2026" not in never
+
+
+def test_pages_of_a_site_have_no_inline_code_or_style(room, site):
+    upload = begin(site, 10).json()["upload"]
+    for path in ("/site", "/site/upload", f"/site/uploads/{upload}", "/site/queries"):
+        text = site.get(path).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script>|javascript:", text), path
+
+
+def test_the_latest_uploads_are_first(room, site):
+    first, second = (begin(site, 10).json()["upload"] for _ in range(2))
+    at = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="seconds")
+    with room.registry._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET created_at = ? WHERE code = ?", (at, first))
+    text = site.get("/site").text
+    assert text.index(second) < text.index(first)

@@ -1,0 +1,220 @@
+"""A site sends scans in a real browser: a lost network, a killed server, a closed page; verdict and queries."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.unit import ingest_trial
+from tests.unit.office_trial import STAFF, write_office_trial
+from tests.web.conftest import Room
+
+VERDICT_MS = 120_000
+SENT_MS = 60_000
+PART = 4 * 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def office(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    folder = tmp_path_factory.mktemp("door")
+    room = Room(write_office_trial(folder / "trial").root, folder / "serve.log")
+    room.start()
+    yield room
+    room.kill()
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A visit of 48 objects, and a file of 9 MB that is none."""
+    folder = ingest_trial.upload(tmp_path_factory.mktemp("scans") / "visit")
+    (folder / "raw.dat").write_bytes(os.urandom(9_000_000))
+    return folder
+
+
+@pytest.fixture
+def person(chrome: Browser, office: Room) -> Iterator[Callable[[str], Page]]:
+    """Pages of people who have signed in. A fault on a page fails the test."""
+    contexts, faults = [], []
+
+    def make(code: str) -> Page:
+        context = chrome.new_context(viewport={"width": 1280, "height": 900})
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console", lambda message: faults.append(message.text) if "Content Security" in message.text else None
+        )
+        page.goto(f"{office.base}/login")
+        page.get_by_label("Login").fill(code)
+        page.get_by_label("Password").fill(STAFF[code][2])
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"/(site|office)$"))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def fill_in(page: Page, office: Room, scans: Path, *, subject: str, visit: str) -> None:
+    page.goto(f"{office.base}/site/upload")
+    page.locator("select[name=subject]").select_option(subject)
+    page.locator("select[name=visit]").select_option(visit)
+    page.set_input_files("#folder", scans)
+    expect(page.locator("#chosen")).to_contain_text("49 files, 9.1 MB")
+
+
+def send(page: Page) -> None:
+    page.get_by_role("button", name="Send", exact=True).click()
+
+
+def lose_network(page: Page, *, after: int) -> list[int]:
+    """Let no request through after a number of parts. The offsets of the parts that were tried."""
+    offsets: list[int] = []
+
+    def handle(route: Route) -> None:
+        if route.request.method == "PATCH":
+            offsets.append(int(route.request.headers["upload-offset"]))
+        if len(offsets) > after:
+            route.abort("internetdisconnected")
+        else:
+            route.continue_()
+
+    page.route("**/api/site/uploads/*", handle)
+    return offsets
+
+
+def verdict(page: Page) -> str:
+    page.locator("dl.facts").wait_for(timeout=VERDICT_MS)
+    return page.locator("main").inner_text()
+
+
+def test_a_lost_network_is_said_and_the_upload_goes_on_by_itself(person, office, scans):
+    page = person("S01-AB")
+    fill_in(page, office, scans, subject="0009", visit="wk04")
+    expect(page.locator("#infusion")).to_be_hidden()
+    tried = lose_network(page, after=1)
+    send(page)
+    expect(page.locator("#sent")).to_contain_text("4.2 of 9.1 MB. The connection is interrupted", timeout=SENT_MS)
+    assert tried[:2] == [0, PART]
+    page.unroute("**/api/site/uploads/*")
+    text = verdict(page)
+    assert "0009 wk04" in text
+    assert "refused" in text  # the objects are no heads
+    assert "FLAIR: expected an object of at least 0.5 L" in text
+    assert "Look at the images on the scanner" in text
+    assert not list((office.trial / "work").glob("upload-*"))
+
+
+def test_a_killed_server_is_waited_for(person, office, scans):
+    page = person("S01-AB")
+    fill_in(page, office, scans, subject="0009", visit="wk12")
+    lose_network(page, after=1)
+    send(page)
+    expect(page.locator("#sent")).to_contain_text("interrupted", timeout=SENT_MS)
+    office.kill()
+    page.unroute("**/api/site/uploads/*")
+    office.start()
+    assert "refused" in verdict(page)
+
+
+def test_a_closed_page_goes_on_with_the_same_files_alone(person, office, scans, tmp_path):
+    page = person("S01-AB")
+    fill_in(page, office, scans, subject="0009", visit="wk00")
+    page.get_by_label("Yes").check()
+    lose_network(page, after=1)
+    send(page)
+    expect(page.locator("#sent")).to_contain_text("interrupted", timeout=SENT_MS)
+    address = page.url
+    page.close(run_before_unload=False)
+    page = person("S01-AB")
+    page.locator("table").last.get_by_text("incomplete").wait_for()
+    page.goto(address)
+    expect(page.locator("form#upload")).to_contain_text("4.2 of 9.1 MB were received")
+    other = ingest_trial.upload(tmp_path / "other", seed=3)
+    page.set_input_files("#folder", other)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#problem")).to_have_text(re.compile("These are other files"))
+    offsets = lose_network(page, after=99)
+    page.set_input_files("#folder", scans)
+    page.get_by_role("button", name="Go on").click()
+    verdict(page)
+    assert offsets == [PART, 2 * PART]
+
+
+def test_a_statement_before_the_infusion_is_asked_for_where_the_protocol_asks(person, office, scans):
+    page = person("S01-AB")
+    fill_in(page, office, scans, subject="0009", visit="wk24")
+    expect(page.locator("#infusion")).to_be_visible()
+    send(page)
+    page.wait_for_timeout(300)
+    assert page.url.endswith("/site/upload")  # the browser asks for it
+    page.get_by_label("A dummy run").check()
+    expect(page.locator(".of-visit")).to_be_hidden()
+
+
+def test_a_query_goes_from_the_site_to_the_data_manager_by_keyboard(person, office):
+    page = person("S01-AB")
+    page.get_by_role("link", name=re.compile("wait for your answer")).press("Enter")
+    page.locator("tbody a").first.press("Enter")
+    number = page.url.rsplit("/", 1)[1]
+    page.locator("textarea").focus()
+    page.keyboard.type("The same coil was used.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".state")).to_have_text("answered")
+    manager = person("DM")
+    manager.goto(f"{office.base}/office/queries?state=answered")
+    manager.locator("tbody a", has_text=number).first.press("Enter")
+    expect(manager.locator("dl.facts")).to_contain_text("The same coil was used. S01-AB")
+    manager.get_by_label("Reason for closing").fill("answered")
+    manager.get_by_role("button", name="Close the query").press("Enter")
+    expect(manager.locator(".state").first).to_have_text("closed")
+
+
+@pytest.mark.parametrize("width", [1280, 1920, 3840])
+@pytest.mark.parametrize("who", ["S01-AB", "DM"])
+def test_no_page_is_wider_than_the_window(person, office, who, width):
+    page = person(who)
+    page.set_viewport_size({"width": width, "height": 900})
+    for address in page.locator("header nav a").evaluate_all("links => links.map(link => link.href)"):
+        page.goto(address)
+        assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0, address
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_texts_have_contrast(person, office, theme):
+    """At least 4.5 : 1 (WCAG 2.1 AA)."""
+    page = person("DM")
+    page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
+    for address in ("/office", "/office/queries", "/office/reads", "/office/audit"):
+        page.goto(office.base + address)
+        assert page.evaluate(CONTRASTS) >= 4.5, address
+
+
+CONTRASTS = """() => {
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const background = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const found = numbers(getComputedStyle(e).backgroundColor);
+      if (found.length < 4 || found[3] > 0) return found.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const ratio = (element) => {
+    const [a, b] = [numbers(getComputedStyle(element).color).slice(0, 3), background(element)].map(luminance);
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const told = [...document.querySelectorAll("main *")].filter(
+    (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) && e.offsetParent && !e.disabled);
+  return Math.min(...told.map(ratio));
+}"""
