@@ -143,6 +143,22 @@ def judged_scans(decision: TimingDecision) -> dict[Contrast, Contrast]:
     return {**decision.source, **plain}
 
 
+def acquired_3d(decision: TimingDecision) -> dict[Contrast, bool]:
+    """Whether the scans are 3D acquisitions, by their headers.
+
+    Parameters
+    ----------
+    decision : TimingDecision
+
+    Returns
+    -------
+    dict of Contrast to bool
+        Without scans whose header does not state it.
+    """
+    stated = {c: choice.recognised.series.first.acquisition_type for c, choice in decision.chosen.items()}
+    return {contrast: kind == "3D" for contrast, kind in stated.items() if kind in {"2D", "3D"}}
+
+
 def require_usable_images(
     measures: Mapping[Contrast, ImageMeasures], protocol: Protocol, *, overruled: bool = False
 ) -> tuple[tuple[Finding, ...], frozenset[Contrast]]:

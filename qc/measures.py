@@ -127,7 +127,9 @@ class ImageMeasures:
 
 
 def measure_visit(
-    images: Mapping[Contrast, Image], scans: Mapping[Contrast, Contrast]
+    images: Mapping[Contrast, Image],
+    scans: Mapping[Contrast, Contrast],
+    three_d: Mapping[Contrast, bool] | None = None,
 ) -> dict[Contrast, ImageMeasures]:
     """Measure the scans of one visit. The brain is located once, on the FLAIR.
 
@@ -137,6 +139,8 @@ def measure_visit(
         Converted images. One at a time is in memory if the mapping reads them from disk.
     scans : mapping of Contrast to Contrast
         For each contrast to measure, its key in `images`.
+    three_d : mapping of Contrast to bool, optional
+        Whether a scan is a 3D acquisition, by its header (`qc.decision.acquired_3d`).
 
     Returns
     -------
@@ -144,11 +148,12 @@ def measure_visit(
         In the order of `scans`.
     """
     found = {}
+    stated = three_d or {}
     placement = flair = None
     for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
         image = images[scans[contrast]].reoriented("RAS")
         head = head_mask(image)
-        values = _measured(image, head, contrast)
+        values = _measured(image, head, contrast, stated.get(contrast))
         if contrast is Contrast.FLAIR and _may_be_head(values.content):
             placement = place_brain(image, load_template())
             values = replace(values, placement=placement)
@@ -186,14 +191,14 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
         Without `brain`, `placement` and `field`.
     """
     image = image.reoriented("RAS")
-    return _measured(image, head_mask(image), contrast)
+    return _measured(image, head_mask(image), contrast, None)
 
 
-def _measured(image: Image, head: BoolArray, contrast: Contrast) -> ImageMeasures:
+def _measured(image: Image, head: BoolArray, contrast: Contrast, three_d: bool | None) -> ImageMeasures:  # noqa: FBT001
     axis = image.grid.slice_axis
     slices = slices_first(image)
     inside = np.ascontiguousarray(np.moveaxis(head, axis, 0))
-    stack = slice_stack(slices, inside)
+    stack = slice_stack(slices, inside, three_d=three_d)
     spectrum = _spectrum(slices, inside)
     noise, signal = noise_and_signal(slices.data, inside, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = spectrum is not None and noise > 0 and signal > 0

@@ -24,7 +24,8 @@ MIN_SLICES: Final = 8
 """Fewest slices of the middle of the head for a comparison with neighbours."""
 
 ISOTROPIC: Final = 1.6
-"""A scan with slices up to this multiple of its in-plane voxel size, and at most 1.6 mm, is a 3D acquisition."""
+"""A scan whose header does not state it is a 3D acquisition if its slices are up to this multiple of its in-plane voxel
+size, and at most 1.6 mm."""
 
 _MIDDLE: Final = 0.6
 """Area of the head in a slice of the middle, as a share of the largest area."""
@@ -89,7 +90,7 @@ class SliceMeasures:
     neighbour_difference: float | None
 
 
-def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
+def slice_stack(image: Image, head: BoolArray, *, three_d: bool | None = None) -> SliceStack | None:
     """The slices of a 2D scan for the comparison with their neighbours.
 
     Parameters
@@ -97,6 +98,8 @@ def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
     image : Image
         In the axis order of `head`.
     head : ndarray of bool, shape `image.grid.shape`
+    three_d : bool, optional
+        Whether the scan is a 3D acquisition, by its header. None: by its voxel size (`ISOTROPIC`).
 
     Returns
     -------
@@ -106,7 +109,7 @@ def slice_stack(image: Image, head: BoolArray) -> SliceStack | None:
     axis = image.grid.slice_axis
     spacing = [s for a, s in enumerate(image.grid.spacing_mm) if a != axis]
     across = image.grid.spacing_mm[axis]
-    if across <= ISOTROPIC * min(1.0, max(spacing)):
+    if across <= ISOTROPIC * min(1.0, max(spacing)) if three_d is None else three_d:
         return None
     step = [max(1, round(_PIXEL_MM / s)) for s in spacing]
     data, mask = _averaged(np.moveaxis(image.data, axis, 0), step), np.moveaxis(head, axis, 0)

@@ -11,7 +11,7 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_image
 from qc.frequencies import difference_gain
-from qc.measures import head_mask, measure
+from qc.measures import head_mask, measure, measure_visit
 from qc.quality_rules import SLICE_RULES
 from qc.slices import measure_slices, slice_stack
 from tests.unit.test_qc_measures import changed, head
@@ -175,6 +175,18 @@ def test_a_3d_scan_has_no_slices_to_compare():
     assert found.slices is None
     notes = [f.message for f in judge_image(Contrast.FLAIR, found, PROTOCOL) if f.rule == "not_measured"]
     assert "FLAIR: slices were not compared with their neighbours: 3D, or too few slices" in notes
+
+
+def test_the_header_says_what_is_3d_whatever_the_voxels():
+    thick = head(Contrast.T1W)
+    thin = Image(thick.data, replace(thick.grid, affine=np.diag([1.5, 1.5, 1.5, 1.0])))
+
+    def compared(image, stated):
+        found = measure_visit({Contrast.T1W: image}, {Contrast.T1W: Contrast.T1W}, stated)
+        return found[Contrast.T1W].slices is not None
+
+    assert [compared(thick, {}), compared(thick, {Contrast.T1W: True})] == [True, False]
+    assert [compared(thin, {}), compared(thin, {Contrast.T1W: False})] == [False, True]
 
 
 @pytest.mark.parametrize("q", [1.0, 0.85, 0.6])

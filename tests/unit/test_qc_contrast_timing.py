@@ -201,3 +201,11 @@ def test_the_scans_that_are_stored(tmp_path, images_say, enhancement):
         assert "ContrastBolusIngredient" not in json.loads(kept.with_name(f"{kept.name[:-7]}.json").read_text())
     queried = [f.rule for f in written.compliance.of(Action.QUERY)]
     assert ("enhancement" in queried) is (enhancement is not Enhancement.PRESENT)
+
+
+def test_acquired_3d_is_what_the_header_states():
+    series = [
+        [image.model_copy(update={"acquisition_type": kind}) for image in facts]
+        for facts, kind in zip(NAMED, ("3D", "2D", ""), strict=True)
+    ]
+    assert decision.acquired_3d(decide(*series)) == {Contrast.FLAIR: True, Contrast.T1W: False}

@@ -22,7 +22,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from qc.conversion import ImagesOnDisk, ScanFile, convert_chosen, deidentify_chosen
-from qc.decision import decide_pair, judged_scans
+from qc.decision import acquired_3d, decide_pair, judged_scans
 from qc.gate import choose_series
 from qc.measures import measure_visit
 
@@ -231,4 +231,9 @@ class Measure(IntakeStep):
     output_spec = _MeasureOutputSpec
 
     def _step(self, runtime: Any) -> dict[str, Any]:  # noqa: ARG002
-        return {"measures": measure_visit(ImagesOnDisk(self.inputs.files), judged_scans(self.inputs.decision))}
+        decision = self.inputs.decision
+        return {
+            "measures": measure_visit(
+                ImagesOnDisk(self.inputs.files), judged_scans(decision), acquired_3d(decision)
+            )
+        }
