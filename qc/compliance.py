@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
-from mri_pipeline.core.acquisition_limits import Limit
 from mri_pipeline.core.errors import ComplianceError
 from mri_pipeline.core.protocol import Protocol
-from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
@@ -31,7 +30,12 @@ TIMING_RULE: Final = "contrast_timing"
 INCOMPLETE: Final = frozenset({"sequence", "whole_series", "split_series", "coverage", "coverage_loss"})
 """Rules that an upload breaks if a part of it is missing."""
 
-_ANATOMY_NOT_USED: Final = {Unwanted.REPEATED, Unwanted.EQUAL_ECHOES, Unwanted.NO_GEOMETRY}
+_ANATOMY_NOT_USED: Final = {
+    Unwanted.REPEATED,
+    Unwanted.EQUAL_ECHOES,
+    Unwanted.NO_GEOMETRY,
+    Unwanted.FEW_SLICES,
+}
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
 
 
@@ -190,6 +194,7 @@ def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, pro
             round(covered, 2),
             minimum.value,
             "mm",
+            minimum.ask,
         )
     )
     return findings
@@ -201,14 +206,14 @@ def _covered_mm(geometry: Geometry) -> float:
     return min(geometry.coverage_mm, row_mm * geometry.rows, column_mm * geometry.columns)
 
 
-def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: Limit) -> Finding:
+def _at_most(rule: str, what: str, contrast: Contrast, measured: float, limit: QualityLimit) -> Finding:
     measured = round(measured, 2)
     action = limit.action if measured > limit.value + ROUNDING_MM else None
     message = f"{contrast.value}: expected {what} of at most {limit.value:g} mm, found {measured:g} mm"
-    return Finding(rule, action, message, contrast, measured, limit.value, "mm")
+    return Finding(rule, action, message, contrast, measured, limit.value, "mm", limit.ask)
 
 
-def _minutes(choice: Choice, limit: Limit) -> Finding:
+def _minutes(choice: Choice, limit: QualityLimit) -> Finding:
     series = choice.recognised.series
     injected, contrast = series.first.contrast_start_s, Contrast.T1W_GD
     if injected is None or series.acquired_s is None:
@@ -217,4 +222,4 @@ def _minutes(choice: Choice, limit: Limit) -> Finding:
     minutes = round((series.acquired_s - injected) / 60, 1)
     action = limit.action if minutes < limit.value else None
     message = f"{contrast.value}: expected at least {limit.value:g} min after contrast, found {minutes:g} min"
-    return Finding("minutes_after_contrast", action, message, contrast, minutes, limit.value, "min")
+    return Finding("minutes_after_contrast", action, message, contrast, minutes, limit.value, "min", limit.ask)

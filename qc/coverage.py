@@ -8,8 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mri_pipeline.core.acquisition_limits import Limit
-from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
@@ -132,13 +131,13 @@ def _is_whole(series: Series) -> bool:
     )
 
 
-def compare_coverage(chosen: Mapping[Contrast, Choice], limit: Limit) -> list[Finding]:
+def compare_coverage(chosen: Mapping[Contrast, Choice], limit: QualityLimit) -> list[Finding]:
     """Compare the coverage across slices with the largest one of the visit in the same plane.
 
     Parameters
     ----------
     chosen : mapping of Contrast to Choice
-    limit : Limit
+    limit : QualityLimit
         Largest accepted loss in mm.
 
     Returns
@@ -168,7 +167,7 @@ def compare_coverage(chosen: Mapping[Contrast, Choice], limit: Limit) -> list[Fi
 
 
 def coverage_loss(
-    contrast: Contrast, found_mm: float, reference_mm: float, limit: Limit, reference: str
+    contrast: Contrast, found_mm: float, reference_mm: float, limit: QualityLimit, reference: str
 ) -> list[Finding]:
     """A finding if a scan covers less than a reference by more than the limit.
 
@@ -177,7 +176,7 @@ def coverage_loss(
     contrast : Contrast
     found_mm, reference_mm : float
         Extent across the slices.
-    limit : Limit
+    limit : QualityLimit
         Largest accepted loss in mm.
     reference : str
         Name of the reference in the message, with a format field for its length.
@@ -194,4 +193,6 @@ def coverage_loss(
         f"{contrast.value}: expected about {reference.format(reference_mm)}, found a coverage of {found_mm:.0f} mm; "
         f"ask the site for the missing {loss:.0f} mm"
     )
-    return [Finding("coverage_loss", limit.action, message, contrast, round(loss, 2), limit.value, "mm")]
+    return [
+        Finding("coverage_loss", limit.action, message, contrast, round(loss, 2), limit.value, "mm", limit.ask)
+    ]

@@ -22,7 +22,9 @@ from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, measure_content, slice_digests
+from qc.field_scan import FieldMeasures, measure_field
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
+from qc.laterality import flair_points, mirror_ratio
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
 from qc.planes import mean_at, slices_first, smoothed
@@ -89,6 +91,10 @@ class ImageMeasures:
         None if the brain was not located.
     placement : Placement or None
         Of a FLAIR, from which the brain was located.
+    field : FieldMeasures or None
+        The measures that the field reports (MRIQC). They have no limits. None if the brain was not located.
+    mirror_ratio : float or None
+        `qc.laterality.mirror_ratio` of a scan other than the FLAIR.
     """
 
     noise: float
@@ -105,6 +111,8 @@ class ImageMeasures:
     slices: SliceMeasures | None = None
     brain: BrainMeasures | None = None
     placement: Placement | None = None
+    field: FieldMeasures | None = None
+    mirror_ratio: float | None = None
 
     @property
     def edge_percent(self) -> float:
@@ -136,15 +144,23 @@ def measure_visit(
         In the order of `scans`.
     """
     found = {}
-    placement = None
+    placement = flair = None
     for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
         image = images[scans[contrast]].reoriented("RAS")
-        values = measure(image, contrast)
+        head = head_mask(image)
+        values = _measured(image, head, contrast)
         if contrast is Contrast.FLAIR and _may_be_head(values.content):
             placement = place_brain(image, load_template())
             values = replace(values, placement=placement)
         if placement is not None and placement.similarity > _LEAST_SIMILARITY:
-            values = replace(values, brain=measure_brain(image, placement, load_template()))
+            values = replace(
+                values,
+                brain=measure_brain(image, placement, load_template()),
+                field=measure_field(image, head, placement, load_template()),
+                mirror_ratio=None if flair is None else mirror_ratio(flair, image, placement, load_template()),
+            )
+            if flair is None:
+                flair = flair_points(image, placement, load_template())
         found[contrast] = values
     return {contrast: found[contrast] for contrast in scans}
 
@@ -167,11 +183,14 @@ def measure(image: Image, contrast: Contrast) -> ImageMeasures:
     Returns
     -------
     ImageMeasures
-        Without `brain` and `placement`.
+        Without `brain`, `placement` and `field`.
     """
     image = image.reoriented("RAS")
+    return _measured(image, head_mask(image), contrast)
+
+
+def _measured(image: Image, head: BoolArray, contrast: Contrast) -> ImageMeasures:
     axis = image.grid.slice_axis
-    head = head_mask(image)
     slices = slices_first(image)
     inside = np.ascontiguousarray(np.moveaxis(head, axis, 0))
     stack = slice_stack(slices, inside)

@@ -28,7 +28,8 @@ _CERTAIN: Final = 0.7
 """Similarity of a FLAIR that is the right way up. Real scans have 0.78 to 0.93, upside down 0.61 to 0.66 (20 scans)."""
 _TISSUE_SHARE: Final = 0.9
 _FLUID_SHARE: Final = 0.1
-_MIN_POINTS: Final = 200
+MIN_POINTS: Final = 200
+"""Fewest points of a tissue for a measure of it."""
 _DARK: Final = 0.25
 """Signal relative to white matter below which parenchyma is a void: black holes and iron are brighter."""
 _RIM_MM: Final = 6.0
@@ -179,7 +180,7 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
     small = downsample(image, POINT_MM)
     values = look_up(Level(small.data[None], small.grid), world, channels=1)[0][0]
     white, grey, fluid = (values[mask & covered] for mask in (known.white, known.grey, known.fluid))
-    if min(white.size, grey.size, fluid.size) < _MIN_POINTS or np.median(white) <= 0:
+    if min(white.size, grey.size, fluid.size) < MIN_POINTS or np.median(white) <= 0:
         return BrainMeasures(missing, top, bottom, None, None, None, None)
     base = float(np.median(white))
     return BrainMeasures(
@@ -218,10 +219,28 @@ def _cut_mm(heights: FloatArray, covered: BoolArray, template_to_world: Affine) 
 
 def _bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
     used = white > 0.2 * np.median(white)
-    p = points_mm[used] / 100.0
-    x, y, z = p.T
-    design = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
-    target = np.log(white[used])
+    low, high = np.percentile(white_shading(points_mm[used], white[used], points_mm[used]), [5, 95])
+    return float(100 * np.expm1((high - low) / 2))
+
+
+def white_shading(points_mm: FloatArray, white: FloatArray, at_mm: FloatArray) -> FloatArray:
+    """Quadratic surface through the logarithm of the intensity of white matter.
+
+    Parameters
+    ----------
+    points_mm : ndarray, shape (n, 3)
+        Points of white matter.
+    white : ndarray, shape (n,)
+        Their intensities, positive.
+    at_mm : ndarray, shape (m, 3)
+        Points at which the surface is read.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+    """
+    design = _quadratic(points_mm)
+    target = np.log(white)
     weights = np.ones_like(target)
     for _ in range(4):  # iteratively reweighted: lesions and misplaced points are outliers
         root = np.sqrt(weights)[:, None]
@@ -229,8 +248,12 @@ def _bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
         residual = target - design @ solution
         spread = 1.4826 * float(np.median(np.abs(residual))) + 1e-6
         weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, 1) ** 2
-    low, high = np.percentile(design @ solution, [5, 95])
-    return float(100 * np.expm1((high - low) / 2))
+    return np.asarray(_quadratic(at_mm) @ solution)
+
+
+def _quadratic(points_mm: FloatArray) -> FloatArray:
+    x, y, z = points_mm.T / 100.0
+    return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
 
 
 def _void_mm(known: BrainPoints, dark: BoolArray) -> float:

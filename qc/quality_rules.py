@@ -140,6 +140,8 @@ BRAIN_RULES: Final = (
           contrasts=_T1),
     QualityRule("grey_signal", "min_grey_ratio_flair", "grey relative to white matter", "brain.grey_ratio",
           contrasts=frozenset({Contrast.FLAIR})),
+    QualityRule("left_right", "max_mirror_ratio", "a relative similarity of its mirror image to the FLAIR",
+          "mirror_ratio", contrasts=frozenset(Contrast) - {Contrast.FLAIR}),
     QualityRule("bias", "max_bias_percent", "shading of white matter", "brain.bias_percent", "%"),
     QualityRule("void", "max_void_mm", "a region without signal in the brain", "brain.void_mm", "mm"),
 )  # fmt: skip

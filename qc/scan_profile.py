@@ -194,7 +194,7 @@ def compare_with_previous(
         if changed:
             what = ", ".join(changed)
             message = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
-            findings.append(Finding("same_protocol", change.action, message, contrast))
+            findings.append(Finding("same_protocol", change.action, message, contrast, to_do=change.ask))
     return tuple(findings)
 
 

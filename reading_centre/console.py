@@ -143,6 +143,10 @@ SegmenterFile = Annotated[
     Path | None,
     typer.Option("--segmenter", help="TOML file of an external T2 segmenter (docs/segmenters.md)."),
 ]
+Calibrate = Annotated[
+    bool,
+    typer.Option("--calibrate", help="Also measure which size of lesion each scan shows, with simulated lesions."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

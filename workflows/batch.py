@@ -24,7 +24,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.disk import disk_of, require_free
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.io.results import load_result
-from workflows.executors import SUBJECT_MEMORY_GB, ClusterOptions, Ending, Executor, LocalExecutor
+from workflows.executors import SUBJECT_MEMORY_GB, Ending, Execution, Executor, LocalExecutor
 from workflows.memory import memory_limit_gb
 from workflows.outcome import BatchOutcome, Outcome, outcome_file, outcome_of
 from workflows.plugin import Plugin
@@ -72,26 +72,14 @@ def only_run(work: Path) -> Iterator[None]:
         ) from error
 
 
-def make_executor(
-    plugin: Plugin,
-    *,
-    work: Path,
-    nprocs: int,
-    memory_gb: float | None = None,
-    cluster: ClusterOptions | None = None,
-) -> Executor:
-    """The executor of a plugin.
+def make_executor(execution: Execution, work: Path) -> Executor:
+    """The executor of the plugin.
 
     Parameters
     ----------
-    plugin : Plugin
+    execution : Execution
     work : Path
         Folder of the cache; for SLURM on a file system that all nodes share.
-    nprocs : int
-        Number of processes (SLURM: of jobs at a time).
-    memory_gb : float, optional
-        Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
-    cluster : ClusterOptions, optional
 
     Returns
     -------
@@ -100,18 +88,16 @@ def make_executor(
     Raises
     ------
     SettingsError
-        If `nprocs` is below 1, the command of `cluster` has an open quotation mark, or the plugin is SLURM and the
-        extra ``cluster`` is not installed.
+        If the job command has an open quotation mark, or the plugin is SLURM and the extra ``cluster`` is not
+        installed.
     """
-    if nprocs < 1:
-        raise SettingsError(f"expected at least one process, found {nprocs}")
-    cluster = cluster or ClusterOptions()
+    nprocs, cluster = execution.nprocs, execution.cluster
     if cluster.command:
         try:
             return LocalExecutor(nprocs, shlex.split(cluster.command))
         except ValueError as error:
             raise SettingsError("--job-command: expected a command, found an open quotation mark") from error
-    if plugin is Plugin.SLURM:
+    if execution.plugin is Plugin.SLURM:
         try:
             from workflows.cluster import SlurmExecutor  # noqa: PLC0415 - of the extra `cluster`
         except ImportError as error:
@@ -120,20 +106,16 @@ def make_executor(
                 hint="install the extra: pip install 'mri-pipeline[cluster]'",
             ) from error
         return SlurmExecutor(nprocs, work / "cluster", cluster)
-    if plugin is Plugin.LINEAR:
+    if execution.plugin is Plugin.LINEAR:
         return LocalExecutor(1)
-    fitting = int((memory_gb or 0.9 * memory_limit_gb()) / SUBJECT_MEMORY_GB)
+    fitting = int((execution.memory_gb or 0.9 * memory_limit_gb()) / SUBJECT_MEMORY_GB)
     return LocalExecutor(max(1, min(nprocs, fitting)))
 
 
 def run_batch(
     jobs: Sequence[SubjectJob],
+    execution: Execution,
     *,
-    plugin: Plugin,
-    nprocs: int,
-    memory_gb: float | None = None,
-    cluster: ClusterOptions | None = None,
-    keep_work: bool = False,
     progress: BatchProgress | None = None,
     finished: Finished = lambda _job, _outcome: None,
 ) -> BatchOutcome:
@@ -145,14 +127,7 @@ def run_batch(
     Parameters
     ----------
     jobs : sequence of SubjectJob
-    plugin : Plugin
-    nprocs : int
-        Number of processes (SLURM: of jobs at a time).
-    memory_gb : float, optional
-        Memory limit of MultiProc in GB. Default: 90 % of the memory of this process.
-    cluster : ClusterOptions, optional
-    keep_work : bool
-        True: the cache is kept.
+    execution : Execution
     progress : callable, optional
         Called several times a second with the state of the run.
     finished : callable
@@ -166,7 +141,7 @@ def run_batch(
     Raises
     ------
     SettingsError
-        If there are jobs and `nprocs` is below 1.
+        If there are jobs, and as `make_executor`.
     UsageError
         If there is not enough free space for cache and results.
     KeyboardInterrupt
@@ -179,12 +154,13 @@ def run_batch(
         )
     if not jobs:
         return BatchOutcome(())
-    alone = len(jobs) == 1 and plugin is Plugin.MULTIPROC
-    executor = make_executor(plugin, work=jobs[0].work, nprocs=nprocs, memory_gb=memory_gb, cluster=cluster)
-    require_space(jobs, nprocs)
+    alone = len(jobs) == 1 and execution.plugin is Plugin.MULTIPROC
+    executor = make_executor(execution, jobs[0].work)
+    require_space(jobs, execution.nprocs)
     batch = _Batch(executor, RunState(len(jobs)), progress or (lambda _state: None), finished)
     try:
-        batch.run([job.model_copy(update={"keep_work": keep_work}) for job in jobs], nprocs=nprocs if alone else 1)
+        kept = [job.model_copy(update={"keep_work": execution.keep_work}) for job in jobs]
+        batch.run(kept, nprocs=execution.nprocs if alone else 1)
     except KeyboardInterrupt:
         _LOGGER.warning("Interrupted: the subjects in progress are stopped. Repeat the command to resume.")
         raise

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.errors import SettingsError
 from workflows import ONE_THREAD
+from workflows.plugin import Plugin
 
 PROGRAM: tuple[str, ...] = (sys.executable, "-m", "workflows.job")
 """Program of a subject; its first argument is the job file."""
@@ -48,6 +50,38 @@ class ClusterOptions:
     minutes: int | None = None
     memory_gb: float = JOB_MEMORY_GB
     command: str = ""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the subjects of a run are analysed.
+
+    Parameters
+    ----------
+    plugin : Plugin
+    nprocs : int
+        Number of processes (SLURM: of jobs at a time).
+    memory_gb : float or None
+        Memory limit of MultiProc in GB (1e9 bytes). None: 90 % of the memory of this process.
+    cluster : ClusterOptions
+    keep_work : bool
+        True: the cache of a subject is kept after its success.
+
+    Raises
+    ------
+    SettingsError
+        If `nprocs` is below 1.
+    """
+
+    plugin: Plugin = Plugin.MULTIPROC
+    nprocs: int = 1
+    memory_gb: float | None = None
+    cluster: ClusterOptions = ClusterOptions()
+    keep_work: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nprocs < 1:
+            raise SettingsError(f"expected at least one process, found {self.nprocs}")
 
 
 @dataclass(frozen=True)

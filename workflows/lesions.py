@@ -12,6 +12,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from workflows.alignment import Alignment
+from workflows.calibration import init_calibration_wf, own_lesions
 from workflows.fields import (
     contrast_fields,
     external_fields,
@@ -62,12 +63,16 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         QC flags of every visit for its T2 lesions and its contrast.
     written
         A file for each visit whose derivatives are written.
+    rates
+        Detection rates of simulated lesions of every visit, if the job asks for them.
     """
     visits, rules = alignment.scans, job.rules
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(fields=subject_fields(visits)), name="inputnode")
+    calibrated = ["rates"] if job.calibrate else []
     outputnode = pe.Node(
-        niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written"]), name="outputnode"
+        niu.IdentityInterface(fields=["result", "t2_qc_flags", "gel_qc_flags", "written", *calibrated]),
+        name="outputnode",
     )
     gather_wf = init_gather_wf(visits=visits)
     segment_t2 = _segment_t2(visits, rules)
@@ -98,6 +103,13 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         workflow.connect([
             (inputnode, external_wf, [(field, f"inputnode.{field}") for field in fields]),
             (external_wf, segment_t2, [("outputnode.external", "external")]),
+        ])  # fmt: skip
+    if job.calibrate:
+        calibration_wf = init_calibration_wf(visits=visits, rules=rules)
+        workflow.connect([
+            (inputnode, calibration_wf, [(field, f"inputnode.{field}") for field in subject_fields(visits)]),
+            (visits_wf, calibration_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in own_lesions(visits)]),
+            (calibration_wf, outputnode, [("outputnode.rates", "rates")]),
         ])  # fmt: skip
     return workflow
 

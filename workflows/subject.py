@@ -71,6 +71,8 @@ def init_subject_wf(*, job: SubjectJob, alignment: Alignment, name: str = "subje
         (write_subject, outputnode, [("result", "result")]),
         (write_report, outputnode, [("report", "report")]),
     ])  # fmt: skip
+    if job.calibrate:
+        workflow.connect([(lesions_wf, write_report, [("outputnode.rates", "calibrations")])])
     return workflow
 
 

@@ -1,11 +1,13 @@
 """Artefacts in real scans: which of them are found by the limits of image quality, and what untouched scans trigger.
 
-Usage: ``python benchmarks/quality/run.py DATA VALUES.csv`` measures, and appends to the file visit after visit; visits
-that it holds are skipped. ``python benchmarks/quality/run.py --report VALUES.csv`` writes the tables of README.md.
+Usage: ``python benchmarks/quality/run.py DATA VALUES.csv`` measures, and appends to the file scan after scan; scans
+that it holds are skipped, and none is begun after ``--minutes``. ``python benchmarks/quality/run.py --report
+VALUES.csv`` writes the tables of README.md.
 
-DATA holds the 20 clinical 2D scans with skull of ``ljubljana`` (1.5 T). Artefacts are put into one scan of each visit,
-in turn FLAIR, T1w and T2w. An artefact is measured by the group of measures that is made for it. It is found if one of
-their limits is violated that the untouched scan meets.
+DATA holds the 20 clinical 2D scans with skull (1.5 T, ``ljubljana/longitudinal`` and ``unlabelled``) and 16 scans of
+1 mm without skull, in MNI space (3 T, ``ljubljana/cross_sectional_mni``; 1.5 T, ``mslesseg``). Artefacts are put into
+every scan, those of slices into the 2D scans. An artefact is measured by the group of measures that is made for it. It
+is found if one of their limits is violated that the untouched scan meets.
 
 Two sets of limits: the defaults of ``trial.toml``, which were set with all of these scans; and limits of one half of
 the patients (the worst untouched value with a margin of 30 %), reported on the other half, both ways.
@@ -15,26 +17,36 @@ from __future__ import annotations
 
 import argparse
 import csv
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from artefacts import ARTEFACTS, LEVELS, Scan
+from scipy import ndimage
 
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.quality_limits import ImageLimits
-from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.images.enhancement import Enhancement, compare_t1
 from qc.measures import ImageMeasures, head_mask, measure, measure_visit
 from qc.placement import Placement, brain_points, measure_brain, place_brain
+from qc.planes import slices_first
 from qc.quality_rules import BRAIN_RULES, CONTENT_RULES, FLAIR_RULES, RULES, SIGNAL_RULES, SLICE_RULES, QualityRule
 from qc.slices import measure_slices, slice_stack
 
 FIELDS = ("scan", "contrast", "artefact", "level", "rule", "setting", "value")
-CONTRASTS = {"FLAIR": Contrast.FLAIR, "T1W": Contrast.T1W, "T2W": Contrast.T2W}
+CONTRASTS = {
+    "FLAIR": Contrast.FLAIR, "T1W": Contrast.T1W, "T2W": Contrast.T2W, "T1": Contrast.T1W, "T2": Contrast.T2W,
+    "T1POST": Contrast.T1W_GD,
+}  # fmt: skip
+TIMING = "max_not_as_named"
+"""1 if the images contradict the names of the two T1, else 0."""
 MARGIN = 1.3
 FITTED = {
     "bias", "spike", "line", "sharpness", "slice_displacement", "interleave", "slice_step", "alternation",
@@ -44,7 +56,7 @@ FITTED = {
 
 
 def visits(data: Path) -> Iterator[tuple[str, dict[Contrast, Path]]]:
-    """The scans of each visit."""
+    """The scans of each visit: 2D with skull first, then 1 mm without skull."""
     found: dict[str, dict[Contrast, Path]] = defaultdict(dict)
     for folder in ("longitudinal", "unlabelled"):
         for path in sorted((data / "ljubljana" / folder).glob("patient*/study*_*.nii.gz")):
@@ -52,6 +64,10 @@ def visits(data: Path) -> Iterator[tuple[str, dict[Contrast, Path]]]:
             if name in CONTRASTS:
                 found[f"{path.parent.name}-{study}"][CONTRASTS[name]] = path
     yield from sorted(found.items())
+    for visit in sorted(data.glob("ljubljana/cross_sectional_mni/patient*")) + sorted(data.glob("mslesseg/*/T*")):
+        files = {CONTRASTS[n]: p for n in CONTRASTS if (p := visit / f"{n}.nii.gz").exists()}
+        patient = visit.name.replace("patient", "mni") if "mni" in visit.parent.name else visit.parent.name
+        yield f"{patient}-{visit.name}", files
 
 
 def scan_of(image: Image, values: ImageMeasures, placement: Placement, seed: int) -> Scan:
@@ -86,7 +102,8 @@ def measured(
 ) -> tuple[ImageMeasures, Sequence[QualityRule]]:
     """The measures of one group, and its rules."""
     if group == "slices":
-        stack = slice_stack(image, head_mask(image))
+        inside = np.ascontiguousarray(np.moveaxis(head_mask(image), image.grid.slice_axis, 0))
+        stack = slice_stack(slices_first(image), inside)
         return replace(usual, slices=None if stack is None else measure_slices(stack)), SLICE_RULES
     if group == "brain":
         if contrast is Contrast.FLAIR and image.grid.shape[2] != len(usual.slice_digests):  # the place may differ
@@ -159,53 +176,87 @@ UNUSABLE: Mapping[str, Callable[[Image], Image]] = {
 
 
 def cases(
-    name: str, paths: Mapping[Contrast, Path], turn: int, levels: Sequence[str]
-) -> Iterator[dict[str, object]]:
-    """All rows of a visit: artefacts in one of its scans in turn, unusable FLAIR at every fourth visit."""
+    name: str, paths: Mapping[Contrast, Path], turn: int, levels: Sequence[str], done: AbstractSet[tuple[str, str]]
+) -> Iterator[list[dict[str, object]]]:
+    """The rows of each scan of a visit that is not done; unusable FLAIR at every fourth visit."""
+    if all((name, contrast.value) in done for contrast in paths):
+        return
     images = {contrast: load_image(path).reoriented("RAS") for contrast, path in paths.items()}
     usual = measure_visit(images, {contrast: contrast for contrast in images})
     placement = usual[Contrast.FLAIR].placement
     if placement is None:
         raise SystemExit(f"{name}: no brain was located")
-    order = sorted(images)
     for contrast, image in images.items():
-        yield from rows_of(name, contrast, ("untouched", ""), usual[contrast], RULES)
-        for other in images.keys() - {contrast}:
-            found = replace(usual[other], brain=measure_brain(image, placement, load_template()))
-            yield from rows_of(name, other, (f"{contrast.value} as {other.value}", "severe"), found, BRAIN_RULES)
-        if not levels or contrast is not order[turn % len(order)]:
+        if (name, contrast.value) in done:
             continue
-        scan = scan_of(image, usual[contrast], placement, seed=len(name))
-        half = every_second(scan)
-        for artefact in ARTEFACTS:
-            for level, value in zip(LEVELS, artefact.values, strict=True):
-                if level not in levels:
-                    continue
+        rows = list(rows_of(name, contrast, ("untouched", ""), usual[contrast], RULES))
+        for other in images.keys() - {contrast}:
+            found = replace(usual[contrast], brain=measure_brain(images[other], placement, load_template()))
+            case = (f"{other.value} as {contrast.value}", "severe")
+            rows += rows_of(name, contrast, case, found, BRAIN_RULES)
+        if contrast is Contrast.T1W_GD:
+            rows += list(timing(name, images[Contrast.T1W], image))
+        rows += artefacts_in(name, contrast, image, usual[contrast], placement, levels=levels)
+        for kind, make in UNUSABLE.items() if levels and turn % 4 == 3 and contrast is Contrast.FLAIR else ():
+            values = measure_visit({contrast: make(image)}, {contrast: contrast})
+            rules = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES)
+            rows += rows_of(name, contrast, (kind, "severe"), values[contrast], rules)
+        yield rows
+
+
+def artefacts_in(
+    name: str,
+    contrast: Contrast,
+    image: Image,
+    usual: ImageMeasures,
+    placement: Placement,
+    *,
+    levels: Sequence[str],
+) -> Iterator[dict[str, object]]:
+    """All artefacts in one scan; those of slices in a 2D scan alone."""
+    scan = scan_of(image, usual, placement, seed=len(name))
+    half = every_second(scan)
+    for artefact in ARTEFACTS:
+        if artefact.group == "slices" and usual.slices is None:
+            continue
+        for level, value in zip(LEVELS, artefact.values, strict=True):
+            if level in levels:
                 changed = artefact.make(half if artefact.group == "signal" else scan, value)
-                found, rules = measured(artefact.group, changed, contrast, usual[contrast], placement)
+                found, rules = measured(artefact.group, changed, contrast, usual, placement)
                 yield from rows_of(name, contrast, (artefact.name, level), found, rules)
-    for kind, make in UNUSABLE.items() if levels and turn % 4 == 3 else ():
-        values = measure_visit({Contrast.FLAIR: make(images[Contrast.FLAIR])}, {Contrast.FLAIR: Contrast.FLAIR})
-        rules = (*CONTENT_RULES, *FLAIR_RULES, *BRAIN_RULES)
-        yield from rows_of(name, Contrast.FLAIR, (kind, "severe"), values[Contrast.FLAIR], rules)
 
 
-def measure_all(data: Path, file: Path, levels: Sequence[str]) -> None:
-    """Measure the visits that the file lacks."""
+def timing(name: str, before: Image, after: Image) -> Iterator[dict[str, object]]:
+    """T1 before and after contrast: as they are, exchanged, and without contrast (the first one moved and rescaled)."""
+    moved = Image(1.3 * ndimage.shift(before.data, (2.0, 1.0, 0.5), order=1), before.grid)
+    for case, pair in (
+        (("untouched", ""), (before, after)),
+        (("T1 before and after contrast exchanged", "severe"), (after, before)),
+        (("no contrast in the second T1", "severe"), (before, moved)),
+    ):
+        brain = LabelImage(pair[0].data > 0, before.grid)
+        value = float(compare_t1(*pair, region=brain).enhancement is not Enhancement.PRESENT)
+        contrast = Contrast.T1W_GD.value
+        yield dict(zip(FIELDS, (name, contrast, *case, "enhancement", TIMING, value), strict=True))
+
+
+def measure_all(data: Path, file: Path, levels: Sequence[str], minutes: float) -> None:
+    """Measure the scans that the file lacks."""
     done = set()
     if file.exists():
-        done = {row["scan"] for row in csv.DictReader(file.open(encoding="utf-8"))}
+        done = {(row["scan"], row["contrast"]) for row in csv.DictReader(file.open(encoding="utf-8"))}
+    start = time.monotonic()
     for turn, (name, paths) in enumerate(visits(data)):
-        if name in done:
-            continue
-        rows = list(cases(name, paths, turn, levels))
-        new = not file.exists()
-        with file.open("a", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-        print(name, len(rows), flush=True)
+        for rows in cases(name, paths, turn, levels, done):
+            new = not file.exists()
+            with file.open("a", newline="", encoding="utf-8") as out:
+                writer = csv.DictWriter(out, FIELDS)
+                if new:
+                    writer.writeheader()
+                writer.writerows(rows)
+            print(name, rows[0]["contrast"], len(rows), f"{time.monotonic() - start:.0f} s", flush=True)
+            if time.monotonic() - start > 60 * minutes:
+                return
 
 
 def broken(value: float, setting: str, limit: float) -> bool:
@@ -255,7 +306,7 @@ def halves(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[list[Mapping[str
 
 def report(rows: Sequence[Mapping[str, str]]) -> str:
     """The tables of README.md."""
-    defaults = {name: getattr(ImageLimits(), name).value for name in ImageLimits.model_fields}
+    defaults = {name: getattr(ImageLimits(), name).value for name in ImageLimits.model_fields} | {TIMING: 0.5}
     whole, false, scans = outcome(rows, defaults)
     rotated: dict[tuple[str, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
     rotated_false = 0
@@ -296,11 +347,12 @@ def main() -> None:
     parser.add_argument(
         "--levels", nargs="*", default=LEVELS, help="none: untouched scans and exchanged contrasts alone"
     )
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no scan after this time")
     arguments = parser.parse_args()
     if arguments.report:
         print(report(list(csv.DictReader(arguments.values.open(encoding="utf-8")))))
     else:
-        measure_all(arguments.data, arguments.values, arguments.levels)
+        measure_all(arguments.data, arguments.values, arguments.levels, arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.analysis.subject_job import SubjectJob
-from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
+from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_tree, write_atomic
 from mri_pipeline.core.io.digests import file_digest
@@ -123,8 +123,8 @@ def _rest(job: SubjectJob) -> str:
     Other settings of the trial, such as its readers, change the report alone, which is renewed by its own digest.
     """
     elsewhere = {
-        "raw", "derivatives", "reports", "work", "keep_work", "kept_space", "settled", "locks", "rules", "visits",
-        "settings_digest",
+        "raw", "derivatives", "reports", "work", "keep_work", "calibrate", "kept_space", "settled", "locks", "rules",
+        "visits", "settings_digest",
     }  # fmt: skip
     rest = job.model_dump(mode="json", exclude=elsewhere)
     rest["visits"] = [visit.model_dump(mode="json", exclude={"scans", "files"}) for visit in job.visits]
@@ -153,6 +153,7 @@ def is_current(job: SubjectJob) -> bool:
             == (software(), _PLATFORM, job.rules, _rest(job))
             and not any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
             and subject_report(job.reports, job.subject).is_file()
+            and (not job.calibrate or calibration_file(job.reports, job.subject).is_file())
             and stated.inputs == _inputs(job)
             and stated.outputs == output_digests(derivatives, job.subject)
             and (job.kept_space is None or _has(stated.outputs, job.kept_space))
@@ -219,8 +220,19 @@ def publish(job: SubjectJob, finished: SubjectJob) -> None:
     # the results come last: with earlier ones, the next run analyses again and renews the report
     job.reports.mkdir(parents=True, exist_ok=True)
     subject_report(finished.reports, job.subject).replace(subject_report(job.reports, job.subject))
+    _publish_calibration(job, finished)
     replace_folder(new, DerivativeDataset(job.derivatives).folder(job.subject))
     shutil.rmtree(finished.derivatives)
+
+
+def _publish_calibration(job: SubjectJob, finished: SubjectJob) -> None:
+    """Put the detection rates in their place. Without new ones, those of the earlier analysis are removed."""
+    new, place = (calibration_file(one.reports, job.subject) for one in (finished, job))
+    if new.is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new.replace(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def clear_work(job: SubjectJob) -> None:

@@ -77,7 +77,7 @@ def segment_t2(
         One for each visit.
     """
     return t2.segment_t2(
-        [_normalised(_of_t2(images), brain, tissue) for images, brain in zip(visits, brains, strict=True)],
+        [normalised(_of_t2(images), brain, tissue) for images, brain in zip(visits, brains, strict=True)],
         tissue,
         rules,
     )
@@ -170,7 +170,7 @@ def segment_visit(
     -------
     SegmentedVisit
     """
-    visit = _normalised(images, brain, tissue)
+    visit = normalised(images, brain, tissue)
     enhancing, gel_mask = None, None
     if Contrast.T1W_GD in images:
         enhancing = gel.detect_gel(visit, tissue, t2_lesions, rules)
@@ -186,7 +186,20 @@ def segment_visit(
     return SegmentedVisit(visit.contrasts, t2_lesions, t2_probability, enhancing, dark, t1_enhanced)
 
 
-def _normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:
+def normalised(images: Mapping[Contrast, Image], brain: LabelImage, tissue: TissueMaps) -> VisitImages:
+    """Normalise all images of a visit: white matter 1.
+
+    Parameters
+    ----------
+    images : mapping of Contrast to Image
+        Prepared images on the grid of `brain`.
+    brain : LabelImage
+    tissue : TissueMaps
+
+    Returns
+    -------
+    VisitImages
+    """
     return VisitImages(
         {contrast: normalise.normalise(image, tissue, brain) for contrast, image in images.items()}, brain
     )

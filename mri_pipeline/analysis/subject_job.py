@@ -99,6 +99,8 @@ class SubjectJob(BaseModel):
         Further files in the subject's folder of the derivative dataset, by name: their text.
     keep_work : bool
         True: the cache is kept after a success.
+    calibrate : bool
+        True: measure the detection rates of simulated lesions, for the report. Results do not depend on it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,6 +123,7 @@ class SubjectJob(BaseModel):
     locks: tuple[Path, ...] = ()
     beside: dict[str, str] = {}
     keep_work: bool = False
+    calibrate: bool = False
 
     def sources(self, visit: VisitScans) -> dict[Contrast, str]:
         """Paths of the scans of a visit relative to `raw`.

@@ -27,6 +27,24 @@ def subject_report(folder: Path, subject: str) -> Path:
     return folder / f"sub-{subject}.html"
 
 
+def calibration_file(folder: Path, subject: str) -> Path:
+    """Path of the detection rates of a subject (``run --calibrate``).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the reports.
+    subject : str
+        Blinded code or BIDS label, without ``sub-``.
+
+    Returns
+    -------
+    Path
+        CSV, as `mri_pipeline.analysis.calibration.calibration_text`.
+    """
+    return folder / "calibration" / f"sub-{subject}.csv"
+
+
 @dataclass(frozen=True)
 class SpaceFiles:
     """The files of a subject's space: in the derivative dataset, and a copy beside the reads that were made in it.

@@ -209,7 +209,7 @@ def _require_clean(clean: Dataset, header: bytes, identities: frozenset[str], cl
             f"{'a series' if number is None else f'series {number}'}: expected no identity after de-identification, "
             f"found {count} in {tags}",
             hint="the reading centre checks the header; if the value is no identity, it clears the tag: "
-            "mri-pipeline quarantine release TRIAL ENTRY --clear-identity TAG --reason REASON",
+            "mri-pipeline quarantine release TRIAL ENTRY --clear-identity TAG --reason REASON --by PERSON",
             elements=[f"{series}{keyword}" for keyword in scan.found],
         )
 

@@ -255,13 +255,13 @@ def _content(run: Sequence[InstanceFacts]) -> tuple[object, ...]:
 def _sent_once(group: Sequence[InstanceFacts]) -> tuple[list[InstanceFacts], int]:
     """Images without those sent again under new UIDs, and how many times they were sent.
 
-    Images of one instance number, position and time are copies of each other.
+    Images of one instance number, position, time and echo are copies of each other.
     """
     unique: dict[tuple[object, ...], InstanceFacts] = {}
     for instance in group:
         stated = instance.instance_number is not None and instance.acquired_s is not None
         what = (
-            (instance.instance_number, instance.acquired_s, instance.positions)
+            (instance.instance_number, instance.acquired_s, instance.positions, instance.echo_number)
             if stated
             else instance.instance_key
         )

@@ -10,7 +10,7 @@ from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.series import Series
 
 MIN_SLICES = 10
-"""A series with fewer slices is a localizer or a test scan."""
+"""A series with fewer slices is a localizer, a test scan, or a part of a scan."""
 
 MAX_IN_PLANE_MM = 2.5
 """Larger in-plane voxels are those of field maps and calibration scans."""
@@ -39,7 +39,8 @@ class Unwanted(StrEnum):
     DYNAMIC = "of a dynamic contrast series"
     QUANTITATIVE = "a quantitative map or one of its source images"
     MP2RAGE = "an MP2RAGE image other than the denoised uniform one"
-    LOCALIZER = "a localizer or too few slices for a brain"
+    LOCALIZER = "a localizer"
+    FEW_SLICES = "of too few slices for a brain"
     REPEATED = "of several volumes at one position"
     EQUAL_ECHOES = "of several echoes that have the same echo time in their headers"
     ABORTED = "an aborted run; a whole one of the same protocol follows"
@@ -145,7 +146,7 @@ def _by_geometry(series: Series, geometry: Geometry | None) -> Unwanted | None:
     return _first((
         (series.equal_echoes, Unwanted.EQUAL_ECHOES),
         (geometry.volumes > 1, Unwanted.REPEATED),
-        (geometry.slices < MIN_SLICES, Unwanted.LOCALIZER),
+        (geometry.slices < MIN_SLICES, Unwanted.FEW_SLICES),
         (max(geometry.spacing_mm[:2]) > MAX_IN_PLANE_MM, Unwanted.FIELD_MAP),
     ))  # fmt: skip
 

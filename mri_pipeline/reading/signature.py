@@ -20,7 +20,7 @@ def signed_digest(record: ReadRecord, inputs: Mapping[str, Any]) -> str:
     ----------
     record : ReadRecord
     inputs : mapping
-        As stored with the lock (`mri_pipeline.registry.queries.RegistryQueries.locked_inputs`).
+        As stored with the lock (`mri_pipeline.registry.audit_queries.AuditQueries.locked_inputs`).
 
     Returns
     -------

@@ -16,9 +16,9 @@ from mri_pipeline.registry.records import (
 )
 from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
+from mri_pipeline.registry.requirements import another_scan
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import Query, QueryState, Question
-from mri_pipeline.registry.steps import another_scan
 
 __all__ = [
     "Gate",

@@ -6,24 +6,20 @@ audit trail from the signature on.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from mri_pipeline.core.errors import UsageError
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState, Edit
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
-from mri_pipeline.registry.schema import AssignmentRow, EditRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.edit_log import EditLog, count_edits
+from mri_pipeline.registry.schema import AssignmentRow
+from mri_pipeline.registry.trail import append
 
 LEASE: Final = timedelta(seconds=60)
 """A browser tab may edit for this time after its latest sign of life."""
@@ -31,92 +27,8 @@ LONGEST_STEP_S: Final = 60
 """Largest time between two signs of life that counts as time spent."""
 
 
-class AssignmentState(StrEnum):
-    """State of an assignment."""
-
-    OPEN = "open"
-    SIGNED = "signed"
-    WITHDRAWN = "withdrawn"  # the visit awaits no read by this reader any more
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A visit that a reader reads in the browser, once. The fields are those of `AssignmentRow`.
-
-    Parameters
-    ----------
-    code, reader, subject, visit, purpose : str
-    round : int
-    state : AssignmentState
-    opened_at, digest : str
-    canvas : mapping
-    seconds : int
-    signature : mapping
-    lease_holder : str
-    """
-
-    code: str
-    reader: str
-    subject: str
-    visit: str
-    purpose: str
-    round: int
-    state: AssignmentState
-    opened_at: str
-    digest: str
-    canvas: Mapping[str, Any]
-    seconds: int
-    signature: Mapping[str, Any]
-    lease_holder: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Subject, visit and purpose."""
-        return self.subject, self.visit, self.purpose
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One operation of the log.
-
-    Parameters
-    ----------
-    number : int
-        From 1.
-    at : str
-        UTC (ISO 8601).
-    kind : str
-        Name of the operation.
-    body : str
-        The operation as canonical JSON.
-    previous : str
-        Hash of the operation before; empty for the first.
-    """
-
-    number: int
-    at: str
-    kind: str
-    body: str
-    previous: str
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the operation with its place in the chain."""
-        content = [self.previous, self.number, self.at, self.kind, self.body]
-        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-
-
-class Assignments:
-    """Assignments and operations of one trial. Each method is one transaction.
-
-    Parameters
-    ----------
-    engine : Engine
-        Of the registry's database.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class Assignments(EditLog):
+    """Assignments and operations of one trial. Each method is one transaction."""
 
     def refresh(
         self, reader: str, awaiting: Collection[tuple[str, str, str]], unsigned: Collection[tuple[str, str, str]]
@@ -156,7 +68,7 @@ class Assignments:
                 .filter_by(reader=reader)
                 .where(AssignmentRow.state != AssignmentState.WITHDRAWN.value)
             )
-            return [_assignment(row) for row in found]
+            return [Assignment.of(row) for row in found]
 
     def find(self, code: str, reader: str) -> Assignment | None:
         """An assignment of a reader.
@@ -174,7 +86,7 @@ class Assignments:
         """
         with reading(self._engine) as session:
             row = session.get(AssignmentRow, code)
-            return _assignment(row) if row is not None and row.reader == reader else None
+            return Assignment.of(row) if row is not None and row.reader == reader else None
 
     def of_reader(self, reader: str) -> list[Assignment]:
         """The open and signed assignments of a reader.
@@ -191,7 +103,7 @@ class Assignments:
         """
         query = select(AssignmentRow).filter_by(reader=reader).order_by(AssignmentRow.code)
         with reading(self._engine) as session:
-            found = [_assignment(row) for row in session.scalars(query)]
+            found = [Assignment.of(row) for row in session.scalars(query)]
         return [one for one in found if one.state is not AssignmentState.WITHDRAWN]
 
     def signed(self) -> list[Assignment]:
@@ -204,7 +116,7 @@ class Assignments:
         """
         query = select(AssignmentRow).filter_by(state=AssignmentState.SIGNED.value).order_by(AssignmentRow.code)
         with reading(self._engine) as session:
-            return [_assignment(row) for row in session.scalars(query)]
+            return [Assignment.of(row) for row in session.scalars(query)]
 
     def largest_canvas(self) -> tuple[int, int, int]:
         """The largest number of displayed voxels along each axis, over all assignments.
@@ -254,7 +166,7 @@ class Assignments:
             if row.state != AssignmentState.OPEN.value:
                 return
             row.state = AssignmentState.WITHDRAWN.value
-            details = {"assignment": code, "reason": reason, "edits": _count(session, code)}
+            details = {"assignment": code, "reason": reason, "edits": count_edits(session, code)}
             append(
                 session, AuditAction.READING_WITHDRAWN, f"{row.subject} {row.visit}", details, reader=row.reader
             )
@@ -285,70 +197,6 @@ class Assignments:
                 return False
             row.lease_holder, row.lease_at = holder, now.isoformat(timespec="seconds")
             return True
-
-    def edits(self, code: str) -> list[Edit]:
-        """The operations of an assignment.
-
-        Parameters
-        ----------
-        code : str
-
-        Returns
-        -------
-        list of Edit
-            In their order.
-
-        Raises
-        ------
-        UsageError
-            If an operation was changed, removed or inserted.
-        """
-        query = select(EditRow).filter_by(assignment=code).order_by(EditRow.number)
-        with reading(self._engine) as session:
-            found = [Edit(r.number, r.at, r.kind, r.body, r.previous) for r in session.scalars(query)]
-        head = ""
-        for number, edit in enumerate(found, start=1):
-            if edit.number != number or edit.previous != head:
-                raise UsageError(
-                    f"expected the unbroken log of a reading, found a changed one at operation {number}",
-                    hint="restore the registry from its backup and report the deviation",
-                )
-            head = edit.hash
-        return found
-
-    def add(self, code: str, edit: Edit, *, holder: str) -> bool:
-        """Append an operation. When the method returns, the operation is on the disk.
-
-        Parameters
-        ----------
-        code : str
-        edit : Edit
-            The next one.
-        holder : str
-            Name of the browser tab that edits.
-
-        Returns
-        -------
-        bool
-            False if the log has an operation of this number, or the assignment is not open. Nothing is stored then.
-
-        Raises
-        ------
-        PermissionError
-            If the tab does not hold the lease.
-        """
-        try:
-            with writing(self._engine) as session:
-                row = session.get_one(AssignmentRow, code)
-                if row.lease_holder != holder:
-                    raise PermissionError(holder)
-                if row.state != AssignmentState.OPEN.value or _count(session, code) != edit.number - 1:
-                    return False
-                values = {"number": edit.number, "at": edit.at, "kind": edit.kind, "body": edit.body}
-                session.add(EditRow(assignment=code, previous=edit.previous, **values))
-        except IntegrityError:
-            return False
-        return True
 
     def sign(
         self,
@@ -382,7 +230,7 @@ class Assignments:
             row = session.get_one(AssignmentRow, code)
             if row.state == AssignmentState.WITHDRAWN.value:
                 raise UsageError("expected an open read, found a withdrawn one", hint="go to the worklist")
-            if row.state == AssignmentState.OPEN.value and _count(session, code) != len(edits):
+            if row.state == AssignmentState.OPEN.value and count_edits(session, code) != len(edits):
                 raise UsageError(
                     "expected no operation during the signature, found one",
                     hint="look at the summary and sign again",
@@ -404,16 +252,5 @@ def _new(reader: str, key: tuple[str, str, str], number: int) -> AssignmentRow:
     )  # fmt: skip
 
 
-def _assignment(row: AssignmentRow) -> Assignment:
-    return Assignment(
-        row.code, row.reader, row.subject, row.visit, row.purpose, row.round, AssignmentState(row.state),
-        row.opened_at, row.digest, dict(row.canvas), row.seconds, dict(row.signature), row.lease_holder,
-    )  # fmt: skip
-
-
 def _alive(row: AssignmentRow, now: datetime) -> bool:
     return bool(row.lease_holder) and now - datetime.fromisoformat(row.lease_at) < LEASE
-
-
-def _count(session: Session, code: str) -> int:
-    return session.scalar(select(func.count()).select_from(EditRow).filter_by(assignment=code)) or 0

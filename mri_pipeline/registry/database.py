@@ -18,7 +18,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.quality_rows import ScannerGateRow
 from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
-from mri_pipeline.registry.steps import append, values_of
+from mri_pipeline.registry.trail import append, values_of
 
 BUSY_TIMEOUT_S = 60
 """How long a process waits for another writer."""

@@ -24,7 +24,7 @@ from mri_pipeline.registry.schema import (
     SubjectRow,
     WithdrawnRow,
 )
-from mri_pipeline.registry.steps import values_of
+from mri_pipeline.registry.trail import values_of
 
 
 def differences(session: Session, entries: Iterable[AuditEntry]) -> list[str]:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import JobRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.trail import append
 
 MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""

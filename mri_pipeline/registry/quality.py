@@ -15,8 +15,10 @@ from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, ScannerState, measures_facts
 from mri_pipeline.registry.records import ScannerFacts
+from mri_pipeline.registry.requirements import is_accepted, require_texts
 from mri_pipeline.registry.schema import Gate, ScannerRow, ScanRow, SiteRow
-from mri_pipeline.registry.steps import append, is_accepted, require_texts, scanner_id, values_of
+from mri_pipeline.registry.steps import scanner_id
+from mri_pipeline.registry.trail import append, values_of
 
 Values = Mapping[str, Mapping[str, float]]
 """Measures by contrast and name."""

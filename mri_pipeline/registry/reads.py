@@ -15,8 +15,10 @@ from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ReadCounts, ReadState
+from mri_pipeline.registry.requirements import LOCKED_HINT, require_not_locked, require_texts
 from mri_pipeline.registry.schema import AuditRow, ReadRow, ScanRow, ScanState
-from mri_pipeline.registry.steps import LOCKED_HINT, append, read_state, require_not_locked, require_texts
+from mri_pipeline.registry.steps import read_state
+from mri_pipeline.registry.trail import append
 
 
 def refusal_of(

@@ -27,12 +27,14 @@ from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.reads import ReadRegistry
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.releases import Releases
+from mri_pipeline.registry.requirements import require_latest
 from mri_pipeline.registry.scan_registry import ScanRegistry
 from mri_pipeline.registry.schema import Gate, SiteRow
 from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.settings import enter_settings, recorded_settings, settings_of
 from mri_pipeline.registry.site_queries import Question, SiteQueries, enter_queries
-from mri_pipeline.registry.steps import append, require_latest, scanner_id
+from mri_pipeline.registry.steps import scanner_id
+from mri_pipeline.registry.trail import append
 
 
 class Use(Enum):

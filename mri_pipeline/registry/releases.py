@@ -9,8 +9,9 @@ from sqlalchemy import Engine, select
 
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.requirements import require_texts
 from mri_pipeline.registry.schema import ReleaseRow
-from mri_pipeline.registry.steps import append, require_texts
+from mri_pipeline.registry.trail import append
 
 
 @dataclass(frozen=True)

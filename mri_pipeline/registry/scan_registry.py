@@ -13,6 +13,7 @@ from mri_pipeline.registry.database import writing
 from mri_pipeline.registry.quality import Values, enter_measures
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
+from mri_pipeline.registry.requirements import accepted_scan, another_scan, is_accepted, require_texts
 from mri_pipeline.registry.scans import set_identity, stated_of_scan, withdraw
 from mri_pipeline.registry.schema import ScanRow, ScanState, SubjectRow
 from mri_pipeline.registry.site_queries import (
@@ -24,17 +25,8 @@ from mri_pipeline.registry.site_queries import (
     enter_queries,
     renew_queries,
 )
-from mri_pipeline.registry.steps import (
-    accepted_scan,
-    another_scan,
-    append,
-    enter_refusal,
-    enter_subject,
-    is_accepted,
-    refusals_of,
-    require_texts,
-    scanner_id,
-)
+from mri_pipeline.registry.steps import enter_refusal, enter_subject, refusals_of, scanner_id
+from mri_pipeline.registry.trail import append
 
 _ANALYSIS = {ScanStatus.ANALYSED: AuditAction.SCAN_ANALYSED, ScanStatus.FAILED: AuditAction.SCAN_FAILED}
 

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.records import KnownScan, ScanIdentity, WithdrawnImages
+from mri_pipeline.registry.requirements import require_not_locked
 from mri_pipeline.registry.schema import ImageRow, KeyRow, ReadRow, ScanRow, ScanState, WithdrawnRow
-from mri_pipeline.registry.steps import append, require_not_locked, values_of
+from mri_pipeline.registry.trail import append, values_of
 
 _ANSWERS = {None: None, True: "yes", False: "no"}
 _PERSON = ("number", "name", "birth")

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import LONGEST_NAME, LoginAttemptRow, SessionRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.trail import append
 
 IDLE_LIMIT: Final = timedelta(minutes=30)
 """A session ends after this time without a request."""

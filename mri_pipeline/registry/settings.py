@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.schema import AuditRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.trail import append
 
 Settings = dict[str, Any]
 """Value of every setting by its name, such as ``lesions.min_volume_mm3`` or ``sites.S01.ae_titles``."""

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
+from mri_pipeline.registry.requirements import require_texts
 from mri_pipeline.registry.schema import QueryRow, ScanRow
-from mri_pipeline.registry.steps import append, require_texts
+from mri_pipeline.registry.trail import append
 
 SUPERSEDED = "superseded by a later upload"
 """Reason why a query is closed by the receipt of another scan."""

@@ -44,6 +44,7 @@ _RULES: Final = {
     "doubled_slice": "Doubled slice",
     "no_brain": "Brain found",
     "upside_down": "Upside down",
+    "left_right": "Left and right",
     "brain_missing": "Brain outside of the slices",
     "vertex": "Vertex",
     "foramen_magnum": "Foramen magnum",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from mri_pipeline.core.calibration import CalibrationSettings
 from mri_pipeline.core.io.atomic import write_atomic
-from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import (
     GelState,
     LesionRecord,
@@ -24,15 +23,16 @@ from mri_pipeline.core.records import (
     SubjectResult,
     VisitCounts,
 )
-from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from qc.registration import SURE, all_qc_flags
 from qc.reports.activity import activity_rows, totals
 from qc.reports.activity_crops import ShownVisit
+from qc.reports.calibration import calibration_rows, shown_from
+from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
-from qc.reports.whose import AUTOMATIC, Whose, common_status
+from qc.reports.whose import AUTOMATIC, common_status
 
 TEMPLATE = "templates/subject_report.html.j2"
 
@@ -53,91 +53,6 @@ _COLUMNS = {
     "combined_unique_active_count": "combined unique active",
 }
 _BRIGHTEST = 1.9  # upper limit of the window relative to the median of the brain; excludes vessels and scalp
-
-
-@dataclass(frozen=True)
-class VisitReport:
-    """One planned visit in the report.
-
-    Parameters
-    ----------
-    visit : str
-    week : int or None
-    status : ScanStatus
-        The other fields are empty unless it is *analysed*.
-    whose : Whose
-        Whose masks they are.
-    images : mapping of Contrast to Image
-        In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
-    brain : LabelImage or None
-    masks : mapping of MaskLabel to LabelImage
-        Available masks of T2 lesions, GEL, black holes, new and enlarging T2 lesions.
-    lesions : LabelImage or None
-        Numbered lesions, with the numbers of the result.
-    native_flair : Image or None
-        The FLAIR as acquired, on its own grid, for the image "before registration".
-    """
-
-    visit: str
-    week: int | None = None
-    status: ScanStatus = ScanStatus.ANALYSED
-    whose: Whose = AUTOMATIC
-    images: Mapping[Contrast, Image] = field(default_factory=dict)
-    brain: LabelImage | None = None
-    masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)
-    lesions: LabelImage | None = None
-    native_flair: Image | None = None
-
-    @property
-    def shown(self) -> bool:
-        """True if the report shows images of this visit."""
-        return self.status is ScanStatus.ANALYSED and Contrast.FLAIR in self.images
-
-    @property
-    def brain_mask(self) -> LabelImage:
-        """The brain mask, or all positive voxels if none is given."""
-        flair = self.images[Contrast.FLAIR]
-        return self.brain if self.brain is not None else LabelImage(flair.data > 0, flair.grid)
-
-    @property
-    def numbered(self) -> LabelImage:
-        """Numbered lesions; empty if not given."""
-        grid = self.images[Contrast.FLAIR].grid
-        return self.lesions if self.lesions is not None else LabelImage(np.zeros(grid.shape, np.uint8), grid)
-
-
-@dataclass(frozen=True)
-class SubjectReport:
-    """Contents of a report.
-
-    Parameters
-    ----------
-    result : SubjectResult
-    visits : sequence of VisitReport
-        All planned visits in their order, including missing ones.
-    protocol : str
-        Name of the protocol.
-    protocol_digest : str
-        `provenance.protocol_digest` of the settings of the analysis.
-    software : mapping of str to str
-        `provenance.software`.
-    order_source : str
-        Source of the order of the visits.
-    ignored : sequence of str
-        Anatomical files that are not used, each with the reason.
-    digest : str
-        Digest of everything that the report shows (`qc.reports.subject_files.report_digest`). By it a later command
-        sees whether the report is still true.
-    """
-
-    result: SubjectResult
-    visits: Sequence[VisitReport]
-    protocol: str
-    protocol_digest: str
-    software: Mapping[str, str]
-    order_source: str = "protocol"
-    ignored: Sequence[str] = ()
-    digest: str = ""
 
 
 def write_subject_report(report: SubjectReport, path: Path) -> Path:
@@ -190,6 +105,9 @@ def subject_report_html(report: SubjectReport) -> str:
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
         scans=scan_rows(report.result.quality),
+        calibration=[row for visit in shown for row in calibration_rows(visit.visit, visit.calibration)],
+        diameters=sorted({rate.diameter_mm for visit in shown for rate in visit.calibration}),
+        shown_rate=CalibrationSettings().shown_rate,
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
@@ -202,13 +120,14 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
     counts = next((row for row in result.visits if row.visit == visit.visit), None)
     measured = counts is not None and visit.status is ScanStatus.ANALYSED
     values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}
+    shown = shown_from(visit.calibration) if measured and visit.whose == AUTOMATIC else {}
     return {
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),
         "status": visit.status.value,
         "read": str(visit.whose) if measured else "",
         "reference": (counts.reference_visit or "") if counts is not None and measured else "",
-        "cells": [values[name] for name in _COLUMNS],
+        "cells": [{"text": values[name], "shown": values[name] and shown.get(name, "")} for name in _COLUMNS],
     }
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mri_pipeline.analysis.calibration import parse_calibration
 from mri_pipeline.analysis.derivatives import read_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core import provenance
-from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
+from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import result_text
 from mri_pipeline.core.mask_label import MaskLabel
@@ -19,7 +20,8 @@ from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
-from qc.reports.subject import SubjectReport, VisitReport, write_subject_report
+from qc.reports.subject import write_subject_report
+from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.whose import AUTOMATIC, Whose
 
 
@@ -79,7 +81,15 @@ def report_digest(job: SubjectJob, automatic: SubjectResult, reads: str = "") ->
     shown = {"subject", "planned", "refused", "protocol", "order_source", "ignored", "settings_digest"}
     visits = [visit.visit for visit in job.visits]
     content = [job.model_dump_json(include=shown), visits, result_text(automatic), _software(job), reads]
+    if calibration := _calibration(job):
+        content.append(calibration)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def _calibration(job: SubjectJob) -> str:
+    """Table of the detection rates of the subject; empty if they were not measured."""
+    file = calibration_file(job.reports, job.subject)
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubject | None = None) -> Path:
@@ -104,10 +114,17 @@ def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubj
     GridMismatchError
         If images and masks of the visits are not on one grid.
     """
+    rates = parse_calibration(_calibration(job))
     result, visits, reads = (counted.result, counted.visits, counted.reads) if counted else (automatic, {}, "")
     report = SubjectReport(
         result=result,
-        visits=[_visit(job, result, planned, visits.get(planned.label)) for planned in job.planned],
+        visits=[
+            replace(
+                _visit(job, result, planned, visits.get(planned.label)),
+                calibration=[rate for rate in rates if rate.visit == planned.label],
+            )
+            for planned in job.planned
+        ],
         protocol=job.protocol,
         protocol_digest=job.settings_digest,
         order_source=job.order_source,

@@ -169,6 +169,7 @@ def bids(
     from mri_pipeline.core.io.bids_index import load_filters
     from mri_pipeline.core.segmenters import load_segmenter
     from reading_centre.use_cases import bids as bids_app
+    from workflows.executors import Execution
 
     selection = bids_app.Selection(
         participants=tuple(participant_label or ()),
@@ -179,17 +180,15 @@ def bids(
     if level is Level.GROUP:
         say_paths(bids_app.write_group_tables(bids_dir, out_dir, selection=selection), as_json=as_json)
         return
+    cluster = cluster_options(partition, account, time_limit, job_memory, job_command)
+    execution = Execution(plugin, nprocs, memory_gb(memory) if memory else None, cluster, keep_work)
     with batch_progress() as progress:
         outcome = bids_app.run_participants(
             bids_dir,
             out_dir,
             selection=selection,
             validate=not skip_validation,
-            nprocs=nprocs,
-            memory_gb=memory_gb(memory) if memory else None,
-            plugin=plugin,
-            cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
-            keep_work=keep_work,
+            execution=execution,
             work_dir=work_dir,
             segmenter=load_segmenter(segmenter) if segmenter else None,
             progress=progress,

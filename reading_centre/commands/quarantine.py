@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from reading_centre.console import (
     STDOUT,
@@ -55,7 +55,8 @@ def list_(
     if as_json:
         emit([entry_record(entry) for entry in entries])
         return
-    table = Table("entry", "site", "kind", "visit", "reason", "outcome", title="Quarantine", title_justify="left")
+    name = Column("entry", no_wrap=True, min_width=max((len(entry.name) for entry in entries), default=0))
+    table = Table(name, "site", "kind", "visit", "reason", "outcome", title="Quarantine", title_justify="left")
     for entry in entries:
         table.add_row(entry.name, entry.site, entry.kind, entry.visit, entry.reason, entry.outcome)
     STDOUT.print(table)

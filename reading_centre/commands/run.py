@@ -9,6 +9,7 @@ import typer
 from reading_centre.console import (
     Account,
     AsJson,
+    Calibrate,
     JobCommand,
     JobMemory,
     KeepWork,
@@ -44,10 +45,12 @@ def run(
         bool, typer.Option("--rerun-failed", help="Only subjects that failed, or have visits that failed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be analysed, and why.")] = False,
+    calibrate: Calibrate = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse all subjects with new scans. An interrupted run resumes. A failed subject does not stop the others."""
     from reading_centre.use_cases.run import plan_run, run_trial
+    from workflows.executors import Execution
 
     chosen = tuple(subject or ())
     if dry_run:
@@ -59,15 +62,15 @@ def run(
                 say(f"sub-{code}: {reason}")
             say(f"{len(planned)} subjects would be analysed")
         return
+    cluster = cluster_options(partition, account, time_limit, job_memory, job_command)
+    execution = Execution(plugin, nprocs, cluster=cluster, keep_work=keep_work)
     with batch_progress() as progress:
         outcome = run_trial(
             trial,
             subjects=chosen,
             only_failed=rerun_failed,
-            nprocs=nprocs,
-            plugin=plugin,
-            cluster=cluster_options(partition, account, time_limit, job_memory, job_command),
-            keep_work=keep_work,
+            execution=execution,
+            calibrate=calibrate,
             progress=progress,
         )
     renew_reports(trial)  # the analysis has written those of the automatic masks

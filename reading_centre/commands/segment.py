@@ -9,6 +9,7 @@ import typer
 
 from reading_centre.console import (
     AsJson,
+    Calibrate,
     SegmenterFile,
     emit,
     require_writable,
@@ -28,6 +29,7 @@ def segment(
         Path | None, typer.Option("--brain-mask", help="Brain mask on the grid of the FLAIR.")
     ] = None,
     segmenter: SegmenterFile = None,
+    calibrate: Calibrate = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment one visit: T2 lesions, enhancing lesions and black holes on the grid of the FLAIR."""
@@ -41,6 +43,7 @@ def segment(
         t2=t2,
         brain_mask=brain_mask,
         out=out,
+        calibrate=calibrate,
         segmenter=load_segmenter(segmenter) if segmenter else None,
     )
     if as_json:

@@ -15,7 +15,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.reading.lock import kept_inputs
 from mri_pipeline.reading.store import read_in
 from mri_pipeline.registry import Registry, Use
-from mri_pipeline.registry.assignments import AssignmentState
+from mri_pipeline.registry.assignment_records import AssignmentState
 from mri_pipeline.registry.audit import AuditAction, AuditEntry, backward_times
 from mri_pipeline.tables.release import require_as_written
 

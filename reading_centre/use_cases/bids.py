@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob, VisitScans
-from mri_pipeline.core.derivative_layout import DerivativeDataset, subject_report
+from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.bids_index import Filters, SubjectIndex, index_dataset
@@ -23,10 +23,9 @@ from reading_centre.use_cases.bids_tables import load_results, require_one_diges
 from reading_centre.use_cases.overview import outcome_text, save_outcome
 from reading_centre.use_cases.validate import require_valid
 from workflows.batch import run_batch
-from workflows.executors import ClusterOptions
+from workflows.executors import Execution
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin
 from workflows.progress import BatchProgress
 
 _SHOWN = 5
@@ -179,11 +178,7 @@ def run_participants(
     *,
     selection: Selection = Selection(),
     validate: bool = True,
-    nprocs: int = 1,
-    memory_gb: float | None = None,
-    plugin: Plugin = Plugin.MULTIPROC,
-    cluster: ClusterOptions | None = None,
-    keep_work: bool = False,
+    execution: Execution = Execution(),
     work_dir: Path | None = None,
     segmenter: Segmenter | None = None,
     progress: BatchProgress | None = None,
@@ -201,14 +196,7 @@ def run_participants(
     selection : Selection
     validate : bool
         True: run the BIDS validator on `bids_dir`.
-    nprocs : int
-        Number of processes.
-    memory_gb : float, optional
-        Memory limit in GB. Default: 90 % of the memory.
-    plugin : Plugin
-    cluster : ClusterOptions, optional
-    keep_work : bool
-        True: the cache is kept after a success.
+    execution : Execution
     work_dir : Path, optional
         Nipype cache. Default: ``work`` in `out_dir`.
     segmenter : Segmenter, optional
@@ -248,11 +236,7 @@ def run_participants(
     with run_log(work) as log:
         outcome = run_batch(
             jobs,
-            plugin=plugin,
-            nprocs=nprocs,
-            memory_gb=memory_gb,
-            cluster=cluster,
-            keep_work=keep_work,
+            execution,
             progress=progress,
             finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
         )
@@ -286,6 +270,7 @@ def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) 
         derivatives.result(subject),
         derivatives.provenance(subject),
         subject_report(derivatives.reports, subject),
+        calibration_file(derivatives.reports, subject),
     ):
         earlier.unlink(missing_ok=True)
     write_atomic(derivatives.input_index(subject), index.model_dump_json(indent=1))

@@ -18,7 +18,7 @@ from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.run import run_trial
 from reading_centre.use_cases.tables import write_trial_tables
-from workflows.plugin import Plugin
+from workflows.executors import Execution
 
 COMPARED = (
     "gel_count", "gel_new_count", "gel_re_enhancing_count", "gel_persistent_count", "gel_volume_ml",
@@ -60,7 +60,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     trial = init_trial(folder / "trial", source.protocol)
     codes = take_in(source, trial.root, say=say)
     say("3/5  analysing: brain, registration, lesions, tracking, reports")
-    outcome = run_trial(trial.root, nprocs=nprocs, plugin=Plugin.MULTIPROC)
+    outcome = run_trial(trial.root, execution=Execution(nprocs=nprocs))
     for subject in outcome.outcomes:
         say(
             f"       {subject.subject}: {'done' if subject.done else subject.reason}"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mri_pipeline.analysis import preparation, steps
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, require_built_in
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.calibration import DetectionRate
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
@@ -19,6 +21,7 @@ from mri_pipeline.images import resample
 from mri_pipeline.images.register import Registration
 from mri_pipeline.lesions.black_holes import DarkTissue
 from mri_pipeline.lesions.gel.candidates import GelDetection
+from mri_pipeline.lesions.insertion import Voxel
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from qc.registration import brain_qc_flag, contrast_qc_flag
 
@@ -43,6 +46,8 @@ class SegmentedScan:
         One for each number of `lesions`.
     quality : VisitQuality
         Registrations and QC flags.
+    calibration : sequence of DetectionRate
+        Of `calibrate_visit`; empty if it was not asked for.
     """
 
     t2: T2Segmentation
@@ -50,6 +55,7 @@ class SegmentedScan:
     lesions: LabelImage
     records: Sequence[LesionRecord]
     quality: VisitQuality
+    calibration: Sequence[DetectionRate] = ()
 
 
 def segment_images(
@@ -58,6 +64,7 @@ def segment_images(
     brain_mask: LabelImage | None = None,
     rules: LesionRules,
     work: Path | None = None,
+    calibrate: bool = False,
 ) -> SegmentedScan:
     """Segment one visit, as in the analysis of a subject with this visit only.
 
@@ -74,6 +81,8 @@ def segment_images(
     rules : LesionRules
     work : Path, optional
         Folder for the segmenter, if `rules` names one.
+    calibrate : bool
+        True: measure the detection rate of simulated lesions (`calibrate_visit`).
 
     Returns
     -------
@@ -88,8 +97,9 @@ def segment_images(
     AnalysisError
         If a contrast cannot be registered to the FLAIR, or the segmenter fails.
     SettingsError
-        If a segmenter is named without a working folder.
+        If a segmenter is named without a working folder, or to be calibrated.
     """
+    require_built_in(rules, calibrate=calibrate)
     scan = _prepare(images, brain_mask)
     t2, t2_flag = _t2_lesions(scan.images, brain=scan.brain, tissue=scan.tissue, rules=rules, work=work)
     segmented = steps.segment_visit(
@@ -119,6 +129,19 @@ def segment_images(
         resample.resample_nearest(only.lesions, grid),
         only.records,
         VisitQuality(_VISIT, "", scan.skull_stripped, 1.0, scan.registrations, message),
+        _calibrate(scan, only.lesions, rules) if calibrate else (),
+    )
+
+
+def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> list[DetectionRate]:
+    return calibrate_visit(
+        _VISIT,
+        scan.images,
+        own=lesions.mask,
+        brain=scan.brain,
+        tissue=scan.tissue,
+        rules=rules,
+        voxels=scan.voxels,
     )
 
 
@@ -132,6 +155,7 @@ class _PreparedScan:
     skull_stripped: bool
     registrations: tuple[RegistrationRecord, ...]
     qc_flags: tuple[str, ...]
+    voxels: Mapping[Contrast, Voxel]
 
 
 def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) -> _PreparedScan:
@@ -154,7 +178,8 @@ def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) ->
         flairs=[flair], brains=[brain], templates_to_flair=[found.template_to_image], later_to_first=[]
     )
     brain, _ = preparation.brain_of_visit(space.brain, flair, Affine.identity(), whole_brain=space.whole_brain)
-    prepared = preparation.prepare_visit(images, {Contrast.FLAIR: Affine.identity(), **to_flair}, brain)
+    to_subject = {Contrast.FLAIR: Affine.identity(), **to_flair}
+    prepared = preparation.prepare_visit(images, to_subject, brain)
     tissue = preparation.map_subject_tissue(
         flairs=[prepared[Contrast.FLAIR]],
         t1ws=[prepared[contrast] for contrast in (Contrast.T1W, Contrast.T1W_GD) if contrast in prepared][:1],
@@ -170,6 +195,7 @@ def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) ->
         found.skull_stripped,
         tuple(_record(contrast, match) for contrast, match in registered.items()),
         (brain_qc_flag(found.quality), preparation.partly_scanned(matched_images, brain)),
+        {contrast: acquired_voxel(image.grid, to_subject[contrast]) for contrast, image in images.items()},
     )
 
 

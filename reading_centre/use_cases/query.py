@@ -25,23 +25,16 @@ _TO_DO: Final = {
     "withdrawn": "state why images that were withdrawn are sent again",
     "window": "state why the scan was outside of the window of the visit",
     "study_date": "state the date of the scan to the reading centre",
-    "coverage_loss": "send the missing slices, or state that they were not acquired",
-    "minutes_after_contrast": "state the time of the injection and of the scan",
     "birth_date": "check the birth date in the scanner's patient data, and state which one is right",
     "order_of_days": "state the dates of the scans to the reading centre, and set the clock of the scanner",
     "blank_slices": "send the original series again, or state that the scanner has the same blank slices",
     "repeated_slices": "send the original series again, or state that the scanner has the same copied slices",
     "copied_scan": "send the original series of both scans",
-    **dict.fromkeys(
-        ("thickness_2d", "gap", "in_plane_2d", "spacing_3d", "coverage"),
-        "state why the value differs, and correct the protocol of the scanner for the next visit",
-    ),
     "scanner_gate": "send a dummy run of this scanner",
     "same_scanner": "state why another scanner was used, and use the earlier one for the next visit",
     "same_software": "state when the software was changed",
-    "same_protocol": "state why the protocol differs, and use the earlier one for the next visit",
 }
-"""What a site has to do, by the rule of the finding. Limits of image quality state it themselves (``trial.toml``)."""
+"""What a site has to do, by the rule of the finding. Limits of ``trial.toml`` state it themselves."""
 
 
 def questions(findings: Iterable[Finding]) -> tuple[Question, ...]:

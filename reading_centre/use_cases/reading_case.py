@@ -29,7 +29,7 @@ from mri_pipeline.reading.operations import (
 )
 from mri_pipeline.reading.record import LesionDecision, StoredProposal
 from mri_pipeline.reading.serial import CHANGE_WORDS
-from mri_pipeline.registry.assignments import Assignment, Edit
+from mri_pipeline.registry.assignment_records import Assignment, Edit
 from reading_centre.use_cases.reading_images import CaseImages
 
 Json = dict[str, Any]

@@ -37,7 +37,7 @@ from mri_pipeline.reading.serial import Previous
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals, proposal_of
 from mri_pipeline.registry import Registry, ScanState
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.reads import refusal_of
 from reading_centre.use_cases.read_compare import dispute_from_files, opinions_of, reasons_of
 from reading_centre.use_cases.read_serial import previous_lesions, previous_visits

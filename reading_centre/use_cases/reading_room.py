@@ -31,7 +31,7 @@ from mri_pipeline.reading.operations import (
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.registry import Registry, ScanState
-from mri_pipeline.registry.assignments import Assignment, AssignmentState, Edit
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState, Edit
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.known_reads import rereads_of
 from reading_centre.use_cases.people import People

@@ -17,7 +17,7 @@ from mri_pipeline.reading.record import Purpose, ReadRecord
 from mri_pipeline.reading.signature import MEANING
 from mri_pipeline.reading.store import load_record, staging
 from mri_pipeline.registry import Registry, ScanState, VisitState
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from reading_centre.use_cases.known_reads import known_reads, stored_read
 from reading_centre.use_cases.read import enter_reads

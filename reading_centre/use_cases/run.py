@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from mri_pipeline.analysis.calibration import require_built_in
 from mri_pipeline.analysis.description import write_dataset_description
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
@@ -21,10 +22,9 @@ from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
 from reading_centre.use_cases.subject_reports import write_trial_index
 from workflows.batch import only_run, run_batch
-from workflows.executors import ClusterOptions
+from workflows.executors import Execution
 from workflows.logs import run_log
 from workflows.outcome import BatchOutcome, Outcome
-from workflows.plugin import Plugin
 from workflows.progress import BatchProgress
 
 _LOGGER = logging.getLogger(__name__)
@@ -111,10 +111,8 @@ def run_trial(
     *,
     subjects: Sequence[str] = (),
     only_failed: bool = False,
-    nprocs: int = 1,
-    plugin: Plugin = Plugin.MULTIPROC,
-    cluster: ClusterOptions | None = None,
-    keep_work: bool = False,
+    execution: Execution = Execution(),
+    calibrate: bool = False,
     progress: BatchProgress | None = None,
 ) -> BatchOutcome:
     """Analyse subjects and record the status of each scan.
@@ -127,12 +125,10 @@ def run_trial(
         Blinded codes; all subjects if empty.
     only_failed : bool
         True: subjects that failed, or have visits that failed.
-    nprocs : int
-        Number of processes (SLURM: of jobs at a time).
-    plugin : Plugin
-    cluster : ClusterOptions, optional
-    keep_work : bool
-        True: the cache is kept after a success.
+    execution : Execution
+    calibrate : bool
+        True: measure the detection rates of simulated lesions, for the reports. A subject whose results are current is
+        analysed again if it has none.
     progress : callable, optional
         Called several times a second with the state of the run.
 
@@ -146,9 +142,12 @@ def run_trial(
     UsageError
         If the audit trail is broken, a code is unknown, there is no accepted scan yet, no subject has failed
         (`only_failed`), or another run is in progress.
+    SettingsError
+        If an external segmenter is to be calibrated.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
+    require_built_in(protocol.lesions, calibrate=calibrate)
     with Registry.open(trial, protocol, Use.NUMBERS) as registry, only_run(trial.work):
         settle_all(trial, protocol, registry)
         chosen = _selected(trial, registry, subjects, only_failed=only_failed)
@@ -160,11 +159,11 @@ def run_trial(
         )
         with run_log(trial.work) as log:
             outcome = run_batch(
-                [make_job(trial, protocol, subject) for subject in chosen],
-                plugin=plugin,
-                nprocs=nprocs,
-                cluster=cluster,
-                keep_work=keep_work,
+                [
+                    make_job(trial, protocol, subject).model_copy(update={"calibrate": calibrate})
+                    for subject in chosen
+                ],
+                execution,
                 progress=progress,
                 finished=partial(_record, trial, registry),
             )

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mri_pipeline.analysis.calibration import calibration_text
 from mri_pipeline.core import provenance
+from mri_pipeline.core.calibration import CalibrationSettings
 from mri_pipeline.core.errors import ImageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.atomic import write_atomic
@@ -17,6 +19,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.scoring.detection import smallest_of_visit
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from qc.registration import forms_qc_flag, qc_flags
@@ -25,6 +28,7 @@ from reading_centre.use_cases.one_scan import SegmentedScan, segment_images
 _MASKS = ("t2_lesions", "gel", "black_holes")
 _MAPS = ("t2_probability", "gel_probability")
 _NUMBERED, _TABLE, _PROVENANCE = "lesions", "lesions.csv", "provenance.json"
+_CALIBRATION = "calibration.csv"
 _COLUMNS = (
     "lesion_id", "volume_mm3", "x_mm", "y_mm", "z_mm", "location", "enhancing", "black_hole",
 )  # fmt: skip
@@ -39,6 +43,7 @@ def segment_files(
     brain_mask: Path | None,
     out: Path,
     segmenter: Segmenter | None = None,
+    calibrate: bool = False,
 ) -> dict[str, float | int | str | None]:
     """Segment NIfTI files and write the masks.
 
@@ -53,12 +58,15 @@ def segment_files(
         Output folder; created if it does not exist.
     segmenter : Segmenter, optional
         External T2 segmenter.
+    calibrate : bool
+        True: write the detection rates of simulated lesions to ``calibration.csv``.
 
     Returns
     -------
     dict
         Summary: number of T2 lesions, volumes in mL, quality of the registrations (0 to 1), QC flags. None means "not
-        known".
+        known". With `calibrate`, also the smallest lesion of the middle contrast that the scan shows, in mm; None if it
+        shows none.
 
     Raises
     ------
@@ -75,21 +83,31 @@ def segment_files(
     out.mkdir(
         parents=True, exist_ok=True
     )  # before the work, so that a folder that cannot be created is reported at once
-    for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE):
+    for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE, _CALIBRATION):
         (out / name).unlink(missing_ok=True)  # remove files of an earlier run
     work = Path(tempfile.mkdtemp(prefix="segmenter-", dir=out)) if segmenter else None
     rules = LesionRules(segmenter=segmenter)
-    scan = segment_images(images, brain_mask=mask, rules=rules, work=work)
+    scan = segment_images(images, brain_mask=mask, rules=rules, work=work, calibrate=calibrate)
     if work:
         shutil.rmtree(work)
     masks = _write(scan, out, rules, forms_of=flair)
+    if calibrate:
+        write_atomic(out / _CALIBRATION, calibration_text(scan.calibration))
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
         "skull_stripped": bool(scan.quality.skull_stripped),
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
+        **(_smallest(scan) if calibrate else {}),
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
         "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms))) or None,
+    }
+
+
+def _smallest(scan: SegmentedScan) -> dict[str, float | None]:
+    return {
+        f"{kind.value.lower()}_smallest_shown_mm": None if smallest is None else smallest.diameter_mm
+        for kind, smallest in smallest_of_visit(scan.calibration, CalibrationSettings().shown_rate).items()
     }
 
 

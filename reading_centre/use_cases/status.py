@@ -119,11 +119,11 @@ def trial_status(folder: Path) -> TrialStatus:
         audit_hash=last_hash,
         sites=tuple(SiteLine(site.code, site.gate.value, count[site.code]) for site in state.sites),
         subjects=tuple(SubjectLine(s.code, s.site, _texts(s, protocol)) for s in state.subjects),
-        qc_flags={s.code: found for s in state.subjects if (found := _concerns(trial, s.code))},
+        qc_flags={s.code: found for s in state.subjects if (found := _qc_flags(trial, s.code))},
     )
 
 
-def _concerns(trial: Trial, subject: str) -> list[str]:
+def _qc_flags(trial: Trial, subject: str) -> list[str]:
     try:
         return all_qc_flags(load_result(trial.derivatives.result(subject)).quality)
     except UsageError:  # not analysed yet, or with another version

@@ -17,7 +17,7 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry import QueryState, Registry, ScanState, SubjectState, TrialState, VisitState
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.agreement import TABLE
 from reading_centre.use_cases.status import status_text

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
 from reading_centre.web.access import COOKIE, EVERYBODY, allow, room_of, user_of

@@ -14,7 +14,7 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.reading.items import LesionKind
 from mri_pipeline.reading.operations import OPERATION, Number
-from mri_pipeline.registry.assignments import Assignment, AssignmentState
+from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.reading_faults import RefusedError
 from reading_centre.use_cases.reading_sign import sign_read, summary_to_sign

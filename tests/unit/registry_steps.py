@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.database import writing
+from mri_pipeline.registry.requirements import accepted_scan
 from mri_pipeline.registry.scans import withdraw
-from mri_pipeline.registry.steps import accepted_scan
 
 
 def withdraw_scan(registry: Registry, subject: str, visit: str, *, reason: str) -> None:

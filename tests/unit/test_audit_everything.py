@@ -16,7 +16,7 @@ from mri_pipeline.registry import Question, ReadCounts, ScanIdentity, ScannerFac
 from mri_pipeline.registry.audit import verify_chain
 from mri_pipeline.registry.differences import differences
 from mri_pipeline.registry.schema import Base
-from mri_pipeline.registry.steps import entries
+from mri_pipeline.registry.trail import entries
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads

@@ -114,5 +114,5 @@ def test_a_command_that_shows_enters_no_site(trial):
 
 
 def test_a_trail_of_an_earlier_version_is_no_deviation(trial, monkeypatch):
-    monkeypatch.setattr("mri_pipeline.registry.queries.recorded_settings", lambda session: {})
+    monkeypatch.setattr("mri_pipeline.registry.audit_queries.recorded_settings", lambda session: {})
     assert verify_trial(trial.root).deviations == ()

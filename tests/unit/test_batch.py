@@ -28,6 +28,7 @@ from tests.unit.subject_jobs import subject_job
 from workflows import ONE_THREAD, batch, executors
 from workflows import job as subject_process
 from workflows.batch import only_run, run_batch
+from workflows.executors import Execution
 from workflows.outcome import Outcome, outcome_file
 from workflows.plugin import Plugin
 from workflows.pool import WatchedMultiProc
@@ -85,8 +86,7 @@ def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stan
     jobs = [make_job(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "SILENT", "FINE")]
     outcome = run_batch(
         jobs,
-        plugin=plugin,
-        nprocs=2,
+        Execution(plugin, nprocs=2),
         progress=lambda state: told.append((state.done, state.failed, state.total, sorted(state.running))),
         finished=lambda job, one: ended.append((job.subject, one.done)),
     )
@@ -109,24 +109,24 @@ def test_an_outcome_of_an_earlier_run_is_not_taken_for_this_one(tmp_path, stand_
     job = make_job(tmp_path, "KILLED")
     job.save()
     outcome_file(job.subject_work).write_text(Outcome(subject="KILLED", done=True).model_dump_json())
-    assert not run_batch([job], plugin=Plugin.LINEAR, nprocs=1).outcomes[0].done
+    assert not run_batch([job], Execution(Plugin.LINEAR, nprocs=1)).outcomes[0].done
 
 
 def test_a_program_that_cannot_be_run_is_a_failed_subject(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "PROGRAM", ("/no/such/program",))
-    (outcome,) = run_batch([make_job(tmp_path, "ANY")], plugin=Plugin.LINEAR, nprocs=1).outcomes
+    (outcome,) = run_batch([make_job(tmp_path, "ANY")], Execution(Plugin.LINEAR, nprocs=1)).outcomes
     assert (outcome.done, outcome.reason) == (
         False, "expected a command that can be run, found No such file or directory",
     )  # fmt: skip
     with pytest.raises(SettingsError, match="expected at least one process, found 0"):
-        run_batch([make_job(tmp_path, "ANY")], plugin=Plugin.LINEAR, nprocs=0)
+        run_batch([make_job(tmp_path, "ANY")], Execution(Plugin.LINEAR, nprocs=0))
 
 
 def test_a_subject_runs_on_one_thread_whatever_the_shell_says(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "PROGRAM", ("sh", "-c", "env"))
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     job = make_job(tmp_path, "ANY")
-    run_batch([job], plugin=Plugin.MULTIPROC, nprocs=2)
+    run_batch([job], Execution(Plugin.MULTIPROC, nprocs=2))
     found = dict(line.split("=", 1) for line in job.log_file.read_text().splitlines() if "=" in line)
     assert {name: found.get(name) for name in ONE_THREAD} == dict.fromkeys(ONE_THREAD, "1")
 
@@ -151,11 +151,12 @@ from pathlib import Path
 from tests.unit.test_batch import make_job
 from workflows import executors
 from workflows.batch import run_batch
+from workflows.executors import Execution
 from workflows.plugin import Plugin
 for number in (signal.SIGTERM, signal.SIGINT):  # a shell ignores SIGINT in the background
     signal.signal(number, signal.default_int_handler)
 executors.PROGRAM = (sys.executable, sys.argv[1])
-run_batch([make_job(Path(sys.argv[2]), "SLEEPS")], plugin=Plugin.MULTIPROC, nprocs=2)
+run_batch([make_job(Path(sys.argv[2]), "SLEEPS")], Execution(Plugin.MULTIPROC, nprocs=2))
 """
 
 
@@ -199,14 +200,14 @@ def test_a_job_of_an_earlier_run_is_recorded_with_its_own_visits(tmp_path, monke
     job = earlier.model_copy(update={"visits": (*earlier.visits, later)})
     monkeypatch.setattr(batch, "make_executor", lambda *_args, **_more: _Adopting(1))
     recorded = []
-    run_batch([job], plugin=Plugin.SLURM, nprocs=1, finished=lambda one, _outcome: recorded.append(one))
+    run_batch([job], Execution(Plugin.SLURM, nprocs=1), finished=lambda one, _outcome: recorded.append(one))
     assert recorded == [earlier]
 
 
 def test_an_open_quotation_mark_in_the_job_command_is_refused(tmp_path):
     cluster = executors.ClusterOptions(command="srun --comment='x")
     with pytest.raises(SettingsError, match="--job-command: expected a command, found an open quotation mark"):
-        run_batch([make_job(tmp_path, "AB12")], plugin=Plugin.MULTIPROC, nprocs=1, cluster=cluster)
+        run_batch([make_job(tmp_path, "AB12")], Execution(Plugin.MULTIPROC, nprocs=1, cluster=cluster))
 
 
 def test_a_step_without_a_result_ends_the_analysis():
@@ -357,7 +358,7 @@ def test_a_subject_whose_results_are_current_is_not_analysed_again(tmp_path, sta
     # known after the first analysis, or a setting such as the readers of the trial
     again = job.model_copy(update={"settled": ("a",), "keep_work": True, "settings_digest": "other"})
     (outcome,) = run_batch(
-        [again], plugin=Plugin.LINEAR, nprocs=1, finished=lambda *ended: told.append(ended)
+        [again], Execution(Plugin.LINEAR, nprocs=1), finished=lambda *ended: told.append(ended)
     ).outcomes
     assert (outcome.done, outcome.unchanged, outcome.cpu_seconds) == (True, True, 0.0)
     assert told[0][1] == outcome.model_copy(update={"log": ""})
@@ -549,5 +550,5 @@ def test_a_run_without_space_starts_no_subject(tmp_path, stand_in, monkeypatch):
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     job = with_scans(tmp_path, "GOOD", 1000)
     with pytest.raises(UsageError, match=r"found 0\.0 GB"):
-        run_batch([job], plugin=Plugin.LINEAR, nprocs=1)
+        run_batch([job], Execution(Plugin.LINEAR, nprocs=1))
     assert not job.file.exists()

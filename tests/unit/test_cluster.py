@@ -13,7 +13,7 @@ from psij import JobState, JobStatus
 from tests.unit.test_batch import REPOSITORY, make_job, wait_for
 from workflows import cluster, executors
 from workflows.batch import run_batch
-from workflows.executors import ClusterOptions
+from workflows.executors import ClusterOptions, Execution
 from workflows.outcome import Outcome
 from workflows.plugin import Plugin
 
@@ -63,7 +63,7 @@ def queue():
 def run(tmp_path, *subjects, **options):
     jobs = [make_job(tmp_path, subject) for subject in subjects]
     options = {"memory_gb": 0.3, "minutes": 1} | options
-    outcome = run_batch(jobs, plugin=Plugin.SLURM, nprocs=6, cluster=ClusterOptions(**options))
+    outcome = run_batch(jobs, Execution(Plugin.SLURM, nprocs=6, cluster=ClusterOptions(**options)))
     return {one.subject: one for one in outcome.outcomes}
 
 
@@ -97,13 +97,13 @@ from pathlib import Path
 from tests.unit.test_batch import make_job
 from workflows import cluster, executors
 from workflows.batch import run_batch
-from workflows.executors import ClusterOptions
+from workflows.executors import ClusterOptions, Execution
 from workflows.plugin import Plugin
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 executors.PROGRAM = (sys.executable, sys.argv[1])
 cluster.POLL_S = 1
 jobs = [make_job(Path(sys.argv[2]), subject) for subject in ("SLOW1", "SLOW2", "SLOW3")]
-run_batch(jobs, plugin=Plugin.SLURM, nprocs=3, cluster=ClusterOptions(memory_gb=0.3, minutes=10))
+run_batch(jobs, Execution(Plugin.SLURM, nprocs=3, cluster=ClusterOptions(memory_gb=0.3, minutes=10)))
 """
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mri_pipeline.analysis.calibration import COLUMNS as CALIBRATION_COLUMNS
 from mri_pipeline.core.accounts import StaffAccount
-from mri_pipeline.core.acquisition_limits import AcquisitionLimits, Limit
+from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.change_limits import ChangeLimits
 from mri_pipeline.core.gate_settings import ScannerGateSettings
 from mri_pipeline.core.protocol import LesionRules, Protocol, RequiredSequence, Site, Visit
@@ -42,6 +43,7 @@ def sections():
             (*ADJUDICATION_COLUMNS, *LESION_COLUMNS, *with_series(ADJUDICATION_LIST_COLUMNS), *CHANGE_COLUMNS),
         ),
         ("segment", segment._COLUMNS),
+        ("run", CALIBRATION_COLUMNS),
         ("evaluate", [name for columns in evaluate.TABLES.values() for name in columns]),
     ],
 )
@@ -68,7 +70,7 @@ def test_every_setting_of_trial_toml_is_described_with_its_default():
     assert set(rows) == set(fields) - tables
     for name, shown in rows.items():
         default = fields[name].get_default(call_default_factory=True)
-        value = default.value if isinstance(default, Limit | QualityLimit) else default
+        value = default.value if isinstance(default, QualityLimit) else default
         if isinstance(value, bool):
             assert shown == str(value).lower(), name
         elif isinstance(value, int | float):

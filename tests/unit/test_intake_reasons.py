@@ -120,6 +120,13 @@ def test_an_aborted_run_under_the_same_uid_is_left_out(part_first):
     assert not [f for f in report(FLAIR, [*part, *whole]).of(Action.QUERY) if f.contrast is Contrast.T2W]
 
 
+def test_a_required_series_of_too_few_slices_is_named():
+    findings = report(FLAIR[:8], t2("a", 500)).of(Action.REFUSE)
+    assert [f.message for f in findings if f.rule == "sequence"] == [
+        "expected FLAIR, found T2w (series 1 is of too few slices for a brain)"
+    ]
+
+
 def test_several_images_at_some_positions_have_their_own_message():
     whole = t2("a", 500)
     odd = [
@@ -147,9 +154,11 @@ def test_two_acquisitions_are_no_copies():
     assert len(group_series(changed(without_time, acquired_s=None))) == 2
 
 
-def test_echoes_of_equal_time_are_named():
+@pytest.mark.parametrize("numbered_on", [45, 0])
+def test_echoes_of_equal_time_are_named(numbered_on):
     first = changed(t2("a"), echo_number=1)
-    second = changed(t2("a"), echo_number=2, instance_key=lambda n: f"e{n}", instance_number=lambda n: n + 45)
+    second = changed(t2("a"), echo_number=2, instance_key=lambda n: f"e{n}")
+    second = [i.model_copy(update={"instance_number": (i.instance_number or 0) + numbered_on}) for i in second]
     found = [r for r in visit(FLAIR, [*first, *second]) if r.unwanted]
     assert {r.unwanted for r in found} == {Unwanted.EQUAL_ECHOES}
     (finding,) = [f for f in report(FLAIR, [*first, *second]).findings if f.contrast is Contrast.T2W]

@@ -78,7 +78,7 @@ def test_contrasts_by_physics(physics, expected):
         (timed(22, 4, None, GR, angiography=True), 44, Unwanted.ANGIOGRAPHY),
         (timed(4000, 50, 150, IR, description="t2_stir"), 44, Unwanted.SHORT_INVERSION),
         (timed(9000, 110, 2500, IR, description="DIR"), 44, Unwanted.DOUBLE_INVERSION),
-        (timed(7, 3, None, GR), 3, Unwanted.LOCALIZER),
+        (timed(7, 3, None, GR), 3, Unwanted.FEW_SLICES),
         (timed(550, 12, description="AAHead_Scout"), 44, Unwanted.LOCALIZER),
         (timed(2300, 3, 900, GR, image_type=("DERIVED", "SECONDARY", "MPR")), 44, Unwanted.DERIVED),
         (timed(4500, 95, image_type=("ORIGINAL", "PRIMARY", "P")), 44, Unwanted.PHASE),

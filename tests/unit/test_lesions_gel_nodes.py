@@ -115,9 +115,16 @@ def test_the_surroundings_do_not_depend_on_rounding_of_the_voxel_size():
     assert sizes == {7**3 - 3**3}
 
 
-def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around():
+@pytest.mark.parametrize(
+    ("flair", "t2w", "posterior_fossa"),
+    [(1.035, 1.3, False), (1.15, 1.3, True), (1.15, 1.02, True), (1.15, 1.0, False)],
+)
+def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around_and_t2w_brighter(
+    flair, t2w, posterior_fossa
+):
     """FLAIR just above the surroundings: enough in white matter, not in the posterior fossa."""
-    head, _ = enhancing(1.035, 1.45)
+    head, spot = enhancing(flair, 1.45)
+    head.paint(spot, T2W=t2w)
     visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()
     below = replace(tissue, location=LabelImage(np.where(head.brain, 3, 0), head.grid))
     allowed = {}
@@ -125,7 +132,24 @@ def test_in_the_posterior_fossa_flair_must_be_clearly_brighter_than_around():
         evidence = gel_evidence(visit, maps, nothing(head), SETTINGS)
         nodes = gel_nodes(visit, maps, evidence, SETTINGS)
         allowed[name] = any(at_level.allowed.any() for at_level in nodes)
-    assert allowed == {"above": True, "below": False}
+    assert allowed == {"above": True, "below": posterior_fossa}
+
+
+def test_enhancement_on_both_sides_is_less_probable():
+    """Vessels and choroid plexus are symmetrical; `mirrored` is the enhancement of the other side."""
+    value = {}
+    for sides in ((1,), (1, -1)):
+        head = Head()
+        for side in sides:
+            head.paint(head.inside((side * AT[0], *AT[1:]), 2.5), FLAIR=1.2, T1W=0.95, T1W_GD=1.45)
+        visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+        nodes = gel_nodes(visit, tissue, gel_evidence(visit, tissue, nothing(head), SETTINGS), SETTINGS)[0]
+        own = nodes.components.means(head.inside(AT, 2.5)).argmax()
+        value[sides] = nodes.features[own, FEATURES.index("mirrored")]
+    assert value[1,] == pytest.approx(0, abs=0.05)
+    assert value[1, -1] > 0.3
+    model = load_model(GEL_NODES_FILE)
+    assert model.coefficients[FEATURES.index("mirrored")] < 0
 
 
 def test_features_are_in_the_order_of_the_model_and_within_their_limits():
@@ -144,6 +168,7 @@ def test_features_are_in_the_order_of_the_model_and_within_their_limits():
     assert value["white_matter"] == 1
     assert value["csf_around"] == value["t2_fluid"] == 0
     assert value["elongation"] == pytest.approx(1, abs=0.2)
+    assert value["mirrored"] == pytest.approx(0, abs=0.05)
     assert all(np.isfinite(n.features).all() for n in nodes)
 
 

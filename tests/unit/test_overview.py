@@ -48,7 +48,7 @@ def app(tmp_path, monkeypatch):
     (raw / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
 
     def run(*labels, fails=()):
-        def analyse(jobs, *, finished, **_):
+        def analyse(jobs, _execution, *, finished, **_):
             outcomes = []
             for job in jobs:
                 bad = job.subject in fails
@@ -178,7 +178,7 @@ def test_the_order_of_the_page_is_that_of_the_codes(tmp_path):
 def test_a_run_of_a_trial_lists_codes_without_sites(tmp_path, monkeypatch):
     trial = write_trial(tmp_path / "trial", subjects=2, shape=(40, 44, 14))
 
-    def analyse(jobs, *, finished, **_):
+    def analyse(jobs, _execution, *, finished, **_):
         outcomes = [Outcome(subject=j.subject, done=i == 0, reason="no brain" * i) for i, j in enumerate(jobs)]
         for job, outcome in zip(jobs, outcomes, strict=True):
             finished(job, outcome)

@@ -11,6 +11,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.visits import Contrast
 from tests.unit.subject_jobs import subject_job
 from workflows.batch import run_batch
+from workflows.executors import Execution
 from workflows.plugin import Plugin
 
 
@@ -84,7 +85,7 @@ def test_a_run_by_other_code_says_that_it_starts_anew(monkeypatch, caplog, job):
 
     def run():
         caplog.clear()
-        run_batch([job], plugin=Plugin.LINEAR, nprocs=1)
+        run_batch([job], Execution(Plugin.LINEAR, nprocs=1))
         return caplog.text
 
     assert "software has changed" not in run()

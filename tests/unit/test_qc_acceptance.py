@@ -23,6 +23,7 @@ from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
 from qc.content import ContentMeasures
+from qc.field_scan import BLANKED, FieldMeasures
 from qc.findings import Finding
 from qc.frequencies import SpectrumMeasures
 from qc.measures import ImageMeasures
@@ -48,6 +49,7 @@ GOOD = ImageMeasures(
     slices=SliceMeasures(0.8, 0.2, 4.0, 1.0, 0.8),
     brain=BrainMeasures(3.0, 0.0, 5.0, 0.5, 1.1, 12.0, 3.0),
     placement=Placement(Affine.identity(), 0.85, 0.0),
+    mirror_ratio=0.7,
 )
 CONTEXT = Context(PROTOCOL, "ab12" * 16, dt.date(2026, 11, 30), "QC 1")
 GREY_T1 = replace(GOOD.brain, grey_ratio=0.9)
@@ -216,9 +218,9 @@ def test_the_values_are_written_for_machines():
         Finding("gap", Action.NOTE, "a note"),
         Finding("snr", Action.REFUSE, "x", Contrast.T1W, 5.0, 10.0),
     )
-    result = DummyRun(
-        "S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: replace(GOOD, snr=None)}
-    )
+    field = FieldMeasures(0.4, 0.5, None, 0.6, None, None, None, 0.2, 1.0, (2.0, 2.0, None), {"fber": BLANKED})
+    values = replace(GOOD, snr=None, field=field)
+    result = DummyRun("S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: values})
     found = json.loads(acceptance_json(result, CONTEXT))
     assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", settings_digest(PROTOCOL))
     assert (found["upload"], found["judged_on"], found["answer_by"]) == ("ab12" * 16, "2026-11-30", "2026-12-14")
@@ -229,6 +231,9 @@ def test_the_values_are_written_for_machines():
     assert found["measures"]["T1w"]["snr"] is None
     assert found["measures"]["T1w"]["slices"]["displacement_mm"] == 0.8
     assert "slice_digests" not in found["measures"]["T1w"]
+    assert found["measures"]["T1w"]["field"]["cjv"] == 0.4
+    assert found["measures"]["T1w"]["field"]["fber"] is None
+    assert found["measures"]["T1w"]["field"]["misleading"] == {"fber": BLANKED}
 
 
 def test_the_report_stands_alone_and_holds_no_patient_data(tmp_path):

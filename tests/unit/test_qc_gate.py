@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mri_pipeline.core.acquisition_limits import Limit
+from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.errors import (
     ComplianceError,
     UnreadableUploadError,
@@ -23,7 +23,7 @@ from mri_pipeline.core.errors import (
 from mri_pipeline.core.io.nifti import load_image, save_scan
 from mri_pipeline.core.layout import RawDataset
 from mri_pipeline.core.protocol import Protocol, parse_protocol, protocol_text
-from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
@@ -231,6 +231,22 @@ def test_queries_of_geometry_follow_the_actions_of_the_protocol(tmp_path, gate):
         gate(upload, protocol=strict).compliance.require()
 
 
+def test_a_limit_of_the_acquisition_says_what_to_do(tmp_path, gate):
+    first = gate(factory.write_visit(tmp_path / "a"))
+    whole = {c: replace(a, coverage_mm=a.coverage_mm + 50) for c, a in first.profile.acquisitions.items()}
+    thick = replace(factory.FLAIR, thickness=5.0, spacing=6.0, pixel=(1.2, 1.2), te=180.0)
+    early = replace(factory.T1_GD, extra={"ContrastBolusAgent": "x", "ContrastBolusStartTime": "094453"})
+    solid = replace(factory.T1, acquisition="3D")
+    sent = factory.write_visit(tmp_path / "b", (thick, solid, factory.T2, early))
+    names = [n for n in AcquisitionLimits.model_fields if n not in {"min_field_strength_t", "scanner_change"}]
+    asked = {n: getattr(PROTOCOL.acquisition, n).model_copy(update={"ask": f"ask for {n}"}) for n in names}
+    asked["min_coverage_mm"] = asked["min_coverage_mm"].model_copy(update={"value": 500.0})
+    protocol = PROTOCOL.model_copy(update={"acquisition": PROTOCOL.acquisition.model_copy(update=asked)})
+    previous = PreviousScan("wk00", replace(first.profile, acquisitions=whole))
+    found = gate(sent, protocol=protocol, previous=previous).compliance.of(Action.QUERY)
+    assert {f.to_do for f in found} >= {f"ask for {name}" for name in names}
+
+
 def test_minutes_after_contrast_are_measured_where_the_header_tells(tmp_path, gate):
     early = replace(
         factory.T1_GD, extra={"ContrastBolusAgent": "x", "ContrastBolusStartTime": "094453"}
@@ -265,7 +281,10 @@ def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
         f.message for f in other.compliance.findings
     ]
     limits = PROTOCOL.acquisition.model_copy(
-        update={"max_protocol_change": Limit(value=0.6, action=Action.REFUSE), "scanner_change": Action.REFUSE}
+        update={
+            "max_protocol_change": QualityLimit(value=0.6, action=Action.REFUSE, ask="call us"),
+            "scanner_change": Action.REFUSE,
+        }
     )
     strict = PROTOCOL.model_copy(update={"acquisition": limits})
     refused = gate(upload, protocol=strict, previous=PreviousScan("wk00", first.profile)).compliance.of(

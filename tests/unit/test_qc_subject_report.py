@@ -3,12 +3,14 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from mri_pipeline.core.calibration import DetectionRate, LesionKind
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
@@ -16,13 +18,22 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
-from qc.reports.subject import SubjectReport, VisitReport, subject_report_html, write_subject_report
+from qc.reports.subject import subject_report_html, write_subject_report
+from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import overlay, sample
 from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
 from qc.reports.whose import AUTOMATIC, Whose
 from tests.unit.html_page import Page
 
 SHAPE = (40, 48, 24)
+RATES = tuple(
+    DetectionRate("wk00", kind, contrast, diameter, 8, found, 0.4, 1.0)
+    for kind, contrast, counts in (
+        (LesionKind.T2, None, (3, 4)), (LesionKind.T2, 0.25, (0, 2)), (LesionKind.T2, 0.4, (3, 7)),
+        (LesionKind.T2, 0.55, (8, 8)), (LesionKind.GEL, None, (6, 6)), (LesionKind.GEL, 0.4, (6, 6)),
+    )
+    for diameter, found in zip((3.0, 5.0), counts, strict=True)
+)  # fmt: skip
 GRID = Grid(SHAPE, np.array([[2.0, 0, 0, -40], [0, 2.0, 0, -48], [0, 0, 4.0, -48], [0, 0, 0, 1]]))
 INDEX = np.indices(SHAPE)
 BRAIN = sum(((INDEX[a] - (SHAPE[a] - 1) / 2) / (0.42 * SHAPE[a])) ** 2 for a in range(3)) < 1
@@ -131,6 +142,24 @@ def test_lists_have_the_lesions_with_coordinates(html):
     assert ["1", "baseline", "no", "black hole", "periventricular", "512", "15.0", "-5.0", "-6.0"] in found
     # the second visit has no T1 before contrast, so black holes are not known
     assert ["2", "new", "new", "not known", "periventricular", "288", "-18.0", "14.0", "18.0"] in found
+
+
+def test_detection_rates_are_beside_automatic_counts_and_in_a_table(report, html):
+    assert "Smallest lesion" not in html
+    assert 'class="shown"' not in html
+    visits = [replace(v, calibration=[replace(r, visit=v.visit) for r in RATES]) for v in report.visits]
+    page = Page(subject_report_html(replace(report, visits=visits)))
+    counts = {row[0]: row for row in page.rows if len(row) == 19}
+    assert [cell for cell in counts["wk00"] if "from" in cell or "shown" in cell] == ["0none shown", "1from 5 mm"]
+    assert not [cell for cell in counts["wk04"] if "from" in cell or "shown" in cell]  # a reader has confirmed it
+    start = next(n for n, row in enumerate(page.rows) if "simulated lesion" in row)
+    rows = page.rows[start : start + 9]
+    assert rows[0] == ["visit", "simulated lesion", "contrast to white matter", "3 mm", "5 mm", "shown from"]
+    assert [row[2:3] + row[-1:] for row in rows[1:5]] == [
+        ["+25 %", "none up to 5 mm"], ["+40 %", "5 mm"], ["+55 %", "3 mm"], ["+40 %", "none up to 5 mm"],
+    ]  # fmt: skip
+    assert rows[2][3] == "3/840 to 100 %"  # found of inserted, and the interval
+    assert {row[0] for row in rows[1:]} == {"wk00", "wk04"}
 
 
 def test_no_confirmation_is_claimed_unless_all_visits_are_confirmed(report):

@@ -197,7 +197,9 @@ def test_the_command_lists_and_shows_without_patient_data(trial, tmp_path, capsy
     assert run_json(capsys, "show", trial.root, name) == entry
     assert cli.invoke(["quarantine", "show", str(trial.root), name]) == 0
     assert cli.invoke(["quarantine", "list", str(trial.root), "--all"]) == 0
-    text = capsys.readouterr().out + json.dumps(entry)
+    printed = capsys.readouterr().out
+    assert f" {name} " in printed.partition("Quarantine")[2]  # whole, to be copied, in 80 columns, too
+    text = printed + json.dumps(entry)
     assert "expected FLAIR" in text
     for identity in ("Mustermann", "4711", NUMBER, "19640812", "20210314"):
         assert identity not in text

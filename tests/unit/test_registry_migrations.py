@@ -14,7 +14,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.registry import Gate, Registry, ScannerState, ScanState, migrate
-from mri_pipeline.registry.assignments import Edit
+from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.jobs import JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base

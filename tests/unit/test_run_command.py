@@ -61,7 +61,7 @@ def stand_in(monkeypatch, *, fails=(), untouched=()):
     """`run_batch` without analysis; returns the subjects of its jobs."""
     seen = []
 
-    def analyse(jobs, *, finished, **_):
+    def analyse(jobs, _execution, *, finished, **_):
         outcomes = []
         for job in jobs:
             bad = job.subject in (*fails, *untouched)
@@ -103,6 +103,23 @@ def test_what_would_be_done_and_failed_subjects_alone(trial, monkeypatch, capsys
     assert f"log of the run: {log}" in said
 
 
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_scans_are_calibrated_if_the_command_says_so(trial, monkeypatch, calibrate):
+    asked = []
+
+    def analyse(jobs, _execution, *, finished, **_):
+        asked.extend(job.calibrate for job in jobs)
+        outcomes = [Outcome(subject=job.subject, done=False, reason="test", untouched=True) for job in jobs]
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            finished(job, outcome)
+        return BatchOutcome(tuple(outcomes))
+
+    monkeypatch.setattr(run, "run_batch", analyse)
+    cli.invoke(["run", str(trial.root), *(["--calibrate"] if calibrate else [])])
+    assert asked
+    assert set(asked) == {calibrate}
+
+
 def test_a_subject_that_was_not_analysed_keeps_the_status_of_its_scans(trial, monkeypatch):
     before = states(trial, "BENCH000")
     outcome_before = DerivativeDataset(trial.derivatives.root).outcome("BENCH000").exists()
@@ -117,7 +134,7 @@ def test_numbers_of_a_replaced_scan_are_neither_recorded_nor_in_tables(tmp_path,
     with opened(trial) as registry:
         registry.unlock_read("BENCH000", "wk04", reader="R1", reason="another scan")
 
-    def analyse(jobs, *, finished, **_):
+    def analyse(jobs, _execution, *, finished, **_):
         with opened(trial) as registry:  # during the run
             registry.record_scan(
                 "BENCH000",

@@ -18,7 +18,7 @@ from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
 from mri_pipeline.registry.scans import withdraw
 from mri_pipeline.registry.schema import ReadRow, ScanRow
-from mri_pipeline.registry.steps import append
+from mri_pipeline.registry.trail import append
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
 from reading_centre.use_cases.agreement import write_agreement

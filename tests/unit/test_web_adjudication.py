@@ -11,7 +11,7 @@ from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.record import Purpose
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
-from mri_pipeline.registry.assignments import AssignmentState
+from mri_pipeline.registry.assignment_records import AssignmentState
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, statement_of, unlock_read

@@ -19,7 +19,8 @@ from mri_pipeline.reading.operations import DecideOperation
 from mri_pipeline.reading.store import load_read
 from mri_pipeline.reading.worklist import reading_code
 from mri_pipeline.reading.worklist_item import numbered_proposals
-from mri_pipeline.registry.assignments import Assignments, Edit
+from mri_pipeline.registry.assignment_records import Edit
+from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads

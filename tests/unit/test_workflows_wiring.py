@@ -18,6 +18,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.compliance import Purpose
 from tests.unit.subject_jobs import subject_job
 from workflows.alignment import AlignedVisit, Alignment
+from workflows.calibration import init_calibration_wf
 from workflows.intake import IntakeJob, init_intake_wf
 from workflows.lesions import init_external_wf, init_gather_wf, init_lesions_wf, init_visits_wf
 from workflows.subject import init_space_wf, init_subject_wf
@@ -69,7 +70,7 @@ def make_alignment(tmp_path, job, *, kept=False):
 OTHER = Segmenter(name="other", version="1", command=("other", "{flair}", "{t1}", "{mask}"))
 
 
-@pytest.fixture(params=["one visit", "full", "partial", "other segmenter"])
+@pytest.fixture(params=["one visit", "full", "partial", "other segmenter", "calibrated"])
 def job(request, tmp_path):
     visits = {
         "one visit": {"wk00": (Contrast.FLAIR,)},
@@ -80,8 +81,10 @@ def job(request, tmp_path):
             "wk12": (Contrast.FLAIR, Contrast.T1W),
         },
     }
-    visits["other segmenter"] = visits["full"]
+    visits |= {"other segmenter": visits["full"], "calibrated": visits["partial"]}
     made = make_job(tmp_path, **visits[request.param])
+    if request.param == "calibrated":
+        return made.model_copy(update={"calibrate": True})
     if request.param == "other segmenter":
         return made.model_copy(update={"rules": LesionRules(segmenter=OTHER)})
     return made
@@ -260,6 +263,7 @@ def documented(factory):
         (init_gather_wf, lambda r, a: init_gather_wf(visits=a.scans)),
         (init_external_wf, lambda r, a: init_external_wf(visits=a.scans, segmenter=OTHER)),
         (init_visits_wf, lambda r, a: init_visits_wf(visits=a.scans, rules=r.rules)),
+        (init_calibration_wf, lambda r, a: init_calibration_wf(visits=a.scans, rules=r.rules)),
         (init_write_wf, lambda r, a: init_write_wf(job=r, alignment=a)),
         (init_subject_wf, lambda r, a: init_subject_wf(job=r, alignment=a)),
     ],

@@ -8,10 +8,12 @@ from typing import Any
 
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, InputMultiObject, TraitedSpec, isdefined, traits
 
+from mri_pipeline.analysis.calibration import joined
 from mri_pipeline.analysis.derivatives import write_space, write_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
-from mri_pipeline.core.derivative_layout import DerivativeDataset
+from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file
 from mri_pipeline.core.io import nifti
+from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.io.results import load_result, parse_quality, save_result
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
@@ -153,6 +155,7 @@ class WriteSubject(Step):
 class _WriteReportInputSpec(BaseInterfaceInputSpec):
     job = traits.Str(mandatory=True, desc="the subject's job, as JSON")
     result = File(exists=True, mandatory=True, desc="the numbers in the derivative dataset")
+    calibrations = InputMultiObject(File(exists=True), desc="detection rates of every visit, as CSV")
 
 
 class _WriteReportOutputSpec(TraitedSpec):
@@ -168,5 +171,8 @@ class WriteReport(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         job = SubjectJob.model_validate_json(self.inputs.job)
+        if isdefined(self.inputs.calibrations):
+            rates = joined(Path(file).read_text(encoding="utf-8") for file in self.inputs.calibrations)
+            write_atomic(calibration_file(job.reports, job.subject), rates)
         self._results["report"] = str(write_report(job, load_result(Path(self.inputs.result))))
         return runtime

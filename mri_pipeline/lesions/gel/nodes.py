@@ -19,6 +19,7 @@ from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.contrast import LocalContrast, local_contrast
 from mri_pipeline.lesions.gel.evidence import GelEvidence
 from mri_pipeline.lesions.gel.levels import Nodes, components_at_levels
+from mri_pipeline.lesions.symmetry import mirrored
 
 _NODES = METHOD.gel_nodes
 FEATURES = (
@@ -32,6 +33,7 @@ FEATURES = (
     "csf_around",
     "enhancing_around",
     "elongation",
+    "mirrored",
 )
 """Features of the model, in the order of its coefficients (`_features`)."""
 
@@ -41,8 +43,9 @@ class _Maps:
     """Images that the features are measured on, all of shape (x, y, z); `t2` is None without T2w."""
 
     enhancement: FloatArray
+    mirrored: FloatArray
     flair: LocalContrast
-    t2: LocalContrast | None
+    t2: FloatArray | None
     white_matter: FloatArray
     csf: FloatArray
 
@@ -65,14 +68,7 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     list of Nodes
         By ascending level; levels without a component are left out.
     """
-    t2 = visit.contrasts.get(Contrast.T2W)
-    maps = _Maps(
-        evidence.enhancement,
-        local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
-        None if t2 is None else local_contrast(t2, visit, tissue),
-        tissue.white_matter.data,
-        tissue.csf.data,
-    )
+    maps = _maps(visit, tissue, evidence)
     found = []
     searched = visit.brain.mask & tissue.above_foramen_magnum
     least = _NODES.level_noise * evidence.noise
@@ -86,17 +82,36 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
     return found
 
 
+def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Maps:
+    """Images of a visit that the features are measured on."""
+    t2 = visit.contrasts.get(Contrast.T2W)
+    return _Maps(
+        evidence.enhancement,
+        mirrored(
+            evidence.enhancement,
+            visit,
+            tissue,
+            smoothing_mm=_NODES.mirror_smoothing_mm,
+            reach_mm=_NODES.mirror_reach_mm,
+        ),
+        local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
+        None if t2 is None else local_contrast(t2, visit, tissue).contrast,
+        tissue.white_matter.data,
+        tissue.csf.data,
+    )
+
+
 def _has_correlate(
     nodes: ConnectedComponents, maps: _Maps, infratentorial: BoolArray, settings: GelSettings
 ) -> BoolArray:
     """True for components that are brighter than their surroundings on FLAIR.
 
-    In the posterior fossa they must be clearly brighter, on T2w, too.
+    In the posterior fossa they must be clearly brighter, and brighter on T2w, too: FLAIR has flow artefacts there.
     """
     flair = nodes.means(maps.flair.contrast)
     if maps.t2 is None:
         return (flair >= _NODES.least_correlate) & ~infratentorial
-    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2.contrast) >= settings.t2_correlate)
+    both = (flair >= settings.flair_correlate) & (nodes.means(maps.t2) >= _NODES.least_t2_correlate)
     return np.where(infratentorial, both, flair >= _NODES.least_correlate)
 
 
@@ -110,7 +125,7 @@ def _features(
     enhancement = nodes.means(maps.enhancement)
     alike = maps.enhancement.ravel()[ring.voxels] >= _NODES.alike_share * enhancement[ring.number]
     going_on = np.bincount(ring.number, alike, len(nodes.sizes)) / np.maximum(ring.sizes, 1)
-    fluid = nodes.means(maps.t2.contrast) > _NODES.t2_fluid if maps.t2 else np.zeros(len(nodes.sizes))
+    fluid = np.zeros(len(nodes.sizes)) if maps.t2 is None else nodes.means(maps.t2) > _NODES.t2_fluid
     volume = nodes.sizes * float(np.prod(spacing_mm))
     columns = {
         "size": np.log(np.clip(volume, 6.0, 400.0)),
@@ -123,5 +138,6 @@ def _features(
         "csf_around": np.sqrt(np.clip(ring.means(maps.csf), 0.0, 1.0)),
         "enhancing_around": np.clip(going_on, 0.0, 0.4),
         "elongation": np.clip(nodes.elongations(spacing_mm), 1.0, 5.0),
+        "mirrored": np.clip(nodes.means(maps.mirrored), -0.2, 0.6),
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)

@@ -23,6 +23,7 @@ from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.contrast import local_contrast
+from mri_pipeline.lesions.symmetry import mirrored
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, mode_and_spread
 
 _BASINS = METHOD.t2_basins
@@ -129,7 +130,9 @@ def candidates(visit: VisitImages, tissue: TissueMaps, evidence: Evidence, thres
         "csf": tissue.csf.data,
         "depth_mm": depth,
         "location": np.log(np.maximum(tissue.lesion_prior.data, METHOD.t2_evidence.prior_floor)),
-        "mirrored": _mirrored(contrast, visit, tissue),
+        "mirrored": mirrored(
+            contrast, visit, tissue, smoothing_mm=_BASINS.mirror_smoothing_mm, reach_mm=_BASINS.near_mm
+        ),
         "infratentorial": tissue.infratentorial.astype(np.float32),
         "csf_distance_mm": _distance_to_csf(tissue),
     }
@@ -205,22 +208,6 @@ def _t1_contrast(visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
 def _distance_to_csf(tissue: TissueMaps) -> NDArray[np.float32]:
     distance = distance_to(tissue.csf.data > METHOD.t2_fluid.most, tissue.csf.grid.spacing_mm)
     return np.minimum(distance, np.float32(_BASINS.far_mm))
-
-
-def _mirrored(contrast: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps) -> NDArray[np.float32]:
-    """Highest contrast near the mirrored position of the other hemisphere: tracts are bright on both sides."""
-    grid, brain = visit.grid, visit.brain.mask
-    spacing = np.array(grid.spacing_mm)
-    reach = [2 * max(1, round(_BASINS.near_mm / s)) + 1 for s in grid.spacing_mm]
-    blurred = ndimage.gaussian_filter(contrast, _BASINS.mirror_smoothing_mm / spacing)
-    highest = ndimage.maximum_filter(blurred, reach)
-    points = tissue.template_to_subject.inverse().points(grid.world(np.argwhere(brain).astype(float)))
-    points[:, 0] *= -1.0
-    world = tissue.template_to_subject.points(points)
-    indices = np.linalg.solve(grid.affine[:3, :3], (world - grid.affine[:3, 3]).T)
-    mirrored = np.zeros(grid.shape, dtype=np.float32)
-    mirrored[brain] = ndimage.map_coordinates(highest, indices, order=1, mode="constant")
-    return mirrored
 
 
 def _features(basins: _Basins, maps: dict[str, NDArray[np.float32]], visit: VisitImages) -> FloatArray:

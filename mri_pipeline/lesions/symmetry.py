@@ -1,0 +1,45 @@
+"""Comparison with the other hemisphere: tracts, vessels and choroid plexus are bright on both sides."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.visits import VisitImages
+
+
+def mirrored(
+    values: NDArray[np.float32], visit: VisitImages, tissue: TissueMaps, *, smoothing_mm: float, reach_mm: float
+) -> NDArray[np.float32]:
+    """Highest value near the mirrored position of the other hemisphere.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (x, y, z)
+    visit : VisitImages
+        Provides grid and brain mask.
+    tissue : TissueMaps
+        Provides the transform from the template, whose midsagittal plane is x = 0.
+    smoothing_mm : float
+        Standard deviation of the Gaussian filter before the comparison.
+    reach_mm : float
+        Distance from the mirrored position in mm.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        0 outside the brain, and where the mirrored position is outside the grid.
+    """
+    grid, brain = visit.grid, visit.brain.mask
+    reach = [2 * max(1, round(reach_mm / s)) + 1 for s in grid.spacing_mm]
+    blurred = ndimage.gaussian_filter(values, smoothing_mm / np.array(grid.spacing_mm))
+    highest = ndimage.maximum_filter(blurred, reach)
+    points = tissue.template_to_subject.inverse().points(grid.world(np.argwhere(brain).astype(float)))
+    points[:, 0] *= -1.0
+    world = tissue.template_to_subject.points(points)
+    indices = np.linalg.solve(grid.affine[:3, :3], (world - grid.affine[:3, 3]).T)
+    result = np.zeros(grid.shape, dtype=np.float32)
+    result[brain] = ndimage.map_coordinates(highest, indices, order=1, mode="constant")
+    return result

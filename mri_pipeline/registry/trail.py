@@ -1,0 +1,76 @@
+"""Steps on the audit trail within one transaction of the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from sqlalchemy import Text, select, type_coerce
+from sqlalchemy.orm import Session
+
+from mri_pipeline.registry.audit import GENESIS, AuditEntry, entry_hash, os_user, utc_now
+from mri_pipeline.registry.schema import AuditRow, Base
+
+
+def append(session: Session, action: str, target: str, details: dict[str, Any], *, reader: str = "") -> None:
+    """Append an audit entry within the caller's transaction, which contains the change as well.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of `mri_pipeline.registry.database.writing`.
+    action, target : str
+    details : dict
+        JSON without patient data.
+    reader : str
+        Code of the reader or name of the person, if one acted.
+    """
+    session.flush()
+    last = session.execute(select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).first()
+    seq, previous = (last.seq, last.hash) if last else (0, GENESIS)
+    entry = AuditEntry(seq + 1, utc_now(), os_user(), reader, str(action), target, details, previous)
+    session.add(AuditRow(**asdict(replace(entry, hash=entry_hash(entry)))))
+    session.flush()
+
+
+def entries(session: Session) -> Iterator[AuditEntry]:
+    """The audit trail, oldest first.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+
+    Yields
+    ------
+    AuditEntry
+        Without details if those of the row are no JSON; its hash is then another one.
+    """
+    names = [name for name in AuditEntry.__dataclass_fields__ if name != "details"]
+    columns = (*(getattr(AuditRow, name) for name in names), type_coerce(AuditRow.details, Text))
+    for *values, details in session.execute(select(*columns).order_by(AuditRow.seq)):
+        yield AuditEntry(**dict(zip(names, values, strict=True)), details=_details(details))
+
+
+def _details(text: Any) -> dict[str, Any]:
+    try:
+        details = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return {}
+    return details if isinstance(details, dict) else {}
+
+
+def values_of(row: Base) -> dict[str, Any]:
+    """Values of all columns of a row.
+
+    Parameters
+    ----------
+    row : Base
+        A row of any table of the registry.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    return {column.name: getattr(row, column.name) for column in row.__table__.columns}
