@@ -1,4 +1,4 @@
-"""Table of the jobs of the web application."""
+"""Tables of the work that was ordered in the web application."""
 
 from __future__ import annotations
 
