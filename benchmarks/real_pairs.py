@@ -26,6 +26,7 @@ from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast
 from reading_centre.use_cases.bids import Selection, run_participants
+from workflows.executors import Execution
 from workflows.outcome import Outcome
 
 VISITS = ("1", "2")
@@ -106,7 +107,9 @@ def main() -> None:
         lay_out(source, options.work / "bids", patient)
     out = options.work / "out"
     chosen = Selection(participants=tuple(options.patients))
-    outcomes = run_participants(options.work / "bids", out, selection=chosen, nprocs=options.nprocs)
+    outcomes = run_participants(
+        options.work / "bids", out, selection=chosen, execution=Execution(nprocs=options.nprocs)
+    )
     rows = [
         score(source, out, outcome.subject, outcome)
         if outcome.done

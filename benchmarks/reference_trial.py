@@ -21,6 +21,7 @@ from reading_centre.use_cases.demo import COMPARED, take_in
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.run import run_trial
 from reading_centre.use_cases.tables import write_trial_tables
+from workflows.executors import Execution
 
 
 def run_seed(work: Path, seed: int, *, nprocs: int, dimension: Dimension) -> list[dict[str, tuple[str, str]]]:
@@ -29,7 +30,7 @@ def run_seed(work: Path, seed: int, *, nprocs: int, dimension: Dimension) -> lis
     source = write_reference_trial(folder / "source", seed=seed, dimension=dimension)
     trial = init_trial(folder / "trial", source.protocol)
     codes = take_in(source, trial.root, say=lambda _line: None)
-    outcome = run_trial(trial.root, nprocs=nprocs)
+    outcome = run_trial(trial.root, execution=Execution(nprocs=nprocs))
     for subject in outcome.outcomes:
         print(f"seed {seed} {subject.subject}: {subject.cpu_seconds:.0f} CPU s, {subject.peak_memory_gib:.2f} GiB")
     write_trial_tables(trial.root, provisional=True)

@@ -25,6 +25,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.resample import resample
 from mri_pipeline.tables.io import read_table
 from reading_centre.use_cases.bids import run_participants
+from workflows.executors import Execution
 
 VISITS = ("1", "2")
 DEGREES, SHIFT_MM = 5.0, 5.0
@@ -71,7 +72,9 @@ def main() -> None:
     description = {"Name": "Scanned twice", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
     (arguments.work / "bids" / "dataset_description.json").write_text(json.dumps(description))
     out = arguments.work / "out"
-    for outcome in run_participants(arguments.work / "bids", out, nprocs=arguments.nprocs).outcomes:
+    for outcome in run_participants(
+        arguments.work / "bids", out, execution=Execution(nprocs=arguments.nprocs)
+    ).outcomes:
         if not outcome.done:
             print(f"{outcome.subject}: failed: {outcome.reason}")
     print("subject                   T2 mL first, second   change   new  enlarging  GEL second (first)")

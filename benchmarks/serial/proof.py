@@ -100,7 +100,7 @@ def run_subject(design: Design, work: Path, *, keep: bool) -> dict[str, object]:
     poses = write_scans(design, subject, folder)
     simulating = time.process_time() - started
     out = folder / "out"
-    (outcome,) = run_participants(folder / "bids", out, nprocs=1, work_dir=folder / "work").outcomes
+    (outcome,) = run_participants(folder / "bids", out, work_dir=folder / "work").outcomes
     line = {
         "subject": design.number,
         "seed": design.seed,
