@@ -142,7 +142,10 @@ def judge_scanner_gate(
     upload_digest: str,
     rules: Collection[str],
 ) -> None:
-    """Set the gate of a scanner to the verdict on its dummy run. An accepted one closes the gates of earlier software.
+    """Set the gate of a scanner to the verdict on its dummy run.
+
+    An accepted one closes the gates of earlier software. A verdict that names the coil supersedes the gate of the same
+    scanner whose coil is not stated.
 
     Parameters
     ----------
@@ -167,8 +170,20 @@ def judge_scanner_gate(
     row.rules = sorted(set(rules))
     session.add(row)
     _append(session, site, row)
+    _supersede(session, site, row)
     if state is ScannerState.ACCEPTED:
         close_earlier_software(session, site, facts, day=None)
+
+
+def _supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
+    """End the gate of a scanner without a coil after a verdict on one of its coils."""
+    row = session.get(ScannerGateRow, (by_row.scanner, ""))
+    if not by_row.coil or by_row.state == ScannerState.UNDECIDED.value or row is None:
+        return
+    if row.state != ScannerState.SUPERSEDED.value:
+        row.state, row.at, row.by, row.proposed = ScannerState.SUPERSEDED.value, utc_now(), "", ""
+        row.reason = f"a dummy run with receive coil {by_row.coil} was judged"
+        _append(session, site, row)
 
 
 def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
@@ -337,6 +352,7 @@ class ScannerGates:
                 row.state, row.by, row.proposed, row.at = state.value, by, "", utc_now()
             _append(session, site, row, by=by)
             if not row.proposed:
+                _supersede(session, site, row)
                 if accept:
                     close_earlier_software(session, site, _facts(scanner), day=None)
                 _set_site(session, site, Gate.ACCEPTED if accept else Gate.REFUSED, by)

@@ -56,6 +56,20 @@ def test_another_coil_has_a_gate_of_its_own(registry):
     assert registry.scanner_gates.all("S02") == []
 
 
+def test_a_verdict_that_names_the_coil_supersedes_the_gate_without_one(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, OTHER, "d2", accepted=False)
+    judged(registry, ONE, "d3", coil="Head", undecided=True)
+    assert [state for *_, state in states(registry)] == ["accepted", "undecided", "refused"]
+    assert registry.site("S01").gate is Gate.ACCEPTED  # no verdict yet
+    decide(registry, accept=False)
+    assert [state for *_, state in states(registry)] == ["superseded", "refused", "refused"]
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, ONE, "d4")
+    judged(registry, ONE, "d5", coil="Head")
+    assert [state for *_, state in states(registry)] == ["superseded", "accepted", "refused"]
+
+
 def test_an_accepted_dummy_run_after_an_upgrade_closes_the_earlier_gate(registry):
     judged(registry, ONE, "d1", coil="Head")
     judged(registry, OTHER, "d2", coil="Head")
