@@ -189,6 +189,9 @@ def _supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
 def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
     """Close the gates of a scanner that has another software version now.
 
+    A version whose gate was closed closes none, nor does a version a gate whose own version was entered later: an old
+    scan or dummy run is no upgrade.
+
     Parameters
     ----------
     session : sqlalchemy.orm.Session
@@ -202,14 +205,24 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     """
     if not facts.software:
         return
-    of_scanner = (
+    hardware = asdict(facts).items() - {("software", facts.software), ("field_strength_t", facts.field_strength_t)}
+    of_scanner = (ScannerRow.site == site, *(getattr(ScannerRow, name) == value for name, value in hardware))
+    known = session.execute(
+        select(ScannerRow.id, ScannerGateRow.state)
+        .outerjoin(ScannerGateRow, ScannerGateRow.scanner == ScannerRow.id)
+        .where(*of_scanner, ScannerRow.software == facts.software)
+    ).all()
+    if any(state == ScannerState.CLOSED.value for _, state in known):
+        return
+    gates = (
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(ScannerGateRow.state == ScannerState.ACCEPTED.value, ScannerRow.site == site)
-        .where(ScannerRow.manufacturer == facts.manufacturer, ScannerRow.model == facts.model)
-        .where(ScannerRow.serial_digest == facts.serial_digest, ScannerRow.software.not_in(["", facts.software]))
+        .where(*of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
+        .where(ScannerRow.software.not_in(["", facts.software]))
     )
-    for row in session.scalars(of_scanner.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
+    if known:
+        gates = gates.where(ScannerRow.id < min(number for number, _ in known))
+    for row in session.scalars(gates.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
         if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
             continue
         row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""

@@ -1,6 +1,7 @@
 """Gates of scanners, decisions on dummy runs, and the measures of uploads."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_only_a_scan_later_than_the_dummy_run_shows_an_upgrade(registry):
     registry.scanner_gates.close_earlier("S01", UPGRADED, day=TODAY + 1)
     assert states(registry) == [(ONE, "Head", "closed")]
     assert registry.site("S01").gate is Gate.ACCEPTED  # scans of before the upgrade may come still
+
+
+def test_a_version_of_before_is_no_upgrade(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    judged(registry, UPGRADED, "d2", coil="Head")
+    registry.scanner_gates.close_earlier("S01", ONE, day=TODAY + 1)
+    assert [state for *_, state in states(registry)] == ["closed", "accepted"]
+    judged(registry, ONE, "d3", coil="Head", accepted=False)  # known as earlier, although it is not closed
+    registry.scanner_gates.close_earlier("S01", ONE, day=TODAY + 1)
+    judged(registry, ONE, "d4", coil="Head")
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
+    registry.scanner_gates.close_earlier("S01", replace(UPGRADED, software="v3"), day=TODAY + 1)
+    assert [state for *_, state in states(registry)] == ["closed", "closed"]
 
 
 def test_a_person_decides_against_the_limits(registry):
