@@ -233,6 +233,8 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
 def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
     """The gate of a site: open if a scanner is accepted, or was before another software version.
 
+    It is undecided if none is, and one waits for a decision.
+
     Parameters
     ----------
     session : sqlalchemy.orm.Session
@@ -248,7 +250,9 @@ def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
     states = select(ScannerGateRow.state).join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
     session.flush()
     found = set(session.scalars(states.where(ScannerRow.site == site)))
-    return Gate.ACCEPTED if found & set(_WAS_ACCEPTED) else otherwise
+    if found & set(_WAS_ACCEPTED):
+        return Gate.ACCEPTED
+    return Gate.UNDECIDED if ScannerState.UNDECIDED.value in found else otherwise
 
 
 def _append(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:
@@ -315,9 +319,18 @@ class ScannerGates:
             close_earlier_software(session, site, facts, day=day)
 
     def decide(
-        self, site: str, *, accept: bool, reason: str, by: str, persons: int, final: Collection[str]
+        self,
+        site: str,
+        *,
+        accept: bool,
+        reason: str,
+        by: str,
+        persons: int,
+        final: Collection[str],
+        scanner: int | None = None,
+        coil: str | None = None,
     ) -> ScannerGate:
-        """Enter the decision of a person on the latest dummy run of a site.
+        """Enter the decision of a person on the dummy run of a site that waits for it, or else on the latest one.
 
         Parameters
         ----------
@@ -330,6 +343,10 @@ class ScannerGates:
             With 2, the decision holds when a second person has entered the same one.
         final : collection of str
             Rules whose refusal no person overrules.
+        scanner : int, optional
+            Number of the scanner. Required if there are dummy runs of several.
+        coil : str, optional
+            Receive coil; empty for the gate without one. Required if there are dummy runs with several.
 
         Returns
         -------
@@ -339,12 +356,12 @@ class ScannerGates:
         Raises
         ------
         UsageError
-            If there is no dummy run of a known scanner, if it is refused by a rule of `final`, if the person who
-            decided confirms the own decision, or if `reason` or `by` is empty.
+            If there is no such dummy run of a known scanner, or more than one, if it is refused by a rule of `final`, if
+            the person who decided confirms the own decision, or if `reason` or `by` is empty.
         """
         require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
-            row, scanner = _latest(session, site)
+            row, of_row = _to_decide(session, site, scanner, coil)
             state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
             overruled = sorted(set(row.rules) & set(final)) if accept else []
             if overruled:
@@ -367,26 +384,45 @@ class ScannerGates:
             if not row.proposed:
                 _supersede(session, site, row)
                 if accept:
-                    close_earlier_software(session, site, _facts(scanner), day=None)
+                    close_earlier_software(session, site, _facts(of_row), day=None)
                 _set_site(session, site, Gate.ACCEPTED if accept else Gate.REFUSED, by)
-            return _gate(row, scanner)
+            return _gate(row, of_row)
 
 
-def _latest(session: Session, site: str) -> tuple[ScannerGateRow, ScannerRow]:
-    """The gate of the scanner of the latest dummy run of a site."""
+def _to_decide(
+    session: Session, site: str, scanner: int | None, coil: str | None
+) -> tuple[ScannerGateRow, ScannerRow]:
+    """The one gate that is named, else that waits for a decision, else of the latest dummy run of a site."""
     digest = session.scalar(select(SiteRow.dummy_run_digest).filter_by(code=site))
-    found = session.execute(
-        select(ScannerGateRow, ScannerRow)
-        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(ScannerRow.site == site, ScannerGateRow.dummy_run_digest == (digest or ""))
-        .order_by(ScannerGateRow.at.desc())
-    ).first()
-    if not digest or found is None:
+    found = [
+        (row, of_row)
+        for row, of_row in session.execute(
+            select(ScannerGateRow, ScannerRow)
+            .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+            .where(ScannerRow.site == site, ScannerGateRow.state != ScannerState.SUPERSEDED.value)
+            .order_by(ScannerRow.id, ScannerGateRow.coil)
+        )
+        if scanner in (None, row.scanner) and coil in (None, row.coil)
+    ]
+    waiting = [one for one in found if one[0].state == ScannerState.UNDECIDED.value or one[0].proposed]
+    named = scanner is not None or coil is not None
+    chosen = waiting or (found if named else [one for one in found if one[0].dummy_run_digest == digest])
+    if len(chosen) == 1:
+        return chosen[0]
+    if not found:
         raise UsageError(
             f"site {site}: expected a dummy run of a known scanner, found none",
             hint=f"judge it first: mri-pipeline dummy-run TRIAL UPLOAD --site {site}",
         )
-    return found[0], found[1]
+    listed = "; ".join(
+        f"scanner {row.scanner} ({of_row.manufacturer} {of_row.model} {of_row.software}, coil "
+        f"{row.coil or 'not stated'}, upload {row.dummy_run_digest[:8] or 'not known'}): {row.state}"
+        for row, of_row in chosen or found
+    )
+    raise UsageError(
+        f"site {site}: expected the scanner whose dummy run is decided on, found none named of {listed}",
+        hint="name it: --scanner NUMBER, and --coil NAME if it has several (--coil '' if it is not stated)",
+    )
 
 
 def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:

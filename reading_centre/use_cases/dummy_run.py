@@ -156,8 +156,17 @@ def _of_scanner(run: DummyRun) -> dict[str, Any]:
     }
 
 
-def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: str) -> ScannerGate:
-    """Enter the decision of a person on the latest dummy run of a site.
+def decide_dummy_run(
+    folder: Path,
+    *,
+    site: str,
+    accept: bool,
+    reason: str,
+    by: str,
+    scanner: int | None = None,
+    coil: str | None = None,
+) -> ScannerGate:
+    """Enter the decision of a person on the dummy run of a site that waits for it, or else on the latest one.
 
     Parameters
     ----------
@@ -169,6 +178,8 @@ def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: 
         The gate of its scanner is opened, or closed.
     reason, by : str
         Why and who, without patient data.
+    scanner, coil : optional
+        Which scanner, as in `ScannerGates.decide`.
 
     Returns
     -------
@@ -194,6 +205,8 @@ def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: 
             by=by,
             persons=protocol.scanner_gate.persons,
             final=NEVER_OVERRULED,
+            scanner=scanner,
+            coil=coil,
         )
     add_decision(
         _report(trial, site, gate.dummy_run_digest),

@@ -34,9 +34,9 @@ def states(registry):
     return [(gate.scanner, gate.coil, gate.state.value) for gate in registry.scanner_gates.all("S01")]
 
 
-def decide(registry, *, accept, persons=1, by="QC 1", final=()):
+def decide(registry, *, accept, persons=1, by="QC 1", final=(), **which):
     return registry.scanner_gates.decide(
-        "S01", accept=accept, reason="seen on the console", by=by, persons=persons, final=final
+        "S01", accept=accept, reason="seen on the console", by=by, persons=persons, final=final, **which
     )
 
 
@@ -135,6 +135,26 @@ def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
         registry.require_open_gate("S01")
     decide(registry, accept=True)
     registry.require_open_gate("S01")
+
+
+def test_each_dummy_run_that_waits_can_be_decided_on(registry):
+    judged(registry, ONE, "d1", coil="Head", undecided=True)
+    judged(registry, OTHER, "d2", coil="Head", undecided=True)
+    with pytest.raises(
+        UsageError, match=r"scanner 1 \(Maker Model v1, coil Head, upload d1\): undecided; scanner 2"
+    ):
+        decide(registry, accept=True)
+    decide(registry, accept=False, scanner=2)
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    judged(registry, None, "d3", accepted=False)  # cannot be read
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    assert decide(registry, accept=True).number == 1
+    assert [state for *_, state in states(registry)] == ["accepted", "refused"]
+    with pytest.raises(UsageError, match=r"scanner 1 .*: accepted; scanner 2 .*: refused"):
+        decide(registry, accept=False)
+    assert decide(registry, accept=True, scanner=2, coil="Head").state is ScannerState.ACCEPTED
+    with pytest.raises(UsageError, match="found none"):
+        decide(registry, accept=True, scanner=2, coil="")
 
 
 def test_a_second_person_confirms(registry):
