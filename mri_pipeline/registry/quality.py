@@ -16,7 +16,7 @@ from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, ScannerState, measures_facts
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.requirements import is_accepted, require_texts
-from mri_pipeline.registry.schema import Gate, ScannerRow, ScanRow, SiteRow
+from mri_pipeline.registry.schema import AuditRow, Gate, ScannerRow, ScanRow, SiteRow
 from mri_pipeline.registry.steps import scanner_id
 from mri_pipeline.registry.trail import append, values_of
 
@@ -141,11 +141,11 @@ def judge_scanner_gate(
     state: ScannerState,
     upload_digest: str,
     rules: Collection[str],
-) -> None:
+) -> ScannerState:
     """Set the gate of a scanner to the verdict on its dummy run.
 
     An accepted one closes the gates of earlier software. A verdict that names the coil supersedes the gate of the same
-    scanner whose coil is not stated.
+    scanner whose coil is not stated. A decision of a person on the same dummy run stands.
 
     Parameters
     ----------
@@ -162,17 +162,40 @@ def judge_scanner_gate(
         SHA-256 of the dummy run.
     rules : collection of str
         Rules by which it is refused.
+
+    Returns
+    -------
+    ScannerState
+        `state`, or by the decision of a person.
     """
     number = scanner_id(session, site, facts)
     row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(scanner=number, coil=coil)
     row.state, row.dummy_run_digest, row.at = state.value, upload_digest, utc_now()
     row.reason = row.by = row.proposed = row.proposed_by = ""
+    for name, value in _decided(session, site, row).items():
+        setattr(row, name, value)
     row.rules = sorted(set(rules))
     session.add(row)
     _append(session, site, row)
     _supersede(session, site, row)
-    if state is ScannerState.ACCEPTED:
+    if row.state == ScannerState.ACCEPTED.value:
         close_earlier_software(session, site, facts, day=None)
+    return ScannerState(row.state)
+
+
+def _decided(session: Session, site: str, row: ScannerGateRow) -> dict[str, str]:
+    """The latest decision of a person on the dummy run of a gate, from the audit trail; empty if there is none."""
+    entries = session.scalars(
+        select(AuditRow)
+        .where(AuditRow.action == AuditAction.SCANNER_GATE.value, AuditRow.target == site, AuditRow.reader != "")
+        .order_by(AuditRow.seq.desc())
+    )
+    run = (row.scanner, row.coil, row.dummy_run_digest)
+    for entry in entries:
+        facts = entry.details
+        if (facts["scanner"], facts["coil"], facts["dummy_run_digest"]) == run:
+            return {name: facts[name] for name in ("state", "reason", "by", "proposed", "proposed_by")}
+    return {}
 
 
 def _supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
@@ -356,8 +379,8 @@ class ScannerGates:
         Raises
         ------
         UsageError
-            If there is no such dummy run of a known scanner, or more than one, if it is refused by a rule of `final`, if
-            the person who decided confirms the own decision, or if `reason` or `by` is empty.
+            If there is no such dummy run of a known scanner, or more than one, if it is refused by a rule of `final`,
+            if the person who decided confirms the own decision, or if `reason` or `by` is empty.
         """
         require_texts(reason=reason, by=by)
         with writing(self._engine) as session:

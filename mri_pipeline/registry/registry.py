@@ -212,7 +212,7 @@ class Registry(ScanRegistry, ReadRegistry):
         measures: Values | None = None,
         undecided: bool = False,
         received: str = "",
-    ) -> None:
+    ) -> ScannerState:
         """Set the gate of a scanner to the verdict on its latest dummy run, and with it the gate of the site.
 
         The gate of the site is open while one of its scanners is accepted.
@@ -240,6 +240,11 @@ class Registry(ScanRegistry, ReadRegistry):
         received : str
             UTC (ISO 8601) when the upload was received; empty for now.
 
+        Returns
+        -------
+        ScannerState
+            The verdict, or the decision of a person on the same upload.
+
         Raises
         ------
         SettingsError
@@ -248,29 +253,29 @@ class Registry(ScanRegistry, ReadRegistry):
             If another dummy run was judged after this one was received.
         """
         self._protocol.site(site)
-        verdict, state = (
-            (Gate.ACCEPTED, ScannerState.ACCEPTED) if accepted else (Gate.REFUSED, ScannerState.REFUSED)
-        )
+        state = ScannerState.ACCEPTED if accepted else ScannerState.REFUSED
         if accepted and undecided:
-            verdict, state = Gate.UNDECIDED, ScannerState.UNDECIDED
+            state = ScannerState.UNDECIDED
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
             require_latest(row, upload_digest, received)
             number = None
             if scanner:
                 number = scanner_id(session, site, scanner)
-                judge_scanner_gate(
+                state = judge_scanner_gate(
                     session, site, scanner, coil, state=state, upload_digest=upload_digest, rules=rules
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
             )
-            gate = verdict if accepted and not undecided else site_gate(session, site, verdict)
+            verdict = Gate.ACCEPTED if state is ScannerState.CLOSED else Gate(state.value)
+            gate = verdict if verdict is Gate.ACCEPTED else site_gate(session, site, verdict)
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
             details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
             append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
+            return state
 
     # the audit trail
 

@@ -121,6 +121,24 @@ def test_a_person_decides_against_the_limits(registry):
     assert [entry.reader for entry in entries] == ["", "QC 1", "QC 2"]
 
 
+def test_a_decision_on_a_dummy_run_stands_until_a_person_changes_it(registry):
+    judged(registry, ONE, "d1")
+    decide(registry, accept=False)
+    judged(registry, ONE, "d1")
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, ONE, "d2")
+    judged(registry, ONE, "d1", undecided=True)
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.by, gate.reason) == (ScannerState.REFUSED, "QC 1", "seen on the console")
+    decide(registry, accept=True, persons=2)
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.proposed, gate.rules) == (ScannerState.REFUSED, "accepted", ("snr",))
+    decide(registry, accept=True, persons=2, by="QC 2")
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    assert registry.site("S01").gate is Gate.ACCEPTED
+
+
 def test_some_rules_are_not_overruled(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr", "field_strength"])
     with pytest.raises(UsageError, match="found one that is refused by field_strength"):
