@@ -451,11 +451,11 @@ def _to_decide(
 def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:
     row = session.get_one(SiteRow, site)
     gate = site_gate(session, site, verdict)
-    row.gate, row.gate_at = gate.value, utc_now()
+    row.gate = gate.value
     details: dict[str, Any] = {
         "gate": gate.value,
         "upload": row.dummy_run_digest,
-        "at": row.gate_at,
+        "at": row.gate_at,  # a decision does not move the time of the verdict
         "findings": [],
     }
     append(session, AuditAction.DUMMY_RUN, site, details, reader=by)

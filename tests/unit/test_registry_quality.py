@@ -139,6 +139,14 @@ def test_a_decision_on_a_dummy_run_stands_until_a_person_changes_it(registry):
     assert registry.site("S01").gate is Gate.ACCEPTED
 
 
+def test_a_decision_does_not_lock_out_an_upload_that_was_received_before_it(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    received = dt.datetime.now(dt.UTC).isoformat()
+    decide(registry, accept=True)
+    judged(registry, OTHER, "d2", received=received)
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
+
+
 def test_some_rules_are_not_overruled(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr", "field_strength"])
     with pytest.raises(UsageError, match="found one that is refused by field_strength"):
