@@ -253,6 +253,34 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         _append(session, site, row)
 
 
+def accepted_without_scanner(session: Session, site: str) -> bool:
+    """Whether a site has an accepted dummy run that states no scanner. A refused scanner does not close its gate.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Before the change of a gate.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    bool
+        From the audit trail. Entries of earlier versions do not state it: then whether the site is accepted and no
+        scanner is.
+    """
+    latest = session.scalar(
+        select(AuditRow)
+        .where(AuditRow.action == AuditAction.DUMMY_RUN.value, AuditRow.target == site)
+        .order_by(AuditRow.seq.desc())
+        .limit(1)
+    )
+    if latest is not None and "without_scanner" in latest.details:
+        return bool(latest.details["without_scanner"])
+    is_open = session.get_one(SiteRow, site).gate == Gate.ACCEPTED.value
+    return is_open and site_gate(session, site, Gate.NONE) is not Gate.ACCEPTED
+
+
 def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
     """The gate of a site: open if a scanner is accepted, or was before another software version.
 
@@ -385,6 +413,7 @@ class ScannerGates:
         require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
             row, of_row = _to_decide(session, site, scanner, coil)
+            without_scanner = accepted_without_scanner(session, site)
             state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
             overruled = sorted(set(row.rules) & set(final)) if accept else []
             if overruled:
@@ -408,7 +437,7 @@ class ScannerGates:
                 _supersede(session, site, row)
                 if accept:
                     close_earlier_software(session, site, _facts(of_row), day=None)
-                _set_site(session, site, Gate.ACCEPTED if accept else Gate.REFUSED, by)
+                _set_site(session, site, accept=accept, by=by, without_scanner=without_scanner)
             return _gate(row, of_row)
 
 
@@ -448,15 +477,17 @@ def _to_decide(
     )
 
 
-def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:
+def _set_site(session: Session, site: str, *, accept: bool, by: str, without_scanner: bool) -> None:
     row = session.get_one(SiteRow, site)
-    gate = site_gate(session, site, verdict)
+    is_open = accept or without_scanner
+    gate = Gate.ACCEPTED if is_open else site_gate(session, site, Gate.REFUSED)
     row.gate = gate.value
     details: dict[str, Any] = {
         "gate": gate.value,
         "upload": row.dummy_run_digest,
         "at": row.gate_at,  # a decision does not move the time of the verdict
         "findings": [],
+        "without_scanner": without_scanner,
     }
     append(session, AuditAction.DUMMY_RUN, site, details, reader=by)
 

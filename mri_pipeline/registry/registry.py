@@ -19,6 +19,7 @@ from mri_pipeline.registry.quality import (
     Measures,
     ScannerGates,
     Values,
+    accepted_without_scanner,
     enter_measures,
     judge_scanner_gate,
     site_gate,
@@ -215,7 +216,7 @@ class Registry(ScanRegistry, ReadRegistry):
     ) -> ScannerState:
         """Set the gate of a scanner to the verdict on its latest dummy run, and with it the gate of the site.
 
-        The gate of the site is open while one of its scanners is accepted.
+        The gate of the site is open while one of its scanners, or a dummy run that states none, is accepted.
 
         Parameters
         ----------
@@ -259,6 +260,9 @@ class Registry(ScanRegistry, ReadRegistry):
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
             require_latest(row, upload_digest, received)
+            without_scanner = (
+                accepted_without_scanner(session, site) if scanner else state is ScannerState.ACCEPTED
+            )
             number = None
             if scanner:
                 number = scanner_id(session, site, scanner)
@@ -268,11 +272,14 @@ class Registry(ScanRegistry, ReadRegistry):
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
             )
-            verdict = Gate.ACCEPTED if state is ScannerState.CLOSED else Gate(state.value)
-            gate = verdict if verdict is Gate.ACCEPTED else site_gate(session, site, verdict)
+            if without_scanner or state in {ScannerState.ACCEPTED, ScannerState.CLOSED}:
+                gate = Gate.ACCEPTED
+            else:
+                gate = site_gate(session, site, Gate(state.value))
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
             details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
+            details["without_scanner"] = without_scanner
             append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
             return state

@@ -50,6 +50,17 @@ def test_a_refused_scanner_closes_no_other_gate(registry):
     assert registry.site("S01").gate is Gate.REFUSED
 
 
+def test_a_refused_scanner_does_not_close_the_gate_of_a_dummy_run_that_states_none(registry):
+    judged(registry, None, "d1")
+    judged(registry, ONE, "d2", accepted=False)
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    judged(registry, ONE, "d3")
+    decide(registry, accept=False)
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    judged(registry, None, "d4", accepted=False)
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
 def test_another_coil_has_a_gate_of_its_own(registry):
     judged(registry, ONE, "d1", coil="Head 20")
     judged(registry, ONE, "d2", accepted=False, coil="Head 64")
