@@ -27,7 +27,8 @@ def judge_scanner(
         Of the site.
     scanner : ScannerFacts
     coil : str
-        Receive coil of the visit. A coil that either side does not state is not compared.
+        Receive coil of the visit. The gate of this coil decides. Without one, a coil that either side does not state is
+        not compared.
     day : datetime.date or None
         Day of the scan. A gate that was closed for an upgrade accepts scans of before.
     action : Action
@@ -40,7 +41,9 @@ def judge_scanner(
     """
     if not gates:
         return None
-    own = [gate for gate in gates if gate.scanner == scanner and (not coil or not gate.coil or gate.coil == coil)]
+    of_scanner = [g for g in gates if g.scanner == scanner and g.state is not ScannerState.SUPERSEDED]
+    own = [gate for gate in of_scanner if gate.coil == coil]
+    own = own or [gate for gate in of_scanner if not coil or not gate.coil]
     if any(_accepts(gate, day) for gate in own):
         return Finding(SCANNER_GATE, None, "the scanner has an accepted dummy run")
     return Finding(SCANNER_GATE, action, f"{_EXPECTED}, found {_found(own, gates, scanner)}")

@@ -16,7 +16,7 @@ from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.quality_rows import MeasuresRow, ScannerGateRow, ScannerState, measures_facts
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.requirements import is_accepted, require_texts
-from mri_pipeline.registry.schema import Gate, ScannerRow, ScanRow, SiteRow
+from mri_pipeline.registry.schema import AuditRow, Gate, ScannerRow, ScanRow, SiteRow
 from mri_pipeline.registry.steps import scanner_id
 from mri_pipeline.registry.trail import append, values_of
 
@@ -141,8 +141,11 @@ def judge_scanner_gate(
     state: ScannerState,
     upload_digest: str,
     rules: Collection[str],
-) -> None:
-    """Set the gate of a scanner to the verdict on its dummy run. An accepted one closes the gates of earlier software.
+) -> ScannerState:
+    """Set the gate of a scanner to the verdict on its dummy run.
+
+    An accepted one closes the gates of earlier software. A verdict that names the coil supersedes the gate of the same
+    scanner whose coil is not stated. A decision of a person on the same dummy run stands.
 
     Parameters
     ----------
@@ -159,20 +162,58 @@ def judge_scanner_gate(
         SHA-256 of the dummy run.
     rules : collection of str
         Rules by which it is refused.
+
+    Returns
+    -------
+    ScannerState
+        `state`, or by the decision of a person.
     """
     number = scanner_id(session, site, facts)
     row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(scanner=number, coil=coil)
     row.state, row.dummy_run_digest, row.at = state.value, upload_digest, utc_now()
     row.reason = row.by = row.proposed = row.proposed_by = ""
+    for name, value in _decided(session, site, row).items():
+        setattr(row, name, value)
     row.rules = sorted(set(rules))
     session.add(row)
     _append(session, site, row)
-    if state is ScannerState.ACCEPTED:
+    _supersede(session, site, row)
+    if row.state == ScannerState.ACCEPTED.value:
         close_earlier_software(session, site, facts, day=None)
+    return ScannerState(row.state)
+
+
+def _decided(session: Session, site: str, row: ScannerGateRow) -> dict[str, str]:
+    """The latest decision of a person on the dummy run of a gate, from the audit trail; empty if there is none."""
+    entries = session.scalars(
+        select(AuditRow)
+        .where(AuditRow.action == AuditAction.SCANNER_GATE.value, AuditRow.target == site, AuditRow.reader != "")
+        .order_by(AuditRow.seq.desc())
+    )
+    run = (row.scanner, row.coil, row.dummy_run_digest)
+    for entry in entries:
+        facts = entry.details
+        if (facts["scanner"], facts["coil"], facts["dummy_run_digest"]) == run:
+            return {name: facts[name] for name in ("state", "reason", "by", "proposed", "proposed_by")}
+    return {}
+
+
+def _supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
+    """End the gate of a scanner without a coil after a verdict on one of its coils."""
+    row = session.get(ScannerGateRow, (by_row.scanner, ""))
+    if not by_row.coil or by_row.state == ScannerState.UNDECIDED.value or row is None:
+        return
+    if row.state != ScannerState.SUPERSEDED.value:
+        row.state, row.at, row.by, row.proposed = ScannerState.SUPERSEDED.value, utc_now(), "", ""
+        row.reason = f"a dummy run with receive coil {by_row.coil} was judged"
+        _append(session, site, row)
 
 
 def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
     """Close the gates of a scanner that has another software version now.
+
+    A version whose gate was closed closes none, nor does a version a gate whose own version was entered later: an old
+    scan or dummy run is no upgrade.
 
     Parameters
     ----------
@@ -187,14 +228,24 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
     """
     if not facts.software:
         return
-    of_scanner = (
+    hardware = asdict(facts).items() - {("software", facts.software), ("field_strength_t", facts.field_strength_t)}
+    of_scanner = (ScannerRow.site == site, *(getattr(ScannerRow, name) == value for name, value in hardware))
+    known = session.execute(
+        select(ScannerRow.id, ScannerGateRow.state)
+        .outerjoin(ScannerGateRow, ScannerGateRow.scanner == ScannerRow.id)
+        .where(*of_scanner, ScannerRow.software == facts.software)
+    ).all()
+    if any(state == ScannerState.CLOSED.value for _, state in known):
+        return
+    gates = (
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(ScannerGateRow.state == ScannerState.ACCEPTED.value, ScannerRow.site == site)
-        .where(ScannerRow.manufacturer == facts.manufacturer, ScannerRow.model == facts.model)
-        .where(ScannerRow.serial_digest == facts.serial_digest, ScannerRow.software.not_in(["", facts.software]))
+        .where(*of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
+        .where(ScannerRow.software.not_in(["", facts.software]))
     )
-    for row in session.scalars(of_scanner.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
+    if known:
+        gates = gates.where(ScannerRow.id < min(number for number, _ in known))
+    for row in session.scalars(gates.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
         if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
             continue
         row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""
@@ -202,8 +253,38 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         _append(session, site, row)
 
 
+def accepted_without_scanner(session: Session, site: str) -> bool:
+    """Whether a site has an accepted dummy run that states no scanner. A refused scanner does not close its gate.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Before the change of a gate.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    bool
+        From the audit trail. Entries of earlier versions do not state it: then whether the site is accepted and no
+        scanner is.
+    """
+    latest = session.scalar(
+        select(AuditRow)
+        .where(AuditRow.action == AuditAction.DUMMY_RUN.value, AuditRow.target == site)
+        .order_by(AuditRow.seq.desc())
+        .limit(1)
+    )
+    if latest is not None and "without_scanner" in latest.details:
+        return bool(latest.details["without_scanner"])
+    is_open = session.get_one(SiteRow, site).gate == Gate.ACCEPTED.value
+    return is_open and site_gate(session, site, Gate.NONE) is not Gate.ACCEPTED
+
+
 def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
     """The gate of a site: open if a scanner is accepted, or was before another software version.
+
+    It is undecided if none is, and one waits for a decision.
 
     Parameters
     ----------
@@ -220,7 +301,9 @@ def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
     states = select(ScannerGateRow.state).join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
     session.flush()
     found = set(session.scalars(states.where(ScannerRow.site == site)))
-    return Gate.ACCEPTED if found & set(_WAS_ACCEPTED) else otherwise
+    if found & set(_WAS_ACCEPTED):
+        return Gate.ACCEPTED
+    return Gate.UNDECIDED if ScannerState.UNDECIDED.value in found else otherwise
 
 
 def _append(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:
@@ -287,9 +370,18 @@ class ScannerGates:
             close_earlier_software(session, site, facts, day=day)
 
     def decide(
-        self, site: str, *, accept: bool, reason: str, by: str, persons: int, final: Collection[str]
+        self,
+        site: str,
+        *,
+        accept: bool,
+        reason: str,
+        by: str,
+        persons: int,
+        final: Collection[str],
+        scanner: int | None = None,
+        coil: str | None = None,
     ) -> ScannerGate:
-        """Enter the decision of a person on the latest dummy run of a site.
+        """Enter the decision of a person on the dummy run of a site that waits for it, or else on the latest one.
 
         Parameters
         ----------
@@ -302,6 +394,10 @@ class ScannerGates:
             With 2, the decision holds when a second person has entered the same one.
         final : collection of str
             Rules whose refusal no person overrules.
+        scanner : int, optional
+            Number of the scanner. Required if there are dummy runs of several.
+        coil : str, optional
+            Receive coil; empty for the gate without one. Required if there are dummy runs with several.
 
         Returns
         -------
@@ -311,12 +407,13 @@ class ScannerGates:
         Raises
         ------
         UsageError
-            If there is no dummy run of a known scanner, if it is refused by a rule of `final`, if the person who
-            decided confirms the own decision, or if `reason` or `by` is empty.
+            If there is no such dummy run of a known scanner, or more than one, if it is refused by a rule of `final`,
+            if the person who decided confirms the own decision, or if `reason` or `by` is empty.
         """
         require_texts(reason=reason, by=by)
         with writing(self._engine) as session:
-            row, scanner = _latest(session, site)
+            row, of_row = _to_decide(session, site, scanner, coil)
+            without_scanner = accepted_without_scanner(session, site)
             state = ScannerState.ACCEPTED if accept else ScannerState.REFUSED
             overruled = sorted(set(row.rules) & set(final)) if accept else []
             if overruled:
@@ -337,38 +434,60 @@ class ScannerGates:
                 row.state, row.by, row.proposed, row.at = state.value, by, "", utc_now()
             _append(session, site, row, by=by)
             if not row.proposed:
+                _supersede(session, site, row)
                 if accept:
-                    close_earlier_software(session, site, _facts(scanner), day=None)
-                _set_site(session, site, Gate.ACCEPTED if accept else Gate.REFUSED, by)
-            return _gate(row, scanner)
+                    close_earlier_software(session, site, _facts(of_row), day=None)
+                _set_site(session, site, accept=accept, by=by, without_scanner=without_scanner)
+            return _gate(row, of_row)
 
 
-def _latest(session: Session, site: str) -> tuple[ScannerGateRow, ScannerRow]:
-    """The gate of the scanner of the latest dummy run of a site."""
+def _to_decide(
+    session: Session, site: str, scanner: int | None, coil: str | None
+) -> tuple[ScannerGateRow, ScannerRow]:
+    """The one gate that is named, else that waits for a decision, else of the latest dummy run of a site."""
     digest = session.scalar(select(SiteRow.dummy_run_digest).filter_by(code=site))
-    found = session.execute(
-        select(ScannerGateRow, ScannerRow)
-        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
-        .where(ScannerRow.site == site, ScannerGateRow.dummy_run_digest == (digest or ""))
-        .order_by(ScannerGateRow.at.desc())
-    ).first()
-    if not digest or found is None:
+    found = [
+        (row, of_row)
+        for row, of_row in session.execute(
+            select(ScannerGateRow, ScannerRow)
+            .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+            .where(ScannerRow.site == site, ScannerGateRow.state != ScannerState.SUPERSEDED.value)
+            .order_by(ScannerRow.id, ScannerGateRow.coil)
+        )
+        if scanner in (None, row.scanner) and coil in (None, row.coil)
+    ]
+    waiting = [one for one in found if one[0].state == ScannerState.UNDECIDED.value or one[0].proposed]
+    named = scanner is not None or coil is not None
+    chosen = waiting or (found if named else [one for one in found if one[0].dummy_run_digest == digest])
+    if len(chosen) == 1:
+        return chosen[0]
+    if not found:
         raise UsageError(
             f"site {site}: expected a dummy run of a known scanner, found none",
             hint=f"judge it first: mri-pipeline dummy-run TRIAL UPLOAD --site {site}",
         )
-    return found[0], found[1]
+    listed = "; ".join(
+        f"scanner {row.scanner} ({of_row.manufacturer} {of_row.model} {of_row.software}, coil "
+        f"{row.coil or 'not stated'}, upload {row.dummy_run_digest[:8] or 'not known'}): {row.state}"
+        for row, of_row in chosen or found
+    )
+    raise UsageError(
+        f"site {site}: expected the scanner whose dummy run is decided on, found none named of {listed}",
+        hint="name it: --scanner NUMBER, and --coil NAME if it has several (--coil '' if it is not stated)",
+    )
 
 
-def _set_site(session: Session, site: str, verdict: Gate, by: str) -> None:
+def _set_site(session: Session, site: str, *, accept: bool, by: str, without_scanner: bool) -> None:
     row = session.get_one(SiteRow, site)
-    gate = site_gate(session, site, verdict)
-    row.gate, row.gate_at = gate.value, utc_now()
+    is_open = accept or without_scanner
+    gate = Gate.ACCEPTED if is_open else site_gate(session, site, Gate.REFUSED)
+    row.gate = gate.value
     details: dict[str, Any] = {
         "gate": gate.value,
         "upload": row.dummy_run_digest,
-        "at": row.gate_at,
+        "at": row.gate_at,  # a decision does not move the time of the verdict
         "findings": [],
+        "without_scanner": without_scanner,
     }
     append(session, AuditAction.DUMMY_RUN, site, details, reader=by)
 

@@ -20,6 +20,7 @@ class ScannerState(StrEnum):
     REFUSED = "refused"
     UNDECIDED = "undecided"  # the dummy run is judged, and a person has to decide
     CLOSED = "closed"  # another software version is in use
+    SUPERSEDED = "superseded"  # its coil is not stated, and a verdict names the coil of the scanner
 
 
 class MeasuresRow(Base):

@@ -19,6 +19,7 @@ from mri_pipeline.registry.quality import (
     Measures,
     ScannerGates,
     Values,
+    accepted_without_scanner,
     enter_measures,
     judge_scanner_gate,
     site_gate,
@@ -212,10 +213,10 @@ class Registry(ScanRegistry, ReadRegistry):
         measures: Values | None = None,
         undecided: bool = False,
         received: str = "",
-    ) -> None:
+    ) -> ScannerState:
         """Set the gate of a scanner to the verdict on its latest dummy run, and with it the gate of the site.
 
-        The gate of the site is open while one of its scanners is accepted.
+        The gate of the site is open while one of its scanners, or a dummy run that states none, is accepted.
 
         Parameters
         ----------
@@ -240,6 +241,11 @@ class Registry(ScanRegistry, ReadRegistry):
         received : str
             UTC (ISO 8601) when the upload was received; empty for now.
 
+        Returns
+        -------
+        ScannerState
+            The verdict, or the decision of a person on the same upload.
+
         Raises
         ------
         SettingsError
@@ -248,29 +254,35 @@ class Registry(ScanRegistry, ReadRegistry):
             If another dummy run was judged after this one was received.
         """
         self._protocol.site(site)
-        verdict, state = (
-            (Gate.ACCEPTED, ScannerState.ACCEPTED) if accepted else (Gate.REFUSED, ScannerState.REFUSED)
-        )
+        state = ScannerState.ACCEPTED if accepted else ScannerState.REFUSED
         if accepted and undecided:
-            verdict, state = Gate.UNDECIDED, ScannerState.UNDECIDED
+            state = ScannerState.UNDECIDED
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
             require_latest(row, upload_digest, received)
+            without_scanner = (
+                accepted_without_scanner(session, site) if scanner else state is ScannerState.ACCEPTED
+            )
             number = None
             if scanner:
                 number = scanner_id(session, site, scanner)
-                judge_scanner_gate(
+                state = judge_scanner_gate(
                     session, site, scanner, coil, state=state, upload_digest=upload_digest, rules=rules
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
             )
-            gate = verdict if accepted and not undecided else site_gate(session, site, verdict)
+            if without_scanner or state in {ScannerState.ACCEPTED, ScannerState.CLOSED}:
+                gate = Gate.ACCEPTED
+            else:
+                gate = site_gate(session, site, Gate(state.value))
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
             details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
+            details["without_scanner"] = without_scanner
             append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
+            return state
 
     # the audit trail
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,12 +53,15 @@ class Context:
         Day of the judgement.
     reviewer : str
         Who had it judged, without patient data.
+    decisions : sequence of mapping, optional
+        Of persons on the same upload (`decisions_of`).
     """
 
     protocol: Protocol
     upload: str
     judged_on: dt.date
     reviewer: str
+    decisions: Sequence[Mapping[str, Any]] = ()
 
     @property
     def answer_by(self) -> dt.date:
@@ -102,6 +106,7 @@ def acceptance_html(run: DummyRun, context: Context) -> str:
         images=[_image(contrast, run, context, placement) for contrast in _ORDER if contrast in run.images],
         reference=reference_ranges()["source"],
         software=software(),
+        decisions=context.decisions,
         settings_digest=settings_digest(context.protocol),
     )
 
@@ -139,9 +144,26 @@ def acceptance_json(run: DummyRun, context: Context) -> str:
         "settings": settings_digest(context.protocol),
         "findings": findings,
         "measures": measures,
-        "decisions": [],
+        "decisions": list(context.decisions),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def decisions_of(page: Path) -> list[dict[str, Any]]:
+    """The decisions of persons in the JSON beside a report.
+
+    Parameters
+    ----------
+    page : Path
+        The report; need not exist.
+
+    Returns
+    -------
+    list of dict
+        Oldest first.
+    """
+    values = page.with_suffix(".json")
+    return json.loads(values.read_text(encoding="utf-8")).get("decisions", []) if values.is_file() else []
 
 
 def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, final: bool) -> None:

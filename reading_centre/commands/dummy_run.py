@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from reading_centre.console import (
     emit,
     say,
 )
+
+if TYPE_CHECKING:
+    from mri_pipeline.registry import ScannerGate
 
 
 class Decision(StrEnum):
@@ -36,20 +39,40 @@ def dummy_run(
     series: Series = None,
     decide: Annotated[
         Decision | None,
-        typer.Option("--decide", help="Decide on the latest dummy run of the site that was judged."),
+        typer.Option(
+            "--decide", help="Decide on the dummy run of the site that waits for it, or else on the latest."
+        ),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why it is decided so, without patient data.")] = "",
     by: Annotated[
         str, typer.Option("--by", help="Who decides, or the reviewer whom the report names; no patient data.")
     ] = "",
+    scanner: Annotated[
+        int | None,
+        typer.Option("--scanner", help="Number of the scanner that is decided on, if there are several."),
+    ] = None,
+    coil: Annotated[
+        str | None, typer.Option("--coil", help="Its receive coil, if it has several; '' if it is not stated.")
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write the report as PDF, too (with Chromium).")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the dummy run of a scanner, write the acceptance report and set its gate; or enter a person's decision."""
     if decide is not None:
-        _decide(trial, site, upload, accept=decide is Decision.ACCEPT, reason=reason, by=by, as_json=as_json)
+        if upload is not None:
+            raise UsageError(
+                "expected no upload with --decide, found one",
+                hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
+            )
+        from reading_centre.use_cases.dummy_run import decide_dummy_run
+
+        accept = decide is Decision.ACCEPT
+        _say_gate(
+            decide_dummy_run(trial, site=site, accept=accept, reason=reason, by=by, scanner=scanner, coil=coil),
+            as_json=as_json,
+        )
         return
-    if upload is None or reason:
+    if upload is None or reason or scanner is not None or coil is not None:
         raise UsageError(
             "expected an upload, or --decide with --reason and --by, found neither or both",
             hint="mri-pipeline dummy-run TRIAL UPLOAD --site S",
@@ -69,21 +92,11 @@ def dummy_run(
     say(f"report: {result.report}")
 
 
-def _decide(
-    trial: Path, site: str, upload: Path | None, *, accept: bool, reason: str, by: str, as_json: bool
-) -> None:
-    if upload is not None:
-        raise UsageError(
-            "expected no upload with --decide, found one",
-            hint="judge it first: mri-pipeline dummy-run TRIAL UPLOAD",
-        )
-    from reading_centre.use_cases.dummy_run import decide_dummy_run
-
-    gate = decide_dummy_run(trial, site=site, accept=accept, reason=reason, by=by)
+def _say_gate(gate: ScannerGate, *, as_json: bool) -> None:
     if as_json:
         emit(asdict(gate))
         return
     name = f"{gate.scanner.manufacturer} {gate.scanner.model}"
-    say(f"site {site}: {name}: {gate.state.value}")
+    say(f"site {gate.site}: {name}: {gate.state.value}")
     if gate.proposed:
         say(f"  {gate.proposed} by {gate.proposed_by}; a second person has to confirm it")

@@ -22,7 +22,7 @@ from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
-from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision
+from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision, decisions_of
 from qc.reports.pdf import chromium, write_pdf
 from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
@@ -131,19 +131,17 @@ def receive_dummy_run(
             report = _write_acceptance(desk, run, digest, by=by, pdf=pdf)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
-        undecided = desk.protocol.scanner_gate.persons > 0
-        desk.registry.record_dummy_run(
+        state = desk.registry.record_dummy_run(
             site,
             accepted=True,
             upload_digest=digest,
             findings=questions(run.of(Action.QUERY)),
-            undecided=undecided,
+            undecided=desk.protocol.scanner_gate.persons > 0,
             received=received,
             **_of_scanner(run),
         )
         desk.settle_waiting(digest, kind="dummy run")
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
-        state = ScannerState.UNDECIDED if undecided else ScannerState.ACCEPTED
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
 
 
@@ -156,8 +154,17 @@ def _of_scanner(run: DummyRun) -> dict[str, Any]:
     }
 
 
-def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: str) -> ScannerGate:
-    """Enter the decision of a person on the latest dummy run of a site.
+def decide_dummy_run(
+    folder: Path,
+    *,
+    site: str,
+    accept: bool,
+    reason: str,
+    by: str,
+    scanner: int | None = None,
+    coil: str | None = None,
+) -> ScannerGate:
+    """Enter the decision of a person on the dummy run of a site that waits for it, or else on the latest one.
 
     Parameters
     ----------
@@ -169,6 +176,8 @@ def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: 
         The gate of its scanner is opened, or closed.
     reason, by : str
         Why and who, without patient data.
+    scanner, coil : optional
+        Which scanner, as in `ScannerGates.decide`.
 
     Returns
     -------
@@ -194,6 +203,8 @@ def decide_dummy_run(folder: Path, *, site: str, accept: bool, reason: str, by: 
             by=by,
             persons=protocol.scanner_gate.persons,
             final=NEVER_OVERRULED,
+            scanner=scanner,
+            coil=coil,
         )
     add_decision(
         _report(trial, site, gate.dummy_run_digest),
@@ -250,7 +261,7 @@ def _report(trial: Trial, site: str, digest: str) -> Path:
 
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str, pdf: bool) -> Path:
     path = _report(desk.trial, run.site, digest)
-    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user())
+    context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
     write_atomic(path, acceptance_html(run, context))
     if pdf:

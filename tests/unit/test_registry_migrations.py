@@ -1,6 +1,7 @@
 """The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
 
 import sqlite3
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.records import ReadStatus
-from mri_pipeline.registry import Gate, Registry, ScannerState, ScanState, migrate
+from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState, ScanState, migrate
 from mri_pipeline.registry.assignment_records import Edit
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, writing
 from mri_pipeline.registry.jobs import JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
+from mri_pipeline.registry.trail import append
 
+FROM_VISITS = ScannerFacts("Maker", "Other", "v1", 3.0, "")
 OLD = Path(__file__).parents[1] / "data" / "registry_0.1.0.sql"
 PROTOCOL = parse_protocol(protocol_text())
 HEAD_OF_OLD = "c7a01ae0101f868cddbc3e3dbb500b96eb06747d5fe872ebef4670430d16037e"
@@ -177,11 +181,24 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
     monkeypatch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "5"))
     with writing(engine) as session:
         migrate.upgrade(session.connection(), layout=2)
+        session.execute(
+            text(
+                "INSERT INTO scanners (id, site, manufacturer, model, software, field_strength_t, serial_digest) "
+                "VALUES (77, 'S01', 'Maker', 'Other', 'v1', 3.0, '')"
+            )
+        )
+        append(session, AuditAction.SCANNER_ENTERED, "S01", asdict(FROM_VISITS) | {"id": 77})
     monkeypatch.undo()
     assert not {"measures", "scanner_gates"} & set(inspect(engine).get_table_names())
     engine.dispose()
     with Registry.open(trial, protocol) as registry:
-        (gate,) = registry.scanner_gates.all()
+        gate, from_visits = registry.scanner_gates.all()
+        assert (from_visits.scanner, from_visits.state) == (FROM_VISITS, ScannerState.ACCEPTED)
+        decision = {"accept": False, "reason": "old", "by": "QC 1", "persons": 1, "final": ()}
+        with pytest.raises(UsageError, match=r"scanner 1 .*: accepted; scanner 77 .*: accepted"):
+            registry.scanner_gates.decide("S01", **decision)
+        assert registry.scanner_gates.decide("S01", scanner=77, **decision).scanner == FROM_VISITS
+        assert registry.site("S01").gate is Gate.ACCEPTED
         assert (gate.site, gate.number, gate.scanner.software, gate.coil) == ("S01", 1, "v1", "")
         assert (gate.state, gate.reason) == (
             ScannerState.ACCEPTED,
@@ -199,8 +216,8 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
             {"FLAIR": {"snr": 31.25, "x": 1e-6}},
         )
         assert registry.measures.of_subject("BCDF2345") == {"wk24": stored}
-        assert [g.state.value for g in registry.scanner_gates.all()] == ["accepted", "refused"]
-        assert registry.site("S01").gate is Gate.ACCEPTED
+        assert [g.state.value for g in registry.scanner_gates.all()] == ["superseded", "refused", "refused"]
+        assert registry.site("S01").gate is Gate.REFUSED
         assert registry.differences_from_audit() == []
 
 

@@ -1,6 +1,7 @@
 """Gates of scanners, decisions on dummy runs, and the measures of uploads."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -33,9 +34,9 @@ def states(registry):
     return [(gate.scanner, gate.coil, gate.state.value) for gate in registry.scanner_gates.all("S01")]
 
 
-def decide(registry, *, accept, persons=1, by="QC 1", final=()):
+def decide(registry, *, accept, persons=1, by="QC 1", final=(), **which):
     return registry.scanner_gates.decide(
-        "S01", accept=accept, reason="seen on the console", by=by, persons=persons, final=final
+        "S01", accept=accept, reason="seen on the console", by=by, persons=persons, final=final, **which
     )
 
 
@@ -49,11 +50,36 @@ def test_a_refused_scanner_closes_no_other_gate(registry):
     assert registry.site("S01").gate is Gate.REFUSED
 
 
+def test_a_refused_scanner_does_not_close_the_gate_of_a_dummy_run_that_states_none(registry):
+    judged(registry, None, "d1")
+    judged(registry, ONE, "d2", accepted=False)
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    judged(registry, ONE, "d3")
+    decide(registry, accept=False)
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    judged(registry, None, "d4", accepted=False)
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
 def test_another_coil_has_a_gate_of_its_own(registry):
     judged(registry, ONE, "d1", coil="Head 20")
     judged(registry, ONE, "d2", accepted=False, coil="Head 64")
     assert [state for _, _, state in states(registry)] == ["accepted", "refused"]
     assert registry.scanner_gates.all("S02") == []
+
+
+def test_a_verdict_that_names_the_coil_supersedes_the_gate_without_one(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, OTHER, "d2", accepted=False)
+    judged(registry, ONE, "d3", coil="Head", undecided=True)
+    assert [state for *_, state in states(registry)] == ["accepted", "undecided", "refused"]
+    assert registry.site("S01").gate is Gate.ACCEPTED  # no verdict yet
+    decide(registry, accept=False)
+    assert [state for *_, state in states(registry)] == ["superseded", "refused", "refused"]
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, ONE, "d4")
+    judged(registry, ONE, "d5", coil="Head")
+    assert [state for *_, state in states(registry)] == ["superseded", "accepted", "refused"]
 
 
 def test_an_accepted_dummy_run_after_an_upgrade_closes_the_earlier_gate(registry):
@@ -82,6 +108,19 @@ def test_only_a_scan_later_than_the_dummy_run_shows_an_upgrade(registry):
     assert registry.site("S01").gate is Gate.ACCEPTED  # scans of before the upgrade may come still
 
 
+def test_a_version_of_before_is_no_upgrade(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    judged(registry, UPGRADED, "d2", coil="Head")
+    registry.scanner_gates.close_earlier("S01", ONE, day=TODAY + 1)
+    assert [state for *_, state in states(registry)] == ["closed", "accepted"]
+    judged(registry, ONE, "d3", coil="Head", accepted=False)  # known as earlier, although it is not closed
+    registry.scanner_gates.close_earlier("S01", ONE, day=TODAY + 1)
+    judged(registry, ONE, "d4", coil="Head")
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
+    registry.scanner_gates.close_earlier("S01", replace(UPGRADED, software="v3"), day=TODAY + 1)
+    assert [state for *_, state in states(registry)] == ["closed", "closed"]
+
+
 def test_a_person_decides_against_the_limits(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["snr"])
     gate = decide(registry, accept=True, final={"field_strength"})
@@ -91,6 +130,32 @@ def test_a_person_decides_against_the_limits(registry):
     assert registry.site("S01").gate is Gate.REFUSED
     entries = registry.audit_entries("scanner gate set")
     assert [entry.reader for entry in entries] == ["", "QC 1", "QC 2"]
+
+
+def test_a_decision_on_a_dummy_run_stands_until_a_person_changes_it(registry):
+    judged(registry, ONE, "d1")
+    decide(registry, accept=False)
+    judged(registry, ONE, "d1")
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, ONE, "d2")
+    judged(registry, ONE, "d1", undecided=True)
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.by, gate.reason) == (ScannerState.REFUSED, "QC 1", "seen on the console")
+    decide(registry, accept=True, persons=2)
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.proposed, gate.rules) == (ScannerState.REFUSED, "accepted", ("snr",))
+    decide(registry, accept=True, persons=2, by="QC 2")
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"])
+    assert registry.site("S01").gate is Gate.ACCEPTED
+
+
+def test_a_decision_does_not_lock_out_an_upload_that_was_received_before_it(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    received = dt.datetime.now(dt.UTC).isoformat()
+    decide(registry, accept=True)
+    judged(registry, OTHER, "d2", received=received)
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
 
 
 def test_some_rules_are_not_overruled(registry):
@@ -107,6 +172,26 @@ def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
         registry.require_open_gate("S01")
     decide(registry, accept=True)
     registry.require_open_gate("S01")
+
+
+def test_each_dummy_run_that_waits_can_be_decided_on(registry):
+    judged(registry, ONE, "d1", coil="Head", undecided=True)
+    judged(registry, OTHER, "d2", coil="Head", undecided=True)
+    with pytest.raises(
+        UsageError, match=r"scanner 1 \(Maker Model v1, coil Head, upload d1\): undecided; scanner 2"
+    ):
+        decide(registry, accept=True)
+    decide(registry, accept=False, scanner=2)
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    judged(registry, None, "d3", accepted=False)  # cannot be read
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    assert decide(registry, accept=True).number == 1
+    assert [state for *_, state in states(registry)] == ["accepted", "refused"]
+    with pytest.raises(UsageError, match=r"scanner 1 .*: accepted; scanner 2 .*: refused"):
+        decide(registry, accept=False)
+    assert decide(registry, accept=True, scanner=2, coil="Head").state is ScannerState.ACCEPTED
+    with pytest.raises(UsageError, match="found none"):
+        decide(registry, accept=True, scanner=2, coil="")
 
 
 def test_a_second_person_confirms(registry):

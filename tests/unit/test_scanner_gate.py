@@ -11,6 +11,7 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
 from qc.findings import Finding
+from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
 from reading_centre import cli
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
@@ -30,6 +31,16 @@ DAY = dt.date(2026, 2, 1)
         ([OPEN], ONE, "Head", DAY, ""),
         ([OPEN], ONE, "", DAY, ""),
         ([replace(OPEN, coil="")], ONE, "Neck", DAY, ""),
+        (
+            [replace(OPEN, coil=""), replace(OPEN, state=ScannerState.REFUSED)],
+            ONE,
+            "Head",
+            DAY,
+            "that was refused",
+        ),
+        ([replace(OPEN, coil="", state=ScannerState.REFUSED), OPEN], ONE, "Head", DAY, ""),
+        ([replace(OPEN, coil="", state=ScannerState.SUPERSEDED), OPEN], ONE, "", DAY, ""),
+        ([replace(OPEN, coil="", state=ScannerState.SUPERSEDED), OPEN], ONE, "Neck", DAY, "another receive coil"),
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", DAY, ""),
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", dt.date(2026, 3, 1), ""),
         ([replace(OPEN, state=ScannerState.REFUSED), OPEN], ONE, "Head", DAY, ""),
@@ -164,7 +175,13 @@ def test_a_person_accepts_a_refused_dummy_run_and_refuses_it_again(blurred, caps
     with opened(trial) as registry:
         assert registry.site("S02").gate is Gate.ACCEPTED
     assert [entry.outcome for entry in list_quarantine(trial.root, settled=True)] == ["accepted"]
+    assert cli.invoke([*command, str(sent)]) == 3  # the limits refuse it still; the decision stands
+    (page,) = trial.reports.glob("dummy-run_S02_*.html")
+    assert "accepted by QC 1" in page.read_text()
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.ACCEPTED
     assert cli.invoke([*command, "--decide", "refuse", "--reason", "noise", "--by", "QC 2"]) == 0
+    assert [one["by"] for one in decisions_of(page)] == ["QC 1", "QC 2"]
     assert "refused" in capsys.readouterr().out
     with opened(trial) as registry:
         assert registry.site("S02").gate is Gate.REFUSED

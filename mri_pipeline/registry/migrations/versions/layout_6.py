@@ -1,6 +1,8 @@
 """Layout 6: measures of uploads, and the gates of the scanners.
 
-Earlier layouts have one gate for each site. The known scanners of an accepted site are accepted, with any receive coil.
+Earlier layouts have one gate for each site. The known scanners of an accepted site are accepted, with any receive coil:
+also those that are known from visits alone, because earlier layouts accepted their visits. They have the digest of the
+site's latest dummy run. The person who decides names the scanner (`ScannerGates.decide`).
 """
 
 from __future__ import annotations
