@@ -108,6 +108,16 @@ def test_a_later_scan_with_other_software_closes_the_gate_with_a_date(trial, tmp
     ingest(trial, upload(tmp_path / "before", day=28, specs=with_coil("Head 20")), "wk04")
 
 
+def test_a_scan_of_another_patient_does_not_close_the_gate(trial, tmp_path):
+    late = (dt.datetime.now(dt.UTC).date() - WEEK0.date()).days + 5
+    other = factory.Patient("Other^Person", "HOSP-9", "19700101", "1.2.826.9")
+    sent = upload(tmp_path / "up", day=late, patient=other, specs=with_coil("Head 20", "syngo MR E11"))
+    with pytest.raises(ComplianceError, match="another software version") as caught:
+        ingest(trial, sent, "wk48")
+    assert "patient" in caught.value.message
+    assert gate_states(trial) == [("syngo MR B17", "Head 20", "accepted")]
+
+
 def test_the_reading_centre_may_accept_a_visit_without_the_dummy_run(trial, tmp_path):
     with pytest.raises(ComplianceError, match="another receive coil"):
         ingest(trial, upload(tmp_path / "up", day=28, specs=with_coil("Head 64")), "wk04")
