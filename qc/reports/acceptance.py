@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import ScannerState
 from qc.acceptance import DummyRun, Verdict
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import Finding
@@ -25,14 +27,27 @@ from qc.reports.page import render
 
 _ORDER: Final = (Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W, Contrast.PDW)
 _SHOWN_DIGITS: Final = 16
-_BEGIN: Final = "<!-- decisions -->"
-_END: Final = "<!-- end of decisions -->"
+_BEGIN: Final = "<!-- verdict -->"
+_END: Final = "<!-- end of verdict -->"
+
+_UNDECIDED: Final = ScannerState.UNDECIDED.value
 
 _HEADLINES: Final = {
-    Verdict.ACCEPTED: "The dummy run is accepted. The site may enrol.",
-    Verdict.QUERIES: "The dummy run is accepted. The site may enrol; please answer the queries below.",
-    Verdict.REFUSED: "The dummy run is refused. The site cannot enrol yet.",
+    Verdict.ACCEPTED.value: ("good", "The dummy run is accepted. The site may enrol."),
+    Verdict.QUERIES.value: (
+        "ask",
+        "The dummy run is accepted. The site may enrol; please answer the queries below.",
+    ),
+    Verdict.REFUSED.value: (
+        "bad",
+        "The dummy run is refused. The site cannot enrol yet. Please correct the points and upload a new dummy run.",
+    ),
+    _UNDECIDED: (
+        "ask",
+        "No limit refuses the dummy run. The site cannot enrol until the reading centre has accepted it.",
+    ),
 }
+"""Tone and sentence for each verdict."""
 
 _NOT_LISTED: Final = frozenset({"slice_digests", "placement"})
 """Parts of the measures that are no values."""
@@ -85,9 +100,7 @@ def acceptance_html(run: DummyRun, context: Context) -> str:
         "acceptance.html.j2",
         trial=context.protocol.name,
         site=run.site,
-        verdict=run.verdict.value,
-        tone={Verdict.ACCEPTED: "good", Verdict.QUERIES: "ask", Verdict.REFUSED: "bad"}[run.verdict],
-        headline=_HEADLINES[run.verdict],
+        block=_verdict_block(_before_decisions(run, context), []),
         refusals=[_row(f, "before enrolment") for f in run.of(Action.REFUSE)],
         queries=[_row(f, f"{context.answer_by:%Y-%m-%d}") for f in run.of(Action.QUERY)],
         notes=[_row(f, "") for f in run.of(Action.NOTE)],
@@ -130,7 +143,8 @@ def acceptance_json(run: DummyRun, context: Context) -> str:
     content = {
         "trial": context.protocol.name,
         "site": run.site,
-        "verdict": run.verdict.value,
+        "verdict": _before_decisions(run, context),
+        "by_limits": run.verdict.value,
         "upload": context.upload,
         "judged_on": f"{context.judged_on:%Y-%m-%d}",
         "answer_by": f"{context.answer_by:%Y-%m-%d}",
@@ -145,7 +159,7 @@ def acceptance_json(run: DummyRun, context: Context) -> str:
 
 
 def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, final: bool) -> None:
-    """Enter the decision of a person in a report and in the JSON beside it.
+    """Enter the decision of a person in a report and in the JSON beside it. Verdict and headline follow a final one.
 
     Parameters
     ----------
@@ -165,12 +179,26 @@ def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, 
     content = json.loads(values.read_text(encoding="utf-8"))
     decision = {"decision": state, "reason": reason, "by": by, "on": f"{day:%Y-%m-%d}", "final": final}
     content.setdefault("decisions", []).append(decision)
+    if final:
+        by_queries = state == ScannerState.ACCEPTED.value and content.get("by_limits") == Verdict.QUERIES.value
+        content["verdict"] = Verdict.QUERIES.value if by_queries else state
     html = page.read_text(encoding="utf-8")
     start, end = html.find(_BEGIN), html.find(_END)
     if start >= 0 and end >= 0:
-        block = render("decisions.html.j2", decisions=content["decisions"])
+        block = _verdict_block(content["verdict"], content["decisions"])
         write_atomic(page, html[: start + len(_BEGIN)] + block + html[end:])
     write_atomic(values, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _before_decisions(run: DummyRun, context: Context) -> str:
+    """The verdict by the limits, or that a person has to decide first."""
+    waiting = run.verdict.opens_gate and context.protocol.scanner_gate.persons > 0
+    return _UNDECIDED if waiting else run.verdict.value
+
+
+def _verdict_block(verdict: str, decisions: Sequence[Mapping[str, Any]]) -> str:
+    tone, headline = _HEADLINES[verdict]
+    return render("verdict.html.j2", verdict=verdict, tone=tone, headline=headline, decisions=decisions)
 
 
 def _row(finding: Finding, until: str) -> dict[str, str]:

@@ -192,6 +192,43 @@ def test_decisions_of_persons_are_added_to_report_and_json(report, tmp_path):
     ]  # fmt: skip
 
 
+def with_persons(persons):
+    gate = PROTOCOL.scanner_gate.model_copy(update={"persons": persons})
+    return replace(CONTEXT, protocol=PROTOCOL.model_copy(update={"scanner_gate": gate}))
+
+
+@pytest.mark.parametrize(
+    ("by_limits", "persons", "decisions", "verdict"),
+    [
+        (Verdict.ACCEPTED, 0, [], "accepted"),
+        (Verdict.ACCEPTED, 1, [], "undecided"),
+        (Verdict.QUERIES, 1, [], "undecided"),
+        (Verdict.REFUSED, 1, [], "refused"),
+        (Verdict.ACCEPTED, 0, [("refused", True)], "refused"),
+        (Verdict.ACCEPTED, 1, [("accepted", True)], "accepted"),
+        (Verdict.QUERIES, 1, [("accepted", True)], "accepted with queries"),
+        (Verdict.REFUSED, 1, [("accepted", True)], "accepted"),
+        (Verdict.ACCEPTED, 2, [("accepted", False)], "undecided"),
+        (Verdict.ACCEPTED, 2, [("accepted", False), ("accepted", True), ("refused", False)], "accepted"),
+        (Verdict.QUERIES, 1, [("accepted", True), ("refused", True)], "refused"),
+    ],
+)
+def test_headline_and_verdict_follow_limits_gate_and_decisions(tmp_path, by_limits, persons, decisions, verdict):
+    run, context = DummyRun("S01", by_limits, (), (), None, {}, {}), with_persons(persons)
+    page = tmp_path / "report.html"
+    page.write_text(acceptance_html(run, context))
+    page.with_suffix(".json").write_text(acceptance_json(run, context))
+    for state, final in decisions:
+        add_decision(page, state=state, reason="seen", by="QC 2", day=CONTEXT.judged_on, final=final)
+    html, found = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert (found["verdict"], found["by_limits"]) == (verdict, by_limits.value)
+    assert html.count('<div class="verdict') == 1
+    assert f"<strong>{verdict}</strong>" in html
+    assert ("The site may enrol" in html) is verdict.startswith("accepted")
+    assert ("The site cannot enrol" in html) is not verdict.startswith("accepted")
+    assert html.count('class="decision"') == len(decisions)
+
+
 def test_a_pdf_has_everything_unfolded(tmp_path):
     page = tmp_path / "page.html"
     hidden = "<p>" + "</p><p>".join("line" for _ in range(400)) + "</p>"
