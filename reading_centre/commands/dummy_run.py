@@ -81,7 +81,8 @@ def _decide(
 
     gate = decide_dummy_run(trial, site=site, accept=accept, reason=reason, by=by)
     if as_json:
-        emit(asdict(gate))
+        scanner = {name: value for name, value in asdict(gate.scanner).items() if name != "serial_digest"}
+        emit(asdict(gate) | {"scanner": scanner})
         return
     name = f"{gate.scanner.manufacturer} {gate.scanner.model}"
     say(f"site {site}: {name}: {gate.state.value}")

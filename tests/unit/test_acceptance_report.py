@@ -14,6 +14,7 @@ from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.quality_limits import Action, ImageLimits
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import Gate
 from qc.acceptance import DummyRun, Verdict, judge_images
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import Finding
@@ -26,7 +27,7 @@ from qc.reports.pdf import write_pdf
 from reading_centre import cli
 from tests.unit import dicom_factory as factory
 from tests.unit.html_page import Page
-from tests.unit.ingest_trial import SMALL, new_trial
+from tests.unit.ingest_trial import SMALL, new_trial, opened
 from tests.unit.test_qc_acceptance import CONTEXT, GOOD, PROTOCOL
 from tests.unit.test_qc_artefacts import MIDDLE, clean, slices  # noqa: F401 - a fixture
 from tests.unit.test_qc_measures import changed
@@ -269,3 +270,26 @@ def test_the_command_writes_report_json_and_pdf_with_the_reviewer(tmp_path, caps
     assert json.loads(values.read_text())["reviewer"] == "QC 7"
     assert "QC 7" in values.with_suffix(".html").read_text()
     assert values.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_pdf_that_fails_does_not_lose_the_verdict(tmp_path, monkeypatch, capsys):
+    found = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: found)
+    monkeypatch.setattr("qc.reports.pdf.shutil.which", lambda name: "/bin/false")
+    trial = new_trial(tmp_path / "trial")
+    sent = factory.write_visit(tmp_path / "up", SMALL)
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, str(sent), "--pdf"]) not in {0, 3}
+    assert "expected a PDF by Chromium" in capsys.readouterr().err
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.REFUSED
+        assert len(registry.scanner_gates.all("S02")) == 1
+    (page,) = trial.reports.glob("dummy-run_S02_*.html")
+    stale = page.with_suffix(".pdf")
+    stale.write_bytes(b"refused")
+    assert cli.invoke([*command, "--decide", "accept", "--reason", "seen", "--by", "QC 1"]) == 0
+    assert not stale.exists()
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: [])
+    assert cli.invoke([*command, str(sent), "--pdf"]) not in {0, 3}
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.ACCEPTED

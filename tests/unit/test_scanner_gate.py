@@ -170,7 +170,9 @@ def test_a_person_accepts_a_refused_dummy_run_and_refuses_it_again(blurred, caps
     capsys.readouterr()
     decision = [*command, "--decide", "accept", "--reason", "seen on the console", "--by", "QC 1"]
     assert cli.invoke([*decision, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "accepted"
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "accepted"
+    assert shown["scanner"].keys() == {"manufacturer", "model", "software", "field_strength_t"}
     with opened(trial) as registry:
         assert registry.site("S02").gate is Gate.ACCEPTED
     assert [entry.outcome for entry in list_quarantine(trial.root, settled=True)] == ["accepted"]
@@ -187,6 +189,17 @@ def test_no_person_accepts_a_dummy_run_with_copied_slices(tmp_path, capsys):
     assert cli.invoke([*command, str(sent)]) == 3
     assert cli.invoke([*command, "--decide", "accept", "--reason", "a", "--by", "QC 1"]) == 2
     assert "is refused by copied_scan, repeated_slices" in capsys.readouterr().err
+
+
+def test_no_person_accepts_a_dummy_run_that_cannot_be_converted(tmp_path, capsys):
+    trial = new_trial(tmp_path / "trial")
+    with opened(trial) as registry:
+        registry.record_dummy_run(
+            "S02", accepted=False, upload_digest="d1", scanner=ONE, rules=["conversion"], findings=["no image"]
+        )
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, "--decide", "accept", "--reason", "a", "--by", "QC 1"]) == 2
+    assert "is refused by conversion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
