@@ -12,10 +12,10 @@ from mri_pipeline.core.visits import Contrast
 
 NEVER_OVERRULED: Final = frozenset({
     "field_strength", "sequence", "whole_series", "split_series", "blank_slices", "repeated_slices", "copied_scan",
-    "same_images", "same_study", "patient",
+    "same_images", "same_study", "patient", "conversion",
 })  # fmt: skip
-"""Rules whose refusal stands: the trial's own rule, scans that cannot be analysed, and images of another visit or
-patient (for changed patient data there is ``--patient-changed``)."""
+"""Rules whose refusal stands: the trial's own rule, scans that cannot be converted or analysed, and images of another
+visit or patient (for changed patient data there is ``--patient-changed``)."""
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,15 @@ def measure_record(measures: Mapping[Contrast, ImageMeasures]) -> dict[str, dict
     -------
     dict of str to dict of str to float
         By contrast and name, such as ``brain.bias_percent``, with six significant digits. A measure that could not be
-        made, a digest and a transform have no entry.
+        made, one that is misleading in this scan (`qc.field_scan.FieldMeasures`), a digest and a transform have no
+        entry.
     """
-    return {contrast.value: dict(numbers(values)) for contrast, values in measures.items()}
+    return {contrast.value: _comparable(values) for contrast, values in measures.items()}
+
+
+def _comparable(values: ImageMeasures) -> dict[str, float]:
+    misleading = {f"field.{name}" for name in values.field.misleading} if values.field else set()
+    return {name: value for name, value in numbers(values) if name not in misleading}
 
 
 def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

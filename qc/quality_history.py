@@ -89,7 +89,7 @@ class MeasureSeries:
 
 
 def latest_of_each(uploads: Iterable[StoredMeasures]) -> list[StoredMeasures]:
-    """The latest measures of each upload. An upload is measured again when it is tried again.
+    """The latest measures of each upload of a site. An upload is measured again when it is tried again.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def latest_of_each(uploads: Iterable[StoredMeasures]) -> list[StoredMeasures]:
     list of StoredMeasures
         In that order.
     """
-    latest = {(one.upload_digest, one.subject, one.visit): one for one in uploads}
+    latest = {(one.site, one.upload_digest, one.subject, one.visit): one for one in uploads}
     return sorted(latest.values(), key=lambda one: one.at)
 
 

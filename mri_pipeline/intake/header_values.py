@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import re
 import unicodedata
 from typing import Any
 
 from pydicom.dataset import Dataset
 
+from mri_pipeline.intake.coil import coil_without_identity
 from mri_pipeline.intake.contrast_words import agent_given
 from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, ObjectKind
 
@@ -21,9 +21,6 @@ _NOMINAL_T = (0.2, 0.23, 0.25, 0.3, 0.35, 0.4, 0.5, 0.55, 0.6, 0.7, 1.0, 1.16, 1
               11.7)  # fmt: skip
 _NOMINAL_TOLERANCE = 0.05
 _LONGEST_TEXT = 96
-_LONGEST_COIL = 64
-_SHORTEST_NAME = 3
-"""Characters of a part of a name that a text is searched for."""
 _MAX_FRAMES = 20_000
 
 _KINDS = {
@@ -110,12 +107,9 @@ def _identification(dataset: Dataset) -> dict[str, Any]:
 
 
 def _coil(dataset: Dataset) -> str:
-    """The receive coil. It is shown to the staff: a text with a part of the patient's name or number is not used."""
     coil = text(dataset.get("ReceiveCoilName"))
-    coil = (coil or text(_first_group(dataset, "MRReceiveCoilSequence").get("ReceiveCoilName")))[:_LONGEST_COIL]
-    patient = f"{text(dataset.get('PatientName'))} {text(dataset.get('PatientID'))}".upper()
-    parts = [part for part in re.split(r"[^\w]+", patient) if len(part) >= _SHORTEST_NAME]
-    return "" if any(part in coil.upper() for part in parts) else coil
+    coil = coil or text(_first_group(dataset, "MRReceiveCoilSequence").get("ReceiveCoilName"))
+    return coil_without_identity(coil, dataset)
 
 
 def _times(dataset: Dataset) -> dict[str, Any]:

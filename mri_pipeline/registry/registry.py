@@ -278,8 +278,13 @@ class Registry(ScanRegistry, ReadRegistry):
                 gate = site_gate(session, site, Gate(state.value))
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
-            details = {"gate": gate.value, "upload": upload_digest, "at": row.gate_at, "findings": messages}
-            details["without_scanner"] = without_scanner
+            details = {
+                "gate": gate.value,
+                "upload": upload_digest,
+                "at": row.gate_at,
+                "findings": messages,
+                "without_scanner": without_scanner,
+            }
             append(session, AuditAction.DUMMY_RUN, site, details)
             enter_queries(session, findings if accepted else (), site=site)
             return state

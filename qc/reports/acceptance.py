@@ -14,6 +14,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import ScannerState
 from qc.acceptance import DummyRun, Verdict
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import Finding
@@ -26,14 +27,27 @@ from qc.reports.page import render
 
 _ORDER: Final = (Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W, Contrast.PDW)
 _SHOWN_DIGITS: Final = 16
-_BEGIN: Final = "<!-- decisions -->"
-_END: Final = "<!-- end of decisions -->"
+_BEGIN: Final = "<!-- verdict -->"
+_END: Final = "<!-- end of verdict -->"
+
+_UNDECIDED: Final = ScannerState.UNDECIDED.value
 
 _HEADLINES: Final = {
-    Verdict.ACCEPTED: "The dummy run is accepted. The site may enrol.",
-    Verdict.QUERIES: "The dummy run is accepted. The site may enrol; please answer the queries below.",
-    Verdict.REFUSED: "The dummy run is refused. The site cannot enrol yet.",
+    Verdict.ACCEPTED.value: ("good", "The dummy run is accepted. The site may enrol."),
+    Verdict.QUERIES.value: (
+        "ask",
+        "The dummy run is accepted. The site may enrol; please answer the queries below.",
+    ),
+    Verdict.REFUSED.value: (
+        "bad",
+        "The dummy run is refused. The site cannot enrol yet. Please correct the points and upload a new dummy run.",
+    ),
+    _UNDECIDED: (
+        "ask",
+        "No limit refuses the dummy run. The site cannot enrol until the reading centre has accepted it.",
+    ),
 }
+"""Tone and sentence for each verdict."""
 
 _NOT_LISTED: Final = frozenset({"slice_digests", "placement"})
 """Parts of the measures that are no values."""
@@ -89,9 +103,7 @@ def acceptance_html(run: DummyRun, context: Context) -> str:
         "acceptance.html.j2",
         trial=context.protocol.name,
         site=run.site,
-        verdict=run.verdict.value,
-        tone={Verdict.ACCEPTED: "good", Verdict.QUERIES: "ask", Verdict.REFUSED: "bad"}[run.verdict],
-        headline=_HEADLINES[run.verdict],
+        block=_verdict_block(_verdict(run, context), context.decisions),
         refusals=[_row(f, "before enrolment") for f in run.of(Action.REFUSE)],
         queries=[_row(f, f"{context.answer_by:%Y-%m-%d}") for f in run.of(Action.QUERY)],
         notes=[_row(f, "") for f in run.of(Action.NOTE)],
@@ -106,7 +118,6 @@ def acceptance_html(run: DummyRun, context: Context) -> str:
         images=[_image(contrast, run, context, placement) for contrast in _ORDER if contrast in run.images],
         reference=reference_ranges()["source"],
         software=software(),
-        decisions=context.decisions,
         settings_digest=settings_digest(context.protocol),
     )
 
@@ -135,7 +146,8 @@ def acceptance_json(run: DummyRun, context: Context) -> str:
     content = {
         "trial": context.protocol.name,
         "site": run.site,
-        "verdict": run.verdict.value,
+        "verdict": _verdict(run, context),
+        "by_limits": run.verdict.value,
         "upload": context.upload,
         "judged_on": f"{context.judged_on:%Y-%m-%d}",
         "answer_by": f"{context.answer_by:%Y-%m-%d}",
@@ -167,7 +179,7 @@ def decisions_of(page: Path) -> list[dict[str, Any]]:
 
 
 def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, final: bool) -> None:
-    """Enter the decision of a person in a report and in the JSON beside it.
+    """Enter the decision of a person in a report and in the JSON beside it. Verdict and headline follow a final one.
 
     Parameters
     ----------
@@ -187,12 +199,33 @@ def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, 
     content = json.loads(values.read_text(encoding="utf-8"))
     decision = {"decision": state, "reason": reason, "by": by, "on": f"{day:%Y-%m-%d}", "final": final}
     content.setdefault("decisions", []).append(decision)
+    content["verdict"] = _decided(content["decisions"], content.get("by_limits", "")) or content["verdict"]
     html = page.read_text(encoding="utf-8")
     start, end = html.find(_BEGIN), html.find(_END)
     if start >= 0 and end >= 0:
-        block = render("decisions.html.j2", decisions=content["decisions"])
+        block = _verdict_block(content["verdict"], content["decisions"])
         write_atomic(page, html[: start + len(_BEGIN)] + block + html[end:])
     write_atomic(values, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _verdict(run: DummyRun, context: Context) -> str:
+    """The final decision of a person; without one, the verdict by the limits, or that a person has to decide first."""
+    waiting = run.verdict.opens_gate and context.protocol.scanner_gate.persons > 0
+    return _decided(context.decisions, run.verdict.value) or (_UNDECIDED if waiting else run.verdict.value)
+
+
+def _decided(decisions: Sequence[Mapping[str, Any]], by_limits: str) -> str:
+    """The verdict by the last final decision; empty without one. An accepted run keeps its queries."""
+    final = [decision["decision"] for decision in decisions if decision["final"]]
+    if not final:
+        return ""
+    queries = final[-1] == ScannerState.ACCEPTED.value and by_limits == Verdict.QUERIES.value
+    return Verdict.QUERIES.value if queries else str(final[-1])
+
+
+def _verdict_block(verdict: str, decisions: Sequence[Mapping[str, Any]]) -> str:
+    tone, headline = _HEADLINES[verdict]
+    return render("verdict.html.j2", verdict=verdict, tone=tone, headline=headline, decisions=decisions)
 
 
 def _row(finding: Finding, until: str) -> dict[str, str]:

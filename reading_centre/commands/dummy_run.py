@@ -94,7 +94,8 @@ def dummy_run(
 
 def _say_gate(gate: ScannerGate, *, as_json: bool) -> None:
     if as_json:
-        emit(asdict(gate))
+        scanner = {name: value for name, value in asdict(gate.scanner).items() if name != "serial_digest"}
+        emit(asdict(gate) | {"scanner": scanner})
         return
     name = f"{gate.scanner.manufacturer} {gate.scanner.model}"
     say(f"site {gate.site}: {name}: {gate.state.value}")

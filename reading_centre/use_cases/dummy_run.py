@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError
+from mri_pipeline.core.errors import (
+    ComplianceError,
+    ExternalToolError,
+    IdentityError,
+    UploadRefusedError,
+    UsageError,
+)
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
@@ -107,6 +113,8 @@ def receive_dummy_run(
     UsageError, SettingsError
         If the site is unknown, the path does not exist, a later dummy run of the site was judged, or Chromium is
         missing for a PDF.
+    ExternalToolError
+        If Chromium fails. The verdict is recorded.
     """
     if pdf:
         chromium()
@@ -114,7 +122,7 @@ def receive_dummy_run(
         upload = desk.upload
         _, digest = measure_upload(upload)
         desk.registry.require_latest_dummy_run(site, digest, received)
-        with _refusals(desk, upload, digest, site, received) as judged:
+        with _refusals(desk, upload, digest, site, received, pdf=pdf) as judged:
             run, alarm = accept_dummy_run(
                 upload,
                 protocol=desk.protocol,
@@ -128,7 +136,7 @@ def receive_dummy_run(
             if stated:
                 details = {"upload": digest, "series": statement_text(stated)}
                 desk.registry.audit(AuditAction.SERIES_STATED, target=site, details=details)
-            report = _write_acceptance(desk, run, digest, by=by, pdf=pdf)
+            report = _write_acceptance(desk, run, digest, by=by)
             if not run.verdict.opens_gate:
                 raise _refusal(run, alarm, report)
         state = desk.registry.record_dummy_run(
@@ -141,6 +149,8 @@ def receive_dummy_run(
             **_of_scanner(run),
         )
         desk.settle_waiting(digest, kind="dummy run")
+        if pdf:
+            write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
 
@@ -216,12 +226,15 @@ def decide_dummy_run(
     )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
         settle_upload(trial, gate.dummy_run_digest, kind="dummy run")
+    _renew_pdf(_report(trial, site, gate.dummy_run_digest))
     return gate
 
 
 @contextmanager
-def _refusals(desk: UploadDesk, upload: Path, digest: str, site: str, received: str) -> Iterator[list[DummyRun]]:
-    """Keep a dummy run that the block refuses in quarantine, and record the verdict.
+def _refusals(
+    desk: UploadDesk, upload: Path, digest: str, site: str, received: str, *, pdf: bool
+) -> Iterator[list[DummyRun]]:
+    """Keep a dummy run that the block refuses in quarantine, record the verdict, and write its report as PDF.
 
     The block appends the dummy run to the list, once it is judged.
     """
@@ -242,6 +255,8 @@ def _refusals(desk: UploadDesk, upload: Path, digest: str, site: str, received: 
                 received=received,
                 **(_of_scanner(judged[0]) if judged else {}),
             )
+        if pdf and judged:
+            write_pdf(_report(desk.trial, site, digest))
         raise
 
 
@@ -259,14 +274,21 @@ def _report(trial: Trial, site: str, digest: str) -> Path:
     return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
 
 
-def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str, pdf: bool) -> Path:
+def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str) -> Path:
     path = _report(desk.trial, run.site, digest)
     context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
     write_atomic(path, acceptance_html(run, context))
-    if pdf:
-        write_pdf(path)
+    path.with_suffix(".pdf").unlink(missing_ok=True)  # of an earlier judgement
     return path
+
+
+def _renew_pdf(page: Path) -> None:
+    """Write an existing PDF again; it is removed if Chromium is missing or fails."""
+    if page.with_suffix(".pdf").is_file():
+        page.with_suffix(".pdf").unlink()
+        with suppress(UsageError, ExternalToolError):
+            write_pdf(page)
 
 
 def accept_dummy_run(

@@ -257,12 +257,13 @@ def _compare(
     # a decision does not overrule a later withdrawal
     since = [images for images in withdrawn if images not in before]
     found = (*upload.headers.decided(ComplianceReport(found)).findings, *check_withdrawn(since, **of))
+    _close_earlier_software(desk, visitor, upload, found)
     _require_none_refused(found)
     return found, remarks
 
 
 def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
-    """Whether the scanner has an accepted dummy run. A scan with later software closes the gate of the earlier one."""
+    """Whether the scanner has an accepted dummy run."""
     profile = upload.decided.profile
     scanner = scanner_facts(profile)
     if scanner is None:
@@ -274,11 +275,21 @@ def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
         day=None if upload.day is None else dt.date.fromordinal(upload.day),
         action=desk.protocol.scanner_gate.without_dummy_run,
     )
-    if finding is None or finding.action is None:
-        return []
-    if upload.day is not None and not visitor.dry_run:
-        desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
-    return [finding]
+    return [] if finding is None or finding.action is None else [finding]
+
+
+def _close_earlier_software(
+    desk: UploadDesk, visitor: Visitor, upload: DecidedUpload, found: Sequence[Finding]
+) -> None:
+    """Close the gate of a scanner whose scan has later software, unless the scan is refused for another reason.
+
+    An upload of another patient or an earlier visit's images does not show what is on the scanner of the site.
+    """
+    scanner, rules = scanner_facts(upload.decided.profile), {finding.rule for finding in found}
+    others = {finding.rule for finding in found if finding.action is Action.REFUSE} - {SCANNER_GATE}
+    if scanner is None or SCANNER_GATE not in rules or others or upload.day is None or visitor.dry_run:
+        return
+    desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
 
 
 def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:

@@ -14,6 +14,7 @@ from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.quality_limits import Action, ImageLimits
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.registry import Gate
 from qc.acceptance import DummyRun, Verdict, judge_images
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import Finding
@@ -26,7 +27,7 @@ from qc.reports.pdf import write_pdf
 from reading_centre import cli
 from tests.unit import dicom_factory as factory
 from tests.unit.html_page import Page
-from tests.unit.ingest_trial import SMALL, new_trial
+from tests.unit.ingest_trial import SMALL, new_trial, opened
 from tests.unit.test_qc_acceptance import CONTEXT, GOOD, PROTOCOL
 from tests.unit.test_qc_artefacts import MIDDLE, clean, slices  # noqa: F401 - a fixture
 from tests.unit.test_qc_measures import changed
@@ -192,6 +193,43 @@ def test_decisions_of_persons_are_added_to_report_and_json(report, tmp_path):
     ]  # fmt: skip
 
 
+def with_persons(persons):
+    gate = PROTOCOL.scanner_gate.model_copy(update={"persons": persons})
+    return replace(CONTEXT, protocol=PROTOCOL.model_copy(update={"scanner_gate": gate}))
+
+
+@pytest.mark.parametrize(
+    ("by_limits", "persons", "decisions", "verdict"),
+    [
+        (Verdict.ACCEPTED, 0, [], "accepted"),
+        (Verdict.ACCEPTED, 1, [], "undecided"),
+        (Verdict.QUERIES, 1, [], "undecided"),
+        (Verdict.REFUSED, 1, [], "refused"),
+        (Verdict.ACCEPTED, 0, [("refused", True)], "refused"),
+        (Verdict.ACCEPTED, 1, [("accepted", True)], "accepted"),
+        (Verdict.QUERIES, 1, [("accepted", True)], "accepted with queries"),
+        (Verdict.REFUSED, 1, [("accepted", True)], "accepted"),
+        (Verdict.ACCEPTED, 2, [("accepted", False)], "undecided"),
+        (Verdict.ACCEPTED, 2, [("accepted", False), ("accepted", True), ("refused", False)], "accepted"),
+        (Verdict.QUERIES, 1, [("accepted", True), ("refused", True)], "refused"),
+    ],
+)
+def test_headline_and_verdict_follow_limits_gate_and_decisions(tmp_path, by_limits, persons, decisions, verdict):
+    run, context = DummyRun("S01", by_limits, (), (), None, {}, {}), with_persons(persons)
+    page = tmp_path / "report.html"
+    page.write_text(acceptance_html(run, context))
+    page.with_suffix(".json").write_text(acceptance_json(run, context))
+    for state, final in decisions:
+        add_decision(page, state=state, reason="seen", by="QC 2", day=CONTEXT.judged_on, final=final)
+    html, found = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert (found["verdict"], found["by_limits"]) == (verdict, by_limits.value)
+    assert html.count('<div class="verdict') == 1
+    assert f"<strong>{verdict}</strong>" in html
+    assert ("The site may enrol" in html) is verdict.startswith("accepted")
+    assert ("The site cannot enrol" in html) is not verdict.startswith("accepted")
+    assert html.count('class="decision"') == len(decisions)
+
+
 def test_a_pdf_has_everything_unfolded(tmp_path):
     page = tmp_path / "page.html"
     hidden = "<p>" + "</p><p>".join("line" for _ in range(400)) + "</p>"
@@ -232,3 +270,26 @@ def test_the_command_writes_report_json_and_pdf_with_the_reviewer(tmp_path, caps
     assert json.loads(values.read_text())["reviewer"] == "QC 7"
     assert "QC 7" in values.with_suffix(".html").read_text()
     assert values.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_pdf_that_fails_does_not_lose_the_verdict(tmp_path, monkeypatch, capsys):
+    found = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: found)
+    monkeypatch.setattr("qc.reports.pdf.shutil.which", lambda name: "/bin/false")
+    trial = new_trial(tmp_path / "trial")
+    sent = factory.write_visit(tmp_path / "up", SMALL)
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, str(sent), "--pdf"]) not in {0, 3}
+    assert "expected a PDF by Chromium" in capsys.readouterr().err
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.REFUSED
+        assert len(registry.scanner_gates.all("S02")) == 1
+    (page,) = trial.reports.glob("dummy-run_S02_*.html")
+    stale = page.with_suffix(".pdf")
+    stale.write_bytes(b"refused")
+    assert cli.invoke([*command, "--decide", "accept", "--reason", "seen", "--by", "QC 1"]) == 0
+    assert not stale.exists()
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: [])
+    assert cli.invoke([*command, str(sent), "--pdf"]) not in {0, 3}
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.ACCEPTED

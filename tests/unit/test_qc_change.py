@@ -1,5 +1,7 @@
 """Change of image quality since the earlier visits and the dummy run: which changes are found, and which are none."""
 
+from dataclasses import replace
+
 import pytest
 
 from mri_pipeline.core.change_limits import ChangeLimits
@@ -8,6 +10,7 @@ from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScannerFacts
 from qc.change import CHANGE_RULES, judge_change
+from qc.field_scan import FieldMeasures
 from qc.measure_record import measure_record
 from qc.quality_rules import RULES
 from tests.unit.ingest_trial import ingest, new_trial, opened, upload
@@ -162,3 +165,15 @@ def test_a_visit_is_compared_with_the_dummy_run_of_its_scanner(tmp_path):
     received = ingest(trial, upload(tmp_path / "up1", day=28), "wk04")
     (found,) = [text for text in received.queries if "dummy run" in text]
     assert found.startswith("FLAIR: expected a volume of the head at most 60 % from the 90 L of the dummy run")
+
+
+def test_a_misleading_measure_is_not_stored():
+    field = FieldMeasures(
+        0.4, 0.5, 6.0, 0.6, None, None, None, 0.2, 1.0, (2.0, 2.0, None), {"efc": "x", "fber": "x"}
+    )
+    (stored,) = measure_record({Contrast.FLAIR: replace(GOOD, field=field)}).values()
+    assert {name for name in stored if name.startswith("field.")} == {
+        "field.cjv", "field.wm2max", "field.inu_range", "field.inu_median",
+    }  # fmt: skip
+    whole = replace(GOOD, field=replace(field, misleading={}))
+    assert measure_record({Contrast.FLAIR: whole})["FLAIR"]["field.efc"] == 0.5

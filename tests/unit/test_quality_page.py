@@ -98,6 +98,13 @@ def test_an_upload_that_is_tried_again_counts_once():
     assert latest_of_each([first, again, replace(second, visit="wk12")]) == [again, replace(second, visit="wk12")]
 
 
+def test_the_same_dummy_run_of_two_sites_counts_for_both():
+    (one,) = uploads([20.0])
+    one = replace(one, subject="", visit="")
+    other = replace(one, site="S02", values={"FLAIR": {"snr": 25.0}})
+    assert latest_of_each([one, other]) == [one, other]
+
+
 @pytest.fixture
 def trial(tmp_path):
     trial = new_trial(tmp_path / "trial")

@@ -119,6 +119,16 @@ def test_a_later_scan_with_other_software_closes_the_gate_with_a_date(trial, tmp
     ingest(trial, upload(tmp_path / "before", day=28, specs=with_coil("Head 20")), "wk04")
 
 
+def test_a_scan_of_another_patient_does_not_close_the_gate(trial, tmp_path):
+    late = (dt.datetime.now(dt.UTC).date() - WEEK0.date()).days + 5
+    other = factory.Patient("Other^Person", "HOSP-9", "19700101", "1.2.826.9")
+    sent = upload(tmp_path / "up", day=late, patient=other, specs=with_coil("Head 20", "syngo MR E11"))
+    with pytest.raises(ComplianceError, match="another software version") as caught:
+        ingest(trial, sent, "wk48")
+    assert "patient" in caught.value.message
+    assert gate_states(trial) == [("syngo MR B17", "Head 20", "accepted")]
+
+
 def test_the_reading_centre_may_accept_a_visit_without_the_dummy_run(trial, tmp_path):
     with pytest.raises(ComplianceError, match="another receive coil"):
         ingest(trial, upload(tmp_path / "up", day=28, specs=with_coil("Head 64")), "wk04")
@@ -171,7 +181,9 @@ def test_a_person_accepts_a_refused_dummy_run_and_refuses_it_again(blurred, caps
     capsys.readouterr()
     decision = [*command, "--decide", "accept", "--reason", "seen on the console", "--by", "QC 1"]
     assert cli.invoke([*decision, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["state"] == "accepted"
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "accepted"
+    assert shown["scanner"].keys() == {"manufacturer", "model", "software", "field_strength_t"}
     with opened(trial) as registry:
         assert registry.site("S02").gate is Gate.ACCEPTED
     assert [entry.outcome for entry in list_quarantine(trial.root, settled=True)] == ["accepted"]
@@ -194,6 +206,17 @@ def test_no_person_accepts_a_dummy_run_with_copied_slices(tmp_path, capsys):
     assert cli.invoke([*command, str(sent)]) == 3
     assert cli.invoke([*command, "--decide", "accept", "--reason", "a", "--by", "QC 1"]) == 2
     assert "is refused by copied_scan, repeated_slices" in capsys.readouterr().err
+
+
+def test_no_person_accepts_a_dummy_run_that_cannot_be_converted(tmp_path, capsys):
+    trial = new_trial(tmp_path / "trial")
+    with opened(trial) as registry:
+        registry.record_dummy_run(
+            "S02", accepted=False, upload_digest="d1", scanner=ONE, rules=["conversion"], findings=["no image"]
+        )
+    command = ["dummy-run", str(trial.root), "--site", "S02"]
+    assert cli.invoke([*command, "--decide", "accept", "--reason", "a", "--by", "QC 1"]) == 2
+    assert "is refused by conversion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
