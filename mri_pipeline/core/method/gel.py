@@ -101,8 +101,6 @@ class GelNodes:
         matter. With 2.0, 20 of 45 lesions inserted there could be found, with 0.5 32, with equal false ones.
     t2_fluid : float
         Local contrast on T2w of fluid, in standard deviations of white matter.
-    vessel_elongation : float
-        As `GelSettings.vessel_elongation`, whose limit rejected an inserted lesion of real shape (4.8).
     mirror_smoothing_mm, mirror_reach_mm : float
         Standard deviation of the filter, and reach, of the comparison with the other hemisphere (as for T2 candidates).
     thick_slices : float
@@ -122,7 +120,6 @@ class GelNodes:
     least_correlate: float = 1.0
     least_t2_correlate: float = 0.5
     t2_fluid: float = 12.0
-    vessel_elongation: float = 5.0
     mirror_smoothing_mm: float = 0.6
     mirror_reach_mm: float = 2.0
     thick_slices: float = 2.0

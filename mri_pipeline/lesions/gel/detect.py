@@ -168,12 +168,7 @@ def _further(
     for piece in pieces_of(nodes.labels, (0, 0, 0), evidence.grid, settings):
         lesion = joined(piece, to_border(piece, evidence.enhancement, settings), evidence, rules)
         candidate = _candidate(lesion, own_share_of(lesion, evidence, settings), evidence, rules, settings)
-        tube = is_tube(
-            points_mm_of(lesion, evidence.grid),
-            candidate.volume_mm3,
-            elongation=METHOD.gel_nodes.vessel_elongation,
-            width_mm=settings.vessel_width_mm,
-        )
+        tube = is_tube(points_mm_of(lesion, evidence.grid), candidate.volume_mm3, settings)
         if not tube and GelReason.TOO_SMALL not in candidate.reasons:
             probability = nodes.probabilities[piece.number - 1]
             further.append((lesion, replace(candidate, probability=probability, reasons=())))
@@ -253,9 +248,7 @@ def _candidate(
         rules_broken[GelReason.NOT_IN_WHITE_MATTER] = (
             white_matter < settings.white_matter_share and features.lesion_share < 0.5
         )
-        rules_broken[GelReason.TUBULAR] = is_tube(
-            points, volume, elongation=settings.vessel_elongation, width_mm=settings.vessel_width_mm
-        )
+        rules_broken[GelReason.TUBULAR] = is_tube(points, volume, settings)
     x, y, z = (float(v) for v in points.mean(axis=0))
     reasons = tuple(reason for reason, broken in rules_broken.items() if broken)
     return GelCandidate(x, y, z, volume, enhancement, features, gel_probability(features), reasons)

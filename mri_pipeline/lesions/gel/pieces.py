@@ -168,15 +168,14 @@ def points_mm_of(piece: Piece, grid: Grid) -> FloatArray:
     return grid.world((np.argwhere(piece.voxels) + [s.start for s in piece.where]).astype(float))
 
 
-def is_tube(points_mm: FloatArray, volume_mm3: float, *, elongation: float, width_mm: float) -> bool:
+def is_tube(points_mm: FloatArray, volume_mm3: float, settings: GelSettings) -> bool:
     """True if long and thin: a cylinder of the same volume and length is narrower than a lesion.
 
     Parameters
     ----------
     points_mm : ndarray of float, shape (n, 3)
     volume_mm3 : float
-    elongation, width_mm : float
-        A vessel is longer than this multiple of its width, and thinner than this width.
+    settings : GelSettings
 
     Returns
     -------
@@ -188,4 +187,4 @@ def is_tube(points_mm: FloatArray, volume_mm3: float, *, elongation: float, widt
     axis = np.linalg.svd(centred, full_matrices=False)[2][0]
     length = float(np.ptp(centred @ axis)) + (volume_mm3 / len(points_mm)) ** (1 / 3)
     width = 2.0 * float(np.sqrt(volume_mm3 / (np.pi * length)))
-    return length > elongation * width and width < width_mm
+    return length > settings.vessel_elongation * width and width < settings.vessel_width_mm
