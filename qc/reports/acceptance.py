@@ -175,7 +175,10 @@ def decisions_of(page: Path) -> list[dict[str, Any]]:
         Oldest first.
     """
     values = page.with_suffix(".json")
-    return json.loads(values.read_text(encoding="utf-8")).get("decisions", []) if values.is_file() else []
+    if not values.is_file():
+        return []
+    decisions: list[dict[str, Any]] = json.loads(values.read_text(encoding="utf-8")).get("decisions", [])
+    return decisions
 
 
 def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, final: bool) -> None:
