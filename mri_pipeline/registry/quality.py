@@ -530,7 +530,7 @@ class Measures:
         with reading(self._engine) as session:
             return [_stored(row) for row in session.scalars(select(MeasuresRow).order_by(MeasuresRow.id))]
 
-    def of_dummy_run(self, site: str, facts: ScannerFacts) -> StoredMeasures | None:
+    def of_dummy_run(self, site: str, facts: ScannerFacts, coil: str = "") -> StoredMeasures | None:
         """The measures of the dummy run that opened the gate of a scanner.
 
         Parameters
@@ -539,6 +539,8 @@ class Measures:
             Code of the site.
         facts : ScannerFacts
             With its software version.
+        coil : str, optional
+            Receive coil. A coil that either side does not state is not compared.
 
         Returns
         -------
@@ -553,6 +555,7 @@ class Measures:
                 .filter_by(dummy_run_digest=MeasuresRow.upload_digest)
                 .where(ScannerGateRow.state.in_(_WAS_ACCEPTED), MeasuresRow.visit == "")
                 .where(ScannerRow.site == site, *(getattr(ScannerRow, k) == v for k, v in asdict(facts).items()))
+                .where(*([ScannerGateRow.coil.in_(["", coil])] if coil else []))
                 .order_by(MeasuresRow.id.desc())
                 .limit(1)
             )

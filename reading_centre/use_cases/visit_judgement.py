@@ -293,20 +293,27 @@ def _close_earlier_software(
 
 
 def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
-    """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it."""
-    scanner = scanner_facts(upload.decided.profile)
+    """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it.
+
+    Scans with another receive coil are not compared.
+    """
+    profile = upload.decided.profile
+    scanner = scanner_facts(profile)
     if scanner is None:
         return []
     labels = [planned.label for planned in desk.protocol.visits]
     before = labels[: labels.index(visitor.visit)]
     scanners = desk.registry.scanner_gates.scanners()
     stored = desk.registry.measures.of_subject(visitor.code)
+    profiles = desk.registry.scan_profiles(visitor.code)
     earlier = {
         visit: stored[visit].values
         for visit in before
-        if visit in stored and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+        if visit in stored
+        and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+        and _may_be_same_coil(profiles.get(visit, {}).get("coil", ""), profile.coil)
     }
-    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner)
+    dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner, profile.coil)
     return judge_change(
         upload.measures,
         earlier=earlier,
@@ -314,6 +321,10 @@ def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> 
         limits=desk.protocol.image_change,
         known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
     )
+
+
+def _may_be_same_coil(one: str, other: str) -> bool:
+    return not one or not other or one == other
 
 
 def _remarks(visitor: Visitor) -> dict[str, str]:

@@ -265,3 +265,14 @@ def test_measures_of_a_subject_are_those_of_its_present_scans(registry):
     assert [m.upload_digest for m in registry.measures.all()] == ["u1", "u2", "u3", "u4", "u6"]
     assert registry.measures.all()[3].accepted is False
     assert registry.scanner_gates.scanners() == {1: ("S01", ONE), 2: ("S01", OTHER)}
+
+
+def test_the_reference_of_a_coil_is_its_own_dummy_run(registry):
+    judged(registry, ONE, "d1", coil="Head", measures={"FLAIR": {"snr": 30.0}})
+    judged(registry, ONE, "d2", coil="Knee", measures={"FLAIR": {"snr": 9.0}})
+    of_dummy_run = registry.measures.of_dummy_run
+    found = {coil: of_dummy_run("S01", ONE, coil).upload_digest for coil in ("Head", "Knee", "")}
+    assert found == {"Head": "d1", "Knee": "d2", "": "d2"}
+    assert of_dummy_run("S01", ONE, "Neck") is None
+    judged(registry, ONE, "d3", measures={"FLAIR": {"snr": 8.0}})
+    assert of_dummy_run("S01", ONE, "Neck").upload_digest == "d3"
