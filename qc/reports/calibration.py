@@ -79,8 +79,9 @@ def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:
     dict of str to str
         By name of the count, such as ``from 4 mm``.
     """
-    smallest = smallest_of_visit(rates, _SHOWN)
+    largest = max((rate.diameter_mm for rate in rates), default=0.0)
     texts = {
-        kind: "none shown" if rate is None else f"from {rate.diameter_mm:g} mm" for kind, rate in smallest.items()
+        kind: f"none up to {largest:g} mm" if rate is None else f"from {rate.diameter_mm:g} mm"
+        for kind, rate in smallest_of_visit(rates, _SHOWN).items()
     }
     return {count: texts[kind] for count, kind in COUNTED.items() if kind in texts}

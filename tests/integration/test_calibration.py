@@ -66,7 +66,7 @@ def test_the_report_has_the_rates_and_is_otherwise_the_same(analysed):
     plain, calibrated = (subject_report(analysed[c].reports, job.subject).read_text() for c in (False, True))
     assert "Smallest lesion that each scan shows" not in plain
     assert re.search(
-        r'<td>\d+<br><a class="shown" href="#calibration">(from \d+ mm|none shown)</a></td>', calibrated
+        r'<td>\d+<br><a class="shown" href="#calibration">(from \d+ mm|none up to 10 mm)</a></td>', calibrated
     )
     without = re.sub(r'<section id="calibration">.*?</section>\s*', "", calibrated, flags=re.DOTALL)
     for added in (

@@ -150,8 +150,11 @@ def test_detection_rates_are_beside_automatic_counts_and_in_a_table(report, html
     visits = [replace(v, calibration=[replace(r, visit=v.visit) for r in RATES]) for v in report.visits]
     page = Page(subject_report_html(replace(report, visits=visits)))
     counts = {row[0]: row for row in page.rows if len(row) == 19}
-    assert [cell for cell in counts["wk00"] if "from" in cell or "shown" in cell] == ["0none shown", "1from 5 mm"]
-    assert not [cell for cell in counts["wk04"] if "from" in cell or "shown" in cell]  # a reader has confirmed it
+    assert [cell for cell in counts["wk00"] if "from" in cell or "none" in cell] == [
+        "0none up to 5 mm",
+        "1from 5 mm",
+    ]
+    assert not [cell for cell in counts["wk04"] if "from" in cell or "none" in cell]  # a reader has confirmed it
     start = next(n for n, row in enumerate(page.rows) if "simulated lesion" in row)
     rows = page.rows[start : start + 9]
     assert rows[0] == ["visit", "simulated lesion", "contrast to white matter", "3 mm", "5 mm", "shown from"]
