@@ -59,10 +59,10 @@ def test_the_images_of_one_subject_are_not_another_one(trial, tmp_path):
     assert [(scan.visit) for scan in agree(trial)] == ["wk00"]
     with opened(trial) as registry:
         trail = registry.audit_trail()
-    assert [entry.action for entry in trail[-3:]] == [
-        "upload matches another subject", "upload refused", "upload refused",
+    assert [entry.action for entry in trail[-5:]] == [
+        "upload matches another subject", "measures stored", "upload refused", "measures stored", "upload refused",
     ]  # fmt: skip
-    assert trail[-3].details == {"scans": [f"{agree(trial)[0].subject} wk00"]}
+    assert trail[-5].details == {"scans": [f"{agree(trial)[0].subject} wk00"]}
     reasons = [json.loads(path.read_text())["reason"] for path in trial.quarantine.glob("*/reason.json")]
     assert len(reasons) == 2
     assert not [reason for reason in reasons if agree(trial)[0].subject in reason]
