@@ -12,14 +12,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.protocol import LesionRules
+from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.t2.appearing import changes_between
+from mri_pipeline.lesions.t2.appearing import Change, appearing_lesions, changes_between
 from mri_pipeline.lesions.t2.segment import segment_t2
 
 FLAIR, T1W = Contrast.FLAIR, Contrast.T1W
 SPACING = (1.0, 1.0, 3.0)
 AT, BESIDE, FAR = (18.0, 5.0, 0.0), (18.0, 12.0, 0.0), (-18.0, 5.0, 0.0)
 RADIUS_MM = 4.0
+MAP = (40, 40, 20)
 NOISE = 0.03
 FAINT = 1.15
 """FLAIR of a lesion that the rule for a single visit does not find."""
@@ -209,3 +211,57 @@ def test_a_lesion_of_one_visit_is_found_at_it_alone(present):
     masks = found(*(LESION if visit == present else () for visit in range(3)))
     assert at_visits(masks, inside(AT)) == [visit == present for visit in range(3)]
     assert not any(mask.any() for visit, mask in enumerate(masks) if visit != present)
+
+
+def ball(at, radius):
+    return sum((axis - middle) ** 2 for axis, middle in zip(np.indices(MAP), at, strict=True)) <= radius**2
+
+
+def changes_of(z):
+    grid, everywhere = Grid(MAP, np.eye(4)), np.ones(MAP, bool)
+    after = np.where(z > 3, 4, 0).astype(np.float32)
+    return changes_between(
+        z,
+        (np.zeros(MAP, np.float32), after),
+        1,
+        searched=everywhere,
+        known=~everywhere,
+        white_matter=Image(np.ones(MAP, np.float32), grid),
+        rules=LesionRules(),
+    )
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_opposite_change_counts_for_every_basin_that_it_adjoins(beside):
+    z = np.zeros(MAP, np.float32)
+    z[ball((10, 20, 10), 2.2)] = 7
+    if beside:
+        z[ball((14, 26, 10), 3.5)] = 9
+    z[ball((15, 20, 10), 1.5)] = -7
+    assert changes_of(z) == []
+
+
+def test_a_change_is_connected():
+    """Two maxima of one basin, joined below the border of the lesion."""
+    z = np.zeros(MAP, np.float32)
+    first, second = ball((12, 20, 10), 3), ball((24, 20, 10), 2.5)
+    z[13:24, 20, 10] = 4.2
+    z[second] = 5.4
+    z[first] = 12
+    (change,) = changes_of(z)
+    assert set(change.voxels) == set(np.flatnonzero(first))
+
+
+def test_a_further_visit_removes_no_lesion_that_adjoins():
+    """The change from the further visit is larger and reaches into the next lesion."""
+    places = [ball((x, 20, 10), 2.5) for x in (12, 18)]
+    wide = places[0] | (ball((15, 20, 10), 1.0) & ~places[1])
+    wide.ravel()[np.flatnonzero(places[1])[:20]] = True
+    before = [Change(np.flatnonzero(place), 1, 7.0, 2.0) for place in places]
+    further = [*before, Change(np.flatnonzero(wide), 1, 9.0, 2.0)]
+    contrast = np.full(MAP, 4, np.float32)
+    every, none = np.ones(MAP, bool), np.zeros(MAP, bool)
+    two = appearing_lesions(before, [none * 0.0, contrast], [every] * 2, [none] * 2)
+    three = appearing_lesions(further, [none * 0.0, contrast, none * 0.0], [every] * 3, [none] * 3)
+    assert not (two[1] & ~three[1]).any()
+    assert three[1][places[1]].all()

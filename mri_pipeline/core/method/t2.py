@@ -203,6 +203,8 @@ class T2Appearing:
     present_share : float
         A lesion is present at another visit if its mean contrast is at least this fraction of that at the accepting
         visit, and above the midpoint of the accepting pair: half of its height.
+    same_share : float
+        A change of the visit itself of which at least this fraction is lesion already is that lesion.
     """
 
     least_z: float = 5.5
@@ -212,6 +214,7 @@ class T2Appearing:
     most_opposite: float = 0.65
     around_mm: float = 4.0
     present_share: float = 0.5
+    same_share: float = 0.5
 
 
 @dataclass(frozen=True)

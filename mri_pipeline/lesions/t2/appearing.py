@@ -108,8 +108,11 @@ def changes_between(
     grid = white_matter.grid
     landscape = np.where(searched, z, np.float32(0))
     parts, peak = upper_part(_basins(landscape), landscape, _APPEARING.border_share)
-    reach = tuple(max(1, round(_APPEARING.around_mm / s)) for s in grid.spacing_mm)
-    opposite = parts.ring(searched & ~known, reach).minima(landscape)
+    parts = _around_maximum(parts, landscape)
+    reach = [2 * max(1, round(_APPEARING.around_mm / s)) + 1 for s in grid.spacing_mm]
+    opposite = parts.minima(
+        ndimage.minimum_filter(np.where(known, np.float32(0), landscape), reach, mode="constant")
+    )
     before, after = (parts.means(contrast) for contrast in contrasts)
     mean = parts.means(landscape)
     keep = mean >= _APPEARING.least_z
@@ -145,6 +148,22 @@ def _basins(landscape: NDArray[np.float32]) -> ConnectedComponents:
     return ConnectedComponents.of_labels(labels, total)
 
 
+def _around_maximum(parts: ConnectedComponents, landscape: NDArray[np.float32]) -> ConnectedComponents:
+    """The connected region of each part that contains its maximum. The upper part of a basin may have several."""
+    kept = np.zeros(len(parts.voxels), dtype=bool)
+    for number in range(len(parts.sizes)):
+        own = parts.number == number
+        at = np.stack(np.unravel_index(parts.voxels[own], parts.shape), axis=1)
+        at -= at.min(axis=0)
+        box = np.zeros(at.max(axis=0) + 1, dtype=bool)
+        box[tuple(at.T)] = True
+        regions = ndimage.label(box, structure(3))[0][tuple(at.T)]
+        kept[own] = regions == regions[np.argmax(landscape.ravel()[parts.voxels[own]])]
+    numbers = parts.number[kept]
+    sizes = np.bincount(numbers, minlength=len(parts.sizes))
+    return ConnectedComponents(parts.shape, parts.voxels[kept], numbers, sizes)
+
+
 def appearing_lesions(
     changes: Sequence[Change],
     contrasts: Sequence[NDArray[np.float32]],
@@ -154,7 +173,9 @@ def appearing_lesions(
     """Lesions of each visit from the changes between all pairs of visits.
 
     The changes that accepted a lesion at a visit determine its extent there, the largest change first. Those of other
-    visits follow where the lesion is present. A change adds nothing to a place that is lesion already.
+    visits follow where the lesion is present, and add nothing to a place that is lesion already. A change of the visit
+    itself is the same lesion if `same_share` of it is lesion already. Of another one the rest is added, so that a
+    further visit removes no lesion.
 
     Parameters
     ----------
@@ -178,8 +199,9 @@ def appearing_lesions(
         mask = other.copy()
         own = [change for change in ranked if change.visit == visit]
         lasting = [c for c in ranked if c.visit != visit and c.present(contrast, brain)]
-        for change in own + lasting:
-            if mask.ravel()[change.voxels].mean() < _SAME_PLACE:
-                mask.ravel()[change.voxels] = True
+        for changes_here, same in ((own, _APPEARING.same_share), (lasting, _SAME_PLACE)):
+            for change in changes_here:
+                if mask.ravel()[change.voxels].mean() < same:
+                    mask.ravel()[change.voxels] = True
         found.append(mask & ~other)
     return found
