@@ -141,11 +141,13 @@ def judge_scanner_gate(
     state: ScannerState,
     upload_digest: str,
     rules: Collection[str],
+    final: Collection[str],
 ) -> ScannerState:
     """Set the gate of a scanner to the verdict on its dummy run.
 
     An accepted one closes the gates of earlier software. A verdict that names the coil supersedes the gate of the same
-    scanner whose coil is not stated. A decision of a person on the same dummy run stands.
+    scanner whose coil is not stated. A decision of a person on the same dummy run stands, but for the rules that no
+    person overrules.
 
     Parameters
     ----------
@@ -162,6 +164,8 @@ def judge_scanner_gate(
         SHA-256 of the dummy run.
     rules : collection of str
         Rules by which it is refused.
+    final : collection of str
+        Rules that no person overrules.
 
     Returns
     -------
@@ -172,8 +176,9 @@ def judge_scanner_gate(
     row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(scanner=number, coil=coil)
     row.state, row.dummy_run_digest, row.at = state.value, upload_digest, utc_now()
     row.reason = row.by = row.proposed = row.proposed_by = ""
-    for name, value in _decided(session, site, row).items():
-        setattr(row, name, value)
+    if not set(rules) & set(final):
+        for name, value in _decided(session, site, row).items():
+            setattr(row, name, value)
     row.rules = sorted(set(rules))
     session.add(row)
     _append(session, site, row)

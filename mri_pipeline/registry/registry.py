@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Self
@@ -210,6 +210,7 @@ class Registry(ScanRegistry, ReadRegistry):
         coil: str = "",
         findings: Sequence[Question | str] = (),
         rules: Sequence[str] = (),
+        final: Collection[str] = (),
         measures: Values | None = None,
         undecided: bool = False,
         received: str = "",
@@ -234,6 +235,8 @@ class Registry(ScanRegistry, ReadRegistry):
             For the audit trail, without patient data. Those of an accepted dummy run become queries.
         rules : sequence of str
             Rules by which it is refused.
+        final : collection of str
+            Rules that no person overrules.
         measures : mapping of str to mapping of str to float, optional
             Image quality by contrast and name of the measure.
         undecided : bool
@@ -267,7 +270,14 @@ class Registry(ScanRegistry, ReadRegistry):
             if scanner:
                 number = scanner_id(session, site, scanner)
                 state = judge_scanner_gate(
-                    session, site, scanner, coil, state=state, upload_digest=upload_digest, rules=rules
+                    session,
+                    site,
+                    scanner,
+                    coil,
+                    state=state,
+                    upload_digest=upload_digest,
+                    rules=rules,
+                    final=final,
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted

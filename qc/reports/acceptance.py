@@ -17,7 +17,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScannerState
 from qc.acceptance import DummyRun, Verdict
 from qc.doubtful_slices import doubtful_slices
-from qc.findings import Finding
+from qc.findings import NEVER_OVERRULED, Finding
 from qc.measure_record import measure_record
 from qc.placement import Placement
 from qc.reports.bars import bars, reference_ranges
@@ -212,7 +212,12 @@ def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, 
 
 
 def _verdict(run: DummyRun, context: Context) -> str:
-    """The final decision of a person; without one, the verdict by the limits, or that a person has to decide first."""
+    """The final decision of a person; without one, the verdict by the limits, or that a person has to decide first.
+
+    A refusal that no person overrules stands.
+    """
+    if any(finding.rule in NEVER_OVERRULED for finding in run.of(Action.REFUSE)):
+        return run.verdict.value
     waiting = run.verdict.opens_gate and context.protocol.scanner_gate.persons > 0
     return _decided(context.decisions, run.verdict.value) or (_UNDECIDED if waiting else run.verdict.value)
 

@@ -252,6 +252,7 @@ def _refusals(
                 upload_digest=digest,
                 findings=[error.message],
                 rules=reasons,
+                final=NEVER_OVERRULED,
                 received=received,
                 **(_of_scanner(judged[0]) if judged else {}),
             )

@@ -276,3 +276,15 @@ def test_the_reference_of_a_coil_is_its_own_dummy_run(registry):
     assert of_dummy_run("S01", ONE, "Neck") is None
     judged(registry, ONE, "d3", measures={"FLAIR": {"snr": 8.0}})
     assert of_dummy_run("S01", ONE, "Neck").upload_digest == "d3"
+
+
+def test_a_decision_does_not_overrule_what_no_person_overrules(registry):
+    """The same upload is judged again, by another limit or software."""
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"], final=["field_strength"])
+    decide(registry, accept=True, final=["field_strength"])
+    assert states(registry) == [(ONE, "", "accepted")]
+    judged(registry, ONE, "d1", accepted=False, rules=["snr"], final=["field_strength"])
+    assert states(registry) == [(ONE, "", "accepted")]
+    judged(registry, ONE, "d1", accepted=False, rules=["field_strength"], final=["field_strength"])
+    assert states(registry) == [(ONE, "", "refused")]
+    assert registry.site("S01").gate is Gate.REFUSED
