@@ -152,6 +152,17 @@ def test_enhancement_on_both_sides_is_less_probable():
     assert model.coefficients[FEATURES.index("mirrored")] < 0
 
 
+def test_a_lesion_of_the_midline_is_not_its_own_other_side():
+    head = Head()
+    spot = head.inside((0, 15, 0), 2.5)
+    head.paint(spot, FLAIR=1.2, T1W=0.95, T1W_GD=1.45)
+    visit, tissue = head.visit(FLAIR, T1W, GD), head.tissue()
+    nodes = gel_nodes(visit, tissue, gel_evidence(visit, tissue, nothing(head), SETTINGS), SETTINGS)[0]
+    own = nodes.components.means(spot).argmax()
+    assert nodes.components.means(spot)[own] > 0.5
+    assert nodes.features[own, FEATURES.index("mirrored")] == pytest.approx(0, abs=0.05)
+
+
 def test_features_are_in_the_order_of_the_model_and_within_their_limits():
     head, spot = enhancing(1.3, 1.45)
     visit, tissue = head.visit(FLAIR, T1W, GD, T2W), head.tissue()

@@ -103,6 +103,9 @@ class GelNodes:
         Local contrast on T2w of fluid, in standard deviations of white matter.
     mirror_smoothing_mm, mirror_reach_mm : float
         Standard deviation of the filter, and reach, of the comparison with the other hemisphere (as for T2 candidates).
+    midline_mm : float
+        Voxels within this distance of the midsagittal plane are not compared: a lesion of the midline would be its own
+        other side. Filter and reach together.
     thick_slices : float
         Slices are thick from this multiple of the in-plane voxel size. The centre of a ring is then closed in each
         slice.
@@ -122,6 +125,7 @@ class GelNodes:
     t2_fluid: float = 12.0
     mirror_smoothing_mm: float = 0.6
     mirror_reach_mm: float = 2.0
+    midline_mm: float = 3.2
     thick_slices: float = 2.0
 
 

@@ -93,6 +93,7 @@ def _maps(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence) -> _Map
             tissue,
             smoothing_mm=_NODES.mirror_smoothing_mm,
             reach_mm=_NODES.mirror_reach_mm,
+            midline_mm=_NODES.midline_mm,
         ),
         local_contrast(visit.contrasts[Contrast.FLAIR], visit, tissue),
         None if t2 is None else local_contrast(t2, visit, tissue).contrast,
