@@ -81,6 +81,11 @@ class Job:
     attempts: int
     outcome: Mapping[str, Any]
 
+    @property
+    def is_unjudged(self) -> bool:
+        """True for an upload whose check failed without a verdict. What was sent is kept."""
+        return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
+
 
 class Jobs:
     """The jobs of one trial. Each method is one transaction.
@@ -220,6 +225,19 @@ class Jobs:
             taken.state, taken.started_at = JobState.RUNNING.value, utc_now()
             taken.attempts += 1
             return _job(taken)
+
+    def put_back(self, code: str) -> None:
+        """Let a job wait again that was taken and not begun. The attempt does not count.
+
+        Parameters
+        ----------
+        code : str
+        """
+        with writing(self._engine) as session:
+            row = session.get_one(JobRow, code)
+            if row.state == JobState.RUNNING.value:
+                row.state, row.started_at = JobState.WAITING.value, ""
+                row.attempts -= 1
 
     def end(self, code: str, state: JobState, outcome: Mapping[str, Any], *, subject: str = "") -> None:
         """End a job.

@@ -22,18 +22,26 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.jobs import Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
 from reading_centre.use_cases.quarantine import release_upload, retry_upload
 from reading_centre.use_cases.upload_desk import upload_desk
-from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
+from reading_centre.use_cases.waiting_upload import (
+    BusyError,
+    OffsetError,
+    WaitingUpload,
+    sweep_uploads,
+    waiting_uploads,
+)
 
 _LOG = logging.getLogger(__name__)
 _NICE: Final = 10
 """The readers at the server come first."""
 _WAIT_S: Final = 2.0
+_WAIT_FOR_UPLOAD_S: Final = 30.0
 _UPLOADS: Final = (JobKind.VISIT, JobKind.DUMMY_RUN)
 Received = ReceivedVisit | ReceivedDummyRun
 Request = Mapping[str, Any]
@@ -80,6 +88,7 @@ def do_jobs(folder: Path) -> None:
                 with exclusive(_lock_of(trial), wait_s=_WAIT_S):
                     while (job := registry.jobs.take()) is not None:
                         _do(trial, registry, job)
+                    _keep_unjudged(trial, registry)
             except LockedError:
                 return  # the other process looks again when it is done
 
@@ -98,10 +107,31 @@ def _lock_of(trial: Trial) -> Path:
 
 def _do(trial: Trial, registry: Registry, job: Job) -> None:
     upload = WaitingUpload(trial, job.code)
-    with upload.held() if upload.folder.is_dir() else nullcontext():
-        state, outcome, subject = _result(trial, job, upload)
-        registry.jobs.end(job.code, state, outcome, subject=subject)
-        upload.remove()
+    try:
+        with upload.held(wait_s=_WAIT_FOR_UPLOAD_S) if upload.folder.is_dir() else nullcontext():
+            state, outcome, subject = _result(trial, job, upload)
+            registry.jobs.end(job.code, state, outcome, subject=subject)
+            if state is JobState.FAILED and job.kind in _UPLOADS and upload.data.is_file():
+                registry.audit(AuditAction.UPLOAD_NOT_CHECKED, target=job.site, details={"job": job.code})
+            else:
+                upload.remove()
+    except BusyError:
+        registry.jobs.put_back(job.code)
+
+
+def _keep_unjudged(trial: Trial, registry: Registry) -> None:
+    """Move the uploads whose check failed without a verdict to quarantine, where the reading centre tries them again.
+
+    They stay where they are while there is no room.
+    """
+    for upload in waiting_uploads(trial):
+        job = registry.jobs.find(upload.code)
+        if job is None or not job.is_unjudged:
+            continue
+        refusal = UnreadableUploadError(str(job.outcome["reason"]), hint=str(job.outcome["next_step"]))
+        with suppress(BusyError, OffsetError), upload.held():
+            if not upload.data.is_file() or _is_kept(trial, job, upload, refusal):
+                upload.remove()
 
 
 def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, dict[str, Any], str]:

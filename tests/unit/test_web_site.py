@@ -12,15 +12,16 @@ import tarfile
 import time
 import zipfile
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from unittest import mock
 
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry.jobs import JobKind, JobState
-from reading_centre.use_cases import site_door, waiting_upload
+from reading_centre.use_cases import site_door, upload_job, waiting_upload
 from reading_centre.use_cases.private_folder import WAITING
 from reading_centre.use_cases.upload_job import Worker, do_jobs
 from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
@@ -348,6 +349,51 @@ def test_an_interrupted_check_is_done_again_and_fails_after_the_second_time(room
     assert "interrupted several times" in site.get(f"/site/uploads/{upload}").text
     sweep_uploads(room.trial, room.registry)
     assert waiting(room) == []
+    (entry,) = [entry for entry in quarantine_entries(room.trial.quarantine) if "several times" in entry.reason]
+    assert entry.upload.read_bytes() == visit_zip  # nothing that was sent is lost
+
+
+def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, site, visit_zip, monkeypatch):
+    upload = send(site, visit_zip)
+    monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 0.05)
+    job = room.registry.jobs.take()
+    with WaitingUpload(room.trial, upload).held():
+        upload_job._do(room.trial, room.registry, job)
+    job = room.registry.jobs.find(upload)
+    assert (job.state, job.attempts) == (JobState.WAITING, 0)
+    assert waiting(room) == [f"{WAITING}{upload}"]
+    monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
+    job = room.registry.jobs.take()
+    with WaitingUpload(room.trial, upload).held():
+        check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
+        with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+            check.start()
+            time.sleep(0.2)
+            assert state(site, upload)["state"] == "running"
+    check.join()
+    assert room.registry.jobs.find(upload).state.ended
+
+
+def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    full = UsageError("expected room on the disk, found none", hint="free some")
+    with (
+        mock.patch.object(upload_job, "receive_visit", side_effect=full),
+        mock.patch("reading_centre.use_cases.upload_desk.require_room", side_effect=full),
+    ):
+        do_jobs(room.trial.root)
+    assert state(site, upload)["state"] == "failed"
+    sweep_uploads(room.trial, room.registry)
+    assert WaitingUpload(room.trial, upload).data.read_bytes() == visit_zip
+    (entry,) = room.registry.audit_entries("upload not checked")
+    assert (entry.target, entry.details["job"]) == ("S01", upload)
+    send(site, visit_zip[:-2000], subject="0009")
+    do_jobs(room.trial.root)
+    assert waiting(room) == []
+    assert any(
+        entry.upload and entry.upload.read_bytes() == visit_zip
+        for entry in quarantine_entries(room.trial.quarantine)
+    )
 
 
 def test_an_unexpected_fault_keeps_the_upload_in_quarantine_and_tells_no_path(room, site, visit_zip):
