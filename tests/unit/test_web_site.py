@@ -562,3 +562,13 @@ def test_the_latest_uploads_are_first(room, site):
         connection.exec_driver_sql("UPDATE jobs SET created_at = ? WHERE code = ?", (at, first))
     text = site.get("/site").text
     assert text.index(second) < text.index(first)
+
+
+@pytest.mark.parametrize(
+    ("gate", "badge"), [("accepted", "good\">accepted"), ("refused", "bad\">refused"), ("undecided", "waits\">judged")]
+)
+def test_the_badge_of_a_dummy_run_is_the_state_of_its_gate(room, site, gate, badge):
+    job = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10)
+    room.registry.jobs.end(job.code, JobState.DONE, {"verdict": "accepted", "gate": gate})
+    for path in ("/site", f"/site/uploads/{job.code}"):
+        assert f'class="state {badge}<' in site.get(path).text
