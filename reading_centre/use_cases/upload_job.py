@@ -42,6 +42,7 @@ _NICE: Final = 10
 """The readers at the server come first."""
 _WAIT_S: Final = 2.0
 _WAIT_FOR_UPLOAD_S: Final = 30.0
+_SEE_REPORT: Final = "see the acceptance report, correct the scan, and send it again"
 _UPLOADS: Final = (JobKind.VISIT, JobKind.DUMMY_RUN)
 Received = ReceivedVisit | ReceivedDummyRun
 Request = Mapping[str, Any]
@@ -148,7 +149,10 @@ def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, di
         if job.kind in _UPLOADS and state is JobState.FAILED and _is_kept(trial, job, upload, refusal):
             state = JobState.REFUSED
         reason, hint = (_without_code(text, subject) for text in (refusal.message, refusal.hint))
-        return state, {"reason": reason, "next_step": hint, "report": _report(trial, job, upload)}, subject
+        report = _report(trial, job, upload)
+        if report and report in hint:  # the hint for the reading centre: the path of the report
+            hint = _SEE_REPORT
+        return state, {"reason": reason, "next_step": hint, "report": report}, subject
     if isinstance(received, ReceivedDummyRun):
         outcome = {"verdict": received.verdict, "gate": received.gate, "queries": received.queries}
         outcome["report"] = Path(received.report).name
@@ -165,7 +169,7 @@ def _visit(trial: Trial, job: Job, upload: WaitingUpload, request: Request) -> R
 
 
 def _dummy_run(trial: Trial, job: Job, upload: WaitingUpload, _request: Request) -> Received:
-    return receive_dummy_run(trial.root, upload.data, site=job.site)
+    return receive_dummy_run(trial.root, upload.data, site=job.site, by=job.account)
 
 
 def _retry(trial: Trial, job: Job, _upload: WaitingUpload, request: Request) -> Received:

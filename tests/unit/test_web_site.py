@@ -148,9 +148,13 @@ def test_a_dummy_run_is_judged_and_its_report_downloaded(room, visit_zip):
     assert room.registry.jobs.find(upload).visit == ""
     do_jobs(room.trial.root)  # with the checks of the images
     assert state(other, upload)["state"] == "refused"
+    text = other.get(f"/site/uploads/{upload}").text
+    assert "See the acceptance report, correct the scan, and send it again" in text
+    assert str(room.trial.root) not in text
     report = other.get(f"/site/uploads/{upload}/report")
     assert report.headers["content-disposition"].startswith("attachment")
     assert "The dummy run is refused" in report.text
+    assert "S02-CD" in report.text
     assert browser(room, "S01-AB").get(f"/site/uploads/{upload}/report").status_code == 404
 
 
@@ -364,13 +368,13 @@ def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, si
     assert waiting(room) == [f"{WAITING}{upload}"]
     monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
     job = room.registry.jobs.take()
-    with WaitingUpload(room.trial, upload).held():
-        check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
-        with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+    check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
+    with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+        with WaitingUpload(room.trial, upload).held():
             check.start()
             time.sleep(0.2)
             assert state(site, upload)["state"] == "running"
-    check.join()
+        check.join()
     assert room.registry.jobs.find(upload).state.ended
 
 
