@@ -28,7 +28,7 @@ from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
 from tests.unit import ingest_trial
 from tests.unit.office_trial import write_office_trial
 from tests.unit.reading_trial import copy_of
-from tests.unit.web_trial import browser, opened_room, server
+from tests.unit.web_trial import NoWorker, browser, opened_room, server
 
 CONTENT = hashlib.sha256(b"the files").hexdigest()
 
@@ -576,3 +576,13 @@ def test_the_badge_of_a_dummy_run_is_the_state_of_its_gate(room, site, gate, bad
     room.registry.jobs.end(job.code, JobState.DONE, {"verdict": "accepted", "gate": gate})
     for path in ("/site", f"/site/uploads/{job.code}"):
         assert f'class="state {badge}<' in site.get(path).text
+
+
+def test_the_page_that_waits_for_a_verdict_starts_a_stopped_check_again(room, site):
+    upload = send(site, b"abcdefghij")
+    with mock.patch.object(NoWorker, "start") as start:
+        site.get(f"/site/uploads/{upload}")
+        assert start.call_count == 1
+        check(room)
+        site.get(f"/site/uploads/{upload}")
+        assert start.call_count == 1
