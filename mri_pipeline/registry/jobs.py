@@ -133,7 +133,7 @@ class Jobs:
         code : str
         """
         with writing(self._engine) as session:
-            row = session.get_one(JobRow, code)
+            row = session.get_one(JobRow, code, with_for_update=True)
             if row.state == JobState.RECEIVING.value:
                 row.state = JobState.WAITING.value
                 details = {
@@ -239,7 +239,15 @@ class Jobs:
                 row.state, row.started_at = JobState.WAITING.value, ""
                 row.attempts -= 1
 
-    def end(self, code: str, state: JobState, outcome: Mapping[str, Any], *, subject: str = "") -> None:
+    def end(
+        self,
+        code: str,
+        state: JobState,
+        outcome: Mapping[str, Any],
+        *,
+        subject: str = "",
+        only: JobState | None = None,
+    ) -> bool:
         """End a job.
 
         Parameters
@@ -251,11 +259,21 @@ class Jobs:
             JSON without patient data.
         subject : str
             Blinded code; empty if it is not known.
+        only : JobState, optional
+            A job in another state is not changed.
+
+        Returns
+        -------
+        bool
+            False if nothing was changed.
         """
         with writing(self._engine) as session:
-            row = session.get_one(JobRow, code)
+            row = session.get_one(JobRow, code, with_for_update=True)
+            if only is not None and row.state != only.value:
+                return False
             _end(row, state, outcome)
             row.subject = subject
+            return True
 
 
 _INTERRUPTED: Final = {

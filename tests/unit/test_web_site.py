@@ -586,3 +586,12 @@ def test_the_page_that_waits_for_a_verdict_starts_a_stopped_check_again(room, si
         check(room)
         site.get(f"/site/uploads/{upload}")
         assert start.call_count == 1
+
+
+def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
+    upload = begin(site, 10).json()["upload"]
+    seen = room.registry.jobs.find(upload)
+    assert patch(site, upload, 0, b"abcdefghij").status_code == 204
+    site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen)
+    assert state(site, upload)["state"] == "waiting"
+    assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
