@@ -40,9 +40,14 @@ def _overview(request: Request) -> Response:
 
 
 def _name_of(request: Request, job: Job, names: dict[str, str]) -> str:
-    """Name of the subject of an upload: of its request while it waits, then by the blinded code."""
+    """Number of a listed subject: of the request while the upload waits, then by the blinded code.
+
+    Empty for a subject that is not listed: its number and its code would appear at one address.
+    """
     waiting = WaitingUpload(room_of(request).trial, job.code).request
-    return str(waiting.get("subject", "")) or names.get(job.subject, job.subject)
+    stated = str(waiting.get("subject", ""))
+    listed = {number.upper() for number in names.values()}
+    return stated if stated.upper() in listed else names.get(job.subject, "")
 
 
 # uploads

@@ -595,3 +595,14 @@ def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
     site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen)
     assert state(site, upload)["state"] == "waiting"
     assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
+
+
+def test_an_upload_of_an_unlisted_subject_shows_neither_number_nor_code(room, site):
+    upload = send(site, b"abcdefghij")
+    pages = ("/site", f"/site/uploads/{upload}")
+    with mock.patch.object(site_door.SiteDoor, "names", return_value={}):
+        assert all("0009" not in site.get(path).text for path in pages)
+        code = Sealed.open(room.trial).preview("S01", "0009")
+        room.registry.jobs.end(upload, JobState.DONE, {"contrasts": []}, subject=code)
+        WaitingUpload(room.trial, upload).remove()
+        assert all(code not in site.get(path).text for path in pages)
