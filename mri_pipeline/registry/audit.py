@@ -35,6 +35,7 @@ class AuditAction(StrEnum):
     UPLOAD_TRIED_AGAIN = "upload tried again"
     UPLOAD_OF_ANOTHER_SUBJECT = "upload matches another subject"
     UPLOAD_SENT = "upload sent"
+    UPLOAD_NOT_CHECKED = "upload not checked"
     JOB_ORDERED = "job ordered"
     SERIES_STATED = "series stated"
     SCAN_RECEIVED = "scan received"

@@ -81,6 +81,11 @@ class Job:
     attempts: int
     outcome: Mapping[str, Any]
 
+    @property
+    def is_unjudged(self) -> bool:
+        """True for an upload whose check failed without a verdict. What was sent is kept."""
+        return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
+
 
 class Jobs:
     """The jobs of one trial. Each method is one transaction.
@@ -128,7 +133,7 @@ class Jobs:
         code : str
         """
         with writing(self._engine) as session:
-            row = session.get_one(JobRow, code)
+            row = session.get_one(JobRow, code, with_for_update=True)
             if row.state == JobState.RECEIVING.value:
                 row.state = JobState.WAITING.value
                 details = {
@@ -221,7 +226,28 @@ class Jobs:
             taken.attempts += 1
             return _job(taken)
 
-    def end(self, code: str, state: JobState, outcome: Mapping[str, Any], *, subject: str = "") -> None:
+    def put_back(self, code: str) -> None:
+        """Let a job wait again that was taken and not begun. The attempt does not count.
+
+        Parameters
+        ----------
+        code : str
+        """
+        with writing(self._engine) as session:
+            row = session.get_one(JobRow, code)
+            if row.state == JobState.RUNNING.value:
+                row.state, row.started_at = JobState.WAITING.value, ""
+                row.attempts -= 1
+
+    def end(
+        self,
+        code: str,
+        state: JobState,
+        outcome: Mapping[str, Any],
+        *,
+        subject: str = "",
+        only: JobState | None = None,
+    ) -> bool:
         """End a job.
 
         Parameters
@@ -233,11 +259,21 @@ class Jobs:
             JSON without patient data.
         subject : str
             Blinded code; empty if it is not known.
+        only : JobState, optional
+            A job in another state is not changed.
+
+        Returns
+        -------
+        bool
+            False if nothing was changed.
         """
         with writing(self._engine) as session:
-            row = session.get_one(JobRow, code)
+            row = session.get_one(JobRow, code, with_for_update=True)
+            if only is not None and row.state != only.value:
+                return False
             _end(row, state, outcome)
             row.subject = subject
+            return True
 
 
 _INTERRUPTED: Final = {

@@ -258,12 +258,11 @@ class SiteDoor:
         BusyError
             If a part is being written.
         """
-        if job.state is not JobState.RECEIVING:
-            return
         waiting = WaitingUpload(self._trial, job.code)
         with waiting.held() if waiting.folder.is_dir() else nullcontext():
-            self._registry.jobs.end(job.code, JobState.DISCARDED, {"reason": "it was discarded by the site"})
-            waiting.remove()
+            outcome = {"reason": "it was discarded by the site"}
+            if self._registry.jobs.end(job.code, JobState.DISCARDED, outcome, only=JobState.RECEIVING):
+                waiting.remove()
 
     def _require_visit(self, stated: Statement) -> None:
         try:

@@ -22,18 +22,27 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.jobs import Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
 from reading_centre.use_cases.quarantine import release_upload, retry_upload
 from reading_centre.use_cases.upload_desk import upload_desk
-from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
+from reading_centre.use_cases.waiting_upload import (
+    BusyError,
+    OffsetError,
+    WaitingUpload,
+    sweep_uploads,
+    waiting_uploads,
+)
 
 _LOG = logging.getLogger(__name__)
 _NICE: Final = 10
 """The readers at the server come first."""
 _WAIT_S: Final = 2.0
+_WAIT_FOR_UPLOAD_S: Final = 30.0
+_SEE_REPORT: Final = "see the acceptance report, correct the scan, and send it again"
 _UPLOADS: Final = (JobKind.VISIT, JobKind.DUMMY_RUN)
 Received = ReceivedVisit | ReceivedDummyRun
 Request = Mapping[str, Any]
@@ -80,6 +89,7 @@ def do_jobs(folder: Path) -> None:
                 with exclusive(_lock_of(trial), wait_s=_WAIT_S):
                     while (job := registry.jobs.take()) is not None:
                         _do(trial, registry, job)
+                    _keep_unjudged(trial, registry)
             except LockedError:
                 return  # the other process looks again when it is done
 
@@ -98,10 +108,31 @@ def _lock_of(trial: Trial) -> Path:
 
 def _do(trial: Trial, registry: Registry, job: Job) -> None:
     upload = WaitingUpload(trial, job.code)
-    with upload.held() if upload.folder.is_dir() else nullcontext():
-        state, outcome, subject = _result(trial, job, upload)
-        registry.jobs.end(job.code, state, outcome, subject=subject)
-        upload.remove()
+    try:
+        with upload.held(wait_s=_WAIT_FOR_UPLOAD_S) if upload.folder.is_dir() else nullcontext():
+            state, outcome, subject = _result(trial, job, upload)
+            registry.jobs.end(job.code, state, outcome, subject=subject)
+            if state is JobState.FAILED and job.kind in _UPLOADS and upload.data.is_file():
+                registry.audit(AuditAction.UPLOAD_NOT_CHECKED, target=job.site, details={"job": job.code})
+            else:
+                upload.remove()
+    except BusyError:
+        registry.jobs.put_back(job.code)
+
+
+def _keep_unjudged(trial: Trial, registry: Registry) -> None:
+    """Move the uploads whose check failed without a verdict to quarantine, where the reading centre tries them again.
+
+    They stay where they are while there is no room.
+    """
+    for upload in waiting_uploads(trial):
+        job = registry.jobs.find(upload.code)
+        if job is None or not job.is_unjudged:
+            continue
+        refusal = UnreadableUploadError(str(job.outcome["reason"]), hint=str(job.outcome["next_step"]))
+        with suppress(BusyError, OffsetError), upload.held():
+            if not upload.data.is_file() or _is_kept(trial, job, upload, refusal):
+                upload.remove()
 
 
 def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, dict[str, Any], str]:
@@ -118,7 +149,10 @@ def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, di
         if job.kind in _UPLOADS and state is JobState.FAILED and _is_kept(trial, job, upload, refusal):
             state = JobState.REFUSED
         reason, hint = (_without_code(text, subject) for text in (refusal.message, refusal.hint))
-        return state, {"reason": reason, "next_step": hint, "report": _report(trial, job, upload)}, subject
+        report = _report(trial, job, upload)
+        if report and report in hint:  # the hint for the reading centre: the path of the report
+            hint = _SEE_REPORT
+        return state, {"reason": reason, "next_step": hint, "report": report}, subject
     if isinstance(received, ReceivedDummyRun):
         outcome = {"verdict": received.verdict, "gate": received.gate, "queries": received.queries}
         outcome["report"] = Path(received.report).name
@@ -135,7 +169,7 @@ def _visit(trial: Trial, job: Job, upload: WaitingUpload, request: Request) -> R
 
 
 def _dummy_run(trial: Trial, job: Job, upload: WaitingUpload, _request: Request) -> Received:
-    return receive_dummy_run(trial.root, upload.data, site=job.site)
+    return receive_dummy_run(trial.root, upload.data, site=job.site, by=job.account)
 
 
 def _retry(trial: Trial, job: Job, _upload: WaitingUpload, request: Request) -> Received:

@@ -61,7 +61,7 @@ class WaitingUpload:
     """
 
     def __init__(self, trial: Trial, code: str) -> None:
-        self.folder = trial.work / f"{WAITING}{code}"
+        self.code, self.folder = code, trial.work / f"{WAITING}{code}"
         self.data = self.folder / "upload"
         self._offset, self._request = self.folder / "offset", self.folder / "request.json"
 
@@ -142,8 +142,13 @@ class WaitingUpload:
         return offset + len(content)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, wait_s: float = 0) -> Iterator[None]:
         """Hold the upload. Nobody else writes, judges or removes it meanwhile.
+
+        Parameters
+        ----------
+        wait_s : float, optional
+            Longest waiting time in seconds.
 
         Yields
         ------
@@ -152,14 +157,14 @@ class WaitingUpload:
         Raises
         ------
         BusyError
-            If another process or request holds it.
+            If another process or request holds it for all of that time.
         OffsetError
             If it is gone.
         """
         if not self.folder.is_dir():
             raise OffsetError("expected an upload that waits, found none", hint="send it again")
         try:
-            with exclusive(self.folder / "owner.lock", wait_s=0):
+            with exclusive(self.folder / "owner.lock", wait_s=wait_s):
                 yield
         except LockedError as error:
             raise BusyError(
@@ -173,8 +178,22 @@ class WaitingUpload:
             _LOG.warning("work/%s holds identified files and cannot be removed; remove it", self.folder.name)
 
 
+def waiting_uploads(trial: Trial) -> list[WaitingUpload]:
+    """The uploads that have a folder.
+
+    Parameters
+    ----------
+    trial : Trial
+
+    Returns
+    -------
+    list of WaitingUpload
+    """
+    return [WaitingUpload(trial, path.name.removeprefix(WAITING)) for path in trial.work.glob(f"{WAITING}*")]
+
+
 def sweep_uploads(trial: Trial, registry: Registry) -> None:
-    """Remove the folders of ended uploads, and end uploads of which nothing came for a long time (`STALE`).
+    """Remove the folders of judged uploads, and end uploads of which nothing came for a long time (`STALE`).
 
     Parameters
     ----------
@@ -182,14 +201,14 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
     registry : Registry
     """
     now = datetime.now(UTC)
-    for folder in trial.work.glob(f"{WAITING}*"):
-        upload = WaitingUpload(trial, folder.name.removeprefix(WAITING))
+    for upload in waiting_uploads(trial):
         try:
             with upload.held():
-                job = registry.jobs.find(folder.name.removeprefix(WAITING))
-                if job is not None and job.state is JobState.RECEIVING and now - _changed(folder) > STALE:
-                    registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED)
-                elif job is not None and not job.state.ended:
+                job = registry.jobs.find(upload.code)
+                if job is not None and job.state is JobState.RECEIVING and now - _changed(upload.folder) > STALE:
+                    if not registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state):
+                        continue
+                elif job is not None and (not job.state.ended or job.is_unjudged):
                     continue
                 upload.remove()
         except (BusyError, OffsetError):
@@ -198,7 +217,7 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
         created = datetime.fromisoformat(job.created_at)
         gone = not WaitingUpload(trial, job.code).folder.is_dir()
         if job.state is JobState.RECEIVING and gone and now - created > STALE:
-            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED)
+            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state)
 
 
 def _changed(folder: Path) -> datetime:

@@ -13,10 +13,10 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
-from mri_pipeline.registry.jobs import Job
+from mri_pipeline.registry.jobs import Job, JobState
 from reading_centre.use_cases.query import answer_query
 from reading_centre.use_cases.waiting_upload import BusyError, WaitingUpload
-from reading_centre.web.access import allow, room_of, user_of
+from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, message_of, page
 from reading_centre.web.site_api import door_of, own_upload
 
@@ -40,9 +40,14 @@ def _overview(request: Request) -> Response:
 
 
 def _name_of(request: Request, job: Job, names: dict[str, str]) -> str:
-    """Name of the subject of an upload: of its request while it waits, then by the blinded code."""
+    """Number of a listed subject: of the request while the upload waits, then by the blinded code.
+
+    Empty for a subject that is not listed: its number and its code would appear at one address.
+    """
     waiting = WaitingUpload(room_of(request).trial, job.code).request
-    return str(waiting.get("subject", "")) or names.get(job.subject, job.subject)
+    stated = str(waiting.get("subject", ""))
+    listed = {number.upper() for number in names.values()}
+    return stated if stated.upper() in listed else names.get(job.subject, "")
 
 
 # uploads
@@ -62,8 +67,10 @@ def _form(request: Request) -> Response:
 @router.get("/uploads/{upload}")
 @allow(Role.SITE)
 def _upload(request: Request, upload: str) -> Response:
-    """Progress and verdict of an upload."""
+    """Progress and verdict of an upload. The check of a waiting one is started if no process does it."""
     job = own_upload(request, upload)
+    if job.state in {JobState.WAITING, JobState.RUNNING}:
+        worker_of(request).start()
     received = WaitingUpload(room_of(request).trial, job.code).received
     subject = _name_of(request, job, door_of(request).names())
     return page(request, "site_verdict", job=job, subject=subject, received=received, **_verdict(job))

@@ -12,22 +12,23 @@ import tarfile
 import time
 import zipfile
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from unittest import mock
 
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import UploadRefusedError
+from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry.jobs import JobKind, JobState
-from reading_centre.use_cases import site_door, waiting_upload
+from reading_centre.use_cases import site_door, upload_job, waiting_upload
 from reading_centre.use_cases.private_folder import WAITING
 from reading_centre.use_cases.upload_job import Worker, do_jobs
 from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
 from tests.unit import ingest_trial
 from tests.unit.office_trial import write_office_trial
 from tests.unit.reading_trial import copy_of
-from tests.unit.web_trial import browser, opened_room, server
+from tests.unit.web_trial import NoWorker, browser, opened_room, server
 
 CONTENT = hashlib.sha256(b"the files").hexdigest()
 
@@ -147,9 +148,13 @@ def test_a_dummy_run_is_judged_and_its_report_downloaded(room, visit_zip):
     assert room.registry.jobs.find(upload).visit == ""
     do_jobs(room.trial.root)  # with the checks of the images
     assert state(other, upload)["state"] == "refused"
+    text = other.get(f"/site/uploads/{upload}").text
+    assert "See the acceptance report, correct the scan, and send it again" in text
+    assert str(room.trial.root) not in text
     report = other.get(f"/site/uploads/{upload}/report")
     assert report.headers["content-disposition"].startswith("attachment")
     assert "The dummy run is refused" in report.text
+    assert "S02-CD" in report.text
     assert browser(room, "S01-AB").get(f"/site/uploads/{upload}/report").status_code == 404
 
 
@@ -348,6 +353,51 @@ def test_an_interrupted_check_is_done_again_and_fails_after_the_second_time(room
     assert "interrupted several times" in site.get(f"/site/uploads/{upload}").text
     sweep_uploads(room.trial, room.registry)
     assert waiting(room) == []
+    (entry,) = [entry for entry in quarantine_entries(room.trial.quarantine) if "several times" in entry.reason]
+    assert entry.upload.read_bytes() == visit_zip  # nothing that was sent is lost
+
+
+def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, site, visit_zip, monkeypatch):
+    upload = send(site, visit_zip)
+    monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 0.05)
+    job = room.registry.jobs.take()
+    with WaitingUpload(room.trial, upload).held():
+        upload_job._do(room.trial, room.registry, job)
+    job = room.registry.jobs.find(upload)
+    assert (job.state, job.attempts) == (JobState.WAITING, 0)
+    assert waiting(room) == [f"{WAITING}{upload}"]
+    monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
+    job = room.registry.jobs.take()
+    check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
+    with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
+        with WaitingUpload(room.trial, upload).held():
+            check.start()
+            time.sleep(0.2)
+            assert state(site, upload)["state"] == "running"
+        check.join()
+    assert room.registry.jobs.find(upload).state.ended
+
+
+def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, visit_zip):
+    upload = send(site, visit_zip)
+    full = UsageError("expected room on the disk, found none", hint="free some")
+    with (
+        mock.patch.object(upload_job, "receive_visit", side_effect=full),
+        mock.patch("reading_centre.use_cases.upload_desk.require_room", side_effect=full),
+    ):
+        do_jobs(room.trial.root)
+    assert state(site, upload)["state"] == "failed"
+    sweep_uploads(room.trial, room.registry)
+    assert WaitingUpload(room.trial, upload).data.read_bytes() == visit_zip
+    (entry,) = room.registry.audit_entries("upload not checked")
+    assert (entry.target, entry.details["job"]) == ("S01", upload)
+    send(site, visit_zip[:-2000], subject="0009")
+    do_jobs(room.trial.root)
+    assert waiting(room) == []
+    assert any(
+        entry.upload and entry.upload.read_bytes() == visit_zip
+        for entry in quarantine_entries(room.trial.quarantine)
+    )
 
 
 def test_an_unexpected_fault_keeps_the_upload_in_quarantine_and_tells_no_path(room, site, visit_zip):
@@ -516,3 +566,43 @@ def test_the_latest_uploads_are_first(room, site):
         connection.exec_driver_sql("UPDATE jobs SET created_at = ? WHERE code = ?", (at, first))
     text = site.get("/site").text
     assert text.index(second) < text.index(first)
+
+
+@pytest.mark.parametrize(
+    ("gate", "badge"), [("accepted", "good\">accepted"), ("refused", "bad\">refused"), ("undecided", "waits\">judged")]
+)
+def test_the_badge_of_a_dummy_run_is_the_state_of_its_gate(room, site, gate, badge):
+    job = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10)
+    room.registry.jobs.end(job.code, JobState.DONE, {"verdict": "accepted", "gate": gate})
+    for path in ("/site", f"/site/uploads/{job.code}"):
+        assert f'class="state {badge}<' in site.get(path).text
+
+
+def test_the_page_that_waits_for_a_verdict_starts_a_stopped_check_again(room, site):
+    upload = send(site, b"abcdefghij")
+    with mock.patch.object(NoWorker, "start") as start:
+        site.get(f"/site/uploads/{upload}")
+        assert start.call_count == 1
+        check(room)
+        site.get(f"/site/uploads/{upload}")
+        assert start.call_count == 1
+
+
+def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
+    upload = begin(site, 10).json()["upload"]
+    seen = room.registry.jobs.find(upload)
+    assert patch(site, upload, 0, b"abcdefghij").status_code == 204
+    site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen)
+    assert state(site, upload)["state"] == "waiting"
+    assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
+
+
+def test_an_upload_of_an_unlisted_subject_shows_neither_number_nor_code(room, site):
+    upload = send(site, b"abcdefghij")
+    pages = ("/site", f"/site/uploads/{upload}")
+    with mock.patch.object(site_door.SiteDoor, "names", return_value={}):
+        assert all("0009" not in site.get(path).text for path in pages)
+        code = Sealed.open(room.trial).preview("S01", "0009")
+        room.registry.jobs.end(upload, JobState.DONE, {"contrasts": []}, subject=code)
+        WaitingUpload(room.trial, upload).remove()
+        assert all(code not in site.get(path).text for path in pages)
