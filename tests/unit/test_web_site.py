@@ -569,7 +569,8 @@ def test_the_latest_uploads_are_first(room, site):
 
 
 @pytest.mark.parametrize(
-    ("gate", "badge"), [("accepted", "good\">accepted"), ("refused", "bad\">refused"), ("undecided", "waits\">judged")]
+    ("gate", "badge"),
+    [("accepted", 'good">accepted'), ("refused", 'bad">refused'), ("undecided", 'waits">judged')],
 )
 def test_the_badge_of_a_dummy_run_is_the_state_of_its_gate(room, site, gate, badge):
     job = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10)
