@@ -258,6 +258,8 @@ class SiteDoor:
         BusyError
             If a part is being written.
         """
+        if job.state is not JobState.RECEIVING:
+            return
         waiting = WaitingUpload(self._trial, job.code)
         with waiting.held() if waiting.folder.is_dir() else nullcontext():
             outcome = {"reason": "it was discarded by the site"}
