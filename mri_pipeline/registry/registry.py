@@ -59,9 +59,9 @@ class Registry(ScanRegistry, ReadRegistry):
     >>> from mri_pipeline.core.protocol import parse_protocol, protocol_text
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Registry.open(Trial(Path(folder)), parse_protocol(protocol_text())) as registry:
-    ...         registry.record_dummy_run("S01", accepted=True, upload_digest="ab12")
-    ...         registry.site("S01").gate.value
-    'accepted'
+    ...         scanner = registry.record_dummy_run("S01", accepted=True, upload_digest="ab12")
+    ...         scanner.value, registry.site("S01").gate.value
+    ('accepted', 'accepted')
     """
 
     @classmethod
