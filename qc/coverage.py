@@ -13,7 +13,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
-from mri_pipeline.intake.geometry import Geometry
+from mri_pipeline.intake.geometry import Geometry, are_parallel, reaches_beyond
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import MIN_SLICES, Unwanted
@@ -33,9 +33,6 @@ of slices."""
 
 _RUNS: Final = frozenset({Unwanted.ABORTED, Unwanted.NOT_STATED})
 """Companions that are another acquisition, whose positions may be others."""
-
-PARALLEL_COSINE: Final = 0.999
-"""Images are parallel if their normals differ by less than 2.6 degrees."""
 
 
 def split_series(
@@ -109,14 +106,8 @@ def _is_lost(other: Recognised, chosen: Series) -> bool:
 
 def _is_beyond(other: Series, stack: Geometry | None) -> bool:
     """True if an image is parallel to the slices of a stack, and beyond its first or last slice."""
-    if stack is None or other.geometry is None:
-        return False
-    normal = np.array(stack.slice_direction)
-    parallel = abs(float(normal @ np.array(other.geometry.slice_direction))) > PARALLEL_COSINE
-    to_ras = np.array([-1.0, -1.0, 1.0])
-    ends, depths = (np.array(g.corners_ras_mm) * to_ras @ normal for g in (stack, other.geometry))
-    half_mm = stack.spacing_mm[2] / 2
-    return bool(parallel and (depths.min() < ends.min() - half_mm or depths.max() > ends.max() + half_mm))
+    part = other.geometry
+    return stack is not None and part is not None and are_parallel(part, stack) and reaches_beyond(part, stack)
 
 
 def _is_whole(series: Series) -> bool:
