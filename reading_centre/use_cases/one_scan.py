@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mri_pipeline.analysis import preparation, steps
-from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, require_built_in
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrated, require_built_in
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import DetectionRate
+from mri_pipeline.core.calibration import NOT_CALIBRATED, VisitCalibration
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
@@ -46,8 +46,8 @@ class SegmentedScan:
         One for each number of `lesions`.
     quality : VisitQuality
         Registrations and QC flags.
-    calibration : sequence of DetectionRate
-        Of `calibrate_visit`; empty if it was not asked for.
+    calibration : VisitCalibration
+        Empty if it was not asked for.
     """
 
     t2: T2Segmentation
@@ -55,7 +55,7 @@ class SegmentedScan:
     lesions: LabelImage
     records: Sequence[LesionRecord]
     quality: VisitQuality
-    calibration: Sequence[DetectionRate] = ()
+    calibration: VisitCalibration = NOT_CALIBRATED
 
 
 def segment_images(
@@ -82,7 +82,7 @@ def segment_images(
     work : Path, optional
         Folder for the segmenter, if `rules` names one.
     calibrate : bool
-        True: measure the detection rate of simulated lesions (`calibrate_visit`).
+        True: measure the detection rate of simulated lesions (`mri_pipeline.analysis.calibration`).
 
     Returns
     -------
@@ -129,12 +129,12 @@ def segment_images(
         resample.resample_nearest(only.lesions, grid),
         only.records,
         VisitQuality(_VISIT, "", scan.skull_stripped, 1.0, scan.registrations, message),
-        _calibrate(scan, only.lesions, rules) if calibrate else (),
+        _calibrate(scan, only.lesions, rules) if calibrate else NOT_CALIBRATED,
     )
 
 
-def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> list[DetectionRate]:
-    return calibrate_visit(
+def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> VisitCalibration:
+    return calibrated(
         _VISIT,
         scan.images,
         own=lesions.mask,

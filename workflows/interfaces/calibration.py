@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
-from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibration_text
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrated, calibration_text
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules
@@ -40,7 +40,7 @@ class Calibrate(Step):
         if isdefined(inputs.gel):
             own = own | nifti.load_labels(inputs.gel).mask
         images = load_contrasts(inputs)
-        rates = calibrate_visit(
+        found = calibrated(
             inputs.visit,
             images,
             own=own,
@@ -55,5 +55,5 @@ class Calibrate(Step):
                 for contrast in images
             },
         )
-        self._results["rates"] = str(write_atomic(Path(runtime.cwd) / "rates.csv", calibration_text(rates)))
+        self._results["rates"] = str(write_atomic(Path(runtime.cwd) / "rates.csv", calibration_text([found])))
         return runtime

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import binomtest
 
-from mri_pipeline.core.calibration import DetectionRate, LesionKind
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
 from mri_pipeline.lesions.insertion import PlannedLesion
 
 
@@ -44,50 +44,75 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
     return rates
 
 
-def smallest_shown(rates: Sequence[DetectionRate], shown_rate: float) -> DetectionRate | None:
+def smallest_shown(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> DetectionRate | None:
     """The smallest size from which on a scan shows its lesions.
 
     Parameters
     ----------
     rates : sequence of DetectionRate
         Of one visit, kind and contrast.
-    shown_rate : float
-        Least rate of a size that is shown.
+    settings : CalibrationSettings
+        Least rate of a size that is shown, and least number of its lesions.
 
     Returns
     -------
     DetectionRate or None
         Of the smallest size that is shown and all of whose larger sizes are; None if the largest size is not shown.
+        Sizes with fewer lesions than the least number are not considered.
     """
     smallest = None
-    for rate in sorted(rates, key=lambda one: -one.diameter_mm):
-        if rate.rate < shown_rate:
+    for rate in sorted(_decisive(rates, settings), key=lambda one: -one.diameter_mm):
+        if rate.rate < settings.shown_rate:
             break
         smallest = rate
     return smallest
 
 
-def smallest_of_visit(rates: Sequence[DetectionRate], shown_rate: float) -> dict[LesionKind, DetectionRate | None]:
-    """The smallest lesion of usual contrast that the scans of a visit show.
+def _decisive(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> list[DetectionRate]:
+    """Rates of sizes with enough lesions."""
+    return [rate for rate in rates if rate.inserted >= settings.least_lesions]
+
+
+def largest_tested(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> float | None:
+    """The largest size of which enough lesions were simulated.
+
+    Parameters
+    ----------
+    rates : sequence of DetectionRate
+        Of one visit, kind and contrast.
+    settings : CalibrationSettings
+        Least number of lesions of a size.
+
+    Returns
+    -------
+    float or None
+        Diameter in mm; None if there is no such size. It is not known then what the scan shows.
+    """
+    return max((rate.diameter_mm for rate in _decisive(rates, settings)), default=None)
+
+
+def usual_contrast(
+    rates: Sequence[DetectionRate], settings: CalibrationSettings
+) -> dict[LesionKind, list[DetectionRate]]:
+    """The rates of lesions of usual contrast.
 
     Parameters
     ----------
     rates : sequence of DetectionRate
         Of one visit.
-    shown_rate : float
-        As in `smallest_shown`.
+    settings : CalibrationSettings
+        The middle one of its contrasts is the usual one.
 
     Returns
     -------
-    dict of LesionKind to (DetectionRate or None)
-        For each kind with rates, of the middle one of its contrasts.
+    dict of LesionKind to list of DetectionRate
+        For each kind with rates; empty if none of them are of usual contrast.
     """
     groups = by_contrast(rates)
-    found = {}
-    for kind in dict.fromkeys(rate.kind for rate in rates):
-        contrasts = sorted(contrast for of, contrast in groups if of is kind and contrast is not None)
-        found[kind] = smallest_shown(groups[kind, contrasts[len(contrasts) // 2]], shown_rate)
-    return found
+    return {
+        kind: groups.get((kind, settings.middle_contrast(kind)), [])
+        for kind in dict.fromkeys(rate.kind for rate in rates)
+    }
 
 
 def by_contrast(rates: Sequence[DetectionRate]) -> Mapping[tuple[LesionKind, float | None], list[DetectionRate]]:
