@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,9 +23,9 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
+from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, Use
 from mri_pipeline.registry.audit import AuditAction, os_user
-from qc.acceptance import DummyRun, judge_dummy_run
+from qc.acceptance import DummyRun, Verdict, judge_dummy_run
 from qc.compliance import Purpose
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
@@ -153,6 +154,38 @@ def receive_dummy_run(
             write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
+
+
+def accepted_dummy_run(folder: Path, digest: str, *, site: str) -> ReceivedDummyRun | None:
+    """The verdict on a dummy run that was accepted before.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the trial.
+    digest : str
+        SHA-256 of the upload.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    ReceivedDummyRun or None
+        None unless the latest verdict on this upload is recorded and accepts it.
+    """
+    trial = Trial.existing(folder)
+    report = _report(trial, site, digest)
+    with Registry.open(trial, load_protocol(trial.protocol_file), Use.SHOW) as registry:
+        judged = [e for e in registry.audit_trail() if (e.action, e.target) == (AuditAction.DUMMY_RUN, site)]
+        gates = [gate for gate in registry.scanner_gates.all(site) if gate.dummy_run_digest == digest]
+        gate = gates[0].state.value if gates else registry.site(site).gate.value
+    if digest not in {e.details["upload"] for e in judged} or not report.with_suffix(".json").is_file():
+        return None
+    verdict = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    if not Verdict(verdict["by_limits"]).opens_gate:
+        return None
+    queries = tuple(f["message"] for f in verdict["findings"] if f["action"] == Action.QUERY)
+    return ReceivedDummyRun(site, verdict["by_limits"], gate, queries, str(report))
 
 
 def _of_scanner(run: DummyRun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.intake.quarantined import (
     QuarantineEntry,
     quarantine_entries,
@@ -25,8 +26,9 @@ from mri_pipeline.intake.quarantined import (
 )
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
-from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
+from reading_centre.use_cases.dummy_run import ReceivedDummyRun, accepted_dummy_run, receive_dummy_run
+from reading_centre.use_cases.ingest import ReceivedVisit, accepted_upload, receive_visit
+from reading_centre.use_cases.upload_desk import settle_upload
 
 DUMMY_RUN = "dummy run"
 
@@ -100,18 +102,24 @@ def retry_upload(
     Returns
     -------
     ReceivedVisit or ReceivedDummyRun
-        All copies of the upload in quarantine are deleted then.
+        All copies of the upload in quarantine are deleted then. If it was accepted before, such as by a retry that was
+        killed before its end, the result is that of the first time.
 
     Raises
     ------
     UploadRefusedError
         If the upload is refused again. It has a new entry then.
     UsageError
-        If there is no such entry, its upload is not kept, it is tried again by another process, or subject or visit is
-        missing or another one. Also for a dummy run if a later one was judged.
+        If there is no such entry, its upload is not kept as it was received, it is tried again by another process, or
+        subject or visit is missing or another one. Also for a dummy run if a later one was judged.
     """
     trial = Trial.existing(folder)
     with _only_retry(trial, name):
+        done = _accepted_before(
+            trial, name, subject=subject, visit=visit, before_infusion=before_infusion, stated=stated
+        )
+        if done is not None:
+            return done
         return _retried(
             trial,
             _waiting(trial, name),
@@ -127,7 +135,7 @@ def retry_upload(
 @contextmanager
 def _only_retry(trial: Trial, name: str) -> Iterator[None]:
     """Hold the lock of an upload, also if it has several entries."""
-    digest = _waiting(trial, name).sha256
+    digest = quarantine_entry(trial.quarantine, name).sha256
     try:
         with exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0):
             yield
@@ -138,6 +146,33 @@ def _only_retry(trial: Trial, name: str) -> Iterator[None]:
         ) from error
 
 
+def _accepted_before(
+    trial: Trial, name: str, *, subject: str, visit: str, **statements: Any
+) -> ReceivedVisit | ReceivedDummyRun | None:
+    """The result of an accepted upload whose copy is deleted, at least in part. Its entry is settled.
+
+    A process that is killed after the acceptance leaves such an entry.
+    """
+    entry = quarantine_entry(trial.quarantine, name)
+    if not entry.outcome and _is_whole(entry):
+        return None
+    label = entry.visit or visit
+    found: ReceivedVisit | ReceivedDummyRun | None = None
+    if entry.kind == DUMMY_RUN:
+        found = accepted_dummy_run(trial.root, entry.sha256, site=entry.site)
+    elif subject and label and visit in ("", label):
+        found = accepted_upload(
+            trial.root, entry.sha256, site=entry.site, subject=subject, visit=label, **statements
+        )
+    if found is not None and not entry.outcome:
+        settle_upload(trial, entry.sha256, kind=entry.kind, visit="" if entry.kind == DUMMY_RUN else label)
+    return found
+
+
+def _is_whole(entry: QuarantineEntry) -> bool:
+    return entry.upload is not None and measure_upload(entry.upload) == (entry.size_bytes, entry.sha256)
+
+
 def _retried(
     trial: Trial, entry: QuarantineEntry, *, subject: str, visit: str, **statements: Any
 ) -> ReceivedVisit | ReceivedDummyRun:
@@ -145,6 +180,11 @@ def _retried(
     if upload is None:
         raise UsageError(
             f"{name}: expected the upload in quarantine, found none (too large to keep, or settled)",
+            hint="ask the site to send it again",
+        )
+    if not _is_whole(entry):
+        raise UsageError(
+            f"{name}: expected the upload in quarantine as it was received, found another one or a part of it",
             hint="ask the site to send it again",
         )
     _audit_retry(trial, entry, subject=subject, visit=visit)
@@ -204,6 +244,12 @@ def release_upload(
         FLAIR or missing slices.
     """
     trial = Trial.existing(folder)
+    with _only_retry(trial, name):
+        done = _accepted_before(
+            trial, name, subject=subject, visit=visit, before_infusion=before_infusion, stated=stated
+        )
+    if done is not None:
+        return done
     entry = _waiting(trial, name)
     cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
     _require_releasable(entry, cleared)
@@ -301,11 +347,9 @@ def _audit_retry(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: s
 
 def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
     """Delete the older of two copies if the upload has a new entry."""
-    later = [
-        other
-        for other in quarantine_entries(trial.quarantine)
-        if other.sha256 == entry.sha256 and other.name > entry.name and other.upload is not None
-    ]
+    same = [other for other in quarantine_entries(trial.quarantine) if other.sha256 == entry.sha256]
+    own = next(number for number, other in enumerate(same) if other.name == entry.name)
+    later = [other for other in same[own + 1 :] if other.upload is not None]
     if later:
         outcome = f"refused again: {later[-1].name}"
         settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))

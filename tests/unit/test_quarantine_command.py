@@ -20,12 +20,14 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake import quarantined
 from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries
 from mri_pipeline.registry import Gate, Registry
 from qc import decision
 from qc.findings import Finding
 from reading_centre import cli
+from reading_centre.use_cases import upload_desk
 from reading_centre.use_cases.dummy_run import receive_dummy_run
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
@@ -175,8 +177,83 @@ def test_a_retry_is_for_the_subject_of_the_upload(trial, tmp_path):
         with pytest.raises(UsageError, match="expected the subject and the visit of the refused upload"):
             retry_upload(trial.root, name, **wrong)
     retry_upload(trial.root, name, subject=NUMBER)
-    with pytest.raises(UsageError, match="expected an entry that waits, found one that was settled"):
+    for wrong in ({"subject": "0008"}, {"subject": NUMBER, "stated": {Contrast.FLAIR: 1}}, {}):
+        with pytest.raises(UsageError, match="expected an entry that waits, found one that was settled"):
+            retry_upload(trial.root, name, **wrong)
+
+
+@pytest.mark.parametrize("release", [False, True])
+@pytest.mark.parametrize("left", ["the copy", "a part of the copy", "no copy", "a settled entry"])
+def test_a_retry_that_was_killed_after_the_acceptance_ends_with_its_result(
+    trial, tmp_path, monkeypatch, capsys, left, release
+):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    if not release:
+        thickness_is(trial, "query", "refuse")
+    decision_of = {"reason": "old scanner", "by": "QC"} if release else {}
+    again = release_upload if release else retry_upload
+    settle = quarantined.settle_entry
+
+    def killed(folder, entry, **more):
+        if left == "a settled entry":
+            settle(folder, entry, **more)
+        files = sorted(entry.upload.iterdir()) if entry.upload.exists() else []
+        for path in files[: {"the copy": 0, "a part of the copy": 5}.get(left, len(files))]:
+            path.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_desk, "settle_entry", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(trial.root, name, subject=NUMBER, **decision_of)
+    before = actions(trial)
+    result = again(trial.root, name, subject=NUMBER, **decision_of)
+    assert (result.visit, result.known, "FLAIR" in result.contrasts) == ("wk04", True, True)
+    assert list_quarantine(trial.root) == []
+    assert identified(trial) == []
+    assert "upload refused" not in [action for action, _ in actions(trial)[len(before) :]]
+    options = ["--reason", "old scanner", "--by", "QC"] if release else []
+    command = ["quarantine", "release" if release else "retry", str(trial.root), name, "--subject", NUMBER]
+    assert cli.invoke([*command, *options]) == 0
+    assert "wk04: stored already" in capsys.readouterr().out
+
+
+def test_a_retry_of_a_dummy_run_that_was_killed_after_the_acceptance(trial, tmp_path, monkeypatch):
+    limits = [Finding("snr", Action.REFUSE, "expected 30, found 20", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: limits)
+    sent = factory.write_visit(tmp_path / "up", SMALL)
+    with pytest.raises(ComplianceError, match="expected 30, found 20"):
+        receive_dummy_run(trial.root, sent, site="S02")
+    (entry,) = list_quarantine(trial.root)
+    limits.clear()
+
+    def killed(_folder, entry, **_more):
+        next(iter(entry.upload.iterdir())).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_desk, "settle_entry", killed)
+        with pytest.raises(KeyboardInterrupt):
+            retry_upload(trial.root, entry.name)
+    for _ in range(2):  # with a part of its copy, and settled
+        result = retry_upload(trial.root, entry.name)
+        assert (result.site, result.verdict, result.gate) == ("S02", "accepted with queries", "accepted")
+        assert result.queries
+        assert list_quarantine(trial.root) == identified(trial) == []
+    assert [action for action, _ in actions(trial)].count("dummy-run") == 3  # that of S01, refused, accepted
+
+
+def test_a_copy_that_is_not_whole_is_never_tried(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    next(iter(identified(trial)[0].iterdir())).unlink()
+    with pytest.raises(
+        UsageError, match="expected the upload in quarantine as it was received, found another one"
+    ):
         retry_upload(trial.root, name, subject=NUMBER)
+    assert [entry.name for entry in list_quarantine(trial.root)] == [name]
 
 
 def test_an_upload_before_the_dummy_run_is_tried_again_after_it(trial, tmp_path):
