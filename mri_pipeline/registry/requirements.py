@@ -65,7 +65,7 @@ def require_latest(row: SiteRow, upload_digest: str, received: str) -> None:
 
 
 def require_texts(*, by: str, **texts: str) -> None:
-    """Refuse an empty text, and a name that the registry cannot store.
+    """Refuse an empty text, and one that not every database stores.
 
     Parameters
     ----------
@@ -82,6 +82,8 @@ def require_texts(*, by: str, **texts: str) -> None:
     for name, value in {**texts, "by": by}.items():
         if not value.strip():
             raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
+        if "\0" in value or value.encode("utf-8", "ignore").decode("utf-8") != value:
+            raise UsageError(f"expected a text as {name}, found bytes that are no text", hint="write it as UTF-8")
     if len(by) > LONGEST_NAME:
         raise UsageError(
             f"expected at most {LONGEST_NAME} characters as by, found {len(by)}",
