@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,10 +21,9 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, Use
+from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
 from mri_pipeline.registry.audit import AuditAction, os_user
-from qc.acceptance import DummyRun, Verdict, judge_dummy_run
+from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
@@ -82,6 +80,7 @@ def receive_dummy_run(
     stated: Mapping[Contrast, int] | None = None,
     by: str = "",
     pdf: bool = False,
+    sha256: str = "",
 ) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
@@ -101,6 +100,8 @@ def receive_dummy_run(
         Reviewer whom the report names. Default: the account of the process.
     pdf : bool, optional
         True: write the report as PDF, too.
+    sha256 : str, optional
+        Of an upload in quarantine when it was received; empty for a new upload.
 
     Returns
     -------
@@ -112,8 +113,8 @@ def receive_dummy_run(
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, a later dummy run of the site was judged, or Chromium is
-        missing for a PDF.
+        If the site is unknown, the path does not exist, a later dummy run of the site was judged, Chromium is missing
+        for a PDF, or the upload has another `sha256`.
     ExternalToolError
         If Chromium fails. The verdict is recorded.
     """
@@ -121,7 +122,7 @@ def receive_dummy_run(
         chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         upload = desk.upload
-        _, digest = measure_upload(upload)
+        digest = desk.measured(sha256)
         desk.registry.require_latest_dummy_run(site, digest, received)
         with _refusals(desk, upload, digest, site, received, pdf=pdf) as judged:
             run, alarm = accept_dummy_run(
@@ -154,38 +155,6 @@ def receive_dummy_run(
             write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
-
-
-def accepted_dummy_run(folder: Path, digest: str, *, site: str) -> ReceivedDummyRun | None:
-    """The verdict on a dummy run that was accepted before.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    digest : str
-        SHA-256 of the upload.
-    site : str
-        Code of the site.
-
-    Returns
-    -------
-    ReceivedDummyRun or None
-        None unless the latest verdict on this upload is recorded and accepts it.
-    """
-    trial = Trial.existing(folder)
-    report = _report(trial, site, digest)
-    with Registry.open(trial, load_protocol(trial.protocol_file), Use.SHOW) as registry:
-        judged = [e for e in registry.audit_trail() if (e.action, e.target) == (AuditAction.DUMMY_RUN, site)]
-        gates = [gate for gate in registry.scanner_gates.all(site) if gate.dummy_run_digest == digest]
-        gate = gates[0].state.value if gates else registry.site(site).gate.value
-    if digest not in {e.details["upload"] for e in judged} or not report.with_suffix(".json").is_file():
-        return None
-    verdict = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
-    if not Verdict(verdict["by_limits"]).opens_gate:
-        return None
-    queries = tuple(f["message"] for f in verdict["findings"] if f["action"] == Action.QUERY)
-    return ReceivedDummyRun(site, verdict["by_limits"], gate, queries, str(report))
 
 
 def _of_scanner(run: DummyRun) -> dict[str, Any]:

@@ -7,13 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ComplianceError, UsageError
-from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Registry, another_scan
+from mri_pipeline.registry import another_scan
 from qc.decision import write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
 from qc.scan_profile import profile_record
@@ -79,6 +76,7 @@ def receive_visit(
     stated: Mapping[Contrast, int] | None = None,
     complete: bool = False,
     dry_run: bool = False,
+    sha256: str = "",
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
@@ -105,6 +103,8 @@ def receive_visit(
         True: refuse a visit without a required sequence (other than FLAIR), which is a query otherwise.
     dry_run : bool, optional
         True: nothing is stored. The result or the error is that of an ingest; a refused upload is not quarantined.
+    sha256 : str, optional
+        Of an upload in quarantine when it was received; empty for a new upload.
 
     Returns
     -------
@@ -116,13 +116,13 @@ def receive_visit(
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
         If the site or visit is unknown, a reason is blank, the path does not exist, the visit already has another scan,
-        another upload of the subject does not end, or a disk is full.
+        another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
     """
     _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
         upload = desk.upload
         desk.protocol.visit(visit)
-        _, digest = measure_upload(upload)
+        digest = desk.measured(sha256)
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
@@ -194,73 +194,29 @@ def _require_listed(protocol: Protocol, site: str, number: str) -> None:
 def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
     """The visit if this upload was accepted before. Only a new statement of the site is entered then."""
     code, visit = visitor.code, visitor.visit
-    if not desk.registry.upload(code, visit):
+    uploaded = desk.registry.upload(code, visit)
+    if not uploaded:
         return None
     desk.registry.require_site(code, visitor.site)
-    if _is_accepted(desk.registry, code, visit, visitor.digest, visitor.stated):
-        before = None if visitor.dry_run else visitor.before_infusion
-        return _accepted(desk.trial, desk.protocol, desk.registry, code=code, visit=visit, before=before)
-    if not visitor.replace_because:
-        raise another_scan(code, visit)
-    desk.registry.require_replaceable(code, visit)
-    return None
-
-
-def _is_accepted(
-    registry: Registry, code: str, visit: str, digest: str, stated: Mapping[Contrast, int] | None
-) -> bool:
-    """True if the scan of a visit is this upload, with no other statement about its series."""
-    series = statement_text(stated or {})
-    return registry.upload(code, visit) == digest and series in ("", registry.remark(code, visit, "series"))
-
-
-def _accepted(
-    trial: Trial, protocol: Protocol, registry: Registry, *, code: str, visit: str, before: bool | None
-) -> ReceivedVisit:
-    """An accepted visit. A statement of the site about the infusion is entered."""
-    if before is not None:
-        new = infusion_query(before, visit, protocol)
-        registry.record_statement(
-            code, visit, before_infusion=before, rule=BEFORE_INFUSION, questions=questions(new)
+    series = statement_text(visitor.stated)
+    same = uploaded == visitor.digest and series in ("", desk.registry.remark(code, visit, "series"))
+    if not same:
+        if not visitor.replace_because:
+            raise another_scan(code, visit)
+        desk.registry.require_replaceable(code, visit)
+        return None
+    if visitor.before_infusion is not None and not visitor.dry_run:
+        new = infusion_query(visitor.before_infusion, visit, desk.protocol)
+        desk.registry.record_statement(
+            code,
+            visit,
+            before_infusion=visitor.before_infusion,
+            rule=BEFORE_INFUSION,
+            questions=questions(new),
         )
-    (state,) = [state for state in registry.subject(code).visits if state.visit == visit]
-    contrasts = tuple(contrast.value for contrast in trial.rawdata.scans(code, visit))
+    (state,) = [state for state in desk.registry.subject(code).visits if state.visit == visit]
+    contrasts = tuple(contrast.value for contrast in desk.trial.rawdata.scans(code, visit))
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
-
-
-def accepted_upload(
-    folder: Path,
-    digest: str,
-    *,
-    site: str,
-    subject: str,
-    visit: str,
-    before_infusion: bool | None = None,
-    stated: Mapping[Contrast, int] | None = None,
-) -> ReceivedVisit | None:
-    """The visit whose accepted scan is an upload of this digest, as `receive_visit` gives it for a known upload.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the trial.
-    digest : str
-        SHA-256 of the upload.
-    site, subject, visit, before_infusion, stated
-        As in `receive_visit`.
-
-    Returns
-    -------
-    ReceivedVisit or None
-        None if the scan of the visit is another one, or there is none.
-    """
-    trial = Trial.existing(folder)
-    protocol = load_protocol(trial.protocol_file)
-    code = Sealed.open(trial).preview(site, subject)
-    with Registry.open(trial, protocol) as registry:
-        if not _is_accepted(registry, code, visit, digest, stated):
-            return None
-        return _accepted(trial, protocol, registry, code=code, visit=visit, before=before_infusion)
 
 
 def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:

@@ -13,22 +13,22 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError, UsageError
-from mri_pipeline.core.io.locks import LockedError, exclusive
+from mri_pipeline.core.io.locks import LockedError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.intake.quarantined import (
     QuarantineEntry,
+    only_user,
     quarantine_entries,
     quarantine_entry,
+    remove_settled,
     settle_entry,
 )
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
-from reading_centre.use_cases.dummy_run import ReceivedDummyRun, accepted_dummy_run, receive_dummy_run
-from reading_centre.use_cases.ingest import ReceivedVisit, accepted_upload, receive_visit
-from reading_centre.use_cases.upload_desk import settle_upload
+from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
+from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
 
 DUMMY_RUN = "dummy run"
 
@@ -102,24 +102,18 @@ def retry_upload(
     Returns
     -------
     ReceivedVisit or ReceivedDummyRun
-        All copies of the upload in quarantine are deleted then. If it was accepted before, such as by a retry that was
-        killed before its end, the result is that of the first time.
+        All copies of the upload in quarantine are deleted then.
 
     Raises
     ------
     UploadRefusedError
         If the upload is refused again. It has a new entry then.
     UsageError
-        If there is no such entry, its upload is not kept as it was received, it is tried again by another process, or
-        subject or visit is missing or another one. Also for a dummy run if a later one was judged.
+        If there is no such entry, it is settled, its upload is not kept as it was received, it is tried again by
+        another process, or subject or visit is missing or another one. Also for a dummy run if a later one was judged.
     """
     trial = Trial.existing(folder)
     with _only_retry(trial, name):
-        done = _accepted_before(
-            trial, name, subject=subject, visit=visit, before_infusion=before_infusion, stated=stated
-        )
-        if done is not None:
-            return done
         return _retried(
             trial,
             _waiting(trial, name),
@@ -134,43 +128,17 @@ def retry_upload(
 
 @contextmanager
 def _only_retry(trial: Trial, name: str) -> Iterator[None]:
-    """Hold the lock of an upload, also if it has several entries."""
-    digest = quarantine_entry(trial.quarantine, name).sha256
+    """Hold the lock of an upload, also if it has several entries. Copies of settled entries are removed at the end."""
     try:
-        with exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0):
+        with only_user(trial.quarantine, _waiting(trial, name).sha256):
             yield
     except LockedError as error:
         raise UsageError(
             f"{name}: expected one retry of an upload at a time, found another one in progress",
             hint="wait for its end, then list the entries: mri-pipeline quarantine list TRIAL",
         ) from error
-
-
-def _accepted_before(
-    trial: Trial, name: str, *, subject: str, visit: str, **statements: Any
-) -> ReceivedVisit | ReceivedDummyRun | None:
-    """The result of an accepted upload whose copy is deleted, at least in part. Its entry is settled.
-
-    A process that is killed after the acceptance leaves such an entry.
-    """
-    entry = quarantine_entry(trial.quarantine, name)
-    if not entry.outcome and _is_whole(entry):
-        return None
-    label = entry.visit or visit
-    found: ReceivedVisit | ReceivedDummyRun | None = None
-    if entry.kind == DUMMY_RUN:
-        found = accepted_dummy_run(trial.root, entry.sha256, site=entry.site)
-    elif subject and label and visit in ("", label):
-        found = accepted_upload(
-            trial.root, entry.sha256, site=entry.site, subject=subject, visit=label, **statements
-        )
-    if found is not None and not entry.outcome:
-        settle_upload(trial, entry.sha256, kind=entry.kind, visit="" if entry.kind == DUMMY_RUN else label)
-    return found
-
-
-def _is_whole(entry: QuarantineEntry) -> bool:
-    return entry.upload is not None and measure_upload(entry.upload) == (entry.size_bytes, entry.sha256)
+    finally:
+        remove_settled(trial.quarantine)
 
 
 def _retried(
@@ -182,20 +150,17 @@ def _retried(
             f"{name}: expected the upload in quarantine, found none (too large to keep, or settled)",
             hint="ask the site to send it again",
         )
-    if not _is_whole(entry):
-        raise UsageError(
-            f"{name}: expected the upload in quarantine as it was received, found another one or a part of it",
-            hint="ask the site to send it again",
-        )
     _audit_retry(trial, entry, subject=subject, visit=visit)
     try:
         if entry.kind == DUMMY_RUN:
             return receive_dummy_run(
-                trial.root, upload, site=entry.site, received=entry.received, stated=statements["stated"]
-            )
+                trial.root, upload, site=entry.site, received=entry.received, stated=statements["stated"],
+                sha256=entry.sha256,
+            )  # fmt: skip
         return receive_visit(
-            trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, **statements
-        )
+            trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, sha256=entry.sha256,
+            **statements,
+        )  # fmt: skip
     except UploadRefusedError:
         _settle_refused(trial, entry)
         raise
@@ -244,12 +209,6 @@ def release_upload(
         FLAIR or missing slices.
     """
     trial = Trial.existing(folder)
-    with _only_retry(trial, name):
-        done = _accepted_before(
-            trial, name, subject=subject, visit=visit, before_infusion=before_infusion, stated=stated
-        )
-    if done is not None:
-        return done
     entry = _waiting(trial, name)
     cleared = [element for tag in clear_identity for element in _cleared(tag, entry)]
     _require_releasable(entry, cleared)

@@ -475,7 +475,7 @@ def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
     assert manager.post(f"{url}/retry", data=form).status_code == 422  # it is settled
 
 
-def test_another_try_that_is_killed_after_the_acceptance_is_not_a_failed_one(room, site, visit_zip):
+def test_another_try_that_is_killed_after_the_acceptance_ends_and_says_so(room, site, visit_zip):
     with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
         send(site, visit_zip)
         do_jobs(room.trial.root)
@@ -488,8 +488,8 @@ def test_another_try_that_is_killed_after_the_acceptance_is_not_a_failed_one(roo
     assert room.registry.subject(Sealed.open(room.trial).preview("S01", "0009")).visits[0].scan == "received"
     check(room)
     (job,) = [job for job in room.registry.jobs.latest() if job.entry == name]
-    assert (job.state, job.attempts, job.outcome["known"]) == (JobState.DONE, 2, True)
-    assert "accepted" in manager.get(page).text
+    assert (job.state, job.attempts) == (JobState.FAILED, 2)
+    assert "found one that was settled (accepted)" in manager.get(page).text
     assert waiting(room) == []
 
 
