@@ -9,15 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.calibration import FAILED, CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, Grid, Image, LabelImage
@@ -83,16 +82,15 @@ def require_built_in(rules: LesionRules, *, calibrate: bool) -> None:
         )
 
 
-def calibrated(visit: str, images: Mapping[Contrast, Image], **more: Any) -> VisitCalibration:
+def calibrated(visit: str, calibrate: Callable[[], Sequence[DetectionRate]]) -> VisitCalibration:
     """Calibrate a visit that is analysed already. A failure does not lose its analysis.
 
     Parameters
     ----------
     visit : str
         Label.
-    images : mapping of Contrast to Image
-    **more
-        Of `calibrate_visit`.
+    calibrate : callable
+        Calls `calibrate_visit`, and reads and prepares its arguments.
 
     Returns
     -------
@@ -105,12 +103,12 @@ def calibrated(visit: str, images: Mapping[Contrast, Image], **more: Any) -> Vis
         If a disk is full or a file cannot be read, which is no fault of the scan.
     """
     try:
-        rates = calibrate_visit(visit, images, **more)
+        rates = calibrate()
     except OSError:
         raise
     except Exception as error:
-        _LOGGER.exception("visit %s: the self-calibration failed", visit)
-        return VisitCalibration(visit, note=f"the self-calibration failed ({type(error).__name__})")
+        _LOGGER.exception("visit %s: %s", visit, FAILED)
+        return VisitCalibration(visit, note=f"{FAILED} ({type(error).__name__})")
     return VisitCalibration(visit, tuple(rates), "" if rates else "no place for a simulated lesion")
 
 

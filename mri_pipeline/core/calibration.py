@@ -148,3 +148,6 @@ class VisitCalibration:
 
 
 NOT_CALIBRATED: Final = VisitCalibration()
+
+FAILED: Final = "the self-calibration failed"
+"""Begin of the note of a visit whose self-calibration failed. The next run repeats it."""

@@ -70,13 +70,29 @@ def _follows(other: Recognised, item: Recognised) -> bool:
 
 
 def _repeats_slices(other: Recognised, few: Recognised) -> bool:
-    """False for a test scan of the same TR and TE, and for end slices of a series that differ from its others."""
-    one, two = other.series, few.series
-    matrices = {(s.first.rows, s.first.columns, s.first.pixel_spacing_mm) for s in (one, two)}
-    if one.geometry is None or two.geometry is None or len(matrices) > 1:
-        return False
-    within = are_parallel(two.geometry, one.geometry) and not reaches_beyond(two.geometry, one.geometry)
-    return within or one.first.series_key != two.first.series_key
+    """True if a few slices lie within a whole series. False for end slices, and for a test scan of another matrix."""
+    one, two = other.series.geometry, few.series.geometry
+    return (
+        one is not None
+        and two is not None
+        and same_matrix(other.series, few.series)
+        and are_parallel(two, one)
+        and not reaches_beyond(two, one)
+    )
+
+
+def same_matrix(one: Series, other: Series) -> bool:
+    """True if two series have the same matrix and pixel spacing.
+
+    Parameters
+    ----------
+    one, other : Series
+
+    Returns
+    -------
+    bool
+    """
+    return len({(s.first.rows, s.first.columns, s.first.pixel_spacing_mm) for s in (one, other)}) == 1
 
 
 def _is_whole(series: Series) -> bool:

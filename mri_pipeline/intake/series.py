@@ -86,8 +86,8 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     """Refuse an upload that mixes patients or days.
 
     One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
-    starts a new study. Two studies are a query if they are of two scanners, or if not every image
-    states the patient number, and name or birth date.
+    starts a new study. Images that state neither the patient number nor name and birth date are a query. Two studies
+    are a query unless every image states the patient number, name or birth date, and the same scanner.
 
     Parameters
     ----------
@@ -114,8 +114,7 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
         )
     # the patient number, or name with birth date, must be stated in every image
     same_patient = all(number for number, _, _ in persons) or all(name and birth for _, name, birth in persons)
-    scanners = {i.scanner_key for i in instances if i.kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)}
-    certain = len(scanners) == 1 and all(number and (name or birth) for number, name, birth in persons)
+    certain = _is_one_scanner(instances) and all(number and (name or birth) for number, name, birth in persons)
     if len(studies) > 1 and (len(days) > 1 or None in days or not same_patient):
         raise UploadRefusedError(
             f"expected one study in an upload, found {len(studies)} studies", hint="upload each visit separately"
@@ -134,9 +133,17 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
         message = f"expected one study in an upload, found {len(studies)} studies of one patient and one day"
         (notes if certain else queries).append(message)
     if len(persons) > 1:
-        notes.append("expected the same patient data in all series, found a series with incomplete patient data")
+        message = "expected the same patient data in all series, found a series with incomplete patient data"
+        stated = all(number or (name and birth) for number, name, birth in persons)
+        (notes if stated else queries).append(message)
     number, name, birth = (max(person[part] for person in persons) for part in range(3))
     return OneVisit((number, name, birth), studies, tuple(notes), tuple(queries))
+
+
+def _is_one_scanner(instances: Sequence[InstanceFacts]) -> bool:
+    """True if every MR image states its scanner, and all state the same one."""
+    images = [i for i in instances if i.kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)]
+    return all(i.states_scanner for i in images) and len({i.scanner_key for i in images}) == 1
 
 
 def require_one_day(series: Iterable[Series]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
-from mri_pipeline.lesions.scoring.detection import by_contrast, largest_tested, smallest_shown, usual_contrast
+from mri_pipeline.lesions.scoring.detection import by_contrast, is_known, is_shown, smallest_shown, usual_contrast
 
 _SETTINGS = CalibrationSettings()
 
@@ -37,7 +37,7 @@ def calibration_rows(calibration: VisitCalibration) -> list[dict[str, Any]]:
                 rate.diameter_mm: {
                     "text": f"{rate.found}/{rate.inserted}",
                     "interval": _interval(rate),
-                    "shown": rate.rate >= _SETTINGS.shown_rate and rate.inserted >= _SETTINGS.least_lesions,
+                    "shown": is_shown(rate, _SETTINGS),
                 }
                 for rate in group
             },
@@ -53,10 +53,10 @@ def _interval(rate: DetectionRate) -> str:
 
 
 def _smallest(group: Sequence[DetectionRate]) -> str:
-    found, largest = smallest_shown(group, _SETTINGS), largest_tested(group, _SETTINGS)
+    found = smallest_shown(group, _SETTINGS)
     if found is not None:
         return f"{found.diameter_mm:g} mm"
-    return "not known" if largest is None else f"none up to {largest:g} mm"
+    return f"none up to {max(_SETTINGS.diameters_mm):g} mm" if is_known(group, _SETTINGS) else "not known"
 
 
 def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:
@@ -70,7 +70,7 @@ def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By name of the count, such as ``from 4 mm``. A count without enough simulated lesions is absent.
+        By name of the count, such as ``from 4 mm``. A count is absent if it is not known.
     """
     texts = {kind: _smallest(group) for kind, group in usual_contrast(rates, _SETTINGS).items()}
     return {

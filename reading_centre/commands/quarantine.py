@@ -182,3 +182,5 @@ def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:
     say(f"{record.get('subject') or record['site']} {record.get('visit') or 'dummy run'}: {done}")
     for query in result.queries:
         say(f"  query: {query}")
+    for note in record.get("notes", ()):
+        say(f"  {note}")

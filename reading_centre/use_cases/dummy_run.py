@@ -21,7 +21,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
+from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, require_storable
 from mri_pipeline.registry.audit import AuditAction, os_user
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
@@ -114,10 +114,11 @@ def receive_dummy_run(
         the upload could be judged.
     UsageError, SettingsError
         If the site is unknown, the path does not exist, a later dummy run of the site was judged, Chromium is missing
-        for a PDF, or the upload has another `sha256`.
+        for a PDF, `by` is no text, or the upload has another `sha256`.
     ExternalToolError
         If Chromium fails. The verdict is recorded.
     """
+    require_storable("by", by)
     if pdf:
         chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:

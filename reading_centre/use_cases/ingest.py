@@ -10,7 +10,7 @@ from typing import Any
 from mri_pipeline.core.errors import ComplianceError, UsageError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.registry import another_scan
+from mri_pipeline.registry import another_scan, require_storable
 from qc.decision import write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
 from qc.scan_profile import profile_record
@@ -115,8 +115,8 @@ def receive_visit(
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site or visit is unknown, a reason is blank, the path does not exist, the visit already has another scan,
-        another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
+        If the site or visit is unknown, a reason is blank or no text, the path does not exist, the visit already has
+        another scan, another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
     """
     _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
@@ -132,8 +132,9 @@ def receive_visit(
 
 
 def _require_reasons(reasons: Mapping[str, str]) -> None:
-    """Refuse a reason that is given and blank."""
+    """Refuse a reason that is given and blank, or that cannot be stored."""
     for option, reason in reasons.items():
+        require_storable(option, reason)
         if reason and not reason.strip():
             raise UsageError(
                 f"{option}: expected a reason, found a blank text", hint="write it without patient data"
@@ -237,11 +238,17 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
             identity=judged.identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
-            remarks=judged.remarks,
+            remarks=judged.remarks | _notes(judged),
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
             measures=judged.measures,
         )
+
+
+def _notes(judged: JudgedVisit) -> dict[str, str]:
+    """Notes for the audit trail. Nothing else stores what was left out or accepted without a query."""
+    text = "; ".join(finding.message for finding in judged.notes)
+    return {"notes": text} if text else {}
 
 
 def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mri_pipeline.analysis import preparation, steps
-from mri_pipeline.analysis.calibration import acquired_voxel, calibrated, require_built_in
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibrated, require_built_in
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import NOT_CALIBRATED, VisitCalibration
@@ -21,7 +21,6 @@ from mri_pipeline.images import resample
 from mri_pipeline.images.register import Registration
 from mri_pipeline.lesions.black_holes import DarkTissue
 from mri_pipeline.lesions.gel.candidates import GelDetection
-from mri_pipeline.lesions.insertion import Voxel
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from qc.registration import brain_qc_flag, contrast_qc_flag
 
@@ -136,18 +135,24 @@ def segment_images(
 def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> VisitCalibration:
     return calibrated(
         _VISIT,
-        scan.images,
-        own=lesions.mask,
-        brain=scan.brain,
-        tissue=scan.tissue,
-        rules=rules,
-        voxels=scan.voxels,
+        lambda: calibrate_visit(
+            _VISIT,
+            scan.images,
+            own=lesions.mask,
+            brain=scan.brain,
+            tissue=scan.tissue,
+            rules=rules,
+            voxels={contrast: acquired_voxel(*acquired) for contrast, acquired in scan.acquired.items()},
+        ),
     )
 
 
 @dataclass(frozen=True)
 class _PreparedScan:
-    """Prepared images of the visit with brain mask and tissue maps on the subject grid, and their quality."""
+    """Prepared images of the visit with brain mask and tissue maps on the subject grid, and their quality.
+
+    `acquired` has the grid of each scan as acquired, and its transform to the subject grid.
+    """
 
     images: Mapping[Contrast, Image]
     brain: LabelImage
@@ -155,7 +160,7 @@ class _PreparedScan:
     skull_stripped: bool
     registrations: tuple[RegistrationRecord, ...]
     qc_flags: tuple[str, ...]
-    voxels: Mapping[Contrast, Voxel]
+    acquired: Mapping[Contrast, tuple[Grid, Affine]]
 
 
 def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) -> _PreparedScan:
@@ -195,7 +200,7 @@ def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) ->
         found.skull_stripped,
         tuple(_record(contrast, match) for contrast, match in registered.items()),
         (brain_qc_flag(found.quality), preparation.partly_scanned(matched_images, brain)),
-        {contrast: acquired_voxel(image.grid, to_subject[contrast]) for contrast, image in images.items()},
+        {contrast: (image.grid, to_subject[contrast]) for contrast, image in images.items()},
     )
 
 

@@ -110,6 +110,12 @@ def test_a_calibration_that_fails_does_not_fail_the_subject(analysed, tmp_path, 
         "Visit wk04: the self-calibration failed (AnalysisError)"
         in subject_report(job.reports, job.subject).read_text()
     )
+    # the next run repeats it, also with the cache of this one
+    assert not is_current(job)
+    monkeypatch.undo()
+    analyse(job, nprocs=1)
+    assert "failed" not in calibration_file(job.reports, job.subject).read_text()
+    assert is_current(job)
 
 
 def test_segment_writes_a_table_beside_the_same_files(tmp_path, capsys):

@@ -26,10 +26,11 @@ from mri_pipeline.lesions.insertion import (
 )
 from mri_pipeline.lesions.scoring.detection import (
     detection_rates,
-    largest_tested,
+    is_known,
     smallest_shown,
     usual_contrast,
 )
+from qc.reports.calibration import calibration_rows, shown_from
 from tests.unit.lesion_phantom import Head
 
 ALL = (Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W)
@@ -223,25 +224,41 @@ def rate(diameter, found, inserted=10, contrast=0.4):
 )
 def test_the_smallest_size_that_is_shown_has_no_gap_above(found, smallest):
     rates = [rate(size, n) for size, n in zip((3.0, 4.0, 5.0, 7.0), found, strict=True)]
-    result = smallest_shown(rates[::-1], CalibrationSettings())
+    result = smallest_shown(rates[::-1], CalibrationSettings(diameters_mm=(3.0, 4.0, 5.0, 7.0)))
     assert (result.diameter_mm if result else None) == smallest
 
 
 @pytest.mark.parametrize(
-    ("counts", "smallest", "largest"),
+    ("counts", "smallest", "known"),
     [
-        (((3, 3), (6, 6), (8, 8), (2, 2)), 4.0, 5.0),  # of 3 mm and 7 mm there are too few
-        (((8, 8), (5, 0), (8, 8), (8, 8)), 3.0, 7.0),
-        (((5, 5), (5, 5), (5, 5), (5, 5)), None, None),
-        (((8, 8), (8, 8), (8, 8), (6, 4)), None, 7.0),
+        (((3, 3), (6, 6), (8, 8), (8, 8)), 4.0, True),
+        (((8, 8), (5, 0), (8, 8), (8, 8)), 5.0, True),
+        (((8, 8), (5, 5), (8, 8), (8, 8)), 5.0, True),  # too few never show a size
+        (((8, 8), (0, 0), (8, 8), (8, 8)), 5.0, True),
+        (((8, 8), (5, 0), (8, 8), (5, 0)), None, False),
+        (((8, 8), (8, 8), (8, 8), (2, 2)), None, False),
+        (((8, 8), (8, 8), (8, 8), (0, 0)), None, False),
+        (((5, 5), (5, 5), (5, 5), (5, 5)), None, False),
+        (((8, 8), (8, 8), (8, 8), (6, 4)), None, True),
     ],
 )
-def test_a_size_of_too_few_lesions_is_not_considered(counts, smallest, largest):
-    sizes = (3.0, 4.0, 5.0, 7.0)
-    rates = [rate(size, found, inserted) for size, (inserted, found) in zip(sizes, counts, strict=True)]
-    result = smallest_shown(rates, CalibrationSettings())
+def test_a_size_of_too_few_lesions_is_not_shown(counts, smallest, known):
+    settings = CalibrationSettings(diameters_mm=(3.0, 4.0, 5.0, 7.0))
+    rates = [rate(d, found, n) for d, (n, found) in zip(settings.diameters_mm, counts, strict=True) if n]
+    result = smallest_shown(rates, settings)
     assert (result.diameter_mm if result else None) == smallest
-    assert largest_tested(rates, CalibrationSettings()) == largest
+    assert is_known(rates, settings) is known
+
+
+def test_report_and_table_claim_no_size_that_is_not_shown():
+    found = zip((3.0, 4.0, 5.0, 7.0, 10.0), ((8, 8), (5, 0), (8, 8), (5, 0), (5, 0)), strict=True)
+    rates = tuple(rate(diameter, found, inserted) for diameter, (inserted, found) in found)
+    (row,) = calibration_rows(VisitCalibration("a", rates))
+    assert row["smallest"] == "not known"
+    assert shown_from(rates) == {}
+    assert {line.split(",")[9] for line in calibration_text([VisitCalibration("a", rates)]).splitlines()[1:]} == {
+        ""
+    }
 
 
 def test_the_least_number_of_lesions_bounds_the_chance_of_a_size_of_half_of_the_lesions():
@@ -267,12 +284,13 @@ def test_beside_a_count_is_the_lesion_of_the_middle_contrast_of_the_settings():
     assert [settings.middle_contrast(kind) for kind in LesionKind] == [0.4, 0.4]
 
 
-def arguments(head, **more):
+def calibrate(head, **more):
     visit = head.visit(*ALL)
-    return {
-        "visit": "a", "images": visit.contrasts, "own": np.zeros(head.grid.shape, bool), "brain": visit.brain,
+    arguments = {
+        "images": visit.contrasts, "own": np.zeros(head.grid.shape, bool), "brain": visit.brain,
         "tissue": head.tissue(), "rules": LesionRules(), "voxels": dict.fromkeys(ALL, MM), "settings": ONE,
-    } | more  # fmt: skip
+    }  # fmt: skip
+    return calibrate_visit("a", **arguments | more)
 
 
 def test_a_calibration_that_fails_has_a_note_in_place_of_rates(monkeypatch, caplog):
@@ -280,12 +298,20 @@ def test_a_calibration_that_fails_has_a_note_in_place_of_rates(monkeypatch, capl
         raise AnalysisError("expected a lesion, found none")
 
     monkeypatch.setattr(calibration, "_masks", fail)
-    found = calibration.calibrated(**arguments(Head()))
+    found = calibration.calibrated("a", lambda: calibrate(Head()))
     assert found == VisitCalibration("a", note="the self-calibration failed (AnalysisError)")
     assert "expected a lesion, found none" in caplog.text
     text = calibration_text([found])
     assert text.splitlines()[1] == "a" + 10 * "," + "the self-calibration failed (AnalysisError)"
     assert parse_calibration(text) == [found]
+
+
+def test_a_scan_that_does_not_fit_the_calibration_fails_it_alone():
+    """The arguments are read inside of the boundary, too."""
+    found = calibration.calibrated(
+        "a", lambda: [acquired_voxel(Grid((4, 4, 4), np.zeros((4, 4))), Affine.identity())]
+    )
+    assert found.note.startswith("the self-calibration failed (")
 
 
 def test_a_full_disk_is_no_failure_of_the_calibration(monkeypatch):
@@ -294,12 +320,12 @@ def test_a_full_disk_is_no_failure_of_the_calibration(monkeypatch):
 
     monkeypatch.setattr(calibration, "_masks", full)
     with pytest.raises(OSError, match="no space left"):
-        calibration.calibrated(**arguments(Head()))
+        calibration.calibrated("a", lambda: calibrate(Head()))
 
 
 def test_a_visit_without_place_says_so():
     head = Head()
-    found = calibration.calibrated(**arguments(head, own=np.ones(head.grid.shape, bool)))
+    found = calibration.calibrated("a", lambda: calibrate(head, own=np.ones(head.grid.shape, bool)))
     assert found == VisitCalibration("a", note="no place for a simulated lesion")
 
 

@@ -181,6 +181,7 @@ def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, checked, ot
     [
         (replace(RESTARTED, number=""), {}),  # one study is known by its name and birth date alone
         (RESTARTED, {"DeviceSerialNumber": "99999"}),
+        (RESTARTED, {"DeviceSerialNumber": "", "StationName": ""}),
     ],
 )
 def test_two_studies_without_a_number_or_of_two_scanners_are_a_query(tmp_path, checked, other, extra):
@@ -188,6 +189,42 @@ def test_two_studies_without_a_number_or_of_two_scanners_are_a_query(tmp_path, c
     factory.write_visit(upload, [replace(spec, extra=extra) for spec in factory.VISIT[2:]], other)
     found = checked(upload).compliance.of(Action.QUERY)
     assert [f.message for f in found if f.rule == "one_visit"] == [TWO_STUDIES]
+
+
+@pytest.mark.parametrize("scanner", [{}, {"Manufacturer": "", "ManufacturerModelName": ""}])
+def test_an_unknown_scanner_is_not_the_same_one(tmp_path, checked, scanner):
+    unknown = [
+        replace(spec, extra={"DeviceSerialNumber": "", "StationName": "UNKNOWN"} | scanner)
+        for spec in factory.VISIT
+    ]
+    upload = factory.write_visit(tmp_path / "up", unknown[:2])
+    found = checked(factory.write_visit(upload, unknown[2:], RESTARTED)).compliance.of(Action.QUERY)
+    assert [f.message for f in found if f.rule == "one_visit"] == [TWO_STUDIES]
+
+
+def test_a_scanner_with_a_station_name_is_known(tmp_path, checked):
+    station = [replace(spec, extra={"DeviceSerialNumber": ""}) for spec in factory.VISIT]
+    upload = factory.write_visit(tmp_path / "up", station[:2])
+    found = checked(factory.write_visit(upload, station[2:], RESTARTED)).compliance.findings
+    assert [f.action for f in found if f.rule == "one_visit"] == [Action.NOTE]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"number": "", "name": "", "birth": ""},
+        {"number": "", "name": ""},
+        {"number": "", "birth": ""},
+        {"number": "ANON", "name": "ANONYMOUS"},
+    ],
+)
+def test_a_series_that_states_no_patient_is_a_query(tmp_path, checked, other):
+    upload = factory.write_visit(tmp_path / "up", factory.VISIT[:2])
+    factory.write_visit(upload, factory.VISIT[2:], replace(factory.Patient(), **other))
+    found = checked(upload).compliance.of(Action.QUERY)
+    assert [f.message for f in found if f.rule == "one_visit"] == [
+        "expected the same patient data in all series, found a series with incomplete patient data"
+    ]
 
 
 def test_an_aborted_run_is_a_note(tmp_path, checked):

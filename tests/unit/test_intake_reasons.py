@@ -22,6 +22,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import Purpose, check_compliance
+from qc.coverage import odd_slices
 from qc.findings import ComplianceReport
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
@@ -136,6 +137,34 @@ def test_end_slices_that_differ_from_their_series_are_no_aborted_run():
     facts = changed(t2("a"), echo_time_ms=lambda n: 95.0 if n < 40 else 97.0)
     found = visit(FLAIR, facts)
     assert [r.unwanted for r in found if r.unwanted] == [Unwanted.FEW_SLICES]
+
+
+@pytest.mark.parametrize("frame", ["f", "other"])
+def test_end_slices_of_another_series_are_no_aborted_run_but_a_query(frame):
+    whole = t2("a", 500)
+    part = changed(
+        whole[38:], series_key="zz", frame_of_reference_key=frame, series_number=9, instance_key=lambda n: f"q{n}"
+    )
+    items = visit(FLAIR, whole[:38], part)
+    assert Unwanted.ABORTED not in {r.unwanted for r in items}
+    if frame == "other":  # else the parts are merged before, or do not fit
+        assert {r.series.first.series_key: r.unwanted for r in items}["zz"] is Unwanted.FEW_SLICES
+    (found,) = odd_slices(choose(items), items)
+    assert found.action is Action.QUERY
+    assert found.message == (
+        "T2w: expected all slices in series 1, found 6 images of its protocol in another series beyond its first or "
+        "last slice; they are left out"
+    )
+
+
+def test_a_few_slices_within_a_series_or_of_another_matrix_are_no_end_slices():
+    whole = t2("a", 500)
+    for other in (
+        t2("few", 90)[3:9],
+        changed(whole[38:], series_key="few", rows=128, instance_key=lambda n: f"q{n}"),
+    ):
+        items = visit(FLAIR, whole[:38], other)
+        assert odd_slices(choose(items), items) == []
 
 
 def test_a_part_of_a_run_is_not_aborted_where_no_whole_one_follows():

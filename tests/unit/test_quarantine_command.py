@@ -234,8 +234,8 @@ def test_a_retry_that_was_killed_after_the_acceptance_leaves_no_copy(
     else:
         assert code == 0
         assert "wk04: stored already" in capsys.readouterr().out
-        with pytest.raises(UsageError, match="found one that was settled"):
-            retry_upload(trial.root, name, subject=NUMBER)
+    with pytest.raises(UsageError, match="found one that was settled"):
+        retry_upload(trial.root, name, subject=NUMBER)
     (entry,) = list_quarantine(trial.root, settled=True)
     assert entry.outcome == "accepted"
     assert identified(trial) == []
@@ -259,8 +259,8 @@ def test_the_next_upload_removes_the_copies_of_settled_entries(trial, tmp_path, 
     with monkeypatch.context() as patch:  # accepted as another visit, and killed then
         killed_at(patch, moment)
         with pytest.raises(KeyboardInterrupt):
-            send(trial, tmp_path / "up2", visit="wk08")
-    with pytest.raises(UsageError, match="accepted as wk08"):
+            send(trial, tmp_path / "up2", visit="wk12")
+    with pytest.raises(UsageError, match="accepted as wk12"):
         retry_upload(trial.root, first.name, subject=NUMBER)
     assert [path.parent.name for path in identified(trial)] == [list_quarantine(trial.root)[0].name]
 
@@ -382,6 +382,33 @@ def test_a_copy_is_measured_once_and_a_fault_of_the_disk_is_one_line(trial, tmp_
     monkeypatch.setattr(upload_desk, "measure_upload", counted)
     assert cli.invoke(command) == 0
     assert len(read) == 1
+
+
+def test_notes_of_an_accepted_upload_are_recorded_and_printed(trial, tmp_path, capsys):
+    """What is no query has no other record."""
+    thickness_is(trial, "refuse", "query")
+    upload = factory.write_visit(tmp_path / "up", SMALL[:2])
+    factory.write_visit(upload, SMALL[2:], factory.new_study(factory.Patient()))
+    with pytest.raises(ComplianceError, match="at most 3 mm"):
+        receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04")
+    thickness_is(trial, "query", "refuse")
+    (entry,) = list_quarantine(trial.root)
+    assert cli.invoke(["quarantine", "retry", str(trial.root), entry.name, "--subject", NUMBER]) == 0
+    note = "expected one study in an upload, found 2 studies of one patient and one day"
+    assert f"  {note}\n" in capsys.readouterr().out
+    (received,) = [details for action, details in actions(trial) if action == "scan received"]
+    assert note in received["notes"]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "caf\udce9"])
+def test_a_reason_that_no_database_stores_is_refused_at_the_door(trial, tmp_path, text):
+    upload = factory.write_visit(tmp_path / "up", SMALL)
+    for more in ({"replace_because": text}, {"patient_changed": text}):
+        with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
+            receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04", **more)
+    with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
+        receive_dummy_run(trial.root, upload, site="S02", by=text)
+    assert len(actions(trial)) == 2  # the trial and its dummy run
 
 
 def test_a_copy_that_is_not_whole_is_never_tried(trial, tmp_path):

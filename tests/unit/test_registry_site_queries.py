@@ -103,7 +103,7 @@ def test_an_answer_that_a_database_cannot_store_is_refused(registry, text):
         lambda: registry.site_queries.answer(1, text="text", by=text),
         lambda: registry.site_queries.close(1, reason=text, by="QC"),
     ):
-        with pytest.raises(UsageError, match="found bytes that are no text"):
+        with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
             change()
     assert registry.site_queries.get(1).state is QueryState.OPEN
 

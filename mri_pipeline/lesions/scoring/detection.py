@@ -52,43 +52,57 @@ def smallest_shown(rates: Sequence[DetectionRate], settings: CalibrationSettings
     rates : sequence of DetectionRate
         Of one visit, kind and contrast.
     settings : CalibrationSettings
-        Least rate of a size that is shown, and least number of its lesions.
+        All sizes, as in `is_shown`.
 
     Returns
     -------
     DetectionRate or None
-        Of the smallest size that is shown and all of whose larger sizes are; None if the largest size is not shown.
-        Sizes with fewer lesions than the least number are not considered.
+        Of the smallest size that is shown and all of whose larger sizes are; None if the largest size is not shown. A
+        size without enough lesions is not shown.
     """
+    by_size = {rate.diameter_mm: rate for rate in rates}
     smallest = None
-    for rate in sorted(_decisive(rates, settings), key=lambda one: -one.diameter_mm):
-        if rate.rate < settings.shown_rate:
+    for diameter_mm in sorted(settings.diameters_mm, reverse=True):
+        rate = by_size.get(diameter_mm)
+        if rate is None or not is_shown(rate, settings):
             break
         smallest = rate
     return smallest
 
 
-def _decisive(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> list[DetectionRate]:
-    """Rates of sizes with enough lesions."""
-    return [rate for rate in rates if rate.inserted >= settings.least_lesions]
+def is_shown(rate: DetectionRate, settings: CalibrationSettings) -> bool:
+    """True if a scan shows a size of lesion.
+
+    Parameters
+    ----------
+    rate : DetectionRate
+    settings : CalibrationSettings
+        Least rate of a size that is shown, and least number of its lesions.
+
+    Returns
+    -------
+    bool
+    """
+    return rate.inserted >= settings.least_lesions and rate.rate >= settings.shown_rate
 
 
-def largest_tested(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> float | None:
-    """The largest size of which enough lesions were simulated.
+def is_known(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> bool:
+    """True if it is known whether a scan shows the largest size of lesion.
 
     Parameters
     ----------
     rates : sequence of DetectionRate
         Of one visit, kind and contrast.
     settings : CalibrationSettings
-        Least number of lesions of a size.
+        All sizes, and the least number of lesions of a size.
 
     Returns
     -------
-    float or None
-        Diameter in mm; None if there is no such size. It is not known then what the scan shows.
+    bool
+        False if too few lesions of that size, or none, found a place.
     """
-    return max((rate.diameter_mm for rate in _decisive(rates, settings)), default=None)
+    largest_mm = max(settings.diameters_mm)
+    return any(rate.diameter_mm == largest_mm and rate.inserted >= settings.least_lesions for rate in rates)
 
 
 def usual_contrast(
