@@ -155,7 +155,9 @@ def is_current(job: SubjectJob) -> bool:
             == (software(), _PLATFORM, job.rules, _rest(job))
             and not any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
             and subject_report(job.reports, job.subject).is_file()
-            and (not job.calibrate or FAILED.encode() not in calibration_file(job.reports, job.subject).read_bytes())
+            and (
+                not job.calibrate or FAILED.encode() not in calibration_file(job.reports, job.subject).read_bytes()
+            )
             and stated.inputs == _inputs(job)
             and stated.outputs == output_digests(derivatives, job.subject)
             and (job.kept_space is None or _has(stated.outputs, job.kept_space))
