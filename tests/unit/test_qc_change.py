@@ -30,7 +30,7 @@ def judge(now=NOW, *, earlier=None, dummy_run=None, limits=LIMITS, known=()):
 
 
 def test_every_limit_has_its_rule_and_every_measure_with_a_limit_is_compared():
-    assert set(BY_SETTING) == set(ChangeLimits.model_fields) - {"dummy_run_factor"}
+    assert set(BY_SETTING) == set(ChangeLimits.model_fields) - {"dummy_run_factor", "min_head_agreement"}
     assert {rule.name for rule in RULES} - {rule.rule for rule in CHANGE_RULES} == {"upside_down", "left_right"}
     of_rule = {rule.name: rule.value.replace("edge_percent", "edge_share") for rule in RULES}
     assert {rule.rule: rule.value for rule in CHANGE_RULES} == {
