@@ -194,7 +194,7 @@ class ImageLimits(LimitTable):
     max_coherence_ratio_t1_flair: QualityLimit = limit(2.5, _MOTION)
     max_coherence_ratio_t2: QualityLimit = limit(1.8, _MOTION)
     max_tilt_deg: QualityLimit = limit(
-        10.0, "place the axial slices along the subcallosal line, at this and all later visits"
+        15.0, "place the axial slices along the subcallosal line, at this and all later visits"
     )
     max_spike_ratio: QualityLimit = limit(100.0, _FAULT)
     max_line_ratio: QualityLimit = limit(2.5, _FAULT)
