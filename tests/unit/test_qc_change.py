@@ -78,7 +78,10 @@ def test_only_two_sided_limits_find_a_change_in_the_other_direction(setting):
     rule = BY_SETTING[setting]
     before, now = beyond(rule, 1.05)
     found = judge(values(rule.value, 2 * before - now), earlier={"wk00": values(rule.value, before)})
-    assert bool(found) == ("_change_" in setting)
+    other = {r.setting for r in CHANGE_RULES if r.value == rule.value} - {setting}  # its own limit
+    assert {finding.rule for finding in found} == (
+        {f"change_{rule.rule}"} if "_change_" in setting else {f"change_{BY_SETTING[name].rule}" for name in other}
+    )
 
 
 def test_the_limits_of_the_protocol_decide():
