@@ -397,5 +397,5 @@ def test_another_layout_is_refused(trial, registry):
     with sqlite3.connect(trial.registry_file) as raw:
         raw.execute("UPDATE registry SET version = 99")
     raw.close()
-    with pytest.raises(UsageError, match="expected a registry of layout 2 to 7, found layout 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2 to 8, found layout 99"):
         Registry.open(trial, PROTOCOL)
