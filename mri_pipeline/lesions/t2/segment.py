@@ -33,6 +33,7 @@ from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
 from mri_pipeline.lesions.t2.further import further_lesions
+from mri_pipeline.lesions.t2.symmetrical import symmetrical_grey_matter
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -100,11 +101,12 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
+    contrasts = [white_matter_contrast(visit, tissue).contrast for visit in visits]
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
-        contrasts=[Image(white_matter_contrast(visit, tissue).contrast, visit.grid) for visit in visits],
+        contrasts=[Image(contrast, tissue.location.grid) for contrast in contrasts],
         white_matter=tissue.white_matter,
         rules=rules,
     )
@@ -120,8 +122,17 @@ def segment_t2(
     # a stable lesion that adjoins an appearing one is lesion at every visit
     more = [stable | faint for stable, faint in zip(further, proven.faint, strict=True)]
     found = _with_all(found, more, visits, tissue, rules)
-    enclosed = enclosed_by_csf([there.mask.mask for there in found], [visit.brain for visit in visits], tissue)
-    return [_without(there, enclosed, rules) for there in found]
+    masks = [there.mask.mask for there in found]
+    excluded = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
+    excluded |= symmetrical_grey_matter(
+        masks,
+        visits,
+        contrasts,
+        np.max([evidence.score for evidence in evidences], axis=0) - np.float32(threshold),
+        tissue,
+        bright=settings.grey_bright,
+    )
+    return [_without(there, excluded, rules) for there in found]
 
 
 def evidence_of_visits(
