@@ -42,8 +42,7 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_appearing, t2_fluid, t2_symmetry, t2_border, t2_basins,
-    local_contrast
+    t2, t2_evidence, t2_visits, t2_appearing, t2_fluid, t2_symmetry, t2_border, t2_basins, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -101,12 +102,11 @@ def segment_t2(
         _segmented(visit, evidence, faint, threshold, tissue, rules=rules, settings=settings)
         for visit, evidence in zip(visits, evidences, strict=True)
     ]
-    contrasts = [white_matter_contrast(visit, tissue).contrast for visit in visits]
     proven = proven_lesions(
         [visit.contrasts[Contrast.FLAIR] for visit in visits],
         [visit.brain for visit in visits],
         [visit.mask for visit in found],
-        contrasts=[Image(contrast, tissue.location.grid) for contrast in contrasts],
+        contrasts=[Image(white_matter_contrast(visit, tissue).contrast, visit.grid) for visit in visits],
         white_matter=tissue.white_matter,
         rules=rules,
     )
@@ -119,16 +119,16 @@ def segment_t2(
         known=[there.mask.mask for there in found],
         model=model or load_trees(T2_BASINS_FILE),
     )
-    # a stable lesion that adjoins an appearing one is lesion at every visit
-    more = [stable | faint for stable, faint in zip(further, proven.faint, strict=True)]
-    found = _with_all(found, more, visits, tissue, rules)
+    # each kind is judged alone: a stable lesion that adjoins an appearing one is lesion at every visit
+    for more in (further, proven.faint):
+        found = _with_all(found, more, visits, tissue, rules)
     masks = [there.mask.mask for there in found]
     excluded = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
     excluded |= symmetrical_grey_matter(
         masks,
         visits,
-        contrasts,
-        np.max([evidence.score for evidence in evidences], axis=0) - np.float32(threshold),
+        (white_matter_contrast(visit, tissue).contrast for visit in visits),
+        reduce(np.maximum, (evidence.score for evidence in evidences)) - np.float32(threshold),
         tissue,
         bright=settings.grey_bright,
     )

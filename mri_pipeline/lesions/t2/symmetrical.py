@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def as_bright_on_the_other_side(
 def symmetrical_grey_matter(
     found: Sequence[BoolArray],
     visits: Sequence[VisitImages],
-    contrasts: Sequence[NDArray[np.float32]],
+    contrasts: Iterable[NDArray[np.float32]],
     score: NDArray[np.float32],
     tissue: TissueMaps,
     *,
@@ -72,8 +72,8 @@ def symmetrical_grey_matter(
     found : sequence of ndarray of bool, shape (x, y, z)
         T2 lesions of each visit.
     visits : sequence of VisitImages
-    contrasts : sequence of ndarray of float32, shape (x, y, z)
-        FLAIR of each visit relative to the white matter around.
+    contrasts : iterable of ndarray of float32, shape (x, y, z)
+        FLAIR of each visit relative to the white matter around. Only read if there is grey matter to judge.
     score : ndarray of float32, shape (x, y, z)
         Highest score of all visits, relative to the threshold of the subject.
     tissue : TissueMaps
@@ -87,6 +87,8 @@ def symmetrical_grey_matter(
     """
     parts = ConnectedComponents.of(np.any(found, axis=0))
     grey = (parts.means(tissue.grey_matter.data) > _SYMMETRY.least_grey_matter) & (parts.means(score) < bright)
+    if not grey.any():
+        return np.zeros(score.shape, dtype=bool)
     parts = parts.selected(grey)
     alike = np.ones(len(parts.sizes), dtype=bool)
     for visit, contrast in zip(visits, contrasts, strict=True):
