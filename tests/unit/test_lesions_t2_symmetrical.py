@@ -9,11 +9,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lesion_phantom import Head
+from lesion_phantom import RULE_ALONE, Head
 
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
+from mri_pipeline.lesions.t2.segment import segment_t2
 from mri_pipeline.lesions.t2.symmetrical import as_bright_on_the_other_side, symmetrical_grey_matter
 
 FLAIR = Contrast.FLAIR
@@ -105,3 +107,22 @@ def test_a_visit_without_the_place_does_not_decide():
     nothing = np.where(right | left, np.float32(0), both)
     found = [right | left, np.zeros_like(right)]
     assert excluded(head, found, [both, nothing], grey, visits=[whole, part]).any()
+
+
+@pytest.mark.parametrize(
+    ("level", "places", "lesion"),
+    [
+        (1.32, (RIGHT,), True),
+        (1.32, (RIGHT, LEFT), False),
+        (1.44, (RIGHT, LEFT), True),  # bright throughout
+    ],
+)
+def test_the_segmentation_leaves_out_faint_grey_matter_that_both_sides_show(level, places, lesion):
+    head = Head()
+    right, left = head.inside(RIGHT, 4), head.inside(LEFT, 4)
+    for place in places:
+        head.paint(head.inside(place, 4), FLAIR=level, T1W=0.9)
+    visit, maps = head.visit(FLAIR, Contrast.T1W), with_grey(head, right, left)
+    (found,) = segment_t2([visit], maps, LesionRules(), model=RULE_ALONE)
+    assert (found.mask.mask[right].mean() > 0.4) == lesion
+    assert found.mask.mask[right].any() == lesion

@@ -261,7 +261,7 @@ class T2Symmetry:
     smoothing_mm, reach_mm : float
         Standard deviation of the filter, and reach, at the mirrored position: the hemispheres differ by millimetres.
     midline_mm : float
-        Voxels within this distance of the midsagittal plane have no other side. Filter and reach together.
+        Voxels within this distance of the midsagittal plane have no other side, as for GEL (`GelNodes.midline_mm`).
     least_lateral : float
         Minimum fraction of a component that has another side.
     least_share, most_share : float
