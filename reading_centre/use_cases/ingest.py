@@ -12,7 +12,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import another_scan
-from qc.decision import write_scans
+from qc.decision import move_series, write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
 from qc.scan_profile import profile_record
 from reading_centre.use_cases.private_folder import private_folder
@@ -222,6 +222,7 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
     code, visit, decided = visitor.code, visitor.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
+        move_series(decided, staged.series)
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(
