@@ -63,6 +63,7 @@ class AuditAction(StrEnum):
     LOGOUT = "logout"
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"
+    DICOM_EXPORTED = "DICOM exported"
     TABLES_RELEASED = "tables released"
     RELEASE_WRITTEN = "release written"
     BACKUP_WRITTEN = "backup written"

@@ -2,8 +2,8 @@
 
 The scans of an upload are converted into ``staging/<code>_<visit>_<receipt>/``. The receipt is a random name. The
 transaction of the registry that stores the receipt accepts the scan. `settle` then moves the earlier scan and its reads
-to ``withdrawn/``, the new scan to ``rawdata/`` and its DICOM series to ``sourcedata/``. If the process ends in between, the
-next command settles the folder: a staged scan whose receipt is in the registry is moved, another one is deleted.
+to ``withdrawn/``, the new scan to ``rawdata/`` and its DICOM series to ``sourcedata/``. If the process ends in between,
+the next command settles the folder: a staged scan whose receipt is in the registry is moved, another one is deleted.
 
 The folder of a scan that is withdrawn without a replacement holds the file `WITHDRAWAL` alone.
 """
