@@ -38,6 +38,7 @@ class AuditAction(StrEnum):
     UPLOAD_NOT_CHECKED = "upload not checked"
     JOB_ORDERED = "job ordered"
     SERIES_STATED = "series stated"
+    SERIES_KEPT = "series kept"
     SCAN_RECEIVED = "scan received"
     SCAN_ANALYSED = "scan analysed"
     SCAN_FAILED = "scan failed"

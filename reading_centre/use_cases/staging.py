@@ -188,6 +188,20 @@ def make_durable(staged: StagedVisit) -> None:
     sync_folder(staged.folder.parent)
 
 
+def place_series(series: Path, place: Path) -> None:
+    """Move the DICOM series of an accepted scan to their place in one step. The caller is the `only_writer`.
+
+    Parameters
+    ----------
+    series : Path
+        On the disk of the trial.
+    place : Path
+        Does not exist.
+    """
+    sync_tree(series)
+    _move(series, place)
+
+
 def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedVisit) -> None:
     """Move a staged visit to its place if the registry has accepted it, else delete it.
 

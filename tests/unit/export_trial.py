@@ -1,7 +1,8 @@
-"""A locked trial with a FLAIR series of each visit, in any orientation and storage, and independent decoding of exports."""
+"""FLAIR series in any orientation and storage for a locked trial, and an independent decoding of exported objects."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.uid import RLELossless
 from scipy.spatial.transform import Rotation
 
@@ -126,6 +128,8 @@ def source_points(folder: Path) -> np.ndarray:
 
 
 def faults(path: Path) -> list[str]:
-    """Errors of dciodvfy."""
+    """Errors of dciodvfy. Without it the test is skipped, and fails where CI is set."""
+    if shutil.which("dciodvfy") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no dciodvfy: apt-get install dicom3tools")
     done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
     return [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]

@@ -94,7 +94,7 @@ class Held:
 
 
 def agree(trial: Trial) -> list[Held]:
-    """The accepted visits; voxels and DICOM series on disk are those that the registry knows, and there are no others."""
+    """The accepted visits; voxels and series on disk are those that the registry knows, and there are no others."""
     secret = Sealed.open(trial).secret("blinding")
     held = []
     with opened(trial) as registry:
