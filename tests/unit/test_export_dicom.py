@@ -79,8 +79,8 @@ def lesion_at(points_lps, labels, flair_to_subject):
     """Label at each point: the voxel of the subject's space whose centre is the nearest."""
     world = flair_to_subject.apply(points_lps * [-1, -1, 1])
     index = np.rint((np.linalg.inv(labels.grid.affine) @ np.column_stack([world, np.ones(len(world))]).T)[:3])
-    shape = np.array(labels.grid.shape)
-    inside = ((index.T >= 0) & (index.T < shape)).all(axis=1)
+    last = np.array(labels.grid.shape) - 1
+    inside = (np.clip(index.T, 0, last) == index.T).all(axis=1)
     found = np.zeros(len(world), dtype=int)
     found[inside] = labels.data[tuple(index.T[inside].astype(int).T)]
     return found

@@ -1,4 +1,4 @@
-"""The DICOM series of accepted scans: kept at ingest, or later for a scan of an earlier version; backed up, restored."""
+"""The DICOM series of accepted scans: kept at ingest, or later for a scan of an earlier version; backed up."""
 
 import shutil
 
