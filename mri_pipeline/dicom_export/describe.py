@@ -148,4 +148,6 @@ def finish(made: Any, source: Dataset) -> Any:
         setattr(made, keyword, time)
     for keyword in ("InstanceCreationDate", "InstanceCreationTime", "TimezoneOffsetFromUTC"):
         made.pop(keyword, None)
+    for equipment in made.ContributingEquipmentSequence:
+        equipment.pop("ContributionDateTime", None)
     return made

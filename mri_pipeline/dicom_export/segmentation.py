@@ -109,7 +109,20 @@ def make_segmentation(
         content_creator_name=f"{of.reader}^" if of.reader else None,
         series_description=description,
     )
+    _settle_order(made, derived_uid("dimensions", *parts))
     return Segments(finish(made, source), segment_of)
+
+
+def _settle_order(made: Dataset, dimensions: str) -> None:
+    """Replace the random UID of the dimensions and the order of the references, so that equal content gives equal bytes."""
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
+    for group in (made, *made.get("ReferencedSeriesSequence", ())):
+        for keyword in ("SourceImageSequence", "ReferencedInstanceSequence"):
+            if keyword in group:
+                setattr(
+                    group, keyword, sorted(group[keyword].value, key=lambda one: str(one.ReferencedSOPInstanceUID))
+                )
 
 
 def _described(segment: int, lesion: int, kind: MaskLabel, of: ObjectOf) -> hd.seg.SegmentDescription:
