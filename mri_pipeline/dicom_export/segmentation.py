@@ -114,7 +114,7 @@ def make_segmentation(
 
 
 def _settle_order(made: Dataset, dimensions: str) -> None:
-    """Replace the random UID of the dimensions and the order of the references, so that equal content gives equal bytes."""
+    """Replace the random UID of the dimensions, and sort the references: equal content gives equal bytes."""
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
     for group in (made, *made.get("ReferencedSeriesSequence", ())):

@@ -9,6 +9,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.errors import UsageError
@@ -17,6 +18,7 @@ from mri_pipeline.core.io.manifest import require_manifest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.dicom_export.codes import KINDS
 from mri_pipeline.dicom_export.describe import NO_DATE, NO_TIME, ObjectOf, moment, with_required
@@ -110,11 +112,11 @@ def test_every_voxel_of_the_flair_has_the_lesion_at_its_place(exported, tracked,
     to_subject = load_transform(trial.derivatives.transform(CODE, visit, Contrast.FLAIR))
     lesion = lesion_at(points, one.lesions, to_subject)
     t2 = {record.lesion_id for record in one.records if record.t2_lesion}
-    for kind, mask in (
-        (MaskLabel.T2_LESION, None),
-        (MaskLabel.GEL, masks.gel),
-        (MaskLabel.BLACK_HOLE, masks.black_holes),
-    ):
+    rules, grid = load_protocol(trial.protocol_file).lesions, one.lesions.grid
+    gel = counted_parts(masks.gel.mask, grid, rules.gel_min_volume_mm3)
+    in_t2 = np.isin(one.lesions.data, list(t2)) & ~gel.mask
+    holes = counted_parts(masks.black_holes.mask & in_t2, grid, rules.black_hole_min_volume_mm3)
+    for kind, mask in ((MaskLabel.T2_LESION, None), (MaskLabel.GEL, gel), (MaskLabel.BLACK_HOLE, holes)):
         file = objects(exported, visit) / KINDS[kind].file
         if not file.exists():
             assert not mask.mask.any()
@@ -137,12 +139,15 @@ def test_every_voxel_of_the_flair_has_the_lesion_at_its_place(exported, tracked,
 def test_lesions_have_the_places_of_the_table(exported):
     trial, visit = exported[0], OF_SERIES["oblique"]
     to_subject = load_transform(trial.derivatives.transform(CODE, visit, Contrast.FLAIR))
-    table = {int(row["lesion_id"]): row for row in rows(trial.tables / "lesions.csv", visit) if row["part"] == "1"}
-    for kind in KINDS.values():
-        for label, points in segments_by_pydicom(objects(exported, visit) / kind.file).values():
-            row = table[int(label.rpartition(" ")[2])]
-            centre = moved(points, to_subject).mean(axis=0)
-            assert np.linalg.norm(centre - [float(row[name]) for name in ("x_mm", "y_mm", "z_mm")]) < 3
+    table = rows(trial.tables / "lesions.csv", visit)
+    of = {f"T2 lesion {row['lesion_id']}": row for row in table if row["t2_lesion"] == "true"}
+    split = {row["lesion_id"] for row in table if row["part"] != "1"}
+    segments = dict(segments_by_pydicom(objects(exported, visit) / "t2_lesions_seg.dcm").values())
+    assert segments.keys() == of.keys()
+    for label, points in segments.items():
+        if of[label]["lesion_id"] not in split:
+            place = [float(of[label][name]) for name in ("x_mm", "y_mm", "z_mm")]
+            assert np.linalg.norm(moved(points, to_subject).mean(axis=0) - place) < 1.5
 
 
 def report_of(exported, visit):
