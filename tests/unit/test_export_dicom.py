@@ -93,11 +93,16 @@ def lesion_at(points_lps, labels, flair_to_subject):
     return found
 
 
-def counted_parts(mask, grid, least_mm3):
-    """Witness: 26-connected parts of at least a volume."""
-    parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1) * grid.voxel_volume_mm3
-    return LabelImage((sizes >= least_mm3)[parts] & mask, grid)
+EVERY_NEIGHBOUR = np.ones((3, 3, 3))
+
+
+def counted_parts(mask, grid, least_mm3, apart_from=None):
+    """Witness: 26-connected parts of at least a volume, without those that touch another mask."""
+    parts, count = ndimage.label(mask, EVERY_NEIGHBOUR)
+    kept = np.bincount(parts.ravel(), minlength=count + 1) * grid.voxel_volume_mm3 >= least_mm3
+    if apart_from is not None:
+        kept[np.unique(parts[ndimage.binary_dilation(apart_from, EVERY_NEIGHBOUR)])] = False
+    return LabelImage(kept[parts] & mask, grid)
 
 
 def cells(points):
@@ -113,9 +118,10 @@ def test_every_voxel_of_the_flair_has_the_lesion_at_its_place(exported, tracked,
     lesion = lesion_at(points, one.lesions, to_subject)
     t2 = {record.lesion_id for record in one.records if record.t2_lesion}
     rules, grid = load_protocol(trial.protocol_file).lesions, one.lesions.grid
-    gel = counted_parts(masks.gel.mask, grid, rules.gel_min_volume_mm3)
-    in_t2 = np.isin(one.lesions.data, list(t2)) & ~gel.mask
-    holes = counted_parts(masks.black_holes.mask & in_t2, grid, rules.black_hole_min_volume_mm3)
+    least_gel_mm3 = max(rules.gel_min_volume_mm3, rules.gel_min_voxels * grid.voxel_volume_mm3)
+    gel = counted_parts(masks.gel.mask, grid, least_gel_mm3)
+    dark = masks.black_holes.mask & np.isin(one.lesions.data, list(t2))
+    holes = counted_parts(dark, grid, rules.black_hole_min_volume_mm3, apart_from=gel.mask)
     for kind, mask in ((MaskLabel.T2_LESION, None), (MaskLabel.GEL, gel), (MaskLabel.BLACK_HOLE, holes)):
         file = objects(exported, visit) / KINDS[kind].file
         if not file.exists():

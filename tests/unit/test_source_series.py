@@ -23,7 +23,9 @@ def prepared(tmp_path_factory):
     """A trial with a visit that was read, and its upload."""
     folder = tmp_path_factory.mktemp("series")
     trial = ingest_trial.new_trial(folder / "trial")
-    confirmed_read(trial, ingest(trial, upload(folder / "sent")).subject)
+    code = ingest(trial, upload(folder / "sent")).subject
+    shutil.copytree(trial.root, folder / "unread")
+    confirmed_read(trial, code)
     return folder
 
 
@@ -83,7 +85,8 @@ def test_series_of_other_scans_than_the_stored_ones_are_not_kept(trial, prepared
     assert not list(trial.quarantine.glob("*/*"))
 
 
-def test_a_backup_has_the_series(trial, tmp_path):
+def test_a_backup_has_the_series(prepared, tmp_path):
+    trial = Trial.existing(prepared / "unread")
     places = {"to": tmp_path / "backup", "sealed_to": tmp_path / "sealed"}
     back_up(trial.root, **places)
     restored = restore_trial(tmp_path / "new", backup=places["to"], sealed=places["sealed_to"])
