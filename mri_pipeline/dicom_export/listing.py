@@ -154,7 +154,7 @@ def listed_lesions(found: Found, volumes: Mapping[int, Decimal], of: ObjectOf) -
     return [
         ExportedLesion(
             of.subject, of.visit, KINDS[found.kind].name, number, segment_of.get(number), int(voxels[number]),
-            round(int(voxels[number]) * one_mm3, -volume.as_tuple().exponent), volume,
+            (int(voxels[number]) * one_mm3).quantize(volume), volume,
         )
         for number, volume in sorted(volumes.items())
     ]  # fmt: skip
