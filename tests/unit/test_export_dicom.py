@@ -301,7 +301,7 @@ def test_the_same_state_gives_the_same_bytes_and_replaces_the_earlier_export(tri
 
 
 def test_without_the_flag_only_locked_reads_and_with_it_each_object_states_its_source(trial, tmp_path, capsys):
-    unlock_read(trial.root, subject=CODE, visit="wk12", reason="to be corrected", by="R1")
+    unlock_read(trial.root, subject=CODE, visit="wk12", reader="R1", reason="to be corrected")
     assert [visit.visit for visit in export_dicom(trial.root).visits] == [v for v in VISITS if v != "wk12"]
     assert (
         cli.invoke(["export-dicom", str(trial.root), "--provisional", "--to", str(tmp_path / "out"), "--json"])
@@ -359,7 +359,7 @@ def test_wrong_use_is_refused(trial, tmp_path):
     refused(trial, "expected a folder outside of the trial", to=trial.rawdata.root)
     refused(trial, "expected a folder outside of the trial", to=trial.root.parent)
     for visit in VISITS:
-        unlock_read(trial.root, subject=CODE, visit=visit, reason="all", by="R1")
+        unlock_read(trial.root, subject=CODE, visit=visit, reader="R1", reason="all")
     assert "--provisional" in refused(trial, "expected locked reads, found none").hint
 
 
