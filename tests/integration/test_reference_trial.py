@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from highdicom.sr import srread
 from pydicom.uid import generate_uid
 
 from benchmarks.registration.labels import resample_labels
@@ -27,11 +28,13 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.dicom_export.codes import KINDS
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from tests.unit.export_trial import faults
 from tests.unit.registry_steps import withdraw_scan
 
 pytestmark = pytest.mark.slow
@@ -277,6 +280,20 @@ def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path,
     assert cli.invoke(["tables", str(copy.root), "--nprocs", "2"]) == 0
     assert {row["read_status"] for row in timepoints(copy)} == {"locked", ""}
     assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 2
+    assert cli.invoke(["export-dicom", str(copy.root)]) == 0
+    for row in timepoints(copy):
+        report = copy.root / "dicom" / f"sub-{row['subject']}" / f"ses-{row['visit']}" / "measurements_sr.dcm"
+        assert report.exists() is (row["read_status"] == "locked")
+        if report.exists():
+            totals = srread(report).content.get_image_measurement_groups()
+            found = {
+                group.finding_type.value: group.get_measurements()[0].value
+                for group in totals
+                if " all " in group.tracking_identifier  # the others are lesions without a voxel on the FLAIR
+            }
+            columns = {kind.code.value: row[kind.counted] for kind in KINDS.values()}
+            assert found == {code: int(count) for code, count in columns.items() if count}
+    assert {path.name: faults(path) for path in copy.root.rglob("dicom/sub-*/ses-*/*.dcm") if faults(path)} == {}
 
 
 def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):

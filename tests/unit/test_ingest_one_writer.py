@@ -61,7 +61,11 @@ def state(trial: Trial):
 def nothing_is_left(trial: Trial):
     assert not list(trial.work.glob("intake-*"))
     assert not [path for path in trial.staging.glob("*") if path.suffix != ".lock"]
-    assert {path.relative_to(trial.root).parts[0] for path in trial.root.rglob("*.dcm")} <= {"quarantine"}
+    assert {path.relative_to(trial.root).parts[0] for path in trial.root.rglob("*.dcm")} <= {
+        "quarantine",
+        "sourcedata",
+        "withdrawn",
+    }
     assert identified(trial) == []
 
 

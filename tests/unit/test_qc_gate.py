@@ -372,7 +372,9 @@ def test_real_functional_series_are_refused_with_reasons(real_data, gate, name):
 def test_one_image_of_an_upload_is_in_memory(tmp_path, monkeypatch):
     grid = Grid((4, 4, 4), np.eye(4))
     files = {
-        contrast: ScanFile(save_scan(Image(np.full((4, 4, 4), i, np.float32), grid), tmp_path / f"{i}.nii"), {})
+        contrast: ScanFile(
+            save_scan(Image(np.full((4, 4, 4), i, np.float32), grid), tmp_path / f"{i}.nii"), {}, tmp_path
+        )
         for i, contrast in enumerate((Contrast.FLAIR, Contrast.T1W), start=1)
     }
     alive = weakref.WeakSet()
