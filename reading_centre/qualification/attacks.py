@@ -17,7 +17,7 @@ from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.qualification.checks import Check, Result, check, listed
-from reading_centre.qualification.reading import READER, Read
+from reading_centre.qualification.reading import Read
 from reading_centre.use_cases.audit import anchor_audit
 from reading_centre.use_cases.audit_verify import verify_trial
 
@@ -134,8 +134,8 @@ ATTACKS: Final[tuple[Attack, ...]] = (
         _middle_entry, "UPDATE audit SET at = '2000-01-01T00:00:00+00:00' WHERE seq = {number}")),
     Attack("AUDIT-02", "an entry is deleted", partial(
         _middle_entry, "DELETE FROM audit WHERE seq = {number}")),
-    Attack("AUDIT-03", "a mask of a read is changed", partial(_of_a_read, f"readers/{READER}/01/t2_lesions.nii.gz")),
-    Attack("AUDIT-03", "the record of a read is changed", partial(_of_a_read, f"readers/{READER}/01/read.json")),
+    Attack("AUDIT-03", "a mask of a read is changed", partial(_of_a_read, "readers/*/01/t2_lesions.nii.gz")),
+    Attack("AUDIT-03", "the record of a read is changed", partial(_of_a_read, "readers/*/01/read.json")),
     Attack("AUDIT-03", "an image of a locked read is changed", partial(_of_a_read, "locked/FLAIR.nii.gz")),
     Attack("AUDIT-04", "a table is changed", partial(_of_the_tables, "lesion_timepoints.csv")),
     Attack("AUDIT-04", "the dictionary of the tables is changed", partial(_of_the_tables, "data_dictionary.json")),

@@ -67,6 +67,7 @@ def timepoints(trial):
     return read_table(trial.tables / "lesion_timepoints.csv")
 
 
+@pytest.mark.requirement("INTAKE-01", "INTAKE-03")
 def test_the_low_field_site_is_refused_and_its_upload_kept(trial, capsys):
     assert cli.invoke(["status", str(trial.root), "--json"]) == 0
     gates = {site["code"]: site["gate"] for site in json.loads(capsys.readouterr().out)["sites"]}
@@ -77,6 +78,7 @@ def test_the_low_field_site_is_refused_and_its_upload_kept(trial, capsys):
     assert any((kept / "upload").rglob("*"))
 
 
+@pytest.mark.requirement("TABLE-01")
 def test_a_missing_visit_is_a_row_without_numbers(trial):
     rows = timepoints(trial)
     assert len(rows) == 6
@@ -85,6 +87,7 @@ def test_a_missing_visit_is_a_row_without_numbers(trial):
     assert {v for k, v in missing.items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
 
 
+@pytest.mark.requirement("TABLE-02")
 def test_first_visits_have_no_comparison_and_all_others_have(trial):
     for row in timepoints(trial):
         if row["scan_status"] == "analysed":
@@ -94,6 +97,7 @@ def test_first_visits_have_no_comparison_and_all_others_have(trial):
             assert float(row["t2_volume_ml"]) > 0
 
 
+@pytest.mark.requirement("LESION-03")
 def test_enhancing_lesions_are_those_that_were_put_there(trial, source):
     """None at a wrong place and none missed: by its place in the subject's space, not by the count.
 
@@ -142,6 +146,7 @@ def known_identities(source):
             yield upload.subject
 
 
+@pytest.mark.requirement("INTAKE-04")
 def test_no_identity_leaves_the_gate(trial, source):
     """Names, numbers, birth dates, scan dates and trial numbers stand nowhere but in sealed/ and quarantine/."""
     pattern = re.compile(
@@ -231,6 +236,7 @@ def test_the_index_lists_every_subject_by_its_code_and_the_methods_text_what_was
         assert step in methods
 
 
+@pytest.mark.requirement("RUN-02")
 def test_a_second_run_analyses_nothing_and_changes_no_byte(trial, capsys):
     assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
     kept = (trial.tables, trial.derivatives.root)
@@ -260,6 +266,7 @@ def decide(worklist, decide_row, done="yes"):
         writer.writerows(rows)
 
 
+@pytest.mark.requirement("TABLE-05", "READ-01")
 def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path, capsys):
     automatic = timepoints(copy)
     worklist = tmp_path / "worklist"
@@ -279,6 +286,7 @@ def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path,
     assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 2
 
 
+@pytest.mark.requirement("READ-01")
 def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
     before = sum(int(row["gel_count"] or 0) for row in timepoints(copy))
     worklist = tmp_path / "worklist"
@@ -293,6 +301,7 @@ def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
     assert sum(int(row["gel_count"] or 0) for row in timepoints(copy)) == before - rejected
 
 
+@pytest.mark.requirement("RUN-04")
 def test_one_visit_that_fails_leaves_all_others_done(copy, capsys):
     good, bad = sorted({row["subject"] for row in timepoints(copy)})
     for path in copy.rawdata.anat(bad, "wk00").glob("*_FLAIR.nii.gz"):
@@ -400,6 +409,7 @@ def test_a_replaced_scan_that_fails_has_no_numbers_of_the_old_one(copy, source, 
     assert [r for r in rows if r["subject"] != code] == [r for r in other if r["subject"] != code]
 
 
+@pytest.mark.requirement("READ-04")
 def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(copy, source, tmp_path, capsys):
     """Two visits analysed, read and locked; the third is brought to their space and has a vote on their T2 lesions."""
     code = subject_codes(copy, source)["S01-001"]
@@ -502,6 +512,7 @@ def another_scanner(dataset):
         ),
     ],
 )
+@pytest.mark.requirement("INTAKE-09")
 def test_another_scanner_or_protocol_than_at_the_other_visits_is_a_query(
     copy, source, tmp_path, capsys, change, queries
 ):
