@@ -53,11 +53,14 @@ def killed_and_resumed(reference: Reference) -> Result:
     return not outcome.failed and not changed and whole and bool(resumed), found
 
 
+def _command(folder: Path, subject: str) -> list[str]:
+    return [sys.executable, "-m", "reading_centre", "run", str(folder), "--subject", subject]
+
+
 def _killed(folder: Path, subject: str, moment: float) -> bool:
     """Start an analysis, and kill it and its processes at a moment. False if it has ended before."""
-    command = [sys.executable, "-m", "reading_centre", "run", str(folder), "--subject", subject]
     with subprocess.Popen(
-        command,
+        _command(folder, subject),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
