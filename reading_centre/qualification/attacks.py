@@ -102,7 +102,7 @@ def _swapped_numbers(trial: Trial) -> str:
     cells = [row.split(",") for row in rows]
     cells[0][2], cells[1][2] = cells[1][2], cells[0][2]
     path.write_text("\n".join([header, *map(",".join, cells)]) + "\n", encoding="ascii")
-    return cells[0][0]
+    return "sealed/subjects.csv"
 
 
 def _other_secret(trial: Trial) -> str:

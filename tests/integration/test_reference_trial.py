@@ -32,6 +32,9 @@ from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_st
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from reading_centre.qualification.reference import Reference
+from reading_centre.use_cases.demo import ReferenceRun
+from reading_centre.use_cases.qualify import OQ_LOCKED, OQ_REFERENCE, check_reference
 from tests.unit.registry_steps import withdraw_scan
 
 pytestmark = pytest.mark.slow
@@ -608,3 +611,14 @@ def test_what_was_found_out_about_scans_reaches_sidecars_result_and_report(trial
             assert sidecar["Registration"]["Quality"] == record.quality
         html = (trial.reports / f"sub-{subject}.html").read_text()
         assert "Scans and their registration" in html
+
+
+@pytest.mark.requirement("RUN-01", "RUN-02", "RUN-03", "AUDIT-01", "AUDIT-02", "AUDIT-03", "AUDIT-04", "AUDIT-05")
+def test_the_reference_trial_passes_the_operational_qualification(demo, source, trial, tmp_path):
+    """Every check of `qualify`: truth, gate, identities, kill and resume, reads, release and each attack on a copy."""
+    run = ReferenceRun(source, trial, subject_codes(trial, source))
+    lines = []
+    findings = list(check_reference(Reference(run, tmp_path, nprocs=2), say=lines.append))
+    assert [(one.requirement, one.expected, one.found) for one in findings if not one.passed] == []
+    assert len(findings) == len(OQ_REFERENCE) + len(OQ_LOCKED)
+    assert list(tmp_path.iterdir()) == []
