@@ -119,6 +119,8 @@ def qualify_trial(
     UsageError
         If there is no trial, a case cannot be used, Chromium is missing for the PDF, or the password is wrong. With a
         wrong password, the report is written without signature.
+    ExternalToolError
+        If Chromium fails. The report is written without PDF.
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
@@ -126,47 +128,56 @@ def qualify_trial(
     own_cases = read_cases(cases) if cases is not None else []
     if pdf:
         chromium()
-    started = utc_now()
+    report = _examined(trial, protocol, own_cases, nprocs, say)
+    started = report.started[:19].replace(":", "").replace("-", "")
+    page = trial.reports / f"qualification_{started}Z_{report.digest[:8]}.html"
+    signature, failure = _signed(report, page, signer, password) if signer is not None else (None, None)
+    files = _write(report, page, signature)
+    try:
+        files += [write_pdf(page)] if pdf else []
+    except ReadingCentreError as error:
+        failure = failure or error
+    with Registry.open(trial, protocol) as registry:
+        code = signer.code if signer and signature else ""
+        registry.audit(AuditAction.QUALIFICATION_WRITTEN, reader=code, details=_details(report, files, signature))
+        if signer is not None and signature is None and failure is not None:
+            registry.audit(AuditAction.SIGNATURE_REFUSED, reader=signer.code, details={"reason": failure.message})
+    if failure is not None:
+        state = "signed" if signature else "not signed"
+        raise type(failure)(failure.message, hint=f"the report is {state}: {page}") from failure
+    return Qualified(report, signature is not None, page)
+
+
+def _examined(
+    trial: Trial, protocol: Protocol, cases: Sequence[Case], nprocs: int, say: Say
+) -> QualificationReport:
+    started, machine = utc_now(), environment()
     sweep(trial.work)
     with private_folder(trial.work) as scratch:
         findings = [
             *_installation(trial, protocol, scratch, say),
             *_operation(scratch, nprocs, say),
-            *_performance(own_cases, scratch, protocol.lesions, say),
+            *_performance(cases, scratch, protocol.lesions, say),
         ]
-    report = QualificationReport(
-        protocol.name,
-        __version__,
-        settings_digest(protocol),
-        started,
-        utc_now(),
-        environment(),
-        _results(findings),
-    )
-    page = (
-        trial.reports / f"qualification_{started[:19].replace(':', '').replace('-', '')}Z_{report.digest[:8]}.html"
-    )
-    _write(report, page, None, pdf=False)
-    signature, refused = None, None
-    if signer is not None:
-        statement = f"Qualification of {protocol.name}: {report.verdict.value}. Report: {page}. {MEANING}."
-        try:
-            signature = _signature(report, signer, password(statement))
-        except UsageError as error:
-            refused = error
-    files = _write(report, page, signature, pdf=pdf)
-    with Registry.open(trial, protocol) as registry:
-        code = signer.code if signer else ""
-        registry.audit(
-            AuditAction.QUALIFICATION_WRITTEN,
-            reader=code if signature else "",
-            details=_details(report, files, signature),
-        )
-        if refused is not None:
-            registry.audit(AuditAction.SIGNATURE_REFUSED, reader=code, details={"reason": refused.message})
-    if refused is not None:
-        raise type(refused)(refused.message, hint=f"the report is not signed: {page}; try again") from refused
-    return Qualified(report, signature is not None, page)
+    return QualificationReport(
+        protocol.name, __version__, settings_digest(protocol), started, utc_now(), machine, _results(findings)
+    )  # fmt: skip
+
+
+def _signed(
+    report: QualificationReport, page: Path, signer: Account, password: Callable[[str], str]
+) -> tuple[QualificationSignature | None, ReadingCentreError | None]:
+    """The signature, or why there is none. The person can read the report before."""
+    draft = _write(report, page, None)
+    statement = f"Qualification of {report.trial}: {report.verdict.value}. Report: {page}. {MEANING}."
+    try:
+        return _signature(report, signer, password(statement)), None
+    except UsageError as error:
+        return None, error
+    except BaseException:  # interrupted at the question
+        for path in draft:
+            path.unlink()
+        raise
 
 
 def _signer(trial: Trial, protocol: Protocol, by: str) -> Account:
@@ -236,9 +247,10 @@ def _performance(cases: Sequence[Case], scratch: Path, rules: LesionRules, say: 
     for number, case in enumerate(cases, start=1):
         say(f"PQ   case {number} of {len(cases)}")
         try:
-            yield from check_case(case, scratch / f"case-{number}", rules)
-        except ReadingCentreError as error:
-            yield from not_done(case, error.message)
+            findings = check_case(case, scratch / f"case-{number}", rules)
+        except Exception as error:  # noqa: BLE001 - as above
+            findings = not_done(case, reason_of(error))
+        yield from findings
 
 
 def _results(findings: Sequence[Finding]) -> tuple[RequirementResult, ...]:
@@ -261,14 +273,11 @@ def _signature(report: QualificationReport, signer: Account, password: str) -> Q
     return QualificationSignature(signer.code, name, signer.role.value, utc_now(), MEANING, report.digest, account)
 
 
-def _write(
-    report: QualificationReport, page: Path, signature: QualificationSignature | None, *, pdf: bool
-) -> list[Path]:
-    files = [
+def _write(report: QualificationReport, page: Path, signature: QualificationSignature | None) -> list[Path]:
+    return [
         write_atomic(page.with_suffix(".json"), qualification_json(report, signature)),
         write_atomic(page, qualification_html(report, signature)),
     ]
-    return [*files, write_pdf(page)] if pdf else files
 
 
 def _details(

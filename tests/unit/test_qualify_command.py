@@ -1,6 +1,7 @@
 """``mri-pipeline qualify``: cases, report, signature, audit entry and exit codes."""
 
 import csv
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -8,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mri_pipeline.core.errors import ImageError, UsageError
+from mri_pipeline.core.errors import ExternalToolError, ImageError, UsageError
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage
@@ -216,6 +217,9 @@ def test_the_digest_is_that_of_the_content_and_changes_with_each_part():
     report = report_of(result("IQ-01", True))
     record = json.loads(qualification_json(report, SIGNED))
     assert record["content_sha256"] == report.digest
+    content = {name: value for name, value in record.items() if name not in {"content_sha256", "signature"}}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))  # as docs/outputs.md says it
+    assert hashlib.sha256(text.encode()).hexdigest() == report.digest
     assert record["signature"]["name"] == "Dr Quality"
     assert (record["verdict"], record["results"][0]["status"]) == ("passed", "passed")
     others = [replace(report, trial="x"), replace(report, ended="x"), report_of(result("IQ-01", False))]
@@ -337,6 +341,16 @@ def test_a_wrong_password_leaves_a_report_that_is_not_signed(trial, own_cases, m
     assert verify_trial(trial.root).deviations == ()
 
 
+def test_an_interrupt_at_the_question_leaves_no_report(trial):
+    def interrupted(_statement):
+        assert len(reports_of(trial)) == 2  # it can be read before
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        qualify.qualify_trial(trial.root, by="QA", say=lambda _line: None, password=interrupted)
+    assert reports_of(trial) == []
+
+
 @pytest.mark.parametrize(
     ("by", "found"), [("NOBODY", "none of this code"), ("X", "none of this code"), ("SITE1", "a person of a site")]
 )
@@ -365,6 +379,18 @@ def test_the_pdf_is_part_of_the_record(trial, monkeypatch):
     assert cli.invoke(["qualify", str(trial.root), "--pdf"]) == 4
     assert [path.suffix for path in reports_of(trial)] == [".html", ".json", ".pdf"]
     assert len(last_entry(trial).details["files"]) == 3
+
+
+def test_a_pdf_that_fails_does_not_lose_the_report(trial, monkeypatch, capsys):
+    def write_pdf(_page):
+        raise ExternalToolError("expected a PDF by Chromium, found none (exit code 1)")
+
+    monkeypatch.setattr(qualify, "chromium", lambda: "chromium")
+    monkeypatch.setattr(qualify, "write_pdf", write_pdf)
+    assert cli.invoke(["qualify", str(trial.root), "--pdf"]) == 1
+    assert "Hint:  the report is not signed: " in capsys.readouterr().err
+    assert len(last_entry(trial).details["files"]) == len(reports_of(trial)) == 2
+    assert verify_trial(trial.root).deviations == ()
 
 
 def test_two_qualifications_have_two_reports(trial):
