@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,10 +221,6 @@ def database_facts(engine: Engine) -> DatabaseFacts:
     return DatabaseFacts(f"{engine.dialect.name} {version}".strip(), layout)
 
 
-class _Abandoned(Exception):  # noqa: N818 - it ends a transaction on purpose
-    """Ends a transaction without completing it."""
-
-
 def undoes_failed_transaction(engine: Engine) -> bool:
     """True if an entry of the audit trail is gone after its transaction has failed.
 
@@ -236,9 +232,9 @@ def undoes_failed_transaction(engine: Engine) -> bool:
     -------
     bool
     """
-    with suppress(_Abandoned), writing(engine) as session:
+    with writing(engine) as session:
         append(session, AuditAction.TRANSACTION_TRIED, "", {})
-        raise _Abandoned
+        session.rollback()
     with reading(engine) as session:
         kept = session.scalar(select(AuditRow.seq).where(AuditRow.action == AuditAction.TRANSACTION_TRIED.value))
     return kept is None

@@ -167,7 +167,16 @@ def _found(attack: Attack, read: Read) -> Result:
 
 @check("AUDIT-02", "the latest entry is cut off: found by the anchor")
 def cut_trail(read: Read) -> Result:
-    """Keep an anchor, cut the trail, and verify."""
+    """Keep an anchor, cut the trail, and verify.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     with read.reference.copy(*_NOT_NEEDED) as trial:
         anchor = trial.root.parent / "anchor.json"
         count, _ = anchor_audit(trial.root, anchor)
@@ -179,7 +188,16 @@ def cut_trail(read: Read) -> Result:
 
 @check("AUDIT-01", "the untouched trial has no deviation")
 def untouched(read: Read) -> Result:
-    """Verify a copy without a change."""
+    """Verify a copy without a change.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     with read.reference.copy(*_NOT_NEEDED) as trial:
         found = verify_trial(trial.root)
     return not found.deviations, listed(found.deviations) or f"none in {found.entries} entries"

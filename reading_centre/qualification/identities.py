@@ -58,7 +58,16 @@ def pattern_of(source: ReferenceTrial) -> re.Pattern[bytes]:
 
 @check("INTAKE-04", "no identity in names and contents of files, except in sealed/ and quarantine/")
 def no_identity(reference: Reference) -> Result:
-    """Search every file of the trial for the identities that were sent."""
+    """Search every file of the trial for the identities that were sent.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     pattern, root = pattern_of(reference.run.source), reference.trial.root
     found, searched = [], 0
     for path in _files(root):

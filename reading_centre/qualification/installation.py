@@ -53,7 +53,16 @@ class Installation:
 
 @check("IQ-01", "Python and every dependency, direct or not, in a declared version")
 def dependencies(installation: Installation) -> Result:
-    """Compare the installed versions with the declared ones."""
+    """Compare the installed versions with the declared ones.
+
+    Parameters
+    ----------
+    installation : Installation
+
+    Returns
+    -------
+    Result
+    """
     if installation.project is None:
         return False, _NOT_INSTALLED
     faults, seen = list(_wrong_python(installation.project)), set[str]()
@@ -91,7 +100,16 @@ def _wrong_python(project: Distribution) -> Iterator[str]:
 
 @check("IQ-02", "every file of the program as in the RECORD of its wheel, and no other one")
 def installed_files(installation: Installation) -> Result:
-    """Compare every installed file with its digest."""
+    """Compare every installed file with its digest.
+
+    Parameters
+    ----------
+    installation : Installation
+
+    Returns
+    -------
+    Result
+    """
     project = installation.project
     if project is None:
         return False, _NOT_INSTALLED
@@ -144,7 +162,16 @@ def _present(root: Path) -> Iterator[str]:
 
 @check("IQ-03", "dcm2niix starts and is the version of its package")
 def converter(_installation: Installation) -> Result:
-    """Start dcm2niix and compare the version that it states."""
+    """Start dcm2niix and compare the version that it states.
+
+    Parameters
+    ----------
+    _installation : Installation
+
+    Returns
+    -------
+    Result
+    """
     done = subprocess.run(
         [dcm2niix.bin, "--version"], capture_output=True, text=True, timeout=_PATIENCE_S, check=False
     )  # its exit code is 3
@@ -154,7 +181,16 @@ def converter(_installation: Installation) -> Result:
 
 @check("IQ-04", "UTF-8 for texts and file names")
 def unicode_texts(installation: Installation) -> Result:
-    """Write and read a text and a file name with letters outside of ASCII, in another process, too."""
+    """Write and read a text and a file name with letters outside of ASCII, in another process, too.
+
+    Parameters
+    ----------
+    installation : Installation
+
+    Returns
+    -------
+    Result
+    """
     command = [
         sys.executable,
         "-c",

@@ -25,7 +25,16 @@ _EARLIEST_S: Final = 1.0
 
 @check("RUN-01", "after SIGKILL at a random moment and a second run the bytes of the undisturbed analysis")
 def killed_and_resumed(reference: Reference) -> Result:
-    """Analyse one subject again in a copy, kill the analysis with all its processes, resume it, and compare."""
+    """Analyse one subject again in a copy, kill the analysis with all its processes, resume it, and compare.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     visits = reference.timepoints()
     codes = sorted(
         reference.run.codes.values(),

@@ -137,7 +137,16 @@ def _second_import(folder: Path, worklist: Path) -> str:
 
 @check("READ-01", "accepted lesions give the counts and volumes of the proposals")
 def confirmed_counts(read: Read) -> Result:
-    """Compare the tables after the reads with those before."""
+    """Compare the tables after the reads with those before.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     status = {"read_status": ""}
     changed = [
         f"{before['subject']} {before['visit']}"
@@ -152,7 +161,16 @@ def confirmed_counts(read: Read) -> Result:
 
 @check("READ-03", "a wrong password signs nothing; the signature has name, time and meaning")
 def signatures(read: Read) -> Result:
-    """Look at the refused and the given signature in the audit trail."""
+    """Look at the refused and the given signature in the audit trail.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     refused = read.entries(AuditAction.SIGNATURE_REFUSED)
     signed = [entry.details.get("signature", {}) for entry in read.entries(AuditAction.READ_LOCKED)]
     whole = [
@@ -166,13 +184,31 @@ def signatures(read: Read) -> Result:
 
 @check("READ-04", "no import into locked reads")
 def locked_reads(read: Read) -> Result:
-    """Look at the import after the lock."""
+    """Look at the import after the lock.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     return bool(read.second_import), read.second_import or "imported"
 
 
 @check("TABLE-05", "numbers of locked reads alone")
 def final_tables(read: Read) -> Result:
-    """Look at the status of the reads in the final tables."""
+    """Look at the status of the reads in the final tables.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     analysed = [row for row in read.confirmed if row["scan_status"] == ScanStatus.ANALYSED.value]
     statuses = {row["read_status"] for row in analysed}
     return statuses == {ReadStatus.LOCKED.value}, f"{len(analysed)} visits: {listed(sorted(statuses))}"
@@ -180,7 +216,16 @@ def final_tables(read: Read) -> Result:
 
 @check("BLIND-01", "neither trial number, site, name nor date in any table")
 def blinded_tables(read: Read) -> Result:
-    """Search the tables for what identifies patient and site."""
+    """Search the tables for what identifies patient and site.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     source = read.reference.run.source
     sites = {upload.site for upload in source.uploads}
     words = "|".join(map(re.escape, sorted(known_identities(source) | sites)))
@@ -192,7 +237,16 @@ def blinded_tables(read: Read) -> Result:
 
 @check("BLIND-02", "trial numbers in the released tables alone, with the numbers of the blinded ones")
 def release(read: Read) -> Result:
-    """Release the tables of a copy and compare them row by row."""
+    """Release the tables of a copy and compare them row by row.
+
+    Parameters
+    ----------
+    read : Read
+
+    Returns
+    -------
+    Result
+    """
     with read.reference.copy("derivatives", "rawdata", "reports") as trial:
         out = trial.root.parent / "released"
         release_trial_tables(trial.root, reason="qualification", out=out)

@@ -204,7 +204,16 @@ def _within(limit: Limit, reference: Reference) -> Result:
 
 @check("INTAKE-01", "the dummy run at 1.0 T is refused for its field strength")
 def field_strength(reference: Reference) -> Result:
-    """Look for the gate of the site with the weak scanner, and the reason."""
+    """Look for the gate of the site with the weak scanner, and the reason.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     with _registry(reference.trial) as registry:
         gates = {site.code: site.gate for site in registry.state().sites}
     weak = [upload for upload in reference.run.source.uploads if not upload.accepted]
@@ -216,7 +225,16 @@ def field_strength(reference: Reference) -> Result:
 
 @check("INTAKE-02", "a visit of the site without an accepted dummy run is refused")
 def gate(reference: Reference) -> Result:
-    """Send a visit of the other site under the site whose dummy run was refused."""
+    """Send a visit of the other site under the site whose dummy run was refused.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     weak = next(upload for upload in reference.run.source.uploads if not upload.accepted)
     visit = _visits(reference)[0]
     with reference.copy("derivatives", "reports", "tables") as trial:
@@ -234,7 +252,16 @@ def gate(reference: Reference) -> Result:
 
 @check("INTAKE-03", "the refused upload, file by file, with the reason")
 def quarantine(reference: Reference) -> Result:
-    """Compare the files in quarantine with those that were sent."""
+    """Compare the files in quarantine with those that were sent.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     weak = [upload for upload in reference.run.source.uploads if not upload.accepted]
     sent = sorted(_digests(reference.run.source.path(upload) for upload in weak))
     kept = sorted(_digests(folder / "upload" for folder in reference.trial.quarantine.iterdir()))
@@ -245,7 +272,16 @@ def quarantine(reference: Reference) -> Result:
 
 @check("IMAGE-01", f"every scan registered, with an error of at most {REGISTRATION_MM:g} mm")
 def registrations(reference: Reference) -> Result:
-    """Compare the transforms with the true positions of all series."""
+    """Compare the transforms with the true positions of all series.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     number_of = {code: number for number, code in reference.run.codes.items()}
     errors, missing = [], []
     for subject, number in number_of.items():
@@ -275,7 +311,16 @@ def _sphere() -> np.ndarray:
 
 @check("TABLE-01", "a row for every planned visit; that of the missing visit has no values")
 def missing_visit(reference: Reference) -> Result:
-    """Look at the rows of the visits that were not sent."""
+    """Look at the rows of the visits that were not sent.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     protocol = load_protocol(reference.trial.protocol_file)
     planned = {(code, visit.label) for code in reference.run.codes.values() for visit in protocol.visits}
     sent = {(reference.run.codes[upload.subject], upload.visit) for upload in _visits(reference)}
@@ -293,7 +338,16 @@ def missing_visit(reference: Reference) -> Result:
 
 @check("TABLE-02", "counts and volumes at the first visit, comparisons at the later ones only")
 def first_visit(reference: Reference) -> Result:
-    """Look at the columns that compare, and at those that do not."""
+    """Look at the columns that compare, and at those that do not.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     comparing = ("gel_new_count", "new_t2_count", "enlarging_t2_count", "combined_unique_active_count")
     single = ("gel_count", "t2_count", "t2_volume_ml")
     wrong, first = [], 0
@@ -310,7 +364,16 @@ def first_visit(reference: Reference) -> Result:
 
 @check("TABLE-05", "without a locked read no final tables")
 def no_final_tables(reference: Reference) -> Result:
-    """Ask for final tables before anybody has read."""
+    """Ask for final tables before anybody has read.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     with reference.copy() as trial:
         try:
             write_trial_tables(trial.root, provisional=False)
@@ -321,7 +384,16 @@ def no_final_tables(reference: Reference) -> Result:
 
 @check("RUN-02", "no subject analysed again, no changed byte")
 def second_run(reference: Reference) -> Result:
-    """Run the analysis and write the tables again."""
+    """Run the analysis and write the tables again.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     kept = (reference.trial.derivatives.root, reference.trial.tables)
     before = contents(*kept)
     outcome = run_trial(reference.trial.root, execution=Execution(nprocs=reference.nprocs))
@@ -335,7 +407,16 @@ def second_run(reference: Reference) -> Result:
 
 @check("RUN-03", "every scan and result as in its provenance")
 def provenance(reference: Reference) -> Result:
-    """Compute all digests again, as ``verify`` does."""
+    """Compute all digests again, as ``verify`` does.
+
+    Parameters
+    ----------
+    reference : Reference
+
+    Returns
+    -------
+    Result
+    """
     found = verify_results(reference.trial.root)
     faults = (*found.deviations, *found.absent, *found.failed, *found.other_software)
     whole = found.subjects == len(reference.run.codes)

@@ -52,14 +52,32 @@ class Place:
 
 @check("IQ-05", f"at least {FREE_GB:g} GB")
 def free_space(place: Place) -> Result:
-    """Measure the free space of the trial's disk."""
+    """Measure the free space of the trial's disk.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     free = shutil.disk_usage(place.scratch).free / 1e9
     return free >= FREE_GB, f"{free:.1f} GB"
 
 
 @check("IQ-06", "a file is replaced whole while it is read, and nothing is left beside it")
 def atomic_replacement(place: Place) -> Result:
-    """Replace a file repeatedly while it is open."""
+    """Replace a file repeatedly while it is open.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     folder = place.scratch / "replaced"
     path = folder / "file"
     contents = [bytes([number]) * 100_000 for number in range(_RENEWALS)]
@@ -75,7 +93,16 @@ def atomic_replacement(place: Place) -> Result:
 
 @check("IQ-07", "a lock of another process excludes this one, and ends with that process")
 def file_lock(place: Place) -> Result:
-    """Try a lock that another process holds, kill it, and try again."""
+    """Try a lock that another process holds, kill it, and try again.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     path = place.scratch / "tried.lock"
     with subprocess.Popen([sys.executable, "-c", _HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         try:
@@ -103,7 +130,16 @@ def _gets(path: Path, *, wait_s: float) -> bool:
 
 @check("IQ-08", "mode 0600 of a file and 0700 of a folder")
 def access_rights(place: Place) -> Result:
-    """Write a private file and a private folder and read their modes."""
+    """Write a private file and a private folder and read their modes.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     file, folder = place.scratch / "private", place.scratch / "private-folder"
     write_atomic(file, b"", mode=0o600)
     folder.mkdir(mode=0o700)
@@ -117,7 +153,16 @@ def _mode(path: Path) -> int:
 
 @check("IQ-09", f"a registry of layout {SCHEMA_VERSION}")
 def database(place: Place) -> Result:
-    """Open the registry."""
+    """Open the registry.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     with Registry.open(place.trial, place.protocol, Use.SHOW) as registry:
         found = registry.database()
     return found.layout == SCHEMA_VERSION, f"{found.system}, layout {found.layout}"
@@ -125,7 +170,16 @@ def database(place: Place) -> Result:
 
 @check("IQ-10", "no entry of a transaction that was not completed")
 def rollback(place: Place) -> Result:
-    """Write to the audit trail in a transaction that fails, and look for the entry."""
+    """Write to the audit trail in a transaction that fails, and look for the entry.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     with Registry.open(place.trial, place.protocol, Use.SHOW) as registry:
         undone = registry.undoes_failed_transaction()
     return undone, "none" if undone else "the entry"
@@ -133,7 +187,16 @@ def rollback(place: Place) -> Result:
 
 @check("IQ-11", "the secret of this trial; folder of mode 0700, files of mode 0600")
 def sealed_folder(place: Place) -> Result:
-    """Read the secret and the modes of the sealed folder."""
+    """Read the secret and the modes of the sealed folder.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     folder = place.trial.sealed
     tested = Secret.read(folder).is_tested(folder)
     wide = [path.name for path in sorted(folder.iterdir()) if _mode(path) & 0o077]
@@ -146,7 +209,16 @@ def sealed_folder(place: Place) -> Result:
 
 @check("IQ-12", "no deviation from the audit trail")
 def audit_trail(place: Place) -> Result:
-    """Compare the trial with its audit trail, as ``audit verify`` does."""
+    """Compare the trial with its audit trail, as ``audit verify`` does.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     found = verify_trial(place.trial.root)
     return not found.deviations, listed(
         found.deviations
@@ -155,7 +227,16 @@ def audit_trail(place: Place) -> Result:
 
 @check("IQ-13", "a time of this machine that is not before the latest entry")
 def clock(place: Place) -> Result:
-    """Compare the clock with the latest entry of the audit trail."""
+    """Compare the clock with the latest entry of the audit trail.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    Result
+    """
     with Registry.open(place.trial, place.protocol, Use.SHOW) as registry:
         latest = max((entry.at for entry in registry.audit_trail()), default="")
     now = utc_now()
