@@ -69,6 +69,9 @@ class AuditAction(StrEnum):
     RELEASE_WRITTEN = "release written"
     BACKUP_WRITTEN = "backup written"
     TRIAL_RESTORED = "trial restored"
+    QUALIFICATION_WRITTEN = "qualification written"
+    TRANSACTION_TRIED = "transaction tried"
+    """Of a transaction that is undone: no trail has it."""
 
 
 @dataclass(frozen=True)

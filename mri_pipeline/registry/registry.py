@@ -13,7 +13,16 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import AuditAction, utc_now
-from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
+from mri_pipeline.registry.database import (
+    DatabaseFacts,
+    database_facts,
+    no_registry,
+    open_engine,
+    prepare,
+    reading,
+    undoes_failed_transaction,
+    writing,
+)
 from mri_pipeline.registry.gate_verdicts import accepted_without_scanner, judge_scanner_gate, site_gate
 from mri_pipeline.registry.jobs import Jobs
 from mri_pipeline.registry.measures import Measures, Values, enter_measures
@@ -146,6 +155,25 @@ class Registry(ScanRegistry, ReadRegistry):
             copy_registry(self._engine, target)
         finally:
             target.dispose()
+
+    def database(self) -> DatabaseFacts:
+        """System and layout of the database.
+
+        Returns
+        -------
+        DatabaseFacts
+        """
+        return database_facts(self._engine)
+
+    def undoes_failed_transaction(self) -> bool:
+        """Try a transaction that fails.
+
+        Returns
+        -------
+        bool
+            True if nothing of it is left.
+        """
+        return undoes_failed_transaction(self._engine)
 
     def close(self) -> None:
         """Dispose of the engine."""

@@ -92,6 +92,7 @@ def killed(trial: Trial, sent: Path, step: int, *, reason: str) -> bool:
 
 
 @pytest.mark.parametrize("moment", ["convert", "registry", "move scan", "participants"])
+@pytest.mark.requirement("INTAKE-11")
 def test_a_killed_ingest_is_whole_or_has_not_happened(copied, prepared, moment):
     trial = copied("empty")
     step = kill_points.FIRST.index(moment)
@@ -106,6 +107,7 @@ def test_a_killed_ingest_is_whole_or_has_not_happened(copied, prepared, moment):
 
 
 @pytest.mark.parametrize("moment", kill_points.REPLACEMENT)
+@pytest.mark.requirement("INTAKE-11")
 def test_a_killed_replacement_is_whole_or_leaves_the_earlier_scan_and_its_read(copied, prepared, moment):
     trial = copied("read")
     before = state(trial)
@@ -164,6 +166,7 @@ def _ingest_beside(root, sent, results):
         results.put(error.message)
 
 
+@pytest.mark.requirement("INTAKE-11")
 def test_of_two_ingests_of_one_visit_at_once_one_is_accepted(copied, prepared):
     trial = copied("empty")
     results = SPAWN.Queue()

@@ -44,6 +44,7 @@ def lesions_of(head, maps, *contrasts):
 
 
 @pytest.mark.parametrize("contrasts", [(FLAIR,), (FLAIR, T1W), (FLAIR, T1W, T2W)])
+@pytest.mark.requirement("IMAGE-03")
 def test_below_the_foramen_magnum_there_is_no_lesion_and_above_it_there_is(contrasts):
     head = Head()
     low, stem = head.inside(LOW, 3.5), head.inside(STEM, 3.5)
@@ -67,6 +68,7 @@ def test_what_lies_mostly_above_is_cut_and_what_lies_mostly_below_is_left_out(ab
     assert np.array_equal(kept, ball & (head.at[2] >= FORAMEN_Z) & bool(lesions))
 
 
+@pytest.mark.requirement("IMAGE-03")
 def test_below_the_foramen_magnum_nothing_enhances():
     head = Head()
     low, stem = head.inside(LOW, 3.5), head.inside(STEM, 3.5)

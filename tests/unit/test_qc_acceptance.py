@@ -126,6 +126,7 @@ def test_what_cannot_be_measured_is_a_note_and_no_pass(change, rule):
 
 
 @pytest.mark.parametrize("name", ImageLimits.model_fields)
+@pytest.mark.requirement("INTAKE-12")
 def test_every_limit_of_the_protocol_decides(name):
     """A value of the limit on the other side of the measure makes its finding, with its action and its text."""
     assert f"\n{name} = " in protocol_text()

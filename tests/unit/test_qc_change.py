@@ -84,6 +84,7 @@ def test_only_two_sided_limits_find_a_change_in_the_other_direction(setting):
     )
 
 
+@pytest.mark.requirement("INTAKE-12")
 def test_the_limits_of_the_protocol_decide():
     text = protocol_text().replace(
         "max_fall_snr_percent = { value = 60.0, action", "max_fall_snr_percent = { value = 9.0, action"

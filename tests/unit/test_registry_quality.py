@@ -301,6 +301,7 @@ def test_some_rules_are_not_overruled(registry):
     assert states(registry) == [(ONE, "", "refused")]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
     judged(registry, ONE, "d1", undecided=True)
     assert registry.site("S01").gate is Gate.UNDECIDED

@@ -96,6 +96,7 @@ def gate_states(trial):
         return [(gate.scanner.software, gate.coil, gate.state.value) for gate in registry.scanner_gates.all()]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_visit_with_another_coil_waits_for_its_dummy_run(trial, tmp_path):
     sent = upload(tmp_path / "up", day=28, specs=with_coil("Head 64"))
     with pytest.raises(ComplianceError, match="found one with another receive coil") as caught:
