@@ -40,8 +40,9 @@ class InstanceFacts(BaseModel):
     study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
-    states_scanner : bool
-        True if the header states the serial number or the station name of the scanner.
+    scanner_identified : bool
+        False if the header states neither serial number nor station name, or only placeholders: `scanner_key` is then
+        that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.
@@ -84,8 +85,8 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
+    scanner_identified: bool = True
     frame_of_reference_key: str = ""
-    states_scanner: bool = False
     person_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
     acquired_s: Annotated[float | None, Hidden] = None

@@ -199,7 +199,7 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
         "scanner_key": digest(key, "scanner", "|".join((*kind_of_scanner, *scanner))),
-        "states_scanner": any(part not in _NO_SCANNER for part in scanner),
+        "scanner_identified": any(part not in _NO_SCANNER for part in scanner),
     }
 
 
