@@ -156,7 +156,7 @@ def calibrate_visit(
     waiting = _planned(images, rng, settings)
     found: list[tuple[PlannedLesion, bool]] = []
     for _ in range(settings.most_runs):
-        placed, left = place(waiting[: settings.per_run], depth_mm, brain.grid, rng, settings)
+        placed, left = place(waiting[: settings.per_run], depth_mm, tissue, rng, settings)
         waiting = [*waiting[settings.per_run :], *left]
         if not placed:
             break

@@ -46,6 +46,9 @@ class CalibrationSettings:
         Runs of the lesion steps. What finds no place in them is left out.
     apart_mm : float
         Least distance between the surfaces of two simulated lesions.
+    apart_mirrored_mm : float
+        Least distance of the surface of a simulated lesion from that of another one that is mirrored to its side. The
+        comparison of the sides reaches 1 mm and smooths by 1.5 mm (`core.method.t2.T2Symmetry`).
     from_own_mm : float
         Least distance to the lesions of the patient.
     least_white_matter : float
@@ -75,6 +78,7 @@ class CalibrationSettings:
     per_run: int = 40
     most_runs: int = 8
     apart_mm: float = 10.0
+    apart_mirrored_mm: float = 4.0
     from_own_mm: float = 5.0
     least_white_matter: float = 0.5
     around_mm: tuple[float, float] = (2.0, 6.0)

@@ -16,6 +16,7 @@ from mri_pipeline.core.anatomy import TissueMaps
 from mri_pipeline.core.calibration import CalibrationSettings, LesionKind
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.lesions.symmetry import mirrored_points
 
 Voxel = FloatArray
 """Edges of an acquired voxel in mm as columns, shape (3, 3), in the space of the images."""
@@ -130,18 +131,20 @@ def places_of(white: BoolArray, own: BoolArray, tissue: TissueMaps, settings: Ca
 def place(
     planned: Sequence[PlannedLesion],
     depth_mm: FloatArray,
-    grid: Grid,
+    tissue: TissueMaps,
     rng: np.random.Generator,
     settings: CalibrationSettings,
 ) -> tuple[list[SimulatedLesion], list[PlannedLesion]]:
     """Place lesions at random, apart from each other and whole in white matter; the largest first.
+
+    No lesion lies at the mirrored position of another one: what is as bright on the other side may be normal.
 
     Parameters
     ----------
     planned : sequence of PlannedLesion
     depth_mm : ndarray
         Of `places_of`.
-    grid : Grid
+    tissue : TissueMaps
     rng : Generator
     settings : CalibrationSettings
 
@@ -151,6 +154,7 @@ def place(
     list of PlannedLesion
         Those without a place.
     """
+    grid = tissue.location.grid
     index = rng.permutation(np.argwhere(depth_mm > 0))
     centres = grid.world(index + rng.uniform(-0.5, 0.5, index.shape))  # anywhere in a voxel
     depth = depth_mm[tuple(index.T)] - np.linalg.norm(centres - grid.world(index.astype(float)), axis=1)
@@ -164,7 +168,10 @@ def place(
             continue
         at = centres[fits[0]]
         placed.append(SimulatedLesion(one, Ellipsoid(at, shape.semi_axes_mm, shape.directions)))
-        clear = np.minimum(clear, np.linalg.norm(centres - at, axis=1) - shape.reach_mm)
+        (opposite,) = mirrored_points(at[np.newaxis], tissue)
+        nearer = settings.apart_mm - settings.apart_mirrored_mm
+        for other, extra in ((at, 0.0), (opposite, nearer)):
+            clear = np.minimum(clear, np.linalg.norm(centres - other, axis=1) - shape.reach_mm + extra)
     return placed, left
 
 

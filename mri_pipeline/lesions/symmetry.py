@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.spatial import BoolArray
+from mri_pipeline.core.spatial import BoolArray, FloatArray
 from mri_pipeline.core.visits import VisitImages
 
 
@@ -48,12 +48,35 @@ def mirrored(
     reach = [2 * max(1, round(reach_mm / s)) + 1 for s in grid.spacing_mm]
     blurred = ndimage.gaussian_filter(values, smoothing_mm / np.array(grid.spacing_mm))
     highest = ndimage.maximum_filter(blurred, reach)
-    points = tissue.template_to_subject.inverse().points(grid.world(np.argwhere(brain).astype(float)))
-    lateral = np.abs(points[:, 0]) > midline_mm
-    points[:, 0] *= -1.0
-    world = tissue.template_to_subject.points(points)
+    lateral, world = _other_side(grid.world(np.argwhere(brain).astype(float)), tissue, midline_mm)
     indices = np.linalg.solve(grid.affine[:3, :3], (world - grid.affine[:3, 3]).T)
     result = np.zeros(grid.shape, dtype=np.float32)
     other_side = ndimage.map_coordinates(highest, indices, order=1, mode="constant")
     result[brain] = np.where(lateral, other_side, 0) if midline_mm > 0 else other_side
     return result
+
+
+def mirrored_points(points: FloatArray, tissue: TissueMaps) -> FloatArray:
+    """Mirrored positions of the other hemisphere.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 3)
+        World coordinates in mm.
+    tissue : TissueMaps
+        Provides the transform from template to subject: the template is symmetrical about x = 0.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        World coordinates in mm.
+    """
+    return _other_side(points, tissue, 0.0)[1]
+
+
+def _other_side(points: FloatArray, tissue: TissueMaps, midline_mm: float) -> tuple[BoolArray, FloatArray]:
+    """True for points beyond the midline, and all mirrored positions."""
+    template = tissue.template_to_subject.inverse().points(points)
+    lateral = np.abs(template[:, 0]) > midline_mm
+    template[:, 0] *= -1.0
+    return lateral, tissue.template_to_subject.points(template)

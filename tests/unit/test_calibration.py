@@ -103,7 +103,7 @@ def test_lesions_lie_in_white_matter_apart_from_each_other_and_from_own_lesions(
     own = head.inside((15, 15, 0), 4)
     depth = places_of(head.white, own, head.tissue(), settings)
     planned = [PlannedLesion(LesionKind.T2, d, 0.4) for d in (3.0, 5.0, 7.0, 10.0) for _ in range(6)]
-    placed, left = place(planned, depth, head.grid, np.random.default_rng(3), settings)
+    placed, left = place(planned, depth, head.tissue(), np.random.default_rng(3), settings)
     assert len(placed) + len(left) == len(planned)
     assert len(placed) >= 6
     for number, lesion in enumerate(placed):
@@ -114,7 +114,10 @@ def test_lesions_lie_in_white_matter_apart_from_each_other_and_from_own_lesions(
         assert apart > settings.from_own_mm - 1.5  # half a voxel at both
         for other in placed[:number]:
             distance = np.linalg.norm(lesion.shape.centre_mm - other.shape.centre_mm)
-            assert distance >= settings.apart_mm + lesion.shape.reach_mm + other.shape.reach_mm
+            reaches = lesion.shape.reach_mm + other.shape.reach_mm
+            assert distance >= settings.apart_mm + reaches
+            mirrored = other.shape.centre_mm * (-1, 1, 1)  # the midline of the head is x = 0
+            assert np.linalg.norm(lesion.shape.centre_mm - mirrored) >= settings.apart_mirrored_mm + reaches
 
 
 def test_a_head_without_white_matter_has_no_rates():
