@@ -35,19 +35,24 @@ def as_bright_on_the_other_side(
     -------
     ndarray of bool, shape (components,)
         False for components of the midline, which have no other side, and if the other side is much brighter: it has
-        a lesion.
+        a lesion. Components of white matter are compared with the white matter and CSF of the other side.
     """
     if not len(parts.sizes):
         return np.zeros(0, dtype=bool)
-    other = mirrored(
-        contrast,
-        visit,
-        tissue,
-        smoothing_mm=_SYMMETRY.smoothing_mm,
-        reach_mm=_SYMMETRY.reach_mm,
-        midline_mm=_SYMMETRY.midline_mm,
-        within=parts.chosen(np.ones(len(parts.sizes), dtype=bool)) & visit.brain.mask,
-    )
+    grey = parts.means(tissue.grey_matter.data) > _SYMMETRY.least_grey_matter
+    # the cortex opposite a lesion below the cortex is brighter than white matter, too
+    beside_grey = np.where(tissue.grey_matter.data > _SYMMETRY.least_grey_matter, 0, contrast)
+    other = np.zeros(contrast.shape, dtype=np.float32)
+    for chosen, values in ((grey, contrast), (~grey, beside_grey)):
+        other += mirrored(
+            values,
+            visit,
+            tissue,
+            smoothing_mm=_SYMMETRY.smoothing_mm,
+            reach_mm=_SYMMETRY.reach_mm,
+            midline_mm=_SYMMETRY.midline_mm,
+            within=parts.chosen(chosen) & visit.brain.mask,
+        )
     lateral = other != 0
     own, opposite = parts.sums(np.where(lateral, contrast, 0)), parts.sums(other)
     both = (parts.means(lateral) >= _SYMMETRY.least_lateral) & (own > 0)
