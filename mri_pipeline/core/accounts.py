@@ -36,6 +36,9 @@ class Account(Settings):
     role : Role
     password_hash : str
         Argon2id hash of the password; empty without password.
+    one_time_password_hash : str
+        Argon2id hash of a password that another person has set; empty without it. It serves to set an own password, and
+        for nothing else.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
@@ -43,7 +46,20 @@ class Account(Settings):
     role: Role
     password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
 
-    @field_serializer("name", "password_hash")
+    one_time_password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
+
+    @property
+    def login_hash(self) -> str:
+        """Hash of the password for a login; empty if the person cannot sign in."""
+        return self.password_hash or self.one_time_password_hash
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Account:
+        if self.password_hash and self.one_time_password_hash:
+            raise ValueError("expected password_hash or one_time_password_hash, found both")
+        return self
+
+    @field_serializer("name", "password_hash", "one_time_password_hash")
     def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
         return None if info.context == DIGEST else value  # a new password changes no number
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
 
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import JobRow
@@ -17,10 +19,6 @@ from mri_pipeline.registry.trail import append
 
 MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""
-
-
-_ORDERED: Final = ("kind", "visit", "entry", "size_bytes")
-"""Columns of a job that the audit entry of its order states."""
 
 
 class JobKind(StrEnum):
@@ -31,6 +29,14 @@ class JobKind(StrEnum):
     RETRY = "retry"
     RELEASE = "release"
     AGREEMENT = "agreement"
+    RUN = "run"
+    TABLES = "tables"
+
+
+LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES})
+"""Jobs that may take hours. Another process does them, so that no upload waits for them."""
+SHORT: Final = frozenset(JobKind) - LONG
+"""The other jobs."""
 
 
 class JobState(StrEnum):
@@ -48,6 +54,26 @@ class JobState(StrEnum):
     def ended(self) -> bool:
         """True if nothing follows."""
         return self not in {JobState.RECEIVING, JobState.WAITING, JobState.RUNNING}
+
+
+class QuotaError(UsageError):
+    """A site has too many uploads that are not ended."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Limit of the uploads of a site that are not ended.
+
+    Parameters
+    ----------
+    uploads : int
+        Largest number.
+    size_bytes : int
+        Largest sum of their sizes.
+    """
+
+    uploads: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,15 @@ class Jobs:
         self._engine = engine
 
     def begin(
-        self, kind: JobKind, *, account: str, site: str = "", visit: str = "", entry: str = "", size_bytes: int = 0
+        self,
+        kind: JobKind,
+        *,
+        account: str,
+        site: str = "",
+        visit: str = "",
+        entry: str = "",
+        size_bytes: int = 0,
+        quota: Quota | None = None,
     ) -> Job:
         """Enter a job of which nothing is received yet.
 
@@ -111,10 +145,17 @@ class Jobs:
             Code of the person.
         site, visit, entry, size_bytes
             As in `JobRow`.
+        quota : Quota, optional
+            Of the site.
 
         Returns
         -------
         Job
+
+        Raises
+        ------
+        QuotaError
+            If the site would exceed its quota.
         """
         row = JobRow(
             code=secrets.token_hex(12), kind=kind.value, state=JobState.RECEIVING.value, site=site, visit=visit,
@@ -122,7 +163,11 @@ class Jobs:
             ended_at="", attempts=0, outcome={},
         )  # fmt: skip
         with writing(self._engine) as session:
+            if quota is not None:
+                _require_quota(session, quota, site, size_bytes)
             session.add(row)
+            if size_bytes:  # another job is complete at once, see `submit`
+                _audit(session, row, AuditAction.UPLOAD_BEGUN)
             return _job(row)
 
     def submit(self, code: str) -> None:
@@ -136,15 +181,7 @@ class Jobs:
             row = session.get_one(JobRow, code, with_for_update=True)
             if row.state == JobState.RECEIVING.value:
                 row.state = JobState.WAITING.value
-                details = {
-                    "job": code,
-                    "kind": row.kind,
-                    "visit": row.visit,
-                    "entry": row.entry,
-                    "bytes": row.size_bytes,
-                }
-                action = AuditAction.UPLOAD_SENT if row.size_bytes else AuditAction.JOB_ORDERED
-                append(session, action, row.site, details, reader=row.account)
+                _audit(session, row, AuditAction.UPLOAD_SENT if row.size_bytes else AuditAction.JOB_ORDERED)
 
     def find(self, code: str) -> Job | None:
         """A job.
@@ -179,25 +216,24 @@ class Jobs:
         with reading(self._engine) as session:
             return [_job(row) for row in session.scalars(query.where(JobRow.site == site) if site else query)]
 
-    def not_ended(self, *, site: str = "") -> list[Job]:
+    def not_ended(self) -> list[Job]:
         """The jobs that are not ended, the oldest first.
-
-        Parameters
-        ----------
-        site : str
-            Code of the site; empty for all.
 
         Returns
         -------
         list of Job
         """
-        alive = [state.value for state in JobState if not state.ended]
-        query = select(JobRow).where(JobRow.state.in_(alive)).order_by(JobRow.created_at, JobRow.code)
+        query = select(JobRow).where(JobRow.state.in_(_ALIVE)).order_by(JobRow.created_at, JobRow.code)
         with reading(self._engine) as session:
-            return [_job(row) for row in session.scalars(query.where(JobRow.site == site) if site else query)]
+            return [_job(row) for row in session.scalars(query)]
 
-    def has_work(self) -> bool:
+    def has_work(self, kinds: Collection[JobKind]) -> bool:
         """True if a job waits, or was started and is not ended.
+
+        Parameters
+        ----------
+        kinds : collection of JobKind
+            `SHORT` or `LONG`.
 
         Returns
         -------
@@ -205,20 +241,29 @@ class Jobs:
         """
         ready = [JobState.WAITING.value, JobState.RUNNING.value]
         with reading(self._engine) as session:
-            return bool(session.scalar(select(func.count()).where(JobRow.state.in_(ready))))
+            of_kinds = select(func.count()).where(JobRow.state.in_(ready), JobRow.kind.in_(kinds))
+            return bool(session.scalar(of_kinds))
 
-    def take(self) -> Job | None:
-        """Start the oldest waiting job. The caller is the only one who does jobs: a started job was interrupted.
+    def take(self, kinds: Collection[JobKind]) -> Job | None:
+        """Start the oldest waiting job. The caller is the only one who does such jobs: a started one was interrupted.
+
+        Parameters
+        ----------
+        kinds : collection of JobKind
+            `SHORT` or `LONG`.
 
         Returns
         -------
         Job or None
         """
         with writing(self._engine) as session:
-            for row in session.scalars(select(JobRow).filter_by(state=JobState.RUNNING.value)):
-                again = row.attempts < MOST_ATTEMPTS
-                _end(row, JobState.WAITING if again else JobState.FAILED, {} if again else _INTERRUPTED)
-            waiting = select(JobRow).filter_by(state=JobState.WAITING.value)
+            of_kinds = select(JobRow).where(JobRow.kind.in_(kinds))
+            for row in session.scalars(of_kinds.where(JobRow.state == JobState.RUNNING.value)):
+                if row.attempts < MOST_ATTEMPTS:
+                    row.state = JobState.WAITING.value
+                else:
+                    _end(session, row, JobState.FAILED, _INTERRUPTED)
+            waiting = of_kinds.where(JobRow.state == JobState.WAITING.value)
             taken = session.scalar(waiting.order_by(JobRow.created_at, JobRow.code).limit(1))
             if taken is None:
                 return None
@@ -247,6 +292,7 @@ class Jobs:
         *,
         subject: str = "",
         only: JobState | None = None,
+        by: str | None = None,
     ) -> bool:
         """End a job.
 
@@ -256,11 +302,13 @@ class Jobs:
         state : JobState
             An ended one.
         outcome : mapping
-            JSON without patient data.
+            JSON without patient data. The audit entry has its ``upload``, the SHA-256 of what was sent.
         subject : str
             Blinded code; empty if it is not known.
         only : JobState, optional
             A job in another state is not changed.
+        by : str, optional
+            Who ended it, for the audit entry; empty if nobody did. The person of the job if it is left out.
 
         Returns
         -------
@@ -271,7 +319,7 @@ class Jobs:
             row = session.get_one(JobRow, code, with_for_update=True)
             if only is not None and row.state != only.value:
                 return False
-            _end(row, state, outcome)
+            _end(session, row, state, outcome, by=by)
             row.subject = subject
             return True
 
@@ -282,9 +330,44 @@ _INTERRUPTED: Final = {
 }
 
 
-def _end(row: JobRow, state: JobState, outcome: Mapping[str, Any]) -> None:
-    row.state, row.outcome = state.value, dict(outcome)
-    row.ended_at = utc_now() if state.ended else ""
+_ALIVE: Final = tuple(state.value for state in JobState if not state.ended)
+
+
+def _require_quota(session: Session, quota: Quota, site: str, size_bytes: int) -> None:
+    columns = func.count(), func.coalesce(func.sum(JobRow.size_bytes), 0)
+    alive = select(*columns).where(JobRow.site == site, JobRow.state.in_(_ALIVE), JobRow.size_bytes > 0)
+    number, total = session.execute(alive).one()
+    if number >= quota.uploads or total + size_bytes > quota.size_bytes:
+        raise QuotaError(
+            "expected fewer uploads that are not ended, found too many",
+            hint="wait until they are checked, or complete or discard them",
+        )
+
+
+def _end(
+    session: Session, row: JobRow, state: JobState, outcome: Mapping[str, Any], *, by: str | None = None
+) -> None:
+    row.state, row.outcome, row.ended_at = state.value, dict(outcome), utc_now()
+    failed = state is JobState.FAILED
+    if row.size_bytes:
+        action = AuditAction.UPLOAD_NOT_CHECKED if failed else AuditAction.UPLOAD_CHECKED
+        action = AuditAction.UPLOAD_DISCARDED if state is JobState.DISCARDED else action
+    else:
+        action = AuditAction.JOB_FAILED if failed else AuditAction.JOB_ENDED
+    more = {"state": state.value} | {name: outcome[name] for name in ("upload",) if name in outcome}
+    _audit(session, row, action, more, by=by)
+
+
+def _audit(
+    session: Session,
+    row: JobRow,
+    action: AuditAction,
+    more: Mapping[str, str] | None = None,
+    *,
+    by: str | None = None,
+) -> None:
+    details = {"job": row.code, "kind": row.kind, "visit": row.visit, "entry": row.entry, "bytes": row.size_bytes}
+    append(session, action, row.site, details | dict(more or {}), reader=row.account if by is None else by)
 
 
 def _job(row: JobRow) -> Job:

@@ -217,7 +217,7 @@ def decide_dummy_run(
             coil=coil,
         )
     add_decision(
-        _report(trial, site, gate.dummy_run_digest),
+        acceptance_report(trial, site, gate.dummy_run_digest),
         state=ScannerState.ACCEPTED.value if accept else ScannerState.REFUSED.value,
         reason=reason,
         by=by,
@@ -226,7 +226,7 @@ def decide_dummy_run(
     )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
         settle_upload(trial, gate.dummy_run_digest, kind="dummy run")
-    _renew_pdf(_report(trial, site, gate.dummy_run_digest))
+    _renew_pdf(acceptance_report(trial, site, gate.dummy_run_digest))
     return gate
 
 
@@ -257,7 +257,7 @@ def _refusals(
                 **(_of_scanner(judged[0]) if judged else {}),
             )
         if pdf and judged:
-            write_pdf(_report(desk.trial, site, digest))
+            write_pdf(acceptance_report(desk.trial, site, digest))
         raise
 
 
@@ -271,12 +271,26 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
     )
 
 
-def _report(trial: Trial, site: str, digest: str) -> Path:
+def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
+    """Path of the acceptance report of a dummy run.
+
+    Parameters
+    ----------
+    trial : Trial
+    site : str
+        Code of the site.
+    digest : str
+        SHA-256 of the upload.
+
+    Returns
+    -------
+    Path
+    """
     return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
 
 
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str) -> Path:
-    path = _report(desk.trial, run.site, digest)
+    path = acceptance_report(desk.trial, run.site, digest)
     context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
     write_atomic(path, acceptance_html(run, context))

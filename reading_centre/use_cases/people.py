@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from mri_pipeline.core.accounts import Account
 from mri_pipeline.core.errors import ReadingCentreError, SettingsError, UsageError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
-from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.protocol import Protocol, load_protocol, parse_protocol
 from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.reading.accounts import key_digest, new_key, password_hash
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import AuditAction
 
 _LOG = logging.getLogger(__name__)
+_WAIT_S = 10.0
 
 
 class People:
-    """The people of a running trial. A changed account takes effect at once; other settings need a restart.
+    """The people of a running trial. Changed accounts and sites take effect at once; other settings need a restart.
 
     Parameters
     ----------
@@ -32,8 +37,8 @@ class People:
         self._latest = 0, protocol
 
     @property
-    def _protocol(self) -> Protocol:
-        """While ``trial.toml`` is missing or invalid, the latest valid accounts stay."""
+    def protocol(self) -> Protocol:
+        """The present ``trial.toml``. While it is missing or invalid, the latest valid one stays."""
         try:
             changed = self._file.stat().st_mtime_ns
             if self._latest[0] != changed:
@@ -45,7 +50,7 @@ class People:
     @property
     def readers(self) -> tuple[Reader, ...]:
         """Readers and adjudicators."""
-        return self._protocol.readers
+        return self.protocol.readers
 
     def account(self, code: str) -> Account | None:
         """The person with a code in upper or lower case.
@@ -57,15 +62,52 @@ class People:
         Returns
         -------
         Account or None
-            None if there is none, or one without a password.
+            None if there is none, or one without a password. One with a one-time password can but change it.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         everybody: tuple[Account, ...] = (*protocol.readers, *protocol.accounts)
         found = next((person for person in everybody if person.code.upper() == code.upper()), None)
-        return found if found is not None and found.password_hash else None
+        return found if found is not None and found.login_hash else None
 
 
-def account_line(folder: Path, *, person: str, key_file: Path | None, password: Callable[[str], str]) -> str:
+def set_password(trial: Trial, registry: Registry, person: Account, password: str) -> None:
+    """Replace the password of a person in ``trial.toml``. It is the person's own from then on. The sessions end.
+
+    Parameters
+    ----------
+    trial : Trial
+    registry : Registry
+    person : Account
+        As ``trial.toml`` has the person now.
+    password : str
+
+    Raises
+    ------
+    UsageError
+        If the password is too short, or ``trial.toml`` cannot be written or was changed meanwhile.
+    """
+    new, file = password_hash(password), trial.protocol_file.resolve()
+    line = re.compile(rf"""\b(?:one_time_)?password_hash(\s*=\s*)(["']){re.escape(person.login_hash)}\2""")
+    try:
+        with exclusive(trial.staging / "accounts.lock", wait_s=_WAIT_S):
+            text, number = line.subn(lambda found: f'password_hash{found[1]}"{new}"', file.read_text("utf-8"))
+            if number != 1 or _listed(parse_protocol(text), person.code).password_hash != new:
+                raise UsageError(
+                    "expected the present account in trial.toml, found another one", hint="sign in again"
+                )
+            write_atomic(file, text, mode=file.stat().st_mode & 0o777)
+    except (OSError, LockedError) as error:
+        _LOG.error("the password of %s cannot be stored in trial.toml: %s", person.code, error)
+        raise UsageError(
+            "expected that the server may store the new password, found that it may not",
+            hint="tell the reading centre",
+        ) from error
+    registry.audit(AuditAction.PASSWORD_CHANGED, reader=person.code)
+
+
+def account_line(
+    folder: Path, *, person: str, key_file: Path | None, password: Callable[[str], str], one_time: bool = False
+) -> str:
     """The line of ``trial.toml`` with a new account of a person.
 
     Parameters
@@ -78,6 +120,8 @@ def account_line(folder: Path, *, person: str, key_file: Path | None, password: 
         New key file of a reader to write (mode 0600). None: the account has a password.
     password : callable
         Asks for the new password.
+    one_time : bool, optional
+        True: another person sets the password. The person of the account has to change it at the first login.
 
     Returns
     -------
@@ -94,7 +138,12 @@ def account_line(folder: Path, *, person: str, key_file: Path | None, password: 
     protocol = load_protocol(Trial.existing(folder).protocol_file)
     listed = _listed(protocol, person)
     if key_file is None:
-        return f'password_hash = "{password_hash(password(f"New account of {listed.code}."))}"'
+        name = "one_time_password_hash" if one_time else "password_hash"
+        return f'{name} = "{password_hash(password(f"New account of {listed.code}."))}"'
+    if one_time:
+        raise UsageError(
+            "expected --one-time or --key-file, found both", hint="a key file is not changed at a login"
+        )
     if not isinstance(listed, Reader):
         raise UsageError("expected a reader with --key-file, found another role", hint="leave --key-file out")
     if key_file.exists():

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from threading import Lock, RLock
 from typing import Any, Final
 
@@ -37,12 +38,20 @@ from reading_centre.use_cases.known_reads import rereads_of
 from reading_centre.use_cases.people import People
 from reading_centre.use_cases.read import awaits_read, rereads_for
 from reading_centre.use_cases.reading_case import TITLES, Case, Json
-from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
+from reading_centre.use_cases.reading_faults import (
+    BreakError,
+    ConflictError,
+    NotHeldError,
+    RefusedError,
+    UnavailableError,
+)
 from reading_centre.use_cases.reading_open import Opener
 
 _LOG = logging.getLogger(__name__)
 MOST_CASES: Final = 24
 """Cases in memory."""
+BREAK: Final = timedelta(minutes=60)
+"""A sitting ends after this time without a signature."""
 
 
 class ReadingRoom:
@@ -99,6 +108,46 @@ class ReadingRoom:
         unsigned += ((*key, Purpose.REREAD.value) for key in rereads_of(self.registry, reader))
         awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
         return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
+
+    def sitting(self, reader: str) -> int:
+        """Cases that a reader has signed since the latest break.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        int
+        """
+        signed = [one.signature["utc"] for one in self.registry.assignments.of_reader(reader) if one.signature]
+        later, count = datetime.now(UTC), 0
+        for at in sorted(map(datetime.fromisoformat, signed), reverse=True):
+            if later - at >= BREAK:
+                break
+            later, count = at, count + 1
+        return count
+
+    def require_sitting(self, assignment: Assignment) -> None:
+        """Refuse a new case to a reader who has to take a break. A case that was opened before may be completed.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Raises
+        ------
+        BreakError
+            If the sitting has as many cases as ``cases_per_sitting``.
+        """
+        most = self.protocol.reading.cases_per_sitting
+        is_new = assignment.state is AssignmentState.OPEN and not assignment.opened_at
+        if most and is_new and self.sitting(assignment.reader) >= most:
+            raise BreakError(
+                f"expected up to {most} cases without a break, found as many signed ones",
+                hint=f"take a break of {BREAK // timedelta(minutes=1)} minutes, then go on from the worklist",
+            )
 
     def next_case(self, assignment: Assignment) -> str | None:
         """Code of the next open assignment of the same reader.

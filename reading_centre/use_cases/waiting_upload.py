@@ -206,7 +206,7 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
             with upload.held():
                 job = registry.jobs.find(upload.code)
                 if job is not None and job.state is JobState.RECEIVING and now - _changed(upload.folder) > STALE:
-                    if not registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state):
+                    if not registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state, by=""):
                         continue
                 elif job is not None and (not job.state.ended or job.is_unjudged):
                     continue
@@ -217,7 +217,7 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
         created = datetime.fromisoformat(job.created_at)
         gone = not WaitingUpload(trial, job.code).folder.is_dir()
         if job.state is JobState.RECEIVING and gone and now - created > STALE:
-            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state)
+            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state, by="")
 
 
 def _changed(folder: Path) -> datetime:

@@ -60,7 +60,7 @@ def _queries(request: Request, state: str = "open", site: str = "") -> Response:
     """Queries by state and site."""
     room = room_of(request)
     states = [*(known.value for known in QueryState), "all"]
-    sites = [known.code for known in room.protocol.sites]
+    sites = [known.code for known in room.people.protocol.sites]
     if state not in states or site not in ["", *sites]:
         raise HTTPException(404, "Expected a state and a site of this trial, found others. Go to the queries.")
     found = list_queries(room.trial.root, state=state, site=site)

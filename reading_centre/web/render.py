@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
@@ -20,7 +21,9 @@ _OFFICE: Final = (
     ("/office", "Overview"),
     ("/office/queries", "Queries"),
     ("/office/quarantine", "Quarantine"),
-    ("/office/jobs", "Uploads"),
+    ("/office/scanners", "Scanners"),
+    ("/office/jobs", "Uploads and jobs"),
+    ("/office/analysis", "Analysis"),
     ("/office/reads", "Reads"),
     ("/office/audit", "Audit trail"),
 )
@@ -55,6 +58,10 @@ def page(request: Request, name: str, status: int = 200, **context: Any) -> Resp
     return templates.TemplateResponse(request, f"{name}.html.j2", context, status_code=status)
 
 
+LONGEST_FIELD: Final = 2000
+"""Characters of a field of a form."""
+
+
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form that was sent.
 
@@ -66,12 +73,20 @@ async def form_of(request: Request) -> dict[str, str]:
     -------
     dict of str to str
         Empty for a body of another form.
+
+    Raises
+    ------
+    HTTPException
+        422 if a field is too long (`LONGEST_FIELD`).
     """
     try:
         fields = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=20)
     except ValueError:  # too many fields
         return {}
-    return {name: values[0].replace("\0", "") for name, values in fields.items()}
+    found = {name: values[0].replace("\0", "").replace("\r\n", "\n") for name, values in fields.items()}
+    if any(len(value) > LONGEST_FIELD for value in found.values()):
+        raise HTTPException(422, f"Expected up to {LONGEST_FIELD} characters in a field, found more. Shorten it.")
+    return found
 
 
 def sentences(text: str) -> list[str]:

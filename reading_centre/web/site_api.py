@@ -50,7 +50,7 @@ def door_of(request: Request) -> SiteDoor:
     SiteDoor
     """
     room = room_of(request)
-    return SiteDoor(room.trial, room.protocol, room.registry, user_of(request).site)
+    return SiteDoor(room.trial, room.people.protocol, room.registry, user_of(request).site)
 
 
 def own_upload(request: Request, code: str) -> Job:

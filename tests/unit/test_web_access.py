@@ -9,12 +9,14 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.jobs import JobKind
 from mri_pipeline.registry.schema import SessionRow
+from reading_centre.use_cases.people import set_password
 from reading_centre.use_cases.waiting_upload import WaitingUpload
-from reading_centre.web.access import COOKIE, EVERYBODY
+from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
 from reading_centre.web.security import HEADERS
 from tests.unit.office_trial import STAFF
@@ -83,19 +85,20 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 41
+    assert len(declared) == 51
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
     readers = {path for (_, path), roles in declared.items() if roles & READING_ROLES}
-    assert all(path == "/" or path.startswith(("/reading/", "/api/reading/")) for path in readers)
+    assert all(path in {"/", "/password"} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
     changes = [key for key, roles in declared.items() if Role.AUDITOR in roles and key[0] != "GET"]
-    assert changes == []  # an auditor changes nothing
+    assert changes == [("POST", "/password")]  # an auditor changes nothing but the own password
     assert not [path for (_, path), roles in declared.items() if Role.SITE in roles and "office" in path]
 
 
 def call(client, method, path, **known):
-    own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", **known}
+    own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", "wish": "run"}
+    own |= {"scanner": 999, **known}
     path = path.format(**own)
     body = BODIES.get(path.split(f"{own['assignment']}/", 1)[-1])
     return client.request(method, path, json=body, headers={"X-Client": "tab"} if body else {})
@@ -143,11 +146,13 @@ def test_roles_by_endpoints_by_own_and_other(room, who):
 
 
 def allowed_status(method, path, role):
+    if path == "/password":
+        return {200} if method == "GET" else {401}  # without the present one
     if path == "/":
         return {200} if role in READING_ROLES else {303}
     if method == "GET":
-        return {404} if re.search(r"{(name|job|kind)}", path) else {200}
-    return {303} if path.endswith("agreement") else {404, 422}  # without a form
+        return {404} if re.search(r"{(name|job|kind|scanner)}", path) else {200}
+    return {303} if path.endswith(("agreement", "{wish}")) else {404, 422}  # without a form
 
 
 def test_an_endpoint_without_a_declaration_is_refused(room):
@@ -214,6 +219,18 @@ def test_signs_of_life_of_a_page_do_not_prolong_a_session(room):
         with room.registry._engine.connect() as connection:
             seen.append(connection.execute(SessionRow.__table__.select()).one().seen_at == at)
     assert seen == [True, False]
+
+
+def test_a_page_that_is_loaded_by_itself_does_not_prolong_a_session(room):
+    """Pages that wait for a job (`wait.js`)."""
+    manager = browser(room, "DM")
+    at = (datetime.now(UTC) - timedelta(minutes=20)).isoformat(timespec="seconds")
+    for headers, prolonged in (({AUTOMATIC: "yes"}, False), ({}, True)):
+        with room.registry._engine.begin() as connection:
+            connection.execute(SessionRow.__table__.update().values(seen_at=at))
+        assert manager.get("/office/jobs", headers=headers).status_code == 200
+        with room.registry._engine.connect() as connection:
+            assert (connection.execute(SessionRow.__table__.select()).one().seen_at != at) is prolonged
 
 
 def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
@@ -299,6 +316,72 @@ def test_logins_and_refusals_are_audited_without_passwords(room):
     trail = [(e.action, e.reader) for e in room.registry.audit_trail() if e.action.startswith("log")]
     assert trail == [("login refused", "R1"), ("login", "R1"), ("logout", "R1")]
     assert PASSWORDS["R1"] not in json.dumps([e.details for e in room.registry.audit_trail()])
+
+
+# --- a password of one's own ------------------------------------------------------------------------------------
+
+
+def change(client, old, new, again=None):
+    return client.post("/password", data={"password": old, "new": new, "again": new if again is None else again})
+
+
+def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial, room):
+    edit_protocol(trial, f'password_hash = "{room.people.account("R1").password_hash}"', f"one_{ONE_TIME}")
+    client = browser(room, "R1", password="set by the manager")
+    code = room.worklist("R1")[0].code
+    for path in ("/", f"/reading/{code}"):
+        assert client.get(path).headers["location"] == "/password", path
+    for answer in (client.get(f"/api/reading/{code}/case"), client.post(f"/api/reading/{code}/lease", json={})):
+        assert answer.status_code == 403
+    assert "was set by another person" in client.get("/password").text
+    assert change(client, "set by the manager", "my own long password").headers["location"] == "/login"
+    assert client.get("/").headers["location"] == "/login"  # the session has ended
+    assert attempt(client, "R1", "set by the manager").status_code == 401
+    assert browser(room, "R1", password="my own long password").get("/").status_code == 200
+    assert "one_time" not in trial.protocol_file.read_text()
+    assert [entry.reader for entry in room.registry.audit_entries("password changed")] == ["R1"]
+
+
+ONE_TIME = f'time_password_hash = "{password_hash("set by the manager")}"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again", "status"),
+    [
+        ("wrong", "my own long password", None, 401),
+        ("", "my own long password", None, 401),
+        (PASSWORDS["R1"], "my own long password", "another long password", 422),
+        (PASSWORDS["R1"], PASSWORDS["R1"], None, 422),
+        (PASSWORDS["R1"], "short", None, 422),
+        (PASSWORDS["R1"], "", None, 422),
+    ],
+)
+def test_a_password_that_may_not_be_set_changes_nothing(trial, room, old, new, again, status):
+    before = trial.protocol_file.read_text()
+    client = browser(room, "R1")
+    answer = change(client, old, new, again)
+    assert (answer.status_code, 'role="alert"' in answer.text) == (status, True)
+    assert trial.protocol_file.read_text() == before
+    assert client.get("/").status_code == 200
+
+
+def test_a_change_of_the_password_keeps_the_rest_of_trial_toml(trial, room):
+    before, old = trial.protocol_file.read_text(), room.people.account("DM").password_hash
+    trial.protocol_file.chmod(0o640)
+    assert change(browser(room, "DM"), STAFF["DM"][2], "my own long password").status_code == 303
+    after, new = trial.protocol_file.read_text(), room.people.account("DM").password_hash
+    assert after == before.replace(old, new)
+    assert trial.protocol_file.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_account_that_was_changed_meanwhile_stays(trial, room):
+    person, client = room.people.account("R1"), browser(room, "R1")
+    edit_protocol(trial, person.password_hash, password_hash("of the manager, later"))
+    before = trial.protocol_file.read_text()
+    with pytest.raises(UsageError, match=r"expected the present account in trial\.toml"):
+        set_password(trial, room.registry, person, "my own long password")
+    assert change(client, PASSWORDS["R1"], "my own long password").headers["location"] == "/login"
+    assert trial.protocol_file.read_text() == before
 
 
 # --- other sites ------------------------------------------------------------------------------------------------

@@ -5,20 +5,28 @@ import datetime as dt
 import io
 import json
 import re
+from unittest import mock
 
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import Registry, ScannerFacts
+from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.tables import WrittenTables
 from reading_centre.use_cases.trial_office import sites_at_a_glance, totals
+from reading_centre.use_cases.upload_job import Lane, do_jobs, lanes_with_work
 from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
 from tests.unit.reading_trial import copy_of
 from tests.unit.web_trial import browser, opened_room
+from workflows.outcome import BatchOutcome, Outcome
 
-PAGES = ("/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/queries/1")
+PAGES = (
+    "/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/scanners",
+    "/office/analysis", "/office/jobs", "/office/queries/1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +184,7 @@ def test_the_audit_trail_is_filtered_and_downloaded_whole(room, manager):
 
 def test_an_auditor_sees_all_pages_and_changes_nothing(room):
     auditor = browser(room, "AUD")
-    for path in (
-        "/office",
-        "/office/queries",
-        "/office/queries/1",
-        "/office/quarantine",
-        "/office/reads",
-        "/office/audit",
-    ):
+    for path in PAGES:
         answer = auditor.get(path)
         assert answer.status_code == 200, path
         assert "<textarea" not in answer.text
@@ -193,15 +194,132 @@ def test_an_auditor_sees_all_pages_and_changes_nothing(room):
     assert len(room.registry.audit_trail()) == before
 
 
-def test_pages_have_no_inline_code_or_style(room, manager):
-    for path in (
-        "/office",
-        "/office/queries",
-        "/office/queries/1",
-        "/office/quarantine",
-        "/office/reads",
-        "/office/audit",
+# --- scanners: decisions on dummy runs --------------------------------------------------------------------------
+
+SCANNER = ScannerFacts("SIEMENS", "Skyra", "E11", 3.0, "digest of the serial number")
+
+
+def dummy_run(room, *, rules=(), accepted=True):
+    room.registry.record_dummy_run(
+        "S01", accepted=accepted, upload_digest="run", scanner=SCANNER, coil="Head_20", undecided=accepted,
+        rules=rules, final=("field_strength",),
+    )  # fmt: skip
+    (gate,) = room.registry.scanner_gates.all()
+    return gate, {"coil": "Head_20", "dummy_run": "run", "decision": "accept", "reason": "the figures are good"}
+
+
+def test_a_data_manager_decides_on_a_dummy_run(room, manager):
+    gate, form = dummy_run(room)
+    listed = manager.get("/office/scanners").text
+    assert "waits for a decision" in listed
+    assert SCANNER.serial_digest not in listed
+    url = f"/office/scanners/{gate.number}"
+    assert "Head_20" in manager.get(url).text
+    assert manager.post(f"{url}/decide", data=form).headers["location"] == url
+    (decided,) = room.registry.scanner_gates.all()
+    assert (decided.state, decided.by, decided.reason) == ("accepted", "DM", "the figures are good")
+    assert room.registry.audit_entries("scanner gate set")[-1].reader == "DM"
+    assert "waits for a decision" not in manager.get("/office/scanners").text
+    assert manager.post(f"{url}/decide", data=form | {"decision": "refuse"}).status_code == 303
+    assert room.registry.scanner_gates.all()[0].state == "refused"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reason": " "}, "Expected a reason of up to 500 characters"),
+        ({"reason": "x" * 501}, "Expected a reason of up to 500 characters"),
+        ({"decision": "maybe"}, "and a decision, found another"),
+        ({"coil": "Body"}, "Expected a receive coil of this scanner"),
+        ({"dummy_run": "an earlier one"}, "Expected a decision on the present dummy run"),
+    ],
+)
+def test_a_decision_of_another_form_is_none(room, manager, wrong, message):
+    gate, form = dummy_run(room)
+    answer = manager.post(f"/office/scanners/{gate.number}/decide", data=form | wrong)
+    assert (answer.status_code, message in answer.text) == (422, True)
+    assert room.registry.scanner_gates.all() == [gate]
+
+
+def test_no_person_overrules_safety_and_an_auditor_decides_nothing(room, manager):
+    gate, form = dummy_run(room, accepted=False, rules=("field_strength",))
+    url = f"/office/scanners/{gate.number}"
+    answer = manager.post(f"{url}/decide", data=form)
+    assert (answer.status_code, "refused by" in answer.text) == (422, True)
+    auditor = browser(room, "AUD")
+    assert "<form" not in auditor.get(url).text.split("<main")[1]
+    assert auditor.post(f"{url}/decide", data=form).status_code == 403
+    assert room.registry.scanner_gates.all() == [gate]
+
+
+def test_the_acceptance_report_is_downloaded_and_no_other_file(room, manager):
+    gate, _form = dummy_run(room)
+    room.trial.reports.mkdir(exist_ok=True)
+    acceptance_report(room.trial, "S01", "run").write_text("<p>the report</p>")
+    (link,) = re.findall(
+        r'href="(/office/scanners/reports/[^"]+)"', manager.get(f"/office/scanners/{gate.number}").text
+    )
+    answer = manager.get(link)
+    assert (answer.text, answer.headers["content-disposition"][:10]) == ("<p>the report</p>", "attachment")
+    (room.trial.reports / "sub-X.html").write_text("no acceptance report")
+    for name in ("sub-X.html", "..%2Ftrial.toml", "dummy-run_none.html"):
+        assert manager.get(f"/office/scanners/reports/{name}").status_code == 404
+
+
+# --- runs and tables as jobs ------------------------------------------------------------------------------------
+
+
+def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, manager):
+    pages = {wish: manager.post(f"/office/analysis/{wish}").headers["location"] for wish in ("run", "tables")}
+    assert manager.post("/office/analysis/run").headers["location"] == pages["run"]  # one at a time
+    assert lanes_with_work(room.trial, room.registry) == [Lane.LONG]
+    do_jobs(room.trial.root, Lane.SHORT)
+    assert {job.state for job in room.registry.jobs.latest()} == {"waiting"}
+    with (
+        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BATCH) as run,
+        mock.patch("reading_centre.use_cases.upload_job.refresh_reports") as renewed,
     ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert run.call_args.kwargs == {"only_failed": False}
+    assert renewed.call_count == 1
+    text = manager.get(pages["run"]).text
+    assert "Subjects analysed: 1, unchanged: 1, with a failure: 2." in text
+    assert "Sub-C: wk04: no FLAIR." in text
+    assert "Sub-D: out of memory." in text
+    states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
+    assert states == {"run": ("done", "DM"), "tables": ("failed", "DM")}  # no analysis has results
+    assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
+    assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
+
+
+BATCH = BatchOutcome((
+    Outcome(subject="A", done=True), Outcome(subject="B", done=True, unchanged=True),
+    Outcome(subject="C", done=False, reason="", failed_visits={"wk04": "no FLAIR"}),
+    Outcome(subject="D", done=False, reason="out of memory"),
+))  # fmt: skip
+
+
+def test_the_tables_are_downloaded_and_no_other_file(room, manager):
+    with mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write:
+        page = manager.post("/office/analysis/tables", data={"provisional": "yes"}).headers["location"]
+        do_jobs(room.trial.root, Lane.LONG)
+    assert write.call_args.kwargs == {"provisional": True}
+    assert 'href="/office/tables/lesions.csv"' in manager.get(page).text
+    assert manager.get("/office/tables/lesions.csv").text == "subject\n"
+    for name in ("none.csv", "..%2Ftrial.toml", "."):
+        assert manager.get(f"/office/tables/{name}").status_code == 404
+    assert browser(room, "AUD").post("/office/analysis/tables").status_code == 403
+
+
+def written(folder, **_how):
+    table = Trial(folder).tables / "lesions.csv"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("subject\n")
+    return WrittenTables((table,), {})
+
+
+def test_pages_have_no_inline_code_or_style(room, manager):
+    for path in PAGES:
         text = manager.get(path).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script>|javascript:", text), path
 
@@ -211,5 +329,5 @@ def test_a_trial_without_subjects_has_pages(tmp_path):
     trial.protocol_file.write_text(trial.protocol_file.read_text() + staff_accounts())
     with opened_room(trial) as room:
         manager = browser(room, "DM")
-        for path in PAGES[:5]:
+        for path in PAGES[:-1]:
             assert manager.get(path).status_code == 200, path

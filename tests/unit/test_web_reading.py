@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import timedelta
 from threading import Lock, Thread
 
 import numpy as np
@@ -22,6 +23,7 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases import reading_room
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_compare import _analysed
@@ -707,6 +709,27 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
             assert (answer.status_code, answer.json()["detail"][:46]) == (
                 503, "Expected the images of this case, found a faul",
             )  # fmt: skip
+
+
+def test_a_sitting_has_a_limit_and_a_case_in_progress_may_be_completed(trial, monkeypatch):
+    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 1")
+    with opened_room(trial) as room:
+        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklist("R1")[:3])
+        second.decide_all()
+        first.decide_all()
+        page = f"/reading/{third.url.rsplit('/', 1)[1]}"
+        assert third.client.get(page).status_code == 200
+        assert sign(first).status_code == 200
+        for path in (page, f"{third.url}/case", f"{third.url}/volumes/flair"):
+            answer = third.client.get(path)
+            assert (answer.status_code, "ake a break of 60 minutes" in answer.text) == (403, True), path
+        assert "1 of at most 1 in this sitting" in third.client.get("/").text
+        assert "New cases open again an hour after" in third.client.get("/").text
+        assert sign(second).status_code == 200
+        assert first.client.get(f"{first.url}/case").status_code == 200  # signed reads stay visible
+        assert room.sitting("R1") == 2
+        monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
+        assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
 
 
 def test_a_reader_who_was_added_later_has_a_worklist(trial):
