@@ -90,11 +90,7 @@ def set_password(trial: Trial, registry: Registry, person: Account, password: st
     line = re.compile(rf"""\b(?:one_time_)?password_hash(\s*=\s*)(["']){re.escape(person.login_hash)}\2""")
     try:
         with exclusive(trial.staging / "accounts.lock", wait_s=_WAIT_S):
-            text, number = line.subn(lambda found: f'password_hash{found[1]}"{new}"', file.read_text("utf-8"))
-            if number != 1 or _listed(parse_protocol(text), person.code).password_hash != new:
-                raise UsageError(
-                    "expected the present account in trial.toml, found another one", hint="sign in again"
-                )
+            text = _with_password(file.read_text("utf-8"), line, person.code, new)
             write_atomic(file, text, mode=file.stat().st_mode & 0o777)
     except (OSError, LockedError) as error:
         _LOG.error("the password of %s cannot be stored in trial.toml: %s", person.code, error)
@@ -103,6 +99,15 @@ def set_password(trial: Trial, registry: Registry, person: Account, password: st
             hint="tell the reading centre",
         ) from error
     registry.audit(AuditAction.PASSWORD_CHANGED, reader=person.code)
+
+
+def _with_password(text: str, line: re.Pattern[str], person: str, new: str) -> str:
+    """The text of ``trial.toml`` with another password. Several people may have been given one password."""
+    for found in line.finditer(text):
+        changed = f'{text[: found.start()]}password_hash{found[1]}"{new}"{text[found.end() :]}'
+        if _listed(parse_protocol(changed), person).password_hash == new:
+            return changed
+    raise UsageError("expected the present account in trial.toml, found another one", hint="sign in again")
 
 
 def account_line(

@@ -117,9 +117,12 @@ class SiteDoor:
 
     @property
     def gate(self) -> Gate:
-        """Verdict on the latest dummy run. A site that was added while the trial is served has none yet."""
-        entered = self._registry.state().sites
-        return next((site.gate for site in entered if site.code == self.site.code), Gate.NONE)
+        """Verdict on the latest dummy run."""
+        try:
+            return self._registry.site(self.site.code).gate
+        except SettingsError:  # the site was added while the trial is served
+            entered = self._registry.state().sites
+            return next((site.gate for site in entered if site.code == self.site.code), Gate.NONE)
 
     def names(self) -> dict[str, str]:
         """Trial numbers of the listed subjects, by blinded code.

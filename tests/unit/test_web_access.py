@@ -85,7 +85,7 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 51
+    assert len(declared) == 50
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
@@ -372,6 +372,15 @@ def test_a_change_of_the_password_keeps_the_rest_of_trial_toml(trial, room):
     after, new = trial.protocol_file.read_text(), room.people.account("DM").password_hash
     assert after == before.replace(old, new)
     assert trial.protocol_file.stat().st_mode & 0o777 == 0o640
+
+
+def test_people_who_were_given_one_password_change_it_each(trial, room):
+    shared = room.people.account("R2").password_hash
+    edit_protocol(trial, room.people.account("R1").password_hash, shared)
+    for reader in ("R2", "R1"):
+        client = browser(room, reader, password=PASSWORDS["R2"])
+        assert change(client, PASSWORDS["R2"], f"the own word of {reader}").status_code == 303
+        assert browser(room, reader, password=f"the own word of {reader}").get("/").status_code == 200
 
 
 def test_an_account_that_was_changed_meanwhile_stays(trial, room):

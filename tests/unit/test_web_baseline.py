@@ -49,7 +49,7 @@ def paths(room):
     known |= {"kind": "T2", "decision": "retry", "wish": "run", "scanner": 1}
     found = {re.sub(r"{(\w+)}", lambda part: str(known[part[1]]), path) for _, path in endpoints(create_app(room))}
     return sorted(
-        found | {"/static/site.css", "/static/", "/static/../app.py", "/none", "/api/none", "/.git/config"}
+        found | {"/static/site.css", "/static/", "/static/..%2Fapp.py", "/none", "/api/none", "/.git/config"}
     )
 
 
@@ -150,7 +150,6 @@ HEADERS = st.dictionaries(
     st.sampled_from(["X-Client", "Upload-Offset", "Upload-Checksum", "X-Automatic", "Content-Type", "If-Match"]),
     st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60), max_size=3,
 )  # fmt: skip
-ENDPOINTS = 51
 
 
 @settings(
@@ -160,7 +159,6 @@ ENDPOINTS = 51
 def test_no_request_is_answered_by_a_fault(room, clients, data):
     """Schemathesis' check ``not_a_server_error``, for each endpoint and person, with forms and headers as well."""
     known = sorted(endpoints(create_app(room)))
-    assert len(known) == ENDPOINTS
     method, path = data.draw(
         st.sampled_from([one for one in known if one[1] not in {"/login", "/logout", "/password"}])
     )
