@@ -29,6 +29,7 @@ class JobKind(StrEnum):
     RETRY = "retry"
     RELEASE = "release"
     AGREEMENT = "agreement"
+    QUALITY = "quality"
     RUN = "run"
     TABLES = "tables"
 

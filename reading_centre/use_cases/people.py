@@ -90,7 +90,7 @@ def set_password(trial: Trial, registry: Registry, person: Account, password: st
     line = re.compile(rf"""\b(?:one_time_)?password_hash(\s*=\s*)(["']){re.escape(person.login_hash)}\2""")
     try:
         with exclusive(trial.staging / "accounts.lock", wait_s=_WAIT_S):
-            text = _with_password(file.read_text("utf-8"), line, person.code, new)
+            text = _with_password(file.read_bytes().decode(), line, person.code, new)
             write_atomic(file, text, mode=file.stat().st_mode & 0o777)
     except (OSError, LockedError) as error:
         _LOG.error("the password of %s cannot be stored in trial.toml: %s", person.code, error)

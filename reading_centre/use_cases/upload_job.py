@@ -35,6 +35,7 @@ from mri_pipeline.registry.jobs import LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
 from reading_centre.use_cases.dummy_run import ReceivedDummyRun, acceptance_report, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
+from reading_centre.use_cases.quality import quality_overview
 from reading_centre.use_cases.quarantine import DUMMY_RUN, REFUSED_AGAIN, release_upload, retry_upload
 from reading_centre.use_cases.subject_reports import refresh_reports
 from reading_centre.use_cases.upload_desk import ACCEPTED, upload_desk
@@ -295,6 +296,12 @@ def _agreement(trial: Trial, _request: Request) -> dict[str, Any]:
     return {"files": [path.name for path in write_agreement(trial.root)]}
 
 
+def _quality(trial: Trial, _request: Request) -> dict[str, Any]:
+    overview = quality_overview(trial.root)
+    outliers, drifts = (sum(getattr(line, name) for line in overview.scanners) for name in ("outliers", "drifts"))
+    return {"files": [Path(overview.page).name], "notes": [f"outliers: {outliers}, drifts: {drifts}"]}
+
+
 def _run(trial: Trial, request: Request) -> dict[str, Any]:
     """Analyse what is new. Failed subjects are named; they do not fail the job."""
     from reading_centre.use_cases.run import run_trial  # noqa: PLC0415 - no upload waits for nipype
@@ -321,7 +328,7 @@ def _tables(trial: Trial, request: Request) -> dict[str, Any]:
 
 
 _REPORTS: Final[Mapping[JobKind, Callable[[Trial, Request], dict[str, Any]]]] = {
-    JobKind.AGREEMENT: _agreement, JobKind.RUN: _run, JobKind.TABLES: _tables,
+    JobKind.AGREEMENT: _agreement, JobKind.QUALITY: _quality, JobKind.RUN: _run, JobKind.TABLES: _tables,
 }  # fmt: skip
 """Jobs of the office that concern no upload."""
 

@@ -221,5 +221,6 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
 
 
 def _changed(folder: Path) -> datetime:
-    latest = max((path.stat().st_mtime for path in folder.glob("[!.]*") if path.name != "owner.lock"), default=0.0)
+    times = (path.stat().st_mtime for path in folder.glob("[!.]*") if path.name != "owner.lock")
+    latest = max(times, default=folder.stat().st_mtime)  # it is being created
     return datetime.fromtimestamp(latest, UTC)

@@ -157,8 +157,8 @@ def _analysis(request: Request) -> Response:
 
 @router.post("/analysis/{wish}")
 @allow(Role.DATA_MANAGER)
-async def _order(request: Request, wish: Literal["run", "tables"]) -> Response:
-    """Order an analysis, or the tables. A job of the kind that has not ended is shown instead."""
+async def _order(request: Request, wish: Literal["run", "tables", "quality"]) -> Response:
+    """Order an analysis, the tables or the page on image quality. A job of the kind that goes on is shown instead."""
     form = await form_of(request)
     requested = {"only_failed": form.get("only_failed") == "yes", "provisional": form.get("provisional") == "yes"}
     return await run_in_threadpool(_ordered_once, request, JobKind(wish), requested)

@@ -149,6 +149,19 @@ def _agreement(request: Request, name: str) -> Response:
     return FileResponse(path, media_type=_REPORTS[name], filename=name)
 
 
+# people
+
+
+@router.get("/people")
+@allow(*_SEES)
+def _people(request: Request) -> Response:
+    """The people of the trial with their roles. They are changed in ``trial.toml``."""
+    room = room_of(request)
+    everybody = (*room.people.protocol.readers, *room.people.protocol.accounts)
+    logins = {entry.reader: entry.at for entry in room.registry.audit_entries(AuditAction.LOGIN)}
+    return page(request, "people", people=[(one, logins.get(one.code, "")) for one in everybody])
+
+
 # audit trail
 
 

@@ -25,6 +25,7 @@ _OFFICE: Final = (
     ("/office/jobs", "Uploads and jobs"),
     ("/office/analysis", "Analysis"),
     ("/office/reads", "Reads"),
+    ("/office/people", "People"),
     ("/office/audit", "Audit trail"),
 )
 MENUS: Final[dict[Role, tuple[tuple[str, str], ...]]] = {
@@ -135,9 +136,12 @@ def _days(window: Window) -> str:
     return f"{first} to {last} {window.last:%Y}"
 
 
+_REFUSALS: Final = {"ComplianceError": "not as the protocol asks", "IdentityError": "an identity may remain"}
+
+
 def _spaced(name: str) -> str:
     """The name of a class of errors as words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
+    return _REFUSALS.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
 
 
 def _decimals(number: str) -> str:

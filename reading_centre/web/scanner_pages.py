@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Annotated, Final
 
@@ -22,6 +23,7 @@ LONGEST_REASON: Final = 500
 """Characters of the reason for a decision."""
 _SEES = (Role.DATA_MANAGER, Role.AUDITOR)
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_QUALITY: Final = "qc.html"
 _DECISIONS: Final = {"accept": True, "refuse": False}
 
 
@@ -31,7 +33,12 @@ def _scanners(request: Request) -> Response:
     """The scanners with the state of their gates; those that wait for a decision first."""
     room = room_of(request)
     found = sorted(room.registry.scanner_gates.all(), key=lambda gate: not _waits(gate))
-    return page(request, "scanners", gates=[(gate, _waits(gate)) for gate in found])
+    quality = room.trial.reports / _QUALITY
+    written = dt.datetime.fromtimestamp(quality.stat().st_mtime, dt.UTC) if quality.is_file() else None
+    return page(
+        request, "scanners", gates=[(gate, _waits(gate)) for gate in found], quality=_QUALITY,
+        written=written.isoformat() if written else "", may_order=user_of(request).role is Role.DATA_MANAGER,
+    )  # fmt: skip
 
 
 def _waits(gate: ScannerGate) -> bool:
@@ -98,8 +105,8 @@ def _decided(request: Request, scanner: int, form: dict[str, str]) -> Response:
 @router.get("/reports/{name}")
 @allow(*_SEES)
 def _report(request: Request, name: str) -> Response:
-    """The acceptance report of a dummy run."""
+    """The acceptance report of a dummy run, or the page on image quality."""
     path = room_of(request).trial.reports / name
-    if not re.fullmatch(r"dummy-run_[\w-]+\.html", name) or not path.is_file():
-        raise HTTPException(404, "Expected an acceptance report, found none. Go to the scanners.")
+    if (name != _QUALITY and not re.fullmatch(r"dummy-run_[\w-]+\.html", name)) or not path.is_file():
+        raise HTTPException(404, "Expected a report on a scanner, found none. Go to the scanners.")
     return FileResponse(path, media_type="text/html", filename=name)

@@ -25,7 +25,7 @@ from workflows.outcome import BatchOutcome, Outcome
 
 PAGES = (
     "/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/scanners",
-    "/office/analysis", "/office/jobs", "/office/queries/1",
+    "/office/analysis", "/office/jobs", "/office/people", "/office/queries/1",
 )  # fmt: skip
 
 
@@ -264,6 +264,23 @@ def test_the_acceptance_report_is_downloaded_and_no_other_file(room, manager):
     (room.trial.reports / "sub-X.html").write_text("no acceptance report")
     for name in ("sub-X.html", "..%2Ftrial.toml", "dummy-run_none.html"):
         assert manager.get(f"/office/scanners/reports/{name}").status_code == 404
+
+
+def test_the_page_on_image_quality_is_ordered_and_downloaded(room, manager):
+    dummy_run(room)
+    job = manager.post("/office/analysis/quality").headers["location"]
+    do_jobs(room.trial.root)
+    assert "done" in manager.get(job).text
+    assert "/office/scanners/reports/qc.html" in manager.get("/office/scanners").text
+    assert "Skyra" in manager.get("/office/scanners/reports/qc.html").text
+
+
+def test_people_are_listed_with_roles_and_logins_without_hashes(room, manager):
+    text = manager.get("/office/people").text
+    row = re.sub(r"\s+", " ", text.split('<th scope="row">DM</th>')[1].split("</tr>")[0])
+    assert "data manager" in row
+    assert re.search(r"own password</td> <td class=\"time\">20\d\d-", row)
+    assert "argon2" not in text
 
 
 # --- runs and tables as jobs ------------------------------------------------------------------------------------

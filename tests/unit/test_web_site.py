@@ -338,8 +338,10 @@ def test_an_upload_of_which_nothing_comes_is_removed(room, site, monkeypatch):
     for path in WaitingUpload(room.trial, stale).folder.iterdir():
         os.utime(path, (old, old))
     (room.trial.work / f"{WAITING}{'0' * 24}").mkdir()  # of no job
+    created = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10).code
+    WaitingUpload(room.trial, created).folder.mkdir()  # its files are written in a moment
     sweep_uploads(room.trial, room.registry)
-    assert waiting(room) == [f"{WAITING}{fresh}"]
+    assert waiting(room) == sorted(f"{WAITING}{code}" for code in (fresh, created))
     assert state(site, stale)["state"] == "discarded"
     (entry,) = room.registry.audit_entries("upload discarded")
     assert (entry.reader, entry.details["job"]) == ("", stale)
