@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.unit.web_trial import PASSWORDS
-from tests.web.driver import ReadingPage
+from tests.web.driver import SAVED_MS, ReadingPage
 
 T2_COLOUR = [86, 180, 233]
 BOXES = (
@@ -425,6 +425,7 @@ def check_boxes(page, size):
 def test_a_whole_read_without_the_mouse(chrome, room):
     """From the login to the signature and back to the worklist, by keys alone."""
     context = chrome.new_context(viewport={"width": 1600, "height": 900})
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(f"{room.base}/login")
     keys = page.keyboard
@@ -460,7 +461,7 @@ def test_a_whole_read_without_the_mouse(chrome, room):
         keys.press("n")
         keys.press("a")
     reading.saved()
-    expect(head).to_have_text("All decided")
+    expect(head).to_have_text("All decided", timeout=SAVED_MS)
     lesions = reading.case()["lesions"]
     assert [lesion["decision"] for lesion in lesions].count("reject") == 1
     assert all(lesion["decision"] for lesion in lesions)
@@ -472,7 +473,7 @@ def test_a_whole_read_without_the_mouse(chrome, room):
     keys.press("Tab")
     keys.type(PASSWORDS[room.reader])
     keys.press("Enter")
-    expect(page.locator("#signature")).to_contain_text("Signed by")
+    expect(page.locator("#signature")).to_contain_text("Signed by", timeout=SAVED_MS)
     assert reading.case()["signature"] is not None
     keys.press("c")
     page.wait_for_url(lambda url: not url.endswith(reading.assignment))
