@@ -126,7 +126,7 @@ def test_an_empty_answer_is_none(room, manager, text):
         "/office/queries/99", "/office/queries/0", "/office/queries/x", "/office/queries/99999999999999999999",
         "/office/queries?state=none", "/office/queries?site=S99", "/office/quarantine/none",
         "/office/quarantine/..%2Ftrial.toml", "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
-        "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
+        "/office/jobs/%00", "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said_so(manager, path):

@@ -268,6 +268,7 @@ def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, m
         {"content": "x"},
         {"site": "S02"},
         {"subject": "0" * 99},
+        {"replace_because": "a\0b"},
     ],
 )
 def test_an_upload_of_another_form_is_refused(site, body):
