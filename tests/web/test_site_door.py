@@ -192,7 +192,15 @@ def test_texts_have_contrast(person, office, theme):
     """At least 4.5 : 1 (WCAG 2.1 AA)."""
     page = person("DM")
     page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
-    for address in ("/office", "/office/queries", "/office/reads", "/office/audit"):
+    for address in (
+        "/office",
+        "/office/queries",
+        "/office/reads",
+        "/office/audit",
+        "/office/scanners",
+        "/office/analysis",
+        "/office/people",
+    ):
         page.goto(office.base + address)
         assert page.evaluate(CONTRASTS) >= 4.5, address
 
