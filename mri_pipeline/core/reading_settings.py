@@ -26,8 +26,8 @@ class Reader(Account):
 
     @property
     def has_account(self) -> bool:
-        """True if the reader can sign."""
-        return bool(self.password_hash or self.key_sha256)
+        """True if the reader has a password of any kind or a key file."""
+        return bool(self.login_hash or self.key_sha256)
 
     @field_validator("role")
     @classmethod

@@ -66,6 +66,7 @@ class AuditAction(StrEnum):
     LOGIN = "login"
     LOGIN_REFUSED = "login refused"
     LOGOUT = "logout"
+    PASSWORD_CHANGE_BEGUN = "password change begun"  # noqa: S105 - an action
     PASSWORD_CHANGED = "password changed"  # noqa: S105 - an action
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"

@@ -19,6 +19,9 @@ from mri_pipeline.registry.trail import append
 
 MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""
+MOST_ATTEMPTS_LONG: Final = 10
+"""The same of a long job. A run goes on from what was computed."""
+_WISHES: Final = "wishes"
 
 
 class JobKind(StrEnum):
@@ -113,6 +116,12 @@ class Job:
         """True for an upload whose check failed without a verdict. What was sent is kept."""
         return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
 
+    @property
+    def wishes(self) -> Mapping[str, bool]:
+        """What the person wishes of a job of the office."""
+        found: Mapping[str, bool] = self.outcome.get(_WISHES, {})
+        return found
+
 
 class Jobs:
     """The jobs of one trial. Each method is one transaction.
@@ -133,18 +142,17 @@ class Jobs:
         account: str,
         site: str = "",
         visit: str = "",
-        entry: str = "",
-        size_bytes: int = 0,
+        size_bytes: int,
         quota: Quota | None = None,
     ) -> Job:
-        """Enter a job of which nothing is received yet.
+        """Enter an upload of which nothing is received yet.
 
         Parameters
         ----------
         kind : JobKind
         account : str
             Code of the person.
-        site, visit, entry, size_bytes
+        site, visit, size_bytes
             As in `JobRow`.
         quota : Quota, optional
             Of the site.
@@ -158,21 +166,58 @@ class Jobs:
         QuotaError
             If the site would exceed its quota.
         """
-        row = JobRow(
-            code=secrets.token_hex(12), kind=kind.value, state=JobState.RECEIVING.value, site=site, visit=visit,
-            subject="", account=account, entry=entry, size_bytes=size_bytes, created_at=utc_now(), started_at="",
-            ended_at="", attempts=0, outcome={},
-        )  # fmt: skip
+        row = _row(kind, JobState.RECEIVING, account=account, site=site, visit=visit, size_bytes=size_bytes)
         with writing(self._engine) as session:
             if quota is not None:
                 _require_quota(session, quota, site, size_bytes)
             session.add(row)
-            if size_bytes:  # another job is complete at once, see `submit`
-                _audit(session, row, AuditAction.UPLOAD_BEGUN)
+            _audit(session, row, AuditAction.UPLOAD_BEGUN)
+            return _job(row)
+
+    def order(
+        self,
+        kind: JobKind,
+        *,
+        account: str,
+        site: str = "",
+        visit: str = "",
+        entry: str = "",
+        code: str = "",
+        wishes: Mapping[str, bool] | None = None,
+        once: bool = False,
+    ) -> Job:
+        """Enter a job without an upload. It waits from now on.
+
+        Parameters
+        ----------
+        kind : JobKind
+        account : str
+            Code of the person.
+        site, visit, entry
+            As in `JobRow`.
+        code : str, optional
+            From `new_code`, if there is something of the job already.
+        wishes : mapping of str to bool, optional
+            As `Job.wishes`.
+        once : bool, optional
+            True: a job of the kind that has not ended is returned, and no other one is entered.
+
+        Returns
+        -------
+        Job
+        """
+        row = _row(kind, JobState.WAITING, account=account, site=site, visit=visit, entry=entry, code=code)
+        row.outcome = {_WISHES: dict(wishes)} if wishes else {}
+        alive = select(JobRow).where(JobRow.kind == kind.value, JobRow.state.in_(_ALIVE)).limit(1)
+        with writing(self._engine) as session:
+            if once and (known := session.scalar(alive)) is not None:
+                return _job(known)
+            session.add(row)
+            _audit(session, row, AuditAction.JOB_ORDERED, row.outcome)
             return _job(row)
 
     def submit(self, code: str) -> None:
-        """Order a job of which everything was received. A second call changes nothing.
+        """Order the check of an upload of which everything was received. A second call changes nothing.
 
         Parameters
         ----------
@@ -182,7 +227,7 @@ class Jobs:
             row = session.get_one(JobRow, code, with_for_update=True)
             if row.state == JobState.RECEIVING.value:
                 row.state = JobState.WAITING.value
-                _audit(session, row, AuditAction.UPLOAD_SENT if row.size_bytes else AuditAction.JOB_ORDERED)
+                _audit(session, row, AuditAction.UPLOAD_SENT)
 
     def find(self, code: str) -> Job | None:
         """A job.
@@ -199,13 +244,14 @@ class Jobs:
             row = session.get(JobRow, code)
             return None if row is None else _job(row)
 
-    def latest(self, *, site: str = "", most: int = 50) -> list[Job]:
+    def latest(self, *, site: str = "", kinds: Collection[JobKind] = tuple(JobKind), most: int = 50) -> list[Job]:
         """The latest jobs, the newest first.
 
         Parameters
         ----------
         site : str
             Code of the site; empty for all.
+        kinds : collection of JobKind, optional
         most : int
             Largest number.
 
@@ -213,7 +259,8 @@ class Jobs:
         -------
         list of Job
         """
-        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.code).limit(most)
+        query = select(JobRow).where(JobRow.kind.in_(kinds))
+        query = query.order_by(JobRow.created_at.desc(), JobRow.code).limit(most)
         with reading(self._engine) as session:
             return [_job(row) for row in session.scalars(query.where(JobRow.site == site) if site else query)]
 
@@ -260,10 +307,10 @@ class Jobs:
         with writing(self._engine) as session:
             of_kinds = select(JobRow).where(JobRow.kind.in_(kinds))
             for row in session.scalars(of_kinds.where(JobRow.state == JobState.RUNNING.value)):
-                if row.attempts < MOST_ATTEMPTS:
+                if row.attempts < (MOST_ATTEMPTS_LONG if row.kind in LONG else MOST_ATTEMPTS):
                     row.state = JobState.WAITING.value
                 else:
-                    _end(session, row, JobState.FAILED, _INTERRUPTED)
+                    _end(session, row, JobState.FAILED, _UPLOAD_INTERRUPTED if row.size_bytes else _INTERRUPTED)
             waiting = of_kinds.where(JobRow.state == JobState.WAITING.value)
             taken = session.scalar(waiting.order_by(JobRow.created_at, JobRow.code).limit(1))
             if taken is None:
@@ -326,12 +373,45 @@ class Jobs:
 
 
 _INTERRUPTED: Final = {
+    "reason": "expected a job that ends, found that it was interrupted several times",
+    "next_step": "order it again; results that were computed are kept",
+}
+_UPLOAD_INTERRUPTED: Final = {
     "reason": "expected a check that ends, found that it was interrupted several times",
     "next_step": "send the upload again, or ask the reading centre",
 }
 
 
 _ALIVE: Final = tuple(state.value for state in JobState if not state.ended)
+
+
+def new_code() -> str:
+    """Code of a new job.
+
+    Returns
+    -------
+    str
+        Random.
+    """
+    return secrets.token_hex(12)
+
+
+def _row(
+    kind: JobKind,
+    state: JobState,
+    *,
+    account: str,
+    site: str,
+    visit: str,
+    entry: str = "",
+    size_bytes: int = 0,
+    code: str = "",
+) -> JobRow:
+    return JobRow(
+        code=code or new_code(), kind=kind.value, state=state.value, site=site, visit=visit, subject="",
+        account=account, entry=entry, size_bytes=size_bytes, created_at=utc_now(), started_at="", ended_at="",
+        attempts=0, outcome={},
+    )  # fmt: skip
 
 
 def _require_quota(session: Session, quota: Quota, site: str, size_bytes: int) -> None:
@@ -348,7 +428,8 @@ def _require_quota(session: Session, quota: Quota, site: str, size_bytes: int) -
 def _end(
     session: Session, row: JobRow, state: JobState, outcome: Mapping[str, Any], *, by: str | None = None
 ) -> None:
-    row.state, row.outcome, row.ended_at = state.value, dict(outcome), utc_now()
+    kept = {name: row.outcome[name] for name in (_WISHES,) if name in row.outcome}
+    row.state, row.outcome, row.ended_at = state.value, kept | dict(outcome), utc_now()
     failed = state is JobState.FAILED
     if row.size_bytes:
         action = AuditAction.UPLOAD_NOT_CHECKED if failed else AuditAction.UPLOAD_CHECKED
@@ -363,7 +444,7 @@ def _audit(
     session: Session,
     row: JobRow,
     action: AuditAction,
-    more: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
     *,
     by: str | None = None,
 ) -> None:

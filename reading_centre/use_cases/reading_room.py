@@ -70,7 +70,7 @@ class ReadingRoom:
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._locks: dict[str, RLock] = {}
         self._lock, self._opening = Lock(), Lock()
-        self.people = People(trial, protocol)
+        self.people = People(trial, protocol, registry)
 
     # the worklist
 

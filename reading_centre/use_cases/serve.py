@@ -19,6 +19,7 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
+from reading_centre.use_cases.people import finish_passwords
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.storage import no_free_port
@@ -85,6 +86,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             room = ReadingRoom(trial, protocol, registry)
             worker = Worker(trial)
             server = uvicorn.Server(_config(create_app(room, worker), address))
+            finish_passwords(room.people, registry)
             finish_signed(room)
             with _sweeping(trial, registry, worker):
                 report(_line(address, listener))

@@ -238,10 +238,10 @@ def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, di
     subject = _code_of(trial, job, request)
     try:
         if job.kind in _REPORTS:
-            return JobState.DONE, _REPORTS[job.kind](trial, request), ""
-        received = _WORK[job.kind](trial, job, upload, request)
+            return JobState.DONE, _REPORTS[job.kind](trial, job), ""
+        received = _WORK[job.kind](trial, job, upload, _whole(job, request))
     except Exception as error:  # noqa: BLE001 - the next job is done, and the text may have a path of the upload
-        refusal = _as_refusal(error)
+        refusal = _as_refusal(job, error)
         state = JobState.REFUSED if isinstance(error, UploadRefusedError) else JobState.FAILED
         if job.kind in _UPLOADS and state is JobState.FAILED and _is_kept(trial, job, upload, refusal):
             state = JobState.REFUSED
@@ -292,21 +292,21 @@ _WORK: Final[Mapping[JobKind, Callable[[Trial, Job, WaitingUpload, Request], Rec
 }  # fmt: skip
 
 
-def _agreement(trial: Trial, _request: Request) -> dict[str, Any]:
+def _agreement(trial: Trial, _job: Job) -> dict[str, Any]:
     return {"files": [path.name for path in write_agreement(trial.root)]}
 
 
-def _quality(trial: Trial, _request: Request) -> dict[str, Any]:
+def _quality(trial: Trial, _job: Job) -> dict[str, Any]:
     overview = quality_overview(trial.root)
     outliers, drifts = (sum(getattr(line, name) for line in overview.scanners) for name in ("outliers", "drifts"))
     return {"files": [Path(overview.page).name], "notes": [f"outliers: {outliers}, drifts: {drifts}"]}
 
 
-def _run(trial: Trial, request: Request) -> dict[str, Any]:
+def _run(trial: Trial, job: Job) -> dict[str, Any]:
     """Analyse what is new. Failed subjects are named; they do not fail the job."""
     from reading_centre.use_cases.run import run_trial  # noqa: PLC0415 - no upload waits for nipype
 
-    batch = run_trial(trial.root, only_failed=bool(request.get("only_failed", False)))
+    batch = run_trial(trial.root, only_failed=job.wishes["only_failed"])
     refresh_reports(trial.root)
     analysed = sum(one.done and not one.unchanged for one in batch.outcomes)
     unchanged = sum(one.unchanged for one in batch.outcomes)
@@ -315,31 +315,41 @@ def _run(trial: Trial, request: Request) -> dict[str, Any]:
         reasons = [one.reason] if one.reason else []
         reasons += [f"{visit}: {reason}" for visit, reason in sorted(one.failed_visits.items())]
         notes += [f"sub-{one.subject}: {reason}" for reason in reasons]
-    return {"notes": notes}
+    return {"notes": notes, "failed": len(batch.failed)}
 
 
-def _tables(trial: Trial, request: Request) -> dict[str, Any]:
+def _tables(trial: Trial, job: Job) -> dict[str, Any]:
     from reading_centre.use_cases.tables import write_trial_tables  # noqa: PLC0415 - as `_run`
 
-    written = write_trial_tables(trial.root, provisional=bool(request.get("provisional", False)))
+    written = write_trial_tables(trial.root, provisional=job.wishes["provisional"])
     refresh_reports(trial.root)
     notes = [*written.notes, *(f"sub-{code}: {error.message}" for code, error in written.refused.items())]
-    return {"files": sorted(path.name for path in written.files), "notes": notes}
+    files = sorted(path.name for path in written.files)
+    return {"files": files, "notes": notes, "failed": len(written.refused)}
 
 
-_REPORTS: Final[Mapping[JobKind, Callable[[Trial, Request], dict[str, Any]]]] = {
+_REPORTS: Final[Mapping[JobKind, Callable[[Trial, Job], dict[str, Any]]]] = {
     JobKind.AGREEMENT: _agreement, JobKind.QUALITY: _quality, JobKind.RUN: _run, JobKind.TABLES: _tables,
 }  # fmt: skip
 """Jobs of the office that concern no upload."""
 
 
-def _as_refusal(error: Exception) -> ReadingCentreError:
+def _whole(job: Job, request: Request) -> Request:
+    if not request:  # work/ was deleted
+        hint = "send it again" if job.kind in _UPLOADS else "order it again"
+        raise UsageError("expected the statements of the person with the job, found none", hint=hint)
+    return request
+
+
+def _as_refusal(job: Job, error: Exception) -> ReadingCentreError:
     if isinstance(error, UploadRefusedError):
         return error
     if isinstance(error, ReadingCentreError):
         return ComplianceError(error.message, hint=error.hint)
     _LOG.error("a job ended with an unexpected %s", type(error).__name__)
     found = f"found an unexpected {type(error).__name__}"
+    if job.kind in _REPORTS:
+        return ReadingCentreError(f"expected a job that can be done, {found}", hint="tell who runs the server")
     return UnreadableUploadError(
         f"expected an upload that can be checked, {found}", hint="tell the reading centre"
     )

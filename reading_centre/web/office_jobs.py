@@ -15,7 +15,7 @@ from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
 from mri_pipeline.registry import ScanState
-from mri_pipeline.registry.jobs import LONG, Job, JobKind, JobState
+from mri_pipeline.registry.jobs import LONG, Job, JobKind, JobState, new_code
 from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
 from reading_centre.use_cases.upload_job import lane_of
@@ -84,16 +84,16 @@ def _decided(request: Request, name: str, kind: JobKind, form: dict[str, str]) -
     infusion = {"yes": True, "no": False}.get(wishes.pop("before_infusion"))
     tags = re.split(r"[;\s]+", wishes.pop("clear_identity"))
     visit = entry.visit or wishes["visit"]
-    job = room.registry.jobs.begin(
-        kind, account=user_of(request).code, site=entry.site, visit=visit, entry=entry.name
-    )
     requested = {**wishes, "before_infusion": infusion, "clear_identity": [tag for tag in tags if tag]}
-    WaitingUpload(room.trial, job.code).create(requested)
+    code = new_code()
+    WaitingUpload(room.trial, code).create(requested)  # it has the trial number, which the registry never has
+    job = room.registry.jobs.order(
+        kind, account=user_of(request).code, site=entry.site, visit=visit, entry=entry.name, code=code
+    )
     return _ordered(request, job)
 
 
 def _ordered(request: Request, job: Job) -> Response:
-    room_of(request).registry.jobs.submit(job.code)
     worker_of(request).start(lane_of(job.kind))
     return RedirectResponse(f"/office/jobs/{job.code}", 303)
 
@@ -145,12 +145,11 @@ def _analysis(request: Request) -> Response:
     """What awaits its analysis, the tables, and the jobs that make them."""
     room = room_of(request)
     scans = Counter(visit.scan for subject in room.registry.state().subjects for visit in subject.visits)
-    jobs = [job for job in room.registry.jobs.latest() if job.kind in LONG]
     return page(
         request, "analysis",
         waiting=scans[ScanState.RECEIVED], failed=scans[ScanState.FAILED], analysed=scans[ScanState.ANALYSED],
-        tables=_written_tables(request), jobs=jobs[:10],
-        busy={job.kind.value for job in jobs if not job.state.ended},
+        tables=_written_tables(request), jobs=room.registry.jobs.latest(kinds=LONG, most=10),
+        busy={job.kind.value for job in room.registry.jobs.not_ended()},
         may_order=user_of(request).role is Role.DATA_MANAGER,
     )  # fmt: skip
 
@@ -160,18 +159,16 @@ def _analysis(request: Request) -> Response:
 async def _order(request: Request, wish: Literal["run", "tables", "quality"]) -> Response:
     """Order an analysis, the tables or the page on image quality. A job of the kind that goes on is shown instead."""
     form = await form_of(request)
-    requested = {"only_failed": form.get("only_failed") == "yes", "provisional": form.get("provisional") == "yes"}
-    return await run_in_threadpool(_ordered_once, request, JobKind(wish), requested)
+    wishes = {name: form.get(name) == "yes" for name in _WISHES[wish]}
+    return await run_in_threadpool(_ordered_once, request, JobKind(wish), wishes)
 
 
-def _ordered_once(request: Request, kind: JobKind, requested: dict[str, bool]) -> Response:
-    room = room_of(request)
-    for job in room.registry.jobs.not_ended():
-        if job.kind is kind:
-            return RedirectResponse(f"/office/jobs/{job.code}", 303)
-    job = room.registry.jobs.begin(kind, account=user_of(request).code)
-    WaitingUpload(room.trial, job.code).create(requested)
-    return _ordered(request, job)
+_WISHES: Final = {"run": ["only_failed"], "tables": ["provisional"], "quality": []}
+
+
+def _ordered_once(request: Request, kind: JobKind, wishes: dict[str, bool]) -> Response:
+    jobs = room_of(request).registry.jobs
+    return _ordered(request, jobs.order(kind, account=user_of(request).code, wishes=wishes, once=True))
 
 
 @router.get("/tables/{name}")
@@ -192,5 +189,4 @@ def _written_tables(request: Request) -> list[str]:
 @allow(Role.DATA_MANAGER)
 def _write_agreement(request: Request) -> Response:
     """Order the agreement report."""
-    job = room_of(request).registry.jobs.begin(JobKind.AGREEMENT, account=user_of(request).code)
-    return _ordered(request, job)
+    return _ordered_once(request, JobKind.AGREEMENT, {})

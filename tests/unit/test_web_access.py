@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,11 +11,12 @@ from starlette.routing import Mount
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
 from mri_pipeline.core.errors import UsageError
-from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.jobs import JobKind
 from mri_pipeline.registry.schema import SessionRow
-from reading_centre.use_cases.people import set_password
+from reading_centre.use_cases import people
+from reading_centre.use_cases.people import finish_passwords, set_password
 from reading_centre.use_cases.waiting_upload import WaitingUpload
 from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
@@ -326,7 +328,8 @@ def change(client, old, new, again=None):
 
 
 def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial, room):
-    edit_protocol(trial, f'password_hash = "{room.people.account("R1").password_hash}"', f"one_{ONE_TIME}")
+    before = trial.protocol_file.read_bytes()
+    give_one_time_password(trial, room, "R1")
     client = browser(room, "R1", password="set by the manager")
     code = room.worklist("R1")[0].code
     for path in ("/", f"/reading/{code}"):
@@ -339,10 +342,90 @@ def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial
     assert attempt(client, "R1", "set by the manager").status_code == 401
     assert browser(room, "R1", password="my own long password").get("/").status_code == 200
     assert "one_time" not in trial.protocol_file.read_text()
-    assert [entry.reader for entry in room.registry.audit_entries("password changed")] == ["R1"]
+    (entry,) = room.registry.audit_entries("password changed")
+    assert (entry.reader, entry.details["account"]) == ("R1", account_fingerprint(room.people.account("R1")))
+    assert len(before.splitlines()) == len(trial.protocol_file.read_bytes().splitlines())
 
 
-ONE_TIME = f'time_password_hash = "{password_hash("set by the manager")}"'
+ONE_TIME_HASH = password_hash("set by the manager")
+
+
+def give_one_time_password(trial, room, code, *, ago=timedelta(0)):
+    at = (datetime.now(UTC) - ago).isoformat(timespec="seconds")
+    own = f'password_hash = "{room.people.account(code).password_hash}"'
+    edit_protocol(trial, own, f'one_time_password_hash = "{at} {ONE_TIME_HASH}"')
+
+
+@pytest.mark.parametrize(("hours", "status"), [(71, 303), (73, 401)])
+def test_a_one_time_password_ends(trial, room, hours, status):
+    give_one_time_password(trial, room, "R1", ago=timedelta(hours=hours))
+    assert attempt(browser(room), "R1", "set by the manager").status_code == status
+    shown = browser(room, "DM").get("/office/people").text
+    assert ("expired" in shown, "until 20" in shown) == (hours > 72, hours < 72)
+
+
+def test_a_session_ends_with_its_one_time_password(trial, room, monkeypatch):
+    give_one_time_password(trial, room, "R1", ago=timedelta(hours=71))
+    client = browser(room, "R1", password="set by the manager")
+    assert client.get("/password").status_code == 200
+    monkeypatch.setattr("mri_pipeline.core.accounts.ONE_TIME_LIMIT", timedelta(hours=70))
+    assert client.get("/password").headers["location"] == "/login"
+    assert change(client, "set by the manager", "my own long password").headers["location"] == "/login"
+    assert "one_time" in trial.protocol_file.read_text()
+
+
+@pytest.mark.parametrize("kind", ["one-time", "own"])
+def test_a_replaced_password_does_not_come_back(trial, room, kind):
+    """An earlier trial.toml is copied back: who knew the old password gets in neither by login nor by session."""
+    old = PASSWORDS["R1"]
+    if kind == "one-time":
+        give_one_time_password(trial, room, "R1")
+        old = "set by the manager"
+    before, others = trial.protocol_file.read_bytes(), browser(room, "R1", password=old)
+    assert change(browser(room, "R1", password=old), old, "my own long password").status_code == 303
+    trial.protocol_file.write_bytes(before)
+    assert others.get("/password").headers["location"] == "/login"
+    assert attempt(browser(room), "r1", old).status_code == 401
+    assert attempt(browser(room), "R2", PASSWORDS["R2"]).status_code == 303
+
+
+def test_a_change_that_a_kill_interrupted_names_its_person(trial, room):
+    client = browser(room, "R1")
+    with (
+        mock.patch.object(sessions.Sessions, "password_changed", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        set_password(trial, room.registry, room.people.account("R1"), "my own long password")
+    assert room.registry.audit_entries("password changed") == []
+    for _ in range(2):
+        finish_passwords(room.people, room.registry)
+    (entry,) = room.registry.audit_entries("password changed")
+    assert (entry.reader, entry.details["account"]) == ("R1", account_fingerprint(room.people.account("R1")))
+    assert client.get("/").headers["location"] == "/login"
+
+
+def test_a_change_that_did_not_reach_trial_toml_is_none(trial, room):
+    with (
+        mock.patch.object(people, "write_atomic", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        set_password(trial, room.registry, room.people.account("R1"), "my own long password")
+    finish_passwords(room.people, room.registry)
+    assert room.registry.audit_entries("password changed") == []
+    assert browser(room, "R1").get("/").status_code == 200
+
+
+@pytest.mark.parametrize("fault", [b"\n[[secret.table]]\nkey = 1\n", b"\n# \xff\n", b"\n[nonsense"])
+def test_a_person_sees_nothing_of_a_fault_in_trial_toml(trial, room, fault):
+    client = browser(room, "R1")
+    trial.protocol_file.write_bytes(trial.protocol_file.read_bytes() + fault)
+    answer = change(client, PASSWORDS["R1"], "my own long password")
+    assert answer.status_code == 422
+    alert = re.search(r'role="alert">([^<]*)<', answer.text)[1]
+    assert (
+        alert
+        == "Expected that the server can store the new password, found that it cannot. Tell the reading centre."
+    )
 
 
 @pytest.mark.parametrize(

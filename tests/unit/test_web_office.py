@@ -5,6 +5,8 @@ import datetime as dt
 import io
 import json
 import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -13,6 +15,7 @@ from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, ScannerFacts
+from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.tables import WrittenTables
@@ -303,6 +306,7 @@ def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, ma
     assert "Subjects analysed: 1, unchanged: 1, with a failure: 2." in text
     assert "Sub-C: wk04: no FLAIR." in text
     assert "Sub-D: out of memory." in text
+    assert 'class="state waits">done, 2 subjects failed<' in text
     states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
     assert states == {"run": ("done", "DM"), "tables": ("failed", "DM")}  # no analysis has results
     assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
@@ -333,6 +337,91 @@ def written(folder, **_how):
     table.parent.mkdir(exist_ok=True)
     table.write_text("subject\n")
     return WrittenTables((table,), {})
+
+
+def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, manager):
+    """A kill or a full disk at any moment leaves no job that blocks others, and no wish that can be lost."""
+    with mock.patch("reading_centre.use_cases.waiting_upload.write_atomic", side_effect=OSError):
+        for wish in ("run", "tables", "quality"):
+            data = {"only_failed": "yes", "provisional": "yes"}
+            assert manager.post(f"/office/analysis/{wish}", data=data).status_code == 303
+    assert list(room.trial.work.glob("upload-*")) == []
+    wishes = {job.kind: (job.state, job.wishes) for job in room.registry.jobs.latest()}
+    assert wishes == {
+        "run": ("waiting", {"only_failed": True}), "tables": ("waiting", {"provisional": True}),
+        "quality": ("waiting", {}),
+    }  # fmt: skip
+    with (
+        mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write,
+        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BatchOutcome(())) as run,
+        mock.patch("reading_centre.use_cases.upload_job.refresh_reports"),
+    ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert write.call_args.kwargs == {"provisional": True}
+    assert run.call_args.kwargs == {"only_failed": True}
+    ordered = {e.details["kind"]: e.details.get("wishes") for e in room.registry.audit_entries("job ordered")}
+    assert ordered == {"run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None}
+
+
+@pytest.mark.parametrize("step", ["folder", "job"])
+def test_a_retry_that_was_killed_while_it_was_ordered_is_no_job(room, manager, step):
+    (name, *_) = re.findall(r'href="/office/quarantine/([\w-]+)"', manager.get("/office/quarantine").text)
+    steps = {
+        "folder": "reading_centre.use_cases.waiting_upload.write_atomic",
+        "job": "mri_pipeline.registry.jobs.Jobs.order",
+    }
+    form = {"subject": "0001", "visit": "wk00"}
+    with mock.patch(steps[step], side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        manager.post(f"/office/quarantine/{name}/retry", data=form)
+    assert room.registry.jobs.not_ended() == []
+    assert manager.post(f"/office/quarantine/{name}/retry", data=form).status_code == 303
+
+
+def test_a_retry_without_its_statements_is_refused_and_not_guessed(room, manager):
+    (name, *_) = re.findall(r'href="/office/quarantine/([\w-]+)"', manager.get("/office/quarantine").text)
+    page = manager.post(f"/office/quarantine/{name}/retry", data={"subject": "0001", "visit": "wk00"}).headers
+    for folder in room.trial.work.glob("upload-*"):
+        shutil.rmtree(folder)
+    do_jobs(room.trial.root)
+    text = manager.get(page["location"]).text
+    assert "Expected the statements of the person with the job, found none." in text
+    assert "Order it again." in text
+
+
+def test_orders_at_once_enter_one_job(room, manager):
+    def ordered(_number):
+        jobs = room.registry.jobs
+        return jobs.order(JobKind.TABLES, account="DM", wishes={"provisional": False}, once=True).code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ordered, range(8)))) == 1
+    for _ in range(60):  # later jobs of other kinds
+        room.registry.jobs.order(JobKind.RETRY, account="DM", entry="entry")
+    text = manager.get("/office/analysis").text
+    assert text.count("/office/jobs/") == 1 + 1  # beside the link of the menu
+    assert "disabled>Write the tables" in text
+    assert "disabled>Start the analysis" not in text
+
+
+def test_a_run_that_is_interrupted_goes_on_and_speaks_of_no_upload(room, manager):
+    page = manager.post("/office/analysis/run").headers["location"]
+    jobs = room.registry.jobs
+    for attempt in range(1, MOST_ATTEMPTS_LONG + 1):
+        assert jobs.take(LONG).attempts == attempt
+    assert jobs.take(LONG) is None
+    text = manager.get(page).text
+    assert "Expected a job that ends, found that it was interrupted several times." in text
+    assert "Order it again" in text
+    assert "upload" not in text.split("<dl")[1].split("</dl>")[0]
+
+
+def test_a_fault_of_a_report_speaks_of_no_upload(room, manager):
+    page = manager.post("/office/analysis/quality").headers["location"]
+    with mock.patch("reading_centre.use_cases.upload_job.quality_overview", side_effect=RuntimeError("/a/path")):
+        do_jobs(room.trial.root)
+    facts = manager.get(page).text.split("<dl")[1].split("</dl>")[0]
+    assert "Expected a job that can be done, found an unexpected RuntimeError." in facts
+    assert "upload" not in facts
 
 
 def test_pages_have_no_inline_code_or_style(room, manager):

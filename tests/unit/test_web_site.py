@@ -318,7 +318,7 @@ def test_uploads_that_begin_at_once_keep_the_quota(room):
 
 def test_jobs_of_the_office_do_not_count_as_uploads_of_the_site(room, site):
     for _ in range(site_door.MOST_AT_ONCE):
-        room.registry.jobs.begin(JobKind.RETRY, account="DM", site="S01", entry="entry")
+        room.registry.jobs.order(JobKind.RETRY, account="DM", site="S01", entry="entry")
     assert begin(site, 10).status_code == 201
 
 
@@ -338,11 +338,14 @@ def test_an_upload_of_which_nothing_comes_is_removed(room, site, monkeypatch):
     old = time.time() - (waiting_upload.STALE + timedelta(minutes=1)).total_seconds()
     for path in WaitingUpload(room.trial, stale).folder.iterdir():
         os.utime(path, (old, old))
-    (room.trial.work / f"{WAITING}{'0' * 24}").mkdir()  # of no job
+    for number in range(2):  # of no job; one may be entered in a moment
+        folder = room.trial.work / f"{WAITING}{str(number) * 24}"
+        folder.mkdir()
+        os.utime(folder, (time.time() - 599 - 2 * number,) * 2)
     created = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10).code
     WaitingUpload(room.trial, created).folder.mkdir()  # its files are written in a moment
     sweep_uploads(room.trial, room.registry)
-    assert waiting(room) == sorted(f"{WAITING}{code}" for code in (fresh, created))
+    assert waiting(room) == sorted(f"{WAITING}{code}" for code in (fresh, created, "0" * 24))
     assert state(site, stale)["state"] == "discarded"
     (entry,) = room.registry.audit_entries("upload discarded")
     assert (entry.reader, entry.details["job"]) == ("", stale)
