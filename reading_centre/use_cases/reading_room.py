@@ -129,6 +129,27 @@ class ReadingRoom:
             later, count = at, count + 1
         return count
 
+    def may_begin(self, reader: str) -> bool:
+        """True if a reader may open a new case: signed and opened cases of the sitting are fewer than the limit.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        bool
+        """
+        most = self.protocol.reading.cases_per_sitting
+        return not most or self.sitting(reader) + self._in_progress(reader) < most
+
+    def _in_progress(self, reader: str) -> int:
+        return sum(
+            one.state is AssignmentState.OPEN and bool(one.opened_at)
+            for one in self.registry.assignments.of_reader(reader)
+        )
+
     def require_sitting(self, assignment: Assignment) -> None:
         """Refuse a new case to a reader who has to take a break. A case that was opened before may be completed.
 
@@ -139,18 +160,19 @@ class ReadingRoom:
         Raises
         ------
         BreakError
-            If the sitting has as many cases as ``cases_per_sitting``.
+            If the sitting has as many signed and opened cases as ``cases_per_sitting``.
         """
-        most = self.protocol.reading.cases_per_sitting
         is_new = assignment.state is AssignmentState.OPEN and not assignment.opened_at
-        if most and is_new and self.sitting(assignment.reader) >= most:
+        if is_new and not self.may_begin(assignment.reader):
+            pause = f"take a break of {BREAK // timedelta(minutes=1)} minutes, then go on from the worklist"
+            opened = self._in_progress(assignment.reader)
             raise BreakError(
-                f"expected up to {most} cases without a break, found as many signed ones",
-                hint=f"take a break of {BREAK // timedelta(minutes=1)} minutes, then go on from the worklist",
+                f"expected up to {self.protocol.reading.cases_per_sitting} cases without a break, found as many",
+                hint=f"complete the cases in progress, then {pause}" if opened else pause,
             )
 
     def next_case(self, assignment: Assignment) -> str | None:
-        """Code of the next open assignment of the same reader.
+        """Code of the next open assignment of the same reader; at the limit of a sitting, of the next opened one.
 
         Parameters
         ----------
@@ -161,7 +183,12 @@ class ReadingRoom:
         str or None
         """
         known = self._ordered(self.registry.assignments.of_reader(assignment.reader))
-        codes = [one.code for one in known if one.state is AssignmentState.OPEN or one.code == assignment.code]
+        new = self.may_begin(assignment.reader)
+        codes = [
+            one.code
+            for one in known
+            if (one.state is AssignmentState.OPEN and (new or one.opened_at)) or one.code == assignment.code
+        ]
         place = codes.index(assignment.code) if assignment.code in codes else -1
         rest = codes[place + 1 :] + codes[: max(place, 0)]
         return rest[0] if rest else None

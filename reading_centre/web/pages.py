@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -125,19 +127,21 @@ def _first_page(request: Request) -> Response:
     if user.role not in READING_ROLES:
         return RedirectResponse(FIRST_PAGES[user.role], 303)
     found = room.worklist(user.code)
-    rows = [_row(one) for one in found]
-    open_ = [one.code for one in found if one.state is AssignmentState.OPEN]
+    new = room.may_begin(user.code)
+    rows = [_row(one, opens=new or bool(one.opened_at)) for one in found]
+    open_ = [row["assignment"] for row in rows if row["state"] != "signed" and row["opens"]]
     most = room.protocol.reading.cases_per_sitting
     return page(
         request, "worklist", rows=rows, next_assignment=open_[0] if open_ else None,
-        most=most, sitting=room.sitting(user.code) if most else 0,
+        most=most, sitting=room.sitting(user.code) if most else 0, may_begin=new,
     )  # fmt: skip
 
 
-def _row(one: Assignment) -> dict[str, str]:
+def _row(one: Assignment, *, opens: bool) -> dict[str, Any]:
     started = one.state is AssignmentState.OPEN and bool(one.opened_at)
     return {
         "assignment": one.code,
+        "opens": opens,
         "code": short_code(one),
         "state": "started" if started else one.state.value,
         "started": minute(one.opened_at),

@@ -128,7 +128,9 @@ def test_an_empty_answer_is_none(room, manager, text):
     [
         "/office/queries/99", "/office/queries/0", "/office/queries/x", "/office/queries/99999999999999999999",
         "/office/queries?state=none", "/office/queries?site=S99", "/office/quarantine/none",
-        "/office/quarantine/..%2Ftrial.toml", "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
+        "/office/quarantine/..%2Ftrial.toml", f"/office/quarantine/{'x' * 300}", f"/office/jobs/{'x' * 300}",
+        f"/office/tables/{'x' * 300}", f"/office/agreement/{'x' * 300}",
+        "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
         "/office/jobs/%00", "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
     ],
 )  # fmt: skip
@@ -265,7 +267,7 @@ def test_the_acceptance_report_is_downloaded_and_no_other_file(room, manager):
     answer = manager.get(link)
     assert (answer.text, answer.headers["content-disposition"][:10]) == ("<p>the report</p>", "attachment")
     (room.trial.reports / "sub-X.html").write_text("no acceptance report")
-    for name in ("sub-X.html", "..%2Ftrial.toml", "dummy-run_none.html"):
+    for name in ("sub-X.html", "..%2Ftrial.toml", "dummy-run_none.html", f"dummy-run_{'x' * 300}.html"):
         assert manager.get(f"/office/scanners/reports/{name}").status_code == 404
 
 

@@ -1,6 +1,7 @@
 """Reading in the browser ends in the same read as export, import and lock; nothing that was answered is lost."""
 
 import json
+import re
 import shutil
 from datetime import timedelta
 from threading import Lock, Thread
@@ -711,25 +712,40 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
             )  # fmt: skip
 
 
-def test_a_sitting_has_a_limit_and_a_case_in_progress_may_be_completed(trial, monkeypatch):
-    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 1")
+def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
+    """Cases that were opened before do not pass the limit: signed and opened ones count."""
+    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
     with opened_room(trial) as room:
         first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklist("R1")[:3])
-        second.decide_all()
-        first.decide_all()
         page = f"/reading/{third.url.rsplit('/', 1)[1]}"
-        assert third.client.get(page).status_code == 200
-        assert sign(first).status_code == 200
+        first.decide_all()
+        assert f'href="{page}"' in third.client.get("/").text
+        second.decide_all()
         for path in (page, f"{third.url}/case", f"{third.url}/volumes/flair"):
             answer = third.client.get(path)
-            assert (answer.status_code, "ake a break of 60 minutes" in answer.text) == (403, True), path
-        assert "1 of at most 1 in this sitting" in third.client.get("/").text
-        assert "New cases open again an hour after" in third.client.get("/").text
-        assert sign(second).status_code == 200
+            assert (
+                answer.status_code,
+                "omplete the cases in progress, then take a break of 60" in answer.text,
+            ) == (
+                403,
+                True,
+            ), path
+        assert first.case["next_case"] == second.url.rsplit("/", 1)[1]
+        for desk, signed, note in ((first, 1, "Complete the cases in progress first."), (second, 2, "")):
+            assert sign(desk).status_code == 200
+            shown = third.client.get("/").text
+            assert f"{signed} of at most 2 in this sitting" in shown
+            assert "New cases open again an hour after" in shown
+            assert note in shown
+            assert page not in shown
+            links = re.findall(r'id="next" href="([^"]+)"', shown)
+            assert [third.client.get(link).status_code for link in links] == ([200] if desk is first else [])
+            assert third.client.get(page).status_code == 403
+        assert second.case["next_case"] is None
         assert first.client.get(f"{first.url}/case").status_code == 200  # signed reads stay visible
-        assert room.sitting("R1") == 2
         monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
         assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
+        assert f'href="{page}"' in third.client.get("/").text
 
 
 def test_a_reader_who_was_added_later_has_a_worklist(trial):
