@@ -237,6 +237,8 @@ class ReadingRoom:
 
         Raises
         ------
+        BreakError
+            As `require_sitting`; of two new cases that are opened at once, the second one counts the first.
         UnavailableError
             If it cannot be opened.
         ConflictError
@@ -247,6 +249,7 @@ class ReadingRoom:
         with self._lock_of(assignment.code), self._opening:
             if (case := self._opened(assignment.code)) is not None:
                 return case
+            self.require_sitting(self.assignment(assignment.code, assignment.reader) or assignment)
             try:
                 case = self.opener.open(assignment, self._lock_of(assignment.code))
             except (ConflictError, UnavailableError):

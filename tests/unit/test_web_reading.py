@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Lock, Thread
 
@@ -746,6 +747,15 @@ def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
         monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
         assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
         assert f'href="{page}"' in third.client.get("/").text
+
+
+def test_cases_that_are_opened_at_once_keep_the_limit_of_a_sitting(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
+    with opened_room(trial) as room, ThreadPoolExecutor(4) as pool:
+        codes = [own.code for own in room.worklist("R1")[:4]]
+        clients = [browser(room, "R1") for _ in codes]
+        opened = pool.map(lambda one: one[0].get(f"/api/reading/{one[1]}/case"), zip(clients, codes, strict=True))
+        assert sorted(answer.status_code for answer in opened) == [200, 200, 403, 403]
 
 
 def test_a_reader_who_was_added_later_has_a_worklist(trial):
