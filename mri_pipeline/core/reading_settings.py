@@ -77,7 +77,7 @@ class Reading(Settings):
     rereads_percent : float
         Share of the visits that a reader reads a second time, hidden in a later worklist. A re-read changes no number.
     cases_per_sitting : int
-        Cases that a reader may sign in the reading room without a break; 0 for no limit.
+        Cases that a reader may open and sign in the reading room without a break; 0 for no limit.
     comparison : Comparison
         Used if `readers` is 2.
     """
