@@ -2,11 +2,13 @@
 
 import csv
 import datetime as dt
+import html
 import io
 import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from unittest import mock
 
 import pytest
@@ -18,9 +20,11 @@ from mri_pipeline.registry import Registry, ScannerFacts
 from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
 from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.quarantine import show_quarantine
 from reading_centre.use_cases.tables import WrittenTables
 from reading_centre.use_cases.trial_office import sites_at_a_glance, totals
 from reading_centre.use_cases.upload_job import Lane, do_jobs, lanes_with_work
+from reading_centre.web.render import sentences
 from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
 from tests.unit.reading_trial import copy_of
 from tests.unit.web_trial import browser, opened_room
@@ -147,6 +151,9 @@ def test_the_quarantine_shows_each_refusal_with_its_reason(room, manager):
     pages = [manager.get(f"/office/quarantine/{name}").text for name in names]
     assert [("dummy run" in page, "S02" in page) for page in pages] == [(True, True), (False, False)]
     assert all("unreadable upload" in page or "unsafe upload" in page for page in pages)
+    for page, entry in zip(pages, map(partial(show_quarantine, room.trial.root), names), strict=True):
+        assert entry.next_step
+        assert all(sentence in html.unescape(page) for sentence in sentences(entry.next_step))
 
 
 def test_reads_and_the_rate_of_adjudication(room, manager):
