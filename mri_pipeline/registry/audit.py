@@ -43,6 +43,7 @@ class AuditAction(StrEnum):
     JOB_ENDED = "job ended"
     JOB_FAILED = "job failed"
     SERIES_STATED = "series stated"
+    SERIES_KEPT = "series kept"
     SCAN_RECEIVED = "scan received"
     SCAN_ANALYSED = "scan analysed"
     SCAN_FAILED = "scan failed"
@@ -70,10 +71,14 @@ class AuditAction(StrEnum):
     PASSWORD_CHANGED = "password changed"  # noqa: S105 - an action
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"
+    DICOM_EXPORTED = "DICOM exported"
     TABLES_RELEASED = "tables released"
     RELEASE_WRITTEN = "release written"
     BACKUP_WRITTEN = "backup written"
     TRIAL_RESTORED = "trial restored"
+    QUALIFICATION_WRITTEN = "qualification written"
+    TRANSACTION_TRIED = "transaction tried"
+    """Of a transaction that is undone: no trail has it."""
 
 
 @dataclass(frozen=True)

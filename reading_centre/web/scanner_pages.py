@@ -41,7 +41,7 @@ def _scanners(request: Request) -> Response:
 
 
 def _waits(gate: ScannerGate) -> bool:
-    return bool(gate.proposed) or gate.state.value == "undecided"
+    return bool(gate.proposed or gate.waiting_digest) or gate.state.value == "undecided"
 
 
 @router.get("/{scanner}")
@@ -61,9 +61,9 @@ def _gates(request: Request, scanner: int) -> list[ScannerGate]:
 def _scanner_page(request: Request, scanner: int, error: str = "") -> Response:
     room, gates = room_of(request), _gates(request, scanner)
     reports = {
-        gate.dummy_run_digest: acceptance_report(room.trial, gate.site, gate.dummy_run_digest).name
+        gate.latest_digest: acceptance_report(room.trial, gate.site, gate.latest_digest).name
         for gate in gates
-        if acceptance_report(room.trial, gate.site, gate.dummy_run_digest).is_file()
+        if acceptance_report(room.trial, gate.site, gate.latest_digest).is_file()
     }
     return page(
         request, "scanner", 422 if error else 200, gates=gates, reports=reports, error=error,
@@ -85,7 +85,7 @@ def _decided(request: Request, scanner: int, form: dict[str, str]) -> Response:
     reason, accept = form.get("reason", "").strip(), _DECISIONS.get(form.get("decision", ""))
     if gate is None or accept is None:
         error = "Expected a receive coil of this scanner and a decision, found another."
-    elif gate.dummy_run_digest != form.get("dummy_run", ""):
+    elif gate.latest_digest != form.get("dummy_run", ""):
         error = "Expected a decision on the present dummy run, found another one. See its report and decide again."
     elif not reason or len(reason) > LONGEST_REASON:
         error = f"Expected a reason of up to {LONGEST_REASON} characters, found none or a longer one."

@@ -264,6 +264,22 @@ def test_no_person_overrules_safety_and_an_auditor_decides_nothing(room, manager
     assert room.registry.scanner_gates.all() == [gate]
 
 
+def test_a_later_dummy_run_that_waits_is_the_one_that_is_decided(room, manager):
+    gate, form = dummy_run(room)
+    url = f"/office/scanners/{gate.number}"
+    assert manager.post(f"{url}/decide", data=form).status_code == 303
+    room.registry.record_dummy_run(
+        "S01", accepted=True, upload_digest="later", scanner=SCANNER, coil="Head_20", undecided=True
+    )
+    assert "waits for a decision" in manager.get("/office/scanners").text
+    assert "Later dummy run" in manager.get(url).text
+    answer = manager.post(f"{url}/decide", data=form)
+    assert (answer.status_code, "Expected a decision on the present dummy run" in answer.text) == (422, True)
+    assert manager.post(f"{url}/decide", data=form | {"dummy_run": "later"}).status_code == 303
+    (decided,) = room.registry.scanner_gates.all()
+    assert (decided.state, decided.dummy_run_digest, decided.waiting_digest) == ("accepted", "later", "")
+
+
 def test_the_acceptance_report_is_downloaded_and_no_other_file(room, manager):
     gate, _form = dummy_run(room)
     room.trial.reports.mkdir(exist_ok=True)
