@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -12,11 +13,12 @@ from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.accounts import Role
-from mri_pipeline.core.errors import ReadingCentreError
+from mri_pipeline.core.errors import ReadingCentreError, SettingsError
 from mri_pipeline.core.visits import Contrast
 from reading_centre.use_cases.visit_plan import Window
 from reading_centre.web.access import User
 
+_LOG = logging.getLogger(__name__)
 _OFFICE: Final = (
     ("/office", "Overview"),
     ("/office/queries", "Queries"),
@@ -158,6 +160,9 @@ FILTERS: Final = {
 """Filters of the templates."""
 
 
+_SETTINGS: Final = "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+
+
 def message_of(error: ReadingCentreError) -> str:
     """The text of an error for the person who made the request.
 
@@ -169,5 +174,8 @@ def message_of(error: ReadingCentreError) -> str:
     -------
     str
     """
+    if isinstance(error, SettingsError):  # its message is of trial.toml
+        _LOG.error("%s", error)
+        return _SETTINGS
     hint = "" if "mri-pipeline" in error.hint else error.hint  # a command is no next step on a page
     return " ".join(sentences(error.message) + sentences(hint))

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
-from mri_pipeline.core.errors import UsageError
+from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.jobs import JobKind
@@ -20,6 +20,7 @@ from reading_centre.use_cases.people import finish_passwords, set_password
 from reading_centre.use_cases.waiting_upload import WaitingUpload
 from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
+from reading_centre.web.render import message_of
 from reading_centre.web.security import HEADERS
 from tests.unit.office_trial import STAFF
 from tests.unit.reading_trial import copy_of, edit_protocol
@@ -477,6 +478,11 @@ def test_an_account_that_was_changed_meanwhile_stays(trial, room):
         set_password(trial, room.registry, person, "my own long password")
     assert change(client, PASSWORDS["R1"], "my own long password").headers["location"] == "/login"
     assert trial.protocol_file.read_text() == before
+
+
+def test_no_page_tells_a_fault_of_the_settings():
+    text = message_of(SettingsError("trial.toml: readers.0.password: extra inputs", hint="see docs/protocol.md"))
+    assert text == "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
 
 
 # --- other sites ------------------------------------------------------------------------------------------------
