@@ -66,14 +66,28 @@ class People:
         Account or None
             None if there is none, or one without a password that holds. One with a one-time password can but change it.
         """
-        protocol = self.protocol
-        everybody: tuple[Account, ...] = (*protocol.readers, *protocol.accounts)
-        found = next((person for person in everybody if person.code.upper() == code.upper()), None)
+        found = person_of(self.protocol, code)
         if found is None or not found.can_sign_in(datetime.now(UTC)):
             return None
         if found.one_time_password_hash and is_replaced(self._registry, found):  # an earlier trial.toml came back
             return None
         return found
+
+
+def person_of(protocol: Protocol, code: str) -> Account | None:
+    """The person with a code in upper or lower case.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    code : str
+
+    Returns
+    -------
+    Account or None
+    """
+    everybody: tuple[Account, ...] = (*protocol.readers, *protocol.accounts)
+    return next((person for person in everybody if person.code.upper() == code.upper()), None)
 
 
 def is_replaced(registry: Registry, person: Account) -> bool:

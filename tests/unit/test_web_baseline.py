@@ -56,13 +56,17 @@ def real(room):
     query = next(one for one in room.registry.site_queries.all() if one.site == "S01")
     names = {"quarantine": entry, "tables": "lesions.csv", "agreement": PAGE, "reports": report.name, "reads": "A"}
     things = {
-        "assignment": room.worklist("R1")[0].code, "upload": upload.code, "number": query.number, "job": job.code,
+        "upload": upload.code, "number": query.number, "job": job.code,
         "scanner": gate.number, "pane": "flair", "decision": "retry", "wish": "run",
     }  # fmt: skip
 
     def of(path, part):
         if part == "name":
             return next(name for folder, name in names.items() if f"/{folder}/{{name}}" in path)
+        if (
+            part == "assignment"
+        ):  # one without images is withdrawn when it is opened, and listed under another code
+            return room.worklist("R1")[0].code
         return str({"kind": "csv" if "audit" in path else "T2", **things}[part])
 
     return of
@@ -81,7 +85,7 @@ def test_the_real_things_are_reached(room, clients, real):
         target = re.sub(r"{(\w+)}", lambda part, path=path: real(path, part[1]), path)
         status = clients[owner_of(path)].get(target).status_code
         no_images = path.startswith("/api/reading/")  # of a trial without images
-        assert status == 200 or (no_images and status in {404, 503}) or path.endswith("{upload}/report"), path
+        assert status == 200 or (no_images and status in {404, 409, 503}) or path.endswith("{upload}/report"), path
 
 
 @pytest.fixture(scope="module")

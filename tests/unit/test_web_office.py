@@ -396,8 +396,8 @@ def test_a_retry_that_broke_off_while_it_was_ordered_is_no_job(room, manager, st
         "job": "mri_pipeline.registry.jobs.Jobs.order",
     }
     form = {"subject": "0001", "visit": "wk00"}
-    with mock.patch(steps[step], side_effect=OSError("disk full")), pytest.raises(OSError, match="disk full"):
-        manager.post(f"/office/quarantine/{name}/retry", data=form)
+    with mock.patch(steps[step], side_effect=OSError("disk full")):
+        assert manager.post(f"/office/quarantine/{name}/retry", data=form).status_code == 500
     assert room.registry.jobs.not_ended() == []
     assert manager.post(f"/office/quarantine/{name}/retry", data=form).status_code == 303
 
@@ -423,7 +423,7 @@ def test_orders_at_once_enter_one_job(room, manager):
     for _ in range(60):  # later jobs of other kinds
         room.registry.jobs.order(JobKind.RETRY, account="DM", entry="entry")
     text = manager.get("/office/analysis").text
-    assert text.count("/office/jobs/") == 1 + 1  # beside the link of the menu
+    assert text.count("/office/jobs/") == 1
     assert "disabled>Write the tables" in text
     assert "disabled>Start the analysis" not in text
 
