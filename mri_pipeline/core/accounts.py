@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import Field, SerializationInfo, field_serializer, model_validator
+from pydantic import Field, SerializationInfo, field_serializer, field_validator, model_validator
 
 from mri_pipeline.core.settings import DIGEST, Settings
 
@@ -48,7 +48,7 @@ class Account(Settings):
     name: Annotated[str, Field(max_length=64)] = ""
     role: Role
     password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
-    one_time_password_hash: Annotated[str, Field(pattern=r"^(\S+ \$argon2id\$[!-~]+)?$")] = ""
+    one_time_password_hash: Annotated[str, Field(pattern=r"^(20\d\d-\S+ \$argon2id\$[!-~]+)?$")] = ""
 
     @property
     def login_hash(self) -> str:
@@ -81,8 +81,14 @@ class Account(Settings):
     def _one_password(self) -> Account:
         if self.password_hash and self.one_time_password_hash:
             raise ValueError("expected password_hash or one_time_password_hash, found both")
-        _ = self.one_time_until
         return self
+
+    @field_validator("one_time_password_hash")
+    @classmethod
+    def _with_time(cls, value: str) -> str:
+        if value:
+            _utc(value.partition(" ")[0])
+        return value
 
     @field_serializer("name", "password_hash", "one_time_password_hash")
     def _no_rule(self, value: str, info: SerializationInfo) -> str | None:

@@ -84,8 +84,10 @@ def test_the_real_things_are_reached(room, clients, real):
             continue
         target = re.sub(r"{(\w+)}", lambda part, path=path: real(path, part[1]), path)
         status = clients[owner_of(path)].get(target).status_code
-        no_images = path.startswith("/api/reading/")  # of a trial without images
-        assert status == 200 or (no_images and status in {404, 409, 503}) or path.endswith("{upload}/report"), path
+        no_images = path.startswith("/api/reading/")  # of a trial without images; the reads are for adjudicators
+        assert (
+            status == 200 or (no_images and status in {403, 404, 409, 503}) or path.endswith("{upload}/report")
+        ), path
 
 
 @pytest.fixture(scope="module")
