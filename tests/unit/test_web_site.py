@@ -247,6 +247,7 @@ def test_one_request_writes_to_an_upload(room, site):
         ({"before_infusion": None}, "expected a statement whether the scan came before the infusion"),
         ({"subject": "0001"}, "expected a reason for replacing the earlier scan of the visit"),
         ({"subject": "0001", "replace_because": "artefact"}, "the reads of this visit are locked"),
+        ({"subject": "0009", "replace_because": "a\0b"}, "expected text in UTF-8 without NUL"),
         ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
         ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found a larger one"),
     ],
