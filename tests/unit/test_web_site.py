@@ -343,7 +343,8 @@ def test_an_upload_of_which_nothing_comes_is_removed(room, site, monkeypatch):
     for number in range(2):  # of no job; one may be entered in a moment
         folder = room.trial.work / f"{WAITING}{str(number) * 24}"
         folder.mkdir()
-        os.utime(folder, (time.time() - 599 - 2 * number,) * 2)
+        (folder / "request.json").touch()
+        os.utime(folder / "request.json", (time.time() - 599 - 2 * number,) * 2)
     created = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10).code
     WaitingUpload(room.trial, created).folder.mkdir()  # its files are written in a moment
     sweep_uploads(room.trial, room.registry)
