@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, SerializationInfo, field_serializer, model_validator
+from pydantic import Field, SerializationInfo, field_serializer, field_validator, model_validator
 
 from mri_pipeline.core.settings import DIGEST, Settings
 
@@ -22,6 +23,8 @@ class Role(StrEnum):
 
 READING_ROLES = frozenset({Role.READER, Role.ADJUDICATOR})
 """Roles of those who read scans, blinded."""
+ONE_TIME_LIMIT: Final = timedelta(hours=72)
+"""A one-time password holds this long after it was set."""
 
 
 class Account(Settings):
@@ -36,16 +39,67 @@ class Account(Settings):
     role : Role
     password_hash : str
         Argon2id hash of the password; empty without password.
+    one_time_password_hash : str
+        Time (UTC, ISO 8601) at which another person has set a password, a space, and its Argon2id hash; empty without
+        it. It serves to set an own password within `ONE_TIME_LIMIT`, and for nothing else.
     """
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
     name: Annotated[str, Field(max_length=64)] = ""
     role: Role
     password_hash: Annotated[str, Field(pattern=r"^(\$argon2id\$[!-~]+)?$")] = ""
+    one_time_password_hash: Annotated[str, Field(pattern=r"^(20\d\d-\S+ \$argon2id\$[!-~]+)?$")] = ""
 
-    @field_serializer("name", "password_hash")
+    @property
+    def login_hash(self) -> str:
+        """Hash of the password for a login; empty if the person cannot sign in."""
+        return self.password_hash or self.one_time_password_hash.partition(" ")[2]
+
+    @property
+    def one_time_until(self) -> datetime | None:
+        """End of the one-time password; None without it."""
+        if not self.one_time_password_hash:
+            return None
+        return _utc(self.one_time_password_hash.partition(" ")[0]) + ONE_TIME_LIMIT
+
+    def can_sign_in(self, now: datetime) -> bool:
+        """True if the person has a password that holds.
+
+        Parameters
+        ----------
+        now : datetime.datetime
+            With time zone.
+
+        Returns
+        -------
+        bool
+        """
+        until = self.one_time_until
+        return bool(self.login_hash) and (until is None or now < until)
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Account:
+        if self.password_hash and self.one_time_password_hash:
+            raise ValueError("expected password_hash or one_time_password_hash, found both")
+        return self
+
+    @field_validator("one_time_password_hash")
+    @classmethod
+    def _with_time(cls, value: str) -> str:
+        if value:
+            _utc(value.partition(" ")[0])
+        return value
+
+    @field_serializer("name", "password_hash", "one_time_password_hash")
     def _no_rule(self, value: str, info: SerializationInfo) -> str | None:
         return None if info.context == DIGEST else value  # a new password changes no number
+
+
+def _utc(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("expected a time with its offset from UTC before the one-time hash, found one without")
+    return at.astimezone(UTC)
 
 
 class StaffAccount(Account):

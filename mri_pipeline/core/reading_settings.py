@@ -26,8 +26,8 @@ class Reader(Account):
 
     @property
     def has_account(self) -> bool:
-        """True if the reader can sign."""
-        return bool(self.password_hash or self.key_sha256)
+        """True if the reader has a password of any kind or a key file."""
+        return bool(self.login_hash or self.key_sha256)
 
     @field_validator("role")
     @classmethod
@@ -76,6 +76,8 @@ class Reading(Settings):
         True if the face is blanked in the images for readers.
     rereads_percent : float
         Share of the visits that a reader reads a second time, hidden in a later worklist. A re-read changes no number.
+    cases_per_sitting : int
+        Cases that a reader may open and sign in the reading room without a break; 0 for no limit.
     comparison : Comparison
         Used if `readers` is 2.
     """
@@ -84,8 +86,9 @@ class Reading(Settings):
     order_of_visits_known: bool = False
     deface: bool = True
     rereads_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    cases_per_sitting: Annotated[int, Field(ge=0, le=1000)] = 0
     comparison: Comparison = Field(default_factory=Comparison)
 
-    @field_serializer("deface", "rereads_percent")
+    @field_serializer("deface", "rereads_percent", "cases_per_sitting")
     def _no_rule(self, value: float, info: SerializationInfo) -> float | None:
-        return None if info.context == DIGEST else value  # neither changes a number
+        return None if info.context == DIGEST else value  # none changes a number

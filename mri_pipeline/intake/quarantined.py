@@ -102,7 +102,7 @@ def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
         If there is no such entry.
     """
     file = folder / name / REASON_FILE
-    if not re.fullmatch(r"[\w-]+", name) or not file.is_file():
+    if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII) or not file.is_file():
         raise UsageError(
             "expected the name of an entry of the quarantine, found another text",
             hint="list the entries: mri-pipeline quarantine list TRIAL",

@@ -89,7 +89,7 @@ def require_password(person: Account, password: str) -> str:
         If the hash in ``trial.toml`` is damaged.
     """
     try:
-        PasswordHasher().verify(person.password_hash, password)
+        PasswordHasher().verify(person.login_hash, password)
     except VerifyMismatchError as error:
         raise UsageError(
             f"expected the password of {person.role.value} {person.code}, found another",
@@ -115,7 +115,7 @@ def account_fingerprint(person: Account) -> str:
     str
         SHA-256 of the hash in ``trial.toml``.
     """
-    return hashlib.sha256(person.password_hash.encode()).hexdigest()
+    return hashlib.sha256(person.login_hash.encode()).hexdigest()
 
 
 def require_key(reader: Reader, key: bytes) -> str:

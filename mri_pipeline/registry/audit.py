@@ -34,9 +34,14 @@ class AuditAction(StrEnum):
     UPLOAD_RELEASED = "upload released"
     UPLOAD_TRIED_AGAIN = "upload tried again"
     UPLOAD_OF_ANOTHER_SUBJECT = "upload matches another subject"
+    UPLOAD_BEGUN = "upload begun"
     UPLOAD_SENT = "upload sent"
+    UPLOAD_DISCARDED = "upload discarded"
+    UPLOAD_CHECKED = "upload checked"
     UPLOAD_NOT_CHECKED = "upload not checked"
     JOB_ORDERED = "job ordered"
+    JOB_ENDED = "job ended"
+    JOB_FAILED = "job failed"
     SERIES_STATED = "series stated"
     SERIES_KEPT = "series kept"
     SCAN_RECEIVED = "scan received"
@@ -62,6 +67,8 @@ class AuditAction(StrEnum):
     LOGIN = "login"
     LOGIN_REFUSED = "login refused"
     LOGOUT = "logout"
+    PASSWORD_CHANGE_BEGUN = "password change begun"  # noqa: S105 - an action
+    PASSWORD_CHANGED = "password changed"  # noqa: S105 - an action
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"
     DICOM_EXPORTED = "DICOM exported"

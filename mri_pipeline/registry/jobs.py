@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
 
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry.audit import AuditAction, utc_now
 from mri_pipeline.registry.database import reading, writing
 from mri_pipeline.registry.schema import JobRow
@@ -17,10 +19,9 @@ from mri_pipeline.registry.trail import append
 
 MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""
-
-
-_ORDERED: Final = ("kind", "visit", "entry", "size_bytes")
-"""Columns of a job that the audit entry of its order states."""
+MOST_ATTEMPTS_LONG: Final = 10
+"""The same of a long job. A run goes on from what was computed."""
+_WISHES: Final = "wishes"
 
 
 class JobKind(StrEnum):
@@ -31,6 +32,15 @@ class JobKind(StrEnum):
     RETRY = "retry"
     RELEASE = "release"
     AGREEMENT = "agreement"
+    QUALITY = "quality"
+    RUN = "run"
+    TABLES = "tables"
+
+
+LONG: Final = frozenset({JobKind.RUN, JobKind.TABLES})
+"""Jobs that may take hours. Another process does them, so that no upload waits for them."""
+SHORT: Final = frozenset(JobKind) - LONG
+"""The other jobs."""
 
 
 class JobState(StrEnum):
@@ -48,6 +58,26 @@ class JobState(StrEnum):
     def ended(self) -> bool:
         """True if nothing follows."""
         return self not in {JobState.RECEIVING, JobState.WAITING, JobState.RUNNING}
+
+
+class QuotaError(UsageError):
+    """A site has too many uploads that are not ended."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Limit of the uploads of a site that are not ended.
+
+    Parameters
+    ----------
+    uploads : int
+        Largest number.
+    size_bytes : int
+        Largest sum of their sizes.
+    """
+
+    uploads: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +116,12 @@ class Job:
         """True for an upload whose check failed without a verdict. What was sent is kept."""
         return self.state is JobState.FAILED and self.kind in {JobKind.VISIT, JobKind.DUMMY_RUN}
 
+    @property
+    def wishes(self) -> Mapping[str, bool]:
+        """What the person wishes of a job of the office."""
+        found: Mapping[str, bool] = self.outcome.get(_WISHES, {})
+        return found
+
 
 class Jobs:
     """The jobs of one trial. Each method is one transaction.
@@ -100,33 +136,88 @@ class Jobs:
         self._engine = engine
 
     def begin(
-        self, kind: JobKind, *, account: str, site: str = "", visit: str = "", entry: str = "", size_bytes: int = 0
+        self,
+        kind: JobKind,
+        *,
+        account: str,
+        site: str = "",
+        visit: str = "",
+        size_bytes: int,
+        quota: Quota | None = None,
     ) -> Job:
-        """Enter a job of which nothing is received yet.
+        """Enter an upload of which nothing is received yet.
 
         Parameters
         ----------
         kind : JobKind
         account : str
             Code of the person.
-        site, visit, entry, size_bytes
+        site, visit, size_bytes
             As in `JobRow`.
+        quota : Quota, optional
+            Of the site.
+
+        Returns
+        -------
+        Job
+
+        Raises
+        ------
+        QuotaError
+            If the site would exceed its quota.
+        """
+        row = _row(kind, JobState.RECEIVING, account=account, site=site, visit=visit, size_bytes=size_bytes)
+        with writing(self._engine) as session:
+            if quota is not None:
+                _require_quota(session, quota, site, size_bytes)
+            session.add(row)
+            _audit(session, row, AuditAction.UPLOAD_BEGUN)
+            return _job(row)
+
+    def order(
+        self,
+        kind: JobKind,
+        *,
+        account: str,
+        site: str = "",
+        visit: str = "",
+        entry: str = "",
+        code: str = "",
+        wishes: Mapping[str, bool] | None = None,
+        once: bool = False,
+    ) -> Job:
+        """Enter a job without an upload. It waits from now on.
+
+        Parameters
+        ----------
+        kind : JobKind
+        account : str
+            Code of the person.
+        site, visit, entry
+            As in `JobRow`.
+        code : str, optional
+            From `new_code`, if there is something of the job already.
+        wishes : mapping of str to bool, optional
+            As `Job.wishes`.
+        once : bool, optional
+            True: a job of the kind that has not ended is returned, and no other one is entered.
 
         Returns
         -------
         Job
         """
-        row = JobRow(
-            code=secrets.token_hex(12), kind=kind.value, state=JobState.RECEIVING.value, site=site, visit=visit,
-            subject="", account=account, entry=entry, size_bytes=size_bytes, created_at=utc_now(), started_at="",
-            ended_at="", attempts=0, outcome={},
-        )  # fmt: skip
+        row = _row(kind, JobState.WAITING, account=account, site=site, visit=visit, entry=entry, code=code)
+        row.outcome = {_WISHES: dict(wishes)} if wishes else {}
+        alive = select(JobRow).where(JobRow.kind == kind.value, JobRow.state.in_(_ALIVE)).limit(1)
         with writing(self._engine) as session:
+            if once and (known := session.scalar(alive)) is not None:
+                return _job(known)
             session.add(row)
+            _audit(session, row, AuditAction.JOB_ORDERED, row.outcome)
             return _job(row)
 
     def submit(self, code: str) -> None:
-        """Order a job of which everything was received. A second call changes nothing.
+        """Order the check of an upload of which everything was received. A second call changes nothing.
 
         Parameters
         ----------
@@ -136,15 +227,7 @@ class Jobs:
             row = session.get_one(JobRow, code, with_for_update=True)
             if row.state == JobState.RECEIVING.value:
                 row.state = JobState.WAITING.value
-                details = {
-                    "job": code,
-                    "kind": row.kind,
-                    "visit": row.visit,
-                    "entry": row.entry,
-                    "bytes": row.size_bytes,
-                }
-                action = AuditAction.UPLOAD_SENT if row.size_bytes else AuditAction.JOB_ORDERED
-                append(session, action, row.site, details, reader=row.account)
+                _audit(session, row, AuditAction.UPLOAD_SENT)
 
     def find(self, code: str) -> Job | None:
         """A job.
@@ -161,13 +244,14 @@ class Jobs:
             row = session.get(JobRow, code)
             return None if row is None else _job(row)
 
-    def latest(self, *, site: str = "", most: int = 50) -> list[Job]:
+    def latest(self, *, site: str = "", kinds: Collection[JobKind] = tuple(JobKind), most: int = 50) -> list[Job]:
         """The latest jobs, the newest first.
 
         Parameters
         ----------
         site : str
             Code of the site; empty for all.
+        kinds : collection of JobKind, optional
         most : int
             Largest number.
 
@@ -175,29 +259,29 @@ class Jobs:
         -------
         list of Job
         """
-        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.code).limit(most)
+        query = select(JobRow).where(JobRow.kind.in_(kinds))
+        query = query.order_by(JobRow.created_at.desc(), JobRow.code).limit(most)
         with reading(self._engine) as session:
             return [_job(row) for row in session.scalars(query.where(JobRow.site == site) if site else query)]
 
-    def not_ended(self, *, site: str = "") -> list[Job]:
+    def not_ended(self) -> list[Job]:
         """The jobs that are not ended, the oldest first.
-
-        Parameters
-        ----------
-        site : str
-            Code of the site; empty for all.
 
         Returns
         -------
         list of Job
         """
-        alive = [state.value for state in JobState if not state.ended]
-        query = select(JobRow).where(JobRow.state.in_(alive)).order_by(JobRow.created_at, JobRow.code)
+        query = select(JobRow).where(JobRow.state.in_(_ALIVE)).order_by(JobRow.created_at, JobRow.code)
         with reading(self._engine) as session:
-            return [_job(row) for row in session.scalars(query.where(JobRow.site == site) if site else query)]
+            return [_job(row) for row in session.scalars(query)]
 
-    def has_work(self) -> bool:
+    def has_work(self, kinds: Collection[JobKind]) -> bool:
         """True if a job waits, or was started and is not ended.
+
+        Parameters
+        ----------
+        kinds : collection of JobKind
+            `SHORT` or `LONG`.
 
         Returns
         -------
@@ -205,20 +289,29 @@ class Jobs:
         """
         ready = [JobState.WAITING.value, JobState.RUNNING.value]
         with reading(self._engine) as session:
-            return bool(session.scalar(select(func.count()).where(JobRow.state.in_(ready))))
+            of_kinds = select(func.count()).where(JobRow.state.in_(ready), JobRow.kind.in_(kinds))
+            return bool(session.scalar(of_kinds))
 
-    def take(self) -> Job | None:
-        """Start the oldest waiting job. The caller is the only one who does jobs: a started job was interrupted.
+    def take(self, kinds: Collection[JobKind]) -> Job | None:
+        """Start the oldest waiting job. The caller is the only one who does such jobs: a started one was interrupted.
+
+        Parameters
+        ----------
+        kinds : collection of JobKind
+            `SHORT` or `LONG`.
 
         Returns
         -------
         Job or None
         """
         with writing(self._engine) as session:
-            for row in session.scalars(select(JobRow).filter_by(state=JobState.RUNNING.value)):
-                again = row.attempts < MOST_ATTEMPTS
-                _end(row, JobState.WAITING if again else JobState.FAILED, {} if again else _INTERRUPTED)
-            waiting = select(JobRow).filter_by(state=JobState.WAITING.value)
+            of_kinds = select(JobRow).where(JobRow.kind.in_(kinds))
+            for row in session.scalars(of_kinds.where(JobRow.state == JobState.RUNNING.value)):
+                if row.attempts < (MOST_ATTEMPTS_LONG if row.kind in LONG else MOST_ATTEMPTS):
+                    row.state = JobState.WAITING.value
+                else:
+                    _end(session, row, JobState.FAILED, _UPLOAD_INTERRUPTED if row.size_bytes else _INTERRUPTED)
+            waiting = of_kinds.where(JobRow.state == JobState.WAITING.value)
             taken = session.scalar(waiting.order_by(JobRow.created_at, JobRow.code).limit(1))
             if taken is None:
                 return None
@@ -247,6 +340,7 @@ class Jobs:
         *,
         subject: str = "",
         only: JobState | None = None,
+        by: str | None = None,
     ) -> bool:
         """End a job.
 
@@ -256,11 +350,13 @@ class Jobs:
         state : JobState
             An ended one.
         outcome : mapping
-            JSON without patient data.
+            JSON without patient data. The audit entry has its ``upload``, the SHA-256 of what was sent.
         subject : str
             Blinded code; empty if it is not known.
         only : JobState, optional
             A job in another state is not changed.
+        by : str, optional
+            Who ended it, for the audit entry; empty if nobody did. The person of the job if it is left out.
 
         Returns
         -------
@@ -271,20 +367,89 @@ class Jobs:
             row = session.get_one(JobRow, code, with_for_update=True)
             if only is not None and row.state != only.value:
                 return False
-            _end(row, state, outcome)
+            _end(session, row, state, outcome, by=by)
             row.subject = subject
             return True
 
 
 _INTERRUPTED: Final = {
+    "reason": "expected a job that ends, found that it was interrupted several times",
+    "next_step": "order it again; results that were computed are kept",
+}
+_UPLOAD_INTERRUPTED: Final = {
     "reason": "expected a check that ends, found that it was interrupted several times",
     "next_step": "send the upload again, or ask the reading centre",
 }
 
 
-def _end(row: JobRow, state: JobState, outcome: Mapping[str, Any]) -> None:
-    row.state, row.outcome = state.value, dict(outcome)
-    row.ended_at = utc_now() if state.ended else ""
+_ALIVE: Final = tuple(state.value for state in JobState if not state.ended)
+
+
+def new_code() -> str:
+    """Code of a new job.
+
+    Returns
+    -------
+    str
+        Random.
+    """
+    return secrets.token_hex(12)
+
+
+def _row(
+    kind: JobKind,
+    state: JobState,
+    *,
+    account: str,
+    site: str,
+    visit: str,
+    entry: str = "",
+    size_bytes: int = 0,
+    code: str = "",
+) -> JobRow:
+    return JobRow(
+        code=code or new_code(), kind=kind.value, state=state.value, site=site, visit=visit, subject="",
+        account=account, entry=entry, size_bytes=size_bytes, created_at=utc_now(), started_at="", ended_at="",
+        attempts=0, outcome={},
+    )  # fmt: skip
+
+
+def _require_quota(session: Session, quota: Quota, site: str, size_bytes: int) -> None:
+    columns = func.count(), func.coalesce(func.sum(JobRow.size_bytes), 0)
+    alive = select(*columns).where(JobRow.site == site, JobRow.state.in_(_ALIVE), JobRow.size_bytes > 0)
+    number, total = session.execute(alive).one()
+    if number >= quota.uploads or total + size_bytes > quota.size_bytes:
+        raise QuotaError(
+            "expected fewer uploads that are not ended, found too many",
+            hint="wait until they are checked, or complete or discard them",
+        )
+
+
+def _end(
+    session: Session, row: JobRow, state: JobState, outcome: Mapping[str, Any], *, by: str | None = None
+) -> None:
+    kept = {name: row.outcome[name] for name in (_WISHES,) if name in row.outcome}
+    row.state, row.outcome, row.ended_at = state.value, kept | dict(outcome), utc_now()
+    failed = state is JobState.FAILED
+    if row.size_bytes:
+        action = AuditAction.UPLOAD_NOT_CHECKED if failed else AuditAction.UPLOAD_CHECKED
+        action = AuditAction.UPLOAD_DISCARDED if state is JobState.DISCARDED else action
+    else:
+        action = AuditAction.JOB_FAILED if failed else AuditAction.JOB_ENDED
+    more = {"state": state.value} | {name: outcome[name] for name in ("upload",) if name in outcome}
+    _audit(session, row, action, more, by=by)
+
+
+def _audit(
+    session: Session,
+    row: JobRow,
+    action: AuditAction,
+    more: Mapping[str, Any] | None = None,
+    *,
+    by: str | None = None,
+) -> None:
+    details = {"job": row.code, "kind": row.kind, "visit": row.visit, "entry": row.entry, "bytes": row.size_bytes}
+    append(session, action, row.site, details | dict(more or {}), reader=row.account if by is None else by)
 
 
 def _job(row: JobRow) -> Job:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import reading, writing
-from mri_pipeline.registry.schema import LONGEST_NAME, LoginAttemptRow, SessionRow
+from mri_pipeline.registry.schema import LONGEST_NAME, AuditRow, LoginAttemptRow, SessionRow
 from mri_pipeline.registry.trail import append
 
 IDLE_LIMIT: Final = timedelta(minutes=30)
@@ -140,6 +140,40 @@ class Sessions:
             if row is not None:
                 append(session, AuditAction.LOGOUT, "", {}, reader=row.account)
                 session.delete(row)
+
+    def password_changed(self, account: str, *, replaced: str, present: str) -> None:
+        """Enter a new password of a person, and end the person's sessions.
+
+        Parameters
+        ----------
+        account : str
+            Code of the person.
+        replaced, present : str
+            Fingerprints of the account before and after.
+        """
+        with writing(self._engine) as session:
+            session.execute(delete(SessionRow).where(func.upper(SessionRow.account) == account.upper()))
+            details = {"replaced": replaced, "account": present}
+            append(session, AuditAction.PASSWORD_CHANGED, "", details, reader=account)
+
+    def is_replaced(self, account: str, fingerprint: str) -> bool:
+        """True if a person has replaced a password in the web application. It does not hold any more.
+
+        Parameters
+        ----------
+        account : str
+            Code of the person.
+        fingerprint : str
+            Of the account with that password.
+
+        Returns
+        -------
+        bool
+        """
+        changes = select(AuditRow.details).where(AuditRow.action == AuditAction.PASSWORD_CHANGED.value)
+        with reading(self._engine) as session:
+            of_person = session.scalars(changes.where(func.upper(AuditRow.reader) == account.upper()))
+            return any(details.get("replaced") == fingerprint for details in of_person)
 
     def begin_attempt(self, account: str, address: str) -> int | None:
         """Enter an attempt before its password is checked. It counts as failed until `succeeded` is called.

@@ -47,7 +47,7 @@ def settings_of(protocol: Protocol) -> Settings:
     settings = dict(_flat(protocol.model_dump(mode="json"), ""))
     settings["database_url"] = _without_password(protocol.database_url)
     for name, value in settings.items():
-        if name.endswith(".password_hash") and value:
+        if name.endswith("password_hash") and value:
             settings[name] = hashlib.sha256(value.encode()).hexdigest()
         elif _SUBJECTS.fullmatch(name):
             settings[name] = f"{len(value)} numbers" if value else "none"

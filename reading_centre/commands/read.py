@@ -45,6 +45,12 @@ def read(
     key_file: Annotated[
         Path | None, typer.Option("--key-file", help="The reader's key file, instead of a password.")
     ] = None,
+    one_time: Annotated[
+        bool,
+        typer.Option(
+            "--one-time", help="With --account: the person has to change the password at the first login."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Readers confirm or correct the proposed lesions: --export, --import, --lock, --unlock, --account."""
@@ -62,9 +68,11 @@ def read(
         )
     if not reader and export is None:
         raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
+    if one_time and not account:
+        raise UsageError("expected --one-time with --account alone, found it without", hint="leave it out")
     proof = read_lock.Proof(key_file, ask_password)
     if account:
-        say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password))
+        say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password, one_time=one_time))
         return
     if export is not None:
         summary = readers.export_reads(trial, export, reader=reader)

@@ -228,7 +228,7 @@ def decide_dummy_run(
             scanner=scanner,
             coil=coil,
         )
-    report = _report(trial, site, gate.latest_digest)
+    report = acceptance_report(trial, site, gate.latest_digest)
     add_decision(
         report,
         state=ScannerState.ACCEPTED.value if accept else ScannerState.REFUSED.value,
@@ -271,7 +271,7 @@ def _refusals(
                 **known,
             )
         if pdf and judged:
-            write_pdf(_report(desk.trial, site, digest))
+            write_pdf(acceptance_report(desk.trial, site, digest))
         raise
 
 
@@ -285,12 +285,26 @@ def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> Upload
     )
 
 
-def _report(trial: Trial, site: str, digest: str) -> Path:
+def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
+    """Path of the acceptance report of a dummy run.
+
+    Parameters
+    ----------
+    trial : Trial
+    site : str
+        Code of the site.
+    digest : str
+        SHA-256 of the upload.
+
+    Returns
+    -------
+    Path
+    """
     return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
 
 
 def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str) -> Path:
-    path = _report(desk.trial, run.site, digest)
+    path = acceptance_report(desk.trial, run.site, digest)
     context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
     write_atomic(path, acceptance_html(run, context))

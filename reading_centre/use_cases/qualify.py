@@ -39,7 +39,7 @@ from reading_centre.qualification.reference import OQ_TRUTH, Reference
 from reading_centre.qualification.requirements import load_requirements, load_tests
 from reading_centre.qualification.storage import IQ_TRIAL, Place
 from reading_centre.use_cases.demo import Say, analyse, simulate
-from reading_centre.use_cases.people import People
+from reading_centre.use_cases.people import person_of
 from reading_centre.use_cases.private_folder import private_folder, sweep
 
 MEANING: Final = "I have reviewed this report and confirm that it has the results of this qualification"
@@ -124,7 +124,7 @@ def qualify_trial(
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    signer = _signer(trial, protocol, by) if by else None
+    signer = _signer(protocol, by) if by else None
     own_cases = read_cases(cases) if cases is not None else []
     if pdf:
         chromium()
@@ -180,12 +180,17 @@ def _signed(
         raise
 
 
-def _signer(trial: Trial, protocol: Protocol, by: str) -> Account:
-    account = People(trial, protocol).account(by)
-    if account is None or account.role is Role.SITE:
+def _signer(protocol: Protocol, by: str) -> Account:
+    account = person_of(protocol, by)
+    if account is not None and account.one_time_password_hash:
+        raise SettingsError(
+            "--by: expected a person with a password of the own, found a one-time password",
+            hint="sign in to the web application and set your own password first",
+        )
+    if account is None or not account.password_hash or account.role is Role.SITE:
         raise SettingsError(
             "--by: expected a person of the reading centre with a password in trial.toml, found "
-            + ("none of this code" if account is None else "a person of a site"),
+            + ("none of this code" if account is None or not account.password_hash else "a person of a site"),
             hint="make an account: mri-pipeline read TRIAL --account --reader CODE",
         )
     return account

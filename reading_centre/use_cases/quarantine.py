@@ -31,6 +31,8 @@ from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_r
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
 
 DUMMY_RUN = "dummy run"
+REFUSED_AGAIN = "refused again: "
+"""Before the name of the later entry, in the outcome of an entry."""
 
 
 def list_quarantine(folder: Path, *, settled: bool = False) -> list[QuarantineEntry]:
@@ -310,7 +312,7 @@ def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
     own = next(number for number, other in enumerate(same) if other.name == entry.name)
     later = [other for other in same[own + 1 :] if other.upload is not None]
     if later:
-        outcome = f"refused again: {later[-1].name}"
+        outcome = f"{REFUSED_AGAIN}{later[-1].name}"
         settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))
 
 

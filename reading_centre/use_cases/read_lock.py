@@ -16,6 +16,7 @@ from mri_pipeline.core.io.exchange import identity
 from mri_pipeline.core.io.results import load_result
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
+from mri_pipeline.core.reading_settings import Reader
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.accounts import require_key, require_password
 from mri_pipeline.reading.lock import keep_inputs, protect_read
@@ -24,6 +25,7 @@ from mri_pipeline.reading.signature import MEANING, signature
 from mri_pipeline.registry import ReadState, Registry, ScanState, Use
 from mri_pipeline.registry.audit import AuditAction
 from reading_centre.use_cases.known_reads import Summary, reader_code, stored_read
+from reading_centre.use_cases.people import is_replaced
 from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.tables import require_present_scans
 
@@ -221,7 +223,9 @@ def _account(protocol: Protocol, registry: Registry, reader: str, proof: Proof |
         if proof.key_file is not None:
             return require_key(listed, _key(proof.key_file))
         if listed.password_hash and proof.password is not None:
-            return require_password(listed, proof.password(statement))
+            account = require_password(listed, proof.password(statement))
+            _require_present(registry, listed)
+            return account
     except UsageError as error:
         registry.audit(AuditAction.SIGNATURE_REFUSED, reader=reader, details={"reason": error.message})
         raise
@@ -229,10 +233,23 @@ def _account(protocol: Protocol, registry: Registry, reader: str, proof: Proof |
         raise UsageError(
             f"reader {reader}: expected the reader's key file, found none", hint="give --key-file FILE"
         )
+    if listed.one_time_password_hash:
+        raise UsageError(
+            f"reader {reader}: expected a password of the reader's own, found a one-time password",
+            hint="sign in to the reading room and set your own password first",
+        )
     raise UsageError(
         f"reader {reader}: expected an account in trial.toml, found none",
         hint="make one: mri-pipeline read TRIAL --account --reader R",
     )
+
+
+def _require_present(registry: Registry, reader: Reader) -> None:
+    if is_replaced(registry, reader):  # an earlier trial.toml came back
+        raise UsageError(
+            f"expected the present password of reader {reader.code}, found one that was replaced",
+            hint="nothing was signed; ask the reading centre for a one-time password",
+        )
 
 
 def _key(path: Path) -> bytes:

@@ -31,5 +31,9 @@ class NotHeldError(UsageError):
     """Another browser tab edits this case."""
 
 
+class BreakError(UsageError):
+    """A reader has read as many cases as one sitting may have."""
+
+
 class UnavailableError(UsageError):
     """The case cannot be shown. The reason is in the log of the server, because it may name the subject."""

@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from threading import Lock, RLock
 from typing import Any, Final
 
@@ -37,12 +38,20 @@ from reading_centre.use_cases.known_reads import rereads_of
 from reading_centre.use_cases.people import People
 from reading_centre.use_cases.read import awaits_read, rereads_for
 from reading_centre.use_cases.reading_case import TITLES, Case, Json
-from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
+from reading_centre.use_cases.reading_faults import (
+    BreakError,
+    ConflictError,
+    NotHeldError,
+    RefusedError,
+    UnavailableError,
+)
 from reading_centre.use_cases.reading_open import Opener
 
 _LOG = logging.getLogger(__name__)
 MOST_CASES: Final = 24
 """Cases in memory."""
+BREAK: Final = timedelta(minutes=60)
+"""A sitting ends after this time without a signature."""
 
 
 class ReadingRoom:
@@ -61,7 +70,7 @@ class ReadingRoom:
         self._cases: OrderedDict[str, Case] = OrderedDict()
         self._locks: dict[str, RLock] = {}
         self._lock, self._opening = Lock(), Lock()
-        self.people = People(trial, protocol)
+        self.people = People(trial, protocol, registry)
 
     # the worklist
 
@@ -100,8 +109,70 @@ class ReadingRoom:
         awaiting += ((item.subject, item.visit, Purpose.REREAD.value) for item in again)
         return self._ordered(self.registry.assignments.refresh(reader, set(awaiting), set(unsigned)))
 
+    def sitting(self, reader: str) -> int:
+        """Cases that a reader has signed since the latest break.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        int
+        """
+        signed = [one.signature["utc"] for one in self.registry.assignments.of_reader(reader) if one.signature]
+        later, count = datetime.now(UTC), 0
+        for at in sorted(map(datetime.fromisoformat, signed), reverse=True):
+            if later - at >= BREAK:
+                break
+            later, count = at, count + 1
+        return count
+
+    def may_begin(self, reader: str) -> bool:
+        """True if a reader may open a new case: signed and opened cases of the sitting are fewer than the limit.
+
+        Parameters
+        ----------
+        reader : str
+            Code of the reader.
+
+        Returns
+        -------
+        bool
+        """
+        most = self.protocol.reading.cases_per_sitting
+        return not most or self.sitting(reader) + self._in_progress(reader) < most
+
+    def _in_progress(self, reader: str) -> int:
+        return sum(
+            one.state is AssignmentState.OPEN and bool(one.opened_at)
+            for one in self.registry.assignments.of_reader(reader)
+        )
+
+    def require_sitting(self, assignment: Assignment) -> None:
+        """Refuse a new case to a reader who has to take a break. A case that was opened before may be completed.
+
+        Parameters
+        ----------
+        assignment : Assignment
+
+        Raises
+        ------
+        BreakError
+            If the sitting has as many signed and opened cases as ``cases_per_sitting``.
+        """
+        is_new = assignment.state is AssignmentState.OPEN and not assignment.opened_at
+        if is_new and not self.may_begin(assignment.reader):
+            pause = f"take a break of {BREAK // timedelta(minutes=1)} minutes, then go on from the worklist"
+            opened = self._in_progress(assignment.reader)
+            raise BreakError(
+                f"expected up to {self.protocol.reading.cases_per_sitting} cases without a break, found as many",
+                hint=f"complete the cases in progress, then {pause}" if opened else pause,
+            )
+
     def next_case(self, assignment: Assignment) -> str | None:
-        """Code of the next open assignment of the same reader.
+        """Code of the next open assignment of the same reader; at the limit of a sitting, of the next opened one.
 
         Parameters
         ----------
@@ -112,7 +183,12 @@ class ReadingRoom:
         str or None
         """
         known = self._ordered(self.registry.assignments.of_reader(assignment.reader))
-        codes = [one.code for one in known if one.state is AssignmentState.OPEN or one.code == assignment.code]
+        new = self.may_begin(assignment.reader)
+        codes = [
+            one.code
+            for one in known
+            if (one.state is AssignmentState.OPEN and (new or one.opened_at)) or one.code == assignment.code
+        ]
         place = codes.index(assignment.code) if assignment.code in codes else -1
         rest = codes[place + 1 :] + codes[: max(place, 0)]
         return rest[0] if rest else None
@@ -161,6 +237,8 @@ class ReadingRoom:
 
         Raises
         ------
+        BreakError
+            As `require_sitting`; of two new cases that are opened at once, the second one counts the first.
         UnavailableError
             If it cannot be opened.
         ConflictError
@@ -171,6 +249,7 @@ class ReadingRoom:
         with self._lock_of(assignment.code), self._opening:
             if (case := self._opened(assignment.code)) is not None:
                 return case
+            self.require_sitting(self.assignment(assignment.code, assignment.reader) or assignment)
             try:
                 case = self.opener.open(assignment, self._lock_of(assignment.code))
             except (ConflictError, UnavailableError):

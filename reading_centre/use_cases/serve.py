@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event, Thread
 
 import uvicorn
 
@@ -18,15 +19,18 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.registry import Registry, Use
+from reading_centre.use_cases.people import finish_passwords
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.reading_sign import finish_signed
 from reading_centre.use_cases.storage import no_free_port
-from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.upload_job import Worker, lanes_with_work
 from reading_centre.use_cases.waiting_upload import sweep_uploads
 from reading_centre.web.app import create_app
 
 _LOG = logging.getLogger(__name__)
 _STOP_S = 10
+SWEEP_EVERY_S = 900.0
+"""Time between two sweeps of the uploads."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
     """
     trial = Trial.existing(folder)
     protocol = load_protocol(trial.protocol_file)
-    if not any(person.password_hash for person in (*protocol.readers, *protocol.accounts)):
+    if not any(person.login_hash for person in (*protocol.readers, *protocol.accounts)):
         raise UsageError(
             "expected readers or accounts with a password in trial.toml, found none",
             hint="make accounts: mri-pipeline read TRIAL --account --reader R",
@@ -82,16 +86,43 @@ def serve_trial(folder: Path, address: Address, *, report: Callable[[str], None]
             room = ReadingRoom(trial, protocol, registry)
             worker = Worker(trial)
             server = uvicorn.Server(_config(create_app(room, worker), address))
+            finish_passwords(room.people, registry)
             finish_signed(room)
-            sweep_uploads(trial, registry)
-            if registry.jobs.has_work():  # an earlier server was stopped
-                worker.start()
-            report(_line(address, listener))
-            server.run(sockets=[listener])
+            with _sweeping(trial, registry, worker):
+                report(_line(address, listener))
+                server.run(sockets=[listener])
     except LockedError as error:
         raise UsageError(
             "expected one server for this trial, found another one running", hint="stop it, or use it"
         ) from error
+
+
+@contextmanager
+def _sweeping(trial: Trial, registry: Registry, worker: Worker) -> Iterator[None]:
+    """Sweep the uploads now and then every `SWEEP_EVERY_S`, and start the process that does jobs if there is work.
+
+    There is work at the start if an earlier server was stopped, and later if the disk was full.
+    """
+    stopped = Event()
+
+    def sweep() -> None:
+        while True:
+            try:
+                sweep_uploads(trial, registry)
+                for lane in lanes_with_work(trial, registry):
+                    worker.start(lane)
+            except Exception as error:  # noqa: BLE001 - the next sweep may succeed
+                _LOG.error("the uploads could not be swept (%s)", type(error).__name__)
+            if stopped.wait(SWEEP_EVERY_S):
+                return
+
+    thread = Thread(target=sweep, name="sweep")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _config(app: object, address: Address) -> uvicorn.Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState, require_storable
-from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from mri_pipeline.registry.jobs import Job, JobKind, JobState, Quota, QuotaError
 from reading_centre.use_cases.storage import require_room
 from reading_centre.use_cases.trial_office import AWAITED
 from reading_centre.use_cases.visit_plan import Due, Window, planned_windows
@@ -22,6 +23,8 @@ from reading_centre.use_cases.waiting_upload import UploadRequestError, WaitingU
 
 MOST_AT_ONCE: Final = 5
 """Uploads of a site that are not ended."""
+UNLISTED: Final = "not listed"
+"""Name of a subject that the site's list in ``trial.toml`` lacks."""
 _MB: Final = 1_000_000
 
 
@@ -57,7 +60,7 @@ class SiteSubject:
     Parameters
     ----------
     name : str
-        Trial number if ``trial.toml`` lists it for the site, else the blinded code. Never both.
+        As `SiteDoor.name_of`.
     visits : tuple of SiteVisit
         In the order of the protocol.
     """
@@ -109,13 +112,17 @@ class SiteDoor:
     """
 
     def __init__(self, trial: Trial, protocol: Protocol, registry: Registry, site: str) -> None:
-        self._trial, self._protocol, self._registry = trial, protocol, registry
+        self._trial, self.protocol, self._registry = trial, protocol, registry
         self.site = protocol.site(site)
 
     @property
     def gate(self) -> Gate:
         """Verdict on the latest dummy run."""
-        return self._registry.site(self.site.code).gate
+        try:
+            return self._registry.site(self.site.code).gate
+        except SettingsError:  # the site was added while the trial is served
+            entered = self._registry.state().sites
+            return next((site.gate for site in entered if site.code == self.site.code), Gate.NONE)
 
     def names(self) -> dict[str, str]:
         """Trial numbers of the listed subjects, by blinded code.
@@ -126,6 +133,24 @@ class SiteDoor:
         """
         sealed = Sealed.open(self._trial)
         return {sealed.preview(self.site.code, number): number for number in self.site.subjects}
+
+    def name_of(self, code: str, names: Mapping[str, str]) -> str:
+        """A subject as the site knows it.
+
+        Parameters
+        ----------
+        code : str
+            Blinded code; empty for no subject.
+        names : mapping of str to str
+            From `names`.
+
+        Returns
+        -------
+        str
+            Trial number of a listed subject. For other subjects `UNLISTED`, or the code if the site has no list: a
+            single code beside the numbers would tell to whom it belongs.
+        """
+        return names.get(code, UNLISTED if code and names else code)
 
     def subjects(self, *, today: dt.date) -> list[SiteSubject]:
         """The subjects with their visits; a listed subject without any scan has a row, too.
@@ -155,9 +180,9 @@ class SiteDoor:
 
         found = []
         for code in {*names, *states}:
-            windows = planned_windows(self._protocol, days.get(code, {}), Blinding(code, secret).shift.days)
-            visits = tuple(visit_of(code, visit.label, windows) for visit in self._protocol.visits)
-            found.append(SiteSubject(names.get(code, code), visits))
+            windows = planned_windows(self.protocol, days.get(code, {}), Blinding(code, secret).shift.days)
+            visits = tuple(visit_of(code, visit.label, windows) for visit in self.protocol.visits)
+            found.append(SiteSubject(self.name_of(code, names), visits))
         return sorted(found, key=lambda subject: subject.name)
 
     # queries
@@ -236,22 +261,29 @@ class SiteDoor:
             self._require_visit(stated)
         sweep_uploads(self._trial, self._registry)
         self._require_room(stated.size_bytes)
-        job = self._registry.jobs.begin(
-            stated.kind, site=self.site.code, visit=stated.visit, account=account, size_bytes=stated.size_bytes
-        )
+        quota = Quota(MOST_AT_ONCE, 2 * self.protocol.max_upload_mb * _MB)
+        try:
+            job = self._registry.jobs.begin(
+                stated.kind, site=self.site.code, visit=stated.visit, account=account,
+                size_bytes=stated.size_bytes, quota=quota,
+            )  # fmt: skip
+        except QuotaError as error:
+            raise UploadRequestError(error.message, hint=error.hint) from error
         WaitingUpload(self._trial, job.code).create({
             "subject": stated.subject, "before_infusion": stated.before_infusion,
             "replace_because": stated.replace_because, "content": stated.content,
         })  # fmt: skip
         return job
 
-    def discard(self, job: Job) -> None:
+    def discard(self, job: Job, *, account: str) -> None:
         """Give up an upload that is not whole. An upload that is whole stays.
 
         Parameters
         ----------
         job : Job
             Of this site.
+        account : str
+            Code of the person.
 
         Raises
         ------
@@ -263,12 +295,13 @@ class SiteDoor:
         waiting = WaitingUpload(self._trial, job.code)
         with waiting.held() if waiting.folder.is_dir() else nullcontext():
             outcome = {"reason": "it was discarded by the site"}
-            if self._registry.jobs.end(job.code, JobState.DISCARDED, outcome, only=JobState.RECEIVING):
+            jobs, only = self._registry.jobs, JobState.RECEIVING
+            if jobs.end(job.code, JobState.DISCARDED, outcome, only=only, by=account):
                 waiting.remove()
 
     def _require_visit(self, stated: Statement) -> None:
         try:
-            visit = self._protocol.visit(stated.visit)
+            visit = self.protocol.visit(stated.visit)
             code = Sealed.open(self._trial).preview(self.site.code, stated.subject)
             require_storable("reason", stated.replace_because)
         except (SettingsError, UsageError) as error:
@@ -309,17 +342,11 @@ class SiteDoor:
             ) from error
 
     def _require_room(self, size_bytes: int) -> None:
-        most = self._protocol.max_upload_mb * _MB
+        most = self.protocol.max_upload_mb * _MB
         if not 0 < size_bytes <= most:
             raise UploadRequestError(
                 f"expected an upload of up to {most // _MB} MB, found {'none' if size_bytes <= 0 else 'a larger one'}",
                 hint="send one visit alone",
-            )
-        present = self._registry.jobs.not_ended(site=self.site.code)
-        if len(present) >= MOST_AT_ONCE or sum(job.size_bytes for job in present) + size_bytes > 2 * most:
-            raise UploadRequestError(
-                "expected fewer uploads that are not ended, found too many",
-                hint="wait until they are checked, or complete or discard them",
             )
         try:
             require_room(self._trial.root, size_bytes)

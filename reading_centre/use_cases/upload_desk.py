@@ -23,6 +23,8 @@ from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults
 from reading_centre.use_cases.waiting_upload import sweep_uploads
 
+ACCEPTED = "accepted"
+"""Begin of the outcome of a quarantine entry whose upload was accepted."""
 _ROOM_FOR_TEMPORARY_FILES = 64_000_000
 _NOTHING = {errno.ENOENT, errno.ENOTDIR}
 
@@ -166,7 +168,7 @@ def settle_upload(trial: Trial, digest: str, *, kind: str, visit: str = "") -> N
     now = dt.datetime.now(tz=dt.UTC)
     for entry in quarantine_entries(trial.quarantine):
         if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
-            outcome = "accepted" if entry.visit in ("", visit) else f"accepted as {visit}"
+            outcome = ACCEPTED if entry.visit in ("", visit) else f"{ACCEPTED} as {visit}"
             settle_entry(trial.quarantine, entry, outcome=outcome, now=now)
     remove_settled(trial.quarantine)
 

@@ -1,6 +1,7 @@
-"""The jobs of the web application, one at a time: ``python -m reading_centre.use_cases.upload_job TRIAL``.
+"""The jobs of the web application: ``python -m reading_centre.use_cases.upload_job TRIAL short``, or ``long``.
 
-The process outlives the server. A job whose process was killed is started again by the next one.
+One process does the short jobs, one after the other, and another one the long jobs (runs and tables). Both outlive the
+server. A job whose process was killed is started again by the next one.
 """
 
 from __future__ import annotations
@@ -11,24 +12,33 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 from mri_pipeline.blinding.key import Sealed
-from mri_pipeline.core.errors import ComplianceError, ReadingCentreError, UnreadableUploadError, UploadRefusedError
+from mri_pipeline.core.errors import (
+    ComplianceError,
+    ReadingCentreError,
+    UnreadableUploadError,
+    UploadRefusedError,
+    UsageError,
+)
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Registry
-from mri_pipeline.registry.audit import AuditAction
-from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from mri_pipeline.intake.quarantined import quarantine_entry
+from mri_pipeline.registry import Gate, Registry
+from mri_pipeline.registry.jobs import LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
-from reading_centre.use_cases.dummy_run import ReceivedDummyRun, receive_dummy_run
+from reading_centre.use_cases.dummy_run import ReceivedDummyRun, acceptance_report, receive_dummy_run
 from reading_centre.use_cases.ingest import ReceivedVisit, receive_visit
-from reading_centre.use_cases.quarantine import release_upload, retry_upload
-from reading_centre.use_cases.upload_desk import upload_desk
+from reading_centre.use_cases.quality import quality_overview
+from reading_centre.use_cases.quarantine import DUMMY_RUN, REFUSED_AGAIN, release_upload, retry_upload
+from reading_centre.use_cases.subject_reports import refresh_reports
+from reading_centre.use_cases.upload_desk import ACCEPTED, upload_desk
 from reading_centre.use_cases.waiting_upload import (
     BusyError,
     OffsetError,
@@ -43,13 +53,41 @@ _NICE: Final = 10
 _WAIT_S: Final = 2.0
 _WAIT_FOR_UPLOAD_S: Final = 30.0
 _SEE_REPORT: Final = "see the acceptance report, correct the scan, and send it again"
+_DONE_BEFORE: Final = "the process was interrupted after the upload was accepted; see the visit for its findings"
+_SECOND: Final = 2
 _UPLOADS: Final = (JobKind.VISIT, JobKind.DUMMY_RUN)
 Received = ReceivedVisit | ReceivedDummyRun
 Request = Mapping[str, Any]
 
 
+class Lane(StrEnum):
+    """Jobs that one process does, one after the other."""
+
+    SHORT = "short"
+    LONG = "long"
+
+    @property
+    def kinds(self) -> frozenset[JobKind]:
+        """The kinds of its jobs."""
+        return SHORT if self is Lane.SHORT else LONG
+
+
+def lane_of(kind: JobKind) -> Lane:
+    """The lane of a job.
+
+    Parameters
+    ----------
+    kind : JobKind
+
+    Returns
+    -------
+    Lane
+    """
+    return Lane.LONG if kind in LONG else Lane.SHORT
+
+
 class Worker:
-    """Starts the process that does the jobs of a trial.
+    """Starts the processes that do the jobs of a trial.
 
     Parameters
     ----------
@@ -58,40 +96,69 @@ class Worker:
 
     def __init__(self, trial: Trial) -> None:
         self._trial, self._lock = trial, Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: dict[Lane, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> None:
-        """Start the process, unless one runs."""
+    def start(self, lane: Lane = Lane.SHORT) -> None:
+        """Start the process of a lane, unless it runs.
+
+        Parameters
+        ----------
+        lane : Lane, optional
+        """
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            process = self._processes.get(lane)
+            if process is not None and process.poll() is None:
                 return
-            if _is_held(_lock_of(self._trial)):  # by the process of an earlier server
+            if _is_held(_lock_of(self._trial, lane)):  # by the process of an earlier server
                 return
-            command = [sys.executable, "-m", "reading_centre.use_cases.upload_job", str(self._trial.root)]
-            self._process = subprocess.Popen(
+            module = "reading_centre.use_cases.upload_job"
+            command = [sys.executable, "-m", module, str(self._trial.root), lane.value]
+            self._processes[lane] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
             )
 
 
-def do_jobs(folder: Path) -> None:
-    """Do all jobs of a trial, unless another process does.
+def do_jobs(folder: Path, lane: Lane = Lane.SHORT) -> None:
+    """Do all jobs of a lane, unless another process does.
 
     Parameters
     ----------
     folder : Path
         Folder of the trial.
+    lane : Lane, optional
     """
     trial = Trial.existing(folder)
     with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
         sweep_uploads(trial, registry)
-        while registry.jobs.has_work():
+        while True:
             try:
-                with exclusive(_lock_of(trial), wait_s=_WAIT_S):
-                    while (job := registry.jobs.take()) is not None:
+                with exclusive(_lock_of(trial, lane), wait_s=_WAIT_S):
+                    while (job := registry.jobs.take(lane.kinds)) is not None:
                         _do(trial, registry, job)
-                    _keep_unjudged(trial, registry)
+                    if lane is Lane.SHORT:
+                        _keep_unjudged(trial, registry)
             except LockedError:
                 return  # the other process looks again when it is done
+            if not registry.jobs.has_work(lane.kinds):
+                return
+
+
+def lanes_with_work(trial: Trial, registry: Registry) -> list[Lane]:
+    """The lanes of which a job waits. An upload whose check failed and that awaits its place in quarantine is work.
+
+    Parameters
+    ----------
+    trial : Trial
+    registry : Registry
+
+    Returns
+    -------
+    list of Lane
+    """
+    found = [lane for lane in Lane if registry.jobs.has_work(lane.kinds)]
+    if Lane.SHORT not in found and any(_unjudged(registry, upload) for upload in waiting_uploads(trial)):
+        found.append(Lane.SHORT)
+    return found
 
 
 def _is_held(lock: Path) -> bool:
@@ -102,19 +169,18 @@ def _is_held(lock: Path) -> bool:
         return True
 
 
-def _lock_of(trial: Trial) -> Path:
-    return trial.staging / "jobs.lock"
+def _lock_of(trial: Trial, lane: Lane) -> Path:
+    return trial.staging / ("jobs.lock" if lane is Lane.SHORT else "long-jobs.lock")
 
 
 def _do(trial: Trial, registry: Registry, job: Job) -> None:
     upload = WaitingUpload(trial, job.code)
     try:
         with upload.held(wait_s=_WAIT_FOR_UPLOAD_S) if upload.folder.is_dir() else nullcontext():
-            state, outcome, subject = _result(trial, job, upload)
-            registry.jobs.end(job.code, state, outcome, subject=subject)
-            if state is JobState.FAILED and job.kind in _UPLOADS and upload.data.is_file():
-                registry.audit(AuditAction.UPLOAD_NOT_CHECKED, target=job.site, details={"job": job.code})
-            else:
+            sent = _digest(job, upload)
+            state, outcome, subject = _settled(trial, registry, job, upload) or _result(trial, job, upload)
+            registry.jobs.end(job.code, state, outcome | sent, subject=subject)
+            if state is not JobState.FAILED or job.kind not in _UPLOADS or not upload.data.is_file():
                 upload.remove()
     except BusyError:
         registry.jobs.put_back(job.code)
@@ -126,8 +192,8 @@ def _keep_unjudged(trial: Trial, registry: Registry) -> None:
     They stay where they are while there is no room.
     """
     for upload in waiting_uploads(trial):
-        job = registry.jobs.find(upload.code)
-        if job is None or not job.is_unjudged:
+        job = _unjudged(registry, upload)
+        if job is None:
             continue
         refusal = UnreadableUploadError(str(job.outcome["reason"]), hint=str(job.outcome["next_step"]))
         with suppress(BusyError, OffsetError), upload.held():
@@ -135,16 +201,47 @@ def _keep_unjudged(trial: Trial, registry: Registry) -> None:
                 upload.remove()
 
 
+def _unjudged(registry: Registry, upload: WaitingUpload) -> Job | None:
+    job = registry.jobs.find(upload.code)
+    return job if job is not None and job.is_unjudged else None
+
+
+def _digest(job: Job, upload: WaitingUpload) -> dict[str, str]:
+    """SHA-256 of what was sent: it joins the person of the job with the scan."""
+    with suppress(ReadingCentreError, OSError):
+        if job.kind in _UPLOADS and upload.data.is_file():
+            return {"upload": measure_upload(upload.data)[1]}
+    return {}
+
+
+def _settled(
+    trial: Trial, registry: Registry, job: Job, upload: WaitingUpload
+) -> tuple[JobState, dict[str, Any], str] | None:
+    """The result of a retry or release that had settled its entry when its process was killed; None for other jobs."""
+    if job.attempts < _SECOND or job.kind not in (JobKind.RETRY, JobKind.RELEASE):
+        return None
+    with suppress(UsageError):
+        entry = quarantine_entry(trial.quarantine, job.entry)
+        if entry.outcome.startswith(ACCEPTED):
+            gate = registry.site(job.site).gate.value if entry.kind == DUMMY_RUN else Gate.ACCEPTED.value
+            return JobState.DONE, {"notes": [_DONE_BEFORE], "gate": gate}, _code_of(trial, job, upload.request)
+        if entry.outcome.startswith(REFUSED_AGAIN):
+            later = quarantine_entry(trial.quarantine, entry.outcome.removeprefix(REFUSED_AGAIN))
+            outcome = {"reason": later.reason, "next_step": later.next_step}
+            return JobState.REFUSED, outcome, _code_of(trial, job, upload.request)
+    return None
+
+
 def _result(trial: Trial, job: Job, upload: WaitingUpload) -> tuple[JobState, dict[str, Any], str]:
     """How a job ended, its outcome, and the blinded code of the subject. No error is raised."""
     request = upload.request
     subject = _code_of(trial, job, request)
     try:
-        if job.kind is JobKind.AGREEMENT:
-            return JobState.DONE, {"files": [path.name for path in write_agreement(trial.root)]}, ""
-        received = _WORK[job.kind](trial, job, upload, request)
+        if job.kind in _REPORTS:
+            return JobState.DONE, _REPORTS[job.kind](trial, job), ""
+        received = _WORK[job.kind](trial, job, upload, _whole(job, request))
     except Exception as error:  # noqa: BLE001 - the next job is done, and the text may have a path of the upload
-        refusal = _as_refusal(error)
+        refusal = _as_refusal(job, error)
         state = JobState.REFUSED if isinstance(error, UploadRefusedError) else JobState.FAILED
         if job.kind in _UPLOADS and state is JobState.FAILED and _is_kept(trial, job, upload, refusal):
             state = JobState.REFUSED
@@ -195,13 +292,64 @@ _WORK: Final[Mapping[JobKind, Callable[[Trial, Job, WaitingUpload, Request], Rec
 }  # fmt: skip
 
 
-def _as_refusal(error: Exception) -> ReadingCentreError:
+def _agreement(trial: Trial, _job: Job) -> dict[str, Any]:
+    return {"files": [path.name for path in write_agreement(trial.root)]}
+
+
+def _quality(trial: Trial, _job: Job) -> dict[str, Any]:
+    overview = quality_overview(trial.root)
+    outliers, drifts = (sum(getattr(line, name) for line in overview.scanners) for name in ("outliers", "drifts"))
+    return {"files": [Path(overview.page).name], "notes": [f"outliers: {outliers}, drifts: {drifts}"]}
+
+
+def _run(trial: Trial, job: Job) -> dict[str, Any]:
+    """Analyse what is new. Failed subjects are named; they do not fail the job."""
+    from reading_centre.use_cases.run import run_trial  # noqa: PLC0415 - no upload waits for nipype
+
+    batch = run_trial(trial.root, only_failed=job.wishes["only_failed"])
+    refresh_reports(trial.root)
+    analysed = sum(one.done and not one.unchanged for one in batch.outcomes)
+    unchanged = sum(one.unchanged for one in batch.outcomes)
+    notes = [f"subjects analysed: {analysed}, unchanged: {unchanged}, with a failure: {len(batch.failed)}"]
+    for one in batch.failed:
+        reasons = [one.reason] if one.reason else []
+        reasons += [f"{visit}: {reason}" for visit, reason in sorted(one.failed_visits.items())]
+        notes += [f"sub-{one.subject}: {reason}" for reason in reasons]
+    return {"notes": notes, "failed": len(batch.failed)}
+
+
+def _tables(trial: Trial, job: Job) -> dict[str, Any]:
+    from reading_centre.use_cases.tables import write_trial_tables  # noqa: PLC0415 - as `_run`
+
+    written = write_trial_tables(trial.root, provisional=job.wishes["provisional"])
+    refresh_reports(trial.root)
+    notes = [*written.notes, *(f"sub-{code}: {error.message}" for code, error in written.refused.items())]
+    files = sorted(path.name for path in written.files)
+    return {"files": files, "notes": notes, "failed": len(written.refused)}
+
+
+_REPORTS: Final[Mapping[JobKind, Callable[[Trial, Job], dict[str, Any]]]] = {
+    JobKind.AGREEMENT: _agreement, JobKind.QUALITY: _quality, JobKind.RUN: _run, JobKind.TABLES: _tables,
+}  # fmt: skip
+"""Jobs of the office that concern no upload."""
+
+
+def _whole(job: Job, request: Request) -> Request:
+    if not request:  # work/ was deleted
+        hint = "send it again" if job.kind in _UPLOADS else "order it again"
+        raise UsageError("expected the statements of the person with the job, found none", hint=hint)
+    return request
+
+
+def _as_refusal(job: Job, error: Exception) -> ReadingCentreError:
     if isinstance(error, UploadRefusedError):
         return error
     if isinstance(error, ReadingCentreError):
         return ComplianceError(error.message, hint=error.hint)
     _LOG.error("a job ended with an unexpected %s", type(error).__name__)
     found = f"found an unexpected {type(error).__name__}"
+    if job.kind in _REPORTS:
+        return ReadingCentreError(f"expected a job that can be done, {found}", hint="tell who runs the server")
     return UnreadableUploadError(
         f"expected an upload that can be checked, {found}", hint="tell the reading centre"
     )
@@ -225,8 +373,8 @@ def _report(trial: Trial, job: Job, upload: WaitingUpload) -> str:
     if job.kind is not JobKind.DUMMY_RUN or not upload.data.is_file():
         return ""
     _, digest = measure_upload(upload.data)
-    name = f"dummy-run_{job.site}_{digest[:8]}.html"
-    return name if (trial.reports / name).is_file() else ""
+    report = acceptance_report(trial, job.site, digest)
+    return report.name if report.is_file() else ""
 
 
 def _code_of(trial: Trial, job: Job, request: Request) -> str:
@@ -242,10 +390,10 @@ def _without_code(text: str, code: str) -> str:
 
 
 def main() -> None:
-    """Do all jobs of the trial that the command line names."""
+    """Do all jobs of the trial and the lane that the command line names."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     os.nice(_NICE)
-    do_jobs(Path(sys.argv[1]))
+    do_jobs(Path(sys.argv[1]), Lane(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,14 @@ from mri_pipeline.core.io.atomic import sync_folder, write_atomic
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.registry import Registry
-from mri_pipeline.registry.jobs import JobState
+from mri_pipeline.registry.jobs import Job, JobState
 from reading_centre.use_cases.private_folder import WAITING
 
 _LOG = logging.getLogger(__name__)
 STALE: Final = timedelta(hours=48)
 """An upload of which nothing came for this time is removed."""
+_ORDERED: Final = timedelta(minutes=10)
+"""A folder without job may be of a job that is entered in a moment."""
 _DISCARDED: Final = {
     "reason": f"expected the whole upload, found that nothing came for {STALE // timedelta(hours=1)} hours",
     "next_step": "send it again",
@@ -206,9 +208,9 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
             with upload.held():
                 job = registry.jobs.find(upload.code)
                 if job is not None and job.state is JobState.RECEIVING and now - _changed(upload.folder) > STALE:
-                    if not registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state):
+                    if not registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state, by=""):
                         continue
-                elif job is not None and (not job.state.ended or job.is_unjudged):
+                elif _is_awaited(job, now - _changed(upload.folder)):
                     continue
                 upload.remove()
         except (BusyError, OffsetError):
@@ -217,9 +219,16 @@ def sweep_uploads(trial: Trial, registry: Registry) -> None:
         created = datetime.fromisoformat(job.created_at)
         gone = not WaitingUpload(trial, job.code).folder.is_dir()
         if job.state is JobState.RECEIVING and gone and now - created > STALE:
-            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state)
+            registry.jobs.end(job.code, JobState.DISCARDED, _DISCARDED, only=job.state, by="")
+
+
+def _is_awaited(job: Job | None, unchanged: timedelta) -> bool:
+    if job is None:
+        return unchanged < _ORDERED
+    return not job.state.ended or job.is_unjudged
 
 
 def _changed(folder: Path) -> datetime:
-    latest = max((path.stat().st_mtime for path in folder.glob("[!.]*") if path.name != "owner.lock"), default=0.0)
+    times = (path.stat().st_mtime for path in folder.glob("[!.]*") if path.name != "owner.lock")
+    latest = max(times, default=folder.stat().st_mtime)  # it is being created
     return datetime.fromtimestamp(latest, UTC)

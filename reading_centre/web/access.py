@@ -15,9 +15,17 @@ from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.upload_job import Worker
 
 COOKIE: Final = "reading_session"
+AUTOMATIC: Final = "X-Automatic"
+"""Header of requests that a page makes by itself. They do not prolong the session."""
 EVERYBODY: Final = "everybody"
 """Access without a session."""
+OWN_PASSWORD: Final = "/password"  # noqa: S105 - an address
+"""Page on which a person changes the password."""
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+
+
+class MustChangeError(HTTPException):
+    """The person has a one-time password."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class User:
         Of the session.
     has_signed : bool
         True after the first signature of the session.
+    must_change : bool
+        True if the person has a one-time password.
     """
 
     code: str
@@ -45,6 +55,7 @@ class User:
     site: str
     token: str
     has_signed: bool
+    must_change: bool = False
 
 
 def allow(*roles: Role | str, background: bool = False) -> Callable[[Endpoint], Endpoint]:
@@ -55,7 +66,8 @@ def allow(*roles: Role | str, background: bool = False) -> Callable[[Endpoint], 
     *roles : Role or str
         Roles, or `EVERYBODY`.
     background : bool
-        True for requests that a page makes by itself. They do not prolong the session.
+        True for an endpoint that pages call by themselves. It does not prolong the session. A page that is loaded by
+        itself has the header `AUTOMATIC`.
 
     Returns
     -------
@@ -128,17 +140,20 @@ def authorise(request: Request) -> None:
     Raises
     ------
     HTTPException
-        401 without a session, 403 with another role.
+        401 without a session, 403 with another role or a one-time password.
     """
     endpoint = request.scope["endpoint"]
     roles: frozenset[Role | str] = getattr(endpoint, "roles", frozenset())
     if EVERYBODY in roles:
         return
-    user = _session(request, active=not getattr(endpoint, "background", False))
+    by_itself = getattr(endpoint, "background", False) or AUTOMATIC in request.headers
+    user = _session(request, active=not by_itself)
     if user is None:
         raise HTTPException(401, "Expected a session, found none. Sign in.")
     if user.role not in roles:
         raise HTTPException(403, "Expected another role for this page, found yours. Go to the first page.")
+    if user.must_change and request.url.path != OWN_PASSWORD:
+        raise MustChangeError(403, "Expected a password of your own, found a one-time password. Change it first.")
     request.state.user = user
 
 
@@ -152,4 +167,5 @@ def _session(request: Request, *, active: bool) -> User | None:
     if person is None or account_fingerprint(person) != session.fingerprint:  # the password was changed
         return None
     site = person.site if isinstance(person, StaffAccount) else ""
-    return User(person.code, person.name or person.code, person.role, site, token, session.has_signed)
+    must_change = not person.password_hash
+    return User(person.code, person.name or person.code, person.role, site, token, session.has_signed, must_change)

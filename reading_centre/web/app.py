@@ -15,12 +15,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.errors import ReadingCentreError
-from reading_centre.use_cases.reading_faults import ConflictError, NotHeldError, RefusedError, UnavailableError
+from reading_centre.use_cases.reading_faults import (
+    BreakError,
+    ConflictError,
+    NotHeldError,
+    RefusedError,
+    UnavailableError,
+)
 from reading_centre.use_cases.reading_room import ReadingRoom
 from reading_centre.use_cases.upload_job import Worker
 from reading_centre.use_cases.waiting_upload import BusyError, ChecksumError, OffsetError, UploadRequestError
-from reading_centre.web import office_jobs, office_pages, pages, reading_api, site_api, site_pages
-from reading_centre.web.access import authorise
+from reading_centre.web import office_jobs, office_pages, pages, reading_api, scanner_pages, site_api, site_pages
+from reading_centre.web.access import OWN_PASSWORD, MustChangeError, authorise
 from reading_centre.web.render import FILTERS, page
 from reading_centre.web.security import Guard
 
@@ -28,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _API = "/api/"
 _STATUS: dict[type[ReadingCentreError], int] = {
+    BreakError: 403,
     ConflictError: 409,
     RefusedError: 422,
     NotHeldError: 423,
@@ -65,6 +72,7 @@ def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
     app.include_router(reading_api.router)
     app.include_router(office_pages.router)
     app.include_router(office_jobs.router)
+    app.include_router(scanner_pages.router)
     app.include_router(site_pages.router)
     app.include_router(site_api.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static", check_dir=False), name="static")
@@ -77,6 +85,8 @@ def create_app(room: ReadingRoom, worker: Worker | None = None) -> FastAPI:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, MustChangeError) and not request.url.path.startswith(_API):
+        return RedirectResponse(OWN_PASSWORD, 303)
     if error.status_code == 401 and not request.url.path.startswith(_API):
         return RedirectResponse("/login", 303)
     return _told(request, error.status_code, error.detail)

@@ -10,6 +10,7 @@ from mri_pipeline.core.accounts import Account, Role
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.reading.accounts import password_hash, require_password
 from mri_pipeline.registry.audit import AuditAction
+from reading_centre.use_cases.people import is_replaced
 from reading_centre.web.access import room_of
 
 WRONG = "Expected a login of this trial and its password, found another. Try again, or ask the reading centre."
@@ -57,7 +58,7 @@ def checked_account(request: Request, login: str, password: str, *, purpose: Aud
         account = require_password(person or _nobody(), password)
     except UsageError:  # SettingsError is one, too
         account = ""
-    if person is None or not account:
+    if person is None or not account or is_replaced(room.registry, person):
         room.registry.audit(purpose, reader="" if person is None else person.code)
         raise WrongPasswordError
     sessions.succeeded(attempt)

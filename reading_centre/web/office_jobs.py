@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from mri_pipeline.core.accounts import Role
 from mri_pipeline.core.errors import IdentityError, UsageError
 from mri_pipeline.intake.quarantined import QuarantineEntry
-from mri_pipeline.registry.jobs import Job, JobKind, JobState
+from mri_pipeline.registry import ScanState
+from mri_pipeline.registry.jobs import LONG, Job, JobKind, JobState, new_code
+from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.quarantine import DUMMY_RUN, list_quarantine, show_quarantine
+from reading_centre.use_cases.upload_job import lane_of
 from reading_centre.use_cases.waiting_upload import WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, page
 
 router = APIRouter(prefix="/office")
 _SEES = (Role.DATA_MANAGER, Role.AUDITOR)
-_FIELDS: Final = (
-    "subject", "visit", "replace_because", "before_infusion", "patient_changed", "reason", "clear_identity"
-)  # fmt: skip
-"""Fields of the forms on a refused upload."""
+_FIELDS: Final = {
+    "subject": 32, "visit": 32, "replace_because": 500, "before_infusion": 3, "patient_changed": 500, "reason": 500,
+    "clear_identity": 500,
+}  # fmt: skip
+"""Fields of the forms on a refused upload, with their longest values."""
 
 
 @router.get("/quarantine")
@@ -51,10 +56,13 @@ def _existing(request: Request, name: str) -> QuarantineEntry:
 
 def _entry_page(request: Request, entry: QuarantineEntry, error: str = "") -> Response:
     may_decide = user_of(request).role is Role.DATA_MANAGER and not entry.outcome and entry.upload is not None
+    report = acceptance_report(room_of(request).trial, entry.site, entry.sha256)
+    is_visit = entry.kind != DUMMY_RUN
     return page(
         request, "quarantine_entry", 422 if error else 200, entry=entry, error=error, may_decide=may_decide,
-        is_visit=entry.kind != DUMMY_RUN, visits=room_of(request).protocol.visits,
-        releasable=entry.kind != DUMMY_RUN or entry.refused_as == IdentityError.__name__,
+        report="" if is_visit or not report.is_file() else report.name,
+        is_visit=is_visit, visits=room_of(request).protocol.visits,
+        releasable=is_visit or entry.refused_as == IdentityError.__name__,
     )  # fmt: skip
 
 
@@ -70,32 +78,37 @@ def _decided(request: Request, name: str, kind: JobKind, form: dict[str, str]) -
     room = room_of(request)
     entry = _existing(request, name)
     wishes = {field: form.get(field, "").strip() for field in _FIELDS}
-    infusion = {"yes": True, "no": False}.get(wishes.pop("before_infusion"))
-    tags = re.split(r"[;\s]+", wishes.pop("clear_identity"))
-    error = _refusal(entry, kind, wishes)
+    error = _refusal(entry, kind, wishes, visits=[visit.label for visit in room.protocol.visits])
     if error:
         return _entry_page(request, entry, error)
+    infusion = {"yes": True, "no": False}.get(wishes.pop("before_infusion"))
+    tags = re.split(r"[;\s]+", wishes.pop("clear_identity"))
     visit = entry.visit or wishes["visit"]
-    job = room.registry.jobs.begin(
-        kind, account=user_of(request).code, site=entry.site, visit=visit, entry=entry.name
-    )
     requested = {**wishes, "before_infusion": infusion, "clear_identity": [tag for tag in tags if tag]}
-    WaitingUpload(room.trial, job.code).create(requested)
+    code = new_code()
+    WaitingUpload(room.trial, code).create(requested)  # it has the trial number, which the registry never has
+    job = room.registry.jobs.order(
+        kind, account=user_of(request).code, site=entry.site, visit=visit, entry=entry.name, code=code
+    )
     return _ordered(request, job)
 
 
 def _ordered(request: Request, job: Job) -> Response:
-    room_of(request).registry.jobs.submit(job.code)
-    worker_of(request).start()
+    worker_of(request).start(lane_of(job.kind))
     return RedirectResponse(f"/office/jobs/{job.code}", 303)
 
 
-def _refusal(entry: QuarantineEntry, kind: JobKind, wishes: dict[str, str]) -> str:
+def _refusal(entry: QuarantineEntry, kind: JobKind, wishes: dict[str, str], *, visits: list[str]) -> str:
     """Why a decision cannot be carried out; the job would end at once with the same."""
     if entry.outcome or entry.upload is None:
         return "Expected an upload that waits in quarantine, found none."
+    for field, longest in _FIELDS.items():
+        if len(wishes[field]) > longest:
+            return f"Expected up to {longest} characters as {field.replace('_', ' ')}, found more."
     if entry.kind != DUMMY_RUN and not wishes["subject"]:
         return "Expected the trial number of the subject, found none."
+    if entry.kind != DUMMY_RUN and not entry.visit and wishes["visit"] not in visits:
+        return "Expected a visit of the protocol, found none or another."
     if kind is JobKind.RELEASE and not wishes["reason"]:
         return "Expected a reason for the release, found none."
     return ""
@@ -119,13 +132,61 @@ def _job(request: Request, job: str) -> Response:
     if found is None:
         raise HTTPException(404, "Expected a job of this trial, found none. Go to the jobs.")
     if found.state in {JobState.WAITING, JobState.RUNNING}:
-        worker_of(request).start()
-    return page(request, "job", job=found)
+        worker_of(request).start(lane_of(found.kind))
+    return page(request, "job", job=found, tables=_written_tables(request) if found.kind is JobKind.TABLES else ())
+
+
+# runs and tables
+
+
+@router.get("/analysis")
+@allow(*_SEES)
+def _analysis(request: Request) -> Response:
+    """What awaits its analysis, the tables, and the jobs that make them."""
+    room = room_of(request)
+    scans = Counter(visit.scan for subject in room.registry.state().subjects for visit in subject.visits)
+    return page(
+        request, "analysis",
+        waiting=scans[ScanState.RECEIVED], failed=scans[ScanState.FAILED], analysed=scans[ScanState.ANALYSED],
+        tables=_written_tables(request), jobs=room.registry.jobs.latest(kinds=LONG, most=10),
+        busy={job.kind.value for job in room.registry.jobs.not_ended()},
+        may_order=user_of(request).role is Role.DATA_MANAGER,
+    )  # fmt: skip
+
+
+@router.post("/analysis/{wish}")
+@allow(Role.DATA_MANAGER)
+async def _order(request: Request, wish: Literal["run", "tables", "quality"]) -> Response:
+    """Order an analysis, the tables or the page on image quality. A job of the kind that goes on is shown instead."""
+    form = await form_of(request)
+    wishes = {name: form.get(name) == "yes" for name in _WISHES[wish]}
+    return await run_in_threadpool(_ordered_once, request, JobKind(wish), wishes)
+
+
+_WISHES: Final = {"run": ["only_failed"], "tables": ["provisional"], "quality": []}
+
+
+def _ordered_once(request: Request, kind: JobKind, wishes: dict[str, bool]) -> Response:
+    jobs = room_of(request).registry.jobs
+    return _ordered(request, jobs.order(kind, account=user_of(request).code, wishes=wishes, once=True))
+
+
+@router.get("/tables/{name}")
+@allow(*_SEES)
+def _table(request: Request, name: str) -> Response:
+    """A blinded table as a file."""
+    if name not in _written_tables(request):
+        raise HTTPException(404, "Expected a table of this trial, found none. Go to the analysis.")
+    return FileResponse(room_of(request).trial.tables / name, media_type="text/plain", filename=name)
+
+
+def _written_tables(request: Request) -> list[str]:
+    folder = room_of(request).trial.tables
+    return sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
 @router.post("/agreement")
 @allow(Role.DATA_MANAGER)
 def _write_agreement(request: Request) -> Response:
     """Order the agreement report."""
-    job = room_of(request).registry.jobs.begin(JobKind.AGREEMENT, account=user_of(request).code)
-    return _ordered(request, job)
+    return _ordered_once(request, JobKind.AGREEMENT, {})

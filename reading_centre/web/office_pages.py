@@ -60,7 +60,7 @@ def _queries(request: Request, state: str = "open", site: str = "") -> Response:
     """Queries by state and site."""
     room = room_of(request)
     states = [*(known.value for known in QueryState), "all"]
-    sites = [known.code for known in room.protocol.sites]
+    sites = [known.code for known in room.people.protocol.sites]
     if state not in states or site not in ["", *sites]:
         raise HTTPException(404, "Expected a state and a site of this trial, found others. Go to the queries.")
     found = list_queries(room.trial.root, state=state, site=site)
@@ -147,6 +147,20 @@ def _agreement(request: Request, name: str) -> Response:
     if name not in _REPORTS or not path.is_file():
         raise HTTPException(404, "Expected a report on agreement, found none. Go to the reads.")
     return FileResponse(path, media_type=_REPORTS[name], filename=name)
+
+
+# people
+
+
+@router.get("/people")
+@allow(*_SEES)
+def _people(request: Request) -> Response:
+    """The people of the trial with their roles. They are changed in ``trial.toml``."""
+    room = room_of(request)
+    everybody = (*room.people.protocol.readers, *room.people.protocol.accounts)
+    logins = {entry.reader: entry.at for entry in room.registry.audit_entries(AuditAction.LOGIN)}
+    people = [(one, logins.get(one.code, "")) for one in everybody]
+    return page(request, "people", people=people, now=dt.datetime.now(dt.UTC))
 
 
 # audit trail

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
+from mri_pipeline.core.errors import UsageError
+from mri_pipeline.reading.accounts import MIN_PASSWORD
 from mri_pipeline.registry.assignment_records import Assignment, AssignmentState
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.sessions import ABSOLUTE_LIMIT
-from reading_centre.web.access import COOKIE, EVERYBODY, allow, room_of, user_of
+from reading_centre.use_cases.people import set_password
+from reading_centre.use_cases.reading_faults import BreakError
+from reading_centre.web.access import COOKIE, EVERYBODY, OWN_PASSWORD, allow, room_of, user_of
 from reading_centre.web.login import LOCKED_OUT, WRONG, LockedOutError, WrongPasswordError, checked_account
-from reading_centre.web.render import MENUS, form_of, minute, page
+from reading_centre.web.render import MENUS, form_of, message_of, minute, page
 
 router = APIRouter()
 FIRST_PAGES = {role: menu[0][0] for role, menu in MENUS.items()}
@@ -75,6 +81,44 @@ def _logout(request: Request) -> Response:
     return response
 
 
+@router.get(OWN_PASSWORD)
+@allow(*Role)
+def _password_page(request: Request) -> Response:
+    """The form for another password."""
+    return _password_form(request)
+
+
+def _password_form(request: Request, error: str = "", status: int = 200) -> Response:
+    return page(request, "password", status, error=error, least=MIN_PASSWORD)
+
+
+@router.post(OWN_PASSWORD)
+@allow(*Role)
+async def _password(request: Request) -> Response:
+    """Change the own password. All sessions of the person end."""
+    form = await form_of(request)
+    old, new, again = (form.get(name, "") for name in ("password", "new", "again"))
+    return await run_in_threadpool(_password_changed, request, old, new, again)
+
+
+def _password_changed(request: Request, old: str, new: str, again: str) -> Response:
+    try:
+        person, _account = checked_account(request, user_of(request).code, old, purpose=AuditAction.LOGIN_REFUSED)
+    except LockedOutError:
+        return _password_form(request, LOCKED_OUT, 429)
+    except WrongPasswordError:
+        return _password_form(request, "Expected your present password, found another.", 401)
+    if new != again or new == old:
+        error = "Expected the same new password twice, other than the present one, found others."
+        return _password_form(request, error, 422)
+    room = room_of(request)
+    try:
+        set_password(room.trial, room.registry, person, new)
+    except UsageError as error:
+        return _password_form(request, message_of(error), 422)
+    return RedirectResponse("/login", 303)
+
+
 @router.get("/")
 @allow(*READING_ROLES, *FIRST_PAGES)
 def _first_page(request: Request) -> Response:
@@ -83,15 +127,21 @@ def _first_page(request: Request) -> Response:
     if user.role not in READING_ROLES:
         return RedirectResponse(FIRST_PAGES[user.role], 303)
     found = room.worklist(user.code)
-    rows = [_row(one) for one in found]
-    open_ = [one.code for one in found if one.state is AssignmentState.OPEN]
-    return page(request, "worklist", rows=rows, next_assignment=open_[0] if open_ else None)
+    new = room.may_begin(user.code)
+    rows = [_row(one, opens=new or bool(one.opened_at)) for one in found]
+    open_ = [row["assignment"] for row in rows if row["state"] != "signed" and row["opens"]]
+    most = room.protocol.reading.cases_per_sitting
+    return page(
+        request, "worklist", rows=rows, next_assignment=open_[0] if open_ else None,
+        most=most, sitting=room.sitting(user.code) if most else 0, may_begin=new,
+    )  # fmt: skip
 
 
-def _row(one: Assignment) -> dict[str, str]:
+def _row(one: Assignment, *, opens: bool) -> dict[str, Any]:
     started = one.state is AssignmentState.OPEN and bool(one.opened_at)
     return {
         "assignment": one.code,
+        "opens": opens,
         "code": short_code(one),
         "state": "started" if started else one.state.value,
         "started": minute(one.opened_at),
@@ -107,4 +157,8 @@ def _reading(request: Request, assignment: str) -> Response:
     found = room_of(request).assignment(assignment, user.code)
     if found is None:
         raise HTTPException(404, "Expected a case of yours, found none. Go to the worklist.")
+    try:
+        room_of(request).require_sitting(found)
+    except BreakError as error:
+        raise HTTPException(403, message_of(error)) from error
     return page(request, "reading", assignment=found.code, code=short_code(found))

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from mri_pipeline.core.accounts import Role
-from mri_pipeline.core.errors import ReadingCentreError
+from mri_pipeline.core.errors import ReadingCentreError, SettingsError
 from mri_pipeline.core.visits import Contrast
 from reading_centre.use_cases.visit_plan import Window
 from reading_centre.web.access import User
 
+_LOG = logging.getLogger(__name__)
 _OFFICE: Final = (
     ("/office", "Overview"),
     ("/office/queries", "Queries"),
     ("/office/quarantine", "Quarantine"),
-    ("/office/jobs", "Uploads"),
+    ("/office/scanners", "Scanners"),
+    ("/office/jobs", "Uploads and jobs"),
+    ("/office/analysis", "Analysis"),
     ("/office/reads", "Reads"),
+    ("/office/people", "People"),
     ("/office/audit", "Audit trail"),
 )
 MENUS: Final[dict[Role, tuple[tuple[str, str], ...]]] = {
@@ -55,6 +61,10 @@ def page(request: Request, name: str, status: int = 200, **context: Any) -> Resp
     return templates.TemplateResponse(request, f"{name}.html.j2", context, status_code=status)
 
 
+LONGEST_FIELD: Final = 2000
+"""Characters of a field of a form."""
+
+
 async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form that was sent.
 
@@ -66,12 +76,20 @@ async def form_of(request: Request) -> dict[str, str]:
     -------
     dict of str to str
         Empty for a body of another form.
+
+    Raises
+    ------
+    HTTPException
+        422 if a field is too long (`LONGEST_FIELD`).
     """
     try:
         fields = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=20)
     except ValueError:  # too many fields
         return {}
-    return {name: values[0].replace("\0", "") for name, values in fields.items()}
+    found = {name: values[0].replace("\0", "").replace("\r\n", "\n") for name, values in fields.items()}
+    if any(len(value) > LONGEST_FIELD for value in found.values()):
+        raise HTTPException(422, f"Expected up to {LONGEST_FIELD} characters in a field, found more. Shorten it.")
+    return found
 
 
 def sentences(text: str) -> list[str]:
@@ -120,9 +138,12 @@ def _days(window: Window) -> str:
     return f"{first} to {last} {window.last:%Y}"
 
 
+_REFUSALS: Final = {"ComplianceError": "not as the protocol asks", "IdentityError": "an identity may remain"}
+
+
 def _spaced(name: str) -> str:
     """The name of a class of errors as words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
+    return _REFUSALS.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error")).lower()
 
 
 def _decimals(number: str) -> str:
@@ -139,6 +160,9 @@ FILTERS: Final = {
 """Filters of the templates."""
 
 
+_SETTINGS: Final = "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
+
+
 def message_of(error: ReadingCentreError) -> str:
     """The text of an error for the person who made the request.
 
@@ -150,5 +174,8 @@ def message_of(error: ReadingCentreError) -> str:
     -------
     str
     """
+    if isinstance(error, SettingsError):  # its message is of trial.toml
+        _LOG.error("%s", error)
+        return _SETTINGS
     hint = "" if "mri-pipeline" in error.hint else error.hint  # a command is no next step on a page
     return " ".join(sentences(error.message) + sentences(hint))

@@ -62,6 +62,8 @@ class Guard:
             await send(message)
 
         refusal = _refusal(scope["method"], Headers(scope=scope))
+        if "\0" in scope["path"]:  # PostgreSQL has no such text
+            refusal = _refused(404, "Expected an address of this server, found another. Go to the first page.")
         try:
             await (refusal or self.app)(scope, _bounded(receive), secured)
         except Exception:

@@ -21,6 +21,7 @@ from reading_centre.web.access import allow, room_of, user_of, worker_of
 
 router = APIRouter(prefix="/api/site/uploads")
 _NONE = "Expected an upload of your site, found none. Go to the first page."
+_TEXT = r"^[^\x00]*$"  # PostgreSQL has no text with NUL
 _TUS = {"Tus-Resumable": "1.0.0"}
 
 
@@ -32,10 +33,10 @@ class _Begin(BaseModel):
     kind: Literal["visit", "dummy run"]
     size: Annotated[int, Field(strict=True, ge=0, le=2**62)]
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    subject: Annotated[str, Field(max_length=32)] = ""
-    visit: Annotated[str, Field(max_length=32)] = ""
+    subject: Annotated[str, Field(max_length=32, pattern=_TEXT)] = ""
+    visit: Annotated[str, Field(max_length=32, pattern=_TEXT)] = ""
     before_infusion: bool | None = None
-    replace_because: Annotated[str, Field(max_length=500)] = ""
+    replace_because: Annotated[str, Field(max_length=500, pattern=_TEXT)] = ""
 
 
 def door_of(request: Request) -> SiteDoor:
@@ -50,7 +51,7 @@ def door_of(request: Request) -> SiteDoor:
     SiteDoor
     """
     room = room_of(request)
-    return SiteDoor(room.trial, room.protocol, room.registry, user_of(request).site)
+    return SiteDoor(room.trial, room.people.protocol, room.registry, user_of(request).site)
 
 
 def own_upload(request: Request, code: str) -> Job:

@@ -15,6 +15,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.registry import Query, QueryState
 from mri_pipeline.registry.jobs import Job, JobState
 from reading_centre.use_cases.query import answer_query
+from reading_centre.use_cases.site_door import UNLISTED
 from reading_centre.use_cases.waiting_upload import BusyError, WaitingUpload
 from reading_centre.web.access import allow, room_of, user_of, worker_of
 from reading_centre.web.render import form_of, message_of, page
@@ -33,7 +34,7 @@ def _overview(request: Request) -> Response:
     return page(
         request, "site", gate=door.gate.value,
         subjects=door.subjects(today=dt.datetime.now(dt.UTC).date()),
-        visits=room_of(request).protocol.visits,
+        visits=door.protocol.visits, unlisted=UNLISTED,
         uploads=[(job, _name_of(request, job, names)) for job in door.uploads()[:10]],
         queries=sum(query.state is QueryState.OPEN for query in door.queries()),
     )  # fmt: skip
@@ -57,10 +58,10 @@ def _name_of(request: Request, job: Job, names: dict[str, str]) -> str:
 @allow(Role.SITE)
 def _form(request: Request) -> Response:
     """The form of a new upload."""
-    door, protocol = door_of(request), room_of(request).protocol
+    door = door_of(request)
     return page(
-        request, "site_upload", gate=door.gate.value, subjects=door.site.subjects, visits=protocol.visits,
-        most_mb=protocol.max_upload_mb, job=None,
+        request, "site_upload", gate=door.gate.value, subjects=door.site.subjects, visits=door.protocol.visits,
+        most_mb=door.protocol.max_upload_mb, job=None,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def _discard(request: Request, upload: str) -> Response:
     """Give up an upload that is not whole."""
     job = own_upload(request, upload)
     try:
-        door_of(request).discard(job)
+        door_of(request).discard(job, account=user_of(request).code)
     except BusyError as error:
         raise HTTPException(409, message_of(error)) from error
     return RedirectResponse("/site", 303)
@@ -121,9 +122,7 @@ def _queries(request: Request) -> Response:
     names = door.names()
     order = [QueryState.OPEN, QueryState.ANSWERED, QueryState.CLOSED]
     found = sorted(door.queries(), key=lambda query: order.index(query.state))
-    return page(
-        request, "site_queries", queries=[(query, names.get(query.subject, query.subject)) for query in found]
-    )
+    return page(request, "site_queries", queries=[(query, door.name_of(query.subject, names)) for query in found])
 
 
 @router.get("/queries/{number}")
@@ -158,7 +157,8 @@ def _own_query(request: Request, number: int) -> Query:
 
 
 def _query_page(request: Request, query: Query, error: str = "") -> Response:
-    name = door_of(request).names().get(query.subject, query.subject)
+    door = door_of(request)
+    name = door.name_of(query.subject, door.names())
     return page(
         request, "query", 422 if error else 200, query=query, subject=name, history=[], base="/site/queries",
         may_answer=True, may_close=False, error=error,

@@ -156,6 +156,14 @@ def test_a_password_changes_no_digest_of_the_settings():
     with_password = READERS.replace('code = "R1"', 'code = "R1"\npassword_hash = "$argon2id$v=19$a"')
     digests = {settings_digest(parse_protocol(TWO + readers)) for readers in (READERS, with_password)}
     assert len(digests) == 1
-    for wrong in ('password_hash = "secret"', 'key_sha256 = "12"'):
+    once = "one_time_password_hash"
+    for wrong in (
+        'password_hash = "secret"',
+        'key_sha256 = "12"',
+        f'{once} = "$argon2id$v=19$a"',
+        f'{once} = "2026-01-01T00:00:00 $argon2id$v=19$a"',
+        f'{once} = "2026-yesterday $argon2id$v=19$a"',
+        f'{once} = "9999-12-31T23:59:59+00:00 $argon2id$v=19$a"',
+    ):
         with pytest.raises(SettingsError, match=r"readers\.0\."):
             parse_protocol(TWO + READERS.replace('code = "R1"', f'code = "R1"\n{wrong}'))

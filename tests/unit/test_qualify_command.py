@@ -15,6 +15,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Grid, LabelImage
 from mri_pipeline.lesions.scoring.scores import score_masks
 from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.registry.audit import utc_now
 from qc.reports.qualification import (
     Line,
     QualificationReport,
@@ -51,6 +52,11 @@ code = "SITE1"
 role = "site"
 site = "S01"
 password_hash = "{password_hash(PASSWORD)}"
+
+[[accounts]]
+code = "ONCE"
+role = "data manager"
+one_time_password_hash = "{utc_now()} {password_hash(PASSWORD)}"
 """
 GRID = Grid((8, 8, 8), np.eye(4))
 
@@ -352,7 +358,13 @@ def test_an_interrupt_at_the_question_leaves_no_report(trial):
 
 
 @pytest.mark.parametrize(
-    ("by", "found"), [("NOBODY", "none of this code"), ("X", "none of this code"), ("SITE1", "a person of a site")]
+    ("by", "found"),
+    [
+        ("NOBODY", "none of this code"),
+        ("X", "none of this code"),
+        ("SITE1", "a person of a site"),
+        ("ONCE", "a one-time password"),
+    ],
 )
 def test_a_person_without_account_or_of_a_site_is_refused_before_the_work(trial, capsys, by, found):
     assert cli.invoke(["qualify", str(trial.root), "--by", by]) == 2

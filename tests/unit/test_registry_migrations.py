@@ -18,7 +18,7 @@ from mri_pipeline.registry import Gate, Registry, ScannerFacts, ScannerState, Sc
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import open_engine, writing
-from mri_pipeline.registry.jobs import JobKind, JobState
+from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
 from mri_pipeline.registry.schema import SCHEMA_VERSION, Base
 from mri_pipeline.registry.trail import append
 
@@ -263,13 +263,13 @@ def test_layout_7_keeps_its_gates_and_may_have_one_that_waits(old, monkeypatch):
 
 def use_web_tables(registry):
     one = registry.jobs.begin(JobKind.VISIT, site="S01", visit="wk04", account="S01-AB", size_bytes=2**33)
-    assert registry.jobs.take() is None
+    assert registry.jobs.take(SHORT) is None
     registry.jobs.submit(one.code)
-    taken = registry.jobs.take()
+    taken = registry.jobs.take(SHORT)
     assert (taken.code, taken.state, taken.size_bytes, taken.attempts) == (one.code, JobState.RUNNING, 2**33, 1)
     registry.jobs.end(one.code, JobState.DONE, {"contrasts": ["FLAIR"]}, subject="BCDF2345")
     assert registry.jobs.find(one.code).outcome == {"contrasts": ["FLAIR"]}
-    assert not registry.jobs.has_work()
+    assert not registry.jobs.has_work(SHORT)
     token = registry.sessions.open("R1", "f" * 64)
     assert registry.sessions.find(token).account == "R1"
     assert registry.sessions.find("another") is None

@@ -9,13 +9,17 @@ import pytest
 
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.exchange import replace_folder
+from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.records import ReadStatus
 from mri_pipeline.reading.accounts import key_digest, password_hash
 from mri_pipeline.reading.signature import MEANING, signed_digest
 from mri_pipeline.reading.store import folder_of, load_read, load_record
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.audit import utc_now
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
 from reading_centre.use_cases.audit_verify import verify_trial
+from reading_centre.use_cases.people import set_password
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_lock import Proof, lock_reads, unlock_read
 from reading_centre.use_cases.staging import only_writer
@@ -191,6 +195,35 @@ def test_a_damaged_hash_is_a_fault_of_the_settings(trial):
         SettingsError, match="reader R1: expected an Argon2id hash as password_hash, found a damaged"
     ):
         lock_reads(trial.root, reader="R1", proof=password(PASSWORD))
+
+
+def test_a_one_time_password_is_no_missing_account(unsigned):
+    """All readers have one-time passwords alone: nothing is locked or unlocked without proof, nor with them."""
+    line = f'one_time_password_hash = "{utc_now()} {password_hash(PASSWORD)}"'
+    edit_protocol(unsigned, "readers = 1", "readers = 1", f'\n[[readers]]\ncode = "R1"\n{line}\n')
+    read(unsigned, "R1")
+    for proof in (None, password(PASSWORD)):
+        with pytest.raises(UsageError, match="expected a password of the reader's own, found a one-time") as error:
+            lock_reads(unsigned.root, reader="R1", proof=proof)
+        assert "set your own password first" in error.value.hint
+        with pytest.raises(UsageError, match="expected a password of the reader's own, found a one-time"):
+            unlock_read(unsigned.root, subject=CODE, visit="wk04", reader="R1", reason="x", proof=proof)
+    assert statuses(unsigned) == {ReadStatus.CONFIRMED}
+
+
+def test_a_replaced_password_that_comes_back_signs_nothing(trial):
+    """As after a copy of an earlier trial.toml."""
+    before = trial.protocol_file.read_bytes()
+    read(trial, "R1")
+    protocol = load_protocol(trial.protocol_file)
+    with Registry.open(trial, protocol) as registry:
+        set_password(trial, registry, protocol.reader("R1"), "my own long password")
+    trial.protocol_file.write_bytes(before)
+    with pytest.raises(
+        UsageError, match="expected the present password of reader R1, found one that was replaced"
+    ):
+        lock_reads(trial.root, reader="R1", proof=password(PASSWORD))
+    assert [entry.reader for entry in entries(trial, "signature refused")] == ["R1"]
 
 
 def test_without_accounts_reads_are_locked_as_before(unsigned):

@@ -3,19 +3,24 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
 from mri_pipeline.core.accounts import READING_ROLES, Role
-from mri_pipeline.reading.accounts import password_hash
+from mri_pipeline.core.errors import SettingsError, UsageError
+from mri_pipeline.reading.accounts import account_fingerprint, password_hash
 from mri_pipeline.registry import sessions
 from mri_pipeline.registry.jobs import JobKind
 from mri_pipeline.registry.schema import SessionRow
+from reading_centre.use_cases import people
+from reading_centre.use_cases.people import finish_passwords, set_password
 from reading_centre.use_cases.waiting_upload import WaitingUpload
-from reading_centre.web.access import COOKIE, EVERYBODY
+from reading_centre.web.access import AUTOMATIC, COOKIE, EVERYBODY
 from reading_centre.web.app import create_app
+from reading_centre.web.render import message_of
 from reading_centre.web.security import HEADERS
 from tests.unit.office_trial import STAFF
 from tests.unit.reading_trial import copy_of, edit_protocol
@@ -83,19 +88,20 @@ def _routes(routes):
 
 def test_every_endpoint_declares_its_roles(room):
     declared = endpoints(create_app(room))
-    assert len(declared) == 41
+    assert len(declared) == 51
     public = {key for key, roles in declared.items() if EVERYBODY in roles}
     assert public == {("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
     assert all(roles for roles in declared.values())
     readers = {path for (_, path), roles in declared.items() if roles & READING_ROLES}
-    assert all(path == "/" or path.startswith(("/reading/", "/api/reading/")) for path in readers)
+    assert all(path in {"/", "/password"} or path.startswith(("/reading/", "/api/reading/")) for path in readers)
     changes = [key for key, roles in declared.items() if Role.AUDITOR in roles and key[0] != "GET"]
-    assert changes == []  # an auditor changes nothing
+    assert changes == [("POST", "/password")]  # an auditor changes nothing but the own password
     assert not [path for (_, path), roles in declared.items() if Role.SITE in roles and "office" in path]
 
 
 def call(client, method, path, **known):
-    own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", **known}
+    own = {"pane": "flair", "kind": "T2", "name": "A", "job": "0" * 24, "decision": "retry", "wish": "run"}
+    own |= {"scanner": 999, **known}
     path = path.format(**own)
     body = BODIES.get(path.split(f"{own['assignment']}/", 1)[-1])
     return client.request(method, path, json=body, headers={"X-Client": "tab"} if body else {})
@@ -144,11 +150,13 @@ def test_roles_by_endpoints_by_own_and_other(room, who):
 
 
 def allowed_status(method, path, role):
+    if path == "/password":
+        return {200} if method == "GET" else {401}  # without the present one
     if path == "/":
         return {200} if role in READING_ROLES else {303}
     if method == "GET":
-        return {404} if re.search(r"{(name|job|kind)}", path) else {200}
-    return {303} if path.endswith("agreement") else {404, 422}  # without a form
+        return {404} if re.search(r"{(name|job|kind|scanner)}", path) else {200}
+    return {303} if path.endswith(("agreement", "{wish}")) else {404, 422}  # without a form
 
 
 def test_an_endpoint_without_a_declaration_is_refused(room):
@@ -215,6 +223,18 @@ def test_signs_of_life_of_a_page_do_not_prolong_a_session(room):
         with room.registry._engine.connect() as connection:
             seen.append(connection.execute(SessionRow.__table__.select()).one().seen_at == at)
     assert seen == [True, False]
+
+
+def test_a_page_that_is_loaded_by_itself_does_not_prolong_a_session(room):
+    """Pages that wait for a job (`wait.js`)."""
+    manager = browser(room, "DM")
+    at = (datetime.now(UTC) - timedelta(minutes=20)).isoformat(timespec="seconds")
+    for headers, prolonged in (({AUTOMATIC: "yes"}, False), ({}, True)):
+        with room.registry._engine.begin() as connection:
+            connection.execute(SessionRow.__table__.update().values(seen_at=at))
+        assert manager.get("/office/jobs", headers=headers).status_code == 200
+        with room.registry._engine.connect() as connection:
+            assert (connection.execute(SessionRow.__table__.select()).one().seen_at != at) is prolonged
 
 
 def test_a_new_password_ends_the_sessions_of_the_account(trial, room):
@@ -302,6 +322,167 @@ def test_logins_and_refusals_are_audited_without_passwords(room):
     trail = [(e.action, e.reader) for e in room.registry.audit_trail() if e.action.startswith("log")]
     assert trail == [("login refused", "R1"), ("login", "R1"), ("logout", "R1")]
     assert PASSWORDS["R1"] not in json.dumps([e.details for e in room.registry.audit_trail()])
+
+
+# --- a password of one's own ------------------------------------------------------------------------------------
+
+
+def change(client, old, new, again=None):
+    return client.post("/password", data={"password": old, "new": new, "again": new if again is None else again})
+
+
+def test_a_one_time_password_serves_to_set_an_own_one_and_for_nothing_else(trial, room):
+    before = trial.protocol_file.read_bytes()
+    give_one_time_password(trial, room, "R1")
+    client = browser(room, "R1", password="set by the manager")
+    code = room.worklist("R1")[0].code
+    for path in ("/", f"/reading/{code}"):
+        assert client.get(path).headers["location"] == "/password", path
+    for answer in (client.get(f"/api/reading/{code}/case"), client.post(f"/api/reading/{code}/lease", json={})):
+        assert answer.status_code == 403
+    assert "was set by another person" in client.get("/password").text
+    assert change(client, "set by the manager", "my own long password").headers["location"] == "/login"
+    assert client.get("/").headers["location"] == "/login"  # the session has ended
+    assert attempt(client, "R1", "set by the manager").status_code == 401
+    assert browser(room, "R1", password="my own long password").get("/").status_code == 200
+    assert "one_time" not in trial.protocol_file.read_text()
+    (entry,) = room.registry.audit_entries("password changed")
+    assert (entry.reader, entry.details["account"]) == ("R1", account_fingerprint(room.people.account("R1")))
+    assert len(before.splitlines()) == len(trial.protocol_file.read_bytes().splitlines())
+
+
+ONE_TIME_HASH = password_hash("set by the manager")
+
+
+def give_one_time_password(trial, room, code, *, ago=timedelta(0)):
+    at = (datetime.now(UTC) - ago).isoformat(timespec="seconds")
+    own = f'password_hash = "{room.people.account(code).password_hash}"'
+    edit_protocol(trial, own, f'one_time_password_hash = "{at} {ONE_TIME_HASH}"')
+
+
+@pytest.mark.parametrize(("hours", "status"), [(71, 303), (73, 401)])
+def test_a_one_time_password_ends(trial, room, hours, status):
+    give_one_time_password(trial, room, "R1", ago=timedelta(hours=hours))
+    assert attempt(browser(room), "R1", "set by the manager").status_code == status
+    shown = browser(room, "DM").get("/office/people").text
+    assert ("expired" in shown, "until 20" in shown) == (hours > 72, hours < 72)
+
+
+def test_a_session_ends_with_its_one_time_password(trial, room, monkeypatch):
+    give_one_time_password(trial, room, "R1", ago=timedelta(hours=71))
+    client = browser(room, "R1", password="set by the manager")
+    assert client.get("/password").status_code == 200
+    monkeypatch.setattr("mri_pipeline.core.accounts.ONE_TIME_LIMIT", timedelta(hours=70))
+    assert client.get("/password").headers["location"] == "/login"
+    assert change(client, "set by the manager", "my own long password").headers["location"] == "/login"
+    assert "one_time" in trial.protocol_file.read_text()
+
+
+@pytest.mark.parametrize("kind", ["one-time", "own"])
+def test_a_replaced_password_does_not_come_back(trial, room, kind):
+    """An earlier trial.toml is copied back: who knew the old password gets in neither by login nor by session."""
+    old = PASSWORDS["R1"]
+    if kind == "one-time":
+        give_one_time_password(trial, room, "R1")
+        old = "set by the manager"
+    before, others = trial.protocol_file.read_bytes(), browser(room, "R1", password=old)
+    assert change(browser(room, "R1", password=old), old, "my own long password").status_code == 303
+    trial.protocol_file.write_bytes(before)
+    assert others.get("/password").headers["location"] == "/login"
+    assert attempt(browser(room), "r1", old).status_code == 401
+    assert attempt(browser(room), "R2", PASSWORDS["R2"]).status_code == 303
+
+
+def test_a_change_that_a_kill_interrupted_names_its_person(trial, room):
+    client = browser(room, "R1")
+    with (
+        mock.patch.object(sessions.Sessions, "password_changed", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        set_password(trial, room.registry, room.people.account("R1"), "my own long password")
+    assert room.registry.audit_entries("password changed") == []
+    for _ in range(2):
+        finish_passwords(room.people, room.registry)
+    (entry,) = room.registry.audit_entries("password changed")
+    assert (entry.reader, entry.details["account"]) == ("R1", account_fingerprint(room.people.account("R1")))
+    assert client.get("/").headers["location"] == "/login"
+
+
+def test_a_change_that_did_not_reach_trial_toml_is_none(trial, room):
+    with (
+        mock.patch.object(people, "write_atomic", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        set_password(trial, room.registry, room.people.account("R1"), "my own long password")
+    finish_passwords(room.people, room.registry)
+    assert room.registry.audit_entries("password changed") == []
+    assert browser(room, "R1").get("/").status_code == 200
+
+
+@pytest.mark.parametrize("fault", [b"\n[[secret.table]]\nkey = 1\n", b"\n# \xff\n", b"\n[nonsense"])
+def test_a_person_sees_nothing_of_a_fault_in_trial_toml(trial, room, fault):
+    client = browser(room, "R1")
+    trial.protocol_file.write_bytes(trial.protocol_file.read_bytes() + fault)
+    answer = change(client, PASSWORDS["R1"], "my own long password")
+    assert answer.status_code == 422
+    alert = re.search(r'role="alert">([^<]*)<', answer.text)[1]
+    assert (
+        alert
+        == "Expected that the server can store the new password, found that it cannot. Tell the reading centre."
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again", "status"),
+    [
+        ("wrong", "my own long password", None, 401),
+        ("", "my own long password", None, 401),
+        (PASSWORDS["R1"], "my own long password", "another long password", 422),
+        (PASSWORDS["R1"], PASSWORDS["R1"], None, 422),
+        (PASSWORDS["R1"], "short", None, 422),
+        (PASSWORDS["R1"], "", None, 422),
+    ],
+)
+def test_a_password_that_may_not_be_set_changes_nothing(trial, room, old, new, again, status):
+    before = trial.protocol_file.read_text()
+    client = browser(room, "R1")
+    answer = change(client, old, new, again)
+    assert (answer.status_code, 'role="alert"' in answer.text) == (status, True)
+    assert trial.protocol_file.read_text() == before
+    assert client.get("/").status_code == 200
+
+
+def test_a_change_of_the_password_keeps_the_rest_of_trial_toml(trial, room):
+    before, old = trial.protocol_file.read_text(), room.people.account("DM").password_hash
+    trial.protocol_file.chmod(0o640)
+    assert change(browser(room, "DM"), STAFF["DM"][2], "my own long password").status_code == 303
+    after, new = trial.protocol_file.read_text(), room.people.account("DM").password_hash
+    assert after == before.replace(old, new)
+    assert trial.protocol_file.stat().st_mode & 0o777 == 0o640
+
+
+def test_people_who_were_given_one_password_change_it_each(trial, room):
+    shared = room.people.account("R2").password_hash
+    edit_protocol(trial, room.people.account("R1").password_hash, shared)
+    for reader in ("R2", "R1"):
+        client = browser(room, reader, password=PASSWORDS["R2"])
+        assert change(client, PASSWORDS["R2"], f"the own word of {reader}").status_code == 303
+        assert browser(room, reader, password=f"the own word of {reader}").get("/").status_code == 200
+
+
+def test_an_account_that_was_changed_meanwhile_stays(trial, room):
+    person, client = room.people.account("R1"), browser(room, "R1")
+    edit_protocol(trial, person.password_hash, password_hash("of the manager, later"))
+    before = trial.protocol_file.read_text()
+    with pytest.raises(UsageError, match=r"expected the present account in trial\.toml"):
+        set_password(trial, room.registry, person, "my own long password")
+    assert change(client, PASSWORDS["R1"], "my own long password").headers["location"] == "/login"
+    assert trial.protocol_file.read_text() == before
+
+
+def test_no_page_tells_a_fault_of_the_settings():
+    text = message_of(SettingsError("trial.toml: readers.0.password: extra inputs", hint="see docs/protocol.md"))
+    assert text == "Expected settings of the trial that can be used, found a fault. Tell the reading centre."
 
 
 # --- other sites ------------------------------------------------------------------------------------------------

@@ -2,23 +2,38 @@
 
 import csv
 import datetime as dt
+import html
 import io
 import json
 import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from unittest import mock
 
 import pytest
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
-from mri_pipeline.registry import Registry
+from mri_pipeline.registry import Registry, ScannerFacts
+from mri_pipeline.registry.jobs import LONG, MOST_ATTEMPTS_LONG, JobKind
+from reading_centre.use_cases.dummy_run import acceptance_report
 from reading_centre.use_cases.init import init_trial
+from reading_centre.use_cases.quarantine import show_quarantine
+from reading_centre.use_cases.tables import WrittenTables
 from reading_centre.use_cases.trial_office import sites_at_a_glance, totals
+from reading_centre.use_cases.upload_job import Lane, do_jobs, lanes_with_work
+from reading_centre.web.render import sentences
 from tests.unit.office_trial import BEGIN, NUMBERS, staff_accounts, write_office_trial
 from tests.unit.reading_trial import copy_of
 from tests.unit.web_trial import browser, opened_room
+from workflows.outcome import BatchOutcome, Outcome
 
-PAGES = ("/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/queries/1")
+PAGES = (
+    "/office", "/office/queries", "/office/quarantine", "/office/reads", "/office/audit", "/office/scanners",
+    "/office/analysis", "/office/jobs", "/office/people", "/office/queries/1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +132,10 @@ def test_an_empty_answer_is_none(room, manager, text):
     [
         "/office/queries/99", "/office/queries/0", "/office/queries/x", "/office/queries/99999999999999999999",
         "/office/queries?state=none", "/office/queries?site=S99", "/office/quarantine/none",
-        "/office/quarantine/..%2Ftrial.toml", "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
-        "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
+        "/office/quarantine/..%2Ftrial.toml", f"/office/quarantine/{'x' * 300}", f"/office/jobs/{'x' * 300}",
+        f"/office/tables/{'x' * 300}", f"/office/agreement/{'x' * 300}",
+        "/office/agreement/agreement.html", "/office/agreement/..%2Ftrial.toml",
+        "/office/jobs/%00", "/office/audit/audit.xml", "/office/audit/audit.csv?since=yesterday", "/office/none",
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_said_so(manager, path):
@@ -134,6 +151,9 @@ def test_the_quarantine_shows_each_refusal_with_its_reason(room, manager):
     pages = [manager.get(f"/office/quarantine/{name}").text for name in names]
     assert [("dummy run" in page, "S02" in page) for page in pages] == [(True, True), (False, False)]
     assert all("unreadable upload" in page or "unsafe upload" in page for page in pages)
+    for page, entry in zip(pages, map(partial(show_quarantine, room.trial.root), names), strict=True):
+        assert entry.next_step
+        assert all(sentence in html.unescape(page) for sentence in sentences(entry.next_step))
 
 
 def test_reads_and_the_rate_of_adjudication(room, manager):
@@ -176,14 +196,7 @@ def test_the_audit_trail_is_filtered_and_downloaded_whole(room, manager):
 
 def test_an_auditor_sees_all_pages_and_changes_nothing(room):
     auditor = browser(room, "AUD")
-    for path in (
-        "/office",
-        "/office/queries",
-        "/office/queries/1",
-        "/office/quarantine",
-        "/office/reads",
-        "/office/audit",
-    ):
+    for path in PAGES:
         answer = auditor.get(path)
         assert answer.status_code == 200, path
         assert "<textarea" not in answer.text
@@ -193,15 +206,251 @@ def test_an_auditor_sees_all_pages_and_changes_nothing(room):
     assert len(room.registry.audit_trail()) == before
 
 
-def test_pages_have_no_inline_code_or_style(room, manager):
-    for path in (
-        "/office",
-        "/office/queries",
-        "/office/queries/1",
-        "/office/quarantine",
-        "/office/reads",
-        "/office/audit",
+# --- scanners: decisions on dummy runs --------------------------------------------------------------------------
+
+SCANNER = ScannerFacts("SIEMENS", "Skyra", "E11", 3.0, "digest of the serial number")
+
+
+def dummy_run(room, *, rules=(), accepted=True):
+    room.registry.record_dummy_run(
+        "S01", accepted=accepted, upload_digest="run", scanner=SCANNER, coil="Head_20", undecided=accepted,
+        rules=rules, final=("field_strength",),
+    )  # fmt: skip
+    (gate,) = room.registry.scanner_gates.all()
+    return gate, {"coil": "Head_20", "dummy_run": "run", "decision": "accept", "reason": "the figures are good"}
+
+
+def test_a_data_manager_decides_on_a_dummy_run(room, manager):
+    gate, form = dummy_run(room)
+    listed = manager.get("/office/scanners").text
+    assert "waits for a decision" in listed
+    assert SCANNER.serial_digest not in listed
+    url = f"/office/scanners/{gate.number}"
+    assert "Head_20" in manager.get(url).text
+    assert manager.post(f"{url}/decide", data=form).headers["location"] == url
+    (decided,) = room.registry.scanner_gates.all()
+    assert (decided.state, decided.by, decided.reason) == ("accepted", "DM", "the figures are good")
+    assert room.registry.audit_entries("scanner gate set")[-1].reader == "DM"
+    assert "waits for a decision" not in manager.get("/office/scanners").text
+    assert manager.post(f"{url}/decide", data=form | {"decision": "refuse"}).status_code == 303
+    assert room.registry.scanner_gates.all()[0].state == "refused"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reason": " "}, "Expected a reason of up to 500 characters"),
+        ({"reason": "x" * 501}, "Expected a reason of up to 500 characters"),
+        ({"decision": "maybe"}, "and a decision, found another"),
+        ({"coil": "Body"}, "Expected a receive coil of this scanner"),
+        ({"dummy_run": "an earlier one"}, "Expected a decision on the present dummy run"),
+    ],
+)
+def test_a_decision_of_another_form_is_none(room, manager, wrong, message):
+    gate, form = dummy_run(room)
+    answer = manager.post(f"/office/scanners/{gate.number}/decide", data=form | wrong)
+    assert (answer.status_code, message in answer.text) == (422, True)
+    assert room.registry.scanner_gates.all() == [gate]
+
+
+def test_no_person_overrules_safety_and_an_auditor_decides_nothing(room, manager):
+    gate, form = dummy_run(room, accepted=False, rules=("field_strength",))
+    url = f"/office/scanners/{gate.number}"
+    answer = manager.post(f"{url}/decide", data=form)
+    assert (answer.status_code, "refused by" in answer.text) == (422, True)
+    auditor = browser(room, "AUD")
+    assert "<form" not in auditor.get(url).text.split("<main")[1]
+    assert auditor.post(f"{url}/decide", data=form).status_code == 403
+    assert room.registry.scanner_gates.all() == [gate]
+
+
+def test_a_later_dummy_run_that_waits_is_the_one_that_is_decided(room, manager):
+    gate, form = dummy_run(room)
+    url = f"/office/scanners/{gate.number}"
+    assert manager.post(f"{url}/decide", data=form).status_code == 303
+    room.registry.record_dummy_run(
+        "S01", accepted=True, upload_digest="later", scanner=SCANNER, coil="Head_20", undecided=True
+    )
+    assert "waits for a decision" in manager.get("/office/scanners").text
+    assert "Later dummy run" in manager.get(url).text
+    answer = manager.post(f"{url}/decide", data=form)
+    assert (answer.status_code, "Expected a decision on the present dummy run" in answer.text) == (422, True)
+    assert manager.post(f"{url}/decide", data=form | {"dummy_run": "later"}).status_code == 303
+    (decided,) = room.registry.scanner_gates.all()
+    assert (decided.state, decided.dummy_run_digest, decided.waiting_digest) == ("accepted", "later", "")
+
+
+def test_the_acceptance_report_is_downloaded_and_no_other_file(room, manager):
+    gate, _form = dummy_run(room)
+    room.trial.reports.mkdir(exist_ok=True)
+    acceptance_report(room.trial, "S01", "run").write_text("<p>the report</p>")
+    (link,) = re.findall(
+        r'href="(/office/scanners/reports/[^"]+)"', manager.get(f"/office/scanners/{gate.number}").text
+    )
+    answer = manager.get(link)
+    assert (answer.text, answer.headers["content-disposition"][:10]) == ("<p>the report</p>", "attachment")
+    (room.trial.reports / "sub-X.html").write_text("no acceptance report")
+    for name in ("sub-X.html", "..%2Ftrial.toml", "dummy-run_none.html", f"dummy-run_{'x' * 300}.html"):
+        assert manager.get(f"/office/scanners/reports/{name}").status_code == 404
+
+
+def test_the_page_on_image_quality_is_ordered_and_downloaded(room, manager):
+    dummy_run(room)
+    job = manager.post("/office/analysis/quality").headers["location"]
+    do_jobs(room.trial.root)
+    assert "done" in manager.get(job).text
+    assert "/office/scanners/reports/qc.html" in manager.get("/office/scanners").text
+    assert "Skyra" in manager.get("/office/scanners/reports/qc.html").text
+
+
+def test_people_are_listed_with_roles_and_logins_without_hashes(room, manager):
+    text = manager.get("/office/people").text
+    row = re.sub(r"\s+", " ", text.split('<th scope="row">DM</th>')[1].split("</tr>")[0])
+    assert "data manager" in row
+    assert re.search(r"own password</td> <td class=\"time\">20\d\d-", row)
+    assert "argon2" not in text
+
+
+# --- runs and tables as jobs ------------------------------------------------------------------------------------
+
+
+def test_runs_and_tables_are_ordered_and_done_by_a_process_of_their_own(room, manager):
+    pages = {wish: manager.post(f"/office/analysis/{wish}").headers["location"] for wish in ("run", "tables")}
+    assert manager.post("/office/analysis/run").headers["location"] == pages["run"]  # one at a time
+    assert lanes_with_work(room.trial, room.registry) == [Lane.LONG]
+    do_jobs(room.trial.root, Lane.SHORT)
+    assert {job.state for job in room.registry.jobs.latest()} == {"waiting"}
+    with (
+        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BATCH) as run,
+        mock.patch("reading_centre.use_cases.upload_job.refresh_reports") as renewed,
     ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert run.call_args.kwargs == {"only_failed": False}
+    assert renewed.call_count == 1
+    text = manager.get(pages["run"]).text
+    assert "Subjects analysed: 1, unchanged: 1, with a failure: 2." in text
+    assert "Sub-C: wk04: no FLAIR." in text
+    assert "Sub-D: out of memory." in text
+    assert 'class="state waits">done, 2 subjects failed<' in text
+    states = {job.kind: (job.state, job.account) for job in room.registry.jobs.latest()}
+    assert states == {"run": ("done", "DM"), "tables": ("failed", "DM")}  # no analysis has results
+    assert [e.reader for e in room.registry.audit_entries("job failed")] == ["DM"]
+    assert manager.get("/office/analysis").text.count("/office/jobs/") >= 2
+
+
+BATCH = BatchOutcome((
+    Outcome(subject="A", done=True), Outcome(subject="B", done=True, unchanged=True),
+    Outcome(subject="C", done=False, reason="", failed_visits={"wk04": "no FLAIR"}),
+    Outcome(subject="D", done=False, reason="out of memory"),
+))  # fmt: skip
+
+
+def test_the_tables_are_downloaded_and_no_other_file(room, manager):
+    with mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write:
+        page = manager.post("/office/analysis/tables", data={"provisional": "yes"}).headers["location"]
+        do_jobs(room.trial.root, Lane.LONG)
+    assert write.call_args.kwargs == {"provisional": True}
+    assert 'href="/office/tables/lesions.csv"' in manager.get(page).text
+    assert manager.get("/office/tables/lesions.csv").text == "subject\n"
+    for name in ("none.csv", "..%2Ftrial.toml", "."):
+        assert manager.get(f"/office/tables/{name}").status_code == 404
+    assert browser(room, "AUD").post("/office/analysis/tables").status_code == 403
+
+
+def written(folder, **_how):
+    table = Trial(folder).tables / "lesions.csv"
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("subject\n")
+    return WrittenTables((table,), {})
+
+
+def test_an_order_waits_in_one_step_and_its_wishes_are_in_the_registry(room, manager):
+    """A kill or a full disk at any moment leaves no job that blocks others, and no wish that can be lost."""
+    with mock.patch("reading_centre.use_cases.waiting_upload.write_atomic", side_effect=OSError):
+        for wish in ("run", "tables", "quality"):
+            data = {"only_failed": "yes", "provisional": "yes"}
+            assert manager.post(f"/office/analysis/{wish}", data=data).status_code == 303
+    assert list(room.trial.work.glob("upload-*")) == []
+    wishes = {job.kind: (job.state, job.wishes) for job in room.registry.jobs.latest()}
+    assert wishes == {
+        "run": ("waiting", {"only_failed": True}), "tables": ("waiting", {"provisional": True}),
+        "quality": ("waiting", {}),
+    }  # fmt: skip
+    with (
+        mock.patch("reading_centre.use_cases.tables.write_trial_tables", side_effect=written) as write,
+        mock.patch("reading_centre.use_cases.run.run_trial", return_value=BatchOutcome(())) as run,
+        mock.patch("reading_centre.use_cases.upload_job.refresh_reports"),
+    ):
+        do_jobs(room.trial.root, Lane.LONG)
+    assert write.call_args.kwargs == {"provisional": True}
+    assert run.call_args.kwargs == {"only_failed": True}
+    ordered = {e.details["kind"]: e.details.get("wishes") for e in room.registry.audit_entries("job ordered")}
+    assert ordered == {"run": {"only_failed": True}, "tables": {"provisional": True}, "quality": None}
+
+
+@pytest.mark.parametrize("step", ["folder", "job"])
+def test_a_retry_that_broke_off_while_it_was_ordered_is_no_job(room, manager, step):
+    (name, *_) = re.findall(r'href="/office/quarantine/([\w-]+)"', manager.get("/office/quarantine").text)
+    steps = {
+        "folder": "reading_centre.use_cases.waiting_upload.write_atomic",
+        "job": "mri_pipeline.registry.jobs.Jobs.order",
+    }
+    form = {"subject": "0001", "visit": "wk00"}
+    with mock.patch(steps[step], side_effect=OSError("disk full")):
+        assert manager.post(f"/office/quarantine/{name}/retry", data=form).status_code == 500
+    assert room.registry.jobs.not_ended() == []
+    assert manager.post(f"/office/quarantine/{name}/retry", data=form).status_code == 303
+
+
+def test_a_retry_without_its_statements_is_refused_and_not_guessed(room, manager):
+    (name, *_) = re.findall(r'href="/office/quarantine/([\w-]+)"', manager.get("/office/quarantine").text)
+    page = manager.post(f"/office/quarantine/{name}/retry", data={"subject": "0001", "visit": "wk00"}).headers
+    for folder in room.trial.work.glob("upload-*"):
+        shutil.rmtree(folder)
+    do_jobs(room.trial.root)
+    text = manager.get(page["location"]).text
+    assert "Expected the statements of the person with the job, found none." in text
+    assert "Order it again." in text
+
+
+def test_orders_at_once_enter_one_job(room, manager):
+    def ordered(_number):
+        jobs = room.registry.jobs
+        return jobs.order(JobKind.TABLES, account="DM", wishes={"provisional": False}, once=True).code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ordered, range(8)))) == 1
+    for _ in range(60):  # later jobs of other kinds
+        room.registry.jobs.order(JobKind.RETRY, account="DM", entry="entry")
+    text = manager.get("/office/analysis").text
+    assert text.count("/office/jobs/") == 1
+    assert "disabled>Write the tables" in text
+    assert "disabled>Start the analysis" not in text
+
+
+def test_a_run_that_is_interrupted_goes_on_and_speaks_of_no_upload(room, manager):
+    page = manager.post("/office/analysis/run").headers["location"]
+    jobs = room.registry.jobs
+    for attempt in range(1, MOST_ATTEMPTS_LONG + 1):
+        assert jobs.take(LONG).attempts == attempt
+    assert jobs.take(LONG) is None
+    text = manager.get(page).text
+    assert "Expected a job that ends, found that it was interrupted several times." in text
+    assert "Order it again" in text
+    assert "upload" not in text.split("<dl")[1].split("</dl>")[0]
+
+
+def test_a_fault_of_a_report_speaks_of_no_upload(room, manager):
+    page = manager.post("/office/analysis/quality").headers["location"]
+    with mock.patch("reading_centre.use_cases.upload_job.quality_overview", side_effect=RuntimeError("/a/path")):
+        do_jobs(room.trial.root)
+    facts = manager.get(page).text.split("<dl")[1].split("</dl>")[0]
+    assert "Expected a job that can be done, found an unexpected RuntimeError." in facts
+    assert "upload" not in facts
+
+
+def test_pages_have_no_inline_code_or_style(room, manager):
+    for path in PAGES:
         text = manager.get(path).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script>|javascript:", text), path
 
@@ -211,5 +460,5 @@ def test_a_trial_without_subjects_has_pages(tmp_path):
     trial.protocol_file.write_text(trial.protocol_file.read_text() + staff_accounts())
     with opened_room(trial) as room:
         manager = browser(room, "DM")
-        for path in PAGES[:5]:
+        for path in PAGES[:-1]:
             assert manager.get(path).status_code == 200, path

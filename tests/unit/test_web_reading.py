@@ -1,7 +1,10 @@
 """Reading in the browser ends in the same read as export, import and lock; nothing that was answered is lost."""
 
 import json
+import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Lock, Thread
 
 import numpy as np
@@ -22,6 +25,7 @@ from mri_pipeline.reading.worklist_item import numbered_proposals
 from mri_pipeline.registry.assignment_records import Edit
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import utc_now
+from reading_centre.use_cases import reading_room
 from reading_centre.use_cases.audit_verify import verify_trial
 from reading_centre.use_cases.read import export_reads, import_reads
 from reading_centre.use_cases.read_compare import _analysed
@@ -710,6 +714,51 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
             assert (answer.status_code, answer.json()["detail"][:46]) == (
                 503, "Expected the images of this case, found a faul",
             )  # fmt: skip
+
+
+def test_a_sitting_has_a_limit_and_opened_cases_count(trial, monkeypatch):
+    """Cases that were opened before do not pass the limit: signed and opened ones count."""
+    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
+    with opened_room(trial) as room:
+        first, second, third = (Desk(browser(room, "R1"), own.code) for own in room.worklist("R1")[:3])
+        page = f"/reading/{third.url.rsplit('/', 1)[1]}"
+        first.decide_all()
+        assert f'href="{page}"' in third.client.get("/").text
+        second.decide_all()
+        for path in (page, f"{third.url}/case", f"{third.url}/volumes/flair"):
+            answer = third.client.get(path)
+            assert (
+                answer.status_code,
+                "omplete the cases in progress, then take a break of 60" in answer.text,
+            ) == (
+                403,
+                True,
+            ), path
+        assert first.case["next_case"] == second.url.rsplit("/", 1)[1]
+        for desk, signed, note in ((first, 1, "Complete the cases in progress first."), (second, 2, "")):
+            assert sign(desk).status_code == 200
+            shown = third.client.get("/").text
+            assert f"{signed} of at most 2 in this sitting" in shown
+            assert "New cases open again an hour after" in shown
+            assert note in shown
+            assert page not in shown
+            links = re.findall(r'id="next" href="([^"]+)"', shown)
+            assert [third.client.get(link).status_code for link in links] == ([200] if desk is first else [])
+            assert third.client.get(page).status_code == 403
+        assert second.case["next_case"] is None
+        assert first.client.get(f"{first.url}/case").status_code == 200  # signed reads stay visible
+        monkeypatch.setattr(reading_room, "BREAK", timedelta(seconds=-1))
+        assert (room.sitting("R1"), third.client.get(page).status_code) == (0, 200)
+        assert f'href="{page}"' in third.client.get("/").text
+
+
+def test_cases_that_are_opened_at_once_keep_the_limit_of_a_sitting(trial):
+    edit_protocol(trial, "readers = 1", "readers = 1\ncases_per_sitting = 2")
+    with opened_room(trial) as room, ThreadPoolExecutor(4) as pool:
+        codes = [own.code for own in room.worklist("R1")[:4]]
+        clients = [browser(room, "R1") for _ in codes]
+        opened = pool.map(lambda one: one[0].get(f"/api/reading/{one[1]}/case"), zip(clients, codes, strict=True))
+        assert sorted(answer.status_code for answer in opened) == [200, 200, 403, 403]
 
 
 def test_a_reader_who_was_added_later_has_a_worklist(trial):

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from unittest import mock
@@ -20,14 +21,14 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
-from mri_pipeline.registry.jobs import JobKind, Jobs, JobState
-from reading_centre.use_cases import site_door, upload_job, waiting_upload
+from mri_pipeline.registry.jobs import SHORT, JobKind, JobState
+from reading_centre.use_cases import serve, site_door, upload_job, waiting_upload
 from reading_centre.use_cases.private_folder import WAITING
-from reading_centre.use_cases.upload_job import Worker, do_jobs
+from reading_centre.use_cases.upload_job import Lane, Worker, do_jobs, lanes_with_work
 from reading_centre.use_cases.waiting_upload import WaitingUpload, sweep_uploads
 from tests.unit import ingest_trial
-from tests.unit.office_trial import write_office_trial
-from tests.unit.reading_trial import copy_of
+from tests.unit.office_trial import staff_accounts, write_office_trial
+from tests.unit.reading_trial import copy_of, edit_protocol
 from tests.unit.web_trial import NoWorker, browser, opened_room, server
 
 CONTENT = hashlib.sha256(b"the files").hexdigest()
@@ -115,8 +116,12 @@ def test_a_visit_is_sent_in_parts_judged_and_shown(room, site, visit_zip):
     assert room.registry.subject(code).visits[0].scan == "received"
     assert waiting(room) == []
     assert ingest_trial.identified(room.trial) == []
-    (entry,) = room.registry.audit_entries("upload sent")
-    assert (entry.reader, entry.target, entry.details["job"]) == ("S01-AB", "S01", upload)
+    for action in ("upload begun", "upload sent", "upload checked"):
+        (entry,) = room.registry.audit_entries(action)
+        assert (entry.reader, entry.target, entry.details["job"]) == ("S01-AB", "S01", upload)
+    assert (entry.details["state"], entry.details["upload"]) == ("done", hashlib.sha256(visit_zip).hexdigest())
+    (received,) = [e for e in room.registry.audit_entries("scan received") if e.target == f"{code} wk00"]
+    assert received.details["upload"] == entry.details["upload"]  # joins the person with the scan
 
 
 def test_the_site_sees_its_subject_by_the_number_alone(room, site, visit_zip):
@@ -264,6 +269,7 @@ def test_an_upload_that_the_gate_would_refuse_does_not_begin(room, site, more, m
         {"content": "x"},
         {"site": "S02"},
         {"subject": "0" * 99},
+        {"replace_because": "a\0b"},
     ],
 )
 def test_an_upload_of_another_form_is_refused(site, body):
@@ -288,10 +294,34 @@ def test_a_site_has_a_quota(room, site, monkeypatch):
     upload = waiting(room)[0].removeprefix(WAITING)
     assert site.post(f"/site/uploads/{upload}/discard").status_code == 303
     assert state(site, upload)["state"] == "discarded"
+    (entry,) = room.registry.audit_entries("upload discarded")
+    assert (entry.reader, entry.target, entry.details["job"]) == ("S01-AB", "S01", upload)
     assert begin(site, 10).status_code == 201
     assert begin(browser(room, "S02-CD"), 10, subject="0101", visit="wk04").status_code == 201  # of its own
     monkeypatch.setattr(site_door, "MOST_AT_ONCE", 100)
     assert [begin(site, 4_000_000_000).status_code for _ in range(3)] == [201, 201, 422]
+
+
+def test_uploads_that_begin_at_once_keep_the_quota(room):
+    """The quota is checked in the transaction that enters the upload."""
+    door = site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01")
+    stated = site_door.Statement(JobKind.DUMMY_RUN, 10, CONTENT)
+
+    def begun(_number):
+        try:
+            return door.begin(stated, account="S01-AB")
+        except UsageError:
+            return None
+
+    with ThreadPoolExecutor(12) as pool:
+        found = [job for job in pool.map(begun, range(12)) if job is not None]
+    assert len(found) == site_door.MOST_AT_ONCE == len(waiting(room))
+
+
+def test_jobs_of_the_office_do_not_count_as_uploads_of_the_site(room, site):
+    for _ in range(site_door.MOST_AT_ONCE):
+        room.registry.jobs.order(JobKind.RETRY, account="DM", site="S01", entry="entry")
+    assert begin(site, 10).status_code == 201
 
 
 def test_an_upload_needs_room_on_the_disk(room, site, monkeypatch):
@@ -310,10 +340,18 @@ def test_an_upload_of_which_nothing_comes_is_removed(room, site, monkeypatch):
     old = time.time() - (waiting_upload.STALE + timedelta(minutes=1)).total_seconds()
     for path in WaitingUpload(room.trial, stale).folder.iterdir():
         os.utime(path, (old, old))
-    (room.trial.work / f"{WAITING}{'0' * 24}").mkdir()  # of no job
+    for number in range(2):  # of no job; one may be entered in a moment
+        folder = room.trial.work / f"{WAITING}{str(number) * 24}"
+        folder.mkdir()
+        (folder / "request.json").touch()
+        os.utime(folder / "request.json", (time.time() - 599 - 2 * number,) * 2)
+    created = room.registry.jobs.begin(JobKind.DUMMY_RUN, site="S01", account="S01-AB", size_bytes=10).code
+    WaitingUpload(room.trial, created).folder.mkdir()  # its files are written in a moment
     sweep_uploads(room.trial, room.registry)
-    assert waiting(room) == [f"{WAITING}{fresh}"]
+    assert waiting(room) == sorted(f"{WAITING}{code}" for code in (fresh, created, "0" * 24))
     assert state(site, stale)["state"] == "discarded"
+    (entry,) = room.registry.audit_entries("upload discarded")
+    assert (entry.reader, entry.details["job"]) == ("", stale)
     assert "Send it again." in site.get(f"/site/uploads/{stale}").text
 
 
@@ -326,6 +364,31 @@ def test_the_next_command_removes_what_an_ended_upload_has_left(room, site, visi
     with pytest.raises(UploadRefusedError):
         ingest_trial.ingest(room.trial, tmp_path / "no.dcm", subject="0003", visit="wk12")
     assert waiting(room) == []
+
+
+def test_a_running_server_sweeps_by_a_timer_and_starts_what_waits(room, site, monkeypatch):
+    monkeypatch.setattr(serve, "SWEEP_EVERY_S", 0.02)
+    worker = mock.Mock()
+    with serve._sweeping(room.trial, room.registry, worker):
+        upload = begin(site, 10).json()["upload"]
+        old = time.time() - (waiting_upload.STALE + timedelta(minutes=1)).total_seconds()
+        for path in WaitingUpload(room.trial, upload).folder.iterdir():
+            os.utime(path, (old, old))
+        soon(lambda: state(site, upload)["state"] == "discarded")
+        worker.start.assert_not_called()
+        send(site, b"abcdefghij")
+        soon(lambda: worker.start.called)
+        with mock.patch.object(serve, "sweep_uploads", side_effect=OSError):
+            time.sleep(0.1)
+        worker.start.reset_mock()
+        soon(lambda: worker.start.called)  # a fault does not end the timer
+
+
+def soon(holds):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_work_may_be_deleted(room, site):
@@ -362,14 +425,14 @@ def test_an_interrupted_check_is_done_again_and_fails_after_the_second_time(room
 def test_a_check_waits_for_the_upload_and_does_not_count_as_interrupted(room, site, visit_zip, monkeypatch):
     upload = send(site, visit_zip)
     monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 0.05)
-    job = room.registry.jobs.take()
+    job = room.registry.jobs.take(SHORT)
     with WaitingUpload(room.trial, upload).held():
         upload_job._do(room.trial, room.registry, job)
     job = room.registry.jobs.find(upload)
     assert (job.state, job.attempts) == (JobState.WAITING, 0)
     assert waiting(room) == [f"{WAITING}{upload}"]
     monkeypatch.setattr(upload_job, "_WAIT_FOR_UPLOAD_S", 60)
-    job = room.registry.jobs.take()
+    job = room.registry.jobs.take(SHORT)
     check = Thread(target=upload_job._do, args=(room.trial, room.registry, job))
     with mock.patch.object(upload_job, "receive_visit", side_effect=UploadRefusedError("expected a scan")):
         with WaitingUpload(room.trial, upload).held():
@@ -392,9 +455,11 @@ def test_an_upload_that_was_not_checked_is_kept_until_there_is_room(room, site, 
     sweep_uploads(room.trial, room.registry)
     assert WaitingUpload(room.trial, upload).data.read_bytes() == visit_zip
     (entry,) = room.registry.audit_entries("upload not checked")
-    assert (entry.target, entry.details["job"]) == ("S01", upload)
-    send(site, visit_zip[:-2000], subject="0009")
-    do_jobs(room.trial.root)
+    assert (entry.target, entry.reader, entry.details["job"]) == ("S01", "S01-AB", upload)
+    assert entry.details["upload"] == hashlib.sha256(visit_zip).hexdigest()
+    assert lanes_with_work(room.trial, room.registry) == [Lane.SHORT]
+    do_jobs(room.trial.root)  # there is room again, and no other job waits
+    assert lanes_with_work(room.trial, room.registry) == []
     assert waiting(room) == []
     assert any(
         entry.upload and entry.upload.read_bytes() == visit_zip
@@ -419,9 +484,9 @@ def test_an_upload_is_checked_by_a_process_that_outlives_the_server(room, site, 
     upload = send(site, visit_zip)
     worker = Worker(room.trial)
     worker.start()
-    process = worker._process
+    process = worker._processes[Lane.SHORT]
     worker.start()
-    assert worker._process is process  # one at a time
+    assert worker._processes == {Lane.SHORT: process}  # one at a time
     assert os.getsid(process.pid) != os.getsid(0)
     assert process.wait(120) == 0
     assert room.registry.jobs.find(upload).state is JobState.REFUSED  # the objects are no heads
@@ -439,7 +504,7 @@ def test_a_new_server_goes_on_with_what_waits(room, site, visit_zip):
 
 def test_another_process_does_the_jobs_once(room, site, visit_zip):
     upload = send(site, visit_zip)
-    command = [sys.executable, "-m", "reading_centre.use_cases.upload_job", str(room.trial.root)]
+    command = [sys.executable, "-m", "reading_centre.use_cases.upload_job", str(room.trial.root), "short"]
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(120) for process in processes] == [0, 0]
     assert room.registry.jobs.find(upload).attempts == 1
@@ -477,22 +542,48 @@ def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
     assert manager.post(f"{url}/retry", data=form).status_code == 422  # it is settled
 
 
-def test_another_try_that_is_killed_after_the_acceptance_ends_and_says_so(room, site, visit_zip):
+@pytest.mark.parametrize("sent", [lambda whole: whole, lambda whole: whole[:-2000]])
+def test_a_retry_that_was_killed_before_its_end_is_not_reported_as_failed(room, site, visit_zip, sent):
     with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
-        send(site, visit_zip)
+        send(site, sent(visit_zip))
         do_jobs(room.trial.root)
     manager = browser(room, "DM")
     name = max(path.name for path in room.trial.quarantine.iterdir() if path.is_dir())
     form = {"subject": "0009", "visit": "wk00", "before_infusion": "yes"}
     page = manager.post(f"/office/quarantine/{name}/retry", data=form).headers["location"]
-    with mock.patch.object(Jobs, "end", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with (
+        mock.patch("mri_pipeline.registry.jobs.Jobs.end", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
         check(room)
-    assert room.registry.subject(Sealed.open(room.trial).preview("S01", "0009")).visits[0].scan == "received"
     check(room)
-    (job,) = [job for job in room.registry.jobs.latest() if job.entry == name]
-    assert (job.state, job.attempts) == (JobState.FAILED, 2)
-    assert "found one that was settled (accepted)" in manager.get(page).text
-    assert waiting(room) == []
+    (job,) = [job for job in room.registry.jobs.latest() if job.kind is JobKind.RETRY]
+    whole = sent(visit_zip) == visit_zip
+    assert (job.state, job.attempts) == (JobState.DONE if whole else JobState.REFUSED, 2)
+    assert ("was interrupted after the upload was accepted" in manager.get(page).text) is whole
+    assert job.subject == Sealed.open(room.trial).preview("S01", "0009")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("subject", "0" * 33, "up to 32 characters as subject"),
+        ("visit", "wk99", "Expected a visit of the protocol"),
+        ("reason", "x" * 501, "up to 500 characters as reason"),
+        ("clear_identity", "x" * 501, "up to 500 characters as clear identity"),
+        ("reason", "x" * 2001, "up to 2000 characters in a field"),
+    ],
+)
+def test_fields_of_the_office_are_bounded(room, field, text, message):
+    manager = browser(room, "DM")
+    (name,) = [e.name for e in quarantine_entries(room.trial.quarantine) if e.kind == "visit"]
+    file = room.trial.quarantine / name / "reason.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"visit": ""}))
+    form = {"subject": "0009", "visit": "wk00", "reason": "it is right", field: text}
+    answer = manager.post(f"/office/quarantine/{name}/release", data=form)
+    assert answer.status_code == 422
+    assert message in answer.text
+    assert room.registry.jobs.latest() == []
 
 
 def test_a_release_needs_a_reason_and_names_the_person(room, site):
@@ -541,6 +632,32 @@ def test_a_site_answers_its_queries_and_sees_no_other(room, site):
         assert site.post(f"{path}/answer", data={"text": "x"}).status_code == 404
     assert site.get(f"/site/queries/{other}").content == site.get("/site/queries/999").content
     assert room.registry.site_queries.get(other).state == "open"
+
+
+def test_a_site_that_is_added_while_the_trial_is_served_has_its_pages(room):
+    text = staff_accounts().replace("S02-CD", "S09-XY").replace('"S02"', '"S09"').split("[[accounts]]")
+    (account,) = [part for part in text if "S09-XY" in part]
+    file = room.trial.protocol_file
+    file.write_text(f'{file.read_text()}\n[[sites]]\ncode = "S09"\nsubjects = ["0901"]\n\n[[accounts]]{account}')
+    new = browser(room, "S09-XY", password="the second site's word")
+    for path in ("/site", "/site/upload", "/site/queries"):
+        assert new.get(path).status_code == 200, path
+    assert "0901" in new.get("/site").text
+    assert begin(new, 10, subject="0901").status_code == 422  # no dummy run yet
+    assert begin(new, 10, kind="dummy run").status_code == 201
+    manager = browser(room, "DM")
+    for path in ("/office", "/office/jobs", "/office/queries", "/office/queries?site=S09"):
+        assert manager.get(path).status_code == 200, path
+
+
+def test_a_subject_that_is_not_listed_has_no_code_beside_the_numbers(room, site):
+    """The last code beside the numbers of all others would tell whose it is."""
+    number, code = "0003", Sealed.open(room.trial).preview("S01", "0003")
+    edit_protocol(room.trial, f'"{number}", ', "")
+    for path in ("/site", "/site/queries", *(f"/site/queries/{n}" for n in range(1, 5))):
+        assert not re.search(f"{code}|{number}", site.get(path).text), path
+    assert '<th scope="row">not listed</th>' in site.get("/site").text
+    assert "is missing in the list of the site" in site.get("/site").text
 
 
 def test_a_site_sees_and_touches_no_upload_of_another(room, site):
@@ -613,7 +730,7 @@ def test_an_upload_that_became_whole_meanwhile_is_not_discarded(room, site):
     upload = begin(site, 10).json()["upload"]
     seen = room.registry.jobs.find(upload)
     assert patch(site, upload, 0, b"abcdefghij").status_code == 204
-    site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen)
+    site_door.SiteDoor(room.trial, room.protocol, room.registry, "S01").discard(seen, account="S01-AB")
     assert state(site, upload)["state"] == "waiting"
     assert WaitingUpload(room.trial, upload).data.read_bytes() == b"abcdefghij"
 

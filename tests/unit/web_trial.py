@@ -21,7 +21,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.reading.accounts import password_hash
 from mri_pipeline.registry import Registry
 from reading_centre.use_cases.reading_room import ReadingRoom
-from reading_centre.use_cases.upload_job import Worker
+from reading_centre.use_cases.upload_job import Lane, Worker
 from reading_centre.web.app import create_app
 from tests.unit.office_trial import STAFF, staff_accounts
 from tests.unit.reading_trial import edit_protocol, write_unread_trial
@@ -69,7 +69,7 @@ def opened_room(trial: Trial):
 class NoWorker(Worker):
     """The tests do the jobs themselves."""
 
-    def start(self) -> None:
+    def start(self, lane: Lane = Lane.SHORT) -> None:
         pass
 
 

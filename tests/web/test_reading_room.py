@@ -5,6 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.unit.web_trial import PASSWORDS
+from tests.web.driver import SAVED_MS, ReadingPage
 
 T2_COLOUR = [86, 180, 233]
 BOXES = (
@@ -404,9 +405,11 @@ def test_overlay_modes_and_the_help(reading):
 
 
 def test_nothing_is_cut_off(reading):
-    for width, height in ((1280, 800), (1920, 1080), (3840, 2160)):
+    for width, height in ((1280, 800), (1600, 900), (1920, 1080), (3840, 2160)):
         reading.page.set_viewport_size({"width": width, "height": height})
         check_boxes(reading.page, (width, height))
+        tops = reading.page.locator("#toolbar > .group").evaluate_all("all => all.map(one => one.offsetTop)")
+        assert width == 1280 or max(tops) - min(tops) < 10, (width, tops)  # one row
 
 
 def check_boxes(page, size):
@@ -417,6 +420,66 @@ def check_boxes(page, size):
         assert box["y"] + box["height"] <= size[1] + 0.5, name
         assert box["height"] > 10, name
     assert page.locator("[data-pane=flair]").bounding_box()["height"] > 200
+
+
+def test_a_whole_read_without_the_mouse(chrome, room):
+    """From the login to the signature and back to the worklist, by keys alone."""
+    context = chrome.new_context(viewport={"width": 1600, "height": 900})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(f"{room.base}/login")
+    keys = page.keyboard
+    keys.type(room.reader)
+    keys.press("Tab")
+    keys.type(PASSWORDS[room.reader])
+    keys.press("Enter")
+    page.wait_for_url(f"{room.base}/")
+    for _ in range(100):
+        keys.press("Tab")
+        if page.evaluate("code => document.activeElement.href?.endsWith(code)", room.assignment):
+            break
+    keys.press("Enter")
+    reading = ReadingPage(page, room.base, room.assignment).ready()
+    head = page.locator("#panel-head .undecided")
+    before = reading.server_labels("T2")
+    # a new lesion at the crosshair, and its undo
+    keys.press("b")
+    keys.press("Shift+ArrowLeft")
+    keys.press("Enter")
+    reading.saved()
+    drawn = reading.server_labels("T2")
+    assert drawn.max() == before.max() + 1
+    keys.press("Control+z")
+    reading.saved()
+    np.testing.assert_array_equal(reading.server_labels("T2"), before)
+    keys.press("Escape")
+    # every lesion; the first one is rejected with a reason
+    keys.press("n")
+    keys.press("r")
+    keys.press("1")
+    for _ in range(200):
+        if head.inner_text().startswith("All"):
+            break
+        keys.press("n")
+        keys.press("a")
+    reading.saved()
+    expect(head).to_have_text("All decided", timeout=SAVED_MS)
+    lesions = reading.case()["lesions"]
+    assert [lesion["decision"] for lesion in lesions].count("reject") == 1
+    assert all(lesion["decision"] for lesion in lesions)
+    keys.press("PageUp")
+    keys.press("o")
+    keys.press("Control+Enter")
+    page.locator("dialog.finish form input").first.wait_for()
+    keys.type(room.reader)
+    keys.press("Tab")
+    keys.type(PASSWORDS[room.reader])
+    keys.press("Enter")
+    expect(page.locator("#signature")).to_contain_text("Signed by", timeout=SAVED_MS)
+    assert reading.case()["signature"] is not None
+    keys.press("c")
+    page.wait_for_url(lambda url: not url.endswith(reading.assignment))
+    context.close()
 
 
 def test_signature_and_the_next_case(reading, room):

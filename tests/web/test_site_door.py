@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from mri_pipeline.core.layout import Trial
+from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.registry import Registry
+from mri_pipeline.registry.jobs import JobKind, JobState
 from tests.unit import ingest_trial
 from tests.unit.office_trial import STAFF, write_office_trial
+from tests.unit.test_web_office import SCANNER
 from tests.web.conftest import Room
 
 VERDICT_MS = 120_000
@@ -177,6 +182,46 @@ def test_a_query_goes_from_the_site_to_the_data_manager_by_keyboard(person, offi
     expect(manager.locator(".state").first).to_have_text("closed")
 
 
+def test_enter_in_the_reason_decides_nothing_by_itself(person, office):
+    """A decision on a scanner is chosen; no key accepts it unasked."""
+    trial = Trial.existing(office.trial)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        registry.record_dummy_run(
+            "S01", accepted=True, upload_digest="run", scanner=SCANNER, coil="Head_20", undecided=True
+        )
+        (gate,) = registry.scanner_gates.all()
+    page = person("DM")
+    page.goto(f"{office.base}/office/scanners/{gate.number}")
+    page.get_by_label("Reason").focus()
+    page.keyboard.type("the figures are good")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    expect(page.locator(".state").first).to_have_text("undecided")
+    assert page.get_by_label("Reason").input_value() == "the figures are good"  # the browser asks for the choice
+    page.get_by_label("Refuse").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".state").first).to_have_text("refused")
+
+
+def test_a_page_that_waits_for_a_job_keeps_the_focus(person, office):
+    trial = Trial.existing(office.trial)
+    with Registry.open(trial, load_protocol(trial.protocol_file)) as registry:
+        job = registry.jobs.begin(JobKind.VISIT, account="S01-AB", site="S01", visit="wk04", size_bytes=10)
+        page = person("DM")
+        page.goto(f"{office.base}/office/jobs/{job.code}")
+        status = page.get_by_role("status")
+        expect(status).to_have_text("incomplete")
+        link = page.get_by_role("link", name="All uploads and jobs")
+        link.focus()
+        shown = status.element_handle()
+        registry.jobs.end(job.code, JobState.DISCARDED, {"reason": "expected more", "next_step": "send it again"})
+        expect(page.locator("dl.facts")).to_contain_text("Expected more.")
+        expect(link).to_be_focused()
+        assert shown.inner_text() == "discarded"  # the same element: screen readers announce it
+
+
 @pytest.mark.parametrize("width", [1280, 1920, 3840])
 @pytest.mark.parametrize("who", ["S01-AB", "DM"])
 def test_no_page_is_wider_than_the_window(person, office, who, width):
@@ -192,7 +237,15 @@ def test_texts_have_contrast(person, office, theme):
     """At least 4.5 : 1 (WCAG 2.1 AA)."""
     page = person("DM")
     page.evaluate("theme => localStorage.setItem('theme', theme)", theme)
-    for address in ("/office", "/office/queries", "/office/reads", "/office/audit"):
+    for address in (
+        "/office",
+        "/office/queries",
+        "/office/reads",
+        "/office/audit",
+        "/office/scanners",
+        "/office/analysis",
+        "/office/people",
+    ):
         page.goto(office.base + address)
         assert page.evaluate(CONTRASTS) >= 4.5, address
 

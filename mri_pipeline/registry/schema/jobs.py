@@ -36,7 +36,7 @@ class JobRow(Base):
     attempts : int
         How often it was started.
     outcome : dict
-        JSON without patient data; empty until the end.
+        JSON without patient data: what the person wishes of a job of the office, and, from the end, the outcome.
     """
 
     __tablename__ = "jobs"
