@@ -6,6 +6,7 @@ bids2table lists the files and parses their names. Files that are there and not 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.session_order import order_sessions
 from mri_pipeline.core.visits import Contrast
 
+_LOGGER = logging.getLogger(__name__)
+
 NO_SESSION = "single"
 """Visit label of the scans of a subject without a session level."""
 
@@ -27,6 +30,12 @@ _FILTER_KEYS: Mapping[str, Contrast] = {
     "t2w": Contrast.T2W,
     "pdw": Contrast.PDW,
 }
+_OTHER_KEYS = ("bold", "sbref", "fmap", "roi", "dwi", "asl", "m0scan", "pet")
+"""Keys of fMRIPrep, QSIPrep, ASLPrep and PETPrep for files that are not read here."""
+
+_INDEXES = ("run", "echo", "inv")
+"""Entities whose value is a number in BIDS: leading zeros make no difference."""
+
 _ENTITIES = {
     "session": "ses", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec", "run": "run", "part": "part",
     "direction": "dir", "echo": "echo", "inversion": "inv", "mtransfer": "mt", "processing": "proc",
@@ -171,7 +180,7 @@ def _list_files(root: Path, subjects: Sequence[str]) -> dict[str, list[_File]]:
     table = bids2table.index_dataset(root, include_subjects=[f"sub-{subject}" for subject in subjects])
     for row in table.to_pylist():
         if row["datatype"] == "anat" and row["ext"] in {".nii", ".nii.gz"}:
-            entities = {name: str(row[name]) for name in columns if row.get(name) is not None}
+            entities = {name: _value(name, row[name]) for name in columns if row.get(name) is not None}
             entities |= row.get("extra_entities") or {}
             found[row["sub"]][row["path"]] = _File(row["path"], entities)
     for subject in subjects:  # a name that is not BIDS is in no index, and must not be overlooked
@@ -258,7 +267,8 @@ def load_filters(path: Path) -> Filters:
     """Read a filter file: JSON, by contrast the entities that its file must have, as fMRIPrep reads it.
 
     Keys are ``flair``, ``t1w``, ``t1w_gd``, ``t2w`` and ``pdw``; entities have PyBIDS's names. ``null`` means that the
-    entity must be absent, a list allows several values.
+    entity must be absent, a list allows several values. Numbers may have leading zeros: ``"01"`` and 1 are one run.
+    Keys of other BIDS Apps, such as ``bold``, are ignored and logged.
 
     Parameters
     ----------
@@ -284,12 +294,16 @@ def load_filters(path: Path) -> Filters:
         )
     filters: dict[Contrast, dict[str, tuple[str, ...]]] = {}
     for key, entities in content.items():
+        if key.lower() in _OTHER_KEYS:
+            _LOGGER.info("--bids-filter-file: %s is ignored: only anatomical scans are read", key.lower())
+            continue
         if key.lower() not in _FILTER_KEYS:
             raise SettingsError(
                 f"--bids-filter-file: expected {', '.join(_FILTER_KEYS)}, found {key!r}",
                 hint="T1w after contrast is t1w_gd",
             )
-        filters[_FILTER_KEYS[key.lower()]] = {_entity(name): _values(value) for name, value in entities.items()}
+        named = {_entity(name): value for name, value in entities.items()}
+        filters[_FILTER_KEYS[key.lower()]] = {name: _values(name, value) for name, value in named.items()}
     return filters
 
 
@@ -299,7 +313,13 @@ def _entity(name: str) -> str:
     return _ENTITIES.get(name, name)
 
 
-def _values(value: Any) -> tuple[str, ...]:
+def _values(entity: str, value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    return tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
+    return tuple(_value(entity, one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _value(entity: str, value: Any) -> str:
+    """Value of an entity as text; a number without leading zeros."""
+    text = str(value)
+    return str(int(text)) if entity in _INDEXES and text.isdecimal() else text
