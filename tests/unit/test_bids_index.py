@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import re
 
 import pytest
 import typer
@@ -60,11 +61,10 @@ def test_one_unambiguous_file_is_used_whatever_its_other_entities(dataset):
 
 def test_two_candidates_are_an_error_that_lists_them_and_a_filter_settles_it(dataset, tmp_path):
     root = dataset("wk00/acq-2D_FLAIR", "wk00/acq-3D_FLAIR")
-    with pytest.raises(
-        UsageError, match=r"one FLAIR per session, found 2: .*acq-2D_FLAIR.*, .*acq-3D_FLAIR"
-    ) as error:
-        index(root)
-    assert "--bids-filter-file" in error.value.hint
+    (problem,) = index(root).problems
+    assert re.search(r"one FLAIR per session, found 2: .*acq-2D_FLAIR.*, .*acq-3D_FLAIR", problem)
+    assert "--bids-filter-file" in problem
+    assert index(root).sessions[0].scans == {}
     (tmp_path / "f.json").write_text(json.dumps({"flair": {"acquisition": "3D"}}))
     found = index(root, filters=load_filters(tmp_path / "f.json"))
     assert found.sessions[0].scans[Contrast.FLAIR].endswith("acq-3D_FLAIR.nii.gz")
@@ -172,17 +172,29 @@ def sessions_table(root, times):
 
 def test_acquisition_times_order_sessions_before_their_labels(dataset, caplog):
     root = dataset("pre/FLAIR", "post/FLAIR")
-    with pytest.raises(UsageError, match=r"order the sessions, found the labels post, pre") as error:
-        index(root)
-    assert "--session-order FIRST,SECOND" in error.value.hint
-    assert "post,pre" not in error.value.hint  # alphabetical order may be the wrong one
+    (problem,) = index(root).problems
+    assert "order the sessions, found the labels post, pre" in problem
+    assert "--session-order FIRST,SECOND" in problem
+    assert "post,pre" not in problem  # alphabetical order may be the wrong one
+    assert index(root).sessions == ()
     sessions_table(root, {"post": "2021-05-01T10:00:00", "pre": "2021-02-01"})
     found = index(root)
     assert ([s.visit for s in found.sessions], found.order_source) == (["pre", "post"], "acq_time")
     assert "2021" not in found.model_dump_json()
     sessions_table(root, {"post": "2021-05-01T10:00:00", "pre": "n/a"})
-    with pytest.raises(UsageError, match="found the labels"):
-        index(root)
+    assert "found the labels" in index(root).problems[0]
+
+
+def test_every_problem_of_a_subject_is_listed(dataset):
+    root = dataset("a/acq-2D_FLAIR", "a/acq-3D_FLAIR", "a/T1w", "b/FLAIR", "b/run-1_T2w", "b/run-2_T2w")
+    problems = index(root).problems
+    assert [problem.partition(", found")[0] for problem in problems] == [
+        "expected one FLAIR per session", "expected one T2w per session",
+        "expected acq_time or numbers that order the sessions",
+    ]  # fmt: skip
+    assert [session.scans.keys() for session in index(root, session_order=["b", "a"]).sessions] == [
+        {Contrast.FLAIR}, {Contrast.T1W},
+    ]  # fmt: skip
 
 
 def test_acquisition_times_of_scans_tables_count_too(dataset):

@@ -96,6 +96,9 @@ class SubjectIndex(BaseModel):
     order_source : str
         Source of that order (`session_order.order_sessions`).
     ignored : tuple of IgnoredFile
+    problems : tuple of str
+        Why the subject cannot be analysed: several files of a contrast, or an unknown order of the sessions. Such a
+        contrast is left out of its session; without an order there are no sessions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +107,7 @@ class SubjectIndex(BaseModel):
     sessions: tuple[SessionScans, ...]
     order_source: str
     ignored: tuple[IgnoredFile, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,13 @@ def index_dataset(
     Returns
     -------
     dict of str to SubjectIndex
-        In the order of `subjects`; a subject without a scan has no sessions.
+        In the order of `subjects`; a subject without a scan has no sessions. Two files of one contrast and sessions
+        in an unknown order are `problems` of the subject.
 
     Raises
     ------
     UsageError
-        If a session has two files of one contrast, the order of the sessions is not known, or a session is unknown.
+        If no subject has one of `sessions`.
     """
     files = _list_files(root, subjects)
     unknown = set(sessions) - {
@@ -213,12 +218,18 @@ def _index_subject(
         elif file.contrast is not None:
             session = candidates.setdefault(file.entities.get("ses", NO_SESSION), {})
             session.setdefault(file.contrast, []).append(file.path)
-    order, source = order_sessions(root / f"sub-{subject}", subject, list(candidates), explicit=session_order)
+    problems = [problem for session in candidates.values() for problem in _ambiguous(session)]
+    order, source = [], ""
+    try:
+        order, source = order_sessions(root / f"sub-{subject}", subject, list(candidates), explicit=session_order)
+    except UsageError as error:
+        problems.append(f"{error.message} ({error.hint})")
     return SubjectIndex(
         subject=subject,
         sessions=tuple(SessionScans(visit=label, scans=_one_each(candidates[label])) for label in order),
         order_source=source,
         ignored=tuple(ignored),
+        problems=tuple(problems),
     )
 
 
@@ -253,14 +264,17 @@ def _excluded(file: _File, *, with_sessions: bool, sessions: Sequence[str], filt
     return ""
 
 
+def _ambiguous(candidates: Mapping[Contrast, Sequence[str]]) -> list[str]:
+    return [
+        f"expected one {contrast.value} per session, found {len(paths)}: {', '.join(paths)} "
+        "(select one with --bids-filter-file)"
+        for contrast, paths in candidates.items()
+        if len(paths) > 1
+    ]
+
+
 def _one_each(candidates: Mapping[Contrast, Sequence[str]]) -> dict[Contrast, str]:
-    for contrast, paths in candidates.items():
-        if len(paths) > 1:
-            raise UsageError(
-                f"expected one {contrast.value} per session, found {len(paths)}: {', '.join(paths)}",
-                hint="select one with --bids-filter-file (see docs: accepted file names)",
-            )
-    return {contrast: candidates[contrast][0] for contrast in Contrast if contrast in candidates}
+    return {contrast: candidates[contrast][0] for contrast in Contrast if len(candidates.get(contrast, ())) == 1}
 
 
 def load_filters(path: Path) -> Filters:
