@@ -219,7 +219,8 @@ def _index_subject(
             session = candidates.setdefault(file.entities.get("ses", NO_SESSION), {})
             session.setdefault(file.contrast, []).append(file.path)
     problems = [problem for session in candidates.values() for problem in _ambiguous(session)]
-    order, source = [], ""
+    order: list[str] = []
+    source = ""
     try:
         order, source = order_sessions(root / f"sub-{subject}", subject, list(candidates), explicit=session_order)
     except UsageError as error:
