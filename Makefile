@@ -50,8 +50,9 @@ typecheck: $(STAMP) ## mypy, strict
 docs: $(STAMP) ## the documentation site in site/, warnings as errors
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-docs-columns: $(STAMP) ## docs/columns.md from the definitions of the tables
+docs-columns: $(STAMP) ## docs/columns.md from the definitions of the tables, docs/traceability.md from the marks of the tests
 	$(BIN)/python docs/columns.py
+	$(BIN)/python docs/traceability.py
 
 coverage: $(STAMP) ## all tests with line and branch coverage, as a table and in htmlcov/
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html

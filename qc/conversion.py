@@ -30,10 +30,13 @@ class ScanFile:
         NIfTI of `mri_pipeline.core.io.nifti.save_scan`, not compressed.
     sidecar : mapping
         As `mri_pipeline.convert.dcm2niix.Converted.sidecar`.
+    series : Path
+        Folder of the de-identified DICOM files from which it was converted.
     """
 
     image: Path
     sidecar: Mapping[str, Any]
+    series: Path
 
     def load(self) -> tuple[Image, Mapping[str, Any]]:
         """Read the image.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,16 @@ class DecidedVisit:
     pixels_keys: Mapping[str, str]
     compliance: ComplianceReport
     profile: ScanProfile
+
+    @property
+    def stored(self) -> dict[str, ScanFile]:
+        """All scans to be stored, by BIDS suffix."""
+        return _by_suffix(self.scans, self.unenhanced)
+
+
+def _by_suffix(scans: Mapping[Contrast, ScanFile], unenhanced: ScanFile | None) -> dict[str, ScanFile]:
+    plain = {} if unenhanced is None else {UNENHANCED: unenhanced}
+    return {contrast.value: file for contrast, file in scans.items()} | plain
 
 
 def decide_pair(checked: CheckedUpload, images: Mapping[Contrast, Image]) -> TimingDecision:
@@ -222,15 +233,15 @@ def decide_visit(upload: ConvertedUpload, blinding: Blinding) -> DecidedVisit:
     unenhanced = None
     if decision.unenhanced and Contrast.T1W_GD not in unusable:
         unenhanced = upload.files[Contrast.T1W_GD]
-    stored = {contrast.value: file for contrast, file in scans.items()}
-    if unenhanced is not None:
-        stored[UNENHANCED] = unenhanced
     day = checked.study_day
     return DecidedVisit(
         scans,
         unenhanced,
         None if day is None else blinding.shifted_day(day),
-        {suffix: pixels_key(file.load()[0].data, blinding.secret) for suffix, file in stored.items()},
+        {
+            suffix: pixels_key(file.load()[0].data, blinding.secret)
+            for suffix, file in _by_suffix(scans, unenhanced).items()
+        },
         decision.compliance.adding(*found),
         scan_profile({c: choice for c, choice in decision.chosen.items() if c not in unusable}),
     )
@@ -266,3 +277,18 @@ def write_scans(
     plain = decided.unenhanced
     unenhanced = None if plain is None else (plain.image, plain.sidecar)
     return write_visit(raw, subject, visit, scans, unenhanced=unenhanced, replace=replace)
+
+
+def move_series(decided: DecidedVisit, folder: Path) -> None:
+    """Move the de-identified DICOM series of the scans of a visit.
+
+    Parameters
+    ----------
+    decided : DecidedVisit
+        Its series are not where they were afterwards.
+    folder : Path
+        New folder. It gets a folder for each scan, named by its BIDS suffix.
+    """
+    folder.mkdir(parents=True)
+    for suffix, file in decided.stored.items():
+        shutil.move(file.series, folder / suffix)

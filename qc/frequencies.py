@@ -28,6 +28,9 @@ _MIN_SUPPORT: Final = 0.25
 _LOW: Final = (0.05, 0.3)
 """Frequencies of the other axis at which the power is read, in cycles per pixel, as far as they are sampled."""
 
+LEAST_GHOST_SHIFT: Final = 0.28
+"""Half of the shortest rectangular field of view, as a share of the image."""
+
 _FADE_MM: Final = (4.0, 16.0)
 """Depths below the surface of the head between which the window of the inner part rises from 0 to 1."""
 
@@ -191,8 +194,9 @@ def difference_gain(q: float) -> float:
 def ghost_percent(spectrum: Spectrum) -> float:
     """Strength of a copy of the image shifted by half of the field of view, also where the air is blanked.
 
-    The autocorrelation of the fine detail is a narrow peak at zero. A copy makes a second peak at the shift N/2 along
-    the phase direction.
+    The autocorrelation of the fine detail is a narrow peak at zero. A copy makes a second peak at half of the acquired
+    field of view along the phase direction. A rectangular field of view is acquired with fewer lines than the image
+    has: its half is `LEAST_GHOST_SHIFT` to 1/2 of the image.
 
     Parameters
     ----------
@@ -212,9 +216,9 @@ def ghost_percent(spectrum: Spectrum) -> float:
     values = []
     for axis, n in ((0, rows), (1, columns)):
         line = np.moveaxis(auto, axis, 0)[:, 0]
-        near = line[n // 2 - n // 8 : n // 2 + n // 8]
-        centre = line[n // 2 - 1 : n // 2 + 2].max()
-        values.append(100 * (centre - np.median(near)) / max(float(auto[0, 0]), 1e-12))
+        peaks = line - ndimage.median_filter(line, n // 8 + 1, mode="wrap")
+        shifts = slice(round(LEAST_GHOST_SHIFT * n), n // 2 + 1)
+        values.append(100 * peaks[shifts].max() / max(float(auto[0, 0]), 1e-12))
     return float(max(values))
 
 

@@ -13,7 +13,7 @@ from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import Purpose, check_compliance
 from qc.coverage import compare_coverage, odd_slices, split_series
 from qc.findings import ComplianceReport
-from qc.scan_profile import PreviousScan, compare_with_previous, scan_profile
+from qc.scan_profile import PreviousScan, compare_scanners, compare_with_previous, scan_profile
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,11 @@ class HeaderChecks:
             *odd_slices(chosen, self.recognised),
             *compare_coverage(chosen, limits.max_coverage_loss_mm),
         )
-        if chosen and self.previous is not None:
-            report = report.adding(*compare_with_previous(scan_profile(chosen), self.previous, limits))
+        if chosen:
+            profile = scan_profile(chosen)
+            report = report.adding(*compare_scanners(profile, limits))
+            if self.previous is not None:
+                report = report.adding(*compare_with_previous(profile, self.previous, limits))
         return self.decided(report)
 
     def decided(self, report: ComplianceReport) -> ComplianceReport:

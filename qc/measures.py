@@ -26,7 +26,7 @@ from qc.field_scan import FieldMeasures, measure_field
 from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
 from qc.laterality import flair_points, mirror_ratio
 from qc.noise import noise_and_signal
-from qc.placement import BrainMeasures, Placement, measure_brain, place_brain
+from qc.placement import BrainMeasures, Placement, measure_brain, place_brain, tilt_deg
 from qc.planes import mean_at, slices_first, smoothed
 from qc.slices import SliceMeasures, measure_slices, slice_stack
 
@@ -95,6 +95,8 @@ class ImageMeasures:
         The measures that the field reports (MRIQC). They have no limits. None if the brain was not located.
     mirror_ratio : float or None
         `qc.laterality.mirror_ratio` of a scan other than the FLAIR.
+    tilt_deg : float or None
+        `qc.placement.tilt_deg` of a 2D scan.
     """
 
     noise: float
@@ -113,6 +115,7 @@ class ImageMeasures:
     placement: Placement | None = None
     field: FieldMeasures | None = None
     mirror_ratio: float | None = None
+    tilt_deg: float | None = None
 
     @property
     def edge_percent(self) -> float:
@@ -162,6 +165,7 @@ def measure_visit(
                 values,
                 brain=measure_brain(image, placement, load_template()),
                 field=measure_field(image, head, placement, load_template()),
+                tilt_deg=None if values.slices is None else tilt_deg(image, placement),
                 mirror_ratio=None if flair is None else mirror_ratio(flair, image, placement, load_template()),
             )
             if flair is None:

@@ -24,6 +24,10 @@ from mri_pipeline.images.sampling import Level, downsample
 POINT_MM: Final = 3
 """Spacing of the points of the template."""
 
+SUBCALLOSAL_SLOPE: Final = -0.165
+"""Rise of the subcallosal line in the template from back to front: the line below the rostrum (y 23.5, z -3 mm) and the
+splenium (y -37, z 7 mm) of the corpus callosum in the white matter of the middle (ICBM 2009a)."""
+
 _CERTAIN: Final = 0.7
 """Similarity of a FLAIR that is the right way up. Real scans have 0.78 to 0.93, upside down 0.61 to 0.66 (20 scans)."""
 _TISSUE_SHARE: Final = 0.9
@@ -156,6 +160,29 @@ def place_brain(flair: Image, template: Template) -> Placement:
 def _reversed(image: Image) -> Image:
     upright = image.reoriented("RAS")
     return Image(np.ascontiguousarray(upright.data[:, :, ::-1]), upright.grid)
+
+
+def tilt_deg(image: Image, placement: Placement) -> float | None:
+    """Angle between axial slices and the plane through the subcallosal line and the axis from left to right.
+
+    Parameters
+    ----------
+    image : Image
+        A scan of the visit.
+    placement : Placement
+
+    Returns
+    -------
+    float or None
+        In degrees. None for slices that are not axial.
+    """
+    across = np.linalg.inv(image.grid.affine[:3, :3])[image.grid.slice_axis]
+    normal = placement.template_to_world.matrix[:3, :3].T @ across
+    if np.argmax(np.abs(normal)) != 2:
+        return None
+    recommended = np.array([0.0, -SUBCALLOSAL_SLOPE, 1.0])
+    cosine = abs(normal @ recommended) / (np.linalg.norm(normal) * np.linalg.norm(recommended))
+    return float(np.degrees(np.arccos(min(cosine, 1.0))))
 
 
 def measure_brain(image: Image, placement: Placement, template: Template) -> BrainMeasures:

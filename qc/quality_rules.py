@@ -17,6 +17,8 @@ _DARK_FLUID: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
 _WIDEST_SLICES_MM: Final = 4.05
 """Distance of the slices of the real scans: 4 mm, with rounding."""
 
+_DIRECTIONS: Final = "a ratio of the detail from left to right to that from back to front"
+
 _T1: Final = frozenset({Contrast.T1W, Contrast.T1W_GD})
 
 
@@ -173,6 +175,16 @@ SLICE_RULES: Final = (
           "slices.alternation_percent", "%"),
     QualityRule("doubled_slice", "min_neighbour_difference", "a relative difference of neighbouring slices",
           "slices.neighbour_difference"),
+    QualityRule("motion_left_right", "min_coherence_ratio_flair", _DIRECTIONS, "slices.coherence_ratio",
+          contrasts=frozenset({Contrast.FLAIR})),
+    QualityRule("motion_left_right", "min_coherence_ratio_t1", _DIRECTIONS, "slices.coherence_ratio", contrasts=_T1),
+    QualityRule("motion_left_right", "min_coherence_ratio_t2", _DIRECTIONS, "slices.coherence_ratio",
+          contrasts=frozenset({Contrast.T2W})),
+    QualityRule("motion_front_back", "max_coherence_ratio_t1_flair", _DIRECTIONS, "slices.coherence_ratio",
+          contrasts=_DARK_FLUID),
+    QualityRule("motion_front_back", "max_coherence_ratio_t2", _DIRECTIONS, "slices.coherence_ratio",
+          contrasts=frozenset({Contrast.T2W})),
+    QualityRule("tilt", "max_tilt_deg", "an angle of the slices to the subcallosal line", "tilt_deg", "deg"),
 )  # fmt: skip
 """Slices against their neighbours; of 2D scans."""
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from mri_pipeline.core.acquisition_limits import AcquisitionLimits
 from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from qc.coverage import coverage_loss
 from qc.findings import Finding
+
+ONE_SCANNER: Final = "one_scanner"
+"""Rule of series of one upload that come from different scanners."""
+
+SAME_FIELD_T: Final = 0.05
+"""Series of one scanner may state 2.89 and 2.8936 T."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,25 @@ class Acquisition:
 
 
 @dataclass(frozen=True)
+class Scanner:
+    """The scanner of one series.
+
+    Parameters
+    ----------
+    manufacturer, model, software, field_strength_t, scanner_key, coil, identified
+        As in `ScanProfile`.
+    """
+
+    manufacturer: str
+    model: str
+    software: str
+    field_strength_t: float | None
+    scanner_key: str
+    coil: str = ""
+    identified: bool = True
+
+
+@dataclass(frozen=True)
 class ScanProfile:
     """Scanner and protocol of a visit.
 
@@ -55,6 +81,10 @@ class ScanProfile:
     acquisitions : mapping of Contrast to Acquisition
     coil : str
         Receive coil; empty if the headers do not state it, and in records of earlier versions.
+    identified : bool
+        False if the headers state neither serial number nor station name.
+    others : mapping of Contrast to Scanner
+        The scanners of contrasts that come from another scanner, software version or receive coil than the FLAIR.
     """
 
     manufacturer: str
@@ -64,6 +94,8 @@ class ScanProfile:
     scanner_key: str
     acquisitions: Mapping[Contrast, Acquisition]
     coil: str = ""
+    identified: bool = True
+    others: Mapping[Contrast, Scanner] = field(default_factory=dict)
 
 
 def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
@@ -88,7 +120,9 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
         raise ComplianceError(
             "expected a sequence of the protocol, found none", hint="upload the anatomical series of the visit"
         )
-    facts = chosen.get(Contrast.FLAIR, next(iter(chosen.values()))).recognised.series.first
+    own = _scanner(chosen.get(Contrast.FLAIR, next(iter(chosen.values()))))
+    scanners = {contrast: _scanner(choice) for contrast, choice in chosen.items()}
+    others = {contrast: one for contrast, one in scanners.items() if differences(one, own)}
     acquisitions = {}
     for contrast, choice in chosen.items():
         series = choice.recognised.series
@@ -98,10 +132,69 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
             first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type,
             round(series.geometry.coverage_mm, 2) if series.geometry else None,
         )  # fmt: skip
-    return ScanProfile(
-        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, acquisitions,
-        facts.coil,
+    return ScanProfile(**asdict(own), acquisitions=acquisitions, others=others)
+
+
+def _scanner(choice: Choice) -> Scanner:
+    facts = choice.recognised.series.first
+    return Scanner(
+        facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, facts.coil,
+        facts.scanner_identified,
     )  # fmt: skip
+
+
+def differences(one: Scanner, other: Scanner | ScanProfile) -> tuple[str, ...]:
+    """What tells the scanners of two series apart. What either header does not state is not compared.
+
+    Parameters
+    ----------
+    one, other : Scanner
+
+    Returns
+    -------
+    tuple of str
+        Words for messages; empty if they may be the same.
+    """
+    strengths = (one.field_strength_t, other.field_strength_t)
+    pairs = (
+        ("scanner", one.scanner_key, other.scanner_key),
+        ("software version", one.software, other.software),
+        ("receive coil", one.coil, other.coil),
+    )
+    found = [what for what, a, b in pairs if a and b and a != b]
+    if None not in strengths and abs((strengths[0] or 0) - (strengths[1] or 0)) > SAME_FIELD_T:
+        found.append("field strength")
+    return tuple(found)
+
+
+def compare_scanners(profile: ScanProfile, limits: AcquisitionLimits) -> tuple[Finding, ...]:
+    """Flag series from another scanner, software version or receive coil than the FLAIR of the visit.
+
+    Parameters
+    ----------
+    profile : ScanProfile
+    limits : AcquisitionLimits
+        With the action for a change of the scanner. Another receive coil is at most a query.
+
+    Returns
+    -------
+    tuple of Finding
+    """
+    findings = []
+    for contrast, scanner in profile.others.items():
+        what = differences(scanner, profile)
+        action = limits.scanner_change
+        if what == ("receive coil",) and action is Action.REFUSE:
+            action = Action.QUERY
+        message = f"{contrast.value}: expected the scanner of the FLAIR, found another {', another '.join(what)}"
+        findings.append(Finding(ONE_SCANNER, action, message, contrast))
+    if not profile.identified:
+        message = (
+            "expected a serial number or station name of the scanner in the headers, found none: machines of one "
+            "model are not told apart"
+        )
+        findings.append(Finding("scanner_identity", Action.NOTE, message))
+    return tuple(findings)
 
 
 _PROFILE = TypeAdapter(ScanProfile)

@@ -39,11 +39,13 @@ def judge_scanner(
     Finding or None
         Met or violated. None if the site has no gate of a scanner: its dummy run stated none.
     """
+    gates = [gate for gate in gates if gate.scanner != ScannerFacts()]
     if not gates:
         return None
     of_scanner = [g for g in gates if g.scanner == scanner and g.state is not ScannerState.SUPERSEDED]
     own = [gate for gate in of_scanner if gate.coil == coil]
-    own = own or [gate for gate in of_scanner if not coil or not gate.coil]
+    if all(gate.state is ScannerState.UNDECIDED for gate in own):  # until the verdict, that of any coil stands
+        own += [gate for gate in of_scanner if gate not in own and (not coil or not gate.coil)]
     if any(_accepts(gate, day) for gate in own):
         return Finding(SCANNER_GATE, None, "the scanner has an accepted dummy run")
     return Finding(SCANNER_GATE, action, f"{_EXPECTED}, found {_found(own, gates, scanner)}")

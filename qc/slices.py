@@ -42,6 +42,8 @@ _LOW_PASS: Final = 0.2
 """Standard deviation of the low-pass filter of the correlation, in cycles per pixel."""
 _EDGE_PIXELS: Final = 0.7
 _MIN_VOXELS: Final = 100
+_DETAIL_PER_MM: Final = (0.12, 0.2)
+"""Frequencies of the detail whose correlation is compared in two directions."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,15 @@ class SliceStack:
         Distance of rows and columns.
     middle : ndarray of int, shape (n,)
         Indices of consecutive slices through the middle of the head, without the first and the last of the scan.
+    axial : bool
+        True if the rows run from left to right and the columns from back to front.
     """
 
     data: NDArray[np.float32]
     inside: BoolArray
     spacing_mm: tuple[float, float]
     middle: NDArray[np.intp]
+    axial: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class SliceMeasures:
         Systematic difference of the intensity of odd and even slices.
     neighbour_difference : float or None
         Smallest difference of two neighbouring slices as a share of the usual one. 0 for the same anatomy twice.
+    coherence_ratio : float or None
+        `coherence_ratio`; None for slices that are not axial.
     """
 
     displacement_mm: float | None
@@ -88,6 +95,7 @@ class SliceMeasures:
     step_percent: float | None
     alternation_percent: float | None
     neighbour_difference: float | None
+    coherence_ratio: float | None = None
 
 
 def slice_stack(image: Image, head: BoolArray, *, three_d: bool | None = None) -> SliceStack | None:
@@ -96,7 +104,7 @@ def slice_stack(image: Image, head: BoolArray, *, three_d: bool | None = None) -
     Parameters
     ----------
     image : Image
-        In the axis order of `head`.
+        In the axis order of `head`, with the axes within the slices in RAS order.
     head : ndarray of bool, shape `image.grid.shape`
     three_d : bool, optional
         Whether the scan is a 3D acquisition, by its header. None: by its voxel size (`ISOTROPIC`).
@@ -130,7 +138,13 @@ def slice_stack(image: Image, head: BoolArray, *, three_d: bool | None = None) -
     data, mask = np.ascontiguousarray(data[:, rows, columns]), mask[:, rows, columns]
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))  # the edge of a slice is a surface
     deep = deeper_than(padded, DEPTH_MM, (np.inf, *mm))[:, 1:-1, 1:-1]
-    return SliceStack(data, _as_neighbours_show(deep), mm, middle)
+    return SliceStack(
+        data,
+        _as_neighbours_show(deep),
+        mm,
+        middle,
+        axial=bool(np.argmax(np.abs(image.grid.affine[:3, axis])) == 2),
+    )
 
 
 def _as_neighbours_show(deep: BoolArray) -> BoolArray:
@@ -179,6 +193,7 @@ def measure_slices(stack: SliceStack) -> SliceMeasures:
         step_percent=float(100 * -np.expm1(-np.abs(known).max())) if known.size else None,
         alternation_percent=float(100 * abs(alternating.mean())) if known.size else None,
         neighbour_difference=None if doubled.size == 0 else float(np.nanmin(doubled)),
+        coherence_ratio=coherence_ratio(stack) if stack.axial else None,
     )
 
 
@@ -282,6 +297,43 @@ def _vertex(profile: NDArray[np.float32], k: int) -> float:
     below, here, above = profile[k - 1 : k + 2].astype(float)
     bend = below - 2 * here + above
     return float(0.5 * (below - above) / bend) if bend < 0 else 0.0
+
+
+def coherence_ratio(stack: SliceStack) -> float | None:
+    """Correlation of the detail of neighbouring slices along the rows relative to that along the columns.
+
+    A head that moves while the lines of a slice are acquired displaces the detail along the phase-encoding direction,
+    in every slice in another way. The detail along the frequency-encoding direction is hardly changed.
+
+    Parameters
+    ----------
+    stack : SliceStack
+
+    Returns
+    -------
+    float or None
+        Of frequencies of 5 to 8 mm within 27 degrees of each axis; the median over the pairs of slices. None if there
+        is no correlation along the columns.
+    """
+    slices = stack.data[stack.middle]
+    weight = ndimage.gaussian_filter(stack.inside[stack.middle].astype(np.float32), (0, 3, 3))
+    mean = (slices * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1e-9)
+    spectrum = fft.rfft2((slices - mean[:, None, None]) * weight)
+    fy = np.abs(np.fft.fftfreq(slices.shape[1], stack.spacing_mm[0]))[:, None]
+    fx = np.fft.rfftfreq(slices.shape[2], stack.spacing_mm[1])[None]
+    radius = np.hypot(fy, fx)
+    band = (radius > _DETAIL_PER_MM[0]) & (radius < _DETAIL_PER_MM[1])
+    along_rows, along_columns = (
+        _pair_correlation(spectrum[:, band & sector]) for sector in (fy > 2 * fx, fx > 2 * fy)
+    )
+    return along_rows / along_columns if along_columns > 0 else None
+
+
+def _pair_correlation(values: NDArray[np.complex64]) -> float:
+    """Median correlation of neighbouring slices over frequencies, shape (slices, frequencies)."""
+    power = np.square(np.abs(values)).sum(axis=1)
+    cross = np.real(values[1:] * np.conj(values[:-1])).sum(axis=1)
+    return float(np.median(cross / np.maximum(np.sqrt(power[1:] * power[:-1]), 1e-9)))
 
 
 def neighbour_differences(stack: SliceStack) -> NDArray[np.float64]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,6 +189,22 @@ def say_stderr(text: str) -> None:
         Printed as it is, without markup and line breaks.
     """
     STDERR.print(text, soft_wrap=True, markup=False)
+
+
+def ask_password(statement: str) -> str:
+    """Ask for a password on a terminal, else read one line of the standard input.
+
+    Parameters
+    ----------
+    statement : str
+        What is signed; printed before.
+
+    Returns
+    -------
+    str
+    """
+    say_stderr(statement)
+    return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 def emit(value: Any) -> None:

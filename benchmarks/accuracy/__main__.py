@@ -34,6 +34,7 @@ from mri_pipeline.core.provenance import code_digest
 HERE = Path(__file__).parent
 EARLIER = HERE / "version_0_1_0.json"
 OUTPUT = "output.txt"
+QUIET_VISITS = 7
 Figures = dict[str, str]
 
 
@@ -111,6 +112,8 @@ def new_lesions(folder: Path) -> Figures:
         for quiet in (False, True):
             false = sum(len(row["false_mm3"]) for row in subjects if row["quiet"] is quiet)
             figures[f"{visits} visits, {'quiet' if quiet else 'active'}: false"] = str(false)
+    series = [row for row in rows if "false_mm3" in row and row["visits"] == QUIET_VISITS]
+    figures[f"{QUIET_VISITS} visits, quiet: false"] = str(sum(len(row["false_mm3"]) for row in series))
     return figures
 
 
@@ -168,7 +171,10 @@ ROWS: Mapping[str, Row] = {
         (("white_matter_insertion.py", "DATA", "OUT/out.jsonl", "--heads", "2", "MODELS"),), insertion
     ),
     "gel": Row((("gel_insertion.py", "DATA", "OUT/out.jsonl", "--heads", "3", "MODELS"),), gel_insertion),
-    "new": Row((("../serial/new_lesions.py", "DATA", "OUT/out.jsonl", "MODELS"),), new_lesions),
+    "new": Row(
+        (("../serial/new_lesions.py", "DATA", "OUT/out.jsonl", "--quiet-visits", str(QUIET_VISITS), "MODELS"),),
+        new_lesions,
+    ),
     "rescan": Row((("rescan.py", "DATA", "OUT/work"),), rescan),
     "pairs": Row((("../real_pairs.py", "DATA", "OUT/work"),), printed_pairs),
     "serial": Row(

@@ -6,7 +6,7 @@ An artefact takes a scan in RAS order whose slices are its third axis, and retur
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,10 +82,24 @@ def within_slices(scan: Scan, mm: float) -> Image:
     return _same(scan, np.abs(np.fft.ifft(np.fft.fft(data, axis=0) * phase[:, None, :], axis=0)))
 
 
+def within_slices_back_to_front(scan: Scan, mm: float) -> Image:
+    """The same for phase encoding from back to front."""
+    data = np.ascontiguousarray(scan.image.data.swapaxes(0, 1))
+    grid = Grid(data.shape, np.diag([scan.spacing[1], scan.spacing[0], scan.spacing[2], 1.0]))
+    return _same(scan, within_slices(replace(scan, image=Image(data, grid)), mm).data.swapaxes(0, 1))
+
+
 def ghost(scan: Scan, strength: float) -> Image:
     """A copy with another phase, displaced by half of the field of view."""
     data = scan.image.data
     return _same(scan, np.abs(data + strength * np.exp(0.8j) * np.roll(data, data.shape[0] // 2, axis=0)))
+
+
+def rectangular_ghost(scan: Scan, strength: float) -> Image:
+    """Copies displaced by half of a rectangular field of view, with 80 % of the lines of the image."""
+    data, shift = scan.image.data, round(0.4 * scan.image.data.shape[0])
+    copies = (np.roll(data, shift, axis=0) + np.roll(data, -shift, axis=0)) / 2
+    return _same(scan, np.abs(data + strength * np.exp(0.8j) * copies))
 
 
 def noise(scan: Scan, snr: float) -> Image:
@@ -215,8 +229,12 @@ def void(scan: Scan, mm: float) -> Image:
 
 ARTEFACTS = (
     Artefact("motion between slices, mm", (1, 3, 6), "slices", between_slices),
-    Artefact("motion within slices, mm", (1, 3, 6), "signal", within_slices),
+    Artefact("motion within slices, mm", (1, 3, 6), "slices", within_slices),
+    Artefact(
+        "motion within slices, phase from back to front, mm", (1, 3, 6), "slices", within_slices_back_to_front
+    ),
     Artefact("ghost", (0.05, 0.15, 0.4), "signal", ghost),
+    Artefact("ghost, rectangular field of view", (0.05, 0.15, 0.4), "signal", rectangular_ghost),
     Artefact("noise, SNR", (20, 10, 5), "signal", noise),
     Artefact("noise zero-filled, air blanked, SNR", (20, 10, 5), "signal", filled_noise),
     Artefact("bias, ±", (0.2, 0.4, 0.8), "brain", bias),

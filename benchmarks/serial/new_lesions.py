@@ -3,6 +3,7 @@
 Usage::
 
     python benchmarks/serial/new_lesions.py SHARED_DATA OUT.jsonl [--cases CASE ...] [--slices 3] [--models FOLDER]
+        [--quiet-visits 7]
 
 The first visit is a published scan (`accuracy/published.py`), averaged to slices of 3 mm. The second and third are the
 same head scanned again (`accuracy/rescan.py`: other position, coil field, gain and noise). In the quiet subject nothing
@@ -12,7 +13,7 @@ white matter, 5 mm from the patient's lesions and 12 mm from each other, with th
 after gadolinium is not used.
 
 All visits are registered, prepared, segmented and tracked together, as in an analysis: once the first two, and once all
-three. A new lesion is
+three. The quiet subject is also analysed with `--quiet-visits` visits. A new lesion is
 
 - *found* if a lesion that the tracking calls new at the second visit overlaps it;
 - *covered* if those lesions cover at least 10 % of its volume;
@@ -60,7 +61,7 @@ BANDS_MM = ((3.0, 5.0), (5.0, 6.5), (6.5, 8.0))
 FROM_MM = 5.0
 SHARE = 0.25
 LEAST_COVERED = 0.1
-WEEKS = {"1": 0, "2": 24, "3": 48}
+WEEKS = {str(visit + 1): 24 * visit for visit in range(7)}
 
 
 @dataclass(frozen=True)
@@ -197,13 +198,14 @@ def summary(rows: list[dict[str, Any]]) -> None:
 
 def summary_of(put: list[dict[str, Any]], subjects: list[dict[str, Any]]) -> None:
     """Print the figures of subjects with the same number of visits."""
-    for low, high in BANDS_MM:
+    for low, high in BANDS_MM if put else ():
         band = [row for row in put if low <= row["diameter_mm"] < high + (high == DIAMETERS_MM[1])]
         counts = (f"{key} {share(band, key)}" for key in ("found", "covered", "late", "kept") if key in put[0])
         print(f"  {low} to {high} mm: {', '.join(counts)}")
     for quiet in (False, True):
         false = [row["false_mm3"] for row in subjects if row["quiet"] is quiet]
-        print(f"  {'quiet' if quiet else 'active'}: {sum(map(len, false))} false in {len(false)}: {false}")
+        if false:
+            print(f"  {'quiet' if quiet else 'active'}: {sum(map(len, false))} false in {len(false)}: {false}")
     large = [row for row in put if row["diameter_mm"] >= FROM_MM]
     false_number = sum(len(row["false_mm3"]) for row in subjects if not row["quiet"])
     right = sum(row["right"] for row in subjects if not row["quiet"])
@@ -225,6 +227,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+")
     parser.add_argument("--slices", type=int, nargs="+", default=[3], help="slice thickness in mm")
     parser.add_argument("--seed", type=int, default=607)
+    parser.add_argument("--quiet-visits", type=int, default=0, choices=range(4, len(WEEKS) + 1))
     parser.add_argument("--models", type=Path, help="models without each patient: folders gel and t2 (`learned`)")
     arguments = parser.parse_args()
     made = learned(arguments.data, arguments.models)
@@ -235,12 +238,14 @@ def main() -> None:
             images, own = load_case(folder, reference)
             images.pop(Contrast.T1W_GD, None)
             grid = images[Contrast.FLAIR].grid
-            rng, later = (np.random.default_rng(seed) for seed in (arguments.seed, [arguments.seed, 3]))
+            rng = np.random.default_rng(arguments.seed)
+            rngs = [rng, *(np.random.default_rng([arguments.seed, visit]) for visit in range(3, len(WEEKS) + 1))]
             visit, tissue = prepare(images, made[left_out].prior)
             changed, lesions = insert(images, visit, tissue, own, balls(), rng)
             for quiet, scans, true in ((True, images, []), (False, changed, lesions)):
-                visits = images, scanned_again(scans, rng), scanned_again(scans, later)
-                for slices, count in itertools.product(arguments.slices, (2, 3)):
+                counts = [2, 3, *([arguments.quiet_visits] if quiet and arguments.quiet_visits else [])]
+                visits = [images, *(scanned_again(scans, again) for again in rngs[: max(counts) - 1])]
+                for slices, count in itertools.product(arguments.slices, counts):
                     thicker = [{c: thick(i, slices) for c, i in v.items()} for v in visits[:count]]
                     prepared = prepare_visits(thicker, made[left_out])
                     places = [where(lesion.voxels, grid, slices, prepared) for lesion in true]

@@ -6,7 +6,7 @@ calls one step of this module or of `preparation`. The command ``segment`` calls
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mri_pipeline.core.anatomy import TissueMaps
@@ -229,6 +229,27 @@ def track(
     Tracking
     """
     return tracking.track_subject(visits, tissue_location, rules, weeks)
+
+
+def number(
+    visits: Sequence[VisitMasks],
+    *,
+    tissue_location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> Iterator[tracking.NumberedVisit]:
+    """Number the lesions of each kind as `count` counts them.
+
+    Parameters
+    ----------
+    visits, tissue_location, rules, weeks
+        As in `track`.
+
+    Yields
+    ------
+    NumberedVisit
+    """
+    yield from tracking.number_subject(visits, tissue_location, rules, weeks)
 
 
 def count(

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from mri_pipeline.core.quality_limits import LimitTable, QualityLimit, limit
+from mri_pipeline.core.quality_limits import Action, LimitTable, QualityLimit, limit
 
 _SAME: Final = (
     "state what was changed on the scanner or its protocol, and use the earlier protocol for the next visit"
@@ -50,6 +50,10 @@ class ChangeLimits(LimitTable):
         Intensity of one slice, and of odd against even slices.
     max_fall_neighbour_difference : QualityLimit
         Difference of two neighbouring slices.
+    max_fall_coherence_ratio, max_rise_coherence_ratio : QualityLimit
+        Detail from left to right relative to that from back to front.
+    max_rise_tilt_deg : QualityLimit
+        Angle of the slices to the subcallosal line.
     max_change_fluid_percent, max_change_grey_percent : QualityLimit
         CSF and grey relative to white matter, in percent of the earlier value.
     max_rise_bias_percent, max_rise_void_mm : QualityLimit
@@ -64,6 +68,10 @@ class ChangeLimits(LimitTable):
         Local variation, in percent of the earlier value.
     max_fall_slice_coherence, max_fall_template_similarity : QualityLimit
         Correlation of neighbouring slices, and similarity to the template.
+    min_head_agreement : QualityLimit
+        Agreement of the FLAIR with that of the nearest other visit after rigid registration. Two visits of one head
+        have 0.79 or more, other heads up to 0.38, a mirrored head 0.49 (``benchmarks/registration``). An analysis
+        fails below 0.5.
     """
 
     dummy_run_factor: Annotated[float, Field(ge=1)] = 2.0
@@ -81,6 +89,9 @@ class ChangeLimits(LimitTable):
     max_rise_slice_step_percent: QualityLimit = limit(20.0, _FAULT)
     max_rise_alternation_percent: QualityLimit = limit(7.5, _FAULT)
     max_fall_neighbour_difference: QualityLimit = limit(0.4, "send the original series again")
+    max_fall_coherence_ratio: QualityLimit = limit(0.95, _MOTION)
+    max_rise_coherence_ratio: QualityLimit = limit(0.95, _MOTION)
+    max_rise_tilt_deg: QualityLimit = limit(8.0, "place the slices as at the earlier visits")
     max_change_fluid_percent: QualityLimit = limit(60.0, _SAME)
     max_change_grey_percent: QualityLimit = limit(23.0, _SAME)
     max_rise_bias_percent: QualityLimit = limit(8.5, _COIL)
@@ -92,3 +103,4 @@ class ChangeLimits(LimitTable):
     max_fall_detail_percent: QualityLimit = limit(41.0, _SAME)
     max_fall_slice_coherence: QualityLimit = limit(0.22, _MOTION)
     max_fall_template_similarity: QualityLimit = limit(0.09, _HEAD)
+    min_head_agreement: QualityLimit = limit(0.5, _HEAD, Action.REFUSE)

@@ -148,6 +148,67 @@ class RawDataset:
 
 
 @dataclass(frozen=True)
+class SourceDataset:
+    """The de-identified DICOM series from which the scans of a `RawDataset` were converted.
+
+    Labels of subjects and visits have no ``sub-`` and ``ses-``. A visit that an earlier version ingested has no series.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the dataset.
+
+    Examples
+    --------
+    >>> SourceDataset(Path("sourcedata")).series("AB12", "wk04", Contrast.FLAIR).as_posix()
+    'sourcedata/sub-AB12/ses-wk04/FLAIR'
+    """
+
+    root: Path
+
+    def subject(self, subject: str) -> Path:
+        """Folder of all series of a subject.
+
+        Parameters
+        ----------
+        subject : str
+
+        Returns
+        -------
+        Path
+        """
+        return self.root / f"sub-{subject}"
+
+    def visit(self, subject: str, visit: str) -> Path:
+        """Folder of the series of one visit: a folder for each scan, named by its BIDS suffix.
+
+        Parameters
+        ----------
+        subject, visit : str
+
+        Returns
+        -------
+        Path
+        """
+        return self.subject(subject) / f"ses-{visit}"
+
+    def series(self, subject: str, visit: str, contrast: Contrast) -> Path:
+        """Folder of the DICOM files of one scan.
+
+        Parameters
+        ----------
+        subject, visit : str
+        contrast : Contrast
+
+        Returns
+        -------
+        Path
+            It contains ``*.dcm`` alone. It may not exist.
+        """
+        return self.visit(subject, visit) / contrast.value
+
+
+@dataclass(frozen=True)
 class Trial:
     """A trial folder.
 
@@ -225,7 +286,7 @@ class Trial:
 
     @property
     def withdrawn(self) -> Path:
-        """Scans and reads that were replaced or withdrawn: ``<code>/<visit>/<receipt>/{anat,reads}``.
+        """Scans and reads that were replaced or withdrawn: ``<code>/<visit>/<receipt>/{anat,reads,source}``.
 
         The receipt is the random name of the replacement or of the withdrawal.
         """
@@ -235,6 +296,11 @@ class Trial:
     def rawdata(self) -> RawDataset:
         """The accepted scans."""
         return RawDataset(self.root / "rawdata")
+
+    @property
+    def sourcedata(self) -> SourceDataset:
+        """The de-identified DICOM series of the accepted scans."""
+        return SourceDataset(self.root / "sourcedata")
 
     @property
     def derivatives(self) -> DerivativeDataset:

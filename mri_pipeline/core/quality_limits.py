@@ -137,6 +137,14 @@ class ImageLimits(LimitTable):
         Intensity of one slice against its neighbours.
     max_alternation_percent : QualityLimit
         Intensity of odd against even slices.
+    min_coherence_ratio_flair, min_coherence_ratio_t1, min_coherence_ratio_t2 : QualityLimit
+        Correlation of the detail of neighbouring axial slices from left to right relative to that from back to front.
+        Motion within slices lowers it if the phase is encoded from left to right.
+    max_coherence_ratio_t1_flair, max_coherence_ratio_t2 : QualityLimit
+        The same. Motion within slices raises it if the phase is encoded from back to front.
+    max_tilt_deg : QualityLimit
+        Angle of axial slices to the subcallosal line (MAGNIMS-CMSC-NAIMS 2021). Real scans have 0.7 to 4.9
+        degrees, slices along the line through both commissures about 5.
     min_neighbour_difference : QualityLimit
         Difference of two neighbouring slices relative to the usual one: the same anatomy twice.
     max_spike_ratio : QualityLimit
@@ -180,6 +188,14 @@ class ImageLimits(LimitTable):
     max_slice_step_percent: QualityLimit = limit(20.0, _FAULT)
     max_alternation_percent: QualityLimit = limit(8.0, _FAULT)
     min_neighbour_difference: QualityLimit = limit(0.4, "send the original series again")
+    min_coherence_ratio_flair: QualityLimit = limit(1.3, _MOTION)
+    min_coherence_ratio_t1: QualityLimit = limit(1.0, _MOTION)
+    min_coherence_ratio_t2: QualityLimit = limit(0.75, _MOTION)
+    max_coherence_ratio_t1_flair: QualityLimit = limit(2.5, _MOTION)
+    max_coherence_ratio_t2: QualityLimit = limit(1.8, _MOTION)
+    max_tilt_deg: QualityLimit = limit(
+        15.0, "place the axial slices along the subcallosal line, at this and all later visits"
+    )
     max_spike_ratio: QualityLimit = limit(100.0, _FAULT)
     max_line_ratio: QualityLimit = limit(2.5, _FAULT)
     max_saturated_percent: QualityLimit = limit(

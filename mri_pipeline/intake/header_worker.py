@@ -196,6 +196,7 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
         "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
+        "scanner_identified": any(str(part).strip() for part in scanner[2:]),
     }
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.anatomy import TissueMaps
+from mri_pipeline.core.spatial import BoolArray
 from mri_pipeline.core.visits import VisitImages
 
 
@@ -18,6 +19,7 @@ def mirrored(
     smoothing_mm: float,
     reach_mm: float,
     midline_mm: float = 0.0,
+    within: BoolArray | None = None,
 ) -> NDArray[np.float32]:
     """Highest value near the mirrored position of the other hemisphere.
 
@@ -34,13 +36,15 @@ def mirrored(
         Distance from the mirrored position in mm.
     midline_mm : float
         Voxels that are not farther than this from the midsagittal plane have no other side.
+    within : ndarray of bool, shape (x, y, z), optional
+        Voxels whose other side is wanted. Default: the brain.
 
     Returns
     -------
     ndarray of float32, shape (x, y, z)
-        0 outside the brain, near the midsagittal plane, and where the mirrored position is outside the grid.
+        0 outside of `within`, near the midsagittal plane, and where the mirrored position is outside the grid.
     """
-    grid, brain = visit.grid, visit.brain.mask
+    grid, brain = visit.grid, visit.brain.mask if within is None else within
     reach = [2 * max(1, round(reach_mm / s)) + 1 for s in grid.spacing_mm]
     blurred = ndimage.gaussian_filter(values, smoothing_mm / np.array(grid.spacing_mm))
     highest = ndimage.maximum_filter(blurred, reach)

@@ -1,6 +1,6 @@
 """Registry of sites, scanners, scans and reads, with an append-only audit trail."""
 
-from mri_pipeline.registry.quality import ScannerGate, StoredMeasures
+from mri_pipeline.registry.measures import StoredMeasures
 from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.records import (
     KnownScan,
@@ -17,6 +17,7 @@ from mri_pipeline.registry.records import (
 from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
 from mri_pipeline.registry.requirements import another_scan
+from mri_pipeline.registry.scanner_gates import ScannerGate
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import Query, QueryState, Question
 

@@ -38,6 +38,7 @@ class AuditAction(StrEnum):
     UPLOAD_NOT_CHECKED = "upload not checked"
     JOB_ORDERED = "job ordered"
     SERIES_STATED = "series stated"
+    SERIES_KEPT = "series kept"
     SCAN_RECEIVED = "scan received"
     SCAN_ANALYSED = "scan analysed"
     SCAN_FAILED = "scan failed"
@@ -63,10 +64,14 @@ class AuditAction(StrEnum):
     LOGOUT = "logout"
     AGREEMENT_WRITTEN = "agreement written"
     TABLES_WRITTEN = "tables written"
+    DICOM_EXPORTED = "DICOM exported"
     TABLES_RELEASED = "tables released"
     RELEASE_WRITTEN = "release written"
     BACKUP_WRITTEN = "backup written"
     TRIAL_RESTORED = "trial restored"
+    QUALIFICATION_WRITTEN = "qualification written"
+    TRANSACTION_TRIED = "transaction tried"
+    """Of a transaction that is undone: no trail has it."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mri_pipeline import __version__
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.quality_rows import ScannerGateRow
-from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, RegistryRow
+from mri_pipeline.registry.schema import OLDER_LAYOUTS, SCHEMA_VERSION, AuditRow, RegistryRow
 from mri_pipeline.registry.trail import append, values_of
 
 BUSY_TIMEOUT_S = 60
@@ -185,6 +186,58 @@ def prepare(engine: Engine, *, may_create: bool = True) -> None:
             f"expected the trial's registry, found a database that cannot be used ({type(error).__name__})",
             hint="check database_url in trial.toml, or restore registry.sqlite from its backup",
         ) from error
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """The database of a registry.
+
+    Parameters
+    ----------
+    system : str
+        Name and version, such as ``sqlite 3.46.1``.
+    layout : int or None
+        Layout of the registry; None if there is no registry.
+    """
+
+    system: str
+    layout: int | None
+
+
+def database_facts(engine: Engine) -> DatabaseFacts:
+    """System and layout of a database.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+
+    Returns
+    -------
+    DatabaseFacts
+    """
+    with reading(engine) as session:
+        layout = session.scalar(select(RegistryRow.version))
+        version = ".".join(map(str, engine.dialect.server_version_info or ()))
+    return DatabaseFacts(f"{engine.dialect.name} {version}".strip(), layout)
+
+
+def undoes_failed_transaction(engine: Engine) -> bool:
+    """True if an entry of the audit trail is gone after its transaction has failed.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+
+    Returns
+    -------
+    bool
+    """
+    with writing(engine) as session:
+        append(session, AuditAction.TRANSACTION_TRIED, "", {})
+        session.rollback()
+    with reading(engine) as session:
+        kept = session.scalar(select(AuditRow.seq).where(AuditRow.action == AuditAction.TRANSACTION_TRIED.value))
+    return kept is None
 
 
 def _another_layout(version: int | None) -> UsageError:

@@ -23,6 +23,10 @@ class ScannerState(StrEnum):
     SUPERSEDED = "superseded"  # its coil is not stated, and a verdict names the coil of the scanner
 
 
+WAS_ACCEPTED = (ScannerState.ACCEPTED.value, ScannerState.CLOSED.value)
+"""States of a gate with an accepted dummy run, of now or of before an upgrade."""
+
+
 class MeasuresRow(Base):
     """Image quality of one upload that was measured, accepted or refused. Rows are never changed or deleted.
 
@@ -66,7 +70,10 @@ class ScannerGateRow(Base):
     state : str
         A value of `ScannerState`.
     dummy_run_digest : str
-        SHA-256 of the upload of its latest dummy run.
+        SHA-256 of the upload of the dummy run that set the state.
+    waiting_digest : str
+        SHA-256 of the upload of a later dummy run on which a person has to decide. The gate stands until then. Empty
+        if there is none.
     at : str
         Time of the latest change of the state (UTC, ISO 8601).
     reason, by : str
@@ -74,7 +81,7 @@ class ScannerGateRow(Base):
     proposed, proposed_by : str
         Decision of a first person (a value of `ScannerState`) that waits for the confirmation of a second one.
     rules : list of str
-        Rules by which the dummy run is refused.
+        Rules by which the limits refuse the latest dummy run.
     """
 
     __tablename__ = "scanner_gates"
@@ -82,6 +89,7 @@ class ScannerGateRow(Base):
     coil: Mapped[str] = mapped_column(String(64), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
     dummy_run_digest: Mapped[str] = mapped_column(String(64))
+    waiting_digest: Mapped[str] = mapped_column(String(64), default="", server_default="")
     at: Mapped[str] = mapped_column(String(32))
     reason: Mapped[str] = mapped_column(Text, default="")
     by: Mapped[str] = mapped_column(String(LONGEST_NAME), default="")

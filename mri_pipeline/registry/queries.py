@@ -9,9 +9,11 @@ from sqlalchemy import select
 from mri_pipeline.core.errors import GateClosedError, UsageError
 from mri_pipeline.registry.audit_queries import AuditQueries
 from mri_pipeline.registry.database import reading
+from mri_pipeline.registry.gate_verdicts import require_latest_of_scanner
 from mri_pipeline.registry.records import (
     KnownScan,
     ScanIdentity,
+    ScannerFacts,
     SiteState,
     SubjectState,
     TrialState,
@@ -71,8 +73,10 @@ class RegistryQueries(AuditQueries):
                 hint=f"send a dummy run first: mri-pipeline dummy-run TRIAL UPLOAD --site {code}",
             )
 
-    def require_latest_dummy_run(self, code: str, upload_digest: str, received: str) -> None:
-        """Require that no other dummy run of a site was judged since a time.
+    def require_latest_dummy_run(
+        self, code: str, upload_digest: str, received: str, *, scanner: ScannerFacts | None = None, coil: str = ""
+    ) -> None:
+        """Require that no later dummy run of the same scanner and coil was judged.
 
         Parameters
         ----------
@@ -82,6 +86,10 @@ class RegistryQueries(AuditQueries):
             SHA-256 of the dummy run.
         received : str
             UTC (ISO 8601) when it was received; empty for now.
+        scanner : ScannerFacts, optional
+            None if the dummy run states none: no later one of the site may have been judged then.
+        coil : str, optional
+            Receive coil; empty if it is not stated.
 
         Raises
         ------
@@ -90,7 +98,11 @@ class RegistryQueries(AuditQueries):
         """
         with reading(self._engine) as session:
             row = session.get(SiteRow, code)
-            if row is not None:
+            if scanner is not None:
+                require_latest_of_scanner(
+                    session, code, scanner, coil, upload_digest=upload_digest, received=received
+                )
+            elif row is not None:
                 require_latest(row, upload_digest, received)
 
     def subjects(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 
 from mri_pipeline.core.records import ReadStanding, ReadStatus
@@ -22,6 +22,8 @@ class ScannerFacts:
         In tesla; 0 if it is not known.
     serial_digest : str
         Keyed digest of the serial number, never the number itself.
+    identified : bool
+        False if the headers state neither serial number nor station name. It is no part of the identity of a scanner.
     """
 
     manufacturer: str = ""
@@ -29,6 +31,12 @@ class ScannerFacts:
     software: str = ""
     field_strength_t: float = 0.0
     serial_digest: str = ""
+    identified: bool = field(default=True, compare=False)
+
+    @property
+    def key(self) -> dict[str, str | float]:
+        """The facts that identify a scanner of a site."""
+        return {name: value for name, value in asdict(self).items() if name != "identified"}
 
 
 @dataclass(frozen=True)

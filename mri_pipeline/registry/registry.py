@@ -13,23 +13,26 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.registry.assignments import Assignments
 from mri_pipeline.registry.audit import AuditAction, utc_now
-from mri_pipeline.registry.database import no_registry, open_engine, prepare, reading, writing
-from mri_pipeline.registry.jobs import Jobs
-from mri_pipeline.registry.quality import (
-    Measures,
-    ScannerGates,
-    Values,
-    accepted_without_scanner,
-    enter_measures,
-    judge_scanner_gate,
-    site_gate,
+from mri_pipeline.registry.database import (
+    DatabaseFacts,
+    database_facts,
+    no_registry,
+    open_engine,
+    prepare,
+    reading,
+    undoes_failed_transaction,
+    writing,
 )
+from mri_pipeline.registry.gate_verdicts import accepted_without_scanner, judge_scanner_gate, site_gate
+from mri_pipeline.registry.jobs import Jobs
+from mri_pipeline.registry.measures import Measures, Values, enter_measures
 from mri_pipeline.registry.quality_rows import ScannerState
 from mri_pipeline.registry.reads import ReadRegistry
 from mri_pipeline.registry.records import ScannerFacts
 from mri_pipeline.registry.releases import Releases
 from mri_pipeline.registry.requirements import require_latest
 from mri_pipeline.registry.scan_registry import ScanRegistry
+from mri_pipeline.registry.scanner_gates import ScannerGates
 from mri_pipeline.registry.schema import Gate, SiteRow
 from mri_pipeline.registry.sessions import Sessions
 from mri_pipeline.registry.settings import enter_settings, recorded_settings, settings_of
@@ -153,6 +156,25 @@ class Registry(ScanRegistry, ReadRegistry):
         finally:
             target.dispose()
 
+    def database(self) -> DatabaseFacts:
+        """System and layout of the database.
+
+        Returns
+        -------
+        DatabaseFacts
+        """
+        return database_facts(self._engine)
+
+    def undoes_failed_transaction(self) -> bool:
+        """Try a transaction that fails.
+
+        Returns
+        -------
+        bool
+            True if nothing of it is left.
+        """
+        return undoes_failed_transaction(self._engine)
+
     def close(self) -> None:
         """Dispose of the engine."""
         self._engine.dispose()
@@ -228,7 +250,8 @@ class Registry(ScanRegistry, ReadRegistry):
         upload_digest : str
             SHA-256 of the upload.
         scanner : ScannerFacts, optional
-            Entered as a scanner of the site if it is new. Without it, only the gate of the site is set.
+            Entered as a scanner of the site if it is new. Without it, only the gate of the site is set, unless a person
+            has to decide: then it is entered as a scanner without facts.
         coil : str
             Receive coil of the scanner; empty if it is not stated.
         findings : sequence of Question or str
@@ -247,22 +270,24 @@ class Registry(ScanRegistry, ReadRegistry):
         Returns
         -------
         ScannerState
-            The verdict, or the decision of a person on the same upload.
+            The verdict, or the decision of a person on the same upload. Undecided while a person has to decide on it; a
+            gate that was accepted stands until then. Closed or superseded if the gate stays so.
 
         Raises
         ------
         SettingsError
             If the protocol has no such site.
         UsageError
-            If another dummy run was judged after this one was received.
+            If another dummy run of the scanner was judged after this one was received, or after this one was judged.
         """
         self._protocol.site(site)
         state = ScannerState.ACCEPTED if accepted else ScannerState.REFUSED
         if accepted and undecided:
-            state = ScannerState.UNDECIDED
+            state, scanner = ScannerState.UNDECIDED, scanner or ScannerFacts()
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
-            require_latest(row, upload_digest, received)
+            if scanner is None:
+                require_latest(row, upload_digest, received)
             without_scanner = (
                 accepted_without_scanner(session, site) if scanner else state is ScannerState.ACCEPTED
             )
@@ -278,6 +303,7 @@ class Registry(ScanRegistry, ReadRegistry):
                     upload_digest=upload_digest,
                     rules=rules,
                     final=final,
+                    received=received,
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
@@ -285,7 +311,8 @@ class Registry(ScanRegistry, ReadRegistry):
             if without_scanner or state in {ScannerState.ACCEPTED, ScannerState.CLOSED}:
                 gate = Gate.ACCEPTED
             else:
-                gate = site_gate(session, site, Gate(state.value))
+                undecided = state is ScannerState.UNDECIDED
+                gate = site_gate(session, site, Gate.UNDECIDED if undecided else Gate.REFUSED)
             row.gate, row.dummy_run_digest, row.gate_at = gate.value, upload_digest, utc_now()
             messages = [str(finding) for finding in findings]
             details = {

@@ -126,7 +126,7 @@ def _apply_site(state: ReplayedState, entry: AuditEntry, target: tuple[str, ...]
         case AuditAction.SUBJECT_ENTERED:
             state.subjects[target] = {"site": details["site"]}
         case AuditAction.SCANNER_ENTERED:
-            known = {"id": details["id"]} if "id" in details else {}
+            known = {name: details[name] for name in ("id", "identified") if name in details}
             state.scanners[scanner_key(entry.target, dict(details))] = known
         case AuditAction.UPLOAD_RELEASED:
             names = ("reason", "by", "protocol", "cleared")

@@ -40,7 +40,7 @@ def require_site(own: str, code: str, site: str) -> None:
 
 
 def require_latest(row: SiteRow, upload_digest: str, received: str) -> None:
-    """Refuse the verdict on a dummy run if a later one was judged.
+    """Refuse the verdict on a dummy run that states no scanner if a later one of the site was judged.
 
     Parameters
     ----------
@@ -58,10 +58,26 @@ def require_latest(row: SiteRow, upload_digest: str, received: str) -> None:
     if not received or not row.gate_at or row.dummy_run_digest == upload_digest:
         return
     if datetime.fromisoformat(row.gate_at) > datetime.fromisoformat(received):
-        raise UsageError(
-            f"site {row.code}: expected its latest dummy run, found an earlier one than the one that was judged last",
-            hint="ask the site for a new dummy run, then: mri-pipeline dummy-run TRIAL UPLOAD --site S",
-        )
+        raise later_dummy_run(row.code)
+
+
+def later_dummy_run(site: str) -> UsageError:
+    """The error for a dummy run after a later one was judged.
+
+    Parameters
+    ----------
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    UsageError
+        To be raised by the caller.
+    """
+    return UsageError(
+        f"site {site}: expected its latest dummy run, found an earlier one than the one that was judged last",
+        hint="ask the site for a new dummy run, then: mri-pipeline dummy-run TRIAL UPLOAD --site S",
+    )
 
 
 def require_texts(*, by: str, **texts: str) -> None:

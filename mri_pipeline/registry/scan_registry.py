@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from mri_pipeline.core.records import ScanStatus
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.registry.database import writing
-from mri_pipeline.registry.quality import Values, enter_measures
+from mri_pipeline.registry.measures import Values, enter_measures
 from mri_pipeline.registry.queries import RegistryQueries
 from mri_pipeline.registry.records import ScanIdentity, ScannerFacts
 from mri_pipeline.registry.requirements import accepted_scan, another_scan, is_accepted, require_texts

@@ -119,14 +119,18 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
     Returns
     -------
     int
+
+    Notes
+    -----
+    Earlier layouts did not know whether a scanner is identified. It is entered again if it is not.
     """
-    values = asdict(facts)
-    row = session.scalar(select(ScannerRow).filter_by(site=site, **values))
-    if row is None:
-        row = ScannerRow(site=site, **values)
+    row = session.scalar(select(ScannerRow).filter_by(site=site, **facts.key))
+    if row is None or (row.identified and not facts.identified):
+        row = row or ScannerRow(site=site, **facts.key)
+        row.identified = facts.identified
         session.add(row)
         session.flush()
-        append(session, AuditAction.SCANNER_ENTERED, site, values | {"id": row.id})
+        append(session, AuditAction.SCANNER_ENTERED, site, asdict(facts) | {"id": row.id})
     return row.id
 
 

@@ -159,7 +159,9 @@ def _scanner(one: ScannerQuality, anchor: str) -> dict[str, Any]:
 
 
 def _waiting(gate: ScannerGate) -> str:
-    return f"{gate.proposed} by {gate.proposed_by}, not confirmed" if gate.proposed else ""
+    waits = [f"decision on dummy run {gate.waiting_digest[:8]}"] if gate.waiting_digest else []
+    proposed = [f"{gate.proposed} by {gate.proposed_by}, not confirmed"] if gate.proposed else []
+    return "; ".join(waits + proposed)
 
 
 def _findings(scanner: ScannerQuality) -> list[tuple[str, str, str, str, str]]:

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from mri_pipeline.registry import ScannerGate
 
 
+_NEXT = {
+    "undecided": "a person has to decide on the dummy run (--decide); the gate stays as it is until then",
+    "refused": "a person has refused this dummy run; the gate of the scanner is closed",
+    "closed": "the gate of the scanner was closed for an upgrade; a new dummy run opens it",
+    "superseded": "a dummy run that states the receive coil was judged since; this one changes no gate",
+}
+"""What the gate of a scanner waits for, by the state of the dummy run."""
+
+
 class Decision(StrEnum):
     """Decision of a person on a dummy run."""
 
@@ -85,8 +94,8 @@ def dummy_run(
         emit(result.as_dict())
         return
     say(f"site {site}: dummy run {result.verdict}")
-    if result.gate != "accepted":
-        say("  the gate of the scanner is closed until a person accepts the dummy run: --decide accept")
+    if result.gate in _NEXT:
+        say(f"  {_NEXT[result.gate]}")
     for query in result.queries:
         say(f"  query: {query}")
     say(f"report: {result.report}")
@@ -94,7 +103,8 @@ def dummy_run(
 
 def _say_gate(gate: ScannerGate, *, as_json: bool) -> None:
     if as_json:
-        scanner = {name: value for name, value in asdict(gate.scanner).items() if name != "serial_digest"}
+        hidden = {"serial_digest", "identified"}
+        scanner = {name: value for name, value in asdict(gate.scanner).items() if name not in hidden}
         emit(asdict(gate) | {"scanner": scanner})
         return
     name = f"{gate.scanner.manufacturer} {gate.scanner.model}"

@@ -13,6 +13,7 @@ from mri_pipeline.core.errors import AnalysisError, UsageError
 from reading_centre.console import (
     AsJson,
     TrialFolder,
+    ask_password,
     emit,
     renew_reports,
     require_writable,
@@ -61,7 +62,7 @@ def read(
         )
     if not reader and export is None:
         raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
-    proof = read_lock.Proof(key_file, _ask_password)
+    proof = read_lock.Proof(key_file, ask_password)
     if account:
         say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password))
         return
@@ -96,14 +97,8 @@ def _report(summary: dict[str, int | str | list[str]], *, as_json: bool) -> None
         raise typer.Exit(AnalysisError.exit_code)
 
 
-def _ask_password(statement: str) -> str:
-    """Ask for the password on a terminal, else read one line of the standard input."""
-    say_stderr(statement)
-    return getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-
-
 def _ask_new_password(statement: str) -> str:
-    password = _ask_password(statement)
+    password = ask_password(statement)
     if sys.stdin.isatty() and getpass("Again: ") != password:
         raise UsageError("expected the same password twice, found another", hint="try again")
     return password

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ReadingCentreError, UsageError
+from mri_pipeline.core.io.digests import has_digest
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.reading.lock import kept_inputs
@@ -43,9 +44,9 @@ def verify_trial(folder: Path, anchor: Path | None = None) -> Verified:
     """Check the audit trail, and everything of which it has a digest.
 
     The chain and its times; the rows of the registry; the settings; every version of every read, also of withdrawn
-    scans; the copies of locked reads; signatures and logs of the readings in the browser; the sealed key; the tables as
-    they were last written. With a broken chain, only the times and the key are checked, because the rest cannot be
-    trusted.
+    scans; the copies of locked reads; signatures and logs of the readings in the browser; the qualification reports;
+    the sealed key; the tables as they were last written. With a broken chain, only the times and the key are checked,
+    because the rest cannot be trusted.
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ def deviations_from_trail(trial: Trial, registry: Registry) -> Iterator[str]:
         yield f"trial.toml: expected {name} as in the audit trail, found another value"
     yield from _reads(trial, registry)
     yield from _readings(registry)
+    yield from _qualifications(trial, registry)
     written = registry.audit_entries(AuditAction.TABLES_WRITTEN)
     if written and written[-1].details.get("files"):
         yield from _refusal(lambda: require_as_written(trial.tables, written[-1].details["files"]))
@@ -170,6 +172,16 @@ def _readings(registry: Registry) -> Iterator[str]:
 
 def _reading_name(subject: str, visit: str, reader: str) -> str:
     return f"subject {subject}, visit {visit}, reader {reader}, reading in the browser"
+
+
+def _qualifications(trial: Trial, registry: Registry) -> Iterator[str]:
+    """Deviations of the qualification reports."""
+    for entry in registry.audit_entries(AuditAction.QUALIFICATION_WRITTEN):
+        for name, digest in sorted(entry.details["files"].items()):
+            path = trial.reports / name
+            if not has_digest(path, digest):
+                found = "it changed" if path.is_file() else "none"
+                yield f"reports/{name}: expected the qualification report of the audit trail, found {found}"
 
 
 def _versions(trial: Trial, registry: Registry) -> Iterator[tuple[AuditEntry, Path]]:

@@ -282,7 +282,7 @@ class _CopyOfTrial:
         trial = self._trial
         return [
             trial.rawdata.root / f"sub-{subject}", trial.derivatives.folder(subject), trial.reads / subject,
-            trial.withdrawn / subject,
+            trial.withdrawn / subject, trial.sourcedata.subject(subject),
         ]  # fmt: skip
 
     def _left_out(self) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 from mri_pipeline.core.errors import AnalysisError, UploadRefusedError, UsageError
+from mri_pipeline.core.layout import Trial
 from mri_pipeline.phantom.trial import ReferenceTrial, Upload, UploadKind, write_reference_trial
 from mri_pipeline.tables.io import read_table
 from qc.reports.index import INDEX_PAGE
@@ -54,13 +56,89 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
             "expected a new or empty folder for the demo, found one with files",
             hint="name another: mri-pipeline demo DIR",
         )
+    demo = simulate(folder, say=say)
+    analyse(demo, nprocs=nprocs, say=say)
+    say("5/5  measured / truth; one number if both are equal")
+    measured = read_table(demo.trial.tables / "lesion_timepoints.csv")
+    for compared in beside_truth(measured, demo.true_timepoints()):
+        table(compared)
+    say(f"tables:  {demo.trial.tables}")
+    say(f"reports: {demo.trial.reports / INDEX_PAGE}")
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """The digital reference trial in a reading centre.
+
+    Parameters
+    ----------
+    source : ReferenceTrial
+        Uploads and truth.
+    trial : Trial
+    codes : mapping of str to str
+        Blinded code by trial number.
+    """
+
+    source: ReferenceTrial
+    trial: Trial
+    codes: Mapping[str, str]
+
+    def true_timepoints(self) -> list[dict[str, str]]:
+        """What a perfect reader would report.
+
+        Returns
+        -------
+        list of dict
+            Rows of lesion_timepoints.csv as text, with the blinded codes.
+        """
+        rows = read_table(self.source.truth / "lesion_timepoints.csv")
+        return [row | {"subject": self.codes[row["subject"]]} for row in rows]
+
+
+def simulate(folder: Path, *, say: Say) -> ReferenceRun:
+    """Write the reference trial as DICOM and ingest it into a new trial.
+
+    Parameters
+    ----------
+    folder : Path
+        New or empty folder for ``source`` (uploads and truth) and ``trial``.
+    say : callable
+        Prints a line.
+
+    Returns
+    -------
+    ReferenceRun
+
+    Raises
+    ------
+    UploadRefusedError, AnalysisError
+        As `take_in`.
+    """
     say("1/5  simulating the digital reference trial as DICOM, with known lesions")
     source = write_reference_trial(folder / "source", progress=lambda line: say(f"       {line}"))
     say("2/5  creating the trial and ingesting the uploads")
     trial = init_trial(folder / "trial", source.protocol)
-    codes = take_in(source, trial.root, say=say)
+    return ReferenceRun(source, trial, take_in(source, trial.root, say=say))
+
+
+def analyse(run: ReferenceRun, *, nprocs: int, say: Say) -> None:
+    """Analyse all subjects of the reference trial and write its provisional tables.
+
+    Parameters
+    ----------
+    run : ReferenceRun
+    nprocs : int
+        Number of subjects analysed in parallel.
+    say : callable
+        Prints a line.
+
+    Raises
+    ------
+    AnalysisError
+        If a subject failed.
+    """
     say("3/5  analysing: brain, registration, lesions, tracking, reports")
-    outcome = run_trial(trial.root, execution=Execution(nprocs=nprocs))
+    outcome = run_trial(run.trial.root, execution=Execution(nprocs=nprocs))
     for subject in outcome.outcomes:
         say(
             f"       {subject.subject}: {'done' if subject.done else subject.reason}"
@@ -69,16 +147,7 @@ def run_demo(folder: Path, *, nprocs: int, say: Say, table: Callable[[Table], No
     if outcome.failed:
         raise AnalysisError(f"expected every subject analysed, found {len(outcome.failed)} that failed")
     say("4/5  writing the tables")
-    write_trial_tables(trial.root, provisional=True)
-    say("5/5  measured / truth; one number if both are equal")
-    measured = read_table(trial.tables / "lesion_timepoints.csv")
-    truth = [
-        row | {"subject": codes[row["subject"]]} for row in read_table(source.truth / "lesion_timepoints.csv")
-    ]
-    for compared in beside_truth(measured, truth):
-        table(compared)
-    say(f"tables:  {trial.tables}")
-    say(f"reports: {trial.reports / INDEX_PAGE}")
+    write_trial_tables(run.trial.root, provisional=True)
 
 
 def take_in(source: ReferenceTrial, trial: Path, *, say: Say) -> dict[str, str]:

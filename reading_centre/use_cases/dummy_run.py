@@ -49,7 +49,8 @@ class ReceivedDummyRun:
     verdict : str
         `qc.acceptance.Verdict`.
     gate : str
-        State of the gate of the scanner (`mri_pipeline.registry.ScannerState`).
+        `mri_pipeline.registry.ScannerState` of the dummy run: refused if a person has refused it, undecided while a
+        person has to decide on it, closed or superseded if the gate of the scanner stays so.
     queries : tuple of str
         To be answered by the site.
     report : str
@@ -111,7 +112,7 @@ def receive_dummy_run(
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, a later dummy run of the site was judged, or Chromium is
+        If the site is unknown, the path does not exist, a later dummy run of the scanner was judged, or Chromium is
         missing for a PDF.
     ExternalToolError
         If Chromium fails. The verdict is recorded.
@@ -121,16 +122,23 @@ def receive_dummy_run(
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         upload = desk.upload
         _, digest = measure_upload(upload)
-        desk.registry.require_latest_dummy_run(site, digest, received)
         with _refusals(desk, upload, digest, site, received, pdf=pdf) as judged:
-            run, alarm = accept_dummy_run(
-                upload,
-                protocol=desk.protocol,
-                site=site,
-                trial=desk.trial.root,
-                work_dir=work / "upload",
-                cleared=desk.registry.releases.of(digest).cleared,
-                stated=stated,
+            try:
+                run, alarm = accept_dummy_run(
+                    upload,
+                    protocol=desk.protocol,
+                    site=site,
+                    trial=desk.trial.root,
+                    work_dir=work / "upload",
+                    cleared=desk.registry.releases.of(digest).cleared,
+                    stated=stated,
+                )
+            except UploadRefusedError:
+                desk.registry.require_latest_dummy_run(site, digest, received)  # its scanner is not known
+                raise
+            known = _of_scanner(run)
+            desk.registry.require_latest_dummy_run(
+                site, digest, received, scanner=known["scanner"], coil=known["coil"]
             )
             judged.append(run)
             if stated:
@@ -146,9 +154,10 @@ def receive_dummy_run(
             findings=questions(run.of(Action.QUERY)),
             undecided=desk.protocol.scanner_gate.persons > 0,
             received=received,
-            **_of_scanner(run),
+            **known,
         )
-        desk.settle_waiting(digest, kind="dummy run")
+        if state not in {ScannerState.REFUSED, ScannerState.UNDECIDED}:  # by a person, or until one decides
+            desk.settle_waiting(digest, kind="dummy run")
         if pdf:
             write_pdf(report)
         queries = tuple(finding.message for finding in run.of(Action.QUERY))
@@ -216,8 +225,9 @@ def decide_dummy_run(
             scanner=scanner,
             coil=coil,
         )
+    report = _report(trial, site, gate.latest_digest)
     add_decision(
-        _report(trial, site, gate.dummy_run_digest),
+        report,
         state=ScannerState.ACCEPTED.value if accept else ScannerState.REFUSED.value,
         reason=reason,
         by=by,
@@ -225,8 +235,8 @@ def decide_dummy_run(
         final=not gate.proposed,
     )
     if gate.state is ScannerState.ACCEPTED and not gate.proposed:
-        settle_upload(trial, gate.dummy_run_digest, kind="dummy run")
-    _renew_pdf(_report(trial, site, gate.dummy_run_digest))
+        settle_upload(trial, gate.latest_digest, kind="dummy run")
+    _renew_pdf(report)
     return gate
 
 
@@ -244,6 +254,7 @@ def _refusals(
             yield judged
     except UploadRefusedError as error:
         # an unreadable upload does not withdraw an earlier acceptance
+        known = _of_scanner(judged[0]) if judged else {}
         if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
             reasons = [finding.rule for run in judged for finding in run.of(Action.REFUSE)]
             desk.registry.record_dummy_run(
@@ -254,7 +265,7 @@ def _refusals(
                 rules=reasons,
                 final=NEVER_OVERRULED,
                 received=received,
-                **(_of_scanner(judged[0]) if judged else {}),
+                **known,
             )
         if pdf and judged:
             write_pdf(_report(desk.trial, site, digest))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mri_pipeline.core.errors import ComplianceError, UsageError
+import numpy as np
+
+from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageError
+from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantine import measure_upload
 from mri_pipeline.registry import another_scan
-from qc.decision import write_scans
+from mri_pipeline.registry.audit import AuditAction
+from qc.decision import DecidedVisit, move_series, write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
 from qc.scan_profile import profile_record
 from reading_centre.use_cases.private_folder import private_folder
@@ -22,6 +26,7 @@ from reading_centre.use_cases.staging import (
     make_durable,
     only_comparison,
     only_writer,
+    place_series,
     settle_subject,
     staged_visit,
 )
@@ -144,7 +149,8 @@ def _ingested(desk: UploadDesk, upload: Path, visitor: Visitor) -> ReceivedVisit
         _require_expected(desk, visitor)
     with only_writer(desk.trial, visitor.code):
         settle_subject(desk.trial, desk.protocol, desk.registry, visitor.code)
-        received = _known_visit(desk, visitor) or _stored(desk, upload, visitor)
+        known = _known_visit(desk, visitor)
+        received = _stored(desk, upload, visitor) if known is None else _with_series(desk, upload, visitor, known)
         desk.settle_waiting(visitor.digest, kind="visit", visit=visitor.visit)
         return received
 
@@ -217,11 +223,47 @@ def _known_visit(desk: UploadDesk, visitor: Visitor) -> ReceivedVisit | None:
     return ReceivedVisit(code, visit, contrasts, state.findings, known=True)
 
 
+def _with_series(desk: UploadDesk, upload: Path, visitor: Visitor, known: ReceivedVisit) -> ReceivedVisit:
+    """Keep the DICOM series of a scan that an earlier version has ingested without it. Scan and reads do not change.
+
+    An upload that is refused by the present rules is not quarantined: its scan stays accepted, without series.
+    """
+    place = desk.trial.sourcedata.visit(visitor.code, visitor.visit)
+    if place.exists():
+        return known
+    try:
+        with private_folder(desk.trial.work) as work:
+            decided = decide_upload(desk, upload, work / "upload", replace(visitor, dry_run=True)).decided
+            _require_stored(decided, desk.trial.rawdata.scans(visitor.code, visitor.visit))
+            move_series(decided, work / "series")
+            place_series(work / "series", place)
+    except (UploadRefusedError, UsageError) as error:
+        return replace(known, notes=(*known.notes, f"its DICOM series is not kept: {error.message}"))
+    target = f"{visitor.code} {visitor.visit}"
+    desk.registry.audit(AuditAction.SERIES_KEPT, target=target, details={"upload": visitor.digest})
+    return replace(
+        known, notes=(*known.notes, "its DICOM series, which an earlier version had not kept, is kept now")
+    )
+
+
+def _require_stored(decided: DecidedVisit, stored: Mapping[Contrast, Path]) -> None:
+    """Refuse other scans than those that are stored."""
+    if decided.scans.keys() != stored.keys() or not all(
+        np.array_equal(load_image(path).data, decided.scans[contrast].load()[0].data)
+        for contrast, path in stored.items()
+    ):
+        raise UsageError(
+            "expected the scans that are stored, found others (by the present rules, or without the --series of the "
+            "first ingest)"
+        )
+
+
 def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
     """Store files and registry entries of an accepted visit. The caller is the `only_writer`."""
     code, visit, decided = visitor.code, visitor.visit, judged.decided
     with staged_visit(desk.trial, desk.protocol, desk.registry, subject=code, visit=visit) as staged:
         write_scans(decided, raw=staged.raw, protocol=desk.protocol, subject=code, visit=visit)
+        move_series(decided, staged.series)
         make_durable(staged)
         desk.sealed.code_for(visitor.site, visitor.number)
         desk.registry.record_scan(

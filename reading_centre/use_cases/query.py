@@ -32,6 +32,8 @@ _TO_DO: Final = {
     "copied_scan": "send the original series of both scans",
     "scanner_gate": "send a dummy run of this scanner",
     "same_scanner": "state why another scanner was used, and use the earlier one for the next visit",
+    "one_scanner": "state why a series is from another scanner or coil, and use one scanner for all series",
+    "scanner_identity": "keep serial number and station name of the scanner in the headers",
     "same_software": "state when the software was changed",
 }
 """What a site has to do, by the rule of the finding. Limits of ``trial.toml`` state it themselves."""

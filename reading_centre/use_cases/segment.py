@@ -44,6 +44,7 @@ def segment_files(
     out: Path,
     segmenter: Segmenter | None = None,
     calibrate: bool = False,
+    rules: LesionRules | None = None,
 ) -> dict[str, float | int | str | None]:
     """Segment NIfTI files and write the masks.
 
@@ -60,6 +61,8 @@ def segment_files(
         External T2 segmenter.
     calibrate : bool
         True: write the detection rates of simulated lesions to ``calibration.csv``.
+    rules : LesionRules, optional
+        Of a trial, with its segmenter. Default: the default rules with `segmenter`.
 
     Returns
     -------
@@ -85,8 +88,9 @@ def segment_files(
     )  # before the work, so that a folder that cannot be created is reported at once
     for name in (*(f"{made}.nii.gz" for made in (*_MASKS, *_MAPS, _NUMBERED)), _TABLE, _PROVENANCE, _CALIBRATION):
         (out / name).unlink(missing_ok=True)  # remove files of an earlier run
+    rules = rules or LesionRules(segmenter=segmenter)
+    segmenter = rules.segmenter
     work = Path(tempfile.mkdtemp(prefix="segmenter-", dir=out)) if segmenter else None
-    rules = LesionRules(segmenter=segmenter)
     scan = segment_images(images, brain_mask=mask, rules=rules, work=work, calibrate=calibrate)
     if work:
         shutil.rmtree(work)

@@ -2,8 +2,8 @@
 
 The scans of an upload are converted into ``staging/<code>_<visit>_<receipt>/``. The receipt is a random name. The
 transaction of the registry that stores the receipt accepts the scan. `settle` then moves the earlier scan and its reads
-to ``withdrawn/`` and the new scan to ``rawdata/``. If the process ends in between, the next command settles the folder:
-a staged scan whose receipt is in the registry is moved, another one is deleted.
+to ``withdrawn/``, the new scan to ``rawdata/`` and its DICOM series to ``sourcedata/``. If the process ends in between,
+the next command settles the folder: a staged scan whose receipt is in the registry is moved, another one is deleted.
 
 The folder of a scan that is withdrawn without a replacement holds the file `WITHDRAWAL` alone.
 """
@@ -23,7 +23,7 @@ from mri_pipeline.convert.bids import ensure_dataset, list_participants
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_folder, sync_tree
 from mri_pipeline.core.io.locks import LockedError, exclusive
-from mri_pipeline.core.layout import RawDataset, Trial
+from mri_pipeline.core.layout import RawDataset, SourceDataset, Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.reading.store import visit_folder
 from mri_pipeline.registry import Registry
@@ -75,6 +75,11 @@ class StagedVisit:
     def raw(self) -> RawDataset:
         """Dataset for the converted scans."""
         return RawDataset(self.folder / "rawdata")
+
+    @property
+    def series(self) -> Path:
+        """Folder for the de-identified DICOM series."""
+        return SourceDataset(self.folder / "sourcedata").visit(self.subject, self.visit)
 
 
 @contextmanager
@@ -183,6 +188,20 @@ def make_durable(staged: StagedVisit) -> None:
     sync_folder(staged.folder.parent)
 
 
+def place_series(series: Path, place: Path) -> None:
+    """Move the DICOM series of an accepted scan to their place in one step. The caller is the `only_writer`.
+
+    Parameters
+    ----------
+    series : Path
+        On the disk of the trial.
+    place : Path
+        Does not exist.
+    """
+    sync_tree(series)
+    _move(series, place)
+
+
 def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedVisit) -> None:
     """Move a staged visit to its place if the registry has accepted it, else delete it.
 
@@ -200,23 +219,30 @@ def settle(trial: Trial, protocol: Protocol, registry: Registry, staged: StagedV
             _keep_withdrawn(trial, staged)
             _keep_last_results(trial, registry, staged)
             _remove_empty(trial.rawdata.anat(staged.subject, staged.visit).parent)
+            _remove_empty(trial.sourcedata.visit(staged.subject, staged.visit))
             list_participants(trial.rawdata)
     elif registry.receipt(staged.subject, staged.visit) == staged.receipt:
         new = staged.raw.anat(staged.subject, staged.visit)
-        place = trial.rawdata.anat(staged.subject, staged.visit)
         if new.is_dir():  # else it has been moved
             _keep_withdrawn(trial, staged)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            new.rename(place)
-            sync_folder(place.parent)
+            _move(new, trial.rawdata.anat(staged.subject, staged.visit))
+        if staged.series.is_dir():  # after the scan: what lies in its place before is the earlier scan's
+            _move(staged.series, trial.sourcedata.visit(staged.subject, staged.visit))
         ensure_dataset(trial.rawdata, name=protocol.name)
         list_participants(trial.rawdata)
     shutil.rmtree(staged.folder)
 
 
+def _move(staged: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staged.rename(place)
+    sync_folder(place.parent)
+
+
 def _keep_withdrawn(trial: Trial, staged: StagedVisit) -> None:
-    """Move the earlier scan of the visit and its reads to ``withdrawn/``."""
+    """Move the earlier scan of the visit, its DICOM series and its reads to ``withdrawn/``."""
     subject, visit = staged.subject, staged.visit
+    _keep(trial, staged, trial.sourcedata.visit(subject, visit), "source")
     _keep(trial, staged, visit_folder(trial.reads, subject, visit), "reads")
     _keep(trial, staged, trial.rawdata.anat(subject, visit), "anat")
 

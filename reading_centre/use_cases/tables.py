@@ -166,23 +166,58 @@ def _subjects(
     locked = registry.locked_inputs()
     depends = [{v.visit: locked[s.code, v.visit] for v in s.visits if (s.code, v.visit) in locked} for s in states]
     for state, result in zip(states, _counted(trial, protocol, states, depends, nprocs=nprocs), strict=True):
-        scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
-        reads = {visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits}
-        empty = SubjectResult(state.code)
         if isinstance(result, ReadingCentreError):
             refused[state.code] = result
-            scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
-        counting = {visit.visit: visit.counting for visit in state.visits if visit.counting}
-        without_numbers.append(
-            SubjectInput(
-                empty,
-                scans=scans,
-                reads=reads,
-                evaluators={visit: _evaluator(read.reader, protocol) for visit, read in counting.items()},
-                versions={visit: read.version for visit, read in counting.items()},
-            )
-        )
-        yield replace(without_numbers[-1], result=empty if isinstance(result, ReadingCentreError) else result)
+        one = _input(protocol, state, result)
+        without_numbers.append(replace(one, result=SubjectResult(state.code)))
+        yield one
+
+
+def _input(protocol: Protocol, state: SubjectState, result: SubjectResult | ReadingCentreError) -> SubjectInput:
+    """Scans, reads and results of a subject, as the tables show them."""
+    scans = {visit.visit: visit.scan.for_tables for visit in state.visits}
+    if isinstance(result, ReadingCentreError):
+        scans |= dict.fromkeys(_analysed(state), ScanStatus.FAILED)
+        result = SubjectResult(state.code)
+    counting = {visit.visit: visit.counting for visit in state.visits if visit.counting}
+    return SubjectInput(
+        result,
+        scans=scans,
+        reads={visit.visit: visit.read or ReadStatus.AUTOMATIC for visit in state.visits},
+        evaluators={visit: _evaluator(read.reader, protocol) for visit, read in counting.items()},
+        versions={visit: read.version for visit, read in counting.items()},
+    )
+
+
+def counted_subject(
+    trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs
+) -> tuple[SubjectInput, CountedMasks | None]:
+    """A subject as the tables count it, and the masks that are counted.
+
+    Parameters
+    ----------
+    trial : Trial
+    protocol : Protocol
+    state : SubjectState
+    depends : mapping of str to mapping
+        As in `counted_masks`.
+
+    Returns
+    -------
+    SubjectInput
+    CountedMasks or None
+        Those of the analysis if no read counts. None without an analysed visit.
+
+    Raises
+    ------
+    UsageError, GridMismatchError, ImageError
+        As `counted_masks`.
+    """
+    result = _result(trial, protocol, state, _analysed(state), depends)
+    if not _analysed(state):
+        return _input(protocol, state, result), None
+    _, counted = counted_masks(trial, protocol, state, depends, unread=True)
+    return _input(protocol, state, result), counted
 
 
 def _evaluator(code: str, protocol: Protocol) -> Evaluator:
@@ -265,7 +300,7 @@ def _result(
 
 
 def counted_masks(
-    trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs
+    trial: Trial, protocol: Protocol, state: SubjectState, depends: LockInputs, *, unread: bool = False
 ) -> tuple[SubjectResult, CountedMasks | None]:
     """The automatic results of a subject with an analysed visit, and the masks that the tables count.
 
@@ -276,12 +311,14 @@ def counted_masks(
     state : SubjectState
     depends : mapping of str to mapping
         For each locked visit, what its counts depend on (`RegistryQueries.locked_inputs`).
+    unread : bool, optional
+        True: the masks of the analysis, too, if no read counts.
 
     Returns
     -------
     SubjectResult
     CountedMasks or None
-        None if no read counts: the automatic results are in the tables.
+        None if no read counts and `unread` is False: the automatic results are in the tables.
 
     Raises
     ------
@@ -296,7 +333,7 @@ def counted_masks(
         for visit in state.visits
         if visit.visit in analysed and visit.counting is not None
     }
-    if not confirmed:
+    if not confirmed and not unread:
         return automatic, None
     files = _files_beside(trial, state.code, analysed, depends, protocol.lesions)
     masks = [

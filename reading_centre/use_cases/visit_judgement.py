@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
+from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
@@ -22,7 +23,8 @@ from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
 from qc.measure_record import measure_record
-from qc.scan_profile import PreviousScan, ScanProfile, profile_of_record
+from qc.same_head import HeadMatch, judge_head, match_head
+from qc.scan_profile import PreviousScan, Scanner, ScanProfile, differences, profile_of_record
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts
@@ -74,6 +76,8 @@ class DecidedUpload:
         Day of the scan as proleptic ordinal. It is not stored.
     measures : mapping of str to mapping of str to float
         `qc.measure_record.measure_record` of its scans.
+    head : HeadMatch or None
+        The FLAIR registered to that of the nearest other visit. None if there is none, or no brain was found.
     """
 
     decided: DecidedVisit
@@ -81,6 +85,7 @@ class DecidedUpload:
     headers: HeaderChecks
     day: int | None
     measures: Mapping[str, Mapping[str, float]]
+    head: HeadMatch | None
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,20 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
     with _measures_of_refused(desk, visitor, checked.profile, measures):
         decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
     identity = _identity(checked, decided, visitor.before_infusion)
-    return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures)
+    head = _match_head(desk, visitor, decided, measures)
+    return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
+
+
+def _match_head(
+    desk: UploadDesk, visitor: Visitor, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
+) -> HeadMatch | None:
+    similarity = measures.get(Contrast.FLAIR.value, {}).get("placement.similarity", 0.0)
+    no_brain = similarity < desk.protocol.image_quality.min_template_similarity.value
+    other = _nearest_visit(desk, visitor.code, visitor.visit)
+    if no_brain or not other or Contrast.FLAIR not in decided.scans:
+        return None
+    file = desk.trial.rawdata.image(visitor.code, other, Contrast.FLAIR)
+    return match_head(decided.scans[Contrast.FLAIR].load()[0], load_image(file), other) if file.is_file() else None
 
 
 @contextmanager
@@ -241,6 +259,7 @@ def _compare(
         *check_withdrawn(before, **of),
         *_judge_scanner(desk, visitor, upload),
         *_judge_change(desk, visitor, upload),
+        *_judge_head(desk, upload),
     )
     elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
     if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
@@ -263,19 +282,22 @@ def _compare(
 
 
 def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
-    """Whether the scanner has an accepted dummy run."""
+    """Whether the scanner of each series has an accepted dummy run."""
     profile = upload.decided.profile
-    scanner = scanner_facts(profile)
-    if scanner is None:
-        return []
-    finding = judge_scanner(
-        desk.registry.scanner_gates.all(visitor.site),
-        scanner,
-        profile.coil,
-        day=None if upload.day is None else dt.date.fromordinal(upload.day),
-        action=desk.protocol.scanner_gate.without_dummy_run,
-    )
-    return [] if finding is None or finding.action is None else [finding]
+    gates = desk.registry.scanner_gates.all(visitor.site)
+    day = None if upload.day is None else dt.date.fromordinal(upload.day)
+    action = desk.protocol.scanner_gate.without_dummy_run
+    scanners: dict[Contrast | None, ScanProfile | Scanner] = {None: profile}
+    # another coil alone is a query of the headers
+    scanners |= {c: one for c, one in profile.others.items() if differences(one, profile) != ("receive coil",)}
+    findings = []
+    for contrast, one in scanners.items():
+        facts = scanner_facts(one)
+        finding = None if facts is None else judge_scanner(gates, facts, one.coil, day=day, action=action)
+        if finding is not None and finding.action is not None:
+            name = "" if contrast is None else f"{contrast.value}: "
+            findings.append(replace(finding, contrast=contrast, message=f"{name}{finding.message}"))
+    return findings
 
 
 def _close_earlier_software(
@@ -295,7 +317,7 @@ def _close_earlier_software(
 def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> list[Finding]:
     """Changes of image quality since the dummy run of the scanner and the subject's earlier visits on it.
 
-    Scans with another receive coil are not compared.
+    Scans with another receive coil or from another scanner than the FLAIR are not compared.
     """
     profile = upload.decided.profile
     scanner = scanner_facts(profile)
@@ -315,12 +337,19 @@ def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> 
     }
     dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner, profile.coil)
     return judge_change(
-        upload.measures,
+        {name: values for name, values in upload.measures.items() if Contrast(name) not in profile.others},
         earlier=earlier,
         dummy_run=None if dummy_run is None else dummy_run.values,
         limits=desk.protocol.image_change,
         known={(f.rule, f.contrast) for f in upload.decided.compliance.findings if f.action is not None},
     )
+
+
+def _judge_head(desk: UploadDesk, upload: DecidedUpload) -> list[Finding]:
+    if upload.head is None:
+        return []
+    finding = judge_head(upload.head, desk.protocol.image_change.min_head_agreement)
+    return [finding] if finding.action is not None else []
 
 
 def _may_be_same_coil(one: str, other: str) -> bool:
@@ -358,11 +387,14 @@ def _require_none_refused(found: Sequence[Finding]) -> None:
 
 
 def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | None:
-    """Scan of the nearest earlier visit, or of the nearest later visit if there is no earlier one."""
+    label = _nearest_visit(desk, code, visit)
+    return PreviousScan(label, profile_of_record(desk.registry.scan_profiles(code)[label])) if label else None
+
+
+def _nearest_visit(desk: UploadDesk, code: str, visit: str) -> str:
+    """The nearest earlier visit with a scan, or the nearest later visit if there is no earlier one; or empty."""
     profiles = desk.registry.scan_profiles(code)
     labels = [planned.label for planned in desk.protocol.visits]
     here = labels.index(visit)
-    for label in (*reversed(labels[:here]), *labels[here + 1 :]):
-        if profiles.get(label):
-            return PreviousScan(label, profile_of_record(profiles[label]))
-    return None
+    others = (*reversed(labels[:here]), *labels[here + 1 :])
+    return next((label for label in others if profiles.get(label)), "")

@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from highdicom.sr import srread
 from pydicom.uid import generate_uid
 
 from benchmarks.registration.labels import resample_labels
@@ -27,11 +28,16 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.dicom_export.codes import KINDS
 from mri_pipeline.lesions.components import label_lesions
 from mri_pipeline.phantom.trial import ReferenceTrial, made_up_patient, visit_study
 from mri_pipeline.registry import Registry
 from mri_pipeline.tables.io import read_table
 from reading_centre import cli
+from reading_centre.qualification.reference import Reference, limit_checks, load_limits
+from reading_centre.use_cases.demo import ReferenceRun
+from reading_centre.use_cases.qualify import OQ_LOCKED, OQ_REFERENCE, check_reference
+from tests.unit.export_trial import faults
 from tests.unit.registry_steps import withdraw_scan
 
 pytestmark = pytest.mark.slow
@@ -67,6 +73,7 @@ def timepoints(trial):
     return read_table(trial.tables / "lesion_timepoints.csv")
 
 
+@pytest.mark.requirement("INTAKE-01", "INTAKE-03")
 def test_the_low_field_site_is_refused_and_its_upload_kept(trial, capsys):
     assert cli.invoke(["status", str(trial.root), "--json"]) == 0
     gates = {site["code"]: site["gate"] for site in json.loads(capsys.readouterr().out)["sites"]}
@@ -77,6 +84,7 @@ def test_the_low_field_site_is_refused_and_its_upload_kept(trial, capsys):
     assert any((kept / "upload").rglob("*"))
 
 
+@pytest.mark.requirement("TABLE-01")
 def test_a_missing_visit_is_a_row_without_numbers(trial):
     rows = timepoints(trial)
     assert len(rows) == 6
@@ -85,6 +93,7 @@ def test_a_missing_visit_is_a_row_without_numbers(trial):
     assert {v for k, v in missing.items() if k not in {"subject", "visit", "week", "scan_status"}} == {""}
 
 
+@pytest.mark.requirement("TABLE-02")
 def test_first_visits_have_no_comparison_and_all_others_have(trial):
     for row in timepoints(trial):
         if row["scan_status"] == "analysed":
@@ -94,6 +103,7 @@ def test_first_visits_have_no_comparison_and_all_others_have(trial):
             assert float(row["t2_volume_ml"]) > 0
 
 
+@pytest.mark.requirement("LESION-03")
 def test_enhancing_lesions_are_those_that_were_put_there(trial, source):
     """None at a wrong place and none missed: by its place in the subject's space, not by the count.
 
@@ -142,6 +152,7 @@ def known_identities(source):
             yield upload.subject
 
 
+@pytest.mark.requirement("INTAKE-04")
 def test_no_identity_leaves_the_gate(trial, source):
     """Names, numbers, birth dates, scan dates and trial numbers stand nowhere but in sealed/ and quarantine/."""
     pattern = re.compile(
@@ -231,6 +242,7 @@ def test_the_index_lists_every_subject_by_its_code_and_the_methods_text_what_was
         assert step in methods
 
 
+@pytest.mark.requirement("RUN-02")
 def test_a_second_run_analyses_nothing_and_changes_no_byte(trial, capsys):
     assert cli.invoke(["tables", str(trial.root), "--provisional"]) == 0
     kept = (trial.tables, trial.derivatives.root)
@@ -260,6 +272,7 @@ def decide(worklist, decide_row, done="yes"):
         writer.writerows(rows)
 
 
+@pytest.mark.requirement("TABLE-05", "READ-01")
 def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path, capsys):
     automatic = timepoints(copy)
     worklist = tmp_path / "worklist"
@@ -277,8 +290,23 @@ def test_accepting_everything_confirms_the_same_counts_and_locks(copy, tmp_path,
     assert cli.invoke(["tables", str(copy.root), "--nprocs", "2"]) == 0
     assert {row["read_status"] for row in timepoints(copy)} == {"locked", ""}
     assert cli.invoke(["read", str(copy.root), "--import", str(worklist), "--reader", "R1"]) == 2
+    assert cli.invoke(["export-dicom", str(copy.root)]) == 0
+    for row in timepoints(copy):
+        report = copy.root / "dicom" / f"sub-{row['subject']}" / f"ses-{row['visit']}" / "measurements_sr.dcm"
+        assert report.exists() is (row["read_status"] == "locked")
+        if report.exists():
+            totals = srread(report).content.get_image_measurement_groups()
+            found = {
+                group.finding_type.value: group.get_measurements()[0].value
+                for group in totals
+                if " all " in group.tracking_identifier  # the others are lesions without a voxel on the FLAIR
+            }
+            columns = {kind.code.value: row[kind.counted] for kind in KINDS.values()}
+            assert found == {code: int(count) for code, count in columns.items() if count}
+    assert {path.name: faults(path) for path in copy.root.rglob("dicom/sub-*/ses-*/*.dcm") if faults(path)} == {}
 
 
+@pytest.mark.requirement("READ-01")
 def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
     before = sum(int(row["gel_count"] or 0) for row in timepoints(copy))
     worklist = tmp_path / "worklist"
@@ -293,6 +321,7 @@ def test_rejecting_an_enhancing_lesion_takes_it_from_the_count(copy, tmp_path):
     assert sum(int(row["gel_count"] or 0) for row in timepoints(copy)) == before - rejected
 
 
+@pytest.mark.requirement("RUN-04")
 def test_one_visit_that_fails_leaves_all_others_done(copy, capsys):
     good, bad = sorted({row["subject"] for row in timepoints(copy)})
     for path in copy.rawdata.anat(bad, "wk00").glob("*_FLAIR.nii.gz"):
@@ -400,6 +429,7 @@ def test_a_replaced_scan_that_fails_has_no_numbers_of_the_old_one(copy, source, 
     assert [r for r in rows if r["subject"] != code] == [r for r in other if r["subject"] != code]
 
 
+@pytest.mark.requirement("READ-04")
 def test_a_visit_that_is_added_leaves_locked_reads_and_the_space_as_they_are(copy, source, tmp_path, capsys):
     """Two visits analysed, read and locked; the third is brought to their space and has a vote on their T2 lesions."""
     code = subject_codes(copy, source)["S01-001"]
@@ -502,6 +532,7 @@ def another_scanner(dataset):
         ),
     ],
 )
+@pytest.mark.requirement("INTAKE-09")
 def test_another_scanner_or_protocol_than_at_the_other_visits_is_a_query(
     copy, source, tmp_path, capsys, change, queries
 ):
@@ -597,3 +628,25 @@ def test_what_was_found_out_about_scans_reaches_sidecars_result_and_report(trial
             assert sidecar["Registration"]["Quality"] == record.quality
         html = (trial.reports / f"sub-{subject}.html").read_text()
         assert "Scans and their registration" in html
+
+
+@pytest.fixture
+def reference(trial, source, tmp_path):
+    return Reference(ReferenceRun(source, trial, subject_codes(trial, source)), tmp_path, nprocs=2)
+
+
+@pytest.mark.requirement("RUN-01", "RUN-02", "RUN-03", "AUDIT-01", "AUDIT-02", "AUDIT-03", "AUDIT-04", "AUDIT-05")
+def test_the_reference_trial_passes_the_operational_qualification(reference):
+    """Every check of `qualify` but the limits of the truth: gate, kill and resume, reads, release, each attack."""
+    findings = list(check_reference(reference, say=lambda _line: None))
+    limits = {limit.expected for limit in load_limits()}
+    assert len(findings) == len(OQ_REFERENCE) + len(OQ_LOCKED)
+    assert [one for one in findings if not one.passed and one.expected not in limits] == []
+    assert list(reference.scratch.iterdir()) == []
+
+
+@pytest.mark.requirement("LESION-02", "LESION-03", "LESION-04", "LESION-05", "LESION-06", "LESION-07", "LESION-08")
+def test_the_reference_trial_is_within_the_documented_accuracy(reference):
+    checks = limit_checks()
+    assert len(checks) == 12
+    assert [one for one in (check(reference) for check in checks) if not one.passed] == []

@@ -36,6 +36,7 @@ def segmented(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.requirement("LESION-02")
 def test_masks_lie_on_the_flair_and_on_the_lesions(segmented):
     flair = nifti.load_image(image("FLAIR"))
     for name, known in (("t2_lesions", "t2"), ("gel", "gel"), ("black_holes", "bh")):
@@ -46,6 +47,7 @@ def test_masks_lie_on_the_flair_and_on_the_lesions(segmented):
 
 
 @pytest.mark.slow
+@pytest.mark.requirement("LESION-03")
 def test_every_enhancing_lesion_is_found_and_no_vessel(segmented):
     """All of them are at least 5 mm and 45 % brighter than their surroundings."""
     found = nifti.load_labels(segmented / "gel.nii.gz")

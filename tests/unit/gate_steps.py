@@ -66,8 +66,13 @@ def write_scans(
 ) -> Written:
     """Convert, verify, measure, decide, write."""
     converted = convert_checked(checked, blinding)
+    work = checked.work_dir
     files = {
-        contrast: ScanFile(nifti.save_scan(scan.image, checked.work_dir / f"{contrast.value}.nii"), scan.sidecar)
+        contrast: ScanFile(
+            nifti.save_scan(scan.image, work / f"{contrast.value}.nii"),
+            scan.sidecar,
+            work / "clean" / contrast.value,
+        )
         for contrast, scan in converted.items()
     }
     decision = decide_pair(checked.upload, {contrast: scan.image for contrast, scan in converted.items()})

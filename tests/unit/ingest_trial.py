@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from mri_pipeline.blinding.key import Sealed
+from mri_pipeline.convert.frames import frames_of, require_equal_values
 from mri_pipeline.convert.pixels import pixels_key
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.layout import Trial
@@ -93,7 +94,7 @@ class Held:
 
 
 def agree(trial: Trial) -> list[Held]:
-    """The accepted visits; the voxels on disk are those that the registry knows, and there are no others."""
+    """The accepted visits; voxels and series on disk are those that the registry knows, and there are no others."""
     secret = Sealed.open(trial).secret("blinding")
     held = []
     with opened(trial) as registry:
@@ -110,9 +111,26 @@ def agree(trial: Trial) -> list[Held]:
                     for contrast, path in trial.rawdata.scans(code, visit).items()
                 }
                 assert found == known.identity.images
+                series_agree(trial, code, visit)
+    kept = sorted(
+        path.relative_to(trial.sourcedata.root).parts for path in trial.sourcedata.root.glob("sub-*/ses-*")
+    )
+    assert kept == sorted((f"sub-{scan.subject}", f"ses-{scan.visit}") for scan in held)
     on_disk = [(code, visit) for code in trial.rawdata.subjects() for visit in trial.rawdata.visits(code)]
     assert on_disk == [(scan.subject, scan.visit) for scan in held]
     return held
+
+
+def series_agree(trial: Trial, code: str, visit: str) -> None:
+    """Every scan has its DICOM series, slice by slice, and there is no other series and no other file."""
+    series = {path.name: path for path in trial.sourcedata.visit(code, visit).iterdir()}
+    scans = sorted(trial.rawdata.anat(code, visit).glob("*.nii.gz"))
+    assert len(series) == len(scans)
+    for path in scans:
+        suffix = path.name.removesuffix(".nii.gz").removeprefix(f"sub-{code}_ses-{visit}_")
+        files = sorted(series[suffix].iterdir())
+        assert {file.suffix for file in files} == {".dcm"}
+        require_equal_values(load_image(path), frames_of(files), suffix)
 
 
 def identified(trial: Trial) -> list[str]:

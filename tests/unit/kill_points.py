@@ -12,10 +12,12 @@ from mri_pipeline.registry import Registry
 from reading_centre.use_cases import ingest, staging
 from workflows.interfaces import intake as steps
 
-FIRST = ("unpack", "convert", "flush", "key", "registry", "move scan", "participants", "remove stage")
+FIRST = (
+    "unpack", "convert", "flush", "key", "registry", "move scan", "move series", "participants", "remove stage",
+)  # fmt: skip
 """Of the first ingest of a visit."""
 
-REPLACEMENT = (*FIRST[:5], "move reads", "move earlier scan", *FIRST[5:])
+REPLACEMENT = (*FIRST[:5], "move earlier series", "move reads", "move earlier scan", *FIRST[5:])
 
 
 class Guard:

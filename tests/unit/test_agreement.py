@@ -23,6 +23,7 @@ def ratings_of(table):
     return zip(*pairs, strict=True)
 
 
+@pytest.mark.requirement("READ-06")
 def test_icc_of_shrout_and_fleiss():
     found = icc_2_1(SHROUT_FLEISS)
     assert found.value == pytest.approx(0.29, abs=0.005)

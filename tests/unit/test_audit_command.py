@@ -50,12 +50,14 @@ def test_an_unchanged_trial_has_no_deviation(trial):
         ),
     ],
 )
+@pytest.mark.requirement("AUDIT-01")
 def test_a_changed_row_of_the_registry_is_found(trial, statement, message):
     behind_the_trail(trial, statement)
     found = verify_trial(trial.root)
     assert any(message in deviation for deviation in found.deviations), found.deviations
 
 
+@pytest.mark.requirement("AUDIT-03")
 def test_a_changed_byte_of_a_read_a_locked_copy_a_table_or_the_key_is_found_by_name(trial):
     mask = next(path for path in (trial.reads / CODE / "wk12").rglob("*.nii.gz") if "locked" not in path.parts)
     kept = trial.reads / CODE / "wk04" / "locked" / "FLAIR.nii.gz"
@@ -76,6 +78,7 @@ def test_a_changed_byte_of_a_read_a_locked_copy_a_table_or_the_key_is_found_by_n
     assert not any(NUMBER in deviation for deviation in found)
 
 
+@pytest.mark.requirement("AUDIT-02")
 def test_a_cut_trail_is_found_by_its_anchor_alone(trial, tmp_path):
     anchor = tmp_path / "anchor.json"
     count, last = anchor_audit(trial.root, anchor)

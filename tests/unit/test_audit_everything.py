@@ -126,6 +126,7 @@ def test_an_unchanged_trial_has_no_deviation(trial):
 
 
 @pytest.mark.parametrize("name", list(NAMES))
+@pytest.mark.requirement("AUDIT-01")
 def test_every_changed_value_of_every_row_is_found(trial, name):
     engine = create_engine(f"sqlite:///{trial.registry_file}")
     with Session(engine) as session:
@@ -142,6 +143,7 @@ def test_every_changed_value_of_every_row_is_found(trial, name):
     assert done > 1
 
 
+@pytest.mark.requirement("AUDIT-02")
 def test_every_changed_value_of_every_entry_is_found(trial):
     engine = create_engine(f"sqlite:///{trial.registry_file}")
     behind_the_trail(trial)
@@ -178,6 +180,7 @@ def name_of(trial: Trial, path: Path) -> str:
     return f"subject {parts[1]}, visit {parts[2]}"
 
 
+@pytest.mark.requirement("AUDIT-03", "AUDIT-04")
 def test_one_changed_byte_of_every_file_is_found_by_name(trial):
     files = files_of(trial)
     assert {path.relative_to(trial.root).parts[0] for path in files} == {"reads", "sealed", "tables", "withdrawn"}

@@ -37,6 +37,7 @@ def edit(trial: Trial, old: str, new: str, more: str = "") -> None:
     trial.protocol_file.write_text(text.replace(old, new) + more)
 
 
+@pytest.mark.requirement("AUDIT-06")
 def test_a_new_trial_states_all_settings_first(trial):
     (entry,) = settings_entries(trial)
     assert entry.seq == 1
@@ -54,6 +55,7 @@ def test_a_new_trial_states_all_settings_first(trial):
     assert len(settings_entries(trial)) == 1
 
 
+@pytest.mark.requirement("AUDIT-06")
 def test_a_change_is_recorded_with_both_values_by_the_next_command_that_writes(trial):
     edit(trial, "deface = true", "deface = false", READER)
     trial_status(trial.root)

@@ -83,6 +83,7 @@ def rows_of(trial: Trial):
         engine.dispose()
 
 
+@pytest.mark.requirement("RUN-05")
 def test_a_trial_that_was_lost_is_restored_as_it_was(trial, tmp_path, places):
     before, database = content(trial, "work", "staging"), rows_of(trial)
     made = back_up(trial.root, **places)
@@ -126,6 +127,7 @@ def test_the_key_is_apart_and_the_cache_is_left_out(trial, places):
     assert manifest.startswith(entry.details["manifest"])
 
 
+@pytest.mark.requirement("RUN-05")
 def test_every_damage_of_a_backup_is_named(trial, tmp_path, places):
     back_up(trial.root, **places)
     paths = [path for path in places["to"].rglob("*") if path.is_file() and path.stat().st_size > 20]

@@ -81,6 +81,7 @@ def test_a_job_comes_back_as_it_went(tmp_path):
 
 
 @pytest.mark.parametrize("plugin", [Plugin.LINEAR, Plugin.MULTIPROC])
+@pytest.mark.requirement("RUN-04")
 def test_a_subject_that_fails_or_is_killed_leaves_the_others_done(tmp_path, stand_in, plugin):
     told, ended = [], []
     jobs = [make_job(tmp_path, subject) for subject in ("GOOD", "BAD", "KILLED", "SILENT", "FINE")]
@@ -161,6 +162,7 @@ run_batch([make_job(Path(sys.argv[2]), "SLEEPS")], Execution(Plugin.MULTIPROC, n
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.requirement("RUN-01")
 def test_no_process_of_a_subject_outlives_the_run(tmp_path, stand_in, sent):
     run = subprocess.Popen([sys.executable, "-c", RUN, stand_in, tmp_path], stderr=subprocess.DEVNULL)
     written = make_job(tmp_path, "SLEEPS").subject_work / "pid"
@@ -291,6 +293,7 @@ def test_an_analysis_that_fails_changes_nothing(tmp_path, analysed):
     assert published(job) == before  # nothing of the failed one is left
 
 
+@pytest.mark.requirement("INTAKE-11")
 def test_a_subject_in_use_is_left_alone(tmp_path, analysed, monkeypatch):
     monkeypatch.setattr(subject_process, "WAIT_S", 0.1)
     job = make_job(tmp_path, "AB12", locks=(tmp_path / "locks" / "AB12.lock",))
@@ -351,6 +354,7 @@ def finished_job(tmp_path, analysed, **more):
     return job
 
 
+@pytest.mark.requirement("RUN-02")
 def test_a_subject_whose_results_are_current_is_not_analysed_again(tmp_path, stand_in, analysed):
     job = finished_job(tmp_path, analysed)
     before = published(job)

@@ -76,6 +76,7 @@ def test_lost_or_damaged_secret_is_refused_not_renewed(trial, sealed):
         Sealed.open(trial)
 
 
+@pytest.mark.requirement("BLIND-02")
 def test_a_subject_keeps_its_code_and_the_key_turns_it_back(trial, sealed):
     subjects = [(site, f"{n:04d}") for site in ("S01", "S02") for n in range(50)]
     given_out = {subject: sealed.code_for(*subject) for subject in subjects}
@@ -148,6 +149,7 @@ def test_a_damaged_key_is_noticed(trial, sealed):
         sealed.release()
 
 
+@pytest.mark.requirement("AUDIT-05")
 def test_one_changed_bit_of_the_secret_is_noticed_when_the_folder_is_opened(trial, sealed):
     path = trial.sealed / "pepper"
     content = bytearray(path.read_bytes())
@@ -198,6 +200,7 @@ def _swapped(rows):
         (lambda rows: rows[:1], "3 of 3"),
     ],
 )
+@pytest.mark.requirement("AUDIT-05")
 def test_a_changed_row_of_the_key_is_noticed(trial, sealed, damage, found):
     for n in (1, 2, 3):
         sealed.code_for("S01", f"000{n}")

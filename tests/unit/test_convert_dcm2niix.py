@@ -37,6 +37,7 @@ def expected(found: Geometry) -> ExpectedGeometry:
 
 
 @pytest.mark.parametrize("orientation", [factory.AXIAL, factory.SAGITTAL, CORONAL, OBLIQUE])
+@pytest.mark.requirement("INTAKE-10")
 def test_every_voxel_keeps_its_place_and_value(tmp_path, orientation):
     """Witness: pixels read by pydicom and placed by the DICOM standard's own equation, voxel by voxel."""
     spec = replace(factory.T1, shape=(20, 14, 12), pixel=(1.1, 0.9), orientation=orientation)
@@ -62,6 +63,7 @@ def test_volumes_are_made_beside_the_files_and_removed(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.requirement("INTAKE-10")
 def test_missing_slices_are_refused_though_dcm2niix_ends_well(tmp_path):
     files = factory.write_series(tmp_path / "in", factory.T1)
     whole = expected(geometry(files))
@@ -97,6 +99,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         (np.array([[0.9848, -0.1736, 0, 0], [0.1736, 0.9848, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "corners"),
     ],
 )
+@pytest.mark.requirement("INTAKE-10")
 def test_a_volume_in_another_place_is_refused(change, message):
     grid = Grid((10, 12, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
     ends = np.array(np.meshgrid([0, 9], [0, 11], [0, 7])).reshape(3, -1).T
@@ -107,6 +110,7 @@ def test_a_volume_in_another_place_is_refused(change, message):
         verify(Grid(grid.shape, change @ grid.affine), want, "T1w")
 
 
+@pytest.mark.requirement("INTAKE-04")
 def test_the_image_and_sidecar_hold_no_date_name_or_place(tmp_path):
     files = factory.write_series(tmp_path / "in", factory.T1_GD)
     converted = convert_series(tmp_path / "in", expected(geometry(files)), what="T1w")

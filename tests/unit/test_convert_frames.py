@@ -215,6 +215,7 @@ def test_each_slice_needs_exactly_one_frame(tmp_path):
 
 
 @pytest.mark.real_data
+@pytest.mark.requirement("INTAKE-10")
 def test_a_real_enhanced_object_is_equal_slice_by_slice(real_data, tmp_path):
     """A Siemens XA10 object of 6 frames."""
     files = [real_data / "dicom" / "siemens_enhanced" / "6_1.dcm"]

@@ -219,6 +219,7 @@ def voxels_at(head, points_mm):
     return np.rint(points_mm @ to_index[:3, :3].T + to_index[:3, 3]).astype(int)
 
 
+@pytest.mark.requirement("IMAGE-03")
 def test_the_brain_ends_at_the_foramen_magnum(head, maps):
     """Whatever the mask holds: each voxel that reaches below it in the template's space, and none above it."""
     brain = head["brain"].mask

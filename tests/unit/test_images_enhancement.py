@@ -23,6 +23,7 @@ def flat(seed: int, noise: float = 4.0, bright: int = 0, gain: float = 1.0) -> I
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.02, 40.0])
+@pytest.mark.requirement("INTAKE-06")
 def test_enhancement_by_the_tails(gain):
     before, after = flat(1), flat(2, bright=400, gain=gain)
     found = check_enhancement(before, after, ALL)

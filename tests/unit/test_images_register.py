@@ -65,6 +65,7 @@ def brain_of(head, grid: Grid, move: Affine) -> LabelImage:
     ("orientation", "same", "limit"),
     [("RAS", True, 0.1), ("LPS", False, 0.15), ("LAS", True, 0.1), ("PSR", False, 0.15)],
 )
+@pytest.mark.requirement("IMAGE-01")
 def test_known_motion_is_found(head, orientation, same, limit):
     fixed, to_fixed = scan(head["flair"], rigid((3, -5, 2), (2, 0, -3)), orientation="RAS", seed=1)
     moving, to_moving = scan(
@@ -220,6 +221,7 @@ def test_new_lesions_do_not_pull(head):
     assert distance_mm(found.moving_to_fixed.inverse(), to_moving @ to_fixed.inverse(), mask) < 0.15
 
 
+@pytest.mark.requirement("IMAGE-01")
 def test_what_does_not_match_is_marked_failed(head):
     fixed, to_fixed = scan(head["flair"], rigid(), spacing=(2.0, 2.0, 3.0))
     noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(fixed.grid.shape), 3) * 500 + 200
@@ -260,6 +262,7 @@ TRANSFORMS = [
 ]
 
 
+@pytest.mark.requirement("IMAGE-02")
 def test_midway_does_not_depend_on_order_or_reference():
     way = midway(TRANSFORMS)
     order = [2, 0, 3, 1]
@@ -272,6 +275,7 @@ def test_midway_does_not_depend_on_order_or_reference():
         assert np.allclose(one.matrix, other.matrix, atol=1e-9)
 
 
+@pytest.mark.requirement("IMAGE-02")
 def test_midway_of_two_moves_both_alike_and_of_one_not_at_all():
     a, b = midway([rigid(), rigid((8, 0, 0), (0, 0, 10))])
     assert np.allclose((a @ b).matrix, np.eye(4), atol=1e-9)
@@ -322,6 +326,7 @@ def test_grid_rules_for_3d_and_mixtures():
 @pytest.mark.parametrize(
     ("study", "contrast", "limit"), [(1, "T1W", 0.45), (1, "T2W", 0.45), (2, "T2W", 0.45), (0, "FLAIR", 0.25)]
 )
+@pytest.mark.requirement("IMAGE-01")
 def test_real_scans_against_the_authors_transforms(real_data, study, contrast, limit):
     folder = real_data / "ljubljana" / "longitudinal" / "patient01"
     to_common = {s: load_transform(folder / f"study{s}_FLAIR_to_common_space.txt") for s in (1, 2)}

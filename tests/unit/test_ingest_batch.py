@@ -230,6 +230,7 @@ def test_what_was_not_measured_is_a_note_of_the_visit(tmp_path, trial, monkeypat
     assert message not in shown["queries"]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_dry_run_of_a_site_without_dummy_run(tmp_path, trial):
     ingest(trial, upload(tmp_path / "first"))
     before = content(trial)

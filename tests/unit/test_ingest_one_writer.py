@@ -61,7 +61,11 @@ def state(trial: Trial):
 def nothing_is_left(trial: Trial):
     assert not list(trial.work.glob("intake-*"))
     assert not [path for path in trial.staging.glob("*") if path.suffix != ".lock"]
-    assert {path.relative_to(trial.root).parts[0] for path in trial.root.rglob("*.dcm")} <= {"quarantine"}
+    assert {path.relative_to(trial.root).parts[0] for path in trial.root.rglob("*.dcm")} <= {
+        "quarantine",
+        "sourcedata",
+        "withdrawn",
+    }
     assert identified(trial) == []
 
 
@@ -88,6 +92,7 @@ def killed(trial: Trial, sent: Path, step: int, *, reason: str) -> bool:
 
 
 @pytest.mark.parametrize("moment", ["convert", "registry", "move scan", "participants"])
+@pytest.mark.requirement("INTAKE-11")
 def test_a_killed_ingest_is_whole_or_has_not_happened(copied, prepared, moment):
     trial = copied("empty")
     step = kill_points.FIRST.index(moment)
@@ -102,6 +107,7 @@ def test_a_killed_ingest_is_whole_or_has_not_happened(copied, prepared, moment):
 
 
 @pytest.mark.parametrize("moment", kill_points.REPLACEMENT)
+@pytest.mark.requirement("INTAKE-11")
 def test_a_killed_replacement_is_whole_or_leaves_the_earlier_scan_and_its_read(copied, prepared, moment):
     trial = copied("read")
     before = state(trial)
@@ -160,6 +166,7 @@ def _ingest_beside(root, sent, results):
         results.put(error.message)
 
 
+@pytest.mark.requirement("INTAKE-11")
 def test_of_two_ingests_of_one_visit_at_once_one_is_accepted(copied, prepared):
     trial = copied("empty")
     results = SPAWN.Queue()

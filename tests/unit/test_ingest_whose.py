@@ -47,6 +47,7 @@ def test_what_is_stored_is_keyed_or_shifted(trial, tmp_path):
         assert not re.search(rf"(?<![0-9a-f]){word}(?![0-9a-f])", stored), word  # a digest may contain 4711
 
 
+@pytest.mark.requirement("INTAKE-07")
 def test_the_images_of_one_subject_are_not_another_one(trial, tmp_path):
     sent = upload(tmp_path / "a", specs=FLAIR)
     ingest(trial, sent)
@@ -94,6 +95,7 @@ def test_days_against_the_order_of_visits_are_refused_and_a_missed_window_is_a_q
         assert query in registry.subject(late.subject).visits[1].findings
 
 
+@pytest.mark.requirement("INTAKE-08")
 def test_the_site_states_the_infusion_at_once_or_later(trial, tmp_path, capsys):
     sent = upload(tmp_path / "a", specs=FLAIR)
     arguments = ["ingest", str(trial.root), str(sent), "--site", "S01", "--subject", "0001", "--visit", "wk00"]

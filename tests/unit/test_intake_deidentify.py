@@ -33,6 +33,7 @@ IDENTITIES = [
 ]  # fmt: skip
 
 
+@pytest.mark.requirement("INTAKE-04")
 def test_no_identity_is_left_in_any_byte(tmp_path):
     files = factory.write_series(tmp_path / "in", SMALL)
     content = bytearray(files[0].read_bytes())
@@ -156,6 +157,7 @@ def test_names_in_other_alphabets_are_found(name):
     assert not leaked(b"xx nobody yy", identities)
 
 
+@pytest.mark.requirement("INTAKE-04")
 def test_identities_deep_in_sequences_are_known():
     dataset, item = Dataset(), Dataset()
     item.ReferringPhysicianName = "Zuweiser^Otto"
@@ -165,6 +167,7 @@ def test_identities_deep_in_sequences_are_known():
 
 
 @pytest.mark.parametrize("change", [{"BurnedInAnnotation": "YES"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}])
+@pytest.mark.requirement("INTAKE-04")
 def test_screenshots_and_burned_in_text_are_refused(tmp_path, change):
     files = factory.write_series(tmp_path / "in", replace(SMALL, extra=change))
     with pytest.raises(UploadRefusedError, match="screenshot or burned-in"):
@@ -184,6 +187,7 @@ def test_the_secret_is_never_shown():
 
 
 @pytest.mark.real_data
+@pytest.mark.requirement("INTAKE-04")
 def test_real_files_keep_their_image_and_lose_their_names(real_data, tmp_path):
     for name, names in (("siemens_jpeg/jpg1.dcm", [b"STC_TEST", b"CRLAB", b"USC", b"MCBI"]),
                         ("siemens_enhanced/6_1.dcm", [b"IRC", b"LUCI", b"TEXAS", b"AWP175689", b"REST1"]),
@@ -201,6 +205,7 @@ def test_real_files_keep_their_image_and_lose_their_names(real_data, tmp_path):
             assert "PlanePositionSequence" in groups[0]
 
 
+@pytest.mark.requirement("INTAKE-03")
 def test_quarantine_keeps_the_upload_and_the_reason(tmp_path):
     upload = tmp_path / "Mustermann.zip"
     upload.write_bytes(b"PK whatever")
@@ -316,6 +321,7 @@ def test_a_short_number_is_not_searched_for_among_numbers(vr):
     assert scan_text(dataset, {"118"}).found == {"SoftwareVersions": {"118"}}
 
 
+@pytest.mark.requirement("INTAKE-03")
 def test_quarantine_says_the_checksum_of_what_was_sent(tmp_path):
     """The sender of an upload that is not kept must be able to tell which one it was."""
     folder = tmp_path / "in"

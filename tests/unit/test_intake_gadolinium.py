@@ -62,6 +62,7 @@ CERTAIN = {
 
 
 @pytest.mark.parametrize("case", CERTAIN)
+@pytest.mark.requirement("INTAKE-06")
 def test_certain_pairs(case):
     series, basis = CERTAIN[case]
     found = contrasts(*series)
@@ -115,6 +116,7 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("case", DOUBTFUL)
+@pytest.mark.requirement("INTAKE-06")
 def test_what_is_not_certain_triggers_a_query(case):
     series, expected, basis = DOUBTFUL[case]
     found = contrasts(*series)

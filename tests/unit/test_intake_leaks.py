@@ -73,6 +73,7 @@ def test_an_identity_is_found_glued_and_the_message_names_series_and_tag(tmp_pat
         "5th March 2024", "5 maart 2024", "built 5 marts 2024",
     ],
 )  # fmt: skip
+@pytest.mark.requirement("INTAKE-04")
 def test_a_date_is_found_in_any_notation(tmp_path, text):
     patient = replace(factory.Patient(), birth="20240305")
     files = factory.write_series(tmp_path / "in", replace(SMALL, extra={"SoftwareVersions": text}), patient)

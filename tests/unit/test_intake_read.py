@@ -106,6 +106,7 @@ def test_a_file_without_preamble_is_read(tmp_path):
     assert facts[0].repetition_time_ms == 9000
 
 
+@pytest.mark.requirement("INTAKE-05")
 def test_the_worker_survives_mutations_of_a_file(tmp_path):
     """Every mutated file ends as facts, a fault or skipped: nothing escapes."""
     content = factory.write_series(tmp_path, SMALL)[0].read_bytes()

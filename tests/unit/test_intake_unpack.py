@@ -88,6 +88,7 @@ def test_a_damaged_header_and_joined_tars_lose_no_file_in_silence(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../evil", "a/../../evil", "/etc/evil", "C:\\evil", "..\\evil", "\\\\host\\evil"]
 )
+@pytest.mark.requirement("INTAKE-05")
 def test_names_that_lead_outside_are_refused(tmp_path, name):
     with pytest.raises(UnsafeUploadError, match="leads outside"):
         unpack(make_zip(tmp_path / "a.zip", {name: b"x"}), tmp_path / "zip", LIMITS)
@@ -97,6 +98,7 @@ def test_names_that_lead_outside_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+@pytest.mark.requirement("INTAKE-05")
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
     info = tarfile.TarInfo("file")
     info.type, info.linkname = kind, "/etc/passwd"
@@ -139,6 +141,7 @@ def test_a_dicom_file_whose_preamble_looks_like_a_zip_is_no_archive(tmp_path):
     assert len(unpack(make_zip(tmp_path / "a.zip", {"a": content}), tmp_path / "out", LIMITS).files) == 1
 
 
+@pytest.mark.requirement("INTAKE-05")
 def test_bombs_are_refused_before_they_fill_the_disk(tmp_path):
     bomb = make_zip(tmp_path / "a.zip", {"a": bytes(4_000_000)})
     limits = UnpackLimits(max_bytes=10_000_000, ratio_free_bytes=1_000_000)

@@ -93,12 +93,14 @@ def test_fluid_that_t1_has_not_scanned_does_not_tell_how_dark_fluid_is():
     assert (segment(head, lesion).t1_hypointensity.data[hole] == whole).all()
 
 
+@pytest.mark.requirement("LESION-08")
 def test_hypointensity_outside_t2_lesions_does_not_count():
     head, lesion, _ = dark_lesion()
     assert find(head, head.inside((-15, 5, 0), 6)).volume_mm3 == 0
     assert find(head, lesion).volume_mm3 > 0
 
 
+@pytest.mark.requirement("LESION-08")
 def test_enhancing_is_no_black_hole_but_its_neighbour_is():
     head, lesion, hole = dark_lesion()
     other = head.inside((-15, 5, 0), 4)

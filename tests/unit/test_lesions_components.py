@@ -42,6 +42,7 @@ def masks(shape=(7, 6, 5)):
         ((3, 1, 1), 3, 2),  # one voxel between
     ],
 )
+@pytest.mark.requirement("LESION-01")
 def test_connectivity(second, connectivity, expected):
     mask = np.zeros((5, 5, 5), dtype=bool)
     mask[1, 1, 1] = mask[second] = True
@@ -49,6 +50,7 @@ def test_connectivity(second, connectivity, expected):
     assert labels.data.max() == expected
 
 
+@pytest.mark.requirement("LESION-01")
 def test_a_volume_equal_to_the_floor_is_kept_and_one_voxel_less_is_not():
     mask = np.zeros((20, 3, 3), dtype=bool)
     mask[1:15, 1, 1] = True  # 14 mm3
@@ -97,6 +99,7 @@ def test_an_empty_mask_has_no_lesion_and_no_measure():
 
 @settings(max_examples=60, deadline=None)
 @given(mask=masks(), floor=st.sampled_from([0.0, 3.0, 10.0]))
+@pytest.mark.requirement("LESION-01")
 def test_scipy_finds_the_same_lesions(mask, floor):
     grid = grid_of(mask.shape)
     labels = label_lesions(mask, grid, min_volume_mm3=floor)
@@ -119,6 +122,7 @@ def test_scipy_finds_the_same_lesions(mask, floor):
         ["".join(c) for p in itertools.permutations(["RL", "AP", "SI"]) for c in itertools.product(*p)]
     ),
 )
+@pytest.mark.requirement("LESION-01")
 def test_orientation_changes_neither_numbers_nor_measures(mask, turn):
     labels = label_lesions(mask, grid_of(mask.shape), min_volume_mm3=4.0)
     turned = LabelImage(mask, grid_of(mask.shape)).reoriented(turn)

@@ -91,6 +91,7 @@ def test_nothing_enhances(contrasts):
 
 
 @both
+@pytest.mark.requirement("LESION-03")
 def test_no_t2_correlate_is_no_lesion(contrasts):
     head = Head()
     head.paint(head.inside((15, 5, 0), 3), T1W_GD=1.5)
@@ -110,6 +111,7 @@ def test_bright_before_contrast_is_no_enhancement():
 
 
 @both
+@pytest.mark.requirement("LESION-03")
 def test_choroid_plexus_in_the_ventricle_is_rejected(contrasts):
     head = Head()
     plexus = head.inside((0, 3, 0), 2.5)
@@ -135,6 +137,7 @@ def test_in_grey_matter_a_t2_lesion_is_needed(contrasts):
 
 
 @both
+@pytest.mark.requirement("LESION-03")
 def test_dura_at_the_edge_is_rejected(contrasts):
     head = Head()
     edge = head.brain & (head.at[1] > 36)
@@ -145,6 +148,7 @@ def test_dura_at_the_edge_is_rejected(contrasts):
 
 
 @both
+@pytest.mark.requirement("LESION-03")
 def test_vessel_through_a_t2_lesion_is_rejected(contrasts):
     head = Head()
     vessel = (abs(head.at[0] - 15) <= 1) & (abs(head.at[2]) <= 1) & (abs(head.at[1]) < 10)
@@ -280,6 +284,7 @@ def test_in_the_posterior_fossa_flair_alone_is_no_correlate(values, count):
     assert detect_gel(visit, tissue, nothing, RULES).mask.data.max() == 1
 
 
+@pytest.mark.requirement("LESION-03")
 def test_one_voxel_is_never_a_lesion():
     head = Head((1.0, 1.0, 20.0))  # one voxel has more than the minimum volume
     spot = head.inside((15, 5, head.at[2][0, 0, 1]), 0.6)

@@ -37,6 +37,7 @@ def first_rows(tracking):
 
 @settings(max_examples=150, deadline=None)
 @given(masks=st.lists(blobs(), min_size=1, max_size=6), gels=st.lists(blobs(), min_size=6, max_size=6))
+@pytest.mark.requirement("LESION-09")
 def test_new_and_baseline_lesions_are_all_lesions_that_ever_were(masks, gels):
     visits = [visit(v, t2, gel=gel) for v, t2, gel in zip(VISITS, masks, gels, strict=False)]
     tracking = track(*visits)
@@ -67,6 +68,7 @@ def test_with_images_and_any_readers_every_lesion_begins_once(masks, read):
 
 @settings(max_examples=60, deadline=None)
 @given(masks=st.lists(blobs(), min_size=2, max_size=4))
+@pytest.mark.requirement("LESION-09")
 def test_between_confirmed_visits_the_images_change_nothing(masks):
     with_images, without = (
         track(*(confirmed(v, m, flair=flair) for v, m in zip(VISITS, masks, strict=False)))
@@ -131,6 +133,7 @@ def test_a_lesion_that_vanishes_and_returns_is_new_but_not_since_the_first_visit
 
 @settings(max_examples=150, deadline=None)
 @given(gel=blobs(), t2=blobs(), seed=st.integers(0, 999))
+@pytest.mark.requirement("LESION-07")
 def test_pairs_are_as_many_as_possible_with_and_without_persistent_gel(gel, t2, seed):
     tracking = track(visit("wk00", NOTHING), visit("wk04", t2, gel=gel))
     lesions = label_lesions(t2, GRID, min_volume_mm3=RULES.t2_min_volume_mm3)
@@ -153,6 +156,7 @@ def test_pairs_are_as_many_as_possible_with_and_without_persistent_gel(gel, t2, 
 
 
 @pytest.mark.parametrize(("setting", "combined"), [(True, 2), (False, 1)])
+@pytest.mark.requirement("LESION-07")
 def test_a_persistent_gel_counts_by_the_setting_and_both_counts_are_given(setting, combined):
     rules = RULES.model_copy(update={"combined_counts_persistent_gel": setting})
     tracking = track(

@@ -43,6 +43,7 @@ def dice(a, b):
 
 @pytest.mark.parametrize("contrasts", [(FLAIR,), (FLAIR, T1W), (FLAIR, T2W), (FLAIR, T1W, T2W)])
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.0, 3.0)])
+@pytest.mark.requirement("LESION-02")
 def test_lesions_are_found_and_counted(contrasts, spacing):
     head, truth = head_with_lesions(spacing=spacing)
     found = segment_t2(head.visit(*contrasts), head.tissue(), RULES)
@@ -65,6 +66,7 @@ def test_no_lesion_gives_an_empty_mask():
     assert found.mask.volume_mm3 == 0
 
 
+@pytest.mark.requirement("LESION-02")
 def test_below_the_minimum_volume_is_no_lesion():
     head = Head()
     head.paint(head.inside((15, 5, 0), 1.1), FLAIR=1.6)  # 7 mm3

@@ -44,6 +44,7 @@ def lesions_of(head, maps, *contrasts):
 
 
 @pytest.mark.parametrize("contrasts", [(FLAIR,), (FLAIR, T1W), (FLAIR, T1W, T2W)])
+@pytest.mark.requirement("IMAGE-03")
 def test_below_the_foramen_magnum_there_is_no_lesion_and_above_it_there_is(contrasts):
     head = Head()
     low, stem = head.inside(LOW, 3.5), head.inside(STEM, 3.5)
@@ -67,6 +68,7 @@ def test_what_lies_mostly_above_is_cut_and_what_lies_mostly_below_is_left_out(ab
     assert np.array_equal(kept, ball & (head.at[2] >= FORAMEN_Z) & bool(lesions))
 
 
+@pytest.mark.requirement("IMAGE-03")
 def test_below_the_foramen_magnum_nothing_enhances():
     head = Head()
     low, stem = head.inside(LOW, 3.5), head.inside(STEM, 3.5)
@@ -207,6 +209,34 @@ def test_what_csf_surrounds_is_no_lesion_and_what_adjoins_the_ventricle_is(spaci
     assert not found.mask[spot].any()
     maps = dataclasses.replace(maps, csf=Image(np.zeros(head.grid.shape, np.float32), head.grid))
     assert lesions_of(head, maps, FLAIR).mask[spot].mean() > 0.6  # the surroundings alone decide
+
+
+def surrounded(head, spot, csf_share, white_share):
+    """Tissue maps with shares of CSF and white matter around a spot of white matter."""
+    maps, around = head.tissue(), np.zeros(head.grid.shape, dtype=np.float32)
+
+    def image(data, share):
+        return Image(np.where(spot, data, around + np.float32(share)).astype(np.float32), head.grid)
+
+    return dataclasses.replace(maps, csf=image(around, csf_share), white_matter=image(around + 1, white_share))
+
+
+@pytest.mark.parametrize(
+    ("at", "csf", "white", "enclosed"),
+    [
+        ((6, 0, 0), 0.5, 0.2, True),  # choroid plexus
+        ((6, 0, 0), 0.35, 0.5, False),  # corpus callosum beside the ventricle
+        ((0, 0, 0), 0.35, 0.5, True),  # septum
+        ((6, 0, 0), 0.25, 0.2, False),
+        ((22, 0, 0), 0.5, 0.2, False),  # below the cortex, between sulci
+        ((30, 0, 0), 0.5, 0.2, True),  # dura
+    ],
+)
+def test_depth_midline_and_white_matter_tell_septum_and_dura_from_lesions(at, csf, white, enclosed):
+    head = Head()
+    spot = head.inside(at, 2)
+    places = enclosed_by_csf([spot], [head.labels(head.brain)], surrounded(head, spot, csf, white))
+    assert places.any() == enclosed
 
 
 def test_the_same_places_are_enclosed_at_every_visit():

@@ -96,6 +96,28 @@ def test_a_tract_that_is_bright_on_both_sides_has_a_mirrored_contrast():
     assert over[0] < 1 < over[1] - 1
 
 
+@pytest.mark.parametrize(
+    ("radius", "opposite", "grey", "lesion"),
+    [
+        (2.5, 1.0, False, True),
+        (4.0, 1.0, False, True),
+        (4.0, 1.35, False, False),  # as bright on the other side
+        (2.5, 1.0, True, True),
+        (4.0, 1.0, True, False),  # a gyrus
+    ],
+)
+def test_no_model_accepts_a_gyrus_or_tissue_that_is_as_bright_on_the_other_side(radius, opposite, grey, lesion):
+    head = Head()
+    spot, other = (head.inside((x, *AT[1:]), radius) for x in (AT[0], -AT[0]))
+    head.paint(spot, FLAIR=1.35)
+    head.paint(other, FLAIR=opposite)
+    maps = head.tissue()
+    if grey:
+        maps = dataclasses.replace(maps, grey_matter=Image((head.grey | spot).astype(np.float32), head.grid))
+    (mask,) = found_by([head.visit(FLAIR, T1W)], maps, ALL)
+    assert mask[spot].any() == lesion
+
+
 def test_nothing_in_the_edge_of_the_brain_or_below_the_least_volume_is_a_candidate():
     head = Head()
     head.paint(head.inside(AT, 0.9), FLAIR=1.3)

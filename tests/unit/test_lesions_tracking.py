@@ -110,6 +110,7 @@ T2_CASES = [
     [case[1:] for case in T2_CASES],
     ids=[case[0] for case in T2_CASES],
 )
+@pytest.mark.requirement("LESION-05", "LESION-06")
 def test_t2_rules(before, after, count, new, enlarging, expected):
     tracking = track_t2(boxes(*before), boxes(*after))
     counts = tracking.visits[1].counts
@@ -118,6 +119,7 @@ def test_t2_rules(before, after, count, new, enlarging, expected):
     assert states(tracking) == expected
 
 
+@pytest.mark.requirement("TABLE-02")
 def test_first_analysed_visit_has_counts_and_no_comparison():
     tracking = track(visit("wk00", boxes(A, B), gel=boxes(B), black_holes=boxes((3, 6, 3, 6, 2, 4))))
     counts = tracking.visits[0].counts
@@ -133,6 +135,7 @@ def test_first_analysed_visit_has_counts_and_no_comparison():
     assert (first.black_hole, second.black_hole) == (BlackHoleState.BLACK_HOLE, BlackHoleState.NONE)
 
 
+@pytest.mark.requirement("TABLE-03")
 def test_a_visit_without_contrast_or_t1_has_empty_columns_and_is_passed_over():
     tracking = track(
         visit("wk00", boxes(A), gel=boxes(A)),
@@ -158,6 +161,7 @@ def test_contrast_from_the_second_visit_on():
     assert tracking.visits[1].records[1].gel_state is GelState.UNDETERMINED
 
 
+@pytest.mark.requirement("TABLE-03")
 def test_no_enhancing_lesion_is_zero_and_no_contrast_is_empty():
     tracking = track(visit("wk00", boxes(A), gel=NOTHING), visit("wk04", boxes(A), gel=NOTHING))
     counts = tracking.visits[1].counts
@@ -187,6 +191,7 @@ GEL_CASES = [
     [case[1:] for case in GEL_CASES],
     ids=[case[0] for case in GEL_CASES],
 )
+@pytest.mark.requirement("LESION-04")
 def test_gel_rules(before, after, new, re_enhancing, persistent, combined):
     tracking = track(
         visit("wk00", boxes(*before[0]), gel=boxes(*before[1])),
@@ -225,6 +230,7 @@ HOLE = (3, 6, 3, 6, 2, 4)
         (["wk00", "wk12", "wk24"], {**WEEKS, "wk24": 23}, None),  # nothing lies 24 weeks back
     ],
 )
+@pytest.mark.requirement("LESION-08")
 def test_chronic_black_holes(lesion_at, weeks, chronic_ml):
     tracking = track(
         *(
@@ -249,6 +255,7 @@ def test_only_the_part_that_has_been_lesion_is_chronic():
     assert tracking.visits[1].records[0].black_hole is BlackHoleState.BLACK_HOLE  # most of it is younger
 
 
+@pytest.mark.requirement("LESION-08")
 def test_chronic_is_empty_before_week_24():
     tracking = track(*(visit(v, boxes(A), black_holes=boxes(HOLE)) for v in ("wk00", "wk12")))
     assert [v.counts.bh_chronic_volume_ml for v in tracking.visits] == [None, None]
@@ -293,6 +300,7 @@ def test_a_vanished_lesion_that_still_enhances_has_one_row():
     assert (record.lesion_id, record.t2_state, record.gel_state) == (1, T2State.NONE, GelState.RE_ENHANCING)
 
 
+@pytest.mark.requirement("LESION-04")
 def test_enhancement_is_compared_with_the_previous_visit_not_with_an_earlier_one():
     gels = (boxes(A), NOTHING, boxes(A), boxes(A))
     tracking = track(*(visit(v, boxes(A), gel=gel) for v, gel in zip(VISITS, gels, strict=False)))
@@ -374,6 +382,7 @@ def comparable(tracking):
 
 @settings(max_examples=30, deadline=None)
 @given(t2=blobs(), gel=blobs())
+@pytest.mark.requirement("LESION-05")
 def test_identical_visits_have_no_event(t2, gel):
     tracking = track(*(visit(v, t2, gel=gel, black_holes=t2 & ~gel) for v in VISITS[:3]))
     for v in tracking.visits[1:]:
@@ -430,6 +439,7 @@ def test_the_numbers_in_the_masks_mean_nothing(before, after, numbers):
 
 @settings(max_examples=60, deadline=None)
 @given(before=blobs(), after=blobs())
+@pytest.mark.requirement("LESION-05")
 def test_new_one_way_is_vanished_the_other_way(before, after):
     a, b = (label_lesions(m, GRID, min_volume_mm3=RULES.t2_min_volume_mm3) for m in (before, after))
     all_a, all_b = (label_lesions(m, GRID, min_volume_mm3=0) for m in (before, after))
@@ -460,6 +470,7 @@ def test_the_states_add_up_to_the_lesions(masks, gels):
 
 @settings(max_examples=60, deadline=None)
 @given(before=blobs(), after=blobs(), gel=blobs())
+@pytest.mark.requirement("LESION-07")
 def test_combined_unique_active_lies_between_the_larger_count_and_the_sum(before, after, gel):
     counts = track(visit("wk00", before, gel=NOTHING), visit("wk04", after, gel=gel)).visits[1].counts
     parts = (counts.gel_count, counts.new_or_enlarging_t2_count)
@@ -509,6 +520,7 @@ def spot_and(voxels, extra):
 
 
 @pytest.mark.parametrize(("before", "extra", "enlarging"), [(66, 0, 0), (67, 1, 1)])
+@pytest.mark.requirement("LESION-06")
 def test_a_section_of_exactly_the_threshold_has_the_growth_limit_of_large_lesions(before, extra, enlarging):
     """+33 % lies between both limits: 24.2 % from 0.67 cm2 on, 45.2 % below (Arch Neurol 1992;49:261)."""
     after = boxes((2, 10, 2, 13, 2, 3))  # 88 mm2

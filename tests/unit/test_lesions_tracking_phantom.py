@@ -41,6 +41,7 @@ def anatomy():
 
 
 @pytest.mark.parametrize("name", COURSES)
+@pytest.mark.requirement("LESION-04", "LESION-05", "LESION-06", "LESION-07")
 def test_the_true_masks_give_the_true_counts(name, anatomy):
     visits, plans, missing = COURSES[name]
     subject = SimulatedSubject(11, anatomy, place_lesions(anatomy, plans, seed=11), visits, frozenset(missing))

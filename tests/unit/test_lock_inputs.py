@@ -39,6 +39,7 @@ def tables(trial):
     return {path.name: path.read_bytes() for path in written.files}, written
 
 
+@pytest.mark.requirement("READ-04")
 def test_another_flair_after_the_lock_changes_no_table_and_is_named(trial):
     before, written = tables(trial)
     assert (written.notes, dict(written.refused)) == ((), {})
@@ -55,6 +56,7 @@ def test_another_flair_after_the_lock_changes_no_table_and_is_named(trial):
 
 @pytest.mark.parametrize("name", ["FLAIR.nii.gz", "t1_hypointensity.nii.gz", "location.nii.gz"])
 @pytest.mark.parametrize("damage", ["changed", "missing"])
+@pytest.mark.requirement("READ-04")
 def test_a_changed_copy_is_refused_by_its_name(trial, name, damage):
     copy = trial.reads / CODE / "wk12" / "locked" / name
     content = bytearray(copy.read_bytes())

@@ -152,6 +152,7 @@ def test_black_holes_become_chronic_after_twenty_four_weeks_and_never_enhance():
         ((6, 6, 4), (6, 6, 9), False),  # taller, not wider
     ],
 )
+@pytest.mark.requirement("LESION-06")
 def test_the_rule_of_enlargement(before, after, expected):
     masks = [np.zeros((20, 20, 20), dtype=bool) for _ in range(2)]
     for mask, (x, y, z) in zip(masks, (before, after), strict=True):

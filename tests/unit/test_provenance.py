@@ -54,6 +54,7 @@ def use_other_code(monkeypatch):
     monkeypatch.setattr("mri_pipeline.analysis.subject_job.code_digest", lambda: "0" * 12)
 
 
+@pytest.mark.requirement("RUN-03")
 def test_equal_settings_under_other_code_have_another_digest(monkeypatch):
     before = provenance.settings_digest(LesionRules())
     assert before == provenance.settings_digest(LesionRules())

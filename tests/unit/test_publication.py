@@ -77,6 +77,7 @@ def _killed_at(step, folder, value):
 
 
 @pytest.mark.parametrize("moment", STEPS)
+@pytest.mark.requirement("RUN-01")
 def test_a_kill_leaves_the_earlier_results_or_the_new_ones(tmp_path, moment):
     analyse(tmp_path, "old")
     undisturbed = results(tmp_path)

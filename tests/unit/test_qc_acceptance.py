@@ -46,10 +46,11 @@ GOOD = ImageMeasures(
     slice_digests=("a", "b"),
     content=ContentMeasures(2.0, 9.0, 0.6),
     spectrum=SpectrumMeasures((0.8, 0.9), 0.5, 20.0, 1.3, -1.5),
-    slices=SliceMeasures(0.8, 0.2, 4.0, 1.0, 0.8),
+    slices=SliceMeasures(0.8, 0.2, 4.0, 1.0, 0.8, 1.6),
     brain=BrainMeasures(3.0, 0.0, 5.0, 0.5, 1.1, 12.0, 3.0),
     placement=Placement(Affine.identity(), 0.85, 0.0),
     mirror_ratio=0.7,
+    tilt_deg=5.0,
 )
 CONTEXT = Context(PROTOCOL, "ab12" * 16, dt.date(2026, 11, 30), "QC 1")
 GREY_T1 = replace(GOOD.brain, grey_ratio=0.9)
@@ -90,6 +91,9 @@ def test_one_refusal_refuses_and_one_query_asks():
         ({"spectrum": replace(GOOD.spectrum, sharpness=-3.0)}, "sharpness"),
         ({"slices": replace(GOOD.slices, displacement_mm=6.0)}, "slice_displacement"),
         ({"slices": replace(GOOD.slices, interleave_mm=1.0)}, "interleave"),
+        ({"slices": replace(GOOD.slices, coherence_ratio=0.9)}, "motion_left_right"),
+        ({"slices": replace(GOOD.slices, coherence_ratio=3.5)}, "motion_front_back"),
+        ({"tilt_deg": 22.0}, "tilt"),
         ({"slices": replace(GOOD.slices, step_percent=40.0)}, "slice_step"),
         ({"slices": replace(GOOD.slices, alternation_percent=15.0)}, "alternation"),
         ({"slices": replace(GOOD.slices, neighbour_difference=0.1)}, "doubled_slice"),
@@ -122,6 +126,7 @@ def test_what_cannot_be_measured_is_a_note_and_no_pass(change, rule):
 
 
 @pytest.mark.parametrize("name", ImageLimits.model_fields)
+@pytest.mark.requirement("INTAKE-12")
 def test_every_limit_of_the_protocol_decides(name):
     """A value of the limit on the other side of the measure makes its finding, with its action and its text."""
     assert f"\n{name} = " in protocol_text()

@@ -72,6 +72,14 @@ def ghost(data):
     data[...] = np.where(data > 0, mixed, 0)
 
 
+def rectangular_ghost(data):
+    # 80 % of the lines of the image were acquired: half of the field of view is 0.4 of the image
+    shift = round(0.4 * data.shape[0])
+    copies = (np.roll(data, shift, axis=0) + np.roll(data, -shift, axis=0)) / 2
+    mixed = np.abs(data + 0.4 * np.exp(0.8j) * copies)
+    data[...] = np.where(data > 0, mixed, 0)
+
+
 def spike(data):
     x, y = np.indices(data.shape[:2])
     data[..., MIDDLE] = np.abs(data[..., MIDDLE] + 20 * np.cos(2 * np.pi * (0.17 * x + 0.11 * y)))
@@ -98,6 +106,7 @@ def blurred(data):
         (odd_even, "alternation"),
         (doubled, "doubled_slice"),
         (ghost, "ghost_in_head"),
+        (rectangular_ghost, "ghost_in_head"),
         (spike, "spike"),
         (zipper, "line"),
         (saturated, "saturation"),
@@ -116,6 +125,37 @@ def test_displacements_are_in_mm(clean):
         found = measure(changed(clean, data), Contrast.FLAIR).slices
         assert found is not None
         assert found.displacement_mm == pytest.approx(2 * pixels, abs=0.5)
+
+
+def moving(data, axis):
+    """The head moves by some millimetres while the lines of each slice are acquired; phase encoding along `axis`."""
+    draw = np.random.default_rng(3)
+    lines = data.shape[axis]
+    frequency = np.fft.fftfreq(lines)
+    moved = np.moveaxis(data, axis, 0)
+    for k in range(data.shape[2]):
+        shift = np.zeros(lines)
+        for _ in range(6):
+            start = int(draw.integers(lines))
+            shift[start : start + int(draw.integers(4, lines // 6))] += draw.normal(0, 2)
+        phase = np.exp(-2j * np.pi * frequency * np.where(np.abs(frequency) < 0.01, 0, shift))
+        moved[..., k] = np.abs(np.fft.ifft(np.fft.fft(moved[..., k], axis=0) * phase[:, None], axis=0))
+
+
+@pytest.mark.parametrize(("axis", "least", "most"), [(0, 0.0, 0.75), (1, 1.3, np.inf)])
+def test_motion_within_slices_changes_the_detail_of_one_direction(clean, axis, least, most):
+    usual = measure(clean, Contrast.FLAIR).slices.coherence_ratio
+    data = clean.data.copy()
+    moving(data, axis)
+    data[clean.data == 0] = 0  # blanked air
+    found = measure(changed(clean, data), Contrast.FLAIR).slices.coherence_ratio
+    assert least * usual < found < most * usual
+
+
+def test_the_detail_of_slices_that_are_not_axial_is_not_compared():
+    stack = slice_stack(scan(), head_mask(scan()))
+    assert stack.axial
+    assert measure_slices(replace(stack, axial=False)).coherence_ratio is None
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.02])

@@ -30,7 +30,7 @@ def judge(now=NOW, *, earlier=None, dummy_run=None, limits=LIMITS, known=()):
 
 
 def test_every_limit_has_its_rule_and_every_measure_with_a_limit_is_compared():
-    assert set(BY_SETTING) == set(ChangeLimits.model_fields) - {"dummy_run_factor"}
+    assert set(BY_SETTING) == set(ChangeLimits.model_fields) - {"dummy_run_factor", "min_head_agreement"}
     assert {rule.name for rule in RULES} - {rule.rule for rule in CHANGE_RULES} == {"upside_down", "left_right"}
     of_rule = {rule.name: rule.value.replace("edge_percent", "edge_share") for rule in RULES}
     assert {rule.rule: rule.value for rule in CHANGE_RULES} == {
@@ -78,9 +78,13 @@ def test_only_two_sided_limits_find_a_change_in_the_other_direction(setting):
     rule = BY_SETTING[setting]
     before, now = beyond(rule, 1.05)
     found = judge(values(rule.value, 2 * before - now), earlier={"wk00": values(rule.value, before)})
-    assert bool(found) == ("_change_" in setting)
+    other = {r.setting for r in CHANGE_RULES if r.value == rule.value} - {setting}  # its own limit
+    assert {finding.rule for finding in found} == (
+        {f"change_{rule.rule}"} if "_change_" in setting else {f"change_{BY_SETTING[name].rule}" for name in other}
+    )
 
 
+@pytest.mark.requirement("INTAKE-12")
 def test_the_limits_of_the_protocol_decide():
     text = protocol_text().replace(
         "max_fall_snr_percent = { value = 60.0, action", "max_fall_snr_percent = { value = 9.0, action"

@@ -99,6 +99,7 @@ def test_undecided_images_leave_the_doubts(images_say):
         assert about_contrast(decide(*NAMED), Action.QUERY) == []
 
 
+@pytest.mark.requirement("INTAKE-06")
 def test_without_enhancement_the_scan_is_not_used(images_say):
     images_say(Enhancement.ABSENT)
     decision = decide(*NAMED)
@@ -155,6 +156,7 @@ def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_s
     ]
 
 
+@pytest.mark.requirement("INTAKE-06")
 def test_reversed_scans_are_exchanged_with_a_query_that_names_both_sides(images_say):
     images_say(Enhancement.REVERSED)
     decision = decide(*NAMED)

@@ -89,6 +89,7 @@ def test_a_good_visit_becomes_bids(tmp_path, gate):
             assert b"Mustermann" not in path.read_bytes()
 
 
+@pytest.mark.requirement("INTAKE-01")
 def test_weaker_than_the_trial_allows_is_refused(tmp_path, gate):
     upload = factory.write_visit(tmp_path / "up", [replace(s, field_t=1.0) for s in factory.VISIT])
     with pytest.raises(ComplianceError, match=r"expected a field strength of at least 1.5 T, found 1 T"):
@@ -99,6 +100,7 @@ def test_weaker_than_the_trial_allows_is_refused(tmp_path, gate):
     ("stated", "refused"),
     [(1.494, False), (1.5, False), (15000.0, False), (1.4, True), (10000.0, True), (None, True)],
 )
+@pytest.mark.requirement("INTAKE-01")
 def test_a_nominal_field_of_one_and_a_half_tesla_is_accepted(tmp_path, gate, stated, refused):
     upload = factory.write_visit(tmp_path / "up", [replace(s, field_t=stated) for s in factory.VISIT])
     found = [f.rule for f in gate(upload).compliance.of(Action.REFUSE)]
@@ -117,6 +119,7 @@ def test_missing_sequences_refuse_a_dummy_run_and_only_flair_refuses_a_visit(tmp
         gate(no_contrast, Purpose.DUMMY_RUN).compliance.require()
 
 
+@pytest.mark.requirement("INTAKE-06")
 def test_the_same_scan_sent_as_before_and_after_contrast_is_refused(tmp_path, gate):
     factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2))
     original = factory.object_volume(factory.T1.shape) + np.uint16(factory.T1.number)
@@ -132,6 +135,7 @@ def test_the_same_scan_sent_as_before_and_after_contrast_is_refused(tmp_path, ga
     assert not raw.root.exists()
 
 
+@pytest.mark.requirement("INTAKE-05")
 def test_two_missing_slices_are_refused_and_nothing_is_written(tmp_path, gate):
     upload = factory.write_visit(tmp_path / "up")
     for index in (20, 21):
@@ -180,6 +184,7 @@ def test_a_required_sequence_with_a_blank_slice_is_refused(tmp_path, gate, monke
     assert not (tmp_path / "raw").exists()
 
 
+@pytest.mark.requirement("INTAKE-05")
 def test_a_truncated_file_refuses_the_upload(tmp_path, gate):
     upload = factory.write_visit(tmp_path / "up")
     path = upload / "Mustermann_1_010.dcm"
@@ -214,6 +219,7 @@ def test_empty_text_traversal_nested_and_mixed_uploads(tmp_path, gate):
         gate(tmp_path / "mix")
 
 
+@pytest.mark.requirement("INTAKE-12")
 def test_queries_of_geometry_follow_the_actions_of_the_protocol(tmp_path, gate):
     thick = replace(factory.FLAIR, thickness=5.0, spacing=6.0, pixel=(1.2, 1.2))
     upload = factory.write_visit(tmp_path / "up", (thick, *factory.VISIT[1:]))
@@ -256,6 +262,7 @@ def test_minutes_after_contrast_are_measured_where_the_header_tells(tmp_path, ga
     assert (finding.action, finding.measured) == (Action.QUERY, 2.0)
 
 
+@pytest.mark.requirement("INTAKE-09")
 def test_another_scanner_or_protocol_than_before_is_flagged(tmp_path, gate):
     first = gate(factory.write_visit(tmp_path / "a"))
     same = gate(factory.write_visit(tmp_path / "b"), previous=PreviousScan("wk00", first.profile))
@@ -372,7 +379,9 @@ def test_real_functional_series_are_refused_with_reasons(real_data, gate, name):
 def test_one_image_of_an_upload_is_in_memory(tmp_path, monkeypatch):
     grid = Grid((4, 4, 4), np.eye(4))
     files = {
-        contrast: ScanFile(save_scan(Image(np.full((4, 4, 4), i, np.float32), grid), tmp_path / f"{i}.nii"), {})
+        contrast: ScanFile(
+            save_scan(Image(np.full((4, 4, 4), i, np.float32), grid), tmp_path / f"{i}.nii"), {}, tmp_path
+        )
         for i, contrast in enumerate((Contrast.FLAIR, Contrast.T1W), start=1)
     }
     alive = weakref.WeakSet()

@@ -35,6 +35,7 @@ def test_a_visit_in_its_place_has_no_finding():
     ("other", "whose"),
     [(known(FLAIR="f"), "visit wk00"), (known(subject="CD34", patient="another", FLAIR="f"), "another subject")],
 )
+@pytest.mark.requirement("INTAKE-07")
 def test_images_of_another_visit_are_refused(other, whose):
     action, message = found(other)["same_images"]
     assert (action, message) == (
@@ -52,6 +53,7 @@ def test_a_study_of_another_visit_is_refused(other):
     assert found(other)["same_study"][0] is Action.REFUSE
 
 
+@pytest.mark.requirement("INTAKE-07")
 def test_another_patient_is_refused_for_a_known_subject_alone():
     assert found(known(patient="another"))["patient"] == (
         Action.REFUSE,
@@ -90,6 +92,7 @@ def test_scans_share_a_patient_a_study_or_an_image_but_no_empty_key():
         ([("wk00", 0), ("wk12", 84)], None),
     ],
 )
+@pytest.mark.requirement("INTAKE-07")
 def test_days_in_another_order_than_the_visits_are_refused(others, wrong):
     rules = found(*(known(visit, day=DAY0 + day) for visit, day in others))
     if wrong is None:
@@ -108,6 +111,7 @@ def test_days_in_another_order_than_the_visits_are_refused(others, wrong):
         (20, "visit wk04: expected a scan within 7 days of week 4, found one 8 days earlier"),
     ],
 )  # fmt: skip
+@pytest.mark.requirement("INTAKE-07")
 def test_a_scan_outside_its_window_is_a_query(day, message):
     expected = {} if message is None else {"window": (Action.QUERY, message)}
     assert found(known(), scan=replace(SCAN, shifted_day=DAY0 + day)) == expected
@@ -141,6 +145,7 @@ def test_the_scan_that_is_replaced_is_no_witness():
         ("wk04", False, None),
     ],
 )
+@pytest.mark.requirement("INTAKE-08")
 def test_a_visit_before_the_infusion_needs_the_statement_of_the_site(visit, stated, message):
     findings = infusion_query(stated, visit, PROTOCOL)
     assert [(f.action, f.message) for f in findings] == (

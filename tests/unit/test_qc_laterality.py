@@ -63,6 +63,7 @@ def test_a_symmetric_head_and_an_empty_image_decide_nothing():
     assert empty is None
 
 
+@pytest.mark.requirement("INTAKE-07")
 def test_a_mirrored_scan_of_a_visit_is_a_query(visit):
     images = {Contrast.FLAIR: visit[Contrast.FLAIR], Contrast.T2W: mirrored(visit[Contrast.T2W])}
     found = measure_visit(images, {contrast: contrast for contrast in images})

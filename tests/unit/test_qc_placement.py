@@ -9,12 +9,12 @@ from scipy import ndimage
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.quality_limits import Action
-from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.sampling import downsample
 from qc.acceptance import judge_image
 from qc.measures import measure, measure_visit
-from qc.placement import Placement, measure_brain, place_brain
+from qc.placement import SUBCALLOSAL_SLOPE, Placement, measure_brain, place_brain, tilt_deg
 
 PROTOCOL = parse_protocol(protocol_text())
 SIGNALS = {
@@ -170,6 +170,39 @@ def test_a_void_is_measured(placed):
     values = [measure_brain(scan(void_mm=d), placed, load_template()).void_mm for d in (20, 35)]
     assert values[0] == pytest.approx(17, abs=5)
     assert values[1] > values[0]
+
+
+def test_the_subcallosal_line_is_that_of_the_template():
+    """The tangent below the corpus callosum, in the white matter of the middle."""
+    white = load_template().white_matter
+    middle = round(float((np.linalg.inv(white.grid.affine) @ [0, 0, 0, 1])[0]))
+    labels, _ = ndimage.label(white.data[middle] > 0.5)
+    rows, columns = np.indices(labels.shape)
+    y, z = rows + white.grid.affine[1, 3], columns + white.grid.affine[2, 3]
+    callosum = (labels == labels[(y == -5) & (z == 26)][0]) & (y > -40) & (z > -15)
+    front, back = callosum & (y > 8), callosum & (y < -30)
+    rostrum, splenium = (np.argmin(np.where(part, z, np.inf)) for part in (front, back))
+    slope = (z.flat[rostrum] - z.flat[splenium]) / (y.flat[rostrum] - y.flat[splenium])
+    assert pytest.approx(slope, abs=0.02) == SUBCALLOSAL_SLOPE
+
+
+@pytest.mark.parametrize("degrees", [0.0, -9.4, 10.0])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 3.0), (0.5, 1.0, 4.0)])
+def test_the_tilt_is_the_angle_to_the_subcallosal_line(degrees, spacing):
+    turn = np.eye(4)
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn[1:3, 1:3] = [[c, -s], [s, c]]  # from back to front the slices rise by this angle
+    image = Image(np.zeros((8, 8, 8), np.float32), Grid((8, 8, 8), turn @ np.diag([*spacing, 1.0])))
+    here = Placement(Affine.identity(), 0.9, 0.0)
+    line = np.degrees(np.arctan(SUBCALLOSAL_SLOPE))
+    assert tilt_deg(image, here) == pytest.approx(abs(degrees - line), abs=0.01)
+    turned = Placement(Affine(turn), 0.9, 0.0)
+    assert tilt_deg(image, turned) == pytest.approx(abs(line), abs=0.01)  # the head is tilted as the slices are
+
+
+def test_sagittal_slices_have_no_tilt():
+    image = Image(np.zeros((8, 8, 8), np.float32), Grid((8, 8, 8), np.diag([3.0, 1.0, 1.0, 1.0])))
+    assert tilt_deg(image, Placement(Affine.identity(), 0.9, 0.0)) is None
 
 
 def test_without_a_flair_the_brain_is_not_measured():

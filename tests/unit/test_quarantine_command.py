@@ -127,6 +127,7 @@ def test_a_limit_is_overruled_with_a_reason(trial, tmp_path):
         (SMALL[1:], "expected FLAIR, found"),
     ],
 )
+@pytest.mark.requirement("INTAKE-01")
 def test_field_strength_and_a_missing_flair_are_never_overruled(trial, tmp_path, specs, match):
     name = refused(trial, tmp_path / "up", ComplianceError, match, specs)
     with pytest.raises(ComplianceError, match=match):

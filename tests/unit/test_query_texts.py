@@ -11,6 +11,7 @@ from qc.compliance import TIMING_RULE
 from qc.contrast_timing import RULE
 from qc.findings import NEVER_OVERRULED, Finding
 from qc.identity import BEFORE_INFUSION, WINDOW, WITHDRAWN
+from qc.scan_profile import ONE_SCANNER
 from qc.scanner_gate import SCANNER_GATE
 from reading_centre.use_cases.query import questions
 
@@ -21,6 +22,7 @@ NAMED = {
     "WINDOW": WINDOW,
     "WITHDRAWN": WITHDRAWN,
     "SCANNER_GATE": SCANNER_GATE,
+    "ONE_SCANNER": ONE_SCANNER,
 }
 MAKERS = {"Finding", "_query", "_refuse", "make"}
 NO_QUERY = {

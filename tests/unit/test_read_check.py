@@ -36,6 +36,7 @@ def test_a_read_within_the_rules_is_left_alone():
     assert all(np.array_equal(checked[kind].mask, mask.mask) for kind, mask in masks.items())
 
 
+@pytest.mark.requirement("LESION-08")
 def test_a_black_hole_is_cut_to_the_t2_lesion():
     checked, notes = check_read(read([A], holes=[(4, 9, 2, 6, 2, 4)]), RULES, what=WHAT)
     assert notes == ["item BCDF2345: 24 voxels of black holes outside T2 lesions were cut off"]

@@ -54,6 +54,7 @@ def test_equal_reads_agree_under_the_strictest_limits():
 
 
 @pytest.mark.parametrize(("limit", "disagree"), [(0, True), (1, True), (2, False)])
+@pytest.mark.requirement("READ-02")
 def test_the_number_of_gel(limit, disagree):
     three, one = series(mask(2, 10, 20), mask(2, 10, 20)), series(mask(2, 10, 20), mask(2))
     expected = {"max_gel_count_difference": 2} if disagree else {}

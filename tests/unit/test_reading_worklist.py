@@ -125,6 +125,7 @@ CODE = reading_code(KEY, SUBJECT, "wk00")
 # --- export ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("BLIND-03")
 def test_nothing_tells_subject_visit_time_or_machine(export, tmp_path):
     export()
     folder = tmp_path / "out"
@@ -162,6 +163,7 @@ def test_image_headers_hold_no_text_and_images_are_those_of_the_visit(export, de
     assert exported.grid.same_as(GRID)
 
 
+@pytest.mark.requirement("BLIND-03")
 def test_the_face_is_blanked_in_every_contrast_and_nothing_else(export, derivatives, tmp_path):
     face = boxes((0, 12, 0), (3, 12, 1))
     done = export(face_of=lambda item: face)
@@ -275,6 +277,7 @@ def test_export_refuses_what_it_cannot_do(export, derivatives, reads, tmp_path):
 # --- import ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("READ-01")
 def test_accepted_stay_and_rejected_go(export, reads, tmp_path):
     export()
     folder = tmp_path / "out"
@@ -297,6 +300,7 @@ def test_accepted_stay_and_rejected_go(export, reads, tmp_path):
     assert load_read(reads, OTHER, "wk00", "R1", 1) is None
 
 
+@pytest.mark.requirement("READ-01")
 def test_an_edited_mask_wins(export, reads, tmp_path):
     export()
     folder = tmp_path / "out"
@@ -546,6 +550,7 @@ def test_readers_need_a_plain_code(export, reads, tmp_path):
         import_decisions(tmp_path / "out", reads=reads, reader="../R1")
 
 
+@pytest.mark.requirement("READ-05")
 def test_a_later_read_is_a_new_version_and_no_version_is_changed(export, reads, tmp_path):
     export()
     decide(tmp_path / "out", CODE)
@@ -608,6 +613,7 @@ def test_a_visit_that_accepts_no_read_refuses_the_worklist(export, reads, tmp_pa
     assert not list(reads.rglob("read.json"))
 
 
+@pytest.mark.requirement("READ-04")
 def test_locked_visits_are_not_exported_and_locked_files_are_read_only(export, reads, tmp_path):
     export()
     decide(tmp_path / "out", CODE)

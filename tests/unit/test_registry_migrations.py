@@ -221,6 +221,46 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
         assert registry.differences_from_audit() == []
 
 
+def test_layout_7_keeps_its_gates_and_may_have_one_that_waits(old, monkeypatch):
+    trial, protocol = old
+    with monkeypatch.context() as patch:
+        engine = open_engine(protocol.database_url, trial.registry_file)
+        upgrade = command.upgrade
+        patch.setattr(command, "upgrade", lambda config, _head: upgrade(config, "7"))
+        with writing(engine) as session:
+            migrate.upgrade(session.connection(), layout=2)
+            gate = {
+                "scanner": 1, "coil": "Head", "state": "accepted", "dummy_run_digest": "d1",
+                "at": "2026-01-01T00:00:00+00:00", "reason": "seen", "by": "QC 1", "proposed": "", "proposed_by": "",
+            }  # fmt: skip
+            columns = ", ".join(gate)
+            session.execute(text("DELETE FROM scanner_gates"))
+            session.execute(
+                text(
+                    f"INSERT INTO scanner_gates ({columns}, rules) "
+                    f"VALUES ({', '.join(f':{name}' for name in gate)}, '[]')"
+                ),
+                gate,
+            )
+            append(session, AuditAction.SCANNER_GATE, "S01", gate | {"rules": []}, reader="QC 1")
+        engine.dispose()
+    with Registry.open(trial, protocol) as registry:
+        (kept,) = registry.scanner_gates.all()
+        assert (kept.state, kept.by, kept.waiting_digest, kept.coil) == (ScannerState.ACCEPTED, "QC 1", "", "Head")
+        assert kept.scanner.identified
+        assert registry.differences_from_audit() == []
+        (entry,) = registry.audit_entries("registry migrated")
+        assert (entry.details["from"], entry.details["to"]) == (7, SCHEMA_VERSION)
+        again = {"accepted": True, "scanner": kept.scanner, "coil": "Head", "undecided": True}
+        assert registry.record_dummy_run("S01", upload_digest="d1", **again) is ScannerState.ACCEPTED
+        registry.record_dummy_run("S01", upload_digest="d2", **again)
+        (waiting,) = registry.scanner_gates.all()
+        assert (waiting.state, waiting.dummy_run_digest, waiting.waiting_digest) == (
+            ScannerState.ACCEPTED, "d1", "d2",
+        )  # fmt: skip
+        assert registry.differences_from_audit() == []
+
+
 def use_web_tables(registry):
     one = registry.jobs.begin(JobKind.VISIT, site="S01", visit="wk04", account="S01-AB", size_bytes=2**33)
     assert registry.jobs.take() is None

@@ -137,7 +137,6 @@ def test_a_decision_on_a_dummy_run_stands_until_a_person_changes_it(registry):
     decide(registry, accept=False)
     judged(registry, ONE, "d1")
     assert registry.site("S01").gate is Gate.REFUSED
-    judged(registry, ONE, "d2")
     judged(registry, ONE, "d1", undecided=True)
     (gate,) = registry.scanner_gates.all()
     assert (gate.state, gate.by, gate.reason) == (ScannerState.REFUSED, "QC 1", "seen on the console")
@@ -148,6 +147,143 @@ def test_a_decision_on_a_dummy_run_stands_until_a_person_changes_it(registry):
     decide(registry, accept=True, persons=2, by="QC 2")
     judged(registry, ONE, "d1", accepted=False, rules=["snr"])
     assert registry.site("S01").gate is Gate.ACCEPTED
+
+
+def test_a_dummy_run_is_not_judged_again_after_a_later_one(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, ONE, "d2", accepted=False)
+    for received in ("", "2100-01-01T00:00:00+00:00"):
+        with pytest.raises(UsageError, match="found an earlier one than the one that was judged last"):
+            judged(registry, ONE, "d1", received=received)
+    assert states(registry) == [(ONE, "", "refused")]
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        judged(registry, ONE, "d0", received="2020-01-01T00:00:00+00:00")
+    judged(registry, ONE, "d2")
+    assert states(registry) == [(ONE, "", "accepted")]
+
+
+def test_the_order_of_dummy_runs_is_that_of_one_scanner_and_coil(registry):
+    received = (dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)).isoformat()
+    judged(registry, ONE, "d1", coil="Head")
+    for scanner, digest, coil in ((OTHER, "d2", "Head"), (ONE, "d3", "Knee"), (UPGRADED, "d4", "Head")):
+        judged(registry, scanner, digest, coil=coil, received=received)
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        judged(registry, None, "d5", accepted=False, received=received)
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        judged(registry, ONE, "d6", coil="Head", received=received)
+    assert [state for *_, state in states(registry)] == ["closed", "closed", "accepted", "accepted"]
+
+
+def test_a_dummy_run_that_was_received_after_the_first_verdict_on_another_is_later(registry):
+    judged(registry, ONE, "d1", accepted=False)
+    received = dt.datetime.now(dt.UTC).isoformat()
+    judged(registry, ONE, "d1", accepted=False)  # judged again, by other limits
+    judged(registry, ONE, "d2", received=received)
+    assert states(registry) == [(ONE, "", "accepted")]
+
+
+def test_an_accepted_gate_stands_until_the_new_dummy_run_is_decided_on(registry):
+    judged(registry, ONE, "d1", undecided=True, measures=GOOD)
+    first = decide(registry, accept=True)
+    judged(registry, ONE, "d2", undecided=True, measures={"FLAIR": {"snr": 9.0}})
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.dummy_run_digest, gate.waiting_digest) == (ScannerState.ACCEPTED, "d1", "d2")
+    assert (gate.at, gate.by, gate.reason, gate.latest_digest) == (first.at, "QC 1", "seen on the console", "d2")
+    registry.require_open_gate("S01")
+    assert registry.measures.of_dummy_run("S01", ONE).values == GOOD
+    assert judged_state(registry, "d2", undecided=True) is ScannerState.UNDECIDED
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        judged(registry, ONE, "d1", undecided=True)
+    gate = decide(registry, accept=False, by="QC 2")
+    assert (gate.state, gate.dummy_run_digest, gate.waiting_digest) == (ScannerState.REFUSED, "d2", "")
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, ONE, "d3", undecided=True)
+    assert states(registry) == [(ONE, "", "undecided")]  # no accepted gate stands
+    gate = decide(registry, accept=True)
+    assert (gate.state, gate.dummy_run_digest) == (ScannerState.ACCEPTED, "d3")
+    judged(registry, ONE, "d4", undecided=True)
+    judged(registry, ONE, "d5", accepted=False)
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.dummy_run_digest, gate.waiting_digest) == (ScannerState.REFUSED, "d5", "")
+
+
+def judged_state(registry, digest, **more):
+    return registry.record_dummy_run("S01", upload_digest=digest, scanner=ONE, **{"accepted": True, **more})
+
+
+def test_two_persons_decide_on_a_dummy_run_beside_an_accepted_gate(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, ONE, "d2", undecided=True)
+    gate = decide(registry, accept=True, persons=2)
+    assert (gate.state, gate.proposed, gate.waiting_digest) == (ScannerState.ACCEPTED, "accepted", "d2")
+    judged(registry, ONE, "d2", undecided=True)  # judged again: the proposal stands
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.proposed, gate.proposed_by, gate.waiting_digest) == ("accepted", "QC 1", "d2")
+    gate = decide(registry, accept=True, persons=2, by="QC 2")
+    assert (gate.dummy_run_digest, gate.waiting_digest, gate.by) == ("d2", "", "QC 2")
+    assert judged_state(registry, "d2", undecided=True) is ScannerState.ACCEPTED
+    assert states(registry) == [(ONE, "", "accepted")]
+
+
+def test_the_same_dummy_run_opens_no_gate_that_an_upgrade_closed(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    decide(registry, accept=True)
+    judged(registry, UPGRADED, "d2", coil="Head")
+    closed = registry.scanner_gates.all()[0]
+    for more in ({}, {"undecided": True}, {"accepted": False}):
+        assert judged_state(registry, "d1", coil="Head", **more) is ScannerState.CLOSED
+        assert registry.scanner_gates.all()[0].at == closed.at
+    assert [state for *_, state in states(registry)] == ["closed", "accepted"]
+    assert judged_state(registry, "d1", coil="Head", accepted=False, rules=["gap"], final=["gap"]) is (
+        ScannerState.REFUSED
+    )
+
+
+def test_the_same_dummy_run_closes_no_version_that_was_opened_again(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, UPGRADED, "d2")
+    judged(registry, ONE, "d3")  # a downgrade
+    judged(registry, UPGRADED, "d2")
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
+
+
+def test_the_same_dummy_run_does_not_restore_a_superseded_gate(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, ONE, "d2", coil="Head", accepted=False)
+    assert judged_state(registry, "d1") is ScannerState.SUPERSEDED
+    assert [state for *_, state in states(registry)] == ["superseded", "refused"]
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
+def test_machines_without_a_serial_number_close_no_gates_of_each_other(registry):
+    one, other = (replace(facts, identified=False) for facts in (ONE, UPGRADED))
+    judged(registry, one, "d1")
+    judged(registry, other, "d2")
+    registry.scanner_gates.close_earlier("S01", replace(other, software="v3"), day=TODAY + 1)
+    decide(registry, accept=False, scanner=2)
+    decide(registry, accept=True, scanner=2)
+    assert [state for *_, state in states(registry)] == ["accepted", "accepted"]
+    assert [facts.identified for _, facts in registry.scanner_gates.scanners().values()] == [False, False]
+
+
+def test_a_scanner_of_an_earlier_layout_is_entered_again_if_it_is_not_identified(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, replace(ONE, identified=False), "d2")
+    judged(registry, ONE, "d3")
+    ((_, facts),) = registry.scanner_gates.scanners().values()
+    assert facts.identified is False
+    assert len(registry.audit_entries("scanner entered")) == 2
+
+
+def test_a_dummy_run_without_scanner_facts_is_decided_on(registry):
+    judged(registry, None, "d1", undecided=True)
+    assert registry.site("S01").gate is Gate.UNDECIDED
+    gate = decide(registry, accept=True, persons=2)
+    assert (gate.scanner, gate.state) == (ScannerFacts(), ScannerState.UNDECIDED)
+    decide(registry, accept=True, persons=2, by="QC 2")
+    registry.require_open_gate("S01")
+    decide(registry, accept=False)
+    assert registry.site("S01").gate is Gate.REFUSED
 
 
 def test_a_decision_does_not_lock_out_an_upload_that_was_received_before_it(registry):
@@ -165,6 +301,7 @@ def test_some_rules_are_not_overruled(registry):
     assert states(registry) == [(ONE, "", "refused")]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_gate_that_waits_for_a_decision_is_not_open(registry):
     judged(registry, ONE, "d1", undecided=True)
     assert registry.site("S01").gate is Gate.UNDECIDED

@@ -56,6 +56,7 @@ def test_new_site_of_the_protocol_is_entered(trial, registry):
         assert [site.code for site in again.state().sites] == ["S01", "S02", "S99"]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_gate_follows_the_latest_dummy_run(registry):
     with pytest.raises(GateClosedError, match="site S01: expected an accepted dummy run, found none"):
         registry.require_open_gate("S01")
@@ -283,6 +284,7 @@ def test_state_at_a_glance(registry):
     assert registry.subjects() == ["BCDF2345", "XCDF2345"]
 
 
+@pytest.mark.requirement("BLIND-01")
 def test_nothing_in_the_database_names_an_arm_or_a_trial_number(trial, registry):
     columns = {
         f"{table.name}.{column.name}" for table in Base.metadata.tables.values() for column in table.columns
@@ -302,6 +304,7 @@ def test_nothing_in_the_database_names_an_arm_or_a_trial_number(trial, registry)
         "REPLACE INTO audit SELECT seq, at, 'x', reader, action, target, details, previous, hash FROM audit",
     ],
 )
+@pytest.mark.requirement("AUDIT-02")
 def test_the_database_refuses_to_change_the_trail(trial, registry, statement):
     with sqlite3.connect(trial.registry_file) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
         raw.execute(statement)
@@ -397,5 +400,5 @@ def test_another_layout_is_refused(trial, registry):
     with sqlite3.connect(trial.registry_file) as raw:
         raw.execute("UPDATE registry SET version = 99")
     raw.close()
-    with pytest.raises(UsageError, match="expected a registry of layout 2 to 7, found layout 99"):
+    with pytest.raises(UsageError, match="expected a registry of layout 2 to 8, found layout 99"):
         Registry.open(trial, PROTOCOL)

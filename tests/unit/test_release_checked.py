@@ -44,6 +44,7 @@ def test_a_release_records_the_digest_of_every_file(trial):
     ["endpoints.csv", "lesions.csv", "lesion_timepoints.csv", "nv.csv", "questions.csv", "data_dictionary.json"],
 )
 @pytest.mark.parametrize("damage", ["changed", "missing"])
+@pytest.mark.requirement("AUDIT-04")
 def test_a_table_that_is_not_as_it_was_written_is_refused_by_name(trial, name, damage):
     path = trial.tables / name
     content = path.read_bytes()
@@ -73,6 +74,7 @@ def test_the_last_tables_count(trial):
         release(trial)
 
 
+@pytest.mark.requirement("BLIND-02")
 def test_swapped_rows_of_the_key_are_refused_before_the_blinding_is_lifted(trial):
     Sealed.open(trial).code_for(SITE, "0002")
     path = trial.sealed / "subjects.csv"

@@ -60,6 +60,7 @@ def without_gel(_code, row):
     return "reject" if row["type"] in {"GEL", "BH"} else "accept"
 
 
+@pytest.mark.requirement("READ-06")
 def test_rereads_are_hidden_among_the_other_visits(trial, tmp_path):
     assert export_reads(trial.root, tmp_path / "second", reader="R1")["exported"] == 7
     rows = {row["reading_code"]: row for row in rows_of(tmp_path / "second" / "worklist.csv")}
@@ -72,6 +73,7 @@ def test_rereads_are_hidden_among_the_other_visits(trial, tmp_path):
     assert [rows[code_of(trial, visit, Purpose.REREAD)]["position"] for visit in FIRST] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.requirement("READ-06")
 def test_a_reread_changes_no_read_and_no_table_and_gives_the_agreement(trial, tmp_path):
     before, states = tables(trial), visits_of(trial)
     export_reads(trial.root, tmp_path / "second", reader="R1")

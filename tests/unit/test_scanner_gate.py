@@ -3,17 +3,21 @@
 import datetime as dt
 import json
 from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.errors import ComplianceError, GateClosedError, UsageError
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
 from qc.findings import Finding
 from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
 from reading_centre import cli
+from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload
@@ -47,6 +51,7 @@ DAY = dt.date(2026, 2, 1)
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", dt.date(2026, 3, 2), "closed on 2026-03-01"),
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", None, "closed on 2026-03-01"),
         ([replace(OPEN, state=ScannerState.REFUSED)], ONE, "Head", DAY, "one that was refused"),
+        ([replace(OPEN, coil=""), replace(OPEN, state=ScannerState.UNDECIDED)], ONE, "Head", DAY, ""),
         ([replace(OPEN, state=ScannerState.UNDECIDED)], ONE, "Head", DAY, "one that nobody has decided on"),
         ([OPEN], ONE, "Neck", DAY, "one with another receive coil"),
         ([OPEN], replace(ONE, software="v2"), "Head", DAY, "one with another software version"),
@@ -63,6 +68,11 @@ def test_a_scanner_is_its_hardware_software_and_coil(gates, scanner, coil, day, 
 
 def test_a_site_whose_dummy_run_stated_no_scanner_has_no_gate_of_a_scanner():
     assert judge_scanner([], ONE, "Head", day=DAY, action=Action.REFUSE) is None
+    decided = replace(OPEN, scanner=ScannerFacts(), coil="")
+    assert judge_scanner([decided], ONE, "Head", day=DAY, action=Action.REFUSE) is None
+    assert judge_scanner(
+        [decided, OPEN], replace(ONE, model="Other"), "Head", day=DAY, action=Action.REFUSE
+    ).action
 
 
 def with_coil(name, software="syngo MR B17"):
@@ -86,6 +96,7 @@ def gate_states(trial):
         return [(gate.scanner.software, gate.coil, gate.state.value) for gate in registry.scanner_gates.all()]
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_visit_with_another_coil_waits_for_its_dummy_run(trial, tmp_path):
     sent = upload(tmp_path / "up", day=28, specs=with_coil("Head 64"))
     with pytest.raises(ComplianceError, match="found one with another receive coil") as caught:
@@ -197,6 +208,121 @@ def test_a_person_accepts_a_refused_dummy_run_and_refuses_it_again(blurred, caps
     assert "refused" in capsys.readouterr().out
     with opened(trial) as registry:
         assert registry.site("S02").gate is Gate.REFUSED
+
+
+def with_scanner(serial, *, station="MRSTATION7", software="syngo MR B17", of=SMALL):
+    extra = {"DeviceSerialNumber": serial, "StationName": station, "SoftwareVersions": software}
+    return tuple(replace(spec, extra=extra) for spec in of)
+
+
+@pytest.fixture
+def judging(tmp_path, monkeypatch):
+    """A trial whose limits find nothing, and a function that sends a dummy run of site S02."""
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: [])
+    monkeypatch.setattr("qc.decision.judge_images", lambda measures, protocol: [])
+    trial = new_trial(tmp_path / "trial")
+
+    def run(name, specs, **patient):
+        sent = factory.write_visit(tmp_path / name, specs, replace(factory.Patient(), **patient))
+        return sent, receive_dummy_run(trial.root, sent, site="S02")
+
+    return trial, run
+
+
+def persons(trial, number):
+    trial.protocol_file.write_text(trial.protocol_file.read_text().replace("persons = 0", f"persons = {number}"))
+
+
+def test_dummy_runs_of_two_scanners_are_tried_again_in_any_order(judging):
+    trial, run = judging
+    refusal = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
+    with (
+        mock.patch("qc.acceptance.judge_images", return_value=refusal),
+        pytest.raises(ComplianceError, match="found noise"),
+    ):
+        run("a1", with_scanner("A"), study_uid="1.2.1")
+    (early,) = list_quarantine(trial.root)
+    sent, _ = run("b1", with_scanner("B"), study_uid="1.2.2")
+    assert retry_upload(trial.root, early.name).gate == "accepted"  # the later one is of another scanner
+    assert list_quarantine(trial.root) == []
+    with (
+        mock.patch("qc.acceptance.judge_images", return_value=refusal),
+        pytest.raises(ComplianceError, match="found noise"),
+    ):
+        run("b2", with_scanner("B"), study_uid="1.2.3")
+    (second,) = list_quarantine(trial.root)
+    run("b3", with_scanner("B"), study_uid="1.2.4")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="site S02: expected its latest dummy run, found an earlier one"):
+            retry_upload(trial.root, second.name)
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        receive_dummy_run(trial.root, sent, site="S02")
+    assert list_quarantine(trial.root) == [second]
+    with opened(trial) as registry:
+        assert [gate.state.value for gate in registry.scanner_gates.all("S02")] == ["accepted", "accepted"]
+        assert registry.differences_from_audit() == []
+
+
+def test_a_dummy_run_that_a_person_refused_stays_in_quarantine(judging, tmp_path, capsys):
+    trial, run = judging
+    persons(trial, 1)
+    sent, first = run("a1", with_scanner("A"))
+    assert first.gate == "undecided"
+    decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
+    (tmp_path / "stage").mkdir()
+    quarantine(
+        sent, trial.quarantine, stage=tmp_path / "stage", reason=ComplianceError("noise"),
+        context={"site": "S02", "kind": "dummy run"}, now=dt.datetime.now(dt.UTC), max_bytes=10**9,
+    )  # fmt: skip
+    (entry,) = list_quarantine(trial.root)
+    assert cli.invoke(["dummy-run", str(trial.root), str(sent), "--site", "S02"]) == 0
+    assert "a person has refused this dummy run" in capsys.readouterr().out
+    assert list_quarantine(trial.root) == [entry]
+    decide_dummy_run(trial.root, site="S02", accept=True, reason="seen again", by="QC 1")
+    assert list_quarantine(trial.root) == []
+
+
+def test_an_accepted_gate_stands_while_a_new_dummy_run_waits(judging, capsys):
+    trial, run = judging
+    persons(trial, 1)
+    run("a1", with_scanner("A"), study_uid="1.2.1")
+    decide_dummy_run(trial.root, site="S02", accept=True, reason="good", by="QC 1")
+    sent, second = run("a2", with_scanner("A"), study_uid="1.2.2")
+    assert second.gate == "undecided"
+    ingest(trial, upload(sent.parent / "v1", specs=with_scanner("A")), "wk00", site="S02")
+    gate = decide_dummy_run(trial.root, site="S02", accept=False, reason="blurred", by="QC 1")
+    assert second.report.endswith(f"{gate.dummy_run_digest[:8]}.html")
+    assert [one["decision"] for one in decisions_of(Path(second.report))] == ["refused"]
+    with pytest.raises(GateClosedError, match="found one that was refused"):
+        ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("A")), "wk04", site="S02")
+
+
+def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
+    trial, run = judging
+    flair, *rest = SMALL
+    assert "flair" in flair.description
+    run("a1", with_scanner("A"), study_uid="1.2.1")
+    mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
+    with pytest.raises(
+        ComplianceError, match=r"T1w: expected an accepted dummy run .* found none of this scanner"
+    ):
+        ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
+    run("b1", with_scanner("B"), study_uid="1.2.2")
+    result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02", dry_run=True)
+    assert "T1w: expected the scanner of the FLAIR, found another scanner" in result.queries
+    _, third = run("c1", mixed, study_uid="1.2.3")
+    assert third.verdict == "accepted with queries"
+
+
+def test_machines_without_serial_number_do_not_close_each_other(judging):
+    trial, run = judging
+    run("a1", with_scanner("", station=""), study_uid="1.2.1")
+    run("a2", with_scanner("", station="", software="syngo MR E11"), study_uid="1.2.2")
+    with opened(trial) as registry:
+        assert [gate.state.value for gate in registry.scanner_gates.all("S02")] == ["accepted", "accepted"]
+        assert [gate.scanner.identified for gate in registry.scanner_gates.all("S02")] == [False, False]
+    (page, _) = sorted(trial.reports.glob("dummy-run_S02_*.html"))
+    assert "machines of one model are not told apart" in page.read_text()
 
 
 def test_no_person_accepts_a_dummy_run_with_copied_slices(tmp_path, capsys):

@@ -87,6 +87,7 @@ def statuses(trial):
     return {visit.read for visit in visits_of(trial).values()}
 
 
+@pytest.mark.requirement("READ-03")
 def test_a_lock_is_signed_with_meaning_time_and_digest_of_all_that_counts(trial):
     read(trial, "R1")
     asked = []
@@ -171,6 +172,7 @@ def test_a_key_file_signs_too(trial, tmp_path):
         ("R3", lambda path: password(PASSWORD), "reader R3: expected an account in trial.toml, found none"),
     ],
 )
+@pytest.mark.requirement("READ-03")
 def test_nothing_is_locked_without_the_readers_own_account(trial, tmp_path, reader, proof, message):
     read(trial, reader)
     with pytest.raises(UsageError, match=message):
@@ -209,6 +211,7 @@ def without_gel(_code, row):
     return "reject" if row["type"] in {"GEL", "BH"} else "accept"
 
 
+@pytest.mark.requirement("READ-05")
 def test_a_correction_is_a_new_version_linked_to_the_locked_one(trial):
     read(trial, "R1")
     lock_reads(trial.root, reader="R1", proof=password(PASSWORD))
@@ -254,6 +257,7 @@ def test_a_correction_is_a_new_version_linked_to_the_locked_one(trial):
         ({"visit": "wk99"}, "expected a visit of the protocol"),
     ],
 )
+@pytest.mark.requirement("READ-05")
 def test_unlock_needs_its_own_reader_and_a_reason(trial, change, message):
     read(trial, "R1")
     lock_reads(trial.root, reader="R1", proof=password(PASSWORD))

@@ -296,6 +296,7 @@ def test_a_subject_whose_scans_are_all_withdrawn_has_no_report_and_no_numbers(tr
     assert refresh_reports(trial.root) == []
 
 
+@pytest.mark.requirement("BLIND-01")
 def test_a_report_has_no_site_and_no_patient(trial, tmp_path):
     read_some(trial, tmp_path)
     refresh_reports(trial.root)

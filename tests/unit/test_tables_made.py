@@ -102,6 +102,7 @@ def test_columns_are_the_contract():
     assert ", ".join(LESIONS.names) == f"{CONTRACT_LESIONS}, {FURTHER_LESION_COLUMNS}"
 
 
+@pytest.mark.requirement("TABLE-06")
 def test_every_column_is_described_and_every_measured_column_is_in_nv():
     for table in TABLES:
         assert len(set(table.names)) == len(table.names)
@@ -121,6 +122,7 @@ def test_supplementary_measures_are_known_where_the_timepoints_know_what_they_go
         assert [tuple(row[name] for name in names) for row in rows] == [first, second, *[(None, *none)] * 5]
 
 
+@pytest.mark.requirement("TABLE-01")
 def test_missing_visit_is_a_row_with_empty_values():
     rows = made(subject(labels=["wk00", "wk12"], wk24=ScanStatus.REFUSED))["lesion_timepoints.csv"]
     assert [row["visit"] for row in rows] == LABELS
@@ -133,6 +135,7 @@ def test_missing_visit_is_a_row_with_empty_values():
     assert all(rows[1][column.name] is None for column in MEASURED)
 
 
+@pytest.mark.requirement("RUN-04")
 def test_failed_visit_keeps_no_number_of_an_earlier_run():
     rows = made(subject(wk04=ScanStatus.FAILED))["lesion_timepoints.csv"]
     assert rows[1]["scan_status"] == "failed"
@@ -164,6 +167,7 @@ def test_provisional_rows_say_so():
     assert [row["read_status"] for row in rows] == ["automatic", "confirmed"] + 5 * ["automatic"]
 
 
+@pytest.mark.requirement("TABLE-05")
 def test_without_provisional_only_locked_reads_give_numbers():
     locked = dict.fromkeys(LABELS, ReadStatus.LOCKED)
     reads = locked | {"wk12": ReadStatus.CONFIRMED}
@@ -216,6 +220,7 @@ cells = st.none() | st.integers(0, 40)
 
 
 @given(st.lists(st.tuples(cells, cells, cells, st.none() | st.floats(0, 90)), min_size=7, max_size=7))
+@pytest.mark.requirement("TABLE-04")
 def test_endpoints_against_a_plain_calculation(numbers):
     visits = tuple(
         VisitCounts(
@@ -283,6 +288,7 @@ def of_period(**changes):
         (["wk00", "wk04", "wk12", "wk24"], (None, 0, 0, None), (4, 2, 20, None)),
     ],
 )
+@pytest.mark.requirement("TABLE-04")
 def test_a_period_counts_its_own_weeks(missing, first, second):
     row = of_period(**dict.fromkeys(missing, ScanStatus.MISSING))
     for name, expected in (("wk04_12_24", first), ("wk28_36_48", second)):
@@ -290,6 +296,7 @@ def test_a_period_counts_its_own_weeks(missing, first, second):
         assert tuple(row[f"new_or_enlarging_t2_count_{name}_{rule}"] for rule in rules) == expected
 
 
+@pytest.mark.requirement("TABLE-04")
 def test_activity_of_a_period_is_not_that_before_its_start():
     row = of_period(wk24=ScanStatus.MISSING)
     assert row["activity_free_wk28_36_48_visits"] == 2  # at week 28 it is unknown: no GEL, changes since week 12
@@ -335,6 +342,7 @@ def test_sessions_without_week_and_double_weeks_have_no_endpoint():
     assert row["visits_analysed"] == 3
 
 
+@pytest.mark.requirement("TABLE-01")
 def test_a_missed_visit_adds_a_row_and_changes_no_number():
     extra = found_visits(sorted([*LABELS, "wk08"]))
     one = subject()

@@ -193,6 +193,7 @@ def test_no_lesion_of_a_read_that_is_not_locked(provisional):
     assert changes == ({*LABELS[1:]} if provisional else {"wk04"})
 
 
+@pytest.mark.requirement("BLIND-01")
 def test_blinded_rows_have_no_date():
     assert all(row["NVDTC"] is row["NVDY"] is None for row in nv(subject()))
     assert {row["USUBJID"] for row in nv(subject())} == {"BCDF2345"}

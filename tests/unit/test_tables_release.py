@@ -29,6 +29,7 @@ def tables(tmp_path):
     return tmp_path / "tables"
 
 
+@pytest.mark.requirement("BLIND-02")
 def test_codes_become_numbers_and_nothing_else_changes(tables, tmp_path):
     before = {path.name: path.read_bytes() for path in tables.iterdir()}
     released = release_tables(tables, tmp_path / "released", KEY, reason="final analysis")

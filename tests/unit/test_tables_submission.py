@@ -69,6 +69,7 @@ def equal_to_csv(frame, rows):
             assert ["" if pd.isna(value) else value for value in frame[name]] == texts
 
 
+@pytest.mark.requirement("TABLE-06")
 def test_the_transport_file_equals_the_csv_for_two_readers(released):
     rows = read_table(released / "nv.csv")
     frame, about = pyreadstat.read_xport(released / "nv.xpt")
@@ -123,6 +124,7 @@ def define_schema():
     return etree.XMLSchema(etree.parse(str(path)))
 
 
+@pytest.mark.requirement("TABLE-06")
 def test_define_xml_is_valid_against_the_schema_of_cdisc(released, define_schema):
     tree = etree.parse(str(released / "define.xml"))
     define_schema.assertValid(tree)

@@ -90,6 +90,7 @@ def status_in_tables(trial):
     return {row["visit"]: row["read_status"] for row in read_table(trial.tables / "lesion_timepoints.csv")}
 
 
+@pytest.mark.requirement("READ-02")
 def test_one_of_two_reads_counts_for_nothing_and_the_second_replaces_none(trial, tmp_path):
     read(trial, tmp_path, "r1")
     assert set(status_in_tables(trial).values()) == {"automatic"}
@@ -131,6 +132,7 @@ def test_compared_reads_change_no_more_and_the_same_read_again_is_no_change(tria
     assert (again["confirmed"], again["unchanged"]) == (0, 7)
 
 
+@pytest.mark.requirement("READ-02")
 def test_a_gel_seen_by_one_goes_to_the_adjudicator_and_the_next_visit_does_not(trial, tmp_path):
     visit = with_gel(trial)
     read(trial, tmp_path, "R1")
@@ -240,6 +242,7 @@ def test_the_order_of_a_and_b_is_fixed_and_differs_between_visits(trial):
 
 
 @pytest.mark.parametrize("decision", ["A", "b", "accept", "reject"])
+@pytest.mark.requirement("READ-02")
 def test_the_adjudicated_read_counts(trial, tmp_path, disputed, decision):
     decide(tmp_path / "dispute", lambda code, row: decision)
     summary = import_reads(trial.root, tmp_path / "dispute", reader="ADJ")

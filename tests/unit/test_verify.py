@@ -60,6 +60,7 @@ def out(tmp_path):
     return DerivativeDataset(tmp_path / "out")
 
 
+@pytest.mark.requirement("RUN-03")
 def test_untouched_results_are_as_in_their_provenance(out):
     found = verify_results(out.root)
     assert (found.subjects, found.inputs, found.outputs) == (2, 4, 4)
@@ -74,6 +75,7 @@ def test_what_a_later_run_writes_is_no_deviation(out):
     assert verify_results(out.root).deviations == ()
 
 
+@pytest.mark.requirement("RUN-03")
 def test_every_change_is_named(out, tmp_path):
     (out.anat("AB12", "a") / "mask").write_text("edited")
     (out.anat("AB12", "a") / "more").touch()

@@ -118,6 +118,7 @@ OWNERS = {"assignment": "R1", "upload": "S01-AB", "number": "S01-AB"}
 
 
 @pytest.mark.parametrize("who", ["nobody", *ROLES])
+@pytest.mark.requirement("AUDIT-07")
 def test_roles_by_endpoints_by_own_and_other(room, who):
     own = own_things(room)
     client = browser(room, "" if who == "nobody" else who)
@@ -268,6 +269,7 @@ def test_an_operation_of_another_form_is_refused(room, content):
         assert isinstance(answer.json()["detail"], str)
 
 
+@pytest.mark.requirement("AUDIT-07")
 def test_too_many_wrong_passwords_lock_the_account_out(room, monkeypatch):
     client = browser(room)
     assert [attempt(client, "r1").status_code for _ in range(6)] == [401] * 5 + [429]
@@ -291,6 +293,7 @@ def test_too_many_wrong_passwords_lock_an_address_out(room, monkeypatch):
     assert attempt(client, "R2", PASSWORDS["R2"]).status_code == 429
 
 
+@pytest.mark.requirement("AUDIT-07")
 def test_logins_and_refusals_are_audited_without_passwords(room):
     client = browser(room)
     attempt(client)
@@ -363,6 +366,7 @@ def everything(room, reader):
     return seen
 
 
+@pytest.mark.requirement("BLIND-03")
 def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(trial, room):
     visits = [visit.label for visit in room.protocol.visits]
     codes = [*SUBJECTS, *visits, *(site.code for site in room.protocol.sites), "nii.gz", "affine", str(trial.root)]
@@ -381,6 +385,7 @@ def test_no_subject_visit_site_or_file_is_seen_and_all_cases_have_one_shape(tria
     assert len(shapes) == 1
 
 
+@pytest.mark.requirement("BLIND-03")
 def test_each_reader_has_other_codes(room):
     codes = [{a.code for a in room.worklist(reader)} for reader in ("R1", "R2")]
     assert [len(own) for own in codes] == [14, 14]

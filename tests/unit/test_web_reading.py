@@ -177,6 +177,7 @@ def test_the_stored_read_is_that_of_import_and_lock(original, tmp_path, orientat
     assert {trial: visits_of(trial)["wk04"].read for trial in trials} == dict.fromkeys(trials, ReadStatus.LOCKED)
 
 
+@pytest.mark.requirement("READ-03")
 def test_a_signed_read_is_read_only_with_name_time_meaning_and_version(trial, room, desk):
     desk.decide_all()
     answer = sign(desk).json()
@@ -200,6 +201,7 @@ def test_a_signed_read_is_read_only_with_name_time_meaning_and_version(trial, ro
         assert entry.details["edits"] == len(case["lesions"])
 
 
+@pytest.mark.requirement("READ-03")
 def test_a_signature_needs_login_and_password_first_and_the_password_later(room, desk):
     desk.decide_all()
     for change in ({"password": "wrong"}, {"login": "R2", "password": PASSWORDS["R2"]}, {"login": ""}):
@@ -215,6 +217,7 @@ def test_a_signature_needs_login_and_password_first_and_the_password_later(room,
     assert sign(next_, login="").status_code == 200
 
 
+@pytest.mark.requirement("READ-01")
 def test_undecided_lesions_and_contradictions_are_not_signed(room, desk):
     answer = sign(desk)
     assert answer.status_code == 409

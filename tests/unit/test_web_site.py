@@ -272,6 +272,7 @@ def test_an_upload_of_another_form_is_refused(site, body):
     assert isinstance(answer.json()["detail"], str)
 
 
+@pytest.mark.requirement("INTAKE-02")
 def test_a_site_without_an_accepted_dummy_run_sends_no_visit(room):
     room.registry.record_dummy_run("S02", accepted=False, upload_digest="d3")
     other = browser(room, "S02-CD")

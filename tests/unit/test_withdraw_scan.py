@@ -63,11 +63,14 @@ def open_rules(trial):
 def test_scan_and_reads_are_kept_and_the_visit_is_missing(trial):
     code = code_of(trial)
     scans = {path.name: path.read_bytes() for path in trial.rawdata.anat(code, "wk00").iterdir()}
+    series = sorted(path.read_bytes() for path in trial.sourcedata.visit(code, "wk00").rglob("*.dcm"))
     done = withdraw(trial)
     assert (done.subject, done.visit, done.reads, done.remaining) == (code, "wk00", 1, 1)
     assert [(held.visit, held.readers) for held in agree(trial)] == [("wk04", ())]
     kept = trial.root / done.kept
     assert {path.name: path.read_bytes() for path in (kept / "anat").iterdir()} == scans
+    assert series
+    assert sorted(path.read_bytes() for path in (kept / "source").rglob("*.dcm")) == series
     assert (kept / "reads" / "read.json").read_text() == "{}"
     assert not (trial.rawdata.root / f"sub-{code}" / "ses-wk00").exists()
     with opened(trial) as registry:
@@ -87,6 +90,7 @@ def test_the_last_scan_of_a_subject_leaves_no_participant(trial):
     withdraw(trial, "wk04")
     assert agree(trial) == []
     assert not (trial.rawdata.root / f"sub-{code}").exists()
+    assert not trial.sourcedata.subject(code).exists()
     assert (trial.rawdata.root / "participants.tsv").read_text() == "participant_id\n"
 
 
@@ -237,7 +241,7 @@ def test_a_locked_visit_is_kept(trial):
     assert len(agree(trial)) == 2
 
 
-MOMENTS = ("registry", "move reads", "move scan", "participants", "remove stage")
+MOMENTS = ("registry", "move series", "move reads", "move scan", "participants", "remove stage")
 
 
 def _killed_at(step, root):

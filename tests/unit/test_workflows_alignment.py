@@ -172,6 +172,7 @@ def test_what_counts_already_is_never_taken_away(request_of, aligned):
     assert of(aligned(request_of("a", "b", settled=("a",)), broken=["b"])[0])[0] == ["a"]
 
 
+@pytest.mark.requirement("IMAGE-01")
 def test_a_contrast_that_cannot_be_registered_is_excluded_with_a_qc_flag(request_of, aligned):
     job = request_of("a", "b")
     found, _ = aligned(job, bad_contrasts=[("b", Contrast.T1W_GD)])

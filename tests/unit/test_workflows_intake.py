@@ -99,6 +99,7 @@ def test_no_file_of_nipype_holds_a_secret(job, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["none", "refused", "unexpected"])
+@pytest.mark.requirement("INTAKE-04")
 def test_nothing_identified_is_left_outside_of_the_quarantine(tmp_path, monkeypatch, caplog, capfd, fault):
     caplog.set_level(logging.DEBUG)
     monkeypatch.chdir(tmp_path)

@@ -190,6 +190,7 @@ class Convert(IntakeStep):
                 contrast: ScanFile(
                     nifti.save_scan(converted.image, Path(runtime.cwd) / f"{contrast.value}.nii"),
                     converted.sidecar,
+                    self.inputs.clean[contrast],
                 )
                 for contrast, converted in convert_chosen(self.inputs.checked, self.inputs.clean)
             }

@@ -30,6 +30,7 @@ from mri_pipeline.core.method.t2 import (
     T2Evidence,
     T2Fluid,
     T2Settings,
+    T2Symmetry,
     T2Visits,
 )
 from mri_pipeline.core.method.tracking import ChangeMethod, TrackingMethod
@@ -41,7 +42,7 @@ class Method:
 
     Parameters
     ----------
-    t2, t2_evidence, t2_visits, t2_appearing, t2_fluid, t2_border, t2_basins, local_contrast
+    t2, t2_evidence, t2_visits, t2_appearing, t2_fluid, t2_symmetry, t2_border, t2_basins, local_contrast
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
@@ -82,6 +83,7 @@ class Method:
     t2_visits: T2Visits = field(default_factory=T2Visits)
     t2_appearing: T2Appearing = field(default_factory=T2Appearing)
     t2_fluid: T2Fluid = field(default_factory=T2Fluid)
+    t2_symmetry: T2Symmetry = field(default_factory=T2Symmetry)
     t2_border: T2Border = field(default_factory=T2Border)
     t2_basins: T2Basins = field(default_factory=T2Basins)
     external: ExternalMask = field(default_factory=ExternalMask)

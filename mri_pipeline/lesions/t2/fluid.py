@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mri_pipeline.core.anatomy import LOCATION_LABELS, Location, TissueMaps
 from mri_pipeline.core.components import ConnectedComponents
+from mri_pipeline.core.distances import depth_within
 from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.spatial import BoolArray, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitImages
@@ -63,8 +64,10 @@ def without_flow(found: BoolArray, visit: VisitImages, tissue: TissueMaps) -> Bo
 def enclosed_by_csf(found: Sequence[BoolArray], brains: Sequence[LabelImage], tissue: TissueMaps) -> BoolArray:
     """Places that CSF surrounds: choroid plexus, septum and fornix, folds of the dura.
 
-    They are bright on FLAIR in everybody. A lesion adjoins CSF on one side at most. The decision is made once for the
-    lesions of all visits together, so that it is the same at every visit.
+    They are bright on FLAIR in everybody, and lie deep in the brain or at its edge. Between, sulci surround lesions
+    below the cortex. A lesion of the corpus callosum adjoins CSF on one side, and has more white matter than CSF
+    around it. Septum and fornix have, too, but lie at the midline. The decision is made once for the lesions of all
+    visits together, so that it is the same at every visit.
 
     Parameters
     ----------
@@ -84,7 +87,14 @@ def enclosed_by_csf(found: Sequence[BoolArray], brains: Sequence[LabelImage], ti
     parts = ConnectedComponents.of(np.any(found, axis=0))
     brain = np.any([mask.mask for mask in brains], axis=0)
     reach = tuple(max(1, round(AROUND_MM / s)) for s in np.round(tissue.csf.grid.spacing_mm, 3).tolist())
-    return parts.chosen(parts.ring(brain, reach).means(tissue.csf.data) > MOST_CSF_AROUND)
+    around = parts.ring(brain, reach)
+    csf = around.means(tissue.csf.data)
+    depth = parts.means(depth_within(brain, tissue.csf.grid.spacing_mm))
+    sulcal = (depth >= METHOD.t2_fluid.edge_mm) & (depth <= METHOD.t2_fluid.deep_mm)
+    beside_white_matter = csf < around.means(tissue.white_matter.data)
+    lateral_mm = np.abs(tissue.template_to_subject.inverse().points(tissue.csf.grid.world(parts.centres()))[:, 0])
+    callosal = beside_white_matter & (lateral_mm > METHOD.t2_fluid.midline_mm)
+    return parts.chosen((csf > MOST_CSF_AROUND) & ~sulcal & ~callosal)
 
 
 def _fluid(

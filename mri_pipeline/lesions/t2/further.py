@@ -15,6 +15,7 @@ from mri_pipeline.core.trees import BoostedTrees
 from mri_pipeline.core.visits import VisitImages
 from mri_pipeline.lesions.t2.basins import FEATURES, Candidates, candidates
 from mri_pipeline.lesions.t2.features import Evidence
+from mri_pipeline.lesions.t2.symmetrical import as_bright_on_the_other_side
 
 _BASINS = METHOD.t2_basins
 
@@ -32,8 +33,8 @@ def further_lesions(
 
     A lesion is accepted at one visit, and must be present at every visit whose field of view contains it: the mean
     contrast of its voxels is at least half of that at the accepting visit. Its mask is the same at all visits. A
-    lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`). T1 is required: without it, grey
-    matter cannot be separated from faint lesions.
+    lesion that appears or disappears must be definite (`t2.segment`, `t2.changes`). Tissue that is as bright on the
+    other side is no lesion. T1 is required: without it, grey matter cannot be separated from faint lesions.
 
     Parameters
     ----------
@@ -62,9 +63,11 @@ def further_lesions(
     ]
     brains = [visit.brain.mask for visit in visits]
     stable = np.zeros(visits[0].grid.shape, dtype=bool)
-    for own in found:
+    for own, visit in zip(found, visits, strict=True):
         likely = (model.probability(own.features) >= _BASINS.least_probability) & _definite(own)
-        stable |= own.components.chosen(likely & _present(own, found, brains))
+        likely &= _present(own, found, brains)
+        parts = own.components.selected(likely)
+        stable |= parts.chosen(~as_bright_on_the_other_side(parts, own.contrast, visit, tissue))
     parts = ConnectedComponents.of(stable)
     return [
         parts.chosen(parts.sums(ndimage.binary_dilation(taken, structure(3))) == 0) & brain
@@ -73,10 +76,11 @@ def further_lesions(
 
 
 def _definite(own: Candidates) -> BoolArray:
-    """True for candidates that are bright enough, whatever their other features."""
+    """True for candidates that are bright enough, and no gyrus, whatever their other features."""
     values = dict(zip(FEATURES, own.features.T, strict=True))
     bright = (values["contrast"] > _BASINS.least_contrast) & (values["score_peak"] > _BASINS.least_score)
-    return np.asarray(bright)
+    grey = values["grey_matter"] > METHOD.t2_symmetry.least_grey_matter
+    return np.asarray(bright & ~(grey & (values["size"] > np.log(_BASINS.most_grey_mm3))))
 
 
 def _present(own: Candidates, visits: Sequence[Candidates], brains: Sequence[BoolArray]) -> BoolArray:

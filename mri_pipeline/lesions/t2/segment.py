@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from mri_pipeline.lesions.t2.changes import proven_lesions
 from mri_pipeline.lesions.t2.features import OUTSIDE, Evidence, evidence_of
 from mri_pipeline.lesions.t2.fluid import enclosed_by_csf, without_flow
 from mri_pipeline.lesions.t2.further import further_lesions
+from mri_pipeline.lesions.t2.symmetrical import symmetrical_grey_matter
 from mri_pipeline.lesions.t2.visits import agree
 
 
@@ -117,11 +119,20 @@ def segment_t2(
         known=[there.mask.mask for there in found],
         model=model or load_trees(T2_BASINS_FILE),
     )
-    # a stable lesion that adjoins an appearing one is lesion at every visit
-    more = [stable | faint for stable, faint in zip(further, proven.faint, strict=True)]
-    found = _with_all(found, more, visits, tissue, rules)
-    enclosed = enclosed_by_csf([there.mask.mask for there in found], [visit.brain for visit in visits], tissue)
-    return [_without(there, enclosed, rules) for there in found]
+    # each kind is judged alone: a stable lesion that adjoins an appearing one is lesion at every visit
+    for more in (further, proven.faint):
+        found = _with_all(found, more, visits, tissue, rules)
+    masks = [there.mask.mask for there in found]
+    excluded = enclosed_by_csf(masks, [visit.brain for visit in visits], tissue)
+    excluded |= symmetrical_grey_matter(
+        masks,
+        visits,
+        (white_matter_contrast(visit, tissue).contrast for visit in visits),
+        reduce(np.maximum, (evidence.score for evidence in evidences)) - np.float32(threshold),
+        tissue,
+        bright=settings.grey_bright,
+    )
+    return [_without(there, excluded, rules) for there in found]
 
 
 def evidence_of_visits(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mri_pipeline.core.anatomy import Location
+from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import (
     BlackHoleState,
@@ -230,6 +231,36 @@ def record_lesions(
     if reference is not None and found.t2 is not None:
         records += _vanished(now, reference, found.t2, location)
     return tuple(sorted(records, key=lambda record: (record.lesion_id, record.part)))
+
+
+def by_kind(now: LabelledVisit, found: Findings) -> dict[MaskLabel, LabelImage]:
+    """The lesions of a visit by kind, with the number of the lesion at which each is counted.
+
+    Parameters
+    ----------
+    now : LabelledVisit
+    found : Findings
+
+    Returns
+    -------
+    dict of MaskLabel to LabelImage
+        Without the kinds that are unknown at the visit.
+    """
+    kinds = {MaskLabel.T2_LESION: _numbered(now.t2, now.numbers)}
+    if now.gel is not None:
+        at = found.counted_at
+        kinds[MaskLabel.GEL] = _numbered(now.gel, {gel: now.numbers[label] for gel, label in at.items()})
+    if now.black_holes is not None:
+        within = overlaps(now.black_holes, now.t2)  # a black hole lies in one T2 lesion
+        kinds[MaskLabel.BLACK_HOLE] = _numbered(now.black_holes, {hole: now.numbers[t2] for hole, t2 in within})
+    return kinds
+
+
+def _numbered(labels: LabelImage, numbers: Mapping[int, int]) -> LabelImage:
+    table = np.zeros(int(labels.data.max(initial=0)) + 1, dtype=np.int32)
+    for label in range(1, len(table)):
+        table[label] = numbers[label]
+    return LabelImage(table[labels.data], labels.grid)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from mri_pipeline.lesions.tracking.records import (
     Findings,
     LabelledVisit,
     active_lesions,
+    by_kind,
     count_visit,
     record_lesions,
 )
@@ -163,6 +164,52 @@ def count_subject(
         counts.append(count_visit(step.now, step.reference, step.found, rules))
         lesions += record_lesions(step.now, step.reference, step.found, field.location)
     return SubjectResult(subject, tuple(counts), tuple(lesions))
+
+
+@dataclass(frozen=True)
+class NumberedVisit:
+    """The lesions of one visit by kind, as they are counted.
+
+    Parameters
+    ----------
+    visit : str
+        Visit label.
+    lesions : mapping of MaskLabel to LabelImage
+        T2 lesions, enhancing lesions and black holes with the number of the lesion at which they are counted. A kind
+        that is unknown at the visit is absent.
+    """
+
+    visit: str
+    lesions: Mapping[MaskLabel, LabelImage]
+
+
+def number_subject(
+    visits: Sequence[VisitMasks],
+    location: LabelImage,
+    rules: LesionRules,
+    weeks: Mapping[str, int | None],
+) -> Iterator[NumberedVisit]:
+    """Number the lesions of each kind as `count_subject` counts them, one visit after another.
+
+    Parameters
+    ----------
+    visits, location, rules, weeks
+        As in `track_subject`.
+
+    Yields
+    ------
+    NumberedVisit
+        The volume of a kind with a number is that of the records with the number.
+
+    Raises
+    ------
+    GridMismatchError, UsageError
+        As in `track_subject`.
+    """
+    field = Field.of(visits, location)
+    for step in _followed(visits, field, rules, weeks):
+        lesions = {kind: field.restored(labels) for kind, labels in by_kind(step.now, step.found).items()}
+        yield NumberedVisit(step.now.masks.visit, lesions)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mri_pipeline.registry.schema.base import LONGEST_NAME, Base, Gate
@@ -35,6 +35,8 @@ class ScannerRow(Base):
         In tesla; 0 if it is not known.
     serial_digest : str
         Keyed digest of the serial number, never the number itself.
+    identified : bool
+        False if the headers state neither serial number nor station name: several machines may be one row.
     """
 
     __tablename__ = "scanners"
@@ -48,6 +50,7 @@ class ScannerRow(Base):
     software: Mapped[str] = mapped_column(String(200))
     field_strength_t: Mapped[float]
     serial_digest: Mapped[str] = mapped_column(String(64))
+    identified: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class QueryRow(Base):

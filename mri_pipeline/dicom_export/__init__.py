@@ -1,0 +1,1 @@
+"""Confirmed lesions as DICOM: segmentations and structured reports."""

@@ -1,0 +1,301 @@
+"""Verdicts on dummy runs, and their consequences for the gates of the scanners and of the site."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mri_pipeline.registry.audit import AuditAction, utc_now
+from mri_pipeline.registry.quality_rows import WAS_ACCEPTED, ScannerGateRow, ScannerState
+from mri_pipeline.registry.records import ScannerFacts
+from mri_pipeline.registry.requirements import later_dummy_run
+from mri_pipeline.registry.schema import AuditRow, Gate, ScannerRow, SiteRow
+from mri_pipeline.registry.steps import scanner_id
+from mri_pipeline.registry.trail import append, values_of
+
+
+def judge_scanner_gate(
+    session: Session,
+    site: str,
+    facts: ScannerFacts,
+    coil: str,
+    *,
+    state: ScannerState,
+    upload_digest: str,
+    rules: Collection[str],
+    final: Collection[str],
+    received: str = "",
+) -> ScannerState:
+    """Enter the verdict on a dummy run of a scanner.
+
+    A gate that was accepted stands until a person has decided on a new dummy run. The same dummy run judged again opens
+    no gate that was closed for an upgrade. An accepted one closes the gates of earlier software. A verdict that names
+    the coil supersedes the gate of the same scanner whose coil is not stated. A decision of a person on the same dummy
+    run stands, but for the rules that no person overrules.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Of the transaction that records the dummy run.
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+        Entered as a scanner of the site if it is new.
+    coil : str
+        Receive coil; empty if it is not stated.
+    state : ScannerState
+    upload_digest : str
+        SHA-256 of the dummy run.
+    rules : collection of str
+        Rules by which it is refused.
+    final : collection of str
+        Rules that no person overrules.
+    received : str, optional
+        UTC (ISO 8601) when it was received; empty for now.
+
+    Returns
+    -------
+    ScannerState
+        `state`, or by the decision of a person; closed or superseded if the gate stays so.
+
+    Raises
+    ------
+    UsageError
+        As `require_latest_of_scanner`.
+    """
+    require_latest_of_scanner(session, site, facts, coil, upload_digest=upload_digest, received=received)
+    number = scanner_id(session, site, facts)
+    row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(
+        scanner=number, coil=coil, state="", dummy_run_digest="", waiting_digest="", reason="", by=""
+    )
+    before = (row.state, row.dummy_run_digest)
+    decision = {} if set(rules) & set(final) else _decided(session, site, (number, coil, upload_digest))
+    verdict = ScannerState(decision.pop("state", state))
+    if upload_digest == row.dummy_run_digest and _stays(row, verdict):
+        verdict = ScannerState(row.state)
+    else:
+        stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
+        entered = {"waiting_digest": upload_digest} if stands else {
+            "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
+        }  # fmt: skip
+        for name, value in {**entered, "proposed": "", "proposed_by": "", **decision}.items():
+            setattr(row, name, value)
+    if (row.state, row.dummy_run_digest) != before:
+        row.at = utc_now()
+    row.rules = sorted(set(rules))
+    session.add(row)
+    append_gate(session, site, row)
+    supersede(session, site, row)
+    if row.state == ScannerState.ACCEPTED.value and (row.state, row.dummy_run_digest) != before:
+        close_earlier_software(session, site, facts, day=None)
+    return verdict
+
+
+def _stays(row: ScannerGateRow, verdict: ScannerState) -> bool:
+    """Whether a gate stays as it is for a further verdict on its own dummy run."""
+    if row.state == ScannerState.CLOSED.value:
+        return verdict is not ScannerState.REFUSED
+    return row.state == ScannerState.SUPERSEDED.value
+
+
+def require_latest_of_scanner(
+    session: Session, site: str, facts: ScannerFacts, coil: str, *, upload_digest: str, received: str
+) -> None:
+    """Refuse a dummy run of a scanner if a later one of the same scanner and coil was judged.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+    coil : str
+        Receive coil; empty if it is not stated.
+    upload_digest : str
+        SHA-256 of the dummy run. A further verdict on the latest one is never too late.
+    received : str
+        UTC (ISO 8601) when it was received; empty for now.
+
+    Raises
+    ------
+    UsageError
+        If another dummy run was judged after this one was received, or after this one was judged.
+    """
+    row = session.scalar(
+        select(ScannerGateRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+        .where(ScannerRow.site == site, ScannerGateRow.coil == coil)
+        .where(*(getattr(ScannerRow, name) == value for name, value in facts.key.items()))
+    )
+    latest = "" if row is None else row.waiting_digest or row.dummy_run_digest
+    if row is None or not latest or latest == upload_digest:
+        return
+    first: dict[str, str] = {}  # when each dummy run of the scanner was judged for the first time
+    for entry in _of_gate(session, site):
+        if (entry.details["scanner"], entry.details["coil"]) == (row.scanner, coil):
+            first.setdefault(_digest(entry), entry.at)
+    if upload_digest in first or (received and _later(first.get(latest, row.at), received)):
+        raise later_dummy_run(site)
+
+
+def _later(one: str, other: str) -> bool:
+    return bool(one) and dt.datetime.fromisoformat(one) > dt.datetime.fromisoformat(other)
+
+
+def _of_gate(session: Session, site: str) -> list[AuditRow]:
+    """Entries of the audit trail on the gates of the scanners of a site, oldest first."""
+    of_site = (AuditRow.action == AuditAction.SCANNER_GATE.value, AuditRow.target == site)
+    return list(session.scalars(select(AuditRow).where(*of_site).order_by(AuditRow.seq)))
+
+
+def _digest(entry: AuditRow) -> str:
+    """The dummy run of an entry: the one that waits for a decision, if one does."""
+    return str(entry.details.get("waiting_digest") or entry.details["dummy_run_digest"])
+
+
+def _decided(session: Session, site: str, run: tuple[int, str, str]) -> dict[str, str]:
+    """The latest decision of a person on a dummy run (scanner, coil, digest), from the audit trail; or nothing."""
+    for entry in reversed(_of_gate(session, site)):
+        facts = entry.details
+        if entry.reader and (facts["scanner"], facts["coil"], _digest(entry)) == run:
+            found = {name: str(facts[name]) for name in ("state", "reason", "by", "proposed", "proposed_by")}
+            return found | ({"state": ScannerState.UNDECIDED.value} if facts.get("waiting_digest") else {})
+    return {}
+
+
+def supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
+    """End the gate of a scanner without a coil after a verdict on one of its coils.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    by_row : ScannerGateRow
+        The gate of the coil.
+    """
+    row = session.get(ScannerGateRow, (by_row.scanner, ""))
+    if not by_row.coil or by_row.state == ScannerState.UNDECIDED.value or row is None:
+        return
+    if row.state != ScannerState.SUPERSEDED.value:
+        row.state, row.at, row.by = ScannerState.SUPERSEDED.value, utc_now(), ""
+        row.proposed = row.waiting_digest = ""
+        row.reason = f"a dummy run with receive coil {by_row.coil} was judged"
+        append_gate(session, site, row)
+
+
+def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, day: int | None) -> None:
+    """Close the gates of a scanner that has another software version now.
+
+    A version whose gate was closed closes none, nor does a version a gate whose own version was entered later: an old
+    scan or dummy run is no upgrade. Without a serial number and a station name another version may be that of another
+    machine: no gate is closed.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    facts : ScannerFacts
+        The scanner as it is now.
+    day : int or None
+        Day of the scan that shows it, as proleptic ordinal. A gate is not closed by a scan that is not later than its
+        dummy run. None: today.
+    """
+    if not facts.software or not facts.identified:
+        return
+    hardware = ("manufacturer", "model", "serial_digest")
+    of_scanner = (ScannerRow.site == site, *(getattr(ScannerRow, name) == facts.key[name] for name in hardware))
+    known = session.execute(
+        select(ScannerRow.id, ScannerGateRow.state)
+        .outerjoin(ScannerGateRow, ScannerGateRow.scanner == ScannerRow.id)
+        .where(*of_scanner, ScannerRow.software == facts.software)
+    ).all()
+    if any(state == ScannerState.CLOSED.value for _, state in known):
+        return
+    gates = (
+        select(ScannerGateRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+        .where(*of_scanner, ScannerGateRow.state == ScannerState.ACCEPTED.value)
+        .where(ScannerRow.software.not_in(["", facts.software]))
+    )
+    if known:
+        gates = gates.where(ScannerRow.id < min(number for number, _ in known))
+    for row in session.scalars(gates.order_by(ScannerGateRow.scanner, ScannerGateRow.coil)).all():
+        if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
+            continue
+        row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""
+        row.reason = f"the scanner has software {facts.software}"
+        append_gate(session, site, row)
+
+
+def accepted_without_scanner(session: Session, site: str) -> bool:
+    """Whether a site has an accepted dummy run that states no scanner. A refused scanner does not close its gate.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+        Before the change of a gate.
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    bool
+        From the audit trail. Entries of earlier versions do not state it: then whether the site is accepted and no
+        scanner is.
+    """
+    latest = session.scalar(
+        select(AuditRow)
+        .where(AuditRow.action == AuditAction.DUMMY_RUN.value, AuditRow.target == site)
+        .order_by(AuditRow.seq.desc())
+        .limit(1)
+    )
+    if latest is not None and "without_scanner" in latest.details:
+        return bool(latest.details["without_scanner"])
+    is_open = session.get_one(SiteRow, site).gate == Gate.ACCEPTED.value
+    return is_open and site_gate(session, site, Gate.NONE) is not Gate.ACCEPTED
+
+
+def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:
+    """The gate of a site: open if a scanner is accepted, or was before another software version.
+
+    It is undecided if none is, and one waits for a decision.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    otherwise : Gate
+        The gate if there is no such scanner.
+
+    Returns
+    -------
+    Gate
+    """
+    states = select(ScannerGateRow.state).join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+    session.flush()
+    found = set(session.scalars(states.where(ScannerRow.site == site)))
+    if found & set(WAS_ACCEPTED):
+        return Gate.ACCEPTED
+    return Gate.UNDECIDED if ScannerState.UNDECIDED.value in found else otherwise
+
+
+def append_gate(session: Session, site: str, row: ScannerGateRow, *, by: str = "") -> None:
+    """Append the gate of a scanner to the audit trail.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+    row : ScannerGateRow
+    by : str, optional
+        Name of the person who decided.
+    """
+    session.flush()
+    append(session, AuditAction.SCANNER_GATE, site, values_of(row), reader=by)

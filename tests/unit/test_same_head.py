@@ -1,0 +1,87 @@
+"""A visit shows the head of the subject's other visits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mri_pipeline.core.change_limits import ChangeLimits
+from mri_pipeline.core.errors import ComplianceError
+from mri_pipeline.core.io.nifti import load_image
+from mri_pipeline.core.quality_limits import Action
+from mri_pipeline.core.spatial import Grid, Image
+from mri_pipeline.core.visits import Contrast
+from qc.same_head import SAME_HEAD, HeadMatch, judge_head, match_head
+from reading_centre.use_cases import visit_judgement
+from reading_centre.use_cases.quarantine import list_quarantine, release_upload
+from tests.unit.ingest_trial import ingest, new_trial, opened, upload
+
+TEST_IMAGES = Path(__file__).parents[2] / "test_images"
+LIMIT = ChangeLimits().min_head_agreement
+
+
+@pytest.mark.parametrize(("agreement", "action"), [(0.5, None), (0.79, None), (0.49, Action.REFUSE)])
+def test_the_limit_of_the_agreement(agreement, action):
+    finding = judge_head(HeadMatch("wk00", agreement), LIMIT)
+    assert (finding.rule, finding.action, finding.measured) == (SAME_HEAD, action, agreement)
+    assert (
+        f"expected the head of visit wk00 with an agreement of at least 0.5, found {agreement}" in finding.message
+    )
+    assert finding.contrast is Contrast.FLAIR
+
+
+def test_the_same_head_in_another_position_agrees():
+    flair = load_image(TEST_IMAGES / "sub-phantom_ses-wk04_FLAIR.nii.gz")
+    affine = flair.grid.affine.copy()
+    affine[:3, 3] += (6.0, -4.0, 3.0)
+    moved = Image((0.7 * flair.data).astype(np.float32), Grid(flair.grid.shape, affine))
+    assert match_head(moved, flair, "wk00").agreement > 0.9
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch):
+    """A trial with an accepted visit; all objects pass as heads."""
+    record = {"FLAIR": {"placement.similarity": 0.9}}
+    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: record)
+    monkeypatch.setattr("qc.decision.judge_images", lambda measures, protocol: [])
+    trial = new_trial(tmp_path / "trial")
+    ingest(trial, upload(tmp_path / "up0"), "wk00")
+    return trial
+
+
+def agreeing(monkeypatch, agreement):
+    compared = []
+
+    def match(flair, other, visit):
+        compared.append((visit, flair.grid.shape, other.grid.shape))
+        return HeadMatch(visit, agreement)
+
+    monkeypatch.setattr(visit_judgement, "match_head", match)
+    return compared
+
+
+def test_another_head_at_a_later_visit_is_refused_and_may_be_released(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.3)
+    with pytest.raises(ComplianceError, match=r"expected the head of visit wk00 .* found 0\.30: another head"):
+        ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert [visit for visit, *_ in compared] == ["wk00"]
+    assert compared[0][1] == compared[0][2]
+    (entry,) = list_quarantine(trial.root)
+    released = release_upload(trial.root, entry.name, reason="surgery", by="QC 1", subject="0001")
+    assert any("found 0.30: another head" in text for text in released.queries)
+    with opened(trial) as registry:
+        assert registry.differences_from_audit() == []
+
+
+def test_the_nearest_other_visit_is_compared(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.9)
+    for number, visit in ((84, "wk12"), (28, "wk04"), (168, "wk24")):
+        assert not [q for q in ingest(trial, upload(tmp_path / visit, day=number), visit).queries if "head" in q]
+    assert [visit for visit, *_ in compared] == ["wk00", "wk00", "wk12"]
+
+
+def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.1)
+    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: {"FLAIR": {"content.coherence": 0.5}})
+    ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert compared == []
