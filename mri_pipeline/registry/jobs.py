@@ -19,10 +19,6 @@ MOST_ATTEMPTS: Final = 2
 """How often a job is started. A job that was interrupted more often fails."""
 
 
-_ORDERED: Final = ("kind", "visit", "entry", "size_bytes")
-"""Columns of a job that the audit entry of its order states."""
-
-
 class JobKind(StrEnum):
     """What is done."""
 

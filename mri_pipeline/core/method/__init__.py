@@ -62,9 +62,9 @@ class Method:
     tracking : TrackingMethod
         Identity of lesions over visits.
     normalise : NormaliseMethod
+        Intensity normalisation.
     enhancement_check : EnhancementCheckMethod
         Comparison of the T1 before and after contrast at intake.
-        Intensity normalisation.
     grid : GridMethod
         Grid of the subject's space.
     """

@@ -110,7 +110,7 @@ def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tiss
     """Change of normal tissue between two T1 of different weighting (grey matter: 0.14 of white matter in one pair).
 
     The change is estimated from the tissue class and from the pre-contrast intensity; the larger value is used. A T2
-    lesion lies in white matter but changes like normal tissue of its own intensity.
+    lesion lies in white matter; its expected change is that of its pre-contrast intensity.
     """
     expected = np.zeros(visit.grid.shape, dtype=np.float32)
     levels = []

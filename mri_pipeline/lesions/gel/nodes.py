@@ -53,7 +53,7 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    They are not allowed within the noise, at the edge of the brain, away from white matter and without a T2 correlate.
+    Components are excluded if they are within noise, at the brain edge, away from white matter or without T2 correlate.
 
     Parameters
     ----------
