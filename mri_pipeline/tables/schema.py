@@ -270,6 +270,6 @@ QUESTIONS = Table(
         VISIT,
         Column("reference_visit", ColumnType.TEXT, "the visit with which the T2 lesion is compared"),
         *(column for column in LESIONS.columns if column.name in _SAME_AS_LESIONS),
-        Column("question", ColumnType.TEXT, "what to look at"),
+        Column("question", ColumnType.TEXT, "the change that requires a decision of the reader"),
     ),
 )
