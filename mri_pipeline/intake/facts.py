@@ -41,7 +41,8 @@ class InstanceFacts(BaseModel):
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
     scanner_identified : bool
-        False if the header states neither serial number nor station name: `scanner_key` is then that of a model.
+        False if the header states neither serial number nor station name, or only placeholders: `scanner_key` is then
+        that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.

@@ -37,6 +37,8 @@ _PLACEHOLDERS = {"ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NO
                  "0", "00000000", "-"}  # fmt: skip
 """Values that identify nobody."""
 
+_NO_SCANNER = _PLACEHOLDERS | {""}
+
 _MR_KINDS = {ObjectKind.MR, ObjectKind.ENHANCED_MR}
 
 
@@ -186,17 +188,18 @@ def check_pixels(dataset: Dataset) -> None:
 
 def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     person = [_plain(dataset.get(k)) for k in ("PatientID", "PatientName", "PatientBirthDate")]
-    scanner = [
-        dataset.get(k, "") for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
-    ]
+    kind_of_scanner, scanner = (
+        [str(dataset.get(k, "")).strip().upper() for k in keywords]
+        for keywords in (("Manufacturer", "ManufacturerModelName"), ("DeviceSerialNumber", "StationName"))
+    )
     return {
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
-        "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
-        "scanner_identified": any(str(part).strip() for part in scanner[2:]),
+        "scanner_key": digest(key, "scanner", "|".join((*kind_of_scanner, *scanner))),
+        "scanner_identified": any(part not in _NO_SCANNER for part in scanner),
     }
 
 
