@@ -26,7 +26,7 @@ class Reference:
     Parameters
     ----------
     name : str
-        Whose value it is, in messages.
+        Source of the value, for messages.
     value : float
     factor : float
         Of the limit.

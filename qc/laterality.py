@@ -73,8 +73,8 @@ def mirror_ratio(
     Returns
     -------
     float or None
-        Below 1 if left and right are those of the FLAIR, above 1 if they are exchanged. The further from 1, the surer.
-        None if too little of the brain is in both.
+        Below 1 if left and right are those of the FLAIR, above 1 if they are exchanged. The further from 1, the
+        stronger the evidence. None if too little of the brain is in both.
 
     Notes
     -----

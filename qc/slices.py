@@ -54,7 +54,7 @@ class SliceStack:
     ----------
     data : ndarray of float32, shape (slices, rows, columns)
     inside : ndarray of bool, shape (slices, rows, columns)
-        Head deeper than `DEPTH_MM`; of a slice, as its neighbours show it.
+        Head deeper than `DEPTH_MM`; mask of a slice, taken from its two neighbours.
     spacing_mm : tuple of float
         Distance of rows and columns.
     middle : ndarray of int, shape (n,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mri_pipeline import __version__
 from mri_pipeline.core.errors import AnalysisError, UsageError
+from workflows.logs import ROOTS
 from workflows.plugin import Plugin
 from workflows.progress import BatchProgress, RunState
 
@@ -346,6 +348,28 @@ def print_version(value: bool) -> None:
     if value:
         print(f"mri-pipeline {__version__}")
         raise typer.Exit
+
+
+def show_steps(times: int) -> int:
+    """Show each step of the work on the terminal; callback of ``--verbose`` of a command.
+
+    Parameters
+    ----------
+    times : int
+        How often the option is given.
+
+    Returns
+    -------
+    int
+        `times`.
+    """
+    if times:
+        for name in ROOTS:
+            logger = logging.getLogger(name)
+            logger.setLevel(min(logging.INFO, logger.level or logging.WARNING))
+            for handler in logger.handlers:
+                handler.setLevel(min(logging.INFO, handler.level))
+    return times
 
 
 def renew_reports(trial: Path) -> None:

@@ -280,6 +280,6 @@ def _outcome(job: SubjectJob, ending: Ending) -> Outcome:
     try:
         found = Outcome.model_validate_json(outcome_file(job.subject_work).read_bytes())
     except (OSError, ValidationError):
-        reason = ending.cause or "its process ended without a result (killed, or out of memory)"
+        reason = ending.cause or "process terminated without output (killed, or out of memory)"
         found = Outcome(subject=job.subject, done=False, reason=reason, untouched=ending.untouched)
     return found.model_copy(update={"log": str(job.log_file)})

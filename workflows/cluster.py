@@ -87,8 +87,8 @@ def parse_squeue(text: str) -> dict[str, JobStatus]:
     for line in filter(str.strip, text.splitlines()):
         job, state, code, *reason = line.split(maxsplit=3)
         known = JobState.FAILED if state in _FAILED else _STATES.get(state, JobState.QUEUED)
-        words = f"{state} (reason {' '.join(reason).strip() or 'not given'}, exit code {code})"
-        found[job] = JobStatus(known, message=words)
+        message = f"{state} (reason {' '.join(reason).strip() or 'not given'}, exit code {code})"
+        found[job] = JobStatus(known, message=message)
     return found
 
 
@@ -243,8 +243,8 @@ def _ending(number: str | None, status: JobStatus) -> Ending:
         return Ending(
             f"its Slurm job {number} could not be asked for and may still run: repeat the run", untouched=True
         )
-    words = f"its Slurm job {number} ended as {message}" if message else ""
-    return Ending(words, untouched=status.state is JobState.CANCELED)
+    cause = f"its Slurm job {number} ended as {message}" if message else ""
+    return Ending(cause, untouched=status.state is JobState.CANCELED)
 
 
 def default_minutes(visits: int) -> int:

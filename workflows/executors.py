@@ -36,7 +36,7 @@ class ClusterOptions:
     Parameters
     ----------
     partition, account : str
-        Empty: those that the cluster has for this user.
+        Empty: the user's default.
     minutes : int or None
         Time limit of a job; None: by the number of visits.
     memory_gb : float

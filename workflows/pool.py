@@ -22,7 +22,7 @@ def _start_worker(cwd: str, parent: int) -> None:
 class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
     """MultiProc whose workers end with this process, and which ends if one of them is killed.
 
-    Nipype waits for the result of a killed worker for ever (its issues 2548 and 2700).
+    Nipype hangs if a worker is killed (its issues 2548 and 2700).
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
             fault = task.exception() if task.done() else None
             if isinstance(fault, BrokenProcessPool):
                 raise _killed() from fault
-            if fault is not None:  # nipype would wait for the result of this node for ever
+            if fault is not None:  # nipype would hang
                 raise AnalysisError(
-                    f"expected a result of every step, found none of one ({type(fault).__name__})",
+                    f"expected a result of every step, found {type(fault).__name__} in place of one",
                     hint="check the free space of the work folder, then repeat the run",
                 ) from fault
         try:
@@ -64,6 +64,6 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
 
 def _killed() -> AnalysisError:
     return AnalysisError(
-        "expected all worker processes until the end, found one that was killed (as when the memory is exhausted)",
+        "expected all worker processes until the end, found a killed one (possibly out of memory)",
         hint="repeat the run, with fewer processes or more memory",
     )

@@ -1,7 +1,7 @@
 """Quality of a registration: the fraction of the parts of the brain that agree with it independently.
 
 The similarity of two scans is not a suitable measure: it differs between contrasts, scanners and patients, and the
-head of another patient can reach that of a true match. The parts are: at a true match nearly every part of the brain is
+head of another patient can reach that of a true match. Agreement of the parts is: at a true match nearly every part is
 more similar to its counterpart than to the tissue 4 mm away in any direction. At a false optimum this holds by chance
 for about one part in seven. For the head of another patient, whose gyri do not align, it holds for few parts.
 """

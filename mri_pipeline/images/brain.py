@@ -12,12 +12,16 @@ from scipy import ndimage
 from mri_pipeline.core.components import ConnectedComponents
 from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.template import Template
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.method.images import BrainSettings
 from mri_pipeline.core.spatial import Affine, BoolArray, Image, LabelImage
 from mri_pipeline.images.brain_edge import find_edge
 from mri_pipeline.images.matching import Match, best_of, evaluate, refine
 from mri_pipeline.images.resample import resample
 from mri_pipeline.images.sampling import Level, Samples, binned, downsample, foreground, level_of
+
+_FIT = METHOD.brain.fit
+_STRIPPED = METHOD.brain.stripped
 
 
 @dataclass(frozen=True)
@@ -105,17 +109,17 @@ def fit_template(flair: Image, template: Template, settings: BrainSettings) -> M
     Match
         `fixed_to_moving` is template to FLAIR.
     """
-    coarse = _template_samples(template, 8, settings.rim_mm, max_points=8_000)
-    level = level_of(flair, 8.0)
+    coarse = _template_samples(template, _FIT.coarse_mm, settings.rim_mm, max_points=_FIT.coarse_points)
+    level = level_of(flair, float(_FIT.coarse_mm))
     starts: list[Match] = []
     for size in settings.start_sizes:
         ranked = (evaluate(coarse, level, start, linear=False) for start in _starts(flair, coarse, size))
-        starts += sorted(ranked, key=lambda m: -m.similarity * min(1.0, m.overlap / 0.8))[:2]
-    fitted = _of_each_size([_staged(coarse, level, m, (6, 7, 9)) for m in starts], settings.same_size)
-    # at 8 mm, a template as large as the head can fit better than one as large as the brain; at 4 mm it does not
-    fine = _template_samples(template, 4, settings.rim_mm, max_points=30_000)
-    level = level_of(flair, 4.0)
-    return best_of([_staged(fine, level, match, (9, 12)) for match in fitted])
+        best = sorted(ranked, key=lambda m: -m.similarity * min(1.0, m.overlap / _FIT.full_overlap))
+        starts += best[: _FIT.kept_starts]
+    fitted = _of_each_size([_staged(coarse, level, m, _FIT.coarse_stages) for m in starts], settings.same_size)
+    fine = _template_samples(template, _FIT.fine_mm, settings.rim_mm, max_points=_FIT.fine_points)
+    level = level_of(flair, float(_FIT.fine_mm))
+    return best_of([_staged(fine, level, match, _FIT.fine_stages) for match in fitted])
 
 
 def _of_each_size(matches: Sequence[Match], ratio: float) -> list[Match]:
@@ -141,9 +145,9 @@ def _staged(samples: Samples, level: Level, match: Match, stages: Sequence[int])
             match.fixed_to_moving,
             linear=False,
             degrees_of_freedom=freedom,
-            iterations=12,
-            tolerance_mm=0.05,
-            scale_floor=0.3,
+            iterations=_FIT.iterations,
+            tolerance_mm=_FIT.tolerance_mm,
+            scale_floor=_FIT.scale_floor,
         )
     return match
 
@@ -158,25 +162,24 @@ def _template_samples(template: Template, spacing_mm: int, rim_mm: float, *, max
         index = index[np.sort(np.random.default_rng(0).choice(len(index), max_points, replace=False))]
     where = tuple(index.T)
     values = small.data[where].astype(float)
-    bins, n_bins = binned(values, 16)
+    bins, n_bins = binned(values, _FIT.bins)
     # the template is empty outside the brain: bins by distance, for the layers of CSF, bone and scalp
     outside = brain[where] < 0.5
-    rings = 3
-    ring = np.clip((distance[where] / rim_mm * rings).astype(int), 0, rings - 1)
+    ring = np.clip((distance[where] / rim_mm * _FIT.rings).astype(int), 0, _FIT.rings - 1)
     bins = np.where(outside, n_bins + ring, bins)
-    return Samples(small.grid.world(index.astype(float)), values, bins, n_bins + rings)
+    return Samples(small.grid.world(index.astype(float)), values, bins, n_bins + _FIT.rings)
 
 
 def _starts(flair: Image, coarse: Samples, size: float) -> list[Affine]:
     """Initial transforms: template, scaled by `size`, in the upper part of the foreground, shifted and pitched."""
-    small = downsample(flair, 8.0)
+    small = downsample(flair, float(_FIT.coarse_mm))
     points = small.grid.world(np.argwhere(foreground(small.data)).astype(float))
-    top = np.percentile(points[:, 2], 99.5)
-    upper = points[points[:, 2] > top - 170.0]
-    centre = np.array([*np.median(upper[:, :2], axis=0), top - 80.0])
+    top = np.percentile(points[:, 2], _FIT.top_percentile)
+    upper = points[points[:, 2] > top - _FIT.upper_head_mm]
+    centre = np.array([*np.median(upper[:, :2], axis=0), top - _FIT.centre_depth_mm])
     template_centre = coarse.points_mm.mean(axis=0)
     starts = []
-    for up, forward, nod in product((-30, -15, 0, 15, 30), (-20, 0, 20), (-0.35, 0.0, 0.35)):
+    for up, forward, nod in product(_FIT.shifts_up_mm, _FIT.shifts_forward_mm, _FIT.nods):
         turn = np.array([[1, 0, 0], [0, np.cos(nod), -np.sin(nod)], [0, np.sin(nod), np.cos(nod)]]) * size
         matrix = np.eye(4)
         matrix[:3, :3] = turn
@@ -201,25 +204,27 @@ def is_skull_stripped(flair: Image, template: Template, template_to_image: Affin
     bool
         False if too little of the band or of the brain lies in the field of view.
     """
-    small = template.coarse("brain", 4)
+    small = template.coarse("brain", _STRIPPED.spacing_mm)
     distance = ndimage.distance_transform_edt(small.data < 0.5, sampling=small.grid.spacing_mm)
-    image = downsample(flair, 4.0)
+    image = downsample(flair, float(_STRIPPED.spacing_mm))
     on_template = resample(image, small.grid, template_to_image.inverse(), order=1, outside=np.nan).data
-    band = on_template[(distance > 8) & (distance < 20) & np.isfinite(on_template)]
+    inner, outer = _STRIPPED.band_mm
+    band = on_template[(distance > inner) & (distance < outer) & np.isfinite(on_template)]
     inside = on_template[(small.data > 0.5) & np.isfinite(on_template)]
-    if band.size < 100 or inside.size < 100:
+    if min(band.size, inside.size) < _STRIPPED.least_voxels:
         return False
-    return float(np.mean(band > 0.1 * np.median(inside))) < 0.05
+    return float(np.mean(band > _STRIPPED.empty_level * np.median(inside))) < _STRIPPED.most_signal
 
 
 def _nonzero_brain(flair: Image) -> LabelImage:
     """Non-zero part of a skull-stripped image, with holes filled."""
     data = flair.data
     bright = data[data > 0]
-    bright = bright[bright > 0.15 * np.percentile(bright, 95)]  # excludes a background slightly above 0
-    level = 0.02 * float(np.median(bright))
+    background = _STRIPPED.background_level * np.percentile(bright, _STRIPPED.background_percentile)
+    bright = bright[bright > background]  # excludes a background slightly above 0
+    level = _STRIPPED.brain_level * float(np.median(bright))
     parts = ConnectedComponents.of(ndimage.binary_opening(data > level), connectivity=1)
-    large = parts.chosen(parts.sizes >= 0.02 * parts.sizes.max(initial=0))
+    large = parts.chosen(parts.sizes >= _STRIPPED.least_part * parts.sizes.max(initial=0))
     mask = ndimage.binary_dilation(large) & (data > level)
     return LabelImage(_fill(mask), flair.grid)
 

@@ -83,7 +83,8 @@ def map_tissue(
     below[brain.mask] = infratentorial(points)
     depth = depth_mm(brain)
     # fluid at the surface is a sulcus: adjacent voxels abut cortex
-    cortex = (grey_matter.data > 0.5) & (deep < 0.3) | (csf.data > 0.5) & (depth < _SULCUS_DEPTH_MM)
+    sulci = (csf.data > settings.tissue) & (depth < _SULCUS_DEPTH_MM)
+    cortex = (grey_matter.data > settings.tissue) & (deep < settings.deep_grey_matter) | sulci
     location = location_labels(
         brain=brain.mask,
         ventricles=patient_ventricles(csf, ventricles, (depth > _VENTRICLE_DEPTH_MM) & ~below, settings),
@@ -188,7 +189,8 @@ def _warp(
     theirs, deep_fluid = _template_channels(template, settings.warp_grid_mm / 2)
     inside = downsample(Image(brain.data.astype(np.float32), brain.grid), settings.warp_grid_mm).data
     middle = float(np.median(flair.data[brain.mask]))
-    dark = np.clip((0.85 - small.data / middle) / 0.5, 0.0, 1.0) * _deep_inside(inside > 0.5, small.grid)
+    dark = np.clip((settings.dark_level - small.data / middle) / settings.dark_width, 0.0, 1.0)
+    dark = dark * _deep_inside(inside > 0.5, small.grid)
     return warp_to_image(small, [deep_fluid.data, theirs.data], theirs.grid, template_to_subject, [dark, inside])
 
 
@@ -203,9 +205,9 @@ def _template_channels(template: Template, spacing_mm: float) -> tuple[Image, Im
 
 
 def _deep_inside(mask: BoolArray, grid: Grid) -> FloatArray:
-    """Weight by depth: 0 up to 10 mm below the surface, rising to 1 at 20 mm."""
+    """Weight by depth below the surface: 0 up to `deep_from_mm`, rising to 1 over `deep_width_mm`."""
     depth = ndimage.distance_transform_edt(mask, sampling=grid.spacing_mm)
-    return np.clip((depth - 10.0) / 10.0, 0.0, 1.0)
+    return np.clip((depth - METHOD.tissue.deep_from_mm) / METHOD.tissue.deep_width_mm, 0.0, 1.0)
 
 
 def _priors(warped: list[FloatArray], brain: LabelImage, settings: TissueSettings) -> FloatArray:
@@ -236,16 +238,17 @@ def patient_ventricles(
     ndarray of bool, shape (x, y, z)
         Empty if the template's ventricles lie outside the grid or contain no fluid.
     """
-    seeds = ventricle_prior > 0.3
-    fluid = (csf.data > 0.5) & (_distance_mm(seeds, csf.grid) <= settings.ventricle_reach_mm) & allowed
+    seeds = ventricle_prior > settings.ventricle_seed
+    near = _distance_mm(seeds, csf.grid, settings) <= settings.ventricle_reach_mm
+    fluid = (csf.data > settings.tissue) & near & allowed
     parts = ConnectedComponents.of(fluid, connectivity=1)
     return parts.chosen(parts.sums(seeds) > 0)
 
 
-def _distance_mm(mask: BoolArray, grid: Grid, spacing_mm: float = 3.0) -> FloatArray:
-    """Distance in mm to a mask, computed from coarse blocks of which the mask fills at least an eighth."""
-    small = downsample(Image(mask.astype(np.float32), grid), spacing_mm)
-    near = small.data >= 0.125
+def _distance_mm(mask: BoolArray, grid: Grid, settings: TissueSettings) -> FloatArray:
+    """Distance in mm to a mask, computed from coarse blocks of which the mask fills at least `distance_share`."""
+    small = downsample(Image(mask.astype(np.float32), grid), settings.distance_grid_mm)
+    near = small.data >= settings.distance_share
     if not near.any():
         return np.full(grid.shape, np.inf, dtype=np.float32)
     distance = ndimage.distance_transform_edt(~near, sampling=small.grid.spacing_mm)

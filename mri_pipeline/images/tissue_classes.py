@@ -34,14 +34,14 @@ def classify(
     """
     lesion_like = data[0] > settings.lesion_flair
     usable = ~lesion_like
-    means, spreads = _first_parameters(data, priors, usable)
+    means, spreads = _first_parameters(data, priors, usable, settings)
     posterior = priors
     for _ in range(settings.iterations):
-        posterior = priors * _likelihood(data, means, spreads)
+        posterior = priors * _likelihood(data, means, spreads, settings)
         posterior /= np.maximum(posterior.sum(axis=0), 1e-12)
         posterior[:, lesion_like] = _without_fluid(priors[:, lesion_like])
         posterior[:, lesion_like & flow] = np.eye(3)[:, [CSF]]
-        means, spreads = _parameters(data, posterior, usable)
+        means, spreads = _parameters(data, posterior, usable, settings)
     result = np.zeros((3, *brain.grid.shape), dtype=np.float32)
     result[:, brain.mask] = posterior
     return result
@@ -54,34 +54,38 @@ def _without_fluid(priors: FloatArray) -> FloatArray:
     return np.asarray(result / np.maximum(result.sum(axis=0), 1e-12))
 
 
-def _first_parameters(data: FloatArray, priors: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
+def _first_parameters(
+    data: FloatArray, priors: FloatArray, usable: BoolArray, settings: TissueSettings
+) -> tuple[FloatArray, FloatArray]:
     """Initial medians and spreads from voxels with a high prior; CSF from the darkest of them."""
     means, spreads = np.empty((3, len(data))), np.empty((3, len(data)))
     for k in range(3):
-        sure = usable & (priors[k] > np.quantile(priors[k], 0.9))
+        sure = usable & (priors[k] > np.quantile(priors[k], settings.sure_quantile))
         for f, feature in enumerate(data):
             values = feature[sure & np.isfinite(feature)]
-            means[k, f] = np.quantile(values, 0.2) if k == CSF else np.median(values)
-            spreads[k, f] = max(robust_spread(values), 0.03)
+            means[k, f] = np.quantile(values, settings.csf_quantile) if k == CSF else np.median(values)
+            spreads[k, f] = max(robust_spread(values), settings.least_spread)
     return means, spreads
 
 
-def _parameters(data: FloatArray, posterior: FloatArray, usable: BoolArray) -> tuple[FloatArray, FloatArray]:
+def _parameters(
+    data: FloatArray, posterior: FloatArray, usable: BoolArray, settings: TissueSettings
+) -> tuple[FloatArray, FloatArray]:
     weights, known = posterior * usable, np.isfinite(data)
     data = np.where(known, data, 0.0)
     total = np.maximum(weights @ known.T, 1e-6)
     means = weights @ data.T / total
-    spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, 0.03**2))
+    spreads = np.sqrt(np.maximum(weights @ (data**2).T / total - means**2, settings.least_spread**2))
     return means, spreads
 
 
-def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
-    """Gaussian with heavy tails (uniform component of 0.02), so that one feature alone cannot determine the class."""
+def _likelihood(data: FloatArray, means: FloatArray, spreads: FloatArray, settings: TissueSettings) -> FloatArray:
+    """Gaussian with heavy tails (`TissueSettings.outliers`)."""
     result = np.ones((3, data.shape[1]), dtype=np.float32)
     for k in range(3):
         for f, feature in enumerate(data):
             z = (feature - means[k, f]) / spreads[k, f]
             if k == CSF and f == 0:
                 z = np.maximum(z, 0)  # darker than the mean of CSF is still CSF
-            result[k] *= np.where(np.isnan(z), 1.0, np.exp(-0.5 * z**2) / spreads[k, f] + 0.02)
+            result[k] *= np.where(np.isnan(z), 1.0, np.exp(-0.5 * z**2) / spreads[k, f] + settings.outliers)
     return result

@@ -1,6 +1,6 @@
 """Distinguish pre-contrast from post-contrast T1 by header, name and order of acquisition.
 
-The images have the last word: `mri_pipeline.images.enhancement` compares the two T1 that were chosen.
+The images decide: `mri_pipeline.images.enhancement` compares the two T1 that were chosen.
 """
 
 from __future__ import annotations

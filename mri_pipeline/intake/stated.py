@@ -38,9 +38,12 @@ def apply_statement(recognised: Sequence[Recognised], stated: Mapping[Contrast, 
         If no series has the number, several have it, or its contrast is certainly another one.
     """
     found = {contrast: _stated_series(recognised, contrast, number) for contrast, number in stated.items()}
-    if len({id(item) for item in found.values()}) < len(found):
+    by_series: dict[int, list[str]] = {}
+    for contrast, item in found.items():
+        by_series.setdefault(id(item), []).append(contrast.value)
+    if shared := [contrasts for contrasts in by_series.values() if len(contrasts) > 1]:
         raise UsageError(
-            "--series: expected another series for each contrast, found one series for two contrasts",
+            f"--series: expected another series for each contrast, found one series for {' and '.join(shared[0])}",
             hint="check the numbers",
         )
     contrast_of = {id(item): contrast for contrast, item in found.items()}

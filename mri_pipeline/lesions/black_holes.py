@@ -99,11 +99,17 @@ def segment_black_holes(
     grey = grey_matter_level(t1, scanned & ~lesions, tissue, settings)
     core = grey - settings.core_share * (1.0 - grey)
     graded = scanned & ~_csf(visit.contrasts[Contrast.FLAIR].data, visit.brain.mask, lesions, settings)
-    fluid = scanned & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair) & (tissue.csf.data > 0.8)
+    fluid = (
+        scanned
+        & (visit.contrasts[Contrast.FLAIR].data < settings.fluid_flair)
+        & (tissue.csf.data > settings.sure_csf)
+    )
     t1_hypointensity = _t1_hypointensity(t1, graded, grey, float(np.median(t1[fluid])) if fluid.any() else 0.0)
     # grey matter itself is not hypointense: only voxels below the core level keep the grade
     t1_hypointensity[
-        (tissue.grey_matter.data > 0.5) & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER) & (t1 > core)
+        (tissue.grey_matter.data > settings.grey_matter)
+        & (t1_hypointensity == T1Hypointensity.AS_GREY_MATTER)
+        & (t1 > core)
     ] = T1Hypointensity.HYPOINTENSE
     if gel_mask is not None:
         visit.grid.require_same(gel_mask.grid, "GEL mask")
@@ -156,7 +162,7 @@ def grey_matter_level(
     float
         ``1 - least_darkening`` if there is no grey matter.
     """
-    grey_matter = outside_lesions & (tissue.grey_matter.data > 0.8)
+    grey_matter = outside_lesions & (tissue.grey_matter.data > settings.sure_grey_matter)
     if not grey_matter.any():
         return 1.0 - settings.least_darkening
     return min(float(np.median(t1[grey_matter])), 1.0 - settings.least_darkening)

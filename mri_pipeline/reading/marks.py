@@ -232,26 +232,41 @@ class Marks:
         runs = np.array(operation.runs, dtype=np.int64)
         start, length, old, new = runs.T
         if (length < 1).any() or int(length.sum()) > labels.size or (start + length > labels.size).any():
-            raise UsageError("expected voxels on the canvas, found some outside", hint=_RELOAD)
+            raise UsageError(
+                f"expected voxels on the canvas (1 to {labels.size}), found runs of {length.min()} to {length.max()} "
+                f"voxels up to voxel {(start + length).max()}",
+                hint=_RELOAD,
+            )
         offsets = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
         where = np.repeat(start, length) + offsets
-        if len(np.unique(where)) < len(where):
-            raise UsageError("expected every voxel once, found one twice", hint=_RELOAD)
-        if not self._editable[where].all():
+        if repeated := len(where) - len(np.unique(where)):
+            raise UsageError(f"expected every voxel once, found {repeated} repeated", hint=_RELOAD)
+        if beyond := np.count_nonzero(~self._editable[where]):
             raise UsageError(
-                "expected voxels of the images, found some beyond their edge", hint="draw in the image"
+                f"expected voxels of the images, found {beyond} beyond their edge", hint="draw in the image"
             )
         old, new = np.repeat(old, length), np.repeat(new, length)
-        if (labels[where] != old).any():
-            raise UsageError("expected the present labels as old, found others", hint=_RELOAD)
+        if changed := np.count_nonzero(labels[where] != old):
+            raise UsageError(
+                f"expected the present labels as old, found {changed} of {len(where)} voxels that differ",
+                hint=_RELOAD,
+            )
         return where, old, new
 
     def _checked_decision(self, operation: DecideOperation) -> Callable[[], Effect]:
         lesion = self._open(operation.kind, operation.lesion)
         if operation.reason and (operation.decision != "reject" or operation.reason not in REASONS):
-            raise UsageError("expected a reason of the list for a rejection, found another", hint=_RELOAD)
+            raise UsageError(
+                f"expected a rejection with a reason of the list ({', '.join(REASONS)}), "
+                f"found {operation.decision or 'no decision'} with another reason",
+                hint=_RELOAD,
+            )
         if self.decision(lesion) != operation.old:
-            raise UsageError("expected the present decision as old, found another", hint=_RELOAD)
+            raise UsageError(
+                f"expected the present decision ({self.decision(lesion).decision or 'none'}) as old, "
+                f"found {operation.old.decision or 'none'}",
+                hint=_RELOAD,
+            )
         decided = Decision(decision=operation.decision, reason=operation.reason)
         return lambda: self._decide(lesion, decided)
 
@@ -280,9 +295,15 @@ class Marks:
     def _checked_change(self, operation: ChangeOperation) -> Callable[[], Effect]:
         number = operation.lesion
         if number not in self._asked:
-            raise UsageError("expected a lesion with a proposed change, found another", hint=_RELOAD)
+            raise UsageError(
+                f"expected a lesion with a proposed change, found lesion {number} without", hint=_RELOAD
+            )
         if self.change(number) != operation.old:
-            raise UsageError("expected the present change as old, found another", hint=_RELOAD)
+            raise UsageError(
+                f"expected the present change ({self.change(number) or 'none'}) as old, "
+                f"found {operation.old or 'none'}",
+                hint=_RELOAD,
+            )
 
         def change() -> Effect:
             if operation.change is None:

@@ -224,11 +224,6 @@ class VisitState:
         return self.counting.status if self.counting else None
 
     @property
-    def read_digest(self) -> str:
-        """Digest of the stored record of the read that counts; empty without one."""
-        return self.counting.digest if self.counting else ""
-
-    @property
     def readers(self) -> tuple[str, ...]:
         """Codes of all readers of the visit, sorted."""
         return tuple(read.reader for read in self.reads)

@@ -1,4 +1,4 @@
-"""Steps within one transaction: withdraw a scan, and store and compare whose images a scan has."""
+"""Steps within one transaction: withdraw a scan, and store and compare patient and image identity."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def withdraw(
     replaced_by : str
         Receipt of the scan that replaces it; empty if none does.
     by : str
-        Who decided it; empty for a replacement.
+        Person who withdrew the scan; empty for a replacement.
     kept_in : str
         Name of the folder that keeps a scan without replacement.
 

@@ -66,7 +66,7 @@ class PeriodSum:
     visits : int
         Number of these visits.
     complete : int or Decimal or bool, optional
-        From all visits; None if one is missing or does not count.
+        From all visits; None unless every visit has a usable value.
     weeks : int
         Sum of the weeks between these visits and their reference visits; 0 for measures of single visits.
     """

@@ -264,12 +264,12 @@ _SAME_AS_LESIONS = ("lesion_id", "part", "x_mm", "y_mm", "z_mm", "t2_state")
 QUESTIONS = Table(
     "questions.csv",
     "One row for every change between two confirmed reads that FLAIR does not show: a question to the reader. It "
-    "changes no count. It names the order of visits; give it only to readers who may know that.",
+    "changes no count. It reveals the visit order. Give it only to unblinded readers.",
     (
         SUBJECT,
         VISIT,
         Column("reference_visit", ColumnType.TEXT, "the visit with which the T2 lesion is compared"),
         *(column for column in LESIONS.columns if column.name in _SAME_AS_LESIONS),
-        Column("question", ColumnType.TEXT, "what to look at"),
+        Column("question", ColumnType.TEXT, "the change that requires a decision of the reader"),
     ),
 )

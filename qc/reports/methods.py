@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.core.visits import Contrast
@@ -133,6 +134,7 @@ def write_methods(
         "methods.md.j2",
         used=used,
         rules=rules,
+        method=METHOD,
         neighbours={1: 6, 2: 18, 3: 26}[rules.connectivity],
         settings_digest=settings_digest,
         software=software,

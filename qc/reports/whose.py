@@ -1,4 +1,4 @@
-"""Whose masks a page shows."""
+"""Status and reader of the masks that a page shows."""
 
 from __future__ import annotations
 

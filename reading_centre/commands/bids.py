@@ -28,13 +28,18 @@ from reading_centre.console import (
     require_writable,
     say,
     say_paths,
+    show_steps,
 )
 from workflows.plugin import Plugin
 
 _SEVERAL = ("--participant-label", "--participant_label", "--session-label", "--session_label")
 """Options that take several values, as other BIDS Apps do: ``--participant-label 01 02``."""
 
-_FLAGS = ("--json", "--skip-bids-validation", "--version")
+_FLAGS = (
+    "--json", "--skip-bids-validation", "--skip_bids_validation", "--keep-work", "--verbose", "-v", "--version",
+    "--help",
+)  # fmt: skip
+"""Options without a value, of ``bids`` and of the program."""
 
 _MEGABYTES = {"": 1, "M": 1, "MB": 1, "G": 1000, "GB": 1000, "T": 1_000_000, "TB": 1_000_000}
 _LEAST_MEMORY_GB = 1.0
@@ -72,7 +77,7 @@ def repeat_options(arguments: Sequence[str]) -> list[str]:
     option, values, positional = "", 0, 0
     for argument in arguments:
         if argument.startswith("-"):
-            option, values = ("" if argument in _FLAGS or "=" in argument else argument), 0
+            option, values = ("" if _takes_no_value(argument) else argument), 0
         elif option in _SEVERAL and values and positional > 3:
             done.append(option)
         elif not option or values:
@@ -80,6 +85,11 @@ def repeat_options(arguments: Sequence[str]) -> list[str]:
         done.append(argument)
         values += not argument.startswith("-")
     return done
+
+
+def _takes_no_value(option: str) -> bool:
+    """True for a flag, a repeated short flag (``-vv``) and an option with its value attached (``--a=b``, ``-wB``)."""
+    return option in _FLAGS or "=" in option or (len(option) > 2 and not option.startswith("--"))
 
 
 def memory_gb(text: str) -> float:
@@ -137,16 +147,29 @@ def bids(
         typer.Option("--bids-filter-file", help="JSON that selects among several files of a contrast."),
     ] = None,
     skip_validation: Annotated[
-        bool, typer.Option("--skip-bids-validation", help="Do not run the BIDS validator on BIDS_DIR.")
+        bool,
+        typer.Option(
+            "--skip-bids-validation", "--skip_bids_validation", help="Do not run the BIDS validator on BIDS_DIR."
+        ),
     ] = False,
     nprocs: Annotated[
         int,
         typer.Option(
-            "--nprocs", "--n-procs", "--n_procs", "--n-cpus", "--n_cpus", min=1, help="Number of processes."
+            "--nprocs",
+            "--nthreads",
+            "--n-procs",
+            "--n_procs",
+            "--n-cpus",
+            "--n_cpus",
+            min=1,
+            help="Number of processes.",
         ),
     ] = 1,
     memory: Annotated[
-        str, typer.Option("--mem", "--mem-mb", help="Memory limit, for example 16G. Default: 90 % of the memory.")
+        str,
+        typer.Option(
+            "--mem", "--mem-mb", "--mem_mb", help="Memory limit, for example 16G. Default: 90 % of the memory."
+        ),
     ] = "",
     plugin: PluginName = Plugin.MULTIPROC,
     partition: Partition = "",
@@ -161,6 +184,16 @@ def bids(
     ] = None,
     segmenter: SegmenterFile = None,
     as_json: AsJson = False,
+    _verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            callback=show_steps,
+            help="Show each step of the work, as mri-pipeline -v.",
+        ),
+    ] = 0,
     _show: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
     ] = False,

@@ -96,8 +96,7 @@ def index_participants(raw: RawDataset, selection: Selection) -> dict[str, Subje
     Raises
     ------
     UsageError
-        If a participant or session is unknown, a session has two files of one contrast, or the order of sessions is
-        not known.
+        If a participant or session is unknown.
     """
     return index_dataset(
         raw.root,
@@ -111,7 +110,9 @@ def index_participants(raw: RawDataset, selection: Selection) -> dict[str, Subje
 def make_jobs(
     raw: RawDataset, out_dir: Path, indexes: Iterable[SubjectIndex], *, work: Path, rules: LesionRules
 ) -> list[SubjectJob]:
-    """Make a job for each participant with a FLAIR. Sessions without a FLAIR have a row in the tables and no scan.
+    """Make a job for each participant with a FLAIR and without a problem.
+
+    Sessions without a FLAIR have a row in the tables and no scan.
 
     Parameters
     ----------
@@ -126,13 +127,13 @@ def make_jobs(
     Returns
     -------
     list of SubjectJob
-        In the order of `indexes`. A participant without a FLAIR has none.
+        In the order of `indexes`. A participant without a FLAIR or with a problem has none.
     """
     derivatives = DerivativeDataset(out_dir)
     return [
         _job(raw, derivatives, index, work=work, rules=rules)
         for index in indexes
-        if any(Contrast.FLAIR in session.scans for session in index.sessions)
+        if not index.problems and any(Contrast.FLAIR in session.scans for session in index.sessions)
     ]
 
 
@@ -209,12 +210,12 @@ def run_participants(
     Returns
     -------
     BatchOutcome
-        Participants without a FLAIR come last, as failed.
+        Participants without a FLAIR or with a problem (`bids_index.SubjectIndex`) come last, as failed.
 
     Raises
     ------
     UsageError
-        As `index_participants` and, with `validate`, `require_valid`; if no session has a FLAIR; if OUT_DIR is
+        As `index_participants` and, with `validate`, `require_valid`; if no participant can be analysed; if OUT_DIR is
         BIDS_DIR; or if OUT_DIR holds numbers of other participants by another segmenter or software.
     """
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
@@ -240,23 +241,30 @@ def run_participants(
             progress=progress,
             finished=lambda job, one: _end(derivatives, indexes[job.subject], one),
         )
-    without_flair = sorted(set(indexes) - {job.subject for job in jobs})
-    refused = [_refuse(derivatives, indexes[subject]) for subject in without_flair]
+    without_job = sorted(set(indexes) - {job.subject for job in jobs})
+    refused = [_refuse(derivatives, indexes[subject]) for subject in without_job]
     write_bids_tables(raw, derivatives, subjects=derivatives.subjects(), rules=rules)
     return BatchOutcome((*outcome.outcomes, *refused), log=str(log))
 
 
 def _require_jobs(jobs: Sequence[SubjectJob], indexes: Mapping[str, SubjectIndex]) -> None:
-    if not jobs:
+    if jobs:
+        return
+    with_problems = [index for index in indexes.values() if index.problems]
+    if not with_problems:
         first = next(iter(indexes.values()))
         raise UsageError(
-            f"sub-{first.subject}: {_no_flair(first)}",
+            f"sub-{first.subject}: {_why_not(first)}",
             hint="expected files are sub-<label>[/ses-<label>]/anat/sub-<label>[_ses-<label>]_FLAIR.nii.gz",
         )
+    raise UsageError(
+        "; ".join(f"sub-{index.subject}: {_why_not(index)}" for index in with_problems),
+        hint="see docs: file names and session order",
+    )
 
 
 def _refuse(derivatives: DerivativeDataset, index: SubjectIndex) -> Outcome:
-    outcome = Outcome(subject=index.subject, done=False, reason=_no_flair(index))
+    outcome = Outcome(subject=index.subject, done=False, reason=_why_not(index))
     _end(derivatives, index, outcome)
     return outcome
 
@@ -277,8 +285,10 @@ def _end(derivatives: DerivativeDataset, index: SubjectIndex, outcome: Outcome) 
     save_outcome(derivatives, outcome)
 
 
-def _no_flair(index: SubjectIndex) -> str:
+def _why_not(index: SubjectIndex) -> str:
     """The reason why a participant is not analysed."""
+    if index.problems:
+        return "; ".join(index.problems)
     return "no FLAIR found" + (f" (ignored: {_shown(map(str, index.ignored))})" if index.ignored else "")
 
 

@@ -145,10 +145,11 @@ def _listed(derivatives: DerivativeDataset, index: SubjectIndex, digest: str) ->
 
 
 def _states(index: SubjectIndex, result: SubjectResult | None) -> dict[str, ScanStatus]:
-    """Status of each session: refused without a FLAIR, else analysed or failed."""
+    """Status of each session: analysed, failed, or refused without a FLAIR."""
     analysed = {counts.visit for counts in result.visits} if result else set()
     states = {}
     for session in index.sessions:
-        with_flair = ScanStatus.FAILED if Contrast.FLAIR in session.scans else ScanStatus.REFUSED
-        states[session.visit] = ScanStatus.ANALYSED if session.visit in analysed else with_flair
+        refused = Contrast.FLAIR not in session.scans and not index.problems
+        failed = ScanStatus.REFUSED if refused else ScanStatus.FAILED
+        states[session.visit] = ScanStatus.ANALYSED if session.visit in analysed else failed
     return states

@@ -75,7 +75,8 @@ def previous_lesions(trial: Trial, protocol: Protocol, registry: Registry) -> Pr
         known = before.by(shown.previous.reader) if before and shown else None
         if before is None or known is None or shown is None or known.digest != shown.previous.digest:
             raise UsageError(
-                f"item {proposal.reading_code}: expected the present read of the previous visit, found an earlier one",
+                f"item {proposal.reading_code}: expected the present read of the previous visit "
+                f"({_version(known)}), found {_version(shown.previous if shown else None)} in the item",
                 hint="export the worklist again and read this item again",
             )
         masks = stored_read(trial, proposal.subject, before.visit, known).masks
@@ -98,3 +99,7 @@ def _before(registry: Registry, subject: str, visit: str) -> VisitState | None:
 def _confirmed(before: VisitState, reader: str, wanted: int) -> ReadState | None:
     known = before.by(reader) or (before.counting if wanted == 1 or not reader else None)
     return known if known is not None and known.standing is not ReadStanding.REOPENED else None
+
+
+def _version(read: ReadState | Opinion | None) -> str:
+    return f"version {read.version}" if read else "no read"

@@ -357,9 +357,10 @@ class Case:
         for kind, mask in self.proposed.items():
             labels = mask.reoriented().data.astype(np.uint16)
             cut[kind] = flat(self.canvas.cut(labels)).copy()
-            if np.count_nonzero(cut[kind]) != np.count_nonzero(labels):
+            if outside := np.count_nonzero(labels) - np.count_nonzero(cut[kind]):
                 raise UsageError(
-                    "expected all lesions near the brain, found some elsewhere", hint="check the masks"
+                    f"expected all lesions near the brain, found {outside} voxels of {kind.value} elsewhere",
+                    hint="check the masks",
                 )
         editable = np.zeros(self.canvas.shape, dtype=bool)
         editable[self.canvas.inside(self.grid.shape)] = True

@@ -244,7 +244,7 @@ class CaseImages:
         except (ReadingCentreError, OSError) as error:
             _LOG.error("subject %s, visit %s: %s cannot be shown: %s", item.subject, item.visit, pane, error)
             raise UnavailableError(
-                "expected the images of this case, found a fault",
+                f"expected the images of this case, found images that cannot be read ({type(error).__name__})",
                 hint="tell the reading centre the code of the case",
             ) from error
         write_atomic(path, json.dumps(volume.window).encode() + b"\n" + volume.content, mode=0o600)

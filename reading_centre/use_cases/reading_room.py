@@ -257,7 +257,7 @@ class ReadingRoom:
             except (ReadingCentreError, OSError) as error:
                 _LOG.error("assignment %s cannot be opened: %s", assignment.code, error)
                 raise UnavailableError(
-                    "expected the images of this case, found a fault",
+                    f"expected the images of this case, found images that cannot be read ({type(error).__name__})",
                     hint="tell the reading centre the code of the case",
                 ) from error
             with self._lock:

@@ -218,7 +218,8 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
     received = upload.is_relative_to(trial.quarantine) or is_private(upload, trial.work)
     inside = upload.is_relative_to(trial.root) and not received
     if inside or trial.root.is_relative_to(upload):
-        raise UsageError("expected an upload outside of the trial folder, found one inside or around it")
+        where = "a path inside it" if inside else "a folder that contains it"
+        raise UsageError(f"expected an upload outside of the trial folder, found {where}")
     with storage_faults(upload), Registry.open(trial, protocol, Use.CHANGE if settle else Use.SHOW) as registry:
         if settle:
             sweep(trial.work)

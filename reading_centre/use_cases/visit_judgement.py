@@ -36,7 +36,7 @@ _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
 
 @dataclass(frozen=True)
 class Visitor:
-    """Whose upload it is, and what was stated about it.
+    """Subject, visit and statements of the site for an upload.
 
     Parameters
     ----------

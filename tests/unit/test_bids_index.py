@@ -3,14 +3,19 @@
 import itertools
 import json
 import logging
+import re
 
 import pytest
+import typer
 
 from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.bids_index import NO_SESSION, index_dataset, load_filters
 from mri_pipeline.core.io.session_order import order_sessions
 from mri_pipeline.core.visits import Contrast
+from reading_centre.cli import app, invoke
 from reading_centre.commands.bids import memory_gb, repeat_options
+from reading_centre.use_cases import bids as bids_app
+from workflows.outcome import BatchOutcome
 
 
 @pytest.fixture
@@ -56,11 +61,10 @@ def test_one_unambiguous_file_is_used_whatever_its_other_entities(dataset):
 
 def test_two_candidates_are_an_error_that_lists_them_and_a_filter_settles_it(dataset, tmp_path):
     root = dataset("wk00/acq-2D_FLAIR", "wk00/acq-3D_FLAIR")
-    with pytest.raises(
-        UsageError, match=r"one FLAIR per session, found 2: .*acq-2D_FLAIR.*, .*acq-3D_FLAIR"
-    ) as error:
-        index(root)
-    assert "--bids-filter-file" in error.value.hint
+    (problem,) = index(root).problems
+    assert re.search(r"one FLAIR per session, found 2: .*acq-2D_FLAIR.*, .*acq-3D_FLAIR", problem)
+    assert "--bids-filter-file" in problem
+    assert index(root).sessions[0].scans == {}
     (tmp_path / "f.json").write_text(json.dumps({"flair": {"acquisition": "3D"}}))
     found = index(root, filters=load_filters(tmp_path / "f.json"))
     assert found.sessions[0].scans[Contrast.FLAIR].endswith("acq-3D_FLAIR.nii.gz")
@@ -79,12 +83,38 @@ def test_a_filter_may_ask_for_absence_or_several_values(dataset, tmp_path, value
     assert scans[Contrast.FLAIR].endswith(f"ses-wk00_{used}.nii.gz")
 
 
+@pytest.mark.parametrize("value", ["1", "01", 1, ["01", 7]])
+def test_a_run_is_selected_with_and_without_leading_zeros(dataset, tmp_path, value):
+    root = dataset("wk00/FLAIR", "wk00/run-01_T1w", "wk00/run-02_T1w")
+    (tmp_path / "f.json").write_text(json.dumps({"t1w": {"run": value}}))
+    scans = index(root, filters=load_filters(tmp_path / "f.json")).sessions[0].scans
+    assert scans[Contrast.T1W].endswith("run-01_T1w.nii.gz")
+
+
+def test_a_label_is_compared_as_it_is_written(dataset, tmp_path):
+    root = dataset("wk00/acq-01_FLAIR", "wk00/acq-1_FLAIR")
+    (tmp_path / "f.json").write_text(json.dumps({"flair": {"acquisition": "1"}}))
+    scans = index(root, filters=load_filters(tmp_path / "f.json")).sessions[0].scans
+    assert scans[Contrast.FLAIR].endswith("acq-1_FLAIR.nii.gz")
+
+
+def test_keys_of_other_bids_apps_are_ignored_and_logged(tmp_path, caplog):
+    shared = {"bold": {"task": "rest"}, "fmap": {"datatype": "fmap"}, "t2w": {"suffix": "T2w"}}
+    (tmp_path / "f.json").write_text(json.dumps(shared))
+    with caplog.at_level(logging.INFO):
+        assert load_filters(tmp_path / "f.json") == {Contrast.T2W: {"suffix": ("T2w",)}}
+    assert [record.message.partition(" is ignored")[0] for record in caplog.records] == [
+        "--bids-filter-file: bold", "--bids-filter-file: fmap",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "expected a JSON file"),
         ("[]", "an object of entities"),
-        ('{"bold": {}}', "found 'bold'"),
+        ('{"flare": {}}', "found 'flare'"),
+        ('{"t1": {}}', "found 't1'"),
         ('{"flair": {"colour": "red"}}', "found 'colour'"),
     ],
 )
@@ -142,17 +172,29 @@ def sessions_table(root, times):
 
 def test_acquisition_times_order_sessions_before_their_labels(dataset, caplog):
     root = dataset("pre/FLAIR", "post/FLAIR")
-    with pytest.raises(UsageError, match=r"order the sessions, found the labels post, pre") as error:
-        index(root)
-    assert "--session-order FIRST,SECOND" in error.value.hint
-    assert "post,pre" not in error.value.hint  # alphabetical order may be the wrong one
+    (problem,) = index(root).problems
+    assert "order the sessions, found the labels post, pre" in problem
+    assert "--session-order FIRST,SECOND" in problem
+    assert "post,pre" not in problem  # alphabetical order may be the wrong one
+    assert index(root).sessions == ()
     sessions_table(root, {"post": "2021-05-01T10:00:00", "pre": "2021-02-01"})
     found = index(root)
     assert ([s.visit for s in found.sessions], found.order_source) == (["pre", "post"], "acq_time")
     assert "2021" not in found.model_dump_json()
     sessions_table(root, {"post": "2021-05-01T10:00:00", "pre": "n/a"})
-    with pytest.raises(UsageError, match="found the labels"):
-        index(root)
+    assert "found the labels" in index(root).problems[0]
+
+
+def test_every_problem_of_a_subject_is_listed(dataset):
+    root = dataset("a/acq-2D_FLAIR", "a/acq-3D_FLAIR", "a/T1w", "b/FLAIR", "b/run-1_T2w", "b/run-2_T2w")
+    problems = index(root).problems
+    assert [problem.partition(", found")[0] for problem in problems] == [
+        "expected one FLAIR per session", "expected one T2w per session",
+        "expected acq_time or numbers that order the sessions",
+    ]  # fmt: skip
+    assert [session.scans.keys() for session in index(root, session_order=["b", "a"]).sessions] == [
+        {Contrast.FLAIR}, {Contrast.T1W},
+    ]  # fmt: skip
 
 
 def test_acquisition_times_of_scans_tables_count_too(dataset):
@@ -209,6 +251,11 @@ def test_other_labels_are_refused_and_an_explicit_order_settles_it(tmp_path, lab
         ("bids B O participant --json --participant_label 01 02", ["01", "02"]),
         ("bids --skip-bids-validation B O participant --participant-label 01 02", ["01", "02"]),
         ("bids --participant-label 01 B O participant", ["01"]),
+        ("bids --keep-work B O participant --participant-label 02 03", ["02", "03"]),
+        ("bids --skip_bids_validation B O participant --participant-label 02 03 -v", ["02", "03"]),
+        ("-v bids B O participant --participant-label 02 03", ["02", "03"]),
+        ("bids -vv B O participant --participant-label 02 03", ["02", "03"]),
+        ("--verbose bids -wW --mem_mb=8000 B O participant --participant-label 02 03", ["02", "03"]),
     ],
 )
 def test_one_option_takes_several_labels(arguments, expected):
@@ -216,6 +263,59 @@ def test_one_option_takes_several_labels(arguments, expected):
     labels = [value for option, value in itertools.pairwise(done) if option.startswith("--participant")]
     assert labels == expected
     assert [a for a in done if not a.startswith("-") and a not in labels] == ["bids", "B", "O", "participant"]
+
+
+def test_every_flag_is_known_to_the_counting_of_arguments():
+    program = typer.main.get_command(app)
+    flags = [
+        name
+        for command in (program, program.commands["bids"])
+        for option in command.params
+        if getattr(option, "is_flag", False) or getattr(option, "count", False)
+        for name in option.opts
+    ]
+    for flag in flags:
+        done = repeat_options([*f"bids {flag} B O participant --participant-label 02 03".split()])
+        assert done.count("--participant-label") == 2, flag
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-v",
+        "-vv",
+        "--verbose --keep-work",
+        "--skip_bids_validation --mem_mb 8000 --nthreads 2",
+        "--mem_mb=8000 -wWORK",
+    ],
+)
+def test_options_of_fmriprep_are_accepted_at_any_place(options, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        bids_app, "run_participants", lambda *_, **options: asked.append(options) or BatchOutcome(())
+    )
+    monkeypatch.chdir(tmp_path)
+    labels = ["--participant-label", "02", "03"]
+    paths = [str(tmp_path), str(tmp_path / "out"), "participant"]
+    for before in ([], ["-v"]):
+        assert invoke([*before, "bids", *options.split(), *paths, *labels]) == 0
+        assert invoke([*before, "bids", *paths, *labels, *options.split()]) == 0
+    assert [one["selection"].participants for one in asked] == [("02", "03")] * 4
+
+
+def test_verbose_after_the_command_shows_the_steps(tmp_path, monkeypatch, capfd):
+    def analyse(*_args, **_options):
+        logging.getLogger("workflows.batch").info("one step")
+        return BatchOutcome(())
+
+    monkeypatch.setattr(bids_app, "run_participants", analyse)
+    paths = [str(tmp_path), str(tmp_path / "out"), "participant"]
+    assert invoke(["bids", *paths]) == 0
+    assert "one step" not in capfd.readouterr().err
+    assert invoke(["bids", *paths, "-v"]) == 0
+    assert "one step" in capfd.readouterr().err
+    assert invoke(["bids", *paths]) == 0
+    assert "one step" not in capfd.readouterr().err
 
 
 def test_other_commands_keep_their_arguments():

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.tables import write_trial
 from mri_pipeline.core.derivative_layout import DerivativeDataset
+from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.results import save_result
 from mri_pipeline.core.protocol import LesionRules, load_protocol
 from mri_pipeline.core.provenance import settings_digest
@@ -16,6 +17,7 @@ from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
 from qc.reports.index import SubjectState
+from reading_centre.cli import invoke
 from reading_centre.use_cases import bids, run
 from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
 from workflows.outcome import BatchOutcome, Outcome
@@ -83,6 +85,51 @@ def test_done_failed_and_without_flair(app):
     assert "sub-a/anat/sub-a_T2star.nii.gz" in page
     assert "sub-a/anat/sub-a_T2star.nii.gz" in (app.out / "reports" / "sub-a.html").read_text()
     assert "of 1 subject (1 visit)" in (app.out / "reports" / "CITATION.md").read_text(encoding="utf-8")
+
+
+def test_an_ambiguous_participant_fails_alone(app, capfd):
+    for name in ("sub-c/anat/sub-c_acq-1_FLAIR", "sub-c/anat/sub-c_acq-2_FLAIR"):
+        (app.raw / f"{name}.nii.gz").touch()
+    for session in ("late", "early"):
+        folder = app.raw / "sub-d" / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True)
+        (folder / f"sub-d_ses-{session}_FLAIR.nii.gz").touch()
+    page = app()
+    assert "4 subjects: <b>2</b> done, <b>2</b> failed." in page
+    assert "<b>failed:</b> expected one FLAIR per session, found 2: sub-c/anat/sub-c_acq-1_FLAIR.nii.gz, " in page
+    assert (
+        "<b>failed:</b> expected acq_time or numbers that order the sessions, found the labels early, late" in page
+    )
+    table = (app.out / "tables" / "lesion_timepoints.csv").read_text().splitlines()
+    status = table[0].split(",").index("scan_status")
+    assert [(row.split(",")[0], row.split(",")[status]) for row in table[1:]] == [
+        ("a", "analysed"), ("b", "analysed"), ("c", "failed"),
+    ]  # fmt: skip
+    bids.write_group_tables(app.raw, app.out)
+    assert "2</b> failed." in (app.out / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_participant_that_becomes_ambiguous_loses_its_earlier_results(app):
+    app()
+    (app.raw / "sub-a" / "anat" / "sub-a_acq-1_FLAIR.nii.gz").touch()
+    page = app("a", "b")
+    assert "<b>failed:</b> expected one FLAIR per session" in page
+    assert not DerivativeDataset(app.out).result("a").exists()
+
+
+def test_a_run_without_any_usable_participant_lists_all_problems(app):
+    for subject in "ab":
+        (app.raw / f"sub-{subject}" / "anat" / f"sub-{subject}_acq-1_FLAIR.nii.gz").touch()
+    with pytest.raises(UsageError, match=r"sub-a: expected one FLAIR .*; sub-b: expected one FLAIR"):
+        app()
+
+
+def test_ambiguity_ends_the_command_with_exit_code_4(app, capfd):
+    (app.raw / "sub-c" / "anat" / "sub-c_acq-1_FLAIR.nii.gz").touch()
+    (app.raw / "sub-c" / "anat" / "sub-c_acq-2_FLAIR.nii.gz").touch()
+    app()  # the stand-in stays
+    assert invoke(["bids", str(app.raw), str(app.out), "participant", "--skip-bids-validation"]) == 4
+    assert "sub-c: FAILED: expected one FLAIR per session, found 2" in capfd.readouterr().out
 
 
 def test_a_later_run_of_some_participants_changes_the_rows_of_these_alone(app):

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import pytest
 
+from mri_pipeline.core.method import METHOD
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCounts, VisitQuality
 from mri_pipeline.core.segmenters import Segmenter
@@ -64,7 +65,18 @@ def test_one_visit_with_flair_alone_names_no_other_step(write):
     assert "settings abc123)" in text
     assert "Contrasts (number of visits): FLAIR (1)." in text
     assert "26-connected component of at least 14 mm³" in text
-    for other in ("adolinium", "Black holes", "midpoint", "enlarging", "registered", "DICOM", "excluded", "skull"):
+    for other in (
+        "adolinium",
+        "Black holes",
+        "midpoint",
+        "enlarging",
+        "registered",
+        "DICOM",
+        "excluded",
+        "skull",
+        "trees",
+        "appear or vanish",
+    ):
         assert other not in text
 
 
@@ -79,6 +91,15 @@ def test_every_step_that_was_used_is_named(write):
         "midpoint space, the log-Euclidean mean of the transforms [@Arsigny2006]",
         "N4 algorithm [@Tustison2010]",
         "classified as new, persistent or re-enhancing [@Barkhof1997]",
+        (
+            f"a probability of at least {METHOD.t2_basins.least_probability} by gradient-boosted decision trees "
+            "[@Friedman2001]"
+        ),
+        "Faint lesions that appear or vanish in white matter were detected by the difference of FLAIR",
+        (
+            f"by a logistic regression of enhancement, size, form, FLAIR and tissue (probability of at least "
+            f"{METHOD.gel_nodes.least_probability}). Both require a T2 correlate"
+        ),
         "Black holes are parts of T2 lesions",
         "more than 45.2 % (below 0.67 cm²) or 24.2 % (from 0.67 cm²) [@Goodkin1992]",
     ):
@@ -102,6 +123,8 @@ def test_rules_of_the_trial_and_another_segmenter_are_named(write):
     assert "more than 50 %" in text
     assert "Please cite other as well." in text
     assert "built-in" not in text
+    assert "decision trees" not in text
+    assert "appear or vanish" not in text
     assert "Lesjak2018" not in cited(text)
 
 

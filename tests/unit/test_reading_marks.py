@@ -113,7 +113,7 @@ def test_undone_operations_leave_the_proposals_and_the_log_gives_the_same_marks(
 
 def test_an_operation_that_does_not_fit_changes_nothing():
     found, start = marks(), state(marks())
-    with pytest.raises(UsageError, match="expected the present labels as old, found others"):
+    with pytest.raises(UsageError, match="expected the present labels as old, found 1 of 2 voxels that differ"):
         found.apply(runs_operation(T2, [0, 1], [0, 7], [3, 3]))
     assert state(found) == start
 

@@ -80,7 +80,7 @@ def test_a_registry_of_version_0_1_0_keeps_all_that_it_has(old):
             ScanState.ANALYSED, ScanState.FAILED, ScanState.REFUSED, ScanState.MISSING,
         ]  # fmt: skip
         assert (visits["wk00"].read, visits["wk00"].readers) == (ReadStatus.LOCKED, ("R1",))
-        assert visits["wk00"].read_digest == "ab" * 32
+        assert visits["wk00"].counting.digest == "ab" * 32
         assert [(r.version, r.standing.value) for r in visits["wk00"].reads] == [(0, "counts")]
         assert visits["wk00"].findings == ("thick slices",)
         assert registry.scan_profiles("BCDF2345") == {"wk00": {"software": "v1"}}

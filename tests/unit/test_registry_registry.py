@@ -150,7 +150,7 @@ def test_reads_and_lock(registry):
         record_read(registry, "wk04", "R1")
     counts = ReadCounts(accepted=3, rejected=1, voxels_added=12, voxels_erased=3, digest="ab")
     record_read(registry, "wk00", "R1", counts=counts)
-    assert registry.subject("BCDF2345").visits[0].read_digest == "ab"
+    assert registry.subject("BCDF2345").visits[0].counting.digest == "ab"
     with pytest.raises(UsageError, match="expected the reads of R1, found one by another reader"):
         record_read(registry, "wk00", "R2")
     assert registry.subject("BCDF2345").visits[0].readers == ("R1",)

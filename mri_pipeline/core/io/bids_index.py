@@ -6,6 +6,7 @@ bids2table lists the files and parses their names. Files that are there and not 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.io.session_order import order_sessions
 from mri_pipeline.core.visits import Contrast
 
+_LOGGER = logging.getLogger(__name__)
+
 NO_SESSION = "single"
 """Visit label of the scans of a subject without a session level."""
 
@@ -27,6 +30,12 @@ _FILTER_KEYS: Mapping[str, Contrast] = {
     "t2w": Contrast.T2W,
     "pdw": Contrast.PDW,
 }
+_OTHER_KEYS = ("bold", "sbref", "fmap", "roi", "dwi", "asl", "m0scan", "pet")
+"""Keys of fMRIPrep, QSIPrep, ASLPrep and PETPrep for files that are not read here."""
+
+_INDEXES = ("run", "echo", "inv")
+"""Entities whose value is a number in BIDS: leading zeros make no difference."""
+
 _ENTITIES = {
     "session": "ses", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec", "run": "run", "part": "part",
     "direction": "dir", "echo": "echo", "inversion": "inv", "mtransfer": "mt", "processing": "proc",
@@ -87,6 +96,9 @@ class SubjectIndex(BaseModel):
     order_source : str
         Source of that order (`session_order.order_sessions`).
     ignored : tuple of IgnoredFile
+    problems : tuple of str
+        Why the subject cannot be analysed: several files of a contrast, or an unknown order of the sessions. Such a
+        contrast is left out of its session; without an order there are no sessions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,6 +107,7 @@ class SubjectIndex(BaseModel):
     sessions: tuple[SessionScans, ...]
     order_source: str
     ignored: tuple[IgnoredFile, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,12 +151,13 @@ def index_dataset(
     Returns
     -------
     dict of str to SubjectIndex
-        In the order of `subjects`; a subject without a scan has no sessions.
+        In the order of `subjects`; a subject without a scan has no sessions. Two files of one contrast and sessions
+        in an unknown order are `problems` of the subject.
 
     Raises
     ------
     UsageError
-        If a session has two files of one contrast, the order of the sessions is not known, or a session is unknown.
+        If no subject has one of `sessions`.
     """
     files = _list_files(root, subjects)
     unknown = set(sessions) - {
@@ -171,7 +185,7 @@ def _list_files(root: Path, subjects: Sequence[str]) -> dict[str, list[_File]]:
     table = bids2table.index_dataset(root, include_subjects=[f"sub-{subject}" for subject in subjects])
     for row in table.to_pylist():
         if row["datatype"] == "anat" and row["ext"] in {".nii", ".nii.gz"}:
-            entities = {name: str(row[name]) for name in columns if row.get(name) is not None}
+            entities = {name: _value(name, row[name]) for name in columns if row.get(name) is not None}
             entities |= row.get("extra_entities") or {}
             found[row["sub"]][row["path"]] = _File(row["path"], entities)
     for subject in subjects:  # a name that is not BIDS is in no index, and must not be overlooked
@@ -204,12 +218,19 @@ def _index_subject(
         elif file.contrast is not None:
             session = candidates.setdefault(file.entities.get("ses", NO_SESSION), {})
             session.setdefault(file.contrast, []).append(file.path)
-    order, source = order_sessions(root / f"sub-{subject}", subject, list(candidates), explicit=session_order)
+    problems = [problem for session in candidates.values() for problem in _ambiguous(session)]
+    order: list[str] = []
+    source = ""
+    try:
+        order, source = order_sessions(root / f"sub-{subject}", subject, list(candidates), explicit=session_order)
+    except UsageError as error:
+        problems.append(f"{error.message} ({error.hint})")
     return SubjectIndex(
         subject=subject,
         sessions=tuple(SessionScans(visit=label, scans=_one_each(candidates[label])) for label in order),
         order_source=source,
         ignored=tuple(ignored),
+        problems=tuple(problems),
     )
 
 
@@ -244,21 +265,25 @@ def _excluded(file: _File, *, with_sessions: bool, sessions: Sequence[str], filt
     return ""
 
 
+def _ambiguous(candidates: Mapping[Contrast, Sequence[str]]) -> list[str]:
+    return [
+        f"expected one {contrast.value} per session, found {len(paths)}: {', '.join(paths)} "
+        "(select one with --bids-filter-file)"
+        for contrast, paths in candidates.items()
+        if len(paths) > 1
+    ]
+
+
 def _one_each(candidates: Mapping[Contrast, Sequence[str]]) -> dict[Contrast, str]:
-    for contrast, paths in candidates.items():
-        if len(paths) > 1:
-            raise UsageError(
-                f"expected one {contrast.value} per session, found {len(paths)}: {', '.join(paths)}",
-                hint="select one with --bids-filter-file (see docs: accepted file names)",
-            )
-    return {contrast: candidates[contrast][0] for contrast in Contrast if contrast in candidates}
+    return {contrast: candidates[contrast][0] for contrast in Contrast if len(candidates.get(contrast, ())) == 1}
 
 
 def load_filters(path: Path) -> Filters:
     """Read a filter file: JSON, by contrast the entities that its file must have, as fMRIPrep reads it.
 
     Keys are ``flair``, ``t1w``, ``t1w_gd``, ``t2w`` and ``pdw``; entities have PyBIDS's names. ``null`` means that the
-    entity must be absent, a list allows several values.
+    entity must be absent, a list allows several values. Numbers may have leading zeros: ``"01"`` and 1 are one run.
+    Keys of other BIDS Apps, such as ``bold``, are ignored and logged.
 
     Parameters
     ----------
@@ -284,12 +309,16 @@ def load_filters(path: Path) -> Filters:
         )
     filters: dict[Contrast, dict[str, tuple[str, ...]]] = {}
     for key, entities in content.items():
+        if key.lower() in _OTHER_KEYS:
+            _LOGGER.info("--bids-filter-file: %s is ignored: only anatomical scans are read", key.lower())
+            continue
         if key.lower() not in _FILTER_KEYS:
             raise SettingsError(
                 f"--bids-filter-file: expected {', '.join(_FILTER_KEYS)}, found {key!r}",
                 hint="T1w after contrast is t1w_gd",
             )
-        filters[_FILTER_KEYS[key.lower()]] = {_entity(name): _values(value) for name, value in entities.items()}
+        named = {_entity(name): value for name, value in entities.items()}
+        filters[_FILTER_KEYS[key.lower()]] = {name: _values(name, value) for name, value in named.items()}
     return filters
 
 
@@ -299,7 +328,13 @@ def _entity(name: str) -> str:
     return _ENTITIES.get(name, name)
 
 
-def _values(value: Any) -> tuple[str, ...]:
+def _values(entity: str, value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    return tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
+    return tuple(_value(entity, one) for one in (value if isinstance(value, list) else [value]))
+
+
+def _value(entity: str, value: Any) -> str:
+    """Value of an entity as text; a number without leading zeros."""
+    text = str(value)
+    return str(int(text)) if entity in _INDEXES and text.isdecimal() else text

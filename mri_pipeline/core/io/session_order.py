@@ -33,7 +33,7 @@ def order_sessions(
     folder : Path
         The subject's folder in the dataset.
     subject : str
-        Label without ``sub-``, for messages.
+        Label without ``sub-``.
     labels : sequence of str
         The sessions that have scans.
     explicit : sequence of str, optional
@@ -59,7 +59,7 @@ def order_sessions(
         missing = sorted(set(labels) - set(explicit))
         if missing:
             raise UsageError(
-                f"sub-{subject}: expected every session in --session-order, found none for {', '.join(missing)}",
+                f"expected every session in --session-order, found none for {', '.join(missing)}",
                 hint="name all sessions, in the order of time",
             )
         return [label for label in explicit if label in labels], OPTION
@@ -75,8 +75,7 @@ def order_sessions(
     if numbers:
         return sorted(labels, key=numbers.__getitem__), LABELS
     raise UsageError(
-        f"sub-{subject}: expected acq_time or numbers that order the sessions, found the labels "
-        f"{', '.join(sorted(labels))}",
+        f"expected acq_time or numbers that order the sessions, found the labels {', '.join(sorted(labels))}",
         hint="give the labels in the order of time: --session-order FIRST,SECOND,…",
     )
 

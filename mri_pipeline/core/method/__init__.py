@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mri_pipeline.core.method.black_holes import BlackHoleSettings
-from mri_pipeline.core.method.gel import GelNodes, GelProbability, GelSettings
+from mri_pipeline.core.method.gel import GelEvidenceMethod, GelNodeRanges, GelNodes, GelProbability, GelSettings
 from mri_pipeline.core.method.images import (
     BiasSettings,
     BrainSettings,
@@ -46,7 +46,7 @@ class Method:
         Segmentation of T2 lesions.
     external : ExternalMask
         T2 masks of an external segmenter.
-    gel, gel_nodes, gel_probability
+    gel, gel_evidence, gel_nodes, gel_node_ranges, gel_probability
         Detection of enhancing lesions.
     black_holes : BlackHoleSettings
     registration : RegisterSettings
@@ -62,9 +62,9 @@ class Method:
     tracking : TrackingMethod
         Identity of lesions over visits.
     normalise : NormaliseMethod
+        Intensity normalisation.
     enhancement_check : EnhancementCheckMethod
         Comparison of the T1 before and after contrast at intake.
-        Intensity normalisation.
     grid : GridMethod
         Grid of the subject's space.
     """
@@ -87,7 +87,9 @@ class Method:
     t2_border: T2Border = field(default_factory=T2Border)
     t2_basins: T2Basins = field(default_factory=T2Basins)
     external: ExternalMask = field(default_factory=ExternalMask)
+    gel_evidence: GelEvidenceMethod = field(default_factory=GelEvidenceMethod)
     gel_nodes: GelNodes = field(default_factory=GelNodes)
+    gel_node_ranges: GelNodeRanges = field(default_factory=GelNodeRanges)
     gel_probability: GelProbability = field(default_factory=GelProbability)
     regions: RegionsMethod = field(default_factory=RegionsMethod)
     normalise: NormaliseMethod = field(default_factory=NormaliseMethod)

@@ -21,9 +21,19 @@ class BlackHoleSettings:
         FLAIR below this multiple of white matter is fluid: CSF, or a cavity if mostly within lesions.
     mixed_flair : float
         FLAIR below this multiple of white matter adjacent to CSF is partial volume with CSF.
+    sure_csf : float
+        Minimum probability of CSF of the voxels that define its level on T1. Chosen on the scans at hand, as
+        `sure_grey_matter` and `grey_matter`.
+    sure_grey_matter : float
+        Minimum probability of grey matter of the voxels that define its level on T1.
+    grey_matter : float
+        A voxel with more than this probability of grey matter is grey matter.
     """
 
     least_darkening: float = 0.1
     core_share: float = 1 / 3
     fluid_flair: float = 0.6
     mixed_flair: float = 1.0
+    sure_csf: float = 0.8
+    sure_grey_matter: float = 0.8
+    grey_matter: float = 0.5

@@ -130,6 +130,85 @@ class GelNodes:
 
 
 @dataclass(frozen=True)
+class GelEvidenceMethod:
+    """Constants of the feature maps of enhancing lesions (`lesions.gel.evidence`), chosen on the scans at hand.
+
+    Intensities are multiples of white matter.
+
+    Parameters
+    ----------
+    smoothing_mm : float
+        Gaussian width of the mean of a voxel.
+    least_scanned : float
+        Minimum of the smoothed field of view by which a mean is divided.
+    white_matter_range : float
+        Voxels within this distance of 1 define the local level of white matter.
+    least_level : float
+        Minimum local level of white matter; below it the level is 1.
+    normal_range : tuple of float
+        Normal tissue: no CSF, no enhancement.
+    least_normal : float
+        Minimum mean of normal tissue; below it the mean is 1.
+    sure : float
+        Minimum probability of the voxels that define the level of a tissue.
+    fluid_flair : float
+        FLAIR below this value is fluid.
+    mixed_flair, fluid_csf : float
+        FLAIR below this value is fluid where the probability of CSF is above `fluid_csf`.
+    grey_quantile : float
+        Quantile of FLAIR in grey matter above which a T2 correlate lies: the upper quartile.
+    """
+
+    smoothing_mm: float = 1.0
+    least_scanned: float = 1e-3
+    white_matter_range: float = 0.25
+    least_level: float = 0.5
+    normal_range: tuple[float, float] = (0.5, 1.25)
+    least_normal: float = 0.3
+    sure: float = 0.8
+    fluid_flair: float = 0.55
+    mixed_flair: float = 0.8
+    fluid_csf: float = 0.5
+    grey_quantile: float = 0.75
+
+
+@dataclass(frozen=True)
+class GelNodeRanges:
+    """Ranges in which the features of enhancing components were learned (`lesions.gel.nodes`).
+
+    A feature outside its range has the value of the nearer end. The ranges were chosen on the scans used for training.
+
+    Parameters
+    ----------
+    infratentorial : float
+        A component of which at least this fraction is infratentorial follows the rules of the posterior fossa.
+    volume_mm3 : tuple of float
+    enhancement : tuple of float
+        As a fraction of white matter intensity.
+    flair_step : tuple of float
+        Mean FLAIR of a component above that of its surroundings, in standard deviations of white matter.
+    least_flair, flair_around : tuple of float
+        Minimum local FLAIR contrast, and its mean in the surroundings, in standard deviations of white matter.
+    enhancing_around : tuple of float
+        Fraction of the surroundings that enhances alike.
+    elongation : tuple of float
+        Length by width.
+    mirrored : tuple of float
+        Enhancement above that of the other hemisphere.
+    """
+
+    infratentorial: float = 0.5
+    volume_mm3: tuple[float, float] = (6.0, 400.0)
+    enhancement: tuple[float, float] = (0.05, 1.0)
+    flair_step: tuple[float, float] = (-2.0, 4.0)
+    least_flair: tuple[float, float] = (-6.0, 4.0)
+    flair_around: tuple[float, float] = (-4.0, 4.0)
+    enhancing_around: tuple[float, float] = (0.0, 0.4)
+    elongation: tuple[float, float] = (1.0, 5.0)
+    mirrored: tuple[float, float] = (-0.2, 0.6)
+
+
+@dataclass(frozen=True)
 class GelProbability:
     """Constants of the probability of enhancing components.
 

@@ -107,6 +107,96 @@ class EdgeSettings:
 
 
 @dataclass(frozen=True)
+class TemplateFit:
+    """Constants of the affine fit of the template to the FLAIR, chosen on the scans at hand.
+
+    Parameters
+    ----------
+    coarse_mm, fine_mm : int
+        Voxel sizes of the two levels. At 8 mm, a template as large as the head can fit better than one as large as the
+        brain; at 4 mm it does not.
+    coarse_points, fine_points : int
+        Maximum number of points of the template at each level.
+    coarse_stages, fine_stages : tuple of int
+        Degrees of freedom of the consecutive fits at each level.
+    full_overlap : float
+        Initial transforms with less than this fraction of the points in the image are ranked lower.
+    kept_starts : int
+        Number of initial transforms of each scale that are fitted.
+    iterations : int
+        Of each fit.
+    tolerance_mm : float
+        A fit ends when no point moves further than this.
+    scale_floor : float
+        Minimum scale of the intensities of a bin.
+    bins, rings : int
+        Number of bins of the template's intensities, and of the rim by distance: the template is empty outside the
+        brain, where CSF, bone and scalp form layers.
+    top_percentile : float
+        Percentile of the height of the foreground that is the top of the head.
+    upper_head_mm, centre_depth_mm : float
+        Height of the upper head below the top, and depth of the centre of the brain below it.
+    shifts_up_mm, shifts_forward_mm, nods : tuple of float
+        Shifts and pitches (in radians) of the initial transforms.
+    """
+
+    coarse_mm: int = 8
+    fine_mm: int = 4
+    coarse_points: int = 8_000
+    fine_points: int = 30_000
+    coarse_stages: tuple[int, ...] = (6, 7, 9)
+    fine_stages: tuple[int, ...] = (9, 12)
+    full_overlap: float = 0.8
+    kept_starts: int = 2
+    iterations: int = 12
+    tolerance_mm: float = 0.05
+    scale_floor: float = 0.3
+    bins: int = 16
+    rings: int = 3
+    top_percentile: float = 99.5
+    upper_head_mm: float = 170.0
+    centre_depth_mm: float = 80.0
+    shifts_up_mm: tuple[int, ...] = (-30, -15, 0, 15, 30)
+    shifts_forward_mm: tuple[int, ...] = (-20, 0, 20)
+    nods: tuple[float, ...] = (-0.35, 0.0, 0.35)
+
+
+@dataclass(frozen=True)
+class SkullStripped:
+    """Constants of the recognition and the mask of a skull-stripped FLAIR, chosen on the scans at hand.
+
+    Parameters
+    ----------
+    spacing_mm : int
+        Voxel size of the comparison.
+    band_mm : tuple of float
+        The band around the template's brain that holds scalp and marrow in a head.
+    least_voxels : int
+        Minimum number of voxels of band and brain in the field of view.
+    empty_level : float
+        A voxel of the band is empty below this multiple of the median of the brain.
+    most_signal : float
+        The scan is skull-stripped if less than this fraction of the band is not empty.
+    background_level, background_percentile : float
+        Voxels above this multiple of this percentile of the non-zero voxels are not background.
+    brain_level : float
+        Voxels above this multiple of their median are brain.
+    least_part : float
+        Minimum size of a part of the brain, as a fraction of the largest.
+    """
+
+    spacing_mm: int = 4
+    band_mm: tuple[float, float] = (8, 20)
+    least_voxels: int = 100
+    empty_level: float = 0.1
+    most_signal: float = 0.05
+    background_level: float = 0.15
+    background_percentile: float = 95
+    brain_level: float = 0.02
+    least_part: float = 0.02
+
+
+@dataclass(frozen=True)
 class BrainSettings:
     """Constants of brain extraction.
 
@@ -125,6 +215,8 @@ class BrainSettings:
         Minimum similarity of the template to the FLAIR.
     edge : EdgeSettings
         Deformation of the template's surface to the visible edge.
+    fit : TemplateFit
+    stripped : SkullStripped
     """
 
     rim_mm: float = 8.0
@@ -133,6 +225,8 @@ class BrainSettings:
     litres: tuple[float, float] = (0.4, 2.2)
     least_similarity: float = 0.2
     edge: EdgeSettings = field(default_factory=EdgeSettings)
+    fit: TemplateFit = field(default_factory=TemplateFit)
+    stripped: SkullStripped = field(default_factory=SkullStripped)
 
 
 @dataclass(frozen=True)
@@ -153,6 +247,27 @@ class TissueSettings:
         Maximum distance of the patient's ventricles from those of the template.
     iterations : int
         Iterations of tissue classification.
+    sure_quantile : float
+        Quantile of the prior of a class above which voxels give its first levels. Chosen on the scans at hand, as the
+        following.
+    csf_quantile : float
+        Quantile of these voxels that is the first level of CSF: most of the others are partial volume.
+    least_spread : float
+        Minimum spread of a class.
+    outliers : float
+        Uniform component of the likelihood, so that one feature alone cannot determine the class.
+    tissue : float
+        Minimum probability of the class of a voxel.
+    deep_grey_matter : float
+        A voxel with at least this probability of deep grey matter is not cortex.
+    ventricle_seed : float
+        Minimum probability of the template's ventricles that are the seeds of those of the patient.
+    dark_level, dark_width : float
+        FLAIR, in multiples of the median of the brain, from which and over which a voxel counts as fluid in the warp.
+    deep_from_mm, deep_width_mm : float
+        Depth from which, and over which, fluid counts in the warp. Sulci vary between subjects.
+    distance_grid_mm, distance_share : float
+        Voxel size of the distance to the ventricles, and the fraction of it that they must fill.
     """
 
     warp_grid_mm: float = 4.0
@@ -161,6 +276,19 @@ class TissueSettings:
     lesion_flair: float = 1.25
     ventricle_reach_mm: float = 10.0
     iterations: int = 3
+    sure_quantile: float = 0.9
+    csf_quantile: float = 0.2
+    least_spread: float = 0.03
+    outliers: float = 0.02
+    tissue: float = 0.5
+    deep_grey_matter: float = 0.3
+    ventricle_seed: float = 0.3
+    dark_level: float = 0.85
+    dark_width: float = 0.5
+    deep_from_mm: float = 10.0
+    deep_width_mm: float = 10.0
+    distance_grid_mm: float = 3.0
+    distance_share: float = 0.125
 
 
 @dataclass(frozen=True)

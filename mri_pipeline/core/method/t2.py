@@ -103,6 +103,17 @@ class T2Evidence:
         Bins of that histogram per spread.
     typical_spread : float
         Spread of white matter if there is none to measure.
+    place_range : tuple of float
+        Range of the logarithm of the prior above `middle_log_prior`: a place can exclude a lesion, and cannot make
+        one. Chosen on the scans at hand, as the following.
+    grey_matter_smoothing_mm : float
+        Gaussian width of the map of grey matter whose penalty is subtracted.
+    sure : float
+        Minimum probability of the white and grey matter whose levels are measured.
+    grey_quantile : float
+        Quantile of FLAIR in grey matter: the lower part of its histogram is partial volume with CSF.
+    least_weight : float
+        Minimum weight of the surroundings of a voxel.
     """
 
     fine_mm: float = 0.6
@@ -117,6 +128,11 @@ class T2Evidence:
     mode_width: float = 0.3
     bins_per_spread: int = 30
     typical_spread: float = 0.1
+    place_range: tuple[float, float] = (-4.0, 1.2)
+    grey_matter_smoothing_mm: float = 1.5
+    sure: float = 0.8
+    grey_quantile: float = 0.75
+    least_weight: float = 1e-3
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image, LabelI
 from mri_pipeline.core.visits import Contrast, VisitImages
 from mri_pipeline.lesions.t2.features import smoothed, standardised, surround
 
+_MAPS = METHOD.gel_evidence
 _LEAST_VOXELS = METHOD.gel_probability.least_voxels
 
 
@@ -93,32 +94,34 @@ def enhancement_map(visit: VisitImages, tissue: TissueMaps, *, least_local_enhan
 
 
 def _smooth_ratio(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> tuple[FloatArray, FloatArray]:
-    """1 mm mean and mean of the surrounding normal tissue, both divided by the local white matter level."""
+    """Mean of a voxel and mean of the surrounding normal tissue, both divided by the local white matter level."""
     scanned = visit.scanned(contrast) | ~visit.brain.mask
-    mean = smoothed(visit.contrasts[contrast].data, visit.grid, 1.0)
+    mean = smoothed(visit.contrasts[contrast].data, visit.grid, _MAPS.smoothing_mm)
     if not scanned.all():  # normalise by the part within the field of view
-        mean /= np.maximum(smoothed(scanned.astype(np.float32), visit.grid, 1.0), 1e-3)
-    white = visit.brain.mask & (np.abs(mean - 1.0) < 0.25)
+        in_fov = smoothed(scanned.astype(np.float32), visit.grid, _MAPS.smoothing_mm)
+        mean /= np.maximum(in_fov, _MAPS.least_scanned)
+    white = visit.brain.mask & (np.abs(mean - 1.0) < _MAPS.white_matter_range)
     level = surround(mean, (white * tissue.white_matter.data).astype(np.float32), visit.grid)
-    level = np.where(level > 0.5, level, 1.0)
-    normal = visit.brain.mask & (mean > 0.5) & (mean < 1.25)
+    level = np.where(level > _MAPS.least_level, level, 1.0)
+    lowest, highest = _MAPS.normal_range
+    normal = visit.brain.mask & (mean > lowest) & (mean < highest)
     around = surround(mean, normal.astype(np.float32), visit.grid)
-    return mean / level, np.where(around > 0.3, around, 1.0) / level
+    return mean / level, np.where(around > _MAPS.least_normal, around, 1.0) / level
 
 
 def _normal_change(pre: FloatArray, change: FloatArray, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
     """Change of normal tissue between two T1 of different weighting (grey matter: 0.14 of white matter in one pair).
 
     The change is estimated from the tissue class and from the pre-contrast intensity; the larger value is used. A T2
-    lesion lies in white matter but changes like normal tissue of its own intensity.
+    lesion lies in white matter; its expected change is that of its pre-contrast intensity.
     """
     expected = np.zeros(visit.grid.shape, dtype=np.float32)
     levels = []
     for part in (tissue.white_matter, tissue.grey_matter, tissue.csf):
-        sure = visit.brain.mask & (part.data > 0.8)
+        sure = visit.brain.mask & (part.data > _MAPS.sure)
         if np.count_nonzero(sure) >= _LEAST_VOXELS:
             gain = float(np.median(change[sure]))
-            expected += np.float32(gain) * smoothed(part.data, visit.grid, 1.0)
+            expected += np.float32(gain) * smoothed(part.data, visit.grid, _MAPS.smoothing_mm)
             levels.append((float(np.median(pre[sure])), gain))
     if not levels:
         return expected
@@ -146,12 +149,13 @@ def gel_evidence(
     """
     grid, brain = visit.grid, visit.brain.mask
     enhancement = enhancement_map(visit, tissue, least_local_enhancement=settings.least_local_enhancement).data
-    sure = brain & (tissue.white_matter.data > 0.8)
+    sure = brain & (tissue.white_matter.data > _MAPS.sure)
     noise = robust_spread(enhancement[sure]) if sure.any() else 0.0
     flair = visit.contrasts[Contrast.FLAIR]
     # fluid: very dark on FLAIR, or dark on FLAIR and CSF in the tissue maps
-    level = smoothed(flair.data, grid, 1.0)
-    fluid = brain & ((level < 0.55) | ((level < 0.8) & (tissue.csf.data > 0.5)))
+    level = smoothed(flair.data, grid, _MAPS.smoothing_mm)
+    mixed = (level < _MAPS.mixed_flair) & (tissue.csf.data > _MAPS.fluid_csf)
+    fluid = brain & ((level < _MAPS.fluid_flair) | mixed)
     fluid &= ~ndimage.binary_fill_holes(t2_mask.mask)  # the cavity of a lesion is neither choroid plexus nor flow
     return GelEvidence(
         grid=grid,
@@ -174,9 +178,9 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
     (Barkhof 1997).
     """
     flair = _deviation(Contrast.FLAIR, visit, tissue)
-    grey = flair[visit.brain.mask & (tissue.grey_matter.data > 0.8)]
-    above = float(np.quantile(grey, 0.75)) + settings.above_grey_matter if grey.size else 0.0
-    white = smoothed(tissue.white_matter.data, visit.grid, 1.0)
+    grey = flair[visit.brain.mask & (tissue.grey_matter.data > _MAPS.sure)]
+    above = float(np.quantile(grey, _MAPS.grey_quantile)) + settings.above_grey_matter if grey.size else 0.0
+    white = smoothed(tissue.white_matter.data, visit.grid, _MAPS.smoothing_mm)
     least = settings.flair_correlate
     bright = flair > least + (1.0 - white) * max(above - least, 0.0)
     infratentorial = tissue.infratentorial
@@ -186,4 +190,4 @@ def _bright(visit: VisitImages, tissue: TissueMaps, settings: GelSettings) -> Bo
 
 
 def _deviation(contrast: Contrast, visit: VisitImages, tissue: TissueMaps) -> FloatArray:
-    return smoothed(standardised(visit.contrasts[contrast], visit, tissue), visit.grid, 1.0)
+    return smoothed(standardised(visit.contrasts[contrast], visit, tissue), visit.grid, _MAPS.smoothing_mm)

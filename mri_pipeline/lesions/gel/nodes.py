@@ -22,6 +22,7 @@ from mri_pipeline.lesions.gel.levels import Nodes, components_at_levels
 from mri_pipeline.lesions.symmetry import mirrored
 
 _NODES = METHOD.gel_nodes
+_RANGES = METHOD.gel_node_ranges
 FEATURES = (
     "size",
     "enhancement",
@@ -53,7 +54,7 @@ class _Maps:
 def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, settings: GelSettings) -> list[Nodes]:
     """Enhancing components of a visit at every level of enhancement above the noise.
 
-    They are not allowed within the noise, at the edge of the brain, away from white matter and without a T2 correlate.
+    Components are excluded if they are within noise, at the brain edge, away from white matter or without T2 correlate.
 
     Parameters
     ----------
@@ -76,7 +77,9 @@ def gel_nodes(visit: VisitImages, tissue: TissueMaps, evidence: GelEvidence, set
         allowed = components.means(evidence.depth_mm) >= settings.edge_depth_mm
         allowed &= components.means(evidence.enhancement) >= settings.seed_noise * evidence.noise
         allowed &= ring.means(maps.white_matter) >= settings.white_matter_share
-        allowed &= _has_correlate(components, maps, components.means(tissue.infratentorial) >= 0.5, settings)
+        allowed &= _has_correlate(
+            components, maps, components.means(tissue.infratentorial) >= _RANGES.infratentorial, settings
+        )
         features = _features(components, ring, maps, visit.grid.spacing_mm)
         found.append(Nodes(components, features, allowed))
     return found
@@ -125,20 +128,20 @@ def _features(
     """Features of each node in the order of `FEATURES`, limited to the range in which they were learned."""
     enhancement = nodes.means(maps.enhancement)
     alike = maps.enhancement.ravel()[ring.voxels] >= _NODES.alike_share * enhancement[ring.number]
-    going_on = np.bincount(ring.number, alike, len(nodes.sizes)) / np.maximum(ring.sizes, 1)
+    continued = np.bincount(ring.number, alike, len(nodes.sizes)) / np.maximum(ring.sizes, 1)
     fluid = np.zeros(len(nodes.sizes)) if maps.t2 is None else nodes.means(maps.t2) > _NODES.t2_fluid
     volume = nodes.sizes * float(np.prod(spacing_mm))
     columns = {
-        "size": np.log(np.clip(volume, 6.0, 400.0)),
-        "enhancement": np.log(np.clip(enhancement, 0.05, 1.0)),
-        "flair_step": np.clip(nodes.means(maps.flair.level) - ring.means(maps.flair.level), -2.0, 4.0),
-        "least_flair": np.clip(nodes.minima(maps.flair.contrast), -6.0, 4.0),
-        "flair_around": np.clip(ring.means(maps.flair.contrast), -4.0, 4.0),
+        "size": np.log(np.clip(volume, *_RANGES.volume_mm3)),
+        "enhancement": np.log(np.clip(enhancement, *_RANGES.enhancement)),
+        "flair_step": np.clip(nodes.means(maps.flair.level) - ring.means(maps.flair.level), *_RANGES.flair_step),
+        "least_flair": np.clip(nodes.minima(maps.flair.contrast), *_RANGES.least_flair),
+        "flair_around": np.clip(ring.means(maps.flair.contrast), *_RANGES.flair_around),
         "t2_fluid": fluid.astype(float),
         "white_matter": nodes.means(maps.white_matter),
         "csf_around": np.sqrt(np.clip(ring.means(maps.csf), 0.0, 1.0)),
-        "enhancing_around": np.clip(going_on, 0.0, 0.4),
-        "elongation": np.clip(nodes.elongations(spacing_mm), 1.0, 5.0),
-        "mirrored": np.clip(nodes.means(maps.mirrored), -0.2, 0.6),
+        "enhancing_around": np.clip(continued, *_RANGES.enhancing_around),
+        "elongation": np.clip(nodes.elongations(spacing_mm), *_RANGES.elongation),
+        "mirrored": np.clip(nodes.means(maps.mirrored), *_RANGES.mirrored),
     }
     return np.stack([columns[name] for name in FEATURES], axis=1)

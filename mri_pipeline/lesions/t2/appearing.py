@@ -40,7 +40,7 @@ class Change:
     z : float
         Mean change, in noise SD.
     least_contrast : float
-        Mean contrast from which it is present at another visit.
+        Minimum mean contrast for presence at another visit.
     """
 
     voxels: NDArray[np.intp]
@@ -174,8 +174,8 @@ def appearing_lesions(
 
     The changes that accepted a lesion at a visit determine its extent there, the largest change first. Those of other
     visits follow where the lesion is present, and add nothing to a place that is lesion already. A change of the visit
-    itself is the same lesion if `same_share` of it is lesion already. Of another one the rest is added, so that a
-    further visit removes no lesion.
+    itself is the same lesion if `same_share` of it is lesion already. For a change from another visit, only voxels not
+    yet labelled are added, so that a further visit removes no lesion.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from mri_pipeline.core.robust import MAD_TO_SIGMA, robust_spread
 from mri_pipeline.core.spatial import FloatArray, Grid, Image
 from mri_pipeline.core.visits import Contrast, VisitImages
 
+_EVIDENCE = METHOD.t2_evidence
 FINE_MM = METHOD.t2_evidence.fine_mm
 _COARSE_MM = METHOD.t2_evidence.coarse_mm
 _COARSE_SHARE = METHOD.t2_evidence.coarse_share
@@ -32,6 +33,7 @@ _LEAST_SPREAD = METHOD.t2_evidence.least_spread
 _MODE_WIDTH = METHOD.t2_evidence.mode_width
 _BINS_PER_SPREAD = METHOD.t2_evidence.bins_per_spread
 _TYPICAL_SPREAD = METHOD.t2_evidence.typical_spread
+_LEAST_WEIGHT = METHOD.t2_evidence.least_weight
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def surround(
         )
         for x in (weight, weight * data)
     ]
-    mean = np.where(blurred[0] > 1e-3, blurred[1] / np.maximum(blurred[0], 1e-3), unknown)
+    mean = np.where(blurred[0] > _LEAST_WEIGHT, blurred[1] / np.maximum(blurred[0], _LEAST_WEIGHT), unknown)
     if max(step) == 1:
         return np.asarray(mean, dtype=np.float32)
     scale = 1.0 / np.array(step)
@@ -152,21 +154,20 @@ def evidence_of(
     fine = smoothed(flair, grid, FINE_MM)
     brightness = (1.0 - _COARSE_SHARE) * fine + _COARSE_SHARE * smoothed(flair, grid, _COARSE_MM)
     place = np.log(np.maximum(tissue.lesion_prior.data, _PRIOR_FLOOR)) - _MIDDLE_LOG_PRIOR
-    score = brightness + prior_weight * np.clip(place, -4.0, 1.2)
-    score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, 1.5)
+    score = brightness + prior_weight * np.clip(place, *_EVIDENCE.place_range)
+    score -= grey_matter_penalty * smoothed(tissue.grey_matter.data, grid, _EVIDENCE.grey_matter_smoothing_mm)
     edge = depth_within(brain, grid.spacing_mm) <= _EDGE_MM
     score[edge] = brightness[edge] = OUTSIDE
     reach = [2 * int(_LOW_REACH_MM / s) + 1 for s in grid.spacing_mm]
     dark = _t1(visit, tissue)
-    grey = brain & (tissue.grey_matter.data > 0.8)
+    grey = brain & (tissue.grey_matter.data > _EVIDENCE.sure)
     known = bool(grey.any())
     return Evidence(
         score=score.astype(np.float32),
         brightness=brightness.astype(np.float32),
         darkest=ndimage.minimum_filter(fine, reach),
         t1=dark,
-        # the lower part of the grey matter histogram is partial volume with CSF
-        grey_flair=float(np.quantile(fine[grey], 0.75)) if known else 0.0,
+        grey_flair=float(np.quantile(fine[grey], _EVIDENCE.grey_quantile)) if known else 0.0,
         grey_t1=_median(dark[grey]) if dark is not None else 0.0,
     )
 
@@ -209,7 +210,7 @@ def standardised(image: Image, visit: VisitImages, tissue: TissueMaps) -> NDArra
         A spread below the minimum (`least_spread`, 5 %) is replaced by the minimum. Without white matter, a typical
         spread is used.
     """
-    inside = image.data[(tissue.white_matter.data > 0.8) & visit.brain.mask & (image.data > 0)]
+    inside = image.data[(tissue.white_matter.data > _EVIDENCE.sure) & visit.brain.mask & (image.data > 0)]
     if not inside.size:
         return np.asarray((image.data - 1.0) / _TYPICAL_SPREAD, dtype=np.float32)
     middle, spread = mode_and_spread(inside)
