@@ -40,8 +40,9 @@ class InstanceFacts(BaseModel):
     study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
-    scanner_identified : bool
-        False if the header states neither serial number nor station name: `scanner_key` is then that of a model.
+    serial_key, station_key : str
+        Digests of the serial number and the station name, each empty if it is not stated. Without both, `scanner_key`
+        is that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.
@@ -84,7 +85,8 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
-    scanner_identified: bool = True
+    serial_key: str = ""
+    station_key: str = ""
     frame_of_reference_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None

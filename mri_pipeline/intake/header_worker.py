@@ -187,16 +187,19 @@ def check_pixels(dataset: Dataset) -> None:
 def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     person = [_plain(dataset.get(k)) for k in ("PatientID", "PatientName", "PatientBirthDate")]
     scanner = [
-        dataset.get(k, "") for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
+        str(dataset.get(k, "")).strip().upper()
+        for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
     ]
+    serial, station = scanner[2:]
     return {
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
-        "scanner_key": digest(key, "scanner", "|".join(str(part).strip().upper() for part in scanner)),
-        "scanner_identified": any(str(part).strip() for part in scanner[2:]),
+        "scanner_key": digest(key, "scanner", "|".join(scanner)),
+        "serial_key": serial and digest(key, "serial", serial),
+        "station_key": station and digest(key, "station", station),
     }
 
 

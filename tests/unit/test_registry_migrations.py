@@ -247,7 +247,7 @@ def test_layout_7_keeps_its_gates_and_may_have_one_that_waits(old, monkeypatch):
     with Registry.open(trial, protocol) as registry:
         (kept,) = registry.scanner_gates.all()
         assert (kept.state, kept.by, kept.waiting_digest, kept.coil) == (ScannerState.ACCEPTED, "QC 1", "", "Head")
-        assert kept.scanner.identified
+        assert not kept.scanner.identified
         assert registry.differences_from_audit() == []
         (entry,) = registry.audit_entries("registry migrated")
         assert (entry.details["from"], entry.details["to"]) == (7, SCHEMA_VERSION)
