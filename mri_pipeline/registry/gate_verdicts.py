@@ -34,9 +34,9 @@ def judge_scanner_gate(
     """Enter the verdict on a dummy run of a scanner.
 
     If a person has to decide on a new dummy run, a gate that was accepted stands until then. The same dummy run judged
-    again opens no gate that was closed for an upgrade. An accepted one closes the gates of earlier software. A change of
-    the gate of a coil supersedes that of the same scanner whose coil is not stated. A decision of a person on the same
-    dummy run stands, but for the rules that no person overrules.
+    again opens no gate that was closed for an upgrade. An accepted one closes the gates of earlier software. A change
+    of the gate of a coil supersedes that of the same scanner whose coil is not stated. A decision of a person on the
+    same dummy run stands, but for the rules that no person overrules.
 
     Parameters
     ----------

@@ -1,7 +1,6 @@
 """The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
 
 import sqlite3
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -187,7 +186,7 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
                 "VALUES (77, 'S01', 'Maker', 'Other', 'v1', 3.0, '')"
             )
         )
-        append(session, AuditAction.SCANNER_ENTERED, "S01", asdict(FROM_VISITS) | {"id": 77})
+        append(session, AuditAction.SCANNER_ENTERED, "S01", FROM_VISITS.key | {"id": 77})
     monkeypatch.undo()
     assert not {"measures", "scanner_gates"} & set(inspect(engine).get_table_names())
     engine.dispose()
