@@ -296,7 +296,8 @@ class Registry(ScanRegistry, ReadRegistry):
                 require_latest(row, upload_digest, received)
             without_scanner = accepted_without_scanner(session, site)
             standing = False
-            if scanner is None and (state is ScannerState.UNDECIDED or gate_without_scanner(session, site)):
+            decided_on = undecided and (accepted or without_scanner)
+            if scanner is None and (decided_on or gate_without_scanner(session, site)):
                 scanner, standing, without_scanner = ScannerFacts(), without_scanner, False
             elif scanner is None:
                 without_scanner = state is ScannerState.ACCEPTED

@@ -463,9 +463,10 @@ def test_a_dummy_run_without_scanner_facts_is_refused_again(registry):
     assert registry.site("S01").gate is Gate.REFUSED
 
 
-def test_a_person_refuses_a_dummy_run_without_scanner_facts_after_the_limits_accepted_one(registry):
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_person_refuses_a_dummy_run_without_scanner_facts_after_the_limits_accepted_one(registry, accepted):
     judged(registry, None, "d1")
-    judged(registry, None, "d2", undecided=True)
+    judged(registry, None, "d2", accepted=accepted, undecided=True)
     assert registry.site("S01").gate is Gate.ACCEPTED
     decide(registry, accept=False)
     assert registry.site("S01").gate is Gate.REFUSED
