@@ -10,10 +10,11 @@ import numpy as np
 
 from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.aborted import WHOLE_HEAD_MM
+from mri_pipeline.intake.aborted import WHOLE_HEAD_MM, same_matrix
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
-from mri_pipeline.intake.geometry import Geometry
+from mri_pipeline.intake.gadolinium import same_protocol
+from mri_pipeline.intake.geometry import Geometry, are_parallel, reaches_beyond
 from mri_pipeline.intake.merge import GAPPED
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import MIN_SLICES, Unwanted
@@ -33,9 +34,6 @@ of slices."""
 
 _RUNS: Final = frozenset({Unwanted.ABORTED, Unwanted.NOT_STATED})
 """Companions that are another acquisition, whose positions may be others."""
-
-PARALLEL_COSINE: Final = 0.999
-"""Images are parallel if their normals differ by less than 2.6 degrees."""
 
 
 def split_series(
@@ -69,9 +67,11 @@ def split_series(
 
 
 def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognised]) -> list[Finding]:
-    """Queries on single slices of a chosen series that differ from its others in matrix, echo, orientation or kind.
+    """Queries on single slices that may be missing slices of a chosen series.
 
-    They are no part of its volume. Missing end slices would otherwise not be noticed.
+    They are no part of its volume: slices of its UID that differ from its others in matrix, echo, orientation or kind,
+    and a few slices of its protocol under another UID beyond its first or last slice. Missing end slices would
+    otherwise not be noticed.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognise
     Returns
     -------
     list of Finding
-        One for each contrast with such slices.
+        At most one of each kind for each contrast.
     """
     few = [other for other in recognised if other.unwanted is not None and len(other.series.files) < MIN_SLICES]
     findings = []
@@ -95,6 +95,13 @@ def odd_slices(chosen: Mapping[Contrast, Choice], recognised: Iterable[Recognise
                 f"found {count} other images; they are left out"
             )
             findings.append(Finding("whole_series", Action.QUERY, message, contrast, float(count), 0.0, "images"))
+        ends = sum(len(other.series.files) for other in few if _is_end(other, choice.recognised))
+        if ends:
+            message = (
+                f"{contrast.value}: expected all slices in {own.label}, found {ends} images of its protocol in another "
+                "series beyond its first or last slice; they are left out"
+            )
+            findings.append(Finding("whole_series", Action.QUERY, message, contrast, float(ends), 0.0, "images"))
     return findings
 
 
@@ -107,16 +114,22 @@ def _is_lost(other: Recognised, chosen: Series) -> bool:
     )
 
 
+def _is_end(few: Recognised, chosen: Recognised) -> bool:
+    """True if a few slices of another series UID may be end slices of a series."""
+    one, other = chosen.series, few.series
+    return (
+        few.unwanted is Unwanted.FEW_SLICES
+        and other.first.series_key != one.first.series_key
+        and same_protocol(few, chosen)
+        and same_matrix(other, one)
+        and _is_beyond(other, one.geometry)
+    )
+
+
 def _is_beyond(other: Series, stack: Geometry | None) -> bool:
     """True if an image is parallel to the slices of a stack, and beyond its first or last slice."""
-    if stack is None or other.geometry is None:
-        return False
-    normal = np.array(stack.slice_direction)
-    parallel = abs(float(normal @ np.array(other.geometry.slice_direction))) > PARALLEL_COSINE
-    to_ras = np.array([-1.0, -1.0, 1.0])
-    ends, depths = (np.array(g.corners_ras_mm) * to_ras @ normal for g in (stack, other.geometry))
-    half_mm = stack.spacing_mm[2] / 2
-    return bool(parallel and (depths.min() < ends.min() - half_mm or depths.max() > ends.max() + half_mm))
+    part = other.geometry
+    return stack is not None and part is not None and are_parallel(part, stack) and reaches_beyond(part, stack)
 
 
 def _is_whole(series: Series) -> bool:

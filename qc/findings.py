@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -145,25 +145,3 @@ class ComplianceReport:
                 for f in self.findings
             )
         ), left_out
-
-    def with_intake(self, notes: Sequence[str], left_out: Sequence[str]) -> ComplianceReport:
-        """The report with findings of the intake.
-
-        Parameters
-        ----------
-        notes : sequence of str
-            Differences within the upload that the site confirms: queries.
-        left_out : sequence of str
-            What was not used and why: notes.
-
-        Returns
-        -------
-        ComplianceReport
-        """
-        return ComplianceReport(
-            (
-                *self.findings,
-                *(Finding("one_visit", Action.QUERY, message) for message in notes),
-                *(Finding("left_out", Action.NOTE, message) for message in left_out),
-            )
-        )

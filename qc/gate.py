@@ -27,7 +27,7 @@ from mri_pipeline.intake.stated import apply_statement
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import INCOMPLETE, Purpose
-from qc.findings import ComplianceReport
+from qc.findings import ComplianceReport, Finding
 from qc.headers import HeaderChecks
 from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
 
@@ -114,10 +114,16 @@ def choose_series(
     needed = _needed_files(chosen, recognised, reading)
     reading.require_whole(needed=needed)
     skipped = {**not_kept, **reading.skipped}
-    headers = HeaderChecks(
-        protocol, purpose, recognised, parts.merged, parts.unfit, visit.notes,
-        left_out(skipped, reading.damaged_outside(needed)), previous, overruled,
-    )  # fmt: skip
+    lines = (
+        *left_out(skipped, reading.damaged_outside(needed)),
+        *(f"left out: {r.evidence}" for r in recognised if r.unwanted is Unwanted.ABORTED),
+    )
+    intake = (
+        *(Finding("one_visit", Action.QUERY, message) for message in visit.queries),
+        *(Finding("one_visit", Action.NOTE, message) for message in visit.notes),
+        *(Finding("left_out", Action.NOTE, message) for message in lines),
+    )
+    headers = HeaderChecks(protocol, purpose, recognised, parts.merged, parts.unfit, intake, previous, overruled)
     profile = scan_profile(chosen) if chosen else None
     return CheckedUpload(
         recognised, chosen, headers, headers.judge(chosen), profile, visit.person_keys, visit.study_keys,

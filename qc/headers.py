@@ -12,7 +12,7 @@ from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import Purpose, check_compliance
 from qc.coverage import compare_coverage, odd_slices, split_series
-from qc.findings import ComplianceReport
+from qc.findings import ComplianceReport, Finding
 from qc.scan_profile import PreviousScan, compare_scanners, compare_with_previous, scan_profile
 
 
@@ -28,8 +28,8 @@ class HeaderChecks:
         All series of the upload.
     merged, unfit
         As in `qc.coverage.split_series`.
-    notes, left_out : sequence of str
-        As in `ComplianceReport.with_intake`.
+    intake : sequence of Finding
+        Findings on the upload before its series are chosen.
     previous : PreviousScan or None
         Another visit of the patient. A change of scanner or protocol is flagged.
     overruled : bool
@@ -41,8 +41,7 @@ class HeaderChecks:
     recognised: Sequence[Recognised]
     merged: Mapping[str, int]
     unfit: AbstractSet[str]
-    notes: Sequence[str] = ()
-    left_out: Sequence[str] = ()
+    intake: Sequence[Finding] = ()
     previous: PreviousScan | None = None
     overruled: bool = False
 
@@ -59,8 +58,8 @@ class HeaderChecks:
         """
         limits = self.protocol.acquisition
         report = check_compliance(chosen, self.recognised, self.protocol, purpose=self.purpose)
-        report = report.with_intake(self.notes, self.left_out)
         report = report.adding(
+            *self.intake,
             *split_series(chosen, merged=self.merged, unfit=self.unfit),
             *odd_slices(chosen, self.recognised),
             *compare_coverage(chosen, limits.max_coverage_loss_mm),

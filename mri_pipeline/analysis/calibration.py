@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
 from mri_pipeline.analysis import steps
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
+from mri_pipeline.core.calibration import FAILED, CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.spatial import Affine, BoolArray, Grid, Image, LabelImage
@@ -37,9 +38,11 @@ from mri_pipeline.tables.io import csv_text
 
 COLUMNS = (
     "visit", "kind", "contrast", "diameter_mm", "inserted", "found", "rate", "rate_low", "rate_high",
-    "smallest_shown_mm",
+    "smallest_shown_mm", "note",
 )  # fmt: skip
 """Columns of the table of detection rates."""
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def acquired_voxel(scan: Grid, to_subject: Affine) -> Voxel:
@@ -77,6 +80,36 @@ def require_built_in(rules: LesionRules, *, calibrate: bool) -> None:
             f"--calibrate: expected the built-in T2 segmentation, found the segmenter {rules.segmenter.name}",
             hint="calibrate without the segmenter, or run without --calibrate",
         )
+
+
+def calibrated(visit: str, calibrate: Callable[[], Sequence[DetectionRate]]) -> VisitCalibration:
+    """Calibrate a visit that is analysed already. A failure does not lose its analysis.
+
+    Parameters
+    ----------
+    visit : str
+        Label.
+    calibrate : callable
+        Calls `calibrate_visit`, and reads and prepares its arguments.
+
+    Returns
+    -------
+    VisitCalibration
+        Without rates, and with a note, if the calibration fails or no lesion finds a place.
+
+    Raises
+    ------
+    OSError
+        If a disk is full or a file cannot be read, which is no fault of the scan.
+    """
+    try:
+        rates = calibrate()
+    except OSError:
+        raise
+    except Exception as error:
+        _LOGGER.exception("visit %s: %s", visit, FAILED)
+        return VisitCalibration(visit, note=f"{FAILED} ({type(error).__name__})")
+    return VisitCalibration(visit, tuple(rates), "" if rates else "no place for a simulated lesion")
 
 
 def calibrate_visit(
@@ -165,12 +198,12 @@ def _is_found(lesion: SimulatedLesion, mask: BoolArray, grid: Grid, settings: Ca
     return bool(share[mask[box]].sum() >= settings.found_share * share.sum() > 0)
 
 
-def calibration_text(rates: Sequence[DetectionRate], settings: CalibrationSettings | None = None) -> str:
+def calibration_text(calibrations: Sequence[VisitCalibration], settings: CalibrationSettings | None = None) -> str:
     """Detection rates as CSV with the `COLUMNS`.
 
     Parameters
     ----------
-    rates : sequence of DetectionRate
+    calibrations : sequence of VisitCalibration
         Of any number of visits.
     settings : CalibrationSettings, optional
 
@@ -178,43 +211,57 @@ def calibration_text(rates: Sequence[DetectionRate], settings: CalibrationSettin
     -------
     str
         Lesions of all contrasts have an empty contrast. `smallest_shown_mm` is that of the visit, kind and contrast of
-        the row, and empty if no size is shown.
+        the row, and empty if no size is shown. A visit without rates has one row with its note.
     """
     settings = settings or CalibrationSettings()
+    return csv_text(COLUMNS, [row for one in calibrations for row in _rows(one, settings)])
+
+
+def _rows(calibration: VisitCalibration, settings: CalibrationSettings) -> list[Row]:
+    blank: Row = dict.fromkeys(COLUMNS) | {"visit": calibration.visit}
+    if not calibration.rates:
+        return [blank | {"note": calibration.note}]
     rows: list[Row] = []
-    for visit in dict.fromkeys(rate.visit for rate in rates):
-        for group in by_contrast([rate for rate in rates if rate.visit == visit]).values():
-            smallest = smallest_shown(group, settings.shown_rate)
-            rows += [
-                {
-                    "visit": rate.visit,
-                    "kind": rate.kind.value,
-                    "contrast": None if rate.contrast is None else f"{rate.contrast:g}",
-                    "diameter_mm": f"{rate.diameter_mm:g}",
-                    "inserted": rate.inserted,
-                    "found": rate.found,
-                    "rate": f"{rate.rate:.4f}",
-                    "rate_low": f"{rate.low:.4f}",
-                    "rate_high": f"{rate.high:.4f}",
-                    "smallest_shown_mm": None if smallest is None else f"{smallest.diameter_mm:g}",
-                }
-                for rate in group
-            ]
-    return csv_text(COLUMNS, rows)
+    for group in by_contrast(calibration.rates).values():
+        smallest = smallest_shown(group, settings)
+        rows += [
+            blank
+            | {
+                "kind": rate.kind.value,
+                "contrast": None if rate.contrast is None else f"{rate.contrast:g}",
+                "diameter_mm": f"{rate.diameter_mm:g}",
+                "inserted": rate.inserted,
+                "found": rate.found,
+                "rate": f"{rate.rate:.4f}",
+                "rate_low": f"{rate.low:.4f}",
+                "rate_high": f"{rate.high:.4f}",
+                "smallest_shown_mm": None if smallest is None else f"{smallest.diameter_mm:g}",
+            }
+            for rate in group
+        ]
+    return rows
 
 
-def parse_calibration(text: str) -> list[DetectionRate]:
+def parse_calibration(text: str) -> list[VisitCalibration]:
     """Read the text of `calibration_text`.
 
     Parameters
     ----------
     text : str
+        A table without notes, of an earlier version, is read, too.
 
     Returns
     -------
-    list of DetectionRate
+    list of VisitCalibration
+        In the order of the table.
     """
-    return [_rate(row) for row in csv.DictReader(io.StringIO(text))]
+    visits: dict[str, list[dict[str, str]]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        visits.setdefault(row["visit"], []).append(row)
+    return [
+        VisitCalibration(visit, tuple(_rate(row) for row in rows if row["kind"]), rows[0].get("note", ""))
+        for visit, rows in visits.items()
+    ]
 
 
 def _rate(row: Mapping[str, str]) -> DetectionRate:
@@ -237,4 +284,4 @@ def joined(texts: Iterable[str]) -> str:
     -------
     str
     """
-    return calibration_text([rate for text in texts for rate in parse_calibration(text)])
+    return calibration_text([one for text in texts for one in parse_calibration(text)])

@@ -18,6 +18,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mri_pipeline.analysis.subject_job import SubjectJob
+from mri_pipeline.core.calibration import FAILED
 from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import sync_tree, write_atomic
@@ -135,7 +136,8 @@ def is_current(job: SubjectJob) -> bool:
     """True if an analysis would write the published results again. The caller holds the locks of the job.
 
     Scans, software, rules and settings are those of the provenance, every result has its digest, no visit failed, and
-    the readers' space is the one of the results. A file that cannot be read is not current.
+    the readers' space is the one of the results. A file that cannot be read, or a self-calibration that failed, is not
+    current.
 
     Parameters
     ----------
@@ -153,7 +155,9 @@ def is_current(job: SubjectJob) -> bool:
             == (software(), _PLATFORM, job.rules, _rest(job))
             and not any(visit.failure for visit in load_result(derivatives.result(job.subject)).quality)
             and subject_report(job.reports, job.subject).is_file()
-            and (not job.calibrate or calibration_file(job.reports, job.subject).is_file())
+            and (
+                not job.calibrate or FAILED.encode() not in calibration_file(job.reports, job.subject).read_bytes()
+            )
             and stated.inputs == _inputs(job)
             and stated.outputs == output_digests(derivatives, job.subject)
             and (job.kept_space is None or _has(stated.outputs, job.kept_space))

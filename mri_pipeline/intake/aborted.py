@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mri_pipeline.intake.contrast import Recognised
+from mri_pipeline.intake.contrast import Recognised, by_acquisition
 from mri_pipeline.intake.contrast_words import said_of_contrast
 from mri_pipeline.intake.gadolinium import same_protocol
+from mri_pipeline.intake.geometry import are_parallel, reaches_beyond
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import Unwanted
 
@@ -19,7 +20,8 @@ def leave_out_aborted(recognised: Sequence[Recognised]) -> tuple[Recognised, ...
     """Leave out series with missing slices that a whole series of the same contrast and protocol follows.
 
     Order and number of the T1 series then tell before and after contrast. A T1 whose header or description says
-    something else about contrast agent than the whole series is kept.
+    something else about contrast agent than the whole series is kept. A run of a few slices, which is no candidate, has
+    an aborted run as its reason, also if the whole series precedes it.
 
     Parameters
     ----------
@@ -44,22 +46,53 @@ def _left_out(item: Recognised, repeat: Recognised | None) -> Recognised:
 
 
 def _repeat(item: Recognised, recognised: Sequence[Recognised]) -> Recognised | None:
+    if item.unwanted is Unwanted.FEW_SLICES:
+        few = replace(item, contrast=by_acquisition(item.series).contrast)
+        return next((other for other in recognised if _repeats(other, few) and _repeats_slices(other, few)), None)
     if item.contrast is None or _is_whole(item.series):
         return None
-    return next((other for other in recognised if _repeats(other, item)), None)
+    return next((other for other in recognised if _repeats(other, item) and _follows(other, item)), None)
 
 
 def _repeats(other: Recognised, item: Recognised) -> bool:
-    start, again = item.series.acquired_s, other.series.acquired_s
     return (
-        other.contrast is item.contrast
+        item.contrast is not None
+        and other.contrast is item.contrast
         and _is_whole(other.series)
-        and start is not None
-        and again is not None
-        and again >= start
         and same_protocol(other, item)
         and _contrast_agent(other.series) == _contrast_agent(item.series)
     )
+
+
+def _follows(other: Recognised, item: Recognised) -> bool:
+    start, again = item.series.acquired_s, other.series.acquired_s
+    return start is not None and again is not None and again >= start
+
+
+def _repeats_slices(other: Recognised, few: Recognised) -> bool:
+    """True if a few slices lie within a whole series. False for end slices, and for a test scan of another matrix."""
+    one, two = other.series.geometry, few.series.geometry
+    return (
+        one is not None
+        and two is not None
+        and same_matrix(other.series, few.series)
+        and are_parallel(two, one)
+        and not reaches_beyond(two, one)
+    )
+
+
+def same_matrix(one: Series, other: Series) -> bool:
+    """True if two series have the same matrix and pixel spacing.
+
+    Parameters
+    ----------
+    one, other : Series
+
+    Returns
+    -------
+    bool
+    """
+    return len({(s.first.rows, s.first.columns, s.first.pixel_spacing_mm) for s in (one, other)}) == 1
 
 
 def _is_whole(series: Series) -> bool:

@@ -110,6 +110,21 @@ def _recognised(series: Series) -> Recognised:
     unwanted = unwanted_reason(series)
     if unwanted is not None:
         return Recognised(series, None, unwanted, f"{series.label} is {unwanted.value}")
+    return by_acquisition(series)
+
+
+def by_acquisition(series: Series) -> Recognised:
+    """The contrast of a series by acquisition parameters and description, whatever its object and geometry.
+
+    Parameters
+    ----------
+    series : Series
+
+    Returns
+    -------
+    Recognised
+        As `recognise`.
+    """
     facts = series.first
     physics, reason = by_physics(facts)
     named = by_name(facts)

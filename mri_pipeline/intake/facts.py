@@ -41,8 +41,8 @@ class InstanceFacts(BaseModel):
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
     serial_key, station_key : str
-        Digests of the serial number and the station name, each empty if it is not stated. Without both, `scanner_key`
-        is that of a model.
+        Digests of the serial number and the station name, each empty if it is not stated or a placeholder. Without
+        both, `scanner_key` is that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.
@@ -126,6 +126,11 @@ class InstanceFacts(BaseModel):
     slice_distance_mm: float | None = None
     orientation: Orientation | None = None
     positions: tuple[Vector, ...] = ()
+
+    @property
+    def scanner_identified(self) -> bool:
+        """False if the header states neither serial number nor station name."""
+        return bool(self.serial_key or self.station_key)
 
 
 class Fault(StrEnum):

@@ -15,6 +15,9 @@ SAME_PLACE_MM = 0.02
 IRREGULAR_SPACING = 0.1
 """Slice distances are irregular if they differ from the median by more than this fraction. Rounding is far below."""
 
+PARALLEL_COSINE = 0.999
+"""Slices are parallel if their normals differ by less than 2.6 degrees."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -128,6 +131,38 @@ def slice_geometry(group: Sequence[InstanceFacts], *, alone: bool) -> Geometry |
         slice_direction=(float(normal[0]), float(normal[1]), float(normal[2])),
         corners_ras_mm=tuple((-float(c[0]), -float(c[1]), float(c[2])) for c in corners),
     )
+
+
+def are_parallel(one: Geometry, other: Geometry) -> bool:
+    """True if the slices of two series are parallel.
+
+    Parameters
+    ----------
+    one, other : Geometry
+
+    Returns
+    -------
+    bool
+    """
+    cosine = float(np.dot(one.slice_direction, other.slice_direction))
+    return abs(cosine) > PARALLEL_COSINE
+
+
+def reaches_beyond(part: Geometry, stack: Geometry) -> bool:
+    """True if a part of an image lies beyond the first or the last slice of a stack.
+
+    Parameters
+    ----------
+    part, stack : Geometry
+
+    Returns
+    -------
+    bool
+    """
+    normal, to_ras = np.array(stack.slice_direction), np.array([-1.0, -1.0, 1.0])
+    ends, depths = (np.array(g.corners_ras_mm) * to_ras @ normal for g in (stack, part))
+    half_mm = stack.spacing_mm[2] / 2
+    return bool(depths.min() < ends.min() - half_mm or depths.max() > ends.max() + half_mm)
 
 
 def _places(sorted_depth: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[float]:

@@ -37,6 +37,8 @@ _PLACEHOLDERS = {"ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "NO
                  "0", "00000000", "-"}  # fmt: skip
 """Values that identify nobody."""
 
+_NO_SCANNER = _PLACEHOLDERS | {""}
+
 _MR_KINDS = {ObjectKind.MR, ObjectKind.ENHANCED_MR}
 
 
@@ -190,7 +192,7 @@ def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
         str(dataset.get(k, "")).strip().upper()
         for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
     ]
-    serial, station = scanner[2:]
+    serial, station = ("" if part in _NO_SCANNER else part for part in scanner[2:])
     return {
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.atomic import write_atomic
+from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.intake.quarantine import REASON_FILE
+
+_LOG = logging.getLogger(__name__)
+_REMOVED: Final = "removed-"
+"""Prefix of the copy of a settled entry that is being removed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class QuarantineEntry:
     sha256 : str
         Of the upload.
     upload : Path or None
-        The copy of the upload; None if it is not kept.
+        The copy of the upload; None if it is not kept, or removed.
     outcome : str
         Outcome; empty for an open entry.
     """
@@ -102,7 +111,7 @@ def quarantine_entry(folder: Path, name: str) -> QuarantineEntry:
 
 
 def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.datetime) -> None:
-    """Record the outcome of an entry and delete its copy of the upload, which is not de-identified.
+    """Record the outcome of an entry, once. `remove_settled` then removes its copy of the upload.
 
     Parameters
     ----------
@@ -113,15 +122,67 @@ def settle_entry(folder: Path, entry: QuarantineEntry, *, outcome: str, now: dt.
         Without patient data.
     now : datetime.datetime
     """
-    if entry.upload is not None:  # first: a killed process must not leave an identified copy in a settled entry
-        if entry.upload.is_dir():
-            shutil.rmtree(entry.upload)
-        else:
-            entry.upload.unlink(missing_ok=True)
     file = folder / entry.name / REASON_FILE
     record = json.loads(file.read_text(encoding="utf-8"))
-    record |= {"outcome": outcome, "settled": now.isoformat(timespec="seconds")}
-    write_atomic(file, json.dumps(record, indent=2) + "\n")
+    if not record.get("outcome"):
+        record |= {"outcome": outcome, "settled": now.isoformat(timespec="seconds")}
+        write_atomic(file, json.dumps(record, indent=2) + "\n")
+
+
+@contextmanager
+def only_user(folder: Path, digest: str) -> Iterator[None]:
+    """Hold the lock of the copies of an upload. Nobody else tries or removes them meanwhile.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+    digest : str
+        SHA-256 of the upload.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    LockedError
+        If another process has it.
+    """
+    with exclusive(folder / f"retry-{digest[:16]}.lock", wait_s=0):
+        yield
+
+
+def remove_settled(folder: Path) -> None:
+    """Remove the copies of the uploads of settled entries, which are not de-identified.
+
+    It may be interrupted at any point: the next command removes the rest. A copy that another process uses stays until
+    that process or a later command removes it. A copy that cannot be removed is a warning.
+
+    Parameters
+    ----------
+    folder : Path
+        The quarantine of the trial.
+    """
+    places = {copy.parent.name for name in ("upload*", f"{_REMOVED}*") for copy in folder.glob(f"*/{name}")}
+    for entry in quarantine_entries(folder) if places else ():
+        if entry.outcome and entry.name in places:
+            with suppress(LockedError), only_user(folder, entry.sha256):
+                _remove_copies(folder / entry.name)
+
+
+def _remove_copies(place: Path) -> None:
+    """Remove the copies in the folder of an entry. A reader finds the whole copy or none."""
+    try:
+        for copy in place.glob("upload*"):
+            copy.rename(place / f"{_REMOVED}{copy.name}")
+        for copy in place.glob(f"{_REMOVED}*"):
+            if copy.is_dir():
+                shutil.rmtree(copy)
+            else:
+                copy.unlink()
+    except OSError:  # its text may have the name of a file of the upload
+        _LOG.warning("quarantine/%s holds identified files and cannot be removed; remove it", place.name)
 
 
 def _entry(file: Path) -> QuarantineEntry:

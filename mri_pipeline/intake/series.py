@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mri_pipeline.core.errors import UploadRefusedError
-from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, InstanceFacts
+from mri_pipeline.intake.facts import SAME_DIRECTION, SAME_ECHO_MS, InstanceFacts, ObjectKind
 from mri_pipeline.intake.geometry import Geometry, slice_geometry
 
 _COMPONENTS = {"M", "P", "R", "I", "PHASE", "REAL", "IMAGINARY", "MAGNITUDE", "WATER", "FAT", "W", "F", "IP", "OP",
@@ -71,19 +71,23 @@ class OneVisit:
     study_keys : frozenset of str
         Of all studies of the upload.
     notes : tuple of str
-        Differences between the images that a restart of the console explains. The site confirms them.
+        Differences between the images that a restart of the console explains.
+    queries : tuple of str
+        Differences that the site confirms.
     """
 
     person_keys: tuple[str, str, str]
     study_keys: frozenset[str]
     notes: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
 
 def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
     """Refuse an upload that mixes patients or days.
 
     One patient may have incomplete data in a part of the images, and two studies on one day: a restart of the console
-    starts a new study.
+    starts a new study. Images that state neither the patient number nor name and birth date are a query. Two studies
+    are a query unless every image states the patient number, name or birth date, and the same scanner.
 
     Parameters
     ----------
@@ -110,11 +114,13 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
         )
     # the patient number, or name with birth date, must be stated in every image
     same_patient = all(number for number, _, _ in persons) or all(name and birth for _, name, birth in persons)
+    certain = _is_one_scanner(instances) and all(number and (name or birth) for number, name, birth in persons)
     if len(studies) > 1 and (len(days) > 1 or None in days or not same_patient):
         raise UploadRefusedError(
             f"expected one study in an upload, found {len(studies)} studies", hint="upload each visit separately"
         )
-    notes = []
+    notes: list[str] = []
+    queries: list[str] = []
     known = sorted(days - {None}, key=lambda day: day or 0)
     if known and (known[-1] or 0) - (known[0] or 0) > _MIDNIGHT_DAYS:
         raise UploadRefusedError(
@@ -122,13 +128,22 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
             hint="upload each visit separately",
         )
     if len(known) > 1:
-        notes.append("expected a study of one day, found two days; was it acquired at midnight?")
+        queries.append("expected a study of one day, found two days; was it acquired at midnight?")
     if len(studies) > 1:
-        notes.append(f"expected one study in an upload, found {len(studies)} studies of one patient and one day")
+        message = f"expected one study in an upload, found {len(studies)} studies of one patient and one day"
+        (notes if certain else queries).append(message)
     if len(persons) > 1:
-        notes.append("expected the same patient data in all series, found a series with incomplete patient data")
+        message = "expected the same patient data in all series, found a series with incomplete patient data"
+        stated = all(number or (name and birth) for number, name, birth in persons)
+        (notes if stated else queries).append(message)
     number, name, birth = (max(person[part] for person in persons) for part in range(3))
-    return OneVisit((number, name, birth), studies, tuple(notes))
+    return OneVisit((number, name, birth), studies, tuple(notes), tuple(queries))
+
+
+def _is_one_scanner(instances: Sequence[InstanceFacts]) -> bool:
+    """True if every MR image states its scanner, and all state the same one."""
+    images = [i for i in instances if i.kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)]
+    return all(i.scanner_identified for i in images) and len({i.scanner_key for i in images}) == 1
 
 
 def require_one_day(series: Iterable[Series]) -> None:

@@ -43,7 +43,7 @@ class Unwanted(StrEnum):
     FEW_SLICES = "of too few slices for a brain"
     REPEATED = "of several volumes at one position"
     EQUAL_ECHOES = "of several echoes that have the same echo time in their headers"
-    ABORTED = "an aborted run; a whole one of the same protocol follows"
+    ABORTED = "an aborted run beside a whole one of the same protocol"
     NO_GEOMETRY = "without position or orientation"
     OTHER_BODY = "not of the head"
     NOT_STATED = "not used: the site states another series of this contrast"

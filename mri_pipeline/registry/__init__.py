@@ -16,7 +16,7 @@ from mri_pipeline.registry.records import (
 )
 from mri_pipeline.registry.registry import Registry, Use
 from mri_pipeline.registry.releases import Release
-from mri_pipeline.registry.requirements import another_scan
+from mri_pipeline.registry.requirements import another_scan, require_storable
 from mri_pipeline.registry.scanner_gates import ScannerGate
 from mri_pipeline.registry.schema import Gate, ScanState
 from mri_pipeline.registry.site_queries import Query, QueryState, Question
@@ -44,4 +44,5 @@ __all__ = [
     "VisitState",
     "WithdrawnImages",
     "another_scan",
+    "require_storable",
 ]

@@ -80,8 +80,27 @@ def later_dummy_run(site: str) -> UsageError:
     )
 
 
+def require_storable(name: str, text: str) -> None:
+    """Refuse a text that not every database stores.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument or option.
+    text : str
+        Empty, or an answer or a reason.
+
+    Raises
+    ------
+    UsageError
+        With the name.
+    """
+    if "\0" in text or text.encode("utf-8", "ignore").decode("utf-8") != text:
+        raise UsageError(f"{name}: expected text in UTF-8 without NUL, found another one", hint="write it again")
+
+
 def require_texts(*, by: str, **texts: str) -> None:
-    """Refuse an empty text, and a name that the registry cannot store.
+    """Refuse an empty text, and one that not every database stores.
 
     Parameters
     ----------
@@ -98,6 +117,7 @@ def require_texts(*, by: str, **texts: str) -> None:
     for name, value in {**texts, "by": by}.items():
         if not value.strip():
             raise UsageError(f"expected a text as {name}, found none", hint="write it without patient data")
+        require_storable(name, value)
     if len(by) > LONGEST_NAME:
         raise UsageError(
             f"expected at most {LONGEST_NAME} characters as by, found {len(by)}",

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
-from mri_pipeline.lesions.scoring.detection import by_contrast, smallest_of_visit, smallest_shown
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.lesions.scoring.detection import by_contrast, is_known, is_shown, smallest_shown, usual_contrast
 
-_SHOWN = CalibrationSettings().shown_rate
+_SETTINGS = CalibrationSettings()
 
-COUNTED: Mapping[str, LesionKind] = {
-    "gel_count": LesionKind.GEL,
-    "gel_new_count": LesionKind.GEL,
-    "t2_count": LesionKind.T2,
-    "new_t2_count": LesionKind.T2,
-}
-"""Counts that depend on the smallest lesion that a scan shows."""
+COUNTED: Mapping[str, LesionKind] = {"gel_count": LesionKind.GEL, "t2_count": LesionKind.T2}
+"""Counts that depend on the smallest lesion that a scan shows. Counts of new lesions depend on two scans."""
 
 _NAMES = {LesionKind.T2: "T2 lesion, on FLAIR", LesionKind.GEL: "enhancing lesion, on T1 after contrast"}
 
 
-def calibration_rows(visit: str, rates: Sequence[DetectionRate]) -> list[dict[str, Any]]:
+def calibration_rows(calibration: VisitCalibration) -> list[dict[str, Any]]:
     """Table rows of one visit, one for each kind and contrast of lesion.
 
     Parameters
     ----------
-    visit : str
-    rates : sequence of DetectionRate
-        Of this visit.
+    calibration : VisitCalibration
 
     Returns
     -------
@@ -37,20 +30,20 @@ def calibration_rows(visit: str, rates: Sequence[DetectionRate]) -> list[dict[st
     """
     return [
         {
-            "visit": visit,
+            "visit": calibration.visit,
             "kind": _NAMES[kind],
             "contrast": f"+{100 * contrast:.0f} %",
             "cells": {
                 rate.diameter_mm: {
                     "text": f"{rate.found}/{rate.inserted}",
                     "interval": _interval(rate),
-                    "shown": rate.rate >= _SHOWN,
+                    "shown": is_shown(rate, _SETTINGS),
                 }
                 for rate in group
             },
             "smallest": _smallest(group),
         }
-        for (kind, contrast), group in by_contrast(rates).items()
+        for (kind, contrast), group in by_contrast(calibration.rates).items()
         if contrast is not None
     ]
 
@@ -60,10 +53,10 @@ def _interval(rate: DetectionRate) -> str:
 
 
 def _smallest(group: Sequence[DetectionRate]) -> str:
-    found = smallest_shown(group, _SHOWN)
-    if found is None:
-        return f"none up to {max(rate.diameter_mm for rate in group):g} mm"
-    return f"{found.diameter_mm:g} mm"
+    found = smallest_shown(group, _SETTINGS)
+    if found is not None:
+        return f"{found.diameter_mm:g} mm"
+    return f"none up to {max(_SETTINGS.diameters_mm):g} mm" if is_known(group, _SETTINGS) else "not known"
 
 
 def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:
@@ -77,11 +70,11 @@ def shown_from(rates: Sequence[DetectionRate]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By name of the count, such as ``from 4 mm``.
+        By name of the count, such as ``from 4 mm``. A count is absent if it is not known.
     """
-    largest = max((rate.diameter_mm for rate in rates), default=0.0)
-    texts = {
-        kind: f"none up to {largest:g} mm" if rate is None else f"from {rate.diameter_mm:g} mm"
-        for kind, rate in smallest_of_visit(rates, _SHOWN).items()
+    texts = {kind: _smallest(group) for kind, group in usual_contrast(rates, _SETTINGS).items()}
+    return {
+        count: text if text.startswith("none") else f"from {text}"
+        for count, kind in COUNTED.items()
+        if (text := texts.get(kind, "not known")) != "not known"
     }
-    return {count: texts[kind] for count, kind in COUNTED.items() if kind in texts}

@@ -105,9 +105,10 @@ def subject_report_html(report: SubjectReport) -> str:
         pages=_pages(shown, report.result),
         registrations=_registrations(shown),
         scans=scan_rows(report.result.quality),
-        calibration=[row for visit in shown for row in calibration_rows(visit.visit, visit.calibration)],
-        diameters=sorted({rate.diameter_mm for visit in shown for rate in visit.calibration}),
-        shown_rate=CalibrationSettings().shown_rate,
+        calibration=[row for visit in shown for row in calibration_rows(visit.calibration)],
+        not_calibrated=[visit.calibration for visit in shown if visit.calibration.note],
+        diameters=sorted({rate.diameter_mm for visit in shown for rate in visit.calibration.rates}),
+        calibrated_by=CalibrationSettings(),
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
@@ -120,7 +121,7 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
     counts = next((row for row in result.visits if row.visit == visit.visit), None)
     measured = counts is not None and visit.status is ScanStatus.ANALYSED
     values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}
-    shown = shown_from(visit.calibration) if measured and visit.whose == AUTOMATIC else {}
+    shown = shown_from(visit.calibration.rates) if measured and visit.whose == AUTOMATIC else {}
     return {
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mri_pipeline.core.calibration import DetectionRate
+from mri_pipeline.core.calibration import NOT_CALIBRATED, VisitCalibration
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Image, LabelImage
@@ -36,8 +36,8 @@ class VisitReport:
         Numbered lesions, with the numbers of the result.
     native_flair : Image or None
         The FLAIR as acquired, on its own grid, for the image "before registration".
-    calibration : sequence of DetectionRate
-        Detection rates of simulated lesions in its scans; empty if they were not measured.
+    calibration : VisitCalibration
+        Detection rates of simulated lesions in its scans.
     """
 
     visit: str
@@ -49,7 +49,7 @@ class VisitReport:
     masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)
     lesions: LabelImage | None = None
     native_flair: Image | None = None
-    calibration: Sequence[DetectionRate] = ()
+    calibration: VisitCalibration = NOT_CALIBRATED
 
     @property
     def shown(self) -> bool:

@@ -12,6 +12,7 @@ from mri_pipeline.analysis.calibration import parse_calibration
 from mri_pipeline.analysis.derivatives import read_visit
 from mri_pipeline.analysis.subject_job import SubjectJob
 from mri_pipeline.core import provenance
+from mri_pipeline.core.calibration import NOT_CALIBRATED
 from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
 from mri_pipeline.core.io import nifti
 from mri_pipeline.core.io.results import result_text
@@ -114,14 +115,14 @@ def write_report(job: SubjectJob, automatic: SubjectResult, counted: CountedSubj
     GridMismatchError
         If images and masks of the visits are not on one grid.
     """
-    rates = parse_calibration(_calibration(job))
+    calibrations = {one.visit: one for one in parse_calibration(_calibration(job))}
     result, visits, reads = (counted.result, counted.visits, counted.reads) if counted else (automatic, {}, "")
     report = SubjectReport(
         result=result,
         visits=[
             replace(
                 _visit(job, result, planned, visits.get(planned.label)),
-                calibration=[rate for rate in rates if rate.visit == planned.label],
+                calibration=calibrations.get(planned.label, NOT_CALIBRATED),
             )
             for planned in job.planned
         ],

@@ -178,6 +178,9 @@ def _report(result: ReceivedVisit | ReceivedDummyRun, *, as_json: bool) -> None:
     if as_json:
         emit(record)
         return
-    say(f"{record.get('subject') or record['site']} {record.get('visit') or 'dummy run'}: accepted")
+    done = "stored already" if record.get("known") else "accepted"
+    say(f"{record.get('subject') or record['site']} {record.get('visit') or 'dummy run'}: {done}")
     for query in result.queries:
         say(f"  query: {query}")
+    for note in record.get("notes", ()):
+        say(f"  {note}")

@@ -21,8 +21,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState
+from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, require_storable
 from mri_pipeline.registry.audit import AuditAction, os_user
 from qc.acceptance import DummyRun, judge_dummy_run
 from qc.compliance import Purpose
@@ -82,6 +81,7 @@ def receive_dummy_run(
     stated: Mapping[Contrast, int] | None = None,
     by: str = "",
     pdf: bool = False,
+    sha256: str = "",
 ) -> ReceivedDummyRun:
     """Judge a dummy run, write the acceptance report, and record whether the site may enrol.
 
@@ -101,6 +101,8 @@ def receive_dummy_run(
         Reviewer whom the report names. Default: the account of the process.
     pdf : bool, optional
         True: write the report as PDF, too.
+    sha256 : str, optional
+        Of an upload in quarantine when it was received; empty for a new upload.
 
     Returns
     -------
@@ -112,16 +114,17 @@ def receive_dummy_run(
         If the dummy run is refused. The site may not enrol, and the upload is in quarantine. The report is written if
         the upload could be judged.
     UsageError, SettingsError
-        If the site is unknown, the path does not exist, a later dummy run of the scanner was judged, or Chromium is
-        missing for a PDF.
+        If the site is unknown, the path does not exist, a later dummy run of the scanner was judged, Chromium is
+        missing for a PDF, `by` is no text, or the upload has another `sha256`.
     ExternalToolError
         If Chromium fails. The verdict is recorded.
     """
+    require_storable("by", by)
     if pdf:
         chromium()
     with upload_desk(folder, site, upload) as desk, private_folder(desk.trial.work) as work:
         upload = desk.upload
-        _, digest = measure_upload(upload)
+        digest = desk.measured(sha256)
         with _refusals(desk, upload, digest, site, received, pdf=pdf) as judged:
             try:
                 run, alarm = accept_dummy_run(

@@ -13,8 +13,7 @@ from mri_pipeline.core.errors import ComplianceError, UploadRefusedError, UsageE
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.registry import another_scan
+from mri_pipeline.registry import another_scan, require_storable
 from mri_pipeline.registry.audit import AuditAction
 from qc.decision import DecidedVisit, move_series, write_scans
 from qc.identity import BEFORE_INFUSION, WINDOW, infusion_query
@@ -82,6 +81,7 @@ def receive_visit(
     stated: Mapping[Contrast, int] | None = None,
     complete: bool = False,
     dry_run: bool = False,
+    sha256: str = "",
 ) -> ReceivedVisit:
     """Ingest the scans of one visit. Refused uploads are copied to quarantine.
 
@@ -108,6 +108,8 @@ def receive_visit(
         True: refuse a visit without a required sequence (other than FLAIR), which is a query otherwise.
     dry_run : bool, optional
         True: nothing is stored. The result or the error is that of an ingest; a refused upload is not quarantined.
+    sha256 : str, optional
+        Of an upload in quarantine when it was received; empty for a new upload.
 
     Returns
     -------
@@ -118,14 +120,14 @@ def receive_visit(
     UploadRefusedError
         With the reason; the upload is in quarantine.
     UsageError, SettingsError
-        If the site or visit is unknown, a reason is blank, the path does not exist, the visit already has another scan,
-        another upload of the subject does not end, or a disk is full.
+        If the site or visit is unknown, a reason is blank or no text, the path does not exist, the visit already has
+        another scan, another upload of the subject does not end, a disk is full, or the upload has another `sha256`.
     """
     _require_reasons({"--replace": replace_because, "--patient-changed": patient_changed})
     with upload_desk(folder, site, upload, settle=not dry_run) as desk:
         upload = desk.upload
         desk.protocol.visit(visit)
-        _, digest = measure_upload(upload)
+        digest = desk.measured(sha256)
         # a subject is entered only with an accepted scan, because the number may be mistyped
         visitor = Visitor(
             desk.sealed.preview(site, subject), site, subject, visit, digest,
@@ -135,8 +137,9 @@ def receive_visit(
 
 
 def _require_reasons(reasons: Mapping[str, str]) -> None:
-    """Refuse a reason that is given and blank."""
+    """Refuse a reason that is given and blank, or that cannot be stored."""
     for option, reason in reasons.items():
+        require_storable(option, reason)
         if reason and not reason.strip():
             raise UsageError(
                 f"{option}: expected a reason, found a blank text", hint="write it without patient data"
@@ -277,11 +280,17 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
             identity=judged.identity,
             receipt=staged.receipt,
             replace_because=visitor.replace_because,
-            remarks=judged.remarks,
+            remarks=judged.remarks | _notes(judged),
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
             measures=judged.measures,
         )
+
+
+def _notes(judged: JudgedVisit) -> dict[str, str]:
+    """Notes for the audit trail. Nothing else stores what was left out or accepted without a query."""
+    text = "; ".join(finding.message for finding in judged.notes)
+    return {"notes": text} if text else {}
 
 
 def _received(visitor: Visitor, judged: JudgedVisit) -> ReceivedVisit:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mri_pipeline.analysis import preparation, steps
-from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, require_built_in
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibrated, require_built_in
 from mri_pipeline.analysis.segmenter import run_segmenter
 from mri_pipeline.core.anatomy import TissueMaps
-from mri_pipeline.core.calibration import DetectionRate
+from mri_pipeline.core.calibration import NOT_CALIBRATED, VisitCalibration
 from mri_pipeline.core.errors import SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.records import LesionRecord, RegistrationRecord, VisitQuality
@@ -21,7 +21,6 @@ from mri_pipeline.images import resample
 from mri_pipeline.images.register import Registration
 from mri_pipeline.lesions.black_holes import DarkTissue
 from mri_pipeline.lesions.gel.candidates import GelDetection
-from mri_pipeline.lesions.insertion import Voxel
 from mri_pipeline.lesions.t2.segment import T2Segmentation
 from qc.registration import brain_qc_flag, contrast_qc_flag
 
@@ -46,8 +45,8 @@ class SegmentedScan:
         One for each number of `lesions`.
     quality : VisitQuality
         Registrations and QC flags.
-    calibration : sequence of DetectionRate
-        Of `calibrate_visit`; empty if it was not asked for.
+    calibration : VisitCalibration
+        Empty if it was not asked for.
     """
 
     t2: T2Segmentation
@@ -55,7 +54,7 @@ class SegmentedScan:
     lesions: LabelImage
     records: Sequence[LesionRecord]
     quality: VisitQuality
-    calibration: Sequence[DetectionRate] = ()
+    calibration: VisitCalibration = NOT_CALIBRATED
 
 
 def segment_images(
@@ -82,7 +81,7 @@ def segment_images(
     work : Path, optional
         Folder for the segmenter, if `rules` names one.
     calibrate : bool
-        True: measure the detection rate of simulated lesions (`calibrate_visit`).
+        True: measure the detection rate of simulated lesions (`mri_pipeline.analysis.calibration`).
 
     Returns
     -------
@@ -129,25 +128,31 @@ def segment_images(
         resample.resample_nearest(only.lesions, grid),
         only.records,
         VisitQuality(_VISIT, "", scan.skull_stripped, 1.0, scan.registrations, message),
-        _calibrate(scan, only.lesions, rules) if calibrate else (),
+        _calibrate(scan, only.lesions, rules) if calibrate else NOT_CALIBRATED,
     )
 
 
-def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> list[DetectionRate]:
-    return calibrate_visit(
+def _calibrate(scan: _PreparedScan, lesions: LabelImage, rules: LesionRules) -> VisitCalibration:
+    return calibrated(
         _VISIT,
-        scan.images,
-        own=lesions.mask,
-        brain=scan.brain,
-        tissue=scan.tissue,
-        rules=rules,
-        voxels=scan.voxels,
+        lambda: calibrate_visit(
+            _VISIT,
+            scan.images,
+            own=lesions.mask,
+            brain=scan.brain,
+            tissue=scan.tissue,
+            rules=rules,
+            voxels={contrast: acquired_voxel(*acquired) for contrast, acquired in scan.acquired.items()},
+        ),
     )
 
 
 @dataclass(frozen=True)
 class _PreparedScan:
-    """Prepared images of the visit with brain mask and tissue maps on the subject grid, and their quality."""
+    """Prepared images of the visit with brain mask and tissue maps on the subject grid, and their quality.
+
+    `acquired` has the grid of each scan as acquired, and its transform to the subject grid.
+    """
 
     images: Mapping[Contrast, Image]
     brain: LabelImage
@@ -155,7 +160,7 @@ class _PreparedScan:
     skull_stripped: bool
     registrations: tuple[RegistrationRecord, ...]
     qc_flags: tuple[str, ...]
-    voxels: Mapping[Contrast, Voxel]
+    acquired: Mapping[Contrast, tuple[Grid, Affine]]
 
 
 def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) -> _PreparedScan:
@@ -195,7 +200,7 @@ def _prepare(images: Mapping[Contrast, Image], brain_mask: LabelImage | None) ->
         found.skull_stripped,
         tuple(_record(contrast, match) for contrast, match in registered.items()),
         (brain_qc_flag(found.quality), preparation.partly_scanned(matched_images, brain)),
-        {contrast: acquired_voxel(image.grid, to_subject[contrast]) for contrast, image in images.items()},
+        {contrast: (image.grid, to_subject[contrast]) for contrast, image in images.items()},
     )
 
 

@@ -13,14 +13,16 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import ComplianceError, IdentityError, UploadRefusedError, UsageError
-from mri_pipeline.core.io.locks import LockedError, exclusive
+from mri_pipeline.core.io.locks import LockedError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.quarantined import (
     QuarantineEntry,
+    only_user,
     quarantine_entries,
     quarantine_entry,
+    remove_settled,
     settle_entry,
 )
 from mri_pipeline.registry import Registry
@@ -107,8 +109,8 @@ def retry_upload(
     UploadRefusedError
         If the upload is refused again. It has a new entry then.
     UsageError
-        If there is no such entry, its upload is not kept, it is tried again by another process, or subject or visit is
-        missing or another one. Also for a dummy run if a later one was judged.
+        If there is no such entry, it is settled, its upload is not kept as it was received, it is tried again by
+        another process, or subject or visit is missing or another one. Also for a dummy run if a later one was judged.
     """
     trial = Trial.existing(folder)
     with _only_retry(trial, name):
@@ -126,16 +128,17 @@ def retry_upload(
 
 @contextmanager
 def _only_retry(trial: Trial, name: str) -> Iterator[None]:
-    """Hold the lock of an upload, also if it has several entries."""
-    digest = _waiting(trial, name).sha256
+    """Hold the lock of an upload, also if it has several entries. Copies of settled entries are removed at the end."""
     try:
-        with exclusive(trial.quarantine / f"retry-{digest[:16]}.lock", wait_s=0):
+        with only_user(trial.quarantine, _waiting(trial, name).sha256):
             yield
     except LockedError as error:
         raise UsageError(
             f"{name}: expected one retry of an upload at a time, found another one in progress",
             hint="wait for its end, then list the entries: mri-pipeline quarantine list TRIAL",
         ) from error
+    finally:
+        remove_settled(trial.quarantine)
 
 
 def _retried(
@@ -151,11 +154,13 @@ def _retried(
     try:
         if entry.kind == DUMMY_RUN:
             return receive_dummy_run(
-                trial.root, upload, site=entry.site, received=entry.received, stated=statements["stated"]
-            )
+                trial.root, upload, site=entry.site, received=entry.received, stated=statements["stated"],
+                sha256=entry.sha256,
+            )  # fmt: skip
         return receive_visit(
-            trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, **statements
-        )
+            trial.root, upload, site=entry.site, subject=subject, visit=entry.visit or visit, sha256=entry.sha256,
+            **statements,
+        )  # fmt: skip
     except UploadRefusedError:
         _settle_refused(trial, entry)
         raise
@@ -301,11 +306,9 @@ def _audit_retry(trial: Trial, entry: QuarantineEntry, *, subject: str, visit: s
 
 def _settle_refused(trial: Trial, entry: QuarantineEntry) -> None:
     """Delete the older of two copies if the upload has a new entry."""
-    later = [
-        other
-        for other in quarantine_entries(trial.quarantine)
-        if other.sha256 == entry.sha256 and other.name > entry.name and other.upload is not None
-    ]
+    same = [other for other in quarantine_entries(trial.quarantine) if other.sha256 == entry.sha256]
+    own = next(number for number, other in enumerate(same) if other.name == entry.name)
+    later = [other for other in same[own + 1 :] if other.upload is not None]
     if later:
         outcome = f"refused again: {later[-1].name}"
         settle_entry(trial.quarantine, entry, outcome=outcome, now=dt.datetime.now(tz=dt.UTC))

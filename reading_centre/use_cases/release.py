@@ -11,7 +11,7 @@ from mri_pipeline.core.io.digests import file_digest, file_digests
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.provenance import software
-from mri_pipeline.registry import Registry, ScanIdentity, Use
+from mri_pipeline.registry import Registry, ScanIdentity, Use, require_storable
 from mri_pipeline.registry.audit import AuditAction
 from mri_pipeline.tables.release import NO_SCHEDULE, release_tables, require_as_written, require_final
 from mri_pipeline.tables.schedule import differing_intervals, read_schedule
@@ -78,6 +78,7 @@ def release_trial_tables(
     protocol = load_protocol(trial.protocol_file)
     if not reason.strip():
         raise UsageError("expected --reason with --release, found none", hint="say why the blinding is lifted")
+    require_storable("--reason", reason)
     require_transportable("STUDYID", protocol.name)
     visits = [visit.label for visit in protocol.visits]
     dates = NO_SCHEDULE if schedule is None else read_schedule(schedule, visits)

@@ -19,7 +19,7 @@ from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import LabelImage
 from mri_pipeline.core.visits import Contrast
-from mri_pipeline.lesions.scoring.detection import smallest_of_visit
+from mri_pipeline.lesions.scoring.detection import smallest_shown, usual_contrast
 from mri_pipeline.tables.io import csv_text
 from mri_pipeline.tables.rows import lesion_row
 from qc.registration import forms_qc_flag, qc_flags
@@ -96,7 +96,7 @@ def segment_files(
         shutil.rmtree(work)
     masks = _write(scan, out, rules, forms_of=flair)
     if calibrate:
-        write_atomic(out / _CALIBRATION, calibration_text(scan.calibration))
+        write_atomic(out / _CALIBRATION, calibration_text([scan.calibration]))
     return {
         "t2_count": int(scan.t2.mask.data.max()),
         **{f"{name}_ml": None if m is None else round(m.volume_mm3 / 1000, 4) for name, m in masks.items()},
@@ -104,14 +104,19 @@ def segment_files(
         **{f"registration_{r.contrast.value}": r.quality for r in scan.quality.registrations},
         **(_smallest(scan) if calibrate else {}),
         **({"t2_segmenter": f"{segmenter.name} {segmenter.version}"} if segmenter else {}),
-        "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms))) or None,
+        "qc_flags": "; ".join(filter(None, (*qc_flags(scan.quality), *forms, scan.calibration.note))) or None,
     }
 
 
 def _smallest(scan: SegmentedScan) -> dict[str, float | None]:
+    settings = CalibrationSettings()
+    smallest = {
+        kind: smallest_shown(group, settings)
+        for kind, group in usual_contrast(scan.calibration.rates, settings).items()
+    }
     return {
-        f"{kind.value.lower()}_smallest_shown_mm": None if smallest is None else smallest.diameter_mm
-        for kind, smallest in smallest_of_visit(scan.calibration, CalibrationSettings().shown_rate).items()
+        f"{kind.value.lower()}_smallest_shown_mm": None if one is None else one.diameter_mm
+        for kind, one in smallest.items()
     }
 
 

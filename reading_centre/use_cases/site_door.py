@@ -13,7 +13,7 @@ from mri_pipeline.core.errors import SettingsError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState
+from mri_pipeline.registry import Gate, Query, QueryState, Registry, ScanState, require_storable
 from mri_pipeline.registry.jobs import Job, JobKind, JobState
 from reading_centre.use_cases.storage import require_room
 from reading_centre.use_cases.trial_office import AWAITED
@@ -270,9 +270,10 @@ class SiteDoor:
         try:
             visit = self._protocol.visit(stated.visit)
             code = Sealed.open(self._trial).preview(self.site.code, stated.subject)
+            require_storable("reason", stated.replace_because)
         except (SettingsError, UsageError) as error:
             raise UploadRequestError(
-                error.message, hint="check the visit and the number of the subject"
+                error.message, hint="check the visit, the number of the subject and the reason"
             ) from error
         if self.gate is not Gate.ACCEPTED:
             raise UploadRequestError(

@@ -15,7 +15,7 @@ from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
-from mri_pipeline.intake.quarantined import quarantine_entries, settle_entry
+from mri_pipeline.intake.quarantined import quarantine_entries, remove_settled, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts, Use
 from qc.scan_profile import Scanner
 from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
@@ -47,6 +47,31 @@ class UploadDesk:
     protocol: Protocol
     registry: Registry
     sealed: Sealed
+
+    def measured(self, expected: str = "") -> str:
+        """SHA-256 of the upload.
+
+        Parameters
+        ----------
+        expected : str
+            That of an upload in quarantine when it was received; empty for a new upload.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        UsageError
+            If it is another one than the expected one.
+        """
+        _, digest = measure_upload(self.upload)
+        if expected not in ("", digest):
+            raise UsageError(
+                "expected the upload in quarantine as it was received, found another one or a part of it",
+                hint="ask the site to send it again",
+            )
+        return digest
 
     @contextmanager
     def refusals(self, upload: Path, *, digest: str, **context: str) -> Iterator[None]:
@@ -143,6 +168,7 @@ def settle_upload(trial: Trial, digest: str, *, kind: str, visit: str = "") -> N
         if entry.sha256 == digest and entry.kind == kind and not entry.outcome:
             outcome = "accepted" if entry.visit in ("", visit) else f"accepted as {visit}"
             settle_entry(trial.quarantine, entry, outcome=outcome, now=now)
+    remove_settled(trial.quarantine)
 
 
 def _located(upload: Path) -> Path:
@@ -195,6 +221,7 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
         if settle:
             sweep(trial.work)
             sweep_uploads(trial, registry)
+            remove_settled(trial.quarantine)
             settle_all(trial, protocol, registry)
         yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 

@@ -99,7 +99,7 @@ class JudgedVisit:
     identity : ScanIdentity
     queries, notes : tuple of Finding
         To be answered by the site; what was left out, could not be measured, or is only noted.
-    remarks : mapping of str to str
+    remarks : dict of str to str
         For the audit trail.
     others : mapping of str to sequence of Finding
         By label: findings on the windows of the subject's later visits.
@@ -111,7 +111,7 @@ class JudgedVisit:
     identity: ScanIdentity
     queries: tuple[Finding, ...]
     notes: tuple[Finding, ...]
-    remarks: Mapping[str, str]
+    remarks: dict[str, str]
     others: Mapping[str, Sequence[Finding]]
     measures: Mapping[str, Mapping[str, float]]
 

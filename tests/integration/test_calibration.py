@@ -10,8 +10,10 @@ from mri_pipeline.analysis import calibration
 from mri_pipeline.analysis.publication import is_current
 from mri_pipeline.core.calibration import CalibrationSettings
 from mri_pipeline.core.derivative_layout import DerivativeDataset, calibration_file, subject_report
+from mri_pipeline.core.errors import AnalysisError
 from mri_pipeline.core.io.digests import file_digest
 from mri_pipeline.core.visits import Contrast
+from qc.reports import calibration as report_calibration
 from reading_centre import cli
 from tests.unit.subject_jobs import subject_job
 from workflows.job import analyse
@@ -30,8 +32,9 @@ SCANS = {contrast: IMAGES / f"sub-phantom_ses-wk04_{name}.nii.gz" for contrast, 
 @pytest.fixture(autouse=True, scope="module")
 def few_lesions():
     with pytest.MonkeyPatch.context() as patch:
-        few = CalibrationSettings(repeats=1, most_runs=2)
+        few = CalibrationSettings(repeats=1, most_runs=2, least_lesions=1)
         patch.setattr(calibration, "CalibrationSettings", lambda: few)
+        patch.setattr(report_calibration, "_SETTINGS", few)
         yield
 
 
@@ -90,6 +93,29 @@ def test_a_calibration_is_made_once_and_ends_with_its_analysis(analysed):
     assert calibration_file(job.reports, job.subject).read_text() == kept  # the same lesions again
     analyse(job.model_copy(update={"calibrate": False}), nprocs=1)
     assert not calibration_file(job.reports, job.subject).exists()
+
+
+def test_a_calibration_that_fails_does_not_fail_the_subject(analysed, tmp_path, monkeypatch):
+    def fail(*_):
+        raise AnalysisError("expected simulated lesions, found none")
+
+    monkeypatch.setattr(calibration, "_masks", fail)
+    job = subject_job(tmp_path, {"wk04": SCANS}, calibrate=True)
+    analyse(job, nprocs=1)
+    assert digests(job.derivatives) == digests(analysed[False].derivatives)
+    assert calibration_file(job.reports, job.subject).read_text().splitlines()[1:] == [
+        "wk04" + 10 * "," + "the self-calibration failed (AnalysisError)"
+    ]
+    assert (
+        "Visit wk04: the self-calibration failed (AnalysisError)"
+        in subject_report(job.reports, job.subject).read_text()
+    )
+    # the next run repeats it, also with the cache of this one
+    assert not is_current(job)
+    monkeypatch.undo()
+    analyse(job, nprocs=1)
+    assert "failed" not in calibration_file(job.reports, job.subject).read_text()
+    assert is_current(job)
 
 
 def test_segment_writes_a_table_beside_the_same_files(tmp_path, capsys):

@@ -1,14 +1,16 @@
 """Self-calibration: simulated lesions are where and as strong as stated, and rates follow contrast, noise and size."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from mri_pipeline.analysis import calibration
 from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibration_text, parse_calibration
-from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
-from mri_pipeline.core.errors import SettingsError
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
+from mri_pipeline.core.errors import AnalysisError, SettingsError
 from mri_pipeline.core.protocol import LesionRules
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.spatial import Affine, Grid, Image
@@ -22,7 +24,13 @@ from mri_pipeline.lesions.insertion import (
     place,
     places_of,
 )
-from mri_pipeline.lesions.scoring.detection import detection_rates, smallest_of_visit, smallest_shown
+from mri_pipeline.lesions.scoring.detection import (
+    detection_rates,
+    is_known,
+    smallest_shown,
+    usual_contrast,
+)
+from qc.reports.calibration import calibration_rows, shown_from
 from tests.unit.lesion_phantom import Head
 
 ALL = (Contrast.FLAIR, Contrast.T1W, Contrast.T1W_GD, Contrast.T2W)
@@ -216,14 +224,109 @@ def rate(diameter, found, inserted=10, contrast=0.4):
 )
 def test_the_smallest_size_that_is_shown_has_no_gap_above(found, smallest):
     rates = [rate(size, n) for size, n in zip((3.0, 4.0, 5.0, 7.0), found, strict=True)]
-    result = smallest_shown(rates[::-1], 0.8)
+    result = smallest_shown(rates[::-1], CalibrationSettings(diameters_mm=(3.0, 4.0, 5.0, 7.0)))
     assert (result.diameter_mm if result else None) == smallest
 
 
-def test_beside_a_count_is_the_lesion_of_the_middle_contrast():
+@pytest.mark.parametrize(
+    ("counts", "smallest", "known"),
+    [
+        (((3, 3), (6, 6), (8, 8), (8, 8)), 4.0, True),
+        (((8, 8), (5, 0), (8, 8), (8, 8)), 5.0, True),
+        (((8, 8), (5, 5), (8, 8), (8, 8)), 5.0, True),  # too few never show a size
+        (((8, 8), (0, 0), (8, 8), (8, 8)), 5.0, True),
+        (((8, 8), (5, 0), (8, 8), (5, 0)), None, False),
+        (((8, 8), (8, 8), (8, 8), (2, 2)), None, False),
+        (((8, 8), (8, 8), (8, 8), (0, 0)), None, False),
+        (((5, 5), (5, 5), (5, 5), (5, 5)), None, False),
+        (((8, 8), (8, 8), (8, 8), (6, 4)), None, True),
+    ],
+)
+def test_a_size_of_too_few_lesions_is_not_shown(counts, smallest, known):
+    settings = CalibrationSettings(diameters_mm=(3.0, 4.0, 5.0, 7.0))
+    rates = [rate(d, found, n) for d, (n, found) in zip(settings.diameters_mm, counts, strict=True) if n]
+    result = smallest_shown(rates, settings)
+    assert (result.diameter_mm if result else None) == smallest
+    assert is_known(rates, settings) is known
+
+
+def test_report_and_table_claim_no_size_that_is_not_shown():
+    found = zip((3.0, 4.0, 5.0, 7.0, 10.0), ((8, 8), (5, 0), (8, 8), (5, 0), (5, 0)), strict=True)
+    rates = tuple(rate(diameter, found, inserted) for diameter, (inserted, found) in found)
+    (row,) = calibration_rows(VisitCalibration("a", rates))
+    assert row["smallest"] == "not known"
+    assert shown_from(rates) == {}
+    assert {line.split(",")[9] for line in calibration_text([VisitCalibration("a", rates)]).splitlines()[1:]} == {
+        ""
+    }
+
+
+def test_the_least_number_of_lesions_bounds_the_chance_of_a_size_of_half_of_the_lesions():
+    settings = CalibrationSettings()
+
+    def chance(n):
+        return binom.sf(np.ceil(settings.shown_rate * n) - 1, n, 0.5)
+
+    assert max(chance(n) for n in range(settings.least_lesions, 100)) == pytest.approx(0.109, abs=0.001)
+    assert chance(settings.least_lesions - 1) == pytest.approx(0.1875)
+    assert settings.repeats >= settings.least_lesions
+
+
+def test_beside_a_count_is_the_lesion_of_the_middle_contrast_of_the_settings():
+    settings = CalibrationSettings()
     rates = [rate(s, n, contrast=c) for c, n in ((0.25, 0), (0.4, 9), (0.55, 10)) for s in (3.0, 4.0)]
-    assert smallest_of_visit([*rates, rate(3.0, 5, contrast=None)], 0.8) == {LesionKind.T2: rates[2]}
-    assert smallest_of_visit([], 0.8) == {}
+    every = [*rates, rate(3.0, 5, contrast=None)]
+    assert usual_contrast(every, settings) == {LesionKind.T2: rates[2:4]}
+    assert usual_contrast([], settings) == {}
+    # the weakest one found no place: another contrast does not become the middle one
+    assert usual_contrast(rates[2:], settings) == {LesionKind.T2: rates[2:4]}
+    assert usual_contrast(rates[4:], settings) == {LesionKind.T2: []}
+    assert [settings.middle_contrast(kind) for kind in LesionKind] == [0.4, 0.4]
+
+
+def calibrate(head, **more):
+    visit = head.visit(*ALL)
+    arguments = {
+        "images": visit.contrasts, "own": np.zeros(head.grid.shape, bool), "brain": visit.brain,
+        "tissue": head.tissue(), "rules": LesionRules(), "voxels": dict.fromkeys(ALL, MM), "settings": ONE,
+    }  # fmt: skip
+    return calibrate_visit("a", **arguments | more)
+
+
+def test_a_calibration_that_fails_has_a_note_in_place_of_rates(monkeypatch, caplog):
+    def fail(*_):
+        raise AnalysisError("expected a lesion, found none")
+
+    monkeypatch.setattr(calibration, "_masks", fail)
+    found = calibration.calibrated("a", lambda: calibrate(Head()))
+    assert found == VisitCalibration("a", note="the self-calibration failed (AnalysisError)")
+    assert "expected a lesion, found none" in caplog.text
+    text = calibration_text([found])
+    assert text.splitlines()[1] == "a" + 10 * "," + "the self-calibration failed (AnalysisError)"
+    assert parse_calibration(text) == [found]
+
+
+def test_a_scan_that_does_not_fit_the_calibration_fails_it_alone():
+    """The arguments are read inside of the boundary, too."""
+    found = calibration.calibrated(
+        "a", lambda: [acquired_voxel(Grid((4, 4, 4), np.zeros((4, 4))), Affine.identity())]
+    )
+    assert found.note.startswith("the self-calibration failed (")
+
+
+def test_a_full_disk_is_no_failure_of_the_calibration(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(calibration, "_masks", full)
+    with pytest.raises(OSError, match="no space left"):
+        calibration.calibrated("a", lambda: calibrate(Head()))
+
+
+def test_a_visit_without_place_says_so():
+    head = Head()
+    found = calibration.calibrated("a", lambda: calibrate(head, own=np.ones(head.grid.shape, bool)))
+    assert found == VisitCalibration("a", note="no place for a simulated lesion")
 
 
 def test_the_interval_is_that_of_wilson():
@@ -237,11 +340,16 @@ def test_the_interval_is_that_of_wilson():
 
 
 def test_the_table_has_every_rate_and_is_read_back(clear):
-    text = calibration_text(clear)
-    again = parse_calibration(text)
-    assert [replace(r, low=0, high=0) for r in again] == [replace(r, low=0, high=0) for r in clear]
-    assert calibration_text(again) == text == calibration.joined([text])
-    assert text.splitlines()[0].endswith("inserted,found,rate,rate_low,rate_high,smallest_shown_mm")
+    found = VisitCalibration("a", tuple(clear))
+    text = calibration_text([found, VisitCalibration("b", note="a note, with a comma")])
+    one, two = parse_calibration(text)
+    assert [replace(r, low=0, high=0) for r in one.rates] == [replace(r, low=0, high=0) for r in clear]
+    assert (two.rates, two.note) == ((), "a note, with a comma")
+    assert calibration_text([one, two]) == text
+    assert text == calibration.joined([calibration_text([found]), calibration_text([two])])
+    assert text.splitlines()[0].endswith("inserted,found,rate,rate_low,rate_high,smallest_shown_mm,note")
+    without_notes = "\n".join(line.rpartition(",")[0] for line in text.splitlines()[:-1])
+    assert parse_calibration(without_notes) == [one]  # of an earlier version
     assert calibration_text([]).count("\n") == 1
 
 

@@ -153,10 +153,83 @@ def test_the_viewer_of_a_cd_is_left_out_and_an_archive_of_images_is_not(tmp_path
         checked(upload)
 
 
-def test_two_studies_of_one_day_are_a_visit_with_a_query(tmp_path, checked):
+RESTARTED = factory.new_study(factory.Patient())
+TWO_STUDIES = "expected one study in an upload, found 2 studies of one patient and one day"
+
+
+@pytest.mark.parametrize(
+    ("other", "messages"),
+    [
+        (RESTARTED, [TWO_STUDIES]),
+        (replace(RESTARTED, name="MUSTERMANN^ERIKA^^^"), [TWO_STUDIES]),
+        (
+            replace(factory.Patient(), birth=""),
+            ["expected the same patient data in all series, found a series with incomplete patient data"],
+        ),
+    ],
+)
+def test_one_patient_and_one_day_are_one_visit_with_a_note(tmp_path, checked, other, messages):
     upload = factory.write_visit(tmp_path / "up", factory.VISIT[:2])
-    factory.write_visit(upload, factory.VISIT[2:], factory.new_study(factory.Patient()))
-    result = checked(upload)
-    assert [f.message for f in result.compliance.of(Action.QUERY) if f.rule == "one_visit"] == [
-        "expected one study in an upload, found 2 studies of one patient and one day"
+    factory.write_visit(upload, factory.VISIT[2:], other)
+    found = [f for f in checked(upload).compliance.findings if f.rule == "one_visit"]
+    assert [f.message for f in found] == messages
+    assert {f.action for f in found} == {Action.NOTE}
+
+
+@pytest.mark.parametrize(
+    ("other", "extra"),
+    [
+        (replace(RESTARTED, number=""), {}),  # one study is known by its name and birth date alone
+        (RESTARTED, {"DeviceSerialNumber": "99999"}),
+        (RESTARTED, {"DeviceSerialNumber": "", "StationName": ""}),
+    ],
+)
+def test_two_studies_without_a_number_or_of_two_scanners_are_a_query(tmp_path, checked, other, extra):
+    upload = factory.write_visit(tmp_path / "up", factory.VISIT[:2])
+    factory.write_visit(upload, [replace(spec, extra=extra) for spec in factory.VISIT[2:]], other)
+    found = checked(upload).compliance.of(Action.QUERY)
+    assert [f.message for f in found if f.rule == "one_visit"] == [TWO_STUDIES]
+
+
+@pytest.mark.parametrize("scanner", [{}, {"Manufacturer": "", "ManufacturerModelName": ""}])
+def test_an_unknown_scanner_is_not_the_same_one(tmp_path, checked, scanner):
+    unknown = [
+        replace(spec, extra={"DeviceSerialNumber": "", "StationName": "UNKNOWN"} | scanner)
+        for spec in factory.VISIT
+    ]
+    upload = factory.write_visit(tmp_path / "up", unknown[:2])
+    found = checked(factory.write_visit(upload, unknown[2:], RESTARTED)).compliance.of(Action.QUERY)
+    assert [f.message for f in found if f.rule == "one_visit"] == [TWO_STUDIES]
+
+
+def test_a_scanner_with_a_station_name_is_known(tmp_path, checked):
+    station = [replace(spec, extra={"DeviceSerialNumber": ""}) for spec in factory.VISIT]
+    upload = factory.write_visit(tmp_path / "up", station[:2])
+    found = checked(factory.write_visit(upload, station[2:], RESTARTED)).compliance.findings
+    assert [f.action for f in found if f.rule == "one_visit"] == [Action.NOTE]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"number": "", "name": "", "birth": ""},
+        {"number": "", "name": ""},
+        {"number": "", "birth": ""},
+        {"number": "ANON", "name": "ANONYMOUS"},
+    ],
+)
+def test_a_series_that_states_no_patient_is_a_query(tmp_path, checked, other):
+    upload = factory.write_visit(tmp_path / "up", factory.VISIT[:2])
+    factory.write_visit(upload, factory.VISIT[2:], replace(factory.Patient(), **other))
+    found = checked(upload).compliance.of(Action.QUERY)
+    assert [f.message for f in found if f.rule == "one_visit"] == [
+        "expected the same patient data in all series, found a series with incomplete patient data"
+    ]
+
+
+def test_an_aborted_run_is_a_note(tmp_path, checked):
+    part = replace(factory.T2, number=7, start_s=500, shape=(32, 24, 5), spacing=6.0)
+    visit = [replace(spec, spacing=6.0) for spec in factory.VISIT]
+    assert notes(checked(factory.write_visit(tmp_path / "up", (*visit, part)))) == [
+        "left out: series 7 is an aborted run beside a whole one of the same protocol (5 slices; series 3 has 24)"
     ]

@@ -22,6 +22,7 @@ from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import Purpose, check_compliance
+from qc.coverage import odd_slices
 from qc.findings import ComplianceReport
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload, convert_checked
@@ -83,10 +84,87 @@ def test_an_aborted_run_is_left_out_in_favour_of_the_whole_one():
     found = {r.series.first.series_key: r for r in visit(FLAIR, part, whole)}
     assert found["part"].unwanted is Unwanted.ABORTED
     assert found["part"].evidence == (
-        "series 2 is an aborted run; a whole one of the same protocol follows (12 slices; series 3 has 44)"
+        "series 2 is an aborted run beside a whole one of the same protocol (12 slices; series 3 has 44)"
     )
     # seven minutes apart: by order alone, the whole run would be post-contrast
     assert found["whole"].contrast is Contrast.T1W
+
+
+@pytest.mark.parametrize("start", [0, 900])
+def test_a_run_of_a_few_slices_beside_a_whole_one_is_an_aborted_run(start):
+    part = t1("part", start, series_number=2)[:5]
+    found = {r.series.first.series_key: r for r in visit(FLAIR, part, t1("whole", 400, series_number=3))}
+    assert found["part"].unwanted is Unwanted.ABORTED
+    assert found["part"].evidence == (
+        "series 2 is an aborted run beside a whole one of the same protocol (5 slices; series 3 has 44)"
+    )
+    assert found["whole"].contrast is Contrast.T1W
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        t1("few", 0, rows=128)[:5],  # a test scan of another matrix
+        t1("few", 0, repetition_time_ms=700)[:5],
+        t1("few", 0, contrast_agent=True)[:5],
+        instances(name="few", **timed(550, 12, acquired_s=0, orientation=(0, 1, 0, 0, 0, -1)))[:5],
+        instances(name="few", **timed(2200, 300, acquired_s=0, scanning_sequence=("GR",)))[:5],
+    ],
+)
+def test_a_few_slices_of_another_kind_are_no_aborted_run(other):
+    found = {r.series.first.series_key: r for r in visit(FLAIR, other, t1("whole", 400))}
+    assert found["few"].unwanted is Unwanted.FEW_SLICES
+    assert found["few"].evidence == "series 1 is of too few slices for a brain"
+
+
+def test_a_few_slices_without_a_whole_series_are_no_aborted_run():
+    found = {r.series.first.series_key: r for r in visit(FLAIR, t2("few")[:5], t2("part", 90)[:20])}
+    assert found["few"].unwanted is Unwanted.FEW_SLICES
+
+
+def test_an_aborted_run_of_a_few_slices_under_the_same_uid_is_no_query():
+    whole = t2("a", 500)
+    part = changed(
+        whole[:5], instance_key=lambda n: f"p{n}", path=lambda n: Path(f"p{n}"), acquired_s=100.0,
+        instance_number=lambda n: n + 1,
+    )  # fmt: skip
+    assert [r.unwanted for r in visit(FLAIR, [*part, *whole]) if r.unwanted] == [Unwanted.ABORTED]
+    assert not [f for f in report(FLAIR, [*part, *whole]).of(Action.QUERY) if f.contrast is Contrast.T2W]
+
+
+def test_end_slices_that_differ_from_their_series_are_no_aborted_run():
+    """They lie beyond the other slices; their echo time differs by more than rounding."""
+    facts = changed(t2("a"), echo_time_ms=lambda n: 95.0 if n < 40 else 97.0)
+    found = visit(FLAIR, facts)
+    assert [r.unwanted for r in found if r.unwanted] == [Unwanted.FEW_SLICES]
+
+
+@pytest.mark.parametrize("frame", ["f", "other"])
+def test_end_slices_of_another_series_are_no_aborted_run_but_a_query(frame):
+    whole = t2("a", 500)
+    part = changed(
+        whole[38:], series_key="zz", frame_of_reference_key=frame, series_number=9, instance_key=lambda n: f"q{n}"
+    )
+    items = visit(FLAIR, whole[:38], part)
+    assert Unwanted.ABORTED not in {r.unwanted for r in items}
+    if frame == "other":  # else the parts are merged before, or do not fit
+        assert {r.series.first.series_key: r.unwanted for r in items}["zz"] is Unwanted.FEW_SLICES
+    (found,) = odd_slices(choose(items), items)
+    assert found.action is Action.QUERY
+    assert found.message == (
+        "T2w: expected all slices in series 1, found 6 images of its protocol in another series beyond its first or "
+        "last slice; they are left out"
+    )
+
+
+def test_a_few_slices_within_a_series_or_of_another_matrix_are_no_end_slices():
+    whole = t2("a", 500)
+    for other in (
+        t2("few", 90)[3:9],
+        changed(whole[38:], series_key="few", rows=128, instance_key=lambda n: f"q{n}"),
+    ):
+        items = visit(FLAIR, whole[:38], other)
+        assert odd_slices(choose(items), items) == []
 
 
 def test_a_part_of_a_run_is_not_aborted_where_no_whole_one_follows():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_pipeline.core.calibration import DetectionRate, LesionKind
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind, VisitCalibration
 from mri_pipeline.core.errors import GridMismatchError
 from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.protocol import LesionRules
@@ -18,6 +18,7 @@ from mri_pipeline.core.records import ReadStatus, ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
+from qc.reports import calibration as calibration_report
 from qc.reports.subject import subject_report_html, write_subject_report
 from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import overlay, sample
@@ -144,10 +145,16 @@ def test_lists_have_the_lesions_with_coordinates(html):
     assert ["2", "new", "new", "not known", "periventricular", "288", "-18.0", "14.0", "18.0"] in found
 
 
+@pytest.fixture
+def two_sizes(monkeypatch):
+    monkeypatch.setattr(calibration_report, "_SETTINGS", CalibrationSettings(diameters_mm=(3.0, 5.0)))
+
+
+@pytest.mark.usefixtures("two_sizes")
 def test_detection_rates_are_beside_automatic_counts_and_in_a_table(report, html):
     assert "Smallest lesion" not in html
     assert 'class="shown"' not in html
-    visits = [replace(v, calibration=[replace(r, visit=v.visit) for r in RATES]) for v in report.visits]
+    visits = [replace(v, calibration=VisitCalibration(v.visit, RATES)) for v in report.visits]
     page = Page(subject_report_html(replace(report, visits=visits)))
     counts = {row[0]: row for row in page.rows if len(row) == 19}
     assert [cell for cell in counts["wk00"] if "from" in cell or "none" in cell] == [
@@ -163,6 +170,38 @@ def test_detection_rates_are_beside_automatic_counts_and_in_a_table(report, html
     ]  # fmt: skip
     assert rows[2][3] == "3/840 to 100 %"  # found of inserted, and the interval
     assert {row[0] for row in rows[1:]} == {"wk00", "wk04"}
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_counts_of_new_lesions_have_no_smallest_lesion(report):
+    """They depend on two scans."""
+    visits = [
+        replace(v, whose=AUTOMATIC, calibration=VisitCalibration(v.visit, RATES)) if v.shown else v
+        for v in report.visits
+    ]
+    second = counts_of(subject_report_html(replace(report, visits=visits)))["wk04"]
+    assert (second["GEL"], second["T2"]) == ("1none up to 5 mm", "2from 5 mm")
+    assert (second["new GEL"], second["new T2"]) == ("1", "1")
+
+
+@pytest.mark.usefixtures("two_sizes")
+def test_a_visit_without_rates_says_why(report):
+    few = tuple(replace(rate, inserted=5, found=5) for rate in RATES)
+    calibrations = [VisitCalibration("wk00", few), VisitCalibration("wk04", note="the self-calibration failed")]
+    visits = [
+        replace(v, calibration=c) for v, c in zip(report.visits, [*calibrations, VisitCalibration()], strict=True)
+    ]
+    html = subject_report_html(replace(report, visits=visits))
+    assert "Visit wk04: the self-calibration failed; it is not known which size of lesion its scans show." in html
+    assert 'href="#calibration">Calibration' in html
+    assert "A size with fewer than 6 lesions is not shown; “not known” if it is the largest one." in html
+    rows = [row for row in Page(html).rows if row[1:2] == ["T2 lesion, on FLAIR"]]
+    assert {row[-1] for row in rows} == {"not known"}
+    assert 'class="shown"' not in html
+    assert 'class="well"' not in html
+    alone = subject_report_html(replace(report, visits=[report.visits[0], visits[1], report.visits[2]]))
+    assert "Visit wk04: the self-calibration failed" in alone
+    assert '<table class="calibration">' not in alone
 
 
 def test_no_confirmation_is_claimed_unless_all_visits_are_confirmed(report):

@@ -3,7 +3,9 @@
 import datetime as dt
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,13 +22,17 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
+from mri_pipeline.intake import quarantine as quarantine_module
+from mri_pipeline.intake import quarantined
 from mri_pipeline.intake.quarantine import quarantine
-from mri_pipeline.intake.quarantined import quarantine_entries
+from mri_pipeline.intake.quarantined import quarantine_entries, quarantine_entry
 from mri_pipeline.registry import Gate, Registry
 from qc import decision
 from qc.findings import Finding
 from reading_centre import cli
-from reading_centre.use_cases.dummy_run import receive_dummy_run
+from reading_centre.use_cases import quarantine as quarantine_use_case
+from reading_centre.use_cases import upload_desk
+from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.ingest import receive_visit
 from reading_centre.use_cases.init import init_trial
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
@@ -80,7 +86,7 @@ def actions(trial):
 
 def identified(trial):
     """Copies of uploads in quarantine."""
-    return list(trial.quarantine.glob("*/upload*"))
+    return [path for name in ("upload*", "removed-*") for path in trial.quarantine.glob(f"*/{name}")]
 
 
 def test_an_upload_is_tried_again_after_a_change_of_settings(trial, tmp_path):
@@ -176,8 +182,247 @@ def test_a_retry_is_for_the_subject_of_the_upload(trial, tmp_path):
         with pytest.raises(UsageError, match="expected the subject and the visit of the refused upload"):
             retry_upload(trial.root, name, **wrong)
     retry_upload(trial.root, name, subject=NUMBER)
-    with pytest.raises(UsageError, match="expected an entry that waits, found one that was settled"):
+    for wrong in ({"subject": "0008"}, {"subject": NUMBER, "stated": {Contrast.FLAIR: 1}}, {}):
+        with pytest.raises(UsageError, match="expected an entry that waits, found one that was settled"):
+            retry_upload(trial.root, name, **wrong)
+
+
+def killed_at(patch, moment):
+    """End the process before an outcome is recorded, after it, or when a part of the copy is removed."""
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    def removed_in_part(folder):
+        for path in sorted(folder.iterdir())[:5]:
+            path.unlink()
+        raise KeyboardInterrupt
+
+    if moment == "before the outcome":
+        patch.setattr(upload_desk, "settle_entry", killed)
+        patch.setattr(quarantine_use_case, "settle_entry", killed)
+    elif moment == "after the outcome":
+        patch.setattr(quarantined, "_remove_copies", killed)
+    else:
+        patch.setattr(quarantined, "shutil", SimpleNamespace(rmtree=removed_in_part))
+
+
+AFTER = ("after the outcome", "in the removal")
+
+
+@pytest.mark.parametrize("release", [False, True])
+@pytest.mark.parametrize("moment", ["before the outcome", *AFTER])
+def test_a_retry_that_was_killed_after_the_acceptance_leaves_no_copy(
+    trial, tmp_path, monkeypatch, capsys, moment, release
+):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    if not release:
+        thickness_is(trial, "query", "refuse")
+    decision_of = {"reason": "old scanner", "by": "QC"} if release else {}
+    again = release_upload if release else retry_upload
+    with monkeypatch.context() as patch:
+        killed_at(patch, moment)
+        with pytest.raises(KeyboardInterrupt):
+            again(trial.root, name, subject=NUMBER, **decision_of)
+    assert len(identified(trial)) == 1
+    options = ["--reason", "old scanner", "--by", "QC"] if release else []
+    command = ["quarantine", "release" if release else "retry", str(trial.root), name, "--subject", NUMBER]
+    code = cli.invoke([*command, *options])
+    if moment in AFTER:  # a settled entry stays so
+        assert code == 2
+        assert "expected an entry that waits, found one that was settled (accepted)" in capsys.readouterr().err
+    else:
+        assert code == 0
+        assert "wk04: stored already" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="found one that was settled"):
         retry_upload(trial.root, name, subject=NUMBER)
+    (entry,) = list_quarantine(trial.root, settled=True)
+    assert entry.outcome == "accepted"
+    assert identified(trial) == []
+
+
+@pytest.mark.parametrize("moment", AFTER)
+def test_the_next_upload_removes_the_copies_of_settled_entries(trial, tmp_path, monkeypatch, moment):
+    thickness_is(trial, "refuse", "query")
+    refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    with monkeypatch.context() as patch:
+        killed_at(patch, moment)
+        with pytest.raises(KeyboardInterrupt):  # refused again, and killed then
+            retry_upload(trial.root, name, subject=NUMBER)
+    assert len(identified(trial)) == 3
+    refused(trial, tmp_path / "other", ComplianceError, "expected FLAIR", SMALL[1:])
+    first, again, _ = list_quarantine(trial.root)
+    assert quarantine_entry(trial.quarantine, name).outcome == f"refused again: {again.name}"
+    assert len(identified(trial)) == 3  # the copies of the entries that wait
+    thickness_is(trial, "query", "refuse")
+    with monkeypatch.context() as patch:  # accepted as another visit, and killed then
+        killed_at(patch, moment)
+        with pytest.raises(KeyboardInterrupt):
+            send(trial, tmp_path / "up2", visit="wk12")
+    with pytest.raises(UsageError, match="accepted as wk12"):
+        retry_upload(trial.root, first.name, subject=NUMBER)
+    assert [path.parent.name for path in identified(trial)] == [list_quarantine(trial.root)[0].name]
+
+
+@pytest.mark.parametrize("moment", AFTER)
+def test_a_dummy_run_that_a_person_accepted_leaves_no_copy(trial, tmp_path, monkeypatch, moment):
+    limits = [Finding("snr", Action.REFUSE, "expected 30, found 20", Contrast.FLAIR)]
+    monkeypatch.setattr("qc.acceptance.judge_images", lambda measures, protocol: limits)
+    with pytest.raises(ComplianceError, match="expected 30, found 20"):
+        receive_dummy_run(trial.root, factory.write_visit(tmp_path / "up", SMALL), site="S02")
+    with monkeypatch.context() as patch:
+        killed_at(patch, moment)
+        with pytest.raises(KeyboardInterrupt):
+            decide_dummy_run(trial.root, site="S02", accept=True, reason="phantom", by="QC")
+    assert len(identified(trial)) == 1
+    send(trial, tmp_path / "next")
+    assert identified(trial) == list_quarantine(trial.root) == []
+
+
+def test_a_verdict_in_the_report_alone_accepts_nothing(trial, capsys):
+    """The report is written before the verdict is recorded, and it stays when a later dummy run is refused."""
+    first, second = "a" * 64, "b" * 64
+    with opened(trial) as registry:
+        registry.record_dummy_run("S02", accepted=False, upload_digest=first, findings=["r"])
+        registry.record_dummy_run("S02", accepted=True, upload_digest=second)
+        registry.record_dummy_run("S02", accepted=False, upload_digest="c" * 64, findings=["r"])
+    trial.reports.mkdir(exist_ok=True)
+    for digest, outcome in ((first, ""), (second, "accepted")):
+        folder = trial.quarantine / f"E{digest[0]}"
+        folder.mkdir(parents=True)
+        (folder / "reason.json").write_text(json.dumps({
+            "received": "2024-01-01T00:00:00+00:00", "refused_as": "ComplianceError", "reason": "r", "next_step": "n",
+            "bytes": 3, "sha256": digest, "site": "S02", "kind": "dummy run", "outcome": outcome,
+        }))  # fmt: skip
+        report = {"by_limits": "accepted", "findings": []}
+        (trial.reports / f"dummy-run_S02_{digest[:8]}.json").write_text(json.dumps(report))
+        assert cli.invoke(["quarantine", "retry", str(trial.root), folder.name]) == 2
+        assert "accepted" not in capsys.readouterr().out
+        assert quarantine_entry(trial.quarantine, folder.name).outcome == outcome
+    with opened(trial) as registry:
+        assert registry.site("S02").gate is Gate.REFUSED
+
+
+def test_a_settled_entry_takes_no_decision_and_no_statement(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    release_upload(trial.root, name, reason="old scanner", by="QC", subject=NUMBER)
+    before = actions(trial)
+    for decision_of in ({"reason": "", "by": ""}, {"reason": "r", "by": "QC", "before_infusion": False}):
+        for more in ({}, {"replace_because": "moved"}, {"clear_identity": ["nonsense"]}):
+            with pytest.raises(UsageError, match="found one that was settled"):
+                release_upload(trial.root, name, subject=NUMBER, **decision_of, **more)
+    with pytest.raises(UsageError, match="found one that was settled"):
+        retry_upload(trial.root, name, subject=NUMBER, before_infusion=False, patient_changed=" ")
+    assert actions(trial) == before
+
+
+def test_copies_are_removed_by_one_process(trial, tmp_path):
+    """A copy in use stays; two processes that remove it at once do not disturb each other."""
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    entry = quarantine_entry(trial.quarantine, name)
+    for number in range(2000):
+        (entry.upload / f"MUSTERMANN_{number}.dcm").touch()
+    with quarantined.only_user(trial.quarantine, entry.sha256):
+        upload_desk.settle_upload(trial, entry.sha256, kind="visit", visit="wk04")
+        assert identified(trial) == [entry.upload]
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(quarantined.remove_settled, [trial.quarantine] * 4)] == [None] * 4
+    assert identified(trial) == []
+
+
+def test_a_copy_that_cannot_be_removed_is_a_warning(trial, tmp_path, monkeypatch, caplog):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied", str(next(iter(folder.iterdir()))))
+
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "Mustermann", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    with monkeypatch.context() as patch:
+        patch.setattr(quarantined, "shutil", SimpleNamespace(rmtree=fail))
+        assert retry_upload(trial.root, name, subject=NUMBER).visit == "wk04"
+    assert {r.getMessage() for r in caplog.records if r.name == quarantined.__name__} == {
+        f"quarantine/{name} holds identified files and cannot be removed; remove it"
+    }
+
+
+def test_a_copy_is_measured_once_and_a_fault_of_the_disk_is_one_line(trial, tmp_path, monkeypatch, capsys):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    read, measure = [], quarantine_module.measure_upload
+
+    def counted(upload):
+        read.append(upload)
+        return measure(upload)
+
+    def broken(upload):
+        raise OSError(5, "Input/output error", str(next(iter(upload.iterdir()))))
+
+    command = [
+        "quarantine",
+        "release",
+        str(trial.root),
+        name,
+        "--subject",
+        NUMBER,
+        "--reason",
+        "old",
+        "--by",
+        "QC",
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_desk, "measure_upload", broken)
+        assert cli.invoke(command) == 2
+    said = capsys.readouterr().err
+    assert "found: Input/output error" in said
+    assert ".dcm" not in said
+    assert "Traceback" not in said
+    monkeypatch.setattr(upload_desk, "measure_upload", counted)
+    assert cli.invoke(command) == 0
+    assert len(read) == 1
+
+
+def test_notes_of_an_accepted_upload_are_recorded_and_printed(trial, tmp_path, capsys):
+    """What is no query has no other record."""
+    thickness_is(trial, "refuse", "query")
+    upload = factory.write_visit(tmp_path / "up", SMALL[:2])
+    factory.write_visit(upload, SMALL[2:], factory.new_study(factory.Patient()))
+    with pytest.raises(ComplianceError, match="at most 3 mm"):
+        receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04")
+    thickness_is(trial, "query", "refuse")
+    (entry,) = list_quarantine(trial.root)
+    assert cli.invoke(["quarantine", "retry", str(trial.root), entry.name, "--subject", NUMBER]) == 0
+    note = "expected one study in an upload, found 2 studies of one patient and one day"
+    assert f"  {note}\n" in capsys.readouterr().out
+    (received,) = [details for action, details in actions(trial) if action == "scan received"]
+    assert note in received["notes"]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "caf\udce9"])
+def test_a_reason_that_no_database_stores_is_refused_at_the_door(trial, tmp_path, text):
+    upload = factory.write_visit(tmp_path / "up", SMALL)
+    before = actions(trial)
+    for more in ({"replace_because": text}, {"patient_changed": text}):
+        with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
+            receive_visit(trial.root, upload, site="S01", subject=NUMBER, visit="wk04", **more)
+    with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
+        receive_dummy_run(trial.root, upload, site="S02", by=text)
+    assert actions(trial) == before
+
+
+def test_a_copy_that_is_not_whole_is_never_tried(trial, tmp_path):
+    thickness_is(trial, "refuse", "query")
+    name = refused(trial, tmp_path / "up", ComplianceError, "at most 3 mm")
+    thickness_is(trial, "query", "refuse")
+    next(iter(identified(trial)[0].iterdir())).unlink()
+    with pytest.raises(
+        UsageError, match="expected the upload in quarantine as it was received, found another one"
+    ):
+        retry_upload(trial.root, name, subject=NUMBER)
+    assert [entry.name for entry in list_quarantine(trial.root)] == [name]
 
 
 def test_an_upload_before_the_dummy_run_is_tried_again_after_it(trial, tmp_path):

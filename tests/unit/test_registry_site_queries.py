@@ -95,6 +95,19 @@ def test_an_answer_has_a_text_and_a_person(registry, text, by, name):
     assert registry.site_queries.get(1).state is QueryState.OPEN
 
 
+@pytest.mark.parametrize("text", ["a\0b", "caf\udce9"])  # the second is how Python reads an argument in Latin-1
+def test_an_answer_that_a_database_cannot_store_is_refused(registry, text):
+    received(registry, THICK)
+    for change in (
+        lambda: registry.site_queries.answer(1, text=text, by="S01"),
+        lambda: registry.site_queries.answer(1, text="text", by=text),
+        lambda: registry.site_queries.close(1, reason=text, by="QC"),
+    ):
+        with pytest.raises(UsageError, match="expected text in UTF-8 without NUL"):
+            change()
+    assert registry.site_queries.get(1).state is QueryState.OPEN
+
+
 def test_an_unknown_query_is_wrong_use(registry):
     with pytest.raises(UsageError, match="expected the number of a query, found 7, which does not exist"):
         registry.site_queries.get(7)

@@ -20,7 +20,7 @@ import pytest
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
 from mri_pipeline.intake.quarantined import quarantine_entries
-from mri_pipeline.registry.jobs import JobKind, JobState
+from mri_pipeline.registry.jobs import JobKind, Jobs, JobState
 from reading_centre.use_cases import site_door, upload_job, waiting_upload
 from reading_centre.use_cases.private_folder import WAITING
 from reading_centre.use_cases.upload_job import Worker, do_jobs
@@ -242,6 +242,7 @@ def test_one_request_writes_to_an_upload(room, site):
         ({"before_infusion": None}, "expected a statement whether the scan came before the infusion"),
         ({"subject": "0001"}, "expected a reason for replacing the earlier scan of the visit"),
         ({"subject": "0001", "replace_because": "artefact"}, "the reads of this visit are locked"),
+        ({"subject": "0009", "replace_because": "a\0b"}, "expected text in UTF-8 without NUL"),
         ({"size": 0}, "expected an upload of up to 4096 MB, found none"),
         ({"size": 5_000_000_000}, "expected an upload of up to 4096 MB, found a larger one"),
     ],
@@ -474,6 +475,24 @@ def test_a_data_manager_tries_a_refused_upload_again(room, site, visit_zip):
     assert "0009" not in json.dumps([dict(e.details) for e in room.registry.audit_entries("job ordered")])
     assert waiting(room) == []
     assert manager.post(f"{url}/retry", data=form).status_code == 422  # it is settled
+
+
+def test_another_try_that_is_killed_after_the_acceptance_ends_and_says_so(room, site, visit_zip):
+    with mock.patch("reading_centre.use_cases.upload_job.receive_visit", side_effect=RuntimeError):
+        send(site, visit_zip)
+        do_jobs(room.trial.root)
+    manager = browser(room, "DM")
+    name = max(path.name for path in room.trial.quarantine.iterdir() if path.is_dir())
+    form = {"subject": "0009", "visit": "wk00", "before_infusion": "yes"}
+    page = manager.post(f"/office/quarantine/{name}/retry", data=form).headers["location"]
+    with mock.patch.object(Jobs, "end", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        check(room)
+    assert room.registry.subject(Sealed.open(room.trial).preview("S01", "0009")).visits[0].scan == "received"
+    check(room)
+    (job,) = [job for job in room.registry.jobs.latest() if job.entry == name]
+    assert (job.state, job.attempts) == (JobState.FAILED, 2)
+    assert "found one that was settled (accepted)" in manager.get(page).text
+    assert waiting(room) == []
 
 
 def test_a_release_needs_a_reason_and_names_the_person(room, site):

@@ -7,7 +7,8 @@ from typing import Any
 
 from nipype.interfaces.base import File, TraitedSpec, isdefined, traits
 
-from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibration_text
+from mri_pipeline.analysis.calibration import acquired_voxel, calibrate_visit, calibrated, calibration_text
+from mri_pipeline.core.calibration import DetectionRate
 from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.protocol import LesionRules
@@ -31,16 +32,23 @@ class _CalibrateOutputSpec(TraitedSpec):
 class Calibrate(Step):
     """Measure the detection rates of simulated lesions in the images of a visit. The images are not changed."""
 
+    _always_run = True  # a cached failure would never be repeated
+
     input_spec = _CalibrateInputSpec
     output_spec = _CalibrateOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
+        found = calibrated(self.inputs.visit, self._rates)
+        self._results["rates"] = str(write_atomic(Path(runtime.cwd) / "rates.csv", calibration_text([found])))
+        return runtime
+
+    def _rates(self) -> list[DetectionRate]:
         inputs = self.inputs
         own = nifti.load_labels(inputs.t2_lesions).mask
         if isdefined(inputs.gel):
             own = own | nifti.load_labels(inputs.gel).mask
         images = load_contrasts(inputs)
-        rates = calibrate_visit(
+        return calibrate_visit(
             inputs.visit,
             images,
             own=own,
@@ -55,5 +63,3 @@ class Calibrate(Step):
                 for contrast in images
             },
         )
-        self._results["rates"] = str(write_atomic(Path(runtime.cwd) / "rates.csv", calibration_text(rates)))
-        return runtime

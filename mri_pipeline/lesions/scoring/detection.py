@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scipy.stats import binomtest
 
-from mri_pipeline.core.calibration import DetectionRate, LesionKind
+from mri_pipeline.core.calibration import CalibrationSettings, DetectionRate, LesionKind
 from mri_pipeline.lesions.insertion import PlannedLesion
 
 
@@ -44,50 +44,89 @@ def detection_rates(visit: str, found: Sequence[tuple[PlannedLesion, bool]]) -> 
     return rates
 
 
-def smallest_shown(rates: Sequence[DetectionRate], shown_rate: float) -> DetectionRate | None:
+def smallest_shown(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> DetectionRate | None:
     """The smallest size from which on a scan shows its lesions.
 
     Parameters
     ----------
     rates : sequence of DetectionRate
         Of one visit, kind and contrast.
-    shown_rate : float
-        Least rate of a size that is shown.
+    settings : CalibrationSettings
+        All sizes, as in `is_shown`.
 
     Returns
     -------
     DetectionRate or None
-        Of the smallest size that is shown and all of whose larger sizes are; None if the largest size is not shown.
+        Of the smallest size that is shown and all of whose larger sizes are; None if the largest size is not shown. A
+        size without enough lesions is not shown.
     """
+    by_size = {rate.diameter_mm: rate for rate in rates}
     smallest = None
-    for rate in sorted(rates, key=lambda one: -one.diameter_mm):
-        if rate.rate < shown_rate:
+    for diameter_mm in sorted(settings.diameters_mm, reverse=True):
+        rate = by_size.get(diameter_mm)
+        if rate is None or not is_shown(rate, settings):
             break
         smallest = rate
     return smallest
 
 
-def smallest_of_visit(rates: Sequence[DetectionRate], shown_rate: float) -> dict[LesionKind, DetectionRate | None]:
-    """The smallest lesion of usual contrast that the scans of a visit show.
+def is_shown(rate: DetectionRate, settings: CalibrationSettings) -> bool:
+    """True if a scan shows a size of lesion.
+
+    Parameters
+    ----------
+    rate : DetectionRate
+    settings : CalibrationSettings
+        Least rate of a size that is shown, and least number of its lesions.
+
+    Returns
+    -------
+    bool
+    """
+    return rate.inserted >= settings.least_lesions and rate.rate >= settings.shown_rate
+
+
+def is_known(rates: Sequence[DetectionRate], settings: CalibrationSettings) -> bool:
+    """True if it is known whether a scan shows the largest size of lesion.
+
+    Parameters
+    ----------
+    rates : sequence of DetectionRate
+        Of one visit, kind and contrast.
+    settings : CalibrationSettings
+        All sizes, and the least number of lesions of a size.
+
+    Returns
+    -------
+    bool
+        False if too few lesions of that size, or none, found a place.
+    """
+    largest_mm = max(settings.diameters_mm)
+    return any(rate.diameter_mm == largest_mm and rate.inserted >= settings.least_lesions for rate in rates)
+
+
+def usual_contrast(
+    rates: Sequence[DetectionRate], settings: CalibrationSettings
+) -> dict[LesionKind, list[DetectionRate]]:
+    """The rates of lesions of usual contrast.
 
     Parameters
     ----------
     rates : sequence of DetectionRate
         Of one visit.
-    shown_rate : float
-        As in `smallest_shown`.
+    settings : CalibrationSettings
+        The middle one of its contrasts is the usual one.
 
     Returns
     -------
-    dict of LesionKind to (DetectionRate or None)
-        For each kind with rates, of the middle one of its contrasts.
+    dict of LesionKind to list of DetectionRate
+        For each kind with rates; empty if none of them are of usual contrast.
     """
     groups = by_contrast(rates)
-    found = {}
-    for kind in dict.fromkeys(rate.kind for rate in rates):
-        contrasts = sorted(contrast for of, contrast in groups if of is kind and contrast is not None)
-        found[kind] = smallest_shown(groups[kind, contrasts[len(contrasts) // 2]], shown_rate)
-    return found
+    return {
+        kind: groups.get((kind, settings.middle_contrast(kind)), [])
+        for kind in dict.fromkeys(rate.kind for rate in rates)
+    }
 
 
 def by_contrast(rates: Sequence[DetectionRate]) -> Mapping[tuple[LesionKind, float | None], list[DetectionRate]]:
