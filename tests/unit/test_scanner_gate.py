@@ -305,7 +305,7 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     run("a1", with_scanner("A"), study_uid="1.2.1")
     mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
     with pytest.raises(
-        ComplianceError, match=r"T1w: expected an accepted dummy run .* found none of this scanner"
+        ComplianceError, match=r"T1w, T2w: expected an accepted dummy run .* found none of this scanner"
     ):
         ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     run("b1", with_scanner("B"), study_uid="1.2.2")
