@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mri_pipeline.core.quality_limits import QualityLimit
+from mri_pipeline.core.quality_limits import Action, QualityLimit
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import register_rigid
@@ -60,13 +60,31 @@ def judge_head(match: HeadMatch, limit: QualityLimit) -> Finding:
     Returns
     -------
     Finding
-        Met or violated. A violation does not tell another head from a mirrored one.
+        Met or violated, with the agreement. It does not tell which of the two visits shows another head, and a mirrored
+        head may meet the limit.
     """
     message = (
         f"{Contrast.FLAIR.value}: expected the head of visit {match.visit} with an agreement of at least "
-        f"{limit.value:g}, found {match.agreement:.2f}: another head, or left and right exchanged"
+        f"{limit.value:g}, found {match.agreement:.2f}: one of the two visits may show another head"
     )
     action = limit.action if match.agreement < limit.value else None
     return Finding(
         SAME_HEAD, action, message, Contrast.FLAIR, round(match.agreement, 3), limit.value, "", limit.ask
+    )
+
+
+def not_compared(reason: str) -> Finding:
+    """The note that the heads of two visits were not compared.
+
+    Parameters
+    ----------
+    reason : str
+        Without a blinded code.
+
+    Returns
+    -------
+    Finding
+    """
+    return Finding(
+        SAME_HEAD, Action.NOTE, f"{Contrast.FLAIR.value}: {reason}: same head not checked", Contrast.FLAIR
     )

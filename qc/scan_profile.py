@@ -53,38 +53,19 @@ class Scanner:
 
     Parameters
     ----------
-    manufacturer, model, software, field_strength_t, scanner_key, coil, identified
-        As in `ScanProfile`.
-    """
-
-    manufacturer: str
-    model: str
-    software: str
-    field_strength_t: float | None
-    scanner_key: str
-    coil: str = ""
-    identified: bool = True
-
-
-@dataclass(frozen=True)
-class ScanProfile:
-    """Scanner and protocol of a visit.
-
-    Parameters
-    ----------
     manufacturer, model, software : str
         Empty if the headers do not contain them.
     field_strength_t : float or None
         In tesla.
     scanner_key : str
         Keyed digest of manufacturer, model, serial number and station name.
-    acquisitions : mapping of Contrast to Acquisition
     coil : str
         Receive coil; empty if the headers do not state it, and in records of earlier versions.
-    identified : bool
-        False if the headers state neither serial number nor station name.
-    others : mapping of Contrast to Scanner
-        The scanners of contrasts that come from another scanner, software version or receive coil than the FLAIR.
+    serial_key, station_key : str
+        Keyed digests of serial number and station name, each empty if the headers do not state it, and in records of
+        earlier versions.
+    derived : bool
+        True if the series was computed from others. Its software may be that of a workstation.
     """
 
     manufacturer: str
@@ -92,9 +73,31 @@ class ScanProfile:
     software: str
     field_strength_t: float | None
     scanner_key: str
-    acquisitions: Mapping[Contrast, Acquisition]
     coil: str = ""
-    identified: bool = True
+    serial_key: str = ""
+    station_key: str = ""
+    derived: bool = False
+
+    @property
+    def identified(self) -> bool:
+        """False if the headers state neither serial number nor station name."""
+        return bool(self.serial_key or self.station_key)
+
+
+@dataclass(frozen=True)
+class ScanProfile(Scanner):
+    """Scanner and protocol of a visit.
+
+    Parameters
+    ----------
+    manufacturer, model, software, field_strength_t, scanner_key, coil, serial_key, station_key, derived
+        As in `Scanner`, of the FLAIR if there is one.
+    acquisitions : mapping of Contrast to Acquisition
+    others : mapping of Contrast to Scanner
+        The scanners of contrasts that come from another scanner, software version or receive coil than the FLAIR.
+    """
+
+    acquisitions: Mapping[Contrast, Acquisition] = field(default_factory=dict)
     others: Mapping[Contrast, Scanner] = field(default_factory=dict)
 
 
@@ -139,12 +142,15 @@ def _scanner(choice: Choice) -> Scanner:
     facts = choice.recognised.series.first
     return Scanner(
         facts.manufacturer, facts.model, facts.software, facts.field_strength_t, facts.scanner_key, facts.coil,
-        facts.scanner_identified,
+        facts.serial_key, facts.station_key, "DERIVED" in facts.image_type,
     )  # fmt: skip
 
 
-def differences(one: Scanner, other: Scanner | ScanProfile) -> tuple[str, ...]:
+def differences(one: Scanner, other: Scanner) -> tuple[str, ...]:
     """What tells the scanners of two series apart. What either header does not state is not compared.
+
+    Machines are told apart by the serial number. If it is not stated in both headers, by manufacturer and model, and by
+    the station name if neither states a serial number. The software of a derived series is not compared.
 
     Parameters
     ----------
@@ -155,16 +161,47 @@ def differences(one: Scanner, other: Scanner | ScanProfile) -> tuple[str, ...]:
     tuple of str
         Words for messages; empty if they may be the same.
     """
+    if one.serial_key and other.serial_key:
+        machine = [(one.serial_key, other.serial_key)]
+    else:
+        machine = [
+            (one.manufacturer.upper(), other.manufacturer.upper()),
+            (one.model.upper(), other.model.upper()),
+        ]
+        if not one.serial_key and not other.serial_key:
+            machine.append((one.station_key, other.station_key))
     strengths = (one.field_strength_t, other.field_strength_t)
-    pairs = (
-        ("scanner", one.scanner_key, other.scanner_key),
-        ("software version", one.software, other.software),
-        ("receive coil", one.coil, other.coil),
-    )
-    found = [what for what, a, b in pairs if a and b and a != b]
+    found = []
+    if any(_differ(a, b) for a, b in machine):
+        found.append("scanner")
+    if not one.derived and not other.derived and _differ(one.software, other.software):
+        found.append("software version")
+    if _differ(one.coil, other.coil):
+        found.append("receive coil")
     if None not in strengths and abs((strengths[0] or 0) - (strengths[1] or 0)) > SAME_FIELD_T:
         found.append("field strength")
     return tuple(found)
+
+
+def _differ(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
+
+
+def is_another_scanner(one: Scanner, other: Scanner) -> bool:
+    """Whether the series of one visit are surely from two scanners or software versions, each with a gate of its own.
+
+    Parameters
+    ----------
+    one, other : Scanner
+
+    Returns
+    -------
+    bool
+        False if only the receive coil differs, or only coil and software and the headers of either state neither serial
+        number nor station name.
+    """
+    found = set(differences(one, other)) - {"receive coil"}
+    return bool(found) and (found != {"software version"} or (one.identified and other.identified))
 
 
 def compare_scanners(profile: ScanProfile, limits: AcquisitionLimits) -> tuple[Finding, ...]:
@@ -174,7 +211,7 @@ def compare_scanners(profile: ScanProfile, limits: AcquisitionLimits) -> tuple[F
     ----------
     profile : ScanProfile
     limits : AcquisitionLimits
-        With the action for a change of the scanner. Another receive coil is at most a query.
+        With the action for a change of the scanner. Without `is_another_scanner` it is at most a query.
 
     Returns
     -------
@@ -184,7 +221,7 @@ def compare_scanners(profile: ScanProfile, limits: AcquisitionLimits) -> tuple[F
     for contrast, scanner in profile.others.items():
         what = differences(scanner, profile)
         action = limits.scanner_change
-        if what == ("receive coil",) and action is Action.REFUSE:
+        if action is Action.REFUSE and not is_another_scanner(scanner, profile):
             action = Action.QUERY
         message = f"{contrast.value}: expected the scanner of the FLAIR, found another {', another '.join(what)}"
         findings.append(Finding(ONE_SCANNER, action, message, contrast))

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from mri_pipeline.core.quality_limits import Action, LimitTable, QualityLimit, limit
+from mri_pipeline.core.quality_limits import LimitTable, QualityLimit, limit
 
 _SAME: Final = (
     "state what was changed on the scanner or its protocol, and use the earlier protocol for the next visit"
@@ -70,8 +70,8 @@ class ChangeLimits(LimitTable):
         Correlation of neighbouring slices, and similarity to the template.
     min_head_agreement : QualityLimit
         Agreement of the FLAIR with that of the nearest other visit after rigid registration. Two visits of one head
-        have 0.79 or more, other heads up to 0.38, a mirrored head 0.49 (``benchmarks/registration``). An analysis
-        fails below 0.5.
+        have 0.79 or more, other heads up to 0.38 (``benchmarks/registration``). A mirrored head has 0.49 to 0.54: it
+        is not told apart. An analysis fails below 0.5.
     """
 
     dummy_run_factor: Annotated[float, Field(ge=1)] = 2.0
@@ -103,4 +103,4 @@ class ChangeLimits(LimitTable):
     max_fall_detail_percent: QualityLimit = limit(41.0, _SAME)
     max_fall_slice_coherence: QualityLimit = limit(0.22, _MOTION)
     max_fall_template_similarity: QualityLimit = limit(0.09, _HEAD)
-    min_head_agreement: QualityLimit = limit(0.5, _HEAD, Action.REFUSE)
+    min_head_agreement: QualityLimit = limit(0.5, _HEAD)

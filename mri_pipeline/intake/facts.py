@@ -40,9 +40,9 @@ class InstanceFacts(BaseModel):
     study_key, series_key, instance_key, scanner_key, frame_of_reference_key : str
         HMAC-SHA256 digests (16 hexadecimal digits) of identities under the trial's secret. Equal identities have equal
         keys, and a key does not reveal the identity.
-    scanner_identified : bool
-        False if the header states neither serial number nor station name, or only placeholders: `scanner_key` is then
-        that of a model.
+    serial_key, station_key : str
+        Digests of the serial number and the station name, each empty if it is not stated or a placeholder. Without
+        both, `scanner_key` is that of a model.
     person_keys : tuple of 3 str
         Digests of patient number, name and birth date, each empty if it is not stated. Spaces, carets and case of a
         name have no influence.
@@ -85,7 +85,8 @@ class InstanceFacts(BaseModel):
     series_key: str
     instance_key: str
     scanner_key: str
-    scanner_identified: bool = True
+    serial_key: str = ""
+    station_key: str = ""
     frame_of_reference_key: str = ""
     person_keys: tuple[str, str, str] = ("", "", "")
     study_day: Annotated[int | None, Hidden] = None
@@ -125,6 +126,11 @@ class InstanceFacts(BaseModel):
     slice_distance_mm: float | None = None
     orientation: Orientation | None = None
     positions: tuple[Vector, ...] = ()
+
+    @property
+    def scanner_identified(self) -> bool:
+        """False if the header states neither serial number nor station name."""
+        return bool(self.serial_key or self.station_key)
 
 
 class Fault(StrEnum):

@@ -188,18 +188,20 @@ def check_pixels(dataset: Dataset) -> None:
 
 def _keys(dataset: Dataset, key: bytes) -> dict[str, Any]:
     person = [_plain(dataset.get(k)) for k in ("PatientID", "PatientName", "PatientBirthDate")]
-    kind_of_scanner, scanner = (
-        [str(dataset.get(k, "")).strip().upper() for k in keywords]
-        for keywords in (("Manufacturer", "ManufacturerModelName"), ("DeviceSerialNumber", "StationName"))
-    )
+    scanner = [
+        str(dataset.get(k, "")).strip().upper()
+        for k in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "StationName")
+    ]
+    serial, station = ("" if part in _NO_SCANNER else part for part in scanner[2:])
     return {
         "person_keys": tuple(part and digest(key, f"person {n}", part) for n, part in enumerate(person)),
         "study_key": digest(key, "uid", _required(dataset, "StudyInstanceUID")),
         "series_key": digest(key, "uid", _required(dataset, "SeriesInstanceUID")),
         "instance_key": digest(key, "uid", _required(dataset, "SOPInstanceUID")),
         "frame_of_reference_key": digest(key, "uid", str(dataset.get("FrameOfReferenceUID", ""))),
-        "scanner_key": digest(key, "scanner", "|".join((*kind_of_scanner, *scanner))),
-        "scanner_identified": any(part not in _NO_SCANNER for part in scanner),
+        "scanner_key": digest(key, "scanner", "|".join(scanner)),
+        "serial_key": serial and digest(key, "serial", serial),
+        "station_key": station and digest(key, "station", station),
     }
 
 

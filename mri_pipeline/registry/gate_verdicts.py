@@ -28,13 +28,15 @@ def judge_scanner_gate(
     rules: Collection[str],
     final: Collection[str],
     received: str = "",
+    waits: bool = False,
+    standing: bool = False,
 ) -> ScannerState:
     """Enter the verdict on a dummy run of a scanner.
 
-    A gate that was accepted stands until a person has decided on a new dummy run. The same dummy run judged again opens
-    no gate that was closed for an upgrade. An accepted one closes the gates of earlier software. A verdict that names
-    the coil supersedes the gate of the same scanner whose coil is not stated. A decision of a person on the same dummy
-    run stands, but for the rules that no person overrules.
+    If a person has to decide on a new dummy run, a gate that was accepted stands until then. The same dummy run judged
+    again opens no gate that was closed for an upgrade. An accepted one closes the gates of earlier software. A change
+    of the gate of a coil supersedes that of the same scanner whose coil is not stated. A decision of a person on the
+    same dummy run stands, but for the rules that no person overrules.
 
     Parameters
     ----------
@@ -55,6 +57,10 @@ def judge_scanner_gate(
         Rules that no person overrules.
     received : str, optional
         UTC (ISO 8601) when it was received; empty for now.
+    waits : bool, optional
+        True: a person decides on a new dummy run that is refused, too, while an accepted gate stands.
+    standing : bool, optional
+        True: a gate without a row is an accepted one.
 
     Returns
     -------
@@ -69,28 +75,38 @@ def judge_scanner_gate(
     require_latest_of_scanner(session, site, facts, coil, upload_digest=upload_digest, received=received)
     number = scanner_id(session, site, facts)
     row = session.get(ScannerGateRow, (number, coil)) or ScannerGateRow(
-        scanner=number, coil=coil, state="", dummy_run_digest="", waiting_digest="", reason="", by=""
-    )
+        scanner=number, coil=coil, state=ScannerState.ACCEPTED.value if standing else "", dummy_run_digest="",
+        waiting_digest="", at="", reason="", by="",
+    )  # fmt: skip
     before = (row.state, row.dummy_run_digest)
     decision = {} if set(rules) & set(final) else _decided(session, site, (number, coil, upload_digest))
     verdict = ScannerState(decision.pop("state", state))
     if upload_digest == row.dummy_run_digest and _stays(row, verdict):
         verdict = ScannerState(row.state)
     else:
+        if waits and not decision and upload_digest != row.dummy_run_digest and row.state in WAS_ACCEPTED:
+            verdict = ScannerState.UNDECIDED
         stands = verdict is ScannerState.UNDECIDED and row.state in WAS_ACCEPTED
         entered = {"waiting_digest": upload_digest} if stands else {
             "state": verdict.value, "dummy_run_digest": upload_digest, "waiting_digest": "", "reason": "", "by": "",
         }  # fmt: skip
-        for name, value in {**entered, "proposed": "", "proposed_by": "", **decision}.items():
+        for name, value in {
+            **entered,
+            "proposed": "",
+            "proposed_by": "",
+            "proposed_reason": "",
+            **decision,
+        }.items():
             setattr(row, name, value)
     if (row.state, row.dummy_run_digest) != before:
         row.at = utc_now()
     row.rules = sorted(set(rules))
     session.add(row)
     append_gate(session, site, row)
-    supersede(session, site, row)
-    if row.state == ScannerState.ACCEPTED.value and (row.state, row.dummy_run_digest) != before:
-        close_earlier_software(session, site, facts, day=None)
+    if (row.state, row.dummy_run_digest) != before:
+        supersede(session, site, row, received=received)
+        if row.state == ScannerState.ACCEPTED.value:
+            close_earlier_software(session, site, facts, day=None)
     return verdict
 
 
@@ -105,6 +121,8 @@ def require_latest_of_scanner(
     session: Session, site: str, facts: ScannerFacts, coil: str, *, upload_digest: str, received: str
 ) -> None:
     """Refuse a dummy run of a scanner if a later one of the same scanner and coil was judged.
+
+    Without serial number and station name the later one may be of another machine: nothing is refused.
 
     Parameters
     ----------
@@ -124,6 +142,8 @@ def require_latest_of_scanner(
     UsageError
         If another dummy run was judged after this one was received, or after this one was judged.
     """
+    if not facts.identified:
+        return
     row = session.scalar(
         select(ScannerGateRow)
         .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
@@ -133,12 +153,19 @@ def require_latest_of_scanner(
     latest = "" if row is None else row.waiting_digest or row.dummy_run_digest
     if row is None or not latest or latest == upload_digest:
         return
-    first: dict[str, str] = {}  # when each dummy run of the scanner was judged for the first time
-    for entry in _of_gate(session, site):
-        if (entry.details["scanner"], entry.details["coil"]) == (row.scanner, coil):
-            first.setdefault(_digest(entry), entry.at)
-    if upload_digest in first or (received and _later(first.get(latest, row.at), received)):
+    first = _first_judged(session, site, row)
+    judged_at = first[latest].at if latest in first else row.at
+    if upload_digest in first or (received and _later(judged_at, received)):
         raise later_dummy_run(site)
+
+
+def _first_judged(session: Session, site: str, row: ScannerGateRow) -> dict[str, AuditRow]:
+    """The first entry of the audit trail on each dummy run of a gate, by digest."""
+    first: dict[str, AuditRow] = {}
+    for entry in _of_gate(session, site):
+        if (entry.details["scanner"], entry.details["coil"]) == (row.scanner, row.coil):
+            first.setdefault(_digest(entry), entry)
+    return first
 
 
 def _later(one: str, other: str) -> bool:
@@ -161,13 +188,18 @@ def _decided(session: Session, site: str, run: tuple[int, str, str]) -> dict[str
     for entry in reversed(_of_gate(session, site)):
         facts = entry.details
         if entry.reader and (facts["scanner"], facts["coil"], _digest(entry)) == run:
-            found = {name: str(facts[name]) for name in ("state", "reason", "by", "proposed", "proposed_by")}
+            found = {name: str(facts[name]) for name in _DECISION if name in facts}
             return found | ({"state": ScannerState.UNDECIDED.value} if facts.get("waiting_digest") else {})
     return {}
 
 
-def supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
-    """End the gate of a scanner without a coil after a verdict on one of its coils.
+_DECISION = ("state", "reason", "by", "proposed", "proposed_by", "proposed_reason")
+
+
+def supersede(session: Session, site: str, by_row: ScannerGateRow, *, received: str = "") -> None:
+    """End the gate of a scanner without a coil after a change of the gate of one of its coils.
+
+    A dummy run that was received or judged before that of the gate without a coil ends it not.
 
     Parameters
     ----------
@@ -176,11 +208,18 @@ def supersede(session: Session, site: str, by_row: ScannerGateRow) -> None:
         Code of the site.
     by_row : ScannerGateRow
         The gate of the coil.
+    received : str, optional
+        UTC (ISO 8601) when its dummy run was received; empty for now.
     """
     row = session.get(ScannerGateRow, (by_row.scanner, ""))
     if not by_row.coil or by_row.state == ScannerState.UNDECIDED.value or row is None:
         return
-    if row.state != ScannerState.SUPERSEDED.value:
+    entry = _first_judged(session, site, row).get(row.dummy_run_digest)
+    of_coil = _first_judged(session, site, by_row).get(by_row.dummy_run_digest)
+    is_older = entry is not None and (
+        (of_coil is not None and of_coil.seq < entry.seq) or bool(received and _later(entry.at, received))
+    )
+    if row.state != ScannerState.SUPERSEDED.value and not is_older:
         row.state, row.at, row.by = ScannerState.SUPERSEDED.value, utc_now(), ""
         row.proposed = row.waiting_digest = ""
         row.reason = f"a dummy run with receive coil {by_row.coil} was judged"
@@ -228,12 +267,15 @@ def close_earlier_software(session: Session, site: str, facts: ScannerFacts, *, 
         if day is not None and row.at and dt.date.fromordinal(day) <= dt.datetime.fromisoformat(row.at).date():
             continue
         row.state, row.at, row.by = ScannerState.CLOSED.value, utc_now(), ""
+        row.proposed = row.waiting_digest = ""  # a dummy run of before the upgrade does not open the gate again
         row.reason = f"the scanner has software {facts.software}"
         append_gate(session, site, row)
 
 
 def accepted_without_scanner(session: Session, site: str) -> bool:
-    """Whether a site has an accepted dummy run that states no scanner. A refused scanner does not close its gate.
+    """Whether a site has an accepted dummy run that states no scanner, and no gate of a scanner without facts.
+
+    A refused scanner does not close its gate.
 
     Parameters
     ----------
@@ -248,6 +290,8 @@ def accepted_without_scanner(session: Session, site: str) -> bool:
         From the audit trail. Entries of earlier versions do not state it: then whether the site is accepted and no
         scanner is.
     """
+    if gate_without_scanner(session, site) is not None:
+        return False
     latest = session.scalar(
         select(AuditRow)
         .where(AuditRow.action == AuditAction.DUMMY_RUN.value, AuditRow.target == site)
@@ -258,6 +302,27 @@ def accepted_without_scanner(session: Session, site: str) -> bool:
         return bool(latest.details["without_scanner"])
     is_open = session.get_one(SiteRow, site).gate == Gate.ACCEPTED.value
     return is_open and site_gate(session, site, Gate.NONE) is not Gate.ACCEPTED
+
+
+def gate_without_scanner(session: Session, site: str) -> ScannerGateRow | None:
+    """The gate of the dummy runs of a site that state no scanner, once a person has to decide on one.
+
+    Parameters
+    ----------
+    session : sqlalchemy.orm.Session
+    site : str
+        Code of the site.
+
+    Returns
+    -------
+    ScannerGateRow or None
+    """
+    return session.scalar(
+        select(ScannerGateRow)
+        .join(ScannerRow, ScannerRow.id == ScannerGateRow.scanner)
+        .where(ScannerRow.site == site)
+        .where(*(getattr(ScannerRow, name) == value for name, value in ScannerFacts().key.items()))
+    )
 
 
 def site_gate(session: Session, site: str, otherwise: Gate) -> Gate:

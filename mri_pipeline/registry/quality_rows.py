@@ -78,7 +78,7 @@ class ScannerGateRow(Base):
         Time of the latest change of the state (UTC, ISO 8601).
     reason, by : str
         Of a decision of a person, or why it was closed; empty for a verdict by the limits.
-    proposed, proposed_by : str
+    proposed, proposed_by, proposed_reason : str
         Decision of a first person (a value of `ScannerState`) that waits for the confirmation of a second one.
     rules : list of str
         Rules by which the limits refuse the latest dummy run.
@@ -95,6 +95,7 @@ class ScannerGateRow(Base):
     by: Mapped[str] = mapped_column(String(LONGEST_NAME), default="")
     proposed: Mapped[str] = mapped_column(String(16), default="")
     proposed_by: Mapped[str] = mapped_column(String(LONGEST_NAME), default="")
+    proposed_reason: Mapped[str] = mapped_column(Text, default="", server_default="")
     rules: Mapped[list[str]] = mapped_column(default=list)
 
 

@@ -23,7 +23,12 @@ from mri_pipeline.registry.database import (
     undoes_failed_transaction,
     writing,
 )
-from mri_pipeline.registry.gate_verdicts import accepted_without_scanner, judge_scanner_gate, site_gate
+from mri_pipeline.registry.gate_verdicts import (
+    accepted_without_scanner,
+    gate_without_scanner,
+    judge_scanner_gate,
+    site_gate,
+)
 from mri_pipeline.registry.jobs import Jobs
 from mri_pipeline.registry.measures import Measures, Values, enter_measures
 from mri_pipeline.registry.quality_rows import ScannerState
@@ -250,8 +255,8 @@ class Registry(ScanRegistry, ReadRegistry):
         upload_digest : str
             SHA-256 of the upload.
         scanner : ScannerFacts, optional
-            Entered as a scanner of the site if it is new. Without it, only the gate of the site is set, unless a person
-            has to decide: then it is entered as a scanner without facts.
+            Entered as a scanner of the site if it is new. Without it, only the gate of the site is set, until a person
+            has to decide: then it is entered as a scanner without facts, which alone counts from then on.
         coil : str
             Receive coil of the scanner; empty if it is not stated.
         findings : sequence of Question or str
@@ -263,7 +268,8 @@ class Registry(ScanRegistry, ReadRegistry):
         measures : mapping of str to mapping of str to float, optional
             Image quality by contrast and name of the measure.
         undecided : bool
-            True if a person has to decide on a dummy run that the limits accept (`ScannerGates.decide`).
+            True if a person has to decide on a dummy run (`ScannerGates.decide`) that the limits accept, or that they
+            refuse while an accepted gate stands.
         received : str
             UTC (ISO 8601) when the upload was received; empty for now.
 
@@ -283,14 +289,18 @@ class Registry(ScanRegistry, ReadRegistry):
         self._protocol.site(site)
         state = ScannerState.ACCEPTED if accepted else ScannerState.REFUSED
         if accepted and undecided:
-            state, scanner = ScannerState.UNDECIDED, scanner or ScannerFacts()
+            state = ScannerState.UNDECIDED
         with writing(self._engine) as session:
             row = session.get_one(SiteRow, site)
             if scanner is None:
                 require_latest(row, upload_digest, received)
-            without_scanner = (
-                accepted_without_scanner(session, site) if scanner else state is ScannerState.ACCEPTED
-            )
+            without_scanner = accepted_without_scanner(session, site)
+            standing = False
+            decided_on = undecided and (accepted or without_scanner)
+            if scanner is None and (decided_on or gate_without_scanner(session, site)):
+                scanner, standing, without_scanner = ScannerFacts(), without_scanner, False
+            elif scanner is None:
+                without_scanner = state is ScannerState.ACCEPTED
             number = None
             if scanner:
                 number = scanner_id(session, site, scanner)
@@ -304,6 +314,8 @@ class Registry(ScanRegistry, ReadRegistry):
                     rules=rules,
                     final=final,
                     received=received,
+                    waits=undecided,
+                    standing=standing,
                 )
             enter_measures(
                 session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted

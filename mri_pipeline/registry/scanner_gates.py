@@ -177,23 +177,23 @@ class ScannerGates:
                     f"{', '.join(overruled)}",
                     hint="this rule is not overruled; ask the site for a new dummy run",
                 )
-            row.reason = reason
+            before = (row.state, row.dummy_run_digest)
             if persons == TWO_PERSONS and row.proposed != state.value:
-                row.proposed, row.proposed_by = state.value, by
+                row.proposed, row.proposed_by, row.proposed_reason = state.value, by, reason
             else:
                 if persons == TWO_PERSONS and _same_person(row.proposed_by, by):
                     raise UsageError(
                         f"site {site}: expected the confirmation of a second person, found the person who decided",
                         hint="--by names the second person",
                     )
-                before = (row.state, row.dummy_run_digest)
-                row.state, row.by, row.proposed, row.at = state.value, by, "", utc_now()
+                row.state, row.by, row.reason, row.proposed, row.at = state.value, by, reason, "", utc_now()
                 row.dummy_run_digest, row.waiting_digest = row.waiting_digest or row.dummy_run_digest, ""
             append_gate(session, site, row, by=by)
             if not row.proposed:
-                supersede(session, site, row)
-                if accept and (row.state, row.dummy_run_digest) != before:
-                    close_earlier_software(session, site, _facts(of_row), day=None)
+                if (row.state, row.dummy_run_digest) != before:
+                    supersede(session, site, row)
+                    if accept:
+                        close_earlier_software(session, site, _facts(of_row), day=None)
                 _set_site(session, site, accept=accept, by=by, without_scanner=without_scanner)
             return _gate(row, of_row)
 

@@ -122,10 +122,10 @@ def scanner_id(session: Session, site: str, facts: ScannerFacts) -> int:
 
     Notes
     -----
-    Earlier layouts did not know whether a scanner is identified. It is entered again if it is not.
+    Earlier layouts did not know whether a scanner is identified. It is entered again once it is.
     """
     row = session.scalar(select(ScannerRow).filter_by(site=site, **facts.key))
-    if row is None or (row.identified and not facts.identified):
+    if row is None or (facts.identified and not row.identified):
         row = row or ScannerRow(site=site, **facts.key)
         row.identified = facts.identified
         session.add(row)

@@ -267,6 +267,7 @@ def _refusals(
                 findings=[error.message],
                 rules=reasons,
                 final=NEVER_OVERRULED,
+                undecided=desk.protocol.scanner_gate.persons > 0,
                 received=received,
                 **known,
             )

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mri_pipeline.core.errors import ComplianceError, UploadRefusedError
+from mri_pipeline.core.errors import ComplianceError, ImageError, UploadRefusedError
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
-from mri_pipeline.registry import KnownScan, ScanIdentity
+from mri_pipeline.registry import KnownScan, ScanIdentity, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
 from qc.change import CHANGE, judge_change
 from qc.compliance import Purpose, require_all_sequences
@@ -23,8 +23,8 @@ from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
 from qc.measure_record import measure_record
-from qc.same_head import HeadMatch, judge_head, match_head
-from qc.scan_profile import PreviousScan, Scanner, ScanProfile, differences, profile_of_record
+from qc.same_head import judge_head, match_head, not_compared
+from qc.scan_profile import PreviousScan, ScanProfile, is_another_scanner, profile_of_record
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts
@@ -76,8 +76,9 @@ class DecidedUpload:
         Day of the scan as proleptic ordinal. It is not stored.
     measures : mapping of str to mapping of str to float
         `qc.measure_record.measure_record` of its scans.
-    head : HeadMatch or None
-        The FLAIR registered to that of the nearest other visit. None if there is none, or no brain was found.
+    head : Finding or None
+        Whether the FLAIR shows the head of the nearest other visit with a FLAIR, or why it was not compared. None if
+        the subject has no other visit.
     """
 
     decided: DecidedVisit
@@ -85,7 +86,7 @@ class DecidedUpload:
     headers: HeaderChecks
     day: int | None
     measures: Mapping[str, Mapping[str, float]]
-    head: HeadMatch | None
+    head: Finding | None
 
 
 @dataclass(frozen=True)
@@ -159,20 +160,29 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
     with _measures_of_refused(desk, visitor, checked.profile, measures):
         decided = decide_visit(converted, Blinding(code, desk.sealed.secret("blinding"), release.cleared))
     identity = _identity(checked, decided, visitor.before_infusion)
-    head = _match_head(desk, visitor, decided, measures)
+    head = _judge_head(desk, visitor, decided, measures)
     return DecidedUpload(decided, identity, checked.headers, checked.study_day, measures, head)
 
 
-def _match_head(
+def _judge_head(
     desk: UploadDesk, visitor: Visitor, decided: DecidedVisit, measures: Mapping[str, Mapping[str, float]]
-) -> HeadMatch | None:
-    similarity = measures.get(Contrast.FLAIR.value, {}).get("placement.similarity", 0.0)
-    no_brain = similarity < desk.protocol.image_quality.min_template_similarity.value
-    other = _nearest_visit(desk, visitor.code, visitor.visit)
-    if no_brain or not other or Contrast.FLAIR not in decided.scans:
+) -> Finding | None:
+    """Whether the FLAIR shows the head of the nearest other visit with a FLAIR; a note if it cannot be compared."""
+    others = _other_visits(desk, visitor.code, visitor.visit)
+    if not others:
         return None
-    file = desk.trial.rawdata.image(visitor.code, other, Contrast.FLAIR)
-    return match_head(decided.scans[Contrast.FLAIR].load()[0], load_image(file), other) if file.is_file() else None
+    files = {label: desk.trial.rawdata.image(visitor.code, label, Contrast.FLAIR) for label in others}
+    other = next((label for label in others if files[label].is_file()), "")
+    if not other or Contrast.FLAIR not in decided.scans:
+        return not_compared("there is no FLAIR" if other else "the other visits have no FLAIR")
+    if "placement.similarity" not in measures.get(Contrast.FLAIR.value, {}):
+        return not_compared("no brain was found")
+    try:
+        image = load_image(files[other])
+    except ImageError:  # its message contains the blinded code
+        return not_compared(f"the FLAIR of visit {other} cannot be read")
+    match = match_head(decided.scans[Contrast.FLAIR].load()[0], image, other)
+    return judge_head(match, desk.protocol.image_change.min_head_agreement)
 
 
 @contextmanager
@@ -259,7 +269,7 @@ def _compare(
         *check_withdrawn(before, **of),
         *_judge_scanner(desk, visitor, upload),
         *_judge_change(desk, visitor, upload),
-        *_judge_head(desk, upload),
+        *([] if upload.head is None else [upload.head]),
     )
     elsewhere = [f"{images.subject} {images.visit}" for images in withdrawn if images.subject != visitor.code]
     if any(finding.rule in _WITH_ANOTHER_SUBJECT for finding in found):
@@ -287,16 +297,20 @@ def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
     gates = desk.registry.scanner_gates.all(visitor.site)
     day = None if upload.day is None else dt.date.fromordinal(upload.day)
     action = desk.protocol.scanner_gate.without_dummy_run
-    scanners: dict[Contrast | None, ScanProfile | Scanner] = {None: profile}
-    # another coil alone is a query of the headers
-    scanners |= {c: one for c, one in profile.others.items() if differences(one, profile) != ("receive coil",)}
+    machines: dict[tuple[ScannerFacts, str], list[Contrast]] = {}
+    if (own := scanner_facts(profile)) is not None:
+        machines[own, profile.coil] = []
+    for contrast, one in profile.others.items():
+        # a series that may be from the scanner of the FLAIR is a query of the headers
+        if (facts := scanner_facts(one)) is not None and is_another_scanner(one, profile):
+            machines.setdefault((facts, one.coil), []).append(contrast)
     findings = []
-    for contrast, one in scanners.items():
-        facts = scanner_facts(one)
-        finding = None if facts is None else judge_scanner(gates, facts, one.coil, day=day, action=action)
+    for (facts, coil), contrasts in machines.items():
+        finding = judge_scanner(gates, facts, coil, day=day, action=action)
         if finding is not None and finding.action is not None:
-            name = "" if contrast is None else f"{contrast.value}: "
-            findings.append(replace(finding, contrast=contrast, message=f"{name}{finding.message}"))
+            names = ", ".join(contrast.value for contrast in contrasts)
+            message = f"{names}: {finding.message}" if names else finding.message
+            findings.append(replace(finding, contrast=contrasts[0] if contrasts else None, message=message))
     return findings
 
 
@@ -345,13 +359,6 @@ def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> 
     )
 
 
-def _judge_head(desk: UploadDesk, upload: DecidedUpload) -> list[Finding]:
-    if upload.head is None:
-        return []
-    finding = judge_head(upload.head, desk.protocol.image_change.min_head_agreement)
-    return [finding] if finding.action is not None else []
-
-
 def _may_be_same_coil(one: str, other: str) -> bool:
     return not one or not other or one == other
 
@@ -393,8 +400,12 @@ def _compared_with(desk: UploadDesk, code: str, visit: str) -> PreviousScan | No
 
 def _nearest_visit(desk: UploadDesk, code: str, visit: str) -> str:
     """The nearest earlier visit with a scan, or the nearest later visit if there is no earlier one; or empty."""
+    return next(iter(_other_visits(desk, code, visit)), "")
+
+
+def _other_visits(desk: UploadDesk, code: str, visit: str) -> list[str]:
+    """The other visits of a subject with a scan: the earlier ones, nearest first, and then the later ones."""
     profiles = desk.registry.scan_profiles(code)
     labels = [planned.label for planned in desk.protocol.visits]
     here = labels.index(visit)
-    others = (*reversed(labels[:here]), *labels[here + 1 :])
-    return next((label for label in others if profiles.get(label)), "")
+    return [label for label in (*reversed(labels[:here]), *labels[here + 1 :]) if profiles.get(label)]

@@ -20,7 +20,7 @@ def instances(
     name = changes.pop("name", "s1")
     normal = np.cross(changes.get("orientation", AXIAL)[:3], changes.get("orientation", AXIAL)[3:])
     common = {
-        "kind": ObjectKind.MR, "study_key": "s", "series_key": name, "scanner_key": "m",
+        "kind": ObjectKind.MR, "study_key": "s", "series_key": name, "scanner_key": "m", "serial_key": "m",
         "modality": "MR",
         "rows": 256, "columns": 200, "pixel_spacing_mm": (0.9, 1.0), "thickness_mm": 3.0, "orientation": AXIAL,
         "image_type": ("ORIGINAL", "PRIMARY", "M"),

@@ -60,7 +60,8 @@ def facts(key: str, depths: Sequence[float], **more: object) -> InstanceFacts:
     """One enhanced object with a frame at each depth."""
     values = {
         "path": Path(key), "kind": "enhanced_mr", "study_key": "s", "series_key": key,
-        "instance_key": key, "scanner_key": "m", "frame_of_reference_key": "f", "rows": 16, "columns": 12,
+        "instance_key": key, "scanner_key": "m", "serial_key": "m", "frame_of_reference_key": "f",
+        "rows": 16, "columns": 12,
         "pixel_spacing_mm": (1.0, 1.0), "orientation": factory.AXIAL, "thickness_mm": 3.0, "acquired_s": 10.0,
         "positions": tuple((0.0, 0.0, float(z)) for z in depths), "repetition_time_ms": 9000.0,
     }  # fmt: skip

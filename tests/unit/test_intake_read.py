@@ -53,6 +53,8 @@ def test_the_scanner_key_depends_on_each_property_of_the_scanner(tmp_path, keywo
     assert before is not None
     assert after is not None
     assert after.scanner_key != before.scanner_key
+    assert (after.serial_key != before.serial_key) is (keyword == "DeviceSerialNumber")
+    assert (after.station_key != before.station_key) is (keyword == "StationName")
     assert after.person_keys == before.person_keys
 
 

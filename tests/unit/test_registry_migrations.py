@@ -1,7 +1,6 @@
 """The registry of version 0.1.0 with its data becomes one of the present layout, in SQLite and in PostgreSQL."""
 
 import sqlite3
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -187,7 +186,7 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
                 "VALUES (77, 'S01', 'Maker', 'Other', 'v1', 3.0, '')"
             )
         )
-        append(session, AuditAction.SCANNER_ENTERED, "S01", asdict(FROM_VISITS) | {"id": 77})
+        append(session, AuditAction.SCANNER_ENTERED, "S01", FROM_VISITS.key | {"id": 77})
     monkeypatch.undo()
     assert not {"measures", "scanner_gates"} & set(inspect(engine).get_table_names())
     engine.dispose()
@@ -247,7 +246,7 @@ def test_layout_7_keeps_its_gates_and_may_have_one_that_waits(old, monkeypatch):
     with Registry.open(trial, protocol) as registry:
         (kept,) = registry.scanner_gates.all()
         assert (kept.state, kept.by, kept.waiting_digest, kept.coil) == (ScannerState.ACCEPTED, "QC 1", "", "Head")
-        assert kept.scanner.identified
+        assert not kept.scanner.identified
         assert registry.differences_from_audit() == []
         (entry,) = registry.audit_entries("registry migrated")
         assert (entry.details["from"], entry.details["to"]) == (7, SCHEMA_VERSION)

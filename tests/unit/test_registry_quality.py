@@ -266,12 +266,12 @@ def test_machines_without_a_serial_number_close_no_gates_of_each_other(registry)
     assert [facts.identified for _, facts in registry.scanner_gates.scanners().values()] == [False, False]
 
 
-def test_a_scanner_of_an_earlier_layout_is_entered_again_if_it_is_not_identified(registry):
-    judged(registry, ONE, "d1")
-    judged(registry, replace(ONE, identified=False), "d2")
-    judged(registry, ONE, "d3")
+def test_a_scanner_of_an_earlier_layout_is_entered_again_once_it_is_identified(registry):
+    judged(registry, replace(ONE, identified=False), "d1")
+    judged(registry, ONE, "d2")
+    judged(registry, replace(ONE, identified=False), "d3")
     ((_, facts),) = registry.scanner_gates.scanners().values()
-    assert facts.identified is False
+    assert facts.identified is True
     assert len(registry.audit_entries("scanner entered")) == 2
 
 
@@ -425,3 +425,89 @@ def test_a_decision_does_not_overrule_what_no_person_overrules(registry):
     judged(registry, ONE, "d1", accepted=False, rules=["field_strength"], final=["field_strength"])
     assert states(registry) == [(ONE, "", "refused")]
     assert registry.site("S01").gate is Gate.REFUSED
+
+
+def test_only_a_change_of_the_gate_of_a_coil_supersedes_the_gate_without_one(registry):
+    judged(registry, ONE, "d1", coil="Head")
+    judged(registry, ONE, "d2")
+    judged(registry, ONE, "d1", coil="Head")  # an older dummy run, judged again
+    judged(registry, ONE, "d3", coil="Head", undecided=True)  # nobody has decided on it
+    assert states(registry) == [(ONE, "", "accepted"), (ONE, "Head", "accepted")]
+    decide(registry, accept=True)
+    assert states(registry) == [(ONE, "", "superseded"), (ONE, "Head", "accepted")]
+
+
+@pytest.mark.parametrize("persons", [0, 1])
+def test_a_dummy_run_of_a_coil_before_that_without_one_supersedes_nothing(registry, persons):
+    received = (dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)).isoformat()
+    if persons:
+        judged(registry, ONE, "d1", coil="Head", undecided=True)
+        judged(registry, ONE, "d2")
+        decide(registry, accept=True)
+    else:
+        judged(registry, ONE, "d2")
+        judged(registry, ONE, "d1", coil="Head", received=received)
+    assert states(registry) == [(ONE, "", "accepted"), (ONE, "Head", "accepted")]
+
+
+def test_a_dummy_run_without_scanner_facts_is_refused_again(registry):
+    judged(registry, None, "d1", undecided=True)
+    decide(registry, accept=True)
+    judged(registry, None, "d2", accepted=False, undecided=True)
+    assert registry.site("S01").gate is Gate.ACCEPTED  # a person has to decide
+    decide(registry, accept=False)
+    assert registry.site("S01").gate is Gate.REFUSED
+    judged(registry, None, "d3")
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    judged(registry, None, "d4", accepted=False)
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_person_refuses_a_dummy_run_without_scanner_facts_after_the_limits_accepted_one(registry, accepted):
+    judged(registry, None, "d1")
+    judged(registry, None, "d2", accepted=accepted, undecided=True)
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    decide(registry, accept=False)
+    assert registry.site("S01").gate is Gate.REFUSED
+
+
+def test_an_accepted_gate_stands_while_a_person_has_to_decide_on_a_refused_dummy_run(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    decide(registry, accept=True)
+    assert judged_state(registry, "d2", accepted=False, undecided=True, rules=["snr"]) is ScannerState.UNDECIDED
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.dummy_run_digest, gate.waiting_digest) == (ScannerState.ACCEPTED, "d1", "d2")
+    assert registry.site("S01").gate is Gate.ACCEPTED
+    assert decide(registry, accept=False).state is ScannerState.REFUSED
+    assert registry.site("S01").gate is Gate.REFUSED
+    assert judged_state(registry, "d2", accepted=False, undecided=True, rules=["snr"]) is ScannerState.REFUSED
+
+
+def test_a_dummy_run_of_before_an_upgrade_does_not_open_the_gate_again(registry):
+    judged(registry, ONE, "d1")
+    judged(registry, ONE, "d2", undecided=True)
+    judged(registry, UPGRADED, "d3")
+    closed = registry.scanner_gates.all()[0]
+    assert (closed.state, closed.waiting_digest) == (ScannerState.CLOSED, "")
+    with pytest.raises(UsageError, match="expected its latest dummy run"):
+        judged(registry, ONE, "d2", undecided=True)
+
+
+def test_a_proposal_keeps_the_reason_of_the_standing_gate(registry):
+    judged(registry, ONE, "d1", undecided=True)
+    decide(registry, accept=True)
+    judged(registry, ONE, "d2", undecided=True)
+    registry.scanner_gates.decide("S01", accept=False, reason="blurred", by="QC 2", persons=2, final=())
+    (gate,) = registry.scanner_gates.all()
+    assert (gate.state, gate.by, gate.reason) == (ScannerState.ACCEPTED, "QC 1", "seen on the console")
+    (*_, entry) = registry.audit_entries("scanner gate set")
+    assert entry.details["proposed_reason"] == "blurred"
+
+
+def test_machines_without_a_serial_number_do_not_end_dummy_runs_of_each_other(registry):
+    one = replace(ONE, identified=False)
+    judged(registry, one, "d1")
+    judged(registry, one, "d2", accepted=False)
+    judged(registry, one, "d1")
+    assert states(registry) == [(ONE, "", "accepted")]

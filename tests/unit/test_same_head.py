@@ -20,7 +20,7 @@ TEST_IMAGES = Path(__file__).parents[2] / "test_images"
 LIMIT = ChangeLimits().min_head_agreement
 
 
-@pytest.mark.parametrize(("agreement", "action"), [(0.5, None), (0.79, None), (0.49, Action.REFUSE)])
+@pytest.mark.parametrize(("agreement", "action"), [(0.5, None), (0.79, None), (0.49, Action.QUERY)])
 def test_the_limit_of_the_agreement(agreement, action):
     finding = judge_head(HeadMatch("wk00", agreement), LIMIT)
     assert (finding.rule, finding.action, finding.measured) == (SAME_HEAD, action, agreement)
@@ -60,15 +60,25 @@ def agreeing(monkeypatch, agreement):
     return compared
 
 
-def test_another_head_at_a_later_visit_is_refused_and_may_be_released(trial, tmp_path, monkeypatch):
+def test_another_head_at_a_later_visit_is_a_query(trial, tmp_path, monkeypatch):
+    agreeing(monkeypatch, 0.3)
+    (query,) = [q for q in ingest(trial, upload(tmp_path / "up", day=28), "wk04").queries if "head of visit" in q]
+    assert "found 0.30: one of the two visits may show another head" in query
+
+
+def test_another_head_is_refused_by_the_setting_and_may_be_released(trial, tmp_path, monkeypatch):
+    text = trial.protocol_file.read_text()
+    query = 'min_head_agreement = { value = 0.5, action = "query"'
+    assert query in text
+    trial.protocol_file.write_text(text.replace(query, query.replace("query", "refuse")))
     compared = agreeing(monkeypatch, 0.3)
-    with pytest.raises(ComplianceError, match=r"expected the head of visit wk00 .* found 0\.30: another head"):
+    with pytest.raises(ComplianceError, match=r"expected the head of visit wk00 .* found 0\.30: one of the two"):
         ingest(trial, upload(tmp_path / "up", day=28), "wk04")
     assert [visit for visit, *_ in compared] == ["wk00"]
     assert compared[0][1] == compared[0][2]
     (entry,) = list_quarantine(trial.root)
     released = release_upload(trial.root, entry.name, reason="surgery", by="QC 1", subject="0001")
-    assert any("found 0.30: another head" in text for text in released.queries)
+    assert any("found 0.30: one of the two visits" in text for text in released.queries)
     with opened(trial) as registry:
         assert registry.differences_from_audit() == []
 
@@ -83,5 +93,42 @@ def test_the_nearest_other_visit_is_compared(trial, tmp_path, monkeypatch):
 def test_without_a_brain_no_head_is_compared(trial, tmp_path, monkeypatch):
     compared = agreeing(monkeypatch, 0.1)
     monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: {"FLAIR": {"content.coherence": 0.5}})
-    ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    result = ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert "FLAIR: no brain was found: same head not checked" in result.notes
     assert compared == []
+
+
+def test_a_head_is_compared_whatever_its_similarity_to_the_template(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.9)
+    record = {"FLAIR": {"placement.similarity": 0.1}}
+    monkeypatch.setattr(visit_judgement, "measure_record", lambda measures: record)
+    ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert [visit for visit, *_ in compared] == ["wk00"]
+
+
+def flair_of(trial, visit):
+    with opened(trial) as registry:
+        (code,) = registry.subjects()
+    return trial.rawdata.image(code, visit, Contrast.FLAIR)
+
+
+def test_a_damaged_image_of_another_visit_does_not_block_the_visit(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.9)
+    file = flair_of(trial, "wk00")
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    result = ingest(trial, upload(tmp_path / "up", day=28), "wk04")
+    assert "FLAIR: the FLAIR of visit wk00 cannot be read: same head not checked" in result.notes
+    assert compared == []
+
+
+def test_the_nearest_other_visit_with_a_flair_is_compared(trial, tmp_path, monkeypatch):
+    compared = agreeing(monkeypatch, 0.9)
+    ingest(trial, upload(tmp_path / "wk04", day=28), "wk04")
+    flair_of(trial, "wk04").unlink()
+    ingest(trial, upload(tmp_path / "wk12", day=84), "wk12")
+    flair_of(trial, "wk00").unlink()
+    flair_of(trial, "wk12").unlink()
+    result = ingest(trial, upload(tmp_path / "wk24", day=168), "wk24")
+    assert [visit for visit, *_ in compared] == ["wk00", "wk00"]
+    assert "FLAIR: the other visits have no FLAIR: same head not checked" in result.notes

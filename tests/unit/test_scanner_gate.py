@@ -15,6 +15,7 @@ from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
 from qc.findings import Finding
 from qc.reports.acceptance import decisions_of
+from qc.scan_profile import Scanner, differences, is_another_scanner
 from qc.scanner_gate import judge_scanner
 from reading_centre import cli
 from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
@@ -304,7 +305,7 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     run("a1", with_scanner("A"), study_uid="1.2.1")
     mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
     with pytest.raises(
-        ComplianceError, match=r"T1w: expected an accepted dummy run .* found none of this scanner"
+        ComplianceError, match=r"T1w, T2w: expected an accepted dummy run .* found none of this scanner"
     ):
         ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     run("b1", with_scanner("B"), study_uid="1.2.2")
@@ -312,6 +313,80 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     assert "T1w: expected the scanner of the FLAIR, found another scanner" in result.queries
     _, third = run("c1", mixed, study_uid="1.2.3")
     assert third.verdict == "accepted with queries"
+
+
+@pytest.mark.parametrize(
+    ("other", "software"),
+    [
+        ({"serial": "A", "station": "WORKSTATION1"}, "syngo MR B17"),
+        ({"serial": "A", "station": ""}, "syngo MR B17"),
+        ({"serial": ""}, "syngo MR B17"),
+        ({"serial": "", "station": ""}, "syngo MR B17"),
+        ({"serial": "", "station": ""}, "syngo MR E11"),
+    ],
+)
+def test_a_series_with_fewer_header_fields_may_be_of_the_same_scanner(judging, tmp_path, other, software):
+    trial, run = judging
+    flair, *rest = SMALL
+    run("a1", with_scanner("A"))
+    mixed = (*with_scanner("A", of=[flair]), *with_scanner(of=rest, software=software, **other))
+    result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
+    assert any("another software version" in text for text in result.queries) is (software != "syngo MR B17")
+    assert not any("another scanner" in text for text in result.queries)
+
+
+HEADER = Scanner("Maker", "Model", "v1", 3.0, "k", "Head", serial_key="a", station_key="s")
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "is_another"),
+    [
+        ({}, (), False),
+        ({"station_key": "t"}, (), False),
+        ({"serial_key": "", "station_key": "t"}, (), False),
+        ({"manufacturer": "MAKER Healthineers"}, (), False),
+        ({"serial_key": "b"}, ("scanner",), True),
+        ({"serial_key": "", "model": "Other"}, ("scanner",), True),
+        ({"software": "v2"}, ("software version",), True),
+        ({"software": "v2", "derived": True}, (), False),
+        ({"software": "v2", "serial_key": "", "station_key": ""}, ("software version",), False),
+        ({"coil": "Neck"}, ("receive coil",), False),
+        ({"field_strength_t": 1.5, "serial_key": ""}, ("field strength",), True),
+    ],
+)
+def test_what_tells_the_scanners_of_two_series_apart(change, found, is_another):
+    one = replace(HEADER, **change)
+    assert differences(one, HEADER) == differences(HEADER, one) == found
+    assert is_another_scanner(one, HEADER) is is_another
+    no_serial = replace(HEADER, serial_key="")
+    assert differences(no_serial, replace(no_serial, station_key="t")) == ("scanner",)
+
+
+def test_one_message_for_all_series_of_another_scanner(judging, tmp_path):
+    trial, run = judging
+    flair, *rest = SMALL
+    run("a1", with_scanner("A"))
+    mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
+    with pytest.raises(ComplianceError) as caught:
+        ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
+    assert caught.value.message.count("expected an accepted dummy run") == 1
+
+
+def test_a_person_decides_on_a_refused_dummy_run_while_the_gate_stands(judging):
+    trial, run = judging
+    persons(trial, 1)
+    run("a1", with_scanner("A"), study_uid="1.2.1")
+    decide_dummy_run(trial.root, site="S02", accept=True, reason="good", by="QC 1")
+    refusal = [Finding("snr", Action.REFUSE, "expected more signal, found noise", Contrast.FLAIR)]
+    with (
+        mock.patch("qc.acceptance.judge_images", return_value=refusal),
+        pytest.raises(ComplianceError, match="found noise"),
+    ):
+        run("a2", with_scanner("A"), study_uid="1.2.2")
+    with opened(trial) as registry:
+        (gate,) = registry.scanner_gates.all("S02")
+        assert (gate.state, bool(gate.waiting_digest)) == (ScannerState.ACCEPTED, True)
+        assert registry.site("S02").gate is Gate.ACCEPTED
 
 
 def test_machines_without_serial_number_do_not_close_each_other(judging):

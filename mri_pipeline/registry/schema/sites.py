@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, true
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mri_pipeline.registry.schema.base import LONGEST_NAME, Base, Gate
@@ -50,7 +50,7 @@ class ScannerRow(Base):
     software: Mapped[str] = mapped_column(String(200))
     field_strength_t: Mapped[float]
     serial_digest: Mapped[str] = mapped_column(String(64))
-    identified: Mapped[bool] = mapped_column(default=True, server_default=true())
+    identified: Mapped[bool] = mapped_column(default=True, server_default=false())
 
 
 class QueryRow(Base):
