@@ -86,12 +86,10 @@ class Scanner:
 
 @dataclass(frozen=True)
 class ScanProfile(Scanner):
-    """Scanner and protocol of a visit.
+    """Scanner and protocol of a visit. The scanner is that of the FLAIR if there is one.
 
     Parameters
     ----------
-    manufacturer, model, software, field_strength_t, scanner_key, coil, serial_key, station_key, derived
-        As in `Scanner`, of the FLAIR if there is one.
     acquisitions : mapping of Contrast to Acquisition
     others : mapping of Contrast to Scanner
         The scanners of contrasts that come from another scanner, software version or receive coil than the FLAIR.
