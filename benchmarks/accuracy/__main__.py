@@ -54,8 +54,12 @@ def segmentation(folder: Path) -> Figures:
     for part, words in (("published", "1 mm"), ("slices_3mm", "3 mm"), ("reference_trial", "simulated")):
         with (folder / "out" / part / "cases.csv").open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                for name in ("dice", "f1"):
-                    figures[f"{row['case']}, {words}: {name}"] = row[name]
+                for name, column in (("dice", "dice"), ("f1", "lesion_f1")):
+                    figures[f"{row['case']}, {words}: {name}"] = row[column]
+    with (folder / "out" / "published" / "sizes.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["rule"] == "10 % rule":
+                figures[f"{row['volume_mm3']} mm³, 1 mm: found"] = f"{row['found']} of {row['reference_lesions']}"
     return figures
 
 
