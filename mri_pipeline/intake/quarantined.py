@@ -156,8 +156,8 @@ def only_user(folder: Path, digest: str) -> Iterator[None]:
 def remove_settled(folder: Path) -> None:
     """Remove the copies of the uploads of settled entries, which are not de-identified.
 
-    It may be interrupted at any point: the next command removes the rest. A copy that another process uses stays until
-    that process or a later command removes it. A copy that cannot be removed is a warning.
+    It may be interrupted at any point: the next upload or retry removes the rest, and `serve` every 15 minutes. A copy
+    that another process uses stays until then. A copy that cannot be removed is a warning.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def require_one_visit(instances: Sequence[InstanceFacts]) -> OneVisit:
 def _is_one_scanner(instances: Sequence[InstanceFacts]) -> bool:
     """True if every MR image states its scanner, and all state the same one."""
     images = [i for i in instances if i.kind in (ObjectKind.MR, ObjectKind.ENHANCED_MR)]
-    return all(i.scanner_identified for i in images) and len({i.scanner_key for i in images}) == 1
+    return all(i.scanner_identified for i in images) and len({i.serial_key or i.station_key for i in images}) == 1
 
 
 def require_one_day(series: Iterable[Series]) -> None:

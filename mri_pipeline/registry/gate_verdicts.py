@@ -199,7 +199,7 @@ _DECISION = ("state", "reason", "by", "proposed", "proposed_by", "proposed_reaso
 def supersede(session: Session, site: str, by_row: ScannerGateRow, *, received: str = "") -> None:
     """End the gate of a scanner without a coil after a change of the gate of one of its coils.
 
-    A dummy run that was received or judged before that of the gate without a coil ends it not.
+    A dummy run that was received or judged before that of the gate without a coil does not end it.
 
     Parameters
     ----------

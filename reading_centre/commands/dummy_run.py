@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _NEXT = {
     "undecided": "a person has to decide on the dummy run (--decide); the gate stays as it is until then",
-    "refused": "a person has refused this dummy run; the gate of the scanner is closed",
+    "refused": "a person has refused this dummy run; the gate of the scanner is refused",
     "closed": "the gate of the scanner was closed for an upgrade; a new dummy run opens it",
     "superseded": "a dummy run that states the receive coil was judged since; this one changes no gate",
 }

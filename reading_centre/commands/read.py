@@ -69,7 +69,7 @@ def read(
     if not reader and export is None:
         raise UsageError(f"expected --reader with {chosen[0]}, found none", hint="for example --reader R1")
     if one_time and not account:
-        raise UsageError("expected --one-time with --account alone, found it without", hint="leave it out")
+        raise UsageError("--one-time: expected --account, found none", hint="add --account")
     proof = read_lock.Proof(key_file, ask_password)
     if account:
         say(account_line(trial, person=reader, key_file=key_file, password=_ask_new_password, one_time=one_time))

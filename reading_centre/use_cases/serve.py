@@ -18,6 +18,7 @@ from mri_pipeline.core.errors import UsageError
 from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
+from mri_pipeline.intake.quarantined import remove_settled
 from mri_pipeline.registry import Registry, Use
 from reading_centre.use_cases.people import finish_passwords
 from reading_centre.use_cases.reading_room import ReadingRoom
@@ -109,6 +110,7 @@ def _sweeping(trial: Trial, registry: Registry, worker: Worker) -> Iterator[None
         while True:
             try:
                 sweep_uploads(trial, registry)
+                remove_settled(trial.quarantine)
                 for lane in lanes_with_work(trial, registry):
                     worker.start(lane)
             except Exception as error:  # noqa: BLE001 - the next sweep may succeed

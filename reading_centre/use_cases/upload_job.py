@@ -29,7 +29,7 @@ from mri_pipeline.core.io.locks import LockedError, exclusive
 from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import load_protocol
 from mri_pipeline.intake.quarantine import measure_upload
-from mri_pipeline.intake.quarantined import quarantine_entry
+from mri_pipeline.intake.quarantined import quarantine_entry, remove_settled
 from mri_pipeline.registry import Gate, Registry
 from mri_pipeline.registry.jobs import LONG, SHORT, Job, JobKind, JobState
 from reading_centre.use_cases.agreement import write_agreement
@@ -223,8 +223,11 @@ def _settled(
     with suppress(UsageError):
         entry = quarantine_entry(trial.quarantine, job.entry)
         if entry.outcome.startswith(ACCEPTED):
-            gate = registry.site(job.site).gate.value if entry.kind == DUMMY_RUN else Gate.ACCEPTED.value
-            return JobState.DONE, {"notes": [_DONE_BEFORE], "gate": gate}, _code_of(trial, job, upload.request)
+            remove_settled(trial.quarantine)
+            gates = registry.scanner_gates.all(job.site) if entry.kind == DUMMY_RUN else ()
+            states = (gate.state.value for gate in gates if gate.latest_digest == entry.sha256)
+            outcome = {"notes": [_DONE_BEFORE], "gate": next(states, Gate.ACCEPTED.value)}
+            return JobState.DONE, outcome, _code_of(trial, job, upload.request)
         if entry.outcome.startswith(REFUSED_AGAIN):
             later = quarantine_entry(trial.quarantine, entry.outcome.removeprefix(REFUSED_AGAIN))
             outcome = {"reason": later.reason, "next_step": later.next_step}

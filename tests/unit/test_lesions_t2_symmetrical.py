@@ -66,6 +66,16 @@ def with_grey(head, *spots):
     )
 
 
+def test_cortex_opposite_a_lesion_of_white_matter_is_no_evidence():
+    head = Head()
+    right, left = head.inside(RIGHT, 4), head.inside(LEFT, 4)
+    both = contrast_of(head, right=5.0, left=5.0)
+    for grey, expected in ((left, False), (right | left, True), (np.zeros_like(left), True)):
+        maps = with_grey(head, grey)
+        (alike,) = as_bright_on_the_other_side(ConnectedComponents.of(right), both, head.visit(FLAIR), maps)
+        assert bool(alike) is expected
+
+
 def excluded(head, found, contrasts, maps, *, visits=None, score=0.0):
     return symmetrical_grey_matter(
         found,

@@ -712,7 +712,7 @@ def test_a_face_that_cannot_be_located_is_a_fault_of_the_case(trial, monkeypatch
         for path in ("case", "volumes/flair"):
             answer = desk.client.get(f"{desk.url}/{path}")
             assert (answer.status_code, answer.json()["detail"][:46]) == (
-                503, "Expected the images of this case, found a faul",
+                503, "Expected the images of this case, found images",
             )  # fmt: skip
 
 

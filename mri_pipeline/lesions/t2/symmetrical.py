@@ -1,4 +1,4 @@
-"""Structures that are as bright on the other side and no lesions: hippocampus, amygdala, insula, cingulum, tracts."""
+"""Structures that are as bright on the other side and no lesions: hippocampus, amygdala, midbrain, tracts."""
 
 from __future__ import annotations
 
