@@ -12,7 +12,7 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.contrast import Recognised
 from qc.content import judge_copies
-from qc.findings import ComplianceReport, Finding
+from qc.findings import SEND_AGAIN, ComplianceReport, Finding
 from qc.measures import ImageMeasures
 from qc.quality_rules import judge_quality
 from qc.scan_profile import ScanProfile
@@ -111,7 +111,7 @@ def judge_dummy_run(
     """
     findings = list(compliance.findings)
     if conversion_fault:
-        findings.append(Finding("conversion", Action.REFUSE, conversion_fault))
+        findings.append(Finding("conversion", Action.REFUSE, conversion_fault, to_do=SEND_AGAIN))
     found, _ = ComplianceReport(tuple(judge_images(measures, protocol))).without_optional(
         protocol.required_contrasts
     )
@@ -183,5 +183,5 @@ def judge_image(contrast: Contrast, values: ImageMeasures, protocol: Protocol) -
     ):
         message = f"{contrast.value}: expected no {what}, found {count}"
         action = Action.REFUSE if count else None
-        findings.append(Finding(rule, action, message, contrast, float(count), 0.0, "slices"))
+        findings.append(Finding(rule, action, message, contrast, float(count), 0.0, "slices", SEND_AGAIN))
     return findings

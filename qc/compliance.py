@@ -15,7 +15,7 @@ from mri_pipeline.intake.contrast import Recognised
 from mri_pipeline.intake.geometry import Geometry
 from mri_pipeline.intake.series import Series
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.findings import ComplianceReport, Finding
+from qc.findings import SEND_AGAIN, ComplianceReport, Finding
 
 FIELD_TOLERANCE_T: Final = 0.02
 """Tolerance of the field strength. Headers of 1.5 T scanners state 1.494 or 1.4939 T, those of 3 T scanners 2.89 or
@@ -117,11 +117,13 @@ def _field_strength(series: Sequence[Series], minimum: float) -> Finding:
     known = [t for t in stated if t is not None]
     if not known:
         message = f"expected a field strength of at least {minimum:g} T, found none stated in the headers"
-        return Finding("field_strength", Action.REFUSE, message, limit=minimum, unit="T")
+        ask = "send the DICOM files as the scanner wrote them, with MagneticFieldStrength (0018,0087)"
+        return Finding("field_strength", Action.REFUSE, message, limit=minimum, unit="T", to_do=ask)
     weakest = min(known)
     action = Action.REFUSE if weakest < minimum - FIELD_TOLERANCE_T else None
     message = f"expected a field strength of at least {minimum:g} T, found {weakest:.4g} T"
-    return Finding("field_strength", action, message, measured=weakest, limit=minimum, unit="T")
+    ask = f"use a scanner of at least {minimum:g} T, and send its scans"
+    return Finding("field_strength", action, message, measured=weakest, limit=minimum, unit="T", to_do=ask)
 
 
 def _required(
@@ -144,7 +146,12 @@ def _required(
             reasons = [r.evidence for r in unwanted if not chosen or r.unwanted in _ANATOMY_NOT_USED]
             if reasons:
                 message += " (" + "; ".join(reasons[:3]) + ")"
-            findings.append(Finding("sequence", Action.REFUSE if refuse else Action.QUERY, message, contrast))
+            later = (
+                "repeat the dummy run with it" if purpose is Purpose.DUMMY_RUN else "acquire it at the next visits"
+            )
+            ask = f"send the {contrast.value}; if it was not acquired, {later}"
+            action = Action.REFUSE if refuse else Action.QUERY
+            findings.append(Finding("sequence", action, message, contrast, to_do=ask))
     return findings
 
 
@@ -160,7 +167,7 @@ def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding
     else:
         message, action_or_none = f"{contrast.value}: {geometry.slices} slices, none missing", None
         return Finding("whole_series", action_or_none, message, contrast, measured, 0.0, "slices")
-    return Finding("whole_series", action, message, contrast, measured, 0.0, "slices")
+    return Finding("whole_series", action, message, contrast, measured, 0.0, "slices", SEND_AGAIN)
 
 
 def _geometry_limits(contrast: Contrast, series: Series, geometry: Geometry, protocol: Protocol) -> list[Finding]:

@@ -18,7 +18,7 @@ from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
-from qc.findings import Finding
+from qc.findings import SEND_AGAIN, Finding
 from qc.planes import mean_at, smoothed
 
 WORK_MM: Final = 3.0
@@ -153,6 +153,8 @@ def judge_copies(digests: Mapping[Contrast, Sequence[str]], required: Collection
             message = f"{names}: expected two scans, found {count} slices with the same pixels in both"
             optional = [contrast for contrast in (one, other) if contrast not in required]
             for contrast in optional or [other]:
-                finding = Finding("copied_scan", Action.REFUSE, message, contrast, float(count), 0.0, "slices")
+                finding = Finding(
+                    "copied_scan", Action.REFUSE, message, contrast, float(count), 0.0, "slices", SEND_AGAIN
+                )
                 findings.append(finding)
     return findings

@@ -18,6 +18,10 @@ NEVER_OVERRULED: Final = frozenset({
 visit or patient (for changed patient data there is ``--patient-changed``)."""
 
 
+SEND_AGAIN: Final = "send the whole series again, as the scanner wrote it; if it is so there, scan again"
+"""What the site has to do about a series that is not whole."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One limit that was judged.
@@ -37,7 +41,7 @@ class Finding:
     unit : str
         Unit, such as "mm", "min" or "%"; empty for a ratio.
     to_do : str
-        What the site has to do, if the limit of ``trial.toml`` states it.
+        What the site has to do; empty if nothing.
     """
 
     rule: str

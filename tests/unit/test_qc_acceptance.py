@@ -196,6 +196,7 @@ def test_a_refused_dummy_run_lists_every_reason_and_still_shows_the_images(tmp_p
     assert result.verdict is Verdict.REFUSED
     # the object of the factory is no head either
     assert {f.rule for f in result.of(Action.REFUSE)} >= {"field_strength", "sequence", "head_volume"}
+    assert all(f.to_do for f in result.of(Action.REFUSE))  # the report says what to do about each
     assert set(result.images) == {Contrast.T1W, Contrast.T2W, Contrast.T1W_GD}
 
 
