@@ -117,7 +117,8 @@ def new_lesions(folder: Path) -> Figures:
             false = sum(len(row["false_mm3"]) for row in subjects if row["quiet"] is quiet)
             figures[f"{visits} visits, {'quiet' if quiet else 'active'}: false"] = str(false)
     series = [row for row in rows if "false_mm3" in row and row["visits"] == QUIET_VISITS]
-    figures[f"{QUIET_VISITS} visits, quiet: false"] = str(sum(len(row["false_mm3"]) for row in series))
+    if series:
+        figures[f"{QUIET_VISITS} visits, quiet: false"] = str(sum(len(row["false_mm3"]) for row in series))
     return figures
 
 
