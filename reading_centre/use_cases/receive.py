@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import A_RELEASE
 
 from mri_pipeline.core.errors import (
     ComplianceError,
@@ -294,9 +295,14 @@ def _started(node: Node, incoming: Incoming, sites: Mapping[str, str], said: _Wa
         for study, objects in incoming.end(event.assoc, released=released):
             said.ended(study, objects)
 
+    def message(event: Any) -> None:
+        """The request of a release. EVT_RELEASED follows the answer, and may come after the close."""
+        if isinstance(event.primitive, A_RELEASE):
+            ended(event, released=True)
+
     handlers: Any = [
         (evt.EVT_C_STORE, store),
-        (evt.EVT_RELEASED, partial(ended, released=True)),
+        (evt.EVT_ACSE_RECV, message),
         (evt.EVT_ABORTED, partial(ended, released=False)),
         (evt.EVT_CONN_CLOSE, partial(ended, released=False)),
     ]

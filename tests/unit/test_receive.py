@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pynetdicom import AE
+from pynetdicom.acse import ACSE
 from pynetdicom.sop_class import MRImageStorage, Verification
 
 from mri_pipeline.core.errors import (
@@ -161,6 +162,23 @@ def test_a_whole_study_passes_the_gate(trial, tmp_path, caplog):
         record.getMessage() for record in caplog.records if not record.name.startswith(("pynetdicom", "filelock"))
     ]
     assert not any(name in text for name in NAMES for text in (*lines, *own))
+
+
+def test_a_sender_that_closes_before_the_release_is_handled_has_not_broken_off(trial, tmp_path, monkeypatch):
+    """The connection is closed by another thread than the one that handles the release."""
+    answer = ACSE.send_release
+
+    def slow(acse, **keywords):
+        answer(acse, **keywords)
+        time.sleep(2.0)
+
+    monkeypatch.setattr(ACSE, "send_release", slow)
+    said = []
+    with running(trial, broken_s=3600.0, waiting=said.append) as (port, lines):
+        assert send(port, visit_files(tmp_path / "visit"))
+        wait_for(lambda: len(lines) > 1)
+    assert "accepted" in lines[1]
+    assert not any("broke off" in line for line in said), said
 
 
 def test_the_same_study_sent_again_is_known_and_another_scan_goes_to_quarantine(trial, tmp_path):
