@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class DummyRun:
+class JudgedDummyRun:
     """A dummy run with its verdict, without patient data.
 
     Parameters
@@ -84,7 +84,7 @@ def judge_dummy_run(
     profile: ScanProfile | None,
     images: Mapping[Contrast, Image],
     measures: Mapping[Contrast, ImageMeasures],
-) -> DummyRun:
+) -> JudgedDummyRun:
     """Judge a site's dummy run, headers and images.
 
     Parameters
@@ -106,7 +106,7 @@ def judge_dummy_run(
 
     Returns
     -------
-    DummyRun
+    JudgedDummyRun
         With the verdict on all findings.
     """
     findings = list(compliance.findings)
@@ -116,7 +116,7 @@ def judge_dummy_run(
         protocol.required_contrasts
     )
     findings += found.findings
-    return DummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
+    return JudgedDummyRun(site, verdict(findings), tuple(findings), recognised, profile, images, measures)
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:

@@ -20,7 +20,7 @@ Values = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Reference:
+class EarlierValue:
     """An earlier value of a measure.
 
     Parameters
@@ -91,14 +91,14 @@ class ChangeRule:
             return change * self.scale
         return None if before == 0 else 100 * change / abs(before)
 
-    def judge(self, contrast: Contrast, now: float, reference: Reference, limit: QualityLimit) -> Finding:
+    def judge(self, contrast: Contrast, now: float, reference: EarlierValue, limit: QualityLimit) -> Finding:
         """Compare a measure with an earlier value.
 
         Parameters
         ----------
         contrast : Contrast
         now : float
-        reference : Reference
+        reference : EarlierValue
         limit : QualityLimit
 
         Returns
@@ -211,7 +211,7 @@ def judge_change(
 
 def _references(
     contrast: str, measure: str, earlier: Mapping[str, Values], dummy_run: Values | None, factor: float
-) -> list[Reference]:
+) -> list[EarlierValue]:
     """The values with which a measure is compared: the earlier visits first, then the dummy run."""
     before = {visit: values[contrast][measure] for visit, values in earlier.items()
               if measure in values.get(contrast, {})}  # fmt: skip
@@ -219,7 +219,7 @@ def _references(
     if before:
         names = ", ".join(before)
         name = f"visit {names}" if len(before) == 1 else f"visits {names} (median)"
-        found.append(Reference(name, median(before.values())))
+        found.append(EarlierValue(name, median(before.values())))
     if dummy_run is not None and measure in dummy_run.get(contrast, {}):
-        found.append(Reference("the dummy run of the scanner", dummy_run[contrast][measure], factor))
+        found.append(EarlierValue("the dummy run of the scanner", dummy_run[contrast][measure], factor))
     return found

@@ -39,7 +39,7 @@ _ANATOMY_NOT_USED: Final = {
 """Why a series of the right contrast may be left out; named where a sequence is missing."""
 
 
-class Purpose(StrEnum):
+class UploadPurpose(StrEnum):
     """Purpose of an upload. A dummy run must contain all required sequences, a visit at least FLAIR."""
 
     DUMMY_RUN = "dummy run"
@@ -51,7 +51,7 @@ def check_compliance(
     recognised: Sequence[Recognised],
     protocol: Protocol,
     *,
-    purpose: Purpose,
+    purpose: UploadPurpose,
 ) -> ComplianceReport:
     """Judge the chosen series of a visit.
 
@@ -61,7 +61,7 @@ def check_compliance(
     recognised : sequence of Recognised
         All series of the upload. The message for a missing required sequence lists them.
     protocol : Protocol
-    purpose : Purpose
+    purpose : UploadPurpose
 
     Returns
     -------
@@ -127,9 +127,10 @@ def _field_strength(series: Sequence[Series], minimum: float) -> Finding:
 
 
 def _required(
-    chosen: Mapping[Contrast, Choice], recognised: Sequence[Recognised], protocol: Protocol, purpose: Purpose
+    chosen: Mapping[Contrast, Choice], recognised: Sequence[Recognised], protocol: Protocol, purpose: UploadPurpose
 ) -> list[Finding]:
     unwanted = [r for r in recognised if r.contrast is None]
+    dummy_run = purpose is UploadPurpose.DUMMY_RUN
     findings = []
     for sequence in protocol.sequences:
         contrast = sequence.contrast
@@ -140,15 +141,13 @@ def _required(
                 Finding("sequence", Action.NOTE, f"{contrast.value} was not sent (optional)", contrast)
             )
         else:
-            refuse = purpose is Purpose.DUMMY_RUN or contrast is Contrast.FLAIR
+            refuse = dummy_run or contrast is Contrast.FLAIR
             found = ", ".join(sorted(c.value for c in chosen)) or "no sequence of the protocol"
             message = f"expected {contrast.value}, found {found}"
             reasons = [r.evidence for r in unwanted if not chosen or r.unwanted in _ANATOMY_NOT_USED]
             if reasons:
                 message += " (" + "; ".join(reasons[:3]) + ")"
-            later = (
-                "repeat the dummy run with it" if purpose is Purpose.DUMMY_RUN else "acquire it at the next visits"
-            )
+            later = "repeat the dummy run with it" if dummy_run else "acquire it at the next visits"
             ask = f"send the {contrast.value}; if it was not acquired, {later}"
             action = Action.REFUSE if refuse else Action.QUERY
             findings.append(Finding("sequence", action, message, contrast, to_do=ask))

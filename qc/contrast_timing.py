@@ -12,7 +12,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, EnhancementCheck, compare_t1
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Basis
-from qc.compliance import TIMING_RULE, Purpose
+from qc.compliance import TIMING_RULE, UploadPurpose
 from qc.findings import ComplianceReport, Finding
 
 RULE: Final = "enhancement"
@@ -46,7 +46,7 @@ def decide_timing(
     chosen: Mapping[Contrast, Choice],
     judge: Callable[[Mapping[Contrast, Choice]], ComplianceReport],
     *,
-    purpose: Purpose,
+    purpose: UploadPurpose,
     required: bool = True,
 ) -> TimingDecision:
     """Compare the T1 before and after contrast, and decide which is which.
@@ -64,7 +64,7 @@ def decide_timing(
     chosen : mapping of Contrast to Choice
     judge : callable
         Judges the headers of chosen series (`qc.headers.HeaderChecks.judge`).
-    purpose : Purpose
+    purpose : UploadPurpose
     required : bool, optional
         True if the protocol requires the post-contrast T1.
 
@@ -77,7 +77,7 @@ def decide_timing(
     if not all(contrast in images and contrast in chosen for contrast in _PAIR):
         return TimingDecision(source, chosen, judge(chosen))
     check = compare_t1(images[Contrast.T1W], images[Contrast.T1W_GD])
-    refuse = required and purpose is Purpose.DUMMY_RUN
+    refuse = required and purpose is UploadPurpose.DUMMY_RUN
     finding = _finding(check, chosen, Action.REFUSE if refuse else Action.QUERY)
     if check.enhancement is Enhancement.UNDECIDED:
         return TimingDecision(source, chosen, judge(chosen).adding(finding))

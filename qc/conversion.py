@@ -16,7 +16,7 @@ from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding, deidentify
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.gate import CheckedUpload
 
 
@@ -101,7 +101,7 @@ def deidentify_chosen(checked: CheckedUpload, folder: Path, blinding: Blinding) 
     UploadRefusedError
         If an identity would remain.
     """
-    if checked.headers.purpose is Purpose.VISIT:
+    if checked.headers.purpose is UploadPurpose.VISIT:
         checked.compliance.require()
     clean: dict[Contrast, Path] = {}
     alarms: list[IdentityError] = []

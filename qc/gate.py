@@ -26,7 +26,7 @@ from mri_pipeline.intake.series import group_series, require_one_day, require_on
 from mri_pipeline.intake.stated import apply_statement
 from mri_pipeline.intake.unpack import UnpackLimits, unpack
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import INCOMPLETE, Purpose
+from qc.compliance import INCOMPLETE, UploadPurpose
 from qc.findings import ComplianceReport, Finding
 from qc.headers import HeaderChecks
 from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
@@ -71,7 +71,7 @@ def choose_series(
     *,
     not_kept: Mapping[str, int],
     protocol: Protocol,
-    purpose: Purpose,
+    purpose: UploadPurpose,
     previous: PreviousScan | None = None,
     overruled: bool = False,
     stated: Mapping[Contrast, int] | None = None,
@@ -84,7 +84,7 @@ def choose_series(
     not_kept : mapping of str to int
         `mri_pipeline.intake.unpack.Unpacked.left_out`.
     protocol : Protocol
-    purpose : Purpose
+    purpose : UploadPurpose
     previous : PreviousScan, optional
         Another visit of the patient. A change of scanner or protocol is flagged.
     overruled : bool, optional
@@ -151,7 +151,9 @@ def is_complete_visit(upload: Path, *, protocol: Protocol, work_dir: Path) -> bo
     try:
         unpacked = unpack(upload, work_dir, UnpackLimits(max_bytes=protocol.max_upload_mb * 1_000_000))
         reading = read_headers(unpacked.files, key=token_bytes(32))  # its keys are not used
-        checked = choose_series(reading, not_kept=unpacked.left_out, protocol=protocol, purpose=Purpose.VISIT)
+        checked = choose_series(
+            reading, not_kept=unpacked.left_out, protocol=protocol, purpose=UploadPurpose.VISIT
+        )
     except UploadRefusedError:
         return False
     return not any(

@@ -10,7 +10,7 @@ from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.choose import Choice
 from mri_pipeline.intake.contrast import Recognised
-from qc.compliance import Purpose, check_compliance
+from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import compare_coverage, odd_slices, split_series
 from qc.findings import ComplianceReport, Finding
 from qc.scan_profile import PreviousScan, compare_scanners, compare_with_previous, scan_profile
@@ -23,7 +23,7 @@ class HeaderChecks:
     Parameters
     ----------
     protocol : Protocol
-    purpose : Purpose
+    purpose : UploadPurpose
     recognised : sequence of Recognised
         All series of the upload.
     merged, unfit
@@ -37,7 +37,7 @@ class HeaderChecks:
     """
 
     protocol: Protocol
-    purpose: Purpose
+    purpose: UploadPurpose
     recognised: Sequence[Recognised]
     merged: Mapping[str, int]
     unfit: AbstractSet[str]

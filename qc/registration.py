@@ -30,7 +30,7 @@ MOST_FORM_DIFFERENCE_MM = 0.5
 differently, and a qform contains no shears."""
 
 
-class Verdict(StrEnum):
+class RegistrationVerdict(StrEnum):
     """Verdict on one registration."""
 
     REFERENCE = "reference"  # the target of the other registrations
@@ -39,7 +39,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-def judge(record: RegistrationRecord) -> Verdict:
+def judge(record: RegistrationRecord) -> RegistrationVerdict:
     """Judge one registration.
 
     Parameters
@@ -48,7 +48,7 @@ def judge(record: RegistrationRecord) -> Verdict:
 
     Returns
     -------
-    Verdict
+    RegistrationVerdict
 
     Examples
     --------
@@ -57,10 +57,10 @@ def judge(record: RegistrationRecord) -> Verdict:
     'doubtful'
     """
     if record.failed:
-        return Verdict.FAILED
+        return RegistrationVerdict.FAILED
     if record.quality is None:
-        return Verdict.REFERENCE
-    return Verdict.DOUBTFUL if record.quality < SURE else Verdict.GOOD
+        return RegistrationVerdict.REFERENCE
+    return RegistrationVerdict.DOUBTFUL if record.quality < SURE else RegistrationVerdict.GOOD
 
 
 def brain_qc_flag(quality: float) -> str:
@@ -175,9 +175,9 @@ def qc_flags(quality: VisitQuality) -> list[str]:
         to = "the FLAIR" if record.reference == quality.visit else f"the FLAIR of {record.reference}"
         if record.method == Method.SAME_SCAN and record.failed:
             found.append(f"{name} excluded: it has the same voxels as another contrast of the visit")
-        elif verdict is Verdict.FAILED and not quality.failure:
+        elif verdict is RegistrationVerdict.FAILED and not quality.failure:
             found.append(f"{name} excluded: registration to {to} failed (quality {record.quality or 0.0:.2f})")
-        elif verdict is Verdict.DOUBTFUL:
+        elif verdict is RegistrationVerdict.DOUBTFUL:
             found.append(
                 f"{name} to {to}: uncertain registration (quality {record.quality:.2f}); check the images"
             )

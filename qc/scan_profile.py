@@ -24,7 +24,7 @@ SAME_FIELD_T: Final = 0.05
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class AcquisitionParameters:
     """Acquisition parameters of one contrast, for comparison with the next visit.
 
     Parameters
@@ -90,12 +90,12 @@ class ScanProfile(Scanner):
 
     Parameters
     ----------
-    acquisitions : mapping of Contrast to Acquisition
+    acquisitions : mapping of Contrast to AcquisitionParameters
     others : mapping of Contrast to Scanner
         The scanners of contrasts that come from another scanner, software version or receive coil than the FLAIR.
     """
 
-    acquisitions: Mapping[Contrast, Acquisition] = field(default_factory=dict)
+    acquisitions: Mapping[Contrast, AcquisitionParameters] = field(default_factory=dict)
     others: Mapping[Contrast, Scanner] = field(default_factory=dict)
 
 
@@ -129,7 +129,7 @@ def scan_profile(chosen: Mapping[Contrast, Choice]) -> ScanProfile:
         series = choice.recognised.series
         spacing = series.geometry.spacing_mm if series.geometry else (0.0, 0.0, 0.0)
         first = series.first
-        acquisitions[contrast] = Acquisition(
+        acquisitions[contrast] = AcquisitionParameters(
             first.repetition_time_ms, first.echo_time_ms, first.inversion_time_ms, spacing, first.acquisition_type,
             round(series.geometry.coverage_mm, 2) if series.geometry else None,
         )  # fmt: skip
@@ -326,7 +326,7 @@ def compare_with_previous(
     return tuple(findings)
 
 
-def _changes(now: Acquisition, before: Acquisition, share: float) -> list[str]:
+def _changes(now: AcquisitionParameters, before: AcquisitionParameters, share: float) -> list[str]:
     """Parameters that differ by more than a share of the larger value."""
     pairs = (
         ("repetition time", now.repetition_time_ms, before.repetition_time_ms),

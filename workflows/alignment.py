@@ -22,7 +22,7 @@ from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
-from workflows.alignment_records import Match, VisitAlignmentRecord, load_record_file
+from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord, load_record_file
 from workflows.engine import failure_reason, run_workflow
 from workflows.plugin import Plugin
 from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
@@ -200,7 +200,7 @@ class _Rounds:
         shutil.rmtree(self.folder, ignore_errors=True)  # records of an earlier run are not valid for this one
         self.alignment_records: dict[str, VisitAlignmentRecord] = {}
         self.faults: dict[str, str] = {}
-        self.matches: dict[str, tuple[str, Match]] = {}
+        self.matches: dict[str, tuple[str, ScanRegistration]] = {}
 
     def star(self, labels: Sequence[str], reference: str, *, free: set[str] | None = None) -> list[str]:
         """Register visits to a reference. Returns the matching visits with a brain mask, and the reference.
@@ -230,7 +230,7 @@ class _Rounds:
         for label in labels:
             file = match_record_file(self.folder, label, reference)
             if label != reference and file.is_file():
-                match = load_record_file(Match, file)
+                match = load_record_file(ScanRegistration, file)
                 self.matches[label] = reference, match
                 if (
                     not match.failed and label in self.alignment_records

@@ -15,7 +15,7 @@ from mri_pipeline.images.duplicates import repeated
 from mri_pipeline.images.register import Method
 
 
-class Match(BaseModel):
+class ScanRegistration(BaseModel):
     """A registration with its transform file and quality (`mri_pipeline.images.register.Registration`).
 
     Attributes
@@ -71,7 +71,7 @@ class VisitAlignmentRecord(BaseModel):
         Quality of the match to the template, 0 to 1.
     scan_digest : str
         Digest of the FLAIR's voxels.
-    scans : dict of Contrast to Match
+    scans : dict of Contrast to ScanRegistration
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,22 +81,24 @@ class VisitAlignmentRecord(BaseModel):
     skull_stripped: bool
     brain_quality: float
     scan_digest: str
-    scans: dict[Contrast, Match]
+    scans: dict[Contrast, ScanRegistration]
 
 
-def without_copies(scans: Mapping[Contrast, Match], flair_digest: str) -> dict[Contrast, Match]:
+def without_copies(
+    scans: Mapping[Contrast, ScanRegistration], flair_digest: str
+) -> dict[Contrast, ScanRegistration]:
     """Mark the registrations of scans that have the voxels of another contrast as failed.
 
     Parameters
     ----------
-    scans : mapping of Contrast to Match
+    scans : mapping of Contrast to ScanRegistration
         All contrasts of a visit except FLAIR.
     flair_digest : str
         Digest of the FLAIR's voxels.
 
     Returns
     -------
-    dict of Contrast to Match
+    dict of Contrast to ScanRegistration
     """
     digests = {Contrast.FLAIR: flair_digest, **{contrast: match.scan_digest for contrast, match in scans.items()}}
     failed = {"quality": 0.0, "method": Method.SAME_SCAN.value, "failed": True}

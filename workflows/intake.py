@@ -18,7 +18,7 @@ from nipype.pipeline.engine.utils import load_resultfile
 from mri_pipeline.core.errors import UploadRefusedError
 from mri_pipeline.core.protocol import Protocol
 from mri_pipeline.core.visits import Contrast
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.decision import ConvertedUpload
 from qc.gate import CheckedUpload
 from qc.scan_profile import PreviousScan
@@ -47,7 +47,7 @@ class IntakeJob:
     trial : Path
         Folder of the trial. Its secrets are read from ``sealed/``.
     protocol : Protocol
-    purpose : Purpose
+    purpose : UploadPurpose
     code : str
         Replaces name and number of the patient.
     cleared : frozenset of str
@@ -63,7 +63,7 @@ class IntakeJob:
     upload: Path
     trial: Path
     protocol: Protocol
-    purpose: Purpose
+    purpose: UploadPurpose
     code: str
     cleared: frozenset[str] = frozenset()
     previous: PreviousScan | None = None

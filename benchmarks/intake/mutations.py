@@ -45,7 +45,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.read import HeaderReading, read_headers
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.conversion import convert_chosen, deidentify_chosen
 from qc.gate import choose_series
 from tests.unit import dicom_factory as factory
@@ -118,7 +118,7 @@ def intake(reading: HeaderReading, work: Path, trial: Trial) -> tuple[Image, tup
         If it is refused.
     """
     checked = choose_series(
-        reading, not_kept={}, protocol=load_protocol(trial.protocol_file), purpose=Purpose.VISIT
+        reading, not_kept={}, protocol=load_protocol(trial.protocol_file), purpose=UploadPurpose.VISIT
     )
     clean = deidentify_chosen(checked, work / "clean", Blinding("AB12", KEY))
     converted = dict(convert_chosen(checked, clean))

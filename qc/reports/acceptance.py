@@ -15,7 +15,7 @@ from mri_pipeline.core.provenance import settings_digest, software
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScannerState
-from qc.acceptance import DummyRun, Verdict
+from qc.acceptance import JudgedDummyRun, Verdict
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import NEVER_OVERRULED, Finding
 from qc.measure_record import measure_record
@@ -83,12 +83,12 @@ class Context:
         return self.judged_on + dt.timedelta(days=self.protocol.scanner_gate.answer_within_days)
 
 
-def acceptance_html(run: DummyRun, context: Context) -> str:
+def acceptance_html(run: JudgedDummyRun, context: Context) -> str:
     """Render the report.
 
     Parameters
     ----------
-    run : DummyRun
+    run : JudgedDummyRun
     context : Context
 
     Returns
@@ -122,12 +122,12 @@ def acceptance_html(run: DummyRun, context: Context) -> str:
     )
 
 
-def acceptance_json(run: DummyRun, context: Context) -> str:
+def acceptance_json(run: JudgedDummyRun, context: Context) -> str:
     """The verdict, all findings and all measures of a dummy run, for machines.
 
     Parameters
     ----------
-    run : DummyRun
+    run : JudgedDummyRun
     context : Context
 
     Returns
@@ -211,7 +211,7 @@ def add_decision(page: Path, *, state: str, reason: str, by: str, day: dt.date, 
     write_atomic(values, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _verdict(run: DummyRun, context: Context) -> str:
+def _verdict(run: JudgedDummyRun, context: Context) -> str:
     """The final decision of a person; without one, the verdict by the limits, or that a person has to decide first.
 
     A refusal that no person overrules stands.
@@ -251,7 +251,7 @@ def _row(finding: Finding, until: str) -> dict[str, str]:
     }
 
 
-def _scanner(run: DummyRun) -> list[tuple[str, str]]:
+def _scanner(run: JudgedDummyRun) -> list[tuple[str, str]]:
     if run.profile is None:
         return []
     field = run.profile.field_strength_t
@@ -264,7 +264,9 @@ def _scanner(run: DummyRun) -> list[tuple[str, str]]:
     ]
 
 
-def _image(contrast: Contrast, run: DummyRun, context: Context, placement: Placement | None) -> dict[str, Any]:
+def _image(
+    contrast: Contrast, run: JudgedDummyRun, context: Context, placement: Placement | None
+) -> dict[str, Any]:
     image, limits = run.images[contrast], context.protocol.image_quality
     doubtful = doubtful_slices(image, limits)
     values = measure_record({contrast: run.measures[contrast]})[contrast.value] if contrast in run.measures else {}

@@ -16,7 +16,7 @@ from mri_pipeline.core.io.atomic import write_atomic
 from mri_pipeline.core.records import VisitCounts
 from qc.reports.methods import METHODS_PAGE
 from qc.reports.page import render
-from qc.reports.whose import AUTOMATIC, Whose, common_status
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution, common_status
 
 INDEX_PAGE = "index.html"
 
@@ -31,7 +31,7 @@ _COLUMNS = {
 }
 
 
-class SubjectState(StrEnum):
+class AnalysisState(StrEnum):
     """How far the analysis of a subject has come."""
 
     DONE = "done"
@@ -52,14 +52,14 @@ class VisitEntry:
         State of its scan: ``analysed``, ``failed``, ``refused``, ``missing`` or ``received``.
     counts : VisitCounts or None
         None unless it is analysed.
-    whose : Whose
-        Whose numbers they are.
+    attribution : ReadAttribution
+        Status of its numbers, and the reader who confirmed them.
     """
 
     visit: str
     scan: str
     counts: VisitCounts | None = None
-    whose: Whose = AUTOMATIC
+    attribution: ReadAttribution = AUTOMATIC
 
     @property
     def cells(self) -> list[str]:
@@ -76,7 +76,7 @@ class SubjectEntry:
     ----------
     subject : str
         Blinded code or BIDS label, without ``sub-``.
-    state : SubjectState
+    state : AnalysisState
     visits : tuple of VisitEntry
         In the order of time.
     reason : str
@@ -92,7 +92,7 @@ class SubjectEntry:
     """
 
     subject: str
-    state: SubjectState
+    state: AnalysisState
     visits: tuple[VisitEntry, ...]
     reason: str = ""
     qc_flags: tuple[str, ...] = ()
@@ -123,14 +123,14 @@ def write_index(
         The page. Equal input gives equal bytes.
     """
     states = Counter(subject.state for subject in subjects)
-    status = common_status(visit.whose for subject in subjects for visit in subject.visits if visit.counts)
+    status = common_status(visit.attribution for subject in subjects for visit in subject.visits if visit.counts)
     html = render(
         "index.html.j2",
         subjects=subjects,
         columns=list(_COLUMNS.values()),
-        states={state.value: states[state] for state in SubjectState if states[state]},
+        states={state.value: states[state] for state in AnalysisState if states[state]},
         status=status.value,
-        reads=any(visit.whose.reader for subject in subjects for visit in subject.visits),
+        reads=any(visit.attribution.reader for subject in subjects for visit in subject.visits),
         flagged=[subject for subject in subjects if subject.qc_flags],
         settings_digest=settings_digest,
         software=software,

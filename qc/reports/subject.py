@@ -28,11 +28,11 @@ from qc.registration import SURE, all_qc_flags
 from qc.reports.activity import activity_rows, totals
 from qc.reports.activity_crops import ShownVisit
 from qc.reports.calibration import calibration_rows, shown_from
+from qc.reports.read_attribution import AUTOMATIC, common_status
 from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_scans import scan_rows
 from qc.reports.subject_slices import View, choose_view, mosaic
-from qc.reports.whose import AUTOMATIC, common_status
 
 TEMPLATE = "templates/subject_report.html.j2"
 
@@ -112,7 +112,7 @@ def subject_report_html(report: SubjectReport) -> str:
         contrasts=[Contrast.FLAIR.value, *(c.value for c in Contrast if c is not Contrast.FLAIR)],
         sure=SURE,
         to_qc_flags=all_qc_flags(report.result.quality),
-        status=common_status(visit.whose for visit in shown).value,
+        status=common_status(visit.attribution for visit in shown).value,
     )
 
 
@@ -121,12 +121,12 @@ def _row(visit: VisitReport, result: SubjectResult) -> dict[str, Any]:
     counts = next((row for row in result.visits if row.visit == visit.visit), None)
     measured = counts is not None and visit.status is ScanStatus.ANALYSED
     values = {name: _number(counts, name) if measured else "" for name in _COLUMNS}
-    shown = shown_from(visit.calibration.rates) if measured and visit.whose == AUTOMATIC else {}
+    shown = shown_from(visit.calibration.rates) if measured and visit.attribution == AUTOMATIC else {}
     return {
         "visit": visit.visit,
         "week": "" if visit.week is None else str(visit.week),
         "status": visit.status.value,
-        "read": str(visit.whose) if measured else "",
+        "read": str(visit.attribution) if measured else "",
         "reference": (counts.reference_visit or "") if counts is not None and measured else "",
         "cells": [{"text": values[name], "shown": values[name] and shown.get(name, "")} for name in _COLUMNS],
     }
@@ -158,7 +158,7 @@ def _pages(visits: Sequence[VisitReport], result: SubjectResult) -> list[dict[st
             {
                 "visit": visit.visit,
                 "week": visit.week,
-                "read": str(visit.whose),
+                "read": str(visit.attribution),
                 "view": view,
                 **_activity(visit, shown_visits, result, counts, windows=windows, brain=view.box),
                 "mosaics": _mosaics(visit, view, windows),

@@ -12,7 +12,7 @@ from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import ScanStatus, SubjectResult
 from mri_pipeline.core.spatial import Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.reports.whose import AUTOMATIC, Whose
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class VisitReport:
     week : int or None
     status : ScanStatus
         The other fields are empty unless it is *analysed*.
-    whose : Whose
-        Whose masks they are.
+    attribution : ReadAttribution
+        Status of its masks, and the reader who confirmed them.
     images : mapping of Contrast to Image
         In the subject's space, normalised (white matter 1); FLAIR for every analysed visit.
     brain : LabelImage or None
@@ -43,7 +43,7 @@ class VisitReport:
     visit: str
     week: int | None = None
     status: ScanStatus = ScanStatus.ANALYSED
-    whose: Whose = AUTOMATIC
+    attribution: ReadAttribution = AUTOMATIC
     images: Mapping[Contrast, Image] = field(default_factory=dict)
     brain: LabelImage | None = None
     masks: Mapping[MaskLabel, LabelImage] = field(default_factory=dict)

@@ -21,9 +21,9 @@ from mri_pipeline.core.plan import PlannedVisit
 from mri_pipeline.core.records import ScanStatus, SubjectResult, VisitCounts
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import VisitTracking
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.subject import write_subject_report
 from qc.reports.subject_contents import SubjectReport, VisitReport
-from qc.reports.whose import AUTOMATIC, Whose
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class CountedVisit:
     masks : VisitMasks
         Of the read that counts; automatic without one. With the FLAIR that the counts use.
     tracking : VisitTracking
-    whose : Whose
+    attribution : ReadAttribution
     """
 
     masks: VisitMasks
     tracking: VisitTracking
-    whose: Whose = AUTOMATIC
+    attribution: ReadAttribution = AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _visit(
         planned.label,
         planned.week,
         ScanStatus.ANALYSED,
-        whose=counted.whose,
+        attribution=counted.attribution,
         images=found.images if masks.flair is None else {**found.images, Contrast.FLAIR: masks.flair},
         brain=found.brain,
         masks={**counted.tracking.masks, **{label: mask for label, mask in single.items() if mask is not None}},

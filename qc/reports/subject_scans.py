@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
-from qc.registration import Verdict, judge, qc_flags
+from qc.registration import RegistrationVerdict, judge, qc_flags
 
 
 def scan_rows(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
@@ -36,10 +36,10 @@ def scan_rows(qualities: Sequence[VisitQuality]) -> list[dict[str, Any]]:
 def _registration(record: RegistrationRecord) -> dict[str, str]:
     verdict = judge(record)
     message = {
-        Verdict.REFERENCE: "reference of the other scans",
-        Verdict.GOOD: f"to {record.reference}: ",
-        Verdict.DOUBTFUL: f"UNCERTAIN, to {record.reference}: ",
-        Verdict.FAILED: f"FAILED, to {record.reference}: ",
+        RegistrationVerdict.REFERENCE: "reference of the other scans",
+        RegistrationVerdict.GOOD: f"to {record.reference}: ",
+        RegistrationVerdict.DOUBTFUL: f"UNCERTAIN, to {record.reference}: ",
+        RegistrationVerdict.FAILED: f"FAILED, to {record.reference}: ",
     }[verdict]
     number = "" if record.quality is None else f"{record.quality:.2f}"
     return {"verdict": verdict.value, "text": message + number, "method": record.method}

@@ -23,8 +23,8 @@ from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate, Registry, ScannerGate, ScannerState, require_storable
 from mri_pipeline.registry.audit import AuditAction, os_user
-from qc.acceptance import DummyRun, judge_dummy_run
-from qc.compliance import Purpose
+from qc.acceptance import JudgedDummyRun, judge_dummy_run
+from qc.compliance import UploadPurpose
 from qc.findings import NEVER_OVERRULED
 from qc.measure_record import measure_record
 from qc.reports.acceptance import Context, acceptance_html, acceptance_json, add_decision, decisions_of
@@ -167,7 +167,7 @@ def receive_dummy_run(
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
 
 
-def _of_scanner(run: DummyRun) -> dict[str, Any]:
+def _of_scanner(run: JudgedDummyRun) -> dict[str, Any]:
     """Scanner, coil and measures of a dummy run, as arguments of `Registry.record_dummy_run`."""
     return {
         "scanner": scanner_facts(run.profile),
@@ -246,12 +246,12 @@ def decide_dummy_run(
 @contextmanager
 def _refusals(
     desk: UploadDesk, upload: Path, digest: str, site: str, received: str, *, pdf: bool
-) -> Iterator[list[DummyRun]]:
+) -> Iterator[list[JudgedDummyRun]]:
     """Keep a dummy run that the block refuses in quarantine, record the verdict, and write its report as PDF.
 
     The block appends the dummy run to the list, once it is judged.
     """
-    judged: list[DummyRun] = []
+    judged: list[JudgedDummyRun] = []
     try:
         with desk.refusals(upload, digest=digest, site=site, kind="dummy run"):
             yield judged
@@ -276,7 +276,7 @@ def _refusals(
         raise
 
 
-def _refusal(run: DummyRun, alarm: IdentityError | None, report: Path) -> UploadRefusedError:
+def _refusal(run: JudgedDummyRun, alarm: IdentityError | None, report: Path) -> UploadRefusedError:
     """The error of a refused dummy run. An identity alarm that is its only reason can be cleared."""
     reasons = run.of(Action.REFUSE)
     if alarm is not None and len(reasons) == 1:
@@ -304,7 +304,7 @@ def acceptance_report(trial: Trial, site: str, digest: str) -> Path:
     return trial.reports / f"dummy-run_{site}_{digest[:8]}.html"
 
 
-def _write_acceptance(desk: UploadDesk, run: DummyRun, digest: str, *, by: str) -> Path:
+def _write_acceptance(desk: UploadDesk, run: JudgedDummyRun, digest: str, *, by: str) -> Path:
     path = acceptance_report(desk.trial, run.site, digest)
     context = Context(desk.protocol, digest, dt.datetime.now(dt.UTC).date(), by or os_user(), decisions_of(path))
     write_atomic(path.with_suffix(".json"), acceptance_json(run, context))
@@ -330,7 +330,7 @@ def accept_dummy_run(
     work_dir: Path,
     cleared: frozenset[str] = frozenset(),
     stated: Mapping[Contrast, int] | None = None,
-) -> tuple[DummyRun, IdentityError | None]:
+) -> tuple[JudgedDummyRun, IdentityError | None]:
     """Judge a site's dummy run, headers and images.
 
     Parameters
@@ -351,7 +351,7 @@ def accept_dummy_run(
 
     Returns
     -------
-    run : DummyRun
+    run : JudgedDummyRun
         With its verdict. A violation of the protocol does not raise an error, so that the site gets the whole list.
     alarm : IdentityError or None
         An identity that would remain after de-identification. It is one of the refusals of `run`.
@@ -365,7 +365,7 @@ def accept_dummy_run(
     """
     protocol.site(site)
     job = IntakeJob(
-        upload, trial, protocol, Purpose.DUMMY_RUN, code="DUMMYRUN", cleared=cleared, stated=stated or {}
+        upload, trial, protocol, UploadPurpose.DUMMY_RUN, code="DUMMYRUN", cleared=cleared, stated=stated or {}
     )
     result = run_intake(job, work_dir)
     checked, converted, refusal = result.checked, result.converted, result.refusal

@@ -18,9 +18,9 @@ from mri_pipeline.core.provenance import software
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.registry import ScanState
 from qc.registration import all_qc_flags
-from qc.reports.index import SubjectEntry, SubjectState, VisitEntry, write_index
+from qc.reports.index import AnalysisState, SubjectEntry, VisitEntry, write_index
 from qc.reports.methods import write_methods
-from qc.reports.whose import AUTOMATIC, Whose
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from workflows.outcome import Outcome
 
 _OTHER_RULES = "analysed by other lesion rules, another segmenter or other software: run the analysis again"
@@ -47,7 +47,7 @@ class Listed:
         Where the order of the visits comes from. Empty for the order of the protocol.
     ignored : tuple of str
         Anatomical files that are not used, each with the reason.
-    reads : mapping of str to Whose
+    reads : mapping of str to ReadAttribution
         By visit; without visits whose numbers are automatic.
     """
 
@@ -57,7 +57,7 @@ class Listed:
     reason: str
     order_source: str = ""
     ignored: tuple[str, ...] = ()
-    reads: Mapping[str, Whose] = field(default_factory=dict)
+    reads: Mapping[str, ReadAttribution] = field(default_factory=dict)
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -206,11 +206,11 @@ def _entry(one: Listed, reports: Path) -> SubjectEntry:
     )
 
 
-def _state(one: Listed) -> SubjectState:
+def _state(one: Listed) -> AnalysisState:
     if one.reason and one.reason != _OTHER_RULES:
-        return SubjectState.FAILED
+        return AnalysisState.FAILED
     if one.scans and not _WITH_SCAN & set(one.scans.values()):
-        return SubjectState.NO_SCAN
+        return AnalysisState.NO_SCAN
     if one.result is None:
-        return SubjectState.NOT_ANALYSED
-    return SubjectState.PARTLY if _NOT_DONE & set(one.scans.values()) else SubjectState.DONE
+        return AnalysisState.NOT_ANALYSED
+    return AnalysisState.PARTLY if _NOT_DONE & set(one.scans.values()) else AnalysisState.DONE

@@ -21,8 +21,8 @@ from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.records import SubjectResult
 from mri_pipeline.registry import Registry, ScanState, SubjectState, Use, VisitState
 from qc.reports.index import INDEX_PAGE
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.subject_files import CountedSubject, CountedVisit, report_digest, write_report
-from qc.reports.whose import AUTOMATIC, Whose
 from reading_centre.use_cases.overview import Listed, latest_result, write_overview
 from reading_centre.use_cases.staging import only_writer
 from reading_centre.use_cases.subject_jobs import ACCEPTED, make_job
@@ -118,10 +118,12 @@ class _Shown:
         return {visit.visit: visit for visit in self.subject.visits if visit.scan is ScanState.ANALYSED}
 
     @property
-    def whose(self) -> dict[str, Whose]:
+    def whose(self) -> dict[str, ReadAttribution]:
         """Of the visits with a read that counts."""
         reads = {visit: state.counting for visit, state in self.analysed.items()}
-        return {visit: Whose(read.status, read.reader, read.version) for visit, read in reads.items() if read}
+        return {
+            visit: ReadAttribution(read.status, read.reader, read.version) for visit, read in reads.items() if read
+        }
 
     @property
     def reads(self) -> str:

@@ -16,7 +16,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.registry import KnownScan, ScanIdentity, ScannerFacts
 from mri_pipeline.registry.audit import AuditAction
 from qc.change import CHANGE, judge_change
-from qc.compliance import Purpose, require_all_sequences
+from qc.compliance import UploadPurpose, require_all_sequences
 from qc.decision import DecidedVisit, decide_visit
 from qc.findings import ComplianceReport, Finding
 from qc.gate import CheckedUpload
@@ -145,7 +145,7 @@ def decide_upload(desk: UploadDesk, upload: Path, work: Path, visitor: Visitor) 
         upload,
         desk.trial.root,
         desk.protocol,
-        Purpose.VISIT,
+        UploadPurpose.VISIT,
         code=code,
         cleared=release.cleared,
         previous=_compared_with(desk, code, visitor.visit),

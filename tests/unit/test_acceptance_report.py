@@ -15,7 +15,7 @@ from mri_pipeline.core.quality_limits import Action, ImageLimits
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate
-from qc.acceptance import DummyRun, Verdict, judge_images
+from qc.acceptance import JudgedDummyRun, Verdict, judge_images
 from qc.doubtful_slices import doubtful_slices
 from qc.findings import Finding
 from qc.measure_record import measure_record
@@ -153,7 +153,9 @@ def report(clean):  # noqa: F811
         Finding("field_strength", Action.REFUSE, "expected 1.5 T, found 1 T", None, 1.0, 1.5, "T"),
         *judge_images({Contrast.FLAIR: low}, PROTOCOL),
     )
-    return DummyRun("S01", Verdict.REFUSED, findings, (), None, {Contrast.FLAIR: image}, {Contrast.FLAIR: low})
+    return JudgedDummyRun(
+        "S01", Verdict.REFUSED, findings, (), None, {Contrast.FLAIR: image}, {Contrast.FLAIR: low}
+    )
 
 
 def test_every_finding_has_value_limit_what_to_do_and_until_when(report):
@@ -215,7 +217,7 @@ def with_persons(persons):
     ],
 )
 def test_headline_and_verdict_follow_limits_gate_and_decisions(tmp_path, by_limits, persons, decisions, verdict):
-    run, context = DummyRun("S01", by_limits, (), (), None, {}, {}), with_persons(persons)
+    run, context = JudgedDummyRun("S01", by_limits, (), (), None, {}, {}), with_persons(persons)
     page = tmp_path / "report.html"
     page.write_text(acceptance_html(run, context))
     page.with_suffix(".json").write_text(acceptance_json(run, context))

@@ -12,7 +12,7 @@ from mri_pipeline.core.errors import UnreadableUploadError, UnsafeUploadError
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.quality_limits import Action
 from mri_pipeline.core.visits import Contrast
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import check_upload
 from tests.unit.test_intake_odd_numbers import spoil, written
@@ -30,7 +30,7 @@ def checked(tmp_path):
     def run(upload):
         return check_upload(
             upload, protocol=PROTOCOL, work_dir=tmp_path / f"work{os.urandom(4).hex()}",
-            secret=b"0123456789abcdef", purpose=Purpose.VISIT,
+            secret=b"0123456789abcdef", purpose=UploadPurpose.VISIT,
         )  # fmt: skip
 
     return run

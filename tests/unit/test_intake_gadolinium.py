@@ -12,7 +12,7 @@ from mri_pipeline.intake.contrast import Basis, recognise
 from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
-from qc.compliance import Purpose, check_compliance
+from qc.compliance import UploadPurpose, check_compliance
 from tests.unit.series_facts import GR, contrasts, instances, t1, timed
 
 BEFORE, AFTER = Contrast.T1W, Contrast.T1W_GD
@@ -209,5 +209,5 @@ def split(*series: list[InstanceFacts]):
 def queries(*series: list[InstanceFacts]) -> list[str]:
     """Messages about pre-contrast and post-contrast."""
     items = split(*series)
-    report = check_compliance(choose(items), items, parse_protocol(protocol_text()), purpose=Purpose.VISIT)
+    report = check_compliance(choose(items), items, parse_protocol(protocol_text()), purpose=UploadPurpose.VISIT)
     return [f.message for f in report.of(Action.QUERY) if f.rule == "contrast_timing"]

@@ -18,7 +18,7 @@ from mri_pipeline.intake.merge import MergedInstances, merge_parts
 from mri_pipeline.intake.read import read_headers
 from mri_pipeline.intake.series import group_series
 from qc import coverage
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.coverage import split_series
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
@@ -76,7 +76,9 @@ WHOLE = [3.0 * k for k in range(24)]
 
 
 def check(upload: Path, work: Path, **more: object) -> Checked:
-    return check_upload(upload, protocol=PROTOCOL, work_dir=work, secret=SECRET, purpose=Purpose.VISIT, **more)
+    return check_upload(
+        upload, protocol=PROTOCOL, work_dir=work, secret=SECRET, purpose=UploadPurpose.VISIT, **more
+    )
 
 
 @pytest.mark.parametrize("parts", [HALVES, ODD_EVEN, THIRDS])

@@ -21,7 +21,7 @@ from mri_pipeline.intake.facts import InstanceFacts
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import Series, group_series
 from mri_pipeline.intake.unwanted import Unwanted
-from qc.compliance import Purpose, check_compliance
+from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import odd_slices
 from qc.findings import ComplianceReport
 from tests.unit import dicom_factory as factory
@@ -50,7 +50,7 @@ def visit(*series: list[InstanceFacts]) -> tuple[Recognised, ...]:
 
 def report(*series: list[InstanceFacts]) -> ComplianceReport:
     items = visit(*series)
-    return check_compliance(choose(items), items, parse_protocol(protocol_text()), purpose=Purpose.VISIT)
+    return check_compliance(choose(items), items, parse_protocol(protocol_text()), purpose=UploadPurpose.VISIT)
 
 
 def one(facts: list[InstanceFacts]) -> Series:
@@ -262,7 +262,7 @@ def test_deflated_files_are_converted(tmp_path):
         dataset.save_as(path, enforce_file_format=True)
     checked = check_upload(
         upload, protocol=parse_protocol(protocol_text()), work_dir=tmp_path / "work", secret=b"0" * 16,
-        purpose=Purpose.VISIT,
+        purpose=UploadPurpose.VISIT,
     )  # fmt: skip
     converted = convert_checked(checked, Blinding("AB12", b"0" * 16))
     assert converted[Contrast.FLAIR].image.grid.shape == (24, 32, 24)

@@ -16,7 +16,7 @@ from mri_pipeline.core.records import RegistrationRecord, SubjectResult, VisitCo
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import ScanState
-from qc.reports.index import SubjectState
+from qc.reports.index import AnalysisState
 from reading_centre.cli import invoke
 from reading_centre.use_cases import bids, run
 from reading_centre.use_cases.overview import Listed, _state, latest_result, save_outcome, write_overview
@@ -174,7 +174,7 @@ def test_a_result_of_other_rules_or_another_format_is_not_shown(tmp_path):
         result, reason = latest_result(derivatives, "a", digest)
         assert (result, reason.partition(":")[2]) == (None, " run the analysis again")
         listed = Listed("a", {"1": ScanState.ANALYSED}, result, reason)
-        assert _state(listed) is SubjectState.NOT_ANALYSED
+        assert _state(listed) is AnalysisState.NOT_ANALYSED
 
 
 def test_a_failed_run_that_kept_earlier_numbers_shows_both(tmp_path):
@@ -193,11 +193,11 @@ def test_a_failed_run_that_kept_earlier_numbers_shows_both(tmp_path):
 @pytest.mark.parametrize(
     ("scans", "state"),
     [
-        ({"1": ScanState.ANALYSED, "2": ScanState.MISSING}, SubjectState.DONE),
-        ({"1": ScanState.ANALYSED, "2": ScanState.REFUSED}, SubjectState.DONE),
-        ({"1": ScanState.ANALYSED, "2": ScanState.FAILED}, SubjectState.PARTLY),
-        ({"1": ScanState.ANALYSED, "2": ScanState.RECEIVED}, SubjectState.PARTLY),
-        ({"1": ScanState.MISSING, "2": ScanState.REFUSED}, SubjectState.NO_SCAN),  # withdrawn after the analysis
+        ({"1": ScanState.ANALYSED, "2": ScanState.MISSING}, AnalysisState.DONE),
+        ({"1": ScanState.ANALYSED, "2": ScanState.REFUSED}, AnalysisState.DONE),
+        ({"1": ScanState.ANALYSED, "2": ScanState.FAILED}, AnalysisState.PARTLY),
+        ({"1": ScanState.ANALYSED, "2": ScanState.RECEIVED}, AnalysisState.PARTLY),
+        ({"1": ScanState.MISSING, "2": ScanState.REFUSED}, AnalysisState.NO_SCAN),  # withdrawn after the analysis
     ],
 )
 def test_a_visit_that_failed_or_waits_makes_a_subject_partly_done(scans, state):

@@ -21,7 +21,7 @@ from mri_pipeline.core.provenance import settings_digest
 from mri_pipeline.core.quality_limits import Action, ImageLimits, QualityLimit
 from mri_pipeline.core.spatial import Affine, Grid, Image
 from mri_pipeline.core.visits import Contrast
-from qc.acceptance import DummyRun, Verdict, judge_image, judge_images, verdict
+from qc.acceptance import JudgedDummyRun, Verdict, judge_image, judge_images, verdict
 from qc.content import ContentMeasures
 from qc.field_scan import BLANKED, FieldMeasures
 from qc.findings import Finding
@@ -56,7 +56,7 @@ CONTEXT = Context(PROTOCOL, "ab12" * 16, dt.date(2026, 11, 30), "QC 1")
 GREY_T1 = replace(GOOD.brain, grey_ratio=0.9)
 
 
-def run(upload: Path, work: Path) -> DummyRun:
+def run(upload: Path, work: Path) -> JudgedDummyRun:
     trial = Trial(work.parent / "trial")
     Sealed.create(trial)
     return accept_dummy_run(upload, protocol=PROTOCOL, site="S01", trial=trial.root, work_dir=work)[0]
@@ -226,7 +226,7 @@ def test_the_values_are_written_for_machines():
     )
     field = FieldMeasures(0.4, 0.5, None, 0.6, None, None, None, 0.2, 1.0, (2.0, 2.0, None), {"fber": BLANKED})
     values = replace(GOOD, snr=None, field=field)
-    result = DummyRun("S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: values})
+    result = JudgedDummyRun("S01", Verdict.REFUSED, (note, refusal), (), None, {}, {Contrast.T1W: values})
     found = json.loads(acceptance_json(result, CONTEXT))
     assert (found["verdict"], found["site"], found["settings"]) == ("refused", "S01", settings_digest(PROTOCOL))
     assert (found["upload"], found["judged_on"], found["answer_by"]) == ("ab12" * 16, "2026-11-30", "2026-12-14")

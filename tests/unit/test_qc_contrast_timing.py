@@ -21,7 +21,7 @@ from mri_pipeline.intake.deidentify import Blinding
 from mri_pipeline.intake.gadolinium import split_gadolinium
 from mri_pipeline.intake.series import group_series
 from qc import decision
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.contrast_timing import TimingDecision, decide_timing
 from qc.findings import Finding
 from qc.headers import HeaderChecks
@@ -54,7 +54,7 @@ def images_say(monkeypatch):
     return set_result
 
 
-def decide(*series, purpose=Purpose.VISIT, **more) -> TimingDecision:
+def decide(*series, purpose=UploadPurpose.VISIT, **more) -> TimingDecision:
     items = split_gadolinium([recognise(s) for s in group_series([i for facts in series for i in facts])])
     chosen = choose(items)
     image = Image(np.zeros((2, 2, 2), dtype=np.float32), Grid((2, 2, 2), np.eye(4)))
@@ -114,14 +114,14 @@ def test_without_enhancement_the_scan_is_not_used(images_say):
 
 def test_a_dummy_run_without_enhancement_is_refused(images_say):
     images_say(Enhancement.ABSENT)
-    decision = decide(*NAMED, purpose=Purpose.DUMMY_RUN)
+    decision = decide(*NAMED, purpose=UploadPurpose.DUMMY_RUN)
     with pytest.raises(ComplianceError, match="expected enhancement against T1w, found none"):
         decision.compliance.require()
 
 
 def test_a_dummy_run_without_enhancement_of_an_optional_scan_is_a_query(images_say):
     images_say(Enhancement.ABSENT)
-    decision = decide(*NAMED, purpose=Purpose.DUMMY_RUN, required=False)
+    decision = decide(*NAMED, purpose=UploadPurpose.DUMMY_RUN, required=False)
     assert len(about_contrast(decision, Action.QUERY)) == 1
     assert about_contrast(decision, Action.REFUSE) == []
 
@@ -145,7 +145,7 @@ def test_findings_of_images_have_the_names_after_the_exchange(tmp_path, images_s
     monkeypatch.setattr(decision, "judge_images", darkest)
     upload = factory.write_visit(tmp_path / "up")  # the lowest voxel of series 2, named as pre-contrast, is 12
     checked = check_upload(
-        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT
+        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=UploadPurpose.VISIT
     )
     blinding = Blinding("AB12", b"0" * 16)
     written = write_scans(
@@ -181,7 +181,7 @@ def test_the_scans_that_are_stored(tmp_path, images_say, enhancement):
     brighter = replace(factory.T1_GD, number=40)  # the factory adds the number to the voxels
     upload = factory.write_visit(tmp_path / "up", (factory.FLAIR, factory.T1, factory.T2, brighter))
     checked = check_upload(
-        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=Purpose.VISIT
+        upload, protocol=PROTOCOL, work_dir=tmp_path / "work", secret=b"0" * 16, purpose=UploadPurpose.VISIT
     )
     raw = RawDataset(tmp_path / "raw")
     written = write_scans(checked, raw=raw, protocol=PROTOCOL, visit="wk04", blinding=Blinding("AB12", b"0" * 16))

@@ -37,7 +37,7 @@ from mri_pipeline.phantom.scanner import (
     acquisitions,
 )
 from qc import decision
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from qc.conversion import ImagesOnDisk, ScanFile
 from qc.findings import Finding
 from qc.scan_profile import PreviousScan, profile_of_record, profile_record
@@ -56,7 +56,7 @@ def gate(tmp_path):
     """A function that checks an upload as a visit."""
 
     def run(
-        upload: Path, purpose: Purpose = Purpose.VISIT, protocol: Protocol = PROTOCOL, **more: object
+        upload: Path, purpose: UploadPurpose = UploadPurpose.VISIT, protocol: Protocol = PROTOCOL, **more: object
     ) -> Checked:
         return check_upload(
             upload,
@@ -116,7 +116,7 @@ def test_missing_sequences_refuse_a_dummy_run_and_only_flair_refuses_a_visit(tmp
     visit.compliance.require()
     assert any("expected ce-gadolinium_T1w" in f.message for f in visit.compliance.of(Action.QUERY))
     with pytest.raises(ComplianceError, match="expected ce-gadolinium_T1w, found FLAIR, T1w, T2w"):
-        gate(no_contrast, Purpose.DUMMY_RUN).compliance.require()
+        gate(no_contrast, UploadPurpose.DUMMY_RUN).compliance.require()
 
 
 @pytest.mark.requirement("INTAKE-06")
@@ -351,7 +351,7 @@ def test_every_maker_s_headers_are_understood_and_its_voxels_kept(tmp_path, gate
             patient=Patient("Volunteer^Vera", "VOL001"), out_dir=tmp_path / "up" / str(number),
             started=None if contrast is Contrast.T1W_GD else study.started + dt.timedelta(minutes=number),
         )  # fmt: skip
-    checked = gate(tmp_path / "up", Purpose.DUMMY_RUN)
+    checked = gate(tmp_path / "up", UploadPurpose.DUMMY_RUN)
     assert set(checked.chosen) == set(sent)
     assert [f.message for f in checked.compliance.of(Action.REFUSE)] == []
     assert not any(choice.doubtful for choice in checked.chosen.values())

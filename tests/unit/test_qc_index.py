@@ -5,12 +5,12 @@ import re
 import pytest
 
 from mri_pipeline.core.records import VisitCounts
-from qc.reports.index import SubjectEntry, SubjectState, VisitEntry, write_index
+from qc.reports.index import AnalysisState, SubjectEntry, VisitEntry, write_index
 from tests.unit.html_page import Page
 
 DONE = SubjectEntry(
     "01",
-    SubjectState.DONE,
+    AnalysisState.DONE,
     (
         VisitEntry("wk00", "analysed", VisitCounts("wk00", t2_count=3, t2_volume_ml=0.514, gel_count=0)),
         VisitEntry(
@@ -24,7 +24,7 @@ DONE = SubjectEntry(
     order_source="acq_time",
     ignored=("sub-01/anat/a.nii.gz: no contrast", "sub-01/anat/b.nii.gz: run 2"),
 )  # fmt: skip
-FAILED = SubjectEntry("02", SubjectState.FAILED, (VisitEntry("wk00", "failed"),), reason="no brain found")
+FAILED = SubjectEntry("02", AnalysisState.FAILED, (VisitEntry("wk00", "failed"),), reason="no brain found")
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def test_links_lead_to_reports_and_to_flagged_subjects_and_nowhere_else(write, t
 def test_cells_span_the_rows_of_their_subject(write):
     spans = [int(number) for number in re.findall(r'rowspan="(\d+)"', write(DONE, FAILED))]
     assert spans == [4, 2]
-    quiet = SubjectEntry("03", SubjectState.NOT_ANALYSED, ())
+    quiet = SubjectEntry("03", AnalysisState.NOT_ANALYSED, ())
     assert re.findall(r'rowspan="(\d+)"', write(quiet)) == ["1"]
     assert "no visit" in write(quiet)
 
 
 def test_text_is_escaped(write):
     entry = SubjectEntry(
-        '"><script>', SubjectState.FAILED, (VisitEntry("<i>", "failed"),), reason="<b>", qc_flags=("<u>",),
+        '"><script>', AnalysisState.FAILED, (VisitEntry("<i>", "failed"),), reason="<b>", qc_flags=("<u>",),
         report='sub-"><script>.html', ignored=("<s>.nii.gz: why",),
     )  # fmt: skip
     page = write(entry)

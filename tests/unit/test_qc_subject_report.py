@@ -19,11 +19,11 @@ from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast, VisitMasks
 from mri_pipeline.lesions.tracking.track import track_subject
 from qc.reports import calibration as calibration_report
+from qc.reports.read_attribution import AUTOMATIC, ReadAttribution
 from qc.reports.subject import subject_report_html, write_subject_report
 from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import overlay, sample
 from qc.reports.subject_slices import COLUMNS, MIN_SLICES, TILE_WIDTH, choose_view, mosaic
-from qc.reports.whose import AUTOMATIC, Whose
 from tests.unit.html_page import Page
 
 SHAPE = (40, 48, 24)
@@ -72,7 +72,7 @@ def report():
             VisitReport(
                 v.visit,
                 4 * i,
-                whose=Whose(ReadStatus.CONFIRMED, "R1", 1) if i else AUTOMATIC,
+                attribution=ReadAttribution(ReadStatus.CONFIRMED, "R1", 1) if i else AUTOMATIC,
                 images={
                     Contrast.FLAIR: flair(RIGHT, seed=i),
                     Contrast.T1W_GD if i else Contrast.T1W: flair(seed=5),
@@ -176,7 +176,7 @@ def test_detection_rates_are_beside_automatic_counts_and_in_a_table(report, html
 def test_counts_of_new_lesions_have_no_smallest_lesion(report):
     """They depend on two scans."""
     visits = [
-        replace(v, whose=AUTOMATIC, calibration=VisitCalibration(v.visit, RATES)) if v.shown else v
+        replace(v, attribution=AUTOMATIC, calibration=VisitCalibration(v.visit, RATES)) if v.shown else v
         for v in report.visits
     ]
     second = counts_of(subject_report_html(replace(report, visits=visits)))["wk04"]
@@ -208,7 +208,7 @@ def test_no_confirmation_is_claimed_unless_all_visits_are_confirmed(report):
     done = [
         v
         if not v.shown
-        else VisitReport(v.visit, v.week, whose=Whose(ReadStatus.LOCKED, "R1", 1), images=v.images)
+        else VisitReport(v.visit, v.week, attribution=ReadAttribution(ReadStatus.LOCKED, "R1", 1), images=v.images)
         for v in report.visits
     ]
     html = subject_report_html(SubjectReport(report.result, done, "p", "d", {}))

@@ -18,7 +18,7 @@ from mri_pipeline.images.register import Method
 from qc.registration import duplicate_qc_flag, forms_qc_flag, qc_flags
 from reading_centre.use_cases.one_scan import segment_images
 from workflows.alignment_records import (
-    Match,
+    ScanRegistration,
     VisitAlignmentRecord,
     load_record_file,
     save_record_file,
@@ -154,7 +154,7 @@ def test_one_scan_as_two_contrasts_is_refused_by_segment_and_left_out_by_the_wor
     ):
         segment_images(scans, rules=LesionRules())
     matches = {
-        contrast: Match(
+        contrast: ScanRegistration(
             moving_to_fixed="x.txt",
             scan_digest=scan_digest(scan),
             quality=0.9,
@@ -181,7 +181,7 @@ def test_the_interfaces_record_the_digest_of_a_scan_and_leave_its_copies_out(tmp
     monkeypatch.chdir(tmp_path)
     flair = scan(tmp_path / "f.nii.gz")
     found = Register(fixed=str(flair), moving=str(flair), intra_modal=False).run().outputs.match
-    match = load_record_file(Match, Path(found))
+    match = load_record_file(ScanRegistration, Path(found))
     assert match.scan_digest == scan_digest(nifti.load_scan(flair))
     usable = save_record_file(match.model_copy(update={"failed": False}), tmp_path / "t1w.json")
     record = RecordVisit(

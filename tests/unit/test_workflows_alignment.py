@@ -13,11 +13,11 @@ from mri_pipeline.core.records import RegistrationRecord
 from mri_pipeline.core.spatial import Affine
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
-from qc.registration import SURE, Verdict, judge, qc_flags
+from qc.registration import SURE, RegistrationVerdict, judge, qc_flags
 from tests.unit.subject_jobs import subject_job
 from workflows import alignment
 from workflows.alignment import align
-from workflows.alignment_records import Match, VisitAlignmentRecord
+from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord
 from workflows.plugin import Plugin
 from workflows.visit import match_record_file, visit_record_file
 
@@ -43,7 +43,9 @@ class Rounds:
     def match(self, name, failed):
         path = itk.save_transform(shift(1.0), self.folder / f"{name}.txt")
         quality = 0.1 if failed else 0.9
-        return Match(moving_to_fixed=path, scan_digest=name, quality=quality, method="gauss-newton", failed=failed)
+        return ScanRegistration(
+            moving_to_fixed=path, scan_digest=name, quality=quality, method="gauss-newton", failed=failed
+        )
 
     def star(self, labels, reference, *, free=()):
         self.stars.append((reference, [x for x in labels if x != reference and x not in free]))
@@ -118,7 +120,7 @@ def test_one_stranger_fails_wherever_it_stands(request_of, aligned, stranger):
     assert "match" in failed[stranger]
     reference, *others = found.visits
     assert reference.flair_to_reference is None  # also where it was held against the stranger before, in vain
-    assert judge(reference.flair_record) is Verdict.REFERENCE
+    assert judge(reference.flair_record) is RegistrationVerdict.REFERENCE
     assert all(v.flair_to_reference is not None for v in others)
 
 
@@ -189,7 +191,7 @@ def test_a_contrast_that_cannot_be_registered_is_excluded_with_a_qc_flag(request
 def test_what_is_barely_taken_is_looked_at(contrast):
     taken = RegisterSettings().min_quality
     verdicts = [judge(RegistrationRecord(contrast, "a", q, "", failed=False)) for q in (taken, SURE - 0.01, SURE)]
-    assert verdicts == [Verdict.DOUBTFUL, Verdict.DOUBTFUL, Verdict.GOOD]
+    assert verdicts == [RegistrationVerdict.DOUBTFUL, RegistrationVerdict.DOUBTFUL, RegistrationVerdict.GOOD]
 
 
 def kept(tmp_path, job, ways):

@@ -14,7 +14,7 @@ from mri_pipeline.core.layout import Trial
 from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.visits import Contrast
 from qc import conversion
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import IDENTITIES, agree, identified, ingest, new_trial, upload
 from workflows import engine
@@ -31,7 +31,7 @@ def job(tmp_path):
     sent = upload(tmp_path / "up")
 
     def make(**changes):
-        given = {"purpose": Purpose.VISIT, "code": "AB12"} | changes
+        given = {"purpose": UploadPurpose.VISIT, "code": "AB12"} | changes
         return IntakeJob(sent, trial.root, parse_protocol(protocol_text()), **given)
 
     return make
@@ -70,7 +70,7 @@ def test_a_refusal_after_the_headers_comes_with_what_they_say(job, tmp_path, mon
         raise UnreadableUploadError("FLAIR: no volume")
 
     monkeypatch.setattr(conversion, "convert_series", fails)
-    result = run_intake(job(purpose=Purpose.DUMMY_RUN), tmp_path / "work")
+    result = run_intake(job(purpose=UploadPurpose.DUMMY_RUN), tmp_path / "work")
     assert set(result.checked.chosen) >= {Contrast.FLAIR}
     assert (result.converted, result.refusal.message) == (None, "FLAIR: no volume")
 
@@ -81,7 +81,7 @@ def test_headers_refuse_a_visit_before_it_is_deidentified_and_not_a_dummy_run(tm
         update={"acquisition": made.protocol.acquisition.model_copy(update={"min_field_strength_t": 7.0})}
     )
     monkeypatch.setattr(conversion, "deidentify", lambda *_: pytest.fail("it was de-identified"))
-    strict = IntakeJob(made.upload, made.trial, refused, Purpose.VISIT, code="AB12")
+    strict = IntakeJob(made.upload, made.trial, refused, UploadPurpose.VISIT, code="AB12")
     with pytest.raises(ComplianceError, match="expected a field strength of at least 7"):
         run_intake(strict, tmp_path / "work").require()
 

@@ -15,7 +15,7 @@ from mri_pipeline.core.protocol import LesionRules, parse_protocol, protocol_tex
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.segmenters import Segmenter
 from mri_pipeline.core.visits import Contrast
-from qc.compliance import Purpose
+from qc.compliance import UploadPurpose
 from tests.unit.subject_jobs import subject_job
 from workflows.alignment import AlignedVisit, Alignment
 from workflows.calibration import init_calibration_wf
@@ -170,7 +170,7 @@ def alignment_wf(job, tmp_path):
 @pytest.fixture
 def intake_wf(tmp_path):
     protocol = parse_protocol(protocol_text())
-    return init_intake_wf(job=IntakeJob(tmp_path / "up", tmp_path, protocol, Purpose.VISIT, code="AB12"))
+    return init_intake_wf(job=IntakeJob(tmp_path / "up", tmp_path, protocol, UploadPurpose.VISIT, code="AB12"))
 
 
 def test_every_connected_field_is_declared_and_every_declared_field_connected(subject_wf, alignment_wf):

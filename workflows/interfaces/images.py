@@ -12,7 +12,7 @@ from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.duplicates import scan_digest
 from workflows.alignment_records import (
-    Match,
+    ScanRegistration,
     VisitAlignmentRecord,
     load_record_file,
     save_record_file,
@@ -68,7 +68,9 @@ class _RegisterInputSpec(BaseInterfaceInputSpec):
 
 
 class _RegisterOutputSpec(TraitedSpec):
-    match = File(exists=True, desc="transform, quality and method, as JSON of workflows.alignment_records.Match")
+    match = File(
+        exists=True, desc="transform, quality and method, as JSON of workflows.alignment_records.ScanRegistration"
+    )
 
 
 class Register(Step):
@@ -87,7 +89,7 @@ class Register(Step):
             intra_modal=self.inputs.intra_modal,
         )
         folder = Path(runtime.cwd)
-        match = Match(
+        match = ScanRegistration(
             moving_to_fixed=itk.save_transform(found.moving_to_fixed, folder / "moving_to_fixed.txt"),
             scan_digest=scan_digest(moving),
             quality=found.quality,
@@ -124,7 +126,11 @@ class RecordVisit(Step):
 
     def _run_interface(self, runtime: Any) -> Any:
         matches = {c: getattr(self.inputs, f"{name}_match", None) for c, name in FIELD.items()}
-        scans = {c: load_record_file(Match, Path(file)) for c, file in matches.items() if file and isdefined(file)}
+        scans = {
+            c: load_record_file(ScanRegistration, Path(file))
+            for c, file in matches.items()
+            if file and isdefined(file)
+        }
         record = VisitAlignmentRecord(
             brain=Path(self.inputs.brain),
             template_to_flair=Path(self.inputs.template_to_flair),
@@ -150,7 +156,7 @@ class RecordMatch(Step):
     output_spec = _RecordOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        match = load_record_file(Match, Path(self.inputs.match))
+        match = load_record_file(ScanRegistration, Path(self.inputs.match))
         self._results["record"] = str(save_record_file(match, Path(self.inputs.file)))
         return runtime
 

@@ -115,7 +115,7 @@ class _ChooseInputSpec(BaseInterfaceInputSpec):
     unpacked = _domain_object("files of the upload")
     reading = _domain_object("their headers")
     protocol = _domain_object("mri_pipeline.core.protocol.Protocol")
-    purpose = _domain_object("qc.compliance.Purpose")
+    purpose = _domain_object("qc.compliance.UploadPurpose")
     previous = traits.Any(nohash=True, desc="another visit of the patient: qc.scan_profile.PreviousScan")
     overruled = traits.Bool(mandatory=True, desc="True if the reading centre accepts violated limits")
     stated = traits.Any(nohash=True, desc="contrast to series number, by the site's statement")

@@ -9,7 +9,7 @@ from mri_pipeline.core.records import ReadStatus
 
 
 @dataclass(frozen=True)
-class Whose:
+class ReadAttribution:
     """Status of the masks and numbers of a visit, and the reader who confirmed them.
 
     Parameters
@@ -22,7 +22,7 @@ class Whose:
 
     Examples
     --------
-    >>> str(Whose()), str(Whose(ReadStatus.LOCKED, "R1", 2))
+    >>> str(ReadAttribution()), str(ReadAttribution(ReadStatus.LOCKED, "R1", 2))
     ('automatic', 'locked by R1, version 2')
     """
 
@@ -36,16 +36,16 @@ class Whose:
         return f"{self.status.value} by {self.reader}{version}" if self.reader else self.status.value
 
 
-AUTOMATIC = Whose()
+AUTOMATIC = ReadAttribution()
 """Masks that no reader has confirmed."""
 
 
-def common_status(all_visits: Iterable[Whose]) -> ReadStatus:
+def common_status(all_visits: Iterable[ReadAttribution]) -> ReadStatus:
     """The status that all visits of a page have at least.
 
     Parameters
     ----------
-    all_visits : iterable of Whose
+    all_visits : iterable of ReadAttribution
         Of the visits with images or numbers.
 
     Returns
@@ -55,11 +55,12 @@ def common_status(all_visits: Iterable[Whose]) -> ReadStatus:
 
     Examples
     --------
-    >>> locked = Whose(ReadStatus.LOCKED, "R1", 1)
-    >>> common_status([locked, Whose(ReadStatus.ADJUDICATED, "R3", 1)]).value, common_status([locked, AUTOMATIC]).value
+    >>> locked = ReadAttribution(ReadStatus.LOCKED, "R1", 1)
+    >>> adjudicated = ReadAttribution(ReadStatus.ADJUDICATED, "R3", 1)
+    >>> common_status([locked, adjudicated]).value, common_status([locked, AUTOMATIC]).value
     ('confirmed', 'automatic')
     """
-    found = {whose.status for whose in all_visits}
+    found = {visit.status for visit in all_visits}
     if not found or ReadStatus.AUTOMATIC in found:
         return ReadStatus.AUTOMATIC
     return ReadStatus.LOCKED if found == {ReadStatus.LOCKED} else ReadStatus.CONFIRMED
