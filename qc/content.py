@@ -25,14 +25,15 @@ WORK_MM: Final = 3.0
 """Approximate spacing of the grid of the measures."""
 
 LOCAL_MM: Final = 8.0
-"""Standard deviation of the neighbourhood with which a voxel is compared: shading is slower, tissue is finer."""
+"""Standard deviation of the neighbourhood with which a voxel is compared: coarser than tissue, finer than shading."""
 
 DEPTH_MM: Final = 12.0
 """Depth below the surface, which excludes scalp and skull."""
 
 _GREY_LEVELS: Final = 4095
+"""Steps of the intensities of a slice in its digest, as of 12 bits: rescaled copies have the same digest."""
 _MIN_CONTENT: Final = 100
-"""Non-zero voxels of a slice whose pixels identify it."""
+"""Fewest non-zero voxels of a slice whose pixels identify it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def measure_content(image: Image, head: BoolArray) -> ContentMeasures:
     image : Image
         In the axis order of `head`.
     head : ndarray of bool, shape `image.grid.shape`
-        From `qc.measures.head_mask`.
+        From `qc.head.head_mask`.
 
     Returns
     -------

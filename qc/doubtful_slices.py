@@ -11,9 +11,11 @@ from scipy import ndimage
 from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.spatial import BoolArray, Image
 from qc.content import slice_digests
-from qc.measures import head_mask
+from qc.head import head_mask
 from qc.planes import slices_first
-from qc.slices import against_neighbours, displacements_mm, log_ratios, neighbour_differences, slice_stack
+from qc.slice_displacement import against_neighbours, displacements_mm
+from qc.slice_stack import slice_stack
+from qc.slices import log_ratios, neighbour_differences
 
 _OWN: Final = 0.75
 """Difference of intensity relative to the larger one of its neighbours from which it is that of the slice.

@@ -34,15 +34,22 @@ _GREY_LEVEL: Final = 1.0
 _LEAST_ENERGY: Final = 1e-3
 """Median energy of air up to which air is empty, as in MRIQC."""
 
+_WM2MAX_PERCENTILE: Final = 99.95
+"""Percentile of the brightest voxels, as in MRIQC."""
+
 _LEAST_AIR: Final = 1000
 """Fewest voxels of air with a signal for QI2 (Mortamet 2009 gives none; that of MRIQC)."""
 
 _QI2_SCALE: Final = (100.0, 99.0)
 """QI2 scales the intensity of air so that this percentile (second value) has the first value."""
 _QI2_GRID: Final = np.linspace(0.0, 110.0, 1000)
+"""Intensities at which the densities are compared, as in MRIQC."""
 _QI2_BANDWIDTH: Final = 4.0
+"""Bandwidth of the kernel density, as in MRIQC."""
+_QI2_LEVELS: Final = 4096
+"""Number of intensities whose kernels are in memory at a time."""
 _QI2_COILS: Final = 32
-"""Start of the fit of the degrees of freedom."""
+"""Start of the fit of the degrees of freedom, as in MRIQC."""
 
 
 def spread(values: Values) -> float:
@@ -62,8 +69,7 @@ def spread(values: Values) -> float:
     >>> round(spread(np.array([0.0, 1.0, 2.0, 3.0, 4.0])), 4)
     1.4826
     """
-    exact = np.asarray(values, dtype=float)
-    return MAD_TO_SD * float(np.median(np.abs(exact - np.median(exact))))
+    return MAD_TO_SD * float(stats.median_abs_deviation(np.asarray(values, dtype=float)))
 
 
 def cjv(white: Values, grey: Values) -> float | None:
@@ -169,13 +175,13 @@ def wm2max(data: Values, white: Values) -> float | None:
     Returns
     -------
     float or None
-        Relative to the percentile 99.95. None without white matter, and for an image without intensities.
+        Relative to the 99.95th percentile. None without white matter, and for an image without intensities.
 
     References
     ----------
     Esteban et al. 2017, as above.
     """
-    brightest = float(np.percentile(data, 99.95)) if data.size else 0.0
+    brightest = float(np.percentile(data, _WM2MAX_PERCENTILE)) if data.size else 0.0
     return float(np.median(white)) / brightest if white.size and brightest > 0 else None
 
 
@@ -244,8 +250,8 @@ def _kernel_density(values: FloatArray) -> FloatArray:
     """Gaussian kernel density on the grid of QI2. Equal intensities are counted once."""
     levels, counts = np.unique(values, return_counts=True)
     total = np.zeros_like(_QI2_GRID)
-    for start in range(0, levels.size, 4096):
-        part = slice(start, start + 4096)
+    for start in range(0, levels.size, _QI2_LEVELS):
+        part = slice(start, start + _QI2_LEVELS)
         distance = (_QI2_GRID[:, None] - levels[None, part]) / _QI2_BANDWIDTH
         total += np.exp(-0.5 * np.square(distance)) @ counts[part]
     return np.asarray(total / (values.size * _QI2_BANDWIDTH * np.sqrt(2 * np.pi)))
@@ -291,7 +297,7 @@ def inu(field: Values) -> tuple[float, float] | None:
     Returns
     -------
     (float, float) or None
-        Range from the percentile 5 to 95, and median. None without voxels.
+        Range from the 5th to the 95th percentile, and median. None without voxels.
 
     References
     ----------

@@ -17,7 +17,8 @@ from scipy import ndimage
 from mri_pipeline.core.io.template import Template
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Grid, Image
 from qc import field_measures
-from qc.placement import MIN_POINTS, POINT_MM, BrainPoints, Placement, brain_points, white_shading
+from qc.placement import MIN_POINTS, POINT_MM, BrainPoints, Placement, brain_points
+from qc.shading import white_shading, with_signal
 
 AIR_WITH_SIGNAL: Final = 0.9
 """Share of air with a signal below which the scanner blanked it. Real scans have 0.07 to 0.67, integer noise with a
@@ -31,6 +32,13 @@ _HAT_SLOPE: Final = -0.073
 _HAT_HEIGHT_MM: Final = -34.8
 """Nasio-occipital plane in template coordinates, z = height + slope y: through nasion (0, 85, -41) and inion
 (0, -120, -26)."""
+
+_ORBITS_AND_JAW_MM: Final = ((-30.0, 31.0), (50.0, 80.0), (-65.0, -38.0))
+"""Box of the template with the orbits and the upper jaw: from and to along each axis."""
+_BOX_STEP_MM: Final = 3.0
+
+_ARTEFACT_SIGMA: Final = 5.0
+"""Air above this multiple of the sigma of noise is an artefact: of magnitude noise, 1 in 3e5 voxels is brighter."""
 
 _RIM_MM: Final = 8.0
 """Distance of air from the head mask: partial volume, and the error of the mask."""
@@ -85,7 +93,7 @@ def measure_field(image: Image, head: BoolArray, placement: Placement, template:
     image : Image
         In the axis order of `head`.
     head : ndarray of bool, shape `image.grid.shape`
-        From `qc.measures.head_mask`.
+        From `qc.head.head_mask`.
     placement : Placement
         Of the visit.
     template : Template
@@ -147,7 +155,10 @@ def nearest(grid: Grid, world: FloatArray) -> tuple[NDArray[np.intp], BoolArray]
 def _shading(known: BrainPoints, inside: BoolArray, values: NDArray[np.float32]) -> FloatArray:
     """Bias field at the points of the brain, with a geometric mean of 1."""
     points, white = known.points_mm[inside], known.white[inside]
-    used = white & (values > 0.2 * np.median(values[white])) if white.any() else white
+    if np.count_nonzero(white) < MIN_POINTS:
+        return np.zeros(0)
+    used = white.copy()
+    used[white] = with_signal(values[white])
     if np.count_nonzero(used) < MIN_POINTS:
         return np.zeros(0)
     surface = white_shading(points[used], values[used], points)
@@ -183,16 +194,15 @@ def _hat(image: Image, head: BoolArray, placement: Placement) -> tuple[int, NDAr
     values = image.data[air]
     if not values.size:
         return 0, values
-    # of magnitude noise 1 in 3e5 voxels is brighter than 5 sigma; its median is 1.177 sigma
-    bright = air & (image.data > 5 * float(np.median(values)) / np.sqrt(2 * np.log(2)))
+    # the median of magnitude noise is sqrt(2 ln 2) sigma
+    bright = air & (image.data > _ARTEFACT_SIGMA * float(np.median(values)) / np.sqrt(2 * np.log(2)))
     artefact = ndimage.binary_opening(bright)
     return int(np.count_nonzero(artefact)), image.data[air & ~artefact]
 
 
 def _is_defaced(image: Image, placement: Placement) -> bool:
     """True if much of the orbits and of the upper jaw is empty, or not in the image."""
-    points = np.stack(
-        np.meshgrid(np.arange(-30.0, 31, 3), np.arange(50.0, 80, 3), np.arange(-65.0, -38, 3)), axis=-1
-    ).reshape(-1, 3)
+    axes = (np.arange(*ends, _BOX_STEP_MM) for ends in _ORBITS_AND_JAW_MM)
+    points = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3)
     index, _ = nearest(image.grid, placement.template_to_world.points(points))
     return bool(np.count_nonzero(image.data[tuple(index.T)]) < (1 - FACE_WITHOUT_SIGNAL) * len(points))

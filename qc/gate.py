@@ -29,7 +29,8 @@ from mri_pipeline.intake.unwanted import Unwanted
 from qc.compliance import INCOMPLETE, UploadPurpose
 from qc.findings import ComplianceReport, Finding
 from qc.headers import HeaderChecks
-from qc.scan_profile import PreviousScan, ScanProfile, scan_profile
+from qc.protocol_change import PreviousScan
+from qc.scan_profile import ScanProfile, scan_profile
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from mri_pipeline.intake.contrast import Recognised
 from qc.compliance import UploadPurpose, check_compliance
 from qc.coverage import compare_coverage, odd_slices, split_series
 from qc.findings import ComplianceReport, Finding
-from qc.scan_profile import PreviousScan, compare_scanners, compare_with_previous, scan_profile
+from qc.protocol_change import PreviousScan, compare_scanners, compare_with_previous
+from qc.scan_profile import scan_profile
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ _EVERY: Final = 4
 """Every n-th point of the brain is read."""
 
 _BINS: Final = 32
+"""Number of classes of equal size of the intensities of the FLAIR."""
+
 _LEAST_POINTS: Final = 500
+"""Fewest points with a signal in both scans."""
+
+_BRIGHTEST_PERCENTILE: Final = 99
+"""Intensities above this percentile (vessels, fat) count as this one."""
+
 _REACH_MM: Final = 30.0
 """The middle of the head is at most half of this away from the middle of the field of view."""
 
@@ -120,7 +127,7 @@ def _correlation_ratio(one: NDArray[np.float32], other: NDArray[np.float32]) -> 
     if np.count_nonzero(both) < _LEAST_POINTS:
         return 0.0
     a, b = one[both], other[both]
-    b = np.minimum(b, np.percentile(b, 99)).astype(float)
+    b = np.minimum(b, np.percentile(b, _BRIGHTEST_PERCENTILE)).astype(float)
     classes = np.searchsorted(np.quantile(a, np.linspace(0, 1, _BINS + 1)[1:-1]), a)
     count = np.bincount(classes, minlength=_BINS)
     total = np.bincount(classes, b, _BINS)

@@ -13,28 +13,23 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from mri_pipeline.core.components import ConnectedComponents
-from mri_pipeline.core.distances import deeper_than
 from mri_pipeline.core.io.template import load_template
 from mri_pipeline.core.spatial import BoolArray, Image
 from mri_pipeline.core.visits import Contrast
 from qc.content import ContentMeasures, measure_content, slice_digests
 from qc.field_scan import FieldMeasures, measure_field
-from qc.frequencies import SpectrumMeasures, measure_spectrum, spectrum_of
+from qc.frequencies import SpectrumMeasures, measure_spectrum
+from qc.ghosting import ghosting_percent
+from qc.head import blank_slices, edge_share, extent_mm, head_mask
 from qc.laterality import flair_points, mirror_ratio
 from qc.noise import noise_and_signal
 from qc.placement import BrainMeasures, Placement, measure_brain, place_brain, tilt_deg
-from qc.planes import mean_at, slices_first, smoothed
-from qc.slices import SliceMeasures, measure_slices, slice_stack
-
-_BRAIN_DEPTH_MM: Final = 20.0
-"""Depth below the head's surface that excludes scalp, skull and most cortex."""
-
-_BRAIN_HEIGHT_MM: Final = 90.0
-"""Height of the brain in the head, from the vertex to about the midbrain."""
+from qc.planes import slices_first
+from qc.slice_stack import slice_stack
+from qc.slices import SliceMeasures, measure_slices
+from qc.spectrum import spectrum_of
+from qc.tissue_contrast import tissue_difference
 
 _NO_HEAD: Final = (0.3, 2.6, 0.05)
 """Volume in litres, local variation in percent and coherence of slices up to which no brain is searched for."""
@@ -42,13 +37,14 @@ _NO_HEAD: Final = (0.3, 2.6, 0.05)
 _LEAST_SIMILARITY: Final = 0.3
 """Below this similarity of the template, nothing is measured in the brain."""
 
+_MIDDLE_AREA: Final = 0.5
+"""Area of the head in a slice of the middle, as a share of the largest area."""
+
 _MIN_SPECTRUM_SLICES: Final = 3
+"""Fewest slices of the middle for a spectrum."""
+
 _MIN_MATRIX: Final = 64
-
-_WORK_MM: Final = 3.0
-"""Approximate spacing of the grid on which masks are made."""
-
-_DARK_CSF: Final = frozenset({Contrast.T1W, Contrast.T1W_GD, Contrast.FLAIR})
+"""Fewest rows and columns for a spectrum: with fewer, the bands of its measures hold few frequencies."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +152,7 @@ def measure_visit(
     for contrast in sorted(scans, key=lambda c: c is not Contrast.FLAIR):
         image = images[scans[contrast]].reoriented("RAS")
         head = head_mask(image)
-        values = _measured(image, head, contrast, stated.get(contrast))
+        values = measure(image, contrast, head=head, three_d=stated.get(contrast))
         if contrast is Contrast.FLAIR and _may_be_head(values.content):
             placement = place_brain(image, load_template())
             values = replace(values, placement=placement)
@@ -179,26 +175,29 @@ def _may_be_head(content: ContentMeasures) -> bool:
     return all(value > least for value, least in zip(values, _NO_HEAD, strict=True))
 
 
-def measure(image: Image, contrast: Contrast) -> ImageMeasures:
-    """Measure one scan by itself, in any orientation.
+def measure(
+    image: Image, contrast: Contrast, *, head: BoolArray | None = None, three_d: bool | None = None
+) -> ImageMeasures:
+    """Measure one scan by itself, without the place of the brain.
 
     Parameters
     ----------
     image : Image
-        Converted image, not corrected or normalised.
+        Converted image in any orientation, not corrected or normalised.
     contrast : Contrast
         Determines the intensity classes of grey and white matter.
+    head : ndarray of bool, optional
+        `qc.head.head_mask` of an image in RAS order. None: it is computed.
+    three_d : bool, optional
+        As in `qc.slice_stack.slice_stack`.
 
     Returns
     -------
     ImageMeasures
-        Without `brain`, `placement` and `field`.
+        Without `brain`, `placement`, `field`, `mirror_ratio` and `tilt_deg`.
     """
     image = image.reoriented("RAS")
-    return _measured(image, head_mask(image), contrast, None)
-
-
-def _measured(image: Image, head: BoolArray, contrast: Contrast, three_d: bool | None) -> ImageMeasures:  # noqa: FBT001
+    head = head_mask(image) if head is None else head
     axis = image.grid.slice_axis
     slices = slices_first(image)
     inside = np.ascontiguousarray(np.moveaxis(head, axis, 0))
@@ -206,15 +205,15 @@ def _measured(image: Image, head: BoolArray, contrast: Contrast, three_d: bool |
     spectrum = _spectrum(slices, inside)
     noise, signal = noise_and_signal(slices.data, inside, (1.0, 1.0) if spectrum is None else spectrum.support)
     measurable = spectrum is not None and noise > 0 and signal > 0
-    distance = _class_distance(image, head, contrast, axis) if measurable else None
+    difference = tissue_difference(image, head, contrast) if measurable else None
     return ImageMeasures(
         noise=noise,
         snr=signal / noise if measurable else None,
-        cnr=None if distance is None else distance / noise,
-        ghosting_percent=_ghosting_percent(slices.data, inside, signal),
-        head_mm=_extent_mm(head, image.grid.spacing_mm),
-        edge_share=_edge_share(head, axis),
-        blank_slices=_blank_slices(slices.data),
+        cnr=None if difference is None else difference / noise,
+        ghosting_percent=ghosting_percent(slices.data, inside, signal),
+        head_mm=extent_mm(head, image.grid.spacing_mm),
+        edge_share=edge_share(head, axis),
+        blank_slices=blank_slices(slices.data),
         slice_digests=slice_digests(slices.data),
         content=measure_content(image, head),
         saturated_percent=_saturated_percent(image.data[head]),
@@ -226,7 +225,7 @@ def _measured(image: Image, head: BoolArray, contrast: Contrast, three_d: bool |
 def _spectrum(slices: Image, head: BoolArray) -> SpectrumMeasures | None:
     """Measures of the spectrum of the slices of the middle of the head. Their axis is the first one."""
     areas = head.reshape(len(head), -1).sum(axis=1)
-    used = np.flatnonzero(areas > 0.5 * areas.max(initial=1))
+    used = np.flatnonzero(areas > _MIDDLE_AREA * areas.max(initial=1))
     if used.size < _MIN_SPECTRUM_SLICES or min(slices.data.shape[1:]) < _MIN_MATRIX:
         return None
     middle = slice(used[0], used[-1] + 1)
@@ -235,108 +234,3 @@ def _spectrum(slices: Image, head: BoolArray) -> SpectrumMeasures | None:
 
 def _saturated_percent(values: NDArray[np.float32]) -> float:
     return float(100 * np.mean(values >= values.max())) if values.size else 0.0
-
-
-def head_mask(image: Image) -> BoolArray:
-    """Approximate head mask: Otsu threshold on a coarse smoothed copy, largest component, holes filled.
-
-    Parameters
-    ----------
-    image : Image
-        In RAS order: holes are filled in axial slices.
-
-    Returns
-    -------
-    ndarray of bool, shape `image.grid.shape`
-        Empty if no head is found.
-    """
-    step = [max(1, round(_WORK_MM / s)) for s in image.grid.spacing_mm]
-    coarse = mean_at(image.data, step, step)
-    top = float(np.percentile(coarse, 99.5))
-    if top <= 0:
-        return np.zeros(image.data.shape, dtype=bool)
-    threshold = 0.6 * float(
-        threshold_otsu(np.clip(coarse, 0, top))
-    )  # lower than Otsu: CSF and bone belong to the head
-    # fill holes before labelling: a dark skull separates the scalp from the brain
-    solid = np.stack([ndimage.binary_fill_holes(s) for s in np.moveaxis(coarse > threshold, 2, 0)], axis=2)
-    parts = ConnectedComponents.of(solid, connectivity=1)
-    full = parts.highest(parts.sizes).repeat(step[0], 0).repeat(step[1], 1).repeat(step[2], 2)
-    shape = image.data.shape
-    return np.asarray(full[: shape[0], : shape[1], : shape[2]], dtype=bool)
-
-
-def _class_distance(image: Image, head: BoolArray, contrast: Contrast, axis: int) -> float | None:
-    """Difference between the medians of the two tissue classes in the interior of the upper head; None if unknown."""
-    spacing = image.grid.spacing_mm
-    step = tuple(max(1, round(_WORK_MM / s)) for s in spacing)
-    coarse_head = head[:: step[0], :: step[1], :: step[2]]
-    mm = [n * s for n, s in zip(step, spacing, strict=True)]
-    top = int(np.flatnonzero(coarse_head.any(axis=(0, 1))).max(initial=0))
-    lowest = max(0, round(top - _BRAIN_HEIGHT_MM / (spacing[2] * step[2])))
-    deep = deeper_than(coarse_head, _BRAIN_DEPTH_MM, mm)
-    deep[:, :, :lowest] = False
-    if np.count_nonzero(deep) < 200:
-        return None
-    size = [1 if a == axis else 3 for a in range(3)]
-    averaged = mean_at(image.data, size, step)
-    flat = averaged / _slow_shading(averaged, deep, mm)
-    values = flat[deep]
-    values = values[(values > np.percentile(values, 1)) & (values < np.percentile(values, 99))]
-    if np.unique(values).size < 10:
-        return None
-    low, high = threshold_multiotsu(values, classes=3)
-    medians = [
-        float(np.median(part)) if part.size else np.nan
-        for part in (values[values < low], values[(values >= low) & (values < high)], values[values >= high])
-    ]
-    pair = (1, 2) if contrast in _DARK_CSF else (0, 1)
-    distance = abs(medians[pair[1]] - medians[pair[0]])
-    return distance if np.isfinite(distance) else None
-
-
-def _slow_shading(data: NDArray[np.float32], mask: BoolArray, spacing_mm: list[float]) -> NDArray[np.float32]:
-    """Coil shading over about 4 cm relative to its mean; 1 if unknown."""
-    sigma = [30.0 / s for s in spacing_mm]
-    weight = smoothed(mask.astype(np.float32), sigma)
-    shade = smoothed(np.where(mask, data, 0).astype(np.float32), sigma) / np.maximum(weight, 1e-3)
-    return np.asarray(
-        np.where(mask, np.maximum(shade, 1e-6) / max(float(shade[mask].mean()), 1e-6), 1), np.float32
-    )
-
-
-def _ghosting_percent(data: NDArray[np.float32], head: BoolArray, signal: float) -> float | None:
-    plane = np.any(head, axis=0)
-    if signal <= 0 or not plane.any():
-        return None
-    rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
-    beside, along = np.zeros_like(plane), np.zeros_like(plane)
-    beside[: max(rows[0] - 2, 0), columns[0] : columns[-1]] = True
-    beside[rows[-1] + 3 :, columns[0] : columns[-1]] = True
-    along[rows[0] : rows[-1], : max(columns[0] - 2, 0)] = True
-    along[rows[0] : rows[-1], columns[-1] + 3 :] = True
-    if beside.sum() < 30 or along.sum() < 30:
-        return None
-    one, two = data[:, beside], data[:, along]
-    if min(np.count_nonzero(one) / one.size, np.count_nonzero(two) / two.size) < 0.5:
-        return None
-    return 100 * abs(float(one.mean()) - float(two.mean())) / signal
-
-
-def _extent_mm(head: BoolArray, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    extents = []
-    for axis in range(3):
-        used = np.flatnonzero(head.any(axis=tuple(a for a in range(3) if a != axis)))
-        extents.append(0.0 if used.size == 0 else float((used[-1] - used[0] + 1) * spacing_mm[axis]))
-    return extents[0], extents[1], extents[2]
-
-
-def _edge_share(head: BoolArray, slice_axis: int) -> float:
-    sides = [np.moveaxis(head, axis, 0)[face] for axis in (0, 1) if axis != slice_axis for face in (0, -1)]
-    return float(max(side.mean() for side in sides))
-
-
-def _blank_slices(slices: NDArray[np.float32]) -> int:
-    blank = np.array([float(np.ptp(s)) == 0 for s in slices])
-    filled = np.flatnonzero(~blank)
-    return int(blank[filled[0] : filled[-1]].sum()) if filled.size else 0

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mri_pipeline.core.spatial import BoolArray
-from qc.frequencies import difference_gain
 from qc.planes import eroded, gradient, second_difference
+from qc.spectrum import difference_gain
 
 _AIR_STD: Final = 0.68
 """Ratio of the standard deviation of magnitude noise in air to sigma: 0.655 (one coil) to 0.707 (many coils).
@@ -19,8 +19,27 @@ Constantinides 1997."""
 _NOISE_SLICES: Final = 32
 """Noise and signal are measured in at most twice as many slices, evenly distributed."""
 
+_SMOOTHING: Final = 1.5
+"""Standard deviation of the Gaussian before the gradient, in voxels."""
+
 _REACH: Final = 8
-"""Reach of the filters of the noise in voxels: a Gaussian of 1.5 voxels, cut at four SD, and a Sobel filter."""
+"""Reach of the filters of the noise in voxels: the Gaussian, cut at four SD, and a Sobel filter."""
+
+_LEAST_VOXELS: Final = 100
+"""Fewest voxels of the interior of the head."""
+
+_FLAT_PERCENT: Final = 33
+"""Percentile of the gradient up to which the brighter half is smooth tissue: no edges, air cells or CSF."""
+
+_MAD_OF_NOISE: Final = 0.6745
+"""Median of the magnitude of normal noise with a mean of 0 and a standard deviation of 1."""
+
+_CORNER: Final = 10
+"""A corner is this part of rows and columns, at least `_LEAST_CORNER` of them."""
+_LEAST_CORNER: Final = 4
+
+_WITH_SIGNAL: Final = 0.9
+"""Share of air with a signal below which the scanner blanked it, as `qc.field_scan.AIR_WITH_SIGNAL`."""
 
 
 def noise_and_signal(
@@ -37,7 +56,7 @@ def noise_and_signal(
     head : ndarray of bool, shape (slices, rows, columns)
         Head mask.
     support : tuple of float
-        Share of k-space that was acquired along both in-plane axes (`qc.frequencies.SpectrumMeasures`).
+        Share of k-space that was acquired along both in-plane axes (`qc.spectrum.support`).
 
     Returns
     -------
@@ -47,7 +66,7 @@ def noise_and_signal(
         Median of smooth tissue, in the same units. Both are 0 without tissue.
     """
     inside = eroded(eroded(head))
-    if np.count_nonzero(inside) < 100:
+    if np.count_nonzero(inside) < _LEAST_VOXELS:
         return 0.0, 0.0
     air = _air_noise(data, head)
     used = np.flatnonzero(inside.any(axis=(1, 2)))
@@ -57,7 +76,7 @@ def noise_and_signal(
     # the kernel is [1, -2, 1] along both axes (Immerkaer 1996): variance 36 sigma², less for zero-filled k-space
     gain = np.sqrt(difference_gain(support[0]) * difference_gain(support[1]))
     response = np.stack([second_difference(plane) for plane in data])
-    smooth = np.stack([ndimage.gaussian_filter(plane, 1.5) for plane in data])
+    smooth = np.stack([ndimage.gaussian_filter(plane, _SMOOTHING) for plane in data])
     near = np.concatenate(
         [smooth[:1], smooth, smooth[-1:]]
     )  # a Sobel filter in 3D also averages across the slices
@@ -65,9 +84,8 @@ def noise_and_signal(
     bright = inside & (data > np.median(data[inside]))
     if not bright.any():
         return 0.0, 0.0
-    # third with the lowest gradient of the brighter half: excludes edges, air cells and CSF
-    flat = bright & (slope <= np.percentile(slope[bright], 33))
-    by_differences = float(np.median(np.abs(response[flat]))) / 0.6745 / float(gain)
+    flat = bright & (slope <= np.percentile(slope[bright], _FLAT_PERCENT))
+    by_differences = float(np.median(np.abs(response[flat]))) / _MAD_OF_NOISE / float(gain)
     return max(by_differences, air), float(np.median(data[flat]))
 
 
@@ -80,14 +98,14 @@ def _near(region: BoolArray) -> tuple[slice, slice]:
 
 def _air_noise(data: NDArray[np.float32], head: BoolArray) -> float:
     """Noise in the in-plane corner with the lowest signal, without head and not blanked; 0 if there is none."""
-    rows, columns = (max(4, n // 10) for n in data.shape[1:])
+    rows, columns = (max(_LEAST_CORNER, n // _CORNER) for n in data.shape[1:])
     found = []
     for corner in (
         np.s_[:, :rows, :columns], np.s_[:, :rows, -columns:], np.s_[:, -rows:, :columns], np.s_[:, -rows:,
         -columns:],
     ):  # fmt: skip
         values = data[corner]
-        if not head[corner].any() and np.count_nonzero(values) > 0.9 * values.size:
+        if not head[corner].any() and np.count_nonzero(values) > _WITH_SIGNAL * values.size:
             # a mean that differs between slices is no noise
             found.append(float((values - values.mean(axis=(1, 2), keepdims=True)).std()) / _AIR_STD)
     return min(found, default=0.0)

@@ -20,6 +20,7 @@ from mri_pipeline.core.spatial import Affine, BoolArray, FloatArray, Image
 from mri_pipeline.images.brain import fit_template
 from mri_pipeline.images.matching import look_up
 from mri_pipeline.images.sampling import Level, downsample
+from qc.shading import bias_percent
 
 POINT_MM: Final = 3
 """Spacing of the points of the template."""
@@ -30,14 +31,18 @@ splenium (y -37, z 7 mm) of the corpus callosum in the white matter of the middl
 
 _CERTAIN: Final = 0.7
 """Similarity of a FLAIR that is the right way up. Real scans have 0.78 to 0.93, upside down 0.61 to 0.66 (20 scans)."""
+_HALF: Final = 0.5
+"""Share of brain or parenchyma from which a point of the template is inside."""
 _TISSUE_SHARE: Final = 0.9
+"""Share of white or grey matter from which a point is nearly all of it."""
 _FLUID_SHARE: Final = 0.1
+"""Share of parenchyma below which a point of the brain is CSF."""
 MIN_POINTS: Final = 200
 """Fewest points of a tissue for a measure of it."""
 _DARK: Final = 0.25
 """Signal relative to white matter below which parenchyma is a void: black holes and iron are brighter."""
 _RIM_MM: Final = 6.0
-"""Distance from the surface of the brain and from fluid of the template: its error of registration."""
+"""Distance from the surface of the brain and from CSF of the template: the error of its registration."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,8 @@ def brain_points(template: Template) -> BrainPoints:
     BrainPoints
     """
     white, grey = (template.coarse(name, POINT_MM) for name in ("white_matter", "grey_matter"))
-    brain = template.coarse("brain", POINT_MM).data > 0.5
-    parenchyma = brain & (white.data + grey.data > 0.5)
+    brain = template.coarse("brain", POINT_MM).data > _HALF
+    parenchyma = brain & (white.data + grey.data > _HALF)
     depth = ndimage.distance_transform_edt(parenchyma, sampling=POINT_MM)
     index = np.argwhere(brain)
     points = white.grid.world(index.astype(float))
@@ -216,7 +221,7 @@ def measure_brain(image: Image, placement: Placement, template: Template) -> Bra
         bottom,
         fluid_ratio=float(np.median(fluid)) / base,
         grey_ratio=float(np.median(grey)) / base,
-        bias_percent=_bias_percent(known.points_mm[known.white & covered], white),
+        bias_percent=bias_percent(known.points_mm[known.white & covered], white),
         void_mm=_void_mm(known, covered & (values < _DARK * base)),
     )
 
@@ -237,50 +242,11 @@ def _cut_mm(heights: FloatArray, covered: BoolArray, template_to_world: Affine) 
     """Height of the levels of the brain that are mostly outside of the slices, from above and from below."""
     levels, of = np.unique(heights, return_inverse=True)
     share = np.bincount(of, covered.astype(float)) / np.bincount(of)
-    inside = np.flatnonzero(share >= 0.5)
+    inside = np.flatnonzero(share >= _HALF)
     scale = float(np.linalg.norm(template_to_world.matrix[:3, 2])) * POINT_MM
     if inside.size == 0:
         return scale * levels.size, scale * levels.size
     return float(scale * (levels.size - 1 - inside[-1])), float(scale * inside[0])
-
-
-def _bias_percent(points_mm: FloatArray, white: FloatArray) -> float:
-    used = white > 0.2 * np.median(white)
-    low, high = np.percentile(white_shading(points_mm[used], white[used], points_mm[used]), [5, 95])
-    return float(100 * np.expm1((high - low) / 2))
-
-
-def white_shading(points_mm: FloatArray, white: FloatArray, at_mm: FloatArray) -> FloatArray:
-    """Quadratic surface through the logarithm of the intensity of white matter.
-
-    Parameters
-    ----------
-    points_mm : ndarray, shape (n, 3)
-        Points of white matter.
-    white : ndarray, shape (n,)
-        Their intensities, positive.
-    at_mm : ndarray, shape (m, 3)
-        Points at which the surface is read.
-
-    Returns
-    -------
-    ndarray, shape (m,)
-    """
-    design = _quadratic(points_mm)
-    target = np.log(white)
-    weights = np.ones_like(target)
-    for _ in range(4):  # iteratively reweighted: lesions and misplaced points are outliers
-        root = np.sqrt(weights)[:, None]
-        solution, *_ = np.linalg.lstsq(design * root, target * root[:, 0], rcond=None)
-        residual = target - design @ solution
-        spread = 1.4826 * float(np.median(np.abs(residual))) + 1e-6
-        weights = np.clip(1 - (residual / (4 * spread)) ** 2, 0, 1) ** 2
-    return np.asarray(_quadratic(at_mm) @ solution)
-
-
-def _quadratic(points_mm: FloatArray) -> FloatArray:
-    x, y, z = points_mm.T / 100.0
-    return np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z], axis=1)
 
 
 def _void_mm(known: BrainPoints, dark: BoolArray) -> float:

@@ -21,7 +21,7 @@ from mri_pipeline.core.visits import Contrast
 from qc.compliance import UploadPurpose
 from qc.decision import ConvertedUpload
 from qc.gate import CheckedUpload
-from qc.scan_profile import PreviousScan
+from qc.protocol_change import PreviousScan
 from workflows.engine import run_workflow
 from workflows.interfaces.intake import (
     Choose,

@@ -105,7 +105,7 @@ def real(data: Path) -> dict[str, dict[str, float]]:
     from mri_pipeline.core.io.template import load_template  # noqa: PLC0415
     from mri_pipeline.core.visits import Contrast  # noqa: PLC0415
     from qc.field_scan import nearest  # noqa: PLC0415
-    from qc.measures import head_mask  # noqa: PLC0415
+    from qc.head import head_mask  # noqa: PLC0415
     from qc.placement import brain_points, place_brain  # noqa: PLC0415
 
     known = brain_points(load_template())

@@ -34,11 +34,13 @@ from mri_pipeline.core.quality_limits import ImageLimits
 from mri_pipeline.core.spatial import Grid, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.enhancement import Enhancement, compare_t1
-from qc.measures import ImageMeasures, head_mask, measure, measure_visit
+from qc.head import head_mask
+from qc.measures import ImageMeasures, measure, measure_visit
 from qc.placement import Placement, brain_points, measure_brain, place_brain
 from qc.planes import slices_first
 from qc.quality_rules import BRAIN_RULES, CONTENT_RULES, FLAIR_RULES, RULES, SIGNAL_RULES, SLICE_RULES, QualityRule
-from qc.slices import measure_slices, slice_stack
+from qc.slice_stack import slice_stack
+from qc.slices import measure_slices
 
 FIELDS = ("scan", "contrast", "artefact", "level", "rule", "setting", "value")
 CONTRASTS = {

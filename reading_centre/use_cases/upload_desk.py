@@ -17,7 +17,7 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, remove_settled, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts, Use
-from qc.scan_profile import Scanner
+from qc.scanner_identity import Scanner
 from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults

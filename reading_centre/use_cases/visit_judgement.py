@@ -23,9 +23,11 @@ from qc.gate import CheckedUpload
 from qc.headers import HeaderChecks
 from qc.identity import WITHDRAWN, check_identity, check_withdrawn, later_windows
 from qc.measure_record import measure_record
+from qc.protocol_change import PreviousScan
 from qc.same_head import judge_head, match_head, not_compared
-from qc.scan_profile import PreviousScan, ScanProfile, is_another_scanner, profile_of_record
+from qc.scan_profile import ScanProfile, profile_of_record
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
+from qc.scanner_identity import is_another_scanner
 from reading_centre.use_cases.series_statement import statement_text
 from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts
 from workflows.intake import IntakeJob, run_intake

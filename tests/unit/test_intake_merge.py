@@ -20,7 +20,8 @@ from mri_pipeline.intake.series import group_series
 from qc import coverage
 from qc.compliance import UploadPurpose
 from qc.coverage import split_series
-from qc.scan_profile import PreviousScan, profile_of_record, profile_record
+from qc.protocol_change import PreviousScan
+from qc.scan_profile import profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
 from tests.unit.enhanced_factory import texture
 from tests.unit.gate_steps import Checked, check_upload, convert_checked

@@ -10,10 +10,12 @@ from mri_pipeline.core.protocol import parse_protocol, protocol_text
 from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from qc.acceptance import judge_image
-from qc.frequencies import difference_gain
-from qc.measures import head_mask, measure, measure_visit
+from qc.head import head_mask
+from qc.measures import measure, measure_visit
 from qc.quality_rules import SLICE_RULES
-from qc.slices import measure_slices, slice_stack
+from qc.slice_stack import slice_stack
+from qc.slices import measure_slices
+from qc.spectrum import difference_gain
 from tests.unit.test_qc_measures import changed, head
 from tests.unit.test_qc_placement import scan
 

@@ -14,7 +14,8 @@ from mri_pipeline.core.spatial import Image
 from mri_pipeline.core.visits import Contrast
 from qc import field_measures
 from qc.field_scan import BLANKED, DEFACED, measure_field, nearest
-from qc.measures import head_mask, measure_visit
+from qc.head import head_mask
+from qc.measures import measure_visit
 from qc.placement import brain_points, place_brain
 from tests.unit.test_qc_measures import changed
 from tests.unit.test_qc_placement import scan

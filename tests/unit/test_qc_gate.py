@@ -40,7 +40,8 @@ from qc import decision
 from qc.compliance import UploadPurpose
 from qc.conversion import ImagesOnDisk, ScanFile
 from qc.findings import Finding
-from qc.scan_profile import PreviousScan, profile_of_record, profile_record
+from qc.protocol_change import PreviousScan
+from qc.scan_profile import profile_of_record, profile_record
 from tests.unit import dicom_factory as factory
 from tests.unit.gate_steps import Checked, check_upload, write_scans
 

@@ -9,8 +9,10 @@ from scipy import ndimage
 from mri_pipeline.core.io.nifti import load_image
 from mri_pipeline.core.spatial import Grid, Image
 from mri_pipeline.core.visits import Contrast
-from qc.frequencies import spectrum_of, spike_ratio, support
-from qc.measures import head_mask, measure
+from qc.frequencies import spike_ratio
+from qc.head import head_mask
+from qc.measures import measure
+from qc.spectrum import spectrum_of, support
 
 SHAPE = (90, 104, 60)
 SPACING = np.diag([2.0, 2.0, 3.0, 1.0])

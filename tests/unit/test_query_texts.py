@@ -11,7 +11,7 @@ from qc.compliance import TIMING_RULE
 from qc.contrast_timing import RULE
 from qc.findings import NEVER_OVERRULED, Finding
 from qc.identity import BEFORE_INFUSION, WINDOW, WITHDRAWN
-from qc.scan_profile import ONE_SCANNER
+from qc.protocol_change import ONE_SCANNER
 from qc.scanner_gate import SCANNER_GATE
 from reading_centre.use_cases.query import questions
 

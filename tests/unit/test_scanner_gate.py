@@ -15,8 +15,8 @@ from mri_pipeline.intake.quarantine import quarantine
 from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
 from qc.findings import Finding
 from qc.reports.acceptance import decisions_of
-from qc.scan_profile import Scanner, differences, is_another_scanner
 from qc.scanner_gate import judge_scanner
+from qc.scanner_identity import Scanner, differences, is_another_scanner
 from reading_centre import cli
 from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload

@@ -116,7 +116,7 @@ class _ChooseInputSpec(BaseInterfaceInputSpec):
     reading = _domain_object("their headers")
     protocol = _domain_object("mri_pipeline.core.protocol.Protocol")
     purpose = _domain_object("qc.compliance.UploadPurpose")
-    previous = traits.Any(nohash=True, desc="another visit of the patient: qc.scan_profile.PreviousScan")
+    previous = traits.Any(nohash=True, desc="another visit of the patient: qc.protocol_change.PreviousScan")
     overruled = traits.Bool(mandatory=True, desc="True if the reading centre accepts violated limits")
     stated = traits.Any(nohash=True, desc="contrast to series number, by the site's statement")
 

@@ -1,0 +1,121 @@
+"""Change of scanner or protocol: within an upload, and since another visit of the subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mri_pipeline.core.acquisition_limits import AcquisitionLimits
+from mri_pipeline.core.quality_limits import Action
+from qc.coverage import coverage_loss
+from qc.findings import Finding
+from qc.scan_profile import AcquisitionParameters, ScanProfile
+from qc.scanner_identity import differences, is_another_scanner
+
+ONE_SCANNER: Final = "one_scanner"
+"""Rule of series of one upload that come from different scanners."""
+
+
+def compare_scanners(profile: ScanProfile, limits: AcquisitionLimits) -> tuple[Finding, ...]:
+    """Flag series from another scanner, software version or receive coil than the FLAIR of the visit.
+
+    Parameters
+    ----------
+    profile : ScanProfile
+    limits : AcquisitionLimits
+        With the action for a change of the scanner. Without `is_another_scanner` it is at most a query.
+
+    Returns
+    -------
+    tuple of Finding
+    """
+    findings = []
+    for contrast, scanner in profile.others.items():
+        what = differences(scanner, profile)
+        action = limits.scanner_change
+        if action is Action.REFUSE and not is_another_scanner(scanner, profile):
+            action = Action.QUERY
+        message = f"{contrast.value}: expected the scanner of the FLAIR, found another {', another '.join(what)}"
+        findings.append(Finding(ONE_SCANNER, action, message, contrast))
+    if not profile.identified:
+        message = (
+            "expected a serial number or station name of the scanner in the headers, found none: machines of one "
+            "model are not told apart"
+        )
+        findings.append(Finding("scanner_identity", Action.NOTE, message))
+    return tuple(findings)
+
+
+@dataclass(frozen=True)
+class PreviousScan:
+    """Earlier visit for comparison.
+
+    Parameters
+    ----------
+    visit : str
+        Label of the visit.
+    profile : ScanProfile
+        Its scanner and protocol.
+    """
+
+    visit: str
+    profile: ScanProfile
+
+
+def compare_with_previous(
+    current: ScanProfile, previous: PreviousScan, limits: AcquisitionLimits
+) -> tuple[Finding, ...]:
+    """Flag a change of scanner, software or protocol since another visit of the subject.
+
+    Parameters
+    ----------
+    current : ScanProfile
+    previous : PreviousScan
+    limits : AcquisitionLimits
+        Actions, and the largest accepted change of a parameter as a share of its larger value.
+
+    Returns
+    -------
+    tuple of Finding
+        One for each change; empty if there is none.
+    """
+    before = previous.profile
+    findings = []
+    if current.scanner_key != before.scanner_key:
+        message = f"expected the scanner of visit {previous.visit}, found another"
+        findings.append(Finding("same_scanner", limits.scanner_change, message))
+    if current.software != before.software:
+        message = f"expected the scanner software of visit {previous.visit}, found another version"
+        findings.append(Finding("same_software", limits.scanner_change, message))
+    change = limits.max_protocol_change
+    for contrast, now in current.acquisitions.items():
+        then = before.acquisitions.get(contrast)
+        changed = [] if then is None else _changes(now, then, change.value)
+        if then is not None and now.coverage_mm is not None and then.coverage_mm is not None:
+            reference = f"the {{:.0f}} mm of visit {previous.visit}"
+            findings += coverage_loss(
+                contrast, now.coverage_mm, then.coverage_mm, limits.max_coverage_loss_mm, reference
+            )
+        if changed:
+            what = ", ".join(changed)
+            message = f"{contrast.value}: expected the protocol of visit {previous.visit}, found another {what}"
+            findings.append(Finding("same_protocol", change.action, message, contrast, to_do=change.ask))
+    return tuple(findings)
+
+
+def _changes(now: AcquisitionParameters, before: AcquisitionParameters, share: float) -> list[str]:
+    """Parameters that differ by more than a share of the larger value."""
+    pairs = (
+        ("repetition time", now.repetition_time_ms, before.repetition_time_ms),
+        ("echo time", now.echo_time_ms, before.echo_time_ms),
+        ("inversion time", now.inversion_time_ms, before.inversion_time_ms),
+        ("slice distance", now.spacing_mm[2], before.spacing_mm[2]),
+        ("in-plane voxel size", max(now.spacing_mm[:2]), max(before.spacing_mm[:2])),
+    )
+    changed = [
+        what for what, a, b in pairs
+        if a is not None and b is not None and abs(a - b) > share * max(abs(a), abs(b))
+    ]  # fmt: skip
+    if now.acquisition_type != before.acquisition_type:
+        changed.append("2D or 3D mode")
+    return changed
