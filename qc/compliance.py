@@ -160,9 +160,9 @@ def _whole(contrast: Contrast, geometry: Geometry, *, required: bool) -> Finding
     if geometry.missing_slices:
         message = f"{contrast.value}: expected a whole series, found {geometry.missing_slices} slices missing"
     elif geometry.uneven:
-        message = f"{contrast.value}: expected one image at each position, found several at some of them"
+        message = f"{contrast.value}: expected one image at each position, found two or more at some positions"
     elif not geometry.regular:
-        message = f"{contrast.value}: expected one distance between slices, found several"
+        message = f"{contrast.value}: expected one distance between slices, found different distances"
     else:
         message, action_or_none = f"{contrast.value}: {geometry.slices} slices, none missing", None
         return Finding("whole_series", action_or_none, message, contrast, measured, 0.0, "slices")

@@ -121,20 +121,21 @@ def _finding(check: EnhancementCheck, chosen: Mapping[Contrast, Choice], if_abse
     stated = "; ".join(f"{labels[c]}: {_stated(chosen[c])}" for c in _PAIR)
     action: Action | None = None
     if check.enhancement is Enhancement.PRESENT:
-        message = f"{expected}, found it {tails}"
+        message = f"{expected}, found enhancement {tails}"
     elif check.enhancement is Enhancement.UNDECIDED:
         action, message = Action.NOTE, f"{expected}; the images do not decide {tails}"
     elif check.enhancement is Enhancement.ABSENT:
         action = if_absent
         message = (
-            f"{expected}, found none {tails}, although {labels[contrast]} reads as post-contrast: "
+            f"{expected}, found no enhancement {tails}, although {labels[contrast]} reads as post-contrast: "
             f"{_stated(chosen[contrast])}. It is not used, and GEL stay empty. Ask the site whether contrast was given"
         )
     else:
         action = Action.QUERY
         message = (
-            f"{expected}, found it in {labels[Contrast.T1W]} against {labels[contrast]} {tails}, although headers and "
-            f"names state otherwise ({stated}). The two are exchanged. Ask the site which one was made after contrast"
+            f"{expected}, found enhancement of {labels[Contrast.T1W]} against {labels[contrast]} {tails}, although "
+            f"headers and names state otherwise ({stated}). The two are exchanged. Ask the site which one was made "
+            "after contrast"
         )
     return Finding(RULE, action, message, contrast, check.upper, None)
 

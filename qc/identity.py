@@ -128,8 +128,8 @@ def _patient(
         if key and keys and not agree
     ]
     if differs:
-        found = ", ".join(f"another {part}" for part in differs)
-        message = f"expected the patient of the subject's other visits, found {found}"
+        another = ", ".join(differs)
+        message = f"expected the patient of the subject's other visits, found a patient with another {another}"
         mistyped = all(agrees[:2])
         findings.append(_query("birth_date", message) if mistyped else _refuse("patient", message))
     elsewhere = {k.subject for k in others if scan.same_person(k.identity)} - {subject}
@@ -149,19 +149,19 @@ def _days(scan: ScanIdentity, visit: str, own: Sequence[KnownScan], protocol: Pr
     days[visit] = scan.shifted_day
     labels = [planned.label for planned in protocol.visits]
     here = labels.index(visit)
-    wrong = [
-        label
-        for label in labels
-        if label in days
-        and ((labels.index(label) < here and days[label] >= days[visit])
-             or (labels.index(label) > here and days[label] <= days[visit]))
-    ]  # fmt: skip
-    if wrong:
+    not_after = [label for label in labels[:here] if label in days and days[label] >= days[visit]]
+    not_before = [label for label in labels[here + 1 :] if label in days and days[label] <= days[visit]]
+    if not_after or not_before:
+        wrong = [
+            f"not {where} {', '.join(others)}"
+            for where, others in (("after", not_after), ("before", not_before))
+            if others
+        ]
         return [
             _refuse(
                 "order_of_days",
-                f"visit {visit}: expected the days of the scans in the order of the visits, found another order with "
-                f"{', '.join(wrong)}",
+                f"visit {visit}: expected the days of the scans in the order of the visits, found a scan "
+                f"{' and '.join(wrong)}",
             )
         ]
     return _window(visit, days, protocol)
@@ -202,7 +202,7 @@ def _window(visit: str, days: dict[str, int], protocol: Protocol) -> list[Findin
         Finding(
             WINDOW,
             Action.QUERY,
-            f"visit {visit}: expected a scan within {planned.window_days} days of week {planned.week}, found one "
+            f"visit {visit}: expected a scan within {planned.window_days} days of week {planned.week}, found a scan "
             f"{abs(late)} days {'later' if late > 0 else 'earlier'}",
             measured=float(abs(late)),
             limit=float(planned.window_days),
@@ -232,7 +232,7 @@ def infusion_query(before_infusion: bool | None, visit: str, protocol: Protocol)
     if before_infusion is None:
         expected = "expected the site's statement that the scan came before the infusion, found none"
     else:
-        expected = "expected a scan before the infusion, found one after it by the site's statement"
+        expected = "expected a scan before the infusion, found a scan after it by the site's statement"
     return [_query(BEFORE_INFUSION, f"visit {visit}: {expected}")]
 
 

@@ -10,7 +10,7 @@ from mri_pipeline.core.quality_limits import Action
 from qc.coverage import coverage_loss
 from qc.findings import Finding
 from qc.scan_profile import AcquisitionParameters, ScanProfile
-from qc.scanner_identity import differences, is_another_scanner
+from qc.scanner_identity import another_machine, differences, is_another_scanner
 
 ONE_SCANNER: Final = "one_scanner"
 """Rule of series of one upload that come from different scanners."""
@@ -81,11 +81,11 @@ def compare_with_previous(
     """
     before = previous.profile
     findings = []
-    if current.scanner_key != before.scanner_key:
-        message = f"expected the scanner of visit {previous.visit}, found another"
+    if what := another_machine(current, before):
+        message = f"expected the scanner of visit {previous.visit}, found {what}"
         findings.append(Finding("same_scanner", limits.scanner_change, message))
     if current.software != before.software:
-        message = f"expected the scanner software of visit {previous.visit}, found another version"
+        message = f"expected the scanner software of visit {previous.visit}, found another software version"
         findings.append(Finding("same_software", limits.scanner_change, message))
     change = limits.max_protocol_change
     for contrast, now in current.acquisitions.items():

@@ -89,7 +89,7 @@ class MeasureSeries:
 
 
 def latest_of_each(uploads: Iterable[StoredMeasures]) -> list[StoredMeasures]:
-    """The latest measures of each upload of a site. An upload is measured again when it is tried again.
+    """The latest measures of each upload of a site and scanner. An upload is measured again when it is tried again.
 
     Parameters
     ----------
@@ -101,8 +101,14 @@ def latest_of_each(uploads: Iterable[StoredMeasures]) -> list[StoredMeasures]:
     list of StoredMeasures
         In that order.
     """
-    latest = {(one.site, one.upload_digest, one.subject, one.visit): one for one in uploads}
+    entries = list(uploads)
+    times = {_upload(one): one.at for one in entries}
+    latest = {(_upload(one), one.scanner): one for one in entries if one.at == times[_upload(one)]}
     return sorted(latest.values(), key=lambda one: one.at)
+
+
+def _upload(one: StoredMeasures) -> tuple[str, str, str, str]:
+    return one.site, one.upload_digest, one.subject, one.visit
 
 
 def measure_series(uploads: Sequence[StoredMeasures], protocol: Protocol) -> list[MeasureSeries]:

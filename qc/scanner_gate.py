@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from mri_pipeline.core.quality_limits import Action
@@ -61,13 +62,15 @@ def _found(own: Sequence[ScannerGate], gates: Sequence[ScannerGate], scanner: Sc
     if own:
         latest = max(own, key=lambda gate: gate.at)
         return {
-            ScannerState.REFUSED: "one that was refused",
-            ScannerState.UNDECIDED: "one that nobody has decided on",
-            ScannerState.CLOSED: f"one that an upgrade closed on {latest.at[:10]}",
+            ScannerState.REFUSED: "a dummy run that was refused",
+            ScannerState.UNDECIDED: "a dummy run that nobody has decided on",
+            ScannerState.CLOSED: f"a dummy run whose gate an upgrade closed on {latest.at[:10]}",
         }[latest.state]
     if any(gate.scanner == scanner for gate in gates):
-        return "one with another receive coil"
-    same = (scanner.manufacturer, scanner.model, scanner.serial_digest)
-    if any((g.scanner.manufacturer, g.scanner.model, g.scanner.serial_digest) == same for g in gates):
-        return "one with another software version"
-    return "none of this scanner"
+        return "a dummy run with another receive coil"
+    machine = [replace(g.scanner, field_strength_t=scanner.field_strength_t) for g in gates]
+    if scanner in machine:
+        return "a dummy run with another field strength"
+    if scanner in [replace(one, software=scanner.software) for one in machine]:
+        return "a dummy run with another software version"
+    return "no dummy run of this scanner"

@@ -87,6 +87,29 @@ def _differ(one: str, other: str) -> bool:
     return bool(one and other and one != other)
 
 
+def another_machine(one: Scanner, other: Scanner) -> str:
+    """What tells the machines of two visits apart, whatever their software version and receive coil.
+
+    A serial number that both headers state decides. A station may be renamed. Without it, manufacturer, model, serial
+    number and station name have to be the same.
+
+    Parameters
+    ----------
+    one, other : Scanner
+
+    Returns
+    -------
+    str
+        For messages, such as "another serial number"; empty for the same machine.
+    """
+    if one.serial_key and other.serial_key:
+        return "another serial number" if one.serial_key != other.serial_key else ""
+    if one.scanner_key == other.scanner_key:
+        return ""
+    models = ((s.manufacturer.upper(), s.model.upper()) for s in (one, other))
+    return "another serial number or station name" if len(set(models)) == 1 else "another manufacturer or model"
+
+
 def is_another_scanner(one: Scanner, other: Scanner) -> bool:
     """Whether the series of one visit are surely from two scanners or software versions, each with a gate of its own.
 

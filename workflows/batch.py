@@ -67,7 +67,7 @@ def only_run(work: Path) -> Iterator[None]:
             yield
     except LockedError as error:
         raise UsageError(
-            f"expected no other run on this folder, found another run in progress ({error.holder})",
+            f"expected no other run on this folder, found a run in progress ({error.holder})",
             hint="wait for its end, then repeat the command",
         ) from error
 

@@ -53,7 +53,7 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
                 raise _killed() from fault
             if fault is not None:  # nipype would hang
                 raise AnalysisError(
-                    f"expected a result of every step, found {type(fault).__name__} in place of one",
+                    f"expected a result of every step, found {type(fault).__name__}",
                     hint="check the free space of the work folder, then repeat the run",
                 ) from fault
         try:
@@ -64,6 +64,6 @@ class WatchedMultiProc(MultiProcPlugin):  # type: ignore[misc, unused-ignore]
 
 def _killed() -> AnalysisError:
     return AnalysisError(
-        "expected all worker processes until the end, found a killed one (possibly out of memory)",
+        "expected all worker processes until the end, found a killed worker process (possibly out of memory)",
         hint="repeat the run, with fewer processes or more memory",
     )

@@ -63,34 +63,41 @@ def enter_measures(
     accepted: bool,
     subject: str = "",
     visit: str = "",
+    elsewhere: Mapping[ScannerFacts, Values] | None = None,
 ) -> None:
-    """Store the measures of an upload. The audit trail has their digest.
+    """Store the measures of an upload, those of each scanner as an entry. The audit trail has their digests.
 
     Parameters
     ----------
     session : sqlalchemy.orm.Session
         Of the transaction that records the verdict on the upload.
     values : mapping of str to mapping of str to float
-        By contrast and name of the measure. Nothing is stored if it is empty.
+        Of the scans of `scanner`, by contrast and name of the measure. No entry is made if it is empty.
     site : str
         Code of the site.
     scanner : int or None
-        Id of the scanner.
+        Id of the scanner of the FLAIR.
     upload_digest : str
         SHA-256 of the upload.
     accepted : bool
     subject, visit : str, optional
         Empty for a dummy run.
+    elsewhere : mapping of ScannerFacts to mapping, optional
+        As `values`, of the scans of other scanners. A new scanner is entered.
     """
-    if not values:
-        return
-    row = MeasuresRow(
-        site=site, scanner=scanner, subject=subject, visit=visit, upload_digest=upload_digest, accepted=accepted,
-        at=utc_now(), values={contrast: dict(found) for contrast, found in values.items()},
-    )  # fmt: skip
-    session.add(row)
-    target = f"{subject} {visit}".strip() or site
-    append(session, AuditAction.MEASURES_STORED, target, measures_facts(values_of(row)))
+    numbered = [(scanner, values)]
+    numbered += [(scanner_id(session, site, facts), found) for facts, found in (elsewhere or {}).items()]
+    now = utc_now()
+    for number, found in numbered:
+        if not found:
+            continue
+        row = MeasuresRow(
+            site=site, scanner=number, subject=subject, visit=visit, upload_digest=upload_digest, accepted=accepted,
+            at=now, values={contrast: dict(of_scan) for contrast, of_scan in found.items()},
+        )  # fmt: skip
+        session.add(row)
+        target = f"{subject} {visit}".strip() or site
+        append(session, AuditAction.MEASURES_STORED, target, measures_facts(values_of(row)))
 
 
 class Measures:
@@ -147,7 +154,7 @@ class Measures:
             )
             return None if row is None else _stored(row)
 
-    def of_subject(self, subject: str) -> dict[str, StoredMeasures]:
+    def of_subject(self, subject: str) -> dict[str, list[StoredMeasures]]:
         """The measures of the present scans of a subject.
 
         Parameters
@@ -157,8 +164,8 @@ class Measures:
 
         Returns
         -------
-        dict of str to StoredMeasures
-            By visit.
+        dict of str to list of StoredMeasures
+            By visit, one for each scanner. Of scans that were measured again, the latest.
         """
         with reading(self._engine) as session:
             scans = session.scalars(select(ScanRow).where(ScanRow.subject == subject))
@@ -168,7 +175,11 @@ class Measures:
                 .where(MeasuresRow.subject == subject, MeasuresRow.accepted.is_(True))
                 .order_by(MeasuresRow.id)
             )
-            return {row.visit: _stored(row) for row in rows if present.get(row.visit) == row.upload_digest}
+            found: dict[str, list[StoredMeasures]] = {}
+            for row in rows:
+                if present.get(row.visit) == row.upload_digest:
+                    found.setdefault(row.visit, []).append(_stored(row))
+            return {visit: [one for one in stored if one.at == stored[-1].at] for visit, stored in found.items()}
 
     def enter_refused(
         self,
@@ -179,13 +190,14 @@ class Measures:
         upload_digest: str,
         subject: str,
         visit: str,
+        elsewhere: Mapping[ScannerFacts, Values] | None = None,
     ) -> None:
         """Store the measures of a visit that is refused.
 
         Parameters
         ----------
         values : mapping of str to mapping of str to float
-            By contrast and name of the measure.
+            Of the scans of `scanner`, by contrast and name of the measure.
         site : str
             Code of the site.
         scanner : ScannerFacts or None
@@ -194,14 +206,16 @@ class Measures:
             SHA-256 of the upload.
         subject, visit : str
             Blinded code and visit label.
+        elsewhere : mapping of ScannerFacts to mapping, optional
+            As in `enter_measures`.
         """
-        if not values:
+        if not values and not elsewhere:
             return
         with writing(self._engine) as session:
             number = scanner_id(session, site, scanner) if scanner else None
             enter_measures(
                 session, values, site=site, scanner=number, upload_digest=upload_digest, accepted=False,
-                subject=subject, visit=visit,
+                subject=subject, visit=visit, elsewhere=elsewhere,
             )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class ScannerFacts:
     field_strength_t : float
         In tesla; 0 if it is not known.
     serial_digest : str
-        Keyed digest of manufacturer, model, serial number and station name, never these themselves.
+        Keyed digest of the serial number, never itself. Without a serial number, and for scanners of earlier versions:
+        of manufacturer, model, serial number and station name.
     identified : bool
         False if the headers state neither serial number nor station name. It is no part of the identity of a scanner.
     """

@@ -239,6 +239,7 @@ class Registry(ScanRegistry, ReadRegistry):
         rules: Sequence[str] = (),
         final: Collection[str] = (),
         measures: Values | None = None,
+        measures_elsewhere: Mapping[ScannerFacts, Values] | None = None,
         undecided: bool = False,
         received: str = "",
     ) -> ScannerState:
@@ -266,7 +267,9 @@ class Registry(ScanRegistry, ReadRegistry):
         final : collection of str
             Rules that no person overrules.
         measures : mapping of str to mapping of str to float, optional
-            Image quality by contrast and name of the measure.
+            Image quality of the scans of `scanner` by contrast and name of the measure.
+        measures_elsewhere : mapping of ScannerFacts to mapping, optional
+            As `measures`, of the scans of other scanners.
         undecided : bool
             True if a person has to decide on a dummy run (`ScannerGates.decide`) that the limits accept, or that they
             refuse while an accepted gate stands.
@@ -318,8 +321,9 @@ class Registry(ScanRegistry, ReadRegistry):
                     standing=standing,
                 )
             enter_measures(
-                session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted
-            )
+                session, measures or {}, site=site, scanner=number, upload_digest=upload_digest, accepted=accepted,
+                elsewhere=measures_elsewhere,
+            )  # fmt: skip
             if without_scanner or state in {ScannerState.ACCEPTED, ScannerState.CLOSED}:
                 gate = Gate.ACCEPTED
             else:

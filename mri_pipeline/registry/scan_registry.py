@@ -51,6 +51,7 @@ class ScanRegistry(RegistryQueries):
         others: Mapping[str, Sequence[Question]] | None = None,
         others_rule: str = "",
         measures: Values | None = None,
+        measures_elsewhere: Mapping[ScannerFacts, Values] | None = None,
     ) -> bool:
         """Enter an accepted scan of a planned visit, and its subject if it is new.
 
@@ -83,7 +84,9 @@ class ScanRegistry(RegistryQueries):
             there are none.
         others_rule : str
         measures : mapping of str to mapping of str to float, optional
-            Image quality by contrast and name of the measure.
+            Image quality of the scans of `scanner` by contrast and name of the measure.
+        measures_elsewhere : mapping of ScannerFacts to mapping, optional
+            As `measures`, of the scans of other scanners.
 
         Returns
         -------
@@ -123,7 +126,7 @@ class ScanRegistry(RegistryQueries):
             _renew(session, subject, others or {}, rule=others_rule, site=site, reason=SUPERSEDED)
             enter_measures(
                 session, measures or {}, site=site, scanner=row.scanner, upload_digest=upload_digest, accepted=True,
-                subject=subject, visit=visit,
+                subject=subject, visit=visit, elsewhere=measures_elsewhere,
             )  # fmt: skip
         return True
 

@@ -268,7 +268,8 @@ def _image(
     contrast: Contrast, run: JudgedDummyRun, context: Context, placement: Placement | None
 ) -> dict[str, Any]:
     image, limits = run.images[contrast], context.protocol.image_quality
-    doubtful = doubtful_slices(image, limits)
+    violated = {f.rule for f in run.findings if f.contrast is contrast and f.action and f.measured is not None}
+    doubtful = doubtful_slices(image, limits, violated)
     values = measure_record({contrast: run.measures[contrast]})[contrast.value] if contrast in run.measures else {}
     return {
         "name": CONTRAST_NAMES[contrast],

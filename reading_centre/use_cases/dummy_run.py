@@ -33,7 +33,7 @@ from qc.scan_profile import scan_profile
 from reading_centre.use_cases.private_folder import private_folder
 from reading_centre.use_cases.query import questions
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, settle_upload, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, settle_upload, upload_desk
 from workflows.intake import IntakeJob, run_intake
 
 
@@ -139,7 +139,7 @@ def receive_dummy_run(
             except UploadRefusedError:
                 desk.registry.require_latest_dummy_run(site, digest, received)  # its scanner is not known
                 raise
-            known = _of_scanner(run)
+            known = _of_scanner(desk, run)
             desk.registry.require_latest_dummy_run(
                 site, digest, received, scanner=known["scanner"], coil=known["coil"]
             )
@@ -167,13 +167,10 @@ def receive_dummy_run(
         return ReceivedDummyRun(site, run.verdict.value, state.value, queries, str(report))
 
 
-def _of_scanner(run: JudgedDummyRun) -> dict[str, Any]:
+def _of_scanner(desk: UploadDesk, run: JudgedDummyRun) -> dict[str, Any]:
     """Scanner, coil and measures of a dummy run, as arguments of `Registry.record_dummy_run`."""
-    return {
-        "scanner": scanner_facts(run.profile),
-        "coil": run.profile.coil if run.profile else "",
-        "measures": measure_record(run.measures),
-    }
+    coil = run.profile.coil if run.profile else ""
+    return {"coil": coil, **desk.by_scanner(run.site, run.profile, measure_record(run.measures))}
 
 
 def decide_dummy_run(
@@ -257,7 +254,7 @@ def _refusals(
             yield judged
     except UploadRefusedError as error:
         # an unreadable upload does not withdraw an earlier acceptance
-        known = _of_scanner(judged[0]) if judged else {}
+        known = _of_scanner(desk, judged[0]) if judged else {}
         if isinstance(error, ComplianceError) or desk.registry.site(site).gate is not Gate.ACCEPTED:
             reasons = [finding.rule for run in judged for finding in run.of(Action.REFUSE)]
             desk.registry.record_dummy_run(

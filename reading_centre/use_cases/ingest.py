@@ -29,7 +29,7 @@ from reading_centre.use_cases.staging import (
     settle_subject,
     staged_visit,
 )
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts, upload_desk
+from reading_centre.use_cases.upload_desk import UploadDesk, upload_desk
 from reading_centre.use_cases.visit_judgement import JudgedVisit, Visitor, compare_upload, decide_upload
 
 
@@ -274,7 +274,6 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
             visit,
             site=visitor.site,
             upload_digest=visitor.digest,
-            scanner=scanner_facts(decided.profile),
             profile=profile_record(decided.profile),
             findings=questions(judged.queries),
             identity=judged.identity,
@@ -283,7 +282,7 @@ def _record(desk: UploadDesk, visitor: Visitor, judged: JudgedVisit) -> None:
             remarks=judged.remarks | _notes(judged),
             others={other: questions(findings) for other, findings in judged.others.items()},
             others_rule=WINDOW,
-            measures=judged.measures,
+            **desk.by_scanner(visitor.site, decided.profile, judged.measures),
         )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mri_pipeline.blinding.key import Sealed
 from mri_pipeline.core.errors import UploadRefusedError, UsageError
@@ -17,7 +18,8 @@ from mri_pipeline.core.protocol import Protocol, load_protocol
 from mri_pipeline.intake.quarantine import measure_upload, quarantine
 from mri_pipeline.intake.quarantined import quarantine_entries, remove_settled, settle_entry
 from mri_pipeline.registry import Registry, ScannerFacts, Use
-from qc.scanner_identity import Scanner
+from qc.scan_profile import ScanProfile
+from qc.scanner_identity import Scanner, is_another_scanner
 from reading_centre.use_cases.private_folder import is_private, private_folder, sweep
 from reading_centre.use_cases.staging import settle_all
 from reading_centre.use_cases.storage import require_room, storage_faults
@@ -74,6 +76,53 @@ class UploadDesk:
                 hint="ask the site to send it again",
             )
         return digest
+
+    def scanner(self, site: str, profile: Scanner) -> ScannerFacts:
+        """The scanner of a series as the registry knows it.
+
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        profile : Scanner
+
+        Returns
+        -------
+        ScannerFacts
+        """
+        scanners = self.registry.scanner_gates.scanners().values()
+        return scanner_facts(profile, {facts.serial_digest for code, facts in scanners if code == site})
+
+    def by_scanner(
+        self, site: str, profile: ScanProfile | None, measures: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """The scanner of the FLAIR, and the measures of the scans of each scanner, as arguments of the registry.
+
+        Parameters
+        ----------
+        site : str
+            Code of the site.
+        profile : ScanProfile or None
+        measures : mapping of str to mapping of str to float
+            `qc.measure_record.measure_record`.
+
+        Returns
+        -------
+        dict of str to object
+            ``scanner``, ``measures`` of its scans and of those that may be from it, and ``measures_elsewhere`` by
+            scanner.
+        """
+        elsewhere: dict[ScannerFacts, dict[str, Mapping[str, float]]] = {}
+        others = {} if profile is None else {
+            contrast.value: one for contrast, one in profile.others.items() if is_another_scanner(one, profile)
+        }  # fmt: skip
+        for name, one in others.items():
+            if name in measures:
+                elsewhere.setdefault(self.scanner(site, one), {})[name] = measures[name]
+        moved = {name for found in elsewhere.values() for name in found}
+        own = {name: found for name, found in measures.items() if name not in moved}
+        scanner = None if profile is None else self.scanner(site, profile)
+        return {"scanner": scanner, "measures": own, "measures_elsewhere": elsewhere}
 
     @contextmanager
     def refusals(self, upload: Path, *, digest: str, **context: str) -> Iterator[None]:
@@ -229,25 +278,27 @@ def upload_desk(folder: Path, site: str, upload: Path, *, settle: bool = True) -
         yield UploadDesk(upload, trial, protocol, registry, Sealed.open(trial))
 
 
-def scanner_facts(profile: Scanner | None) -> ScannerFacts | None:
+def scanner_facts(profile: Scanner, known: Collection[str] = ()) -> ScannerFacts:
     """Properties of a scanner that the registry stores.
 
     Parameters
     ----------
-    profile : Scanner or None
+    profile : Scanner
+    known : collection of str, optional
+        Digests of the scanners of the site. Earlier versions entered a scanner under the digest of manufacturer, model,
+        serial number and station name. It keeps this one.
 
     Returns
     -------
-    ScannerFacts or None
-        None without a profile.
+    ScannerFacts
+        With the digest of the serial number, so that a renamed station is the same scanner.
     """
-    if profile is None:
-        return None
+    of_all = not profile.serial_key or profile.scanner_key in known
     return ScannerFacts(
         manufacturer=profile.manufacturer,
         model=profile.model,
         software=profile.software,
         field_strength_t=profile.field_strength_t or 0.0,
-        serial_digest=profile.scanner_key,
+        serial_digest=profile.scanner_key if of_all else profile.serial_key,
         identified=profile.identified,
     )

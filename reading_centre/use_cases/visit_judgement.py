@@ -29,7 +29,7 @@ from qc.scan_profile import ScanProfile, profile_of_record
 from qc.scanner_gate import SCANNER_GATE, judge_scanner
 from qc.scanner_identity import is_another_scanner
 from reading_centre.use_cases.series_statement import statement_text
-from reading_centre.use_cases.upload_desk import UploadDesk, scanner_facts
+from reading_centre.use_cases.upload_desk import UploadDesk
 from workflows.intake import IntakeJob, run_intake
 
 _WITH_ANOTHER_SUBJECT = {"same_images", "same_study", "patient_elsewhere"}
@@ -196,10 +196,12 @@ def _measures_of_refused(
         yield
     except UploadRefusedError:
         if not visitor.dry_run:
+            found = desk.by_scanner(visitor.site, profile, measures)
             desk.registry.measures.enter_refused(
-                measures,
+                found["measures"],
                 site=visitor.site,
-                scanner=scanner_facts(profile),
+                scanner=found["scanner"],
+                elsewhere=found["measures_elsewhere"],
                 upload_digest=visitor.digest,
                 subject=visitor.code,
                 visit=visitor.visit,
@@ -300,12 +302,11 @@ def _judge_scanner(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) ->
     day = None if upload.day is None else dt.date.fromordinal(upload.day)
     action = desk.protocol.scanner_gate.without_dummy_run
     machines: dict[tuple[ScannerFacts, str], list[Contrast]] = {}
-    if (own := scanner_facts(profile)) is not None:
-        machines[own, profile.coil] = []
+    machines[desk.scanner(visitor.site, profile), profile.coil] = []
     for contrast, one in profile.others.items():
         # a series that may be from the scanner of the FLAIR is a query of the headers
-        if (facts := scanner_facts(one)) is not None and is_another_scanner(one, profile):
-            machines.setdefault((facts, one.coil), []).append(contrast)
+        if is_another_scanner(one, profile):
+            machines.setdefault((desk.scanner(visitor.site, one), one.coil), []).append(contrast)
     findings = []
     for (facts, coil), contrasts in machines.items():
         finding = judge_scanner(gates, facts, coil, day=day, action=action)
@@ -323,9 +324,9 @@ def _close_earlier_software(
 
     An upload of another patient or an earlier visit's images does not show what is on the scanner of the site.
     """
-    scanner, rules = scanner_facts(upload.decided.profile), {finding.rule for finding in found}
+    scanner, rules = desk.scanner(visitor.site, upload.decided.profile), {finding.rule for finding in found}
     others = {finding.rule for finding in found if finding.action is Action.REFUSE} - {SCANNER_GATE}
-    if scanner is None or SCANNER_GATE not in rules or others or upload.day is None or visitor.dry_run:
+    if SCANNER_GATE not in rules or others or upload.day is None or visitor.dry_run:
         return
     desk.registry.scanner_gates.close_earlier(visitor.site, scanner, day=upload.day)
 
@@ -336,19 +337,17 @@ def _judge_change(desk: UploadDesk, visitor: Visitor, upload: DecidedUpload) -> 
     Scans with another receive coil or from another scanner than the FLAIR are not compared.
     """
     profile = upload.decided.profile
-    scanner = scanner_facts(profile)
-    if scanner is None:
-        return []
+    scanner = desk.scanner(visitor.site, profile)
     labels = [planned.label for planned in desk.protocol.visits]
     before = labels[: labels.index(visitor.visit)]
     scanners = desk.registry.scanner_gates.scanners()
     stored = desk.registry.measures.of_subject(visitor.code)
     profiles = desk.registry.scan_profiles(visitor.code)
     earlier = {
-        visit: stored[visit].values
+        visit: one.values
         for visit in before
-        if visit in stored
-        and scanners.get(stored[visit].scanner or 0) == (visitor.site, scanner)
+        for one in stored.get(visit, ())
+        if scanners.get(one.scanner or 0) == (visitor.site, scanner)
         and _may_be_same_coil(profiles.get(visit, {}).get("coil", ""), profile.coil)
     }
     dummy_run = desk.registry.measures.of_dummy_run(visitor.site, scanner, profile.coil)

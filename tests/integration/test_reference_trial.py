@@ -526,8 +526,8 @@ def another_scanner(dataset):
         (
             another_scanner,
             [
-                "expected the scanner of visit wk00, found another",
-                "expected the scanner software of visit wk00, found another version",
+                "expected the scanner of visit wk00, found another serial number",
+                "expected the scanner software of visit wk00, found another software version",
             ],
         ),
     ],

@@ -15,10 +15,11 @@ from mri_pipeline.core.quality_limits import Action, ImageLimits
 from mri_pipeline.core.spatial import Affine, Image
 from mri_pipeline.core.visits import Contrast
 from mri_pipeline.registry import Gate
-from qc.acceptance import JudgedDummyRun, Verdict, judge_images
-from qc.doubtful_slices import doubtful_slices
+from qc.acceptance import JudgedDummyRun, Verdict, judge_image, judge_images
+from qc.doubtful_slices import SLICE_REASONS, doubtful_slices
 from qc.findings import Finding
 from qc.measure_record import measure_record
+from qc.measures import measure
 from qc.placement import Placement
 from qc.reports.acceptance import acceptance_html, acceptance_json, add_decision
 from qc.reports.bars import bars, reference_ranges
@@ -31,6 +32,7 @@ from tests.unit.ingest_trial import SMALL, new_trial, opened
 from tests.unit.test_qc_acceptance import CONTEXT, GOOD, PROTOCOL
 from tests.unit.test_qc_artefacts import MIDDLE, clean, slices  # noqa: F401 - a fixture
 from tests.unit.test_qc_measures import changed
+from tests.unit.test_qc_placement import scan as brain_scan
 
 LIMITS = ImageLimits()
 FOUND = Placement(Affine.identity(), 0.9, 0.0)
@@ -73,15 +75,33 @@ def two(data):
 )
 def test_a_doubtful_slice_is_named_and_its_neighbours_are_not(clean, change, expected):  # noqa: F811
     image = changed(clean, slices(clean.data, change))
-    assert doubtful_slices(image, LIMITS) == expected
-    assert doubtful_slices(image.reoriented("LPI"), LIMITS) == expected  # slices are counted from inferior
+    assert doubtful_slices(image, LIMITS, SLICE_REASONS) == expected
+    assert (
+        doubtful_slices(image.reoriented("LPI"), LIMITS, SLICE_REASONS) == expected
+    )  # slices are counted from inferior
 
 
 def test_a_blank_slice_is_doubtful_and_a_clean_scan_has_none(clean):  # noqa: F811
-    assert doubtful_slices(clean, LIMITS) == {}
-    assert "blank" in doubtful_slices(changed(clean, slices(clean.data, blank)), LIMITS)[MIDDLE]
+    assert doubtful_slices(clean, LIMITS, SLICE_REASONS) == {}
+    assert "blank" in doubtful_slices(changed(clean, slices(clean.data, blank)), LIMITS, SLICE_REASONS)[MIDDLE]
     empty = changed(clean, np.zeros_like(clean.data))
-    assert doubtful_slices(empty, LIMITS) == {}
+    assert doubtful_slices(empty, LIMITS, SLICE_REASONS) == {}
+
+
+@pytest.mark.parametrize("change", [lambda data: None, shift, darken, double, copy, blank])
+@pytest.mark.parametrize("orientation", ["RAS", "PIL"])
+def test_slices_are_doubtful_by_the_rules_that_the_scan_violates(change, orientation):
+    """The measures and the marks see the same slices: no mark without a finding, no finding without a mark."""
+    image = brain_scan(field=0.1)
+    image = changed(image, slices(image.data, change)).reoriented(orientation)
+    findings = judge_image(Contrast.FLAIR, measure(image, Contrast.FLAIR), PROTOCOL)
+    violated = {f.rule for f in findings if f.action is not None} & SLICE_REASONS.keys()
+    marked = doubtful_slices(image, LIMITS, SLICE_REASONS)
+    assert {reason for text in marked.values() for reason in text.split(", ")} == {
+        SLICE_REASONS[rule] for rule in violated
+    }
+    assert doubtful_slices(image, LIMITS, violated) == marked
+    assert doubtful_slices(image, LIMITS, set()) == {}
 
 
 def picture(mosaic):
@@ -146,9 +166,13 @@ def test_bars_show_value_limit_and_reference_range():
 
 @pytest.fixture
 def report(clean):  # noqa: F811
-    """A report with one refusal, one query, one met limit and one scan."""
+    """A report with one refusal, two queries, one met limit and one scan."""
+    return with_displacement(clean, 9.0)
+
+
+def with_displacement(clean, displaced_mm):  # noqa: F811
     image = changed(clean, slices(clean.data, shift))
-    low = replace(GOOD, snr=9.0, placement=FOUND)
+    low = replace(GOOD, snr=9.0, placement=FOUND, slices=replace(GOOD.slices, displacement_mm=displaced_mm))
     findings = (
         Finding("field_strength", Action.REFUSE, "expected 1.5 T, found 1 T", None, 1.0, 1.5, "T"),
         *judge_images({Contrast.FLAIR: low}, PROTOCOL),
@@ -174,6 +198,12 @@ def test_every_finding_has_value_limit_what_to_do_and_until_when(report):
 
 def test_the_report_names_doubtful_slices_by_their_number(report):
     assert f"{MIDDLE + 1} (displaced)" in acceptance_html(report, CONTEXT)
+
+
+def test_a_slice_that_no_finding_concerns_is_not_marked(clean):  # noqa: F811
+    page = acceptance_html(with_displacement(clean, 0.5), CONTEXT)
+    assert "(displaced)" not in page
+    assert "<span>Slices with a finding</span> none" in page
 
 
 def test_decisions_of_persons_are_added_to_report_and_json(report, tmp_path):

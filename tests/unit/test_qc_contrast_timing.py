@@ -106,9 +106,9 @@ def test_without_enhancement_the_scan_is_not_used(images_say):
     assert set(decision.source) == set(decision.chosen) == {Contrast.FLAIR, BEFORE}
     (query,) = about_contrast(decision, Action.QUERY)
     assert query == (
-        "ce-gadolinium_T1w: expected enhancement against T1w, found none (tails of the difference: +0.24, -0.22 of the "
-        "median), although series 4 reads as post-contrast: its description says post-contrast. It is not used, and "
-        "GEL stay empty. Ask the site whether contrast was given"
+        "ce-gadolinium_T1w: expected enhancement against T1w, found no enhancement (tails of the difference: +0.24, "
+        "-0.22 of the median), although series 4 reads as post-contrast: its description says post-contrast. It is not "
+        "used, and GEL stay empty. Ask the site whether contrast was given"
     )
 
 
@@ -164,7 +164,8 @@ def test_reversed_scans_are_exchanged_with_a_query_that_names_both_sides(images_
     assert keys(decision) == {Contrast.FLAIR: "f", BEFORE: "b", AFTER: "a"}
     assert {c: decision.chosen[c].contrast for c in (BEFORE, AFTER)} == {BEFORE: BEFORE, AFTER: AFTER}
     (query,) = about_contrast(decision, Action.QUERY)
-    assert "found it in series 2 against series 4 (tails of the difference: +0.30, -0.68 of the median)" in query
+    tails = "(tails of the difference: +0.30, -0.68 of the median)"
+    assert f"found enhancement of series 2 against series 4 {tails}" in query
     assert "series 2: its description says pre-contrast; series 4: its description says post-contrast" in query
     assert "The two are exchanged" in query
 

@@ -57,7 +57,7 @@ def test_a_study_of_another_visit_is_refused(other):
 def test_another_patient_is_refused_for_a_known_subject_alone():
     assert found(known(patient="another"))["patient"] == (
         Action.REFUSE,
-        "expected the patient of the subject's other visits, found another number, another name, another birth date",
+        "expected the patient of the subject's other visits, found a patient with another number, name, birth date",
     )
     assert "patient" not in found(known(patient="another"), known("wk12", day=DAY0 + 84))  # known since wk12
     assert "patient" not in found(known(patient=""))  # accepted by version 0.2.0, without keys
@@ -85,10 +85,10 @@ def test_scans_share_a_patient_a_study_or_an_image_but_no_empty_key():
 @pytest.mark.parametrize(
     ("others", "wrong"),
     [
-        ([("wk00", 28)], "wk00"),  # the same day
-        ([("wk00", 29)], "wk00"),
-        ([("wk12", 28)], "wk12"),
-        ([("wk00", 730), ("wk12", 27)], "wk00, wk12"),
+        ([("wk00", 28)], "not after wk00"),  # the same day
+        ([("wk00", 29)], "not after wk00"),
+        ([("wk12", 28)], "not before wk12"),
+        ([("wk00", 730), ("wk12", 27)], "not after wk00 and not before wk12"),
         ([("wk00", 0), ("wk12", 84)], None),
     ],
 )
@@ -100,15 +100,15 @@ def test_days_in_another_order_than_the_visits_are_refused(others, wrong):
     else:
         action, message = rules["order_of_days"]
         assert action is Action.REFUSE
-        assert message.endswith(f"found another order with {wrong}")
+        assert message.endswith(f"found a scan {wrong}")
 
 
 @pytest.mark.parametrize(
     ("day", "message"),
     [
         (35, None), (21, None),
-        (36, "visit wk04: expected a scan within 7 days of week 4, found one 8 days later"),
-        (20, "visit wk04: expected a scan within 7 days of week 4, found one 8 days earlier"),
+        (36, "visit wk04: expected a scan within 7 days of week 4, found a scan 8 days later"),
+        (20, "visit wk04: expected a scan within 7 days of week 4, found a scan 8 days earlier"),
     ],
 )  # fmt: skip
 @pytest.mark.requirement("INTAKE-07")
@@ -140,7 +140,7 @@ def test_the_scan_that_is_replaced_is_no_witness():
     [
         ("wk00", True, None),
         ("wk24", None, "expected the site's statement that the scan came before the infusion, found none"),
-        ("wk24", False, "expected a scan before the infusion, found one after it by the site's statement"),
+        ("wk24", False, "expected a scan before the infusion, found a scan after it by the site's statement"),
         ("wk04", None, None),
         ("wk04", False, None),
     ],
@@ -180,7 +180,7 @@ def test_patient_data_are_compared_by_parts(person, rule):
     assert set(rules) == ({rule} if rule else set())
     if rule == "birth_date":
         assert rules[rule] == (
-            Action.QUERY, "expected the patient of the subject's other visits, found another birth date",
+            Action.QUERY, "expected the patient of the subject's other visits, found a patient with another birth date",
         )  # fmt: skip
 
 

@@ -98,6 +98,16 @@ def test_an_upload_that_is_tried_again_counts_once():
     assert latest_of_each([first, again, replace(second, visit="wk12")]) == [again, replace(second, visit="wk12")]
 
 
+def test_an_upload_of_two_scanners_counts_for_both():
+    """Measured again by a version that tells the scanners of its series apart."""
+    (whole,) = uploads([20.0])
+    flair, t1w = (
+        replace(whole, at="2026-06-01T08:00:00+00:00", scanner=number, values={name: {"snr": 20.0}})
+        for number, name in ((1, "FLAIR"), (2, "T1w"))
+    )
+    assert latest_of_each([whole, flair, t1w]) == [flair, t1w]
+
+
 def test_the_same_dummy_run_of_two_sites_counts_for_both():
     (one,) = uploads([20.0])
     one = replace(one, subject="", visit="")

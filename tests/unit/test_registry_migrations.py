@@ -214,7 +214,7 @@ def test_layout_5_gets_the_gates_of_the_scanners_of_accepted_sites(old, monkeypa
             None,
             {"FLAIR": {"snr": 31.25, "x": 1e-6}},
         )
-        assert registry.measures.of_subject("BCDF2345") == {"wk24": stored}
+        assert registry.measures.of_subject("BCDF2345") == {"wk24": [stored]}
         assert [g.state.value for g in registry.scanner_gates.all()] == ["superseded", "refused", "refused"]
         assert registry.site("S01").gate is Gate.REFUSED
         assert registry.differences_from_audit() == []

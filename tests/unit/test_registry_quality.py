@@ -395,13 +395,43 @@ def test_measures_of_a_subject_are_those_of_its_present_scans(registry):
     enter("wk04", "u6", 33.0, replace_because="blurred")
     withdraw_scan(registry, CODE, "wk12", reason="consent")
     found = registry.measures.of_subject(CODE)
-    assert {visit: stored.values["FLAIR"]["snr"] for visit, stored in found.items()} == {
-        "wk00": 30.0,
-        "wk04": 33.0,
+    assert {visit: [one.values["FLAIR"]["snr"] for one in stored] for visit, stored in found.items()} == {
+        "wk00": [30.0],
+        "wk04": [33.0],
     }
     assert [m.upload_digest for m in registry.measures.all()] == ["u1", "u2", "u3", "u4", "u6"]
     assert registry.measures.all()[3].accepted is False
     assert registry.scanner_gates.scanners() == {1: ("S01", ONE), 2: ("S01", OTHER)}
+
+
+def test_measures_are_entered_under_the_scanner_of_their_series(registry):
+    def enter(snr, **more):
+        registry.record_scan(
+            CODE, "wk00", site="S01", upload_digest="u1", scanner=ONE, measures={"FLAIR": {"snr": snr}},
+            measures_elsewhere={OTHER: {"T1w": {"snr": snr + 1}}}, **more,
+        )  # fmt: skip
+
+    enter(30.0)
+    enter(40.0, replace_because="measured again")
+    registry.measures.enter_refused(
+        {}, site="S01", scanner=ONE, upload_digest="u2", subject=CODE, visit="wk04",
+        elsewhere={OTHER: {"T1w": {"snr": 5.0}}},
+    )  # fmt: skip
+    judged(
+        registry, ONE, "d1", measures={"FLAIR": {"snr": 50.0}}, measures_elsewhere={OTHER: {"T1w": {"snr": 51.0}}}
+    )
+    scanners = registry.scanner_gates.scanners()
+    assert {number: facts for number, (_, facts) in scanners.items()} == {1: ONE, 2: OTHER}
+    assert [(one.scanner, one.values) for one in registry.measures.of_subject(CODE)["wk00"]] == [
+        (1, {"FLAIR": {"snr": 40.0}}), (2, {"T1w": {"snr": 41.0}}),
+    ]  # fmt: skip
+    assert [(one.upload_digest, one.scanner, one.accepted) for one in registry.measures.all()] == [
+        ("u1", 1, True), ("u1", 2, True), ("u1", 1, True), ("u1", 2, True), ("u2", 2, False), ("d1", 1, True),
+        ("d1", 2, True),
+    ]  # fmt: skip
+    assert registry.measures.of_dummy_run("S01", ONE).values == {"FLAIR": {"snr": 50.0}}
+    assert registry.measures.of_dummy_run("S01", OTHER) is None
+    assert registry.differences_from_audit() == []
 
 
 def test_the_reference_of_a_coil_is_its_own_dummy_run(registry):

@@ -16,10 +16,11 @@ from mri_pipeline.registry import Gate, ScannerFacts, ScannerGate, ScannerState
 from qc.findings import Finding
 from qc.reports.acceptance import decisions_of
 from qc.scanner_gate import judge_scanner
-from qc.scanner_identity import Scanner, differences, is_another_scanner
+from qc.scanner_identity import Scanner, another_machine, differences, is_another_scanner
 from reading_centre import cli
 from reading_centre.use_cases.dummy_run import decide_dummy_run, receive_dummy_run
 from reading_centre.use_cases.quarantine import list_quarantine, release_upload, retry_upload
+from reading_centre.use_cases.upload_desk import scanner_facts
 from tests.unit import dicom_factory as factory
 from tests.unit.ingest_trial import SMALL, WEEK0, ingest, new_trial, opened, upload
 
@@ -51,14 +52,20 @@ DAY = dt.date(2026, 2, 1)
         ([replace(OPEN, state=ScannerState.REFUSED), OPEN], ONE, "Head", DAY, ""),
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", dt.date(2026, 3, 2), "closed on 2026-03-01"),
         ([replace(OPEN, state=ScannerState.CLOSED)], ONE, "Head", None, "closed on 2026-03-01"),
-        ([replace(OPEN, state=ScannerState.REFUSED)], ONE, "Head", DAY, "one that was refused"),
+        ([replace(OPEN, state=ScannerState.REFUSED)], ONE, "Head", DAY, "a dummy run that was refused"),
         ([replace(OPEN, coil=""), replace(OPEN, state=ScannerState.UNDECIDED)], ONE, "Head", DAY, ""),
-        ([replace(OPEN, state=ScannerState.UNDECIDED)], ONE, "Head", DAY, "one that nobody has decided on"),
-        ([OPEN], ONE, "Neck", DAY, "one with another receive coil"),
-        ([OPEN], replace(ONE, software="v2"), "Head", DAY, "one with another software version"),
-        ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "one with another software version"),
-        ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "none of this scanner"),
-        ([OPEN], replace(ONE, model="Other"), "Head", DAY, "none of this scanner"),
+        (
+            [replace(OPEN, state=ScannerState.UNDECIDED)],
+            ONE,
+            "Head",
+            DAY,
+            "a dummy run that nobody has decided on",
+        ),
+        ([OPEN], ONE, "Neck", DAY, "a dummy run with another receive coil"),
+        ([OPEN], replace(ONE, software="v2"), "Head", DAY, "a dummy run with another software version"),
+        ([OPEN], replace(ONE, field_strength_t=1.5), "Head", DAY, "a dummy run with another field strength"),
+        ([OPEN], replace(ONE, serial_digest="cd" * 8), "Head", DAY, "no dummy run of this scanner"),
+        ([OPEN], replace(ONE, model="Other"), "Head", DAY, "no dummy run of this scanner"),
     ],
 )
 def test_a_scanner_is_its_hardware_software_and_coil(gates, scanner, coil, day, found):
@@ -100,9 +107,9 @@ def gate_states(trial):
 @pytest.mark.requirement("INTAKE-02")
 def test_a_visit_with_another_coil_waits_for_its_dummy_run(trial, tmp_path):
     sent = upload(tmp_path / "up", day=28, specs=with_coil("Head 64"))
-    with pytest.raises(ComplianceError, match="found one with another receive coil") as caught:
+    with pytest.raises(ComplianceError, match="found a dummy run with another receive coil") as caught:
         ingest(trial, sent, "wk04", dry_run=True)
-    with pytest.raises(ComplianceError, match="found one with another receive coil"):
+    with pytest.raises(ComplianceError, match="found a dummy run with another receive coil"):
         ingest(trial, sent, "wk04")
     assert "mri-pipeline quarantine retry" in caught.value.hint
     (entry,) = list_quarantine(trial.root, settled=False)
@@ -125,7 +132,7 @@ def test_a_later_scan_with_other_software_closes_the_gate_with_a_date(trial, tmp
     late = (dt.datetime.now(dt.UTC).date() - WEEK0.date()).days + 5
     sent = upload(tmp_path / "up", day=late, specs=with_coil("Head 20", "syngo MR E11"))
     for dry_run, state in ((True, "accepted"), (False, "closed")):
-        with pytest.raises(ComplianceError, match="found one with another software version"):
+        with pytest.raises(ComplianceError, match="found a dummy run with another software version"):
             ingest(trial, sent, "wk48", dry_run=dry_run)
         assert gate_states(trial) == [("syngo MR B17", "Head 20", state)]
     ingest(trial, upload(tmp_path / "before", day=28, specs=with_coil("Head 20")), "wk04")
@@ -298,6 +305,52 @@ def test_an_accepted_gate_stands_while_a_new_dummy_run_waits(judging, capsys):
         ingest(trial, upload(sent.parent / "v2", day=28, specs=with_scanner("A")), "wk04", site="S02")
 
 
+def test_a_renamed_station_needs_no_new_dummy_run(judging, tmp_path):
+    trial, run = judging
+    run("a1", with_scanner("A"))
+    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("A")), "wk00", site="S02")
+    renamed = with_scanner("A", station="MRHALL2")
+    result = ingest(trial, upload(tmp_path / "v2", day=28, specs=renamed), "wk04", site="S02")
+    assert not any("scanner" in text for text in result.queries)
+    with opened(trial) as registry:
+        assert list(registry.scanner_gates.scanners()) == [1]
+        assert [one.scanner for one in registry.measures.all()] == [1, 1, 1]
+    with pytest.raises(ComplianceError, match="found no dummy run of this scanner"):
+        ingest(trial, upload(tmp_path / "v3", day=84, specs=with_scanner("B")), "wk12", site="S02")
+
+
+def test_a_scanner_of_an_earlier_version_keeps_its_gate(judging, tmp_path):
+    """Earlier versions entered a scanner under the digest of serial number and station name, maker and model."""
+    trial, run = judging
+
+    def as_before(profile, known=()):
+        return replace(scanner_facts(profile, known), serial_digest=profile.scanner_key)
+
+    with mock.patch("reading_centre.use_cases.upload_desk.scanner_facts", as_before):
+        run("a1", with_scanner("A"))
+    ingest(trial, upload(tmp_path / "v1", specs=with_scanner("A")), "wk00", site="S02")
+    with opened(trial) as registry:
+        assert list(registry.scanner_gates.scanners()) == [1]
+    new = with_scanner("A", software="syngo MR E11")
+    with pytest.raises(ComplianceError, match="found a dummy run with another software version"):
+        ingest(trial, upload(tmp_path / "v2", day=28, specs=new), "wk04", site="S02")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"scanner_key": "l", "station_key": "t"}, ""),
+        ({"serial_key": "b"}, "another serial number"),
+        ({"scanner_key": "l", "serial_key": ""}, "another serial number or station name"),
+        ({"scanner_key": "l", "serial_key": "", "model": "Other"}, "another manufacturer or model"),
+        ({"software": "v2", "coil": "Neck"}, ""),
+    ],
+)
+def test_the_serial_number_tells_the_machines_of_two_visits_apart(change, found):
+    other = replace(HEADER, **change)
+    assert another_machine(HEADER, other) == another_machine(other, HEADER) == found
+
+
 def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     trial, run = judging
     flair, *rest = SMALL
@@ -305,12 +358,19 @@ def test_a_t1_from_another_scanner_is_noticed(judging, tmp_path):
     run("a1", with_scanner("A"), study_uid="1.2.1")
     mixed = (*with_scanner("A", of=[flair]), *with_scanner("B", of=rest))
     with pytest.raises(
-        ComplianceError, match=r"T1w, T2w: expected an accepted dummy run .* found none of this scanner"
+        ComplianceError, match=r"T1w, T2w: expected an accepted dummy run .* found no dummy run of this scanner"
     ):
         ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     run("b1", with_scanner("B"), study_uid="1.2.2")
-    result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02", dry_run=True)
+    result = ingest(trial, upload(tmp_path / "v1", specs=mixed), "wk00", site="S02")
     assert "T1w: expected the scanner of the FLAIR, found another scanner" in result.queries
+    with opened(trial) as registry:
+        stored = [one for one in registry.measures.all() if one.visit]
+        of_b = ["T1w", "T2w", "ce-gadolinium_T1w"]
+        assert [(one.accepted, one.scanner, sorted(one.values)) for one in stored] == [
+            (False, 1, ["FLAIR"]), (False, 2, of_b), (True, 1, ["FLAIR"]), (True, 2, of_b),
+        ]  # fmt: skip
+        assert registry.differences_from_audit() == []
     _, third = run("c1", mixed, study_uid="1.2.3")
     assert third.verdict == "accepted with queries"
 

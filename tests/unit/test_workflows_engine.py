@@ -67,7 +67,7 @@ def test_a_failed_node_is_known_with_its_reason_and_the_others_run(tmp_path, plu
 def test_a_killed_worker_ends_the_workflow(tmp_path):
     """Nipype's MultiProc waits for it for ever."""
     workflow = make_workflow(tmp_path, bad="killed", good="")
-    with pytest.raises(AnalysisError, match="expected all worker processes until the end, found a killed one"):
+    with pytest.raises(AnalysisError, match="expected all worker processes until the end, found a killed worker"):
         run_workflow(workflow, plugin=Plugin.MULTIPROC, nprocs=2, crash_folder=tmp_path / "crashes")
 
 

@@ -34,7 +34,7 @@ class ScannerRow(Base):
     field_strength_t : float
         In tesla; 0 if it is not known.
     serial_digest : str
-        Keyed digest of manufacturer, model, serial number and station name, never these themselves.
+        As in `mri_pipeline.registry.records.ScannerFacts`.
     identified : bool
         False if the headers state neither serial number nor station name: several machines may be one row.
     """
