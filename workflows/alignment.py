@@ -8,8 +8,6 @@ affected.
 
 from __future__ import annotations
 
-import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +20,8 @@ from mri_pipeline.core.io import itk, nifti
 from mri_pipeline.core.records import RegistrationRecord, VisitQuality
 from mri_pipeline.core.visits import Contrast
 from qc.registration import brain_qc_flag, duplicate_qc_flag, forms_qc_flag
-from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord, load_record_file
-from workflows.engine import failure_reason, run_workflow
+from workflows.alignment_rounds import RegistrationRounds
 from workflows.plugin import Plugin
-from workflows.visit import init_alignment_wf, match_record_file, visit_record_file
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
     AnalysisError
         If no visit can be used, or if a visit that has been analysed before cannot. Earlier results are not removed.
     """
-    rounds = _Rounds(job, plugin, nprocs)
+    rounds = RegistrationRounds(job, plugin, nprocs)
     flairs = {visit.visit: visit.scans[Contrast.FLAIR] for visit in job.visits}
     for label in [label for label, path in flairs.items() if not path.is_file()]:
         rounds.faults[label] = "its FLAIR file is missing: a link without its target (datalad get?)"
@@ -171,7 +167,7 @@ def align(job: SubjectJob, *, plugin: Plugin, nprocs: int) -> Alignment:
     return alignment
 
 
-def _largest_group(rounds: _Rounds, labels: list[str]) -> list[str]:
+def _largest_group(rounds: RegistrationRounds, labels: list[str]) -> list[str]:
     groups: list[list[str]] = []
     remaining = labels
     while remaining:
@@ -191,57 +187,9 @@ def _require_usable(job: SubjectJob, alignment: Alignment) -> None:
             )
 
 
-class _Rounds:
-    """Runs the first workflow once for each reference; visits are cached in between."""
-
-    def __init__(self, job: SubjectJob, plugin: Plugin, nprocs: int) -> None:
-        self._job, self._plugin, self._nprocs = job, plugin, nprocs
-        self.folder = job.subject_work / "alignment_records"
-        shutil.rmtree(self.folder, ignore_errors=True)  # records of an earlier run are not valid for this one
-        self.alignment_records: dict[str, VisitAlignmentRecord] = {}
-        self.faults: dict[str, str] = {}
-        self.matches: dict[str, tuple[str, ScanRegistration]] = {}
-
-    def star(self, labels: Sequence[str], reference: str, *, free: set[str] | None = None) -> list[str]:
-        """Register visits to a reference. Returns the matching visits with a brain mask, and the reference.
-
-        `free` visits are not registered; their transform is known.
-        """
-        visits = [visit for visit in self._job.visits if visit.visit in labels]
-        crashes, started = self._job.subject_work / "crashes", time.time()
-        workflow = init_alignment_wf(
-            visits=visits,
-            reference=reference,
-            registered=[label for label in labels if label not in {reference, *(free or ())}],
-            folder=self.folder,
-        )
-        workflow.base_dir = str(self._job.subject_work)
-        failed = run_workflow(workflow, plugin=self._plugin, nprocs=self._nprocs, crash_folder=crashes)
-        for label in labels:
-            file = visit_record_file(self.folder, label)
-            if file.is_file():
-                self.alignment_records[label] = load_record_file(VisitAlignmentRecord, file)
-            else:
-                node = next(
-                    (node for node in failed if f".visit_{label}_wf." in node), failed[0] if failed else ""
-                )
-                self.faults[label] = failure_reason(crashes, node, since=started - 1.0)
-        found = [reference] if reference in self.alignment_records else []
-        for label in labels:
-            file = match_record_file(self.folder, label, reference)
-            if label != reference and file.is_file():
-                match = load_record_file(ScanRegistration, file)
-                self.matches[label] = reference, match
-                if (
-                    not match.failed and label in self.alignment_records
-                ):  # a FLAIR may match although its brain is not found
-                    found.append(label)
-        return found
-
-
 def _put_together(
     job: SubjectJob,
-    rounds: _Rounds,
+    rounds: RegistrationRounds,
     group: list[str],
     reference: str,
     space: tuple[SpaceFiles, SpaceRecord] | None,
@@ -255,7 +203,7 @@ def _put_together(
     return Alignment(tuple(visits), tuple(failed), space)
 
 
-def _with_scan_flags(alignment: Alignment, rounds: _Rounds) -> Alignment:
+def _with_scan_flags(alignment: Alignment, rounds: RegistrationRounds) -> Alignment:
     """Flag visits whose FLAIR has the voxels of another visit's FLAIR, and scans whose header contradicts itself."""
     digests = {visit.visit: rounds.alignment_records[visit.visit].scan_digest for visit in alignment.visits}
     visits = []
@@ -269,7 +217,7 @@ def _with_scan_flags(alignment: Alignment, rounds: _Rounds) -> Alignment:
     return replace(alignment, visits=tuple(visits))
 
 
-def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
+def _failed(scans: VisitScans, rounds: RegistrationRounds) -> VisitQuality:
     visit = scans.visit
     if visit not in rounds.alignment_records:
         return VisitQuality(visit, rounds.faults.get(visit, "process terminated without output"), None, None, ())
@@ -286,7 +234,7 @@ def _failed(scans: VisitScans, rounds: _Rounds) -> VisitQuality:
 
 
 def _aligned(
-    scans: VisitScans, rounds: _Rounds, reference: str, space: tuple[SpaceFiles, SpaceRecord] | None
+    scans: VisitScans, rounds: RegistrationRounds, reference: str, space: tuple[SpaceFiles, SpaceRecord] | None
 ) -> AlignedVisit:
     visit, own = scans.visit, rounds.alignment_records[scans.visit]
     usable = {contrast: match for contrast, match in own.scans.items() if not match.failed}

@@ -98,20 +98,31 @@ def init_lesions_wf(*, job: SubjectJob, alignment: Alignment, name: str = "lesio
         (write_wf, outputnode, [("outputnode.written", "written")]),
     ])  # fmt: skip
     if rules.segmenter is not None:
-        external_wf = init_external_wf(visits=visits, segmenter=rules.segmenter)
-        fields = external_inputs(visits, rules.segmenter)
-        workflow.connect([
-            (inputnode, external_wf, [(field, f"inputnode.{field}") for field in fields]),
-            (external_wf, segment_t2, [("outputnode.external", "external")]),
-        ])  # fmt: skip
+        _connect_external(workflow, visits, rules.segmenter)
     if job.calibrate:
-        calibration_wf = init_calibration_wf(visits=visits, rules=rules)
-        workflow.connect([
-            (inputnode, calibration_wf, [(field, f"inputnode.{field}") for field in subject_fields(visits)]),
-            (visits_wf, calibration_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in own_lesions(visits)]),
-            (calibration_wf, outputnode, [("outputnode.rates", "rates")]),
-        ])  # fmt: skip
+        _connect_calibration(workflow, visits, rules)
     return workflow
+
+
+def _connect_external(workflow: pe.Workflow, visits: Sequence[VisitScans], segmenter: Segmenter) -> None:
+    """Take the T2 lesions from an external segmenter."""
+    external_wf = init_external_wf(visits=visits, segmenter=segmenter)
+    fields = external_inputs(visits, segmenter)
+    workflow.connect([
+        (workflow.get_node("inputnode"), external_wf, [(field, f"inputnode.{field}") for field in fields]),
+        (external_wf, workflow.get_node("segment_t2"), [("outputnode.external", "external")]),
+    ])  # fmt: skip
+
+
+def _connect_calibration(workflow: pe.Workflow, visits: Sequence[VisitScans], rules: LesionRules) -> None:
+    """Measure the detection rates of simulated lesions."""
+    calibration_wf = init_calibration_wf(visits=visits, rules=rules)
+    inputnode, visits_wf, outputnode = map(workflow.get_node, ("inputnode", "visits_wf", "outputnode"))
+    workflow.connect([
+        (inputnode, calibration_wf, [(field, f"inputnode.{field}") for field in subject_fields(visits)]),
+        (visits_wf, calibration_wf, [(f"outputnode.{f}", f"inputnode.{f}") for f in own_lesions(visits)]),
+        (calibration_wf, outputnode, [("outputnode.rates", "rates")]),
+    ])  # fmt: skip
 
 
 def init_gather_wf(*, visits: Sequence[VisitScans], name: str = "gather_wf") -> pe.Workflow:

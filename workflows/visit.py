@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from mri_pipeline.analysis.subject_job import VisitScans
 from mri_pipeline.core.visits import Contrast
 from workflows.interfaces.base import FIELD
-from workflows.interfaces.images import ExtractBrain, RecordMatch, RecordVisit, Register
+from workflows.interfaces.registration import ExtractBrain, RecordMatch, RecordVisit, Register
 
 _OF_THE_FLAIR = ("brain", "template_to_flair", "skull_stripped", "brain_quality", "scan_digest")
 

@@ -19,7 +19,8 @@ from mri_pipeline.core.mask_label import MaskLabel
 from mri_pipeline.core.records import LesionRecord, T2State
 from mri_pipeline.core.spatial import BoolArray, FloatArray, Image, LabelImage
 from mri_pipeline.core.visits import Contrast
-from qc.reports.subject_slices import RADIOLOGICAL, Frame, outline, picture
+from qc.reports.slice_choice import RADIOLOGICAL
+from qc.reports.subject_slices import Frame, outline, picture
 
 CROP_MM = 64.0
 """Side of a crop: a lesion with its surroundings."""

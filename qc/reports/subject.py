@@ -29,10 +29,11 @@ from qc.reports.activity import activity_rows, totals
 from qc.reports.activity_crops import ShownVisit
 from qc.reports.calibration import calibration_rows, shown_from
 from qc.reports.read_attribution import AUTOMATIC, common_status
+from qc.reports.slice_choice import View, choose_view
 from qc.reports.subject_contents import SubjectReport, VisitReport
 from qc.reports.subject_figures import over_time, overlay
 from qc.reports.subject_scans import scan_rows
-from qc.reports.subject_slices import View, choose_view, mosaic
+from qc.reports.subject_slices import mosaic
 
 TEMPLATE = "templates/subject_report.html.j2"
 

@@ -24,7 +24,7 @@ from workflows.alignment_records import (
     save_record_file,
     without_copies,
 )
-from workflows.interfaces.images import RecordVisit, Register
+from workflows.interfaces.registration import RecordVisit, Register
 
 AFFINE = np.array([[-6.0, 0, 0, 90], [0, 5, 0, -120], [0, 0, 3, -60], [0, 0, 0, 1]])
 

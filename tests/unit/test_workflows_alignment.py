@@ -15,7 +15,7 @@ from mri_pipeline.core.visits import Contrast
 from mri_pipeline.images.register import RegisterSettings
 from qc.registration import SURE, RegistrationVerdict, judge, qc_flags
 from tests.unit.subject_jobs import subject_job
-from workflows import alignment
+from workflows import alignment, alignment_rounds
 from workflows.alignment import align
 from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord
 from workflows.plugin import Plugin
@@ -90,7 +90,7 @@ def request_of(tmp_path):
 def aligned(monkeypatch):
     def run(job, **rounds):
         fake = Rounds(**rounds)
-        monkeypatch.setattr(alignment, "_Rounds", fake)
+        monkeypatch.setattr(alignment, "RegistrationRounds", fake)
         monkeypatch.setattr(alignment.nifti, "form_difference_mm", lambda path: 3.0 * ("odd" in path.name))
         return align(job, plugin=Plugin.LINEAR, nprocs=1), fake
 
@@ -156,9 +156,9 @@ def test_a_visit_without_brain_fails_even_if_its_flair_matches(monkeypatch, requ
             file.write_text(note.model_dump_json())
         return ["alignment_wf.visit_wk04_wf.brain"]
 
-    rounds = alignment._Rounds(job, Plugin.LINEAR, 1)
+    rounds = alignment_rounds.RegistrationRounds(job, Plugin.LINEAR, 1)
     fake.folder = rounds.folder
-    monkeypatch.setattr(alignment, "run_workflow", run)
+    monkeypatch.setattr(alignment_rounds, "run_workflow", run)
     assert rounds.star(["wk00", "wk04"], "wk00") == ["wk00"]
     assert set(rounds.faults) == {"wk04"}
 
