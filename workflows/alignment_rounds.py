@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from mri_pipeline.analysis.subject_job import SubjectJob
 from workflows.alignment_records import ScanRegistration, VisitAlignmentRecord, load_record_file
@@ -35,13 +36,18 @@ class RegistrationRounds:
         By visit: the reference of the last round, and the registration to it.
     """
 
+    folder: Path
+    alignment_records: dict[str, VisitAlignmentRecord]
+    faults: dict[str, str]
+    matches: dict[str, tuple[str, ScanRegistration]]
+
     def __init__(self, job: SubjectJob, plugin: Plugin, nprocs: int) -> None:
         self._job, self._plugin, self._nprocs = job, plugin, nprocs
         self.folder = job.subject_work / "alignment_records"
         shutil.rmtree(self.folder, ignore_errors=True)  # records of an earlier run are not valid for this one
-        self.alignment_records: dict[str, VisitAlignmentRecord] = {}
-        self.faults: dict[str, str] = {}
-        self.matches: dict[str, tuple[str, ScanRegistration]] = {}
+        self.alignment_records = {}
+        self.faults = {}
+        self.matches = {}
 
     def star(self, labels: Sequence[str], reference: str, *, free: set[str] | None = None) -> list[str]:
         """Register visits to a reference.
